@@ -1,0 +1,3 @@
+"""syslogrelay: a syslog relay whose answers mean "on disk"."""
+
+__version__ = "0.1.0"

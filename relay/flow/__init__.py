@@ -1,0 +1,1 @@
+"""The two pipelines, intake (frames to disk) and drain (disk to frames)."""

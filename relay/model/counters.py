@@ -1,0 +1,42 @@
+"""What the relay counts.  A counter is an attribute of the thing that counts.
+
+Counters of a source live in memory and start at zero with the process; those of
+a destination are kept in the queue, in the transaction of the change they count
+(`relay/queue/accounting.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["SourceCounters"]
+
+
+@dataclass(slots=True)
+class SourceCounters:
+    """What happened at one source since the process started.
+
+    ``received_records = stored_records + pending + sum(dropped.values())``, where
+    pending records wait for their commit.
+    """
+
+    received_records: int = 0
+    """Frames that came in whole or cut to the size limit."""
+    received_bytes: int = 0
+    stored_records: int = 0
+    """Frames that are on disk for every destination of the source."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
+    truncated_records: int = 0
+    """Frames cut to the size limit; the rest of each was discarded."""
+    protocol_errors: int = 0
+    """Connections closed because the peer broke framing, RELP or TLS."""
+    connections_open: int = 0
+    connections_accepted: int = 0
+    connections_refused: int = 0
+    """Connections closed at once because of the connection limit."""
+    connections_idle_closed: int = 0
+    """Connections closed because the peer was silent for too long."""
+    pauses: int = 0
+    """Times that reading stopped because the queue could not take more."""

@@ -1,0 +1,75 @@
+"""Errors of the relay.
+
+    RelayError
+    ├── ConfigurationError   the administrator has to change something
+    ├── FramingError         a peer broke the framing (a value, never raised)
+    ├── RelpError            a peer broke RELP (a value, never raised)
+    ├── UpstreamError        an upstream refused, vanished or fell silent
+    └── QueueError           the disk queue could not do what was asked
+        ├── QueueFull        the map or the disk is full; nothing was changed
+        ├── QueueInUse       another process has the queue
+        └── QueueFormatError the files are not a queue of this format
+
+Errors of the wire are state that a shell reads (`decoder.error`); raising them
+would lose the good frames before the bad one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ConfigurationError",
+    "FramingError",
+    "QueueError",
+    "QueueFormatError",
+    "QueueFull",
+    "QueueInUse",
+    "RelayError",
+    "RelpError",
+    "UpstreamError",
+]
+
+
+class RelayError(Exception):
+    """Anything that the relay itself reports.  Its text is one line for a person."""
+
+
+class ConfigurationError(RelayError):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: One line each, in the order found; never empty.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+class FramingError(RelayError):
+    """A stream that can no longer be cut into frames."""
+
+
+class RelpError(RelayError):
+    """A peer said something that RELP does not allow."""
+
+
+class UpstreamError(RelayError):
+    """An upstream refused, vanished or did not answer in time."""
+
+
+class QueueError(RelayError):
+    """The disk queue failed; what was asked for has not happened."""
+
+
+class QueueFull(QueueError):
+    """No room in the map or on the file system."""
+
+
+class QueueInUse(QueueError):
+    """Another process works with this queue."""
+
+
+class QueueFormatError(QueueError):
+    """The directory holds something other than a queue of a known format."""

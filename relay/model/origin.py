@@ -1,0 +1,39 @@
+"""What is known about a batch of frames beyond their bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Origin"]
+
+
+class Origin(NamedTuple):
+    """Where and when a batch of frames came in.
+
+    A protocol makes one per connection; the intake stamps `received_at` on each
+    batch with `_replace`.
+    """
+
+    source: str
+    """Id of the source: its key in the configuration."""
+    transport: str
+    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram or unix."""
+    peer_host: str = ""
+    """Address of the peer without port; empty for local sockets."""
+    peer_port: int = 0
+    tls_identity: str | None = None
+    """Name in the verified certificate of the peer, if it sent one."""
+    pid: int | None = None
+    """Process, user and group of a local sender, as the kernel vouches for them."""
+    uid: int | None = None
+    gid: int | None = None
+    received_at: float = 0.0
+    """Seconds since 1970-01-01 UTC."""
+
+    @property
+    def peer(self) -> str:
+        """The peer in words, for logs."""
+        if self.peer_host:
+            host = f"[{self.peer_host}]" if ":" in self.peer_host else self.peer_host
+            return f"{host}:{self.peer_port}"
+        return f"local process {self.pid}" if self.pid else "a local process"

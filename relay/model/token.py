@@ -1,0 +1,44 @@
+"""An app token: a secret that must not show up in logs, errors or dumps."""
+
+from __future__ import annotations
+
+__all__ = ["Token"]
+
+
+class Token:
+    """A secret text.  `str` and `repr` show its first and last four characters at most.
+
+    Args:
+        secret: 1 to 255 octets of printable US-ASCII without space.
+
+    Raises:
+        ValueError: `secret` is empty, too long or has other characters.  The
+            message does not contain it.
+    """
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        if not 1 <= len(secret) <= 255:
+            raise ValueError(f"a token has 1 to 255 characters, this one {len(secret)}")
+        if not all(0x21 <= octet <= 0x7E for octet in secret):
+            raise ValueError("a token is printable ASCII without spaces, this one is not")
+        self._secret = secret
+
+    def reveal(self) -> bytes:
+        """The secret itself, for the wire."""
+        return self._secret
+
+    def __str__(self) -> str:
+        if len(self._secret) < 16:  # too short to show any of it
+            return "****"
+        text = self._secret.decode("ascii")
+        return f"{text[:4]}…{text[-4:]}"
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and other._secret == self._secret
+
+    def __hash__(self) -> int:
+        return hash(self._secret)

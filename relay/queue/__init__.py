@@ -1,0 +1,1 @@
+"""The disk queue: LMDB, group commit, cursors, admission, accounting."""

@@ -1,0 +1,1 @@
+"""Configuration, the object graph on one page, start and stop order."""

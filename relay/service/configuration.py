@@ -1,0 +1,125 @@
+"""What a relay is told to do: one value per table of the configuration file.
+
+Only `service` knows these types.  Everything below takes keyword arguments with
+units in their names; `assembly.py` passes them on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.model.token import Token
+
+__all__ = [
+    "Configuration",
+    "DestinationConfiguration",
+    "RewriteConfiguration",
+    "SourceConfiguration",
+    "TlsConfiguration",
+    "Url",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Where to listen or to connect."""
+
+    scheme: str
+    """udp, tcp, tls, relp, relp+tls, unixgram, unix or file."""
+    host: str = ""
+    """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
+    port: int = 0
+    path: str = ""
+    """Absolute; for unixgram, unix and file only."""
+
+    @property
+    def is_tls(self) -> bool:
+        return self.scheme in ("tls", "relp+tls")
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"{self.scheme}://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfiguration:
+    """Files are absolute paths to PEM; the empty string means none."""
+
+    trusted_ca: str = ""
+    """Certificates that verify the peer; empty = the system's (client side only)."""
+    certificate: str = ""
+    """Own certificate, followed by its intermediates."""
+    private_key: str = ""
+    peer_verify: str = "required"
+    """required, optional (listeners only) or none."""
+    server_name: str = ""
+    """Name that the upstream's certificate must carry; empty = the host of the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfiguration:
+    id: str
+    listen: Url
+    tls: TlsConfiguration = TlsConfiguration()
+    frame_bytes_max: int = 65536
+    """Longer messages are cut here and the rest of them discarded; 480 to 16 MiB."""
+    connections_max: int = 1000
+    idle_seconds_max: float = 86400.0
+    """Close a connection that stays silent this long."""
+    handshake_seconds_max: float = 30.0
+    """For TLS and for RELP's open, each counted from the start of the connection."""
+    socket_mode: int = 0o666
+    """Permissions of a unix socket."""
+    receive_buffer_bytes: int = 8 * 1024 * 1024
+    """SO_RCVBUF to ask for on datagram sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteConfiguration:
+    mode: str = "none"
+    """none, cee, tag, app-name or ewmm."""
+    token: Token | None = None
+    """Set for cee, tag and app-name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationConfiguration:
+    id: str
+    connect: Url
+    sources: tuple[str, ...]
+    """Ids of the sources that feed it."""
+    rewrite: RewriteConfiguration = RewriteConfiguration()
+    tls: TlsConfiguration = TlsConfiguration()
+    framing: str = ""
+    """octet-counting or newline for tcp and tls; empty for the others."""
+    window_records: int = 1024
+    """RELP: most records without an answer; 1 to 100,000."""
+    answer_seconds_max: float = 60.0
+    """Longest wait for an answer before the connection counts as dead."""
+    connect_seconds_max: float = 30.0
+    """Longest wait for TCP, for TLS and for RELP's open, each."""
+    retry_seconds_min: float = 1.0
+    retry_seconds_max: float = 60.0
+    refusals_max: int = 5
+    """Times that an upstream may refuse one record before it is quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    name: str
+    """Name of this relay, as hops further on see it."""
+    state_dir: str
+    sources: tuple[SourceConfiguration, ...] = ()
+    destinations: tuple[DestinationConfiguration, ...] = ()
+    queue_bytes_max: int = 4 * 1024**3
+    """Admission closes when the queue holds this much, over all destinations."""
+    pending_bytes_max: int = 32 * 1024**2
+    """Admission closes when this much waits for its commit."""
+    allow_volatile_state: bool = False
+    """Accept a state_dir on tmpfs or a network file system."""
+    statistics_seconds: float = 60.0
+    """Interval of the statistics line in the log; 0 = never."""
+    path: str = field(default="", compare=False)
+    """The file that this was read from; empty for command line flags."""

@@ -1,0 +1,1 @@
+"""Twisted protocols and factories: thin shells, one per kind of socket."""
