@@ -1,0 +1,106 @@
+"""Blocks: consecutive records of a queue as one stored value.
+
+Layout, version 1 (all numbers little endian, no padding):
+
+    offset  size    field
+    0       1       version, 1
+    1       4       CRC-32 (as in zlib) of everything after this field
+    5       8       time of receipt, IEEE 754 double, seconds since 1970-01-01 UTC
+    13      4       count of records, at least 1
+    17      4·count length of each record in octets
+    …               the records, without anything between them
+
+LMDB keeps pages whole but does not check what a disk gives back; the CRC does.
+One block holds what arrived together, so the time of receipt of its records
+differs by no more than one commit.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+__all__ = [
+    "BLOCK_BYTES_TARGET",
+    "Block",
+    "BlockDamaged",
+    "decode_block",
+    "encode_block",
+    "payload_bytes",
+    "split",
+]
+
+BLOCK_BYTES_TARGET = 128 * 1024
+"""A block is closed when its records reach this.  Values of similar size keep LMDB
+from having to look for long runs of free pages."""
+
+_VERSION = 1
+_PREFIX = struct.Struct("<BI")
+_HEADER = struct.Struct("<dI")
+
+
+class BlockDamaged(Exception):
+    """The value is not a block that was written here.  Its text says what is wrong."""
+
+
+class Block(NamedTuple):
+    received_at: float
+    """Seconds since 1970-01-01 UTC."""
+    payloads: list[bytes]
+
+
+def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
+    """`payloads` (at least one, each under 4 GiB) as a value."""
+    count = len(payloads)
+    body = b"".join(
+        [
+            _HEADER.pack(received_at, count),
+            struct.pack(f"<{count}I", *map(len, payloads)),
+            *payloads,
+        ]
+    )
+    return _PREFIX.pack(_VERSION, zlib.crc32(body)) + body
+
+
+def decode_block(value: bytes) -> Block:
+    """The block in `value`.
+
+    Raises:
+        BlockDamaged: `value` has another version, length or checksum.
+    """
+    if len(value) < _PREFIX.size + _HEADER.size:
+        raise BlockDamaged(f"{len(value)} octets are too short for a block")
+    version, checksum = _PREFIX.unpack_from(value)
+    if version != _VERSION:
+        raise BlockDamaged(f"block version {version}, known is {_VERSION}")
+    if zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+        raise BlockDamaged("checksum mismatch")
+    received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
+    lengths_at = _PREFIX.size + _HEADER.size
+    lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
+    stops = list(accumulate(lengths, initial=lengths_at + 4 * count))
+    payloads = [value[start:stop] for start, stop in pairwise(stops)]
+    return Block(received_at, payloads)
+
+
+def payload_bytes(value: bytes | memoryview) -> int:
+    """Octets of payload in a block, by its header alone; 0 if that makes no sense."""
+    if len(value) < _PREFIX.size + _HEADER.size:
+        return 0
+    _, count = _HEADER.unpack_from(value, _PREFIX.size)
+    return max(0, len(value) - _PREFIX.size - _HEADER.size - 4 * int(count))
+
+
+def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
+    start, size = 0, 0
+    for index, payload in enumerate(payloads):
+        size += len(payload)
+        if size >= BLOCK_BYTES_TARGET:
+            yield payloads[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(payloads):
+        yield payloads[start:]

@@ -1,0 +1,212 @@
+"""Group commit: everything that waits shares one transaction.
+
+    append ──▶ waiting ──▶ on its way to disk (writer thread) ──▶ stored, answered
+                  ▲                     │
+                  └──── held again ◀────┘ the disk is full or failing
+
+At most one transaction runs at a time.  Whatever arrives meanwhile becomes the
+next one, so a batch grows exactly as far as the disk is slow, and a lone message
+waits for one fsync and nothing else.
+
+When a transaction fails nothing is given up: removals are tried alone (they make
+room), appends wait and are tried again after a while.  Admission sees what waits
+and closes; that is how a full disk becomes backward pressure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.admission import Admission
+from relay.queue.ledger import Ledger
+from relay.queue.store import Removal, SetAside, Transaction
+
+__all__ = ["Commits", "Committer", "RunInThread"]
+
+RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
+"""Calls a function in a thread of its own; the Deferred has what it returned."""
+
+
+class Commits(Protocol):
+    """A store, as far as the committer needs one."""
+
+    ledgers: dict[str, Ledger]
+
+    def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
+
+
+@dataclass(slots=True)
+class _Append:
+    payloads: Mapping[str, Sequence[bytes]]
+    size: int
+    done: Deferred[None]
+
+
+class Committer:
+    """Collect appends and removals while a transaction is on its way to disk.
+
+    Args:
+        run_in_thread: Must run one call at a time.
+        clock: For the time of receipt and for trying again.
+        on_stored: Called with a destination's id and its next seq after a commit
+            that appended to it.
+        on_failure: Called with every error of the store.  One that is no QueueError is
+            a defect: nothing is committed any more, and the relay has to stop.
+        retry_seconds: Pause before a failed transaction is tried again.
+    """
+
+    def __init__(
+        self,
+        store: Commits,
+        *,
+        run_in_thread: RunInThread,
+        clock: Clock,
+        admission: Admission,
+        on_stored: Callable[[str, int], None],
+        on_failure: Callable[[BaseException], None],
+        retry_seconds: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._run_in_thread = run_in_thread
+        self._clock = clock
+        self._admission = admission
+        self._on_stored = on_stored
+        self._on_failure = on_failure
+        self._retry_seconds = retry_seconds
+        self._appends: list[_Append] = []
+        self._removals: dict[str, Removal] = {}
+        self._pending_bytes = 0
+        self._hold_appends = False  # after a failure, until something succeeds
+        self._closing = False
+        self._pumping: Deferred[None] | None = None  # while a transaction runs
+        self._retry: DelayedCall | None = None  # while waiting to try again
+        self._publish_queue_bytes()
+
+    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+        """Store `payloads`, by destination.  Fires once they are on disk, never before.
+
+        Fails with QueueError only if the queue closes before it could be done.
+        """
+        done: Deferred[None] = Deferred()
+        size = sum(sum(map(len, run)) for run in payloads.values())
+        self._appends.append(_Append(payloads, size, done))
+        self._set_pending(self._pending_bytes + size)
+        self._start_pump()
+        return done
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        """Forget the records before `upto` with the next transaction.
+
+        A crash before it sends them again.
+        """
+        removal = self._removals.get(destination)
+        if removal is None:
+            self._removals[destination] = Removal(upto)
+        else:
+            removal.upto = max(removal.upto, upto)
+        self._start_pump()
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        """Move the records `seqs`, the head of the queue, to the quarantine."""
+        self.acknowledge(destination, seqs.stop)
+        self._removals[destination].set_aside.append(SetAside(seqs, reason))
+
+    async def close(self) -> None:
+        """Commit what is left.  Appends that cannot be stored now fail."""
+        self._closing = True
+        self._cancel_retry()
+        self._hold_appends = False
+        self._start_pump()
+        if self._pumping is not None:
+            await self._pumping
+        appends, self._appends = self._appends, []
+        for append in appends:
+            append.done.errback(QueueError("the relay stopped while the queue was failing"))
+
+    def _start_pump(self) -> None:
+        if self._pumping is None and self._has_work():
+            self._pumping = Deferred()
+            ensureDeferred(self._pump()).addErrback(lambda failure: self._on_failure(failure.value))
+
+    def _has_work(self) -> bool:
+        return bool(self._removals) or (bool(self._appends) and not self._hold_appends)
+
+    async def _pump(self) -> None:
+        while self._has_work():
+            appends: list[_Append] = []
+            if not self._hold_appends:
+                appends, self._appends = self._appends, []
+            removals, self._removals = self._removals, {}
+            transaction = Transaction(self._clock.seconds(), _merge(appends), removals)
+            try:
+                changed = await self._run_in_thread(partial(self._store.commit, transaction))
+            except QueueError as error:
+                self._take_back(appends, removals)
+                self._on_failure(error)
+                if not (appends and removals):
+                    self._try_again_later()
+                    break
+                continue  # with the removals alone: they may make room
+            self._committed(appends, changed)
+        done, self._pumping = self._pumping, None
+        assert done is not None
+        done.callback(None)
+
+    def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
+        if not appends and self._hold_appends:
+            self._hold_appends = False  # there may be room now
+        self._set_pending(self._pending_bytes - sum(append.size for append in appends))
+        self._publish_queue_bytes()
+        for append in appends:
+            append.done.callback(None)
+        for destination in {name for append in appends for name in append.payloads}:
+            if destination in changed:
+                self._on_stored(destination, changed[destination].next_seq)
+
+    def _take_back(self, appends: list[_Append], removals: dict[str, Removal]) -> None:
+        self._appends[:0] = appends
+        self._hold_appends = True
+        newer, self._removals = self._removals, removals
+        for destination, removal in newer.items():
+            earlier = self._removals.setdefault(destination, Removal(removal.upto))
+            earlier.upto = max(earlier.upto, removal.upto)
+            earlier.set_aside += removal.set_aside
+
+    def _try_again_later(self) -> None:
+        if not self._closing and self._retry is None:
+            self._retry = self._clock.callLater(self._retry_seconds, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._hold_appends = False
+        self._start_pump()
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _set_pending(self, size: int) -> None:
+        self._pending_bytes = size
+        self._admission.set_pending_bytes(size)
+
+    def _publish_queue_bytes(self) -> None:
+        ledgers = self._store.ledgers.values()
+        self._admission.set_queue_bytes(sum(ledger.queued_bytes for ledger in ledgers))
+
+
+def _merge(appends: Sequence[_Append]) -> dict[str, list[bytes]]:
+    """The payloads of all `appends` by destination, in the order of the calls."""
+    merged: dict[str, list[bytes]] = {}
+    for append in appends:
+        for destination, payloads in append.payloads.items():
+            merged.setdefault(destination, []).extend(payloads)
+    return merged

@@ -1,0 +1,47 @@
+"""The account of one destination's queue.
+
+    received = delivered + queued + quarantined + sum(dropped)
+
+holds in every committed transaction, because each one changes the records and
+the ledger together.  Records leave the queue from its head only, so what is
+queued is the distance between two numbers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Ledger"]
+
+
+class Ledger(msgspec.Struct, forbid_unknown_fields=True):
+    """Counts since the queue was made.  Kept as JSON, so that people can read it."""
+
+    next_seq: int = 1
+    """Number of the next record to be stored; never reused."""
+    acknowledged_seq: int = 1
+    """Every record before this one has left the queue."""
+    delivered: int = 0
+    """Records that the upstream acknowledged."""
+    quarantined: int = 0
+    """Records set aside with a reason."""
+    dropped: dict[str, int] = {}  # msgspec copies it for each instance
+    """Records given up, by reason."""
+    queued_bytes: int = 0
+    """Octets of payload in the blocks that are still there."""
+
+    @property
+    def received(self) -> int:
+        """Records ever stored."""
+        return self.next_seq - 1
+
+    @property
+    def queued(self) -> int:
+        """Records that wait for their acknowledgement."""
+        return self.next_seq - self.acknowledged_seq
+
+    @property
+    def gap(self) -> int:
+        """Records that are unaccounted for: 0, or there is a bug."""
+        accounted = self.delivered + self.queued + self.quarantined + sum(self.dropped.values())
+        return self.received - accounted

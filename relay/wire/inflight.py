@@ -1,0 +1,99 @@
+"""Which of the frames that were sent have been answered.
+
+Use: `add` when frames are written, `answer` for each answer, then
+`take_acknowledged` for how many of the oldest frames are done.  Answers may come
+in any order (RELP clients must accept that); what is *acknowledged* is always a
+prefix, because only a prefix can be forgotten by a queue.
+
+Three states of a frame: waiting, answered early (a frame before it is not), gone.
+A refused frame stays at the head of what is in flight, in the way of everything
+behind it, until `skip_refused` says what became of it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Inflight"]
+
+
+class Inflight:
+    """The frames of one session that have no answer, oldest first.
+
+    Args:
+        first_txnr: Number of the first frame that will be added.
+        frames_max: The window: most frames in flight.
+    """
+
+    def __init__(self, *, first_txnr: int, frames_max: int) -> None:
+        self._frames_max = frames_max
+        self._oldest = first_txnr  # not acknowledged
+        self._next = first_txnr  # not sent
+        self._reported = first_txnr  # everything before it was taken as acknowledged
+        self._early: set[int] = set()
+        self._refused: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        """Frames sent and not acknowledged."""
+        return self._next - self._oldest
+
+    @property
+    def room(self) -> int:
+        """How many more frames may be sent now."""
+        return self._frames_max - len(self)
+
+    @property
+    def next_txnr(self) -> int:
+        """Number of the next frame."""
+        return self._next
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the peer refused the oldest frame, or None if it did not."""
+        return self._refused.get(self._oldest)
+
+    def add(self, count: int) -> int:
+        """Note `count` more frames as sent; return the number of the first."""
+        assert 0 < count <= self.room, (count, self.room)
+        first = self._next
+        self._next += count
+        return first
+
+    def answer(self, txnr: int, *, refusal: str | None = None) -> bool:
+        """Note an answer; False if no frame with this number waits for one.
+
+        Args:
+            refusal: The peer's words if it did not take the frame.
+        """
+        if not self._oldest <= txnr < self._next:
+            return False
+        if txnr in self._early or txnr in self._refused:
+            return False
+        if refusal is not None:
+            self._refused[txnr] = refusal
+        elif txnr == self._oldest:
+            self._oldest += 1
+            self._advance()
+        else:
+            self._early.add(txnr)
+        return True
+
+    def skip_refused(self) -> None:
+        """Take the refused oldest frame out of the way, without acknowledging it.
+
+        It counts with neither this nor later calls of `take_acknowledged`.
+        """
+        del self._refused[self._oldest]
+        assert self._reported == self._oldest, "take what is acknowledged first"
+        self._oldest += 1
+        self._reported += 1
+        self._advance()
+
+    def take_acknowledged(self) -> int:
+        """How many frames were acknowledged since the last call."""
+        count = self._oldest - self._reported
+        self._reported = self._oldest
+        return count
+
+    def _advance(self) -> None:
+        while self._early and self._oldest in self._early:
+            self._early.remove(self._oldest)
+            self._oldest += 1

@@ -1,0 +1,206 @@
+"""RELP frames: ``txnr SP command SP datalen [SP data] LF``.
+
+    txnr    = 1*9DIGIT      0 only for hints; leading zeros are taken, never sent
+    command = 1*32ALPHA     case-sensitive
+    datalen = *9DIGIT       octets of data; none at all means 0, as librelp takes it
+    data    = datalen octets of any value, absent with its SP if datalen is 0
+
+As all decoders here, this one never raises on input: a violation becomes `error`
+after the frames before it have been returned.  One leniency beyond librelp: a SP
+after a zero datalen, because a known client sends it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from relay.model.errors import RelpError
+
+__all__ = [
+    "SERVERCLOSE",
+    "TXNR_MAX",
+    "RelpFrame",
+    "RelpFrameDecoder",
+    "encode_answers",
+    "encode_frame",
+    "encode_syslog",
+    "next_txnr",
+]
+
+TXNR_MAX = 999_999_999
+SERVERCLOSE = b"0 serverclose 0\n"
+"""The one hint in use: the server is about to close (not answered)."""
+
+_HEADER = re.compile(rb"([0-9]{1,9}) ([a-zA-Z]{1,32}) (?:([0-9]{1,9})( |\n)|(\n))")
+_HEADER_SO_FAR = re.compile(rb"(?:[0-9]{1,9}(?: (?:[a-zA-Z]{1,32}(?: [0-9]{0,9})?)?)?)?\Z")
+
+
+class RelpFrame(NamedTuple):
+    txnr: int
+    command: bytes
+    data: bytes
+
+
+class RelpFrameDecoder:
+    """Cut a stream into RELP frames.
+
+    Args:
+        data_bytes_max: Longest data to keep, in octets (librelp: 128 KiB).
+        truncate: Longer data is cut and the rest discarded, as imrelp does by
+            default; otherwise it is an error as soon as its length is known.
+    """
+
+    def __init__(self, *, data_bytes_max: int, truncate: bool = True) -> None:
+        self.error: RelpError | None = None
+        self.truncated = 0
+        self._data_bytes_max = data_bytes_max
+        self._truncate = truncate
+        self._chunks: list[bytes] = []
+        self._buffered_bytes = 0
+        self._wanted_bytes = 1
+        # A frame that is being cut waits here, and so many octets of it are to come.
+        self._cut_frame: RelpFrame | None = None
+        self._skip_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[RelpFrame]:
+        """Take the next octets of the stream; return the frames they complete."""
+        if self.error is not None:
+            return []
+        self._chunks.append(chunk)
+        self._buffered_bytes += len(chunk)
+        if self._buffered_bytes < self._wanted_bytes and self._cut_frame is None:
+            return []
+        buffer = b"".join(self._chunks)
+        frames: list[RelpFrame] = []
+        start = self._end_cut_frame(buffer, frames)
+        while start < len(buffer) and self.error is None:
+            stop = self._next_frame(buffer, start, frames)
+            if stop == start:  # incomplete
+                self._keep(buffer[start:])
+                return frames
+            start = stop
+        self._keep(b"", wanted=1)
+        return frames
+
+    @property
+    def inside_frame(self) -> bool:
+        """Whether the stream would end inside a frame if it ended now."""
+        return self._buffered_bytes > 0 or self._cut_frame is not None
+
+    def _next_frame(self, buffer: bytes, start: int, frames: list[RelpFrame]) -> int:
+        """Add the frame at `start`; return where it ends, or `start` if it is incomplete."""
+        header = _HEADER.match(buffer, start)
+        if header is None:
+            if _HEADER_SO_FAR.match(buffer, start):
+                self._wanted_bytes = len(buffer) - start + 1
+                return start
+            return self._fail(buffer, f"no RELP header: {buffer[start : start + 20]!r}")
+        txnr, command, datalen, separator, _ = header.groups()
+        length = int(datalen) if datalen else 0
+        body = header.end()
+        if length == 0:
+            return self._end_empty_frame(buffer, start, header, frames)
+        if separator != b" ":
+            return self._fail(buffer, f"LF instead of {length} octets of data")
+        if length > self._data_bytes_max:
+            return self._begin_cut_frame(buffer, start, header, frames)
+        stop = body + length + 1
+        if stop > len(buffer):
+            self._wanted_bytes = stop - start
+            return start
+        if buffer[stop - 1] != 0x0A:
+            return self._fail(
+                buffer, f"no LF after {length} octets but {buffer[stop - 1 : stop]!r}"
+            )
+        frames.append(RelpFrame(int(txnr), command, buffer[body : stop - 1]))
+        return stop
+
+    def _end_empty_frame(
+        self, buffer: bytes, start: int, header: re.Match[bytes], frames: list[RelpFrame]
+    ) -> int:
+        stop = header.end()
+        if header[4] == b" ":  # a SP that should not be there; LF has to follow it
+            if stop == len(buffer):
+                self._wanted_bytes = stop - start + 1
+                return start
+            if buffer[stop] != 0x0A:
+                return self._fail(buffer, "data after a datalen of 0")
+            stop += 1
+        frames.append(RelpFrame(int(header[1]), header[2], b""))
+        return stop
+
+    def _begin_cut_frame(
+        self, buffer: bytes, start: int, header: re.Match[bytes], frames: list[RelpFrame]
+    ) -> int:
+        length, body = int(header[3]), header.end()
+        if not self._truncate:
+            return self._fail(buffer, f"datalen {length}, at most {self._data_bytes_max}")
+        if len(buffer) - body < self._data_bytes_max:
+            self._wanted_bytes = body - start + self._data_bytes_max
+            return start
+        kept = buffer[body : body + self._data_bytes_max]
+        self._cut_frame = RelpFrame(int(header[1]), header[2], kept)
+        self._skip_bytes = length - self._data_bytes_max
+        rest = body + self._data_bytes_max
+        return rest + self._end_cut_frame(buffer[rest:], frames)
+
+    def _end_cut_frame(self, buffer: bytes, frames: list[RelpFrame]) -> int:
+        """Skip the rest of a frame that was cut; return how many octets that took."""
+        if self._cut_frame is None:
+            return 0
+        if self._skip_bytes >= len(buffer):
+            self._skip_bytes -= len(buffer)
+            return len(buffer)
+        trailer = self._skip_bytes
+        if buffer[trailer] != 0x0A:
+            return self._fail(buffer, "no LF after the data of a frame above the size limit")
+        frames.append(self._cut_frame)
+        self.truncated += 1
+        self._cut_frame, self._skip_bytes = None, 0
+        return trailer + 1
+
+    def _keep(self, rest: bytes, *, wanted: int | None = None) -> None:
+        self._chunks = [rest]
+        self._buffered_bytes = len(rest)
+        if wanted is not None:
+            self._wanted_bytes = wanted
+
+    def _fail(self, buffer: bytes, reason: str) -> int:
+        self.error = RelpError(reason)
+        return len(buffer)
+
+
+def next_txnr(txnr: int) -> int:
+    """The number after `txnr`: 1 follows 999,999,999."""
+    return txnr + 1 if txnr < TXNR_MAX else 1
+
+
+def encode_frame(txnr: int, command: bytes, data: bytes) -> bytes:
+    """One frame."""
+    if not data:
+        return b"%d %s 0\n" % (txnr, command)
+    return b"%d %s %d %s\n" % (txnr, command, len(data), data)
+
+
+def encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
+    """`payloads` as ``syslog`` frames numbered from `first_txnr`, for one write.
+
+    The numbers must not pass `TXNR_MAX`; payloads must not be empty.
+    """
+    return b"".join(
+        [
+            b"%d syslog %d %s\n" % (txnr, len(payload), payload)
+            for txnr, payload in enumerate(payloads, first_txnr)
+        ]
+    )
+
+
+def encode_answers(first_txnr: int, count: int) -> bytes:
+    """``200 OK`` for `count` consecutive frames, for one write.  Wraps after `TXNR_MAX`."""
+    last = first_txnr + count - 1
+    if last > TXNR_MAX:
+        before = TXNR_MAX - first_txnr + 1
+        return encode_answers(first_txnr, before) + encode_answers(1, count - before)
+    return b"".join([b"%d rsp 6 200 OK\n" % txnr for txnr in range(first_txnr, last + 1)])

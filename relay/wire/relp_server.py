@@ -1,0 +1,157 @@
+"""The server's end of a RELP session, as a state machine without I/O.
+
+The shell calls `receive` with each chunk, hands the messages on, calls `answer`
+when they are stored, and writes `data_to_send()` after every call.  When
+`finished` is true it closes the connection.
+
+Rules that this file keeps, whatever the peer does:
+
+1. Messages are answered in the order in which they came, and only by `answer`.
+2. ``close`` is answered after all messages before it.  So is the farewell that
+   follows a violation: the good frames before it count.
+3. A message is never answered with anything but 200: the common client throws
+   away what is refused.  What cannot be stored is not answered at all.
+"""
+
+from __future__ import annotations
+
+from relay.model.errors import RelpError
+from relay.wire.relp_frame import (
+    SERVERCLOSE,
+    TXNR_MAX,
+    RelpFrameDecoder,
+    encode_answers,
+    encode_frame,
+    next_txnr,
+)
+from relay.wire.relp_offers import format_offers, parse_offers, refusal_of
+
+__all__ = ["RelpServerSession"]
+
+
+class RelpServerSession:
+    """One connection from a RELP client.
+
+    Args:
+        data_bytes_max: Longest message to keep, in octets.
+        software: Value of our ``relp_software`` offer.
+        truncate: Cut longer messages instead of ending the session.
+
+    Attributes:
+        opened: The client has sent an acceptable ``open``.
+        unanswered: Messages returned by `receive` and not yet answered.
+        finished: Everything is said; write `data_to_send()` and close.
+        error: The violation that ended the session, if one did.
+    """
+
+    def __init__(self, *, data_bytes_max: int, software: bytes, truncate: bool = True) -> None:
+        self.opened = False
+        self.unanswered = 0
+        self.finished = False
+        self.error: RelpError | None = None
+        self._decoder = RelpFrameDecoder(data_bytes_max=data_bytes_max, truncate=truncate)
+        self._software = software
+        self._next_txnr = 1
+        self._first_unanswered = 1
+        self._output: list[bytes] = []
+        # What to say after the last answer.  Set = nothing more is taken.
+        self._farewell: bytes | None = None
+
+    @property
+    def truncated(self) -> int:
+        """How many messages were cut to the size limit so far."""
+        return self._decoder.truncated
+
+    @property
+    def ending(self) -> bool:
+        """Whether the session takes no more messages."""
+        return self._farewell is not None
+
+    def receive(self, chunk: bytes) -> list[bytes]:
+        """Take the next octets of the stream; return the messages they complete."""
+        if self._farewell is not None:
+            return []
+        messages: list[bytes] = []
+        for txnr, command, data in self._decoder.feed(chunk):
+            if self._farewell is not None:
+                break
+            if txnr != self._next_txnr:
+                self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
+                break
+            self._next_txnr = next_txnr(txnr)
+            if command == b"syslog" and self.opened:
+                if not self.unanswered and not messages:
+                    self._first_unanswered = txnr
+                messages.append(data)
+            else:
+                self._other(txnr, command, data)
+        self.unanswered += len(messages)
+        if self._decoder.error is not None and self._farewell is None:
+            self._fail(str(self._decoder.error))
+        self._finish_if_answered()
+        return messages
+
+    def answer(self, count: int) -> None:
+        """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored."""
+        assert 0 <= count <= self.unanswered, (count, self.unanswered)
+        self._output.append(encode_answers(self._first_unanswered, count))
+        self._first_unanswered = (self._first_unanswered - 1 + count) % TXNR_MAX + 1
+        self.unanswered -= count
+        self._finish_if_answered()
+
+    def end_of_input(self) -> None:
+        """The client sends no more; what it has sent is still answered."""
+        if self._farewell is None:
+            if self._decoder.inside_frame:
+                self.error = RelpError("the stream ended inside a frame")
+            self._farewell = b""
+        self._finish_if_answered()
+
+    def shut_down(self) -> None:
+        """Take no more messages; finish when those taken are answered."""
+        if self._farewell is None:
+            self._farewell = SERVERCLOSE
+        self._finish_if_answered()
+
+    def abandon(self) -> None:
+        """Finish at once, leaving what is unanswered to be sent again elsewhere."""
+        if not self.finished:
+            self._output.append(SERVERCLOSE)
+            self._farewell = b""
+            self.finished = True
+
+    def data_to_send(self) -> bytes:
+        """What to write now; each octet is returned once."""
+        output, self._output = self._output, []
+        return b"".join(output)
+
+    def _other(self, txnr: int, command: bytes, data: bytes) -> None:
+        if command == b"open":
+            self._open(txnr, data)
+        elif command == b"close":
+            self._farewell = encode_frame(txnr, b"rsp", b"") + SERVERCLOSE
+        elif command == b"syslog":  # not opened: librelp consumes the number and goes on
+            self._output.append(encode_frame(txnr, b"rsp", b"500 command disabled"))
+        else:
+            self._fail(f"unknown command {command!r}")
+
+    def _open(self, txnr: int, data: bytes) -> None:
+        refusal = refusal_of(parse_offers(data))
+        if self.opened:
+            refusal = b"protocol error: connection already open"
+        if refusal is not None:
+            self.error = RelpError(f"open refused: {refusal.decode('ascii')}")
+            self._farewell = encode_frame(txnr, b"rsp", b"500 " + refusal) + SERVERCLOSE
+            return
+        self.opened = True
+        answer = b"200 OK\n" + format_offers(self._software)
+        self._output.append(encode_frame(txnr, b"rsp", answer))
+
+    def _fail(self, reason: str) -> None:
+        self.error = RelpError(reason)
+        self._farewell = SERVERCLOSE
+
+    def _finish_if_answered(self) -> None:
+        if self._farewell is not None and not self.unanswered and not self.finished:
+            self._output.append(self._farewell)
+            self.finished = True
