@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
@@ -134,10 +135,14 @@ class Committer:
     def _start_pump(self) -> None:
         if self._pumping is None and self._has_work():
             self._pumping = Deferred()
-            ensureDeferred(self._pump()).addErrback(lambda failure: self._on_failure(failure.value))
+            ensureDeferred(self._pump()).addErrback(self._defect)
 
     def _has_work(self) -> bool:
         return bool(self._removals) or (bool(self._appends) and not self._hold_appends)
+
+    def _defect(self, failure: Failure) -> None:
+        assert failure.value is not None
+        self._on_failure(failure.value)
 
     async def _pump(self) -> None:
         while self._has_work():

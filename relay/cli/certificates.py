@@ -1,0 +1,175 @@
+"""`syslogrelay certs`: make a private certificate authority and certificates."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from relay.service.certificates import (
+    Issued,
+    load_issued,
+    make_authority,
+    make_leaf,
+)
+
+__all__ = ["certs"]
+
+Purpose = Literal["server", "client"]
+
+
+@click.group()
+def certs() -> None:
+    """Make certificates for TLS between relays: a private authority and leaves.
+
+    Files in --out: ca.pem, ca-key.pem, server.pem, server-key.pem, client.pem
+    and client-key.pem.  Keys are readable by their owner only.  No file is
+    overwritten without --force.
+    """
+
+
+def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    options: list[Callable[[Any], Any]] = [
+        click.option(
+            "--out",
+            default=".",
+            show_default=True,
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Directory for the files; made if it does not exist.",
+        ),
+        click.option("--rsa", "rsa_key", is_flag=True, help="RSA 2048 keys instead of P-256."),
+        click.option("--force", is_flag=True, help="Replace files that exist."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@certs.command()
+@_shared_options
+@click.option("--common-name", default="syslogrelay private authority", show_default=True)
+def ca(out: Path, rsa_key: bool, force: bool, common_name: str) -> None:
+    """Make the authority that signs the others; valid for ten years."""
+    try:
+        authority = make_authority(common_name, rsa_key=rsa_key)
+    except ValueError as error:
+        raise click.ClickException(f"--common-name: {error}") from None
+    _write_all(out, {"ca": authority}, force=force)
+
+
+@certs.command()
+@_shared_options
+@click.option("--name", "names", multiple=True, help="DNS name or IP address; may be repeated.")
+def server(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> None:
+    """Make a certificate for a listener; valid for 397 days.
+
+    Clients compare --name with the host that they connect to.  Without one it is
+    this host's name, localhost, 127.0.0.1 and ::1.
+    """
+    leaf = _leaf(_authority(out), names or _local_names(), "server", rsa_key)
+    _write_all(out, {"server": leaf}, force=force)
+
+
+@certs.command()
+@_shared_options
+@click.option("--name", "names", multiple=True, help="DNS name or IP address; may be repeated.")
+def client(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> None:
+    """Make a certificate for a sender; valid for 397 days.
+
+    Without --name it is this host's name.
+    """
+    leaf = _leaf(_authority(out), names or (socket.gethostname(),), "client", rsa_key)
+    _write_all(out, {"client": leaf}, force=force)
+
+
+@certs.command(name="all")
+@_shared_options
+@click.option("--name", "names", multiple=True, help="Name of the server; may be repeated.")
+@click.option("--client-name", "client_names", multiple=True, help="Name of the client.")
+def everything(
+    out: Path,
+    rsa_key: bool,
+    force: bool,
+    names: tuple[str, ...],
+    client_names: tuple[str, ...],
+) -> None:
+    """Make a new authority, a server and a client certificate.
+
+    With --force this replaces the authority too: every certificate that the old
+    one signed is then worth nothing.
+    """
+    authority = make_authority("syslogrelay private authority", rsa_key=rsa_key)
+    issued = {
+        "ca": authority,
+        "server": _leaf(authority, names or _local_names(), "server", rsa_key),
+        "client": _leaf(authority, client_names or (socket.gethostname(),), "client", rsa_key),
+    }
+    _write_all(out, issued, force=force)
+
+
+def _local_names() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((socket.gethostname(), "localhost", "127.0.0.1", "::1")))
+
+
+def _leaf(authority: Issued, names: Sequence[str], purpose: Purpose, rsa_key: bool) -> Issued:
+    try:
+        return make_leaf(authority, names, purpose=purpose, rsa_key=rsa_key)
+    except ValueError as error:
+        raise click.ClickException(f"--name: {error}") from None
+
+
+def _authority(out: Path) -> Issued:
+    certificate, key = out / "ca.pem", out / "ca-key.pem"
+    try:
+        return load_issued(certificate.read_bytes(), key.read_bytes())
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"{error.filename} is missing; make it with: syslogrelay certs ca --out {out}"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"cannot read {error.filename}: {error.strerror}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{certificate} and {key} are no authority: {error}") from None
+
+
+def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
+    """Write a certificate and a key file for each; nothing at all if one may not be."""
+    files: list[tuple[Path, bytes, int]] = []
+    for name, one in issued.items():
+        files.append((out / f"{name}-key.pem", one.private_key_pem(), 0o600))
+        files.append((out / f"{name}.pem", one.certificate_pem(), 0o644))
+    existing = [str(path) for path, _, _ in files if path.exists()]
+    if existing and not force:
+        raise click.ClickException(
+            f"{', '.join(existing)} already there; choose another --out, or replace with --force"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, octets, mode in files:
+            _write(path, octets, mode, replace=force)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None
+    for name, one in issued.items():
+        ends = one.certificate.not_valid_after_utc
+        click.echo(f"{out / name}.pem and {name}-key.pem, valid until {ends:%Y-%m-%d}")
+
+
+def _write(path: Path, octets: bytes, mode: int, *, replace: bool) -> None:
+    """Write a file that has its permissions from its first instant.
+
+    A file that is replaced is whole at every moment: a relay may be reading it.
+    """
+    target = path.with_name(f".{path.name}.new") if replace else path
+    if replace:
+        target.unlink(missing_ok=True)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    if replace:
+        os.replace(target, path)

@@ -1,0 +1,34 @@
+"""`syslogrelay check`: look for errors in a configuration file."""
+
+from __future__ import annotations
+
+import click
+
+from relay.model.errors import ConfigurationError
+from relay.service.configuration_file import read_configuration
+
+__all__ = ["check"]
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+def check(file: str) -> None:
+    """Look for errors in the configuration FILE, without starting anything.
+
+    Reads FILE and the certificates, keys and tokens that it names; opens no
+    queue and binds no socket.  Ends with status 0 if a relay could start with
+    it, and with 1 after one line on standard error for each problem.
+    """
+    try:
+        configuration = read_configuration(file)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        raise SystemExit(1) from None
+    sources = _counted(len(configuration.sources), "source")
+    destinations = _counted(len(configuration.destinations), "destination")
+    click.echo(f"{file}: ok: {sources}, {destinations}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

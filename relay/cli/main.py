@@ -1,0 +1,25 @@
+"""The `syslogrelay` command: everything around a relay but running one."""
+
+from __future__ import annotations
+
+import click
+
+from relay import __version__
+from relay.cli.certificates import certs
+from relay.cli.check import check
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="syslogrelay", message="%(prog)s %(version)s")
+def main() -> None:
+    """A syslog relay with a disk queue: an answer means on disk.
+
+    Start a relay with `twistd --nodaemon syslogrelay --config FILE`; these
+    commands do what there is to do around it.
+    """
+
+
+main.add_command(check)
+main.add_command(certs)

@@ -1,0 +1,203 @@
+"""From disk to frames: keep an upstream supplied, forget what it acknowledged.
+
+    acknowledged ≤ sent ≤ stored     three positions in one queue
+
+`acknowledged` moves when the upstream answers, and the queue may then forget;
+`sent` is the cursor, and losing the session sets it back; `stored` moves with
+each commit.  Nothing else is state: what is in flight is what lies between the
+first two, and no crash can lose track of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.cursor import Batch, Cursor
+from relay.queue.store import DamagedRange
+
+__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "Drain", "Forgets", "Session"]
+
+BATCH_RECORDS_MAX = 4096
+BATCH_BYTES_MAX = 512 * 1024
+
+
+class Session(Protocol):
+    """A connection to the upstream that is ready for records."""
+
+    @property
+    def room(self) -> int:
+        """How many records it takes now; 0 = `Drain.pump` will be called later."""
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """Send at most `room` records, none empty."""
+
+
+class Forgets(Protocol):
+    """The queue, as far as the drain changes it."""
+
+    def acknowledge(self, destination: str, upto: int) -> None: ...
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None: ...
+
+
+class Drain:
+    """Sends one destination's queue through one session after another.
+
+    Args:
+        acknowledged: Where the queue begins.
+        stored: Where it ends.
+        refusals_max: How often an upstream may refuse one record before the
+            record goes to the quarantine.
+        on_trouble: Called with errors of the queue and with what was set aside.
+
+    Attributes:
+        sent_records: Records handed to sessions, repeats included.
+        resent_records: Those handed to a session more than once.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        cursor: Cursor,
+        queue: Forgets,
+        acknowledged: int,
+        stored: int,
+        refusals_max: int,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self.sent_records = 0
+        self.resent_records = 0
+        self._destination = destination
+        self._cursor = cursor
+        self._queue = queue
+        self._acknowledged = acknowledged
+        self._stored = stored
+        self._sent = acknowledged  # what this session was sent ends here
+        self._sent_before = acknowledged  # highest position that any session reached
+        self._refusals_max = refusals_max
+        self._refusals = 0  # of the record at the head
+        self._on_trouble = on_trouble
+        self._session: Session | None = None
+        self._pumping = False
+        self._finishing: Deferred[None] | None = None  # set = send nothing more
+
+    @property
+    def in_flight(self) -> int:
+        """Records sent and not acknowledged."""
+        return max(0, self._sent - self._acknowledged) if self._session is not None else 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything stored was acknowledged."""
+        return self._acknowledged == self._stored
+
+    def attach(self, session: Session) -> None:
+        """Send through `session` from now on, from the oldest unacknowledged record."""
+        self._session = session
+        self._sent = self._acknowledged
+        self._cursor.rewind(self._acknowledged)
+        self.pump()
+
+    def detach(self, session: Session) -> None:
+        """`session` is gone; what it did not acknowledge will be sent again."""
+        if self._session is session:
+            self._session = None
+            self._cursor.rewind(self._acknowledged)
+            self._finish_if_answered()
+
+    def finish(self) -> Deferred[None]:
+        """Send nothing more.  Fires when nothing is in flight, which may be never."""
+        self._finishing = Deferred()
+        finished = self._finishing
+        self._finish_if_answered()
+        return finished
+
+    def stored(self, upto: int) -> None:
+        """Records before `upto` are on disk."""
+        self._stored = upto
+        self.pump()
+
+    def acknowledged(self, session: Session, count: int) -> None:
+        """The `count` oldest records that `session` was sent are with the upstream."""
+        if count and self._session is session:
+            self._acknowledged += count
+            self._refusals = 0
+            assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
+            self._queue.acknowledge(self._destination, self._acknowledged)
+            self._finish_if_answered()
+            self.pump()
+
+    def refused(self, session: Session, words: str) -> bool:
+        """The upstream refused the oldest record that was sent.
+
+        Returns:
+            True if the record was set aside and `session` can go on after it;
+            False if it is to be sent again through another session.
+        """
+        if self._session is not session:
+            return False
+        self._refusals += 1
+        if self._refusals < self._refusals_max:
+            return False
+        seqs = SeqRange(self._acknowledged, self._acknowledged + 1)
+        self._set_aside(seqs, f"refused {self._refusals} times: {words}")
+        return True
+
+    def pump(self) -> None:
+        """Send what there is, as far as the session has room."""
+        if not self._pumping and self._session is not None and self._finishing is None:
+            self._pumping = True
+            ensureDeferred(self._pump()).addErrback(self._failed)
+
+    async def _pump(self) -> None:
+        try:
+            while (session := self._session) is not None and self._finishing is None:
+                room = min(session.room, BATCH_RECORDS_MAX)
+                if room <= 0 or self._cursor.position >= self._stored:
+                    break
+                try:
+                    batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
+                except DamagedRange as damage:
+                    if damage.seqs.start != self._acknowledged:
+                        break  # first what lies before it; its answers call again
+                    self._set_aside(damage.seqs, damage.reason)
+                    continue
+                if session is self._session and batch.payloads and self._finishing is None:
+                    self._send(session, batch)
+        finally:
+            self._pumping = False
+
+    def _send(self, session: Session, batch: Batch) -> None:
+        self.sent_records += len(batch.payloads)
+        self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
+        self._sent_before = max(self._sent_before, batch.seqs.stop)
+        self._sent = batch.seqs.stop
+        session.send(batch.payloads)
+
+    def _set_aside(self, seqs: SeqRange, reason: str) -> None:
+        self._on_trouble(
+            f"records {seqs.start} to {seqs.stop - 1} were set aside in the quarantine: {reason}"
+        )
+        self._refusals = 0
+        self._acknowledged = seqs.stop
+        if self._cursor.position < seqs.stop:
+            self._cursor.rewind(seqs.stop)
+        self._queue.set_aside(self._destination, seqs, reason)
+
+    def _finish_if_answered(self) -> None:
+        finishing = self._finishing
+        if finishing is not None and not finishing.called and self.in_flight == 0:
+            finishing.callback(None)
+
+    def _failed(self, failure: Failure) -> Failure | None:
+        if failure.check(QueueError) is None:
+            return failure
+        self._on_trouble(str(failure.value))
+        return None

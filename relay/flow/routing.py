@@ -1,0 +1,23 @@
+"""Which destinations a source feeds, and what each of them gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+
+__all__ = ["Rewrite", "Route"]
+
+Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
+"""Turns messages into payloads: one each, in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way from a source into a destination's queue."""
+
+    destination: str
+    rewrite: Rewrite | None
+    """None = the frames as they came, which costs no parsing."""

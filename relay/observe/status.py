@@ -1,0 +1,101 @@
+"""What the relay says about itself, as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from relay.queue.admission import Admission
+
+__all__ = ["Reports", "Status", "statistics_line"]
+
+STATUS_VERSION = 1
+
+
+class Reports(Protocol):
+    """A source or a destination."""
+
+    def report(self) -> dict[str, Any]: ...
+
+
+class Status:
+    """Puts the reports together.
+
+    Args:
+        now: Seconds since 1970-01-01 UTC.
+        orphans: Ids of queues that have records but no destination.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        state_dir: str,
+        sources: Sequence[Reports],
+        destinations: Sequence[Reports],
+        admission: Admission,
+        orphans: Callable[[], list[str]],
+        now: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._version = version
+        self._state_dir = state_dir
+        self._sources = sources
+        self._destinations = destinations
+        self._admission = admission
+        self._orphans = orphans
+        self._now = now
+        self._started_at = now()
+
+    def document(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "status_version": STATUS_VERSION,
+            "name": self._name,
+            "version": self._version,
+            "state_dir": self._state_dir,
+            "uptime_seconds": self._now() - self._started_at,
+            "admission": {
+                "open": not self._admission.closed,
+                "reason": self._admission.reason,
+                "pending_bytes": self._admission.pending_bytes,
+                "queue_bytes": self._admission.queue_bytes,
+            },
+            "sources": [source.report() for source in self._sources],
+            "destinations": [destination.report() for destination in self._destinations],
+            "orphans": self._orphans(),
+        }
+
+
+def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What happened between two documents of `Status.document`, on one line."""
+    parts = []
+    earlier = {report["id"]: report for report in before["sources"]}
+    for report in after["sources"]:
+        old = earlier[report["id"]]
+        received = report["received_records"] - old["received_records"]
+        dropped = _dropped(report) - _dropped(old)
+        parts.append(f"{report['id']}: received {received}" + _unless_zero(dropped, "dropped"))
+    earlier = {report["id"]: report for report in before["destinations"]}
+    for report in after["destinations"]:
+        old = earlier[report["id"]]
+        delivered = report["delivered_records"] - old["delivered_records"]
+        dropped = _dropped(report) - _dropped(old)
+        parts.append(
+            f"{report['id']}: delivered {delivered}, queued {report['queued_records']}"
+            + _unless_zero(report["quarantined_records"] - old["quarantined_records"], "set aside")
+            + _unless_zero(dropped, "dropped")
+            + ("" if report["ready"] else f" ({report['state']})")
+        )
+    if not after["admission"]["open"]:
+        parts.append(f"admission closed: {after['admission']['reason']}")
+    return "statistics: " + "; ".join(parts)
+
+
+def _dropped(report: dict[str, Any]) -> int:
+    return sum(report["dropped_records"].values())
+
+
+def _unless_zero(count: int, what: str) -> str:
+    return f", {what} {count}" if count else ""

@@ -1,0 +1,199 @@
+"""Put an app token into messages, in the three forms that Sematext documents.
+
+    cee       <PRI>STAMP HOST PROGRAM[PID]:@cee: {"logsene-app-token": "…", "message": "…"}
+    tag       <PRI>STAMP HOST TOKEN:MSG
+    app-name  <PRI>1 STAMP HOST TOKEN PROCID MSGID STRUCTURED-DATA MSG
+
+STAMP is RFC 3339 in all of them, HOST is never missing.
+
+Rules that bind this file:
+
+1. A message whose JSON already names a token keeps that token, and gets no other
+   one in any place; only its header is put in order.
+2. Rewriting what a rewrite has made changes nothing.  Two relays in a row send
+   what one would.
+3. Nothing in a header but PRINTUSASCII and single spaces.  MSG may hold any octet
+   in the tag and app-name forms; framing escapes what its transport cannot carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.model.token import Token
+from relay.rewrite.json_text import COOKIE, add_members, find_object, json_string
+from relay.wire.rfc3164 import format_hostname, format_tag
+from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
+
+__all__ = ["Rewrite", "app_name", "cee", "hostname_of", "sender_of", "tag"]
+
+Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
+"""Makes one payload of each message, in the same order.  The origin is that of all."""
+
+_TOKEN_KEY = "logsene-app-token"
+_TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
+_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = ()) -> Rewrite:
+    """Send MSG as a JSON object behind an ``@cee:`` cookie, with `token` in it.
+
+    A MSG that is a JSON object itself, with or without cookie, gets the token as
+    one more member and stays as it is.  Of any other MSG one leading space is
+    stripped; it separates MSG from the tag.
+
+    Args:
+        zone: Local zone for stamps that have no offset.
+        relay_name: HOST of messages without one from local senders.
+        tags: For the member ``tags``, which a JSON object of its own keeps.
+    """
+    token_member = b'"%s": %s' % (_TOKEN_KEY_OCTETS, json_string(token.reveal()))
+    tags_member = b'"tags": [%s]' % b", ".join([json_string(text.encode()) for text in tags])
+    members = b"%s, %s" % (token_member, tags_member) if tags else token_member
+
+    def object_of(message: SyslogMessage) -> bytes:
+        found = find_object(message.msg)
+        if found is None:
+            msg = message.msg
+            if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
+                msg = msg[1:]
+            return b'{%s, "message": %s}' % (members, json_string(msg))
+        if _TOKEN_KEY in found.keys:
+            return found.text
+        return add_members(found.text, token_member if "tags" in found.keys else members)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(to_rfc3339, origin.received_at, zone)
+        sender = sender_of(origin, relay_name)
+        return [
+            b"%s%s%s %s"
+            % (
+                _legacy_start(message, stamps, sender),
+                format_tag(message.app_name, message.procid),
+                COOKIE,
+                object_of(message),
+            )
+            for message in messages
+        ]
+
+    return rewrite
+
+
+def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
+    """Send `token` as the TAG of an RFC 3164 header.  The program name is lost.
+
+    Arguments as for `cee`.
+
+    Raises:
+        ValueError: `token` has a character that ends a tag.
+    """
+    secret = token.reveal()
+    if any(octet in secret for octet in b":[]"):
+        raise ValueError("a token that is sent as a tag cannot contain a colon or a bracket")
+
+    def payload(message: SyslogMessage, start: bytes) -> bytes:
+        if _has_token(message):
+            own_tag = format_tag(message.app_name, message.procid)
+            return b"%s%s%s" % (start, own_tag, message.msg.lstrip(b" "))
+        msg = _text_of(message, secret)
+        if message.app_name == secret and _legacy_header(message).endswith(b" "):
+            # Parsing took it off.  Left off, each relay would take one more from
+            # a text that begins with spaces.
+            msg = b" " + msg
+        return b"%s%s:%s" % (start, secret, msg)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(to_rfc3339, origin.received_at, zone)
+        sender = sender_of(origin, relay_name)
+        return [payload(message, _legacy_start(message, stamps, sender)) for message in messages]
+
+    return rewrite
+
+
+def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
+    """Send RFC 5424 with `token` as the APP-NAME.  The program name is lost.
+
+    Arguments as for `cee`.
+
+    Raises:
+        ValueError: `token` is longer than an APP-NAME can be.
+    """
+    secret = token.reveal()
+    if len(secret) > _APP_NAME_OCTETS_MAX:
+        raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_OCTETS_MAX} characters")
+
+    def payload(message: SyslogMessage, stamp: bytes, sender: bytes) -> bytes:
+        if _has_token(message):
+            name, msg = message.app_name, message.msg
+        else:
+            name, msg = secret, _text_of(message, secret)
+        header = format_header(
+            message.pri,
+            stamp,
+            hostname_of(message) or sender,
+            name,
+            message.procid,
+            message.msgid,
+            message.structured_data,
+        )
+        return format_message(header, _byte_order_mark_of(message) + msg)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(to_rfc5424, origin.received_at, zone)
+        sender = sender_of(origin, relay_name)
+        return [payload(message, stamps[message.timestamp], sender) for message in messages]
+
+    return rewrite
+
+
+def sender_of(origin: Origin, relay_name: bytes) -> bytes:
+    """HOST of a message that names none: the peer, or this relay for local senders."""
+    return origin.peer_host.encode("ascii", "replace") or relay_name
+
+
+def hostname_of(message: SyslogMessage) -> bytes | None:
+    """HOSTNAME, or None if the message has none; a ``-`` says so in RFC 3164, too."""
+    return None if message.hostname == b"-" else message.hostname
+
+
+def _legacy_start(message: SyslogMessage, stamps: StampTable, sender: bytes) -> bytes:
+    """``<PRI>STAMP HOST`` and a space."""
+    hostname = format_hostname(hostname_of(message) or sender)
+    return b"<%d>%s %s " % (message.pri, stamps[message.timestamp], hostname)
+
+
+def _has_token(message: SyslogMessage) -> bool:
+    """Whether MSG is a JSON object with a token of its own."""
+    if _TOKEN_KEY_OCTETS not in message.msg:  # the quick way out
+        return False
+    found = find_object(message.msg)
+    return found is not None and _TOKEN_KEY in found.keys
+
+
+def _text_of(message: SyslogMessage, secret: bytes) -> bytes:
+    """MSG, and what would get lost with the program name although it is text.
+
+    Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).
+    Without one the program may be the first word of the text and is put back.
+    """
+    header = _legacy_header(message)
+    if message.app_name == secret or b":" in header or b"[" in header:
+        return message.msg
+    return header + message.msg
+
+
+def _legacy_header(message: SyslogMessage) -> bytes:
+    return b"" if message.pairs is None else message.pairs.get("LEGACY_MSGHDR", b"")
+
+
+def _byte_order_mark_of(message: SyslogMessage) -> bytes:
+    """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had it."""
+    if _BYTE_ORDER_MARK not in message.raw or not message.version:
+        return b""
+    marked = message.raw.rstrip(b"\n\r\0").endswith(_BYTE_ORDER_MARK + message.msg)
+    return _BYTE_ORDER_MARK if marked else b""

@@ -1,0 +1,122 @@
+"""The whole program on one page: what there is, and who knows whom."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from twisted.logger import Logger
+
+from relay import __version__
+from relay.flow.intake import Intake
+from relay.flow.routing import Route
+from relay.model.counters import SourceCounters
+from relay.observe.control import ControlFactory
+from relay.observe.status import Status
+from relay.queue.admission import Admission
+from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.destination import DestinationService
+from relay.service.destinations import new_destination
+from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.queue_service import QueueService
+from relay.service.relay_service import RelayService, local_zone
+from relay.service.rewriting import new_rewrite
+from relay.service.source import SourceService
+from relay.service.sources import new_source
+from relay.service.state_dir import refuse_volatile
+from relay.transport.notices import Notices
+
+__all__ = ["assemble"]
+
+_MAP_SLACK_BYTES = 1024**3
+
+
+def assemble(reactor: Any, configuration: Configuration) -> RelayService:
+    """Build the service tree.  Opens nothing; the services say when that happens.
+
+    Args:
+        reactor: Provides IReactorTime, IReactorThreads, IReactorFDSet, IReactorTCP
+            and IReactorSocket (zope interfaces have no intersection type, hence Any).
+    """
+    notices = Notices(clock=reactor, log=Logger(namespace="relay"))
+    admission = Admission(
+        pending_bytes_max=configuration.pending_bytes_max,
+        queue_bytes_max=configuration.queue_bytes_max,
+    )
+    queue = QueueService(
+        path=os.path.join(configuration.state_dir, "queue"),
+        destinations=[destination.id for destination in configuration.destinations],
+        # A full map cannot even delete: admission has to close long before.
+        map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
+        admission=admission,
+        notices=notices,
+        reactor=reactor,
+        check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+    )
+    destinations: list[DestinationService] = [
+        new_destination(destination, queue=queue, notices=notices, reactor=reactor)
+        for destination in configuration.destinations
+    ]
+    sources: list[SourceService] = []
+    for source in configuration.sources:
+        counters = SourceCounters()
+        intake = Intake(
+            routes=_routes(configuration, source),
+            append=queue.append,
+            now=reactor.seconds,
+            counters=counters,
+        )
+        sources.append(
+            new_source(
+                source,
+                intake=intake,
+                admission=admission,
+                counters=counters,
+                notices=notices,
+                reactor=reactor,
+            )
+        )
+    status = Status(
+        name=configuration.name,
+        version=__version__,
+        state_dir=configuration.state_dir,
+        sources=sources,
+        destinations=destinations,
+        admission=admission,
+        orphans=lambda: queue.orphans,
+        now=reactor.seconds,
+    )
+    control = ControlService(
+        path=os.path.join(configuration.state_dir, "control.sock"),
+        factory=ControlFactory({"status": status.document}, clock=reactor),
+        reactor=reactor,
+    )
+    statistics = StatisticsService(
+        status=status, interval_seconds=configuration.statistics_seconds, reactor=reactor
+    )
+    hangup = HangupService(
+        callbacks=[destination.reopen for destination in destinations], reactor=reactor
+    )
+
+    relay = RelayService()  # started top down, stopped bottom up
+    for service in (queue, *destinations, control, statistics, hangup, *sources):
+        service.setServiceParent(relay)
+    return relay
+
+
+def _routes(configuration: Configuration, source: SourceConfiguration) -> list[Route]:
+    new = partial(
+        new_rewrite,
+        relay_name=configuration.name.encode("ascii", "replace"),
+        zone=local_zone(),
+    )
+    return [
+        Route(destination.id, new(destination.rewrite))
+        for destination in configuration.destinations
+        if source.id in destination.sources
+    ]
+
+
+def _check_nothing(path: str) -> None:
+    pass

@@ -1,0 +1,256 @@
+"""Read a configuration from a TOML file.
+
+Everything that can be wrong is looked for before anything is reported, so that
+one run shows all of it.  Nothing is bound, connected, created or written; files
+that the configuration names (certificates, keys, tokens) are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from relay.model.errors import ConfigurationError
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+    SourceConfiguration,
+    TlsConfiguration,
+    Url,
+)
+from relay.service.conflicts import find_conflicts
+from relay.service.rewrite_table import read_rewrite
+from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
+from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
+from relay.service.tls_files import listener_problems, upstream_problems
+from relay.service.url import Role, parse_url
+
+__all__ = ["DEFAULT_STATE_DIR", "default_framing", "read_configuration"]
+
+DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+
+_TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+_PATH_KEYS = ("trusted_ca", "certificate", "private_key")
+
+
+def read_configuration(path: str) -> Configuration:
+    """Read the configuration file at `path`.
+
+    Relative paths in the file are relative to its directory.
+
+    Raises:
+        ConfigurationError: Every problem of the file, one line each, beginning
+            with `path`.
+    """
+    values = _load(path)
+    reader = _FileReader(os.path.dirname(os.path.abspath(path)))
+    configuration = reader.read(values, os.path.abspath(path))
+    if reader.problems:
+        raise ConfigurationError([f"{path}: {problem}" for problem in reader.problems])
+    return configuration
+
+
+def default_framing(scheme: str) -> str:
+    """How messages are framed where nothing is said: RFC 5425 §4.3 for TLS, lines for TCP."""
+    return {"tls": "octet-counting", "tcp": "newline"}.get(scheme, "")
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            octets = file.read()
+    except OSError as error:
+        raise ConfigurationError([f"{path}: cannot read it: {error.strerror}"]) from None
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        column = error.start - octets.rfind(b"\n", 0, error.start)
+        raise ConfigurationError(
+            [f"{path}:{line}:{column}: not UTF-8: found the octet 0x{octets[error.start]:02x}"]
+        ) from None
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
+        place = _TOML_PLACE.fullmatch(str(error))
+        if place is None:
+            raise ConfigurationError([f"{path}: not TOML: {error}"]) from None
+        line = int(place[2] or text.count("\n") + 1)
+        column = int(place[3] or len(text) - text.rfind("\n"))
+        raise ConfigurationError([f"{path}:{line}:{column}: not TOML: {place[1]}"]) from None
+
+
+class _FileReader:
+    """Turns the tables of one file into values, and collects the problems."""
+
+    def __init__(self, base_dir: str) -> None:
+        self.problems: list[str] = []
+        self._base_dir = base_dir
+
+    def read(self, values: Mapping[str, object], path: str) -> Configuration:
+        tables = read_table(values, FILE, "", self.problems)
+        relay = read_table(tables.get("relay", {}), RELAY, "relay", self.problems)
+        source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
+        destination_tables = self._named_tables(
+            tables, "destinations", 'connect = "relp://central.example.com:20514"'
+        )
+        sources = self._sources(source_tables)
+        destinations = self._destinations(destination_tables, tuple(source_tables))
+        if not self.problems:  # half a picture would show conflicts that are not there
+            self.problems += find_conflicts(
+                sources,
+                destinations,
+                name_source=lambda id: f"{join_path('sources', id)}.listen",
+                name_destination=lambda id: f"{join_path('destinations', id)}.connect",
+            )
+        state_dir = relay.pop("state_dir", DEFAULT_STATE_DIR)
+        name = relay.pop("name", None) or self._host_name()
+        return Configuration(
+            name=name,
+            state_dir=self._absolute(state_dir),
+            sources=tuple(sources),
+            destinations=tuple(destinations),
+            path=path,
+            **relay,
+        )
+
+    def _host_name(self) -> str:
+        try:
+            return str(RELAY_NAME.read(socket.gethostname()))
+        except ValueError as error:
+            self.problems.append(f"relay.name: is missing and the host's does not do: {error}")
+            return ""
+
+    def _named_tables(
+        self, tables: Mapping[str, Any], key: str, example: str
+    ) -> dict[str, dict[str, object]]:
+        """The tables below `key` that have an id; all of them, even if their content is bad."""
+        values = tables.get(key, {})
+        if not isinstance(values, dict):
+            self.problems.append(f"{key}: expected tables [{key}.ID], found {shown(values)}")
+            return {}
+        if not values:
+            self.problems.append(
+                f"{key}: there is none; a relay needs at least one, such as "
+                f"[{key}.{'network' if key == 'sources' else 'central'}] with {example}"
+            )
+        named = {}
+        for id, table in values.items():
+            where = join_path(key, id)
+            try:
+                ID.read(id)
+            except ValueError as error:
+                self.problems.append(f"{where}: {error}")
+            if isinstance(table, dict):
+                named[id] = table
+            else:
+                self.problems.append(f"{where}: expected a table, found {shown(table)}")
+        return named
+
+    def _sources(self, tables: Mapping[str, dict[str, object]]) -> list[SourceConfiguration]:
+        sources = []
+        for id, values in tables.items():
+            where = join_path("sources", id)
+            table = read_table(values, SOURCE, where, self.problems)
+            url = self._url(values, table, "listen", where)
+            if url is None:
+                continue
+            self._check_meaning(values, SOURCE, url, where)
+            tls = self._tls(table)
+            if url.is_tls:
+                self._add(listener_problems(tls, partial(join_path, where)))
+            sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
+        return sources
+
+    def _destinations(
+        self, tables: Mapping[str, dict[str, object]], source_ids: tuple[str, ...]
+    ) -> list[DestinationConfiguration]:
+        destinations = []
+        for id, values in tables.items():
+            where = join_path("destinations", id)
+            table = read_table(values, DESTINATION, where, self.problems)
+            sources = table.pop("sources", source_ids)
+            self._check_sources(sources, source_ids, where)
+            rewrite = self._rewrite(table.pop("rewrite", None), where)
+            url = self._url(values, table, "connect", where)
+            if url is None:
+                continue
+            self._check_meaning(values, DESTINATION, url, where)
+            tls = self._tls(table)
+            if url.is_tls:
+                self._add(upstream_problems(tls, partial(join_path, where)))
+            table.setdefault("framing", default_framing(url.scheme))
+            destination = DestinationConfiguration(
+                id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
+            )
+            self._check_retry(destination, where)
+            destinations.append(destination)
+        return destinations
+
+    def _url(
+        self, values: Mapping[str, object], table: dict[str, Any], key: Role, where: str
+    ) -> Url | None:
+        text = table.pop(key, None)
+        if key not in values:
+            example = "tcp://0.0.0.0:514" if key == "listen" else "relp://central.example.com:20514"
+            self.problems.append(
+                f'{where}.{key}: is missing; write for example {key} = "{example}"'
+            )
+        if text is None:
+            return None
+        try:
+            return parse_url(text, key, base_dir=self._base_dir)
+        except ValueError as error:
+            self.problems.append(f"{where}.{key}: {error}")
+            return None
+
+    def _check_meaning(
+        self, values: Mapping[str, object], schema: Mapping[str, Kind], url: Url, where: str
+    ) -> None:
+        known = {key: value for key, value in values.items() if key in schema}
+        self.problems += foreign_keys(known, url, where)
+
+    def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
+        for id in ids:
+            if id not in known:
+                near = did_you_mean(id, known) or ";"
+                self.problems.append(
+                    f"{where}.sources: there is no source {shown(id)}{near} "
+                    f"the sources are: {', '.join(known) or 'none'}"
+                )
+
+    def _check_retry(self, destination: DestinationConfiguration, where: str) -> None:
+        if destination.retry_seconds_min > destination.retry_seconds_max:
+            self.problems.append(
+                f"{where}.retry_seconds_min: {destination.retry_seconds_min:g} is more than "
+                f"retry_seconds_max, {destination.retry_seconds_max:g}; change one of them"
+            )
+
+    def _rewrite(self, values: object, where: str) -> RewriteConfiguration:
+        if values is None:
+            return RewriteConfiguration()
+        return read_rewrite(
+            values, f"{where}.rewrite", base_dir=self._base_dir, problems=self.problems
+        )
+
+    def _tls(self, table: dict[str, Any]) -> TlsConfiguration:
+        """Take the TLS keys out of `table`."""
+        tls = {key: table.pop(key) for key in TLS if key in table}
+        for key in _PATH_KEYS:
+            if key in tls:
+                tls[key] = self._absolute(tls[key])
+        return TlsConfiguration(**tls)
+
+    def _add(self, problems: list[str]) -> None:
+        """Add problems, but none that follows from one already known of the same key."""
+        known = {problem.partition(": ")[0] for problem in self.problems}
+        self.problems += [text for text in problems if text.partition(": ")[0] not in known]
+
+    def _absolute(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self._base_dir, path))

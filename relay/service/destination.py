@@ -1,0 +1,249 @@
+"""Destinations as services: a queue's drain and the link that it sends through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.internet import ClientService
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.protocol import Factory
+
+from relay.flow.drain import Drain
+from relay.model.clock import Clock, DelayedCall
+from relay.service.configuration import Url
+from relay.service.queue_service import QueueService
+from relay.transport.datagram_out import DatagramSession
+from relay.transport.file_out import FileSession
+from relay.transport.notices import Notices
+from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+
+__all__ = ["DestinationService", "LocalDestination", "StreamDestination"]
+
+_ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
+_CLOSE_SECONDS_MAX = 0.5
+
+
+class DestinationService(Service):
+    """One destination.  Subclasses say how its sessions come about."""
+
+    drain: Drain  # exists from startService on
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        url: Url,
+        queue: QueueService,
+        refusals_max: int,
+        notices: Notices,
+        clock: Clock,
+        retry_seconds_min: float,
+        retry_seconds_max: float,
+    ) -> None:
+        self.id = destination
+        self.url = url
+        self.state = UpstreamState(
+            target=url.path or str(url).partition("://")[2],
+            clock=clock,
+            on_failure=lambda words: self.warn("connection", words),
+            retry_seconds_min=retry_seconds_min,
+            retry_seconds_max=retry_seconds_max,
+        )
+        self._queue = queue
+        self._refusals_max = refusals_max
+        self._notices = notices
+        self._clock = clock
+
+    def warn(self, kind: str, words: str) -> None:
+        self._notices.warn(f"destination {self.id}", kind, words)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        ledger = self._queue.ledger(self.id)
+        self.drain = Drain(
+            destination=self.id,
+            cursor=self._queue.cursor(self.id),
+            queue=self._queue,
+            acknowledged=ledger.acknowledged_seq,
+            stored=ledger.next_seq,
+            refusals_max=self._refusals_max,
+            on_trouble=lambda words: self.warn("queue", words),
+        )
+        self._queue.subscribe(self.id, self.drain.stored)
+        self.start_link()
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        finished = self.drain.finish()
+        patience = self._clock.callLater(_ANSWERS_SECONDS_MAX, finished.cancel)
+        finished.addErrback(lambda _: None)  # then they come again after the next start
+        await finished
+        if patience.active():
+            patience.cancel()
+        await self.stop_link()
+
+    def start_link(self) -> None:
+        """Begin to make sessions."""
+        raise NotImplementedError
+
+    async def stop_link(self) -> None:
+        """End the session, within half a second, and make no more."""
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        """Something may have been rotated."""
+
+    def report(self) -> dict[str, Any]:
+        """Account, state and counters, for status."""
+        ledger = self._queue.ledger(self.id)
+        oldest = self._queue.oldest_received_at(self.id)
+        age = None if oldest is None else max(0.0, self._clock.seconds() - oldest)
+        return {
+            "id": self.id,
+            "connect": str(self.url),
+            "state": self.state.words,
+            "ready": self.state.ready,
+            "received_records": ledger.received,
+            "delivered_records": ledger.delivered,
+            "queued_records": ledger.queued,
+            "queued_bytes": ledger.queued_bytes,
+            "oldest_seconds": age if ledger.queued else None,
+            "quarantined_records": ledger.quarantined,
+            "dropped_records": dict(ledger.dropped),
+            "in_flight_records": self.drain.in_flight,
+            "sent_records": self.drain.sent_records,
+            "resent_records": self.drain.resent_records,
+            "connects": self.state.connects,
+            "failures": self.state.failures,
+        }
+
+
+class StreamDestination(DestinationService):
+    """An upstream behind a stream: RELP or plain syslog, with or without TLS.
+
+    Args:
+        new_endpoint: Makes what ClientService connects through.
+        new_protocol: Makes the protocol of one connection.
+    """
+
+    def __init__(
+        self,
+        *,
+        new_endpoint: Callable[[UpstreamState], PreparedEndpoint],
+        new_protocol: Callable[[StreamDestination], UpstreamProtocol],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._new_endpoint = new_endpoint
+        self._new_protocol = new_protocol
+        self._protocol: UpstreamProtocol | None = None
+
+    def start_link(self) -> None:
+        endpoint: Any = self._new_endpoint(self.state)
+        factory: Any = _DestinationFactory(self)
+        self._client = ClientService(
+            endpoint,
+            factory,
+            retryPolicy=self.state.retry_policy,
+            clock=self._clock,  # type: ignore[arg-type]  # an IReactorTime in fact
+            prepareConnection=lambda protocol: protocol.ready,
+        )
+        self._client.startService()
+
+    async def stop_link(self) -> None:
+        protocol = self._protocol
+        cut: DelayedCall | None = None
+        if protocol is not None and not protocol.gone:
+            protocol.shut_down()
+            cut = self._clock.callLater(_CLOSE_SECONDS_MAX, protocol.give_up, "stopping")
+        await self._client.stopService()
+        if cut is not None and cut.active():
+            cut.cancel()
+        self.state.stopped()
+
+    def new_protocol(self) -> UpstreamProtocol:
+        self._protocol = self._new_protocol(self)
+        return self._protocol
+
+
+class _DestinationFactory(Factory):
+    noisy = False
+
+    def __init__(self, destination: StreamDestination) -> None:
+        self._destination = destination
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._destination.new_protocol()
+
+
+class LocalDestination(DestinationService):
+    """A destination without a connection to wait for: a file, or UDP.
+
+    Args:
+        new_session: Makes a session; given this service and what to call, with
+            words, when the session fails.  May fail with OSError itself.
+        how: The state in words while there is a session.
+    """
+
+    def __init__(
+        self,
+        *,
+        new_session: Callable[
+            [LocalDestination, Callable[[str], None]],
+            Deferred[FileSession] | Deferred[DatagramSession],
+        ],
+        how: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._new_session = new_session
+        self._how = how
+        self._session: FileSession | DatagramSession | None = None
+        self._attempts = 0
+        self._delivered = 0
+        self._retry: DelayedCall | None = None
+
+    def start_link(self) -> None:
+        ensureDeferred(self._open())
+
+    async def _open(self) -> None:
+        self._retry = None
+        self.state.connecting()
+        try:
+            session = await self._new_session(self, self._failed)
+        except OSError as error:
+            self._failed(f"{self.state.target}: {error.strerror or error}")
+            return
+        if not self.running:
+            session.close()
+            return
+        self._session = session
+        self.state.became_ready(self._how)
+        self.drain.attach(session)
+
+    def _failed(self, words: str) -> None:
+        self._session = None
+        self.state.failed(words)
+        delivered = self._queue.ledger(self.id).delivered
+        if delivered > self._delivered:  # it worked, so this failure is the first again
+            self._attempts, self._delivered = 0, delivered
+        self._attempts += 1
+        if self.running:
+            delay = self.state.retry_policy(self._attempts)
+            self._retry = self._clock.callLater(delay, self.start_link)
+
+    async def stop_link(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._session is not None:
+            self._session.close()
+        self.state.stopped()
+
+    def reopen(self) -> None:
+        if isinstance(self._session, FileSession):
+            self._session.reopen()

@@ -1,0 +1,157 @@
+"""From a destination's configuration to its service."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThreadPool
+
+from relay.service.configuration import DestinationConfiguration
+from relay.service.destination import DestinationService, LocalDestination, StreamDestination
+from relay.service.queue_service import QueueService
+from relay.service.sources import RELP_SOFTWARE, read_pem
+from relay.transport.datagram_out import DatagramSession
+from relay.transport.file_out import AppendedFile, FileSession
+from relay.transport.notices import Notices
+from relay.transport.relp_out import RelpClientProtocol
+from relay.transport.stream_out import SyslogStreamOutProtocol
+from relay.transport.tls import TlsUpstream
+from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from relay.wire.framing import encode_newline, encode_octet_counted
+
+__all__ = ["new_destination"]
+
+
+def new_destination(
+    configuration: DestinationConfiguration, *, queue: QueueService, notices: Notices, reactor: Any
+) -> DestinationService:
+    """Build the service of one destination; reads its certificate files."""
+    common: dict[str, Any] = {
+        "destination": configuration.id,
+        "url": configuration.connect,
+        "queue": queue,
+        "refusals_max": configuration.refusals_max,
+        "notices": notices,
+        "clock": reactor,
+        "retry_seconds_min": configuration.retry_seconds_min,
+        "retry_seconds_max": configuration.retry_seconds_max,
+    }
+    scheme = configuration.connect.scheme
+    if scheme == "file":
+        file = AppendedFile(configuration.connect.path)
+        return LocalDestination(
+            new_session=partial(_new_file_session, file, reactor),
+            how=f"appending to {configuration.connect.path}, delivered when synced",
+            **common,
+        )
+    if scheme == "udp":
+        target = str(configuration.connect).partition("://")[2]
+        return LocalDestination(
+            new_session=partial(_new_datagram_session, configuration, notices, reactor),
+            how=f"sending to {target}, delivered when sent: nobody answers",
+            **common,
+        )
+    return StreamDestination(
+        new_endpoint=_endpoint(configuration, reactor),
+        new_protocol=_protocol(configuration, reactor),
+        **common,
+    )
+
+
+def _endpoint(
+    configuration: DestinationConfiguration, reactor: Any
+) -> Callable[[UpstreamState], PreparedEndpoint]:
+    url, tls = configuration.connect, configuration.tls
+    # Resolves the name at each attempt and tries all of its addresses.
+    wrapped = HostnameEndpoint(
+        reactor, url.host, url.port, timeout=configuration.connect_seconds_max
+    )
+    upstream = None
+    if url.is_tls:
+        upstream = TlsUpstream(
+            server_name=tls.server_name or url.host,
+            trusted_ca_pem=read_pem(tls.trusted_ca),
+            certificate_pem=read_pem(tls.certificate),
+            private_key_pem=read_pem(tls.private_key),
+            peer_verify=tls.peer_verify,
+        )
+    return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream)
+
+
+def _protocol(
+    configuration: DestinationConfiguration, reactor: Any
+) -> Callable[[StreamDestination], UpstreamProtocol]:
+    def new(destination: StreamDestination) -> UpstreamProtocol:
+        common: dict[str, Any] = {
+            "drain": destination.drain,
+            "state": destination.state,
+            "clock": reactor,
+            "secure": configuration.connect.is_tls,
+            "prepare_seconds_max": configuration.connect_seconds_max,
+            "answer_seconds_max": configuration.answer_seconds_max,
+        }
+        if configuration.connect.scheme in ("relp", "relp+tls"):
+            return RelpClientProtocol(
+                window_records=configuration.window_records, software=RELP_SOFTWARE, **common
+            )
+        counting = configuration.framing == "octet-counting"
+        encode = encode_octet_counted if counting else encode_newline
+        return SyslogStreamOutProtocol(encode=encode, **common)
+
+    return new
+
+
+def _new_file_session(
+    file: AppendedFile,
+    reactor: Any,
+    destination: LocalDestination,
+    on_failure: Callable[[str], None],
+) -> Deferred[FileSession]:
+    session = FileSession(
+        file,
+        drain=destination.drain,
+        run_in_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+        on_failure=on_failure,
+    )
+    return succeed(session)
+
+
+def _new_datagram_session(
+    configuration: DestinationConfiguration,
+    notices: Notices,
+    reactor: Any,
+    destination: LocalDestination,
+    on_failure: Callable[[str], None],
+) -> Deferred[DatagramSession]:
+    async def connect() -> DatagramSession:
+        url = configuration.connect
+        connected = await deferToThreadPool(
+            reactor, reactor.getThreadPool(), _connected_datagram_socket, url.host, url.port
+        )
+        return DatagramSession(
+            connected,
+            drain=destination.drain,
+            state=destination.state,
+            clock=reactor,
+            notices=notices,
+            on_failure=on_failure,
+        )
+
+    return ensureDeferred(connect())
+
+
+def _connected_datagram_socket(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    connected = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        connected.setblocking(False)
+        connected.connect(address)
+    except BaseException:
+        connected.close()
+        raise
+    return connected

@@ -1,0 +1,133 @@
+"""The command line of ``twistd syslogrelay``, and the way from it to a service."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+from twisted.application.service import IService
+from twisted.copyright import version as twisted_version
+from twisted.python import usage
+
+from relay import __version__
+from relay.model.errors import ConfigurationError
+from relay.service.configuration import Configuration
+from relay.service.configuration_file import read_configuration
+from relay.service.configuration_flags import configuration_from_flags
+from relay.service.refusal import StartRefused
+
+__all__ = ["Options", "makeService"]
+
+_EXAMPLES = """
+Examples:
+  twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml
+
+  twistd --nodaemon syslogrelay --state-dir var \\
+      --listen udp://:5514 --listen tcp://:5514 --listen unixgram:var/log.sock \\
+      --forward relp://central.example.com:20514
+
+  twistd --nodaemon syslogrelay --state-dir var --listen unix:///run/relay/log \\
+      --forward relp+tls://central.example.com:20515 --trusted-ca ca.pem \\
+      --rewrite cee --token-file token
+
+Options of twistd itself (--nodaemon, --pidfile, --logfile, --uid, --gid) stand
+before "syslogrelay".  `syslogrelay check FILE` looks for errors in a file.
+"""
+
+
+class Options(usage.Options):
+    """Flags of the relay: either --config, or the flags that stand for a small file."""
+
+    synopsis = "{--config FILE | --listen URL... --forward URL...} [options]"
+
+    longdesc = (
+        "Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and "
+        "passes it on. Listens on udp, tcp, tls, relp, relp+tls (://host:port; no host means all "
+        "addresses), unixgram and unix (:///path); forwards to udp, tcp, tls, relp, relp+tls and "
+        "file. With flags every source feeds every destination, and both get their ids from their "
+        "URLs; a configuration file can do more."
+    )
+
+    optParameters: ClassVar = [
+        ["config", "c", None, "Read everything from this TOML file; excludes the other options."],
+        ["state-dir", None, None, "Directory of the disk queue. [default: /var/lib/syslogrelay]"],
+        ["rewrite", None, None, "none, cee, tag, app-name or ewmm. [default: none]"],
+        ["token-file", None, None, "File with the token for cee, tag and app-name."],
+        ["name", None, None, "Name of this relay. [default: the host's name]"],
+        ["trusted-ca", None, None, "PEM file that verifies TLS upstreams. [default: the system's]"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+        self["forward"] = []
+
+    def opt_listen(self, url: str) -> None:
+        """Take messages here; may be repeated."""
+        self["listen"].append(url)
+
+    def opt_forward(self, url: str) -> None:
+        """Pass messages on to here; may be repeated."""
+        self["forward"].append(url)
+
+    def opt_version(self) -> None:
+        """Show the versions of syslogrelay and Twisted, and exit."""
+        print(f"syslogrelay {__version__}")
+        print(f"Twisted {twisted_version}")
+        raise SystemExit(0)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help text, with the examples as they stand (longdesc gets re-wrapped)."""
+        return super().getUsage(width) + _EXAMPLES
+
+
+def makeService(options: Options) -> IService:
+    """Build the services of a relay.  Parses and checks; opens and binds nothing.
+
+    Raises:
+        StartRefused: The options or the configuration cannot be used; every
+            problem is one line of its text.
+    """
+    try:
+        configuration = _configuration(options)
+    except ConfigurationError as error:
+        raise StartRefused("\n".join(error.problems)) from None
+
+    # Not at the top: importing the reactor installs one, and `twistd --reactor`
+    # has to come first.
+    from twisted.internet import reactor
+
+    from relay.service.assembly import assemble
+
+    relay: Any = assemble(reactor, configuration)
+    return relay  # type: ignore[no-any-return]  # zope: it provides IService
+
+
+def _configuration(options: Options) -> Configuration:
+    flags: dict[str, Any] = {
+        flag: value for flag, value in options.items() if value and flag != "config"
+    }
+    if options["config"] is not None:
+        if flags:
+            given = ", ".join(f"--{flag}" for flag in sorted(flags))
+            raise ConfigurationError(
+                [f"--config and {given} exclude each other; write it all into the file"]
+            )
+        return read_configuration(options["config"])
+    if not flags:
+        raise ConfigurationError(
+            [
+                "nothing to do: start with --config FILE, or with --listen URL and --forward URL "
+                "(more with --help)"
+            ]
+        )
+    return configuration_from_flags(
+        flags.get("listen", []),
+        flags.get("forward", []),
+        state_dir=flags.get("state-dir", ""),
+        rewrite=flags.get("rewrite", "none"),
+        token_file=flags.get("token-file", ""),
+        base_dir=os.getcwd(),
+        name=flags.get("name", ""),
+        trusted_ca=flags.get("trusted-ca", ""),
+    )

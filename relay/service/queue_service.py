@@ -1,0 +1,158 @@
+"""The queue's life: when it opens and closes, and the threads that work on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.admission import Admission
+from relay.queue.committer import Committer
+from relay.queue.cursor import Cursor
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore
+from relay.service.refusal import StartRefused
+from relay.transport.notices import Notices
+
+__all__ = ["QueueService"]
+
+
+class QueueService(Service):
+    """Owns the LMDB environment and the one thread that writes to it.
+
+    twistd calls makeService before it daemonizes, and startService after it has
+    forked and changed user.  So startService is the first place that may open the
+    environment, and the files belong to the right user.
+
+    Args:
+        path: Directory of the queue.
+        destinations: Ids of the configured destinations.
+        check_path: Raises StartRefused if `path` is no place for a queue.
+    """
+
+    name = "queue"
+    _log = Logger()
+    _store: QueueStore  # both exist from startService on
+    _committer: Committer
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        destinations: Iterable[str],
+        map_bytes: int,
+        admission: Admission,
+        notices: Notices,
+        reactor: Any,
+        check_path: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._destinations = tuple(destinations)
+        self._map_bytes = map_bytes
+        self._admission = admission
+        self._notices = notices
+        self._reactor = reactor
+        self._check_path = check_path
+        self._subscribers: dict[str, Callable[[int], None]] = {}
+        self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
+        self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
+
+    def startService(self) -> None:
+        Service.startService(self)
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            self._check_path(self._path)
+            self._store = QueueStore.open(
+                self._path, destinations=self._destinations, map_bytes=self._map_bytes
+            )
+        except QueueError as error:
+            raise StartRefused(str(error)) from error
+        except OSError as error:
+            raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._writer.start()
+        self._readers.start()
+        self._committer = Committer(
+            self._store,
+            run_in_thread=partial(deferToThreadPool, self._reactor, self._writer),
+            clock=self._reactor,
+            admission=self._admission,
+            on_stored=self._stored,
+            on_failure=self._failed,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return ensureDeferred(self._flush_and_close())
+
+    async def _flush_and_close(self) -> None:
+        await self._committer.close()
+        self._writer.stop()
+        self._readers.stop()
+        self._store.close()
+
+    # What the flows use.
+
+    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+        """Store payloads by destination; fires once they are on disk."""
+        return self._committer.append(payloads)
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self._committer.acknowledge(destination, upto)
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        self._committer.set_aside(destination, seqs, reason)
+
+    def cursor(self, destination: str) -> Cursor:
+        """A new cursor at the head of the queue of `destination`."""
+        return Cursor(
+            self._store,
+            destination,
+            position=self.ledger(destination).acknowledged_seq,
+            run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
+        )
+
+    def subscribe(self, destination: str, stored: Callable[[int], None]) -> None:
+        """Have `stored` called with the next seq after each commit for `destination`."""
+        self._subscribers[destination] = stored
+
+    # What status asks.
+
+    def ledger(self, destination: str) -> Ledger:
+        """The account as of the last commit."""
+        return self._store.ledgers[destination]
+
+    @property
+    def orphans(self) -> list[str]:
+        """Ids that have records in the queue and no destination in the configuration."""
+        return sorted(
+            destination
+            for destination, ledger in self._store.ledgers.items()
+            if destination not in self._destinations and (ledger.queued or ledger.quarantined)
+        )
+
+    def oldest_received_at(self, destination: str) -> float | None:
+        """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
+        return self._store.oldest_received_at(destination)
+
+    def _stored(self, destination: str, next_seq: int) -> None:
+        subscriber = self._subscribers.get(destination)
+        if subscriber is not None:
+            subscriber(next_seq)
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, QueueError):
+            self._notices.warn("queue", "commit", f"{error}; nothing is lost, trying again")
+            return
+        # A defect.  Without commits nothing works any more; whoever supervises the
+        # process starts it again, and the queue is whole.
+        self._log.critical("queue: {error!r}: stopping", error=error)
+        self._reactor.stop()

@@ -1,0 +1,77 @@
+"""The whole relay as one service."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from relay.service.sequence import SequentialService
+
+__all__ = ["RelayService", "local_zone"]
+
+_STOP_SECONDS_MAX = 4.5
+
+
+class RelayService(SequentialService):
+    """Starts top down, stops bottom up, and stops within five seconds.
+
+    Everything in the relay ends quickly by itself.  What may not is a thread in a
+    system call: a name that is being resolved, a file on a disk that hangs.  The
+    interpreter would wait for it at its end.  By then the queue is closed, or its
+    disk hangs and waiting does not help: so the process is ended.
+
+    Args:
+        end_process: Ends the process at once, with this status.
+    """
+
+    _log = Logger(namespace="relay")
+
+    def __init__(self, *, end_process: Callable[[int], object] = os._exit) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._end_process = end_process
+        self._stopped = False
+
+    def startService(self) -> None:
+        _raise_open_files_limit()
+        super().startService()  # type: ignore[no-untyped-call]
+
+    def stopService(self) -> Deferred[None]:
+        last_resort = threading.Timer(_STOP_SECONDS_MAX, self._end)
+        last_resort.daemon = True
+        last_resort.start()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        began = time.monotonic()
+        await self._stop_children()
+        self._stopped = True
+        self._log.info("stopped after {seconds:.1f} s", seconds=time.monotonic() - began)
+
+    def _end(self) -> None:
+        self._end_process(0 if self._stopped else 1)
+
+
+def local_zone() -> tzinfo:
+    """This host's time zone, with its summer time rules; UTC if it has none."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
+
+
+def _raise_open_files_limit() -> None:
+    """Every connection is an open file; take as many as the system allows us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,139 @@
+"""The tables of a configuration file: their keys, kinds, ranges and schemes.
+
+Defaults are not here: they are those of the values in `configuration.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay.service.configuration import Url
+from relay.service.table import (
+    Anything,
+    Choice,
+    Flag,
+    Kind,
+    Permissions,
+    Seconds,
+    Size,
+    Text,
+    Texts,
+    Whole,
+    join_path,
+)
+
+__all__ = [
+    "DESTINATION",
+    "FILE",
+    "ID",
+    "RELAY",
+    "RELAY_NAME",
+    "REWRITE",
+    "REWRITE_MODES",
+    "SOURCE",
+    "TLS",
+    "TOKEN_MODES",
+    "foreign_keys",
+]
+
+KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
+YEAR_SECONDS = 365 * 86400.0
+
+REWRITE_MODES = ("none", "cee", "tag", "app-name", "ewmm")
+TOKEN_MODES = ("cee", "tag", "app-name")
+
+ID = Text(
+    "an id of at most 63 ASCII letters, digits, '.', '_' and '-' that starts with a letter or a "
+    "digit",
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}",
+)
+
+# It becomes a HOSTNAME in messages (RFC 5424 §6).
+RELAY_NAME = Text("a name of 1 to 255 printable ASCII characters without spaces", r"[!-~]{1,255}")
+
+_PATH = Text("a path")
+
+FILE: Mapping[str, Kind] = {"relay": Anything(), "sources": Anything(), "destinations": Anything()}
+
+RELAY: Mapping[str, Kind] = {
+    "name": RELAY_NAME,
+    "state_dir": _PATH,
+    "queue_bytes_max": Size(1 * MiB, 16 * TiB),
+    "pending_bytes_max": Size(64 * KiB, 1 * GiB),
+    "allow_volatile_state": Flag(),
+    "statistics_seconds": Seconds(0, YEAR_SECONDS),
+}
+
+TLS: Mapping[str, Kind] = {
+    "trusted_ca": _PATH,
+    "certificate": _PATH,
+    "private_key": _PATH,
+    "peer_verify": Choice(("required", "optional", "none")),
+    "server_name": Text("a host name or an address"),
+}
+
+SOURCE: Mapping[str, Kind] = {
+    "listen": Text("a URL such as tcp://0.0.0.0:514", r".+"),
+    **{key: kind for key, kind in TLS.items() if key != "server_name"},
+    "frame_bytes_max": Size(480, 16 * MiB),
+    "connections_max": Whole(1, 1_000_000),
+    "idle_seconds_max": Seconds(0.1, YEAR_SECONDS),
+    "handshake_seconds_max": Seconds(0.1, 3600),
+    "socket_mode": Permissions(),
+    "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+}
+
+DESTINATION: Mapping[str, Kind] = {
+    "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
+    "sources": Texts("a list of source ids"),
+    "rewrite": Anything(),
+    **TLS,
+    "framing": Choice(("octet-counting", "newline")),
+    "window_records": Whole(1, 100_000),
+    "answer_seconds_max": Seconds(0.1, 3600),
+    "connect_seconds_max": Seconds(0.1, 3600),
+    "retry_seconds_min": Seconds(0.01, 86400),
+    "retry_seconds_max": Seconds(0.01, 86400),
+    "refusals_max": Whole(1, 1_000_000),
+}
+
+REWRITE: Mapping[str, Kind] = {
+    "mode": Choice(REWRITE_MODES),
+    # Both hold a name, but a pasted token is a likely slip.
+    "token_file": Text("a path", secret=True),
+    "token_env": Text(
+        "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", secret=True
+    ),
+}
+
+_TLS_SCHEMES = ("tls", "relp+tls")
+_RELP_SCHEMES = ("relp", "relp+tls")
+_TCP_SCHEMES = ("tcp", "tls", *_RELP_SCHEMES)
+
+# A key that is not here has a meaning for every scheme.
+_SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(TLS, _TLS_SCHEMES),
+    "connections_max": (*_TCP_SCHEMES, "unix"),
+    "idle_seconds_max": (*_TCP_SCHEMES, "unix"),
+    "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
+    "socket_mode": ("unixgram", "unix"),
+    "receive_buffer_bytes": ("udp", "unixgram"),
+    "framing": ("tcp", "tls"),
+    "window_records": _RELP_SCHEMES,
+    "answer_seconds_max": _RELP_SCHEMES,
+    "connect_seconds_max": _TCP_SCHEMES,
+    "refusals_max": _RELP_SCHEMES,
+}
+
+
+def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
+    """A problem for each key of `table` that has no meaning for the scheme of `url`."""
+    problems = []
+    for key in table:
+        schemes = _SCHEMES_OF_KEY.get(key, (url.scheme,))
+        if url.scheme not in schemes:
+            problems.append(
+                f"{join_path(path, key)}: has no meaning for {url.scheme}, only for "
+                f"{' and '.join(schemes)}; remove it or change the URL"
+            )
+    return problems

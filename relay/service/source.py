@@ -1,0 +1,165 @@
+"""Sources as services: bound early, opened late, closed first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.logger import Logger
+
+from relay.model.counters import SourceCounters
+from relay.service.configuration import Url
+from relay.service.refusal import StartRefused
+from relay.transport.datagram_in import DatagramReader
+from relay.transport.inbound import InboundFactory
+
+__all__ = ["DatagramSource", "SourceService", "StreamSource"]
+
+_FINISH_SECONDS_MAX = 1.5
+
+
+class SourceService(Service):
+    """One source.
+
+    Args:
+        bind: Makes the socket.
+    """
+
+    _log = Logger()
+    _socket: socket.socket  # exists between privilegedStartService and stopService
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        url: Url,
+        bind: Callable[[], socket.socket],
+        counters: SourceCounters,
+        reactor: Any,
+    ) -> None:
+        self.id = source
+        self.url = url
+        self.counters = counters
+        self._bind = bind
+        self._reactor = reactor
+        self._bound = False
+
+    def privilegedStartService(self) -> None:
+        """Bind, while the process may still have the rights to."""
+        try:
+            self._socket = self._bind()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartRefused(
+                f"source {self.id}: cannot listen on {self.url}: {reason}"
+            ) from error
+        self._bound = True
+
+    def startService(self) -> None:
+        if not self._bound:
+            self.privilegedStartService()
+        Service.startService(self)
+        self.open(self._socket)
+        self._log.info("source {id} listens on {address}", id=self.id, address=self.address)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that the system chose if it did."""
+        return self._address
+
+    def open(self, bound: socket.socket) -> None:
+        """Begin to receive."""
+        raise NotImplementedError
+
+    def report(self) -> dict[str, Any]:
+        """The counters, for status."""
+        counters = self.counters
+        return {
+            "id": self.id,
+            "listen": str(self.url),
+            "address": self.address,
+            "received_records": counters.received_records,
+            "received_bytes": counters.received_bytes,
+            "stored_records": counters.stored_records,
+            "dropped_records": dict(counters.dropped),
+            "truncated_records": counters.truncated_records,
+            "protocol_errors": counters.protocol_errors,
+            "connections_open": counters.connections_open,
+            "connections_accepted": counters.connections_accepted,
+            "connections_refused": counters.connections_refused,
+            "connections_idle_closed": counters.connections_idle_closed,
+            "pauses": counters.pauses,
+        }
+
+    def note_address(self, bound: socket.socket) -> None:
+        self._address = str(self.url)
+        if bound.family != socket.AF_UNIX:
+            host, port = bound.getsockname()[:2]
+            self._address = str(Url(self.url.scheme, host=host, port=port))
+
+    def remove_socket_file(self) -> None:
+        if self.url.path:
+            with contextlib.suppress(OSError):  # we may have given up the right to
+                os.unlink(self.url.path)
+
+
+class StreamSource(SourceService):
+    """A listener for connections.
+
+    Args:
+        factory: Knows the open connections.
+        wrap: Puts TLS below a factory, or nothing.
+    """
+
+    def __init__(
+        self, *, factory: InboundFactory, wrap: Callable[[InboundFactory], Any], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._factory = factory
+        self._wrap = wrap
+
+    def open(self, bound: socket.socket) -> None:
+        self.note_address(bound)
+        self._port = self._reactor.adoptStreamPort(
+            bound.fileno(), bound.family, self._wrap(self._factory)
+        )
+        bound.close()  # the port has its own copy
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        await maybeDeferred(self._port.stopListening)
+        self.remove_socket_file()
+        await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
+
+
+class DatagramSource(SourceService):
+    """A datagram socket.
+
+    Args:
+        new_reader: Makes the reader of a bound socket.
+    """
+
+    def __init__(
+        self, *, new_reader: Callable[[socket.socket], DatagramReader], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._new_reader = new_reader
+
+    def open(self, bound: socket.socket) -> None:
+        self.note_address(bound)
+        self._reader = self._new_reader(bound)
+        self._reactor.addReader(self._reader)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self._reactor.removeReader(self._reader)
+        self.remove_socket_file()
+        self._reader.drain_and_close()

@@ -1,0 +1,277 @@
+"""Read tables of a TOML file by a schema, and report everything that is wrong.
+
+A schema maps the keys of a table to kinds.  A kind turns a TOML value into a
+Python value, or raises ValueError saying what is allowed and what was found.
+Nothing stops at the first problem: each becomes one line with the dotted path of
+its key, and the caller goes on with the keys that were right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+__all__ = [
+    "Anything",
+    "Choice",
+    "Flag",
+    "Kind",
+    "Permissions",
+    "Seconds",
+    "Size",
+    "Text",
+    "Texts",
+    "Whole",
+    "bytes_in_words",
+    "did_you_mean",
+    "join_path",
+    "masked",
+    "read_table",
+    "shown",
+]
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
+_SIZE_UNITS: Mapping[str, int] = {
+    unit: power
+    for units, powers in (
+        (("b", "kib", "mib", "gib", "tib"), (1, 2**10, 2**20, 2**30, 2**40)),
+        (("", "kb", "mb", "gb", "tb"), (1, 10**3, 10**6, 10**9, 10**12)),
+    )
+    for unit, power in zip(units, powers, strict=True)
+}
+
+
+class Kind(Protocol):
+    """What a key may hold."""
+
+    def read(self, value: object) -> Any:
+        """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any value; the caller looks at it."""
+
+    def read(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that is not empty.
+
+    Args:
+        allowed: What it is, for the error: "a file name".
+        pattern: What all of it has to match.
+        secret: The value must not be shown, even when it is wrong.
+    """
+
+    allowed: str = "a text"
+    pattern: str = r"[^\0]+"
+    secret: bool = False
+
+    def read(self, value: object) -> str:
+        if isinstance(value, str) and re.fullmatch(self.pattern, value, re.DOTALL):
+            return value
+        raise _unfit(self.allowed, value, secret=self.secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> str:
+        if isinstance(value, str) and value in self.words:
+            return value
+        near = did_you_mean(value, self.words) if isinstance(value, str) else ""
+        raise ValueError(f"expected one of {', '.join(self.words)}; found {shown(value)}{near}")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+    def read(self, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise _unfit("true or false", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number; both ends are in the range."""
+
+    low: int
+    high: int
+
+    def read(self, value: object) -> int:
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        ):
+            return value
+        raise _unfit(f"a whole number from {self.low:,} to {self.high:,}", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes, as a whole number or as a text with a unit; both ends are in the range."""
+
+    low: int
+    high: int
+
+    def read(self, value: object) -> int:
+        size = self._bytes(value)
+        if size is not None and self.low <= size <= self.high:
+            return size
+        raise _unfit(
+            f"a size from {bytes_in_words(self.low)} to {bytes_in_words(self.high)}, "
+            'as bytes or as a text such as "64 KiB" or "1 GiB"',
+            value,
+        )
+
+    @staticmethod
+    def _bytes(value: object) -> int | None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if found is None or found[2].lower() not in _SIZE_UNITS:
+            return None
+        return int(found[1]) * _SIZE_UNITS[found[2].lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A time in seconds, fractions allowed; both ends are in the range."""
+
+    low: float
+    high: float
+
+    def read(self, value: object) -> float:
+        # Compared before the conversion: TOML has integers that no float can hold.
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high  # never true for nan
+        ):
+            return float(value)
+        raise _unfit(f"seconds, a number from {self.low:,g} to {self.high:,g}", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Permissions of a file, as an octal number."""
+
+    def read(self, value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+            return value
+        # 666 instead of 0o666 is a likely slip, and its bits would make no sense.
+        raise _unfit("permissions from 0o000 to 0o777, such as 0o660", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A list of texts: not empty, none twice."""
+
+    allowed: str = "a list of texts"
+
+    def read(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _unfit(self.allowed, value)
+        if not value:
+            raise ValueError(f"expected {self.allowed}, found an empty list")
+        twice = [item for number, item in enumerate(value) if item in value[:number]]
+        if twice:
+            raise ValueError(f"{shown(twice[0])} is in the list twice; remove one")
+        return tuple(value)
+
+
+def read_table(
+    values: object, schema: Mapping[str, Kind], path: str, problems: list[str]
+) -> dict[str, Any]:
+    """Read the keys of one table.
+
+    Args:
+        values: The table as TOML gave it.
+        schema: The keys that are allowed.  None of them is required here.
+        path: Dotted path of the table, for the problems; empty for the whole file.
+        problems: One line is appended for every key that is unknown or wrong.
+
+    Returns:
+        The keys that were there and right.
+    """
+    if not isinstance(values, dict):
+        problems.append(f"{path}: expected a table, found {shown(values)}")
+        return {}
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        where = join_path(path, key)
+        if key not in schema:
+            # The value is not shown: it may be a secret under a misspelt name.
+            near = did_you_mean(key, schema) or "."
+            problems.append(f"{where}: unknown key{near} Allowed here: {', '.join(schema)}")
+            continue
+        try:
+            result[key] = schema[key].read(value)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+    return result
+
+
+def join_path(path: str, key: str) -> str:
+    """The dotted path of `key` in the table at `path`, quoted as TOML would want it."""
+    if not _BARE_KEY.fullmatch(key):
+        key = '"' + key.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+    return f"{path}.{key}" if path else key
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """``, did you mean 'x'?`` for the nearest allowed word, or nothing."""
+    words = list(allowed)
+    near = get_close_matches(found, words, n=1) or get_close_matches(found.lower(), words, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: object) -> str:
+    """`value` in a few words for an error message; long texts are cut."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 80 else value[:79] + "…")
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):  # Python refuses to write out very long ones
+        return f"{value:,}" if abs(value) < 10**30 else "a number of more than 30 digits"
+    return str(value)  # a date or a time
+
+
+def masked(secret: str) -> str:
+    """At most the first and last four characters of `secret`."""
+    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 16 else "****"
+
+
+def bytes_in_words(size: int) -> str:
+    """`size` in the largest binary unit that divides it: ``64 KiB``."""
+    for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size and size % 2**exponent == 0:
+            return f"{size >> exponent:,} {unit}"
+    return f"{size:,} bytes"
+
+
+def _unfit(allowed: str, value: object, *, secret: bool = False) -> ValueError:
+    if secret and value != "":
+        found = masked(str(value))
+    else:
+        found = "an empty text" if value == "" else shown(value)
+    return ValueError(f"expected {allowed}, found {found}")

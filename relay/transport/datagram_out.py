@@ -1,0 +1,103 @@
+"""Syslog to an upstream over UDP (RFC 5426): delivered when the kernel has sent it.
+
+Nobody answers, so this is the weakest of all ways out, and `status` says so.  An
+ICMP error for an earlier datagram shows up at a later one and ends the session:
+the records of that batch are sent again.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from relay.flow.drain import Drain
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.notices import Notices
+from relay.transport.upstream import UpstreamState
+
+__all__ = ["DATAGRAM_BYTES_MAX", "DatagramSession"]
+
+DATAGRAM_BYTES_MAX = 65507
+"""What fits into one UDP datagram over IPv4."""
+
+_BATCH_RECORDS = 128
+_PAUSE_SECONDS = 0.005  # when the kernel's buffer is full
+
+
+class DatagramSession:
+    """A connected UDP socket as a session of the drain.
+
+    Args:
+        connected: Non-blocking.
+        on_failure: Called once, with words, when the socket reports an error.
+
+    Attributes:
+        truncated_records: Records that were longer than a datagram.
+    """
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        *,
+        drain: Drain,
+        state: UpstreamState,
+        clock: Clock,
+        notices: Notices,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.truncated_records = 0
+        self._socket = connected
+        self._drain = drain
+        self._state = state
+        self._clock = clock
+        self._notices = notices
+        self._on_failure = on_failure
+        self._waiting: list[bytes] = []
+        self._call: DelayedCall | None = None
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        return 0 if self._waiting or self._closed else _BATCH_RECORDS
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        self._waiting = [self._fitting(payload) for payload in payloads]
+        # Not from within the drain's loop, which would only come back here.
+        self._call = self._clock.callLater(0, self._send_waiting)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        if not self._closed:
+            self._closed = True
+            self._drain.detach(self)
+            if self._call is not None and self._call.active():
+                self._call.cancel()
+            self._socket.close()
+
+    def _send_waiting(self) -> None:
+        sent = 0
+        try:
+            for payload in self._waiting:
+                self._socket.send(payload)
+                sent += 1
+        except BlockingIOError:
+            self._call = self._clock.callLater(_PAUSE_SECONDS, self._send_waiting)
+        except OSError as error:
+            self.close()
+            self._on_failure(f"{self._state.target}: {error.strerror}")
+            return
+        del self._waiting[:sent]
+        self._drain.acknowledged(self, sent)
+        if not self._waiting:
+            self._drain.pump()
+
+    def _fitting(self, payload: bytes) -> bytes:
+        if len(payload) <= DATAGRAM_BYTES_MAX:
+            return payload
+        self.truncated_records += 1
+        self._notices.warn(
+            f"destination {self._state.target}",
+            "truncated",
+            f"{len(payload)} octets do not fit into a datagram: cut at {DATAGRAM_BYTES_MAX}",
+        )
+        return payload[:DATAGRAM_BYTES_MAX]

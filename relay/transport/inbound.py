@@ -1,0 +1,319 @@
+"""What all connections from peers have in common: limits, pauses, farewells.
+
+A connection is closed, and the reason counted and said, when there are too many,
+when the peer stays silent, when TLS or the opening takes too long, and when the
+peer breaks its protocol.  Reading pauses while admission is closed or while the
+peer does not take what is written to it.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import Certificate
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.queue.admission import Admission
+from relay.transport.notices import Notices
+from relay.transport.sockets import plain_address
+from relay.transport.tls import tls_failure_words
+
+__all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
+
+_UCRED = struct.Struct("3i")
+_CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
+
+
+class Intake(typing.Protocol):
+    """Where received frames go."""
+
+    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+        """Fires once `frames` are on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundLimits:
+    frame_bytes_max: int
+    connections_max: int
+    idle_seconds_max: float
+    """Silence after which a connection is closed; 0 = never."""
+    handshake_seconds_max: float
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class InboundProtocol(Protocol):
+    """One connection from a peer.  Subclasses say what its octets mean."""
+
+    transport: Any  # exists from connectionMade on
+    factory: InboundFactory
+    origin: Origin
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.gone = False
+        self._refused = False
+        self._truncated = 0
+        self._pauses: set[str] = set()
+        self._timers: dict[str, DelayedCall] = {}
+
+    # What a subclass adds.
+
+    def begin(self) -> None:
+        """The connection may be used."""
+
+    def take(self, chunk: bytes) -> None:
+        """The peer sent `chunk`."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The connection is gone."""
+
+    def shut_down(self) -> None:
+        """The relay stops: finish what was taken and close."""
+        self.close()
+
+    def close_idle(self) -> None:
+        """The peer was silent for too long: close."""
+        self.close()
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self.origin = factory.origin_of(self.transport)
+        if len(factory.connections) >= factory.limits.connections_max:
+            self._refused = True
+            factory.counters.connections_refused += 1
+            self.warn(
+                "refused",
+                f"refused: {len(factory.connections)} connections are open, "
+                "which is connections_max",
+            )
+            self.transport.abortConnection()
+            return
+        factory.connection_made(self)
+        self.transport.registerProducer(self, True)
+        self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
+        if factory.secure:
+            self.expect_within_handshake_time("TLS handshake")
+        self.begin()
+        factory.admission.register(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._refused or self.closing:
+            return
+        idle = self._timers.get("idle")
+        if idle is not None:
+            idle.reset(self.factory.limits.idle_seconds_max)
+        self.take(data)
+
+    def handshakeCompleted(self) -> None:
+        self.handshake_done()
+        certificate = self.transport.getPeerCertificate()
+        if certificate is not None:
+            subject = Certificate(certificate).getSubject()
+            name = getattr(subject, "commonName", b"") or b""
+            self.origin = self.origin._replace(tls_identity=name.decode("utf-8", "replace"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True
+        if self._refused:
+            return
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
+        self._timers.clear()
+        self.factory.admission.unregister(self)
+        self._explain(reason)
+        self.factory.connection_lost(self)
+        self.end()
+
+    # Pausing: by admission, and by Twisted while the peer does not read.
+
+    def pause_reading(self) -> None:
+        self.factory.counters.pauses += 1
+        self._pause("admission")
+
+    def resume_reading(self) -> None:
+        self._resume("admission")
+
+    def pauseProducing(self) -> None:
+        self._pause("peer")
+
+    def resumeProducing(self) -> None:
+        self._resume("peer")
+
+    def stopProducing(self) -> None:
+        pass
+
+    # What subclasses use.
+
+    def expect_within_handshake_time(self, what: str) -> None:
+        """Close the connection unless `handshake_done` is called in time."""
+        seconds = self.factory.limits.handshake_seconds_max
+        self._set_timer("handshake", seconds, self._too_slow, what, seconds)
+
+    def handshake_done(self) -> None:
+        timer = self._timers.pop("handshake", None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def violated(self, why: object) -> None:
+        """The peer broke its protocol: count it and say it."""
+        self.factory.counters.protocol_errors += 1
+        self.warn("protocol", str(why))
+
+    def count_truncated(self, total: int) -> None:
+        """The decoder has cut `total` messages so far: count and say the new ones."""
+        more = total - self._truncated
+        if more:
+            self._truncated = total
+            self.factory.counters.truncated_records += more
+            limit = self.factory.limits.frame_bytes_max
+            self.warn(
+                "truncated",
+                f"{more} longer than frame_bytes_max ({limit} octets): cut there",
+            )
+
+    def warn(self, kind: str, text: str) -> None:
+        """Warn, naming the source and the peer."""
+        self.factory.notices.warn(f"source {self.origin.source}, {self.origin.peer}", kind, text)
+
+    def close(self) -> None:
+        """Close after what was written has gone out, or after five seconds."""
+        if not self.closing and not self.gone:
+            self.closing = True
+            self.transport.loseConnection()
+            self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
+
+    def _explain(self, reason: Failure) -> None:
+        """Say why TLS failed; how other connections end says nothing."""
+        if self.factory.secure and reason.value is not None and not self.closing:
+            words = tls_failure_words(self.transport, reason.value)
+            if words:
+                self.violated(words)
+
+    def _idle(self) -> None:
+        if self._pauses:  # it is we who do not listen
+            self._set_timer("idle", self.factory.limits.idle_seconds_max, self._idle)
+            return
+        self.factory.counters.connections_idle_closed += 1
+        self.warn("idle", f"closed after {self.factory.limits.idle_seconds_max:g} s of silence")
+        self.close_idle()
+
+    def _too_slow(self, what: str, seconds: float) -> None:
+        self.violated(f"no {what} within {seconds:g} s")
+        self.close()
+        self.transport.abortConnection()
+
+    def _set_timer(
+        self, name: str, seconds: float, call: Callable[..., object], *args: object
+    ) -> None:
+        if seconds > 0:
+            self._timers[name] = self.factory.clock.callLater(seconds, call, *args)
+
+    def _pause(self, reason: str) -> None:
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.pauseProducing()
+        self._pauses.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        self._pauses.discard(reason)
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.resumeProducing()
+
+
+class InboundFactory(Factory):
+    """Makes the connections of one source and knows those that are open.
+
+    Args:
+        new_protocol: Makes the protocol of one connection.
+        secure: Whether TLS lies below the protocols.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        transport: str,
+        new_protocol: Callable[[], InboundProtocol],
+        intake: Intake,
+        admission: Admission,
+        counters: SourceCounters,
+        limits: InboundLimits,
+        clock: Clock,
+        notices: Notices,
+        secure: bool,
+    ) -> None:
+        self.intake = intake
+        self.admission = admission
+        self.counters = counters
+        self.limits = limits
+        self.clock = clock
+        self.notices = notices
+        self.secure = secure
+        self.connections: set[InboundProtocol] = set()
+        self._origin = Origin(source=source, transport=transport)
+        self._new_protocol = new_protocol
+        self._all_closed: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._new_protocol()
+        protocol.factory = self
+        return protocol
+
+    def origin_of(self, transport: Any) -> Origin:
+        """What is known about the peer at the other end of `transport`."""
+        peer = transport.getPeer()
+        if getattr(peer, "host", None) is not None:
+            return self._origin._replace(peer_host=plain_address(peer.host), peer_port=peer.port)
+        credentials = transport.getHandle().getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
+        )
+        pid, uid, gid = _UCRED.unpack(credentials)
+        return self._origin._replace(pid=pid, uid=uid, gid=gid)
+
+    def connection_made(self, connection: InboundProtocol) -> None:
+        self.connections.add(connection)
+        self.counters.connections_accepted += 1
+        self.counters.connections_open = len(self.connections)
+        if connection.origin.peer_host:
+            connection.transport.setTcpKeepAlive(1)  # notices a peer that is gone
+
+    def connection_lost(self, connection: InboundProtocol) -> None:
+        self.connections.discard(connection)
+        self.counters.connections_open = len(self.connections)
+        if self._all_closed is not None and not self.connections:
+            done, self._all_closed = self._all_closed, None
+            done.callback(None)
+
+    def shut_down(self, *, seconds_max: float) -> Deferred[None]:
+        """Let all connections finish; those that have not after `seconds_max` are cut."""
+        done: Deferred[None] = Deferred()
+        if not self.connections:
+            done.callback(None)
+            return done
+        self._all_closed = done
+        cut = self.clock.callLater(seconds_max, self._cut_all)
+        done.addBoth(lambda _: cut.cancel() if cut.active() else None)
+        for connection in list(self.connections):
+            connection.shut_down()
+        return done
+
+    def _cut_all(self) -> None:
+        for connection in list(self.connections):
+            connection.transport.abortConnection()

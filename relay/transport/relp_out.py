@@ -1,0 +1,133 @@
+"""RELP to an upstream: acknowledged means that the upstream has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from relay.flow.drain import Drain
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.upstream import UpstreamProtocol, UpstreamState
+from relay.wire.relp_client import RelpClientSession
+
+__all__ = ["RelpClientProtocol"]
+
+
+@implementer(IPushProducer)
+class RelpClientProtocol(UpstreamProtocol):
+    """Moves octets between a connection and a `RelpClientSession`.
+
+    It reads all the time, so a server that goes away is noticed at once, and it
+    does not wait for ever: a window without any answer for `answer_seconds_max`
+    counts as a dead connection.
+
+    Args:
+        window_records: Most messages without an answer.
+        software: Value of our ``relp_software`` offer.
+        answer_seconds_max: Longest wait for the next answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        drain: Drain,
+        state: UpstreamState,
+        clock: Clock,
+        secure: bool,
+        prepare_seconds_max: float,
+        window_records: int,
+        software: bytes,
+        answer_seconds_max: float,
+    ) -> None:
+        super().__init__(
+            state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
+        )
+        self._drain = drain
+        self._session = RelpClientSession(window_records=window_records, software=software)
+        self._answer_seconds_max = answer_seconds_max
+        self._answer_call: DelayedCall | None = None  # while something is in flight
+        self._write_blocked = False  # the transport's buffer is full
+
+    # The session, as the drain sees it.
+
+    @property
+    def room(self) -> int:
+        return 0 if self._write_blocked or self.gone else self._session.room
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        self._session.send(payloads)
+        self._write()
+        if self._answer_call is None:
+            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+
+    # The connection.
+
+    def begin(self) -> None:
+        self.transport.registerProducer(self, True)
+        self._write()
+
+    def started(self) -> str:
+        self._drain.attach(self)
+        return f"connected to {self.state.target}, every message acknowledged"
+
+    def dataReceived(self, data: bytes) -> None:
+        session = self._session
+        acknowledged = session.receive(data)
+        if session.ready and not self.prepared:
+            self.become_ready()
+        self._acknowledged(acknowledged)
+        while (refusal := session.refusal) is not None and not session.over:
+            if not self._drain.refused(self, refusal):
+                self.give_up(f"it refused a message: {refusal}")
+                return
+            self._acknowledged(session.skip_refused())
+        if session.over:
+            self.give_up(str(session.error or "closed as agreed"))
+        elif session.exhausted and not session.unacknowledged:
+            session.close()  # and ClientService connects again
+            self._write()
+
+    def ended(self) -> None:
+        self._drain.detach(self)
+        self._cancel_answer_call()
+
+    def shut_down(self) -> None:
+        """Say goodbye without waiting for the answer."""
+        self._session.close()
+        self._write()
+        super().shut_down()
+
+    def pauseProducing(self) -> None:
+        self._write_blocked = True
+
+    def resumeProducing(self) -> None:
+        self._write_blocked = False
+        self._drain.pump()
+
+    def stopProducing(self) -> None:
+        pass
+
+    def _acknowledged(self, count: int) -> None:
+        if not count:
+            return
+        self._cancel_answer_call()
+        if self._session.unacknowledged:
+            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+        self._drain.acknowledged(self, count)
+
+    def _no_answer(self) -> None:
+        self._answer_call = None
+        self.give_up(f"no answer for {self._answer_seconds_max:g} s")
+
+    def _cancel_answer_call(self) -> None:
+        if self._answer_call is not None:
+            self._answer_call.cancel()
+            self._answer_call = None
+
+    def _write(self) -> None:
+        octets: Any = self._session.data_to_send()
+        if octets and not self.gone:
+            self.transport.write(octets)

@@ -1,0 +1,133 @@
+"""Listening sockets, bound before anything runs.
+
+A socket is bound while the process may still have the rights for it, and by
+plain calls, so that a failure is an exception at start instead of a line in a log.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import stat
+
+__all__ = ["bind_datagram", "bind_stream", "bind_unix", "plain_address"]
+
+_BACKLOG = 1024
+SO_PASSCRED = 16
+SO_RXQ_OVFL = 40
+SO_RCVBUFFORCE = 33
+
+
+def bind_stream(host: str, port: int) -> socket.socket:
+    """A listening TCP socket.
+
+    Args:
+        host: Address or name; empty = all addresses, IPv6 and IPv4.
+
+    Raises:
+        OSError: It cannot be bound.
+    """
+    bound = _bind_inet(host, port, socket.SOCK_STREAM)
+    bound.listen(_BACKLOG)
+    return bound
+
+
+def bind_datagram(host: str, port: int, *, receive_buffer_bytes: int) -> socket.socket:
+    """A UDP socket that reports what the kernel drops; arguments as in `bind_stream`."""
+    bound = _bind_inet(host, port, socket.SOCK_DGRAM)
+    _enlarge_receive_buffer(bound, receive_buffer_bytes)
+    bound.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+    return bound
+
+
+def bind_unix(
+    path: str, kind: socket.SocketKind, *, mode: int, receive_buffer_bytes: int = 0
+) -> socket.socket:
+    """A unix socket at `path`; the directory is made if missing.
+
+    A socket file that no process listens on any more is replaced.  One that is in
+    use, and anything that is not a socket, stays.
+
+    Args:
+        kind: SOCK_DGRAM or SOCK_STREAM.
+        mode: Permissions of the socket file.
+
+    Raises:
+        OSError: It cannot be bound.
+    """
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    _remove_stale(path, kind)
+    bound = socket.socket(socket.AF_UNIX, kind)
+    try:
+        bound.bind(path)
+        os.chmod(path, mode)
+        bound.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
+        if kind == socket.SOCK_STREAM:
+            bound.listen(_BACKLOG)
+        elif receive_buffer_bytes:
+            _enlarge_receive_buffer(bound, receive_buffer_bytes)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def plain_address(host: str) -> str:
+    """`host` as people know it: IPv4 in IPv6 clothes becomes IPv4 again."""
+    if host.startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+        if mapped is not None:
+            return str(mapped)
+    return host
+
+
+def _bind_inet(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    if not host and socket.has_dualstack_ipv6():
+        return _bind_one(socket.AF_INET6, ("::", port), kind, both_families=True)
+    flags = socket.AI_PASSIVE
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=kind, flags=flags)
+    family, _, _, _, address = found[0]
+    return _bind_one(family, address, kind)
+
+
+def _bind_one(
+    family: int, address: object, kind: socket.SocketKind, *, both_families: bool = False
+) -> socket.socket:
+    bound = socket.socket(family, kind)
+    try:
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
+        bound.bind(address)  # type: ignore[arg-type]  # what getaddrinfo said
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _enlarge_receive_buffer(bound: socket.socket, size: int) -> None:
+    """Ask for `size`, past the system's limit if we may; the kernel decides."""
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _remove_stale(path: str, kind: socket.SocketKind) -> None:
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return  # bind will refuse it
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:  # nobody is there any more
+            os.unlink(path)
+        except OSError:
+            return  # somebody is

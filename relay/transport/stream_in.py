@@ -1,0 +1,45 @@
+"""Plain syslog over streams: TCP, TLS (RFC 5425) and unix stream sockets."""
+
+from __future__ import annotations
+
+from twisted.python.failure import Failure
+
+from relay.transport.inbound import InboundProtocol
+from relay.wire.framing import AutoDecoder, FrameDecoder
+
+__all__ = ["SyslogStreamProtocol"]
+
+
+class SyslogStreamProtocol(InboundProtocol):
+    """Feeds a connection's octets to a decoder, and its frames to the intake.
+
+    Plain syslog cannot answer.  Hanging up is the only way to tell a sender that
+    what it sent was not taken.
+    """
+
+    _decoder: FrameDecoder  # exists from begin on
+
+    def begin(self) -> None:
+        self._decoder = AutoDecoder(frame_bytes_max=self.factory.limits.frame_bytes_max)
+
+    def take(self, chunk: bytes) -> None:
+        self._accept(self._decoder.feed(chunk))
+        if self._decoder.error is not None:
+            self.violated(self._decoder.error)
+            self.close()
+
+    def end(self) -> None:
+        failed_before = self._decoder.error is not None
+        self._accept(self._decoder.finish())
+        if self._decoder.error is not None and not failed_before and not self.closing:
+            self.violated(self._decoder.error)
+
+    def _accept(self, frames: list[bytes]) -> None:
+        self.count_truncated(self._decoder.truncated)
+        if frames:
+            stored = self.factory.intake.accept(frames, self.origin)
+            stored.addErrback(self._not_stored)
+
+    def _not_stored(self, failure: Failure) -> None:
+        self.warn("not-stored", f"messages were lost: {failure.getErrorMessage()}")
+        self.close()

@@ -1,0 +1,334 @@
+"""What all connections to upstreams have in common: states in words, preparation.
+
+Twisted's ClientService decides when to connect; an `UpstreamState` hears of
+every step and can say where things are.  A connection counts only once it is
+prepared (TLS done, RELP opened): a peer that takes TCP connections and then
+says nothing is backed off like one that is down.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import RelayError, UpstreamError
+from relay.transport.tls import tls_failure_words
+
+__all__ = [
+    "CountingWrapper",
+    "PreparedEndpoint",
+    "UpstreamProtocol",
+    "UpstreamState",
+    "failure_words",
+]
+
+
+class UpstreamState:
+    """Where a destination's connection is, for people.
+
+    Args:
+        target: The upstream as people name it, such as ``10.0.0.5:20514``.
+        on_failure: Called with words when a connection ends or cannot be made.
+        retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
+            it doubles with each failure and has a jitter of a quarter.
+
+    Attributes:
+        connects: Connections that became ready.
+        failures: Connections that ended or could not be made, by kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        clock: Clock,
+        on_failure: Callable[[str], None],
+        retry_seconds_min: float,
+        retry_seconds_max: float,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.target = target
+        self.connects = 0
+        self.failures = 0
+        self._clock = clock
+        self._on_failure = on_failure
+        self._retry_seconds_min = retry_seconds_min
+        self._retry_seconds_max = retry_seconds_max
+        self._jitter = jitter
+        self._state = "not started"
+        self._last_failure = ""
+        self._next_try_at: float | None = None
+        self._ready_at: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether records can be sent now."""
+        return self._ready_at is not None
+
+    @property
+    def words(self) -> str:
+        """The state in words."""
+        if self._next_try_at is not None:
+            seconds = max(0.0, self._next_try_at - self._clock.seconds())
+            return f"{self._last_failure}, next try in {seconds:.0f} s"
+        if self._last_failure and not self.ready:
+            return f"{self._state} (before: {self._last_failure})"
+        return self._state
+
+    def connecting(self) -> None:
+        self._state, self._next_try_at = f"connecting to {self.target}", None
+
+    def became_ready(self, how: str) -> None:
+        """Records can be sent; `how` names the strength of its answers."""
+        self.connects += 1
+        self._state, self._last_failure, self._next_try_at = how, "", None
+        self._ready_at = self._clock.seconds()
+
+    def failed(self, words: str) -> None:
+        """A connection ended or could not be made."""
+        self.failures += 1
+        self._ready_at = None
+        self._last_failure = words
+        self._on_failure(words)
+
+    def stopped(self) -> None:
+        self._state, self._last_failure, self._next_try_at = "stopped", "", None
+        self._ready_at = None
+
+    def retry_policy(self, attempt: int) -> float:
+        """Seconds to wait after `attempt` failures in a row (ClientService's retryPolicy)."""
+        delay: float = self._retry_seconds_min * 2.0 ** min(attempt - 1, 30)
+        delay = min(delay, self._retry_seconds_max) * (1.0 + self._jitter() / 4)
+        self._next_try_at = self._clock.seconds() + delay
+        return delay
+
+
+@implementer(IHandshakeListener)
+class UpstreamProtocol(Protocol):
+    """One connection to an upstream.
+
+    Attributes:
+        ready: Fires when the connection is prepared, or fails with UpstreamError.
+        prepared: Whether it has fired.
+    """
+
+    transport: Any  # exists from connectionMade on
+
+    def __init__(
+        self, *, state: UpstreamState, clock: Clock, secure: bool, prepare_seconds_max: float
+    ) -> None:
+        self.ready: Deferred[None] = Deferred()
+        self.prepared = False
+        self.gone = False
+        self.state = state
+        self._clock = clock
+        self._secure = secure
+        self._stopping = False
+        self._why = ""  # we closed it, if not empty
+        self._prepare_seconds_max = prepare_seconds_max
+        self._prepare_call: DelayedCall | None = None
+
+    # What a subclass adds.
+
+    def begin(self) -> None:
+        """TCP, and TLS if there is any, are up; call `become_ready` when all is."""
+        self.become_ready()
+
+    def started(self) -> str:
+        """Records can be sent.  Returns the state in words."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """The connection is gone, or never became ready."""
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        seconds = self._prepare_seconds_max
+        what = "TLS handshake and opening" if self._secure else "opening"
+        self._prepare_call = self._clock.callLater(
+            seconds, self.give_up, f"{what} took longer than {seconds:g} s"
+        )
+        if not self._secure:
+            self.begin()
+
+    def handshakeCompleted(self) -> None:
+        self.begin()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost(reason)
+
+    def lost_unprepared(self, reason: Failure) -> None:
+        """The connection ended before it was prepared."""
+        error = self._lost(reason)
+        self.ready.errback(error)
+
+    # What subclasses use.
+
+    def become_ready(self) -> None:
+        self._cancel_prepare_call()
+        self.prepared = True
+        self.state.became_ready(self.started())
+        self.ready.callback(None)
+
+    def give_up(self, why: str) -> None:
+        """Cut the connection; `why` becomes the state's words."""
+        self._why = self._why or why
+        if not self.gone:
+            self.transport.abortConnection()
+
+    def shut_down(self) -> None:
+        """The relay stops; what is not acknowledged stays in the queue."""
+        self._stopping = True
+        self.transport.loseConnection()
+
+    def _lost(self, reason: Failure) -> UpstreamError:
+        self.gone = True
+        self._cancel_prepare_call()
+        words = self._why or failure_words(self.transport, reason, self._secure)
+        error = UpstreamError(f"{self.state.target}: {words}")
+        if self._stopping:
+            self.state.stopped()
+        else:
+            self.state.failed(str(error))
+        self.ended()
+        return error
+
+    def _cancel_prepare_call(self) -> None:
+        if self._prepare_call is not None and self._prepare_call.active():
+            self._prepare_call.cancel()
+
+
+class CountingWrapper(ProtocolWrapper):
+    """Counts the octets that were handed to TCP, below TLS."""
+
+    written_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self.written_bytes += len(data)
+        ProtocolWrapper.write(self, data)
+
+    def writeSequence(self, data: Any) -> None:
+        octets = b"".join(data)
+        self.written_bytes += len(octets)
+        ProtocolWrapper.write(self, octets)
+
+
+class _CountingFactory(WrappingFactory):
+    protocol = CountingWrapper
+    noisy = False
+
+
+@implementer(IHandshakeListener)
+class _UntilPrepared(Protocol):
+    """Sits below ClientService's proxy and keeps a secret from it.
+
+    ClientService raises NoTransition if a connection is lost while
+    `prepareConnection` is at work; the failing Deferred has told it already.
+    """
+
+    def __init__(self, proxy: Any) -> None:
+        self.proxy = proxy
+
+    def connectionMade(self) -> None:
+        self.proxy.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.proxy.dataReceived(data)
+
+    def handshakeCompleted(self) -> None:
+        self.proxy.handshakeCompleted()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.proxy.prepared:
+            self.proxy.connectionLost(reason)
+        else:
+            self.proxy.lost_unprepared(reason)
+
+
+class _UntilPreparedFactory(Factory):
+    noisy = False
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return _UntilPrepared(self._wrapped.buildProtocol(addr))
+
+
+@implementer(IStreamClientEndpoint)
+class PreparedEndpoint:
+    """Connects through TCP or a unix socket, with TLS if wanted, and tells the state.
+
+    Args:
+        tls: A `TlsUpstream`, or None.
+    """
+
+    def __init__(self, *, wrapped: Any, state: UpstreamState, tls: Any | None) -> None:
+        self._wrapped = wrapped
+        self._state = state
+        self._tls = tls
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        self._state.connecting()
+        factory: Any = _UntilPreparedFactory(protocolFactory)
+        if self._tls is not None:
+            factory = TLSMemoryBIOFactory(self._tls, True, factory)
+        connecting = self._wrapped.connect(_CountingFactory(factory))  # type: ignore[no-untyped-call]
+        connecting.addCallbacks(self._connected, self._failed)
+        return connecting  # type: ignore[no-any-return]
+
+    def _connected(self, counting: Any) -> Any:
+        inner = counting.wrappedProtocol
+        if self._tls is not None:
+            inner = inner.wrappedProtocol
+        return inner.proxy
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._state.failed(connect_failure_words(failure, self._state.target))
+        return failure
+
+
+def connect_failure_words(failure: Failure, target: str) -> str:
+    """Why there is no connection to `target`."""
+    error = failure.value
+    if isinstance(error, ConnectionRefusedError):
+        return f"refused by {target}"
+    if isinstance(error, TimeoutError):
+        return f"no answer from {target}"
+    if isinstance(error, DNSLookupError):
+        return f"the name in {target} cannot be resolved"
+    if isinstance(error, NoRouteError):
+        return f"no route to {target}"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return f"cannot connect to {target}: {error}"
+    return f"cannot connect to {target}: {failure.getErrorMessage()}"
+
+
+def failure_words(transport: Any, reason: Failure, secure: bool) -> str:
+    """Why a connection ended."""
+    error = reason.value
+    if secure and error is not None and (words := tls_failure_words(transport, error)):
+        return words
+    if isinstance(error, RelayError):
+        return str(error)
+    return f"the connection ended ({reason.getErrorMessage().rstrip('.')})"

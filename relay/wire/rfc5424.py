@@ -1,0 +1,111 @@
+"""Messages of RFC 5424: parse them, and write headers that are always valid."""
+
+from __future__ import annotations
+
+import re
+
+from relay.model.message import SyslogMessage
+from relay.wire.structured_data import STRUCTURED_DATA, without_controls
+from relay.wire.timestamp import ISO_STAMP
+
+__all__ = ["PRIVAL", "format_header", "format_message", "header_field", "parse_rfc5424"]
+
+# §6.2.1: PRIVAL is 0 to 191.  Senders in the field pad it with zeros.
+PRIVAL = {
+    spelling % prival: divmod(prival, 8)
+    for prival in range(192)
+    for spelling in (b"%d", b"%02d", b"%03d")
+}
+
+# §6, from PRI to the octet before MSG (or its byte order mark, §6.4).  Fields are
+# taken with any octets but space; `format_header` is the strict side.  Without
+# STRUCTURED-DATA a message is accepted only if nothing at all follows MSGID SP.
+_HEADER = re.compile(
+    rb"<([0-9]{1,3})>0*1 (?:-|(%s)) ([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++) "
+    rb"(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?" % (ISO_STAMP, STRUCTURED_DATA),
+    re.DOTALL,
+)
+
+_HOSTNAME_OCTETS_MAX = 255
+_APP_NAME_OCTETS_MAX = 48
+_PROCID_OCTETS_MAX = 128
+_MSGID_OCTETS_MAX = 32
+
+_PRINTUSASCII = bytes(range(0x21, 0x7F))
+_TO_PRINTUSASCII = bytes(octet if octet in _PRINTUSASCII else 0x5F for octet in range(256))
+
+
+def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
+    """Parse a message of VERSION 1, or return None if it is not one.
+
+    HOSTNAME, APP-NAME, PROCID and MSGID are cut to the lengths of §6.2.
+
+    Args:
+        line: The frame without the delimiters at its end.
+        raw: The frame.
+    """
+    match = _HEADER.match(line)
+    if match is None:
+        return None
+    prival, timestamp, hostname, app_name, procid, msgid, structured_data = match.groups()
+    pri = PRIVAL.get(prival)
+    if pri is None:
+        return None
+    return SyslogMessage(
+        pri[0],
+        pri[1],
+        1,
+        timestamp,
+        None if hostname == b"-" else hostname[:_HOSTNAME_OCTETS_MAX],
+        None if app_name == b"-" else app_name[:_APP_NAME_OCTETS_MAX],
+        None if procid == b"-" else procid[:_PROCID_OCTETS_MAX],
+        None if msgid == b"-" else msgid[:_MSGID_OCTETS_MAX],
+        structured_data,
+        line[match.end() :],
+        raw,
+    )
+
+
+def header_field(value: bytes | None, octets_max: int) -> bytes:
+    """Make a header field of `value`: 1 to `octets_max` of PRINTUSASCII (§6).
+
+    Nothing becomes the NILVALUE, an octet that is not allowed an underscore.
+    """
+    if not value:
+        return b"-"
+    value = value[:octets_max]
+    if value.translate(None, _PRINTUSASCII):
+        return value.translate(_TO_PRINTUSASCII)
+    return value
+
+
+def format_header(
+    pri: int,
+    timestamp: bytes | None,
+    hostname: bytes | None,
+    app_name: bytes | None,
+    procid: bytes | None,
+    msgid: bytes | None,
+    structured_data: bytes | None,
+) -> bytes:
+    """Write everything before MSG (§6), without the space that separates it.
+
+    Args:
+        pri: 0 to 191.
+        timestamp: A stamp of §6.2.3, as from `to_rfc5424`.
+        structured_data: Valid SD-ELEMENTs.  Their control characters are escaped.
+    """
+    return b"<%d>1 %s %s %s %s %s %s" % (
+        pri,
+        timestamp or b"-",
+        header_field(hostname, _HOSTNAME_OCTETS_MAX),
+        header_field(app_name, _APP_NAME_OCTETS_MAX),
+        header_field(procid, _PROCID_OCTETS_MAX),
+        header_field(msgid, _MSGID_OCTETS_MAX),
+        without_controls(structured_data) if structured_data else b"-",
+    )
+
+
+def format_message(header: bytes, msg: bytes) -> bytes:
+    """Join `header` and MSG; an empty MSG leaves no space behind."""
+    return b"%s %s" % (header, msg) if msg else header

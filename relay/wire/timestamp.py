@@ -1,0 +1,261 @@
+"""Time stamps as senders write them, and the RFC 3339 stamps made from them.
+
+Two families are understood.  BSD: ``Mmm dd hh:mm:ss`` (RFC 3164 §4.1.2) with an
+optional fraction, or with a year before the clock (PIX, ASA) or after it
+(Linksys, H3C).  ISO: ``yyyy-mm-ddThh:mm:ss`` with optional fraction and offset,
+also with a blank for the T and a comma for the point.
+
+Strategy: parsing of messages only finds where a stamp ends (`BSD_STAMP`,
+`ISO_STAMP`); what it means is worked out when a rewrite needs it, because a BSD
+stamp has no meaning without the receive time (year) and a zone (offset).
+
+Days, hours and seconds past the end of their unit roll over, so that February 30
+is March 2 and a leap second is the first second of the next minute.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import isleap
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+__all__ = [
+    "BSD_STAMP",
+    "ISO_STAMP",
+    "StampTable",
+    "format_epoch",
+    "to_datetime",
+    "to_milliseconds",
+    "to_rfc3339",
+    "to_rfc5424",
+]
+
+_CLOCK = rb"[0-2][0-9]:[0-5][0-9]:(?:[0-5][0-9]|60)"
+_MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)|N(?i:ov)|D(?i:ec))"
+_DAY = rb"[ 0-3]?[0-9]"
+_YEAR = rb"[12][0-9]{3}"
+
+# Grammar of a stamp, without groups, to be built into the patterns of a header.
+BSD_STAMP = b"%s %s (?:%s %s(?=[: ])|%s(?: %s(?=[ \t])|[.,][0-9]*|))" % (
+    *(_MONTH, _DAY),
+    *(_YEAR, _CLOCK),
+    *(_CLOCK, _YEAR),
+)
+ISO_STAMP = (
+    rb"[0-9]{4}-(?:0[1-9]|1[0-2])-[0-3][0-9][T ]%s(?:[.,][0-9]*)?"
+    rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?" % _CLOCK
+)
+
+_BSD = re.compile(
+    rb"(?P<month>%s) (?P<day>%s) (?:(?P<year_before>%s) )?"
+    rb"(?P<h>..):(?P<m>..):(?P<s>..)(?:[.,](?P<fraction>[0-9]*))?(?: (?P<year_after>%s))?"
+    % (_MONTH, _DAY, _YEAR, _YEAR)
+)
+_ISO = re.compile(
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    rb"(?:[.,]([0-9]*))?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+# RFC 3339 §5.6 date-time, upper case as RFC 5424 §6.2.3 demands.  The date is
+# checked separately; a leap second is left to the conversion.
+_RFC3339 = re.compile(
+    rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+_MONTHS = (
+    *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
+    *(b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"),
+)
+_UTC_OFFSETS = (b"Z", b"-00:00")
+_FUTURE_SECONDS_MAX = 31 * 86400
+# A stamp of February 29 is at most eight years old: 1896, 1904.
+_YEARS_BACK = 8
+
+
+class StampTable(dict[bytes | None, bytes]):
+    """The converted stamps of one batch, made on first use.
+
+    Messages of a batch often share their stamp; BSD stamps have only seconds.
+    Make one table per batch, so that it cannot outgrow the batch.
+
+    Args:
+        convert: `to_rfc3339`, `to_rfc5424` or `to_milliseconds`.
+        received_at: Seconds since 1970-01-01 UTC.
+        zone: Local zone for stamps that have no offset.
+    """
+
+    def __init__(
+        self,
+        convert: Callable[[bytes | None, float, tzinfo], bytes],
+        received_at: float,
+        zone: tzinfo,
+    ) -> None:
+        super().__init__()
+        self._convert = convert
+        self._received_at = received_at
+        self._zone = zone
+
+    def __missing__(self, stamp: bytes | None) -> bytes:
+        converted = self[stamp] = self._convert(stamp, self._received_at, self._zone)
+        return converted
+
+
+def to_rfc3339(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    """Convert `stamp` to RFC 3339; a valid one stays as it is, to the last digit.
+
+    Args:
+        stamp: As received; None or a text without meaning gives the receive time.
+        received_at: Seconds since 1970-01-01 UTC, 0 to the end of the year 9998.
+        zone: Local zone for stamps that have no offset.
+    """
+    if stamp is not None and _split_rfc3339(stamp) is not None:
+        return stamp
+    return _convert(stamp, received_at, zone)
+
+
+def to_rfc5424(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    """Convert like `to_rfc3339`, with at most six digits of fraction (RFC 5424 §6.2.3)."""
+    if stamp is not None:
+        parts = _split_rfc3339(stamp)
+        if parts is not None:
+            second, fraction, offset = parts
+            if fraction is None or len(fraction) <= 6:
+                return stamp
+            return b"%s.%s%s" % (second, fraction[:6], offset)
+    return _convert(stamp, received_at, zone)
+
+
+def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    """Convert to the form of an EWMM header: three digits, cut off, and never ``Z``.
+
+    Arguments as for `to_rfc3339`.
+    """
+    parts = _split_rfc3339(stamp) if stamp is not None else None
+    if parts is None:
+        moment = to_datetime(stamp, received_at, zone)
+        return (_second(moment) + moment.strftime(".%f")[:4] + _offset(moment)).encode("ascii")
+    second, fraction, offset = parts
+    milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
+    return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
+
+
+def format_epoch(seconds: float, zone: tzinfo) -> bytes:
+    """Write `seconds` since 1970-01-01 UTC as RFC 3339 with microseconds."""
+    moment = _on_whole_minutes(datetime.fromtimestamp(seconds, zone))
+    return (_second(moment) + moment.strftime(".%f") + _offset(moment)).encode("ascii")
+
+
+def to_datetime(stamp: bytes | None, received_at: float, zone: tzinfo) -> datetime:
+    """The instant that `stamp` means, in its own offset, or else the receive time.
+
+    Digits after the microseconds are cut off.  Arguments as for `to_rfc3339`.
+    """
+    moment = None if stamp is None else _moment(stamp, received_at, zone)
+    if moment is None:
+        moment = datetime.fromtimestamp(received_at, zone)
+    return _on_whole_minutes(moment)
+
+
+def _convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    moment = None if stamp is None else _moment(stamp, received_at, zone)
+    if stamp is None or moment is None:
+        return format_epoch(received_at, zone)
+    moment = _on_whole_minutes(moment)
+    digits = _fraction_digits(stamp)
+    fraction = moment.strftime(".%f")[: digits + 1] if digits else ""
+    return (_second(moment) + fraction + _offset(moment)).encode("ascii")
+
+
+def _split_rfc3339(stamp: bytes) -> tuple[bytes, bytes | None, bytes] | None:
+    """Second, fraction and offset of a valid RFC 3339 stamp that needs no conversion."""
+    match = _RFC3339.fullmatch(stamp)
+    if match is None:
+        return None
+    second, fraction, offset = match.groups()
+    try:
+        datetime.fromisoformat(second.decode("ascii"))
+    except ValueError:  # February 30 and the like
+        return None
+    return second, fraction, offset
+
+
+def _moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | None:
+    try:
+        iso = _ISO.fullmatch(stamp)
+        if iso is not None:
+            *numbers, fraction, offset = iso.groups()
+            year, month, day, *clock = map(int, numbers)
+            in_month = _since_month_began(day, clock, fraction)
+            return datetime(year, month, 1, tzinfo=_zone(offset, zone)) + in_month
+        bsd = _BSD.fullmatch(stamp)
+        if bsd is None:
+            return None
+        month = _MONTHS.index(bsd["month"].lower()) + 1
+        day, *clock = map(int, bsd.group("day", "h", "m", "s"))
+        in_month = _since_month_began(day, clock, bsd["fraction"])
+        known_year = bsd["year_before"] or bsd["year_after"]
+        if known_year is not None:
+            return datetime(int(known_year), month, 1, tzinfo=zone) + in_month
+        return _in_latest_year(month, in_month, received_at, zone)
+    except (ValueError, OverflowError):  # year 0, an offset of a day, past year 9999
+        return None
+
+
+def _in_latest_year(
+    month: int, in_month: timedelta, received_at: float, zone: tzinfo
+) -> datetime | None:
+    """The latest such moment that is at most 31 days after the receive time.
+
+    Senders' clocks run ahead, and a message of December may wait until January;
+    31 days serve both, all year round.
+    """
+    received_year = datetime.fromtimestamp(received_at, zone).year
+    is_leap_day = month == 2 and in_month.days == 28
+    for year in range(received_year + 1, received_year - _YEARS_BACK - 1, -1):
+        if is_leap_day and not isleap(year):
+            continue
+        moment = datetime(year, month, 1, tzinfo=zone) + in_month
+        if moment.timestamp() - received_at <= _FUTURE_SECONDS_MAX:
+            return moment
+    return None
+
+
+def _since_month_began(day: int, clock: list[int], fraction: bytes | None) -> timedelta:
+    hours, minutes, seconds = clock
+    microseconds = int(fraction[:6].ljust(6, b"0")) if fraction else 0
+    return timedelta(
+        days=day - 1, hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds
+    )
+
+
+def _zone(offset: bytes | None, local: tzinfo) -> tzinfo:
+    if offset is None:
+        return local
+    if offset == b"Z":
+        return UTC
+    minutes = int(offset[1:3]) * 60 + int(offset[4:])
+    return timezone(timedelta(minutes=-minutes if offset[:1] == b"-" else minutes))
+
+
+def _fraction_digits(stamp: bytes) -> int:
+    """How many digits of fraction `stamp` has, six at most."""
+    iso = _ISO.fullmatch(stamp)
+    bsd = _BSD.fullmatch(stamp) if iso is None else None
+    fraction = iso[7] if iso is not None else bsd["fraction"] if bsd is not None else None
+    return min(len(fraction), 6) if fraction else 0
+
+
+def _second(moment: datetime) -> str:
+    return moment.replace(microsecond=0, tzinfo=None).isoformat()
+
+
+def _offset(moment: datetime) -> str:
+    return moment.isoformat()[-6:]
+
+
+def _on_whole_minutes(moment: datetime) -> datetime:
+    """RFC 3339 has no seconds in offsets; local mean times before 1900 do."""
+    offset = moment.utcoffset()
+    if offset is None or offset.microseconds or offset.seconds % 60:
+        return moment.astimezone(UTC)
+    return moment

@@ -1,0 +1,80 @@
+"""Our RELP client to rsyslog's imrelp: plain, and with certificates verified on both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.interop.daemons import Rsyslog
+from tests.interop.lab import Lab
+from tests.interop.messages import assert_exactly, feed_stream, messages
+from tests.processes import free_port, wait_until
+
+LIBRARIES = ["openssl", "gnutls"]
+
+
+def imrelp(lab: Lab, port: int, *, library: str = "", permitted_peer: str = "") -> Rsyslog:
+    """A running rsyslogd that takes RELP at `port`; with TLS if `library` is given."""
+    tls = lab.rsyslog_relp_tls("server", permitted_peer=permitted_peer) if library else ""
+    return lab.rsyslog(
+        f"""
+        module(load="imrelp" {f'tls.tlsLib="{library}"' if library else ""})
+        input(type="imrelp" port="{port}" address="127.0.0.1" maxDataSize="64k" {tls})
+        action(type="omfile" file="{lab.arrived}" template="raw")
+        """,
+        tcp=[port],
+        name=f"rsyslog-{permitted_peer}",
+    )
+
+
+def destination(lab: Lab, port: int, *, tls: bool) -> dict[str, Any]:
+    if tls:
+        return {"connect": f"relp+tls://127.0.0.1:{port}", **lab.client_tls}
+    return {"connect": f"relp://127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize("library", ["", *LIBRARIES], ids=["plain", *LIBRARIES])
+def test_all_arrive_once_and_in_order(lab: Lab, library: str) -> None:
+    feed, relp = free_port(), free_port()
+    imrelp(lab, relp, library=library)
+    relay = lab.relay_to(feed, destination(lab, relp, tls=bool(library)))
+    feed_stream(feed, messages(2000))
+    assert_exactly(lab.arrived, messages(2000))
+    relay.stop()
+    assert_exactly(lab.arrived, messages(2000))
+
+
+def test_small_windows_do_not_stall(lab: Lab) -> None:
+    feed, relp = free_port(), free_port()
+    imrelp(lab, relp)
+    lab.relay_to(feed, {**destination(lab, relp, tls=False), "window_records": 1})
+    feed_stream(feed, messages(200))
+    assert_exactly(lab.arrived, messages(200))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_client_that_is_not_permitted_keeps_its_messages(lab: Lab, library: str) -> None:
+    feed, relp = free_port(), free_port()
+    strict = imrelp(lab, relp, library=library, permitted_peer="somebody.example.com")
+    lab.relay_to(feed, destination(lab, relp, tls=True))
+    feed_stream(feed, messages(20))
+    wait_until(lambda: "authentication error" in strict.log(), "rsyslog refuses the relay's name")
+    assert not lab.arrived.exists()
+    strict.end()
+    imrelp(lab, relp, library=library)
+    assert_exactly(lab.arrived, messages(20))
+
+
+def test_an_upstream_with_another_name_gets_nothing(lab: Lab) -> None:
+    feed, relp = free_port(), free_port()
+    imrelp(lab, relp, library="openssl")
+    other_name = {**destination(lab, relp, tls=True), "server_name": "other.example.com"}
+    relay = lab.relay_to(feed, other_name)
+    feed_stream(feed, messages(20))
+    wait_until(lambda: f"127.0.0.1:{relp}" in relay.log(), "the relay says what is wrong")
+    relay.stop()
+    assert not lab.arrived.exists()
+    config = relay.config_path.read_text().replace("other.example.com", "central.example.com")
+    relay.config_path.write_text(config)
+    relay.start()
+    assert_exactly(lab.arrived, messages(20))

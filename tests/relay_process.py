@@ -1,0 +1,128 @@
+"""The relay as a real process: `twistd syslogrelay --config FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.processes import (
+    Program,
+    Programs,
+    is_bound_udp,
+    is_listening_tcp,
+    is_listening_unix,
+    wait_until,
+)
+
+__all__ = ["RelayProcess", "received", "toml_text", "twistd", "wait_for_lines"]
+
+FOREGROUND = ("--nodaemon", "--pidfile=")
+
+
+def twistd() -> str:
+    """The twistd of the virtual environment that runs the tests."""
+    path = Path(sys.executable).with_name("twistd")
+    assert path.exists(), f"no {path}: is the project installed?"
+    return str(path)
+
+
+def toml_text(tables: Mapping[str, Any]) -> str:
+    """`tables` as TOML; values are text, numbers, booleans, lists or nested tables."""
+    lines: list[str] = []
+    _write_table(lines, (), tables)
+    return "\n".join(lines) + "\n"
+
+
+def _write_table(lines: list[str], path: tuple[str, ...], table: Mapping[str, Any]) -> None:
+    if path:
+        lines.append(f"[{'.'.join(path)}]")
+    # TOML's strings, numbers, booleans and lists of them are written as in JSON.
+    lines += [
+        f"{key} = {json.dumps(value)}"
+        for key, value in table.items()
+        if not isinstance(value, Mapping)
+    ]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _write_table(lines, (*path, key), value)
+
+
+class RelayProcess(Program):
+    """A relay with its configuration and state in `folder`.
+
+    Args:
+        folder: Made if it does not exist; the state is in `folder/state`.
+        sources: The configuration's tables below `sources`.
+        destinations: Those below `destinations`.
+        relay: Further keys of the table `relay`.
+        arguments: twistd's own, before the word syslogrelay.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sources: Mapping[str, Mapping[str, Any]],
+        destinations: Mapping[str, Mapping[str, Any]],
+        relay: Mapping[str, Any] | None = None,
+        name: str = "relay",
+        arguments: Sequence[str] = FOREGROUND,
+    ) -> None:
+        self.state_dir = folder / "state"
+        self.config_path = folder / f"{name}.toml"
+        self._listeners = [str(source["listen"]) for source in sources.values()]
+        super().__init__(
+            [twistd(), *arguments, "syslogrelay", "--config", str(self.config_path)],
+            folder=folder,
+            name=name,
+            is_ready=self.is_listening,
+        )
+        # Where the tests' folder is on tmpfs, it has to do: no power cut here.
+        own = {"name": name, "state_dir": str(self.state_dir), "allow_volatile_state": True}
+        self.configure(relay={**own, **(relay or {})}, sources=sources, destinations=destinations)
+
+    @classmethod
+    def started(cls, programs: Programs, folder: Path, **keywords: Any) -> RelayProcess:
+        """A relay that listens already and ends with the test."""
+        process = cls(folder, **keywords)
+        programs.add(process)
+        process.start()
+        return process
+
+    def configure(self, **tables: Mapping[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config_path.write_text(toml_text(tables))
+
+    def is_listening(self) -> bool:
+        """Every source listens (read from the kernel's tables, nothing connects)."""
+        return all(_is_listening(url) for url in self._listeners)
+
+    def stop(self, seconds_max: float = 5.0) -> int:
+        """SIGTERM; a clean end is part of every test that uses it."""
+        status = super().stop(seconds_max)
+        assert status == 0, f"{self.name} ended with {status}:\n{self.log()}"
+        assert "Traceback" not in self.log(), self.log()
+        return status
+
+
+def _is_listening(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme in ("unix", "unixgram"):
+        return is_listening_unix(parts.path)
+    assert parts.port is not None, url
+    return is_bound_udp(parts.port) if parts.scheme == "udp" else is_listening_tcp(parts.port)
+
+
+def received(path: Path) -> list[bytes]:
+    """The messages in a file, one per line, without one that is still being written."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def wait_for_lines(path: Path, count: int, seconds_max: float = 30.0) -> list[bytes]:
+    """Wait until `path` has at least `count` lines; return all that are there then."""
+    wait_until(lambda: len(received(path)) >= count, f"{count} lines in {path.name}", seconds_max)
+    return received(path)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from relay.rewrite.json_text import add_members, find_object, json_string
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def strictly(text: bytes) -> Any:
+    return json.loads(text.decode("utf-8"), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (b"", b'""'),
+        (b"text", b'"text"'),
+        (b'"\\/\b\f\n\r\t', rb'"\"\\/\b\f\n\r\t"'),
+        (b"\x01\x1b\x7f", b'"\\u0001\\u001b\x7f"'),
+        ("café \u2028 \U0001f600".encode(), '"café \u2028 \U0001f600"'.encode()),
+        (b"caf\xe9", rb'"caf\\xe9"'),
+        (b"\xed\xa0\x80", rb'"\\xed\\xa0\\x80"'),
+        (b"\xe2\x82", rb'"\\xe2\\x82"'),
+        (b"a\0b", rb'"a\\x00b"'),
+        (b"a\0b\xff", rb'"a\\x00b\\xff"'),
+    ],
+)
+def test_octets_as_json(octets: bytes, expected: bytes) -> None:
+    assert json_string(octets) == expected
+
+
+@given(st.binary())
+def test_any_octets_make_a_valid_string(octets: bytes) -> None:
+    written = json_string(octets)
+    expected = octets.decode(errors="backslashreplace").replace("\0", "\\x00")
+    assert strictly(written) == expected
+    assert all(octet >= 0x20 for octet in written)
+
+
+@pytest.mark.parametrize(
+    ("msg", "text"),
+    [
+        (b"{}", b"{}"),
+        (b' {"a":1} ', b'{"a":1}'),
+        (b'@cee:{"a":1}', b'{"a":1}'),
+        (b'@cee:  {"a":1}', b'{"a":1}'),
+        (b'{"a":1e400,"a":12345678901234567890123}', b'{"a":1e400,"a":12345678901234567890123}'),
+        (b'{\r\n"a": [1,\n2]}', b'{  "a": [1, 2]}'),
+    ],
+)
+def test_objects_are_found_and_kept_verbatim(msg: bytes, text: bytes) -> None:
+    found = find_object(msg)
+    assert found is not None
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    "msg",
+    [
+        b"",
+        b"text",
+        b"@cee:",
+        b"[1]",
+        b'"{}"',
+        b"{",
+        b"{a:1}",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":NaN}',
+        b'{"a":01}',
+        b'{"a":1} {"b":2}',
+        b'{"a":"\n"}',
+        b'{"a":"\x01"}',
+        b'{"a":"\xff"}',
+        b'{"a":["\xed\xa0\x80"]}',
+        b'{"\xff":1}',
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_what_is_not_a_json_object(msg: bytes) -> None:
+    assert find_object(msg) is None
+
+
+def test_keys_are_those_of_the_top_and_unescaped() -> None:
+    found = find_object(b'{"\\u0061b":1,"c":{"d":1}}')
+    assert found is not None
+    assert [name in found.keys for name in ("ab", "c", "d")] == [True, True, False]
+
+
+def test_members_are_added_first() -> None:
+    assert add_members(b"{}", b'"k": 1') == b'{"k": 1}'
+    assert add_members(b"{ }", b'"k": 1') == b'{"k": 1}'
+    assert add_members(b'{ "a":1e400}', b'"k": 1') == b'{"k": 1, "a":1e400}'
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    # Lone surrogates are no Unicode text.
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), values), st.booleans(), st.sampled_from([None, 0, 2]))
+def test_adding_members_changes_nothing_else(
+    members: dict[str, Any], ascii_only: bool, indent: int | None
+) -> None:
+    msg = json.dumps(members, ensure_ascii=ascii_only, indent=indent).encode()
+    found = find_object(b"@cee: " + msg)
+    assert found is not None
+    assert strictly(add_members(found.text, b'"": "new"')) == {"": "new", **members}
+
+
+@given(st.one_of(st.binary(), st.text(alphabet='{}[]":,\\u0al\n -.eE+').map(str.encode)))
+def test_what_is_found_is_valid(msg: bytes) -> None:
+    for candidate in (msg, b'{"a":' + msg + b"}"):
+        found = find_object(candidate)
+        if found is not None:
+            assert isinstance(strictly(found.text), dict)
+            assert isinstance(strictly(add_members(found.text, b'"k":1')), dict)

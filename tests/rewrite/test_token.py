@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.model.token import Token
+from relay.rewrite.token import Rewrite, app_name, cee, tag
+from relay.wire.parse import parse, parse_all
+
+SECRET = b"01234567-89ab-cdef-0123-456789abcdef"
+TOKEN = Token(SECRET)
+ZONE = ZoneInfo("Europe/Budapest")
+RECEIVED_AT = 1_795_220_000.25  # 2026-11-21T00:53:20.25Z
+NETWORK = Origin("in", "udp", "192.0.2.1", 40000, received_at=RECEIVED_AT)
+LOCAL = Origin("in", "unixgram", pid=1, uid=2, gid=3, received_at=RECEIVED_AT)
+
+CEE = cee(TOKEN, ZONE, relay_name=b"vm")
+TAG = tag(TOKEN, ZONE, relay_name=b"vm")
+APP_NAME = app_name(TOKEN, ZONE, relay_name=b"vm")
+ALL = [CEE, TAG, APP_NAME]
+
+STAMP = b"2026-10-11T22:14:15+02:00"
+NOW = b"2026-11-21T01:53:20.250000+01:00"
+
+
+def send(rewrite: Rewrite, line: bytes, origin: Origin = NETWORK) -> bytes:
+    (payload,) = rewrite([parse(line)], origin)
+    return payload
+
+
+def wrapped(message: bytes) -> bytes:
+    return b'@cee: {"logsene-app-token": "%s", "message": %s}' % (SECRET, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b"<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed",
+            b"<34>%s mymachine su[230]:%s" % (STAMP, wrapped(b"\"'su root' failed\"")),
+        ),
+        (
+            b'<34>2003-10-11T22:14:15.003Z h sshd: "a\\b"\t\x01\xe9\0.',
+            b"<34>2003-10-11T22:14:15.003Z h sshd:%s" % wrapped(rb'"\"a\\b\"\t\u0001\\xe9\\x00."'),
+        ),
+        (
+            b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 [x@1 a="b"] \xef\xbb\xbfcaf\xc3\xa9',
+            b"<165>2003-10-11T22:14:15.003Z h app[77]:%s" % wrapped(b'"caf\xc3\xa9"'),
+        ),
+        (b"<13>1 - - - - - -  x", b"<13>%s 192.0.2.1 -:%s" % (NOW, wrapped(b'"x"'))),
+        (b"<13>1 - - - - - -   x", b"<13>%s 192.0.2.1 -:%s" % (NOW, wrapped(b'" x"'))),
+        (
+            b"<86>Oct 11 22:14:15 h sudo:    alice",
+            b"<86>%s h sudo:%s" % (STAMP, wrapped(b'"   alice"')),
+        ),
+        (
+            b"<13>1 - - - - - - a\nb\0",
+            b"<13>%s 192.0.2.1 -:%s" % (NOW, wrapped(rb'"a\nb"')),
+        ),
+        (
+            b"<13>1 - [2001:db8::1] a:b[c] - - - x",
+            b"<13>%s 2001:db8::1 a_b_c_:%s" % (NOW, wrapped(b'"x"')),
+        ),
+    ],
+)
+def test_cee(line: bytes, expected: bytes) -> None:
+    assert send(CEE, line) == expected
+
+
+@pytest.mark.parametrize(
+    ("msg", "expected"),
+    [
+        (b'@cee: {"a":1e400}', b'{"logsene-app-token": "%s", "a":1e400}' % SECRET),
+        (b'@cee:{"a":1,"a":2}', b'{"logsene-app-token": "%s", "a":1,"a":2}' % SECRET),
+        (b' {"a": 1}', b'{"logsene-app-token": "%s", "a": 1}' % SECRET),
+        (b"{}", b'{"logsene-app-token": "%s"}' % SECRET),
+        (b'{"a":{"logsene-app-token":"x"}}',)
+        + (b'{"logsene-app-token": "%s", "a":{"logsene-app-token":"x"}}' % SECRET,),
+        (b'{"logsene-app-token":"other","m":1}', b'{"logsene-app-token":"other","m":1}'),
+        (b'@cee: {"m":1, "logsene\\u002dapp-token": 5}', b'{"m":1, "logsene\\u002dapp-token": 5}'),
+    ],
+)
+def test_cee_adds_the_token_to_objects_that_have_none(msg: bytes, expected: bytes) -> None:
+    payload = send(CEE, b"<13>1 2003-10-11T22:14:15Z h a - - - " + msg)
+    assert payload == b"<13>2003-10-11T22:14:15Z h a:@cee: " + expected
+
+
+def test_cee_wraps_what_is_nearly_an_object() -> None:
+    payload = send(CEE, b'<13>1 2003-10-11T22:14:15Z h a - - - @cee: {"a":"\xff"}')
+    assert payload.endswith(wrapped(rb'"@cee: {\"a\":\"\\xff\"}"'))
+
+
+def test_cee_with_tags() -> None:
+    rewrite = cee(TOKEN, ZONE, relay_name=b"vm", tags=["a", 'b"'])
+    start = b"<13>2003-10-11T22:14:15Z h a:@cee: "
+    line = b"<13>1 2003-10-11T22:14:15Z h a - - - "
+    tags = b'"tags": ["a", "b\\""]'
+    token = b'"logsene-app-token": "%s"' % SECRET
+    assert send(rewrite, line + b"x") == start + b'{%s, %s, "message": "x"}' % (token, tags)
+    assert send(rewrite, line + b'{"b":1}') == start + b'{%s, %s, "b":1}' % (token, tags)
+    assert send(rewrite, line + b'{"tags":1}') == start + b'{%s, "tags":1}' % token
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b"<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed",
+            b"<34>%s mymachine %s:'su root' failed" % (STAMP, SECRET),
+        ),
+        (
+            b"<13>Feb  5 17:32:18 10.0.0.99 Use the BFG!",
+            b"<13>2026-02-05T17:32:18+01:00 10.0.0.99 %s:Use the BFG!" % SECRET,
+        ),
+        (b"Restarting", b"<13>%s 192.0.2.1 %s:Restarting" % (NOW, SECRET)),
+        (b"h %s:hello world!" % SECRET, b"<13>%s h %s:hello world!" % (NOW, SECRET)),
+        (b"<13>1 - h a - - - a\nb", b"<13>%s h %s:a\nb" % (NOW, SECRET)),
+        (b"<13>1 - h a - - -  x", b"<13>%s h %s: x" % (NOW, SECRET)),
+    ],
+)
+def test_tag(line: bytes, expected: bytes) -> None:
+    assert send(TAG, line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b"<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed",
+            b"<34>1 %s mymachine %s 230 - - 'su root' failed" % (STAMP, SECRET),
+        ),
+        (
+            b'<165>1 2003-10-11T22:14:15.123456789Z h app 77 ID47 [x@1 a="b"] \xef\xbb\xbftext\n',
+            b"<165>1 2003-10-11T22:14:15.123456Z h %s 77 ID47 "
+            b'[x@1 a="b"] \xef\xbb\xbftext' % SECRET,
+        ),
+        (b"<13>1 - h a - - - ", b"<13>1 %s h %s - - -" % (NOW, SECRET)),
+        (b"<13>Oct 11 22:14:15 - a: x", b"<13>1 %s 192.0.2.1 %s - - - x" % (STAMP, SECRET)),
+    ],
+)
+def test_app_name(line: bytes, expected: bytes) -> None:
+    assert send(APP_NAME, line) == expected
+
+
+def test_a_token_in_the_text_is_the_only_one() -> None:
+    line = b'my-host my-process:@cee: {"logsene-app-token": "OTHER", "message": "hello world!"}'
+    cookie = b'@cee: {"logsene-app-token": "OTHER", "message": "hello world!"}'
+    assert send(CEE, line) == b"<13>%s my-host my-process:%s" % (NOW, cookie)
+    assert send(TAG, line) == b"<13>%s my-host my-process:%s" % (NOW, cookie)
+    assert send(APP_NAME, line) == b"<13>1 %s my-host my-process - - - %s" % (NOW, cookie)
+
+
+def test_local_senders_are_on_the_host_of_the_relay() -> None:
+    line = b"<13>Oct 11 22:14:15 app: x"
+    assert send(TAG, line, LOCAL) == b"<13>%s vm %s:x" % (STAMP, SECRET)
+    assert send(APP_NAME, line, LOCAL) == b"<13>1 %s vm %s - - - x" % (STAMP, SECRET)
+    assert send(CEE, line, LOCAL) == b"<13>%s vm app:%s" % (STAMP, wrapped(b'"x"'))
+
+
+def test_a_batch_keeps_its_order() -> None:
+    batch = parse_all([b"<13>Oct 11 22:14:15 h a: 1", b"<14>Oct 11 22:14:15 h a: 2"])
+    for rewrite in ALL:
+        assert rewrite(batch, NETWORK) == [rewrite([message], NETWORK)[0] for message in batch]
+        assert rewrite([], NETWORK) == []
+
+
+def test_a_token_that_does_not_fit_is_refused_without_showing_it() -> None:
+    for octet in b":[]":
+        with pytest.raises(ValueError, match="tag") as refused:
+            tag(Token(b"secret%c" % octet), ZONE, relay_name=b"vm")
+        assert "secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="APP-NAME") as refused:
+        app_name(Token(b"secret" * 9), ZONE, relay_name=b"vm")
+    assert "secret" not in str(refused.value)
+
+
+PIECES = [
+    *(b"<13>", b"<34>", b"<999>", b"1 ", b"- ", b"Oct 11 22:14:15 ", b"2003-10-11T22:14:15Z "),
+    *(b" ", b":", b"[", b"]", b'"', b"-", b"host ", b"app", b'[a b="c"]', b"\n", b"\t", b"\r"),
+    *(b"@cee:", b'{"a":1}', b"{}", b'{"logsene-app-token":"x"}', b'{\n"a":[\t]}', b"\xff", b"\0"),
+    *(SECRET, b"last message repeated", b"Message forwarded from ", b"12: *", b"\xef\xbb\xbf"),
+]
+frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
+fields = st.none() | st.binary(min_size=1, max_size=60)
+messages = st.one_of(
+    frames.map(parse),
+    st.builds(
+        SyslogMessage,
+        facility=st.integers(0, 23),
+        severity=st.integers(0, 7),
+        version=st.integers(0, 1),
+        timestamp=st.none()
+        | st.sampled_from([b"Oct 11 22:14:15", b"2003-10-11T22:14:15.1234567Z"]),
+        hostname=fields,
+        app_name=fields | st.just(SECRET),
+        procid=fields,
+        msgid=fields,
+        structured_data=st.sampled_from([None, b'[a b="\n"]']),
+        msg=frames.map(lambda frame: frame.rstrip(b"\r\n\0")),
+        raw=frames,
+        pairs=st.none() | st.just({"LEGACY_MSGHDR": b"x: "}),
+    ),
+)
+origins = st.sampled_from([NETWORK, LOCAL, NETWORK._replace(peer_host="2001:db8::1")])
+
+
+@given(messages, origins)
+def test_rewriting_again_changes_nothing(message: SyslogMessage, origin: Origin) -> None:
+    for rewrite in ALL:
+        once = rewrite([message], origin)
+        again = rewrite(parse_all(once), NETWORK._replace(received_at=0.0))
+        assert again == once
+
+
+LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~]+ [!-~]*?:", re.DOTALL)
+HEADER = re.compile(
+    rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z?( [!-~]+){4} (-|\[a b=\"#012\"\]|\[.*)", re.DOTALL
+)
+
+
+@given(messages, origins)
+def test_headers_are_valid_and_cee_is_one_line_of_json(
+    message: SyslogMessage, origin: Origin
+) -> None:
+    payload = CEE([message], origin)[0]
+    assert LEGACY_HEADER.match(payload)
+    assert b"\n" not in payload
+    assert b"\0" not in payload
+    members = json.loads(payload.partition(b":@cee: ")[2].decode("utf-8"))
+    assert "logsene-app-token" in members
+    assert LEGACY_HEADER.match(TAG([message], origin)[0])
+    assert HEADER.match(APP_NAME([message], origin)[0])
+
+
+def test_the_zone_counts_only_for_stamps_without_offset() -> None:
+    rewrite = tag(TOKEN, UTC, relay_name=b"vm")
+    assert send(rewrite, b"<13>Oct 11 22:14:15 h a: x").startswith(b"<13>2026-10-11T22:14:15+00:00")
+    stamped = b"<13>1 2003-10-11T22:14:15+05:45 h a - - - x"
+    assert send(rewrite, stamped).startswith(b"<13>2003-10-11T22:14:15+05:45 ")

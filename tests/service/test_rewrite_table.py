@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from relay.model.token import Token
+from relay.service.configuration import RewriteConfiguration
+from relay.service.rewrite_table import read_rewrite, token_from_environment, token_from_file
+
+SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+def read(values: object, base_dir: Path) -> tuple[RewriteConfiguration, list[str]]:
+    problems: list[str] = []
+    return read_rewrite(values, "d.rewrite", base_dir=str(base_dir), problems=problems), problems
+
+
+@pytest.fixture
+def token_dir(tmp_path: Path) -> Path:
+    (tmp_path / "token").write_text(f"  {SECRET}\n")
+    return tmp_path
+
+
+def test_a_token_from_a_file_relative_to_the_configuration(token_dir: Path) -> None:
+    rewrite, problems = read({"mode": "cee", "token_file": "token"}, token_dir)
+    assert (rewrite, problems) == (RewriteConfiguration("cee", Token(SECRET.encode())), [])
+
+
+def test_a_token_from_the_environment(token_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_TOKEN", SECRET)
+    rewrite, problems = read({"mode": "tag", "token_env": "RELAY_TOKEN"}, token_dir)
+    assert (rewrite, problems) == (RewriteConfiguration("tag", Token(SECRET.encode())), [])
+
+
+@pytest.mark.parametrize("mode", ["none", "ewmm"])
+def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
+    assert read({"mode": mode}, token_dir) == (RewriteConfiguration(mode), [])
+    _, problems = read({"mode": mode, "token_file": "token"}, token_dir)
+    assert problems == [
+        f"d.rewrite.token_file: has no meaning for mode '{mode}', only for cee, tag, app-name; "
+        "remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, 'd.rewrite.mode: is missing; write for example mode = "cee"'),
+        ("cee", "d.rewrite: expected a table, found 'cee'"),
+        (
+            {"mode": "cea", "token_file": "token"},
+            "d.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found 'cea', did you "
+            "mean 'cee'?",
+        ),
+        (
+            {"mode": "cee"},
+            "d.rewrite: mode 'cee' has no token; write either token_file = \"PATH\" or "
+            'token_env = "NAME"',
+        ),
+        (
+            {"mode": "app-name", "token_file": "token", "token_env": "X"},
+            "d.rewrite: mode 'app-name' has both token_file and token_env; write either token_file "
+            '= "PATH" or token_env = "NAME"',
+        ),
+        (
+            {"mode": "cee", "token": SECRET},
+            "d.rewrite.token: unknown key, did you mean 'token_env'? Allowed here: mode, "
+            "token_file, token_env",
+        ),
+        (
+            {"mode": "cee", "token_env": "RELAY_NO_SUCH_VARIABLE"},
+            "d.rewrite.token_env: the environment variable RELAY_NO_SUCH_VARIABLE is not set; set "
+            "it",
+        ),
+        (
+            {"mode": "cee", "token_env": SECRET},
+            "d.rewrite.token_env: expected the name of an environment variable, found 0f8f…950e",
+        ),
+        (
+            {"mode": "cee", "token_env": "a" + SECRET.replace("-", "")},
+            "d.rewrite.token_env: the environment variable a0f8…950e is not set; set it",
+        ),
+    ],
+)
+def test_problems(values: object, expected: str, token_dir: Path) -> None:
+    _, problems = read(values, token_dir)
+    assert problems == [expected]
+    assert SECRET not in problems[0]
+
+
+def test_a_token_in_place_of_its_file_is_masked(tmp_path: Path) -> None:
+    _, problems = read({"mode": "cee", "token_file": SECRET}, tmp_path)
+    assert problems == [
+        f"d.rewrite.token_file: cannot read the token file {tmp_path}/0f8f…950e: No such file or "
+        "directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b" \n", "the token file {} is empty; put the token into it"),
+        (b"two words", "the token file {} holds no token: a token is printable ASCII without"),
+        (b"x" * 256, "the token file {} holds no token: a token has 1 to 255 characters"),
+        (b"x" * 5000, "{} is larger than 4096 bytes; expected a file with nothing but the token"),
+    ],
+)
+def test_bad_token_files(content: bytes, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        token_from_file(str(path))
+    assert expected.format(path) in str(caught.value)
+    assert "xxxx" not in str(caught.value)
+    assert "words" not in str(caught.value)
+
+
+def test_a_folder_is_no_token_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read the token file .*: Is a directory"):
+        token_from_file(str(tmp_path))
+
+
+def test_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_TOKEN", "")
+    with pytest.raises(ValueError, match="the environment variable RELAY_TOKEN is empty"):
+        token_from_environment("RELAY_TOKEN")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+    TlsConfiguration,
+    Url,
+)
+from relay.service.schema import DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
+
+
+def names(value_type: type) -> set[str]:
+    return {field.name for field in fields(value_type)}
+
+
+def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
+    assert set(RELAY) == names(Configuration) - {"sources", "destinations", "path"}
+    assert set(TLS) == names(TlsConfiguration)
+    assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | set(TLS) - {"server_name"}
+    assert set(DESTINATION) == names(DestinationConfiguration) - {"id", "tls"} | set(TLS)
+
+
+def test_defaults_are_in_their_ranges() -> None:
+    source = SourceConfiguration("a", Url("udp"))
+    destination = DestinationConfiguration("a", Url("relp"), sources=("a",))
+    relay = Configuration("a", "/a")
+    for value, schema in ((source, SOURCE), (destination, DESTINATION), (relay, RELAY)):
+        for field in fields(value):
+            if field.name.endswith(("_max", "_min", "_bytes", "_records", "_seconds", "_mode")):
+                schema[field.name].read(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("id", ["a", "A1", "0", "web-1.example_x", "x" * 63])
+def test_good_ids(id: str) -> None:
+    assert ID.read(id) == id
+
+
+@pytest.mark.parametrize("id", ["", "-a", ".a", "a b", "ä", "a/b", "x" * 64, "a\n"])
+def test_bad_ids(id: str) -> None:
+    with pytest.raises(ValueError, match="at most 63 ASCII letters, digits"):
+        ID.read(id)
+
+
+def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
+    table = {"window_records": 5, "framing": "newline", "retry_seconds_max": 1, "trusted_ca": "x"}
+    assert foreign_keys(table, Url("tcp", "h", 1), "destinations.a") == [
+        "destinations.a.window_records: has no meaning for tcp, only for relp and relp+tls; "
+        "remove it or change the URL",
+        "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls; "
+        "remove it or change the URL",
+    ]

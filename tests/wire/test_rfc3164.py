@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from relay.wire.rfc3164 import format_hostname, format_tag, parse_rfc3164
+
+Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
+
+
+def fields(line: bytes, pri: tuple[int, int] | None = (1, 5)) -> Fields:
+    message = parse_rfc3164(line, line, pri, 0)
+    return message.timestamp, message.hostname, message.app_name, message.procid, message.msg
+
+
+OCT = b"Oct 11 22:14:15"
+ISO = b"2003-10-11T22:14:15.003+02:00"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"Oct 11 22:14:15 host su[230]: text", (OCT, b"host", b"su", b"230", b"text")),
+        (b"Oct 11 22:14:15: host su: text", (OCT, b"host", b"su", None, b"text")),
+        (b"Oct 11 22:14:15 host su text", (OCT, b"host", b"su", None, b"text")),
+        (b"Oct 11 22:14:15 su: text", (OCT, None, b"su", None, b"text")),
+        (b"Oct 11 22:14:15 su[1]: text", (OCT, None, b"su", b"1", b"text")),
+        (b"Oct 11 22:14:15 host", (OCT, None, b"host", None, b"")),
+        (b"Oct 11 22:14:15 host ", (OCT, b"host", None, None, b"")),
+        (b"Oct 11 22:14:15 host : text", (OCT, b"host", None, None, b"text")),
+        (b"Oct 11 22:14:15 host su:   text ", (OCT, b"host", b"su", None, b"  text ")),
+        (b"Oct 11 22:14:15 host su[1:2]: text", (OCT, b"host", b"su", b"1:2", b"text")),
+        (b"Oct 11 22:14:15 host su[1 text", (OCT, b"host", b"su", b"1", b"text")),
+        (b"Oct 11 22:14:15 ::1 su: text", (OCT, b"::1", b"su", None, b"text")),
+        (b"Oct 11 22:14:15 fe80:: su: text", (OCT, b"fe80::", b"su", None, b"text")),
+        (b"Oct 11 22:14:15 ::ffff:1.2.3.4 su: x", (OCT, b"::ffff:1.2.3.4", b"su", None, b"x")),
+        (b"Oct 11 22:14:15 cafe: text", (OCT, None, b"cafe", None, b"text")),
+        (b"%s host su: text" % ISO, (ISO, b"host", b"su", None, b"text")),
+        (b"Apr 15 2007 21:28:13: su: x", (b"Apr 15 2007 21:28:13", None, b"su", None, b"x")),
+        (b"Apr 15 21:28:13 2007 h su: x", (b"Apr 15 21:28:13 2007", b"h", b"su", None, b"x")),
+        (b"su[230]: text", (None, None, b"su", b"230", b"text")),
+        (b"hello world", (None, None, b"hello", None, b"world")),
+        (b"", (None, None, None, None, b"")),
+    ],
+)
+def test_each_part_of_a_line(line: bytes, expected: Fields) -> None:
+    assert fields(line) == expected
+
+
+@pytest.mark.parametrize("host_octets", [255, 256])
+def test_a_host_has_255_octets_at_most(host_octets: int) -> None:
+    word = b"h" * host_octets
+    _, hostname, app_name, _, msg = fields(b"%s %s su: text" % (OCT, word))
+    if host_octets <= 255:
+        assert (hostname, app_name, msg) == (word, b"su", b"text")
+    else:
+        assert (hostname, app_name, msg) == (None, word, b"su: text")
+
+
+def test_repeated_messages_have_no_program() -> None:
+    repeated = b"last message repeated 3 times"
+    assert fields(OCT + b" " + repeated) == (OCT, None, None, None, repeated)
+    assert fields(OCT + b" Message forwarded from aix: " + repeated) == (
+        *(OCT, b"aix", None, None),
+        repeated,
+    )
+
+
+def test_a_cisco_sequence_number_and_clock_mark_are_structured_data() -> None:
+    message = parse_rfc3164(b"35: *Apr 29 14:00:16.059: %SYS-5-X: text", b"", (23, 5), 0)
+    assert message.structured_data == b'[meta sequenceId="35"][timeQuality isSynced="0"]'
+    assert message.timestamp == b"Apr 29 14:00:16.059"
+    assert message.msg == b"text"
+
+
+def test_the_literal_text_before_msg_is_kept() -> None:
+    assert parse_rfc3164(OCT + b" h su[230]: x", b"", (1, 5), 0).pairs == {
+        "LEGACY_MSGHDR": b"su[230]: "
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"my-host my-process:@cee: {}", (b"my-host", b"my-process", b"@cee: {}")),
+        (b"my-host my-process[1]: @cee: {}", (b"my-host", b"my-process", b"@cee: {}")),
+        (b"my-host MY_TOKEN:hello world!", (b"my-host", b"MY_TOKEN", b"hello world!")),
+        (b"my-host MY_TOKEN:", (b"my-host", b"MY_TOKEN", b"")),
+        (
+            b"h 01234567-89ab-cdef-0123-456789abcdef:  indented",
+            (b"h", b"01234567-89ab-cdef-0123-456789abcdef", b" indented"),
+        ),
+        (b"error opening: no such file", (None, b"error", b"opening: no such file")),
+        (b"GET http://example.com/", (None, b"GET", b"http://example.com/")),
+        (b"at 10:20:30 it rained", (None, b"at", b"10:20:30 it rained")),
+    ],
+)
+def test_a_bare_line_with_a_host(line: bytes, expected: tuple[bytes | None, bytes, bytes]) -> None:
+    message = parse_rfc3164(line, line, None, 0)
+    assert (message.hostname, message.app_name, message.msg) == expected
+
+
+@pytest.mark.parametrize(
+    ("hostname", "expected"),
+    [
+        (b"host", b"host"),
+        (b"[2001:db8::1]", b"2001:db8::1"),
+        (b"host:514", b"host_514"),
+        (b"a[1]\n", b"a_1__"),
+        (b"", b"-"),
+    ],
+)
+def test_host_names_are_made_readable(hostname: bytes, expected: bytes) -> None:
+    assert format_hostname(hostname) == expected
+
+
+def test_tags() -> None:
+    assert format_tag(b"su", b"230") == b"su[230]:"
+    assert format_tag(b"su", None) == b"su:"
+    assert format_tag(None, None) == b"-:"
+    assert format_tag(b"a:b[c] d", b"1]\n") == b"a_b_c__d[1__]:"
+
+
+@given(st.binary(min_size=1), st.binary(min_size=1), st.binary(), st.binary())
+def test_any_header_written_is_read_back(
+    hostname: bytes, app_name: bytes, procid: bytes, msg: bytes
+) -> None:
+    hostname, tag = format_hostname(hostname), format_tag(app_name, procid)
+    message = parse_rfc3164(b"%s %s %s%s" % (ISO, hostname, tag, b"@" + msg), b"", (1, 5), 0)
+    assert (message.timestamp, message.hostname, message.msg) == (ISO, hostname, b"@" + msg)
+    assert format_tag(message.app_name, message.procid) == tag
