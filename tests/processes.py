@@ -105,6 +105,7 @@ class Program:
         folder: Its working directory; the log lies there as well.
         name: For the log's file name and for error messages.
         environment: Its whole environment; None = ours.
+        user: Who it runs as; None = who we are.
         is_ready: True as soon as the program can be used.
     """
 
@@ -115,6 +116,7 @@ class Program:
         folder: Path,
         name: str,
         environment: Mapping[str, str] | None = None,
+        user: str | None = None,
         is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self.command = list(command)
@@ -122,6 +124,7 @@ class Program:
         self.name = name
         self.log_path = folder / f"{name}.log"
         self._environment = environment
+        self._user = user
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -147,6 +150,8 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=self._user,
+                extra_groups=None if self._user is None else [],
             )
         if wait:
             self.wait_ready()

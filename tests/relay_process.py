@@ -60,6 +60,7 @@ class RelayProcess(Program):
         destinations: Those below `destinations`.
         relay: Further keys of the table `relay`.
         arguments: twistd's own, before the word syslogrelay.
+        user: Who it runs as; None = who we are.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class RelayProcess(Program):
         relay: Mapping[str, Any] | None = None,
         name: str = "relay",
         arguments: Sequence[str] = FOREGROUND,
+        user: str | None = None,
     ) -> None:
         self.state_dir = folder / "state"
         self.config_path = folder / f"{name}.toml"
@@ -79,6 +81,7 @@ class RelayProcess(Program):
             [twistd(), *arguments, "syslogrelay", "--config", str(self.config_path)],
             folder=folder,
             name=name,
+            user=user,
             is_ready=self.is_listening,
         )
         # Where the tests' folder is on tmpfs, it has to do: no power cut here.

@@ -9,6 +9,7 @@ from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
 from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
@@ -28,6 +29,7 @@ _CLOSE_SECONDS_MAX = 0.5
 class DestinationService(Service):
     """One destination.  Subclasses say how its sessions come about."""
 
+    _log = Logger(namespace="relay")
     drain: Drain  # exists from startService on
 
     def __init__(
@@ -47,6 +49,9 @@ class DestinationService(Service):
         self.state = UpstreamState(
             target=url.path or str(url).partition("://")[2],
             clock=clock,
+            on_ready=lambda words: self._log.info(
+                "destination {id}: {words}", id=self.id, words=words
+            ),
             on_failure=lambda words: self.warn("connection", words),
             retry_seconds_min=retry_seconds_min,
             retry_seconds_max=retry_seconds_max,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -36,7 +35,7 @@ class ControlService(Service):
         Service.startService(self)
         before = os.umask(0o177)  # no instant with more rights than 0600
         try:
-            bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600)
+            bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
         except OSError as error:
             raise StartRefused(f"control socket {self._path}: {error.strerror}") from error
         finally:
@@ -46,9 +45,7 @@ class ControlService(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
-        return maybeDeferred(self._port.stopListening)
+        return maybeDeferred(self._port.stopListening)  # removes the socket file too
 
 
 class StatisticsService(Service):

@@ -40,7 +40,7 @@ class QueueService(Service):
     """
 
     name = "queue"
-    _log = Logger()
+    _log = Logger(namespace="relay")
     _store: QueueStore  # both exist from startService on
     _committer: Committer
 

@@ -16,7 +16,7 @@ class SequentialService(MultiService):
     before it stops the next, so the queue would close under the listeners.
     """
 
-    _log = Logger()
+    _log = Logger(namespace="relay")
 
     def stopService(self) -> Deferred[None]:
         self.running = False

@@ -30,7 +30,7 @@ class SourceService(Service):
         bind: Makes the socket.
     """
 
-    _log = Logger()
+    _log = Logger(namespace="relay")
     _socket: socket.socket  # exists between privilegedStartService and stopService
 
     def __init__(
@@ -48,6 +48,7 @@ class SourceService(Service):
         self._bind = bind
         self._reactor = reactor
         self._bound = False
+        self._address = str(url)
 
     def privilegedStartService(self) -> None:
         """Bind, while the process may still have the rights to."""
@@ -97,7 +98,7 @@ class SourceService(Service):
         }
 
     def note_address(self, bound: socket.socket) -> None:
-        self._address = str(self.url)
+        """Learn the port that the system chose, if it did."""
         if bound.family != socket.AF_UNIX:
             host, port = bound.getsockname()[:2]
             self._address = str(Url(self.url.scheme, host=host, port=port))
@@ -135,8 +136,8 @@ class StreamSource(SourceService):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        await maybeDeferred(self._port.stopListening)
-        self.remove_socket_file()
+        with contextlib.suppress(OSError):  # of removing a socket file without the right to
+            await maybeDeferred(self._port.stopListening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 
 

@@ -45,7 +45,7 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
-_USER = re.compile(r"[^/]*@")
+_USER = re.compile(r".*@", re.DOTALL)
 
 _EXAMPLE_PORTS = {"udp": 514, "tcp": 514, "tls": 6514, "relp": 20514, "relp+tls": 20515}
 

@@ -42,7 +42,7 @@ def bind_datagram(host: str, port: int, *, receive_buffer_bytes: int) -> socket.
 
 
 def bind_unix(
-    path: str, kind: socket.SocketKind, *, mode: int, receive_buffer_bytes: int = 0
+    path: str, kind: socket.SocketKind, *, mode: int, receive_buffer_bytes: int
 ) -> socket.socket:
     """A unix socket at `path`; the directory is made if missing.
 
@@ -62,10 +62,10 @@ def bind_unix(
     try:
         bound.bind(path)
         os.chmod(path, mode)
-        bound.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
-        if kind == socket.SOCK_STREAM:
+        if kind == socket.SOCK_STREAM:  # whose senders are known by SO_PEERCRED
             bound.listen(_BACKLOG)
-        elif receive_buffer_bytes:
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
             _enlarge_receive_buffer(bound, receive_buffer_bytes)
         bound.setblocking(False)
     except BaseException:

@@ -45,6 +45,7 @@ class UpstreamState:
 
     Args:
         target: The upstream as people name it, such as ``10.0.0.5:20514``.
+        on_ready: Called with words when records can be sent.
         on_failure: Called with words when a connection ends or cannot be made.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
             it doubles with each failure and has a jitter of a quarter.
@@ -59,6 +60,7 @@ class UpstreamState:
         *,
         target: str,
         clock: Clock,
+        on_ready: Callable[[str], None],
         on_failure: Callable[[str], None],
         retry_seconds_min: float,
         retry_seconds_max: float,
@@ -68,6 +70,7 @@ class UpstreamState:
         self.connects = 0
         self.failures = 0
         self._clock = clock
+        self._on_ready = on_ready
         self._on_failure = on_failure
         self._retry_seconds_min = retry_seconds_min
         self._retry_seconds_max = retry_seconds_max
@@ -100,6 +103,7 @@ class UpstreamState:
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
+        self._on_ready(how)
 
     def failed(self, words: str) -> None:
         """A connection ended or could not be made."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +11,6 @@ from tests.relay_process import received
 
 __all__ = [
     "assert_exactly",
-    "feed_datagrams",
-    "feed_lines",
-    "feed_stream",
     "in_bursts",
     "legacy_messages",
     "messages",
@@ -62,28 +58,6 @@ def legacy_messages(count: int) -> list[bytes]:
         ).encode()
         for number in range(count)
     ]
-
-
-def feed_stream(port: int, frames: Sequence[bytes]) -> None:
-    """Send `frames` over one TCP connection, octet-counted."""
-    _send_stream(port, b"".join(b"%d %s" % (len(frame), frame) for frame in frames))
-
-
-def feed_lines(port: int, frames: Sequence[bytes]) -> None:
-    """Send `frames` over one TCP connection, each with a newline at its end."""
-    _send_stream(port, b"".join(frame + b"\n" for frame in frames))
-
-
-def _send_stream(port: int, stream: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(stream)
-
-
-def feed_datagrams(port: int, frames: Sequence[bytes]) -> None:
-    """Send `frames` over UDP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for frame in frames:
-            sender.sendto(frame, ("127.0.0.1", port))
 
 
 def in_bursts(

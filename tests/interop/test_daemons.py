@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.interop.lab import Lab
-from tests.interop.messages import assert_exactly, feed_lines, feed_stream, messages
+from tests.interop.messages import assert_exactly, messages
+from tests.plain_senders import feed_lines, feed_stream
 from tests.processes import free_port
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.interop.lab import Lab
-from tests.interop.messages import feed_stream, legacy_messages, messages, wait_for
+from tests.interop.messages import legacy_messages, messages, wait_for
+from tests.plain_senders import feed_stream
 from tests.processes import free_port
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.interop.lab import Lab
-from tests.interop.messages import assert_exactly, feed_stream, legacy_messages, messages
+from tests.interop.messages import assert_exactly, legacy_messages, messages
+from tests.plain_senders import feed_stream
 from tests.processes import free_port
 from tests.relay_process import RelayProcess
 

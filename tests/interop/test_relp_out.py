@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.interop.daemons import Rsyslog
 from tests.interop.lab import Lab
-from tests.interop.messages import assert_exactly, feed_stream, messages
+from tests.interop.messages import assert_exactly, messages
+from tests.plain_senders import feed_stream
 from tests.processes import free_port, wait_until
 
 LIBRARIES = ["openssl", "gnutls"]

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 from tests.certificate_files import SERVER_NAME
 from tests.interop.lab import Lab
-from tests.interop.messages import (
-    assert_exactly,
-    feed_lines,
-    feed_stream,
-    in_bursts,
-    legacy_messages,
-    messages,
-    wait_for,
-)
+from tests.interop.messages import assert_exactly, in_bursts, legacy_messages, messages, wait_for
+from tests.plain_senders import feed_lines, feed_stream
 from tests.processes import free_port
 
 FRAMINGS = ["traditional", "octet-counted"]

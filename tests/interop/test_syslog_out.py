@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 from tests.certificate_files import CLIENT_NAME
 from tests.interop.lab import Lab
-from tests.interop.messages import (
-    assert_exactly,
-    feed_stream,
-    in_bursts,
-    legacy_messages,
-    messages,
-)
+from tests.interop.messages import assert_exactly, in_bursts, legacy_messages, messages
+from tests.plain_senders import feed_stream
 from tests.processes import free_port
 
 FRAMINGS = ["octet-counting", "newline"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,7 +17,7 @@ from relay.wire.parse import parse, parse_all
 SECRET = b"01234567-89ab-cdef-0123-456789abcdef"
 TOKEN = Token(SECRET)
 ZONE = ZoneInfo("Europe/Budapest")
-RECEIVED_AT = 1_795_220_000.25  # 2026-11-21T00:53:20.25Z
+RECEIVED_AT = datetime(2026, 11, 21, 0, 53, 20, 250_000, tzinfo=UTC).timestamp()
 NETWORK = Origin("in", "udp", "192.0.2.1", 40000, received_at=RECEIVED_AT)
 LOCAL = Origin("in", "unixgram", pid=1, uid=2, gid=3, received_at=RECEIVED_AT)
 
@@ -81,8 +81,10 @@ def test_cee(line: bytes, expected: bytes) -> None:
         (b'@cee:{"a":1,"a":2}', b'{"logsene-app-token": "%s", "a":1,"a":2}' % SECRET),
         (b' {"a": 1}', b'{"logsene-app-token": "%s", "a": 1}' % SECRET),
         (b"{}", b'{"logsene-app-token": "%s"}' % SECRET),
-        (b'{"a":{"logsene-app-token":"x"}}',)
-        + (b'{"logsene-app-token": "%s", "a":{"logsene-app-token":"x"}}' % SECRET,),
+        (
+            b'{"a":{"logsene-app-token":"x"}}',
+            b'{"logsene-app-token": "%s", "a":{"logsene-app-token":"x"}}' % SECRET,
+        ),
         (b'{"logsene-app-token":"other","m":1}', b'{"logsene-app-token":"other","m":1}'),
         (b'@cee: {"m":1, "logsene\\u002dapp-token": 5}', b'{"m":1, "logsene\\u002dapp-token": 5}'),
     ],

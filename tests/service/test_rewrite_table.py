@@ -104,6 +104,7 @@ def test_a_token_in_place_of_its_file_is_masked(tmp_path: Path) -> None:
         (b"x" * 256, "the token file {} holds no token: a token has 1 to 255 characters"),
         (b"x" * 5000, "{} is larger than 4096 bytes; expected a file with nothing but the token"),
     ],
+    ids=["empty", "spaces", "long", "huge"],
 )
 def test_bad_token_files(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
@@ -116,7 +117,7 @@ def test_bad_token_files(content: bytes, expected: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_token_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read the token file .*: Is a directory"):
+    with pytest.raises(ValueError, match=r"cannot read the token file .*: Is a directory"):
         token_from_file(str(tmp_path))
 
 

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from relay.cli.main import main
+
+GOOD = """
+[sources.in]
+listen = "unixgram:log.sock"
+[destinations.one]
+connect = "udp://127.0.0.1:514"
+[destinations.two]
+connect = "file:received.log"
+"""
+
+
+def check(path: Path) -> Result:
+    return CliRunner().invoke(main, ["check", str(path)])
+
+
+def test_a_good_file_and_nothing_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(GOOD)
+    result = check(path)
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        f"{path}: ok: 1 source, 2 destinations\n",
+        "",
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_problem_is_a_line_on_standard_error(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(GOOD.replace("udp:", "upd:").replace("[sources.in]", "[sources.in]\nx = 1"))
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{path}: sources.in.x: unknown key")
+    assert lines[1].startswith(f"{path}: destinations.one.connect: unknown scheme 'upd'")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    result = check(tmp_path / "none")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"{tmp_path}/none: cannot read it: No such file or directory\n",
+    )

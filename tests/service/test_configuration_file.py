@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from relay.model.errors import ConfigurationError
+from relay.model.token import Token
+from relay.service.certificates import make_authority, make_leaf
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+    SourceConfiguration,
+    TlsConfiguration,
+    Url,
+)
+from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = """
+[sources.in]
+listen = "udp://:514"
+[destinations.out]
+connect = "tcp://far:514"
+"""
+
+
+def read(tmp_path: Path, text: str) -> Configuration:
+    path = tmp_path / "relay.toml"
+    path.write_text(text)
+    return read_configuration(str(path))
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    """The problems of a file, without its name."""
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, text)
+    name = f"{tmp_path}/relay.toml: "
+    assert all(problem.startswith(name) for problem in caught.value.problems)
+    return [problem.removeprefix(name) for problem in caught.value.problems]
+
+
+def test_the_smallest_file(tmp_path: Path) -> None:
+    configuration = read(tmp_path, SMALL)
+    assert configuration == Configuration(
+        name=socket.gethostname(),
+        state_dir=DEFAULT_STATE_DIR,
+        sources=(SourceConfiguration("in", Url("udp", port=514)),),
+        destinations=(
+            DestinationConfiguration(
+                "out", Url("tcp", "far", 514), sources=("in",), framing="newline"
+            ),
+        ),
+    )
+    assert configuration.path == f"{tmp_path}/relay.toml"
+
+
+def test_every_key(tmp_path: Path) -> None:
+    authority = make_authority("test")
+    leaf = make_leaf(authority, ["localhost"], purpose="server")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    (tmp_path / "own.pem").write_bytes(leaf.certificate_pem())
+    (tmp_path / "own-key.pem").write_bytes(leaf.private_key_pem())
+    (tmp_path / "token").write_text("secret-secret-secret\n")
+    configuration = read(
+        tmp_path,
+        """
+        [relay]
+        name = "web-1"
+        state_dir = "state"
+        queue_bytes_max = "1 GiB"
+        pending_bytes_max = "1 MiB"
+        allow_volatile_state = true
+        statistics_seconds = 0
+        [sources.secure]
+        listen = "relp+tls://:20515"
+        trusted_ca = "ca.pem"
+        certificate = "own.pem"
+        private_key = "own-key.pem"
+        peer_verify = "optional"
+        frame_bytes_max = "64 KiB"
+        connections_max = 7
+        idle_seconds_max = 2.5
+        handshake_seconds_max = 3
+        [sources."local.1"]
+        listen = "unixgram:log.sock"
+        socket_mode = 0o600
+        receive_buffer_bytes = 4096
+        [destinations.central]
+        connect = "relp+tls://central.example:20515"
+        sources = ["local.1"]
+        rewrite = { mode = "cee", token_file = "token" }
+        trusted_ca = "ca.pem"
+        peer_verify = "none"
+        server_name = "other.example"
+        window_records = 5
+        answer_seconds_max = 6
+        connect_seconds_max = 7
+        retry_seconds_min = 0.5
+        retry_seconds_max = 8
+        refusals_max = 9
+        [destinations.lines]
+        connect = "tls://logs.example:6514"
+        framing = "newline"
+        """,
+    )
+    assert replace(configuration, sources=(), destinations=()) == Configuration(
+        name="web-1",
+        state_dir=f"{tmp_path}/state",
+        queue_bytes_max=2**30,
+        pending_bytes_max=2**20,
+        allow_volatile_state=True,
+        statistics_seconds=0.0,
+    )
+    assert configuration.sources == (
+        SourceConfiguration(
+            "secure",
+            Url("relp+tls", port=20515),
+            tls=TlsConfiguration(
+                trusted_ca=f"{tmp_path}/ca.pem",
+                certificate=f"{tmp_path}/own.pem",
+                private_key=f"{tmp_path}/own-key.pem",
+                peer_verify="optional",
+            ),
+            frame_bytes_max=65536,
+            connections_max=7,
+            idle_seconds_max=2.5,
+            handshake_seconds_max=3.0,
+        ),
+        SourceConfiguration(
+            "local.1",
+            Url("unixgram", path=f"{tmp_path}/log.sock"),
+            socket_mode=0o600,
+            receive_buffer_bytes=4096,
+        ),
+    )
+    assert configuration.destinations == (
+        DestinationConfiguration(
+            "central",
+            Url("relp+tls", "central.example", 20515),
+            sources=("local.1",),
+            rewrite=RewriteConfiguration("cee", Token(b"secret-secret-secret")),
+            tls=TlsConfiguration(
+                trusted_ca=f"{tmp_path}/ca.pem", peer_verify="none", server_name="other.example"
+            ),
+            window_records=5,
+            answer_seconds_max=6.0,
+            connect_seconds_max=7.0,
+            retry_seconds_min=0.5,
+            retry_seconds_max=8.0,
+            refusals_max=9,
+        ),
+        DestinationConfiguration(
+            "lines",
+            Url("tls", "logs.example", 6514),
+            sources=("secure", "local.1"),
+            framing="newline",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "framing"),
+    [("tls", "octet-counting"), ("tcp", "newline"), ("udp", ""), ("relp", "")],
+)
+def test_default_framing(scheme: str, framing: str, tmp_path: Path) -> None:
+    configuration = read(tmp_path, SMALL.replace("tcp:", f"{scheme}:"))
+    assert configuration.destinations[0].framing == framing
+
+
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+    assert problems(
+        tmp_path,
+        """
+        [rely]
+        [relay]
+        name = "two words"
+        statistic_seconds = 5
+        [sources.in]
+        listen = "tpc://:514"
+        socket_mode = 666
+        [sources."b d"]
+        listen = "udp://:515"
+        connections_max = 5
+        [sources.c]
+        [destinations.out]
+        conect = "tcp://far:514"
+        sources = ["inn", "c"]
+        rewrite = { mode = "ceee" }
+        [destinations.relp]
+        connect = "relp://far:1"
+        trusted_ca = "nowhere"
+        framing = "newline"
+        retry_seconds_min = 100
+        """,
+    ) == [
+        "rely: unknown key, did you mean 'relay'? Allowed here: relay, sources, destinations",
+        "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
+        "'two words'",
+        "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
+        "name, state_dir, queue_bytes_max, pending_bytes_max, allow_volatile_state, "
+        "statistics_seconds",
+        "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
+        "that starts with a letter or a digit, found 'b d'",
+        "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
+        "666",
+        "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
+        "relp, relp+tls, unixgram or unix",
+        'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
+        "relp+tls and unix; remove it or change the URL",
+        'sources.c.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
+        "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: connect, "
+        "sources, rewrite, trusted_ca, certificate, private_key, peer_verify, server_name, "
+        "framing, window_records, answer_seconds_max, connect_seconds_max, retry_seconds_min, "
+        "retry_seconds_max, refusals_max",
+        "destinations.out.sources: there is no source 'inn', did you mean 'in'? the sources are: "
+        "in, b d, c",
+        "destinations.out.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found "
+        "'ceee', did you mean 'cee'?",
+        "destinations.out.connect: is missing; write for example connect = "
+        '"relp://central.example.com:20514"',
+        "destinations.relp.trusted_ca: has no meaning for relp, only for tls and relp+tls; remove "
+        "it or change the URL",
+        "destinations.relp.framing: has no meaning for relp, only for tcp and tls; remove it or "
+        "change the URL",
+        "destinations.relp.retry_seconds_min: 100 is more than retry_seconds_max, 60; change one "
+        "of them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "",
+            [
+                "sources: there is none; a relay needs at least one, such as [sources.network] "
+                'with listen = "tcp://:514"',
+                "destinations: there is none; a relay needs at least one, such as "
+                '[destinations.central] with connect = "relp://central.example.com:20514"',
+            ],
+        ),
+        (
+            SMALL.replace("[sources.in]", "[[sources]]"),
+            [
+                "sources: expected tables [sources.ID], found a list of 1",
+            ],
+        ),
+        (
+            "sources.in = 5\n[destinations.out]\nconnect = 'udp://far:1'",
+            ["sources.in: expected a table, found 5"],
+        ),
+        ("relay = 1\n" + SMALL, ["relay: expected a table, found 1"]),
+        (
+            SMALL + "sources = []",
+            ["destinations.out.sources: expected a list of source ids, found an empty list"],
+        ),
+        (
+            SMALL + "sources = ['x']",
+            ["destinations.out.sources: there is no source 'x'; the sources are: in"],
+        ),
+        (
+            SMALL + "rewrite = 'cee'",
+            ["destinations.out.rewrite: expected a table, found 'cee'"],
+        ),
+        (
+            SMALL.replace("tcp://far:514", "unixgram:///run/log"),
+            [
+                "destinations.out.connect: unixgram can only be listened on; connect takes one of "
+                "udp, tcp, tls, relp, relp+tls or file"
+            ],
+        ),
+        (
+            SMALL.replace("udp://:514", "tls://:6514"),
+            [
+                "sources.in.certificate: is missing; a TLS listener needs certificate and "
+                "private_key",
+                'sources.in.trusted_ca: is missing; peer_verify = "required" (the default) '
+                "verifies the senders' certificates with it; to accept senders without a "
+                'certificate write peer_verify = "none"',
+            ],
+        ),
+        (
+            SMALL.replace("udp://:514", "tls://:6514") + "[sources.in.tls]\n",
+            [
+                "sources.in.tls: unknown key. Allowed here: listen, trusted_ca, certificate, "
+                "private_key, peer_verify, frame_bytes_max, connections_max, idle_seconds_max, "
+                "handshake_seconds_max, socket_mode, receive_buffer_bytes",
+                "sources.in.certificate: is missing; a TLS listener needs certificate and "
+                "private_key",
+                'sources.in.trusted_ca: is missing; peer_verify = "required" (the default) '
+                "verifies the senders' certificates with it; to accept senders without a "
+                'certificate write peer_verify = "none"',
+            ],
+        ),
+        (
+            SMALL.replace("tcp://far:514", "udp://127.0.0.1:514"),
+            [
+                "destinations.out.connect: udp://127.0.0.1:514 is this relay itself and messages "
+                "would go round for ever (source 'in' feeds 'out'); give the sources of 'out' "
+                "without 'in'"
+            ],
+        ),
+        (
+            SMALL + "[sources.again]\nlisten = 'udp://:514'",
+            [
+                "sources.again.listen: udp://:514 is already taken by sources.in.listen "
+                "(udp://:514); choose another one"
+            ],
+        ),
+    ],
+)
+def test_problems(text: str, expected: list[str], tmp_path: Path) -> None:
+    assert problems(tmp_path, text) == expected
+
+
+def test_a_wrong_certificate_is_not_reported_as_missing_too(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"tls://:6514"\ncertificate = 5\npeer_verify = "none"')
+    assert problems(tmp_path, text) == ["sources.in.certificate: expected a path, found 5"]
+
+
+def test_certificate_files_are_looked_into(tmp_path: Path) -> None:
+    text = SMALL.replace("tcp://far:514", "tls://far:6514") + 'trusted_ca = "ca.pem"'
+    assert problems(tmp_path, text) == [
+        f"destinations.out.trusted_ca: cannot read {tmp_path}/ca.pem: No such file or directory"
+    ]
+
+
+def test_the_host_name_has_to_do_as_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "my host")
+    assert problems(tmp_path, SMALL) == [
+        "relay.name: is missing and the host's does not do: expected a name of 1 to 255 printable "
+        "ASCII characters without spaces, found 'my host'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("octets", "problem"),
+    [
+        (b"[relay]\nname = \n", ":2:8: not TOML: Invalid value"),
+        (b"[relay]\nname = 'x", ":2:10: not TOML: Expected"),
+        (b"[relay]\nname = 5\nname = 6\n", ":3:"),
+        (b"[relay]\nname = '\xff'\n", ":2:9: not UTF-8: found the octet 0xff"),
+        (b"a = " + b"9" * 5000, ": not TOML: "),
+    ],
+)
+def test_not_toml(octets: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_bytes(octets)
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(path))
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith(f"{path}{problem}")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(f"{tmp_path}/none.toml")
+    assert caught.value.problems == [
+        f"{tmp_path}/none.toml: cannot read it: No such file or directory"
+    ]
+
+
+def test_the_quickstart_file() -> None:
+    configuration = read_configuration(str(ROOT / "deploy/quickstart.toml"))
+    assert configuration.state_dir == str(ROOT / "var/state")
+    assert [(one.id, str(one.listen)) for one in configuration.sources] == [
+        ("udp", "udp://127.0.0.1:5514"),
+        ("tcp", "tcp://127.0.0.1:5514"),
+        ("local", f"unixgram://{ROOT}/var/log.sock"),
+        ("received", "relp://127.0.0.1:20514"),
+    ]
+    assert [(one.id, str(one.connect), one.sources) for one in configuration.destinations] == [
+        ("central", "relp://127.0.0.1:20514", ("udp", "tcp", "local")),
+        ("file", f"file://{ROOT}/var/received.log", ("received",)),
+    ]
+
+
+@pytest.mark.parametrize("name", ["host.toml", "central.toml"])
+def test_the_examples_are_right(name: str, tmp_path: Path) -> None:
+    authority = make_authority("test")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    for purpose in ("server", "client"):
+        leaf = make_leaf(authority, ["localhost"], purpose=purpose)
+        (tmp_path / f"{purpose}.pem").write_bytes(leaf.certificate_pem())
+        (tmp_path / f"{purpose}-key.pem").write_bytes(leaf.private_key_pem())
+    (tmp_path / "token").write_text("secret-secret-secret\n")
+    text = (ROOT / "deploy" / name).read_text().replace("/etc/syslogrelay", str(tmp_path))
+    configuration = read(tmp_path, text)
+    assert configuration.destinations
