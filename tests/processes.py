@@ -20,6 +20,7 @@ __all__ = [
     "Programs",
     "free_port",
     "is_bound_udp",
+    "connecting_tcp",
     "is_listening_tcp",
     "is_listening_unix",
     "running_programs",
@@ -32,6 +33,7 @@ STOP_SECONDS_MAX = 5.0
 LOG_LINES_SHOWN = 60
 
 _LISTENING = "0A"
+_SYN_SENT = "02"
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds_max: float = 20.0) -> None:
@@ -74,12 +76,20 @@ def _can_bind(port: int) -> bool:
 def is_listening_tcp(port: int) -> bool:
     return any(
         local.endswith(f":{port:04X}") and state == _LISTENING
-        for local, state in _inet_sockets("tcp")
+        for local, _remote, state in _inet_sockets("tcp")
+    )
+
+
+def connecting_tcp(port: int) -> int:
+    """How many connections to `port` wait for the answer to their SYN."""
+    return sum(
+        remote.endswith(f":{port:04X}") and state == _SYN_SENT
+        for _local, remote, state in _inet_sockets("tcp")
     )
 
 
 def is_bound_udp(port: int) -> bool:
-    return any(local.endswith(f":{port:04X}") for local, _state in _inet_sockets("udp"))
+    return any(local.endswith(f":{port:04X}") for local, *_ in _inet_sockets("udp"))
 
 
 def is_listening_unix(path: str) -> bool:
@@ -87,14 +97,14 @@ def is_listening_unix(path: str) -> bool:
     return any(line.endswith(f" {path}") for line in lines)
 
 
-def _inet_sockets(protocol: str) -> Iterator[tuple[str, str]]:
-    """Local address and state, both in hexadecimal, of this machine's sockets."""
+def _inet_sockets(protocol: str) -> Iterator[tuple[str, str, str]]:
+    """Local and remote address and state, in hexadecimal, of this machine's sockets."""
     for table in (protocol, f"{protocol}6"):
         path = Path("/proc/net") / table
         if path.exists():
             for line in path.read_text().splitlines()[1:]:
                 fields = line.split()
-                yield fields[1], fields[3]
+                yield fields[1], fields[2], fields[3]
 
 
 class Program:

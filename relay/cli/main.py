@@ -7,6 +7,7 @@ import click
 from relay import __version__
 from relay.cli.certificates import certs
 from relay.cli.check import check
+from relay.cli.status import status
 
 __all__ = ["main"]
 
@@ -23,3 +24,4 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(certs)
+main.add_command(status)

@@ -48,7 +48,6 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
             local senders.
         zone: Local zone for stamps that have no offset.
     """
-
     addressing = b"%s %s - -" % (header_field(relay_name, 255), _APP_NAME)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:

@@ -24,6 +24,7 @@ from datetime import tzinfo
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
+from relay.rewrite.bare import with_hosts
 from relay.rewrite.json_text import COOKIE, add_members, find_object, json_string
 from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
@@ -78,7 +79,7 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
                 COOKIE,
                 object_of(message),
             )
-            for message in messages
+            for message in with_hosts(messages)
         ]
 
     return rewrite
@@ -110,7 +111,10 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
-        return [payload(message, _legacy_start(message, stamps, sender)) for message in messages]
+        return [
+            payload(message, _legacy_start(message, stamps, sender))
+            for message in with_hosts(messages)
+        ]
 
     return rewrite
 
@@ -146,7 +150,9 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc5424, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
-        return [payload(message, stamps[message.timestamp], sender) for message in messages]
+        return [
+            payload(message, stamps[message.timestamp], sender) for message in with_hosts(messages)
+        ]
 
     return rewrite
 

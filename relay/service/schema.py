@@ -120,7 +120,7 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "receive_buffer_bytes": ("udp", "unixgram"),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
-    "answer_seconds_max": _RELP_SCHEMES,
+    "answer_seconds_max": _TCP_SCHEMES,
     "connect_seconds_max": _TCP_SCHEMES,
     "refusals_max": _RELP_SCHEMES,
 }

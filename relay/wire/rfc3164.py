@@ -5,9 +5,8 @@ read as the next part of the header, and what is left is MSG, so nothing is lost
 
     [sequence:] [*.]STAMP[:] [HOST] [PROGRAM[[PID]]][:] [MSG]
 
-A host is only expected after a stamp.  One form is read differently, because it
-has neither PRI nor stamp and its sender means a host: ``HOST TAG:text``, which is
-how text is sent to Sematext with netcat (see `_BARE`).
+A host is only expected after a stamp; without one, ``HOST TAG:text`` has HOST for its
+program, as syslog-ng reads it (`relay/rewrite/bare.py` knows better for tokens).
 """
 
 from __future__ import annotations
@@ -37,17 +36,6 @@ _HOST_ONLY = re.compile(_HOST)
 _TAG = rb"(([^ \[:]*+)(?:\[(?:([^\] ]*+)\]|([^\] :]*+)))?:? ?)"
 _HOST_AND_TAG = re.compile(rb"(?:(%s) ++)?%s" % (_HOST, _TAG))
 _TAG_ONLY = re.compile(rb" *+()%s" % _TAG)
-# HOST TAG:text without a stamp.  TAG is trusted to be one if a cookie follows it, or
-# if it looks like an app token, or if text follows its colon at once, as it does
-# not in prose, and the tag is not the scheme of a URL.
-_BARE = re.compile(
-    rb"([0-9A-Za-z][0-9A-Za-z._-]*+) ++"
-    rb"(?=[^ :]++: ?@cee:"
-    rb"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:"
-    rb"|[0-9]*+[A-Za-z_][^ :]*+:(?! |//))%s" % _TAG
-)
-_BARE_COOKIE = re.compile(rb"([0-9A-Za-z][0-9A-Za-z._-]*+) ++(?=[^ :]++: ?@cee:)%s" % _TAG)
-
 _NOT_IN_TAG = bytes.maketrans(b"[]:", b"___")
 
 
@@ -87,7 +75,7 @@ def parse_rfc3164(
             )
         header = (_HOST_AND_TAG if forwarder is None else _TAG_ONLY).match(line, start)
     else:
-        header = (_BARE if pri is None else _BARE_COOKIE).match(line, start)
+        header = _TAG_ONLY.match(line, start)
     if header is None or len(header[1] or b"") > _HOSTNAME_OCTETS_MAX:
         header = _TAG_ONLY.match(line, start)
     assert header is not None  # _TAG matches anything, even nothing
@@ -125,8 +113,9 @@ def format_hostname(value: bytes) -> bytes:
 def format_tag(app_name: bytes | None, procid: bytes | None) -> bytes:
     """Write ``PROGRAM[PID]:``, which `parse_rfc3164` takes apart again.
 
-    Without a program the tag is ``-:``, the NILVALUE, as rsyslog has it.  An
-    empty tag would make the receiver take the first word of MSG for it.
+    Without a program the tag is ``-:``, after the NILVALUE of RFC 5424.  An empty
+    tag would make the receiver take the first word of MSG for it, an ``@cee:``
+    cookie for instance.
     """
     tag = header_field(app_name, len(app_name or b"")).translate(_NOT_IN_TAG)
     if procid:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
+
 from relay.cli.main import main
 from relay.service.certificates import Issued, load_issued
 

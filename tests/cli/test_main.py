@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from click.testing import CliRunner
+
 from relay import __version__
 from relay.cli.main import main
 

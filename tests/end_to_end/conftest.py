@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.certificate_files import CertificateFiles, make_certificate_files
 from tests.processes import Programs, running_programs
 

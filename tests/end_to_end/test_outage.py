@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from tests.end_to_end.central import Central, numbered, numbers, without_repetition
 from tests.plain_senders import feed_stream
 from tests.processes import Programs, free_port, wait_until

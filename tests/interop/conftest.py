@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.certificate_files import CertificateFiles, make_certificate_files
 from tests.interop.lab import Lab
 from tests.interop.packages import PackagesRoot, unpacked

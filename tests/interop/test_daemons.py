@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, messages
 from tests.plain_senders import feed_lines, feed_stream

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.interop.daemons import Rsyslog
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, messages

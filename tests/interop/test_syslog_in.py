@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+
 from tests.certificate_files import SERVER_NAME
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, in_bursts, legacy_messages, messages, wait_for

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.certificate_files import CLIENT_NAME
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, in_bursts, legacy_messages, messages

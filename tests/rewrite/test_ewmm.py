@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.ewmm import ewmm

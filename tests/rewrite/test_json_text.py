@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.rewrite.json_text import add_members, find_object, json_string
 
 

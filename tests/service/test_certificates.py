@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from relay.service.certificates import load_issued, make_authority, make_leaf
 
 AUTHORITY = make_authority("test authority")

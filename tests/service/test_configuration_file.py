@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
 from relay.service.certificates import make_authority, make_leaf

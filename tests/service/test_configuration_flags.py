@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
 from relay.service.certificates import make_authority

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from relay.service.configuration import DestinationConfiguration, SourceConfiguration
 from relay.service.conflicts import find_conflicts
 from relay.service.url import parse_url

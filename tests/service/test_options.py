@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from twisted.copyright import version as twisted_version
+from twisted.python.usage import UsageError
+
 from relay import __version__
 from relay.service.options import Options, makeService
 from relay.service.refusal import StartRefused
-from twisted.copyright import version as twisted_version
-from twisted.python.usage import UsageError
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from relay.service.refusal import StartRefused
 
 ROOT = Path(__file__).parents[2]

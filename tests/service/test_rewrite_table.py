@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from relay.model.token import Token
 from relay.service.configuration import RewriteConfiguration
 from relay.service.rewrite_table import read_rewrite, token_from_environment, token_from_file

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
+
 from relay.service.configuration import (
     Configuration,
     DestinationConfiguration,

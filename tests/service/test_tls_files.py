@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+
 from relay.service.certificates import make_authority, make_leaf
 from relay.service.configuration import TlsConfiguration
 from relay.service.tls_files import listener_problems, upstream_problems

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from relay.service.configuration import Url
 from relay.service.url import Role, id_from_url, is_host, parse_url, url_shown
 

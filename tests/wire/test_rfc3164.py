@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.wire.rfc3164 import format_hostname, format_tag, parse_rfc3164
 
 Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
@@ -77,27 +78,6 @@ def test_the_literal_text_before_msg_is_kept() -> None:
     assert parse_rfc3164(OCT + b" h su[230]: x", b"", (1, 5), 0).pairs == {
         "LEGACY_MSGHDR": b"su[230]: "
     }
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"my-host my-process:@cee: {}", (b"my-host", b"my-process", b"@cee: {}")),
-        (b"my-host my-process[1]: @cee: {}", (b"my-host", b"my-process", b"@cee: {}")),
-        (b"my-host MY_TOKEN:hello world!", (b"my-host", b"MY_TOKEN", b"hello world!")),
-        (b"my-host MY_TOKEN:", (b"my-host", b"MY_TOKEN", b"")),
-        (
-            b"h 01234567-89ab-cdef-0123-456789abcdef:  indented",
-            (b"h", b"01234567-89ab-cdef-0123-456789abcdef", b" indented"),
-        ),
-        (b"error opening: no such file", (None, b"error", b"opening: no such file")),
-        (b"GET http://example.com/", (None, b"GET", b"http://example.com/")),
-        (b"at 10:20:30 it rained", (None, b"at", b"10:20:30 it rained")),
-    ],
-)
-def test_a_bare_line_with_a_host(line: bytes, expected: tuple[bytes | None, bytes, bytes]) -> None:
-    message = parse_rfc3164(line, line, None, 0)
-    assert (message.hostname, message.app_name, message.msg) == expected
 
 
 @pytest.mark.parametrize(

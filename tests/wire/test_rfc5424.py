@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.model.message import SyslogMessage
 from relay.wire.rfc5424 import format_header, format_message, header_field, parse_rfc5424
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.wire.structured_data import (
     cut_structured_data,
     is_structured_data,

@@ -1,0 +1,71 @@
+# Commands of the project.  `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-unit check certs clean distclean venv interop-packages
+
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+# Debian's python3 comes without ensurepip: the package is python3-venv.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11; set PYTHON=/path/to/python3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	        $(PYTHON) -m venv $(VENV); \
+	    else \
+	        echo "no virtual environment: install python3-venv (apt-get install python3-venv)" >&2; \
+	        exit 1; \
+	    fi; }
+
+$(VENV)/installed: $(BIN)/python pyproject.toml
+	@echo "installing syslogrelay into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "installing what tests and checks need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+venv: $(VENV)/installed ## Make the virtual environment and install the project
+
+run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." passes arguments on)
+	@mkdir -p var
+	@echo "syslogrelay listens on udp://127.0.0.1:5514, tcp://127.0.0.1:5514 and $(CURDIR)/var/log.sock,"
+	@echo "queues in $(CURDIR)/var/state/queue, sends over RELP to 127.0.0.1:20514, where it receives"
+	@echo "too, and writes what arrives there to $(CURDIR)/var/received.log.  In another terminal, try:"
+	@echo "    logger -n 127.0.0.1 -P 5514 -d 'hello relay'"
+	@echo "    tail -f var/received.log"
+	@echo "    $(BIN)/syslogrelay status --config deploy/quickstart.toml"
+	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
+
+interop-packages: $(VENV)/installed-dev ## Fetch rsyslog and syslog-ng for the interoperability tests
+	@$(BIN)/python -m tests.interop.packages
+
+test: $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program
+	$(BIN)/python -m pytest --ignore=tests/interop --ignore=tests/end_to_end $(ARGS)
+
+check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_architecture.py
+
+certs: $(VENV)/installed ## Make a private CA, a server and a client certificate in certs/
+	$(BIN)/syslogrelay certs all --out certs --name localhost --name 127.0.0.1 --name ::1 $(ARGS)
+
+clean: ## Remove what `make run` made
+	rm -rf var
+
+distclean: clean ## Remove everything that git does not know
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,155 @@
+"""`syslogrelay status`: what goes in, what waits, what went out, and why not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from relay.cli.control_client import AskFailed, ask
+from relay.model.errors import ConfigurationError
+from relay.service.configuration_file import read_configuration
+
+__all__ = ["status"]
+
+DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+
+
+@click.command()
+@click.option("--state-dir", metavar="DIR", help="State directory of the relay to ask.")
+@click.option("--config", metavar="FILE", help="Its configuration, to find that directory in.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
+def status(state_dir: str | None, config: str | None, as_json: bool) -> None:
+    """Show sources, destinations and the queue of a running relay."""
+    try:
+        if config is not None:
+            state_dir = read_configuration(config).state_dir
+        document = ask(state_dir or DEFAULT_STATE_DIR, "status")
+    except ConfigurationError as error:
+        _give_up("\n".join(error.problems))
+    except AskFailed as error:
+        _give_up(str(error))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(document)))
+    else:
+        # Whoever reads a pipe wants whole lines.
+        width = None if sys.stdout.isatty() else 200
+        show(document, Console(highlight=False, width=width))
+
+
+def show(document: dict[str, Any], console: Console) -> None:
+    """Print a status document for people."""
+    uptime = duration(document["uptime_seconds"])
+    console.print(
+        f"relay {document['name']}, syslogrelay {document['version']}, up {uptime}", markup=False
+    )
+    admission = document["admission"]
+    if not admission["open"]:
+        console.print(Text(f"not taking more: {admission['reason']}", style="bold red"))
+    console.print()
+    console.print(_sources(document["sources"]))
+    console.print()
+    console.print(_destinations(document["destinations"]))
+    console.print()
+    for report in document["destinations"]:
+        style = "green" if report["ready"] else "bold yellow"
+        console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
+    for report in (*document["sources"], *document["destinations"]):
+        if losses := _losses(report):
+            words = ", ".join(losses)
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
+    for orphan in document["orphans"]:
+        console.print(
+            Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
+        )
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most two units, as in ``3 m 20 s``."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def size(octets: int) -> str:
+    """A number of octets in the largest unit that it fills."""
+    amount = float(octets)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def _table(*columns: str, texts: int = 1) -> Table:
+    """A table whose first `texts` columns are text and the others numbers."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="left" if index < texts else "right",
+            overflow="fold",
+            no_wrap=index != 1 or texts == 1,
+        )
+    return table
+
+
+def _sources(reports: list[dict[str, Any]]) -> Table:
+    table = _table("source", "listens on", "received", "stored", "open", "errors", texts=2)
+    for report in reports:
+        table.add_row(
+            report["id"],
+            report["address"],
+            f"{report['received_records']:,}",
+            f"{report['stored_records']:,}",
+            str(report["connections_open"]),
+            str(report["protocol_errors"] + report["connections_refused"]),
+        )
+    return table
+
+
+def _destinations(reports: list[dict[str, Any]]) -> Table:
+    table = _table(
+        *("destination", "received", "delivered", "queued", "bytes"),
+        *("oldest", "in flight", "resent"),
+    )
+    for report in reports:
+        oldest = report["oldest_seconds"]
+        table.add_row(
+            report["id"],
+            f"{report['received_records']:,}",
+            f"{report['delivered_records']:,}",
+            f"{report['queued_records']:,}",
+            size(report["queued_bytes"]),
+            "-" if oldest is None else duration(oldest),
+            f"{report['in_flight_records']:,}",
+            f"{report['resent_records']:,}",
+        )
+    return table
+
+
+def _losses(report: dict[str, Any]) -> list[str]:
+    """What did not go the normal way at a source or destination."""
+    losses = [
+        f"dropped {count:,} ({reason})"
+        for reason, count in sorted(report["dropped_records"].items())
+    ]
+    if report.get("truncated_records"):
+        losses.append(f"cut to the size limit {report['truncated_records']:,}")
+    if report.get("quarantined_records"):
+        losses.append(f"quarantined {report['quarantined_records']:,}")
+    return losses
+
+
+def _give_up(text: str) -> None:
+    click.echo(f"syslogrelay status: {text}", err=True)
+    raise SystemExit(1)
