@@ -24,7 +24,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
-from relay.service.conflicts import find_conflicts
+from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.rewrite_table import read_rewrite
 from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
@@ -109,11 +109,12 @@ class _FileReader:
                 name_source=lambda id: f"{join_path('sources', id)}.listen",
                 name_destination=lambda id: f"{join_path('destinations', id)}.connect",
             )
-        state_dir = relay.pop("state_dir", DEFAULT_STATE_DIR)
+        state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
+        self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
         return Configuration(
             name=name,
-            state_dir=self._absolute(state_dir),
+            state_dir=state_dir,
             sources=tuple(sources),
             destinations=tuple(destinations),
             path=path,

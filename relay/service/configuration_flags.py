@@ -17,8 +17,8 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.configuration_file import DEFAULT_STATE_DIR, default_framing
-from relay.service.conflicts import find_conflicts
-from relay.service.rewrite_table import token_from_file
+from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.rewrite_table import check_form, token_from_file
 from relay.service.schema import RELAY_NAME, REWRITE_MODES, TOKEN_MODES
 from relay.service.table import Choice
 from relay.service.tls_files import upstream_problems
@@ -86,11 +86,13 @@ def configuration_from_flags(
         name_destination=lambda id: f"--forward {forwarding[id]}",
     )
     name = _name(name, problems)
+    state_dir = _absolute(base_dir, state_dir or DEFAULT_STATE_DIR)
+    problems += control_socket_problems("--state-dir", state_dir)
     if problems:
         raise ConfigurationError(problems)
     return Configuration(
         name=name,
-        state_dir=_absolute(base_dir, state_dir or DEFAULT_STATE_DIR),
+        state_dir=state_dir,
         sources=sources,
         destinations=destinations,
     )
@@ -147,10 +149,12 @@ def _token(mode: str, token_file: str, base_dir: str, problems: list[str]) -> To
         problems.append(f"--rewrite: mode {mode!r} needs a token; add --token-file FILE")
         return None
     try:
-        return token_from_file(_absolute(base_dir, token_file))
+        token = token_from_file(_absolute(base_dir, token_file))
+        check_form(mode, token)
     except ValueError as error:
         problems.append(f"--token-file: {error}")
         return None
+    return token
 
 
 def _name(name: str, problems: list[str]) -> str:

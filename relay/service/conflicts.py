@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 from relay.service.configuration import DestinationConfiguration, SourceConfiguration, Url
+from relay.service.url import UNIX_PATH_OCTETS_MAX
 
-__all__ = ["find_conflicts"]
+__all__ = ["control_socket_problems", "find_conflicts"]
 
 _TCP_SCHEMES = ("tcp", "tls", "relp", "relp+tls")
 
@@ -35,6 +37,22 @@ def find_conflicts(
         *_shared_files(destinations, name_destination),
         *_unfed(sources, destinations, name_source),
         *_loops(sources, destinations, name_destination),
+    ]
+
+
+def control_socket_problems(key: str, state_dir: str) -> list[str]:
+    """A problem if the control socket in `state_dir` would have too long a name for a socket.
+
+    Args:
+        key: What the administrator wrote it under.
+    """
+    octets_max = UNIX_PATH_OCTETS_MAX - len("/control.sock")
+    octets = len(os.fsencode(state_dir))
+    if octets <= octets_max:
+        return []
+    return [
+        f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
+        f"{octets_max}: choose a shorter path"
     ]
 
 

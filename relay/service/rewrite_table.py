@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC
 
 from relay.model.token import Token
 from relay.service.configuration import RewriteConfiguration
+from relay.service.rewriting import new_rewrite
 from relay.service.schema import REWRITE, TOKEN_MODES
 from relay.service.table import join_path, masked, read_table, shown
 
-__all__ = ["read_rewrite", "token_from_environment", "token_from_file"]
+__all__ = ["check_form", "read_rewrite", "token_from_environment", "token_from_file"]
 
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
@@ -58,10 +60,16 @@ def read_rewrite(
             token = token_from_file(os.path.join(base_dir, table["token_file"]))
         else:
             token = token_from_environment(table["token_env"])
+        check_form(mode, token)
     except ValueError as error:
         problems.append(f"{join_path(path, ways[0])}: {error}")
         return RewriteConfiguration(mode)
     return RewriteConfiguration(mode, token)
+
+
+def check_form(mode: str, token: Token) -> None:
+    """Raise ValueError if `token` cannot take the place that `mode` gives it."""
+    new_rewrite(RewriteConfiguration(mode, token), relay_name=b"-", zone=UTC)
 
 
 def token_from_file(path: str) -> Token:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from relay.service.configuration import DestinationConfiguration, SourceConfiguration
-from relay.service.conflicts import find_conflicts
+from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.url import parse_url
 
 
@@ -129,3 +129,10 @@ def test_a_loop_through_two_destinations_is_reported_once() -> None:
         "round for ever (source 'a' feeds 'y', source 'b' feeds 'x'); give the sources of 'x' "
         "without 'b'"
     ]
+
+
+@pytest.mark.parametrize(("octets", "problems"), [(94, 0), (95, 1)])
+def test_the_control_socket_has_to_fit(octets: int, problems: int) -> None:
+    found = control_socket_problems("relay.state_dir", "/".ljust(octets, "x"))
+    assert len(found) == problems
+    assert all("relay.state_dir" in line and "94" in line for line in found)

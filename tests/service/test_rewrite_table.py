@@ -126,3 +126,19 @@ def test_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_TOKEN", "")
     with pytest.raises(ValueError, match="the environment variable RELAY_TOKEN is empty"):
         token_from_environment("RELAY_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "words"),
+    [("tag", "a:b", "cannot contain a colon"), ("app-name", "x" * 49, "48 characters")],
+)
+def test_a_token_that_does_not_fit_its_place(
+    tmp_path: Path, mode: str, token: str, words: str
+) -> None:
+    (tmp_path / "token").write_text(token)
+    problems: list[str] = []
+    values = {"mode": mode, "token_file": "token"}
+    read_rewrite(values, "destinations.a.rewrite", base_dir=str(tmp_path), problems=problems)
+    assert len(problems) == 1
+    assert problems[0].startswith("destinations.a.rewrite.token_file: ")
+    assert words in problems[0]
