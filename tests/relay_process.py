@@ -61,7 +61,7 @@ class RelayProcess(Program):
         destinations: Those below `destinations`.
         relay: Further keys of the table `relay`.
         arguments: twistd's own, before the word syslogrelay.
-        user: Who it runs as; None = who we are.
+        interpreter, environment, user: To run it as somebody else; None = as we run.
     """
 
     def __init__(
@@ -73,15 +73,21 @@ class RelayProcess(Program):
         relay: Mapping[str, Any] | None = None,
         name: str = "relay",
         arguments: Sequence[str] = FOREGROUND,
+        interpreter: str | None = None,
+        environment: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> None:
         self.state_dir = folder / "state"
         self.config_path = folder / f"{name}.toml"
         self._listeners = [str(source["listen"]) for source in sources.values()]
         super().__init__(
-            [twistd(), *arguments, "syslogrelay", "--config", str(self.config_path)],
+            [
+                *(interpreter or sys.executable, twistd(), *arguments),
+                *("syslogrelay", "--config", str(self.config_path)),
+            ],
             folder=folder,
             name=name,
+            environment=environment,
             user=user,
             is_ready=self.is_listening,
         )

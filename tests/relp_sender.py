@@ -13,7 +13,7 @@ _RESPONSE = re.compile(rb"(\d{1,9}) ([a-z]{1,32}) (\d{1,9})(?: |(?=\n))")
 
 
 class RelpSender:
-    """One RELP session.  A context manager that closes the socket, and only that.
+    """One RELP session.  As a context manager it closes the socket, and only that.
 
     Attributes:
         answered: Messages answered with 200, in the order of the answers.
@@ -23,9 +23,7 @@ class RelpSender:
     def __init__(self, port: int, *, seconds_max: float = 20.0, window: int = 128) -> None:
         self.answered: list[bytes] = []
         self.unanswered: dict[int, bytes] = {}
-        self._window = window
-        self._txnr = 0
-        self._buffer = b""
+        self._window, self._txnr, self._buffer = window, 0, b""
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=seconds_max)
         self.local_port: int = self._socket.getsockname()[1]
         self._command(b"open", _OFFERS)
@@ -47,7 +45,6 @@ class RelpSender:
             self._command(b"syslog", message)
 
     def wait_answered(self) -> None:
-        """Read until every message that was sent has its answer."""
         while self.unanswered:
             self._take_answer()
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
@@ -25,6 +26,7 @@ __all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "Drain", "Forgets", "Session"
 
 BATCH_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 512 * 1024
+_RETRY_SECONDS = 1.0  # after a failure to read the queue
 
 
 class Session(Protocol):
@@ -54,6 +56,8 @@ class Drain:
         stored: Where it ends.
         refusals_max: How often an upstream may refuse one record before the
             record goes to the quarantine.
+        clock: For reading again after a failure of the queue.
+        on_progress: Called when the upstream has acknowledged something.
         on_trouble: Called with errors of the queue and with what was set aside.
 
     Attributes:
@@ -70,6 +74,8 @@ class Drain:
         acknowledged: int,
         stored: int,
         refusals_max: int,
+        clock: Clock,
+        on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
     ) -> None:
         self.sent_records = 0
@@ -83,20 +89,18 @@ class Drain:
         self._sent_before = acknowledged  # highest position that any session reached
         self._refusals_max = refusals_max
         self._refusals = 0  # of the record at the head
+        self._clock = clock
+        self._on_progress = on_progress
         self._on_trouble = on_trouble
         self._session: Session | None = None
         self._pumping = False
+        self._retry: DelayedCall | None = None  # while waiting to read again
         self._finishing: Deferred[None] | None = None  # set = send nothing more
 
     @property
     def in_flight(self) -> int:
         """Records sent and not acknowledged."""
         return max(0, self._sent - self._acknowledged) if self._session is not None else 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether everything stored was acknowledged."""
-        return self._acknowledged == self._stored
 
     def attach(self, session: Session) -> None:
         """Send through `session` from now on, from the oldest unacknowledged record."""
@@ -116,6 +120,9 @@ class Drain:
         """Send nothing more.  Fires when nothing is in flight, which may be never."""
         self._finishing = Deferred()
         finished = self._finishing
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._finish_if_answered()
         return finished
 
@@ -131,6 +138,7 @@ class Drain:
             self._refusals = 0
             assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
             self._queue.acknowledge(self._destination, self._acknowledged)
+            self._on_progress()
             self._finish_if_answered()
             self.pump()
 
@@ -160,7 +168,8 @@ class Drain:
         try:
             while (session := self._session) is not None and self._finishing is None:
                 room = min(session.room, BATCH_RECORDS_MAX)
-                if room <= 0 or self._cursor.position >= self._stored:
+                position = self._cursor.position
+                if room <= 0 or position >= self._stored:
                     break
                 try:
                     batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
@@ -169,8 +178,11 @@ class Drain:
                         break  # first what lies before it; its answers call again
                     self._set_aside(damage.seqs, damage.reason)
                     continue
-                if session is self._session and batch.payloads and self._finishing is None:
-                    self._send(session, batch)
+                if session is not self._session or self._finishing is not None:
+                    continue  # the cursor was set back meanwhile
+                if not batch.payloads:
+                    raise QueueError(f"record {position} is missing, reading again")
+                self._send(session, batch)
         finally:
             self._pumping = False
 
@@ -190,6 +202,7 @@ class Drain:
         if self._cursor.position < seqs.stop:
             self._cursor.rewind(seqs.stop)
         self._queue.set_aside(self._destination, seqs, reason)
+        self._finish_if_answered()
 
     def _finish_if_answered(self) -> None:
         finishing = self._finishing
@@ -200,4 +213,10 @@ class Drain:
         if failure.check(QueueError) is None:
             return failure
         self._on_trouble(str(failure.value))
+        if self._retry is None and self._finishing is None:
+            self._retry = self._clock.callLater(_RETRY_SECONDS, self._read_again)
         return None
+
+    def _read_again(self) -> None:
+        self._retry = None
+        self.pump()

@@ -2,7 +2,7 @@
 
 Counters of a source live in memory and start at zero with the process; those of
 a destination are kept in the queue, in the transaction of the change they count
-(`relay/queue/accounting.py`).
+(`relay/queue/ledger.py`).
 """
 
 from __future__ import annotations

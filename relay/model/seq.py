@@ -19,7 +19,3 @@ class SeqRange:
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-    def split_at(self, seq: int) -> tuple[SeqRange, SeqRange]:
-        """Split into the part before `seq` and the part from `seq` on."""
-        return SeqRange(self.start, seq), SeqRange(seq, self.stop)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 
 from relay.model.clock import Clock
+from relay.model.errors import RelayError
 
 __all__ = ["ControlFactory", "ControlProtocol"]
 
@@ -52,14 +53,17 @@ class ControlProtocol(Protocol):
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return {"error": f"the request is not a JSON object: {error}"}
         name = request.get("command")
         command = self._commands.get(name) if isinstance(name, str) else None
         if command is None:
             known = ", ".join(sorted(self._commands))
             return {"error": f"unknown command {name!r}; there is: {known}"}
-        return {"result": command()}
+        try:
+            return {"result": command()}
+        except RelayError as error:
+            return {"error": str(error)}
 
 
 class ControlFactory(Factory):

@@ -29,7 +29,7 @@ class Admission:
     Args:
         pending_bytes_max: Close when more than this waits for its commit; open
             again at half of it.
-        queue_bytes_max: Close when the queue holds more than this; open again at
+        queue_bytes_max: Close when the queue holds this much; open again below
             19/20 of it.
     """
 
@@ -91,6 +91,9 @@ class Admission:
         if self.closed == was_closed:
             return
         for producer in list(self._producers):
+            # Each call may change both: who is registered, and whether we are closed.
+            if producer not in self._producers:
+                continue
             if self.closed:
                 producer.pause_reading()
             else:

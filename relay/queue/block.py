@@ -71,7 +71,8 @@ def decode_block(value: bytes) -> Block:
     Raises:
         BlockDamaged: `value` has another version, length or checksum.
     """
-    if len(value) < _PREFIX.size + _HEADER.size:
+    lengths_at = _PREFIX.size + _HEADER.size
+    if len(value) < lengths_at:
         raise BlockDamaged(f"{len(value)} octets are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)
     if version != _VERSION:
@@ -79,9 +80,13 @@ def decode_block(value: bytes) -> Block:
     if zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         raise BlockDamaged("checksum mismatch")
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
-    lengths_at = _PREFIX.size + _HEADER.size
+    payloads_at = lengths_at + 4 * count
+    if not count or payloads_at > len(value):
+        raise BlockDamaged(f"{count} records do not fit into {len(value)} octets")
     lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
-    stops = list(accumulate(lengths, initial=lengths_at + 4 * count))
+    stops = list(accumulate(lengths, initial=payloads_at))
+    if stops[-1] != len(value):
+        raise BlockDamaged(f"the records end at {stops[-1]}, the block at {len(value)}")
     payloads = [value[start:stop] for start, stop in pairwise(stops)]
     return Block(received_at, payloads)
 

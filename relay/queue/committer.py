@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
@@ -85,8 +85,10 @@ class Committer:
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
         self._pending_bytes = 0
+        self._underway: list[_Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
         self._closing = False
+        self._closed = False  # nothing is committed any more
         self._pumping: Deferred[None] | None = None  # while a transaction runs
         self._retry: DelayedCall | None = None  # while waiting to try again
         self._publish_queue_bytes()
@@ -96,6 +98,8 @@ class Committer:
 
         Fails with QueueError only if the queue closes before it could be done.
         """
+        if self._closed:
+            return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         size = sum(sum(map(len, run)) for run in payloads.values())
         self._appends.append(_Append(payloads, size, done))
@@ -108,17 +112,14 @@ class Committer:
 
         A crash before it sends them again.
         """
-        removal = self._removals.get(destination)
-        if removal is None:
-            self._removals[destination] = Removal(upto)
-        else:
-            removal.upto = max(removal.upto, upto)
+        self._removal(destination, upto)
         self._start_pump()
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
-        self.acknowledge(destination, seqs.stop)
-        self._removals[destination].set_aside.append(SetAside(seqs, reason))
+        # Whole before the pump starts, which may take it away at once.
+        self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
+        self._start_pump()
 
     async def close(self) -> None:
         """Commit what is left.  Appends that cannot be stored now fail."""
@@ -128,12 +129,17 @@ class Committer:
         self._start_pump()
         if self._pumping is not None:
             await self._pumping
-        appends, self._appends = self._appends, []
-        for append in appends:
-            append.done.errback(QueueError("the relay stopped while the queue was failing"))
+        self._closed = True
+        self._fail_appends()
+
+    def _removal(self, destination: str, upto: int) -> Removal:
+        """What the next transaction removes from `destination`, `upto` included."""
+        removal = self._removals.setdefault(destination, Removal(upto))
+        removal.upto = max(removal.upto, upto)
+        return removal
 
     def _start_pump(self) -> None:
-        if self._pumping is None and self._has_work():
+        if self._pumping is None and not self._closed and self._has_work():
             self._pumping = Deferred()
             ensureDeferred(self._pump()).addErrback(self._defect)
 
@@ -141,14 +147,32 @@ class Committer:
         return bool(self._removals) or (bool(self._appends) and not self._hold_appends)
 
     def _defect(self, failure: Failure) -> None:
+        """Stop for good, but leave nobody waiting: whoever closes has to get there."""
         assert failure.value is not None
+        self._closed = True
+        self._cancel_retry()
         self._on_failure(failure.value)
+        self._fail_appends()
+        self._pump_ended()
+
+    def _fail_appends(self) -> None:
+        appends = [append for append in self._underway if not append.done.called]
+        appends += self._appends
+        self._underway, self._appends = [], []
+        for append in appends:
+            append.done.errback(QueueError("the relay stopped while the queue was failing"))
+
+    def _pump_ended(self) -> None:
+        done, self._pumping = self._pumping, None
+        assert done is not None
+        done.callback(None)
 
     async def _pump(self) -> None:
         while self._has_work():
             appends: list[_Append] = []
             if not self._hold_appends:
                 appends, self._appends = self._appends, []
+            self._underway = appends
             removals, self._removals = self._removals, {}
             transaction = Transaction(self._clock.seconds(), _merge(appends), removals)
             try:
@@ -156,28 +180,29 @@ class Committer:
             except QueueError as error:
                 self._take_back(appends, removals)
                 self._on_failure(error)
-                if not (appends and removals):
+                if not (appends and self._removals):
                     self._try_again_later()
                     break
                 continue  # with the removals alone: they may make room
             self._committed(appends, changed)
-        done, self._pumping = self._pumping, None
-        assert done is not None
-        done.callback(None)
+        self._pump_ended()
 
     def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
-        self._set_pending(self._pending_bytes - sum(append.size for append in appends))
+        # In this order, what moves from one gauge to the other does not open admission.
         self._publish_queue_bytes()
+        self._set_pending(self._pending_bytes - sum(append.size for append in appends))
         for append in appends:
             append.done.callback(None)
+        self._underway = []
         for destination in {name for append in appends for name in append.payloads}:
             if destination in changed:
                 self._on_stored(destination, changed[destination].next_seq)
 
     def _take_back(self, appends: list[_Append], removals: dict[str, Removal]) -> None:
         self._appends[:0] = appends
+        self._underway = []
         self._hold_appends = True
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.committer import RunInThread
 
@@ -71,7 +72,12 @@ class Cursor:
                 records_max=records_max,
                 bytes_max=bytes_max,
             )
-            payloads = await self._run_in_thread(read)
+            try:
+                payloads = await self._run_in_thread(read)
+            except QueueError:
+                if generation == self._generation:
+                    raise
+                payloads = []  # whatever is wrong there, it is not what comes next
             if generation != self._generation:
                 return Batch(SeqRange(self.position, self.position), [])
             self._ahead = payloads

@@ -35,6 +35,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -211,6 +212,8 @@ class QueueStore:
                     stop = (
                         _KEY.unpack(cursor.key())[0] if found else self._next_seq(txn, destination)
                     )
+                    if start >= stop:
+                        break  # it lies before the first record asked for
                     raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
                 skip = max(0, start - first)
                 payloads += block[skip:] if skip else block
@@ -232,8 +235,8 @@ class QueueStore:
         with self._environment.begin(db=self._meta) as txn:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
-                    ledger = msgspec.json.decode(value, type=Ledger)
-                    self.ledgers[bytes(key)[len(b"ledger/") :].decode()] = ledger
+                    destination = bytes(key)[len(b"ledger/") :].decode()
+                    self.ledgers[destination] = _decode_ledger(destination, value)
         for destination in {*destinations, *self.ledgers}:
             self.ledgers.setdefault(destination, Ledger())
             self._blocks[destination] = self._environment.open_db(f"blocks/{destination}".encode())
@@ -256,12 +259,12 @@ class QueueStore:
         received_at: float,
     ) -> None:
         for run in split(payloads):
-            txn.put(
-                _KEY.pack(ledger.next_seq),
-                encode_block(run, received_at=received_at),
-                db=self._blocks[destination],
-                append=True,
-            )
+            block = encode_block(run, received_at=received_at)
+            key = _KEY.pack(ledger.next_seq)
+            if not txn.put(key, block, db=self._blocks[destination], append=True):
+                raise QueueError(
+                    f"queue of {destination}: there are blocks beyond record {ledger.next_seq}"
+                )
             ledger.next_seq += len(run)
             ledger.queued_bytes += sum(map(len, run))
 
@@ -297,15 +300,29 @@ class QueueStore:
         (first,) = _KEY.unpack(cursor.key())
         value = bytes(cursor.value())
         try:
-            kind, octets = "record", decode_block(value).payloads[aside.seqs.start - first]
+            payloads = decode_block(value).payloads[aside.seqs.start - first :]
+            kind, kept = "record", payloads[: len(aside.seqs)]
         except BlockDamaged:
-            kind, octets = "block", value
+            kind, kept = "block", [value]
         label = msgspec.json.encode({"reason": aside.reason, "at": at, "kind": kind})
-        txn.put(key, label + b"\n" + octets, db=self._quarantine[destination])
+        for seq, octets in enumerate(kept, aside.seqs.start):
+            txn.put(_KEY.pack(seq), label + b"\n" + octets, db=self._quarantine[destination])
 
     def _next_seq(self, txn: Any, destination: str) -> int:
         value = txn.get(b"ledger/" + destination.encode(), db=self._meta)
-        return msgspec.json.decode(value, type=Ledger).next_seq if value else 1
+        return _decode_ledger(destination, value).next_seq if value else 1
+
+
+def _decode_ledger(destination: str, value: bytes) -> Ledger:
+    try:
+        ledger = msgspec.json.decode(value, type=Ledger)
+    except msgspec.MsgspecError as error:
+        raise QueueFormatError(
+            f"queue of {destination}: its ledger cannot be read: {error}"
+        ) from error
+    if ledger.gap or ledger.queued < 0:
+        raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
+    return ledger
 
 
 def _take_ownership(path: str) -> int:
@@ -319,15 +336,18 @@ def _take_ownership(path: str) -> int:
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
         raise QueueInUse(
             f"queue {path} is in use by process {owner}; "
             "stop that relay or give this one another state_dir"
         ) from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        os.close(fd)
+        raise QueueError(f"queue {path}: it cannot be locked: {error.strerror}") from error
+    with suppress(OSError):  # a full disk must not keep a queue from being drained
+        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
     return fd
 
 
@@ -351,14 +371,15 @@ def _open_environment(path: str, map_bytes: int) -> Any:
 def _check_format(environment: Any, path: str) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change."""
     with environment.begin() as txn:
-        names = [bytes(name) for name in txn.cursor().iternext(values=False)]
-    if not names:
-        meta = environment.open_db(b"meta")
+        empty = not txn.cursor().first()
+    if empty:
+        # One transaction: half of a new queue would be a foreign environment.
         with environment.begin(write=True) as txn:
-            txn.put(b"format", _FORMAT, db=meta)
+            txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+        _sync_names(path)
         return
     found: bytes | None = None
-    if b"meta" in names:
+    with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
         meta = environment.open_db(b"meta", create=False)
         with environment.begin(db=meta) as txn:
             found = txn.get(b"format")
@@ -369,6 +390,17 @@ def _check_format(environment: Any, path: str) -> None:
             f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
             f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
         )
+
+
+def _sync_names(path: str) -> None:
+    """Make the names of new files durable; LMDB syncs only what is in them."""
+    for directory in (path, os.path.dirname(os.path.abspath(path))):
+        with suppress(OSError):  # not every file system can, and we may not read every one
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 class _LmdbErrors:
@@ -383,6 +415,8 @@ class _LmdbErrors:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, lmdb.PanicError):
+            return  # LMDB is done for until it is opened again: not for another try
         if isinstance(error, lmdb.MapFullError):
             raise QueueFull("the queue's map is full") from error
         if isinstance(error, lmdb.DiskError):

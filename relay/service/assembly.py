@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.logger import Logger
 
 from relay import __version__
@@ -16,12 +17,12 @@ from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.service.configuration import Configuration, SourceConfiguration
-from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.rewriting import new_rewrite
+from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
 from relay.service.state_dir import refuse_volatile
@@ -54,29 +55,14 @@ def assemble(reactor: Any, configuration: Configuration) -> RelayService:
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
     )
-    destinations: list[DestinationService] = [
+    destinations = [
         new_destination(destination, queue=queue, notices=notices, reactor=reactor)
         for destination in configuration.destinations
     ]
-    sources: list[SourceService] = []
-    for source in configuration.sources:
-        counters = SourceCounters()
-        intake = Intake(
-            routes=_routes(configuration, source),
-            append=queue.append,
-            now=reactor.seconds,
-            counters=counters,
-        )
-        sources.append(
-            new_source(
-                source,
-                intake=intake,
-                admission=admission,
-                counters=counters,
-                notices=notices,
-                reactor=reactor,
-            )
-        )
+    sources = [
+        _source(source, configuration, queue, admission, notices, reactor)
+        for source in configuration.sources
+    ]
     status = Status(
         name=configuration.name,
         version=__version__,
@@ -87,22 +73,54 @@ def assemble(reactor: Any, configuration: Configuration) -> RelayService:
         orphans=lambda: queue.orphans,
         now=reactor.seconds,
     )
-    control = ControlService(
-        path=os.path.join(configuration.state_dir, "control.sock"),
-        factory=ControlFactory({"status": status.document}, clock=reactor),
-        reactor=reactor,
-    )
-    statistics = StatisticsService(
-        status=status, interval_seconds=configuration.statistics_seconds, reactor=reactor
-    )
-    hangup = HangupService(
-        callbacks=[destination.reopen for destination in destinations], reactor=reactor
+    reopen = [destination.reopen for destination in destinations]
+    return RelayService(  # started top down, stopped bottom up
+        [
+            HangupService(callbacks=reopen, reactor=reactor),
+            queue,
+            ConcurrentService(destinations),
+            *_observers(configuration, status, reactor),
+            ConcurrentService(sources),
+        ]
     )
 
-    relay = RelayService()  # started top down, stopped bottom up
-    for service in (queue, *destinations, control, statistics, hangup, *sources):
-        service.setServiceParent(relay)
-    return relay
+
+def _source(
+    source: SourceConfiguration,
+    configuration: Configuration,
+    queue: QueueService,
+    admission: Admission,
+    notices: Notices,
+    reactor: Any,
+) -> SourceService:
+    counters = SourceCounters()
+    intake = Intake(
+        routes=_routes(configuration, source),
+        append=queue.append,
+        now=reactor.seconds,
+        counters=counters,
+    )
+    return new_source(
+        source,
+        intake=intake,
+        admission=admission,
+        counters=counters,
+        notices=notices,
+        reactor=reactor,
+    )
+
+
+def _observers(configuration: Configuration, status: Status, reactor: Any) -> list[Service]:
+    return [
+        ControlService(
+            path=os.path.join(configuration.state_dir, "control.sock"),
+            factory=ControlFactory({"status": status.document}, clock=reactor),
+            reactor=reactor,
+        ),
+        StatisticsService(
+            status=status, interval_seconds=configuration.statistics_seconds, reactor=reactor
+        ),
+    ]
 
 
 def _routes(configuration: Configuration, source: SourceConfiguration) -> list[Route]:

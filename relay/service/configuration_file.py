@@ -31,7 +31,7 @@ from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
 from relay.service.tls_files import listener_problems, upstream_problems
 from relay.service.url import Role, parse_url
 
-__all__ = ["DEFAULT_STATE_DIR", "default_framing", "read_configuration"]
+__all__ = ["DEFAULT_STATE_DIR", "default_frame_bytes_max", "default_framing", "read_configuration"]
 
 DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 
@@ -59,6 +59,15 @@ def read_configuration(path: str) -> Configuration:
 def default_framing(scheme: str) -> str:
     """How messages are framed where nothing is said: RFC 5425 §4.3 for TLS, lines for TCP."""
     return {"tls": "octet-counting", "tcp": "newline"}.get(scheme, "")
+
+
+def default_frame_bytes_max(scheme: str) -> int:
+    """How long a message may be where nothing is said, in octets.
+
+    More for RELP: what comes from another relay may have grown there, by JSON
+    escapes for example, and cut JSON is no JSON.
+    """
+    return 262144 if scheme in ("relp", "relp+tls") else 65536
 
 
 def _load(path: str) -> dict[str, Any]:
@@ -166,6 +175,7 @@ class _FileReader:
             tls = self._tls(table)
             if url.is_tls:
                 self._add(listener_problems(tls, partial(join_path, where)))
+            table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
         return sources
 

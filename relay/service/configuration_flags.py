@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
@@ -16,7 +16,11 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
-from relay.service.configuration_file import DEFAULT_STATE_DIR, default_framing
+from relay.service.configuration_file import (
+    DEFAULT_STATE_DIR,
+    default_frame_bytes_max,
+    default_framing,
+)
 from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.rewrite_table import check_form, token_from_file
 from relay.service.schema import RELAY_NAME, REWRITE_MODES, TOKEN_MODES
@@ -59,13 +63,7 @@ def configuration_from_flags(
     problems: list[str] = []
     listening = _urls("--listen", listen, "listen", base_dir, problems)
     forwarding = _urls("--forward", forward, "connect", base_dir, problems)
-    sources = tuple(SourceConfiguration(id=id, listen=url) for id, url in listening.items())
-    problems += [
-        f"--listen {source.listen}: a TLS listener needs a certificate, and flags cannot give one; "
-        "use a configuration file with --config"
-        for source in sources
-        if source.listen.is_tls
-    ]
+    sources = _sources(listening, problems)
     tls = _tls(trusted_ca, forwarding, base_dir, problems)
     rewriting = RewriteConfiguration(rewrite, _token(rewrite, token_file, base_dir, problems))
     destinations = tuple(
@@ -95,6 +93,19 @@ def configuration_from_flags(
         state_dir=state_dir,
         sources=sources,
         destinations=destinations,
+    )
+
+
+def _sources(listening: Mapping[str, Url], problems: list[str]) -> tuple[SourceConfiguration, ...]:
+    problems += [
+        f"--listen {url}: a TLS listener needs a certificate, and flags cannot give one; "
+        "use a configuration file with --config"
+        for url in listening.values()
+        if url.is_tls
+    ]
+    return tuple(
+        SourceConfiguration(id=id, listen=url, frame_bytes_max=default_frame_bytes_max(url.scheme))
+        for id, url in listening.items()
     )
 
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import QueueError
 from relay.service.configuration import Url
 from relay.service.queue_service import QueueService
 from relay.transport.datagram_out import DatagramSession
@@ -74,6 +75,8 @@ class DestinationService(Service):
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals_max=self._refusals_max,
+            clock=self._clock,
+            on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
         )
         self._queue.subscribe(self.id, self.drain.stored)
@@ -106,7 +109,10 @@ class DestinationService(Service):
     def report(self) -> dict[str, Any]:
         """Account, state and counters, for status."""
         ledger = self._queue.ledger(self.id)
-        oldest = self._queue.oldest_received_at(self.id)
+        try:
+            oldest = self._queue.oldest_received_at(self.id)
+        except QueueError:  # the counters are worth showing all the same
+            oldest = None
         age = None if oldest is None else max(0.0, self._clock.seconds() - oldest)
         return {
             "id": self.id,
@@ -161,15 +167,18 @@ class StreamDestination(DestinationService):
         self._client.startService()
 
     async def stop_link(self) -> None:
-        protocol = self._protocol
-        cut: DelayedCall | None = None
-        if protocol is not None and not protocol.gone:
-            protocol.shut_down()
-            cut = self._clock.callLater(_CLOSE_SECONDS_MAX, protocol.give_up, "stopping")
-        await self._client.stopService()
-        if cut is not None and cut.active():
-            cut.cancel()
         self.state.stopped()
+        protocol = self._protocol
+        if protocol is None or protocol.gone:
+            await self._client.stopService()
+            return
+        protocol.shut_down()
+        cut = self._clock.callLater(_CLOSE_SECONDS_MAX, protocol.give_up, "stopping")
+        await self._client.stopService()
+        if cut.active():
+            cut.cancel()
+        # ClientService does not wait for a connection that was still being prepared.
+        protocol.give_up("stopping")
 
     def new_protocol(self) -> UpstreamProtocol:
         self._protocol = self._new_protocol(self)
@@ -209,8 +218,6 @@ class LocalDestination(DestinationService):
         self._new_session = new_session
         self._how = how
         self._session: FileSession | DatagramSession | None = None
-        self._attempts = 0
-        self._delivered = 0
         self._retry: DelayedCall | None = None
 
     def start_link(self) -> None:
@@ -234,20 +241,16 @@ class LocalDestination(DestinationService):
     def _failed(self, words: str) -> None:
         self._session = None
         self.state.failed(words)
-        delivered = self._queue.ledger(self.id).delivered
-        if delivered > self._delivered:  # it worked, so this failure is the first again
-            self._attempts, self._delivered = 0, delivered
-        self._attempts += 1
         if self.running:
-            delay = self.state.retry_policy(self._attempts)
-            self._retry = self._clock.callLater(delay, self.start_link)
+            self._retry = self._clock.callLater(self.state.retry_policy(), self.start_link)
 
     async def stop_link(self) -> None:
+        self.state.stopped()
         if self._retry is not None:
             self._retry.cancel()
+            self._retry = None
         if self._session is not None:
             self._session.close()
-        self.state.stopped()
 
     def reopen(self) -> None:
         if isinstance(self._session, FileSession):

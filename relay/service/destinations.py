@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
+from relay.queue.committer import RunInThread
 from relay.service.configuration import DestinationConfiguration
 from relay.service.destination import DestinationService, LocalDestination, StreamDestination
 from relay.service.queue_service import QueueService
@@ -80,7 +81,7 @@ def _endpoint(
             private_key_pem=read_pem(tls.private_key),
             peer_verify=tls.peer_verify,
         )
-    return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream)
+    return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
 
 
 def _protocol(
@@ -112,13 +113,16 @@ def _new_file_session(
     destination: LocalDestination,
     on_failure: Callable[[str], None],
 ) -> Deferred[FileSession]:
-    session = FileSession(
-        file,
-        drain=destination.drain,
-        run_in_thread=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
-        on_failure=on_failure,
-    )
-    return succeed(session)
+    run_in_thread: RunInThread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+
+    async def open_file() -> FileSession:
+        # So that a file that cannot be opened is known before there is a record for it.
+        await run_in_thread(partial(file.append, b"", reopen=True))
+        return FileSession(
+            file, drain=destination.drain, run_in_thread=run_in_thread, on_failure=on_failure
+        )
+
+    return ensureDeferred(open_file())
 
 
 def _new_datagram_session(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from relay.model.clock import DelayedCall
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status, statistics_line
 from relay.service.refusal import StartRefused
 from relay.transport.sockets import bind_unix
+from relay.transport.unix_listener import UnixListener
 
 __all__ = ["ControlService", "HangupService", "StatisticsService"]
 
@@ -33,19 +32,16 @@ class ControlService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        before = os.umask(0o177)  # no instant with more rights than 0600
         try:
             bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
         except OSError as error:
-            raise StartRefused(f"control socket {self._path}: {error.strerror}") from error
-        finally:
-            os.umask(before)
-        self._port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._factory)
-        bound.close()
+            reason = error.strerror or error
+            raise StartRefused(f"control socket {self._path}: {reason}") from error
+        self._listener = UnixListener(bound, self._factory, reactor=self._reactor)
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> None:
         Service.stopService(self)
-        return maybeDeferred(self._port.stopListening)  # removes the socket file too
+        self._listener.stop()
 
 
 class StatisticsService(Service):
@@ -61,19 +57,25 @@ class StatisticsService(Service):
         self._status = status
         self._interval_seconds = interval_seconds
         self._reactor = reactor
+        self._call: DelayedCall | None = None
 
     def startService(self) -> None:
         Service.startService(self)
         self._before = self._status.document()
-        self._loop = LoopingCall(self._say)
-        self._loop.clock = self._reactor
-        if self._interval_seconds:
-            self._loop.start(self._interval_seconds, now=False)
+        self._wait()
 
     def stopService(self) -> None:
         Service.stopService(self)
-        if self._loop.running:
-            self._loop.stop()
+        if self._call is not None:
+            self._call.cancel()
+            self._say()
+
+    def _wait(self) -> None:
+        if self._interval_seconds:
+            self._call = self._reactor.callLater(self._interval_seconds, self._interval_ended)
+
+    def _interval_ended(self) -> None:
+        self._wait()
         self._say()
 
     def _say(self) -> None:
@@ -98,7 +100,8 @@ class HangupService(Service):
 
     def stopService(self) -> None:
         Service.stopService(self)
-        signal.signal(signal.SIGHUP, self._before)
+        # None: whoever had it installed it from C, and Python cannot put it back.
+        signal.signal(signal.SIGHUP, self._before or signal.SIG_DFL)
 
     def _received(self, *_: object) -> None:
         self._reactor.callFromThread(self._run)

@@ -6,8 +6,9 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -29,19 +30,22 @@ class RelayService(SequentialService):
     disk hangs and waiting does not help: so the process is ended.
 
     Args:
+        children: In the order of their start.
         end_process: Ends the process at once, with this status.
     """
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, end_process: Callable[[int], object] = os._exit) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(
+        self, children: Iterable[Any] = (), *, end_process: Callable[[int], object] = os._exit
+    ) -> None:
+        super().__init__(children)
         self._end_process = end_process
         self._stopped = False
 
     def startService(self) -> None:
         _raise_open_files_limit()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
 
     def stopService(self) -> Deferred[None]:
         last_resort = threading.Timer(_STOP_SECONDS_MAX, self._end)
@@ -63,11 +67,11 @@ def local_zone() -> tzinfo:
     """This host's time zone, with its summer time rules; UTC if it has none."""
     name = os.environ.get("TZ", "").lstrip(":")
     try:
-        if name:
+        if name and not name.startswith("/"):
             return ZoneInfo(name)
-        with open("/etc/localtime", "rb") as file:
+        with open(name or "/etc/localtime", "rb") as file:
             return ZoneInfo.from_file(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
         return UTC
 
 

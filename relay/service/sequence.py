@@ -1,30 +1,76 @@
-"""A service tree that stops in order."""
+"""Service trees that start whole or not at all, and stop in order or side by side."""
 
 from __future__ import annotations
 
-from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 
-__all__ = ["SequentialService"]
+__all__ = ["ConcurrentService", "SequentialService"]
 
 
-class SequentialService(MultiService):
+class _Services(MultiService):
+    """A MultiService that stops what it has started if one child cannot start.
+
+    Otherwise the threads of those that have started keep the process alive.
+
+    Args:
+        children: In the order of their start.
+    """
+
+    _log = Logger(namespace="relay")
+
+    def __init__(self, children: Iterable[Any] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        for child in children:
+            child.setServiceParent(self)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        started: list[Any] = []
+        for child in self:
+            try:
+                child.startService()
+            except BaseException:
+                for earlier in reversed(started):
+                    # What takes the reactor's help is not waited for: it does not run.
+                    ensureDeferred(self._stop_child(earlier))
+                raise
+            started.append(child)
+
+    async def _stop_child(self, child: Any) -> None:
+        try:
+            await maybeDeferred(child.stopService)
+        except Exception:  # the outermost edge: the others must still stop
+            self._log.failure("{child!r} did not stop cleanly", child=child)
+
+
+class SequentialService(_Services):
     """A MultiService whose shutdown is as ordered as its start-up.
 
     MultiService stops its children in reverse order but does not wait for one
     before it stops the next, so the queue would close under the listeners.
     """
 
-    _log = Logger(namespace="relay")
-
     def stopService(self) -> Deferred[None]:
-        self.running = False
+        Service.stopService(self)
         return ensureDeferred(self._stop_children())
 
     async def _stop_children(self) -> None:
         for child in reversed(list(self)):
-            try:
-                await maybeDeferred(child.stopService)
-            except Exception:  # the outermost edge: the others must still stop
-                self._log.failure("{child!r} did not stop cleanly", child=child)
+            await self._stop_child(child)
+
+
+class ConcurrentService(_Services):
+    """A MultiService whose children stop all at once; it has stopped when all have.
+
+    So a stop takes as long as the slowest of them, however many there are.
+    """
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        stopping = [ensureDeferred(self._stop_child(child)) for child in reversed(list(self))]
+        return gatherResults(stopping).addCallback(lambda _: None)

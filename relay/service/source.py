@@ -17,6 +17,7 @@ from relay.service.configuration import Url
 from relay.service.refusal import StartRefused
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
+from relay.transport.unix_listener import UnixListener
 
 __all__ = ["DatagramSource", "SourceService", "StreamSource"]
 
@@ -117,6 +118,8 @@ class StreamSource(SourceService):
         wrap: Puts TLS below a factory, or nothing.
     """
 
+    _stop_listening: Callable[[], Any]  # exists from startService on
+
     def __init__(
         self, *, factory: InboundFactory, wrap: Callable[[InboundFactory], Any], **kwargs: Any
     ) -> None:
@@ -126,18 +129,20 @@ class StreamSource(SourceService):
 
     def open(self, bound: socket.socket) -> None:
         self.note_address(bound)
-        self._port = self._reactor.adoptStreamPort(
-            bound.fileno(), bound.family, self._wrap(self._factory)
-        )
+        factory = self._wrap(self._factory)
+        if bound.family == socket.AF_UNIX:
+            self._stop_listening = UnixListener(bound, factory, reactor=self._reactor).stop
+            return
+        port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
+        self._stop_listening = port.stopListening
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        with contextlib.suppress(OSError):  # of removing a socket file without the right to
-            await maybeDeferred(self._port.stopListening)
+        await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 
 

@@ -63,12 +63,7 @@ def new_source(
         intake=intake,
         admission=admission,
         counters=counters,
-        limits=InboundLimits(
-            frame_bytes_max=configuration.frame_bytes_max,
-            connections_max=configuration.connections_max,
-            idle_seconds_max=configuration.idle_seconds_max,
-            handshake_seconds_max=configuration.handshake_seconds_max,
-        ),
+        limits=_limits(configuration),
         clock=reactor,
         notices=notices,
         secure=configuration.listen.is_tls,
@@ -80,7 +75,16 @@ def new_source(
         counters=counters,
         reactor=reactor,
         factory=factory,
-        wrap=_tls_wrapping(configuration),
+        wrap=_tls_wrapping(configuration, reactor),
+    )
+
+
+def _limits(configuration: SourceConfiguration) -> InboundLimits:
+    return InboundLimits(
+        frame_bytes_max=configuration.frame_bytes_max,
+        connections_max=configuration.connections_max,
+        idle_seconds_max=configuration.idle_seconds_max,
+        handshake_seconds_max=configuration.handshake_seconds_max,
     )
 
 
@@ -106,7 +110,7 @@ def _protocol(configuration: SourceConfiguration) -> Callable[[], InboundProtoco
     return SyslogStreamProtocol
 
 
-def _tls_wrapping(configuration: SourceConfiguration) -> Callable[[Any], Any]:
+def _tls_wrapping(configuration: SourceConfiguration, reactor: Any) -> Callable[[Any], Any]:
     if not configuration.listen.is_tls:
         return lambda factory: factory
     tls = configuration.tls
@@ -116,7 +120,7 @@ def _tls_wrapping(configuration: SourceConfiguration) -> Callable[[Any], Any]:
         trusted_ca_pem=read_pem(tls.trusted_ca),
         peer_verify=tls.peer_verify,
     )
-    return lambda factory: TLSMemoryBIOFactory(listener, False, factory)
+    return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=reactor)
 
 
 def read_pem(path: str) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 from relay.service.refusal import StartRefused
 
 __all__ = ["file_system_of", "refuse_volatile"]
 
+_ESCAPE = re.compile(r"\\([0-7]{3})")  # how blanks and backslashes are written there
 _FORGETS = {"tmpfs", "ramfs"}
 _SHARED = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs", "afs"}
 
@@ -39,7 +41,7 @@ def file_system_of(path: str, mountinfo: str) -> str:
         fields, rest = before.split(), after.split()
         if len(fields) < 5 or not rest:
             continue
-        point = fields[4].replace("\\040", " ")
+        point = _ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), fields[4])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, rest[0]

@@ -7,6 +7,7 @@ itself: several datagrams a wake-up, one batch for each sender among them.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import Any
@@ -25,10 +26,11 @@ from relay.transport.sockets import SO_RXQ_OVFL, plain_address
 __all__ = ["DatagramReader"]
 
 _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
-_FINAL_DATAGRAMS_MAX = 100_000
-_DATAGRAM_BYTES_MAX = 65536
+_FINAL_READS_MAX = 500  # for those who go on sending while the relay stops
+_DATAGRAM_BYTES_MAX = 65536  # more than UDP can carry; unix datagrams may be longer
 _UCRED = struct.Struct("3i")
 _OVERFLOW = struct.Struct("I")
+_DESCRIPTOR = struct.Struct("i")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size) + socket.CMSG_SPACE(_OVERFLOW.size)
 
 _Sender = tuple[str, int, tuple[int, int, int] | None]
@@ -61,6 +63,7 @@ class DatagramReader:
         self._socket = bound
         self._origin = Origin(source=source, transport=transport)
         self._frame_bytes_max = frame_bytes_max
+        self._read_bytes = max(_DATAGRAM_BYTES_MAX, frame_bytes_max)
         self._intake = intake
         self._admission = admission
         self._counters = counters
@@ -78,24 +81,30 @@ class DatagramReader:
 
     def doRead(self) -> None:
         """Take what has come (called by the reactor)."""
-        self._read(_DATAGRAMS_MAX)
+        self._read()
 
     def drain_and_close(self) -> None:
         """Take everything that is still in the kernel's buffer, then close."""
-        self._read(_FINAL_DATAGRAMS_MAX)
+        for _ in range(_FINAL_READS_MAX):
+            if not self._read():
+                break
         self._socket.close()
 
-    def _read(self, datagrams_max: int) -> None:
+    def _read(self) -> bool:
+        """Take what has come, up to a limit; whether there may be more."""
         batches: dict[_Sender, list[bytes]] = {}
-        for _ in range(datagrams_max):
+        more = True
+        for _ in range(_DATAGRAMS_MAX):
             try:
                 datagram, ancillary, flags, address = self._socket.recvmsg(
-                    _DATAGRAM_BYTES_MAX, _ANCILLARY_BYTES
+                    self._read_bytes, _ANCILLARY_BYTES
                 )
             except BlockingIOError:
+                more = False
                 break
             except OSError as error:  # such as an ICMP error from an earlier answer
                 self._warn("receive", f"cannot receive: {error}")
+                more = False
                 break
             sender = self._sender(address, ancillary)
             if flags & socket.MSG_TRUNC or len(datagram) > self._frame_bytes_max:
@@ -109,6 +118,7 @@ class DatagramReader:
             batches.setdefault(sender, []).append(datagram)
         for sender, frames in batches.items():
             self._accept(sender, frames)
+        return more
 
     def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> _Sender:
         credentials = None
@@ -119,6 +129,10 @@ class DatagramReader:
                 credentials = _UCRED.unpack(octets[: _UCRED.size])
             elif kind == SO_RXQ_OVFL:
                 self._count_overflow(_OVERFLOW.unpack(octets[: _OVERFLOW.size])[0])
+            elif kind == socket.SCM_RIGHTS:  # or anybody could use up our descriptors
+                whole = len(octets) - len(octets) % _DESCRIPTOR.size
+                for (descriptor,) in _DESCRIPTOR.iter_unpack(octets[:whole]):
+                    os.close(descriptor)
         if isinstance(address, tuple):
             return plain_address(address[0]), address[1], None
         return "", 0, credentials

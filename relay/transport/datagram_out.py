@@ -7,6 +7,7 @@ the records of that batch are sent again.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Sequence
 
@@ -22,6 +23,7 @@ DATAGRAM_BYTES_MAX = 65507
 
 _BATCH_RECORDS = 128
 _PAUSE_SECONDS = 0.005  # when the kernel's buffer is full
+_BUSY = (errno.EAGAIN, errno.ENOBUFS)
 
 
 class DatagramSession:
@@ -76,20 +78,44 @@ class DatagramSession:
 
     def _send_waiting(self) -> None:
         sent = 0
+        error_number, words = 0, ""
         try:
             for payload in self._waiting:
                 self._socket.send(payload)
                 sent += 1
-        except BlockingIOError:
-            self._call = self._clock.callLater(_PAUSE_SECONDS, self._send_waiting)
         except OSError as error:
-            self.close()
-            self._on_failure(f"{self._state.target}: {error.strerror}")
-            return
-        del self._waiting[:sent]
-        self._drain.acknowledged(self, sent)
+            error_number, words = error.errno or 0, error.strerror or str(error)
+        if error_number == errno.EMSGSIZE:
+            self._too_long(sent, words)
+        elif error_number in _BUSY:
+            self._call = self._clock.callLater(_PAUSE_SECONDS, self._send_waiting)
+            self._sent(sent)
+        elif words:
+            self._fail(words)
+        else:
+            self._sent(sent)
+
+    def _sent(self, count: int) -> None:
+        del self._waiting[:count]
+        self._drain.acknowledged(self, count)
         if not self._waiting:
             self._drain.pump()
+
+    def _too_long(self, sent: int, words: str) -> None:
+        """The record after the `sent` ones does not fit into a packet on this route."""
+        self._call = self._clock.callLater(0, self._send_waiting)
+        self._sent(sent)
+        if self._drain.refused(self, words):
+            del self._waiting[0]
+            if not self._waiting:
+                self._call.cancel()
+                self._drain.pump()
+        else:
+            self._fail(words)
+
+    def _fail(self, words: str) -> None:
+        self.close()
+        self._on_failure(f"{self._state.target}: {words}")
 
     def _fitting(self, payload: bytes) -> bytes:
         if len(payload) <= DATAGRAM_BYTES_MAX:

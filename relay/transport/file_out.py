@@ -7,6 +7,7 @@ leaves no halves of lines.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ class AppendedFile:
             reopen: The file may have been renamed: open it by its name again.
 
         Raises:
-            OSError: Nothing was added.
+            OSError: Nothing was added, as far as the file system allows that.
         """
         if reopen:
             self.close()
@@ -53,7 +54,8 @@ class AppendedFile:
                 os.fdatasync(self._fd)
         except OSError:
             if regular:
-                os.ftruncate(self._fd, size)
+                with contextlib.suppress(OSError):  # the first error is the one to report
+                    os.ftruncate(self._fd, size)
             self.close()
             raise
 
@@ -92,24 +94,34 @@ class FileSession:
         return 0 if self._writing or self._closed else _BATCH_RECORDS
 
     def send(self, payloads: Sequence[bytes]) -> None:
-        self._writing = True
-        reopen, self._reopen = self._reopen, False
-        octets = encode_newline(payloads)
-        written = self._run_in_thread(partial(self._file.append, octets, reopen=reopen))
-        count = len(payloads)
-        written.addCallbacks(lambda _: self._written(count), self._failed)
+        self._write(encode_newline(payloads), len(payloads))
 
     def reopen(self) -> None:
-        """Open the file by its name again before the next batch (after a rotation)."""
+        """Open the file by its name again: now, or after the batch that is being written."""
         self._reopen = True
+        if not self._writing and not self._closed:
+            self._write(b"", 0)
 
     def close(self) -> None:
         """Write nothing more; what is being written now does not count."""
         self._closed = True
         self._drain.detach(self)
+        if not self._writing:
+            self._file.close()
+
+    def _write(self, octets: bytes, count: int) -> None:
+        self._writing = True
+        reopen, self._reopen = self._reopen, False
+        written = self._run_in_thread(partial(self._file.append, octets, reopen=reopen))
+        written.addCallbacks(lambda _: self._written(count), self._failed)
 
     def _written(self, count: int) -> None:
         self._writing = False
+        if self._closed:
+            self._file.close()
+            return
+        if self._reopen:
+            self._write(b"", 0)
         self._drain.acknowledged(self, count)
         self._drain.pump()
 
@@ -118,8 +130,9 @@ class FileSession:
         if not isinstance(error, OSError):
             return failure
         self._writing = False
-        self.close()
-        self._on_failure(f"{self._file.path}: {error.strerror}")
+        if not self._closed:
+            self.close()
+            self._on_failure(f"{self._file.path}: {error.strerror or error}")
         return None
 
 

@@ -18,7 +18,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import Certificate
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,7 +27,7 @@ from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.notices import Notices
 from relay.transport.sockets import plain_address
-from relay.transport.tls import tls_failure_words
+from relay.transport.tls import identity_of, tls_failure_words
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -123,22 +122,18 @@ class InboundProtocol(Protocol):
         self.handshake_done()
         certificate = self.transport.getPeerCertificate()
         if certificate is not None:
-            subject = Certificate(certificate).getSubject()
-            name = getattr(subject, "commonName", b"") or b""
-            self.origin = self.origin._replace(tls_identity=name.decode("utf-8", "replace"))
+            identity = identity_of(certificate.to_cryptography())
+            self.origin = self.origin._replace(tls_identity=identity)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True
         if self._refused:
             return
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
-        self._timers.clear()
+        self._cancel_timers()
         self.factory.admission.unregister(self)
         self._explain(reason)
-        self.factory.connection_lost(self)
         self.end()
+        self.factory.connection_lost(self)  # last: a stop that waits for it goes on at once
 
     # Pausing: by admission, and by Twisted while the peer does not read.
 
@@ -165,6 +160,10 @@ class InboundProtocol(Protocol):
         seconds = self.factory.limits.handshake_seconds_max
         self._set_timer("handshake", seconds, self._too_slow, what, seconds)
 
+    def input_ended(self) -> None:
+        """The peer has said everything: there is nothing to resume to."""
+        self._pauses.add("end of input")
+
     def handshake_done(self) -> None:
         timer = self._timers.pop("handshake", None)
         if timer is not None and timer.active():
@@ -189,14 +188,21 @@ class InboundProtocol(Protocol):
 
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
-        self.factory.notices.warn(f"source {self.origin.source}, {self.origin.peer}", kind, text)
+        source = f"source {self.origin.source}"
+        group = f"{source}, {self.origin.peer_host}"  # without port or process, which change
+        self.factory.notices.warn(f"{source}, {self.origin.peer}", kind, text, group=group)
 
     def close(self) -> None:
         """Close after what was written has gone out, or after five seconds."""
-        if not self.closing and not self.gone:
-            self.closing = True
-            self.transport.loseConnection()
-            self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
+        if self.closing or self.gone:
+            return
+        self.closing = True
+        self._cancel_timers()
+        if self._pauses:
+            self.transport.resumeProducing()  # TLS closes when it has heard the peer agree
+        self.transport.unregisterProducer()  # as long as there is one, nothing is closed
+        self.transport.loseConnection()
+        self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
 
     def _explain(self, reason: Failure) -> None:
         """Say why TLS failed; how other connections end says nothing."""
@@ -214,6 +220,9 @@ class InboundProtocol(Protocol):
         self.close_idle()
 
     def _too_slow(self, what: str, seconds: float) -> None:
+        if self._pauses:  # it is we who do not listen
+            self.expect_within_handshake_time(what)
+            return
         self.violated(f"no {what} within {seconds:g} s")
         self.close()
         self.transport.abortConnection()
@@ -223,6 +232,12 @@ class InboundProtocol(Protocol):
     ) -> None:
         if seconds > 0:
             self._timers[name] = self.factory.clock.callLater(seconds, call, *args)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
+        self._timers.clear()
 
     def _pause(self, reason: str) -> None:
         if not self._pauses and not self.closing and not self.gone:

@@ -10,7 +10,7 @@ from relay.model.clock import Clock
 
 __all__ = ["Notices"]
 
-_KEYS_MAX = 1000
+_SUBJECTS_MAX = 200  # at a time, with an interval of their own
 
 
 class Notices:
@@ -27,36 +27,34 @@ class Notices:
         self._clock = clock
         self._log = log
         self._interval_seconds = interval_seconds
-        self._held: dict[tuple[str, str], tuple[int, str]] = {}
+        self._held: dict[tuple[str, str], tuple[int, str, str]] = {}
 
-    def warn(self, subject: str, kind: str, text: str) -> None:
-        """Warn about `subject` (a source or destination with a peer's address).
+    def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
+        """Warn about `subject` (a source or destination, perhaps with a peer's address).
 
         Args:
             kind: One word for the sort of trouble; each has its own interval.
             text: One line that says what was found.
+            group: What shares an interval, if it is more than `subject`: a peer that
+                comes again from another port, for example.
         """
-        key = (subject, kind)
+        key = (subject if group is None else group, kind)
+        if key not in self._held and len(self._held) >= _SUBJECTS_MAX:
+            key = ("", kind)  # peers can be many: all further ones share one
         if key in self._held:
-            count, _ = self._held[key]
-            self._held[key] = (count + 1, text)
+            count, _, _ = self._held[key]
+            self._held[key] = (count + 1, subject, text)
             return
-        if len(self._held) >= _KEYS_MAX:  # a peer can choose its address: stay bounded
-            key = ("", kind)
-            if key in self._held:
-                count, _ = self._held[key]
-                self._held[key] = (count + 1, text)
-                return
-        self._held[key] = (0, "")
+        self._held[key] = (0, "", "")
         self._clock.callLater(self._interval_seconds, self._end_interval, key)
         self._emit(subject, text)
 
     def _end_interval(self, key: tuple[str, str]) -> None:
-        count, text = self._held.pop(key)
+        count, subject, text = self._held.pop(key)
         if count:
             more = f" (and {count - 1:,} more of this kind)" if count > 1 else ""
-            self._emit(key[0], text + more)
+            self._emit(subject, text + more)
 
     def _emit(self, subject: str, text: str) -> None:
         values: dict[str, Any] = {"subject": subject, "text": text}
-        self._log.warn("{subject}: {text}" if subject else "{text}", **values)
+        self._log.warn("{subject}: {text}", **values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -10,6 +13,14 @@ from relay.transport.inbound import InboundProtocol
 from relay.wire.relp_server import RelpServerSession
 
 __all__ = ["RelpServerProtocol"]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The messages of one chunk."""
+
+    count: int
+    stored: bool = False
 
 
 @implementer(IHalfCloseableProtocol)
@@ -28,6 +39,9 @@ class RelpServerProtocol(InboundProtocol):
     def __init__(self, *, software: bytes) -> None:
         super().__init__()
         self._software = software
+        # Those that wait for their answers, oldest first.  One that needs no commit
+        # (all of it dropped) is done before those that came earlier.
+        self._batches: deque[_Batch] = deque()
 
     def begin(self) -> None:
         self._session = RelpServerSession(
@@ -50,8 +64,10 @@ class RelpServerProtocol(InboundProtocol):
             self.violated(session.error)
         self.count_truncated(session.truncated)
         if messages:
+            batch = _Batch(len(messages))
+            self._batches.append(batch)
             stored = self.factory.intake.accept(messages, self.origin)
-            stored.addCallbacks(lambda _: self._stored(len(messages)), self._not_stored)
+            stored.addCallbacks(lambda _: self._stored(batch), self._not_stored)
         self._write()
 
     def end(self) -> None:
@@ -66,6 +82,7 @@ class RelpServerProtocol(InboundProtocol):
 
     def readConnectionLost(self) -> None:
         """The client has said everything; answer what is not answered yet."""
+        self.input_ended()
         was_ending = self._session.ending
         self._session.end_of_input()
         if self._session.error is not None and not was_ending:
@@ -75,9 +92,14 @@ class RelpServerProtocol(InboundProtocol):
     def writeConnectionLost(self) -> None:
         pass  # connectionLost follows
 
-    def _stored(self, count: int) -> None:
-        self._session.answer(count)
-        self._write()
+    def _stored(self, batch: _Batch) -> None:
+        batch.stored = True
+        count = 0
+        while self._batches and self._batches[0].stored:
+            count += self._batches.popleft().count
+        if count and not self._session.finished:
+            self._session.answer(count)
+            self._write()
 
     def _not_stored(self, failure: Failure) -> None:
         # Without an answer the client keeps the messages and sends them again.

@@ -55,13 +55,12 @@ class RelpClientProtocol(UpstreamProtocol):
 
     @property
     def room(self) -> int:
-        return 0 if self._write_blocked or self.gone else self._session.room
+        return 0 if self._write_blocked or self.over else self._session.room
 
     def send(self, payloads: Sequence[bytes]) -> None:
         self._session.send(payloads)
         self._write()
-        if self._answer_call is None:
-            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+        self._expect_answer()
 
     # The connection.
 
@@ -74,6 +73,8 @@ class RelpClientProtocol(UpstreamProtocol):
         return f"connected to {self.state.target}, every message acknowledged"
 
     def dataReceived(self, data: bytes) -> None:
+        if self.over:
+            return
         session = self._session
         acknowledged = session.receive(data)
         if session.ready and not self.prepared:
@@ -89,6 +90,7 @@ class RelpClientProtocol(UpstreamProtocol):
         elif session.exhausted and not session.unacknowledged:
             session.close()  # and ClientService connects again
             self._write()
+            self._expect_answer()
 
     def ended(self) -> None:
         self._drain.detach(self)
@@ -115,8 +117,12 @@ class RelpClientProtocol(UpstreamProtocol):
             return
         self._cancel_answer_call()
         if self._session.unacknowledged:
-            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+            self._expect_answer()
         self._drain.acknowledged(self, count)
+
+    def _expect_answer(self) -> None:
+        if self._answer_call is None:
+            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
 
     def _no_answer(self) -> None:
         self._answer_call = None

@@ -28,9 +28,7 @@ def bind_stream(host: str, port: int) -> socket.socket:
     Raises:
         OSError: It cannot be bound.
     """
-    bound = _bind_inet(host, port, socket.SOCK_STREAM)
-    bound.listen(_BACKLOG)
-    return bound
+    return _bind_inet(host, port, socket.SOCK_STREAM)
 
 
 def bind_datagram(host: str, port: int, *, receive_buffer_bytes: int) -> socket.socket:
@@ -60,7 +58,11 @@ def bind_unix(
     _remove_stale(path, kind)
     bound = socket.socket(socket.AF_UNIX, kind)
     try:
-        bound.bind(path)
+        before = os.umask(0o777 & ~mode)  # no instant with more rights than `mode`
+        try:
+            bound.bind(path)
+        finally:
+            os.umask(before)
         os.chmod(path, mode)
         if kind == socket.SOCK_STREAM:  # whose senders are known by SO_PEERCRED
             bound.listen(_BACKLOG)
@@ -102,6 +104,8 @@ def _bind_one(
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
         bound.bind(address)  # type: ignore[arg-type]  # what getaddrinfo said
+        if kind == socket.SOCK_STREAM:
+            bound.listen(_BACKLOG)
         bound.setblocking(False)
     except BaseException:
         bound.close()

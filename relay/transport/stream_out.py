@@ -34,10 +34,7 @@ _BYTES_ACKED_OFFSET = 120
 
 
 def tcp_acknowledged_bytes(connected: socket.socket) -> int:
-    """How many octets the other end's TCP has acknowledged on this connection.
-
-    The SYN counts as one.
-    """
+    """How many octets the other end's TCP has acknowledged, and one for the SYN."""
     info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     (count,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_OFFSET)
     return int(count)
@@ -85,7 +82,7 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
 
     @property
     def room(self) -> int:
-        if self.gone or self._write_blocked or self._in_flight_bytes >= _WINDOW_BYTES:
+        if self.over or self._write_blocked or self._in_flight_bytes >= _WINDOW_BYTES:
             return 0
         return _WINDOW_RECORDS - self._in_flight_records
 
@@ -100,11 +97,16 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         if self._poll_call is None:
             self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
 
-    def begin(self) -> None:
+    def connectionMade(self) -> None:
         # The wrapper that counts lies right above TCP; TLS lies between it and us.
         self._counting: CountingWrapper = (
             self.transport.transport if self._secure else self.transport
         )
+        # What was acknowledged before we have written anything is not ours.
+        self._acknowledged_before = self._ask_kernel()
+        super().connectionMade()
+
+    def begin(self) -> None:
         self.transport.registerProducer(self, True)
         self.become_ready()
 
@@ -133,19 +135,24 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
 
     def _poll(self) -> None:
         self._poll_call = None
-        tcp: Any = self._counting.transport
-        acknowledged = self._acknowledged_bytes(tcp.getHandle())
+        if self.over:
+            return
+        acknowledged = self._ask_kernel() - self._acknowledged_before
         now = self._clock.seconds()
         if acknowledged > self._last_acknowledged:
             self._last_acknowledged, self._sent_at = acknowledged, now
-        # The SYN makes it one more than the octets; TLS hands octets to TCP within
-        # the turn of the reactor in which they were written, that is before now.
-        if acknowledged > self._counting.written_bytes:
+        # TLS has handed what it was given to TCP by now: it waits for the next turn
+        # of the reactor at most.
+        if acknowledged >= self._counting.written_bytes:
             count, self._in_flight_records, self._in_flight_bytes = self._in_flight_records, 0, 0
             self._drain.acknowledged(self, count)
         elif now - self._sent_at > self._answer_seconds_max:
             self.give_up(f"nothing acknowledged for {self._answer_seconds_max:g} s")
             return
-        if self._in_flight_records and self._poll_call is None and not self.gone:
+        if self._in_flight_records and self._poll_call is None and not self.over:
             self._poll_seconds = min(2 * self._poll_seconds, _POLL_SECONDS_MAX)
             self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
+
+    def _ask_kernel(self) -> int:
+        tcp: Any = self._counting.transport
+        return self._acknowledged_bytes(tcp.getHandle())

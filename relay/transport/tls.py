@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 from service_identity import CertificateError, VerificationError
@@ -27,7 +28,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-__all__ = ["TlsListener", "TlsUpstream", "names_of", "tls_failure_words"]
+__all__ = ["TlsListener", "TlsUpstream", "identity_of", "names_of", "tls_failure_words"]
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK"
 
@@ -78,7 +79,7 @@ class TlsListener:
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        _Verification(server_name=None).watch(connection, self._flags)
+        connection.set_verify(self._flags, _Verification(tlsProtocol, server_name=None))
         return connection
 
 
@@ -104,7 +105,7 @@ class TlsUpstream:
         private_key_pem: bytes = b"",
         peer_verify: str = "required",
     ) -> None:
-        self._server_name = server_name
+        self._server_name = server_name.rstrip(".")  # which DNS understands, and nobody else
         self._verifies = peer_verify != "none"
         self._context = _new_context(certificate_pem, private_key_pem)
         if self._verifies and trusted_ca_pem:
@@ -117,36 +118,44 @@ class TlsUpstream:
         if not _is_address(self._server_name):
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
         if self._verifies:
-            _Verification(server_name=self._server_name).watch(connection, SSL.VERIFY_PEER)
+            verification = _Verification(tlsProtocol, server_name=self._server_name)
+            connection.set_verify(SSL.VERIFY_PEER, verification)
         return connection
 
 
 class _Verification:
     """OpenSSL's verify callback for one connection.
 
-    OpenSSL itself only says that verification failed; the reason is kept here and
-    found again through the connection's application data.
+    OpenSSL itself only says that verification failed; the reason is left with the
+    transport, where `tls_failure_words` finds it.  (A connection's application data
+    would be the place, but Twisted keeps its own there.)
+
+    Args:
+        transport: The TLS transport of the connection.
+        server_name: Whom the certificate has to be for; None = anybody.
     """
 
-    def __init__(self, *, server_name: str | None) -> None:
-        self.refusal = ""
+    def __init__(self, transport: Any, *, server_name: str | None) -> None:
+        self._transport = transport
         self._server_name = server_name
-
-    def watch(self, connection: SSL.Connection, flags: int) -> None:
-        """Verify the peer of `connection`."""
-        connection.set_app_data(self)
-        connection.set_verify(flags, self)
 
     def __call__(
         self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int
     ) -> bool:
-        found = certificate.to_cryptography()
+        # An exception in here would pass by everything that says why TLS failed.
+        try:
+            refusal = self._refusal(certificate.to_cryptography(), code, depth, ok)
+        except ValueError as error:  # what cryptography says of a certificate that it cannot read
+            refusal = f"the certificate cannot be read: {error}"
+        self._transport.certificate_refusal = refusal
+        return not refusal
+
+    def _refusal(self, found: x509.Certificate, code: int, depth: int, ok: int) -> str:
         if not ok:
             why = _CHAIN_ERRORS.get(code, f"X.509 error {code}")
-            self.refusal = f"certificate {found.subject.rfc4514_string()!r} is not accepted: {why}"
-            return False
+            return f"certificate {found.subject.rfc4514_string()!r} is not accepted: {why}"
         if depth or self._server_name is None:
-            return True
+            return ""
         try:
             if _is_address(self._server_name):
                 verify_certificate_ip_address(found, self._server_name)
@@ -154,9 +163,14 @@ class _Verification:
                 verify_certificate_hostname(found, self._server_name)
         except (VerificationError, CertificateError):
             names = ", ".join(names_of(found)) or "no subjectAltName at all"
-            self.refusal = f"the certificate is for {names}, wanted is {self._server_name}"
-            return False
-        return True
+            return f"the certificate is for {names}, wanted is {self._server_name}"
+        return ""
+
+
+def identity_of(certificate: x509.Certificate) -> str:
+    """Whose certificate this is: its common name, or the first of its other names."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return next((str(name.value) for name in names), next(iter(names_of(certificate)), ""))
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
@@ -178,10 +192,11 @@ def tls_failure_words(transport: Any, error: BaseException) -> str:
     """
     if not isinstance(error, SSL.Error):
         return ""
-    verification = transport.getHandle().get_app_data()
-    if isinstance(verification, _Verification) and verification.refusal:
-        return verification.refusal
-    reasons = [entry[-1] for entry in error.args[0]] if error.args else []
+    refusal: str = getattr(transport, "certificate_refusal", "")
+    if refusal:
+        return refusal
+    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    reasons = [entry[-1] for entry in queue]
     reason = next((each for each in reasons if each), "the connection ended during the handshake")
     if "wrong version number" in reason or "packet length too long" in reason:
         return "the peer does not speak TLS"

@@ -8,6 +8,7 @@ says nothing is backed off like one that is down.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,9 @@ class UpstreamState:
         on_ready: Called with words when records can be sent.
         on_failure: Called with words when a connection ends or cannot be made.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
-            it doubles with each failure and has a jitter of a quarter.
+            it doubles with each failure and has a jitter of a quarter.  A
+            connection that was of no use (nothing acknowledged, and it did not
+            last for `retry_seconds_max`) counts as one more failure in a row.
 
     Attributes:
         connects: Connections that became ready.
@@ -79,6 +82,8 @@ class UpstreamState:
         self._last_failure = ""
         self._next_try_at: float | None = None
         self._ready_at: float | None = None
+        self._failures_in_row = 0
+        self._stopped = False
 
     @property
     def ready(self) -> bool:
@@ -89,8 +94,8 @@ class UpstreamState:
     def words(self) -> str:
         """The state in words."""
         if self._next_try_at is not None:
-            seconds = max(0.0, self._next_try_at - self._clock.seconds())
-            return f"{self._last_failure}, next try in {seconds:.0f} s"
+            seconds = max(1, math.ceil(self._next_try_at - self._clock.seconds()))
+            return f"{self._last_failure}, next try in {seconds} s"
         if self._last_failure and not self.ready:
             return f"{self._state} (before: {self._last_failure})"
         return self._state
@@ -105,20 +110,36 @@ class UpstreamState:
         self._ready_at = self._clock.seconds()
         self._on_ready(how)
 
+    def progressed(self) -> None:
+        """The upstream has acknowledged something: the next failure is the first again."""
+        self._failures_in_row = 0
+
     def failed(self, words: str) -> None:
         """A connection ended or could not be made."""
+        if self._stopped:  # of course it did
+            return
+        ready_at, self._ready_at = self._ready_at, None
+        if ready_at is not None and self._clock.seconds() - ready_at >= self._retry_seconds_max:
+            self._failures_in_row = 0
+        self._failures_in_row += 1
         self.failures += 1
-        self._ready_at = None
-        self._last_failure = words
+        self._state, self._last_failure = "not connected", words
         self._on_failure(words)
 
     def stopped(self) -> None:
+        """The relay stops; how connections end from now on says nothing."""
+        self._stopped = True
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None
 
-    def retry_policy(self, attempt: int) -> float:
-        """Seconds to wait after `attempt` failures in a row (ClientService's retryPolicy)."""
-        delay: float = self._retry_seconds_min * 2.0 ** min(attempt - 1, 30)
+    def retry_policy(self, attempt: int = 0) -> float:
+        """Seconds to wait now.
+
+        Args:
+            attempt: As ClientService counts them.  Not used: it starts again with
+                every connection, even one that the upstream ends at once.
+        """
+        delay: float = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
         delay = min(delay, self._retry_seconds_max) * (1.0 + self._jitter() / 4)
         self._next_try_at = self._clock.seconds() + delay
         return delay
@@ -144,7 +165,6 @@ class UpstreamProtocol(Protocol):
         self.state = state
         self._clock = clock
         self._secure = secure
-        self._stopping = False
         self._why = ""  # we closed it, if not empty
         self._prepare_seconds_max = prepare_seconds_max
         self._prepare_call: DelayedCall | None = None
@@ -188,7 +208,14 @@ class UpstreamProtocol(Protocol):
 
     # What subclasses use.
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more should be sent."""
+        return self.gone or bool(self._why)
+
     def become_ready(self) -> None:
+        if self.over:
+            return
         self._cancel_prepare_call()
         self.prepared = True
         self.state.became_ready(self.started())
@@ -202,18 +229,18 @@ class UpstreamProtocol(Protocol):
 
     def shut_down(self) -> None:
         """The relay stops; what is not acknowledged stays in the queue."""
-        self._stopping = True
+        self._why = self._why or "stopping"
+        self.transport.unregisterProducer()  # as long as there is one, nothing is closed
         self.transport.loseConnection()
 
     def _lost(self, reason: Failure) -> UpstreamError:
         self.gone = True
         self._cancel_prepare_call()
         words = self._why or failure_words(self.transport, reason, self._secure)
+        if not (self.prepared or self._why or self._secure):
+            words += " before the session was open; does it expect TLS?"
         error = UpstreamError(f"{self.state.target}: {words}")
-        if self._stopping:
-            self.state.stopped()
-        else:
-            self.state.failed(str(error))
+        self.state.failed(str(error))
         self.ended()
         return error
 
@@ -287,16 +314,22 @@ class PreparedEndpoint:
         tls: A `TlsUpstream`, or None.
     """
 
-    def __init__(self, *, wrapped: Any, state: UpstreamState, tls: Any | None) -> None:
+    def __init__(
+        self, *, wrapped: Any, state: UpstreamState, tls: Any | None, clock: Clock
+    ) -> None:
         self._wrapped = wrapped
         self._state = state
         self._tls = tls
+        self._clock: Any = clock  # an IReactorTime in fact
+
+    def __repr__(self) -> str:
+        return self._state.target  # ClientService says it in the log
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         self._state.connecting()
         factory: Any = _UntilPreparedFactory(protocolFactory)
         if self._tls is not None:
-            factory = TLSMemoryBIOFactory(self._tls, True, factory)
+            factory = TLSMemoryBIOFactory(self._tls, True, factory, clock=self._clock)
         connecting = self._wrapped.connect(_CountingFactory(factory))  # type: ignore[no-untyped-call]
         connecting.addCallbacks(self._connected, self._failed)
         return connecting  # type: ignore[no-any-return]

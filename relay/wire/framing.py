@@ -82,6 +82,8 @@ class OctetCountingDecoder:
             skipped = min(self._skip_bytes, len(chunk))
             self._skip_bytes -= skipped
             chunk = chunk[skipped:]
+        if not chunk:  # or a frame skipped octet by octet would grow the list
+            return []
         self._chunks.append(chunk)
         self._buffered_bytes += len(chunk)
         if self._buffered_bytes < self._wanted_bytes:
@@ -105,7 +107,7 @@ class OctetCountingDecoder:
                     # Separators are dropped, or a peer could grow the buffer with them.
                     rest = buffer[start:].lstrip(_BETWEEN_FRAMES)
                     return self._keep(frames, rest, wanted=len(rest) + 1)
-                return self._fail(frames, buffer[start : start + 20])
+                return self._fail(frames, buffer[start:].lstrip(_BETWEEN_FRAMES)[:20])
             length = int(header[1])
             kept = min(length, self._frame_bytes_max)
             stop = header.end() + kept
@@ -233,9 +235,10 @@ class AutoDecoder:
 
     def finish(self) -> list[bytes]:
         """Note the end of the stream; return what it completes."""
-        if self._decoder is not None:
-            return self._decoder.finish()
-        return [self._undecided] if self._undecided else []
+        if self._decoder is None:  # digits only: a line without an end
+            self._decoder = NewlineDecoder(frame_bytes_max=self._frame_bytes_max)
+            return self._decoder.feed(self._undecided) + self._decoder.finish()
+        return self._decoder.finish()
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

@@ -66,7 +66,7 @@ class RelpFrameDecoder:
 
     def feed(self, chunk: bytes) -> list[RelpFrame]:
         """Take the next octets of the stream; return the frames they complete."""
-        if self.error is not None:
+        if self.error is not None or not chunk:
             return []
         self._chunks.append(chunk)
         self._buffered_bytes += len(chunk)

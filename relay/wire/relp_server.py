@@ -56,6 +56,7 @@ class RelpServerSession:
         self._output: list[bytes] = []
         # What to say after the last answer.  Set = nothing more is taken.
         self._farewell: bytes | None = None
+        self._abandoned = False
 
     @property
     def truncated(self) -> int:
@@ -92,7 +93,12 @@ class RelpServerSession:
         return messages
 
     def answer(self, count: int) -> None:
-        """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored."""
+        """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored.
+
+        Says nothing after `abandon`: the oldest may then be those that were not stored.
+        """
+        if self._abandoned:
+            return
         assert 0 <= count <= self.unanswered, (count, self.unanswered)
         self._output.append(encode_answers(self._first_unanswered, count))
         self._first_unanswered = (self._first_unanswered - 1 + count) % TXNR_MAX + 1
@@ -118,6 +124,7 @@ class RelpServerSession:
         if not self.finished:
             self._output.append(SERVERCLOSE)
             self._farewell = b""
+            self._abandoned = True
             self.finished = True
 
     def data_to_send(self) -> bytes:

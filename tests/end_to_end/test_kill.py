@@ -15,10 +15,10 @@ from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
 
-ROUNDS = 50
+ROUNDS = 75
 BATCH = 100
-ALIVE_SECONDS_MAX = 0.5
-PAUSE_SECONDS = 0.02  # between batches: bounds the traffic, synchronises nothing
+ALIVE_SECONDS_MAX = 0.3
+PAUSE_SECONDS = 0.005  # between batches: bounds the traffic, synchronises nothing
 
 
 class Traffic(threading.Thread):
@@ -26,11 +26,13 @@ class Traffic(threading.Thread):
 
     Attributes:
         answered: Every message that was answered, in the order of the answers.
+        batches: Batches answered so far.
     """
 
     def __init__(self, port: int, tag: str) -> None:
         super().__init__(name=f"traffic-{tag}", daemon=True)
         self.answered: list[bytes] = []
+        self.batches = 0
         self.failure: BaseException | None = None
         self._port = port
         self._tag = tag
@@ -75,11 +77,28 @@ class Traffic(threading.Thread):
         sender.send(self._waiting)
         sender.wait_answered()
         self._waiting = []
+        self.batches += 1
 
     def _not_sent(self, sender: RelpSender) -> list[bytes]:
         """The part of the batch that the session did not come to."""
         taken = {*sender.answered, *sender.unanswered.values()}
         return [message for message in self._waiting if message not in taken]
+
+
+def wait_until_flowing(senders: list[Traffic], central: Central) -> None:
+    """Wait until messages both come in and go out again."""
+    answered, arrived = sum(sender.batches for sender in senders), size_of(central.arrived)
+    wait_until(
+        lambda: (
+            sum(sender.batches for sender in senders) > answered
+            and size_of(central.arrived) > arrived
+        ),
+        "messages flow",
+    )
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def test_everything_answered_arrives(programs: Programs, tmp_path: Path) -> None:
@@ -107,10 +126,10 @@ def test_everything_answered_arrives(programs: Programs, tmp_path: Path) -> None
         sender.start()
     moment = threading.Event()
     for number in range(ROUNDS):
-        victim = central if number % 5 == 4 else relay
-        # One time in four the next start is hit before the relay is ready.
-        if not (victim.is_running and moments.random() < 0.25):
-            wait_until(victim.is_listening, f"{victim.name} listens")
+        victim = central if number % 3 == 2 else relay  # so 50 times the relay
+        # One time in five the victim may be hit while it starts.
+        if not (victim.is_running and moments.random() < 0.2):
+            wait_until_flowing(senders, central)
         moment.wait(moments.uniform(0.0, ALIVE_SECONDS_MAX))
         victim.kill()
         victim.start(wait=False)

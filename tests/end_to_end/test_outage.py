@@ -116,8 +116,11 @@ def test_a_dead_destination_delays_nobody(programs: Programs, tmp_path: Path) ->
                 "file": {"connect": f"file://{arrived}"},
             },
         )
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        wait_until(lambda: f"127.0.0.1:{dead}" in relay.log(), "the dead one was tried")
         expected = numbered("relp", 5000)
-        with RelpSender(feed) as sender:
+        with connection, RelpSender(feed) as sender:
             sender.send(expected)
             sender.close()
         assert wait_for_lines(arrived, 5000, seconds_max=10) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.certificate_files import CertificateFiles
 from tests.end_to_end.central import numbered
-from tests.end_to_end.users import USER, folder_of_user, skip_unless_user_can_run_python
+from tests.end_to_end.users import USER, folder_of_user, python_for_user
 from tests.processes import Program, Programs, free_port
 from tests.relay_process import RelayProcess, received, twistd, wait_for_lines
 from tests.relp_sender import RelpSender
@@ -199,8 +198,7 @@ def test_state_dir_below_a_file(programs: Programs, tmp_path: Path) -> None:
 
 
 def test_state_dir_not_writable(programs: Programs) -> None:
-    if os.geteuid() == 0:
-        skip_unless_user_can_run_python()
+    python = python_for_user()
     with folder_of_user() as folder:
         closed = folder / "closed"
         closed.mkdir()
@@ -209,13 +207,12 @@ def test_state_dir_not_writable(programs: Programs) -> None:
             programs,
             folder,
             relay={"state_dir": str(closed / "state")},
-            user=USER if os.geteuid() == 0 else None,
+            interpreter=python.path,
+            environment=python.environment,
+            user=USER,
         )
-        try:
-            refusal(relay, str(closed))
-            assert list(closed.iterdir()) == []
-        finally:
-            relay.end()
+        refusal(relay, str(closed))
+        assert list(closed.iterdir()) == []
 
 
 def test_starts_again_after_every_refusal(programs: Programs, tmp_path: Path) -> None:

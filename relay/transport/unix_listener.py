@@ -1,0 +1,80 @@
+"""Accept connections on a unix socket, and leave its file as it is.
+
+The reactor's own `adoptStreamPort` gives the file of every unix socket mode 0666:
+that opens a private socket to everybody, and fails once the process has given up
+the rights that it bound the socket with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.model.clock import DelayedCall
+
+__all__ = ["UnixListener"]
+
+_ACCEPTS_MAX = 100  # a wake-up, so that other sockets get their turn
+_PAUSE_SECONDS = 1.0  # when there are no file descriptors left
+
+
+@implementer(IReadDescriptor)
+class UnixListener:
+    """Hands the connections of one listening, non-blocking socket to a factory.
+
+    Args:
+        factory: Makes the protocol of each connection.
+        reactor: Provides IReactorFDSet, IReactorSocket and IReactorTime.
+    """
+
+    def __init__(self, listening: socket.socket, factory: Any, *, reactor: Any) -> None:
+        self._socket = listening
+        self._path: str = listening.getsockname()
+        self._factory = factory
+        self._reactor = reactor
+        self._pause: DelayedCall | None = None
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return f"listener {self._path}"
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._socket.close()
+
+    def doRead(self) -> None:
+        """Accept who has come (called by the reactor)."""
+        for _ in range(_ACCEPTS_MAX):
+            try:
+                accepted, _ = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                self._reactor.removeReader(self)
+                self._pause = self._reactor.callLater(_PAUSE_SECONDS, self._resume)
+                return
+            with accepted, contextlib.suppress(OSError):  # of a peer that is gone already
+                accepted.setblocking(False)
+                self._reactor.adoptStreamConnection(
+                    accepted.fileno(), socket.AF_UNIX, self._factory
+                )
+
+    def stop(self) -> None:
+        """Accept nothing more and remove the socket file, if we have the right to."""
+        self._reactor.removeReader(self)
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+    def _resume(self) -> None:
+        self._reactor.addReader(self)

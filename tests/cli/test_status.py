@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from relay.cli.main import main
+from relay.cli.status import duration, show, size
+
+SOURCE = {
+    "id": "net",
+    "address": "tcp://127.0.0.1:514",
+    "received_records": 18211,
+    "stored_records": 18200,
+    "connections_open": 3,
+    "protocol_errors": 1,
+    "connections_refused": 1,
+    "truncated_records": 4,
+    "dropped_records": {"empty": 11},
+}
+DESTINATION = {
+    "id": "central",
+    "state": "refused by 10.0.0.5:20514, next try in 4 s",
+    "ready": False,
+    "received_records": 18200,
+    "delivered_records": 17890,
+    "queued_records": 307,
+    "queued_bytes": 62700,
+    "oldest_seconds": 64.2,
+    "in_flight_records": 0,
+    "resent_records": 5,
+    "quarantined_records": 3,
+    "dropped_records": {},
+}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "web-1",
+        "version": "0.1.0",
+        "uptime_seconds": 93784.0,
+        "admission": {"open": True, "reason": ""},
+        "sources": [SOURCE],
+        "destinations": [DESTINATION],
+        "orphans": [],
+        **changes,
+    }
+
+
+def shown(width: int = 80, **changes: Any) -> list[str]:
+    output = io.StringIO()
+    show(document(**changes), Console(file=output, width=width, highlight=False))
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+def test_everything_fits_a_terminal_of_eighty_columns() -> None:
+    lines = shown()
+    assert lines[0] == "relay web-1, syslogrelay 0.1.0, up 1 d 2 h"
+    assert "net     tcp://127.0.0.1:514    18,211  18,200     3       2" in lines
+    assert "central        18,200     17,890     307  61.2 KiB  1 m 4 s          0       5" in lines
+    assert "central: refused by 10.0.0.5:20514, next try in 4 s" in lines
+    assert "net: dropped 11 (empty), cut to the size limit 4" in lines
+    assert "central: quarantined 3" in lines
+
+
+def test_closed_admission_and_orphans_are_said() -> None:
+    lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
+    assert "not taking more: the queue is full" in lines
+    assert "old: has records but no destination in the configuration" in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59, "59 s"), (60, "1 m"), (3661, "1 h 1 m"), (90061, "1 d 1 h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")],
+)
+def test_sizes(octets: int, words: str) -> None:
+    assert size(octets) == words
+
+
+def test_no_relay_is_one_line_and_status_one(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["status", "--state-dir", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.output.count("\n") == 1
+    assert "no relay is running" in done.output
+
+
+def test_a_bad_configuration_is_said_too(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text("[relay]\nnmae = 1\n")
+    done = CliRunner().invoke(main, ["status", "--config", str(tmp_path / "relay.toml")])
+    assert done.exit_code == 1
+    assert "relay.nmae" in done.output

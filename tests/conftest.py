@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+WITH_PROCESSES = (HERE / "end_to_end", HERE / "interop")
+
+
+@pytest.fixture(autouse=True)
+def no_global_reactor(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Time and sockets are arguments: a unit test that gets a real reactor is none."""
+    yield
+    if not any(request.path.is_relative_to(directory) for directory in WITH_PROCESSES):
+        assert "twisted.internet.reactor" not in sys.modules
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI=true nothing may be missing: a skip is a failure there."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI=true does not allow: {report.longrepr}"
+    return report

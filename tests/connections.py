@@ -1,0 +1,162 @@
+"""Connections, clocks and collaborators for unit tests: everything in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from relay.model.origin import Origin
+
+__all__ = [
+    "Pair",
+    "RecordingDrain",
+    "RecordingIntake",
+    "RecordingNotices",
+    "Wire",
+    "fired",
+    "lose",
+]
+
+
+class Wire(StringTransport):
+    """A TCP connection that closes as Twisted's TLS does: not while it has a producer."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.asked_to_close = False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.keep_alive = enabled
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def getHandle(self) -> None:
+        return None
+
+    def loseConnection(self) -> None:
+        self.asked_to_close = True
+        self.disconnecting = self.producer is None
+
+    def abortConnection(self) -> None:
+        self.disconnected = self.disconnecting = True
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+        self.disconnecting = self.disconnecting or self.asked_to_close
+
+
+def lose(protocol: Any, reason: Exception | None = None) -> None:
+    protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+
+class RecordingNotices:
+    """Keeps what was said, without limits."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, str]] = []
+
+    def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
+        self.said.append((subject, kind, text))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for _, kind, _ in self.said]
+
+
+class RecordingIntake:
+    """Takes frames; the test says when they are stored."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.origins: list[Origin] = []
+        self.stored: list[Deferred[None]] = []
+
+    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+        self.batches.append(frames)
+        self.origins.append(origin)
+        self.stored.append(Deferred())
+        return self.stored[-1]
+
+
+class RecordingDrain:
+    """Stands where the drain is; the test sends for it."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.acknowledged_records = 0
+        self.sets_aside = False
+
+    def attach(self, session: Any) -> None:
+        self.events.append("attach")
+
+    def detach(self, session: Any) -> None:
+        self.events.append("detach")
+
+    def pump(self) -> None:
+        self.events.append("pump")
+
+    def acknowledged(self, session: Any, count: int) -> None:
+        self.acknowledged_records += count
+
+    def refused(self, session: Any, words: str) -> bool:
+        self.events.append(words)
+        return self.sets_aside
+
+
+def fired(deferred: Deferred[Any]) -> list[Any]:
+    """What `deferred` has fired with: nothing, its result, or its failure's value."""
+    results: list[Any] = []
+    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
+    return results
+
+
+class Pair:
+    """Two protocols, connected, one of them a client of TLS and the other its server.
+
+    Args:
+        server: A factory; `listener` lies below it.
+        client: A factory; `upstream` lies below it.
+    """
+
+    def __init__(self, server: Any, client: Any, *, listener: Any, upstream: Any) -> None:
+        self.clock = Clock()
+        below_server = TLSMemoryBIOFactory(listener, False, server, clock=self.clock)
+        below_client = TLSMemoryBIOFactory(upstream, True, client, clock=self.clock)
+        self.ends = [below_server.buildProtocol(None), below_client.buildProtocol(None)]
+        self.wires: Sequence[Wire] = [Wire(lenient=True), Wire(lenient=True)]
+        self._lost: set[int] = set()
+        for end, wire in zip(self.ends, self.wires, strict=True):
+            end.makeConnection(wire)
+        self.pump()
+
+    def pump(self) -> None:
+        """Carry octets to and fro until there are none, then end what was closed."""
+        while True:
+            self.clock.advance(0)
+            moved = [self._move(0, 1), self._move(1, 0)]
+            if not any(moved) and not self._end_closed():
+                return
+
+    def _move(self, source: int, target: int) -> bool:
+        octets = self.wires[source].value()
+        if not octets or target in self._lost or self.wires[target].producerState == "paused":
+            return False
+        self.wires[source].clear()
+        self.ends[target].dataReceived(octets)
+        return True
+
+    def _end_closed(self) -> bool:
+        if self._lost or not any(wire.disconnecting for wire in self.wires):
+            return False
+        for number, (end, wire) in enumerate(zip(self.ends, self.wires, strict=True)):
+            self._lost.add(number)
+            lose(end, ConnectionAborted() if wire.disconnected else ConnectionDone())
+        return True

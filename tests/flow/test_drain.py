@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+
+from relay.flow.drain import Drain
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.cursor import Cursor
+from relay.queue.store import DamagedRange
+from tests.connections import fired
+
+
+class Disk:
+    """Records 1, 2, 3…, some of them damaged; reads end when told, or at once."""
+
+    def __init__(self) -> None:
+        self.stop = 11
+        self.damaged = range(0)
+        self.error: Exception | None = None
+        self.missing = False
+        self.slow = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def read(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        if self.error is not None:
+            raise self.error
+        if self.missing:
+            return []
+        if start in self.damaged:
+            raise DamagedRange(destination, SeqRange(start, self.damaged.stop), "checksum")
+        stop = self.damaged.start if start < self.damaged.start else self.stop
+        return [b"%d" % seq for seq in range(start, min(start + 4, stop))]
+
+    def run_in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
+        if not self.slow:
+            return execute(call)
+        done: Deferred[Any] = Deferred()
+        self._waiting.append(lambda: execute(call).chainDeferred(done))
+        return done
+
+    def finish(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for end in waiting:
+            end()
+
+
+class Queue:
+    """The changes that the drain asks for."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self.events.append((destination, upto))
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        self.events.append((destination, seqs, reason))
+
+
+class Session:
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        assert 0 < len(payloads) <= self.room
+        self.room -= len(payloads)
+        self.sent += payloads
+
+
+class Setup:
+    """A drain with everything it talks to; ten records are stored."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.queue = Queue()
+        self.clock = Clock()
+        self.trouble: list[str] = []
+        self.progress = 0
+        self.drain = Drain(
+            destination="d",
+            cursor=Cursor(self.disk, "d", position=1, run_in_thread=self.disk.run_in_thread),
+            queue=self.queue,
+            acknowledged=1,
+            stored=11,
+            refusals_max=3,
+            clock=self.clock,
+            on_progress=self._note_progress,
+            on_trouble=self.trouble.append,
+        )
+
+    def _note_progress(self) -> None:
+        self.progress += 1
+
+    def attached(self, room: int = 100) -> Session:
+        session = Session(room)
+        self.drain.attach(session)
+        return session
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def numbers(first: int, last: int) -> list[bytes]:
+    return [b"%d" % number for number in range(first, last + 1)]
+
+
+def test_a_session_gets_what_is_stored_in_order(setup: Setup) -> None:
+    session = setup.attached()
+    assert session.sent == numbers(1, 10)
+    assert (setup.drain.in_flight, setup.drain.sent_records) == (10, 10)
+
+
+def test_no_more_than_it_has_room_for(setup: Setup) -> None:
+    session = setup.attached(room=3)
+    assert session.sent == numbers(1, 3)
+    session.room = 2
+    setup.drain.acknowledged(session, 2)
+    assert session.sent == numbers(1, 5)
+    assert setup.queue.events == [("d", 3)]
+
+
+def test_what_is_stored_later_is_sent(setup: Setup) -> None:
+    session = setup.attached()
+    setup.disk.stop = 13
+    setup.drain.stored(13)
+    assert session.sent == numbers(1, 12)
+
+
+def test_only_what_was_acknowledged_is_forgotten(setup: Setup) -> None:
+    session = setup.attached()
+    setup.drain.acknowledged(session, 0)
+    assert (setup.queue.events, setup.progress) == ([], 0)
+    setup.drain.acknowledged(session, 4)
+    assert (setup.queue.events, setup.progress) == ([("d", 5)], 1)
+    assert setup.drain.in_flight == 6
+
+
+def test_a_new_session_starts_after_the_last_acknowledgement(setup: Setup) -> None:
+    first = setup.attached()
+    setup.drain.acknowledged(first, 4)
+    setup.drain.detach(first)
+    assert setup.drain.in_flight == 0
+    second = setup.attached()
+    assert second.sent == numbers(5, 10)
+    assert (setup.drain.sent_records, setup.drain.resent_records) == (16, 6)
+
+
+def test_a_session_that_was_replaced_acknowledges_nothing(setup: Setup) -> None:
+    first, second = setup.attached(), setup.attached()
+    setup.drain.acknowledged(first, 10)
+    setup.drain.detach(first)
+    assert not setup.drain.refused(first, "no")
+    assert setup.queue.events == []
+    setup.drain.acknowledged(second, 10)
+    assert setup.queue.events == [("d", 11)]
+
+
+def test_a_session_lost_during_a_read(setup: Setup) -> None:
+    setup.disk.slow = True
+    first = setup.attached()
+    setup.drain.detach(first)
+    setup.disk.finish()
+    assert first.sent == []
+    setup.disk.slow = False
+    assert setup.attached().sent == numbers(1, 10)
+
+
+def test_a_session_replaced_during_a_read(setup: Setup) -> None:
+    setup.disk.slow = True
+    first = setup.attached()
+    second = setup.attached()
+    setup.disk.slow = False
+    setup.disk.finish()
+    assert (first.sent, second.sent) == ([], numbers(1, 10))
+
+
+def test_a_record_refused_too_often_is_set_aside(setup: Setup) -> None:
+    for _ in range(2):
+        session = setup.attached()
+        assert not setup.drain.refused(session, "500 no")
+    session = setup.attached()
+    assert setup.drain.refused(session, "500 no")
+    assert setup.queue.events == [("d", SeqRange(1, 2), "refused 3 times: 500 no")]
+    assert setup.trouble == [
+        "records 1 to 1 were set aside in the quarantine: refused 3 times: 500 no"
+    ]
+    assert session.sent == numbers(1, 10)
+    assert not setup.drain.refused(session, "500 no")  # the next one has three tries of its own
+    setup.drain.acknowledged(session, 1)
+    assert setup.queue.events[-1] == ("d", 3)
+
+
+def test_refusals_are_those_of_one_record(setup: Setup) -> None:
+    for _ in range(2):
+        session = setup.attached()
+        assert not setup.drain.refused(session, "no")
+    session = setup.attached()
+    setup.drain.acknowledged(session, 1)
+    assert not setup.drain.refused(session, "no")
+    assert not setup.drain.refused(session, "no")
+    assert setup.drain.refused(session, "no")
+    assert setup.queue.events[-1][1] == SeqRange(2, 3)
+
+
+def test_a_damaged_block_is_set_aside_after_what_lies_before_it(setup: Setup) -> None:
+    setup.disk.damaged = range(5, 8)
+    session = setup.attached()
+    assert (session.sent, setup.trouble) == (numbers(1, 4), [])
+    setup.drain.acknowledged(session, 4)
+    assert setup.queue.events == [("d", 5), ("d", SeqRange(5, 8), "checksum")]
+    assert session.sent == [*numbers(1, 4), *numbers(8, 10)]
+    setup.drain.acknowledged(session, 3)
+    assert setup.queue.events[-1] == ("d", 11)
+    assert setup.drain.in_flight == 0
+
+
+def test_a_damaged_block_at_the_head(setup: Setup) -> None:
+    setup.disk.damaged = range(1, 11)
+    session = setup.attached()
+    assert session.sent == []
+    assert setup.queue.events == [("d", SeqRange(1, 11), "checksum")]
+    setup.disk.stop = 12
+    setup.drain.stored(12)
+    assert session.sent == [b"11"]
+
+
+def test_a_failing_queue_is_read_again(setup: Setup) -> None:
+    setup.disk.error = QueueError("input/output error")
+    session = setup.attached()
+    assert setup.trouble == ["input/output error"]
+    setup.disk.error = None
+    setup.clock.advance(1)
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_hole_in_the_queue_does_not_make_it_run_in_circles(setup: Setup) -> None:
+    setup.disk.missing = True
+    setup.attached()
+    assert setup.trouble == ["record 1 is missing, reading again"]
+
+
+def test_no_read_after_the_end(setup: Setup) -> None:
+    setup.disk.error = QueueError("input/output error")
+    setup.attached()
+    assert fired(setup.drain.finish()) == [None]
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_finishing_sends_no_more_and_waits_for_answers(setup: Setup) -> None:
+    session = setup.attached(room=3)
+    results = fired(setup.drain.finish())
+    session.room = 100
+    setup.drain.pump()
+    setup.drain.acknowledged(session, 2)
+    assert (session.sent, results) == (numbers(1, 3), [])
+    setup.drain.acknowledged(session, 1)
+    assert results == [None]
+
+
+def test_finishing_needs_no_session(setup: Setup) -> None:
+    assert fired(setup.drain.finish()) == [None]
+    session = setup.attached()
+    assert session.sent == []
+
+
+def test_finishing_ends_with_the_session(setup: Setup) -> None:
+    session = setup.attached()
+    results = fired(setup.drain.finish())
+    setup.drain.detach(session)
+    assert results == [None]
+
+
+def test_finishing_ends_when_the_last_record_is_set_aside(setup: Setup) -> None:
+    session = setup.attached(room=1)
+    results = fired(setup.drain.finish())
+    for _ in range(3):
+        setup.drain.refused(session, "no")
+    assert results == [None]
+
+
+def test_finishing_during_a_read_sends_nothing(setup: Setup) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    assert fired(setup.drain.finish()) == [None]
+    setup.disk.finish()
+    assert session.sent == []
+
+
+def test_a_finish_that_was_given_up_may_still_be_answered(setup: Setup) -> None:
+    session = setup.attached()
+    finished = setup.drain.finish()
+    finished.addErrback(lambda _: None)
+    finished.cancel()
+    setup.drain.acknowledged(session, 10)
+    assert setup.queue.events == [("d", 11)]

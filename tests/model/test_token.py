@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.model.token import Token
+
+SECRET = b"0123-secret-secret-cdef"
+
+
+def test_only_reveal_reveals() -> None:
+    token = Token(SECRET)
+    shown = [str(token), repr(token), f"{token}", str([token]), repr({"token": token})]
+    assert not [text for text in shown if "secret" in text]
+    assert str(token) == "0123…cdef"
+    assert token.reveal() == SECRET
+
+
+@pytest.mark.parametrize("secret", [b"x", b"123456789012345"])
+def test_nothing_of_a_short_one_is_shown(secret: bytes) -> None:
+    assert str(Token(secret)) == "****"
+
+
+@pytest.mark.parametrize("secret", [b"!", b"~" * 255])
+def test_taken(secret: bytes) -> None:
+    assert Token(secret).reveal() == secret
+
+
+@pytest.mark.parametrize(
+    "secret", [b"", b"x" * 256, b"has space", b"newline\n", b"nul\0", b"\x7f", b"\xc3\xbcmlaut"]
+)
+def test_an_error_does_not_contain_the_secret(secret: bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        Token(secret)
+    assert not secret or secret.decode("latin-1") not in str(caught.value)
+
+
+def test_tokens_are_values() -> None:
+    assert Token(SECRET) == Token(SECRET)
+    assert Token(SECRET) != Token(b"other")
+    assert Token(SECRET) != SECRET
+    assert len({Token(SECRET), Token(SECRET)}) == 1

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+from relay.observe.status import Status, statistics_line
+from relay.queue.admission import Admission
+
+
+class Reporter:
+    def __init__(self, **report: Any) -> None:
+        self.values = report
+
+    def report(self) -> dict[str, Any]:
+        return dict(self.values)
+
+
+def source(**values: Any) -> Reporter:
+    return Reporter(**{"id": "in", "received_records": 10, "dropped_records": {}, **values})
+
+
+def destination(**values: Any) -> Reporter:
+    defaults = {
+        "id": "out",
+        "delivered_records": 5,
+        "queued_records": 7,
+        "quarantined_records": 0,
+        "dropped_records": {},
+        "ready": True,
+        "state": "connected",
+    }
+    return Reporter(**{**defaults, **values})
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
+        self.source, self.destination = source(), destination()
+        self.status = Status(
+            name="web-1",
+            version="1.2",
+            state_dir="/var/lib/x",
+            sources=[self.source],
+            destinations=[self.destination],
+            admission=self.admission,
+            orphans=lambda: ["old"],
+            now=lambda: self.now,
+        )
+
+
+def test_the_document_has_everything() -> None:
+    setup = Setup()
+    setup.now = 1060.0
+    setup.admission.set_pending_bytes(101)
+    setup.admission.set_queue_bytes(50)
+    assert setup.status.document() == {
+        "status_version": 1,
+        "name": "web-1",
+        "version": "1.2",
+        "state_dir": "/var/lib/x",
+        "uptime_seconds": 60.0,
+        "admission": {
+            "open": False,
+            "reason": "101 octets wait for the disk",
+            "pending_bytes": 101,
+            "queue_bytes": 50,
+        },
+        "sources": [setup.source.report()],
+        "destinations": [setup.destination.report()],
+        "orphans": ["old"],
+    }
+
+
+def test_a_quiet_minute_on_one_line() -> None:
+    document = Setup().status.document()
+    assert (
+        statistics_line(document, document)
+        == "statistics: in: received 0; out: delivered 0, queued 7"
+    )
+
+
+def test_a_bad_minute_on_one_line() -> None:
+    setup = Setup()
+    before = setup.status.document()
+    setup.source.values.update(received_records=15, dropped_records={"empty": 1, "not-stored": 2})
+    setup.destination.values.update(
+        delivered_records=8,
+        queued_records=9,
+        quarantined_records=1,
+        dropped_records={"expired": 4},
+        ready=False,
+        state="refused by up:514, next try in 4 s",
+    )
+    setup.admission.set_pending_bytes(101)
+    assert statistics_line(before, setup.status.document()) == (
+        "statistics: in: received 5, dropped 3; "
+        "out: delivered 3, queued 9, set aside 1, dropped 4 (refused by up:514, next try in 4 s); "
+        "admission closed: 101 octets wait for the disk"
+    )

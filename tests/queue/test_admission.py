@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from relay.queue.admission import Admission
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.on_call: Callable[[], object] = lambda: None
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+        self.on_call()
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+        self.on_call()
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return Admission(pending_bytes_max=100, queue_bytes_max=1000)
+
+
+@pytest.fixture
+def producer(admission: Admission) -> Producer:
+    producer = Producer()
+    admission.register(producer)
+    return producer
+
+
+def test_it_is_open_at_first(admission: Admission, producer: Producer) -> None:
+    assert (admission.closed, admission.reason, producer.calls) == (False, "", [])
+
+
+def test_pending_octets_close_above_the_limit_and_open_at_half(
+    admission: Admission, producer: Producer
+) -> None:
+    closed = []
+    for size in (100, 101, 100, 51, 50, 100, 101):
+        admission.set_pending_bytes(size)
+        closed.append(admission.closed)
+    assert closed == [False, True, True, True, False, False, True]
+    assert producer.calls == ["pause", "resume", "pause"]
+    assert admission.pending_bytes == 101
+
+
+def test_queued_octets_close_at_the_limit_and_open_below_95_percent(
+    admission: Admission, producer: Producer
+) -> None:
+    closed = []
+    for size in (999, 1000, 999, 950, 949, 999, 1000):
+        admission.set_queue_bytes(size)
+        closed.append(admission.closed)
+    assert closed == [False, True, True, True, False, False, True]
+    assert producer.calls == ["pause", "resume", "pause"]
+    assert admission.queue_bytes == 1000
+
+
+def test_both_gauges_have_to_be_low(admission: Admission, producer: Producer) -> None:
+    admission.set_queue_bytes(1000)
+    admission.set_pending_bytes(200)
+    admission.set_queue_bytes(0)
+    assert (admission.closed, producer.calls) == (True, ["pause"])
+    admission.set_pending_bytes(0)
+    assert (admission.closed, producer.calls) == (False, ["pause", "resume"])
+
+
+def test_the_reason_names_the_gauge(admission: Admission) -> None:
+    admission.set_pending_bytes(1234)
+    assert admission.reason == "1,234 octets wait for the disk"
+    admission.set_queue_bytes(5000)
+    assert "queue_bytes_max is 1,000" in admission.reason
+    admission.set_queue_bytes(0)
+    admission.set_pending_bytes(0)
+    assert admission.reason == ""
+
+
+def test_who_comes_late_is_paused_at_once_and_resumed_with_the_others(
+    admission: Admission, producer: Producer
+) -> None:
+    admission.set_pending_bytes(101)
+    late = Producer()
+    admission.register(late)
+    admission.register(late)
+    admission.set_pending_bytes(0)
+    assert producer.calls == ["pause", "resume"]
+    assert late.calls == ["pause", "pause", "resume"]
+
+
+def test_who_is_gone_is_not_called(admission: Admission, producer: Producer) -> None:
+    admission.unregister(producer)
+    admission.unregister(producer)
+    admission.set_pending_bytes(101)
+    assert producer.calls == []
+
+
+def test_who_goes_while_the_others_are_told_is_not_called(admission: Admission) -> None:
+    one, other = Producer(), Producer()
+    one.on_call = lambda: admission.unregister(other)
+    other.on_call = lambda: admission.unregister(one)
+    admission.register(one)
+    admission.register(other)
+    admission.set_pending_bytes(101)
+    assert one.calls + other.calls == ["pause"]
+
+
+def test_what_a_resumed_producer_brings_can_close_again(admission: Admission) -> None:
+    greedy, others = Producer(), [Producer() for _ in range(9)]
+    for producer in (greedy, *others):
+        admission.register(producer)
+    admission.set_pending_bytes(101)
+    greedy.on_call = lambda: greedy.calls[-1] == "resume" and admission.set_pending_bytes(101)
+    admission.set_pending_bytes(0)
+    assert admission.closed
+    assert {producer.calls[-1] for producer in (greedy, *others)} == {"pause"}

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+
+from relay.model.errors import QueueError, QueueFull
+from relay.model.seq import SeqRange
+from relay.queue.admission import Admission
+from relay.queue.committer import Committer
+from relay.queue.ledger import Ledger
+from relay.queue.store import SetAside, Transaction
+
+FULL = QueueFull("the queue's map is full")
+
+
+class SlowDisk:
+    """A store and its thread.  A transaction ends when told."""
+
+    def __init__(self) -> None:
+        self.ledgers = {"a": Ledger(), "b": Ledger(queued_bytes=7)}
+        self.tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.received_at: list[float] = []
+        self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
+        self._error: Exception | None = None
+        self._underway: list[Deferred[None]] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._underway)
+
+    def run_in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
+        assert not self._underway, "two transactions at a time"
+        begun: Deferred[None] = Deferred()
+        self._underway.append(begun)
+        return begun.addCallback(lambda _: call())
+
+    def commit(self, transaction: Transaction) -> dict[str, Ledger]:
+        self.received_at.append(transaction.received_at)
+        removals = {
+            destination: (removal.upto, removal.set_aside) if removal.set_aside else removal.upto
+            for destination, removal in transaction.removals.items()
+        }
+        self.tried.append((dict(transaction.appends), removals))
+        if self._error is not None:
+            raise self._error
+        changed = {
+            destination: self._append(destination, payloads)
+            for destination, payloads in transaction.appends.items()
+            if payloads
+        }
+        self.ledgers.update(changed)
+        return changed
+
+    def finish(self) -> None:
+        self._error = None
+        self._underway.pop().callback(None)
+
+    def fail(self, error: Exception = FULL) -> None:
+        self._error = error
+        self._underway.pop().callback(None)
+
+    def _append(self, destination: str, payloads: Sequence[bytes]) -> Ledger:
+        self.stored[destination] += payloads
+        ledger = self.ledgers[destination]
+        return msgspec.structs.replace(
+            ledger,
+            next_seq=ledger.next_seq + len(payloads),
+            queued_bytes=ledger.queued_bytes + sum(map(len, payloads)),
+        )
+
+
+class Relay:
+    """A committer with everything it talks to."""
+
+    def __init__(self) -> None:
+        self.disk = SlowDisk()
+        self.clock = Clock()
+        self.admission = Admission(pending_bytes_max=10, queue_bytes_max=1000)
+        self.heard: list[Any] = []
+        """What appends came to, what was said to be stored, and errors, as they came."""
+        self.committer = Committer(
+            self.disk,
+            run_in_thread=self.disk.run_in_thread,
+            clock=self.clock,
+            admission=self.admission,
+            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_failure=self.heard.append,
+        )
+
+    def append(self, name: str, **payloads: list[bytes]) -> None:
+        done = self.committer.append(payloads)
+        done.addCallbacks(
+            lambda _: self.heard.append(name),
+            lambda failure: self.heard.append((name, type(failure.value))),
+        )
+
+    def close(self) -> None:
+        closing = ensureDeferred(self.committer.close())
+        closing.addCallback(lambda _: self.heard.append("closed"))
+
+    def news(self) -> list[Any]:
+        heard, self.heard[:] = list(self.heard), []
+        return heard
+
+
+@pytest.fixture
+def relay() -> Relay:
+    return Relay()
+
+
+# Batching.
+
+
+def test_a_lone_append_waits_for_its_commit_and_nothing_else(relay: Relay) -> None:
+    relay.append("one", a=[b"1", b"2"])
+    assert (relay.disk.busy, relay.news()) == (True, [])
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 3)]
+    assert not relay.disk.busy
+
+
+def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.append("two", a=[b"2", b"3"], b=[b"4"])
+    relay.append("three", b=[b"5"])
+    relay.committer.acknowledge("a", 2)
+    relay.committer.acknowledge("b", 4)
+    relay.committer.acknowledge("b", 3)
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 2)]
+    relay.disk.finish()
+    news = relay.news()
+    assert news[:2] == ["two", "three"]
+    assert set(news[2:]) == {("a", 4), ("b", 3)}
+    assert relay.disk.tried == [
+        ({"a": [b"1"]}, {}),
+        ({"a": [b"2", b"3"], "b": [b"4", b"5"]}, {"a": 2, "b": 4}),
+    ]
+    assert not relay.disk.busy
+
+
+def test_an_append_of_nothing_is_stored_with_the_next_commit(relay: Relay) -> None:
+    relay.append("nothing", a=[])
+    relay.disk.finish()
+    assert relay.news() == ["nothing"]
+
+
+def test_blocks_get_the_time_at_which_their_commit_began(relay: Relay) -> None:
+    relay.clock.advance(5.0)
+    relay.append("one", a=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert relay.disk.received_at == [5.0, 6.0]
+
+
+def test_removals_alone_are_committed_too(relay: Relay) -> None:
+    relay.committer.acknowledge("a", 1)
+    relay.disk.finish()
+    assert relay.disk.tried == [({}, {"a": 1})]
+    assert relay.news() == []
+
+
+def test_what_is_set_aside_while_nothing_else_goes_on_is_set_aside(relay: Relay) -> None:
+    relay.committer.set_aside("a", SeqRange(1, 3), "damaged")
+    relay.disk.finish()
+    assert relay.disk.tried == [({}, {"a": (3, [SetAside(SeqRange(1, 3), "damaged")])})]
+
+
+def test_what_is_set_aside_joins_what_is_acknowledged(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.committer.acknowledge("a", 2)
+    relay.committer.set_aside("a", SeqRange(2, 3), "no")
+    relay.committer.acknowledge("a", 5)
+    relay.committer.set_aside("a", SeqRange(5, 6), "no")
+    relay.disk.finish()
+    relay.disk.finish()
+    asides = [SetAside(SeqRange(2, 3), "no"), SetAside(SeqRange(5, 6), "no")]
+    assert relay.disk.tried[1] == ({}, {"a": (6, asides)})
+
+
+# Failures.
+
+
+def test_a_failed_append_waits_and_is_tried_again(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.fail()
+    relay.append("two", a=[b"2"])
+    assert relay.news() == [FULL]
+    assert not relay.disk.busy
+    relay.clock.advance(0.9)
+    assert not relay.disk.busy
+    relay.clock.advance(0.2)
+    relay.disk.finish()
+    assert relay.news() == ["one", "two", ("a", 3)]
+    assert relay.disk.stored["a"] == [b"1", b"2"]
+    assert relay.clock.getDelayedCalls() == []
+
+
+def test_it_is_tried_again_as_often_as_it_fails(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.fail()
+    for _ in range(3):
+        relay.clock.advance(1.0)
+        relay.disk.fail()
+    assert relay.news() == [FULL] * 4
+    assert len(relay.clock.getDelayedCalls()) == 1
+
+
+def test_after_a_failure_removals_are_tried_alone_and_then_the_appends(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.committer.acknowledge("b", 1)
+    relay.disk.finish()
+    relay.disk.fail()
+    relay.disk.finish()
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 2), FULL, "two", ("a", 3)]
+    assert relay.disk.tried[1:] == [
+        ({"a": [b"2"]}, {"b": 1}),
+        ({}, {"b": 1}),
+        ({"a": [b"2"]}, {}),
+    ]
+
+
+def test_removals_that_come_during_a_failing_commit_are_tried_alone_too(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.committer.acknowledge("b", 1)
+    relay.disk.fail()
+    assert relay.disk.busy
+    relay.disk.finish()
+    assert relay.disk.tried[1] == ({}, {"b": 1})
+
+
+def test_while_appends_are_held_removals_go_on_and_let_them_go(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.fail()
+    assert not relay.disk.busy
+    relay.committer.acknowledge("b", 1)
+    relay.disk.finish()
+    relay.disk.finish()
+    assert relay.disk.tried == [({"a": [b"1"]}, {}), ({}, {"b": 1}), ({"a": [b"1"]}, {})]
+    assert relay.news() == [FULL, "one", ("a", 2)]
+    relay.clock.advance(2.0)
+    assert not relay.disk.busy
+
+
+def test_failed_removals_join_the_newer_ones(relay: Relay) -> None:
+    relay.committer.acknowledge("a", 2)
+    relay.committer.set_aside("a", SeqRange(2, 3), "no")
+    relay.committer.set_aside("b", SeqRange(1, 2), "no")
+    relay.disk.fail()
+    relay.clock.advance(1.0)
+    relay.committer.set_aside("a", SeqRange(3, 4), "no")
+    relay.disk.fail()
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    aside_of_a = [SetAside(SeqRange(2, 3), "no"), SetAside(SeqRange(3, 4), "no")]
+    assert relay.disk.tried[-1] == (
+        {},
+        {"a": (4, aside_of_a), "b": (2, [SetAside(SeqRange(1, 2), "no")])},
+    )
+
+
+def test_admission_closes_while_too_much_is_held(relay: Relay) -> None:
+    relay.append("one", a=[b"x" * 8])
+    relay.disk.fail()
+    assert not relay.admission.closed
+    relay.append("two", a=[b"x"], b=[b"xx"])
+    assert (relay.admission.closed, relay.admission.pending_bytes) == (True, 11)
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert (relay.admission.closed, relay.admission.pending_bytes) == (False, 0)
+
+
+def test_admission_knows_what_the_queues_hold(relay: Relay) -> None:
+    assert relay.admission.queue_bytes == 7
+    relay.append("one", a=[b"x" * 8])
+    assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (8, 7)
+    relay.disk.finish()
+    assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (0, 15)
+
+
+def test_admission_does_not_open_for_what_fills_the_queue(relay: Relay) -> None:
+    class Producer:
+        calls: tuple[str, ...] = ()
+
+        def pause_reading(self) -> None:
+            self.calls += ("pause",)
+
+        def resume_reading(self) -> None:
+            self.calls += ("resume",)
+
+    producer = Producer()
+    relay.admission.register(producer)
+    relay.append("one", a=[b"x" * 1000])
+    relay.disk.finish()
+    assert producer.calls == ("pause",)
+
+
+# The end.
+
+
+def test_closing_commits_what_is_left(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.committer.acknowledge("b", 1)
+    relay.close()
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 2)]
+    relay.disk.finish()
+    assert relay.news() == ["two", ("a", 3), "closed"]
+
+
+def test_closing_with_nothing_to_do_is_done_at_once(relay: Relay) -> None:
+    relay.close()
+    assert relay.news() == ["closed"]
+
+
+def test_closing_tries_held_appends_once_more_and_then_fails_them(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.fail()
+    relay.append("two", a=[b"2"])
+    relay.news()
+    relay.close()
+    assert relay.news() == []
+    relay.disk.fail()
+    assert relay.news() == [FULL, ("one", QueueError), ("two", QueueError), "closed"]
+    assert relay.clock.getDelayedCalls() == []
+
+
+def test_closing_tries_removals_even_if_appends_fail(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.committer.acknowledge("b", 1)
+    relay.close()
+    relay.disk.fail()
+    relay.disk.finish()
+    assert relay.disk.tried[1] == ({}, {"b": 1})
+    relay.disk.fail()
+    assert relay.news() == [FULL, FULL, ("one", QueueError), "closed"]
+
+
+def test_after_closing_nothing_is_taken(relay: Relay) -> None:
+    relay.close()
+    relay.append("late", a=[b"1"])
+    relay.committer.acknowledge("a", 1)
+    assert relay.news() == ["closed", ("late", QueueError)]
+    assert not relay.disk.busy
+
+
+def test_a_defect_ends_all_commits_and_leaves_nobody_waiting(relay: Relay) -> None:
+    defect = ZeroDivisionError("a defect")
+    relay.append("one", a=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.disk.fail(defect)
+    assert relay.news() == [defect, ("one", QueueError), ("two", QueueError)]
+    relay.append("three", a=[b"3"])
+    relay.committer.acknowledge("a", 1)
+    assert relay.news() == [("three", QueueError)]
+    assert not relay.disk.busy
+    relay.close()
+    assert relay.news() == ["closed"]
+
+
+def test_after_a_defect_nothing_is_tried_again(relay: Relay) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.fail()
+    relay.committer.acknowledge("a", 1)
+    relay.disk.fail(ZeroDivisionError("a defect"))
+    assert relay.clock.getDelayedCalls() == []
+    assert ("one", QueueError) in relay.heard
+
+
+def test_a_defect_while_closing_does_not_keep_it_from_ending(relay: Relay) -> None:
+    defect = ZeroDivisionError("a defect")
+    relay.append("one", a=[b"1"])
+    relay.close()
+    relay.disk.fail(defect)
+    assert relay.news() == [defect, ("one", QueueError), "closed"]
+
+
+# Anything.
+
+steps = st.sampled_from(["append", "append to both", "acknowledge", "finish", "fail", "wait"])
+
+
+@given(st.lists(steps, max_size=40))
+def test_every_append_is_stored_once_in_order_whatever_the_disk_does(script: list[str]) -> None:
+    relay, names = Relay(), []
+    for number, step in enumerate(script):
+        payload = b"%d" % number
+        if step.startswith("append"):
+            both = {"a": [payload], "b": [payload]} if "both" in step else {"a": [payload]}
+            names.append((step, number))
+            relay.append((step, number), **both)
+        elif step == "acknowledge":
+            relay.committer.acknowledge("a", 1)
+        elif step == "wait":
+            relay.clock.advance(1.0)
+        elif relay.disk.busy:
+            relay.disk.finish() if step == "finish" else relay.disk.fail()
+    relay.close()
+    while relay.disk.busy:
+        relay.disk.finish()
+    assert [said for said in relay.heard if said in names] == names
+    assert relay.disk.stored["a"] == [b"%d" % number for _, number in names]
+    assert relay.disk.stored["b"] == [b"%d" % number for step, number in names if "both" in step]
+    assert relay.admission.pending_bytes == 0
+    assert relay.clock.getDelayedCalls() == []

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from relay.queue.ledger import Ledger
+
+
+def test_a_new_queue_is_empty_and_adds_up() -> None:
+    ledger = Ledger()
+    assert (ledger.received, ledger.queued, ledger.gap) == (0, 0, 0)
+
+
+def test_every_record_is_in_one_place() -> None:
+    ledger = Ledger(
+        next_seq=101,
+        acknowledged_seq=61,
+        delivered=50,
+        quarantined=3,
+        dropped={"too old": 5, "too many": 2},
+    )
+    assert (ledger.received, ledger.queued, ledger.gap) == (100, 40, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "gap"),
+    [("next_seq", 0), ("acknowledged_seq", 1), ("delivered", -1), ("quarantined", -1)],
+)
+def test_a_record_too_many_shows_unless_it_was_received(field: str, gap: int) -> None:
+    ledger = Ledger(next_seq=11, acknowledged_seq=6, delivered=5)
+    setattr(ledger, field, getattr(ledger, field) + 1)
+    assert ledger.gap == gap
+
+
+def test_reasons_are_counted_for_each_queue_alone() -> None:
+    one, other = Ledger(), Ledger()
+    one.dropped["too old"] = 1
+    assert other.dropped == {}
+
+
+def test_it_survives_as_json_and_nothing_unknown_does() -> None:
+    ledger = Ledger(next_seq=2**64 - 1, acknowledged_seq=7, dropped={"grün": 1}, queued_bytes=9)
+    text = msgspec.json.encode(ledger)
+    assert msgspec.json.decode(text, type=Ledger) == ledger
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text.replace(b"delivered", b"deliverd"), type=Ledger)

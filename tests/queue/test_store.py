@@ -1,0 +1,560 @@
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInUse
+from relay.model.seq import SeqRange
+from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
+from relay.queue.ledger import Ledger
+from relay.queue.store import DamagedRange, QueueStore, Removal, SetAside, Transaction
+
+MAP_BYTES = 16 * 1024**2
+HALF_BLOCK = b"x" * (BLOCK_BYTES_TARGET // 2)
+
+
+class Queue:
+    """A directory with a queue in it, opened and closed as often as needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store: Any = None
+
+    def open(self, *destinations: str, map_bytes: int = MAP_BYTES) -> QueueStore:
+        self.close()
+        self.store = QueueStore.open(
+            str(self.path), destinations=destinations or ("a", "b"), map_bytes=map_bytes
+        )
+        return self.store
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    @contextmanager
+    def environment(self) -> Iterator[Any]:
+        """The LMDB environment itself, with the queue closed."""
+        self.close()
+        environment = lmdb.open(str(self.path), map_size=MAP_BYTES, max_dbs=16)
+        try:
+            yield environment
+        finally:
+            environment.close()
+
+    def values(self, database: str) -> dict[int, bytes]:
+        with self.environment() as environment:
+            db = environment.open_db(database.encode())
+            with environment.begin(db=db) as txn:
+                return {struct.unpack(">Q", key)[0]: value for key, value in txn.cursor()}
+
+    def put(self, database: str, key: bytes, value: bytes | None) -> None:
+        with self.environment() as environment:
+            db = environment.open_db(database.encode())
+            with environment.begin(write=True, db=db) as txn:
+                txn.delete(key) if value is None else txn.put(key, value)
+
+    def damage(self, destination: str, first: int) -> bytes:
+        """Flip a bit in the last octet of a block; return what is there now."""
+        value = bytearray(self.values(f"blocks/{destination}")[first])
+        value[-1] ^= 1
+        self.put(f"blocks/{destination}", struct.pack(">Q", first), bytes(value))
+        return bytes(value)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    queue = Queue(tmp_path / "queue")
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def store(queue: Queue) -> QueueStore:
+    """Empty, with destinations a and b."""
+    return queue.open()
+
+
+def append(store: QueueStore, *, at: float = 0.0, **payloads: list[bytes]) -> None:
+    store.commit(Transaction(at, payloads))
+
+
+def remove(store: QueueStore, destination: str, upto: int, *asides: SetAside) -> Ledger:
+    changed = store.commit(Transaction(9.0, {}, {destination: Removal(upto, list(asides))}))
+    return changed[destination]
+
+
+def read(
+    store: QueueStore, destination: str, start: int, records_max: int = 10_000, **limits: int
+) -> list[bytes]:
+    return store.read(
+        destination, start=start, records_max=records_max, **{"bytes_max": 1 << 30, **limits}
+    )
+
+
+# Records.
+
+
+def test_records_are_read_from_anywhere_across_blocks(store: QueueStore) -> None:
+    append(store, a=[b"1", b"2", b"3"])
+    append(store, a=[b"4"], b=[b"other"])
+    append(store, a=[b"5", b"6"])
+    records = [b"1", b"2", b"3", b"4", b"5", b"6"]
+    for start in range(1, 9):
+        assert read(store, "a", start) == records[start - 1 :]
+    assert read(store, "b", 1) == [b"other"]
+
+
+def test_what_is_appended_at_once_is_cut_into_blocks_of_the_target_size(queue: Queue) -> None:
+    append(queue.open(), a=[HALF_BLOCK] * 5)
+    assert sorted(queue.values("blocks/a")) == [1, 3, 5]
+    assert read(queue.open(), "a", 2) == [HALF_BLOCK] * 4
+
+
+def test_reading_stops_with_the_block_that_reaches_a_limit(store: QueueStore) -> None:
+    for pair in ([b"1", b"2"], [b"3", b"4"], [b"5", b"6"]):
+        append(store, a=pair)
+    block_bytes = len(encode_block([b"1", b"2"], received_at=0.0))
+    assert read(store, "a", 1, 1) == [b"1", b"2"]
+    assert read(store, "a", 1, 2) == [b"1", b"2"]
+    assert read(store, "a", 2, 2) == [b"2", b"3", b"4"]
+    assert read(store, "a", 1, bytes_max=1) == [b"1", b"2"]
+    assert read(store, "a", 1, bytes_max=block_bytes) == [b"1", b"2"]
+    assert read(store, "a", 1, bytes_max=block_bytes + 1) == [b"1", b"2", b"3", b"4"]
+
+
+def test_an_empty_queue_gives_nothing(store: QueueStore) -> None:
+    assert read(store, "a", 1) == []
+    assert store.oldest_received_at("a") is None
+
+
+def test_a_commit_says_which_ledgers_it_changed(store: QueueStore) -> None:
+    append(store, b=[b"1"])
+    changed = store.commit(Transaction(0.0, {"a": [b"1", b"22"], "b": []}))
+    assert changed == {"a": Ledger(next_seq=3, queued_bytes=3)}
+    assert store.ledgers == {**changed, "b": Ledger(next_seq=2, queued_bytes=1)}
+
+
+def test_ledgers_are_replaced_and_not_changed(store: QueueStore) -> None:
+    before = store.ledgers["a"]
+    append(store, a=[b"1"])
+    assert (before.next_seq, store.ledgers["a"].next_seq) == (1, 2)
+
+
+def test_the_age_is_that_of_the_oldest_block(store: QueueStore) -> None:
+    append(store, at=100.5, a=[b"1", b"2"])
+    append(store, at=200.5, a=[b"3"])
+    remove(store, "a", 2)
+    assert store.oldest_received_at("a") == 100.5
+    remove(store, "a", 3)
+    assert store.oldest_received_at("a") == 200.5
+
+
+# Removal.
+
+
+def test_what_is_acknowledged_leaves(store: QueueStore) -> None:
+    append(store, a=[b"1", b"22"])
+    append(store, a=[b"333"])
+    assert remove(store, "a", 4) == Ledger(next_seq=4, acknowledged_seq=4, delivered=3)
+    assert read(store, "a", 4) == []
+
+
+def test_a_block_stays_until_all_of_it_is_acknowledged(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"22", b"333"])
+    append(store, a=[b"4444"])
+    ledger = remove(store, "a", 3)
+    assert (ledger.delivered, ledger.queued, ledger.queued_bytes) == (2, 2, 10)
+    assert read(store, "a", 3) == [b"333", b"4444"]
+    ledger = remove(store, "a", 4)
+    assert (ledger.delivered, ledger.queued, ledger.queued_bytes) == (3, 1, 4)
+    assert sorted(queue.values("blocks/a")) == [4]
+
+
+def test_one_transaction_can_append_and_remove(store: QueueStore) -> None:
+    append(store, a=[b"1", b"2"])
+    store.commit(Transaction(0.0, {"a": [b"3"], "b": [b"x"]}, {"a": Removal(4)}))
+    assert store.ledgers["a"] == Ledger(next_seq=4, acknowledged_seq=4, delivered=3)
+    assert store.ledgers["b"].queued == 1
+
+
+def test_destinations_do_not_touch_each_other(store: QueueStore) -> None:
+    append(store, a=[b"a1", b"a2"], b=[b"b1"])
+    remove(store, "a", 3)
+    assert read(store, "b", 1) == [b"b1"]
+    assert store.ledgers["b"].acknowledged_seq == 1
+
+
+@pytest.mark.parametrize("upto", [1, 4])
+def test_only_what_is_there_can_be_removed(store: QueueStore, upto: int) -> None:
+    append(store, a=[b"1", b"2"])
+    remove(store, "a", 2)
+    with pytest.raises(AssertionError):
+        remove(store, "a", upto)
+    assert store.ledgers["a"].acknowledged_seq == 2
+    assert read(store, "a", 2) == [b"2"]
+
+
+# Opening again.
+
+
+def test_everything_is_there_after_opening_again(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"2"], b=[b"x"])
+    remove(store, "a", 2)
+    ledgers = store.ledgers
+    store = queue.open()
+    assert store.ledgers == ledgers
+    assert (read(store, "a", 2), read(store, "b", 1)) == ([b"2"], [b"x"])
+
+
+def test_a_drained_queue_does_not_use_its_numbers_again(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"2"])
+    remove(store, "a", 3)
+    store = queue.open()
+    append(store, a=[b"3"])
+    assert store.ledgers["a"].next_seq == 4
+    assert read(store, "a", 3) == [b"3"]
+
+
+def test_queues_without_a_configuration_are_kept(queue: Queue) -> None:
+    append(queue.open("old"), old=[b"1", b"2"])
+    store = queue.open("new")
+    append(store, new=[b"x"])
+    assert set(store.ledgers) == {"old", "new"}
+    assert (store.ledgers["old"].queued, read(store, "old", 1)) == (2, [b"1", b"2"])
+    assert remove(queue.open("old", "new"), "old", 3).queued == 0
+
+
+def test_the_directory_is_for_its_owner_only(queue: Queue) -> None:
+    queue.open()
+    assert queue.path.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o077 for file in queue.path.iterdir()} == {0}
+
+
+# The quarantine.
+
+
+def labelled(value: bytes) -> tuple[dict[str, Any], bytes]:
+    label, _, octets = value.partition(b"\n")
+    return msgspec.json.decode(label), octets
+
+
+def test_a_record_that_is_set_aside_is_kept_with_its_reason(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"2\n2", b"3"])
+    ledger = remove(store, "a", 4, SetAside(SeqRange(2, 3), "refused: no"))
+    assert (ledger.delivered, ledger.quarantined, ledger.queued) == (2, 1, 0)
+    ((seq, value),) = queue.values("quarantine/a").items()
+    label = {"reason": "refused: no", "at": 9.0, "kind": "record"}
+    assert (seq, labelled(value)) == (2, (label, b"2\n2"))
+
+
+def test_a_record_of_a_later_block_can_be_set_aside(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1"])
+    append(store, a=[b"2", b"3"])
+    append(store, a=[b"4"])
+    remove(store, "a", 4, SetAside(SeqRange(1, 2), "x"), SetAside(SeqRange(3, 4), "y"))
+    kept = {seq: labelled(value)[1] for seq, value in queue.values("quarantine/a").items()}
+    assert kept == {1: b"1", 3: b"3"}
+    assert read(queue.open(), "a", 4) == [b"4"]
+
+
+def test_a_damaged_block_is_found_after_what_lies_before_it(queue: Queue) -> None:
+    store = queue.open()
+    for pair in ([b"1", b"2"], [b"3", b"4"], [b"5", b"6"]):
+        append(store, a=pair)
+    queue.damage("a", 3)
+    store = queue.open()
+    assert read(store, "a", 1) == [b"1", b"2"]
+    for start in (3, 4):
+        with pytest.raises(DamagedRange, match="checksum") as caught:
+            read(store, "a", start)
+        assert caught.value.seqs == SeqRange(start, 5)
+    assert read(store, "a", 5) == [b"5", b"6"]
+
+
+def test_a_damaged_last_block_ends_with_the_queue(queue: Queue) -> None:
+    append(queue.open(), a=[b"1", b"2", b"3"])
+    queue.damage("a", 1)
+    store = queue.open()
+    with pytest.raises(DamagedRange) as caught:
+        read(store, "a", 2)
+    assert caught.value.seqs == SeqRange(2, 4)
+    assert caught.value.reason == "checksum mismatch"
+    assert str(caught.value) == "queue of a: records 2 to 3 cannot be read: checksum mismatch"
+    assert read(store, "a", 4) == []
+    assert store.oldest_received_at("a") is None
+
+
+def test_a_damaged_block_is_set_aside_as_it_was_found(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"2"])
+    append(store, a=[b"3", b"4", b"5"])
+    append(store, a=[b"6"])
+    damaged = queue.damage("a", 3)
+    store = queue.open()
+    remove(store, "a", 4)
+    ledger = remove(store, "a", 6, SetAside(SeqRange(4, 6), "checksum"))
+    assert (ledger.delivered, ledger.quarantined, ledger.queued) == (3, 2, 1)
+    assert ledger.queued_bytes == 1
+    ((seq, value),) = queue.values("quarantine/a").items()
+    assert seq == 4
+    assert labelled(value) == ({"reason": "checksum", "at": 9.0, "kind": "block"}, damaged)
+    assert read(queue.open(), "a", 6) == [b"6"]
+
+
+def test_no_record_is_lost_if_a_block_can_be_read_after_all(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1", b"2", b"3"])
+    assert remove(store, "a", 4, SetAside(SeqRange(2, 4), "checksum")).quarantined == 2
+    values = queue.values("quarantine/a")
+    assert {seq: labelled(value)[1] for seq, value in values.items()} == {2: b"2", 3: b"3"}
+    assert labelled(values[3])[0]["kind"] == "record"
+
+
+@pytest.mark.parametrize("at", [13, 14, 15, 16])
+def test_the_size_of_an_empty_queue_is_nothing_whatever_damage_claims(
+    queue: Queue, at: int
+) -> None:
+    append(queue.open(), a=[b"1", b"2" * 100])
+    value = bytearray(queue.values("blocks/a")[1])
+    value[at] ^= 0x11  # in the count of records
+    queue.put("blocks/a", struct.pack(">Q", 1), bytes(value))
+    assert remove(queue.open(), "a", 3, SetAside(SeqRange(1, 3), "checksum")).queued_bytes == 0
+
+
+# What cannot be opened.
+
+
+def contents(path: Path) -> bytes:
+    return (path / "data.mdb").read_bytes()
+
+
+def test_a_second_relay_is_told_who_has_the_queue(queue: Queue) -> None:
+    store = queue.open()
+    with pytest.raises(QueueInUse, match=rf"process {os.getpid()};"):
+        QueueStore.open(str(queue.path), destinations=["a"], map_bytes=MAP_BYTES)
+    append(store, a=[b"1"])
+    assert read(queue.open(), "a", 1) == [b"1"]
+
+
+def as_unknown_format(queue: Queue) -> None:
+    append(queue.open(), a=[b"1"])
+    queue.put("meta", b"format", b"2")
+
+
+def as_missing_format(queue: Queue) -> None:
+    append(queue.open(), a=[b"1"])
+    queue.put("meta", b"format", None)
+
+
+def as_somebody_elses(queue: Queue) -> None:
+    queue.path.mkdir()
+    queue.put("something", b"key", b"value")
+
+
+def as_somebody_elses_without_databases(queue: Queue) -> None:
+    queue.path.mkdir()
+    with queue.environment() as environment, environment.begin(write=True) as txn:
+        txn.put(b"meta", b"value")
+
+
+def as_garbage(queue: Queue) -> None:
+    queue.path.mkdir()
+    (queue.path / "data.mdb").write_bytes(bytes(range(256)) * 64)
+
+
+def as_a_short_file(queue: Queue) -> None:
+    queue.path.mkdir()
+    (queue.path / "data.mdb").write_bytes(b"x")
+
+
+def with_a_ledger(text: bytes) -> Callable[[Queue], None]:
+    def prepare(queue: Queue) -> None:
+        append(queue.open(), a=[b"1"])
+        queue.put("meta", b"ledger/a", text)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (as_unknown_format, "format '2'"),
+        (as_missing_format, "not a queue"),
+        (as_somebody_elses, "not a queue"),
+        (as_somebody_elses_without_databases, "not a queue"),
+        (as_garbage, "not an LMDB file"),
+        (as_a_short_file, "not an LMDB file"),
+        (with_a_ledger(b"{"), "cannot be read"),
+        (with_a_ledger(b'{"next_seq": 2, "unknown": 1}'), "cannot be read"),
+        (with_a_ledger(b'{"next_seq": 2, "delivered": 1}'), "does not add up"),
+        (with_a_ledger(b'{"acknowledged_seq": 2, "delivered": 1}'), "does not add up"),
+    ],
+)
+def test_what_is_no_queue_of_ours_is_left_as_it_is(
+    queue: Queue, prepare: Callable[[Queue], None], words: str
+) -> None:
+    prepare(queue)
+    queue.close()
+    before = contents(queue.path)
+    for _ in range(2):  # the first one leaves no lock behind
+        with pytest.raises(QueueFormatError, match=words) as caught:
+            queue.open("a")
+        assert str(queue.path) in str(caught.value) or "ledger" in str(caught.value)
+    assert contents(queue.path) == before
+
+
+def test_a_directory_that_cannot_be_made_is_a_queue_error(queue: Queue) -> None:
+    queue.path.write_bytes(b"a file")
+    with pytest.raises(QueueError, match="has to be a directory"):
+        queue.open()
+
+
+# Failures.
+
+
+def test_a_full_map_changes_nothing_and_can_be_drained(queue: Queue) -> None:
+    store = queue.open(map_bytes=1 << 18)
+    with pytest.raises(QueueFull):
+        for _ in range(1000):
+            append(store, a=[b"x" * 5000], b=[b"y"])
+    ledgers = dict(store.ledgers)
+    count = ledgers["a"].queued
+    assert (len(read(store, "a", 1)), len(read(store, "b", 1))) == (count, count)
+    assert remove(store, "a", 2).queued == count - 1
+    assert remove(store, "a", count + 1).queued == 0
+    append(store, a=[b"x" * 5000], b=[b"y"])
+    assert queue.open().ledgers["b"].next_seq == ledgers["b"].next_seq + 1
+
+
+def test_a_ledger_behind_its_blocks_overwrites_nothing(queue: Queue) -> None:
+    append(queue.open(), a=[b"1"])
+    append(queue.open(), a=[b"2", b"3"])
+    queue.put("meta", b"ledger/a", b'{"next_seq": 2}')
+    store = queue.open()
+    with pytest.raises(QueueError, match="beyond record 2"):
+        append(store, a=[b"new"])
+    assert read(store, "a", 1) == [b"1", b"2", b"3"]
+
+
+class BrokenEnvironment:
+    """An LMDB environment on a disk that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def open_db(self, name: bytes) -> None: ...
+
+    def begin(self, **options: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (lmdb.MapFullError("x"), QueueFull),
+        (lmdb.DiskError("x"), QueueFull),
+        (lmdb.Error("x"), QueueError),
+        (lmdb.PanicError("x"), lmdb.PanicError),  # only opening it again helps
+    ],
+)
+def test_errors_of_the_disk_become_ours(error: Exception, kind: type[Exception]) -> None:
+    store = QueueStore(BrokenEnvironment(error), lock_fd=-1)
+    with pytest.raises(kind) as caught:
+        store.commit(Transaction(0.0))
+    assert type(caught.value) is kind
+
+
+# Anything.
+
+DESTINATIONS = ["a", "b"]
+runs = st.lists(st.binary(min_size=1, max_size=9), max_size=5)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A queue and, for each destination, the list of all payloads it ever got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.queue = Queue(self.directory / "queue")
+        self.store = self.queue.open(*DESTINATIONS)
+        self.payloads: dict[str, list[bytes]] = {"a": [], "b": []}
+        self.gone = {"a": 0, "b": 0}
+        self.aside: dict[str, dict[int, bytes]] = {"a": {}, "b": {}}
+
+    def teardown(self) -> None:
+        for destination in DESTINATIONS:
+            values = self.queue.values(f"quarantine/{destination}")
+            kept = {seq: labelled(value)[1] for seq, value in values.items()}
+            assert kept == self.aside[destination]
+        shutil.rmtree(self.directory)
+
+    @rule()
+    def reopen(self) -> None:
+        self.store = self.queue.open(*DESTINATIONS)
+
+    @rule(a=runs, b=runs, acknowledged=st.sampled_from([None, 0.0, 0.5, 1.0]))
+    def commit(self, a: list[bytes], b: list[bytes], acknowledged: float | None) -> None:
+        removals = {}
+        if acknowledged is not None:
+            self.gone["a"] += int(acknowledged * (len(self.payloads["a"]) - self.gone["a"]))
+            removals = {"a": Removal(1 + self.gone["a"])}
+        self.store.commit(Transaction(0.0, {"a": a, "b": b}, removals))
+        self.payloads["a"] += a
+        self.payloads["b"] += b
+
+    @rule(destination=st.sampled_from(DESTINATIONS), count=st.integers(0, 9))
+    def acknowledge(self, destination: str, count: int) -> None:
+        stored = len(self.payloads[destination])
+        self.gone[destination] = min(stored, self.gone[destination] + count)
+        remove(self.store, destination, 1 + self.gone[destination])
+
+    @precondition(lambda self: self.gone["a"] < len(self.payloads["a"]))
+    @rule()
+    def set_aside(self) -> None:
+        seq = 1 + self.gone["a"]
+        self.aside["a"][seq] = self.payloads["a"][self.gone["a"]]
+        self.gone["a"] += 1
+        remove(self.store, "a", seq + 1, SetAside(SeqRange(seq, seq + 1), "no"))
+
+    @invariant()
+    def it_agrees(self) -> None:
+        for destination in DESTINATIONS:
+            ledger = self.store.ledgers[destination]
+            everything, gone = self.payloads[destination], self.gone[destination]
+            queued = everything[gone:]
+            assert ledger.gap == 0
+            assert ledger.received == len(everything)
+            assert ledger.queued == len(queued)
+            assert ledger.quarantined == len(self.aside[destination])
+            assert ledger.queued_bytes >= sum(map(len, queued))
+            assert ledger.queued > 0 or ledger.queued_bytes == 0
+            assert read(self.store, destination, 1 + gone) == queued
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

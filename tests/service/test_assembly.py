@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.service.assembly import assemble
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+    SourceConfiguration,
+    Url,
+)
+from relay.service.refusal import StartRefused
+from relay.service.relay_service import RelayService
+from tests.connections import Wire
+from tests.threads import Reactor
+
+
+def configuration(folder: Path, **keywords: Any) -> Configuration:
+    """Two local sources; one file gets both, the other gets the first, in an envelope."""
+    return Configuration(
+        name="web-1",
+        state_dir=str(folder / "state"),
+        sources=(
+            SourceConfiguration("app", Url("unixgram", path=str(folder / "app"))),
+            SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
+        ),
+        destinations=(
+            DestinationConfiguration(
+                "all", Url("file", path=str(folder / "all.log")), ("app", "system")
+            ),
+            DestinationConfiguration(
+                "wrapped",
+                Url("file", path=str(folder / "wrapped.log")),
+                ("app",),
+                rewrite=RewriteConfiguration("ewmm"),
+            ),
+        ),
+        **{"allow_volatile_state": True, **keywords},
+    )
+
+
+class Relay:
+    """A relay on a reactor that does what it is told."""
+
+    def __init__(self, folder: Path, **keywords: Any) -> None:
+        self.folder = folder
+        self.reactor = Reactor()
+        self.ended: list[int] = []
+        self.service: RelayService = assemble(self.reactor, configuration(folder, **keywords))
+        self.service._end_process = self.ended.append
+
+    def start(self) -> None:
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def send(self, source: str, message: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(self.folder / source))
+            sender.send(message)
+
+    def stop(self) -> None:
+        self.reactor.settle(self.service.stopService())
+
+
+@pytest.fixture(autouse=True)
+def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last resort of a stop would run in real time."""
+
+    class Timer:
+        def __init__(self, seconds: float, call: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            pass
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+
+
+def test_assembling_opens_nothing(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert relay.reactor.getReaders() == []
+    assert relay.reactor.getDelayedCalls() == []
+
+
+def test_every_source_feeds_its_destinations(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    relay.send("app", b"<13>app: one")
+    relay.send("system", b"<13>system: two")
+    relay.stop()  # takes what is in the sockets, and commits it
+    again = Relay(tmp_path)
+    again.start()
+    files = [tmp_path / "all.log", tmp_path / "wrapped.log"]
+    while not all(file.exists() and file.stat().st_size for file in files):
+        again.reactor.run_next()
+    again.stop()
+    everything = (tmp_path / "all.log").read_bytes().splitlines()
+    assert sorted(everything) == [b"<13>app: one", b"<13>system: two"]
+    wrapped = (tmp_path / "wrapped.log").read_bytes()
+    assert wrapped.count(b"\n") == 1
+    assert b"@syslog-ng" in wrapped
+    assert b"web-1" in wrapped
+    assert b"two" not in wrapped
+
+
+def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    control = next(
+        reader for reader in relay.reactor.getReaders() if "control" in reader.logPrefix()
+    )
+    protocol = control._factory.buildProtocol(None)
+    protocol.makeConnection(wire := Wire())
+    protocol.dataReceived(b'{"command": "status"}\n')
+    document = json.loads(wire.value())["result"]
+    assert document["name"] == "web-1"
+    assert [source["id"] for source in document["sources"]] == ["app", "system"]
+    assert [each["id"] for each in document["destinations"]] == ["all", "wrapped"]
+    relay.stop()
+
+
+def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    relay.stop()
+    assert relay.reactor.getReaders() == []
+    assert not any("queue" in thread.name for thread in threading.enumerate())
+    assert not (tmp_path / "app").exists()
+    assert not (tmp_path / "state" / "control.sock").exists()
+    assert relay.ended == []
+
+
+def test_a_refused_start_leaves_no_thread_that_keeps_the_process(tmp_path: Path) -> None:
+    (tmp_path / "state" / "control.sock").mkdir(parents=True)
+    relay = Relay(tmp_path)
+    with pytest.raises(StartRefused, match="control socket"):
+        relay.start()
+    assert not any("queue" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    def refuse(path: str) -> None:
+        raise StartRefused(f"{path} is on tmpfs")
+
+    monkeypatch.setattr("relay.service.assembly.refuse_volatile", refuse)
+    relay = Relay(tmp_path, allow_volatile_state=allowed)
+    if allowed:
+        relay.start()
+        relay.stop()
+    else:
+        with pytest.raises(StartRefused, match="queue is on tmpfs"):
+            relay.start()

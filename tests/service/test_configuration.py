@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.service.configuration import SourceConfiguration, Url
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (Url("tcp", "127.0.0.1", 514), "tcp://127.0.0.1:514"),
+        (Url("udp", "::1", 514), "udp://[::1]:514"),
+        (Url("relp+tls", "", 20515), "relp+tls://:20515"),
+        (Url("unixgram", path="/run/log"), "unixgram:///run/log"),
+    ],
+)
+def test_a_url_reads_as_it_is_written(url: Url, text: str) -> None:
+    assert str(url) == text
+
+
+@pytest.mark.parametrize(
+    ("scheme", "is_tls"), [("tls", True), ("relp+tls", True), ("relp", False), ("file", False)]
+)
+def test_which_schemes_are_encrypted(scheme: str, is_tls: bool) -> None:
+    assert Url(scheme).is_tls is is_tls
+
+
+def test_values_cannot_be_changed_after_the_start() -> None:
+    source = SourceConfiguration(id="a", listen=Url("udp", port=514))
+    with pytest.raises(AttributeError):
+        source.frame_bytes_max = 1  # type: ignore[misc]

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import execute
+
+from relay.queue.cursor import Cursor
+from relay.queue.ledger import Ledger
+from relay.service.configuration import DestinationConfiguration, TlsConfiguration, Url
+from relay.service.destination import LocalDestination, StreamDestination
+from relay.service.destinations import new_destination
+from relay.transport.relp_out import RelpClientProtocol
+from relay.transport.stream_out import SyslogStreamOutProtocol
+from relay.transport.upstream import PreparedEndpoint
+from relay.wire.framing import encode_newline, encode_octet_counted
+from tests.certificate_files import SERVER_NAME, make_certificate_files
+from tests.connections import RecordingNotices, fired
+from tests.threads import Reactor
+
+
+class Queue:
+    """Two records, and up to where they were acknowledged."""
+
+    def __init__(self) -> None:
+        self.upto = 1
+
+    def ledger(self, destination: str) -> Ledger:
+        return Ledger(next_seq=3)
+
+    def cursor(self, destination: str) -> Cursor:
+        return Cursor(self, destination, position=1, run_in_thread=execute)  # type: ignore[arg-type]
+
+    def read(self, destination: str, *, start: int, **_: int) -> list[bytes]:
+        return [b"one", b"two"][start - 1 :]
+
+    def subscribe(self, destination: str, stored: Any) -> None:
+        pass
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self.upto = upto
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.queue: Any = Queue()
+        self.notices: Any = RecordingNotices()
+
+    def build(self, url: Url, **keywords: Any) -> Any:
+        configuration = DestinationConfiguration("out", url, ("in",), **keywords)
+        return new_destination(
+            configuration, queue=self.queue, notices=self.notices, reactor=self.reactor
+        )
+
+    def run(self) -> None:
+        self.reactor.run_handed_over()
+        self.reactor.advance(0)
+        self.reactor.run_handed_over()
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def protocol_of(setup: Setup, service: Any) -> Any:
+    assert isinstance(service, StreamDestination)
+    service.drain = None  # type: ignore[assignment]  # startService would make it, and connect
+    return service.new_protocol()
+
+
+def test_relp(setup: Setup) -> None:
+    service = setup.build(
+        Url("relp", host="up.example.com", port=20514),
+        window_records=7,
+        answer_seconds_max=8.0,
+        connect_seconds_max=9.0,
+    )
+    assert service.state.target == "up.example.com:20514"
+    protocol = protocol_of(setup, service)
+    assert isinstance(protocol, RelpClientProtocol)
+    assert protocol._answer_seconds_max == 8.0
+    assert protocol._prepare_seconds_max == 9.0
+    assert not protocol._secure
+
+
+@pytest.mark.parametrize(
+    ("framing", "encode"),
+    [("octet-counting", encode_octet_counted), ("newline", encode_newline)],
+)
+def test_plain_syslog_and_its_framing(setup: Setup, framing: str, encode: Any) -> None:
+    service = setup.build(Url("tcp", host="up", port=514), framing=framing)
+    protocol = protocol_of(setup, service)
+    assert isinstance(protocol, SyslogStreamOutProtocol)
+    assert protocol._encode is encode
+
+
+@pytest.mark.parametrize(("scheme", "is_tls"), [("relp+tls", True), ("tls", True), ("tcp", False)])
+def test_tls_lies_below_when_it_is_asked_for(
+    setup: Setup, tmp_path: Path, scheme: str, is_tls: bool
+) -> None:
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca,
+        certificate=files.client_certificate,
+        private_key=files.client_key,
+        server_name=SERVER_NAME,
+    )
+    service = setup.build(Url(scheme, host="10.0.0.5", port=6514), tls=tls)
+    endpoint = service._new_endpoint(service.state)
+    assert isinstance(endpoint, PreparedEndpoint)
+    assert (endpoint._tls is not None) == is_tls
+    assert protocol_of(setup, service)._secure == is_tls
+    if is_tls:
+        connection = endpoint._tls.clientConnectionForTLS(None)
+        assert connection.get_servername() == SERVER_NAME.encode()
+
+
+def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
+    service = setup.build(Url("tls", host="up.example.com", port=6514))
+    endpoint = service._new_endpoint(service.state)
+    connection = endpoint._tls.clientConnectionForTLS(None)
+    assert connection.get_servername() == b"up.example.com"
+
+
+def test_a_file(setup: Setup, tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "received.log"
+    service = setup.build(Url("file", path=str(path)))
+    assert isinstance(service, LocalDestination)
+    service.startService()
+    assert service.state.words == f"connecting to {path}"
+    for _ in range(3):
+        setup.run()
+    assert service.state.words == f"appending to {path}, delivered when synced"
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert setup.queue.upto == 3
+    path.rename(path.with_suffix(".1"))
+    service.reopen()
+    setup.run()
+    assert path.read_bytes() == b""
+    assert fired(service.stopService()) == [None]
+
+
+def test_a_file_that_cannot_be_opened_is_known_at_once(setup: Setup, tmp_path: Path) -> None:
+    service = setup.build(Url("file", path=str(tmp_path)))
+    service.startService()
+    setup.run()
+    assert service.state.words.startswith(f"{tmp_path}: Is a directory, next try in ")
+    assert service.state.connects == 0
+
+
+def test_udp(setup: Setup) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(("127.0.0.1", 0))
+        port = upstream.getsockname()[1]
+        service = setup.build(Url("udp", host="127.0.0.1", port=port))
+        service.startService()
+        for _ in range(3):
+            setup.run()
+        words = f"sending to 127.0.0.1:{port}, delivered when sent: nobody answers"
+        assert service.state.words == words
+        assert setup.queue.upto == 3
+        assert fired(service.stopService()) == [None]
+
+
+def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    service = setup.build(Url("udp", host="nowhere.invalid", port=514))
+    service.startService()
+    setup.run()
+    assert service.state.words.startswith(
+        "nowhere.invalid:514: Name or service not known, next try in "
+    )

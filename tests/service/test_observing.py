@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, Logger, formatEvent
+
+from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.refusal import StartRefused
+
+
+class Reactor(MemoryReactorClock):
+    """Runs what comes from signals and threads when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], None]] = []
+        self.adopted: list[Any] = []
+
+    def callFromThread(self, call: Callable[[], None]) -> None:
+        self.calls.append(call)
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> None:
+        self.adopted.append(factory)
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+# The control socket.
+
+
+def control(path: Path, reactor: Reactor) -> tuple[ControlService, Any]:
+    factory: Any = Factory()
+    return ControlService(path=str(path), factory=factory, reactor=reactor), factory
+
+
+def test_only_we_may_use_the_control_socket(tmp_path: Path, reactor: Reactor) -> None:
+    path = tmp_path / "control.sock"
+    service, factory = control(path, reactor)
+    service.startService()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        (listener,) = reactor.getReaders()
+        listener.doRead()
+    assert reactor.adopted == [factory]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    service.stopService()
+    assert (path.exists(), reactor.getReaders()) == (False, [])
+
+
+def test_a_control_socket_that_cannot_be_made(tmp_path: Path, reactor: Reactor) -> None:
+    obstacle = tmp_path / "control.sock"
+    obstacle.mkdir()
+    with pytest.raises(StartRefused, match="Address already in use"):
+        control(obstacle, reactor)[0].startService()
+    with pytest.raises(StartRefused, match="too long"):
+        control(tmp_path / ("x" * 120), reactor)[0].startService()
+
+
+# Statistics.
+
+
+class Documents:
+    """A status whose source receives one message between two documents."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def document(self) -> dict[str, Any]:
+        self.count += 1
+        return {
+            "sources": [{"id": "in", "received_records": self.count, "dropped_records": {}}],
+            "destinations": [],
+            "admission": {"open": True},
+        }
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+
+def statistics(reactor: Reactor, seconds: float) -> tuple[StatisticsService, list[str]]:
+    status: Any = Documents()
+    service = StatisticsService(status=status, interval_seconds=seconds, reactor=reactor)
+    observer = Lines()
+    service._log = Logger(namespace="test", observer=observer)
+    service.startService()
+    return service, observer.lines
+
+
+def test_one_line_an_interval_and_one_at_the_end(reactor: Reactor) -> None:
+    service, lines = statistics(reactor, 60)
+    reactor.advance(59)
+    assert lines == []
+    reactor.advance(1)
+    reactor.advance(60)
+    assert lines == ["statistics: in: received 1"] * 2
+    service.stopService()
+    assert len(lines) == 3
+    assert reactor.getDelayedCalls() == []
+
+
+def test_no_interval_means_never(reactor: Reactor) -> None:
+    service, lines = statistics(reactor, 0)
+    reactor.advance(1000)
+    service.stopService()
+    assert lines == []
+
+
+# SIGHUP.
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_calls_back_in_the_reactors_own_time(reactor: Reactor, hangup: None) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    called: list[str] = []
+    service = HangupService(
+        callbacks=[lambda: called.append("a"), lambda: called.append("b")], reactor=reactor
+    )
+    service.startService()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert (called, len(reactor.calls)) == ([], 1)
+    reactor.calls[0]()
+    assert called == ["a", "b"]
+    service.stopService()
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_a_disposition_that_python_does_not_know(reactor: Reactor, hangup: None) -> None:
+    service = HangupService(callbacks=[], reactor=reactor)
+    service.startService()
+    service._before = None
+    service.stopService()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL

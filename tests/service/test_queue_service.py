@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.admission import Admission
+from relay.service.queue_service import QueueService
+from relay.service.refusal import StartRefused
+from tests.connections import RecordingNotices
+from tests.threads import Reactor
+
+
+class Setup:
+    """A queue service in a directory, with everything it talks to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reactor = Reactor()
+        self.notices: Any = RecordingNotices()
+        self.checked: list[str] = []
+        self.folder = folder
+        self.path = folder / "state" / "queue"
+
+    def service(self, *destinations: str) -> QueueService:
+        return QueueService(
+            path=str(self.path),
+            destinations=destinations or ("out",),
+            map_bytes=10 * 2**20,
+            admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
+            notices=self.notices,
+            reactor=self.reactor,
+            check_path=self.checked.append,
+        )
+
+    def started(self, *destinations: str) -> QueueService:
+        service = self.service(*destinations)
+        service.startService()
+        return service
+
+    def stop(self, service: QueueService) -> None:
+        assert self.reactor.settle(service.stopService()) is None
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    yield Setup(tmp_path)
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("PoolThread-queue") for name in names), names
+
+
+def test_nothing_is_opened_before_the_start(setup: Setup) -> None:
+    setup.service()
+    assert (setup.checked, list(setup.folder.iterdir())) == ([], [])
+
+
+def test_what_was_stored_is_there_after_a_stop_and_a_start(setup: Setup) -> None:
+    service = setup.started()
+    assert setup.checked == [str(setup.path)]
+    assert setup.reactor.settle(service.append({"out": [b"one", b"two"]})) is None
+    service.append({"out": [b"three"]})
+    setup.stop(service)
+    service = setup.started()
+    assert (service.ledger("out").queued, service.ledger("out").delivered) == (3, 0)
+    batch = setup.reactor.settle(
+        ensureDeferred(service.cursor("out").take(records_max=10, bytes_max=100))
+    )
+    assert batch.payloads == [b"one", b"two", b"three"]
+    setup.stop(service)
+
+
+def test_what_was_acknowledged_is_gone_and_what_was_set_aside_is_counted(setup: Setup) -> None:
+    service = setup.started()
+    setup.reactor.settle(service.append({"out": [b"one", b"two", b"three"]}))
+    service.acknowledge("out", 2)
+    service.set_aside("out", SeqRange(2, 3), "refused")
+    setup.stop(service)
+    service = setup.started()
+    ledger = service.ledger("out")
+    assert (ledger.delivered, ledger.quarantined, ledger.queued) == (1, 1, 1)
+    batch = setup.reactor.settle(
+        ensureDeferred(service.cursor("out").take(records_max=10, bytes_max=100))
+    )
+    assert batch.payloads == [b"three"]
+    setup.stop(service)
+
+
+def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
+    service = setup.started("out", "other")
+    heard: list[int] = []
+    service.subscribe("out", heard.append)
+    setup.reactor.settle(service.append({"other": [b"x"]}))
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    assert heard == [3]
+    setup.stop(service)
+
+
+def test_the_age_of_the_oldest(setup: Setup) -> None:
+    service = setup.started()
+    assert service.oldest_received_at("out") is None
+    setup.reactor.advance(1000.5)
+    setup.reactor.settle(service.append({"out": [b"one"]}))
+    assert service.oldest_received_at("out") == pytest.approx(1000.5, abs=0.001)
+    setup.stop(service)
+
+
+def test_a_queue_without_a_destination_is_an_orphan(setup: Setup) -> None:
+    service = setup.started("out", "old", "empty")
+    setup.reactor.settle(service.append({"old": [b"one"]}))
+    assert service.orphans == []
+    setup.stop(service)
+    service = setup.started("out")
+    assert service.orphans == ["old"]
+    setup.stop(service)
+
+
+def test_a_queue_in_use_refuses_the_start(setup: Setup) -> None:
+    service = setup.started()
+    with pytest.raises(StartRefused, match="is in use by process"):
+        setup.service().startService()
+    setup.stop(service)
+
+
+def test_a_place_that_is_no_place_for_a_queue(setup: Setup) -> None:
+    def refuse(path: str) -> None:
+        raise StartRefused("on tmpfs")
+
+    service = setup.service()
+    service._check_path = refuse
+    with pytest.raises(StartRefused, match="on tmpfs"):
+        service.startService()
+    assert not setup.path.exists()
+
+
+def test_a_state_directory_that_cannot_be_made(setup: Setup) -> None:
+    (setup.folder / "state").write_text("a file")
+    with pytest.raises(StartRefused, match=r"state_dir .*/state: .*File exists"):
+        setup.service().startService()
+
+
+def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
+    service = setup.service()
+    service._failed(QueueError("no space left"))
+    assert setup.notices.said == [
+        ("queue", "commit", "no space left; nothing is lost, trying again")
+    ]
+    assert setup.reactor.stops == 0
+
+
+def test_a_defect_stops_the_relay(setup: Setup) -> None:
+    setup.service()._failed(ZeroDivisionError())
+    assert (setup.reactor.stops, setup.notices.said) == (1, [])

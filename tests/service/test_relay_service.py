@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import resource
+import shutil
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from relay.service.relay_service import RelayService, local_zone
+from tests.connections import fired
+
+
+class Slow(Service):
+    def __init__(self) -> None:
+        self.stopping: Deferred[None] = Deferred()
+
+    def stopService(self) -> Deferred[None]:
+        return self.stopping
+
+
+class Timer:
+    """A threading.Timer whose time comes when the test says so."""
+
+    made: list[Timer]
+
+    def __init__(self, seconds: float, call: Any) -> None:
+        self.seconds, self.call, self.daemon, self.started = seconds, call, False, False
+        Timer.made.append(self)
+
+    def start(self) -> None:
+        self.started = True
+
+
+@pytest.fixture
+def statuses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    Timer.made = []
+    monkeypatch.setattr(threading, "Timer", Timer)
+    return []
+
+
+def test_a_stop_that_hangs_ends_the_process_within_five_seconds(statuses: list[int]) -> None:
+    child = Slow()
+    relay = RelayService([child], end_process=statuses.append)
+    relay.startService()
+    stopped = fired(relay.stopService())
+    (timer,) = Timer.made
+    assert (timer.seconds <= 5, timer.daemon, timer.started) == (True, True, True)
+    timer.call()
+    assert (stopped, statuses) == ([], [1])
+
+
+def test_after_a_clean_stop_a_thread_that_hangs_is_no_failure(statuses: list[int]) -> None:
+    child = Slow()
+    relay = RelayService([child], end_process=statuses.append)
+    relay.startService()
+    stopped = fired(relay.stopService())
+    child.stopping.callback(None)
+    assert stopped == [None]
+    Timer.made[0].call()
+    assert statuses == [0]
+
+
+def test_a_start_takes_as_many_open_files_as_there_may_be() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1000), hard))
+        RelayService().startService()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("name", "hours"),
+    [("Europe/Budapest", 2), (":Europe/Budapest", 2), ("America/New_York", -4), ("Nowhere/X", 0)],
+)
+def test_the_zone_of_this_host(monkeypatch: pytest.MonkeyPatch, name: str, hours: int) -> None:
+    monkeypatch.setenv("TZ", name)
+    summer = datetime(2026, 7, 1, tzinfo=UTC).astimezone(local_zone())
+    assert summer.utcoffset() == timedelta(hours=hours)
+
+
+def test_the_zone_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = ZoneInfo("Europe/Budapest")
+    shutil.copy("/usr/share/zoneinfo/Europe/Budapest", tmp_path / "localtime")
+    monkeypatch.setenv("TZ", f":{tmp_path}/localtime")
+    summer = datetime(2026, 7, 1, tzinfo=UTC)
+    assert summer.astimezone(local_zone()).utcoffset() == summer.astimezone(zone).utcoffset()
+
+
+def test_without_tz_it_is_that_of_etc_localtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TZ", raising=False)
+    offset = datetime(2026, 7, 1, tzinfo=UTC).astimezone(local_zone()).utcoffset()
+    assert offset == datetime(2026, 7, 1, tzinfo=UTC).astimezone().utcoffset()

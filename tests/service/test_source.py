@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import errno
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+
+from relay.model.counters import SourceCounters
+from relay.service.configuration import Url
+from relay.service.refusal import StartRefused
+from relay.service.source import DatagramSource, StreamSource
+from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
+from tests.connections import fired
+
+ANY_PORT = Url("tcp", host="127.0.0.1")
+
+
+class Port:
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.closing: Deferred[None] = Deferred()
+
+    def stopListening(self) -> Deferred[None]:
+        self._reactor.events.append("stop listening")
+        return self.closing
+
+
+class Reactor(MemoryReactorClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Any] = []
+        self.ports: list[Port] = []
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Port:
+        self.events.append(factory)
+        self.ports.append(Port(self))
+        return self.ports[-1]
+
+
+class Connections:
+    """An InboundFactory as far as a service needs one."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.closing: Deferred[None] = Deferred()
+
+    def shut_down(self, *, seconds_max: float) -> Deferred[None]:
+        self._reactor.events.append(("shut down", seconds_max))
+        return self.closing
+
+
+class Reader:
+    def __init__(self, bound: socket.socket) -> None:
+        self.bound = bound
+
+    def drain_and_close(self) -> None:
+        self.bound.close()
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+def refuse() -> socket.socket:
+    raise OSError(errno.EACCES, "Permission denied")
+
+
+def stream(
+    reactor: Reactor,
+    bind: Callable[[], socket.socket] = lambda: bind_stream("127.0.0.1", 0),
+    url: Url = ANY_PORT,
+) -> tuple[StreamSource, Connections]:
+    factory: Any = Connections(reactor)
+    service = StreamSource(
+        source="in",
+        url=url,
+        bind=bind,
+        counters=SourceCounters(),
+        reactor=reactor,
+        factory=factory,
+        wrap=lambda inner: ("wrapped", inner),
+    )
+    return service, factory
+
+
+def datagrams(
+    reactor: Reactor, bind: Callable[[], socket.socket], url: Url
+) -> tuple[DatagramSource, list[Reader]]:
+    readers: list[Any] = []
+
+    def new_reader(bound: socket.socket) -> Any:
+        readers.append(Reader(bound))
+        return readers[-1]
+
+    service = DatagramSource(
+        source="in",
+        url=url,
+        bind=bind,
+        counters=SourceCounters(),
+        reactor=reactor,
+        new_reader=new_reader,
+    )
+    return service, readers
+
+
+def test_it_binds_with_privileges_and_listens_later(reactor: Reactor) -> None:
+    service, factory = stream(reactor)
+    service.privilegedStartService()
+    assert reactor.events == []
+    assert service.address == "tcp://127.0.0.1:0"
+    service.startService()
+    assert reactor.events == [("wrapped", factory)]
+    assert service.address.startswith("tcp://127.0.0.1:")
+    assert not service.address.endswith(":0")
+    assert service._socket.fileno() == -1
+
+
+def test_it_binds_when_it_starts_if_nobody_asked_before(reactor: Reactor) -> None:
+    service, factory = stream(reactor)
+    service.startService()
+    assert reactor.events == [("wrapped", factory)]
+
+
+@pytest.mark.parametrize("start", ["privilegedStartService", "startService"])
+def test_a_socket_that_cannot_be_bound_refuses_the_start(reactor: Reactor, start: str) -> None:
+    service, _ = stream(reactor, refuse, Url("tcp", host="127.0.0.1", port=514))
+    with pytest.raises(StartRefused) as refused:
+        getattr(service, start)()
+    assert refused.value.text == (
+        "source in: cannot listen on tcp://127.0.0.1:514: Permission denied"
+    )
+
+
+def test_it_stops_listening_and_then_lets_connections_end(reactor: Reactor) -> None:
+    service, factory = stream(reactor)
+    service.startService()
+    reactor.events.clear()
+    stopped = fired(service.stopService())
+    assert reactor.events == ["stop listening"]
+    reactor.ports[0].closing.callback(None)
+    assert reactor.events == ["stop listening", ("shut down", 1.5)]
+    assert stopped == []
+    factory.closing.callback(None)
+    assert stopped == [None]
+
+
+def test_a_unix_socket_keeps_its_mode_and_goes_with_the_service(
+    tmp_path: Path, reactor: Reactor
+) -> None:
+    path = tmp_path / "log"
+    service, factory = stream(
+        reactor,
+        lambda: bind_unix(str(path), socket.SOCK_STREAM, mode=0o620, receive_buffer_bytes=0),
+        Url("unix", path=str(path)),
+    )
+    service.startService()
+    assert len(reactor.getReaders()) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o620
+    assert service.address == f"unix://{path}"
+    stopped = fired(service.stopService())
+    factory.closing.callback(None)
+    assert (stopped, reactor.getReaders(), path.exists()) == ([None], [], False)
+
+
+def test_a_datagram_socket_is_read_until_it_stops(reactor: Reactor) -> None:
+    service, readers = datagrams(
+        reactor,
+        lambda: bind_datagram("127.0.0.1", 0, receive_buffer_bytes=1),
+        Url("udp", host="127.0.0.1"),
+    )
+    service.startService()
+    assert reactor.getReaders() == readers
+    assert not service.address.endswith(":0")
+    service.stopService()
+    assert reactor.getReaders() == []
+    assert readers[0].bound.fileno() == -1
+
+
+def test_a_unix_datagram_socket_removes_its_file(tmp_path: Path, reactor: Reactor) -> None:
+    path = tmp_path / "log"
+    service, _ = datagrams(
+        reactor,
+        lambda: bind_unix(str(path), socket.SOCK_DGRAM, mode=0o666, receive_buffer_bytes=1),
+        Url("unixgram", path=str(path)),
+    )
+    service.startService()
+    service.stopService()
+    assert not path.exists()
+    service, _ = datagrams(
+        reactor,
+        lambda: bind_unix(str(path), socket.SOCK_DGRAM, mode=0o666, receive_buffer_bytes=1),
+        Url("unixgram", path=str(path)),
+    )
+    service.startService()
+    path.unlink()
+    service.stopService()  # somebody else has removed it: no trouble
+
+
+def test_the_report_has_every_counter(reactor: Reactor) -> None:
+    service, _ = stream(reactor)
+    names = set(SourceCounters.__dataclass_fields__)
+    for number, name in enumerate(sorted(names - {"dropped"}), 1):
+        setattr(service.counters, name, number)
+    service.counters.dropped["empty"] = 99
+    report = service.report()
+    expected = {name: getattr(service.counters, name) for name in names - {"dropped"}}
+    assert report == {
+        "id": "in",
+        "listen": "tcp://127.0.0.1:0",
+        "address": "tcp://127.0.0.1:0",
+        "dropped_records": {"empty": 99},
+        **expected,
+    }

@@ -1,0 +1,99 @@
+"""The rules of ARCHITECTURE.md that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "relay").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+LAYERS = ["model", "wire", "rewrite", "queue", "flow", "transport", "observe", "service", "cli"]
+"""A package may import packages to its left and nothing else in relay."""
+PURE = {"model", "wire", "rewrite"}
+IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
+LMDB_IMPORTER = "relay/queue/store.py"
+REACTOR_IMPORTER = "relay/service/options.py"  # inside makeService, so twistd --reactor works
+CATCHES_EVERYTHING = {"relay/service/sequence.py"}
+BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}
+MODULE_LINES_MAX, FUNCTION_LINES_MAX = 400, 50
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
+each_file = pytest.mark.parametrize("path", MODULES + TESTS, ids=name_of)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every dotted name `tree` imports, as in ``twisted.internet.reactor``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def lines_without_docstrings(tree: ast.AST, lines: int) -> int:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | FUNCTION) and ast.get_docstring(node):
+            lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+    return lines
+
+
+@each_module
+def test_imports_go_down(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[1]
+    for name in imported(ast.parse(path.read_text())):
+        top, layer = [*name.split("."), ""][:2]
+        if top == "relay" and (layer in LAYERS or name.count(".") > 1):
+            allowed = LAYERS[: LAYERS.index(package) + 1]
+            assert layer in allowed, f"{package} imports {name}"
+        assert not (package in PURE and top in IMPURE), f"pure {package} imports {name}"
+        assert top != "lmdb" or name_of(path) == LMDB_IMPORTER
+
+
+@each_file
+def test_what_may_not_be_imported(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):  # what makeService imports is its own affair
+        if isinstance(node, FUNCTION) and node.name == "makeService":
+            node.body = node.body if name_of(path) != REACTOR_IMPORTER else []
+        assert "inlineCallbacks" not in (getattr(node, "attr", ""), getattr(node, "name", ""))
+    assert not [n for n in imported(tree) if n.startswith(("unittest", "twisted.internet.reactor"))]
+
+
+@each_module
+def test_modules_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert lines_without_docstrings(tree, text.count("\n")) <= MODULE_LINES_MAX
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTION):
+            lines = lines_without_docstrings(node, node.end_lineno - node.lineno + 1)
+            assert lines <= FUNCTION_LINES_MAX, f"{node.name}: {lines} lines"
+
+
+@each_module
+def test_defects_are_not_swallowed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler) and name_of(path) not in CATCHES_EVERYTHING:
+            caught = ast.unparse(node.type) if node.type else "BaseException"
+            passed_on = ast.unparse(node.body[-1]) == "raise"
+            assert passed_on or not re.search(r"\b(Base)?Exception\b", caught)
+
+
+@each_module
+def test_modules_are_named_for_what_they_do_and_tested(path: Path) -> None:
+    assert path.stem not in BANNED_NAMES
+    tests = ROOT / "tests" / path.relative_to(ROOT / "relay").parent / f"test_{path.name}"
+    assert path.name == "__init__.py" or tests.exists()

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.python.failure import Failure
+
+from relay.model.counters import SourceCounters
+from relay.model.errors import QueueError
+from relay.queue.admission import Admission
+from relay.transport.datagram_in import DatagramReader
+from relay.transport.sockets import bind_unix
+from tests.connections import RecordingIntake, RecordingNotices, lose
+
+SO_RXQ_OVFL = 40
+OURSELVES = (os.getpid(), os.getuid(), os.getgid())
+
+
+class Source:
+    """A reader of `bound` with everything it talks to."""
+
+    def __init__(self, bound: Any, *, frame_bytes_max: int = 1000, transport: str) -> None:
+        self.bound = bound
+        self.intake = RecordingIntake()
+        self.notices: Any = RecordingNotices()
+        self.counters = SourceCounters()
+        self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
+        self.reader = DatagramReader(
+            bound,
+            source="in",
+            transport=transport,
+            frame_bytes_max=frame_bytes_max,
+            intake=self.intake,
+            admission=self.admission,
+            counters=self.counters,
+            notices=self.notices,
+        )
+
+
+class Peers:
+    """A UDP socket by hand: what it says was received, from whom, with what beside it."""
+
+    def __init__(self, *received: Any) -> None:
+        self.received = list(received)
+        self.closed = False
+
+    def recvmsg(self, size: int, ancillary_size: int) -> Any:
+        if not self.received:
+            raise BlockingIOError
+        item = self.received.pop(0)
+        if isinstance(item, OSError):
+            raise item
+        return item
+
+    def fileno(self) -> int:
+        return 7
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1", overflow: int = 0) -> Any:
+    beside = [(socket.SOL_SOCKET, SO_RXQ_OVFL, struct.pack("I", overflow))] if overflow else []
+    return octets, beside, 0, (host, port)
+
+
+def udp(*received: Any, **keywords: Any) -> Source:
+    return Source(Peers(*received), transport="udp", **keywords)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def local(path: Path) -> Iterator[Source]:
+    bound = bind_unix(str(path), socket.SOCK_DGRAM, mode=0o600, receive_buffer_bytes=1_000_000)
+    with bound:
+        yield Source(bound, transport="unixgram", frame_bytes_max=100_000)
+
+
+@contextlib.contextmanager
+def sender(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connected:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+        connected.connect(str(path))
+        yield connected
+
+
+def test_one_batch_for_each_sender_of_a_wake_up() -> None:
+    source = udp(datagram(b"a", 1), datagram(b"b", 2), datagram(b"c", 1))
+    source.reader.doRead()
+    assert source.intake.batches == [[b"a", b"c"], [b"b"]]
+    assert [origin.peer for origin in source.intake.origins] == ["192.0.2.1:1", "192.0.2.1:2"]
+
+
+def test_ipv4_senders_of_a_socket_for_both_families() -> None:
+    source = udp((b"a", [], 0, ("::ffff:192.0.2.1", 514, 0, 0)))
+    source.reader.doRead()
+    assert source.intake.origins[0].peer == "192.0.2.1:514"
+
+
+def test_a_wake_up_has_an_end() -> None:
+    source = udp(*[datagram(b"a", 1)] * 250)
+    source.reader.doRead()
+    assert len(source.intake.batches[0]) == 200
+    source.reader.doRead()
+    assert len(source.intake.batches[1]) == 50
+
+
+def test_a_long_datagram_is_cut_counted_and_said() -> None:
+    source = udp(datagram(b"x" * 1001, 1), datagram(b"x" * 1000, 1))
+    source.reader.doRead()
+    assert source.intake.batches == [[b"x" * 1000, b"x" * 1000]]
+    assert (source.counters.truncated_records, source.notices.kinds) == (1, ["truncated"])
+    assert "192.0.2.1:1" in source.notices.said[0][2]
+
+
+def test_what_the_kernel_dropped_is_counted() -> None:
+    source = udp(
+        datagram(b"a", 1, overflow=5), datagram(b"b", 1, overflow=7), datagram(b"c", 1, overflow=7)
+    )
+    source.reader.doRead()
+    assert source.counters.dropped == {"kernel-buffer": 7}
+    assert source.counters.received_records == 7  # the intake counts its own
+
+
+def test_the_kernels_count_wraps() -> None:
+    source = udp(datagram(b"a", 1, overflow=2**32 - 1), datagram(b"b", 1, overflow=2))
+    source.reader.doRead()
+    assert source.counters.dropped["kernel-buffer"] == 2**32 + 2
+
+
+def test_an_error_of_the_socket_does_not_end_it() -> None:
+    source = udp(datagram(b"a", 1), ConnectionRefusedError("refused"), datagram(b"b", 1))
+    source.reader.doRead()
+    source.reader.doRead()
+    assert source.intake.batches == [[b"a"], [b"b"]]
+    assert source.notices.kinds == ["receive"]
+
+
+def test_while_admission_is_closed_datagrams_are_dropped_and_counted() -> None:
+    source = udp(datagram(b"aa", 1), datagram(b"b", 1))
+    source.admission.set_pending_bytes(1000)
+    source.reader.doRead()
+    assert source.intake.batches == []
+    assert source.counters.dropped == {"admission-closed": 2}
+    assert (source.counters.received_records, source.counters.received_bytes) == (2, 3)
+    assert "wait for the disk" in source.notices.said[0][2]
+
+
+def test_what_is_not_stored_is_said() -> None:
+    source = udp(datagram(b"a", 1))
+    source.reader.doRead()
+    source.intake.stored[0].errback(Failure(QueueError("stopped")))
+    assert source.notices.said == [("source in", "not-stored", "datagrams were lost: stopped")]
+
+
+def test_the_end_takes_what_is_there_and_closes() -> None:
+    source = udp(*[datagram(b"a", 1)] * 450)
+    source.reader.drain_and_close()
+    assert sum(map(len, source.intake.batches)) == 450
+    assert source.bound.closed
+
+
+def test_a_sender_that_goes_on_does_not_keep_us_from_ending() -> None:
+    source = udp()
+    source.bound.recvmsg = lambda *_: datagram(b"", 1)
+    source.reader.drain_and_close()
+    assert source.bound.closed
+
+
+def test_the_reactors_goodbye_closes_the_socket() -> None:
+    source = udp()
+    lose(source.reader)
+    assert source.bound.closed
+    assert (source.reader.fileno(), source.reader.logPrefix()) == (7, "source in")
+
+
+# A unix socket, with the kernel at the other end.
+
+
+def test_the_kernel_vouches_for_local_senders(path: Path, local: Source) -> None:
+    with sender(path) as log:
+        log.send(b"<13>one")
+        log.send(b"<13>two")
+    local.reader.doRead()
+    assert local.intake.batches == [[b"<13>one", b"<13>two"]]
+    origin = local.intake.origins[0]
+    assert (origin.pid, origin.uid, origin.gid) == OURSELVES
+    assert origin.peer == f"local process {os.getpid()}"
+
+
+def test_local_datagrams_may_be_longer_than_udp_allows(path: Path, local: Source) -> None:
+    with sender(path) as log:
+        log.send(b"x" * 100_000)
+        log.send(b"y" * 100_001)
+    local.reader.doRead()
+    assert local.intake.batches == [[b"x" * 100_000, b"y" * 100_000]]
+    assert local.counters.truncated_records == 1
+
+
+def test_descriptors_that_somebody_sends_are_closed(path: Path, local: Source) -> None:
+    before = os.listdir("/proc/self/fd")
+    with sender(path) as log, open("/dev/null") as null:
+        socket.send_fds(log, [b"<13>gift"], [null.fileno()] * 5)
+        socket.send_fds(log, [b"<13>gift"], [null.fileno()])
+    local.reader.doRead()
+    assert local.intake.batches == [[b"<13>gift", b"<13>gift"]]
+    assert len(os.listdir("/proc/self/fd")) == len(before)

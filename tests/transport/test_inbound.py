@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.queue.admission import Admission
+from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+
+
+class Echo(InboundProtocol):
+    """The smallest subclass; "bad" breaks its protocol."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[object] = []
+
+    def begin(self) -> None:
+        self.events.append("begin")
+
+    def take(self, chunk: bytes) -> None:
+        self.events.append(chunk)
+        if chunk == b"bad":
+            self.violated("no good")
+            self.close()
+
+    def end(self) -> None:
+        self.events.append(("end", len(self.factory.connections)))
+
+
+class Listener:
+    """A factory with everything that it and its connections talk to."""
+
+    def __init__(self, *, secure: bool = False, connections_max: int = 2) -> None:
+        self.clock = Clock()
+        self.notices: Any = RecordingNotices()
+        self.counters = SourceCounters()
+        self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
+        self.factory = InboundFactory(
+            source="in",
+            transport="tcp",
+            new_protocol=Echo,
+            intake=RecordingIntake(),
+            admission=self.admission,
+            counters=self.counters,
+            limits=InboundLimits(
+                frame_bytes_max=64,
+                connections_max=connections_max,
+                idle_seconds_max=30,
+                handshake_seconds_max=10,
+            ),
+            clock=self.clock,
+            notices=self.notices,
+            secure=secure,
+        )
+
+    def connect(self, wire: Wire | None = None) -> tuple[Any, Wire]:
+        wire = wire or Wire()
+        protocol = self.factory.buildProtocol(None)
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    def stop(self) -> Deferred[None]:
+        return self.factory.shut_down(seconds_max=1.5)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+def test_a_connection_is_counted_while_it_lasts(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 1)
+    assert wire.keep_alive
+    lose(protocol)
+    assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 0)
+
+
+def test_no_timer_outlives_the_connection(listener: Listener) -> None:
+    protocol, _ = listener.connect()
+    protocol.close()
+    lose(protocol)
+    assert listener.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (IPv4Address("TCP", "192.0.2.1", 40000), "192.0.2.1:40000"),
+        (IPv6Address("TCP", "2001:db8::1", 40000), "[2001:db8::1]:40000"),
+        (IPv6Address("TCP", "::ffff:192.0.2.1", 40000), "192.0.2.1:40000"),
+    ],
+)
+def test_the_origin_names_the_peer(listener: Listener, address: Any, peer: str) -> None:
+    protocol, _ = listener.connect(Wire(peerAddress=address))
+    assert (protocol.origin.source, protocol.origin.peer) == ("in", peer)
+
+
+def test_the_kernel_vouches_for_local_peers(listener: Listener) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX)
+    wire = Wire(peerAddress=UNIXAddress(None))
+    wire.getHandle = lambda: here  # type: ignore[method-assign,assignment,return-value]
+    with here, there:
+        protocol, _ = listener.connect(wire)
+    assert protocol.origin == Origin("in", "tcp", pid=os.getpid(), uid=os.getuid(), gid=os.getgid())
+    assert not hasattr(wire, "keep_alive")
+
+
+# Too many connections.
+
+
+def test_one_connection_too_many_is_refused_counted_and_said(listener: Listener) -> None:
+    for _ in range(2):
+        listener.connect()
+    protocol, wire = listener.connect()
+    assert wire.disconnected
+    assert protocol.events == []
+    assert listener.counters.connections_refused == 1
+    assert listener.counters.connections_open == 2
+    ((subject, kind, text),) = listener.notices.said
+    assert (subject, kind) == ("source in, 192.168.1.1:54321", "refused")
+    assert "connections_max" in text
+
+
+def test_a_refused_connection_leaves_no_trace(listener: Listener) -> None:
+    others = [listener.connect()[0] for _ in range(2)]
+    protocol, wire = listener.connect()
+    protocol.dataReceived(b"data")
+    calls = len(listener.clock.getDelayedCalls())
+    lose(protocol)
+    assert protocol.events == []
+    assert listener.counters.connections_open == 2
+    assert len(listener.clock.getDelayedCalls()) == calls
+    listener.admission.set_pending_bytes(1000)
+    assert wire.producerState == "producing"
+    lose(others[0])
+    assert not listener.connect()[1].disconnected
+
+
+# Silence and slowness.
+
+
+def test_silence_closes_a_connection(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    listener.clock.advance(29)
+    protocol.dataReceived(b"data")
+    listener.clock.advance(29)
+    assert not wire.disconnecting
+    listener.clock.advance(2)
+    assert wire.disconnecting
+    assert listener.counters.connections_idle_closed == 1
+    assert listener.notices.kinds == ["idle"]
+
+
+def test_silence_is_ours_while_reading_is_paused(listener: Listener) -> None:
+    _, wire = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    listener.clock.advance(31)
+    assert not wire.disconnecting
+    listener.admission.set_pending_bytes(0)
+    listener.clock.advance(31)
+    assert wire.disconnecting
+
+
+def test_a_tls_handshake_that_takes_too_long(listener: Listener) -> None:
+    listener = Listener(secure=True)
+    protocol, wire = listener.connect()
+    listener.clock.advance(11)
+    assert wire.disconnected
+    assert listener.counters.protocol_errors == 1
+    assert listener.notices.said[0][2] == "no TLS handshake within 10 s"
+    lose(protocol)
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_a_handshake_is_not_late_while_we_do_not_listen() -> None:
+    listener = Listener(secure=True)
+    listener.admission.set_pending_bytes(1000)
+    _, wire = listener.connect()
+    listener.clock.advance(11)
+    assert not wire.disconnected
+    listener.admission.set_pending_bytes(0)
+    listener.clock.advance(11)
+    assert wire.disconnected
+
+
+def test_a_handshake_in_time() -> None:
+    listener = Listener(secure=True)
+    protocol, wire = listener.connect()
+    protocol.handshake_done()
+    listener.clock.advance(11)
+    assert not wire.disconnected
+
+
+# Violations and closing.
+
+
+def test_a_violation_is_counted_said_and_ends_the_connection(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    protocol.dataReceived(b"bad")
+    assert wire.disconnecting
+    assert listener.counters.protocol_errors == 1
+    assert listener.notices.said == [("source in, 192.168.1.1:54321", "protocol", "no good")]
+    protocol.dataReceived(b"more")
+    assert protocol.events == ["begin", b"bad"]
+
+
+def test_a_peer_that_does_not_let_go_is_cut(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    protocol.close()
+    protocol.close()
+    assert not wire.disconnected
+    listener.clock.advance(5)
+    assert wire.disconnected
+
+
+def test_closing_while_paused_reads_again(listener: Listener) -> None:
+    """TLS closes when it has read that the peer agrees."""
+    listener.admission.set_pending_bytes(1000)
+    protocol, wire = listener.connect()
+    assert wire.producerState == "paused"
+    protocol.close()
+    assert (wire.producerState, wire.disconnecting) == ("producing", True)
+    listener.admission.set_pending_bytes(0)
+
+
+# Pauses.
+
+
+def test_admission_pauses_all_connections_and_new_ones(listener: Listener) -> None:
+    _, first = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    _, second = listener.connect()
+    assert (first.producerState, second.producerState) == ("paused", "paused")
+    assert listener.counters.pauses == 2
+    listener.admission.set_pending_bytes(0)
+    assert (first.producerState, second.producerState) == ("producing", "producing")
+
+
+def test_a_peer_that_does_not_take_its_answers_is_not_read(listener: Listener) -> None:
+    _, wire = listener.connect()
+    assert wire.producer is not None
+    wire.producer.pauseProducing()
+    assert wire.producerState == "paused"
+    wire.producer.resumeProducing()
+    assert wire.producerState == "producing"
+    assert listener.counters.pauses == 0
+
+
+def test_reading_waits_for_both_reasons_to_end(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    protocol.pauseProducing()
+    listener.admission.set_pending_bytes(1000)
+    protocol.resumeProducing()
+    assert wire.producerState == "paused"
+    listener.admission.set_pending_bytes(0)
+    assert wire.producerState == "producing"
+
+
+def test_a_connection_that_is_gone_is_not_resumed(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    wire.stopProducing()
+    lose(protocol)
+    listener.admission.set_pending_bytes(0)
+    protocol.resumeProducing()
+    assert wire.producerState == "stopped"
+
+
+def test_after_the_end_of_input_there_is_nothing_to_resume(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    protocol.input_ended()
+    protocol.pauseProducing()
+    wire.pauseProducing()
+    protocol.resumeProducing()
+    assert wire.producerState == "paused"
+
+
+# The end of the relay.
+
+
+def test_a_stop_without_connections(listener: Listener) -> None:
+    assert fired(listener.stop()) == [None]
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_a_stop_waits_for_all_connections(listener: Listener) -> None:
+    connections = [listener.connect() for _ in range(2)]
+    results = fired(listener.stop())
+    assert all(wire.disconnecting for _, wire in connections)
+    lose(connections[0][0])
+    assert results == []
+    lose(connections[1][0])
+    assert results == [None]
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_a_stop_cuts_those_that_do_not_end(listener: Listener) -> None:
+    _, wire = listener.connect()
+    listener.stop()
+    listener.clock.advance(1.5)
+    assert wire.disconnected
+
+
+def test_the_last_frames_are_taken_before_the_stop_goes_on(listener: Listener) -> None:
+    protocol, _ = listener.connect()
+    listener.stop().addCallback(lambda _: protocol.events.append("stopped"))
+    lose(protocol)
+    assert protocol.events == ["begin", ("end", 1), "stopped"]

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, formatEvent
+
+from relay.transport.notices import Notices
+
+
+class Log:
+    """A clock, the notices and what they logged."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.lines: list[str] = []
+        log = Logger(namespace="test", observer=self._keep)
+        self.notices = Notices(clock=self.clock, log=log, interval_seconds=60)
+
+    def _keep(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_the_first_is_said_at_once(log: Log) -> None:
+    log.notices.warn("source in", "idle", "closed")
+    assert log.lines == ["source in: closed"]
+
+
+def test_braces_of_a_peer_are_no_format(log: Log) -> None:
+    log.notices.warn("source in", "protocol", "no RELP header: {x!r} {")
+    assert log.lines == ["source in: no RELP header: {x!r} {"]
+
+
+def test_what_is_held_back_is_counted_and_said_later(log: Log) -> None:
+    for number in range(1, 1236):
+        log.notices.warn("source in", "idle", f"closed {number}")
+    assert log.lines == ["source in: closed 1"]
+    log.clock.advance(60)
+    assert log.lines[1:] == ["source in: closed 1235 (and 1,233 more of this kind)"]
+    log.notices.warn("source in", "idle", "closed again")
+    assert log.lines[2:] == ["source in: closed again"]
+
+
+def test_nothing_more_is_said_if_nothing_was_held_back(log: Log) -> None:
+    log.notices.warn("source in", "idle", "closed")
+    log.clock.advance(60)
+    assert (len(log.lines), log.clock.getDelayedCalls()) == (1, [])
+
+
+def test_kinds_and_subjects_have_their_own_intervals(log: Log) -> None:
+    log.notices.warn("source in", "idle", "closed")
+    log.notices.warn("source in", "protocol", "garbage")
+    log.notices.warn("source out", "idle", "closed")
+    assert len(log.lines) == 3
+
+
+def test_a_peer_that_comes_from_ever_new_ports_is_bounded(log: Log) -> None:
+    for number in range(5000):
+        log.notices.warn(f"peer {number}", "idle", "closed")
+    assert len(log.lines) == 201
+    assert len(log.clock.getDelayedCalls()) == 201
+    log.clock.advance(60)
+    assert log.lines[201:] == ["peer 4999: closed (and 4,798 more of this kind)"]
+
+
+def test_a_group_shares_an_interval(log: Log) -> None:
+    for port in range(4000, 4003):
+        log.notices.warn(
+            f"source in, 10.0.0.9:{port}", "idle", "closed", group="source in, 10.0.0.9"
+        )
+    log.clock.advance(60)
+    assert log.lines == [
+        "source in, 10.0.0.9:4000: closed",
+        "source in, 10.0.0.9:4002: closed (and 1 more of this kind)",
+    ]

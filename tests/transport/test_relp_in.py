@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.model.counters import SourceCounters
+from relay.model.errors import QueueError
+from relay.model.origin import Origin
+from relay.queue.admission import Admission
+from relay.transport.inbound import InboundFactory, InboundLimits
+from relay.transport.relp_in import RelpServerProtocol
+from relay.wire.relp_frame import encode_frame, encode_syslog
+from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+
+OPEN = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog")
+SERVERCLOSE = b"0 serverclose 0\n"
+
+
+class Connection:
+    """A protocol under test with everything it talks to."""
+
+    def __init__(self, *, secure: bool = False) -> None:
+        self.clock = Clock()
+        self.intake: Any = RecordingIntake()
+        self.notices: Any = RecordingNotices()
+        self.counters = SourceCounters()
+        self.wire = Wire()
+        self.factory = InboundFactory(
+            source="in",
+            transport="relp",
+            new_protocol=partial(RelpServerProtocol, software=b"test"),
+            intake=self.intake,
+            admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
+            counters=self.counters,
+            limits=InboundLimits(
+                frame_bytes_max=64, connections_max=1, idle_seconds_max=30, handshake_seconds_max=5
+            ),
+            clock=self.clock,
+            notices=self.notices,
+            secure=secure,
+        )
+        self.protocol = self.factory.buildProtocol(None)
+        self.protocol.makeConnection(self.wire)
+
+    def opened(self) -> Connection:
+        self.protocol.dataReceived(OPEN)
+        self.wire.clear()
+        return self
+
+    def send(self, first: int, *payloads: bytes) -> None:
+        self.protocol.dataReceived(encode_syslog(first, payloads))
+
+    def stored(self, batch: int) -> None:
+        self.intake.stored[batch].callback(None)
+
+    def answers(self) -> bytes:
+        octets = self.wire.value()
+        self.wire.clear()
+        return octets
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection().opened()
+
+
+def test_the_opening_is_answered() -> None:
+    connection = Connection()
+    connection.protocol.dataReceived(OPEN)
+    assert connection.answers().startswith(b"1 rsp ")
+    connection.clock.advance(6)
+    assert not connection.wire.disconnecting
+
+
+def test_the_opening_has_to_come_in_time() -> None:
+    connection = Connection()
+    connection.clock.advance(6)
+    assert connection.wire.disconnected
+    assert connection.notices.said[0][2] == "no RELP open within 5 s"
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_an_answer_means_stored(connection: Connection) -> None:
+    connection.send(2, b"one", b"two")
+    assert connection.intake.batches == [[b"one", b"two"]]
+    assert connection.answers() == b""
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+
+
+def test_answers_come_in_order_and_each_for_its_own_batch(connection: Connection) -> None:
+    connection.send(2, b"one")
+    connection.send(3, b"two", b"three")
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n"
+    connection.stored(1)
+    assert connection.answers() == b"3 rsp 6 200 OK\n4 rsp 6 200 OK\n"
+
+
+def test_a_batch_that_needs_no_commit_does_not_answer_for_an_earlier_one(
+    connection: Connection,
+) -> None:
+    """An empty message is dropped at once, and its answer would be that of the one before."""
+    connection.send(2, b"one")
+    connection.protocol.dataReceived(b"3 syslog 0\n")
+    connection.stored(1)
+    assert connection.answers() == b""
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+
+
+def test_a_close_is_answered_after_the_messages_before_it(connection: Connection) -> None:
+    connection.protocol.dataReceived(encode_syslog(2, [b"one"]) + b"3 close 0\n")
+    assert connection.answers() == b""
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 0\n" + SERVERCLOSE
+    assert connection.wire.disconnecting
+
+
+def test_good_frames_before_a_bad_one_are_stored_and_answered(connection: Connection) -> None:
+    connection.protocol.dataReceived(encode_syslog(2, [b"one"]) + b"GET / HTTP/1.1\r\n")
+    assert connection.intake.batches == [[b"one"]]
+    assert (connection.counters.protocol_errors, connection.notices.kinds) == (1, ["protocol"])
+    assert not connection.wire.disconnecting
+    connection.protocol.dataReceived(b"more garbage")
+    assert connection.counters.protocol_errors == 1
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+    assert connection.wire.disconnecting
+
+
+def test_a_refused_opening_is_counted(connection: Connection) -> None:
+    connection = Connection()
+    connection.protocol.dataReceived(encode_frame(1, b"open", b"relp_version=0"))
+    assert b"500" in connection.answers()
+    assert connection.wire.disconnecting
+    assert connection.counters.protocol_errors == 1
+
+
+def test_what_is_not_stored_is_not_answered(connection: Connection) -> None:
+    connection.send(2, b"one")
+    connection.send(3, b"two")
+    connection.intake.stored[0].errback(Failure(QueueError("stopped")))
+    assert connection.answers() == SERVERCLOSE
+    assert connection.wire.disconnecting
+    connection.stored(1)
+    assert connection.answers() == b""
+    assert connection.notices.kinds == ["not-stored"]
+
+
+def test_a_connection_lost_while_messages_wait(connection: Connection) -> None:
+    connection.send(2, b"one")
+    lose(connection.protocol)
+    connection.stored(0)
+    assert connection.answers() == b""
+    assert connection.clock.getDelayedCalls() == []
+    assert connection.notices.said == []
+
+
+def test_a_connection_lost_while_messages_wait_that_cannot_be_stored(
+    connection: Connection,
+) -> None:
+    connection.send(2, b"one")
+    lose(connection.protocol)
+    connection.intake.stored[0].errback(Failure(QueueError("stopped")))
+    assert connection.answers() == b""
+    assert not connection.wire.disconnecting
+
+
+def test_a_client_that_has_said_everything_gets_its_answers(connection: Connection) -> None:
+    assert IHalfCloseableProtocol.providedBy(connection.protocol)
+    connection.send(2, b"one")
+    connection.protocol.readConnectionLost()
+    assert not connection.wire.disconnecting
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n"
+    assert connection.wire.disconnecting
+    assert connection.counters.protocol_errors == 0
+
+
+def test_input_that_ends_inside_a_frame(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"2 syslog 9 on")
+    connection.protocol.readConnectionLost()
+    assert connection.wire.disconnecting
+    assert (connection.counters.protocol_errors, connection.notices.kinds) == (1, ["protocol"])
+
+
+def test_a_long_message_is_cut_and_counted(connection: Connection) -> None:
+    connection.send(2, b"x" * 70)
+    assert connection.intake.batches == [[b"x" * 64]]
+    assert connection.counters.truncated_records == 1
+
+
+def test_silence_ends_with_a_farewell(connection: Connection) -> None:
+    connection.clock.advance(31)
+    assert connection.answers() == SERVERCLOSE
+    assert connection.wire.disconnecting
+
+
+def test_a_stop_answers_what_was_taken_first(connection: Connection) -> None:
+    connection.send(2, b"one")
+    stopped = fired(connection.factory.shut_down(seconds_max=1.5))
+    connection.send(3, b"too late")
+    assert not connection.wire.disconnecting
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+    assert connection.wire.disconnecting
+    lose(connection.protocol)
+    assert stopped == [None]
+    assert connection.intake.batches == [[b"one"]]
+
+
+class BrokenIntake:
+    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+        raise ZeroDivisionError
+
+
+def test_a_defect_answers_nothing(connection: Connection) -> None:
+    connection.factory.intake = BrokenIntake()
+    with pytest.raises(ZeroDivisionError):  # Twisted logs it and cuts the connection
+        connection.send(2, b"one")
+    assert connection.answers() == b""
+
+
+def test_over_tls_the_opening_is_due_after_the_handshake() -> None:
+    connection = Connection(secure=True)
+    connection.wire.getPeerCertificate = lambda: None  # type: ignore[attr-defined]
+    connection.clock.advance(4)
+    connection.protocol.handshakeCompleted()
+    connection.clock.advance(4)
+    assert not connection.wire.disconnected
+    connection.clock.advance(2)
+    assert connection.wire.disconnected

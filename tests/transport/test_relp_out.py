@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.transport.relp_out import RelpClientProtocol
+from relay.transport.upstream import UpstreamState
+from relay.wire.relp_client import RelpClientSession
+from relay.wire.relp_frame import encode_answers, encode_frame, encode_syslog
+from tests.connections import RecordingDrain, Wire, lose
+
+WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
+
+
+class Connection:
+    """A protocol under test with everything it talks to."""
+
+    def __init__(self, *, window_records: int = 10) -> None:
+        self.clock = Clock()
+        self.drain: Any = RecordingDrain()
+        self.wire = Wire()
+        self.failures: list[str] = []
+        self.state = UpstreamState(
+            target="up",
+            clock=self.clock,
+            on_ready=lambda words: None,
+            on_failure=self.failures.append,
+            retry_seconds_min=1,
+            retry_seconds_max=60,
+        )
+        self.protocol = RelpClientProtocol(
+            drain=self.drain,
+            state=self.state,
+            clock=self.clock,
+            secure=False,
+            prepare_seconds_max=30,
+            window_records=window_records,
+            software=b"test",
+            answer_seconds_max=60,
+        )
+        self.protocol.makeConnection(self.wire)
+
+    def opened(self) -> Connection:
+        self.protocol.dataReceived(WELCOME)
+        self.wire.clear()
+        return self
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection().opened()
+
+
+def test_it_speaks_first_and_is_ready_when_it_was_answered() -> None:
+    connection = Connection()
+    assert connection.wire.value().startswith(b"1 open ")
+    assert (connection.protocol.room, connection.drain.events) == (0, [])
+    connection.protocol.dataReceived(WELCOME)
+    assert connection.drain.events == ["attach"]
+    assert connection.protocol.room == 10
+    assert connection.state.words == "connected to up, every message acknowledged"
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_a_refused_opening() -> None:
+    connection = Connection()
+    connection.protocol.dataReceived(encode_frame(1, b"rsp", b"500 not you"))
+    assert connection.wire.disconnected
+    connection.protocol.ready.addErrback(lambda _: None)
+    connection.protocol.lost_unprepared(_closed())
+    assert connection.failures == ["up: the server refused the session: 500 not you"]
+
+
+def test_records_and_their_answers(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two", b"three"])
+    assert connection.wire.value() == encode_syslog(2, [b"one", b"two", b"three"])
+    assert connection.protocol.room == 7
+    connection.protocol.dataReceived(encode_answers(3, 1))
+    assert connection.drain.acknowledged_records == 0
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    assert connection.drain.acknowledged_records == 2
+    assert connection.protocol.room == 9
+
+
+def test_no_answer_for_too_long(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two"])
+    connection.clock.advance(59)
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    connection.clock.advance(59)
+    assert not connection.wire.disconnected
+    connection.clock.advance(1)
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.failures == ["up: no answer for 60 s"]
+    assert connection.drain.events == ["attach", "detach"]
+
+
+def test_silence_is_fine_when_nothing_is_in_flight(connection: Connection) -> None:
+    connection.protocol.send([b"one"])
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_a_full_write_buffer_ends_the_room(connection: Connection) -> None:
+    producer = connection.wire.producer
+    assert producer is connection.protocol
+    producer.pauseProducing()
+    assert connection.protocol.room == 0
+    producer.resumeProducing()
+    assert connection.protocol.room == 10
+    assert connection.drain.events == ["attach", "pump"]
+
+
+def test_a_refused_message_ends_the_session(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two"])
+    connection.protocol.dataReceived(encode_frame(2, b"rsp", b"500 no") + encode_answers(3, 1))
+    assert connection.wire.disconnected
+    assert connection.drain.events == ["attach", "500 no"]
+    assert connection.drain.acknowledged_records == 0
+    assert connection.protocol.room == 0
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    lose(connection.protocol)
+    assert connection.drain.acknowledged_records == 0
+    assert connection.failures == ["up: it refused a message: 500 no"]
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_after_one_that_was_set_aside_the_session_goes_on(connection: Connection) -> None:
+    connection.drain.sets_aside = True
+    connection.protocol.send([b"one", b"two", b"three"])
+    connection.protocol.dataReceived(
+        encode_answers(3, 1) + encode_frame(2, b"rsp", b"500 no") + encode_answers(4, 1)
+    )
+    assert not connection.wire.disconnected
+    assert connection.drain.events == ["attach", "500 no"]
+    assert connection.drain.acknowledged_records == 2
+    assert connection.protocol.room == 10
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_a_server_that_closes(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two"])
+    connection.protocol.dataReceived(encode_answers(2, 1) + b"0 serverclose 0\n")
+    assert connection.drain.acknowledged_records == 1
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.failures == ["up: the server closed the session"]
+
+
+def test_nonsense_from_the_server(connection: Connection) -> None:
+    connection.protocol.send([b"one"])
+    connection.protocol.dataReceived(encode_answers(2, 1) + b"HTTP/1.1 400\r\n")
+    assert connection.drain.acknowledged_records == 1
+    assert connection.wire.disconnected
+
+
+def test_a_connection_lost_with_records_in_flight(connection: Connection) -> None:
+    connection.protocol.send([b"one"])
+    lose(connection.protocol)
+    assert connection.drain.events == ["attach", "detach"]
+    assert connection.clock.getDelayedCalls() == []
+    assert connection.protocol.room == 0
+
+
+def used_up(connection: Connection) -> None:
+    """Let the session have numbers for two more records only."""
+    session = RelpClientSession(window_records=10, software=b"test", txnr_limit=4)
+    connection.protocol._session = session
+    session.data_to_send()
+    session.receive(WELCOME)
+
+
+def test_a_session_without_numbers_is_closed_when_all_is_answered(connection: Connection) -> None:
+    used_up(connection)
+    assert connection.protocol.room == 2
+    connection.protocol.send([b"one", b"two"])
+    connection.wire.clear()
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    assert connection.wire.value() == b""
+    connection.protocol.dataReceived(encode_answers(3, 1))
+    assert connection.wire.value() == b"4 close 0\n"
+    connection.protocol.dataReceived(b"4 rsp 0\n0 serverclose 0\n")
+    lose(connection.protocol)
+    assert connection.failures == ["up: closed as agreed"]
+
+
+def test_a_server_that_does_not_answer_the_close(connection: Connection) -> None:
+    used_up(connection)
+    connection.protocol.send([b"one", b"two"])
+    connection.protocol.dataReceived(encode_answers(2, 2))
+    connection.clock.advance(60)
+    assert connection.wire.disconnected
+
+
+def test_a_stop_says_goodbye_and_closes(connection: Connection) -> None:
+    connection.protocol.send([b"one"])
+    connection.wire.clear()
+    connection.state.stopped()
+    connection.protocol.shut_down()
+    assert connection.wire.value() == b"3 close 0\n"
+    assert connection.wire.disconnecting
+    assert connection.protocol.room == 0
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+    assert connection.failures == []
+
+
+def test_a_stop_before_the_opening_was_answered() -> None:
+    connection = Connection()
+    connection.wire.clear()
+    connection.protocol.shut_down()
+    connection.protocol.dataReceived(WELCOME)
+    assert (connection.wire.value(), connection.drain.events) == (b"", [])
+    assert connection.wire.disconnecting
+
+
+def _closed() -> Failure:
+    return Failure(ConnectionDone())

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from relay.transport.sockets import bind_datagram, bind_stream, bind_unix, plain_address
+
+
+def bound_unix(path: Path, kind: socket.SocketKind, mode: int = 0o600) -> socket.socket:
+    return bind_unix(str(path), kind, mode=mode, receive_buffer_bytes=100_000)
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::1", "::1"),
+    ],
+)
+def test_ipv4_in_ipv6_clothes(host: str, plain: str) -> None:
+    assert plain_address(host) == plain
+
+
+def test_a_stream_socket_listens() -> None:
+    with bind_stream("127.0.0.1", 0) as bound:
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        assert not bound.getblocking()
+        with pytest.raises(OSError, match="in use"):
+            bind_stream("127.0.0.1", bound.getsockname()[1])
+
+
+def test_a_datagram_socket_has_the_port_for_itself() -> None:
+    with bind_datagram("127.0.0.1", 0, receive_buffer_bytes=150_000) as bound:
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 150_000
+        with pytest.raises(OSError, match="in use"):
+            bind_datagram("127.0.0.1", bound.getsockname()[1], receive_buffer_bytes=1)
+
+
+def test_no_host_is_all_addresses_of_both_families() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this host has no IPv6")
+    with bind_datagram("", 0, receive_buffer_bytes=1) as bound:
+        assert bound.family == socket.AF_INET6
+        assert not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        with pytest.raises(OSError, match="in use"):
+            bind_datagram("127.0.0.1", bound.getsockname()[1], receive_buffer_bytes=1)
+
+
+def test_an_address_of_somebody_else() -> None:
+    with pytest.raises(OSError, match="assign"):
+        bind_stream("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+@pytest.mark.parametrize("mode", [0o600, 0o666, 0o660])
+def test_a_unix_socket_has_its_mode_and_its_directory(
+    tmp_path: Path, kind: socket.SocketKind, mode: int
+) -> None:
+    path = tmp_path / "run" / "log"
+    with bound_unix(path, kind, mode) as bound:
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert not bound.getblocking()
+    before = os.umask(0o022)
+    os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o777 & ~before
+
+
+def test_credentials_are_asked_for(tmp_path: Path) -> None:
+    with bound_unix(tmp_path / "log", socket.SOCK_DGRAM) as bound:
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 100_000
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_socket_file_that_nobody_uses_is_replaced(
+    tmp_path: Path, kind: socket.SocketKind
+) -> None:
+    path = tmp_path / "log"
+    bound_unix(path, kind).close()
+    assert path.is_socket()
+    bound_unix(path, kind).close()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_socket_in_use_stays(tmp_path: Path, kind: socket.SocketKind) -> None:
+    path = tmp_path / "log"
+    with bound_unix(path, kind):
+        inode = path.stat().st_ino
+        with pytest.raises(OSError, match="in use"):
+            bound_unix(path, kind)
+        assert path.stat().st_ino == inode
+
+
+def test_what_is_no_socket_stays(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="in use"):
+        bound_unix(path, socket.SOCK_DGRAM)
+    assert path.read_text() == "precious"

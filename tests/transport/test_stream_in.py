@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.model.counters import SourceCounters
+from relay.model.errors import QueueError
+from relay.queue.admission import Admission
+from relay.transport.inbound import InboundFactory, InboundLimits
+from relay.transport.stream_in import SyslogStreamProtocol
+from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
+
+
+class Connection:
+    """A protocol under test with everything it talks to."""
+
+    def __init__(self) -> None:
+        self.intake = RecordingIntake()
+        self.notices: Any = RecordingNotices()
+        self.counters = SourceCounters()
+        self.wire = Wire()
+        factory = InboundFactory(
+            source="in",
+            transport="tcp",
+            new_protocol=SyslogStreamProtocol,
+            intake=self.intake,
+            admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
+            counters=self.counters,
+            limits=InboundLimits(
+                frame_bytes_max=64, connections_max=1, idle_seconds_max=30, handshake_seconds_max=5
+            ),
+            clock=Clock(),
+            notices=self.notices,
+            secure=False,
+        )
+        self.protocol = factory.buildProtocol(None)
+        self.protocol.makeConnection(self.wire)
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection()
+
+
+def test_one_chunk_is_one_batch(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"3 one3 two5 th")
+    connection.protocol.dataReceived(b"ree")
+    assert connection.intake.batches == [[b"one", b"two"], [b"three"]]
+    assert connection.intake.origins[0].peer == "192.168.1.1:54321"
+
+
+def test_lines_and_a_last_one_without_end(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"one\ntwo\nthr")
+    assert connection.intake.batches == [[b"one", b"two"]]
+    lose(connection.protocol)
+    assert connection.intake.batches == [[b"one", b"two"], [b"thr"]]
+    assert connection.counters.protocol_errors == 0
+
+
+def test_broken_framing_closes_after_delivering_the_good_part(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"3 oneGET / HTTP/1.1\r\n")
+    assert connection.intake.batches == [[b"one"]]
+    assert connection.wire.disconnecting
+    assert connection.counters.protocol_errors == 1
+    ((subject, kind, text),) = connection.notices.said
+    assert (subject, kind) == ("source in, 192.168.1.1:54321", "protocol")
+    assert "GET / HTTP" in text
+    lose(connection.protocol)
+    assert connection.counters.protocol_errors == 1
+
+
+def test_a_stream_that_ends_inside_a_frame(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"3 one5 tw")
+    lose(connection.protocol)
+    assert connection.intake.batches == [[b"one"]]
+    assert (connection.counters.protocol_errors, connection.notices.kinds) == (1, ["protocol"])
+
+
+def test_a_frame_that_we_cut_off_ourselves_is_no_mistake_of_the_peer(
+    connection: Connection,
+) -> None:
+    connection.protocol.dataReceived(b"3 one5 tw")
+    connection.protocol.shut_down()
+    lose(connection.protocol)
+    assert connection.counters.protocol_errors == 0
+
+
+def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"70 " + b"x" * 70 + b"3 one")
+    connection.protocol.dataReceived(b"3 two")
+    assert connection.intake.batches == [[b"x" * 64, b"one"], [b"two"]]
+    assert connection.counters.truncated_records == 1
+    assert connection.notices.said[0][1:] == (
+        "truncated",
+        "1 longer than frame_bytes_max (64 octets): cut there",
+    )
+    assert connection.notices.kinds == ["truncated"]
+
+
+def test_what_is_not_stored_is_not_taken(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"3 one")
+    connection.intake.stored[0].errback(Failure(QueueError("stopped")))
+    assert connection.wire.disconnecting
+    assert connection.notices.said == [
+        ("source in, 192.168.1.1:54321", "not-stored", "messages were lost: stopped")
+    ]
+
+
+def test_a_commit_that_outlives_the_connection(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"3 one3 two4 x")
+    lose(connection.protocol)
+    connection.intake.stored[0].errback(Failure(QueueError("stopped")))
+    assert not connection.wire.disconnecting
+    assert connection.notices.kinds == ["protocol", "not-stored"]

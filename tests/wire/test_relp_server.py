@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.wire.relp_frame import (
+    SERVERCLOSE,
+    TXNR_MAX,
+    RelpFrame,
+    RelpFrameDecoder,
+    encode_frame,
+    encode_syslog,
+)
+from relay.wire.relp_server import RelpServerSession
+
+VECTORS = [
+    pytest.param(vector, id=vector["name"])
+    for vector in json.loads((Path(__file__).parent / "vectors" / "relp.json").read_text())
+    if vector["role_under_test"] == "server"
+]
+
+OPEN = encode_frame(1, b"open", b"relp_version=0\nrelp_software=x,1,y\ncommands=syslog")
+# What the placeholders of the vectors stand for, such as {OPEN_OK:1} or {RSP:1:500}.
+PLACEHOLDERS = {
+    "OPEN_OK": r" rsp \d+ 200 OK\nrelp_version=0\n[^\n]*\ncommands=syslog\n",
+    "RSP": r" rsp \d+ 5\d\d [^\n]*\n",
+}
+
+
+def new_session(**options: Any) -> RelpServerSession:
+    return RelpServerSession(software=b"test,1.0,http://example.net", **options)
+
+
+@pytest.fixture
+def session() -> RelpServerSession:
+    """An opened one."""
+    session = new_session(data_bytes_max=64)
+    assert session.receive(OPEN) == []
+    assert session.data_to_send().startswith(b"1 rsp ")
+    return session
+
+
+def frames_in(output: bytes) -> list[RelpFrame]:
+    decoder = RelpFrameDecoder(data_bytes_max=1000)
+    frames = decoder.feed(output)
+    assert decoder.error is None
+    assert not decoder.inside_frame
+    return frames
+
+
+def singly(stream: bytes) -> list[bytes]:
+    return [stream[index : index + 1] for index in range(len(stream))]
+
+
+# Conformance.
+
+
+def session_for(vector: dict[str, Any]) -> RelpServerSession:
+    config = vector.get("config", {})
+    mode = config.get("oversize_mode", "truncate")
+    # There is no mode "accept" here; it amounts to a limit above what is sent.
+    limit = config.get("max_data_size", 8096) if mode != "accept" else 128 * 1024
+    return new_session(data_bytes_max=limit, truncate=mode != "abort")
+
+
+def converse(vector: dict[str, Any], chunks: list[bytes], *, late: bool) -> dict[str, Any]:
+    """What the other side sees.  `late`: messages are stored when all have come."""
+    session = session_for(vector)
+    delivered: list[bytes] = []
+    response = b""
+    for chunk in chunks:
+        delivered += session.receive(chunk)
+        response += session.data_to_send()
+        if not late:
+            session.answer(session.unanswered)
+            response += session.data_to_send()
+    if vector.get("half_close_after_send"):
+        session.end_of_input()
+    session.answer(session.unanswered)
+    response += session.data_to_send()
+    return {
+        "delivered": [message.decode("latin-1") for message in delivered],
+        "response": response,
+        "connection": "closed" if session.finished else "open",
+    }
+
+
+def matches(vector: dict[str, Any], response: bytes) -> bool:
+    expected, hint = vector["expected_response"], SERVERCLOSE.decode()
+    optional = f"({hint})?" if vector.get("serverclose_hint_optional") else ""
+    literal, *rest = re.split(r"\{(\w+):(\d+)[:\d]*\}", expected.removesuffix(optional and hint))
+    pattern = re.escape(literal)
+    while rest:
+        kind, txnr, literal, *rest = rest
+        pattern += txnr + PLACEHOLDERS[kind] + re.escape(literal)
+    return re.fullmatch(pattern + optional, response.decode("latin-1")) is not None
+
+
+def ways_to_cut(vector: dict[str, Any]) -> Iterator[list[bytes]]:
+    stream = vector["bytes"].encode("latin-1")
+    yield [stream]
+    yield singly(stream)
+    cuts = [0, *vector.get("split", []), len(stream)]
+    yield [stream[a:b] for a, b in pairwise(cuts)]
+    for cut in range(1, len(stream)):
+        yield [stream[:cut], stream[cut:]]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+@pytest.mark.parametrize("vector", VECTORS)
+def test_conversation(vector: dict[str, Any], late: bool) -> None:
+    for chunks in ways_to_cut(vector):
+        seen = converse(vector, chunks, late=late)
+        frames_in(seen["response"])
+        if vector["delivered"] is not None:
+            assert seen["delivered"] == vector["delivered"]
+        if vector["level"] != "either":  # then it is enough that nothing breaks
+            assert matches(vector, seen["response"]), seen["response"]
+            assert vector["expected_connection"] in (seen["connection"], "any")
+
+
+# Answers.
+
+
+def test_an_answer_is_given_only_when_told_and_oldest_first(session: RelpServerSession) -> None:
+    assert session.receive(encode_syslog(2, [b"a", b"b", b"c"])) == [b"a", b"b", b"c"]
+    assert (session.data_to_send(), session.unanswered) == (b"", 3)
+    session.answer(1)
+    assert session.data_to_send() == b"2 rsp 6 200 OK\n"
+    assert session.receive(encode_syslog(5, [b"d"])) == [b"d"]
+    session.answer(3)
+    assert session.data_to_send() == b"3 rsp 6 200 OK\n4 rsp 6 200 OK\n5 rsp 6 200 OK\n"
+    assert (session.data_to_send(), session.unanswered) == (b"", 0)
+
+
+def test_no_more_is_answered_than_came(session: RelpServerSession) -> None:
+    session.receive(encode_syslog(2, [b"a"]))
+    with pytest.raises(AssertionError):
+        session.answer(2)
+
+
+def test_the_number_after_the_last_is_one(session: RelpServerSession) -> None:
+    session._next_txnr = TXNR_MAX - 1  # a session that gets there takes weeks
+    stream = encode_syslog(TXNR_MAX - 1, [b"a", b"b"]) + encode_syslog(1, [b"c", b"d"])
+    assert session.receive(stream) == [b"a", b"b", b"c", b"d"]
+    session.answer(1)
+    session.answer(2)
+    session.answer(1)
+    numbers = [frame.txnr for frame in frames_in(session.data_to_send())]
+    assert numbers == [TXNR_MAX - 1, TXNR_MAX, 1, 2]
+    assert session.error is None
+
+
+def test_a_message_before_open_is_refused_and_its_number_is_used_up() -> None:
+    session = new_session(data_bytes_max=1000)
+    assert session.receive(encode_syslog(1, [b"early"])) == []
+    assert session.data_to_send() == b"1 rsp 20 500 command disabled\n"
+    assert session.receive(encode_frame(2, b"open", b"commands=syslog")) == []
+    assert session.opened
+    assert session.receive(encode_syslog(3, [b"x"])) == [b"x"]
+    session.answer(1)
+    assert frames_in(session.data_to_send())[-1] == RelpFrame(3, b"rsp", b"200 OK")
+
+
+def test_long_messages_are_cut_counted_and_answered(session: RelpServerSession) -> None:
+    assert session.receive(encode_syslog(2, [b"x" * 100, b"y"])) == [b"x" * 64, b"y"]
+    assert (session.truncated, session.unanswered) == (1, 2)
+
+
+# Ends.
+
+
+@pytest.mark.parametrize(
+    ("stream", "farewell"),
+    [
+        (b"4 close 0\n", b"4 rsp 0\n" + SERVERCLOSE),
+        (b"4 close 0\n5 syslog 1 z\n", b"4 rsp 0\n" + SERVERCLOSE),
+        (b"4 close 0\nnonsense", b"4 rsp 0\n" + SERVERCLOSE),
+        (b"5 syslog 1 z\n", SERVERCLOSE),
+        (b"3 syslog 1 z\n", SERVERCLOSE),
+        (b"4 nonsense 0\n5 syslog 1 z\n", SERVERCLOSE),
+        (b"nonsense", SERVERCLOSE),
+        (
+            encode_frame(4, b"open", b"commands=syslog") + b"5 syslog 1 z\n",
+            b"4 rsp 43 500 protocol error: connection already open\n" + SERVERCLOSE,
+        ),
+    ],
+)
+def test_the_farewell_comes_after_the_last_answer(
+    session: RelpServerSession, stream: bytes, farewell: bytes
+) -> None:
+    assert session.receive(encode_syslog(2, [b"a", b"b"]) + stream) == [b"a", b"b"]
+    assert session.ending
+    assert (session.finished, session.data_to_send()) == (False, b"")
+    assert session.receive(b"5 syslog 1 z\n") == []
+    session.answer(1)
+    assert (session.finished, session.data_to_send()) == (False, b"2 rsp 6 200 OK\n")
+    session.answer(1)
+    assert (session.finished, session.data_to_send()) == (True, b"3 rsp 6 200 OK\n" + farewell)
+    assert (session.error is None) == stream.startswith(b"4 close")
+
+
+@pytest.mark.parametrize(
+    ("stream", "farewell"), [(b"2 close 0\n", b"2 rsp 0\n" + SERVERCLOSE), (b"?", SERVERCLOSE)]
+)
+def test_with_nothing_to_answer_the_farewell_comes_at_once(
+    session: RelpServerSession, stream: bytes, farewell: bytes
+) -> None:
+    session.receive(stream)
+    assert (session.finished, session.data_to_send()) == (True, farewell)
+
+
+def test_what_was_sent_before_the_end_of_input_is_answered(session: RelpServerSession) -> None:
+    session.receive(encode_syslog(2, [b"a"]))
+    session.end_of_input()
+    assert (session.finished, session.error) == (False, None)
+    session.answer(1)
+    assert (session.finished, session.data_to_send()) == (True, b"2 rsp 6 200 OK\n")
+
+
+def test_an_end_of_input_inside_a_frame_is_an_error(session: RelpServerSession) -> None:
+    session.receive(b"2 syslog 5 hel")
+    session.end_of_input()
+    assert session.finished
+    assert session.error is not None
+
+
+def test_an_end_of_input_after_close_is_none(session: RelpServerSession) -> None:
+    session.receive(b"2 syslog 1 a\n3 close 0\n4 sys")
+    session.end_of_input()
+    session.answer(1)
+    assert session.data_to_send() == b"2 rsp 6 200 OK\n3 rsp 0\n" + SERVERCLOSE
+    assert session.error is None
+
+
+def test_a_shut_down_waits_for_the_answers_and_takes_no_more(session: RelpServerSession) -> None:
+    session.receive(b"2 syslog 1 a\n3 syslog 5 he")
+    session.shut_down()
+    assert session.receive(b"llo\n4 syslog 1 z\n") == []
+    assert (session.finished, session.data_to_send()) == (False, b"")
+    session.answer(1)
+    assert session.data_to_send() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+    assert (session.finished, session.error) == (True, None)
+
+
+def test_an_idle_session_shuts_down_at_once(session: RelpServerSession) -> None:
+    session.shut_down()
+    assert (session.finished, session.data_to_send()) == (True, SERVERCLOSE)
+
+
+def test_after_abandon_nothing_is_answered_any_more(session: RelpServerSession) -> None:
+    session.receive(encode_syslog(2, [b"a", b"not stored", b"c"]))
+    session.answer(1)
+    session.abandon()
+    assert (session.finished, session.ending) == (True, True)
+    assert session.receive(b"5 syslog 1 d\n") == []
+    session.answer(1)  # "c" was stored after all, but "not stored" would be answered
+    session.abandon()
+    assert session.data_to_send() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+
+
+# Anything.
+
+frames = [OPEN, b"2 syslog 1 a\n", b"3 syslog 0\n", b"4 syslog 70 ", b"2 close 0\n", b"1 rsp 0\n"]
+streams = st.one_of(st.binary(), st.lists(st.sampled_from(frames)).map(b"".join))
+
+
+@given(st.lists(streams), st.data())
+def test_whatever_comes_each_message_is_answered_once_and_in_order(
+    chunks: list[bytes], data: Any
+) -> None:
+    session = new_session(data_bytes_max=64)
+    delivered, output = 0, b""
+    for chunk in chunks:
+        delivered += len(session.receive(chunk))
+        session.answer(data.draw(st.integers(0, session.unanswered)))
+        output += session.data_to_send()
+    session.end_of_input()
+    session.answer(session.unanswered)
+    responses = [frame for frame in frames_in(output + session.data_to_send()) if frame.txnr]
+    assert [frame.txnr for frame in responses] == sorted({frame.txnr for frame in responses})
+    assert [frame.data for frame in responses].count(b"200 OK") == delivered
+    assert session.finished
