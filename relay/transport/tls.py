@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
+from OpenSSL.crypto import X509
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import (
     verify_certificate_hostname,
@@ -220,19 +220,19 @@ def _new_context(certificate_pem: bytes, private_key_pem: bytes) -> SSL.Context:
     if certificate_pem:
         own, *chain = x509.load_pem_x509_certificates(certificate_pem)
         key: Any = load_pem_private_key(private_key_pem, password=None)
-        context.use_certificate(X509.from_cryptography(own))
+        context.use_certificate(own)
         for link in chain:
-            context.add_extra_chain_cert(X509.from_cryptography(link))
-        context.use_privatekey(PKey.from_cryptography_key(key))
+            context.add_extra_chain_cert(link)
+        context.use_privatekey(key)
     return context
 
 
-def _trust(context: SSL.Context, pem: bytes) -> Sequence[X509]:
-    authorities = [X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(pem)]
+def _trust(context: SSL.Context, pem: bytes) -> Sequence[x509.Certificate]:
+    authorities = x509.load_pem_x509_certificates(pem)
     store = context.get_cert_store()
     assert store is not None
     for authority in authorities:
-        store.add_cert(authority)
+        store.add_cert(X509.from_cryptography(authority))
     return authorities
 
 
