@@ -30,7 +30,10 @@ from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
 from relay.queue.store import Removal, SetAside, Transaction
 
-__all__ = ["Commits", "Committer", "RunInThread"]
+__all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
+
+RECORD_BYTES = 64
+"""What a record that waits for its commit takes beside its octets, about."""
 
 RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread of its own; the Deferred has what it returned."""
@@ -39,7 +42,7 @@ RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 class Commits(Protocol):
     """A store, as far as the committer needs one."""
 
-    ledgers: dict[str, Ledger]
+    used_bytes: int
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
 
@@ -101,7 +104,7 @@ class Committer:
         if self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
-        size = sum(sum(map(len, run)) for run in payloads.values())
+        size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in payloads.values())
         self._appends.append(_Append(payloads, size, done))
         self._set_pending(self._pending_bytes + size)
         self._start_pump()
@@ -229,8 +232,7 @@ class Committer:
         self._admission.set_pending_bytes(size)
 
     def _publish_queue_bytes(self) -> None:
-        ledgers = self._store.ledgers.values()
-        self._admission.set_queue_bytes(sum(ledger.queued_bytes for ledger in ledgers))
+        self._admission.set_queue_bytes(self._store.used_bytes)
 
 
 def _merge(appends: Sequence[_Append]) -> dict[str, list[bytes]]:

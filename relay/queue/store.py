@@ -116,6 +116,11 @@ class QueueStore:
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
+        self.used_bytes = 0
+        """Octets of the map that queues and quarantines took as of the last commit.
+
+        A lone short record takes a page, so this, not the payload, is what has to
+        stay below the size of the map."""
 
     @classmethod
     def open(cls, path: str, *, destinations: Iterable[str], map_bytes: int) -> QueueStore:
@@ -178,6 +183,8 @@ class QueueStore:
                 assert ledger.gap == 0, (destination, ledger)
                 key = b"ledger/" + destination.encode()
                 txn.put(key, msgspec.json.encode(ledger), db=self._meta)
+            used_bytes = self._pages_bytes(txn)
+        self.used_bytes = used_bytes
         self.ledgers.update(changed)
         return changed
 
@@ -231,6 +238,14 @@ class QueueStore:
             except BlockDamaged:
                 return None
 
+    def _pages_bytes(self, txn: Any) -> int:
+        """What all queues and quarantines take of the map, in whole pages."""
+        pages = 0
+        for database in (*self._blocks.values(), *self._quarantine.values()):
+            stat = txn.stat(database)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * int(self._environment.stat()["psize"])
+
     def _open_queues(self, destinations: Iterable[str]) -> None:
         with self._environment.begin(db=self._meta) as txn:
             for key, value in txn.cursor():
@@ -243,6 +258,8 @@ class QueueStore:
             self._quarantine[destination] = self._environment.open_db(
                 f"quarantine/{destination}".encode()
             )
+        with self._environment.begin() as txn:
+            self.used_bytes = self._pages_bytes(txn)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
-from relay.queue.committer import Committer
+from relay.queue.committer import RECORD_BYTES, Committer
 from relay.queue.ledger import Ledger
 from relay.queue.store import SetAside, Transaction
 
@@ -30,6 +30,10 @@ class SlowDisk:
         self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
         self._error: Exception | None = None
         self._underway: list[Deferred[None]] = []
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(ledger.queued_bytes for ledger in self.ledgers.values())
 
     @property
     def busy(self) -> bool:
@@ -82,7 +86,7 @@ class Relay:
     def __init__(self) -> None:
         self.disk = SlowDisk()
         self.clock = Clock()
-        self.admission = Admission(pending_bytes_max=10, queue_bytes_max=1000)
+        self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
         self.committer = Committer(
@@ -276,7 +280,7 @@ def test_admission_closes_while_too_much_is_held(relay: Relay) -> None:
     relay.disk.fail()
     assert not relay.admission.closed
     relay.append("two", a=[b"x"], b=[b"xx"])
-    assert (relay.admission.closed, relay.admission.pending_bytes) == (True, 11)
+    assert (relay.admission.closed, relay.admission.pending_bytes) == (True, 11 + 3 * RECORD_BYTES)
     relay.clock.advance(1.0)
     relay.disk.finish()
     assert (relay.admission.closed, relay.admission.pending_bytes) == (False, 0)
@@ -285,7 +289,7 @@ def test_admission_closes_while_too_much_is_held(relay: Relay) -> None:
 def test_admission_knows_what_the_queues_hold(relay: Relay) -> None:
     assert relay.admission.queue_bytes == 7
     relay.append("one", a=[b"x" * 8])
-    assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (8, 7)
+    assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (8 + RECORD_BYTES, 7)
     relay.disk.finish()
     assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (0, 15)
 

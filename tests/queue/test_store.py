@@ -558,3 +558,23 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_what_is_used_counts_pages_and_not_octets(queue: Queue) -> None:
+    store = queue.open()
+    assert store.used_bytes == 0
+    for _ in range(500):  # a block each, so far more than their 500 octets
+        store.commit(Transaction(1.0, {"a": [b"x"]}))
+    used = store.used_bytes
+    assert 500 * 20 < used < 500 * 200
+    assert queue.open().used_bytes == used
+    reopened = queue.store
+    reopened.commit(Transaction(2.0, {}, {"a": Removal(501)}))
+    assert reopened.used_bytes == 0
+
+
+def test_the_quarantine_is_part_of_what_is_used(store: QueueStore) -> None:
+    store.commit(Transaction(1.0, {"a": [b"x" * 5000]}))
+    aside = SetAside(SeqRange(1, 2), "refused")
+    store.commit(Transaction(2.0, {}, {"a": Removal(2, [aside])}))
+    assert store.used_bytes >= 5000
