@@ -41,6 +41,11 @@ class Inflight:
         return self._frames_max - len(self)
 
     @property
+    def oldest_txnr(self) -> int:
+        """Number of the oldest frame that is not acknowledged."""
+        return self._oldest
+
+    @property
     def next_txnr(self) -> int:
         """Number of the next frame."""
         return self._next
@@ -74,6 +79,16 @@ class Inflight:
             self._advance()
         else:
             self._early.add(txnr)
+        return True
+
+    def answer_oldest(self, count: int) -> bool:
+        """Note that the `count` oldest frames were taken; False if that has to go one by one.
+
+        Changes nothing if it returns False.
+        """
+        if self._early or self._refused or count > len(self):
+            return False
+        self._oldest += count
         return True
 
     def skip_refused(self) -> None:

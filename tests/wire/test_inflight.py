@@ -118,3 +118,20 @@ def test_a_refused_frame_is_never_acknowledged(order: list[int], refused: set[in
             acknowledged += inflight.take_acknowledged()
     assert skipped == sorted(refused & set(order))
     assert acknowledged == len(order) - len(skipped)
+
+
+def test_the_oldest_can_be_answered_at_once() -> None:
+    inflight = Inflight(first_txnr=2, frames_max=8)
+    first = inflight.add(3)
+    assert inflight.oldest_txnr == first
+    assert inflight.answer_oldest(2)
+    assert (inflight.take_acknowledged(), len(inflight)) == (2, 1)
+
+
+def test_at_once_is_only_for_what_is_usual() -> None:
+    inflight = Inflight(first_txnr=2, frames_max=8)
+    first = inflight.add(3)
+    assert not inflight.answer_oldest(4)  # more than were sent
+    inflight.answer(first + 1)
+    assert not inflight.answer_oldest(1)  # there is an early one
+    assert inflight.take_acknowledged() == 0

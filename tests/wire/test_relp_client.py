@@ -332,3 +332,34 @@ def test_the_numbers_end_before_the_wrap() -> None:
     assert session.data_to_send().endswith(b"7 close 0\n")
     assert session.receive(b"7 rsp 0\n") == 0
     assert session.error is None
+
+
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(0, 60), st.booleans())
+def test_usual_and_unusual_answers_come_to_the_same(
+    cuts: list[int], odd: int, with_hint: bool
+) -> None:
+    """The quick way through usual answers and the decoder agree on every cutting."""
+    answers = [encode_frame(txnr, b"rsp", b"200 OK") for txnr in range(2, 52)]
+    if odd < 50:
+        answers[odd] = encode_frame(2 + odd, b"rsp", b"200 Okay")
+    if with_hint:
+        answers.insert(odd, b"0 hello 0\n")
+    stream = b"".join(answers)
+    session = new_session(window_records=64)
+    session.receive(OPEN_OK)
+    session.send([b"m"] * 50)
+    total, start = 0, 0
+    for cut in cuts:
+        total += session.receive(stream[start : start + cut])
+        start += cut
+        done = stream[:start].count(b"\n") - (with_hint and b"hello 0\n" in stream[:start])
+        assert total == done, "an answer counts when its last octet is there"
+    total += session.receive(stream[start:])
+    assert (total, session.unacknowledged, session.over) == (50, 0, False)
+
+
+def test_an_answer_in_two_parts_then_something_else(session: RelpClientSession) -> None:
+    assert session.receive(b"2 rsp 6 20") == 0
+    assert session.receive(b"0 OK\n3 rsp 8 500 no") == 1
+    assert session.receive(b"pe\n") == 0
+    assert session.refusal == "500 nope"
