@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -133,4 +135,30 @@ def test_in_the_middle_of_traffic(
                 client.send(stream)
             except BlockingIOError:
                 break
+        relay.stop(STOP_SECONDS_MAX)
+
+
+def test_the_name_server_never_answers(programs: Programs, tmp_path: Path) -> None:
+    """The resolver's thread hangs in a system call; the interpreter would wait for it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can take port 53 and give a process another resolv.conf")
+    address = "127.0.53.53"
+    (tmp_path / "resolv.conf").write_text(f"nameserver {address}\n")
+    python = tmp_path / "python"  # in a mount namespace of its own
+    python.write_text(
+        f'#!/bin/sh\nexec unshare --mount sh -c \'mount --bind "{tmp_path}/resolv.conf" '
+        f'/etc/resolv.conf && exec "$@"\' sh {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server:
+        name_server.bind((address, 53))
+        name_server.settimeout(20)
+        relay = RelayProcess.started(
+            programs,
+            tmp_path,
+            sources={"feed": {"listen": f"udp://127.0.0.1:{free_port()}"}},
+            destinations={"far": {"connect": "relp://central.example.test:20514"}},
+            interpreter=str(python),
+        )
+        assert b"central" in name_server.recv(512)
         relay.stop(STOP_SECONDS_MAX)
