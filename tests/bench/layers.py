@@ -1,0 +1,121 @@
+"""What each layer costs per message: `python -m tests.bench.layers`.
+
+The best of several rounds over the same messages, one process, no I/O.  Not a test:
+nothing here fails because a machine is slow.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC
+
+from relay.model.origin import Origin
+from relay.model.token import Token
+from relay.queue.block import decode_block, encode_block, split
+from relay.rewrite.ewmm import ewmm
+from relay.rewrite.token import cee
+from relay.wire.framing import AutoDecoder
+from relay.wire.parse import parse_all
+from relay.wire.relp_client import RelpClientSession
+from relay.wire.relp_frame import encode_answers, encode_frame
+from relay.wire.relp_server import RelpServerSession
+
+MESSAGES = 20_000
+ROUNDS = 7
+CHUNK_BYTES = 65536
+OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
+ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
+
+
+def chunks(stream: bytes) -> list[bytes]:
+    return [stream[at : at + CHUNK_BYTES] for at in range(0, len(stream), CHUNK_BYTES)]
+
+
+def frames() -> list[bytes]:
+    """RFC 5424 messages of 256 octets."""
+    start = b"<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - "
+    return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
+
+
+def client_with(payloads: list[bytes]) -> RelpClientSession:
+    """A session that has sent `payloads`."""
+    session = RelpClientSession(window_records=MESSAGES, software=b"bench")
+    session.receive(encode_frame(1, b"rsp", b"200 OK\n" + OFFERS))
+    session.send(payloads)
+    return session
+
+
+def receive_answers(session: RelpClientSession, answers: list[bytes]) -> None:
+    for chunk in answers:
+        session.receive(chunk)
+    assert session.unacknowledged == 0
+
+
+def serve(stream: list[bytes]) -> None:
+    session = RelpServerSession(data_bytes_max=CHUNK_BYTES, software=b"bench")
+    for chunk in stream:
+        session.receive(chunk)
+    session.answer(session.unanswered)
+    session.data_to_send()
+
+
+def decode_lines(stream: list[bytes]) -> None:
+    decoder = AutoDecoder(frame_bytes_max=CHUNK_BYTES)
+    for chunk in stream:
+        decoder.feed(chunk)
+
+
+def nanoseconds(call: Callable[[], object], prepare: Callable[[], None] | None = None) -> float:
+    """The best time of one message, in ns."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        if prepare is not None:
+            prepare()
+        began = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - began)
+    return best / MESSAGES * 1e9
+
+
+def measure() -> dict[str, float]:
+    """Each layer's time for a message, in ns."""
+    received = frames()
+    lines = chunks(b"\n".join(received) + b"\n")
+    messages = parse_all(received)
+    as_cee = cee(Token(b"0123456789abcdef"), UTC, relay_name=b"relay")
+    as_ewmm = ewmm(b"relay", UTC)
+    payloads = as_cee(messages, ORIGIN)
+    blocks = [encode_block(run, received_at=1e9) for run in split(payloads)]
+    answers = chunks(encode_answers(2, MESSAGES))
+    waiting: list[RelpClientSession] = []
+    # Open and all messages, as the client writes them.
+    sent = chunks(client_with(payloads).data_to_send())
+    return {
+        "decode lines": nanoseconds(lambda: decode_lines(lines)),
+        "parse": nanoseconds(lambda: parse_all(received)),
+        "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
+        "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
+        "encode blocks": nanoseconds(
+            lambda: [encode_block(run, received_at=1e9) for run in split(payloads)]
+        ),
+        "decode blocks": nanoseconds(lambda: [decode_block(block) for block in blocks]),
+        "relp: client sends": nanoseconds(lambda: client_with(payloads).data_to_send()),
+        "relp: client takes answers": nanoseconds(
+            lambda: receive_answers(waiting.pop(), answers),
+            prepare=lambda: waiting.append(client_with(payloads)),
+        ),
+        "relp: server receives, answers": nanoseconds(lambda: serve(sent)),
+    }
+
+
+def main() -> None:
+    print(f"Python {sys.version.split()[0]}, {platform.machine()}, {MESSAGES:,} messages")
+    for layer, cost in measure().items():
+        print(f"{layer:32} {cost:8.0f} ns")
+
+
+if __name__ == "__main__":
+    main()
