@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check certs clean distclean venv interop-packages
+.PHONY: help run test test-unit fuzz check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,11 @@ test: $(VENV)/installed-dev interop-packages ## Install what the tests need and 
 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program
 	$(BIN)/python -m pytest --ignore=tests/interop --ignore=tests/end_to_end $(ARGS)
+
+fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=...), then 10,000 RELP sessions
+	$(BIN)/python -m tests.fuzz
+	MANY_CONNECTIONS=$${MANY_CONNECTIONS:-10000} $(BIN)/python -m pytest --quiet -rP \
+	    tests/end_to_end/test_many_connections.py
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.service.configuration import Url
+from relay.service.listener_set import SET_SCHEMES, opened_members
 from tests.processes import (
     Program,
     Programs,
@@ -79,7 +81,7 @@ class RelayProcess(Program):
     ) -> None:
         self.state_dir = folder / "state"
         self.config_path = folder / f"{name}.toml"
-        self._listeners = [str(source["listen"]) for source in sources.values()]
+        self._listeners = [url for source in sources.values() for url in _places(source)]
         super().__init__(
             [
                 *(interpreter or sys.executable, twistd(), *arguments),
@@ -118,6 +120,15 @@ class RelayProcess(Program):
         assert status in (0, -signal.SIGTERM), f"{self.name}: {status}:\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()
         return status
+
+
+def _places(source: Mapping[str, Any]) -> list[str]:
+    """The URLs that a source listens on."""
+    parts = urlsplit(str(source["listen"]))
+    if parts.scheme not in SET_SCHEMES:
+        return [parts.geturl()]
+    opened = opened_members(Url(parts.scheme, host=parts.hostname or ""), dict(source))
+    return [str(url) for _, url in opened.values()]
 
 
 def _is_listening(url: str) -> bool:

@@ -63,6 +63,11 @@ def show(document: dict[str, Any], console: Console) -> None:
         if losses := _losses(report):
             words = ", ".join(losses)
             console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
+    for report in document.get("certificates", ()):  # older relays do not say
+        if (days := report["expires_days"]) <= 30:
+            words = f"expires in {days:g} days" if days > 0 else "has expired"
+            text = f"{report['subject']}: the certificate in {report['certificate']} {words}"
+            console.print(Text(text, style="bold yellow" if days > 7 else "bold red"))
     for orphan in document["orphans"]:
         console.print(
             Text(f"{orphan}: has records but no destination in the configuration", style="yellow")

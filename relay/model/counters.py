@@ -35,7 +35,7 @@ class SourceCounters:
     connections_open: int = 0
     connections_accepted: int = 0
     connections_refused: int = 0
-    """Connections closed at once because of the connection limit."""
+    """Connections closed at once: too many, or the peer is not allowed."""
     connections_idle_closed: int = 0
     """Connections closed because the peer was silent for too long."""
     pauses: int = 0

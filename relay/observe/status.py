@@ -24,6 +24,7 @@ class Status:
     Args:
         now: Seconds since 1970-01-01 UTC.
         orphans: Ids of queues that have records but no destination.
+        certificates: Our own, with the days that they have left.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Status:
         destinations: Sequence[Reports],
         admission: Admission,
         orphans: Callable[[], list[str]],
+        certificates: Callable[[], list[dict[str, Any]]],
         now: Callable[[], float],
     ) -> None:
         self._name = name
@@ -45,6 +47,7 @@ class Status:
         self._destinations = destinations
         self._admission = admission
         self._orphans = orphans
+        self._certificates = certificates
         self._now = now
         self._started_at = now()
 
@@ -65,6 +68,7 @@ class Status:
             "sources": [source.report() for source in self._sources],
             "destinations": [destination.report() for destination in self._destinations],
             "orphans": self._orphans(),
+            "certificates": self._certificates(),
         }
 
 

@@ -16,8 +16,10 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
 from relay.service.relay_service import RelayService, local_zone
@@ -26,26 +28,79 @@ from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
 from relay.service.state_dir import refuse_volatile
+from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
+from relay.transport.notify_socket import NotifySocket
 
 __all__ = ["assemble"]
 
 _MAP_SLACK_BYTES = 1024**3
 
 
-def assemble(reactor: Any, configuration: Configuration) -> RelayService:
+def assemble(
+    reactor: Any, configuration: Configuration, systemd: Systemd = NO_SYSTEMD
+) -> RelayService:
     """Build the service tree.  Opens nothing; the services say when that happens.
 
     Args:
         reactor: Provides IReactorTime, IReactorThreads, IReactorFDSet, IReactorTCP
             and IReactorSocket (zope interfaces have no intersection type, hence Any).
+        systemd: What it passed to the process.
+
+    Raises:
+        StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=Logger(namespace="relay"))
     admission = Admission(
         pending_bytes_max=configuration.pending_bytes_max,
         queue_bytes_max=configuration.queue_bytes_max,
     )
-    queue = QueueService(
+    queue = _queue(configuration, admission, notices, reactor)
+    certificates = CertificateWatch(notices=notices, reactor=reactor)
+    destinations = [
+        new_destination(
+            destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
+        )
+        for destination in configuration.destinations
+    ]
+    sources = [
+        _source(source, configuration, queue, admission, certificates, notices, reactor, systemd)
+        for source in configuration.sources
+    ]
+    for unused in systemd.unused(source.listen for source in configuration.sources):
+        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
+    status = Status(
+        name=configuration.name,
+        version=__version__,
+        state_dir=configuration.state_dir,
+        sources=sources,
+        destinations=destinations,
+        admission=admission,
+        orphans=lambda: queue.orphans,
+        certificates=certificates.report,
+        now=reactor.seconds,
+    )
+    notify = NotifySocket(systemd.notify_socket)
+    reopen = [destination.reopen for destination in destinations]
+    return RelayService(  # started top down, stopped bottom up
+        [
+            HangupService(callbacks=[*reopen, certificates.check], reactor=reactor),
+            certificates,
+            queue,
+            ConcurrentService(destinations),
+            *_observers(configuration, status, notify, reactor),
+            ConcurrentService(sources),
+            NotifyService(
+                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
+            ),
+        ]
+    )
+
+
+def _queue(
+    configuration: Configuration, admission: Admission, notices: Notices, reactor: Any
+) -> QueueService:
+    return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
         # A full map cannot even delete: admission has to close long before.
@@ -55,34 +110,6 @@ def assemble(reactor: Any, configuration: Configuration) -> RelayService:
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
     )
-    destinations = [
-        new_destination(destination, queue=queue, notices=notices, reactor=reactor)
-        for destination in configuration.destinations
-    ]
-    sources = [
-        _source(source, configuration, queue, admission, notices, reactor)
-        for source in configuration.sources
-    ]
-    status = Status(
-        name=configuration.name,
-        version=__version__,
-        state_dir=configuration.state_dir,
-        sources=sources,
-        destinations=destinations,
-        admission=admission,
-        orphans=lambda: queue.orphans,
-        now=reactor.seconds,
-    )
-    reopen = [destination.reopen for destination in destinations]
-    return RelayService(  # started top down, stopped bottom up
-        [
-            HangupService(callbacks=reopen, reactor=reactor),
-            queue,
-            ConcurrentService(destinations),
-            *_observers(configuration, status, reactor),
-            ConcurrentService(sources),
-        ]
-    )
 
 
 def _source(
@@ -90,8 +117,10 @@ def _source(
     configuration: Configuration,
     queue: QueueService,
     admission: Admission,
+    certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
+    systemd: Systemd,
 ) -> SourceService:
     counters = SourceCounters()
     intake = Intake(
@@ -105,12 +134,16 @@ def _source(
         intake=intake,
         admission=admission,
         counters=counters,
+        certificates=certificates,
         notices=notices,
         reactor=reactor,
+        systemd=systemd,
     )
 
 
-def _observers(configuration: Configuration, status: Status, reactor: Any) -> list[Service]:
+def _observers(
+    configuration: Configuration, status: Status, notify: NotifySocket, reactor: Any
+) -> list[Service]:
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
@@ -118,7 +151,10 @@ def _observers(configuration: Configuration, status: Status, reactor: Any) -> li
             reactor=reactor,
         ),
         StatisticsService(
-            status=status, interval_seconds=configuration.statistics_seconds, reactor=reactor
+            status=status,
+            interval_seconds=configuration.statistics_seconds,
+            reactor=reactor,
+            tell=lambda line: notify.send({"STATUS": line}),
         ),
     ]
 

@@ -7,6 +7,7 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
 
@@ -25,18 +26,22 @@ class Url:
     """Where to listen or to connect."""
 
     scheme: str
-    """udp, tcp, tls, relp, relp+tls, unixgram, unix or file."""
+    """udp, tcp, tls, relp, relp+tls, unixgram, unix or file; systemd: what the socket is."""
     host: str = ""
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
     """Absolute; for unixgram, unix and file only."""
+    inherited: str = ""
+    """Name of a socket that systemd has bound; the address is then not ours to know."""
 
     @property
     def is_tls(self) -> bool:
         return self.scheme in ("tls", "relp+tls")
 
     def __str__(self) -> str:
+        if self.inherited:
+            return f"systemd://{self.inherited}"
         if self.path:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -52,10 +57,21 @@ class TlsConfiguration:
     certificate: str = ""
     """Own certificate, followed by its intermediates."""
     private_key: str = ""
+    private_key_passphrase_file: str = ""
+    """Its first line decrypts the key; empty = the key is not encrypted."""
+    crl: str = ""
+    """Revocation lists of all authorities of a peer's chain; empty = nobody looks."""
     peer_verify: str = "required"
     """required, optional (listeners only) or none."""
+    peer_names: tuple[str, ...] = ()
+    """Listeners: names of which the peer's certificate must carry one; empty = any."""
+    peer_fingerprints: tuple[str, ...] = ()
+    """Certificates that are accepted whoever signed them."""
     server_name: str = ""
     """Name that the upstream's certificate must carry; empty = the host of the URL."""
+    tls_version_min: str = "1.2"
+    tls_ciphers: str = ""
+    """OpenSSL's cipher list; empty = forward secrecy and authenticated encryption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,18 @@ class SourceConfiguration:
     tls: TlsConfiguration = TlsConfiguration()
     frame_bytes_max: int = 65536
     """Longer messages are cut here and the rest of them discarded; 480 to 16 MiB."""
+    oversize: str = "truncate"
+    """What is done with longer messages: truncate, or drop the whole of them."""
+    allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that may send; none = all."""
+    deny: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that may not, even if they are allowed."""
+    proxy_protocol: bool = False
+    """Connections come from proxies, and begin with a PROXY header of version 1 or 2."""
+    connections_per_peer_max: int = 0
+    """For each peer address; 0 = no limit."""
+    rate_per_peer_max: int = 0
+    """Messages per second and peer address, with a burst of one second; 0 = no limit."""
     connections_max: int = 1000
     idle_seconds_max: float = 86400.0
     """Close a connection that stays silent this long."""

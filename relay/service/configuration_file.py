@@ -12,6 +12,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,12 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.listener_set import (
+    SET_SCHEMES,
+    missing_certificate,
+    opened_members,
+    with_members,
+)
 from relay.service.rewrite_table import read_rewrite
 from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
@@ -36,7 +43,7 @@ __all__ = ["DEFAULT_STATE_DIR", "default_frame_bytes_max", "default_framing", "r
 DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
-_PATH_KEYS = ("trusted_ca", "certificate", "private_key")
+_PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")
 
 
 def read_configuration(path: str) -> Configuration:
@@ -101,6 +108,8 @@ class _FileReader:
     def __init__(self, base_dir: str) -> None:
         self.problems: list[str] = []
         self._base_dir = base_dir
+        self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
+        self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
         tables = read_table(values, FILE, "", self.problems)
@@ -115,7 +124,9 @@ class _FileReader:
             self.problems += find_conflicts(
                 sources,
                 destinations,
-                name_source=lambda id: f"{join_path('sources', id)}.listen",
+                name_source=lambda id: self._port_keys.get(
+                    id, f"{join_path('sources', id)}.listen"
+                ),
                 name_destination=lambda id: f"{join_path('destinations', id)}.connect",
             )
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
@@ -171,12 +182,43 @@ class _FileReader:
             url = self._url(values, table, "listen", where)
             if url is None:
                 continue
-            self._check_meaning(values, SOURCE, url, where)
+            url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
+            self._check_proxies(table, where)
             tls = self._tls(table)
+            if url.scheme in SET_SCHEMES:
+                sources += self._set(id, url, tls, table, where)
+                continue
             if url.is_tls:
                 self._add(listener_problems(tls, partial(join_path, where)))
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
+        for id in {id for ids in self._members.values() for id in ids} & set(tables):
+            self.problems.append(
+                f"{join_path('sources', id)}: a listener of the source {id.rpartition('.')[0]!r} "
+                "has this id already; choose another one"
+            )
+        return sources
+
+    def _set(
+        self, id: str, url: Url, tls: TlsConfiguration, table: dict[str, Any], where: str
+    ) -> list[SourceConfiguration]:
+        """The sources that a set of listeners consists of."""
+        try:
+            opened = opened_members(url, table)
+        except ValueError as error:
+            self.problems.append(f"{where}.listen: {error}")
+            return []
+        self._add([f"{where}.certificate: {why}" for why in missing_certificate(opened, tls)])
+        sources = []
+        for name, (member, listen) in opened.items():
+            if listen.is_tls:
+                self._add(listener_problems(tls, partial(join_path, where)))
+            keys = {"frame_bytes_max": default_frame_bytes_max(listen.scheme), **table}
+            if listen.is_tls:
+                keys["tls"] = tls
+            self._port_keys[f"{id}.{name}"] = f"{where}.{member.port_key}"
+            sources.append(SourceConfiguration(id=f"{id}.{name}", listen=listen, **keys))
+        self._members[id] = tuple(source.id for source in sources)
         return sources
 
     def _destinations(
@@ -187,7 +229,9 @@ class _FileReader:
             where = join_path("destinations", id)
             table = read_table(values, DESTINATION, where, self.problems)
             sources = table.pop("sources", source_ids)
-            self._check_sources(sources, source_ids, where)
+            members = [one for ids in self._members.values() for one in ids]
+            self._check_sources(sources, (*source_ids, *members), where)
+            sources = with_members(sources, self._members)
             rewrite = self._rewrite(table.pop("rewrite", None), where)
             url = self._url(values, table, "connect", where)
             if url is None:
@@ -221,11 +265,28 @@ class _FileReader:
             self.problems.append(f"{where}.{key}: {error}")
             return None
 
+    def _spoken(self, values: Mapping[str, object], url: Url, protocol: str, where: str) -> Url:
+        """`url` with what is spoken over a socket that is inherited."""
+        if not url.inherited or protocol == "syslog":
+            self._check_meaning(values, SOURCE, url, where)
+            return url
+        values = {key: value for key, value in values.items() if key != "protocol"}
+        url = replace(url, scheme=protocol)
+        self._check_meaning(values, SOURCE, url, where)
+        return url
+
     def _check_meaning(
         self, values: Mapping[str, object], schema: Mapping[str, Kind], url: Url, where: str
     ) -> None:
         known = {key: value for key, value in values.items() if key in schema}
         self.problems += foreign_keys(known, url, where)
+
+    def _check_proxies(self, table: Mapping[str, object], where: str) -> None:
+        if table.get("proxy_protocol") and not table.get("allow"):
+            self.problems.append(
+                f"{where}.proxy_protocol: anybody could send in the name of any address; write "
+                "the addresses of the proxies into allow"
+            )
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:

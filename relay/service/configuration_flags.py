@@ -22,6 +22,7 @@ from relay.service.configuration_file import (
     default_framing,
 )
 from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.listener_set import SET_SCHEMES
 from relay.service.rewrite_table import check_form, token_from_file
 from relay.service.schema import RELAY_NAME, REWRITE_MODES, TOKEN_MODES
 from relay.service.table import Choice
@@ -102,6 +103,12 @@ def _sources(listening: Mapping[str, Url], problems: list[str]) -> tuple[SourceC
         "use a configuration file with --config"
         for url in listening.values()
         if url.is_tls
+    ]
+    problems += [
+        f"--listen {url.scheme}: opens a TLS listener, which needs a certificate, and flags cannot "
+        "give one; use a configuration file with --config"
+        for url in listening.values()
+        if url.scheme in SET_SCHEMES
     ]
     return tuple(
         SourceConfiguration(id=id, listen=url, frame_bytes_max=default_frame_bytes_max(url.scheme))

@@ -68,6 +68,8 @@ def _taken_addresses(
 
 
 def _same_place(one: Url, other: Url) -> bool:
+    if one.inherited or other.inherited:
+        return one.inherited == other.inherited
     if one.path or other.path:
         return one.path == other.path
     if one.port != other.port or one.port == 0 or _socket_type(one) != _socket_type(other):

@@ -12,10 +12,12 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from relay.queue.committer import RunInThread
+from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import DestinationConfiguration
 from relay.service.destination import DestinationService, LocalDestination, StreamDestination
 from relay.service.queue_service import QueueService
-from relay.service.sources import RELP_SOFTWARE, read_pem
+from relay.service.sources import RELP_SOFTWARE
+from relay.service.tls_files import read_options, read_policy, upstream_problems
 from relay.transport.datagram_out import DatagramSession
 from relay.transport.file_out import AppendedFile, FileSession
 from relay.transport.notices import Notices
@@ -29,7 +31,12 @@ __all__ = ["new_destination"]
 
 
 def new_destination(
-    configuration: DestinationConfiguration, *, queue: QueueService, notices: Notices, reactor: Any
+    configuration: DestinationConfiguration,
+    *,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    notices: Notices,
+    reactor: Any,
 ) -> DestinationService:
     """Build the service of one destination; reads its certificate files."""
     common: dict[str, Any] = {
@@ -58,14 +65,14 @@ def new_destination(
             **common,
         )
     return StreamDestination(
-        new_endpoint=_endpoint(configuration, reactor),
+        new_endpoint=_endpoint(configuration, certificates, reactor),
         new_protocol=_protocol(configuration, reactor),
         **common,
     )
 
 
 def _endpoint(
-    configuration: DestinationConfiguration, reactor: Any
+    configuration: DestinationConfiguration, certificates: CertificateWatch, reactor: Any
 ) -> Callable[[UpstreamState], PreparedEndpoint]:
     url, tls = configuration.connect, configuration.tls
     # Resolves the name at each attempt and tries all of its addresses.
@@ -74,13 +81,15 @@ def _endpoint(
     )
     upstream = None
     if url.is_tls:
-        upstream = TlsUpstream(
+        new = partial(
+            TlsUpstream,
             server_name=tls.server_name or url.host,
-            trusted_ca_pem=read_pem(tls.trusted_ca),
-            certificate_pem=read_pem(tls.certificate),
-            private_key_pem=read_pem(tls.private_key),
             peer_verify=tls.peer_verify,
+            fingerprints=read_policy(tls).fingerprints,
+            options=read_options(tls),
         )
+        subject = f"destination {configuration.id}"
+        upstream = certificates.keep(subject, tls, upstream_problems, new)
     return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
 
 

@@ -49,12 +49,21 @@ class StatisticsService(Service):
 
     Args:
         interval_seconds: 0 = never.
+        tell: Gets each line as well.
     """
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, status: Status, interval_seconds: float, reactor: Any) -> None:
+    def __init__(
+        self,
+        *,
+        status: Status,
+        interval_seconds: float,
+        reactor: Any,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._status = status
+        self._tell = tell
         self._interval_seconds = interval_seconds
         self._reactor = reactor
         self._call: DelayedCall | None = None
@@ -80,7 +89,9 @@ class StatisticsService(Service):
 
     def _say(self) -> None:
         after = self._status.document()
-        self._log.info("{line}", line=statistics_line(self._before, after))
+        line = statistics_line(self._before, after)
+        self._log.info("{line}", line=line)
+        self._tell(line)
         self._before = after
 
 

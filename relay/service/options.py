@@ -15,6 +15,7 @@ from relay.service.configuration import Configuration
 from relay.service.configuration_file import read_configuration
 from relay.service.configuration_flags import configuration_from_flags
 from relay.service.refusal import StartRefused
+from relay.service.systemd import initial_environment, take_systemd
 
 __all__ = ["Options", "makeService"]
 
@@ -99,7 +100,8 @@ def makeService(options: Options) -> IService:
 
     from relay.service.assembly import assemble
 
-    relay: Any = assemble(reactor, configuration)
+    systemd = take_systemd(os.environ, initial=initial_environment(), pid=os.getpid())
+    relay: Any = assemble(reactor, configuration, systemd)
     return relay  # type: ignore[no-any-return]  # zope: it provides IService
 
 

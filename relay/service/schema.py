@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.service.configuration import Url
+from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
     Choice,
     Flag,
     Kind,
+    Networks,
     Permissions,
     Seconds,
     Size,
@@ -68,26 +70,40 @@ TLS: Mapping[str, Kind] = {
     "trusted_ca": _PATH,
     "certificate": _PATH,
     "private_key": _PATH,
+    "private_key_passphrase_file": Text("a path", secret=True),  # a pasted one is a likely slip
+    "crl": _PATH,
     "peer_verify": Choice(("required", "optional", "none")),
+    "peer_names": Texts("a list of names"),
+    "peer_fingerprints": Texts("a list of fingerprints"),
     "server_name": Text("a host name or an address"),
+    "tls_version_min": Choice(("1.2", "1.3")),
+    "tls_ciphers": Text("a cipher list of OpenSSL", r"[!-~][ -~]*"),
 }
 
 SOURCE: Mapping[str, Kind] = {
     "listen": Text("a URL such as tcp://0.0.0.0:514", r".+"),
+    "protocol": Choice(("syslog", "tls", "relp", "relp+tls")),
     **{key: kind for key, kind in TLS.items() if key != "server_name"},
     "frame_bytes_max": Size(480, 16 * MiB),
+    "oversize": Choice(("truncate", "drop")),
+    "allow": Networks(),
+    "deny": Networks(),
+    "proxy_protocol": Flag(),
     "connections_max": Whole(1, 1_000_000),
+    "connections_per_peer_max": Whole(0, 1_000_000),
+    "rate_per_peer_max": Whole(0, 10_000_000),
     "idle_seconds_max": Seconds(0.1, YEAR_SECONDS),
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
 }
 
 DESTINATION: Mapping[str, Kind] = {
     "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
     "sources": Texts("a list of source ids"),
     "rewrite": Anything(),
-    **TLS,
+    **{key: kind for key, kind in TLS.items() if key != "peer_names"},
     "framing": Choice(("octet-counting", "newline")),
     "window_records": Whole(1, 100_000),
     "answer_seconds_max": Seconds(0.1, 3600),
@@ -113,11 +129,18 @@ _TCP_SCHEMES = ("tcp", "tls", *_RELP_SCHEMES)
 # A key that is not here has a meaning for every scheme.
 _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(TLS, _TLS_SCHEMES),
-    "connections_max": (*_TCP_SCHEMES, "unix"),
-    "idle_seconds_max": (*_TCP_SCHEMES, "unix"),
+    "protocol": ("systemd",),
+    "connections_max": (*_TCP_SCHEMES, "unix", "systemd"),
+    "idle_seconds_max": (*_TCP_SCHEMES, "unix", "systemd"),
+    "allow": ("udp", *_TCP_SCHEMES, "systemd"),
+    "deny": ("udp", *_TCP_SCHEMES, "systemd"),
+    "proxy_protocol": (*_TCP_SCHEMES, "systemd"),
+    "connections_per_peer_max": (*_TCP_SCHEMES, "systemd"),
+    "rate_per_peer_max": ("udp", *_TCP_SCHEMES, "systemd"),
+    **PORT_KEYS,
     "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
     "socket_mode": ("unixgram", "unix"),
-    "receive_buffer_bytes": ("udp", "unixgram"),
+    "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
@@ -131,7 +154,7 @@ def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
     problems = []
     for key in table:
         schemes = _SCHEMES_OF_KEY.get(key, (url.scheme,))
-        if url.scheme not in schemes:
+        if not set(schemes_of(url.scheme)) & set(schemes):
             problems.append(
                 f"{join_path(path, key)}: has no meaning for {url.scheme}, only for "
                 f"{' and '.join(schemes)}; remove it or change the URL"

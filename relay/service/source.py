@@ -15,8 +15,10 @@ from twisted.logger import Logger
 from relay.model.counters import SourceCounters
 from relay.service.configuration import Url
 from relay.service.refusal import StartRefused
+from relay.service.table import bytes_in_words
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
+from relay.transport.sockets import receive_buffer_bytes
 from relay.transport.unix_listener import UnixListener
 
 __all__ = ["DatagramSource", "SourceService", "StreamSource"]
@@ -103,6 +105,10 @@ class SourceService(Service):
         if bound.family != socket.AF_UNIX:
             host, port = bound.getsockname()[:2]
             self._address = str(Url(self.url.scheme, host=host, port=port))
+        elif self.url.inherited:
+            name = bound.getsockname()  # octets if it is abstract
+            path = name if isinstance(name, str) else "@" + os.fsdecode(name[1:])
+            self._address = str(Url(self.url.scheme, path=path))
 
     def remove_socket_file(self) -> None:
         if self.url.path:
@@ -131,7 +137,10 @@ class StreamSource(SourceService):
         self.note_address(bound)
         factory = self._wrap(self._factory)
         if bound.family == socket.AF_UNIX:
-            self._stop_listening = UnixListener(bound, factory, reactor=self._reactor).stop
+            listener = UnixListener(
+                bound, factory, reactor=self._reactor, inherited=bool(self.url.inherited)
+            )
+            self._stop_listening = listener.stop
             return
         port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
@@ -151,18 +160,45 @@ class DatagramSource(SourceService):
 
     Args:
         new_reader: Makes the reader of a bound socket.
+        receive_buffer_bytes: What was asked for.
     """
 
     def __init__(
-        self, *, new_reader: Callable[[socket.socket], DatagramReader], **kwargs: Any
+        self,
+        *,
+        new_reader: Callable[[socket.socket], DatagramReader],
+        receive_buffer_bytes: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._new_reader = new_reader
+        self._buffer_bytes_asked = receive_buffer_bytes
+        self._buffer_bytes = 0
 
     def open(self, bound: socket.socket) -> None:
         self.note_address(bound)
+        self._note_buffer(bound)
         self._reader = self._new_reader(bound)
+        if self.url.inherited:
+            self._reader.forget_kernel_drops()
         self._reactor.addReader(self._reader)
+
+    def report(self) -> dict[str, Any]:
+        return {**super().report(), "receive_buffer_bytes": self._buffer_bytes}
+
+    def _note_buffer(self, bound: socket.socket) -> None:
+        """Learn what the kernel granted; say it if that is little."""
+        self._buffer_bytes = receive_buffer_bytes(bound)
+        # A full unix socket makes its senders wait, whatever its buffer.
+        if bound.family != socket.AF_UNIX and 2 * self._buffer_bytes < self._buffer_bytes_asked:
+            self._log.warn(
+                "source {id}: asked for a receive buffer of {asked}, the kernel grants {granted}; "
+                "raise it with: sysctl -w net.core.rmem_max={octets}",
+                id=self.id,
+                asked=bytes_in_words(self._buffer_bytes_asked),
+                granted=bytes_in_words(self._buffer_bytes),
+                octets=self._buffer_bytes_asked,
+            )
 
     def stopService(self) -> None:
         Service.stopService(self)

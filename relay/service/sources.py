@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,18 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
+from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
+from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
+from relay.service.systemd import NO_SYSTEMD, Systemd, resolve_inherited
+from relay.service.tls_files import listener_problems, read_options, read_policy
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.inherited import adopt_socket
 from relay.transport.notices import Notices
+from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
+from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from relay.transport.stream_in import SyslogStreamProtocol
@@ -34,48 +42,54 @@ def new_source(
     intake: Intake,
     admission: Admission,
     counters: SourceCounters,
+    certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
+    systemd: Systemd = NO_SYSTEMD,
 ) -> SourceService:
-    """Build the service of one source; reads its certificate files."""
+    """Build the service of one source; reads its certificate files.
+
+    Raises:
+        StartRefused: It is to use an inherited socket that is not there, or another one.
+    """
+    configuration, descriptor = _resolved(configuration, systemd)
+    permitted = PermittedPeers(allow=configuration.allow, deny=configuration.deny)
+    receiving: dict[str, Any] = {
+        "source": configuration.id,
+        "transport": configuration.listen.scheme,
+        "intake": intake,
+        "admission": admission,
+        "counters": counters,
+        "notices": notices,
+        "permitted": permitted,
+    }
     if configuration.listen.scheme in ("udp", "unixgram"):
+        limits = _datagram_limits(configuration, reactor)
         return DatagramSource(
             source=configuration.id,
             url=configuration.listen,
-            bind=_binding(configuration),
+            bind=_binding(configuration, descriptor),
             counters=counters,
             reactor=reactor,
-            new_reader=partial(
-                DatagramReader,
-                source=configuration.id,
-                transport=configuration.listen.scheme,
-                frame_bytes_max=configuration.frame_bytes_max,
-                intake=intake,
-                admission=admission,
-                counters=counters,
-                notices=notices,
-            ),
+            new_reader=partial(DatagramReader, **receiving, **limits),
+            receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
     factory = InboundFactory(
-        source=configuration.id,
-        transport=configuration.listen.scheme,
+        **receiving,
         new_protocol=_protocol(configuration),
-        intake=intake,
-        admission=admission,
-        counters=counters,
         limits=_limits(configuration),
         clock=reactor,
-        notices=notices,
         secure=configuration.listen.is_tls,
+        rate_per_peer_max=configuration.rate_per_peer_max,
     )
     return StreamSource(
         source=configuration.id,
         url=configuration.listen,
-        bind=_binding(configuration),
+        bind=_binding(configuration, descriptor),
         counters=counters,
         reactor=reactor,
         factory=factory,
-        wrap=_tls_wrapping(configuration, reactor),
+        wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
 
 
@@ -85,11 +99,70 @@ def _limits(configuration: SourceConfiguration) -> InboundLimits:
         connections_max=configuration.connections_max,
         idle_seconds_max=configuration.idle_seconds_max,
         handshake_seconds_max=configuration.handshake_seconds_max,
+        connections_per_peer_max=configuration.connections_per_peer_max,
+        drop_long=configuration.oversize == "drop",
     )
 
 
-def _binding(configuration: SourceConfiguration) -> Callable[[], socket.socket]:
+def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[str, Any]:
+    return {
+        "frame_bytes_max": configuration.frame_bytes_max,
+        "drop_long": configuration.oversize == "drop",
+        "rates": PeerRates(rate_max=configuration.rate_per_peer_max, now=reactor.seconds),
+    }
+
+
+def _wrapping(
+    configuration: SourceConfiguration,
+    permitted: PermittedPeers,
+    certificates: CertificateWatch,
+    reactor: Any,
+) -> Callable[[InboundFactory], Any]:
+    """What lies between the socket and the factory, if anything: gate, PROXY protocol, TLS."""
+    with_tls = _tls_wrapping(configuration, certificates, reactor)
+
+    def wrap(factory: InboundFactory) -> Any:
+        wrapped = with_tls(factory)
+        if configuration.proxy_protocol:
+            wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
+        # The gate looks at who connects, and so at proxies, not at those behind them.
+        return GateFactory(wrapped, admits=factory.admits) if permitted.is_limited else wrapped
+
+    return wrap
+
+
+def _resolved(
+    configuration: SourceConfiguration, systemd: Systemd
+) -> tuple[SourceConfiguration, int | None]:
+    """The configuration with what an inherited socket is, and its descriptor if it is one."""
+    listen = configuration.listen
+    if not listen.inherited:
+        return configuration, None
+    try:
+        resolved, descriptor = resolve_inherited(listen, systemd)
+    except ValueError as error:
+        raise StartRefused(f"source {configuration.id}: cannot use {listen}: {error}") from None
+    if resolved.scheme in ("unix", "unixgram") and (configuration.allow or configuration.deny):
+        raise StartRefused(
+            f"source {configuration.id}: {listen} is a unix socket, where senders have no "
+            "address; remove allow and deny"
+        )
+    if resolved.scheme == "udp" and configuration.proxy_protocol:
+        raise StartRefused(
+            f"source {configuration.id}: {listen} is a UDP socket, where proxies cannot say whom "
+            "they speak for; remove proxy_protocol"
+        )
+    return replace(configuration, listen=resolved), descriptor
+
+
+def _binding(
+    configuration: SourceConfiguration, descriptor: int | None
+) -> Callable[[], socket.socket]:
     url = configuration.listen
+    if descriptor is not None:
+        return partial(
+            adopt_socket, descriptor, receive_buffer_bytes=configuration.receive_buffer_bytes
+        )
     if url.scheme == "udp":
         size = configuration.receive_buffer_bytes
         return lambda: bind_datagram(url.host, url.port, receive_buffer_bytes=size)
@@ -110,22 +183,17 @@ def _protocol(configuration: SourceConfiguration) -> Callable[[], InboundProtoco
     return SyslogStreamProtocol
 
 
-def _tls_wrapping(configuration: SourceConfiguration, reactor: Any) -> Callable[[Any], Any]:
+def _tls_wrapping(
+    configuration: SourceConfiguration, certificates: CertificateWatch, reactor: Any
+) -> Callable[[Any], Any]:
     if not configuration.listen.is_tls:
         return lambda factory: factory
     tls = configuration.tls
-    listener: Any = TlsListener(
-        certificate_pem=read_pem(tls.certificate),
-        private_key_pem=read_pem(tls.private_key),
-        trusted_ca_pem=read_pem(tls.trusted_ca),
+    new = partial(
+        TlsListener,
         peer_verify=tls.peer_verify,
+        policy=read_policy(tls),
+        options=read_options(tls),
     )
+    listener: Any = certificates.keep(f"source {configuration.id}", tls, listener_problems, new)
     return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=reactor)
-
-
-def read_pem(path: str) -> bytes:
-    """The octets of a file that the configuration names; none for no name."""
-    if not path:
-        return b""
-    with open(path, "rb") as file:
-        return file.read()

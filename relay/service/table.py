@@ -8,6 +8,7 @@ its key, and the caller goes on with the keys that were right.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "Choice",
     "Flag",
     "Kind",
+    "Networks",
     "Permissions",
     "Seconds",
     "Size",
@@ -191,6 +193,36 @@ class Texts:
         if twice:
             raise ValueError(f"{shown(twice[0])} is in the list twice; remove one")
         return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """A list of addresses and networks (CIDR); IPv4 in IPv6 clothes becomes IPv4."""
+
+    def read(self, value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        texts = Texts('a list of addresses and networks, such as ["10.0.0.0/8", "::1"]')
+        return tuple(self._network(text) for text in texts.read(value))
+
+    @staticmethod
+    def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                "expected addresses and networks, such as 192.0.2.1 or 10.0.0.0/8, found "
+                f"{shown(text)}"
+            ) from None
+        written = ipaddress.ip_address(text.partition("/")[0])
+        if written != network.network_address:
+            raise ValueError(
+                f"{shown(text)} has bits set after its prefix; write {network} for the network or "
+                f"{written} for the one address"
+            )
+        if isinstance(network, ipaddress.IPv6Network):
+            mapped = network.network_address.ipv4_mapped
+            if mapped is not None and network.prefixlen >= 96:
+                return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+        return network
 
 
 def read_table(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,8 +18,20 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.service.configuration import TlsConfiguration
 from relay.service.url import is_host
+from relay.transport.peer_check import PeerPolicy, is_address, parse_fingerprint
+from relay.transport.tls_context import TlsMaterial, TlsOptions, load_crls, new_context
 
-__all__ = ["Where", "listener_problems", "upstream_problems"]
+__all__ = [
+    "Where",
+    "listener_problems",
+    "own_expiry",
+    "read_material",
+    "read_options",
+    "read_policy",
+    "upstream_problems",
+]
+
+T = TypeVar("T")
 
 Where = Callable[[str], str]
 """Turns the name of a TLS key into what the administrator wrote: a dotted path or a flag."""
@@ -36,14 +49,16 @@ def listener_problems(tls: TlsConfiguration, where: Where) -> list[str]:
         problems.append(
             f"{where('certificate')}: is missing; a TLS listener needs certificate and private_key"
         )
-    if not tls.trusted_ca and tls.peer_verify != "none":
+    if not tls.trusted_ca and tls.peer_verify != "none" and not tls.peer_fingerprints:
         default = " (the default)" if tls.peer_verify == "required" else ""
         problems.append(
             f'{where("trusted_ca")}: is missing; peer_verify = "{tls.peer_verify}"{default} '
             "verifies the senders' certificates with it; to accept senders without a certificate "
             'write peer_verify = "none"'
         )
-    return problems + _file_problems(tls, where)
+    elif not tls.trusted_ca:
+        problems += _without_meaning(tls, where, ("peer_names", "crl"), "without trusted_ca")
+    return problems + _policy_problems(tls, where) + _file_problems(tls, where)
 
 
 def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
@@ -58,27 +73,106 @@ def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
         problems.append(
             f"{where('server_name')}: expected a host name or an address, found {tls.server_name!r}"
         )
-    return problems + _file_problems(tls, where)
+    if tls.peer_fingerprints and not tls.trusted_ca:
+        why = "with peer_fingerprints and without trusted_ca"
+        problems += _without_meaning(tls, where, ("crl",), why)
+    return problems + _policy_problems(tls, where) + _file_problems(tls, where)
+
+
+def read_material(tls: TlsConfiguration) -> TlsMaterial:
+    """What the files of `tls` hold.
+
+    Raises:
+        ValueError: One cannot be read.
+    """
+    return TlsMaterial(
+        certificate_pem=_content(tls.certificate),
+        private_key_pem=_content(tls.private_key),
+        passphrase=_passphrase(tls.private_key_passphrase_file),
+        trusted_ca_pem=_content(tls.trusted_ca),
+        crl_pem=_content(tls.crl),
+    )
+
+
+def own_expiry(material: TlsMaterial) -> float | None:
+    """When our certificate expires, in seconds since 1970; None if there is none."""
+    if not material.certificate_pem:
+        return None
+    own = x509.load_pem_x509_certificate(material.certificate_pem)
+    return own.not_valid_after_utc.timestamp()
+
+
+def read_policy(tls: TlsConfiguration) -> PeerPolicy:
+    """Which peers `tls` accepts."""
+    fingerprints = tuple(map(parse_fingerprint, tls.peer_fingerprints))
+    return PeerPolicy(names=tls.peer_names, fingerprints=fingerprints)
+
+
+def read_options(tls: TlsConfiguration) -> TlsOptions:
+    return TlsOptions(version_min=tls.tls_version_min, ciphers=tls.tls_ciphers)
+
+
+def _policy_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+    problems = []
+    if tls.peer_verify == "none":
+        keys = ("peer_names", "peer_fingerprints", "crl")
+        why = 'with peer_verify = "none", which accepts every peer'
+        problems += _without_meaning(tls, where, keys, why)
+    for name in tls.peer_names:
+        host = name.removeprefix("*.")
+        if not is_host(host) or (host != name and is_address(host)):
+            problems.append(
+                f"{where('peer_names')}: expected host names, addresses and wildcards such as "
+                f"*.example.com (the whole left-most label), found {name!r}"
+            )
+    for text in tls.peer_fingerprints:
+        try:
+            parse_fingerprint(text)
+        except ValueError as error:
+            problems.append(
+                f"{where('peer_fingerprints')}: {error}, found {text!r}; "
+                "openssl x509 -noout -fingerprint -sha256 -in FILE shows it"
+            )
+    if tls.tls_ciphers:
+        try:
+            new_context(TlsMaterial(), read_options(tls))
+        except ValueError as error:
+            problems.append(f"{where('tls_ciphers')}: {error}; openssl ciphers lists them")
+    return problems
+
+
+def _without_meaning(
+    tls: TlsConfiguration, where: Where, keys: Sequence[str], why: str
+) -> list[str]:
+    return [
+        f"{where(key)}: has no meaning {why}; remove one of them"
+        for key in keys
+        if getattr(tls, key)
+    ]
 
 
 def _file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     problems: list[str] = []
-    if tls.trusted_ca:
+
+    def tried(key: str, look: Callable[[], T]) -> T | None:
         try:
-            _certificates(tls.trusted_ca)
+            return look() if getattr(tls, key) else None
         except ValueError as error:
-            problems.append(f"{where('trusted_ca')}: {error}")
-    own, key = None, None
-    if tls.certificate:
-        try:
-            own = _own_certificate(tls.certificate)
-        except ValueError as error:
-            problems.append(f"{where('certificate')}: {error}")
-    if tls.private_key:
-        try:
-            key = _private_key(tls.private_key)
-        except ValueError as error:
-            problems.append(f"{where('private_key')}: {error}")
+            problems.append(f"{where(key)}: {error}")
+            return None
+
+    tried("trusted_ca", lambda: _certificates(tls.trusted_ca))
+    tried("crl", lambda: _revocation_lists(tls.crl))
+    own = tried("certificate", lambda: _own_certificate(tls.certificate))
+    passphrase_file = tls.private_key_passphrase_file
+    passphrase = tried("private_key_passphrase_file", lambda: _passphrase(passphrase_file))
+    key = None
+    if bool(passphrase_file) == bool(passphrase):  # what it says without one would mislead
+        key = tried("private_key", lambda: _private_key(tls.private_key, passphrase or b""))
+    if passphrase_file and not tls.private_key:
+        problems += _without_meaning(
+            tls, where, ("private_key_passphrase_file",), "without private_key"
+        )
     for given, absent in (("certificate", "private_key"), ("private_key", "certificate")):
         if getattr(tls, given) and not getattr(tls, absent):
             problems.append(f"{where(absent)}: is missing; {given} does not work without it")
@@ -106,15 +200,41 @@ def _own_certificate(path: str) -> x509.Certificate:
     return own
 
 
-def _private_key(path: str) -> PrivateKeyTypes:
+def _revocation_lists(path: str) -> None:
     octets = _content(path)
     try:
-        key = load_pem_private_key(octets, password=None)
-    except TypeError:  # how `cryptography` says that it needs a passphrase
+        load_crls(octets)
+    except ValueError:
+        raise ValueError(_not_pem(path, octets, "revocation list", "X509 CRL")) from None
+
+
+def _passphrase(path: str) -> bytes:
+    """The first line of the file; none for no file."""
+    passphrase = _content(path).partition(b"\n")[0].removesuffix(b"\r")
+    if path and not passphrase:
+        raise ValueError(f"{path} holds no passphrase; expected it in the first line")
+    return passphrase
+
+
+def _private_key(path: str, passphrase: bytes) -> PrivateKeyTypes:
+    octets = _content(path)
+    try:
+        key = load_pem_private_key(octets, password=passphrase or None)
+    except TypeError:  # how `cryptography` says that a passphrase is missing, or is one too many
+        if passphrase:
+            raise ValueError(
+                f"the private key in {path} is not encrypted; remove private_key_passphrase_file"
+            ) from None
         raise ValueError(
-            f"the private key in {path} is encrypted; store it without a passphrase"
+            f"the private key in {path} is encrypted; name the file with its passphrase in "
+            "private_key_passphrase_file"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
+        if passphrase and b"ENCRYPTED" in octets:
+            raise ValueError(
+                f"the private key in {path} cannot be decrypted: the passphrase is another, or "
+                "the key is damaged"
+            ) from None
         raise ValueError(_not_pem(path, octets, "private key", "PRIVATE KEY")) from None
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS_MIN:
         raise ValueError(
@@ -124,6 +244,9 @@ def _private_key(path: str) -> PrivateKeyTypes:
 
 
 def _content(path: str) -> bytes:
+    """The octets of a file that the configuration names; none for no name."""
+    if not path:
+        return b""
     try:
         with open(path, "rb") as file:
             octets = file.read(_PEM_BYTES_MAX + 1)

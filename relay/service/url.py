@@ -4,6 +4,10 @@
                                                      no host = all addresses (listen only)
     unixgram unix file          scheme:///path       absolute
                                 scheme:path          relative to a base directory
+    systemd                     scheme://NAME        of a socket that systemd passes on, or its
+                                                     descriptor's number, from 3 on
+    default-network
+    sematext-receiver           scheme://host        several listeners; no host = all addresses
 
 Paths are taken as they stand: nothing in them is percent-decoded.
 """
@@ -18,6 +22,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from relay.service.configuration import Url
+from relay.service.listener_set import SET_SCHEMES
 
 __all__ = [
     "CONNECT_SCHEMES",
@@ -34,7 +39,7 @@ __all__ = [
 Role = Literal["listen", "connect"]
 
 NETWORK_SCHEMES = ("udp", "tcp", "tls", "relp", "relp+tls")
-LISTEN_SCHEMES = (*NETWORK_SCHEMES, "unixgram", "unix")
+LISTEN_SCHEMES = (*NETWORK_SCHEMES, "unixgram", "unix", "systemd", *SET_SCHEMES)
 CONNECT_SCHEMES = (*NETWORK_SCHEMES, "file")
 
 UNIX_PATH_OCTETS_MAX = 107
@@ -45,6 +50,7 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
+_DESCRIPTOR_NAME = re.compile(r"[!-9;-~]{1,255}")  # ASCII, no space, no colon
 _USER = re.compile(r".*@", re.DOTALL)
 
 _EXAMPLE_PORTS = {"udp": 514, "tcp": 514, "tls": 6514, "relp": 20514, "relp+tls": 20515}
@@ -72,6 +78,10 @@ def parse_url(text: str, role: Role, *, base_dir: str) -> Url:
         raise ValueError(f"{scheme} can only be {other}; {role} takes one of {_listed(allowed)}")
     if scheme in NETWORK_SCHEMES:
         return _network_url(scheme, rest, role)
+    if scheme == "systemd":
+        return _systemd_url(rest)
+    if scheme in SET_SCHEMES:
+        return _set_url(scheme, rest)
     return _path_url(scheme, rest, base_dir)
 
 
@@ -84,7 +94,10 @@ def id_from_url(url: Url) -> str:
     would get the same id, or one too long, eight digits of a hash follow.
     """
     scheme = url.scheme.replace("+", "_")
-    if url.path:
+    if url.inherited:
+        plain = re.fullmatch(r"[a-z0-9_.-]+", url.inherited) is not None
+        text = f"systemd-{url.inherited}"
+    elif url.path:
         path = url.path.lstrip("/")
         plain = re.fullmatch(r"[a-z0-9_./]+", path) is not None
         text = f"{scheme}-{path.replace('/', '-')}"
@@ -199,6 +212,26 @@ def _path_url(scheme: str, rest: str, base_dir: str) -> Url:
             f"{octets}; choose a shorter one"
         )
     return Url(scheme, path=absolute)
+
+
+def _set_url(scheme: str, rest: str) -> Url:
+    parts = _HOST_PORT.fullmatch(rest[2:]) if rest.startswith("//") else None
+    if parts is None or parts[2] is not None:
+        raise ValueError(
+            f"{scheme} takes a host and no port, as in {scheme}://127.0.0.1, or nothing for all "
+            f"addresses, as in {scheme}://; its ports have keys of their own; found {rest!r}"
+        )
+    return Url(scheme, host=_host(parts[1], "listen", f"{scheme}://"))
+
+
+def _systemd_url(rest: str) -> Url:
+    name = rest[2:]
+    if not rest.startswith("//") or not _DESCRIPTOR_NAME.fullmatch(name):
+        raise ValueError(
+            "expected the name that the socket unit gives with FileDescriptorName= (default: the "
+            f"unit's own name), as in systemd://syslog.socket, found {rest!r}"
+        )
+    return Url("systemd", inherited=name)
 
 
 def _thing(scheme: str) -> str:

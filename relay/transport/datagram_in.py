@@ -21,7 +21,8 @@ from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.inbound import Intake
 from relay.transport.notices import Notices
-from relay.transport.sockets import SO_RXQ_OVFL, plain_address
+from relay.transport.peers import PeerRates, PermittedPeers
+from relay.transport.sockets import kernel_drops, plain_address
 
 __all__ = ["DatagramReader"]
 
@@ -29,9 +30,9 @@ _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
 _FINAL_READS_MAX = 500  # for those who go on sending while the relay stops
 _DATAGRAM_BYTES_MAX = 65536  # more than UDP can carry; unix datagrams may be longer
 _UCRED = struct.Struct("3i")
-_OVERFLOW = struct.Struct("I")
 _DESCRIPTOR = struct.Struct("i")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size) + socket.CMSG_SPACE(_OVERFLOW.size)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size)
+_REASONS_OF_PEERS = ("not-allowed", "rate-limit", "too-long")  # each peer is warned of
 
 _Sender = tuple[str, int, tuple[int, int, int] | None]
 
@@ -46,6 +47,9 @@ class DatagramReader:
 
     Args:
         frame_bytes_max: Longer messages are cut here.
+        drop_long: Drop those instead.
+        permitted: Whose datagrams are taken; None = everybody's.
+        rates: How many of each peer; None = all.
     """
 
     def __init__(
@@ -59,16 +63,22 @@ class DatagramReader:
         admission: Admission,
         counters: SourceCounters,
         notices: Notices,
+        drop_long: bool = False,
+        permitted: PermittedPeers | None = None,
+        rates: PeerRates | None = None,
     ) -> None:
         self._socket = bound
         self._origin = Origin(source=source, transport=transport)
         self._frame_bytes_max = frame_bytes_max
-        self._read_bytes = max(_DATAGRAM_BYTES_MAX, frame_bytes_max)
+        self._read_bytes = max(_DATAGRAM_BYTES_MAX, frame_bytes_max) + 1
         self._intake = intake
         self._admission = admission
         self._counters = counters
         self._notices = notices
-        self._overflow = 0  # the kernel's count of what did not fit its buffer
+        self._drop_long = drop_long
+        self._permitted = permitted or PermittedPeers()
+        self._rates = rates
+        self._kernel_drops = 0
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -83,6 +93,10 @@ class DatagramReader:
         """Take what has come (called by the reactor)."""
         self._read()
 
+    def forget_kernel_drops(self) -> None:
+        """Count from here on: the socket is older than we are, and so is its count."""
+        self._kernel_drops = kernel_drops(self._socket)
+
     def drain_and_close(self) -> None:
         """Take everything that is still in the kernel's buffer, then close."""
         for _ in range(_FINAL_READS_MAX):
@@ -96,7 +110,7 @@ class DatagramReader:
         more = True
         for _ in range(_DATAGRAMS_MAX):
             try:
-                datagram, ancillary, flags, address = self._socket.recvmsg(
+                datagram, ancillary, _, address = self._socket.recvmsg(
                     self._read_bytes, _ANCILLARY_BYTES
                 )
             except BlockingIOError:
@@ -107,17 +121,11 @@ class DatagramReader:
                 more = False
                 break
             sender = self._sender(address, ancillary)
-            if flags & socket.MSG_TRUNC or len(datagram) > self._frame_bytes_max:
-                datagram = datagram[: self._frame_bytes_max]
-                self._counters.truncated_records += 1
-                self._warn(
-                    "truncated",
-                    f"from {_words(sender)}: longer than frame_bytes_max "
-                    f"({self._frame_bytes_max} octets): cut there",
-                )
             batches.setdefault(sender, []).append(datagram)
         for sender, frames in batches.items():
             self._accept(sender, frames)
+        if self._origin.transport == "udp":
+            self._count_kernel_drops()
         return more
 
     def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> _Sender:
@@ -127,8 +135,6 @@ class DatagramReader:
                 continue
             if kind == socket.SCM_CREDENTIALS:
                 credentials = _UCRED.unpack(octets[: _UCRED.size])
-            elif kind == SO_RXQ_OVFL:
-                self._count_overflow(_OVERFLOW.unpack(octets[: _OVERFLOW.size])[0])
             elif kind == socket.SCM_RIGHTS:  # or anybody could use up our descriptors
                 whole = len(octets) - len(octets) % _DESCRIPTOR.size
                 for (descriptor,) in _DESCRIPTOR.iter_unpack(octets[:whole]):
@@ -137,9 +143,10 @@ class DatagramReader:
             return plain_address(address[0]), address[1], None
         return "", 0, credentials
 
-    def _count_overflow(self, total: int) -> None:
-        more = (total - self._overflow) % 2**32
-        self._overflow = total
+    def _count_kernel_drops(self) -> None:
+        total = kernel_drops(self._socket)
+        more = (total - self._kernel_drops) % 2**32
+        self._kernel_drops = total
         if more:
             self._counters.received_records += more
             self._counters.dropped["kernel-buffer"] += more
@@ -150,26 +157,52 @@ class DatagramReader:
             )
 
     def _accept(self, sender: _Sender, frames: list[bytes]) -> None:
-        if self._admission.closed:
-            self._counters.received_records += len(frames)
-            self._counters.received_bytes += sum(map(len, frames))
-            self._counters.dropped["admission-closed"] += len(frames)
-            self._warn(
-                "admission-closed",
-                f"{len(frames)} datagrams dropped, the last from "
-                f"{_words(sender)}: {self._admission.reason}",
-            )
-            return
         host, port, credentials = sender
+        if host and not self._permitted.permits(host):
+            self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
+            return
+        frames = self._within_size(sender, frames)
+        if self._admission.closed:
+            self._drop(sender, frames, "admission-closed", self._admission.reason)
+            return
+        if host and self._rates is not None and self._rates.is_limited:
+            granted = self._rates.grant(host, len(frames))
+            self._drop(sender, frames[granted:], "rate-limit", "more than rate_per_peer_max")
+            frames = frames[:granted]
+        if not frames:
+            return
         pid, uid, gid = credentials or (None, None, None)
         origin = self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
         self._intake.accept(frames, origin).addErrback(self._not_stored)
 
+    def _within_size(self, sender: _Sender, frames: list[bytes]) -> list[bytes]:
+        limit = self._frame_bytes_max
+        long = [frame for frame in frames if len(frame) > limit]
+        if not long:
+            return frames
+        why = f"longer than frame_bytes_max ({limit} octets)"
+        if self._drop_long:
+            self._drop(sender, long, "too-long", why)
+            return [frame for frame in frames if len(frame) <= limit]
+        self._counters.truncated_records += len(long)
+        self._warn("truncated", f"{len(long)} from {_words(sender)} {why}: cut there")
+        return [frame[:limit] for frame in frames]
+
+    def _drop(self, sender: _Sender, frames: list[bytes], reason: str, why: str) -> None:
+        if not frames:
+            return
+        self._counters.received_records += len(frames)
+        self._counters.received_bytes += sum(map(len, frames))
+        self._counters.dropped[reason] += len(frames)
+        text = f"{len(frames)} datagrams dropped, the last from {_words(sender)}: {why}"
+        self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")
+
     def _not_stored(self, failure: Failure) -> None:
         self._warn("not-stored", f"datagrams were lost: {failure.getErrorMessage()}")
 
-    def _warn(self, kind: str, text: str) -> None:
-        self._notices.warn(f"source {self._origin.source}", kind, text)
+    def _warn(self, kind: str, text: str, *, peer: str = "") -> None:
+        subject = f"source {self._origin.source}"
+        self._notices.warn(subject, kind, text, group=f"{subject}, {peer}" if peer else None)
 
 
 def _words(sender: _Sender) -> str:

@@ -2,8 +2,8 @@
 
 A connection is closed, and the reason counted and said, when there are too many,
 when the peer stays silent, when TLS or the opening takes too long, and when the
-peer breaks its protocol.  Reading pauses while admission is closed or while the
-peer does not take what is written to it.
+peer breaks its protocol.  Reading pauses while admission is closed, while the
+peer does not take what is written to it, and while it has sent too fast.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 import typing
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.notices import Notices
+from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
 from relay.transport.tls import identity_of, tls_failure_words
 
@@ -33,6 +35,7 @@ __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
 _UCRED = struct.Struct("3i")
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
+_FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
 
 
 class Intake(typing.Protocol):
@@ -49,6 +52,15 @@ class InboundLimits:
     idle_seconds_max: float
     """Silence after which a connection is closed; 0 = never."""
     handshake_seconds_max: float
+    connections_per_peer_max: int = 0
+    """For each peer address; 0 = no limit."""
+    drop_long: bool = False
+    """Drop messages above `frame_bytes_max` instead of cutting them."""
+
+    @property
+    def read_bytes_max(self) -> int:
+        """How much of a message to read: one octet more tells that it is to be dropped."""
+        return self.frame_bytes_max + self.drop_long
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -83,6 +95,10 @@ class InboundProtocol(Protocol):
         """The relay stops: finish what was taken and close."""
         self.close()
 
+    def give_up(self) -> None:
+        """What `shut_down` waits for does not come: close without it."""
+        self.transport.abortConnection()
+
     def close_idle(self) -> None:
         """The peer was silent for too long: close."""
         self.close()
@@ -92,14 +108,11 @@ class InboundProtocol(Protocol):
     def connectionMade(self) -> None:
         factory = self.factory
         self.origin = factory.origin_of(self.transport)
-        if len(factory.connections) >= factory.limits.connections_max:
+        refusal = factory.refusal(self.origin.peer_host)
+        if refusal:
             self._refused = True
             factory.counters.connections_refused += 1
-            self.warn(
-                "refused",
-                f"refused: {len(factory.connections)} connections are open, "
-                "which is connections_max",
-            )
+            self.warn("refused", f"refused: {refusal}")
             self.transport.abortConnection()
             return
         factory.connection_made(self)
@@ -177,7 +190,7 @@ class InboundProtocol(Protocol):
     def count_truncated(self, total: int) -> None:
         """The decoder has cut `total` messages so far: count and say the new ones."""
         more = total - self._truncated
-        if more:
+        if more and not self.factory.limits.drop_long:
             self._truncated = total
             self.factory.counters.truncated_records += more
             limit = self.factory.limits.frame_bytes_max
@@ -186,11 +199,21 @@ class InboundProtocol(Protocol):
                 f"{more} longer than frame_bytes_max ({limit} octets): cut there",
             )
 
+    def within_limits(self, frames: list[bytes]) -> list[bytes]:
+        """Those of `frames` to go on with; the peer waits if it sent them too fast."""
+        limits = self.factory.limits
+        if limits.drop_long:
+            taken = [frame for frame in frames if len(frame) <= limits.frame_bytes_max]
+            if len(taken) < len(frames):
+                self._drop_long([frame for frame in frames if len(frame) > limits.frame_bytes_max])
+                frames = taken
+        if frames and self.factory.rates.is_limited and self.origin.peer_host:
+            self._charge(len(frames))
+        return frames
+
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
-        source = f"source {self.origin.source}"
-        group = f"{source}, {self.origin.peer_host}"  # without port or process, which change
-        self.factory.notices.warn(f"{source}, {self.origin.peer}", kind, text, group=group)
+        self.factory.warn(self.origin, kind, text)
 
     def close(self) -> None:
         """Close after what was written has gone out, or after five seconds."""
@@ -226,6 +249,30 @@ class InboundProtocol(Protocol):
         self.violated(f"no {what} within {seconds:g} s")
         self.close()
         self.transport.abortConnection()
+
+    def _drop_long(self, frames: list[bytes]) -> None:
+        counters = self.factory.counters
+        counters.received_records += len(frames)
+        counters.received_bytes += sum(map(len, frames))
+        counters.dropped["too-long"] += len(frames)
+        limit = self.factory.limits.frame_bytes_max
+        self.warn(
+            "too-long", f"{len(frames)} longer than frame_bytes_max ({limit} octets): dropped"
+        )
+
+    def _charge(self, count: int) -> None:
+        seconds = self.factory.rates.charge(self.origin.peer_host, count)
+        if seconds > 0 and "rate" not in self._pauses and not self.closing and not self.gone:
+            self._pause("rate")
+            self._set_timer("rate", seconds, self._rate_paid)
+
+    def _rate_paid(self) -> None:
+        # Another connection of this peer may have run up more.
+        seconds = self.factory.rates.charge(self.origin.peer_host, 0)
+        if seconds > 0:
+            self._set_timer("rate", seconds, self._rate_paid)
+        else:
+            self._resume("rate")
 
     def _set_timer(
         self, name: str, seconds: float, call: Callable[..., object], *args: object
@@ -273,6 +320,8 @@ class InboundFactory(Factory):
         clock: Clock,
         notices: Notices,
         secure: bool,
+        permitted: PermittedPeers | None = None,
+        rate_per_peer_max: int = 0,
     ) -> None:
         self.intake = intake
         self.admission = admission
@@ -281,7 +330,10 @@ class InboundFactory(Factory):
         self.clock = clock
         self.notices = notices
         self.secure = secure
+        self.permitted = permitted or PermittedPeers()
+        self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
         self.connections: set[InboundProtocol] = set()
+        self._of_peer: Counter[str] = Counter()
         self._origin = Origin(source=source, transport=transport)
         self._new_protocol = new_protocol
         self._all_closed: Deferred[None] | None = None
@@ -290,6 +342,33 @@ class InboundFactory(Factory):
         protocol = self._new_protocol()
         protocol.factory = self
         return protocol
+
+    def admits(self, address: Any) -> bool:
+        """Whether the peer at `address` may connect; a refusal is counted and said."""
+        if getattr(address, "host", None) is None:  # a local one
+            return True
+        host = plain_address(address.host)
+        if self.permitted.permits(host):
+            return True
+        self.counters.connections_refused += 1
+        origin = self._origin._replace(peer_host=host, peer_port=address.port)
+        self.warn(origin, "not-allowed", "refused: not allowed by allow and deny")
+        return False
+
+    def refusal(self, host: str) -> str:
+        """Why a peer cannot have one more connection, in words; empty if it can."""
+        of_peer_max = self.limits.connections_per_peer_max
+        if len(self.connections) >= self.limits.connections_max:
+            return f"{len(self.connections)} connections are open, which is connections_max"
+        if host and of_peer_max and self._of_peer[host] >= of_peer_max:
+            return f"it has {of_peer_max} connections open, which is connections_per_peer_max"
+        return ""
+
+    def warn(self, origin: Origin, kind: str, text: str) -> None:
+        """Warn about a peer, naming it and the source."""
+        source = f"source {origin.source}"
+        group = f"{source}, {origin.peer_host}"  # without port or process, which change
+        self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
 
     def origin_of(self, transport: Any) -> Origin:
         """What is known about the peer at the other end of `transport`."""
@@ -304,6 +383,7 @@ class InboundFactory(Factory):
 
     def connection_made(self, connection: InboundProtocol) -> None:
         self.connections.add(connection)
+        self._of_peer[connection.origin.peer_host] += 1
         self.counters.connections_accepted += 1
         self.counters.connections_open = len(self.connections)
         if connection.origin.peer_host:
@@ -311,6 +391,9 @@ class InboundFactory(Factory):
 
     def connection_lost(self, connection: InboundProtocol) -> None:
         self.connections.discard(connection)
+        self._of_peer[connection.origin.peer_host] -= 1
+        if not self._of_peer[connection.origin.peer_host]:
+            del self._of_peer[connection.origin.peer_host]
         self.counters.connections_open = len(self.connections)
         if self._all_closed is not None and not self.connections:
             done, self._all_closed = self._all_closed, None
@@ -323,11 +406,16 @@ class InboundFactory(Factory):
             done.callback(None)
             return done
         self._all_closed = done
-        cut = self.clock.callLater(seconds_max, self._cut_all)
+        cut = self.clock.callLater(seconds_max, self._give_up_all)
         done.addBoth(lambda _: cut.cancel() if cut.active() else None)
         for connection in list(self.connections):
             connection.shut_down()
         return done
+
+    def _give_up_all(self) -> None:
+        for connection in list(self.connections):
+            connection.give_up()
+        self.clock.callLater(_FAREWELL_SECONDS_MAX, self._cut_all)
 
     def _cut_all(self) -> None:
         for connection in list(self.connections):

@@ -45,7 +45,7 @@ class RelpServerProtocol(InboundProtocol):
 
     def begin(self) -> None:
         self._session = RelpServerSession(
-            data_bytes_max=self.factory.limits.frame_bytes_max, software=self._software
+            data_bytes_max=self.factory.limits.read_bytes_max, software=self._software
         )
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
@@ -66,7 +66,8 @@ class RelpServerProtocol(InboundProtocol):
         if messages:
             batch = _Batch(len(messages))
             self._batches.append(batch)
-            stored = self.factory.intake.accept(messages, self.origin)
+            # What is dropped here is answered like the rest: it must not come again.
+            stored = self.factory.intake.accept(self.within_limits(messages), self.origin)
             stored.addCallbacks(lambda _: self._stored(batch), self._not_stored)
         self._write()
 
@@ -75,6 +76,10 @@ class RelpServerProtocol(InboundProtocol):
 
     def shut_down(self) -> None:
         self._session.shut_down()
+        self._write()
+
+    def give_up(self) -> None:
+        self._session.abandon()
         self._write()
 
     def close_idle(self) -> None:

@@ -20,7 +20,7 @@ class SyslogStreamProtocol(InboundProtocol):
     _decoder: FrameDecoder  # exists from begin on
 
     def begin(self) -> None:
-        self._decoder = AutoDecoder(frame_bytes_max=self.factory.limits.frame_bytes_max)
+        self._decoder = AutoDecoder(frame_bytes_max=self.factory.limits.read_bytes_max)
 
     def take(self, chunk: bytes) -> None:
         self._accept(self._decoder.feed(chunk))
@@ -36,7 +36,7 @@ class SyslogStreamProtocol(InboundProtocol):
 
     def _accept(self, frames: list[bytes]) -> None:
         self.count_truncated(self._decoder.truncated)
-        if frames:
+        if frames := self.within_limits(frames):
             stored = self.factory.intake.accept(frames, self.origin)
             stored.addErrback(self._not_stored)
 

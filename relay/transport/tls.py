@@ -8,43 +8,29 @@ it was, what names it carries and which one was wanted.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import (
-    verify_certificate_hostname,
-    verify_certificate_ip_address,
-)
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
 from zope.interface import implementer
 
+from relay.transport.peer_check import (
+    CertificateCheck,
+    Fingerprint,
+    PeerPolicy,
+    identity_of,
+    is_address,
+    names_of,
+)
+from relay.transport.tls_context import TlsMaterial, TlsOptions, new_context, revoke, trust
+
 __all__ = ["TlsListener", "TlsUpstream", "identity_of", "names_of", "tls_failure_words"]
 
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK"
-
-# Of X509_V_ERR_*, those that administrators meet.
-_CHAIN_ERRORS = {
-    2: "its issuer is not among the trusted CAs",
-    9: "it is not valid yet (check the clocks)",
-    10: "it has expired (check the clocks)",
-    18: "it is self-signed and not among the trusted CAs",
-    19: "its root is not among the trusted CAs",
-    20: "its issuer is not among the trusted CAs",
-    21: "its issuer is not among the trusted CAs",
-    23: "it was revoked",
-    24: "its issuer may not sign certificates",
-    26: "its extended key usage is for something else",
-}
+_ANY_PEER = PeerPolicy()
+_USUAL = TlsOptions()
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -52,34 +38,50 @@ class TlsListener:
     """Makes the server's end of TLS connections.
 
     Args:
-        certificate_pem: Own certificate, then its intermediates.
-        trusted_ca_pem: Who may sign the certificates of peers; empty only with
-            `peer_verify` none.
+        material: Certificate, key and whom to trust, as PEM.
         peer_verify: required = a peer without a valid certificate is refused;
             optional = it need not have one, but what it has must be valid;
             none = it is not asked.
+        policy: Which valid certificates are accepted; without fingerprints in it
+            `material` has to say who may sign them.
     """
 
     def __init__(
         self,
+        material: TlsMaterial,
         *,
-        certificate_pem: bytes,
-        private_key_pem: bytes,
-        trusted_ca_pem: bytes = b"",
         peer_verify: str = "required",
+        policy: PeerPolicy = _ANY_PEER,
+        options: TlsOptions = _USUAL,
     ) -> None:
-        self._context = _new_context(certificate_pem, private_key_pem)
+        self._policy = policy
+        self._options = options
         self._flags = SSL.VERIFY_NONE
         if peer_verify != "none":
             self._flags = SSL.VERIFY_PEER
             if peer_verify == "required":
                 self._flags |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-            for authority in _trust(self._context, trusted_ca_pem):
-                self._context.add_client_ca(authority)
+        self.renew(material)
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use `material` for connections from now on; those that exist stay as they are.
+
+        Raises:
+            ValueError, SSL.Error: It cannot be used; the one before still is.
+        """
+        context = new_context(material, self._options)
+        if self._flags != SSL.VERIFY_NONE:
+            authorities = trust(context, material.trusted_ca_pem) if material.trusted_ca_pem else []
+            # Peers choose by these what they show, and would not show a self-signed one.
+            for authority in authorities if not self._policy.fingerprints else []:
+                context.add_client_ca(authority)
+            if material.crl_pem:
+                revoke(context, material.crl_pem)
+        self._context = context
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        connection.set_verify(self._flags, _Verification(tlsProtocol, server_name=None))
+        connection.set_verify(self._flags, CertificateCheck(tlsProtocol, self._policy))
         return connection
 
 
@@ -88,99 +90,53 @@ class TlsUpstream:
     """Makes the client's end of TLS connections.
 
     Args:
+        material: Whom to trust (nobody named = whom the system trusts, but only
+            the fingerprints if there are any), and our own certificate, if any.
         server_name: Name or address that the upstream's certificate must carry
             as a subjectAltName (RFC 9525; the common name does not count).  A
             name is also sent as SNI.
-        trusted_ca_pem: Who may sign it; empty = whom the system trusts.
-        certificate_pem: Own certificate with its intermediates, if any.
         peer_verify: required, or none to accept whatever answers.
+        fingerprints: Of certificates that are accepted in any case.
     """
 
     def __init__(
         self,
+        material: TlsMaterial,
         *,
         server_name: str,
-        trusted_ca_pem: bytes = b"",
-        certificate_pem: bytes = b"",
-        private_key_pem: bytes = b"",
         peer_verify: str = "required",
+        fingerprints: tuple[Fingerprint, ...] = (),
+        options: TlsOptions = _USUAL,
     ) -> None:
         self._server_name = server_name.rstrip(".")  # which DNS understands, and nobody else
         self._verifies = peer_verify != "none"
-        self._context = _new_context(certificate_pem, private_key_pem)
-        if self._verifies and trusted_ca_pem:
-            _trust(self._context, trusted_ca_pem)
-        elif self._verifies:
-            self._context.set_default_verify_paths()
+        self._policy = PeerPolicy(server_name=self._server_name, fingerprints=fingerprints)
+        self._options = options
+        self.renew(material)
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use `material` for connections from now on; those that exist stay as they are.
+
+        Raises:
+            ValueError, SSL.Error: It cannot be used; the one before still is.
+        """
+        context = new_context(material, self._options)
+        if self._verifies and material.trusted_ca_pem:
+            trust(context, material.trusted_ca_pem)
+        elif self._verifies and not self._policy.fingerprints:
+            context.set_default_verify_paths()
+        if self._verifies and material.crl_pem:
+            revoke(context, material.crl_pem)
+        self._context = context
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        if not _is_address(self._server_name):
+        if not is_address(self._server_name):
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
         if self._verifies:
-            verification = _Verification(tlsProtocol, server_name=self._server_name)
-            connection.set_verify(SSL.VERIFY_PEER, verification)
+            check = CertificateCheck(tlsProtocol, self._policy)
+            connection.set_verify(SSL.VERIFY_PEER, check)
         return connection
-
-
-class _Verification:
-    """OpenSSL's verify callback for one connection.
-
-    OpenSSL itself only says that verification failed; the reason is left with the
-    transport, where `tls_failure_words` finds it.  (A connection's application data
-    would be the place, but Twisted keeps its own there.)
-
-    Args:
-        transport: The TLS transport of the connection.
-        server_name: Whom the certificate has to be for; None = anybody.
-    """
-
-    def __init__(self, transport: Any, *, server_name: str | None) -> None:
-        self._transport = transport
-        self._server_name = server_name
-
-    def __call__(
-        self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int
-    ) -> bool:
-        # An exception in here would pass by everything that says why TLS failed.
-        try:
-            refusal = self._refusal(certificate.to_cryptography(), code, depth, ok)
-        except ValueError as error:  # what cryptography says of a certificate that it cannot read
-            refusal = f"the certificate cannot be read: {error}"
-        self._transport.certificate_refusal = refusal
-        return not refusal
-
-    def _refusal(self, found: x509.Certificate, code: int, depth: int, ok: int) -> str:
-        if not ok:
-            why = _CHAIN_ERRORS.get(code, f"X.509 error {code}")
-            return f"certificate {found.subject.rfc4514_string()!r} is not accepted: {why}"
-        if depth or self._server_name is None:
-            return ""
-        try:
-            if _is_address(self._server_name):
-                verify_certificate_ip_address(found, self._server_name)
-            else:
-                verify_certificate_hostname(found, self._server_name)
-        except (VerificationError, CertificateError):
-            names = ", ".join(names_of(found)) or "no subjectAltName at all"
-            return f"the certificate is for {names}, wanted is {self._server_name}"
-        return ""
-
-
-def identity_of(certificate: x509.Certificate) -> str:
-    """Whose certificate this is: its common name, or the first of its other names."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return next((str(name.value) for name in names), next(iter(names_of(certificate)), ""))
-
-
-def names_of(certificate: x509.Certificate) -> list[str]:
-    """The DNS names and addresses in the subjectAltName of `certificate`."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = names.get_values_for_type(x509.IPAddress)
-    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
 def tls_failure_words(transport: Any, error: BaseException) -> str:
@@ -207,38 +163,3 @@ def tls_failure_words(transport: Any, error: BaseException) -> str:
     if "alert" in reason:
         return f"the peer did not accept us: {reason}"
     return f"TLS failed: {reason}"
-
-
-def _new_context(certificate_pem: bytes, private_key_pem: bytes) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(_CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_session_id(b"syslogrelay")
-    if certificate_pem:
-        own, *chain = x509.load_pem_x509_certificates(certificate_pem)
-        key: Any = load_pem_private_key(private_key_pem, password=None)
-        context.use_certificate(own)
-        for link in chain:
-            context.add_extra_chain_cert(link)
-        context.use_privatekey(key)
-    return context
-
-
-def _trust(context: SSL.Context, pem: bytes) -> Sequence[x509.Certificate]:
-    authorities = x509.load_pem_x509_certificates(pem)
-    store = context.get_cert_store()
-    assert store is not None
-    for authority in authorities:
-        store.add_cert(X509.from_cryptography(authority))
-    return authorities
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -30,14 +30,18 @@ class UnixListener:
 
     Args:
         factory: Makes the protocol of each connection.
+        inherited: The socket's file is somebody else's, and stays.
         reactor: Provides IReactorFDSet, IReactorSocket and IReactorTime.
     """
 
-    def __init__(self, listening: socket.socket, factory: Any, *, reactor: Any) -> None:
+    def __init__(
+        self, listening: socket.socket, factory: Any, *, reactor: Any, inherited: bool = False
+    ) -> None:
         self._socket = listening
         self._path: str = listening.getsockname()
         self._factory = factory
         self._reactor = reactor
+        self._inherited = inherited
         self._pause: DelayedCall | None = None
         reactor.addReader(self)
 
@@ -68,13 +72,14 @@ class UnixListener:
                 )
 
     def stop(self) -> None:
-        """Accept nothing more and remove the socket file, if we have the right to."""
+        """Accept nothing more and remove our socket file, if we have the right to."""
         self._reactor.removeReader(self)
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
         self._socket.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        if not self._inherited:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
 
     def _resume(self) -> None:
         self._reactor.addReader(self)

@@ -32,6 +32,7 @@ __all__ = [
 _MSG_LEN_SP = re.compile(rb"[\r\n\0]*([0-9]{1,10}) ")
 _MSG_LEN_SO_FAR = re.compile(rb"[\r\n\0]*[0-9]{0,10}\Z")
 _BETWEEN_FRAMES = b"\r\n\0"
+_TLS_RECORD = b"\x16\x03"  # a handshake of SSL 3 or later (RFC 8446 §5.1)
 
 
 class FrameDecoder(Protocol):
@@ -112,6 +113,7 @@ class OctetCountingDecoder:
             kept = min(length, self._frame_bytes_max)
             stop = header.end() + kept
             if stop > len(buffer):
+                start = header.start(1)  # without the separators
                 return self._keep(frames, buffer[start:], wanted=stop - start)
             if kept:
                 frames.append(buffer[header.end() : stop])
@@ -203,16 +205,20 @@ class AutoDecoder:
     """Find out by a connection's first octets which framing it uses.
 
     Digits and a space mean octet counting, anything else lines; LF, CR and NUL
-    before the first frame say nothing.  The choice holds for the connection.
+    before the first frame say nothing.  The choice holds for the connection.  What
+    looks like TLS is neither: nothing in it is a message.
     """
 
     def __init__(self, *, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._undecided = b""  # at most ten digits
+        self._undecided = b""  # at most ten digits, or one octet of TLS
         self._decoder: OctetCountingDecoder | NewlineDecoder | None = None
+        self._is_tls = False
 
     @property
     def error(self) -> FramingError | None:
+        if self._is_tls:
+            return FramingError("the peer speaks TLS on a plain-text port")
         return self._decoder.error if self._decoder is not None else None
 
     @property
@@ -224,7 +230,10 @@ class AutoDecoder:
         if self._decoder is not None:
             return self._decoder.feed(chunk)
         chunk = (self._undecided + chunk).lstrip(_BETWEEN_FRAMES)
-        if _MSG_LEN_SO_FAR.match(chunk):
+        self._is_tls = self._is_tls or chunk.startswith(_TLS_RECORD)
+        if self._is_tls:
+            return []
+        if _MSG_LEN_SO_FAR.match(chunk) or chunk == _TLS_RECORD[:1]:
             self._undecided = chunk
             return []
         counted = _MSG_LEN_SP.match(chunk) is not None
@@ -235,6 +244,8 @@ class AutoDecoder:
 
     def finish(self) -> list[bytes]:
         """Note the end of the stream; return what it completes."""
+        if self._is_tls:
+            return []
         if self._decoder is None:  # digits only: a line without an end
             self._decoder = NewlineDecoder(frame_bytes_max=self._frame_bytes_max)
             return self._decoder.feed(self._undecided) + self._decoder.finish()

@@ -96,7 +96,8 @@ class RelpFrameDecoder:
             if _HEADER_SO_FAR.match(buffer, start):
                 self._wanted_bytes = len(buffer) - start + 1
                 return start
-            return self._fail(buffer, f"no RELP header: {buffer[start : start + 20]!r}")
+            hint = "; does the peer speak TLS?" if buffer.startswith(b"\x16", start) else ""
+            return self._fail(buffer, f"no RELP header: {buffer[start : start + 20]!r}{hint}")
         txnr, command, datalen, separator, _ = header.groups()
         length = int(datalen) if datalen else 0
         body = header.end()

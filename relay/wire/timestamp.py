@@ -151,16 +151,13 @@ def to_datetime(stamp: bytes | None, received_at: float, zone: tzinfo) -> dateti
     Digits after the microseconds are cut off.  Arguments as for `to_rfc3339`.
     """
     moment = None if stamp is None else _moment(stamp, received_at, zone)
-    if moment is None:
-        moment = datetime.fromtimestamp(received_at, zone)
-    return _on_whole_minutes(moment)
+    return moment or _on_whole_minutes(datetime.fromtimestamp(received_at, zone))
 
 
 def _convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
     moment = None if stamp is None else _moment(stamp, received_at, zone)
     if stamp is None or moment is None:
         return format_epoch(received_at, zone)
-    moment = _on_whole_minutes(moment)
     digits = _fraction_digits(stamp)
     fraction = moment.strftime(".%f")[: digits + 1] if digits else ""
     return (_second(moment) + fraction + _offset(moment)).encode("ascii")
@@ -181,24 +178,29 @@ def _split_rfc3339(stamp: bytes) -> tuple[bytes, bytes | None, bytes] | None:
 
 def _moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | None:
     try:
-        iso = _ISO.fullmatch(stamp)
-        if iso is not None:
-            *numbers, fraction, offset = iso.groups()
-            year, month, day, *clock = map(int, numbers)
-            in_month = _since_month_began(day, clock, fraction)
-            return datetime(year, month, 1, tzinfo=_zone(offset, zone)) + in_month
-        bsd = _BSD.fullmatch(stamp)
-        if bsd is None:
-            return None
-        month = _MONTHS.index(bsd["month"].lower()) + 1
-        day, *clock = map(int, bsd.group("day", "h", "m", "s"))
-        in_month = _since_month_began(day, clock, bsd["fraction"])
-        known_year = bsd["year_before"] or bsd["year_after"]
-        if known_year is not None:
-            return datetime(int(known_year), month, 1, tzinfo=zone) + in_month
-        return _in_latest_year(month, in_month, received_at, zone)
-    except (ValueError, OverflowError):  # year 0, an offset of a day, past year 9999
+        moment = _local_moment(stamp, received_at, zone)
+        return None if moment is None else _on_whole_minutes(moment)
+    except (ValueError, OverflowError):  # year 0, an offset of a day, past year 1 or 9999
         return None
+
+
+def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | None:
+    iso = _ISO.fullmatch(stamp)
+    if iso is not None:
+        *numbers, fraction, offset = iso.groups()
+        year, month, day, *clock = map(int, numbers)
+        in_month = _since_month_began(day, clock, fraction)
+        return datetime(year, month, 1, tzinfo=_zone(offset, zone)) + in_month
+    bsd = _BSD.fullmatch(stamp)
+    if bsd is None:
+        return None
+    month = _MONTHS.index(bsd["month"].lower()) + 1
+    day, *clock = map(int, bsd.group("day", "h", "m", "s"))
+    in_month = _since_month_began(day, clock, bsd["fraction"])
+    known_year = bsd["year_before"] or bsd["year_after"]
+    if known_year is not None:
+        return datetime(int(known_year), month, 1, tzinfo=zone) + in_month
+    return _in_latest_year(month, in_month, received_at, zone)
 
 
 def _in_latest_year(

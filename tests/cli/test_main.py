@@ -14,7 +14,7 @@ def test_version() -> None:
 def test_help_names_the_commands() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    for command in ("check", "certs"):
+    for command in ("check", "certs", "send"):
         assert f"\n  {command} " in result.output
 
 

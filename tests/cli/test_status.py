@@ -67,6 +67,18 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "central: quarantined 3" in lines
 
 
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(30.0, "expires in 30 days"), (0.4, "expires in 0.4 days"), (-0.1, "has expired")],
+)
+def test_certificates_are_named_when_their_time_comes(days: float, words: str) -> None:
+    own = {"subject": "source in", "certificate": "/a.pem", "expires_days": days}
+    later = {"subject": "source b", "certificate": "/b.pem", "expires_days": 30.1}
+    lines = shown(certificates=[own, later])
+    assert f"source in: the certificate in /a.pem {words}" in lines
+    assert not [line for line in lines if "b.pem" in line]
+
+
 def test_closed_admission_and_orphans_are_said() -> None:
     lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
     assert "not taking more: the queue is full" in lines

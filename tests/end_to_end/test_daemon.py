@@ -111,7 +111,8 @@ def test_a_daemon_that_cannot_start_says_so(programs: Programs, tmp_path: Path) 
         programs.add(relay)
         relay.start(wait=False)
         assert relay.wait_exit() > 0
-    assert f"127.0.0.1:{port}" in log.read_text()
+    # The parent is told, and ends, before the child has written the reason.
+    wait_until(lambda: f"127.0.0.1:{port}" in log.read_text(), "the reason in the log")
     assert not pid_file.exists()
 
 

@@ -44,6 +44,7 @@ class Setup:
             destinations=[self.destination],
             admission=self.admission,
             orphans=lambda: ["old"],
+            certificates=lambda: [{"subject": "source in", "expires_days": 3.5}],
             now=lambda: self.now,
         )
 
@@ -68,6 +69,7 @@ def test_the_document_has_everything() -> None:
         "sources": [setup.source.report()],
         "destinations": [setup.destination.report()],
         "orphans": ["old"],
+        "certificates": [{"subject": "source in", "expires_days": 3.5}],
     }
 
 

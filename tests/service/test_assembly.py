@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from relay.service.assembly import assemble
 from relay.service.configuration import (
@@ -18,6 +19,7 @@ from relay.service.configuration import (
 )
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService
+from relay.service.systemd import Systemd
 from tests.connections import Wire
 from tests.threads import Reactor
 
@@ -136,6 +138,22 @@ def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
     assert not (tmp_path / "app").exists()
     assert not (tmp_path / "state" / "control.sock").exists()
     assert relay.ended == []
+
+
+def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Lines:
+        def __call__(self, event: LogEvent) -> None:
+            said.append(formatEvent(event))
+
+    lines = Lines()
+    globalLogPublisher.addObserver(lines)
+    try:
+        assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}))
+    finally:
+        globalLogPublisher.removeObserver(lines)
+    assert [line for line in said if "syslog.socket (number 3)" in line]
 
 
 def test_a_refused_start_leaves_no_thread_that_keeps_the_process(tmp_path: Path) -> None:

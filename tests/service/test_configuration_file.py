@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
@@ -18,6 +24,9 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
+from relay.service.schema import DESTINATION, SOURCE
+from tests.certificate_files import make_certificate_files
+from tests.odd_certificates import make_crl
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,14 +218,13 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
-        "relp, relp+tls, unixgram or unix",
+        "relp, relp+tls, unixgram, unix, systemd, default-network or "
+        "sematext-receiver",
         'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
-        "relp+tls and unix; remove it or change the URL",
+        "relp+tls and unix and systemd; remove it or change the URL",
         'sources.c.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
-        "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: connect, "
-        "sources, rewrite, trusted_ca, certificate, private_key, peer_verify, server_name, "
-        "framing, window_records, answer_seconds_max, connect_seconds_max, retry_seconds_min, "
-        "retry_seconds_max, refusals_max",
+        "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: "
+        f"{', '.join(DESTINATION)}",
         "destinations.out.sources: there is no source 'inn', did you mean 'in'? the sources are: "
         "in, b d, c",
         "destinations.out.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found "
@@ -287,9 +295,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         (
             SMALL.replace("udp://:514", "tls://:6514") + "[sources.in.tls]\n",
             [
-                "sources.in.tls: unknown key. Allowed here: listen, trusted_ca, certificate, "
-                "private_key, peer_verify, frame_bytes_max, connections_max, idle_seconds_max, "
-                "handshake_seconds_max, socket_mode, receive_buffer_bytes",
+                f"sources.in.tls: unknown key. Allowed here: {', '.join(SOURCE)}",
                 "sources.in.certificate: is missing; a TLS listener needs certificate and "
                 "private_key",
                 'sources.in.trusted_ca: is missing; peer_verify = "required" (the default) '
@@ -316,6 +322,123 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 )
 def test_problems(text: str, expected: list[str], tmp_path: Path) -> None:
     assert problems(tmp_path, text) == expected
+
+
+SET = """
+[sources.net]
+listen = "default-network://127.0.0.1"
+rfc5424_tls_port = 0
+[sources.other]
+listen = "unix:///run/log"
+[destinations.out]
+connect = "tcp://far:514"
+"""
+
+
+def test_a_set_of_listeners_is_several_sources(tmp_path: Path) -> None:
+    limits = 'oversize = "drop"\nallow = ["10.0.0.0/8"]\ndeny = ["10.0.0.1"]\n'
+    limits += "connections_per_peer_max = 5\nrate_per_peer_max = 6\n"
+    text = SET.replace("[sources.other]", f"udp_port = 5514\n{limits}[sources.other]")
+    configuration = read(tmp_path, text)
+    assert [(source.id, str(source.listen)) for source in configuration.sources] == [
+        ("net.udp", "udp://127.0.0.1:5514"),
+        ("net.tcp", "tcp://127.0.0.1:514"),
+        ("net.rfc5424-tcp", "tcp://127.0.0.1:601"),
+        ("other", "unix:///run/log"),
+    ]
+    for source in configuration.sources[:3]:
+        assert (source.oversize, source.allow) == ("drop", (ip_network("10.0.0.0/8"),))
+        assert source.deny == (ip_network("10.0.0.1"),)
+        assert (source.connections_per_peer_max, source.rate_per_peer_max) == (5, 6)
+    ids = tuple(source.id for source in configuration.sources)
+    assert configuration.destinations[0].sources == ids
+
+
+@pytest.mark.parametrize(
+    ("sources", "ids"),
+    [
+        ('["net"]', ("net.udp", "net.tcp", "net.rfc5424-tcp")),
+        ('["net.udp", "other"]', ("net.udp", "other")),
+    ],
+)
+def test_a_destination_takes_a_set_or_members_of_it(
+    sources: str, ids: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = SET + f"sources = {sources}\n[destinations.all]\nconnect = 'udp://far:514'\n"
+    assert read(tmp_path, text).destinations[0].sources == ids
+
+
+def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
+    files = make_certificate_files(tmp_path)
+    keys = f'certificate = "{files.server_certificate}"\nprivate_key = "{files.server_key}"\n'
+    text = SET.replace("default-network", "sematext-receiver")
+    text = text.replace("rfc5424_tls_port = 0", keys + 'peer_verify = "none"')
+    _, tcp, tls, relp, _ = read(tmp_path, text).sources
+    assert (tls.id, tls.tls.certificate) == ("net.tls", files.server_certificate)
+    assert (tcp.frame_bytes_max, relp.frame_bytes_max) == (65536, 262144)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "rfc5424_tls_port = 0",
+            'peer_verify = "none"',
+            [
+                "sources.net.certificate: is missing; the TLS listener on port 6514 needs "
+                "certificate and private_key: give both, or write rfc5424_tls_port = 0 to leave "
+                "it out"
+            ],
+        ),
+        (
+            "rfc5424_tls_port = 0",
+            "rfc5424_tls_port = 0\ntcp_port = 601",
+            [
+                "sources.net.rfc5424_tcp_port: tcp://127.0.0.1:601 is already taken by "
+                "sources.net.tcp_port (tcp://127.0.0.1:601); choose another one"
+            ],
+        ),
+        (
+            "unix:///run/log",
+            "udp://:514",
+            [
+                "sources.other.listen: udp://:514 is already taken by sources.net.udp_port "
+                "(udp://127.0.0.1:514); choose another one"
+            ],
+        ),
+        (
+            "[sources.other]",
+            '[sources."net.udp"]',
+            [
+                "sources.\"net.udp\": a listener of the source 'net' has this id already; choose "
+                "another one"
+            ],
+        ),
+        (
+            "rfc5424_tls_port = 0",
+            "udp_port = 0\ntcp_port = 0\nrfc5424_tcp_port = 0\nrfc5424_tls_port = 0",
+            [
+                "sources.net.listen: every port of default-network is 0; open at least one of "
+                "udp_port, tcp_port, rfc5424_tcp_port, rfc5424_tls_port"
+            ],
+        ),
+        (
+            "unix:///run/log",
+            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "split',
+            [
+                "sources.other.allow: '10.0.0.1/8' has bits set after its prefix; write "
+                "10.0.0.0/8 for the network or 10.0.0.1 for the one address",
+                "sources.other.oversize: expected one of truncate, drop; found 'split'",
+                "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
+                "relp and relp+tls and systemd; remove it or change the URL",
+            ],
+        ),
+    ],
+)
+def test_problems_of_sets_and_limits(
+    old: str, new: str, expected: list[str], tmp_path: Path
+) -> None:
+    assert problems(tmp_path, SET.replace(old, new)) == expected
 
 
 def test_a_wrong_certificate_is_not_reported_as_missing_too(tmp_path: Path) -> None:
@@ -392,3 +515,105 @@ def test_the_examples_are_right(name: str, tmp_path: Path) -> None:
     text = (ROOT / "deploy" / name).read_text().replace("/etc/syslogrelay", str(tmp_path))
     configuration = read(tmp_path, text)
     assert configuration.destinations
+
+
+def test_what_is_spoken_over_an_inherited_socket(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"systemd://log.socket"\nprotocol = "{}"')
+    for protocol, scheme, size in (("syslog", "systemd", 65536), ("relp", "relp", 262144)):
+        (source,) = read(tmp_path, text.format(protocol)).sources
+        assert source.listen == Url(scheme, inherited="log.socket")
+        assert source.frame_bytes_max == size
+    assert problems(tmp_path, text.format("relp+tls"))[0] == (
+        "sources.in.certificate: is missing; a TLS listener needs certificate and private_key"
+    )
+
+
+def test_who_is_accepted_over_tls(tmp_path: Path) -> None:
+    authority = make_authority("test")
+    leaf = make_leaf(authority, ["localhost"], purpose="server")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    (tmp_path / "crl.pem").write_bytes(make_crl(authority))
+    (tmp_path / "own.pem").write_bytes(leaf.certificate_pem())
+    (tmp_path / "key.pem").write_bytes(
+        leaf.private_key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"geheim")
+        )
+    )
+    (tmp_path / "phrase").write_bytes(b"geheim\n")
+    keys = f"""
+        trusted_ca = "ca.pem"
+        crl = "crl.pem"
+        certificate = "own.pem"
+        private_key = "key.pem"
+        private_key_passphrase_file = "phrase"
+        peer_fingerprints = ["SHA1:{"AB:" * 19}CD"]
+        tls_version_min = "1.3"
+        tls_ciphers = "TLS_AES_256_GCM_SHA384"
+    """
+    text = f"""
+        [sources.in]
+        listen = "tls://:6514"
+        peer_names = ["*.example.com", "10.0.0.5"]
+        {keys}
+        [destinations.out]
+        connect = "relp+tls://far:2514"
+        {keys}
+    """
+    configuration = read(tmp_path, text)
+    expected = TlsConfiguration(
+        trusted_ca=f"{tmp_path}/ca.pem",
+        crl=f"{tmp_path}/crl.pem",
+        certificate=f"{tmp_path}/own.pem",
+        private_key=f"{tmp_path}/key.pem",
+        private_key_passphrase_file=f"{tmp_path}/phrase",
+        peer_fingerprints=(f"SHA1:{'AB:' * 19}CD",),
+        tls_version_min="1.3",
+        tls_ciphers="TLS_AES_256_GCM_SHA384",
+    )
+    names = ("*.example.com", "10.0.0.5")
+    assert configuration.sources[0].tls == replace(expected, peer_names=names)
+    assert configuration.destinations[0].tls == expected
+
+
+def test_a_pasted_passphrase_is_not_shown(tmp_path: Path) -> None:
+    text = SMALL.replace("tcp://far:514", "tls://far:514")
+    text += "private_key_passphrase_file = 123456789123456789\n"
+    assert "123456789123456789" not in "".join(problems(tmp_path, text))
+
+
+def test_an_upstream_is_known_by_its_server_name(tmp_path: Path) -> None:
+    text = SMALL.replace("tcp://far:514", "tls://far:514") + 'peer_names = ["a"]\n'
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith("destinations.out.peer_names: unknown key")
+
+
+def test_a_protocol_without_an_inherited_socket(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"tcp://:514"\nprotocol = "relp"')
+    assert problems(tmp_path, text) == [
+        "sources.in.protocol: has no meaning for tcp, only for systemd; remove it or change the URL"
+    ]
+
+
+def test_an_inherited_socket_has_no_mode_of_ours(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"systemd://log.socket"\nsocket_mode = 0o600')
+    assert problems(tmp_path, text)[0].startswith("sources.in.socket_mode: has no meaning for")
+
+
+def test_an_inherited_socket_is_used_once(tmp_path: Path) -> None:
+    text = '[sources.b]\nlisten = "systemd://log"\n' + SMALL.replace("udp://:514", "systemd://log")
+    assert "sources.in.listen: systemd://log is already taken by" in problems(tmp_path, text)[0]
+
+
+def test_only_known_proxies_are_believed(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"tcp://:514"\nproxy_protocol = true{}')
+    assert problems(tmp_path, text.format("")) == [
+        "sources.in.proxy_protocol: anybody could send in the name of any address; write the "
+        "addresses of the proxies into allow"
+    ]
+    (source,) = read(tmp_path, text.format('\nallow = ["10.0.0.0/8"]')).sources
+    assert source.proxy_protocol
+
+
+def test_there_are_no_proxies_for_datagrams(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"udp://:514"\nproxy_protocol = false')
+    assert problems(tmp_path, text)[0].startswith("sources.in.proxy_protocol: has no meaning for")

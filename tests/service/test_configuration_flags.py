@@ -67,6 +67,14 @@ def test_everything(tmp_path: Path) -> None:
     assert tls.sources == file.sources == tuple(source.id for source in configuration.sources)
 
 
+@pytest.mark.parametrize("scheme", ["default-network", "sematext-receiver"])
+def test_flags_cannot_say_enough_for_a_set_of_listeners(scheme: str) -> None:
+    assert problems([f"{scheme}://127.0.0.1"], FORWARD) == [
+        f"--listen {scheme}: opens a TLS listener, which needs a certificate, and flags cannot "
+        "give one; use a configuration file with --config"
+    ]
+
+
 def test_all_problems_are_reported_at_once() -> None:
     assert problems(
         ["tpc://:1", "tls://:6514", "udp://:1", "udp://:1"],
@@ -76,7 +84,7 @@ def test_all_problems_are_reported_at_once() -> None:
         name="two words",
     ) == [
         "--listen 'tpc://:1': unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, "
-        "tls, relp, relp+tls, unixgram or unix",
+        "tls, relp, relp+tls, unixgram, unix, systemd, default-network or sematext-receiver",
         "--listen udp://:1: is given twice; remove one",
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
         "--listen tls://:6514: a TLS listener needs a certificate, and flags cannot give one; use "

@@ -9,6 +9,7 @@ from twisted.internet.defer import execute
 
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import DestinationConfiguration, TlsConfiguration, Url
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.service.destinations import new_destination
@@ -52,7 +53,11 @@ class Setup:
     def build(self, url: Url, **keywords: Any) -> Any:
         configuration = DestinationConfiguration("out", url, ("in",), **keywords)
         return new_destination(
-            configuration, queue=self.queue, notices=self.notices, reactor=self.reactor
+            configuration,
+            queue=self.queue,
+            certificates=CertificateWatch(notices=self.notices, reactor=self.reactor),
+            notices=self.notices,
+            reactor=self.reactor,
         )
 
     def run(self) -> None:

@@ -123,6 +123,17 @@ def test_no_interval_means_never(reactor: Reactor) -> None:
     assert lines == []
 
 
+def test_the_line_is_told_as_well(reactor: Reactor) -> None:
+    status: Any = Documents()
+    told: list[str] = []
+    service = StatisticsService(
+        status=status, interval_seconds=60, reactor=reactor, tell=told.append
+    )
+    service.startService()
+    reactor.advance(60)
+    assert told == ["statistics: in: received 1"]
+
+
 # SIGHUP.
 
 

@@ -24,7 +24,7 @@ import sys, types
 sys.path.insert(0, {root!r})
 from twisted.application.service import MultiService
 assembly = types.ModuleType("relay.service.assembly")
-def assemble(reactor, configuration):
+def assemble(reactor, configuration, systemd):
     print(type(reactor).__name__, configuration.name, len(configuration.sources))
     return MultiService()
 assembly.assemble = assemble

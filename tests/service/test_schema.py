@@ -11,6 +11,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
+from relay.service.listener_set import PORT_KEYS
 from relay.service.schema import DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
 
 
@@ -21,8 +22,12 @@ def names(value_type: type) -> set[str]:
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
     assert set(RELAY) == names(Configuration) - {"sources", "destinations", "path"}
     assert set(TLS) == names(TlsConfiguration)
-    assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | set(TLS) - {"server_name"}
-    assert set(DESTINATION) == names(DestinationConfiguration) - {"id", "tls"} | set(TLS)
+    assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | (
+        set(TLS) - {"server_name"} | {"protocol"} | set(PORT_KEYS)
+    )
+    assert set(DESTINATION) == names(DestinationConfiguration) - {"id", "tls"} | (
+        set(TLS) - {"peer_names"}
+    )
 
 
 def test_defaults_are_in_their_ranges() -> None:
@@ -44,6 +49,23 @@ def test_good_ids(id: str) -> None:
 def test_bad_ids(id: str) -> None:
     with pytest.raises(ValueError, match="at most 63 ASCII letters, digits"):
         ID.read(id)
+
+
+def test_a_set_of_listeners_takes_the_keys_of_its_members_and_its_own() -> None:
+    table = {"udp_port": 1, "allow": (), "trusted_ca": "x", "connections_max": 5}
+    assert foreign_keys(table, Url("default-network"), "sources.a") == []
+    assert foreign_keys({"relp_port": 1, "socket_mode": 0}, Url("default-network"), "s.a") == [
+        "s.a.relp_port: has no meaning for default-network, only for sematext-receiver; remove it "
+        "or change the URL",
+        "s.a.socket_mode: has no meaning for default-network, only for unixgram and unix; remove "
+        "it or change the URL",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["unix", "unixgram"])
+def test_local_sockets_have_no_addresses_to_allow(scheme: str) -> None:
+    table = {"allow": (), "deny": (), "rate_per_peer_max": 1, "connections_per_peer_max": 1}
+    assert len(foreign_keys(table, Url(scheme, path="/x"), "s.a")) == 4
 
 
 def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
 
 from relay.model.counters import SourceCounters
 from relay.service.configuration import Url
@@ -181,6 +182,40 @@ def test_a_datagram_socket_is_read_until_it_stops(reactor: Reactor) -> None:
     service.stopService()
     assert reactor.getReaders() == []
     assert readers[0].bound.fileno() == -1
+
+
+def said_about_buffer(reactor: Reactor, asked: int, granted: int) -> list[str]:
+    said: list[str] = []
+
+    def observe(event: Any) -> None:
+        if "receive buffer" in event["log_format"]:
+            said.append(formatEvent(event))
+
+    service = DatagramSource(
+        source="in",
+        url=Url("udp", host="127.0.0.1"),
+        bind=lambda: bind_datagram("127.0.0.1", 0, receive_buffer_bytes=granted),
+        counters=SourceCounters(),
+        reactor=reactor,
+        new_reader=Reader,  # type: ignore[arg-type]
+        receive_buffer_bytes=asked,
+    )
+    globalLogPublisher.addObserver(observe)
+    try:
+        service.startService()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert service.report()["receive_buffer_bytes"] == granted
+    service.stopService()
+    return said
+
+
+def test_a_receive_buffer_that_is_much_too_small_is_said(reactor: Reactor) -> None:
+    assert said_about_buffer(reactor, asked=65536, granted=32768) == []
+    assert said_about_buffer(reactor, asked=8 * 2**20, granted=65536) == [
+        "source in: asked for a receive buffer of 8 MiB, the kernel grants 64 KiB; raise it "
+        "with: sysctl -w net.core.rmem_max=8388608"
+    ]
 
 
 def test_a_unix_datagram_socket_removes_its_file(tmp_path: Path, reactor: Reactor) -> None:

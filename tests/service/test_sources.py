@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import os
 import socket
 import stat
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
+from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration, TlsConfiguration, Url
+from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
-from relay.service.sources import RELP_SOFTWARE, new_source, read_pem
+from relay.service.sources import RELP_SOFTWARE, new_source
+from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
+from relay.transport.peers import GateFactory
+from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.stream_in import SyslogStreamProtocol
 from tests.certificate_files import make_certificate_files
@@ -23,7 +31,9 @@ from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
 
-def build(configuration: SourceConfiguration, reactor: Any = None) -> SourceService:
+def build(
+    configuration: SourceConfiguration, reactor: Any = None, systemd: Systemd = NO_SYSTEMD
+) -> SourceService:
     notices: Any = RecordingNotices()
     counters = SourceCounters()
     intake = Intake(routes=[], append=lambda _: None, now=lambda: 0.0, counters=counters)  # type: ignore[arg-type,return-value]
@@ -32,8 +42,10 @@ def build(configuration: SourceConfiguration, reactor: Any = None) -> SourceServ
         intake=intake,
         admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
         counters=counters,
+        certificates=CertificateWatch(notices=notices, reactor=reactor),
         notices=notices,
         reactor=reactor or Reactor(),
+        systemd=systemd,
     )
 
 
@@ -105,11 +117,123 @@ def test_unix_sockets_have_their_mode(tmp_path: Path, scheme: str, kind: socket.
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_an_inherited_socket_is_used_as_it_is(tmp_path: Path, kind: socket.SocketKind) -> None:
+    path = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, kind) as made:
+        made.bind(str(path))
+        if kind == socket.SOCK_STREAM:
+            made.listen()
+        path.chmod(0o620)
+        systemd = Systemd({os.dup(made.fileno()): "log.socket"})
+        configuration = SourceConfiguration("in", Url("systemd", inherited="log.socket"))
+        reactor = Reactor()
+        service = build(configuration, reactor, systemd)
+        service.startService()
+        scheme = "unixgram" if kind == socket.SOCK_DGRAM else "unix"
+        assert service.address == f"{scheme}://{path}"
+        assert service.report()["listen"] == "systemd://log.socket"
+        assert len(reactor.getReaders()) == 1
+        service.stopService()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o620
+
+
+def test_an_inherited_unix_socket_has_no_addresses_to_allow() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        systemd = Systemd({made.fileno(): "log"})
+        configuration = SourceConfiguration(
+            "in", Url("systemd", inherited="log"), deny=(ip_network("10.0.0.0/8"),)
+        )
+        with pytest.raises(StartRefused, match="is a unix socket, where senders have no address"):
+            build(configuration, systemd=systemd)
+
+
+def test_an_abstract_socket_has_an_address_too() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(b"\0syslogrelay-test-%d" % os.getpid())
+        systemd = Systemd({os.dup(made.fileno()): "log"})
+        service = build(SourceConfiguration("in", Url("systemd", inherited="log")), systemd=systemd)
+        service.startService()
+        assert service.address == f"unixgram://@syslogrelay-test-{os.getpid()}"
+        service.stopService()
+
+
+def test_an_inherited_socket_that_is_not_there() -> None:
+    configuration = SourceConfiguration("in", Url("systemd", inherited="log"))
+    with pytest.raises(StartRefused, match=r"source in: cannot use systemd://log: .*only net"):
+        build(configuration, systemd=Systemd({3: "net"}))
+
+
+LIMITED = {
+    "frame_bytes_max": 500,
+    "oversize": "drop",
+    "allow": (ip_network("127.0.0.0/8"),),
+    "deny": (ip_network("127.0.0.9"),),
+    "connections_per_peer_max": 7,
+    "rate_per_peer_max": 8,
+}
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_what_peers_may_do_on_connections(scheme: str, tmp_path: Path) -> None:
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+    url = Url(scheme, host="127.0.0.1")
+    service = build(SourceConfiguration("in", url, tls=tls, **LIMITED))  # type: ignore[arg-type]
+    factory = factory_of(service)
+    assert (factory.limits.connections_per_peer_max, factory.limits.drop_long) == (7, True)
+    assert factory.rates.charge("127.0.0.1", 10) == 0.25
+    assert isinstance(service, StreamSource)
+    gate = service._wrap(factory)
+    assert gate.buildProtocol(IPv4Address("TCP", "127.0.0.9", 1)) is None
+    assert gate.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)) is not None
+    assert factory.counters.connections_refused == 1
+
+
+def test_what_peers_may_do_with_datagrams() -> None:
+    reactor = Reactor()
+    configuration = SourceConfiguration("in", Url("udp", host="127.0.0.1"), **LIMITED)  # type: ignore[arg-type]
+    service = build(configuration, reactor)
+    service.startService()
+    (reader,) = reactor.getReaders()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for size in (501, *[500] * 9):
+            sender.sendto(b"x" * size, reader._socket.getsockname())
+    reader.doRead()
+    assert service.counters.dropped == {"too-long": 1, "rate-limit": 1, "no-destination": 8}
+    assert not reader._permitted.permits("127.0.0.9")
+    service.stopService()
+
+
+def test_proxies_are_listened_to_below_tls_and_behind_the_gate() -> None:
+    service = build(
+        SourceConfiguration(
+            "in",
+            Url("tcp", host="127.0.0.1"),
+            proxy_protocol=True,
+            allow=(ip_network("10.0.0.0/8"),),
+        )
+    )
+    assert isinstance(service, StreamSource)
+    gate = service._wrap(service._factory)
+    assert isinstance(gate, GateFactory)
+    proxy = gate.buildProtocol(IPv4Address("TCP", "10.1.2.3", 1)).factory
+    assert isinstance(proxy, ProxyFactory)
+    assert proxy.inner is service._factory
+    assert gate.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)) is None
+
+
+def test_an_inherited_udp_socket_has_no_proxies() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        configuration = SourceConfiguration(
+            "in", Url("systemd", inherited="net"), proxy_protocol=True
+        )
+        with pytest.raises(StartRefused, match=r"is a UDP socket.*remove proxy_protocol"):
+            build(configuration, systemd=Systemd({made.fileno(): "net"}))
+
+
 def test_what_we_call_ourselves() -> None:
     assert RELP_SOFTWARE.startswith(b"syslogrelay,")
-
-
-def test_no_file_is_no_certificate(tmp_path: Path) -> None:
-    assert read_pem("") == b""
-    (tmp_path / "x.pem").write_bytes(b"pem")
-    assert read_pem(str(tmp_path / "x.pem")) == b"pem"

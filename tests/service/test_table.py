@@ -13,6 +13,7 @@ from relay.service.table import (
     Choice,
     Flag,
     Kind,
+    Networks,
     Permissions,
     Seconds,
     Size,
@@ -125,6 +126,42 @@ def test_all_problems_of_a_table_are_reported_and_the_rest_is_read() -> None:
 def test_the_value_of_an_unknown_key_is_not_shown() -> None:
     _, problems = read({"token": "geheim"}, {"mode": Text()})
     assert problems == ["sources.net.token: unknown key. Allowed here: mode"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "networks"),
+    [
+        (["10.0.0.0/8", "::1"], ["10.0.0.0/8", "::1/128"]),
+        (["192.0.2.1"], ["192.0.2.1/32"]),
+        (["10.0.0.0/255.0.0.0"], ["10.0.0.0/8"]),
+        (["::ffff:10.0.0.0/104", "::ffff:192.0.2.1"], ["10.0.0.0/8", "192.0.2.1/32"]),
+        (["::/0", "0.0.0.0/0"], ["::/0", "0.0.0.0/0"]),
+    ],
+)
+def test_networks(texts: list[str], networks: list[str]) -> None:
+    assert [str(network) for network in Networks().read(texts)] == networks
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("10.0.0.0/8", "expected a list of addresses and networks, such as"),
+        ([], "found an empty list"),
+        (["::1", "::1"], "twice"),
+        (["web-1"], "such as 192.0.2.1 or 10.0.0.0/8, found 'web-1'"),
+        (["10.0.0.0/33"], "found '10.0.0.0/33'"),
+        (["10.0.0"], "found '10.0.0'"),
+        (
+            ["10.0.0.1/8"],
+            "'10.0.0.1/8' has bits set after its prefix; write 10.0.0.0/8 for the network or "
+            "10.0.0.1 for the one address",
+        ),
+    ],
+)
+def test_what_is_no_list_of_networks(value: object, problem: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Networks().read(value)
+    assert problem in str(caught.value)
 
 
 def test_something_else_than_a_table() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -13,7 +14,19 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.service.certificates import make_authority, make_leaf
 from relay.service.configuration import TlsConfiguration
-from relay.service.tls_files import listener_problems, upstream_problems
+from relay.service.tls_files import (
+    listener_problems,
+    own_expiry,
+    read_material,
+    read_options,
+    read_policy,
+    upstream_problems,
+)
+from relay.transport.tls import TlsListener
+from relay.transport.tls_context import TlsMaterial, TlsOptions
+from tests.odd_certificates import make_crl
+
+PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")
 
 AUTHORITY = make_authority("test authority")
 SERVER = make_leaf(AUTHORITY, ["localhost"], purpose="server")
@@ -28,12 +41,16 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+FINGERPRINT = "SHA-256:" + "AB:" * 31 + "CD"
+
+
 def tls(
-    files: Path, peer_verify: str = "required", server_name: str = "", **names: str
+    files: Path, peer_verify: str = "required", server_name: str = "", **names: Any
 ) -> TlsConfiguration:
     paths = {"trusted_ca": "ca.pem", "certificate": "server.pem", "private_key": "server-key.pem"}
-    paths = {key: str(files / name) for key, name in (paths | names).items() if name}
-    return TlsConfiguration(peer_verify=peer_verify, server_name=server_name, **paths)
+    paths |= {key: names.pop(key) for key in PATH_KEYS if key in names}
+    paths = {key: str(files / name) for key, name in paths.items() if name}
+    return TlsConfiguration(peer_verify=peer_verify, server_name=server_name, **paths, **names)
 
 
 def on_listener(configuration: TlsConfiguration) -> list[str]:
@@ -122,14 +139,45 @@ def test_damaged_files(files: Path) -> None:
     ]
 
 
-def test_an_encrypted_key(files: Path) -> None:
+def encrypt_key(files: Path) -> None:
     octets = SERVER.private_key.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"geheim")
     )
     (files / "server-key.pem").write_bytes(octets)
+
+
+def test_an_encrypted_key(files: Path) -> None:
+    encrypt_key(files)
     assert on_upstream(tls(files)) == [
-        f"d.private_key: the private key in {files}/server-key.pem is encrypted; store it without "
-        "a passphrase"
+        f"d.private_key: the private key in {files}/server-key.pem is encrypted; name the file "
+        "with its passphrase in private_key_passphrase_file"
+    ]
+    (files / "phrase").write_bytes(b"geheim\r\nand more\n")
+    with_passphrase = tls(files, private_key_passphrase_file="phrase")
+    assert on_upstream(with_passphrase) == []
+    TlsListener(read_material(with_passphrase))
+
+
+def test_a_passphrase_that_does_not_help(files: Path) -> None:
+    with_passphrase = tls(files, private_key_passphrase_file="phrase")
+    (files / "phrase").write_bytes(b"\n")
+    assert on_upstream(with_passphrase) == [
+        f"d.private_key_passphrase_file: {files}/phrase holds no passphrase; expected it in the "
+        "first line"
+    ]
+    (files / "phrase").write_bytes(b"anderes\n")
+    assert on_upstream(with_passphrase) == [
+        f"d.private_key: the private key in {files}/server-key.pem is not encrypted; remove "
+        "private_key_passphrase_file"
+    ]
+    encrypt_key(files)
+    assert on_upstream(with_passphrase) == [
+        f"d.private_key: the private key in {files}/server-key.pem cannot be decrypted: the "
+        "passphrase is another, or the key is damaged"
+    ]
+    keyless = tls(files, private_key_passphrase_file="phrase", certificate="", private_key="")
+    assert on_upstream(keyless) == [
+        "d.private_key_passphrase_file: has no meaning without private_key; remove one of them"
     ]
 
 
@@ -158,3 +206,98 @@ def test_an_expired_certificate(files: Path) -> None:
     assert on_upstream(tls(files)) == [
         f"d.certificate: the certificate in {files}/server.pem expired on {day}; replace it"
     ]
+
+
+# Who is accepted.
+
+
+def test_peers_by_name_and_fingerprint(files: Path) -> None:
+    names = ("web-1.example.com", "*.example.com", "10.0.0.5", "2001:db8::1", "localhost")
+    assert on_listener(tls(files, peer_names=names)) == []
+    rsyslog = "sha1:" + "ab" * 20
+    both = tls(files, peer_fingerprints=(FINGERPRINT, rsyslog), trusted_ca="")
+    assert (on_listener(both), on_upstream(both)) == ([], [])
+    policy = read_policy(tls(files, peer_names=names, peer_fingerprints=(FINGERPRINT,)))
+    assert policy.names == names
+    assert list(map(str, policy.fingerprints)) == [FINGERPRINT]
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "w*.example.com", "a.*.com", "*.*.com", "*.10.0.0.5", "a b", "", "*.", "x@y"]
+)
+def test_what_is_no_name_of_a_peer(files: Path, name: str) -> None:
+    assert on_listener(tls(files, peer_names=("good.example", name))) == [
+        "s.peer_names: expected host names, addresses and wildcards such as *.example.com (the "
+        f"whole left-most label), found {name!r}"
+    ]
+
+
+def test_what_is_no_fingerprint(files: Path) -> None:
+    assert on_upstream(tls(files, peer_fingerprints=("AB:CD", FINGERPRINT[:-3]))) == [
+        "d.peer_fingerprints: expected SHA-256: or SHA-1: and the digest in hexadecimal, found "
+        "'AB:CD'; openssl x509 -noout -fingerprint -sha256 -in FILE shows it",
+        "d.peer_fingerprints: a SHA-256 digest has 32 octets, this one 31, found "
+        f"{FINGERPRINT[:-3]!r}; openssl x509 -noout -fingerprint -sha256 -in FILE shows it",
+    ]
+
+
+def test_keys_that_contradict_each_other(files: Path) -> None:
+    (files / "crl.pem").write_bytes(make_crl(AUTHORITY))
+    policy: dict[str, Any] = {"peer_fingerprints": (FINGERPRINT,), "crl": "crl.pem"}
+    anybody = tls(files, peer_verify="none", peer_names=("a",), **policy)
+    why = 'has no meaning with peer_verify = "none", which accepts every peer; remove one of them'
+    assert on_listener(anybody) == [
+        f"s.{key}: {why}" for key in ("peer_names", "peer_fingerprints", "crl")
+    ]
+    assert on_listener(tls(files, trusted_ca="", peer_names=("a",), **policy)) == [
+        f"s.{key}: has no meaning without trusted_ca; remove one of them"
+        for key in ("peer_names", "crl")
+    ]
+    assert on_upstream(tls(files, trusted_ca="", **policy)) == [
+        "d.crl: has no meaning with peer_fingerprints and without trusted_ca; remove one of them"
+    ]
+    assert on_upstream(tls(files, trusted_ca="", crl="crl.pem")) == []
+
+
+def test_revocation_lists(files: Path) -> None:
+    (files / "crl.pem").write_bytes(make_crl(AUTHORITY, [SERVER]))
+    assert on_listener(tls(files, crl="crl.pem")) == []
+    assert on_listener(tls(files, crl="ca.pem")) == [
+        f"s.crl: {files}/ca.pem holds no revocation list; expected PEM with a line -----BEGIN "
+        "X509 CRL-----"
+    ]
+    assert on_listener(tls(files, crl="none.pem")) == [
+        f"s.crl: cannot read {files}/none.pem: No such file or directory"
+    ]
+    octets = (files / "crl.pem").read_bytes()
+    (files / "crl.pem").write_bytes(octets[:60] + b"!!!!" + octets[64:])
+    assert on_listener(tls(files, crl="crl.pem")) == [
+        f"s.crl: the revocation list in {files}/crl.pem is damaged or of an unknown kind"
+    ]
+
+
+def test_ciphers_and_versions(files: Path) -> None:
+    chosen = tls(files, tls_ciphers="ECDHE+AESGCM", tls_version_min="1.3")
+    assert on_listener(chosen) == []
+    assert read_options(chosen) == TlsOptions(version_min="1.3", ciphers="ECDHE+AESGCM")
+    assert on_listener(tls(files, tls_ciphers="ROT13")) == [
+        "s.tls_ciphers: OpenSSL knows no cipher in 'ROT13'; openssl ciphers lists them"
+    ]
+
+
+def test_when_the_certificate_expires(files: Path) -> None:
+    end = SERVER.certificate.not_valid_after_utc.timestamp()
+    assert own_expiry(read_material(tls(files))) == end
+    assert own_expiry(TlsMaterial()) is None
+
+
+def test_what_the_files_hold(files: Path) -> None:
+    (files / "crl.pem").write_bytes(make_crl(AUTHORITY))
+    material = read_material(tls(files, crl="crl.pem"))
+    assert material.certificate_pem == (files / "server.pem").read_bytes()
+    assert material.private_key_pem == SERVER.private_key_pem()
+    assert material.trusted_ca_pem == AUTHORITY.certificate_pem()
+    assert material.crl_pem == (files / "crl.pem").read_bytes()
+    assert read_material(TlsConfiguration()) == TlsMaterial()
+    with pytest.raises(ValueError, match="cannot read"):
+        read_material(tls(files, trusted_ca="nowhere"))

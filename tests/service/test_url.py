@@ -29,14 +29,23 @@ def connect(text: str) -> Url:
         ("unix:////run//log", Url("unix", path="/run/log")),
         ("unixgram:var/log.sock", Url("unixgram", path="/base/var/log.sock")),
         ("unix:../var/./log.sock", Url("unix", path="/var/log.sock")),
+        ("systemd://syslog.socket", Url("systemd", inherited="syslog.socket")),
+        ("SYSTEMD://A@1", Url("systemd", inherited="A@1")),
+        ("systemd://3", Url("systemd", inherited="3")),
     ],
 )
 def test_where_to_listen(text: str, url: Url) -> None:
     assert listen(text) == url
 
 
+def test_several_listeners_by_one_word() -> None:
+    assert listen("default-network://") == Url("default-network")
+    assert listen("default-network://127.0.0.1") == Url("default-network", host="127.0.0.1")
+    assert listen("Sematext-Receiver://[::1]") == Url("sematext-receiver", host="::1")
+
+
 def test_what_is_read_is_written_the_same() -> None:
-    for text in ("udp://:514", "tls://[::1]:6514", "unix:///run/log"):
+    for text in ("udp://:514", "tls://[::1]:6514", "unix:///run/log", "systemd://Log.socket"):
         assert str(listen(text)) == text
 
 
@@ -55,8 +64,9 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
 
 
 NETWORK = "udp, tcp, tls, relp, relp+tls"
+OTHERS = "unixgram, unix, systemd, default-network or sematext-receiver"
 PROBLEMS: list[tuple[Role, str, str]] = [
-    ("listen", "", f"'' has no scheme; write one of {NETWORK}, unixgram or unix and :// before it"),
+    ("listen", "", f"'' has no scheme; write one of {NETWORK}, {OTHERS} and :// before it"),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),
     ("connect", "localhost:514", "'localhost:514' has no scheme"),
     ("listen", "tpc://:514", f"unknown scheme 'tpc', did you mean 'tcp'? listen takes {NETWORK}"),
@@ -71,7 +81,7 @@ PROBLEMS: list[tuple[Role, str, str]] = [
     (
         "listen",
         "file:///x",
-        f"file can only be connected to; listen takes one of {NETWORK}, unixgram or unix",
+        f"file can only be connected to; listen takes one of {NETWORK}, {OTHERS}",
     ),
     ("listen", "udp:514", "udp needs two slashes and a port, as in udp://:514"),
     ("listen", "udp://", "the port is missing; write it as in udp://:514"),
@@ -94,6 +104,14 @@ PROBLEMS: list[tuple[Role, str, str]] = [
     ("connect", "file:///", "the path is missing; write it as in file:///var/path"),
     ("connect", "file:///var/", "'///var/' names a directory; add the name of the file to it"),
     ("listen", "unix:..", "'..' names a directory; add the name of the socket to it"),
+    ("listen", "default-network:", "default-network takes a host and no port, as in"),
+    ("listen", "default-network://:514", "its ports have keys of their own; found '//:514'"),
+    ("listen", "default-network://a b", "expected a host name or an address, found 'a b'"),
+    ("connect", "sematext-receiver://", "sematext-receiver can only be listened on"),
+    ("listen", "systemd:syslog", "expected the name that the socket unit gives"),
+    ("listen", "systemd://", "as in systemd://syslog.socket, found '//'"),
+    ("listen", "systemd://a:b", "found '//a:b'"),
+    ("connect", "systemd://a", "systemd can only be listened on"),
     ("connect", "file:///a\0b", "a path cannot contain the character NUL"),
 ]
 
@@ -125,6 +143,7 @@ def test_long_texts_are_cut_in_errors() -> None:
         ("relp+tls://c.example:20515", "relp_tls-c.example-20515"),
         ("tls://[::1]:6514", "tls-__1-6514"),
         ("unixgram:///run/relay/log", "unixgram-run-relay-log"),
+        ("systemd://syslog.socket", "systemd-syslog.socket"),
     ],
 )
 def test_ids_come_from_the_url(text: str, id: str) -> None:

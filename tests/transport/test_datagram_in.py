@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import struct
@@ -15,17 +16,19 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.queue.admission import Admission
 from relay.transport.datagram_in import DatagramReader
+from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import bind_unix
 from tests.connections import RecordingIntake, RecordingNotices, lose
 
-SO_RXQ_OVFL = 40
 OURSELVES = (os.getpid(), os.getuid(), os.getgid())
 
 
 class Source:
     """A reader of `bound` with everything it talks to."""
 
-    def __init__(self, bound: Any, *, frame_bytes_max: int = 1000, transport: str) -> None:
+    def __init__(
+        self, bound: Any, *, frame_bytes_max: int = 1000, transport: str, **limits: Any
+    ) -> None:
         self.bound = bound
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
@@ -40,6 +43,7 @@ class Source:
             admission=self.admission,
             counters=self.counters,
             notices=self.notices,
+            **limits,
         )
 
 
@@ -49,6 +53,10 @@ class Peers:
     def __init__(self, *received: Any) -> None:
         self.received = list(received)
         self.closed = False
+        self.drops = 0
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        return struct.pack("9I", *[1] * 8, self.drops)
 
     def recvmsg(self, size: int, ancillary_size: int) -> Any:
         if not self.received:
@@ -65,9 +73,8 @@ class Peers:
         self.closed = True
 
 
-def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1", overflow: int = 0) -> Any:
-    beside = [(socket.SOL_SOCKET, SO_RXQ_OVFL, struct.pack("I", overflow))] if overflow else []
-    return octets, beside, 0, (host, port)
+def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1") -> Any:
+    return octets, [], 0, (host, port)
 
 
 def udp(*received: Any, **keywords: Any) -> Source:
@@ -124,18 +131,75 @@ def test_a_long_datagram_is_cut_counted_and_said() -> None:
 
 
 def test_what_the_kernel_dropped_is_counted() -> None:
-    source = udp(
-        datagram(b"a", 1, overflow=5), datagram(b"b", 1, overflow=7), datagram(b"c", 1, overflow=7)
-    )
-    source.reader.doRead()
+    source = udp(datagram(b"a", 1))
+    for source.bound.drops in (5, 7, 7):
+        source.reader.doRead()
     assert source.counters.dropped == {"kernel-buffer": 7}
     assert source.counters.received_records == 7  # the intake counts its own
 
 
-def test_the_kernels_count_wraps() -> None:
-    source = udp(datagram(b"a", 1, overflow=2**32 - 1), datagram(b"b", 1, overflow=2))
+def test_what_was_dropped_before_our_time_is_not_counted() -> None:
+    source = udp()
+    source.bound.drops = 5
+    source.reader.forget_kernel_drops()
     source.reader.doRead()
+    assert source.counters.dropped == {}
+
+
+def test_the_kernels_count_wraps() -> None:
+    source = udp()
+    for source.bound.drops in (2**32 - 1, 2):
+        source.reader.doRead()
     assert source.counters.dropped["kernel-buffer"] == 2**32 + 2
+
+
+def test_local_sockets_block_instead_of_dropping(local: Source) -> None:
+    local.reader.doRead()
+    assert local.counters.dropped == {}
+
+
+def test_datagrams_of_strangers_are_dropped_counted_and_said() -> None:
+    source = udp(
+        datagram(b"aa", 1),
+        datagram(b"b", 2),
+        datagram(b"c", 1, host="10.0.0.1"),
+        permitted=PermittedPeers(allow=[ipaddress.ip_network("10.0.0.0/8")]),
+    )
+    source.reader.doRead()
+    assert source.intake.batches == [[b"c"]]
+    assert source.counters.dropped == {"not-allowed": 2}
+    assert (source.counters.received_records, source.counters.received_bytes) == (2, 3)
+    assert source.notices.said[0] == (
+        "source in",
+        "not-allowed",
+        "1 datagrams dropped, the last from 192.0.2.1:1: not allowed by allow and deny",
+    )
+
+
+def test_datagrams_above_the_rate_of_their_peer_are_dropped() -> None:
+    rates = PeerRates(rate_max=3, now=lambda: 0.0)
+    source = udp(
+        *[datagram(b"a", 1)] * 2,
+        *[datagram(b"b", 2)] * 2,
+        datagram(b"c", 1, host="10.0.0.1"),
+        rates=rates,
+    )
+    source.reader.doRead()
+    assert source.intake.batches == [[b"a", b"a"], [b"b"], [b"c"]]
+    assert source.counters.dropped == {"rate-limit": 1}
+    assert source.notices.kinds == ["rate-limit"]
+    source.bound.received.append(datagram(b"a", 1))
+    source.reader.doRead()
+    assert len(source.intake.batches) == 3
+
+
+def test_long_datagrams_are_dropped_if_that_is_wanted() -> None:
+    source = udp(datagram(b"x" * 1001, 1), datagram(b"x" * 1000, 1), drop_long=True)
+    source.reader.doRead()
+    assert source.intake.batches == [[b"x" * 1000]]
+    assert source.counters.dropped == {"too-long": 1}
+    assert (source.counters.received_records, source.counters.truncated_records) == (1, 0)
+    assert source.notices.kinds == ["too-long"]
 
 
 def test_an_error_of_the_socket_does_not_end_it() -> None:

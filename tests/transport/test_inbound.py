@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from typing import Any
@@ -13,6 +14,7 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.peers import PermittedPeers
 from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
 
 
@@ -39,7 +41,15 @@ class Echo(InboundProtocol):
 class Listener:
     """A factory with everything that it and its connections talk to."""
 
-    def __init__(self, *, secure: bool = False, connections_max: int = 2) -> None:
+    def __init__(
+        self,
+        *,
+        secure: bool = False,
+        connections_max: int = 2,
+        connections_per_peer_max: int = 0,
+        drop_long: bool = False,
+        **peers: Any,
+    ) -> None:
         self.clock = Clock()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
@@ -56,10 +66,13 @@ class Listener:
                 connections_max=connections_max,
                 idle_seconds_max=30,
                 handshake_seconds_max=10,
+                connections_per_peer_max=connections_per_peer_max,
+                drop_long=drop_long,
             ),
             clock=self.clock,
             notices=self.notices,
             secure=secure,
+            **peers,
         )
 
     def connect(self, wire: Wire | None = None) -> tuple[Any, Wire]:
@@ -144,6 +157,104 @@ def test_a_refused_connection_leaves_no_trace(listener: Listener) -> None:
     assert wire.producerState == "producing"
     lose(others[0])
     assert not listener.connect()[1].disconnected
+
+
+def from_host(host: str) -> Wire:
+    return Wire(peerAddress=IPv4Address("TCP", host, 40000))
+
+
+def test_one_connection_too_many_of_a_peer() -> None:
+    listener = Listener(connections_max=10, connections_per_peer_max=2)
+    first, _ = listener.connect(from_host("10.0.0.1"))
+    listener.connect(from_host("10.0.0.1"))
+    _, third = listener.connect(from_host("10.0.0.1"))
+    _, other = listener.connect(from_host("10.0.0.2"))
+    assert (third.disconnected, other.disconnected) == (True, False)
+    assert listener.counters.connections_refused == 1
+    ((subject, kind, text),) = listener.notices.said
+    assert (subject, kind) == ("source in, 10.0.0.1:40000", "refused")
+    assert text == "refused: it has 2 connections open, which is connections_per_peer_max"
+    lose(first)
+    _, fourth = listener.connect(from_host("10.0.0.1"))
+    assert not fourth.disconnected
+
+
+def test_peers_that_are_gone_are_forgotten() -> None:
+    listener = Listener(connections_per_peer_max=1)
+    protocol, _ = listener.connect()
+    lose(protocol)
+    assert not listener.factory._of_peer
+
+
+def test_strangers_are_not_admitted() -> None:
+    listener = Listener(permitted=PermittedPeers(deny=[ipaddress.ip_network("10.0.0.0/8")]))
+    admits = listener.factory.admits
+    assert admits(IPv4Address("TCP", "192.0.2.1", 40000))
+    assert admits(UNIXAddress(None))
+    assert listener.counters.connections_refused == 0
+    assert not admits(IPv4Address("TCP", "10.0.0.1", 40000))
+    assert not admits(IPv6Address("TCP", "::ffff:10.0.0.1", 40000))
+    assert listener.counters.connections_refused == 2
+    assert listener.notices.said[0] == (
+        "source in, 10.0.0.1:40000",
+        "not-allowed",
+        "refused: not allowed by allow and deny",
+    )
+
+
+# Too much.
+
+
+def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
+    listener = Listener(rate_per_peer_max=10)
+    protocol, wire = listener.connect()
+    assert protocol.within_limits([b"a"] * 10) == [b"a"] * 10
+    assert wire.producerState == "producing"
+    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    assert wire.producerState == "paused"
+    assert len(protocol.within_limits([b"a"] * 10)) == 10  # was on its way
+    listener.clock.advance(2)
+    assert wire.producerState == "paused"
+    listener.clock.advance(1)
+    assert wire.producerState == "producing"
+    assert listener.counters.pauses == 0
+    protocol.close()
+    lose(protocol)
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_all_connections_of_a_peer_share_a_rate() -> None:
+    listener = Listener(rate_per_peer_max=10)
+    (one, first), (other, second) = listener.connect(), listener.connect()
+    one.within_limits([b"a"] * 20)
+    assert (first.producerState, second.producerState) == ("paused", "producing")
+    other.within_limits([b"a"])
+    assert second.producerState == "paused"
+    listener.clock.advance(1.05)
+    assert first.producerState == "paused"
+    listener.clock.advance(0.1)
+    assert (first.producerState, second.producerState) == ("producing", "producing")
+
+
+def test_frames_at_the_end_of_a_connection_pause_nothing() -> None:
+    listener = Listener(rate_per_peer_max=1)
+    protocol, _ = listener.connect()
+    lose(protocol)
+    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_long_messages_are_dropped_if_that_is_wanted() -> None:
+    listener = Listener(drop_long=True)
+    assert listener.factory.limits.read_bytes_max == 65
+    protocol, _ = listener.connect()
+    frames = [b"a" * 64, b"b" * 65, b"c"]
+    assert protocol.within_limits(frames) == [b"a" * 64, b"c"]
+    protocol.count_truncated(1)
+    assert listener.counters.dropped == {"too-long": 1}
+    assert (listener.counters.received_records, listener.counters.received_bytes) == (1, 65)
+    assert listener.counters.truncated_records == 0
+    assert listener.notices.kinds == ["too-long"]
 
 
 # Silence and slowness.

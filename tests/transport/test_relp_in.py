@@ -25,7 +25,7 @@ SERVERCLOSE = b"0 serverclose 0\n"
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, secure: bool = False) -> None:
+    def __init__(self, *, secure: bool = False, drop_long: bool = False) -> None:
         self.clock = Clock()
         self.intake: Any = RecordingIntake()
         self.notices: Any = RecordingNotices()
@@ -39,7 +39,11 @@ class Connection:
             admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
             counters=self.counters,
             limits=InboundLimits(
-                frame_bytes_max=64, connections_max=1, idle_seconds_max=30, handshake_seconds_max=5
+                frame_bytes_max=64,
+                connections_max=1,
+                idle_seconds_max=30,
+                handshake_seconds_max=5,
+                drop_long=drop_long,
             ),
             clock=self.clock,
             notices=self.notices,
@@ -190,6 +194,17 @@ def test_input_that_ends_inside_a_frame(connection: Connection) -> None:
     connection.protocol.readConnectionLost()
     assert connection.wire.disconnecting
     assert (connection.counters.protocol_errors, connection.notices.kinds) == (1, ["protocol"])
+
+
+def test_a_message_that_is_dropped_for_its_length_is_answered() -> None:
+    connection = Connection(drop_long=True).opened()
+    connection.send(2, b"one", b"x" * 65, b"y" * 1000, b"two")
+    assert connection.intake.batches == [[b"one", b"two"]]
+    assert connection.counters.dropped == {"too-long": 2}
+    connection.stored(0)
+    assert connection.answers().count(b"200 OK") == 4
+    connection.send(6, b"x" * 65)
+    assert connection.intake.batches[1:] == [[]]
 
 
 def test_a_long_message_is_cut_and_counted(connection: Connection) -> None:

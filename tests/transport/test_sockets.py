@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from relay.transport.sockets import bind_datagram, bind_stream, bind_unix, plain_address
+from relay.transport.sockets import (
+    bind_datagram,
+    bind_stream,
+    bind_unix,
+    kernel_drops,
+    plain_address,
+    receive_buffer_bytes,
+)
 
 
 def bound_unix(path: Path, kind: socket.SocketKind, mode: int = 0o600) -> socket.socket:
@@ -40,6 +47,30 @@ def test_a_datagram_socket_has_the_port_for_itself() -> None:
         assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 150_000
         with pytest.raises(OSError, match="in use"):
             bind_datagram("127.0.0.1", bound.getsockname()[1], receive_buffer_bytes=1)
+
+
+def test_what_the_kernel_granted_is_in_the_measure_of_what_was_asked_for() -> None:
+    with bind_datagram("127.0.0.1", 0, receive_buffer_bytes=150_000) as bound:
+        assert receive_buffer_bytes(bound) == 150_000
+
+
+def test_the_kernel_has_counted_what_it_dropped_before_anything_is_read() -> None:
+    with (
+        bind_datagram("127.0.0.1", 0, receive_buffer_bytes=10_000) as bound,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        assert kernel_drops(bound) == 0
+        for _ in range(100):
+            sender.sendto(b"x" * 1000, bound.getsockname())
+        received = 0
+        while True:
+            try:
+                bound.recv(2000)
+            except BlockingIOError:
+                break
+            received += 1
+        assert 0 < received < 100
+        assert kernel_drops(bound) == 100 - received
 
 
 def test_no_host_is_all_addresses_of_both_families() -> None:

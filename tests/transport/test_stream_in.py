@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -17,7 +19,7 @@ from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, drop_long: bool = False) -> None:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
@@ -30,7 +32,11 @@ class Connection:
             admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
             counters=self.counters,
             limits=InboundLimits(
-                frame_bytes_max=64, connections_max=1, idle_seconds_max=30, handshake_seconds_max=5
+                frame_bytes_max=64,
+                connections_max=1,
+                idle_seconds_max=30,
+                handshake_seconds_max=5,
+                drop_long=drop_long,
             ),
             clock=Clock(),
             notices=self.notices,
@@ -52,6 +58,39 @@ def test_one_chunk_is_one_batch(connection: Connection) -> None:
     assert connection.intake.origins[0].peer == "192.168.1.1:54321"
 
 
+@pytest.mark.parametrize("stream", [b"3 one80 %b3 two", b"one\n%b\ntwo\n"])
+def test_long_messages_are_dropped_whole(stream: bytes) -> None:
+    connection = Connection(drop_long=True)
+    for octet in stream % (b"x" * 80):
+        connection.protocol.dataReceived(bytes([octet]))
+    assert connection.intake.batches == [[b"one"], [b"two"]]
+    assert connection.counters.dropped == {"too-long": 1}
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 63, 64, 65, 66, 67, 130, 300]), max_size=12),
+    counted=st.booleans(),
+    end=st.sampled_from([b"\n", b"\r\n", b"\0"]),
+    chunk=st.integers(1, 100),
+)
+def test_each_message_is_taken_or_dropped_whole(
+    sizes: list[int], counted: bool, end: bytes, chunk: int
+) -> None:
+    connection = Connection(drop_long=True)
+    sent = [
+        b"<13>x"[:size] + b"abc"[number % 3 :][:1] * (size - 5) for number, size in enumerate(sizes)
+    ]
+    stream = b"".join(b"%d %s" % (len(one), one) if counted else one + end for one in sent)
+    for start in range(0, len(stream), chunk):
+        connection.protocol.dataReceived(stream[start : start + chunk])
+    lose(connection.protocol)
+    taken = [one for batch in connection.intake.batches for one in batch]
+    assert taken == [one for one in sent if len(one) <= 64]
+    dropped = len(sent) - len(taken)
+    assert connection.counters.dropped["too-long"] == dropped
+    assert connection.counters.received_records == dropped  # the intake counts its own
+
+
 def test_lines_and_a_last_one_without_end(connection: Connection) -> None:
     connection.protocol.dataReceived(b"one\ntwo\nthr")
     assert connection.intake.batches == [[b"one", b"two"]]
@@ -70,6 +109,16 @@ def test_broken_framing_closes_after_delivering_the_good_part(connection: Connec
     assert "GET / HTTP" in text
     lose(connection.protocol)
     assert connection.counters.protocol_errors == 1
+
+
+def test_tls_on_a_plain_text_port(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"\x16\x03\x01\x00\x05\n<13>x\n")
+    assert connection.intake.batches == []
+    assert connection.wire.disconnecting
+    lose(connection.protocol)
+    assert connection.counters.protocol_errors == 1
+    ((_, kind, text),) = connection.notices.said
+    assert (kind, text) == ("protocol", "the peer speaks TLS on a plain-text port")
 
 
 def test_a_stream_that_ends_inside_a_frame(connection: Connection) -> None:

@@ -4,6 +4,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -13,18 +15,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.service.certificates import Issued, make_authority, make_leaf
-from relay.transport.tls import (
-    TlsListener,
-    TlsUpstream,
-    _Verification,
-    identity_of,
-    names_of,
-    tls_failure_words,
-)
+from relay.transport.peer_check import Fingerprint, PeerPolicy, parse_fingerprint
+from relay.transport.tls import TlsListener, TlsUpstream, identity_of, tls_failure_words
+from relay.transport.tls_context import TlsMaterial, TlsOptions
 from tests.connections import Pair, Wire, lose
+from tests.odd_certificates import make_certificate, make_crl
 
 NAME = "central.example.com"
-
+NAMES = f"{NAME}, 127.0.0.1, ::1"
 
 OURS = "Test authority"
 
@@ -88,13 +86,27 @@ def _only(side: Side) -> Factory:
     return factory
 
 
-def listener(issued: Issued | None = None, *, peer_verify: str = "none") -> TlsListener:
-    issued = issued or server()
+def material(
+    issued: Issued | None = None, trusts: str | None = None, crl: bytes = b""
+) -> TlsMaterial:
+    return TlsMaterial(
+        certificate_pem=issued.certificate_pem() if issued else b"",
+        private_key_pem=issued.private_key_pem() if issued else b"",
+        trusted_ca_pem=authority(trusts).certificate_pem() if trusts else b"",
+        crl_pem=crl,
+    )
+
+
+def listener(
+    issued: Issued | None = None,
+    *,
+    peer_verify: str = "none",
+    trusts: str | None = OURS,
+    crl: bytes = b"",
+    **keywords: Any,
+) -> TlsListener:
     return TlsListener(
-        certificate_pem=issued.certificate_pem(),
-        private_key_pem=issued.private_key_pem(),
-        trusted_ca_pem=b"" if peer_verify == "none" else authority(OURS).certificate_pem(),
-        peer_verify=peer_verify,
+        material(issued or server(), trusts, crl), peer_verify=peer_verify, **keywords
     )
 
 
@@ -102,16 +114,17 @@ def upstream(
     issued: Issued | None = None,
     *,
     server_name: str = NAME,
-    trusts: str = OURS,
-    peer_verify: str = "required",
+    trusts: str | None = OURS,
+    crl: bytes = b"",
+    **keywords: Any,
 ) -> TlsUpstream:
-    return TlsUpstream(
-        server_name=server_name,
-        trusted_ca_pem=authority(trusts).certificate_pem(),
-        certificate_pem=issued.certificate_pem() if issued else b"",
-        private_key_pem=issued.private_key_pem() if issued else b"",
-        peer_verify=peer_verify,
-    )
+    return TlsUpstream(material(issued, trusts, crl), server_name=server_name, **keywords)
+
+
+def fingerprint(issued: Issued, flipped_bits: int = 0) -> Fingerprint:
+    """That of `issued`, or one near it."""
+    digest = issued.certificate.fingerprint(SHA256())
+    return Fingerprint("SHA-256", digest[:-1] + bytes([digest[-1] ^ flipped_bits]))
 
 
 @pytest.mark.parametrize("server_name", [NAME, "127.0.0.1", "::1", NAME + "."])
@@ -140,8 +153,7 @@ def test_another_name(server_name: str) -> None:
     sides = Sides(listener(), upstream(server_name=server_name))
     assert not sides.client.done
     assert sides.server.words.startswith("the peer did not accept us: ")
-    names = f"{NAME}, 127.0.0.1, ::1"
-    assert sides.client.words == f"the certificate is for {names}, wanted is {server_name}"
+    assert sides.client.words == f"the certificate is for {NAMES}, wanted is {server_name}"
 
 
 def test_an_authority_that_is_not_trusted() -> None:
@@ -150,16 +162,31 @@ def test_an_authority_that_is_not_trusted() -> None:
     assert sides.server.words.startswith("the peer did not accept us: ")
     assert "unknown ca" in sides.server.words
     assert sides.client.words == (
-        f"certificate 'CN={NAME}' is not accepted: its issuer is not among the trusted CAs"
+        f"certificate 'CN={NAME}' (for {NAMES}) is not accepted: "
+        f"its issuer 'CN={OURS}' is not among the trusted CAs"
     )
 
 
 def test_a_certificate_that_has_expired() -> None:
-    sides = Sides(listener(server(NAME, days=-1)), upstream())
+    old = server(NAME, days=-1)
+    sides = Sides(listener(old), upstream())
     assert "certificate expired" in sides.server.words
+    end = f"{old.certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
     assert sides.client.words == (
-        f"certificate 'CN={NAME}' is not accepted: it has expired (check the clocks)"
+        f"certificate 'CN={NAME}' (for {NAME}) is not accepted: "
+        f"it has expired at {end} UTC (check the clocks)"
     )
+
+
+def test_a_certificate_that_is_not_valid_yet() -> None:
+    early = make_certificate(
+        "x", [x509.DNSName(NAME)], signed_by=authority(OURS), days_from=0.5, days_to=1
+    )
+    sides = Sides(listener(early), upstream())
+    assert "it is not valid before 2" in sides.client.words
+    sides = Sides(listener(peer_verify="required"), upstream(early))
+    assert not sides.server.done
+    assert "it is not valid before 2" in sides.server.words
 
 
 def test_a_certificate_for_something_else() -> None:
@@ -203,32 +230,240 @@ def test_a_certificate_is_optional_but_has_to_be_valid() -> None:
 @pytest.mark.parametrize(
     ("issued", "why"),
     [
-        (client("Somebody else"), "its issuer is not among the trusted CAs"),
-        (client(days=-1), "it has expired (check the clocks)"),
+        (
+            client("Somebody else"),
+            "its issuer 'CN=Somebody else' is not among the trusted CAs",
+        ),
+        (client(days=-1), "it has expired at "),
     ],
 )
 def test_a_client_with_a_bad_certificate(issued: Issued, why: str) -> None:
     sides = Sides(listener(peer_verify="required"), upstream(issued))
     assert not sides.server.done
-    assert sides.server.words == f"certificate 'CN=web-1.example.com' is not accepted: {why}"
+    assert sides.server.words.startswith(
+        "certificate 'CN=web-1.example.com' (for web-1.example.com) is not accepted: " + why
+    )
     assert sides.client.words.startswith("the peer did not accept us: ")
 
 
-class Transport:
-    """All that is needed of a TLS transport."""
+# Names and fingerprints of clients.
 
 
-class Unreadable:
-    def to_cryptography(self) -> None:
-        raise ValueError("invalid version")
+def test_a_client_has_to_have_one_of_the_names() -> None:
+    for wanted in ("web-1.example.com", "*.example.com"):
+        policy = PeerPolicy(names=("other.example.com", wanted))
+        sides = Sides(listener(peer_verify="required", policy=policy), upstream(client()))
+        assert sides.server.done
 
 
-def test_a_certificate_that_cannot_be_read_is_refused_in_words() -> None:
-    transport, certificate, connection = Transport(), Unreadable(), Transport()
-    verification: Any = _Verification(transport, server_name=NAME)
-    assert verification(connection, certificate, 0, 0, 1) is False
-    words = "the certificate cannot be read: invalid version"
-    assert tls_failure_words(transport, SSL.Error([])) == words
+def test_a_client_with_another_name() -> None:
+    policy = PeerPolicy(names=("web-2.example.com", "*.web-1.example.com"))
+    for peer_verify in ("required", "optional"):
+        sides = Sides(listener(peer_verify=peer_verify, policy=policy), upstream(client()))
+        assert not sides.server.done
+        assert sides.server.words == (
+            "the certificate is for web-1.example.com, "
+            "wanted is web-2.example.com or *.web-1.example.com"
+        )
+        assert sides.client.words.startswith("the peer did not accept us: ")
+
+
+def test_a_name_is_no_excuse_for_an_authority() -> None:
+    policy = PeerPolicy(names=("web-1.example.com",))
+    sides = Sides(
+        listener(peer_verify="required", policy=policy), upstream(client("Somebody else"))
+    )
+    assert not sides.server.done
+
+
+def alone() -> Issued:
+    return make_certificate("alone.example.com", [x509.DNSName("alone.example.com")])
+
+
+@pytest.mark.parametrize("trusts", [OURS, None])
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_fingerprint_needs_no_authority(trusts: str | None, version: int) -> None:
+    issued = alone()
+    policy = PeerPolicy(fingerprints=(fingerprint(issued),), names=("other.example.com",))
+    ours = listener(peer_verify="required", trusts=trusts, policy=policy)
+    ours._context.set_max_proto_version(version)
+    sides = Sides(ours, upstream(issued))
+    assert sides.server.done
+    assert sides.server.identity == "alone.example.com"
+
+
+def test_a_fingerprint_in_the_spelling_of_rsyslog() -> None:
+    issued = alone()
+    text = "SHA1:" + issued.certificate.fingerprint(SHA1()).hex(":").upper()
+    policy = PeerPolicy(fingerprints=(parse_fingerprint(text),))
+    ours = listener(peer_verify="required", trusts=None, policy=policy)
+    assert Sides(ours, upstream(issued)).server.done
+
+
+@pytest.mark.parametrize("trusts", [OURS, None])
+def test_a_fingerprint_that_is_off_by_one_bit(trusts: str | None) -> None:
+    issued = alone()
+    policy = PeerPolicy(fingerprints=(fingerprint(issued, flipped_bits=1),))
+    ours = listener(peer_verify="required", trusts=trusts, policy=policy)
+    sides = Sides(ours, upstream(issued))
+    assert not sides.server.done
+    assert sides.server.words == (
+        "certificate 'CN=alone.example.com' (for alone.example.com) is not accepted: it is "
+        "self-signed and not among the trusted CAs; nor is its fingerprint "
+        f"{fingerprint(issued)} one that is accepted"
+    )
+
+
+def test_without_a_fingerprint_authority_and_name_have_to_hold() -> None:
+    policy = PeerPolicy(fingerprints=(fingerprint(alone()),), names=("web-1.example.com",))
+    ours = listener(peer_verify="required", policy=policy)
+    assert Sides(ours, upstream(client())).server.done
+    assert not Sides(ours, upstream(client("Somebody else"))).server.done
+    other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
+    assert not Sides(ours, upstream(other)).server.done
+    assert Sides(ours, upstream()).server.words == "the peer sent no certificate"
+
+
+def test_a_fingerprint_does_not_hold_for_ever() -> None:
+    issued = make_certificate("alone", days_from=-2, days_to=-1)
+    policy = PeerPolicy(fingerprints=(fingerprint(issued),))
+    sides = Sides(listener(peer_verify="required", trusts=None, policy=policy), upstream(issued))
+    assert not sides.server.done
+    assert "it has expired" in sides.server.words
+
+
+def test_the_chain_of_a_known_certificate_may_be_incomplete() -> None:
+    issued = client("Somebody else")
+    chain = issued.certificate_pem() + authority("Somebody else").certificate_pem()
+    with_root = TlsUpstream(
+        TlsMaterial(certificate_pem=chain, private_key_pem=issued.private_key_pem()),
+        server_name=NAME,
+        peer_verify="none",
+    )
+    for known, done in ((issued, True), (alone(), False)):
+        policy = PeerPolicy(fingerprints=(fingerprint(known),))
+        sides = Sides(listener(peer_verify="required", policy=policy), with_root)
+        assert sides.server.done is done
+
+
+def test_the_fingerprint_of_a_server() -> None:
+    issued = alone()
+    for bits, done in ((0, True), (1, False)):
+        known = (fingerprint(issued, bits),)
+        for trusts in (OURS, None):
+            sides = Sides(listener(issued), upstream(trusts=trusts, fingerprints=known))
+            assert sides.client.done is done
+    sides = Sides(listener(), upstream(fingerprints=(fingerprint(issued),)))
+    assert sides.client.done  # by authority and name
+
+
+# Revocation.
+
+
+def test_a_client_that_was_revoked() -> None:
+    crl = make_crl(authority(OURS), [client()])
+    ours = listener(peer_verify="required", crl=crl)
+    sides = Sides(ours, upstream(client()))
+    assert not sides.server.done
+    assert sides.server.words.endswith(" is not accepted: it was revoked")
+    assert "certificate revoked" in sides.client.words
+    other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
+    assert Sides(ours, upstream(other)).server.done
+
+
+def test_a_known_fingerprint_that_was_revoked() -> None:
+    policy = PeerPolicy(fingerprints=(fingerprint(client()),))
+    crl = make_crl(authority(OURS), [client()])
+    ours = listener(peer_verify="required", crl=crl, policy=policy)
+    assert "it was revoked" in Sides(ours, upstream(client())).server.words
+
+
+def test_a_server_that_was_revoked() -> None:
+    sides = Sides(listener(), upstream(crl=make_crl(authority(OURS), [server()])))
+    assert sides.client.words.endswith(" is not accepted: it was revoked")
+    assert Sides(listener(), upstream(crl=make_crl(authority(OURS)))).client.done
+
+
+@pytest.mark.parametrize(
+    ("crl", "why"),
+    [
+        (
+            make_crl(authority(OURS), days=-1),
+            "the revocation list of its issuer 'CN={}' has expired",
+        ),
+        (make_crl(authority("Somebody else")), "there is no revocation list of its issuer 'CN={}'"),
+    ],
+)
+def test_a_revocation_list_has_to_be_there_and_valid(crl: bytes, why: str) -> None:
+    sides = Sides(listener(peer_verify="required", crl=crl), upstream(client()))
+    assert not sides.server.done
+    assert sides.server.words.endswith(why.format(OURS))
+
+
+# New material.
+
+
+def test_new_material_is_for_new_connections() -> None:
+    ours = listener(peer_verify="required")
+    before = Sides(ours, upstream(client()))
+    fresh = make_leaf(authority("Somebody else"), [NAME], purpose="server", days=1)
+    ours.renew(material(fresh, "Somebody else"))
+    after = Sides(ours, upstream(client("Somebody else"), trusts="Somebody else"))
+    assert after.server.done and after.client.done
+    assert not Sides(ours, upstream(client(), trusts="Somebody else")).server.done
+    before.client.transport.write(b"still here")
+    before.pair.pump()
+    assert before.server.received == b"still here"
+
+
+def test_an_upstream_with_new_material() -> None:
+    ours = upstream(client(), trusts="Somebody else")
+    assert not Sides(listener(peer_verify="required"), ours).client.done
+    ours.renew(material(client(), OURS))
+    assert Sides(listener(peer_verify="required"), ours).server.done
+
+
+def test_material_that_cannot_be_used_changes_nothing() -> None:
+    ours = listener()
+    mixed = TlsMaterial(
+        certificate_pem=server().certificate_pem(), private_key_pem=client().private_key_pem()
+    )
+    with pytest.raises(SSL.Error):
+        ours.renew(mixed)
+    with pytest.raises(ValueError):
+        ours.renew(TlsMaterial(certificate_pem=b"nothing"))
+    assert Sides(ours, upstream()).client.done
+
+
+def test_no_session_goes_on_without_a_certificate() -> None:
+    """A peer whose session were resumed would not be verified again."""
+    ours = listener(peer_verify="required")
+    theirs = upstream(client())
+    theirs._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    first = Sides(ours, theirs)
+    session = first.client.transport.getHandle().get_session()
+
+    class Again:
+        def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+            connection = SSL.Connection(theirs._context, None)
+            connection.set_session(session)
+            return connection
+
+    second = Sides(ours, implementer(IOpenSSLClientConnectionCreator)(Again)())
+    assert second.server.done
+    assert second.server.transport.certificate_refusal == ""  # so it was looked at again
+
+
+def test_the_least_version() -> None:
+    strict = TlsOptions(version_min="1.3")
+    theirs = upstream()
+    theirs._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    sides = Sides(listener(options=strict), theirs)
+    assert not sides.server.done
+    assert Sides(listener(options=strict), upstream()).server.done
+    ours = listener()
+    ours._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    assert not Sides(ours, upstream(options=strict)).client.done
 
 
 # Peers that do not speak TLS.
@@ -250,6 +485,10 @@ def test_a_client_that_does_not_speak_tls(octets: bytes, words: str) -> None:
     protocol.dataReceived(octets)
     lose(protocol)
     assert server.words == words
+
+
+class Transport:
+    """All that is needed of a TLS transport."""
 
 
 def test_errors_that_have_nothing_to_do_with_tls() -> None:
@@ -286,7 +525,8 @@ def test_old_protocols_are_not_spoken() -> None:
 def test_intermediates_are_sent_along() -> None:
     chain = server().certificate_pem() + client().certificate_pem()
     sent = TlsListener(
-        certificate_pem=chain, private_key_pem=server().private_key_pem(), peer_verify="none"
+        TlsMaterial(certificate_pem=chain, private_key_pem=server().private_key_pem()),
+        peer_verify="none",
     )
     sides = Sides(sent, upstream())
     received = sides.client.transport.getHandle().get_peer_cert_chain()
@@ -294,13 +534,3 @@ def test_intermediates_are_sent_along() -> None:
         server().certificate,
         client().certificate,
     ]
-
-
-def test_names_and_identities() -> None:
-    assert names_of(server().certificate) == [NAME, "127.0.0.1", "::1"]
-    assert names_of(authority(OURS).certificate) == []
-    assert identity_of(authority(OURS).certificate) == OURS
-
-
-def test_a_common_name_may_be_in_any_script() -> None:
-    assert identity_of(make_authority("Hálózat", days=1).certificate) == "Hálózat"

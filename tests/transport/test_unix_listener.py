@@ -66,6 +66,13 @@ def test_stopping_removes_the_file(path: Path, reactor: Reactor) -> None:
     assert reactor.getReaders() == []
 
 
+def test_the_file_of_an_inherited_socket_stays(path: Path, reactor: Reactor) -> None:
+    bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+    UnixListener(bound, Factory(), reactor=reactor, inherited=True).stop()
+    assert path.exists()
+    assert reactor.getReaders() == []
+
+
 def test_stopping_without_the_right_to_remove_the_file(path: Path, reactor: Reactor) -> None:
     listening = listener(path, reactor)
     path.unlink()

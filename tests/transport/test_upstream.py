@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from relay.model.errors import UpstreamError
 from relay.service.certificates import make_authority, make_leaf
 from relay.transport.tls import TlsListener, TlsUpstream
+from relay.transport.tls_context import TlsMaterial
 from relay.transport.upstream import (
     CountingWrapper,
     PreparedEndpoint,
@@ -295,7 +296,9 @@ def test_a_stop_during_an_attempt_says_nothing(link: Link) -> None:
 
 def secure_link() -> Link:
     authority = make_authority("Test authority", days=1)
-    return Link(TlsUpstream(server_name="central", trusted_ca_pem=authority.certificate_pem()))
+    return Link(
+        TlsUpstream(TlsMaterial(trusted_ca_pem=authority.certificate_pem()), server_name="central")
+    )
 
 
 def test_over_tls_nothing_begins_before_the_handshake() -> None:
@@ -319,11 +322,10 @@ def test_an_upstream_with_a_certificate_of_somebody_else() -> None:
     link = secure_link()
     lowest, wire = link.endpoint.accept()
     somebody = make_leaf(make_authority("Somebody", days=1), ["central"], purpose="server", days=1)
-    listener = TlsListener(
-        certificate_pem=somebody.certificate_pem(),
-        private_key_pem=somebody.private_key_pem(),
-        peer_verify="none",
+    material = TlsMaterial(
+        certificate_pem=somebody.certificate_pem(), private_key_pem=somebody.private_key_pem()
     )
+    listener = TlsListener(material, peer_verify="none")
     factory = TLSMemoryBIOFactory(listener, False, Factory.forProtocol(Protocol), clock=link.clock)
     server = factory.buildProtocol(None)
     server.makeConnection(answers := Wire())
@@ -333,8 +335,8 @@ def test_an_upstream_with_a_certificate_of_somebody_else() -> None:
     lose(lowest)
     assert link.sessions[0].events == ["ended"]
     assert link.state.words == (
-        f"{TARGET}: certificate 'CN=central' is not accepted: "
-        "its issuer is not among the trusted CAs, next try in 1 s"
+        f"{TARGET}: certificate 'CN=central' (for central) is not accepted: "
+        "its issuer 'CN=Somebody' is not among the trusted CAs, next try in 1 s"
     )
 
 

@@ -200,6 +200,21 @@ def test_digits_alone_are_a_line_at_the_end_of_the_stream() -> None:
     assert decode(AutoDecoder(frame_bytes_max=4), b"\r\n\0") == []
 
 
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+def test_tls_is_not_cut_into_messages(before: bytes) -> None:
+    hello = before + b"\x16\x03\x01\x02\x00\x01\x00\n<13>text\n"
+    for chunks in ([hello], singly(hello)):
+        decoder = AutoDecoder(frame_bytes_max=16)
+        assert decode(decoder, *chunks) == []
+        assert str(decoder.error) == "the peer speaks TLS on a plain-text port"
+
+
+def test_what_only_begins_like_tls_is_a_line() -> None:
+    for chunks in ([b"\x16\x02x\n"], singly(b"\x16\x02x\n"), [b"\x16\x02x"]):
+        assert decode(AutoDecoder(frame_bytes_max=16), *chunks) == [b"\x16\x02x"]
+    assert decode(AutoDecoder(frame_bytes_max=16), b"\x16") == [b"\x16"]
+
+
 # What ends decoding.
 
 

@@ -1,0 +1,141 @@
+"""`syslogrelay send`: standard input to a relay, one message a line."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
+from relay.service.configuration import Url
+from relay.service.relay_service import local_zone
+from relay.service.url import parse_url
+from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.timestamp import format_epoch
+
+__all__ = ["read_pri", "send"]
+
+_STANDARD_INPUT = 0
+_LINE_BYTES_MAX = 256 * 1024
+_OTHER_NAMES = {"emergency": "emerg", "panic": "emerg", "critical": "crit", "error": "err"}
+_OTHER_NAMES |= {"warn": "warning", "security": "auth"}
+
+
+@click.command()
+@click.option(
+    "--to",
+    required=True,
+    metavar="URL",
+    help="The relay: relp://HOST:PORT, or unixgram:///PATH.",
+)
+@click.option("--tag", default="syslogrelay", show_default=True, help="Name of the sender.")
+@click.option(
+    "--pri",
+    default="user.notice",
+    show_default=True,
+    metavar="FACILITY.SEVERITY",
+    help="By names, or one number from 0 to 191.",
+)
+@click.option("--raw", is_flag=True, help="Lines are messages already: send them as they are.")
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="Longest wait for the relay.",
+)
+def send(to: str, tag: str, pri: str, raw: bool, timeout: float) -> None:
+    """Send standard input to a relay, one message a line.
+
+    Each line becomes a message of RFC 5424 with this host's name, the process id
+    of this command and the tag.  Over RELP every message is answered when it is
+    on the relay's disk, and this waits for all the answers.
+
+    Ends with status 0 if every message was taken, and otherwise with 1 after a
+    line on standard error that counts those that were not.
+    """
+    try:
+        url = _parse_to(to)
+        message_of = _verbatim if raw else partial(_message, read_pri(pri), tag.encode())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    lines = LineReader(_STANDARD_INPUT, message_of, line_bytes_max=_LINE_BYTES_MAX)
+    try:
+        outcome = _deliver(url, lines, timeout)
+    except OSError as error:
+        click.echo(f"cannot connect to {url}: {error.strerror or error}", err=True)
+        raise SystemExit(1) from None
+    if lines.truncated:
+        click.echo(f"{lines.truncated} lines were cut at {_LINE_BYTES_MAX} octets", err=True)
+    missing = lines.count - outcome.taken
+    if missing or outcome.problem:
+        rest = "" if lines.ended else "; the rest of the input was not read"
+        click.echo(
+            f"{missing} of {lines.count} messages were not taken: {outcome.problem}{rest}", err=True
+        )
+        raise SystemExit(1)
+
+
+def read_pri(text: str) -> int:
+    """The number of ``facility.severity``, or of a number.
+
+    Raises:
+        ValueError: It is neither; the text says what is allowed.
+    """
+    if text.isascii() and text.isdecimal() and int(text) <= 191:
+        return int(text)
+    facility, _, severity = text.lower().partition(".")
+    facility = _OTHER_NAMES.get(facility, facility)
+    severity = _OTHER_NAMES.get(severity, severity)
+    if facility in FACILITY_NAMES and severity in SEVERITY_NAMES:
+        return FACILITY_NAMES.index(facility) * 8 + SEVERITY_NAMES.index(severity)
+    raise ValueError(
+        f"--pri: expected a number from 0 to 191 or FACILITY.SEVERITY, found {text!r}; facilities "
+        f"are {', '.join(FACILITY_NAMES)}; severities are {', '.join(SEVERITY_NAMES)}"
+    )
+
+
+def _parse_to(text: str) -> Url:
+    local = text.lower().startswith("unixgram:")
+    try:
+        url = parse_url(text, "listen" if local else "connect", base_dir=os.getcwd())
+    except ValueError as error:
+        raise ValueError(f"--to: {error}") from None
+    if not local and url.scheme != "relp":
+        raise ValueError(
+            f"--to: {url.scheme} cannot say that a message was taken; write relp://HOST:PORT or "
+            "unixgram:///PATH"
+        )
+    return url
+
+
+def _deliver(url: Url, lines: LineReader, seconds_max: float) -> Outcome:
+    if url.path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
+            local.connect(url.path)
+            return send_datagrams(local, lines, seconds_max=seconds_max)
+    with socket.create_connection((url.host, url.port), timeout=seconds_max) as connection:
+        return send_relp(connection, lines, seconds_max=seconds_max)
+
+
+def _message(pri: int, tag: bytes, line: bytes, *, now: Callable[[], float] = time.time) -> bytes:
+    header = format_header(
+        pri,
+        format_epoch(now(), local_zone()),
+        socket.gethostname().encode(),
+        tag,
+        b"%d" % os.getpid(),
+        None,
+        None,
+    )
+    return format_message(header, line)
+
+
+def _verbatim(line: bytes) -> bytes:
+    return line

@@ -1,0 +1,129 @@
+"""Who may send, and how fast: address lists and one token bucket for each peer.
+
+Peers are told apart by their address without the port.  Whoever is not allowed
+is turned away before an octet of theirs is read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from twisted.internet.protocol import Factory
+
+__all__ = ["GateFactory", "Network", "PeerRates", "PermittedPeers"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DECISIONS_MAX = 4096  # kept, the least recently used go first
+_PEERS_MAX = 10_000
+_DEBT_SECONDS_MAX = 30.0
+
+
+class PermittedPeers:
+    """The allow and deny lists of one source.
+
+    Args:
+        allow: Networks that may send; none = all.
+        deny: Networks that may not, even if they are allowed.
+    """
+
+    def __init__(self, *, allow: Sequence[Network] = (), deny: Sequence[Network] = ()) -> None:
+        self.is_limited = bool(allow or deny)
+        self._allow = tuple(allow)
+        self._deny = tuple(deny)
+        self._decided: Callable[[str], bool] = lru_cache(_DECISIONS_MAX)(self._decide)
+
+    def permits(self, host: str) -> bool:
+        """Whether `host`, an address as `plain_address` gives it, may send."""
+        return not self.is_limited or self._decided(host)
+
+    def _decide(self, host: str) -> bool:
+        address = ipaddress.ip_address(host)
+        if any(address in network for network in self._deny):
+            return False
+        return not self._allow or any(address in network for network in self._allow)
+
+
+class PeerRates:
+    """A token bucket for each peer address: the rate, with a burst of one second.
+
+    Who can wait goes into debt (`charge`) and is then not read until it is paid;
+    who cannot wait gets what there is (`grant`).  A bucket that nobody has used for
+    a second is full, so that forgetting it changes nothing; the table keeps the
+    peers that came last.
+
+    Args:
+        rate_max: Messages per second and address; 0 = no limit.
+        now: Seconds from any start.
+    """
+
+    def __init__(
+        self, *, rate_max: int, now: Callable[[], float], peers_max: int = _PEERS_MAX
+    ) -> None:
+        self.is_limited = rate_max > 0
+        self._rate_max = rate_max
+        self._now = now
+        self._peers_max = peers_max
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, when
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def charge(self, host: str, count: int) -> float:
+        """Take `count` tokens, on credit if need be.
+
+        Returns:
+            Seconds until the debt of `host` is paid; 0 = none.  At most 30, or a RELP
+            client would take us for dead: what is owed beyond is forgiven.
+        """
+        tokens = max(self._tokens(host) - count, -_DEBT_SECONDS_MAX * self._rate_max)
+        self._keep(host, tokens)
+        return max(0.0, -tokens / self._rate_max)
+
+    def grant(self, host: str, count: int) -> int:
+        """Take up to `count` tokens; return how many there were."""
+        tokens = self._tokens(host)
+        granted = max(0, min(count, int(tokens)))
+        self._keep(host, tokens - granted)
+        return granted
+
+    def _tokens(self, host: str) -> float:
+        full = float(self._rate_max)
+        tokens, then = self._buckets.get(host, (full, 0.0))
+        elapsed = max(0.0, self._now() - then)  # a clock may be set back
+        return min(full, tokens + elapsed * self._rate_max)
+
+    def _keep(self, host: str, tokens: float) -> None:
+        self._buckets[host] = (tokens, self._now())
+        self._buckets.move_to_end(host)
+        if len(self._buckets) > self._peers_max:
+            self._buckets.popitem(last=False)
+
+
+class GateFactory(Factory):
+    """Stands before the factory of a listener, and before its TLS.
+
+    A peer that `admits` says no to is hung up on at once: nothing of it is read.
+
+    Args:
+        admits: Takes the peer's address; counts and says when it refuses.
+    """
+
+    noisy = False
+
+    def __init__(self, inner: Any, *, admits: Callable[[Any], bool]) -> None:
+        self._inner = inner
+        self._admits = admits
+
+    def doStart(self) -> None:
+        self._inner.doStart()
+
+    def doStop(self) -> None:
+        self._inner.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._inner.buildProtocol(addr) if self._admits(addr) else None

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.main import main
+from relay.cli.send import _message, read_pri
+from relay.wire.rfc5424 import parse_rfc5424
+
+
+@pytest.mark.parametrize(
+    ("text", "pri"),
+    [
+        ("user.notice", 13),
+        ("kern.emerg", 0),
+        ("local7.debug", 191),
+        ("MAIL.Warn", 20),
+        ("auth.error", 35),
+        ("0", 0),
+        ("191", 191),
+    ],
+)
+def test_pri(text: str, pri: int) -> None:
+    assert read_pri(text) == pri
+
+
+@pytest.mark.parametrize("text", ["", "user", "user.", ".notice", "192", "-1", "usr.notice", "²"])
+def test_a_bad_pri(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a number from 0 to 191 or FACILITY\.SEV"):
+        read_pri(text)
+
+
+def test_a_line_becomes_a_message() -> None:
+    message = _message(13, b"back up", b"all done: \xff", now=lambda: 1.5)
+    parsed = parse_rfc5424(message, message)
+    assert parsed is not None
+    assert (parsed.pri, parsed.app_name, parsed.msg) == (13, b"back_up", b"all done: \xff")
+    assert parsed.hostname == socket.gethostname().encode()
+    assert parsed.procid == str(os.getpid()).encode()
+    assert parsed.timestamp is not None
+    assert b".5" in parsed.timestamp
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["send", *arguments])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Missing option '--to'"),
+        (("--to", "tcp://h:514"), "write relp://HOST:PORT or"),
+        (("--to", "relp://h"), "--to: the port is missing"),
+        (("--to", "unixgram:"), "--to: the path is missing"),
+        (("--to", "relp://h:1", "--pri", "x.y"), "facilities are kern, user"),
+        (("--to", "relp://h:1", "--timeout", "0"), "--timeout"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[str, ...], words: str) -> None:
+    status, output = run(*arguments)
+    assert status == 2
+    assert words in output
+
+
+def test_nobody_is_there() -> None:
+    status, output = run("--to", "unixgram:///nowhere/at/all")
+    assert (status, output) == (
+        1,
+        "cannot connect to unixgram:///nowhere/at/all: No such file or directory\n",
+    )

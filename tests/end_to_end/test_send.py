@@ -1,0 +1,46 @@
+"""`… | syslogrelay send` to a real relay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import Programs, free_port
+from tests.relay_process import RelayProcess, wait_for_lines
+
+
+def send(text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    program = str(Path(sys.executable).with_name("syslogrelay"))
+    command = [sys.executable, program, "send", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
+
+
+def test_over_relp_and_over_a_unix_socket(programs: Programs, tmp_path: Path) -> None:
+    port, local = free_port(), tmp_path / "log"
+    received = tmp_path / "received.log"
+    relay = RelayProcess.started(
+        programs,
+        tmp_path,
+        sources={
+            "relp": {"listen": f"relp://127.0.0.1:{port}"},
+            "local": {"listen": f"unixgram://{local}"},
+        },
+        destinations={"file": {"connect": f"file://{received}"}},
+    )
+    text = b"".join(b"line %d\n" % number for number in range(3000))
+    to_relp = ("--to", f"relp://127.0.0.1:{port}")
+    done = send(text, *to_relp, "--tag", "backup", "--pri", "local0.err")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    lines = wait_for_lines(received, 3000)
+    assert [line.rpartition(b" - - ")[2] for line in lines] == text.splitlines()
+    assert all(line.startswith(b"<131>1 ") and b" backup " in line for line in lines)
+    done = send(text, "--to", f"unixgram://{local}", "--raw")
+    assert done.returncode == 0, done.stderr
+    assert wait_for_lines(received, 6000)[3000:] == text.splitlines()
+    relay.stop()
+    done = send(text, *to_relp)
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"cannot connect to relp://127.0.0.1:{port}: Connection refused\n"
+    )

@@ -1,0 +1,90 @@
+"""All rewrites: a valid header, valid JSON, one payload a message, and no change twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.model.token import Token
+from relay.rewrite.bare import with_hosts
+from relay.rewrite.ewmm import ewmm
+from relay.rewrite.token import Rewrite, app_name, cee, tag
+from relay.wire.parse import parse, parse_all
+
+__all__ = ["check_rewrites"]
+
+_TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
+_ZONES = (UTC, ZoneInfo("Europe/Budapest"))
+_ORIGINS = (
+    Origin("in", "udp", "192.0.2.1", 40000, received_at=1795222800.25),
+    Origin("a b", "tcp", "2001:db8::1", 514, received_at=0.0),
+    Origin("local", "unixgram", pid=1, uid=2, gid=3, received_at=4.0e9),
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~]+ [!-~]*?:")
+_HEADER = re.compile(rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z?(?: [!-~]+){4} (?:-|\[)")
+
+
+def _rewrites(name: bytes) -> dict[str, list[Rewrite]]:
+    """Each of them with each zone."""
+    return {
+        "cee": [cee(_TOKEN, zone, relay_name=name) for zone in _ZONES],
+        "cee with tags": [cee(_TOKEN, zone, relay_name=name, tags=["a", '"']) for zone in _ZONES],
+        "tag": [tag(_TOKEN, zone, relay_name=name) for zone in _ZONES],
+        "app-name": [app_name(_TOKEN, zone, relay_name=name) for zone in _ZONES],
+        "ewmm": [ewmm(name, zone) for zone in _ZONES],
+    }
+
+
+_FIRST, _SECOND = _rewrites(b"edge"), _rewrites(b"central")
+
+
+def check_rewrites(frame: bytes, source: random.Random) -> None:
+    batch = [parse(frame)]
+    if source.random() < 0.2:
+        batch.append(parse(frame[::-1]))
+    origin, later = source.choice(_ORIGINS), source.choice(_ORIGINS)
+    for mode, variants in _FIRST.items():
+        payloads = source.choice(variants)(batch, origin)
+        assert len(payloads) == len(batch)
+        again = source.choice(_SECOND[mode])(parse_all(payloads), later)
+        assert again == payloads, (mode, payloads, again)
+        for message, payload in zip(with_hosts(batch), payloads, strict=True):
+            _check_payload(mode, payload)
+            if mode in ("tag", "app-name"):
+                assert payload.endswith(message.msg.lstrip(b" ")), (mode, payload)
+            marked = _BYTE_ORDER_MARK + message.msg
+            if mode == "app-name" and message.version and _line(message).endswith(marked):
+                assert payload.endswith(marked), payload
+
+
+def _line(message: SyslogMessage) -> bytes:
+    return message.raw.rstrip(b"\n\r\0")
+
+
+def _check_payload(mode: str, payload: bytes) -> None:
+    header = _LEGACY_HEADER if mode in ("cee", "cee with tags", "tag") else _HEADER
+    if mode != "ewmm":  # an envelope passes as it came
+        assert header.match(payload), (mode, payload)
+    if mode.startswith("cee"):
+        assert b"\n" not in payload and b"\0" not in payload
+        members = _loads(payload.partition(b":@cee: ")[2])
+        assert "logsene-app-token" in members
+    elif mode == "ewmm":
+        assert re.search(rb"[\x00-\x08\n-\x1f]", payload) is None, payload
+        message = parse(payload)
+        assert message.app_name == b"@syslog-ng"
+        _loads(message.msg)
+
+
+def _loads(text: bytes) -> dict[str, Any]:
+    """Numbers stay text: Python refuses some that JSON allows."""
+    members = json.loads(text.decode("utf-8").removeprefix("@cee:"), parse_int=str, parse_float=str)
+    assert isinstance(members, dict)
+    return members

@@ -1,0 +1,261 @@
+"""What is fuzzed, and what has to be true of each input, whatever it is.
+
+A check gets the input and a source of chance for everything beside it (where to
+cut, when to answer).  It raises if anything is wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.model.message import SyslogMessage
+from relay.rewrite.json_text import add_members, find_object, json_string
+from relay.wire.framing import (
+    AutoDecoder,
+    NewlineDecoder,
+    OctetCountingDecoder,
+    encode_newline,
+    encode_octet_counted,
+)
+from relay.wire.parse import parse
+from relay.wire.proxy_header import ProxyHeaderDecoder
+from relay.wire.relp_frame import RelpFrameDecoder, encode_frame
+from relay.wire.relp_offers import OFFERS_MAX, parse_offers, refusal_of
+from relay.wire.structured_data import (
+    cut_structured_data,
+    is_structured_data,
+    parse_structured_data,
+    without_controls,
+)
+from tests.fuzz import corpus
+from tests.fuzz.oracles import (
+    Decoded,
+    chunks_of,
+    counted_frames,
+    held_octets,
+    line_frames,
+    relp_frames,
+)
+from tests.fuzz.rewrites import check_rewrites
+from tests.fuzz.sessions import check_client, check_server
+from tests.fuzz.stamps import check_stamp
+
+__all__ = ["TARGETS", "Target"]
+
+Check = Callable[[bytes, random.Random], None]
+
+_LIMIT = 64
+# A frame, its count, and what was looked at to find out the framing.
+_FRAME_HELD_MAX = _LIMIT + 11 + 10 + 2
+_SEPARATORS = b"\r\n\0"
+_PROXY_HEADER_MAX = 16 + 2**16
+_RELP_HEADER_MAX = 9 + 1 + 32 + 1 + 9 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    seeds: Sequence[bytes]
+    check: Check
+
+
+def _decode(decoder: Any, chunks: Sequence[bytes], held_max: int) -> Decoded:
+    """Feed all chunks, and look at what the decoder keeps meanwhile."""
+    result = Decoded()
+    for number, chunk in enumerate(chunks):
+        result.frames += decoder.feed(chunk)
+        if number % 8 == 0 or number > len(chunks) - 4:  # looking takes longer than feeding
+            held = held_octets(decoder)
+            assert held <= held_max + len(chunk), f"{held} octets are kept"
+    if hasattr(decoder, "finish"):
+        result.frames += decoder.finish()
+    result.truncated, result.failed = decoder.truncated, decoder.error is not None
+    return result
+
+
+def _check_framing(
+    make: Callable[[], Any], expected: Decoded, stream: bytes, source: random.Random
+) -> None:
+    assert _decode(make(), chunks_of(source, stream), _FRAME_HELD_MAX) == expected
+    assert _decode(make(), [stream], _FRAME_HELD_MAX) == expected
+    assert all(0 < len(frame) <= _LIMIT for frame in expected.frames)
+
+
+def check_counted(stream: bytes, source: random.Random) -> None:
+    expected = counted_frames(stream, _LIMIT)
+    _check_framing(lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
+    good = [corpus.LINES[source.randrange(len(corpus.LINES))][:_LIMIT] for _ in range(3)]
+    good = [frame for frame in good if frame]
+    # Whatever comes after them, good frames are not lost.
+    frames = _decode(
+        OctetCountingDecoder(frame_bytes_max=_LIMIT),
+        chunks_of(source, encode_octet_counted(good) + stream),
+        _FRAME_HELD_MAX,
+    ).frames
+    assert frames == good + expected.frames
+
+
+def check_lines(stream: bytes, source: random.Random) -> None:
+    expected = line_frames(stream, _LIMIT)
+    _check_framing(lambda: NewlineDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
+    message = stream[:_LIMIT]
+    encoded = encode_newline([message])
+    assert encoded.count(b"\n") == 1 and encoded.endswith(b"\n") and b"\0" not in encoded
+    assert len(line_frames(encoded, 10 * _LIMIT).frames) <= 1
+
+
+def check_auto(stream: bytes, source: random.Random) -> None:
+    start = stream.lstrip(_SEPARATORS)
+    counted = re.match(rb"[0-9]{1,10} ", start) is not None
+    expected = (counted_frames if counted else line_frames)(start, _LIMIT)
+    if start.startswith(b"\x16\x03"):  # TLS: not a message in it
+        expected = Decoded(failed=True)
+    _check_framing(lambda: AutoDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
+
+
+def check_relp_frames(stream: bytes, source: random.Random) -> None:
+    expected = relp_frames(stream, _LIMIT)
+    for chunks in (chunks_of(source, stream), [stream]):
+        decoder = RelpFrameDecoder(data_bytes_max=_LIMIT)
+        # A frame that is cut is kept beside what is skipped of it.
+        held_max = _RELP_HEADER_MAX + 1 + 2 * _LIMIT + 32
+        assert _decode(decoder, chunks, held_max) == expected
+    strict = RelpFrameDecoder(data_bytes_max=_LIMIT, truncate=False)
+    frames = _decode(strict, chunks_of(source, stream), _RELP_HEADER_MAX + 1 + _LIMIT).frames
+    assert frames == expected.frames[: len(frames)]
+    for txnr, command, data in frames:
+        again = RelpFrameDecoder(data_bytes_max=_LIMIT)
+        assert again.feed(encode_frame(txnr, command, data)) == [(txnr, command, data)]
+
+
+def check_proxy_header(stream: bytes, source: random.Random) -> None:
+    outcomes = []
+    for chunks in ([stream], chunks_of(source, stream)):
+        decoder = ProxyHeaderDecoder()
+        rest = b"".join([decoder.feed(chunk) for chunk in chunks])
+        assert held_octets(decoder) <= _PROXY_HEADER_MAX
+        outcomes.append((rest, decoder.peer, decoder.complete, decoder.error is None))
+        assert not (decoder.complete and decoder.error is not None)
+        assert stream.endswith(rest) and (decoder.complete or not rest)
+        if decoder.peer is not None:
+            host, port = decoder.peer
+            assert str(ipaddress.ip_address(host)) == host and 0 <= port <= 65535
+            assert decoder.complete
+    assert outcomes[0] == outcomes[1]
+
+
+def check_offers(block: bytes, source: random.Random) -> None:
+    offers = parse_offers(block)
+    assert len(offers) <= OFFERS_MAX
+    refusal = refusal_of(offers)
+    assert refusal is None or b"\n" not in refusal
+    if refusal is None:
+        assert b"syslog" in offers[b"commands"]
+
+
+def _pieces_of(message: SyslogMessage) -> list[bytes]:
+    """Fields that have to be found in the frame as they are."""
+    fields = (message.timestamp, message.hostname, message.app_name, message.procid)
+    return [field for field in (*fields, message.msgid, message.msg) if field is not None]
+
+
+def check_parse(frame: bytes, source: random.Random) -> None:
+    message = parse(frame)
+    assert message.raw == frame
+    assert 0 <= message.facility <= 23 and 0 <= message.severity <= 7
+    line = frame.rstrip(_SEPARATORS)
+    assert line.endswith(message.msg)
+    for piece in _pieces_of(message):
+        assert piece in line
+    header = line[: len(line) - len(message.msg)]
+    if message.pairs is not None:
+        legacy = message.pairs["LEGACY_MSGHDR"]
+        assert header.endswith(legacy)
+        header = header[: len(header) - len(legacy)]
+    if message.version == 0 and message.pairs is None:
+        # Nothing is recognised but PRI, stamp and forwarder: the rest is MSG.
+        assert len(header) <= len(b"<191>") + 600
+    for field in (message.hostname, message.app_name, message.procid, message.msgid):
+        assert field is None or b" " not in field
+    if message.structured_data is not None:
+        assert is_structured_data(message.structured_data)
+
+
+def check_structured_data(text: bytes, source: random.Random) -> None:
+    start = source.randrange(len(text) + 1) if source.random() < 0.3 else 0
+    cut = cut_structured_data(text, start)
+    if cut is not None:
+        elements, stop = cut
+        assert start < stop <= len(text)
+        assert elements is None or is_structured_data(elements)
+        assert text[start:stop] == (b"-" if elements is None else elements)
+    parse_structured_data(text)  # of what is invalid it makes something or nothing
+    printable = without_controls(text)
+    assert re.search(rb"[\x00-\x1f\x7f]", printable) is None
+    assert without_controls(printable) == printable
+    if is_structured_data(text):
+        assert is_structured_data(printable)
+        _check_elements(text, printable)
+    value = text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"]", b"\\]")
+    assert parse_structured_data(b'[a b="%s"]' % value) == {"a": {"b": [text]}}
+
+
+def _check_elements(text: bytes, printable: bytes) -> None:
+    elements = parse_structured_data(text)
+    again = parse_structured_data(printable)
+    assert elements
+    assert [*elements] == [*again]
+    for sd_id, parameters in elements.items():
+        assert {name: len(values) for name, values in parameters.items()} == {
+            name: len(values) for name, values in again[sd_id].items()
+        }
+
+
+def check_json(text: bytes, source: random.Random) -> None:
+    string = json_string(text)
+    decoded = json.loads(string.decode("utf-8"))
+    assert isinstance(decoded, str) and "\0" not in decoded
+    try:
+        assert b"\0" in text or decoded == text.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    found = find_object(text)
+    if found is None:
+        return
+    members = _loads(found.text)
+    assert set(members) == {*found.keys}  # type: ignore[misc]  # a dict it is
+    assert b"\n" not in found.text and b"\r" not in found.text
+    more = add_members(found.text, b'"added first": %s' % string)
+    # A member of the same name that was there before comes later and wins.
+    assert _loads(more) == {"added first": decoded, **members}
+    again = find_object(more)
+    assert again is not None and again.text == more
+
+
+def _loads(text: bytes) -> dict[str, Any]:
+    """Numbers stay text: Python refuses some that JSON allows."""
+    members = json.loads(text.decode("utf-8"), parse_int=str, parse_float=str)
+    assert isinstance(members, dict)
+    return members
+
+
+TARGETS = {
+    "counted": Target(corpus.STREAMS, check_counted),
+    "lines": Target(corpus.STREAMS, check_lines),
+    "auto": Target(corpus.STREAMS, check_auto),
+    "proxy-header": Target(corpus.PROXY_HEADERS, check_proxy_header),
+    "relp-frames": Target([*corpus.RELP_SERVER, *corpus.RELP_CLIENT], check_relp_frames),
+    "relp-server": Target(corpus.RELP_SERVER, check_server),
+    "relp-client": Target(corpus.RELP_CLIENT, check_client),
+    "relp-offers": Target(corpus.OFFERS, check_offers),
+    "parse": Target(corpus.LINES, check_parse),
+    "structured-data": Target(corpus.STRUCTURED_DATA, check_structured_data),
+    "timestamp": Target(corpus.STAMPS, check_stamp),
+    "json": Target(corpus.JSON, check_json),
+    "rewrites": Target(corpus.LINES, check_rewrites),
+}
