@@ -180,7 +180,10 @@ class _FileReader:
             where = join_path("sources", id)
             table = read_table(values, SOURCE, where, self.problems)
             url = self._url(values, table, "listen", where)
-            if url is None:
+            if url is None:  # the files that it names are worth a look all the same
+                tls = self._tls(table)
+                if tls.certificate or tls.private_key:
+                    self._add(listener_problems(tls, partial(join_path, where)))
                 continue
             url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
             self._check_proxies(table, where)
@@ -234,7 +237,8 @@ class _FileReader:
             sources = with_members(sources, self._members)
             rewrite = self._rewrite(table.pop("rewrite", None), where)
             url = self._url(values, table, "connect", where)
-            if url is None:
+            if url is None:  # the files that it names are worth a look all the same
+                self._add(upstream_problems(self._tls(table), partial(join_path, where)))
                 continue
             self._check_meaning(values, DESTINATION, url, where)
             tls = self._tls(table)

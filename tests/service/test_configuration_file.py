@@ -617,3 +617,17 @@ def test_only_known_proxies_are_believed(tmp_path: Path) -> None:
 def test_there_are_no_proxies_for_datagrams(tmp_path: Path) -> None:
     text = SMALL.replace('"udp://:514"', '"udp://:514"\nproxy_protocol = false')
     assert problems(tmp_path, text)[0].startswith("sources.in.proxy_protocol: has no meaning for")
+
+
+def test_files_are_looked_at_even_where_the_url_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        '[sources.a]\nlisten = "tls://:x"\ncertificate = "no.pem"\nprivate_key = "no.key"\n'
+        '[destinations.b]\nconnect = "relp+tls://central"\ntrusted_ca = "none.pem"\n'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(path))
+    text = "\n".join(caught.value.problems)
+    for key in ("sources.a.listen", "sources.a.certificate", "destinations.b.connect"):
+        assert key in text
+    assert "destinations.b.trusted_ca" in text
