@@ -235,7 +235,8 @@ class InboundProtocol(Protocol):
                 self.violated(words)
 
     def _idle(self) -> None:
-        if self._pauses:  # it is we who do not listen
+        # A pause is our doing, but for a peer that does not take its answers.
+        if self._pauses - {"peer"}:
             self._set_timer("idle", self.factory.limits.idle_seconds_max, self._idle)
             return
         self.factory.counters.connections_idle_closed += 1

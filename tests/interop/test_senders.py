@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.certificate_files import CertificateFiles
+from tests.interop.packages import PackagesRoot
 from tests.processes import free_port, running_programs
 from tests.relay_process import RelayProcess, wait_for_lines
 from tests.relp_sender import RelpSender
@@ -177,10 +178,43 @@ def test_both_versions_of_tls(receiver: Receiver) -> None:
             receiver.lines(number)
 
 
-def test_relp(receiver: Receiver) -> None:
-    if receiver.scheme != "sematext-receiver":
-        return  # syslog-ng has no RELP
-    with RelpSender(receiver.last) as sender:
-        sender.send(SEED)
-        sender.close()
+def test_the_fourth_listener(receiver: Receiver) -> None:
+    """RELP of a Sematext receiver; port 601 of syslog-ng's drivers, which counts octets."""
+    if receiver.scheme == "sematext-receiver":
+        with RelpSender(receiver.last) as sender:
+            sender.send(SEED)
+            sender.close()
+    else:
+        receiver.send(receiver.last, b"".join(b"%d %s" % (len(line), line) for line in SEED))
     assert receiver.lines(3) == SEED
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--inet", "--stream"], ["--inet", "--stream", "--syslog-proto"]),
+        *(["--inet", "--stream", "--syslog-proto", "--no-framing"], ["--inet", "--dgram"]),
+        ["--use-ssl"],
+    ],
+    ids=["tcp", "octet-counting", "tcp-5424", "udp", "tls"],
+)
+def test_loggen(receiver: Receiver, packages: PackagesRoot, options: list[str]) -> None:
+    """syslog-ng's generator numbers what it sends."""
+    port = receiver.tls if "--use-ssl" in options else receiver.tcp
+    port = receiver.udp if "--dgram" in options else port
+    count = 200
+    ended = subprocess.run(
+        [
+            *(packages.root / "usr/bin/loggen", *options, "--rate", "2000", "--size", "300"),
+            *("--number", str(count), "127.0.0.1", str(port)),
+        ],
+        env={**packages.environment, "SYSLOGNG_PREFIX": str(packages.root / "usr")},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = receiver.lines(count)
+    numbers = [int(line.partition(b"seq: ")[2].split(b",")[0]) for line in lines]
+    assert numbers == list(range(count))
+    assert {len(line) for line in lines} <= {299, 300}

@@ -367,6 +367,14 @@ def test_a_peer_that_does_not_take_its_answers_is_not_read(listener: Listener) -
     assert listener.counters.pauses == 0
 
 
+def test_a_peer_that_never_takes_its_answers_counts_as_silent(listener: Listener) -> None:
+    protocol, wire = listener.connect()
+    protocol.pauseProducing()
+    listener.clock.advance(31)
+    assert wire.disconnecting
+    assert listener.counters.connections_idle_closed == 1
+
+
 def test_reading_waits_for_both_reasons_to_end(listener: Listener) -> None:
     protocol, wire = listener.connect()
     protocol.pauseProducing()
