@@ -261,14 +261,17 @@ def encode_newline(messages: Iterable[bytes]) -> bytes:
     """Frame `messages` with LF for one write (RFC 6587 §3.4.2).
 
     A frame that holds the delimiter would arrive as two.  So LF and NUL inside a
-    message are written as ``#012`` and ``#000``, as rsyslog does; at its end they
-    are delimiters that came along and are dropped.
+    message are written as ``#012`` and ``#000``, as rsyslog does; at its end they and
+    CR are delimiters that came along and are dropped.  A message of nothing else
+    is written out, because receivers drop empty lines.
     """
     return b"".join([_one_line(message) for message in messages])
 
 
 def _one_line(message: bytes) -> bytes:
-    if b"\n" in message or b"\0" in message:
-        message = message.rstrip(_BETWEEN_FRAMES)
-        message = message.replace(b"\n", b"#012").replace(b"\0", b"#000")
-    return message + b"\n"
+    text = message.rstrip(_BETWEEN_FRAMES)
+    if not text:
+        text = message.replace(b"\r", b"#015")
+    if b"\n" in text or b"\0" in text:
+        text = text.replace(b"\n", b"#012").replace(b"\0", b"#000")
+    return text + b"\n"
