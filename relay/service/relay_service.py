@@ -18,7 +18,7 @@ from relay.service.sequence import SequentialService
 
 __all__ = ["RelayService", "local_zone"]
 
-_STOP_SECONDS_MAX = 4.5
+_STOP_SECONDS_MAX = 4.2
 
 
 class RelayService(SequentialService):
