@@ -117,6 +117,7 @@ def test_connection_flood(besieged: Besieged) -> None:
         report = besieged.report("flood")
         assert report["connections_accepted"] == report["connections_open"] == CONNECTIONS_MAX
         assert report["connections_refused"] == FLOOD + 1 - CONNECTIONS_MAX
+    wait_until(lambda: besieged.report("flood")["connections_open"] == 0, "the flood is over", 30)
     with RelpSender(besieged.ports["flood"]) as sender:  # there is room again
         sender.send([b"<13>1 - web-1 good - - - after the flood"])
         sender.close()
