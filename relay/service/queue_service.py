@@ -150,7 +150,12 @@ class QueueService(Service):
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, QueueError):
-            self._notices.warn("queue", "commit", f"{error}; nothing is lost, trying again")
+            self._notices.warn(
+                "queue",
+                "commit",
+                f"{self._path}: {error}; senders are kept waiting and it is tried again every "
+                "second; if the disk is full, make room on it",
+            )
             return
         # A defect.  Without commits nothing works any more; whoever supervises the
         # process starts it again, and the queue is whole.

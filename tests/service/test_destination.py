@@ -411,4 +411,6 @@ def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) ->
 def test_there_is_nothing_to_reopen(stream: Stream, local: Local) -> None:
     for service in (stream.service, local.service):
         service.startService()
+        before = (service.state.words, service.state.failures)
         service.reopen()
+        assert (service.state.words, service.state.failures) == before

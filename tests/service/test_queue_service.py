@@ -146,9 +146,11 @@ def test_a_state_directory_that_cannot_be_made(setup: Setup) -> None:
 def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
     service = setup.service()
     service._failed(QueueError("no space left"))
-    assert setup.notices.said == [
-        ("queue", "commit", "no space left; nothing is lost, trying again")
-    ]
+    ((subject, kind, text),) = setup.notices.said
+    assert (subject, kind) == ("queue", "commit")
+    assert "no space left" in text
+    assert f"{setup.folder}/state/queue: " in text
+    assert "make room" in text
     assert setup.reactor.stops == 0
 
 
