@@ -131,6 +131,7 @@ class DestinationService(Service):
             "resent_records": self.drain.resent_records,
             "connects": self.state.connects,
             "failures": self.state.failures,
+            "truncated_records": self.state.truncated_records,
         }
 
 

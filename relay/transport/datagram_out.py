@@ -32,9 +32,6 @@ class DatagramSession:
     Args:
         connected: Non-blocking.
         on_failure: Called once, with words, when the socket reports an error.
-
-    Attributes:
-        truncated_records: Records that were longer than a datagram.
     """
 
     def __init__(
@@ -47,7 +44,6 @@ class DatagramSession:
         notices: Notices,
         on_failure: Callable[[str], None],
     ) -> None:
-        self.truncated_records = 0
         self._socket = connected
         self._drain = drain
         self._state = state
@@ -120,7 +116,7 @@ class DatagramSession:
     def _fitting(self, payload: bytes) -> bytes:
         if len(payload) <= DATAGRAM_BYTES_MAX:
             return payload
-        self.truncated_records += 1
+        self._state.truncated_records += 1
         self._notices.warn(
             f"destination {self._state.target}",
             "truncated",

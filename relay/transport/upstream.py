@@ -55,6 +55,7 @@ class UpstreamState:
 
     Attributes:
         connects: Connections that became ready.
+        truncated_records: Records that were cut because the transport cannot carry them.
         failures: Connections that ended or could not be made, by kind.
     """
 
@@ -72,6 +73,7 @@ class UpstreamState:
         self.target = target
         self.connects = 0
         self.failures = 0
+        self.truncated_records = 0
         self._clock = clock
         self._on_ready = on_ready
         self._on_failure = on_failure

@@ -239,6 +239,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "resent_records": 0,
         "connects": 1,
         "failures": 0,
+        "truncated_records": 0,
     }
 
 

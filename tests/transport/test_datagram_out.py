@@ -45,17 +45,18 @@ class Setup:
         self.drain: Any = RecordingDrain()
         self.notices: Any = RecordingNotices()
         self.failures: list[str] = []
+        self.state = UpstreamState(
+            target="up:514",
+            clock=self.clock,
+            on_ready=print,
+            on_failure=print,
+            retry_seconds_min=1,
+            retry_seconds_max=60,
+        )
         self.session = DatagramSession(
             self.socket,
             drain=self.drain,
-            state=UpstreamState(
-                target="up:514",
-                clock=self.clock,
-                on_ready=print,
-                on_failure=print,
-                retry_seconds_min=1,
-                retry_seconds_max=60,
-            ),
+            state=self.state,
             clock=self.clock,
             notices=self.notices,
             on_failure=self.failures.append,
@@ -82,7 +83,7 @@ def test_what_does_not_fit_a_datagram_is_cut_counted_and_said(setup: Setup) -> N
     setup.session.send([b"x" * 65508, b"y" * 65507])
     setup.clock.advance(0)
     assert [len(datagram) for datagram in setup.socket.sent] == [DATAGRAM_BYTES_MAX] * 2
-    assert (setup.session.truncated_records, setup.notices.kinds) == (1, ["truncated"])
+    assert (setup.state.truncated_records, setup.notices.kinds) == (1, ["truncated"])
 
 
 @pytest.mark.parametrize("error", [errno.EAGAIN, errno.ENOBUFS])
