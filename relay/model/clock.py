@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Clock", "DelayedCall"]
+__all__ = ["Clock", "DelayedCall", "Now"]
+
+Now = Callable[[], float]
+"""Seconds since 1970-01-01 UTC."""
 
 
 class DelayedCall(Protocol):

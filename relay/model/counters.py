@@ -17,8 +17,8 @@ __all__ = ["SourceCounters"]
 class SourceCounters:
     """What happened at one source since the process started.
 
-    ``received_records = stored_records + pending + sum(dropped.values())``, where
-    pending records wait for their commit.
+    ``received_records = stored_records + quarantined_records + pending +
+    sum(dropped.values())``, where pending records wait for their commit.
     """
 
     received_records: int = 0
@@ -26,6 +26,8 @@ class SourceCounters:
     received_bytes: int = 0
     stored_records: int = 0
     """Frames that are on disk for every destination of the source."""
+    quarantined_records: int = 0
+    """Frames that the source set aside instead of queueing them."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
     truncated_records: int = 0

@@ -9,6 +9,7 @@ __all__ = [
     "DEFAULT_SEVERITY",
     "FACILITY_NAMES",
     "SEVERITY_NAMES",
+    "JsonText",
     "SyslogMessage",
 ]
 
@@ -26,6 +27,17 @@ SEVERITY_NAMES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", 
 # RFC 3164 §4.3.3: a relay gives PRI 13 to a message that has none.
 DEFAULT_FACILITY = 1
 DEFAULT_SEVERITY = 5
+
+
+class JsonText(bytes):
+    """Value of a pair that no plain text stands for: its JSON, as it was written.
+
+    A number, true, false, null, an array, an empty object, or a string (with its
+    quotes) that holds NUL or half a surrogate pair.  Kept as written, because
+    numbers would lose digits on the way through any number type.
+    """
+
+    __slots__ = ()
 
 
 class SyslogMessage(NamedTuple):
@@ -54,7 +66,10 @@ class SyslogMessage(NamedTuple):
     raw: bytes
     """The frame that this was parsed from."""
     pairs: dict[str, bytes] | None = None
-    """Name-value pairs beyond the header, by syslog-ng's names."""
+    """Name-value pairs beyond the header, by syslog-ng's names.  A value that is no
+    text is a `JsonText`."""
+    tags: tuple[bytes, ...] = ()
+    """In the order in which they were added, none twice."""
 
     @property
     def pri(self) -> int:

@@ -28,7 +28,7 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
-from relay.queue.store import Removal, SetAside, Transaction
+from relay.queue.store import Refusal, Removal, SetAside, Transaction
 
 __all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
 
@@ -50,6 +50,8 @@ class Commits(Protocol):
 @dataclass(slots=True)
 class _Append:
     payloads: Mapping[str, Sequence[bytes]]
+    refusals: Sequence[Refusal]
+    positions: Mapping[str, bytes]
     size: int
     done: Deferred[None]
 
@@ -96,16 +98,26 @@ class Committer:
         self._retry: DelayedCall | None = None  # while waiting to try again
         self._publish_queue_bytes()
 
-    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+    def append(
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        refusals: Sequence[Refusal] = (),
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
         """Store `payloads`, by destination.  Fires once they are on disk, never before.
 
         Fails with QueueError only if the queue closes before it could be done.
+
+        Args:
+            refusals: What goes to the quarantine of a source instead.
+            positions: How far sources have read with this, by ``source/name``.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
-        size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in payloads.values())
-        self._appends.append(_Append(payloads, size, done))
+        runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
+        size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
+        self._appends.append(_Append(payloads, refusals, positions or {}, size, done))
         self._set_pending(self._pending_bytes + size)
         self._start_pump()
         return done
@@ -177,7 +189,13 @@ class Committer:
                 appends, self._appends = self._appends, []
             self._underway = appends
             removals, self._removals = self._removals, {}
-            transaction = Transaction(self._clock.seconds(), _merge(appends), removals)
+            transaction = Transaction(
+                self._clock.seconds(),
+                _merge(appends),
+                removals,
+                [refusal for append in appends for refusal in append.refusals],
+                {name: at for append in appends for name, at in append.positions.items()},
+            )
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
             except QueueError as error:

@@ -29,6 +29,8 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     """Records given up, by reason."""
     queued_bytes: int = 0
     """Octets of payload in the blocks that are still there."""
+    quarantine_bytes: int = 0
+    """Octets that were set aside by a source, with their labels."""
 
     @property
     def received(self) -> int:

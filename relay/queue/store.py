@@ -9,6 +9,7 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
+    positions           key: source, "/", name      value: octets of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the
@@ -24,6 +25,12 @@ ledger's `acknowledged_seq` says where the queue begins.
 
 A quarantined record's value starts with {"reason": …, "at": …, "kind": …};
 kind "record" is followed by the payload, kind "block" by a block as it was found.
+What a source sets aside instead of queueing it has the id "source/" + the source's
+id, a ledger and a quarantine, but no blocks; its kind is "frame", and "peer" says
+who sent it.
+
+A position says how far a source has read what it can read again, such as a file. It
+changes in the transaction that holds what was read up to there.
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.
@@ -31,7 +38,6 @@ with the queue; its text is that process's number.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,16 +49,31 @@ from typing import Any
 import lmdb
 import msgspec
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInUse
+from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, payload_bytes, split
 from relay.queue.ledger import Ledger
+from relay.queue.ownership import sync_names, take_ownership
 
-__all__ = ["DamagedRange", "QueueStore", "Removal", "SetAside", "Transaction"]
+__all__ = [
+    "DamagedRange",
+    "QueueStore",
+    "Refusal",
+    "Removal",
+    "SetAside",
+    "Transaction",
+    "account_of_source",
+]
 
 _FORMAT = b"1"
 _KEY = struct.Struct(">Q")
 _DATABASES_MAX = 2048
+_SOURCE_ACCOUNT = "source/"
+
+
+def account_of_source(source: str) -> str:
+    """Id of the ledger and quarantine of a source; no destination can have it."""
+    return _SOURCE_ACCOUNT + source
 
 
 class DamagedRange(QueueError):
@@ -90,6 +111,18 @@ class Removal:
     set_aside: list[SetAside] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Frames that a source sets aside instead of queueing them."""
+
+    source: str
+    reason: str
+    peer: str
+    frames: Sequence[bytes]
+    quarantine_bytes_max: int
+    """What the quarantine of this source may hold; the rest is dropped and counted."""
+
+
 @dataclass(slots=True)
 class Transaction:
     """All that one commit changes."""
@@ -99,6 +132,9 @@ class Transaction:
     appends: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     """Payloads by destination, oldest first."""
     removals: Mapping[str, Removal] = field(default_factory=dict)
+    refusals: Sequence[Refusal] = ()
+    positions: Mapping[str, bytes] = field(default_factory=dict)
+    """New positions by ``source/name``; an empty one is forgotten."""
 
 
 class QueueStore:
@@ -113,6 +149,7 @@ class QueueStore:
         self._meta = environment.open_db(b"meta")
         self._blocks: dict[str, Any] = {}
         self._quarantine: dict[str, Any] = {}
+        self._positions = environment.open_db(b"positions")
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -123,12 +160,20 @@ class QueueStore:
         stay below the size of the map."""
 
     @classmethod
-    def open(cls, path: str, *, destinations: Iterable[str], map_bytes: int) -> QueueStore:
+    def open(
+        cls,
+        path: str,
+        *,
+        destinations: Iterable[str],
+        sources: Iterable[str] = (),
+        map_bytes: int,
+    ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
         Args:
             path: Made with mode 0700 if missing.
             destinations: Ids that will be appended to.
+            sources: Ids of sources that may set frames aside.
             map_bytes: Size of the map, far above what admission lets in: a full
                 map cannot even delete.
 
@@ -137,13 +182,13 @@ class QueueStore:
             QueueFormatError: Not a queue, or one of an unknown format.
             QueueError: It cannot be made, opened or read.
         """
-        lock_fd = _take_ownership(path)
+        lock_fd = take_ownership(path)
         try:
             environment = _open_environment(path, map_bytes)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
-                store._open_queues(destinations)
+                store._open_queues(destinations, sources)
                 return store
             except BaseException:
                 environment.close()
@@ -179,6 +224,14 @@ class QueueStore:
             for destination, removal in transaction.removals.items():
                 ledger = self._changed_ledger(destination, changed)
                 self._remove(txn, destination, ledger, removal, transaction.received_at)
+            for refusal in transaction.refusals:
+                account = self._changed_ledger(account_of_source(refusal.source), changed)
+                self._refuse(txn, account, refusal, transaction.received_at)
+            for name, position in transaction.positions.items():
+                if position:
+                    txn.put(name.encode(), position, db=self._positions)
+                else:
+                    txn.delete(name.encode(), db=self._positions)
             for destination, ledger in changed.items():
                 assert ledger.gap == 0, (destination, ledger)
                 key = b"ledger/" + destination.encode()
@@ -227,6 +280,18 @@ class QueueStore:
                 size += len(value)
         return payloads
 
+    def positions(self, source: str) -> dict[str, bytes]:
+        """How far `source` has read, by name, as of the last commit."""
+        start = f"{source}/".encode()
+        found: dict[str, bytes] = {}
+        with _LmdbErrors(), self._environment.begin(db=self._positions) as txn:
+            cursor = txn.cursor()
+            more = cursor.set_range(start)
+            while more and cursor.key().startswith(start):
+                found[cursor.key()[len(start) :].decode()] = cursor.value()
+                more = cursor.next()
+        return found
+
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
         with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
@@ -246,18 +311,17 @@ class QueueStore:
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages * int(self._environment.stat()["psize"])
 
-    def _open_queues(self, destinations: Iterable[str]) -> None:
+    def _open_queues(self, destinations: Iterable[str], sources: Iterable[str]) -> None:
         with self._environment.begin(db=self._meta) as txn:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
                     self.ledgers[destination] = _decode_ledger(destination, value)
-        for destination in {*destinations, *self.ledgers}:
-            self.ledgers.setdefault(destination, Ledger())
-            self._blocks[destination] = self._environment.open_db(f"blocks/{destination}".encode())
-            self._quarantine[destination] = self._environment.open_db(
-                f"quarantine/{destination}".encode()
-            )
+        for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
+            self.ledgers.setdefault(id, Ledger())
+            if not id.startswith(_SOURCE_ACCOUNT):
+                self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
+            self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
             self.used_bytes = self._pages_bytes(txn)
 
@@ -325,6 +389,22 @@ class QueueStore:
         for seq, octets in enumerate(kept, aside.seqs.start):
             txn.put(_KEY.pack(seq), label + b"\n" + octets, db=self._quarantine[destination])
 
+    def _refuse(self, txn: Any, ledger: Ledger, refusal: Refusal, at: float) -> None:
+        label = msgspec.json.encode(
+            {"reason": refusal.reason, "at": at, "kind": "frame", "peer": refusal.peer}
+        )
+        database = self._quarantine[account_of_source(refusal.source)]
+        for frame in refusal.frames:
+            value = label + b"\n" + frame
+            if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
+                ledger.dropped["quarantine-full"] = ledger.dropped.get("quarantine-full", 0) + 1
+            else:
+                txn.put(_KEY.pack(ledger.next_seq), value, db=database)
+                ledger.quarantined += 1
+                ledger.quarantine_bytes += len(value)
+            ledger.next_seq += 1
+        ledger.acknowledged_seq = ledger.next_seq
+
     def _next_seq(self, txn: Any, destination: str) -> int:
         value = txn.get(b"ledger/" + destination.encode(), db=self._meta)
         return _decode_ledger(destination, value).next_seq if value else 1
@@ -340,32 +420,6 @@ def _decode_ledger(destination: str, value: bytes) -> Ledger:
     if ledger.gap or ledger.queued < 0:
         raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
     return ledger
-
-
-def _take_ownership(path: str) -> int:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        fd = os.open(os.path.join(path, "owner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise QueueError(
-            f"queue {path}: {error.strerror}; it has to be a directory "
-            f"that user {os.geteuid()} may write to"
-        ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise QueueInUse(
-            f"queue {path} is in use by process {owner}; "
-            "stop that relay or give this one another state_dir"
-        ) from error
-    except OSError as error:
-        os.close(fd)
-        raise QueueError(f"queue {path}: it cannot be locked: {error.strerror}") from error
-    with suppress(OSError):  # a full disk must not keep a queue from being drained
-        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
-    return fd
 
 
 def _open_environment(path: str, map_bytes: int) -> Any:
@@ -393,7 +447,7 @@ def _check_format(environment: Any, path: str) -> None:
         # One transaction: half of a new queue would be a foreign environment.
         with environment.begin(write=True) as txn:
             txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
-        _sync_names(path)
+        sync_names(path)
         return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
@@ -407,17 +461,6 @@ def _check_format(environment: Any, path: str) -> None:
             f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
             f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
         )
-
-
-def _sync_names(path: str) -> None:
-    """Make the names of new files durable; LMDB syncs only what is in them."""
-    for directory in (path, os.path.dirname(os.path.abspath(path))):
-        with suppress(OSError):  # not every file system can, and we may not read every one
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
 
 
 class _LmdbErrors:

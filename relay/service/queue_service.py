@@ -19,7 +19,7 @@ from relay.queue.admission import Admission
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore
+from relay.queue.store import QueueStore, Refusal, account_of_source
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
 
@@ -36,6 +36,7 @@ class QueueService(Service):
     Args:
         path: Directory of the queue.
         destinations: Ids of the configured destinations.
+        sources: Ids of the sources that may set frames aside.
         check_path: Raises StartRefused if `path` is no place for a queue.
     """
 
@@ -49,6 +50,7 @@ class QueueService(Service):
         *,
         path: str,
         destinations: Iterable[str],
+        sources: Iterable[str] = (),
         map_bytes: int,
         admission: Admission,
         notices: Notices,
@@ -57,6 +59,8 @@ class QueueService(Service):
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
+        self._sources = tuple(sources)
+        self._accounts = {*self._destinations, *map(account_of_source, self._sources)}
         self._map_bytes = map_bytes
         self._admission = admission
         self._notices = notices
@@ -72,7 +76,10 @@ class QueueService(Service):
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             self._check_path(self._path)
             self._store = QueueStore.open(
-                self._path, destinations=self._destinations, map_bytes=self._map_bytes
+                self._path,
+                destinations=self._destinations,
+                sources=self._sources,
+                map_bytes=self._map_bytes,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
@@ -101,9 +108,18 @@ class QueueService(Service):
 
     # What the flows use.
 
-    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+    def append(
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        refusals: Sequence[Refusal] = (),
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        return self._committer.append(payloads)
+        return self._committer.append(payloads, refusals, positions)
+
+    def positions(self, source: str) -> dict[str, bytes]:
+        """How far `source` has read, by name, as of the last commit."""
+        return self._store.positions(source)
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self._committer.acknowledge(destination, upto)
@@ -130,13 +146,17 @@ class QueueService(Service):
         """The account as of the last commit."""
         return self._store.ledgers[destination]
 
+    def source_ledger(self, source: str) -> Ledger | None:
+        """The account of what `source` set aside, or None if it does not do that."""
+        return self._store.ledgers.get(account_of_source(source))
+
     @property
     def orphans(self) -> list[str]:
         """Ids that have records in the queue and no destination in the configuration."""
         return sorted(
             destination
             for destination, ledger in self._store.ledgers.items()
-            if destination not in self._destinations and (ledger.queued or ledger.quarantined)
+            if destination not in self._accounts and (ledger.queued or ledger.quarantined)
         )
 
     def oldest_received_at(self, destination: str) -> float | None:

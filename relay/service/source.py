@@ -90,6 +90,7 @@ class SourceService(Service):
             "received_records": counters.received_records,
             "received_bytes": counters.received_bytes,
             "stored_records": counters.stored_records,
+            "quarantined_records": counters.quarantined_records,
             "dropped_records": dict(counters.dropped),
             "truncated_records": counters.truncated_records,
             "protocol_errors": counters.protocol_errors,

@@ -6,12 +6,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.flow.intake import Intake
+from relay.flow.intake import ORIGINAL_BYTES, TRUNCATED_TAG, Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.queue.store import Refusal
 from tests.connections import fired
 
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
@@ -20,10 +21,19 @@ ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
 class Queue:
     def __init__(self) -> None:
         self.appended: list[Mapping[str, Sequence[bytes]]] = []
+        self.refusals: list[Refusal] = []
+        self.positions: list[Mapping[str, bytes] | None] = []
         self.stored: list[Deferred[None]] = []
 
-    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+    def append(
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        refusals: Sequence[Refusal] = (),
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
         self.appended.append(payloads)
+        self.refusals += refusals
+        self.positions.append(positions)
         self.stored.append(Deferred())
         return self.stored[-1]
 
@@ -47,7 +57,8 @@ def shout(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
 
 
 def pending(counters: SourceCounters) -> int:
-    return counters.received_records - counters.stored_records - sum(counters.dropped.values())
+    done = counters.stored_records + counters.quarantined_records + sum(counters.dropped.values())
+    return counters.received_records - done
 
 
 def test_every_destination_gets_its_own_form_in_one_append(
@@ -105,3 +116,44 @@ def test_a_defect_is_not_a_loss_that_anybody_chose(queue: Queue, counters: Sourc
     queue.stored[0].errback(Failure(error))
     assert results == [error]
     assert (counters.dropped, pending(counters)) == ({}, 1)
+
+
+def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) -> None:
+    seen: list[SyslogMessage] = []
+
+    def look(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        seen.extend(messages)
+        return [message.raw for message in messages]
+
+    both = intake(queue, counters, Route("look", look))
+    both.accept([b"", b"<13>whole", b"<13>cu"], ORIGIN, cut={2: 70000})
+    assert [message.tags for message in seen] == [(), (TRUNCATED_TAG,)]
+    assert seen[1].pairs is not None
+    assert seen[1].pairs[ORIGINAL_BYTES] == b"70000"
+    assert queue.appended == [{"look": [b"<13>whole", b"<13>cu"]}]
+
+
+def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCounters) -> None:
+    strict = Intake(
+        routes=[Route("raw", None)],
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        quarantines_long=True,
+        quarantine_bytes_max=1000,
+    )
+    strict.accept([b"a", b"bbb", b"c"], ORIGIN, cut={1: 5})
+    assert queue.appended == [{"raw": [b"a", b"c"]}]
+    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000)]
+    queue.stored[0].callback(None)
+    assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (2, 1, 0)
+
+
+def test_positions_are_stored_with_the_frames_and_without_any(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    files = intake(queue, counters, Route("raw", None))
+    files.accept([b"a"], ORIGIN, positions={"in/f": b"1"})
+    files.accept([b""], ORIGIN, positions={"in/f": b"2"})
+    assert queue.appended == [{"raw": [b"a"]}, {}]
+    assert queue.positions == [{"in/f": b"1"}, {"in/f": b"2"}]

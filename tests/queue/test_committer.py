@@ -15,7 +15,7 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.committer import RECORD_BYTES, Committer
 from relay.queue.ledger import Ledger
-from relay.queue.store import SetAside, Transaction
+from relay.queue.store import Refusal, SetAside, Transaction
 
 FULL = QueueFull("the queue's map is full")
 
@@ -27,6 +27,7 @@ class SlowDisk:
         self.ledgers = {"a": Ledger(), "b": Ledger(queued_bytes=7)}
         self.tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.received_at: list[float] = []
+        self.transactions: list[Transaction] = []
         self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
         self._error: Exception | None = None
         self._underway: list[Deferred[None]] = []
@@ -47,6 +48,7 @@ class SlowDisk:
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
         self.received_at.append(transaction.received_at)
+        self.transactions.append(transaction)
         removals = {
             destination: (removal.upto, removal.set_aside) if removal.set_aside else removal.upto
             for destination, removal in transaction.removals.items()
@@ -420,3 +422,18 @@ def test_every_append_is_stored_once_in_order_whatever_the_disk_does(script: lis
     assert relay.disk.stored["b"] == [b"%d" % number for step, number in names if "both" in step]
     assert relay.admission.pending_bytes == 0
     assert relay.clock.getDelayedCalls() == []
+
+
+def test_positions_and_refusals_ride_with_their_append_even_over_a_failure(relay: Relay) -> None:
+    refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
+    relay.append("first")
+    relay.committer.append({"a": [b"1"]}, [refusal], {"in/f": b"1", "in/g": b"1"})
+    relay.committer.append({}, [refusal], {"in/f": b"2"})
+    relay.disk.finish()
+    relay.disk.fail()
+    assert relay.news()[-1] is FULL
+    relay.clock.advance(1)
+    relay.disk.finish()
+    for transaction in relay.disk.transactions[1:]:
+        assert transaction.refusals == [refusal, refusal]
+        assert transaction.positions == {"in/f": b"2", "in/g": b"1"}

@@ -25,7 +25,15 @@ from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInU
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.ledger import Ledger
-from relay.queue.store import DamagedRange, QueueStore, Removal, SetAside, Transaction
+from relay.queue.store import (
+    DamagedRange,
+    QueueStore,
+    Refusal,
+    Removal,
+    SetAside,
+    Transaction,
+    account_of_source,
+)
 
 MAP_BYTES = 16 * 1024**2
 HALF_BLOCK = b"x" * (BLOCK_BYTES_TARGET // 2)
@@ -578,3 +586,56 @@ def test_the_quarantine_is_part_of_what_is_used(store: QueueStore) -> None:
     aside = SetAside(SeqRange(1, 2), "refused")
     store.commit(Transaction(2.0, {}, {"a": Removal(2, [aside])}))
     assert store.used_bytes >= 5000
+
+
+def test_positions_are_those_of_the_last_commit_and_of_one_source(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit(Transaction(0.0, {"a": [b"x"]}, positions={"in/f": b"1", "in/g": b"2"}))
+        store.commit(Transaction(0.0, positions={"in/g": b"", "other/f": b"3", "in2/f": b"4"}))
+        assert store.positions("in") == {"f": b"1"}
+    with opened(tmp_path) as store:
+        assert store.positions("in") == {"f": b"1"}
+        assert store.positions("none") == {}
+
+
+def test_a_position_is_stored_with_its_records_or_not_at_all(tmp_path: Path) -> None:
+    with opened(tmp_path, map_bytes=256 * 1024) as store:
+        with pytest.raises(QueueFull):
+            store.commit(Transaction(0.0, {"a": [HALF_BLOCK] * 64}, positions={"in/f": b"9"}))
+        assert store.positions("in") == {}
+
+
+def test_what_a_source_refuses_is_kept_with_reason_and_peer_up_to_a_limit(tmp_path: Path) -> None:
+    account = account_of_source("in")
+    with opened(tmp_path) as store:
+        refusal = Refusal("in", "too-long", "192.0.2.1:5", [b"a" * 100, b"b" * 100], 200)
+        changed = store.commit(Transaction(7.0, refusals=[refusal]))
+        ledger = changed[account]
+        assert (ledger.received, ledger.quarantined, ledger.queued) == (2, 1, 0)
+        assert (ledger.dropped, ledger.gap) == ({"quarantine-full": 1}, 0)
+        assert ledger.quarantine_bytes <= 200
+    with opened(tmp_path, sources=()) as store:
+        assert store.ledgers[account].quarantined == 1
+    environment = lmdb.open(str(tmp_path), map_size=MAP_BYTES, max_dbs=16)
+    database = environment.open_db(b"quarantine/source/in", create=False)
+    with environment.begin(db=database) as txn:
+        label, _, frame = txn.get(struct.pack(">Q", 1)).partition(b"\n")
+    environment.close()
+    assert frame == b"a" * 100
+    assert msgspec.json.decode(label) == {
+        "reason": "too-long",
+        "at": 7.0,
+        "kind": "frame",
+        "peer": "192.0.2.1:5",
+    }
+
+
+@contextmanager
+def opened(
+    path: Path, *, sources: tuple[str, ...] = ("in",), map_bytes: int = MAP_BYTES
+) -> Iterator[QueueStore]:
+    store = QueueStore.open(str(path), destinations=["a"], sources=sources, map_bytes=map_bytes)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,57 @@
+"""A queue's directory: made, owned by one process, its names made durable."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+from relay.model.errors import QueueError, QueueInUse
+
+__all__ = ["sync_names", "take_ownership"]
+
+
+def take_ownership(path: str) -> int:
+    """Make the directory `path` if need be, and lock it for this process.
+
+    Returns:
+        The descriptor that holds the lock; closing it lets others have the queue.
+
+    Raises:
+        QueueInUse: Another process has it.
+        QueueError: It cannot be made or locked.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        fd = os.open(os.path.join(path, "owner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise QueueError(
+            f"queue {path}: {error.strerror}; it has to be a directory "
+            f"that user {os.geteuid()} may write to"
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise QueueInUse(
+            f"queue {path} is in use by process {owner}; "
+            "stop that relay or give this one another state_dir"
+        ) from error
+    except OSError as error:
+        os.close(fd)
+        raise QueueError(f"queue {path}: it cannot be locked: {error.strerror}") from error
+    with suppress(OSError):  # a full disk must not keep a queue from being drained
+        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
+    return fd
+
+
+def sync_names(path: str) -> None:
+    """Make the names of new files durable; LMDB syncs only what is in them."""
+    for directory in (path, os.path.dirname(os.path.abspath(path))):
+        with suppress(OSError):  # not every file system can, and we may not read every one
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
