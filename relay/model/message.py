@@ -70,6 +70,8 @@ class SyslogMessage(NamedTuple):
     text is a `JsonText`."""
     tags: tuple[bytes, ...] = ()
     """In the order in which they were added, none twice."""
+    app: str = ""
+    """Id of the app that its sender was authorised for; empty = none."""
 
     @property
     def pri(self) -> int:
