@@ -1,4 +1,4 @@
-"""From frames to disk: parse, route, rewrite, store."""
+"""From frames to disk: parse, authorise, route, rewrite, store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from relay.flow.authorisation import Authorise
 from relay.flow.routing import Route
 from relay.model.clock import Now
 from relay.model.counters import SourceCounters
@@ -44,6 +45,8 @@ class Intake:
         counters: The source's.
         quarantines_long: Frames that were cut go to the quarantine of the source.
         quarantine_bytes_max: What that may hold.
+        authorise: Says to which app each message belongs; None = nobody asks.
+        quarantines_unauthorised: Messages of no app go to the quarantine of the source.
     """
 
     def __init__(
@@ -55,14 +58,20 @@ class Intake:
         counters: SourceCounters,
         quarantines_long: bool = False,
         quarantine_bytes_max: int = 0,
+        authorise: Authorise | None = None,
+        quarantines_unauthorised: bool = False,
     ) -> None:
-        self._routes = routes
+        # Without authorisation no message has an app.
+        self._routes = [route for route in routes if authorise is not None or route.apps is None]
         self._append = append
         self._now = now
         self._counters = counters
         self._quarantines_long = quarantines_long
         self._quarantine_bytes_max = quarantine_bytes_max
+        self._authorise = authorise
+        self._quarantines_unauthorised = quarantines_unauthorised
         self._parses = any(route.rewrite is not None for route in routes)
+        self._routes_by_app = any(route.apps is not None for route in self._routes)
 
     def accept(
         self,
@@ -93,6 +102,11 @@ class Intake:
             cut = None
         if b"" in frames:
             frames, cut = self._without_empty(frames, cut or {})
+        messages: list[SyslogMessage] = []
+        if frames and self._authorise is not None:
+            messages, cut, unauthorised = self._authorised(frames, origin, cut or {})
+            frames = [message.raw for message in messages]
+            refusals += unauthorised
         if frames and not self._routes:
             counters.dropped["no-destination"] += len(frames)
             frames = []
@@ -100,7 +114,7 @@ class Intake:
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals)
         count = len(frames)
-        payloads = self._payloads(frames, origin, cut or {}) if frames else {}
+        payloads = self._payloads(frames, messages, origin, cut or {}) if frames else {}
         stored = self._append(payloads, refusals, positions)
         return stored.addCallbacks(
             lambda _: self._stored(count, aside),
@@ -118,18 +132,69 @@ class Intake:
     def _refusal(self, frames: list[bytes], origin: Origin, reason: str) -> Refusal:
         return Refusal(origin.source, reason, origin.peer, frames, self._quarantine_bytes_max)
 
-    def _payloads(
+    def _authorised(
         self, frames: list[bytes], origin: Origin, cut: Mapping[int, int]
+    ) -> tuple[list[SyslogMessage], dict[int, int], list[Refusal]]:
+        assert self._authorise is not None
+        counters = self._counters
+        messages, indexes, refused = self._authorise(parse_all(frames), origin)
+        counters.apps.update(message.app for message in messages)
+        if self._routes_by_app:
+            messages, indexes = self._with_destination(messages, indexes)
+        refusals = []
+        for reason, rest in refused.items():
+            if self._quarantines_unauthorised:
+                refusals.append(self._refusal(rest, origin, reason))
+            else:
+                counters.dropped[reason] += len(rest)
+        new_cut = {new: cut[old] for new, old in enumerate(indexes) if old in cut} if cut else {}
+        return messages, new_cut, refusals
+
+    def _with_destination(
+        self, messages: list[SyslogMessage], indexes: list[int]
+    ) -> tuple[list[SyslogMessage], list[int]]:
+        taken = [
+            (message, index)
+            for message, index in zip(messages, indexes, strict=True)
+            if any(route.apps is None or message.app in route.apps for route in self._routes)
+        ]
+        if len(taken) < len(messages):
+            self._counters.dropped["no-destination"] += len(messages) - len(taken)
+        return [message for message, _ in taken], [index for _, index in taken]
+
+    def _payloads(
+        self,
+        frames: list[bytes],
+        messages: list[SyslogMessage],
+        origin: Origin,
+        cut: Mapping[int, int],
     ) -> dict[str, Sequence[bytes]]:
         origin = origin._replace(received_at=self._now())
-        messages = parse_all(frames) if self._parses else []
+        if not messages and self._parses:
+            messages = parse_all(frames)
         if messages:
             for index, original_bytes in cut.items():
                 messages[index] = _marked(messages[index], original_bytes)
+        if self._routes_by_app:
+            return self._payloads_by_app(messages, origin)
         return {
             route.destination: frames if route.rewrite is None else route.rewrite(messages, origin)
             for route in self._routes
         }
+
+    def _payloads_by_app(
+        self, messages: list[SyslogMessage], origin: Origin
+    ) -> dict[str, Sequence[bytes]]:
+        payloads: dict[str, Sequence[bytes]] = {}
+        for route in self._routes:
+            chosen = messages
+            if route.apps is not None:
+                chosen = [message for message in messages if message.app in route.apps]
+            if chosen and route.rewrite is None:
+                payloads[route.destination] = [message.raw for message in chosen]
+            elif chosen and route.rewrite is not None:
+                payloads[route.destination] = route.rewrite(chosen, origin)
+        return payloads
 
     def _stored(self, count: int, aside: int) -> None:
         self._counters.stored_records += count

@@ -21,3 +21,5 @@ class Route:
     destination: str
     rewrite: Rewrite | None
     """None = the frames as they came, which costs no parsing."""
+    apps: frozenset[str] | None = None
+    """Only messages of these apps; None = all, also those of none."""

@@ -30,6 +30,8 @@ class SourceCounters:
     """Frames that the source set aside instead of queueing them."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
+    apps: Counter[str] = field(default_factory=Counter)
+    """Frames by the app that they were authorised for."""
     truncated_records: int = 0
     """Frames cut to the size limit; the rest of each was discarded."""
     protocol_errors: int = 0

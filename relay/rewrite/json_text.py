@@ -1,18 +1,19 @@
-"""JSON as text: write strings from any bytes, and add members to objects unseen.
+"""JSON as text: write strings from any bytes, add members to objects unseen, or take some out.
 
 An object that passes through is never decoded and encoded again, because that
 would change numbers (``1e400``, twenty digits) and lose duplicate keys.  It is
-checked, and then members are put into its text.
+checked, and then members are put into its text or cut out of it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["COOKIE", "JsonObject", "add_members", "find_object", "json_string"]
+__all__ = ["COOKIE", "JsonObject", "add_members", "find_object", "json_string", "without_member"]
 
 COOKIE = b"@cee:"
 """What marks the MSG behind it as JSON (Common Event Expression, lumberjack)."""
@@ -20,9 +21,13 @@ COOKIE = b"@cee:"
 _WHITESPACE = b" \t\r\n"  # RFC 8259 §2
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
 
+# A string, or what stands between values.  Possessive: linear whatever the input.
+_PIECE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],]', re.DOTALL)
+
 # Values stay raw: their syntax is checked, but nothing is made of them.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str)
 
 
 class JsonObject(NamedTuple):
@@ -76,3 +81,60 @@ def add_members(text: bytes, members: bytes) -> bytes:
     """Put `members`, ``"name": value`` separated by commas, first into the object `text`."""
     rest = text[1:].lstrip(_WHITESPACE)
     return b"{%s%s%s" % (members, b"" if rest == b"}" else b", ", rest)
+
+
+def without_member(text: bytes, name: str) -> tuple[bytes, list[bytes]]:
+    """The object `text` without its own members called `name`; the others stay as written.
+
+    Args:
+        text: A valid object, without white space around it.
+
+    Returns:
+        The rest, and the values that were taken out, as they were written.
+    """
+    members = _members_of(text)
+    taken = [_string.decode(text[start:stop]) == name for start, stop, _, _ in members]
+    values = [
+        text[start:stop]
+        for (_, _, start, stop), is_taken in zip(members, taken, strict=True)
+        if is_taken
+    ]
+    # A member goes with the comma behind it; those at the end with the one before them.
+    last = max((index for index, is_taken in enumerate(taken) if not is_taken), default=-1)
+    parts: list[bytes] = []
+    position = 0
+    for index in range(last):
+        if taken[index]:
+            parts.append(text[position : members[index][0]])
+            position = members[index + 1][0]
+    if last < len(members) - 1:
+        parts.append(text[position : members[last][3] if last >= 0 else members[0][0]])
+        position = members[-1][3]
+    parts.append(text[position:])
+    return b"".join(parts), values
+
+
+def _members_of(text: bytes) -> list[tuple[int, int, int, int]]:
+    """Where the name and the value of each member of a valid object begin and end."""
+    members = []
+    depth = 0
+    name: tuple[int, int] | None = None
+    for piece in _PIECE.finditer(text):
+        first = text[piece.start() : piece.start() + 1]
+        if first == b'"':
+            name = name or (piece.span() if depth == 1 else None)
+            continue
+        if name is not None and depth == 1 and first in b",}":
+            start = text.index(b":", name[1]) + 1
+            members.append((*name, *_trimmed(text, start, piece.start())))
+            name = None
+        depth += (first in b"{[") - (first in b"}]")
+    return members
+
+
+def _trimmed(text: bytes, start: int, stop: int) -> tuple[int, int]:
+    while text[start] in _WHITESPACE:
+        start += 1
+    while text[stop - 1] in _WHITESPACE:
+        stop -= 1
+    return start, stop

@@ -16,6 +16,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
@@ -103,6 +104,7 @@ def _queue(
     return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
+        sources=[source.id for source in configuration.sources if _sets_aside(source)],
         # A full map cannot even delete: admission has to close long before.
         map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
         admission=admission,
@@ -128,6 +130,9 @@ def _source(
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        quarantine_bytes_max=configuration.quarantine_bytes_max,
+        authorise=new_authorise(source, configuration.apps, notices=notices),
+        quarantines_unauthorised=source.unauthorised == "quarantine",
     )
     return new_source(
         source,
@@ -166,10 +171,15 @@ def _routes(configuration: Configuration, source: SourceConfiguration) -> list[R
         zone=local_zone(),
     )
     return [
-        Route(destination.id, new(destination.rewrite))
+        Route(destination.id, new(destination.rewrite), frozenset(destination.apps) or None)
         for destination in configuration.destinations
         if source.id in destination.sources
     ]
+
+
+def _sets_aside(source: SourceConfiguration) -> bool:
+    """Whether there may be a quarantine of what came from `source`."""
+    return bool(source.authorise) and source.unauthorised == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from relay.model.token import Token
 
 __all__ = [
+    "AppConfiguration",
     "Configuration",
     "DestinationConfiguration",
     "RewriteConfiguration",
@@ -102,6 +103,24 @@ class SourceConfiguration:
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    authorise: tuple[str, ...] = ()
+    """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
+    unauthorised: str = "drop"
+    """What is done with messages of no app: drop, or quarantine."""
+    keep_tokens: bool = False
+    """Leave the tokens of apps in the messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfiguration:
+    """Whose messages some are, and what shows it."""
+
+    id: str
+    tokens: tuple[Token, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    tls_names: tuple[str, ...] = ()
+    """Names in verified certificates; ``*.`` is any left-most label."""
+    tls_fingerprints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,8 @@ class DestinationConfiguration:
     connect: Url
     sources: tuple[str, ...]
     """Ids of the sources that feed it."""
+    apps: tuple[str, ...] = ()
+    """Ids of the apps whose messages it gets; none = all, also messages of no app."""
     rewrite: RewriteConfiguration = RewriteConfiguration()
     tls: TlsConfiguration = TlsConfiguration()
     framing: str = ""
@@ -141,10 +162,13 @@ class Configuration:
     state_dir: str
     sources: tuple[SourceConfiguration, ...] = ()
     destinations: tuple[DestinationConfiguration, ...] = ()
+    apps: tuple[AppConfiguration, ...] = ()
     queue_bytes_max: int = 4 * 1024**3
     """Admission closes when the queue holds this much, over all destinations."""
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
+    quarantine_bytes_max: int = 64 * 1024**2
+    """What the quarantine of each source may hold."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
     statistics_seconds: float = 60.0

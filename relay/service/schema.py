@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from relay.flow.authorisation import WAYS
 from relay.service.configuration import Url
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
     Choice,
+    Choices,
     Flag,
     Kind,
     Networks,
@@ -25,6 +27,7 @@ from relay.service.table import (
 )
 
 __all__ = [
+    "APP",
     "DESTINATION",
     "FILE",
     "ID",
@@ -55,13 +58,19 @@ RELAY_NAME = Text("a name of 1 to 255 printable ASCII characters without spaces"
 
 _PATH = Text("a path")
 
-FILE: Mapping[str, Kind] = {"relay": Anything(), "sources": Anything(), "destinations": Anything()}
+FILE: Mapping[str, Kind] = {
+    "relay": Anything(),
+    "apps": Anything(),
+    "sources": Anything(),
+    "destinations": Anything(),
+}
 
 RELAY: Mapping[str, Kind] = {
     "name": RELAY_NAME,
     "state_dir": _PATH,
     "queue_bytes_max": Size(1 * MiB, 16 * TiB),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
+    "quarantine_bytes_max": Size(0, 1 * TiB),
     "allow_volatile_state": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
@@ -96,12 +105,16 @@ SOURCE: Mapping[str, Kind] = {
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    "authorise": Choices(WAYS),
+    "unauthorised": Choice(("drop", "quarantine")),
+    "keep_tokens": Flag(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
 }
 
 DESTINATION: Mapping[str, Kind] = {
     "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
     "sources": Texts("a list of source ids"),
+    "apps": Texts("a list of app ids"),
     "rewrite": Anything(),
     **{key: kind for key, kind in TLS.items() if key != "peer_names"},
     "framing": Choice(("octet-counting", "newline")),
@@ -120,6 +133,15 @@ REWRITE: Mapping[str, Kind] = {
     "token_env": Text(
         "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", secret=True
     ),
+}
+
+APP: Mapping[str, Kind] = {
+    "token_file": REWRITE["token_file"],
+    "token_files": Texts("a list of paths"),
+    "token_env": REWRITE["token_env"],
+    "networks": Networks(),
+    "tls_names": TLS["peer_names"],
+    "tls_fingerprints": TLS["peer_fingerprints"],
 }
 
 _TLS_SCHEMES = ("tls", "relp+tls")

@@ -92,6 +92,7 @@ class SourceService(Service):
             "stored_records": counters.stored_records,
             "quarantined_records": counters.quarantined_records,
             "dropped_records": dict(counters.dropped),
+            "apps": dict(counters.apps),
             "truncated_records": counters.truncated_records,
             "protocol_errors": counters.protocol_errors,
             "connections_open": counters.connections_open,

@@ -147,6 +147,11 @@ def _resolved(
             f"source {configuration.id}: {listen} is a unix socket, where senders have no "
             "address; remove allow and deny"
         )
+    if resolved.scheme in ("unix", "unixgram") and "network" in configuration.authorise:
+        raise StartRefused(
+            f"source {configuration.id}: {listen} is a unix socket, where senders have no "
+            "address; remove network from authorise"
+        )
     if resolved.scheme == "udp" and configuration.proxy_protocol:
         raise StartRefused(
             f"source {configuration.id}: {listen} is a UDP socket, where proxies cannot say whom "

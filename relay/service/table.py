@@ -18,6 +18,7 @@ from typing import Any, Protocol
 __all__ = [
     "Anything",
     "Choice",
+    "Choices",
     "Flag",
     "Kind",
     "Networks",
@@ -193,6 +194,17 @@ class Texts:
         if twice:
             raise ValueError(f"{shown(twice[0])} is in the list twice; remove one")
         return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A list of some of a few words: not empty, none twice."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> tuple[str, ...]:
+        items = Texts(f"a list of {', '.join(self.words)}").read(value)
+        return tuple(Choice(self.words).read(item) for item in items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.notices import Notices
+from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
 from relay.transport.tls import identity_of, tls_failure_words
@@ -135,8 +136,14 @@ class InboundProtocol(Protocol):
         self.handshake_done()
         certificate = self.transport.getPeerCertificate()
         if certificate is not None:
-            identity = identity_of(certificate.to_cryptography())
-            self.origin = self.origin._replace(tls_identity=identity)
+            found = certificate.to_cryptography()
+            # A fingerprint says whose certificate it is, and nothing about the names in it.
+            vouched = getattr(self.transport, "certificate_vouched", False)
+            self.origin = self.origin._replace(
+                tls_identity=identity_of(found),
+                tls_names=tuple(vouched_names_of(found)) if vouched else (),
+                tls_fingerprints=fingerprints_of(found),
+            )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True

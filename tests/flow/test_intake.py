@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from relay.flow.authorisation import Authorised
 from relay.flow.intake import ORIGINAL_BYTES, TRUNCATED_TAG, Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
@@ -13,6 +14,7 @@ from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.queue.store import Refusal
+from relay.wire.parse import parse
 from tests.connections import fired
 
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
@@ -157,3 +159,105 @@ def test_positions_are_stored_with_the_frames_and_without_any(
     files.accept([b""], ORIGIN, positions={"in/f": b"2"})
     assert queue.appended == [{"raw": [b"a"]}, {}]
     assert queue.positions == [{"in/f": b"1"}, {"in/f": b"2"}]
+
+
+def by_first_letter(messages: Sequence[SyslogMessage], origin: Origin) -> Authorised:
+    """Messages of a and b belong to the app of that name, less the letter; others to none."""
+    taken = [index for index, message in enumerate(messages) if message.raw[4:5] in (b"a", b"b")]
+    apps = [
+        parse(b"<13>" + messages[index].raw[5:])._replace(app=messages[index].raw[4:5].decode())
+        for index in taken
+    ]
+    rest = [message.raw for index, message in enumerate(messages) if index not in taken]
+    return Authorised(apps, taken, {"unauthorised": rest} if rest else {})
+
+
+def authorising(
+    queue: Queue, counters: SourceCounters, *routes: Route, quarantines: bool = False
+) -> Intake:
+    return Intake(
+        routes=routes,
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        authorise=by_first_letter,
+        quarantines_unauthorised=quarantines,
+        quarantine_bytes_max=1000,
+    )
+
+
+def test_messages_go_where_their_app_goes(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(
+        queue,
+        counters,
+        Route("all", None),
+        Route("a", None, frozenset("a")),
+        Route("loud", shout, frozenset("ab")),
+    )
+    apps.accept([b"<13>b1", b"<13>b2"], ORIGIN)
+    apps.accept([b"<13>a1", b"<13>c", b"<13>b2"], ORIGIN)
+    loud = [b"<13>1 at 0.0", b"<13>2 at 0.0"]
+    assert queue.appended == [
+        {"all": [b"<13>1", b"<13>2"], "loud": loud},
+        {
+            "all": [b"<13>1", b"<13>2"],
+            "a": [b"<13>1"],
+            "loud": loud,
+        },
+    ]
+    for stored in queue.stored:
+        stored.callback(None)
+    assert counters.apps == {"a": 1, "b": 3}
+    assert counters.dropped == {"unauthorised": 1}
+    assert (counters.stored_records, pending(counters)) == (4, 0)
+
+
+def test_what_nobody_authorised_is_answered_at_once(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(queue, counters, Route("all", None))
+    assert fired(apps.accept([b"<13>c", b""], ORIGIN)) == [None]
+    assert queue.appended == []
+    assert counters.dropped == {"unauthorised": 1, "empty": 1}
+    assert pending(counters) == 0
+
+
+def test_what_nobody_authorised_can_be_set_aside_and_is_answered_then(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    apps = authorising(queue, counters, Route("all", None), quarantines=True)
+    results = fired(apps.accept([b"<13>c", b"<13>a1"], ORIGIN))
+    assert queue.refusals == [Refusal("in", "unauthorised", "192.0.2.1:40000", [b"<13>c"], 1000)]
+    assert (queue.appended, results) == ([{"all": [b"<13>1"]}], [])
+    queue.stored[0].callback(None)
+    assert results == [None]
+    assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (1, 1, 0)
+
+
+def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(queue, counters, Route("a", None, frozenset("a")))
+    assert fired(apps.accept([b"<13>b1"], ORIGIN)) == [None]
+    assert (counters.dropped, pending(counters)) == ({"no-destination": 1}, 0)
+
+
+def test_without_authorisation_no_message_is_of_an_app(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    both = intake(queue, counters, Route("all", None), Route("a", None, frozenset("a")))
+    both.accept([b"<13>a1"], ORIGIN)
+    assert queue.appended == [{"all": [b"<13>a1"]}]
+
+
+def test_a_cut_message_is_still_marked_after_others_were_refused(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    seen: list[SyslogMessage] = []
+
+    def look(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        seen.extend(messages)
+        return [message.raw for message in messages]
+
+    apps = authorising(queue, counters, Route("look", look, frozenset("ab")))
+    apps.accept([b"<13>c", b"<13>a1", b"<13>b2"], ORIGIN, cut={0: 70, 2: 80})
+    assert [(message.app, message.tags) for message in seen] == [
+        ("a", ()),
+        ("b", (TRUNCATED_TAG,)),
+    ]

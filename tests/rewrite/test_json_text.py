@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite.json_text import add_members, find_object, json_string
+from relay.rewrite.json_text import add_members, find_object, json_string, without_member
 
 
 def refuse(constant: str) -> None:
@@ -130,3 +130,37 @@ def test_what_is_found_is_valid(msg: bytes) -> None:
         if found is not None:
             assert isinstance(strictly(found.text), dict)
             assert isinstance(strictly(add_members(found.text, b'"k":1')), dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "taken"),
+    [
+        (b"{}", b"{}", []),
+        (b'{"a": 1}', b'{"a": 1}', []),
+        (b'{"t": "x"}', b"{}", [b'"x"']),
+        (b'{ "t" : "x" }', b"{  }", [b'"x"']),
+        (b'{"t": "x", "a": 1}', b'{"a": 1}', [b'"x"']),
+        (b'{"a": 1, "t": "x"}', b'{"a": 1}', [b'"x"']),
+        (b'{"a": 1 , "t": "x" }', b'{"a": 1 }', [b'"x"']),
+        (b'{"a": 1,"t":"x","b":1e400}', b'{"a": 1,"b":1e400}', [b'"x"']),
+        (b'{"t":1,"t":[2, {"t": 3}],"a":0,"t":null,"t": {}}', b'{"a":0}', None),
+        (b'{"\\u0074":"x","a\\"t":"},{"}', b'{"a\\"t":"},{"}', [b'"x"']),
+        (b'{"a":{"t":"x"},"b":["t","t"]}', b'{"a":{"t":"x"},"b":["t","t"]}', []),
+        (b'{"t":"\\\\","a":"t"}', b'{"a":"t"}', [b'"\\\\"']),
+    ],
+)
+def test_members_are_cut_out(text: bytes, rest: bytes, taken: list[bytes] | None) -> None:
+    expected = [b"1", b'[2, {"t": 3}]', b"null", b"{}"] if taken is None else taken
+    assert without_member(text, "t") == (rest, expected)
+
+
+def test_what_was_put_in_comes_out_again() -> None:
+    for text in (b"{}", b'{"a": 1}', b'{"a": [{"b": 1}], "c": "}"}'):
+        assert without_member(add_members(text, b'"t": "x"'), "t") == (text, [b'"x"'])
+
+
+def test_long_white_space_takes_no_more_than_its_length() -> None:
+    """Looking at it again from each of its octets would take minutes."""
+    blank = b" " * 2_000_000
+    text = b'{"t":%s"x"%s,"a":%s1%s}' % (blank, blank, blank, blank)
+    assert without_member(text, "t")[1] == [b'"x"']
