@@ -207,12 +207,12 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         retry_seconds_min = 100
         """,
     ) == [
-        "rely: unknown key, did you mean 'relay'? Allowed here: relay, sources, destinations",
+        "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, destinations",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
-        "name, state_dir, queue_bytes_max, pending_bytes_max, allow_volatile_state, "
-        "statistics_seconds",
+        "name, state_dir, queue_bytes_max, pending_bytes_max, quarantine_bytes_max, "
+        "allow_volatile_state, statistics_seconds",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from relay.service.configuration import (
+    AppConfiguration,
     Configuration,
     DestinationConfiguration,
     SourceConfiguration,
@@ -12,7 +13,7 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.listener_set import PORT_KEYS
-from relay.service.schema import DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
+from relay.service.schema import APP, DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
 
 
 def names(value_type: type) -> set[str]:
@@ -20,7 +21,10 @@ def names(value_type: type) -> set[str]:
 
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
-    assert set(RELAY) == names(Configuration) - {"sources", "destinations", "path"}
+    assert set(RELAY) == names(Configuration) - {*("sources", "destinations", "apps", "path")}
+    assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
+        *("token_file", "token_files", "token_env")
+    }
     assert set(TLS) == names(TlsConfiguration)
     assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | (
         set(TLS) - {"server_name"} | {"protocol"} | set(PORT_KEYS)

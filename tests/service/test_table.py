@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from relay.service.table import (
     Anything,
     Choice,
+    Choices,
     Flag,
     Kind,
     Networks,
@@ -38,6 +39,7 @@ HUGE = 10**40  # TOML allows it
         (Anything(), {"a": 1}, {"a": 1}),
         (Text(), "x", "x"),
         (Choice(("a", "b")), "b", "b"),
+        (Choices(("a", "b", "c")), ["c", "a"], ("c", "a")),
         (Flag(), False, False),
         (Whole(1, 5), 5, 5),
         (SIZE, 480, 480),

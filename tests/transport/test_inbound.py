@@ -6,16 +6,23 @@ import socket
 from typing import Any
 
 import pytest
+from cryptography import x509
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
+from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.peer_check import PeerPolicy, fingerprints_of, parse_fingerprint
 from relay.transport.peers import PermittedPeers
-from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+from relay.transport.tls import TlsListener, TlsUpstream
+from relay.transport.tls_context import TlsMaterial
+from tests.connections import Pair, RecordingIntake, RecordingNotices, Wire, fired, lose
+from tests.odd_certificates import make_certificate
 
 
 class Echo(InboundProtocol):
@@ -435,3 +442,57 @@ def test_the_last_frames_are_taken_before_the_stop_goes_on(listener: Listener) -
     listener.stop().addCallback(lambda _: protocol.events.append("stopped"))
     lose(protocol)
     assert protocol.events == ["begin", ("end", 1), "stopped"]
+
+
+class OneProtocol(ClientFactory):
+    def buildProtocol(self, addr: object) -> Protocol:
+        return Protocol()
+
+
+def origin_after_handshake(shown: Issued | None, *, trusts_authority: bool) -> Origin:
+    """What is known of a peer that shows `shown`, whose fingerprint is accepted."""
+    authority = make_authority("Test authority", days=2)
+    server = make_leaf(authority, ["central.example.com"], purpose="server", days=1)
+    if trusts_authority:
+        shown = make_leaf(authority, ["a.example.com", "10.0.0.5"], purpose="client", days=1)
+    fingerprints = fingerprints_of(shown.certificate) if shown and not trusts_authority else ()
+    material = TlsMaterial(
+        certificate_pem=server.certificate_pem(),
+        private_key_pem=server.private_key_pem(),
+        trusted_ca_pem=authority.certificate_pem(),
+    )
+    listening = TlsListener(
+        material,
+        peer_verify="optional",
+        policy=PeerPolicy(fingerprints=tuple(map(parse_fingerprint, fingerprints))),
+    )
+    upstream = TlsUpstream(
+        TlsMaterial(
+            certificate_pem=shown.certificate_pem() if shown else b"",
+            private_key_pem=shown.private_key_pem() if shown else b"",
+            trusted_ca_pem=authority.certificate_pem(),
+        ),
+        server_name="central.example.com",
+    )
+    listener = Listener(secure=True)
+    Pair(listener.factory, OneProtocol(), listener=listening, upstream=upstream)
+    (connection,) = listener.factory.connections
+    return connection.origin
+
+
+def test_names_that_an_authority_vouches_for_are_known() -> None:
+    origin = origin_after_handshake(None, trusts_authority=True)
+    assert origin.tls_names == ("a.example.com", "10.0.0.5")
+    assert origin.tls_identity == "a.example.com"
+
+
+def test_of_a_certificate_accepted_by_its_fingerprint_only_that_counts() -> None:
+    shown = make_certificate("b.example.com", [x509.DNSName("a.example.com")])
+    origin = origin_after_handshake(shown, trusts_authority=False)
+    assert origin.tls_names == ()
+    assert origin.tls_fingerprints == fingerprints_of(shown.certificate)
+
+
+def test_without_a_certificate_nothing_is_known() -> None:
+    origin = origin_after_handshake(None, trusts_authority=False)
+    assert (origin.tls_identity, origin.tls_names, origin.tls_fingerprints) == (None, (), ())
