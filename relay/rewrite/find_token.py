@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from relay.model.message import SyslogMessage
-from relay.rewrite.json_text import find_object, without_member
+from relay.rewrite.json_text import find_broken_object, find_object, without_member
 from relay.wire.parse import parse
 
 __all__ = ["Claim", "find_claim", "names_of", "without_name"]
@@ -47,7 +47,8 @@ class Claim(NamedTuple):
 def find_claim(message: SyslogMessage) -> Claim | None:
     """The token in the JSON object that MSG is, with or without cookie, or None.
 
-    A value that is no string is no token.
+    An object whose end was cut off because the message was too long, or whose text is not
+    UTF-8, will do if the token is there.  A value that is no string is no token.
     """
     raw = message.raw
     # The quick way out: the name could only be written otherwise with \\u escapes.
@@ -56,13 +57,15 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     line = raw.rstrip(_DELIMITERS)
     for text in _may_be_json(message):
         found = find_object(text)
-        if found is None or _KEY not in found.keys or not line.endswith(text):
+        size = len(found.text) if found is not None else len(find_broken_object(text) or b"")
+        if not size or (found is not None and _KEY not in found.keys) or not line.endswith(text):
             continue
         start = len(line) - len(text) + text.index(b"{")
-        stop = start + len(found.text)
+        stop = start + size
         rest, values = without_member(line[start:stop], _KEY)
         secrets = tuple(_text_of(value) for value in values if value[:1] == b'"')
-        return Claim(secrets, raw[:start] + rest + raw[stop:]) if secrets else None
+        if secrets:
+            return Claim(secrets, raw[:start] + rest + raw[stop:])
     return None
 
 
@@ -130,5 +133,5 @@ def _text_of(value: bytes) -> bytes:
     """The octets that a JSON string stands for; what stands for none, as it is written."""
     try:
         return _string.decode(value).encode()
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeError):
         return value

@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["COOKIE", "JsonObject", "add_members", "find_object", "json_string", "without_member"]
+__all__ = [
+    "COOKIE",
+    "JsonObject",
+    "add_members",
+    "find_broken_object",
+    "find_object",
+    "json_string",
+    "without_member",
+]
 
 COOKIE = b"@cee:"
 """What marks the MSG behind it as JSON (Common Event Expression, lumberjack)."""
@@ -21,8 +29,9 @@ COOKIE = b"@cee:"
 _WHITESPACE = b" \t\r\n"  # RFC 8259 §2
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
 
-# A string, or what stands between values.  Possessive: linear whatever the input.
-_PIECE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],]', re.DOTALL)
+# A string, even if its end was cut off, or what stands between values.  Possessive: linear
+# whatever the input.
+_PIECE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
 
 # Values stay raw: their syntax is checked, but nothing is made of them.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -77,6 +86,22 @@ def find_object(msg: bytes) -> JsonObject | None:
     return JsonObject(text, keys)
 
 
+def find_broken_object(msg: bytes) -> bytes | None:
+    """The object that `msg` would be, had its end not been cut off or its text been UTF-8."""
+    text = msg.lstrip(_WHITESPACE)
+    if text.startswith(COOKIE):
+        text = text[len(COOKIE) :].lstrip(_WHITESPACE)
+    if text[:1] != b"{":
+        return None
+    depth = 0
+    for piece in _PIECE.finditer(text):
+        depth += _deeper(piece[0][:1])
+        if depth == 0:
+            stop = piece.end()
+            return None if text[stop:].strip(_WHITESPACE) else text[:stop]
+    return text
+
+
 def add_members(text: bytes, members: bytes) -> bytes:
     """Put `members`, ``"name": value`` separated by commas, first into the object `text`."""
     rest = text[1:].lstrip(_WHITESPACE)
@@ -87,13 +112,14 @@ def without_member(text: bytes, name: str) -> tuple[bytes, list[bytes]]:
     """The object `text` without its own members called `name`; the others stay as written.
 
     Args:
-        text: A valid object, without white space around it.
+        text: An object, without white space around it.  It may be broken, for example at
+            its end: of what is there, a member is seen if a comma follows it.
 
     Returns:
         The rest, and the values that were taken out, as they were written.
     """
     members = _members_of(text)
-    taken = [_string.decode(text[start:stop]) == name for start, stop, _, _ in members]
+    taken = [_is_string(text[start:stop], name) for start, stop, _, _ in members]
     values = [
         text[start:stop]
         for (_, _, start, stop), is_taken in zip(members, taken, strict=True)
@@ -110,12 +136,15 @@ def without_member(text: bytes, name: str) -> tuple[bytes, list[bytes]]:
     if last < len(members) - 1:
         parts.append(text[position : members[last][3] if last >= 0 else members[0][0]])
         position = members[-1][3]
-    parts.append(text[position:])
+    rest = text[position:]
+    if last < 0 and members and rest.lstrip(_WHITESPACE)[:1] == b",":  # it was cut
+        rest = rest.lstrip(_WHITESPACE)[1:].lstrip(_WHITESPACE)
+    parts.append(rest)
     return b"".join(parts), values
 
 
 def _members_of(text: bytes) -> list[tuple[int, int, int, int]]:
-    """Where the name and the value of each member of a valid object begin and end."""
+    """Where the name and the value of each member of an object begin and end."""
     members = []
     depth = 0
     name: tuple[int, int] | None = None
@@ -125,11 +154,24 @@ def _members_of(text: bytes) -> list[tuple[int, int, int, int]]:
             name = name or (piece.span() if depth == 1 else None)
             continue
         if name is not None and depth == 1 and first in b",}":
-            start = text.index(b":", name[1]) + 1
-            members.append((*name, *_trimmed(text, start, piece.start())))
+            colon = text.find(b":", name[1], piece.start())
+            if colon >= 0:
+                members.append((*name, *_trimmed(text, colon + 1, piece.start())))
             name = None
-        depth += (first in b"{[") - (first in b"}]")
+        depth += _deeper(first)
     return members
+
+
+def _deeper(first: bytes) -> int:
+    """By how much more is open after a piece that begins with `first`."""
+    return (first in b"{[") - (first in b"}]")
+
+
+def _is_string(octets: bytes, text: str) -> bool:
+    try:
+        return _string.decode(octets) == text
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _trimmed(text: bytes, start: int, stop: int) -> tuple[int, int]:

@@ -59,6 +59,11 @@ def cut(line: bytes) -> tuple[tuple[bytes, ...], bytes] | None:
             b'<13>1 2026-11-21T00:00:00Z h app  - - {"logsene-app-token":"T","a":"b"}',
             b'<13>1 2026-11-21T00:00:00Z h app  - - {"a":"b"}',
         ),
+        (
+            STAMP + b'a: {"logsene-app-token": "T", "m": "caf\xe9"}\n',
+            STAMP + b'a: {"m": "caf\xe9"}\n',
+        ),
+        (STAMP + b'a: {"logsene-app-token": "T", "m": "c}', STAMP + b'a: {"m": "c}'),
         (STAMP + b'a: {"logsene\\u002dapp-token": "\\u0054"}', STAMP + b"a: {}"),
     ],
 )
@@ -82,7 +87,7 @@ def test_every_one_of_several_is_cut_out() -> None:
         STAMP + b'a: {"x": {"logsene-app-token": "T"}}',
         STAMP + b'a: said {"logsene-app-token": "T"}',
         STAMP + b'a: {"logsene-app-token": "T"} and more',
-        STAMP + b'a: {"logsene-app-token": "T", "cut": "of',
+        STAMP + b'a: {"logsene-app-token": "T',
         b'my-host said {"logsene-app-token": "T"}',
     ],
 )
@@ -247,3 +252,17 @@ def test_any_octets_will_do(octets: bytes) -> None:
 def test_any_octets_around_a_claim(before: bytes, after: bytes) -> None:
     claim = find_claim(parse(before + b'{"logsene-app-token":"T"}' + after))
     assert claim is None or claim.rest == before + b"{}" + after
+
+
+pieces = st.lists(
+    st.sampled_from([*(b'{ } [ ] , : " " "logsene-app-token": \\ \xff 1'.split()), b" "]),
+    max_size=15,
+).map(b"".join)
+
+
+@given(pieces | st.binary())
+def test_any_octets_behind_a_claim(after: bytes) -> None:
+    claim = find_claim(parse(STAMP + b'a: {"logsene-app-token":"T",' + after))
+    if claim is not None:
+        assert claim.secrets[0] == b"T"
+        assert claim.rest.startswith(STAMP + b"a: {")

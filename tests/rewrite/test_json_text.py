@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite.json_text import add_members, find_object, json_string, without_member
+from relay.rewrite.json_text import (
+    add_members,
+    find_broken_object,
+    find_object,
+    json_string,
+    without_member,
+)
 
 
 def refuse(constant: str) -> None:
@@ -164,3 +170,44 @@ def test_long_white_space_takes_no_more_than_its_length() -> None:
     blank = b" " * 2_000_000
     text = b'{"t":%s"x"%s,"a":%s1%s}' % (blank, blank, blank, blank)
     assert without_member(text, "t")[1] == [b'"x"']
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "taken"),
+    [
+        (b'{"t": "x", "a": "cu', b'{"a": "cu', [b'"x"']),
+        (b'{"a": 1, "t": "x", "b": "} , cu', b'{"a": 1, "b": "} , cu', [b'"x"']),
+        (b'{"t": "x","t": "y",', b"{", [b'"x"', b'"y"']),
+        (b'{"t": "x"', b'{"t": "x"', []),
+        (b'{"a": {"t": "x", "b": [', b'{"a": {"t": "x", "b": [', []),
+        (b'{"t", "t": , "t"x: "y", "\\', b'{"t", "\\', None),
+        (b'{"\xff": 1, "\\ud800": 2, "t": "x", "', b'{"\xff": 1, "\\ud800": 2, "', [b'"x"']),
+    ],
+)
+def test_members_of_a_broken_object(text: bytes, rest: bytes, taken: list[bytes] | None) -> None:
+    assert find_broken_object(b" @cee: " + text) == text
+    assert without_member(text, "t") == (rest, [b"", b'"y"'] if taken is None else taken)
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b'{"a": 1} and more', b"[{", b"{}}", b"{{]} x"])
+def test_what_is_no_broken_object(text: bytes) -> None:
+    assert find_broken_object(text) is None
+
+
+def test_an_object_with_other_octets_than_utf_8_is_a_broken_one() -> None:
+    text = b'{"t": "x", "m": "caf\xe9"}'
+    assert find_object(text) is None
+    assert find_broken_object(text + b" ") == text
+    assert without_member(text, "t") == (b'{"m": "caf\xe9"}', [b'"x"'])
+
+
+pieces = st.lists(
+    st.sampled_from([*(b'{ } [ ] , : " " "t" "t" \\ \\u0074 \xff 1'.split()), b" "]), max_size=15
+).map(b"".join)
+
+
+@given(pieces | st.binary())
+def test_members_of_anything_are_cut_out_without_trouble(octets: bytes) -> None:
+    rest, values = without_member(b'{"t":"x",' + octets, "t")
+    assert values[:1] == [b'"x"']
+    assert len(rest) <= len(octets) + 1
