@@ -16,10 +16,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from relay.model.message import SyslogMessage
-from relay.rewrite.json_text import find_broken_object, find_object, without_member
+from relay.rewrite.json_text import text_cutter
 from relay.wire.parse import parse
 
 __all__ = ["Claim", "find_claim", "names_of", "without_name"]
@@ -32,7 +30,7 @@ _NILVALUE = b"-"
 # As in `relay/rewrite/bare.py`, but any tag: a token is known when it is seen.
 _BARE = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,254}+ ++([^ \[:]++)(?:\[[^\] :]*+\])?: ?")
 
-_string = msgspec.json.Decoder(str)
+_cut = text_cutter(_KEY)
 
 
 class Claim(NamedTuple):
@@ -52,20 +50,14 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     """
     raw = message.raw
     # The quick way out: the name could only be written otherwise with \\u escapes.
-    if _KEY_OCTETS not in raw and b"\\u" not in raw:
+    if _KEY_OCTETS not in raw and b"\\u00" not in raw:
         return None
     line = raw.rstrip(_DELIMITERS)
     for text in _may_be_json(message):
-        found = find_object(text)
-        size = len(found.text) if found is not None else len(find_broken_object(text) or b"")
-        if not size or (found is not None and _KEY not in found.keys) or not line.endswith(text):
-            continue
-        start = len(line) - len(text) + text.index(b"{")
-        stop = start + size
-        rest, values = without_member(line[start:stop], _KEY)
-        secrets = tuple(_text_of(value) for value in values if value[:1] == b'"')
-        if secrets:
-            return Claim(secrets, raw[:start] + rest + raw[stop:])
+        found = _cut(text)
+        if found is not None and line.endswith(text):
+            start = len(line) - len(text)
+            return Claim(tuple(found[1]), raw[:start] + found[0] + raw[len(line) :])
     return None
 
 
@@ -94,10 +86,8 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
         return parse(b" ".join(fields))
     text = _bare_text(message)
     start = len(raw.rstrip(_DELIMITERS)) - len(text)
-    if name != message.app_name:
-        found = _BARE.match(text)
-        if found is None or found[1] != name:
-            return message
+    found = _BARE.match(text) if message.timestamp is None else None
+    if found is not None and found[1] == name:
         start += found.start(1)
     stop = start + len(name)
     if raw[start:stop] != name:
@@ -119,7 +109,7 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
     text = _bare_text(message)
     if text[:1] == b"{":  # nothing but JSON, whose beginning looks like a tag
         yield text
-    found = _BARE.match(text)
+    found = _BARE.match(text) if message.timestamp is None else None
     if found is not None:
         yield text[found.end() :]
 
@@ -127,11 +117,3 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
 def _bare_text(message: SyslogMessage) -> bytes:
     """Everything from the tag on."""
     return (message.pairs or {}).get("LEGACY_MSGHDR", b"") + message.msg
-
-
-def _text_of(value: bytes) -> bytes:
-    """The octets that a JSON string stands for; what stands for none, as it is written."""
-    try:
-        return _string.decode(value).encode()
-    except (msgspec.DecodeError, UnicodeError):
-        return value

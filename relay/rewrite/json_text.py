@@ -8,7 +8,7 @@ checked, and then members are put into its text or cut out of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import msgspec
@@ -17,10 +17,9 @@ __all__ = [
     "COOKIE",
     "JsonObject",
     "add_members",
-    "find_broken_object",
     "find_object",
     "json_string",
-    "without_member",
+    "text_cutter",
 ]
 
 COOKIE = b"@cee:"
@@ -29,14 +28,18 @@ COOKIE = b"@cee:"
 _WHITESPACE = b" \t\r\n"  # RFC 8259 §2
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
 
-# A string, even if its end was cut off, or what stands between values.  Possessive: linear
-# whatever the input.
-_PIECE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
+# Possessive throughout: linear, whatever the input.
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_OPENING = re.compile(rb"%s(?:%s%s)?(?=\{)" % (_SPACE, re.escape(COOKIE), _SPACE))
+_TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
+_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
 
 # Values stay raw: their syntax is checked, but nothing is made of them.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_string = msgspec.json.Decoder(str)
+_text = msgspec.json.Decoder(str)
 
 
 class JsonObject(NamedTuple):
@@ -86,97 +89,78 @@ def find_object(msg: bytes) -> JsonObject | None:
     return JsonObject(text, keys)
 
 
-def find_broken_object(msg: bytes) -> bytes | None:
-    """The object that `msg` would be, had its end not been cut off or its text been UTF-8."""
-    text = msg.lstrip(_WHITESPACE)
-    if text.startswith(COOKIE):
-        text = text[len(COOKIE) :].lstrip(_WHITESPACE)
-    if text[:1] != b"{":
-        return None
-    depth = 0
-    for piece in _PIECE.finditer(text):
-        depth += _deeper(piece[0][:1])
-        if depth == 0:
-            stop = piece.end()
-            return None if text[stop:].strip(_WHITESPACE) else text[:stop]
-    return text
-
-
 def add_members(text: bytes, members: bytes) -> bytes:
     """Put `members`, ``"name": value`` separated by commas, first into the object `text`."""
     rest = text[1:].lstrip(_WHITESPACE)
     return b"{%s%s%s" % (members, b"" if rest == b"}" else b", ", rest)
 
 
-def without_member(text: bytes, name: str) -> tuple[bytes, list[bytes]]:
-    """The object `text` without its own members called `name`; the others stay as written.
+def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None]:
+    """Make a function that cuts the members called `name` out of an object, if texts are in them.
+
+    It takes what should be a JSON object, with or without the ``@cee:`` cookie, and returns
+    that without those members (the others stay as written, and those of objects inside stay)
+    and the texts in them, as octets; or None if it is no object or has no such member.  An
+    object that is broken, because its end was cut off or it is not UTF-8, will do as far as
+    it goes: of a member the comma behind it has to be there.
 
     Args:
-        text: An object, without white space around it.  It may be broken, for example at
-            its end: of what is there, a member is seen if a comma follows it.
-
-    Returns:
-        The rest, and the values that were taken out, as they were written.
+        name: Printable US-ASCII without quote and backslash.
     """
-    members = _members_of(text)
-    taken = [_is_string(text[start:stop], name) for start, stop, _, _ in members]
-    values = [
-        text[start:stop]
-        for (_, _, start, stop), is_taken in zip(members, taken, strict=True)
-        if is_taken
-    ]
-    # A member goes with the comma behind it; those at the end with the one before them.
-    last = max((index for index, is_taken in enumerate(taken) if not is_taken), default=-1)
-    parts: list[bytes] = []
-    position = 0
-    for index in range(last):
-        if taken[index]:
-            parts.append(text[position : members[index][0]])
-            position = members[index + 1][0]
-    if last < len(members) - 1:
-        parts.append(text[position : members[last][3] if last >= 0 else members[0][0]])
-        position = members[-1][3]
-    rest = text[position:]
-    if last < 0 and members and rest.lstrip(_WHITESPACE)[:1] == b",":  # it was cut
-        rest = rest.lstrip(_WHITESPACE)[1:].lstrip(_WHITESPACE)
-    parts.append(rest)
-    return b"".join(parts), values
+    key = b'"%s"%s:%s' % (b"".join(map(_spellings, name)), _SPACE, _SPACE)
+    key_there = re.compile(key)
+    # Everything before the next key, in one go: to look at each piece here would let a
+    # peer keep us busy.
+    before_key = re.compile(rb'(?:[^"]++|(?!%s)%s)*+' % (key, _STRING), re.DOTALL)
+
+    def cut(msg: bytes) -> tuple[bytes, list[bytes]] | None:
+        opening = _OPENING.match(msg)
+        if opening is None:
+            return None
+        parts: list[bytes] = []
+        texts: list[bytes] = []
+        kept = depth = 0
+        position = opening.end()
+        while (stop := before_key.match(msg, position)) is not None:
+            found = key_there.match(msg, stop.end())
+            depth = _depth(msg[position : stop.end()], depth)
+            if found is None or depth == 0:
+                break
+            position = found.end()
+            value = _TEXT_VALUE.match(msg, position) if depth == 1 else None
+            if value is None:
+                continue
+            texts.append(_octets_of(value[1]))
+            parts.append(msg[kept : found.start()])
+            kept = position = value.end()
+            if not value[2]:  # the last one goes with the comma before it
+                start = b"".join(parts).rstrip(_WHITESPACE)
+                parts = [start.removesuffix(b",").rstrip(_WHITESPACE)]
+                kept = position = value.end(1)
+        return (b"".join([*parts, msg[kept:]]), texts) if texts else None
+
+    return cut
 
 
-def _members_of(text: bytes) -> list[tuple[int, int, int, int]]:
-    """Where the name and the value of each member of an object begin and end."""
-    members = []
-    depth = 0
-    name: tuple[int, int] | None = None
-    for piece in _PIECE.finditer(text):
-        first = text[piece.start() : piece.start() + 1]
-        if first == b'"':
-            name = name or (piece.span() if depth == 1 else None)
-            continue
-        if name is not None and depth == 1 and first in b",}":
-            colon = text.find(b":", name[1], piece.start())
-            if colon >= 0:
-                members.append((*name, *_trimmed(text, colon + 1, piece.start())))
-            name = None
-        depth += _deeper(first)
-    return members
+def _spellings(letter: str) -> bytes:
+    """A pattern for the ways to write a character in a JSON string."""
+    code = b"%04x" % ord(letter)
+    either = b"".join(b"[%c%c]" % (digit, ord(chr(digit).upper())) for digit in code)
+    return rb"(?:%s|\\u%s)" % (re.escape(letter.encode("ascii")), either)
 
 
-def _deeper(first: bytes) -> int:
-    """By how much more is open after a piece that begins with `first`."""
-    return (first in b"{[") - (first in b"}]")
+def _depth(text: bytes, depth: int) -> int:
+    """How many objects and arrays are open after `text`; 0 as soon as all are closed."""
+    for bracket in _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        if depth == 0:
+            break
+    return depth
 
 
-def _is_string(octets: bytes, text: str) -> bool:
+def _octets_of(value: bytes) -> bytes:
+    """What a JSON string stands for; what stands for nothing, as it is written."""
     try:
-        return _string.decode(octets) == text
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-
-
-def _trimmed(text: bytes, start: int, stop: int) -> tuple[int, int]:
-    while text[start] in _WHITESPACE:
-        start += 1
-    while text[stop - 1] in _WHITESPACE:
-        stop -= 1
-    return start, stop
+        return _text.decode(value).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return value

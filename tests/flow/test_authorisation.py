@@ -81,6 +81,7 @@ CLAIMED = START + b'su:@cee: {"message": "x"}'
             START + b"-: {}",
         ),
         (b"%s %s:hello" % (WEB, SHOP), "shop", b"-: -:hello"),
+        (b"%s %s:hello" % (WEB, WEB), "web", b"-: -:hello"),
     ],
 )
 def test_a_token_says_which_app_and_goes_no_further(frame: bytes, app: str, rest: bytes) -> None:

@@ -72,9 +72,7 @@ def test_a_claim_is_cut_out_of_the_frame(line: bytes, rest: bytes) -> None:
 
 
 def test_every_one_of_several_is_cut_out() -> None:
-    line = (
-        STAMP + b'a: {"logsene-app-token":"T","m":1,"logsene-app-token":2, "logsene-app-token":"U"}'
-    )
+    line = STAMP + b'a: {"logsene-app-token":"T","m":1,"logsene-app-token":"U"}'
     assert cut(line) == ((b"T", b"U"), STAMP + b'a: {"m":1}')
 
 
@@ -86,9 +84,9 @@ def test_every_one_of_several_is_cut_out() -> None:
         STAMP + b'a: {"logsene-app-token": 5}',
         STAMP + b'a: {"x": {"logsene-app-token": "T"}}',
         STAMP + b'a: said {"logsene-app-token": "T"}',
-        STAMP + b'a: {"logsene-app-token": "T"} and more',
         STAMP + b'a: {"logsene-app-token": "T',
         b'my-host said {"logsene-app-token": "T"}',
+        STAMP + b'it was su: {"logsene-app-token": "T"}',
     ],
 )
 def test_what_claims_nothing(line: bytes) -> None:
@@ -251,7 +249,8 @@ def test_any_octets_will_do(octets: bytes) -> None:
 @given(st.binary(max_size=30), st.binary(max_size=30))
 def test_any_octets_around_a_claim(before: bytes, after: bytes) -> None:
     claim = find_claim(parse(before + b'{"logsene-app-token":"T"}' + after))
-    assert claim is None or claim.rest == before + b"{}" + after
+    if claim is not None:
+        assert claim.rest == before + b"{}" + after
 
 
 pieces = st.lists(
