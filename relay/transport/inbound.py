@@ -29,7 +29,7 @@ from relay.queue.admission import Admission
 from relay.transport.notices import Notices
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
-from relay.transport.tls import identity_of, tls_failure_words
+from relay.transport.tls import tls_failure_words, verified_identity
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -133,10 +133,7 @@ class InboundProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
-        certificate = self.transport.getPeerCertificate()
-        if certificate is not None:
-            identity = identity_of(certificate.to_cryptography())
-            self.origin = self.origin._replace(tls_identity=identity)
+        self.origin = self.origin._replace(tls_identity=verified_identity(self.transport))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True

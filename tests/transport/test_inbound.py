@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 import pytest
+from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,6 +17,7 @@ from relay.queue.admission import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.peers import PermittedPeers
 from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+from tests.odd_certificates import make_certificate
 
 
 class Echo(InboundProtocol):
@@ -310,6 +312,22 @@ def test_a_handshake_in_time() -> None:
     protocol.handshake_done()
     listener.clock.advance(11)
     assert not wire.disconnected
+
+
+@pytest.mark.parametrize(("refusal", "identity"), [("", "web-1.example.com"), (None, None)])
+def test_who_a_peer_is_comes_from_a_verified_certificate(
+    refusal: str | None, identity: str | None
+) -> None:
+    class Tls(Wire):
+        certificate_refusal = refusal
+
+        def getPeerCertificate(self) -> X509:
+            return X509.from_cryptography(make_certificate("web-1.example.com").certificate)
+
+    protocol, _ = Listener(secure=True).connect(Tls())
+    assert protocol.origin.tls_identity is None
+    protocol.handshakeCompleted()
+    assert protocol.origin.tls_identity == identity
 
 
 # Violations and closing.

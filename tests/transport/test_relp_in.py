@@ -246,7 +246,6 @@ def test_a_defect_answers_nothing(connection: Connection) -> None:
 
 def test_over_tls_the_opening_is_due_after_the_handshake() -> None:
     connection = Connection(secure=True)
-    connection.wire.getPeerCertificate = lambda: None  # type: ignore[attr-defined]
     connection.clock.advance(4)
     connection.protocol.handshakeCompleted()
     connection.clock.advance(4)
