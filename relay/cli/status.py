@@ -64,8 +64,8 @@ def show(document: dict[str, Any], console: Console) -> None:
             words = ", ".join(losses)
             console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
     for report in document.get("certificates", ()):  # older relays do not say
-        if words := _expiry(report):
-            console.print(words)
+        if (expiry := _expiry(report)) is not None:
+            console.print(expiry)
     for orphan in document["orphans"]:
         console.print(
             Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
