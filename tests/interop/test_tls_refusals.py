@@ -157,6 +157,31 @@ def test_a_sender_without_a_certificate(lab: Lab, sender: str) -> None:
 
 
 @pytest.mark.parametrize("sender", SENDERS)
+def test_a_sender_that_was_revoked(lab: Lab, sender: str) -> None:
+    port, path = free_port(), lab.certificates.crl
+    relay = listen(lab, sender, port, crl=path)
+    send(lab, sender, port)
+    say(relay, f"(for {CLIENT_NAME}) is not accepted: it was revoked in {path}")
+    assert received(lab.arrived) == []
+
+
+@pytest.mark.parametrize("sender", ["omfwd", "omrelp-openssl", "syslog-ng"])
+def test_a_revocation_list_whose_time_is_over(lab: Lab, sender: str) -> None:
+    port, path = free_port(), lab.certificates.old_crl
+    relay = listen(lab, sender, port, crl=path)
+    say(
+        relay, f"source network: the revocation list of 'CN=Test authority' in {path} has expired: "
+    )
+    send(lab, sender, port)
+    say(
+        relay,
+        "is not accepted: the revocation list of its issuer 'CN=Test authority' "
+        f"in {path} has expired",
+    )
+    assert received(lab.arrived) == []
+
+
+@pytest.mark.parametrize("sender", SENDERS)
 def test_a_sender_whose_name_matches(lab: Lab, sender: str) -> None:
     port = free_port()
     listen(lab, sender, port, peer_names=["*.example.com"])
@@ -279,6 +304,17 @@ def test_a_receiver_whose_fingerprint_is_known(lab: Lab, receiver: str) -> None:
 def test_a_receiver_with_another_name(lab: Lab, receiver: str) -> None:
     relay = deliver(lab, receiver, {**lab.client_tls, "server_name": "other.example.com"})
     say(relay, f"the certificate is for {SERVER_NAME}, 127.0.0.1, wanted is other.example.com")
+    assert received(lab.arrived) == []
+
+
+@each_receiver
+def test_a_receiver_whose_revocation_list_is_missing(
+    lab: Lab, strangers: CertificateFiles, receiver: str
+) -> None:
+    relay = deliver(lab, receiver, {**lab.client_tls, "crl": strangers.crl})
+    # Of the same name, but with another's signature.
+    say(relay, "is not accepted: the revocation list of its issuer 'CN=Test authority' ")
+    say(relay, f"in {strangers.crl} has a wrong signature")
     assert received(lab.arrived) == []
 
 
