@@ -29,7 +29,7 @@ from relay.queue.admission import Admission
 from relay.transport.notices import Notices
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
-from relay.transport.tls import tls_failure_words, verified_identity
+from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -134,7 +134,9 @@ class InboundProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
-        self.origin = self.origin._replace(tls_identity=verified_identity(self.transport))
+        certificate = verified_certificate(self.transport)
+        if certificate is not None:
+            self.origin = self.origin._replace(tls_identity=identity_of(certificate))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True

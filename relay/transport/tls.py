@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -25,10 +26,18 @@ from relay.transport.peer_check import (
     PeerPolicy,
     identity_of,
     is_address,
+    names_of,
 )
 from relay.transport.tls_context import TlsMaterial, TlsOptions, new_context, revoke, trust
 
-__all__ = ["TlsListener", "TlsUpstream", "tls_failure_words", "verified_identity"]
+__all__ = [
+    "TlsListener",
+    "TlsUpstream",
+    "identity_of",
+    "names_of",
+    "tls_failure_words",
+    "verified_certificate",
+]
 
 _ANY_PEER = PeerPolicy()
 _USUAL = TlsOptions()
@@ -142,8 +151,8 @@ class TlsUpstream:
         return connection
 
 
-def verified_identity(transport: Any) -> str | None:
-    """Whose certificate the peer has; None if it showed none, or nobody verified it.
+def verified_certificate(transport: Any) -> x509.Certificate | None:
+    """The certificate of the peer; None if it showed none, or nobody verified it.
 
     Args:
         transport: The TLS transport, after the handshake.
@@ -152,7 +161,7 @@ def verified_identity(transport: Any) -> str | None:
     if getattr(transport, "certificate_refusal", None) != "":
         return None
     certificate = transport.getPeerCertificate()
-    return None if certificate is None else identity_of(certificate.to_cryptography())
+    return None if certificate is None else certificate.to_cryptography()
 
 
 def _new_check(

@@ -17,7 +17,13 @@ from zope.interface import implementer
 
 from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport.peer_check import Fingerprint, PeerPolicy, parse_fingerprint
-from relay.transport.tls import TlsListener, TlsUpstream, tls_failure_words, verified_identity
+from relay.transport.tls import (
+    TlsListener,
+    TlsUpstream,
+    identity_of,
+    tls_failure_words,
+    verified_certificate,
+)
 from relay.transport.tls_context import TlsMaterial, TlsOptions
 from tests.connections import Pair, Wire, lose
 from tests.odd_certificates import make_certificate, make_crl
@@ -63,7 +69,9 @@ class Side(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.done = True
-        self.identity = verified_identity(self.transport)
+        certificate = verified_certificate(self.transport)
+        if certificate is not None:
+            self.identity = identity_of(certificate)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -296,7 +304,7 @@ def test_nobody_is_known_by_a_certificate_that_was_not_verified() -> None:
     assert (sides.client.done, sides.client.identity) == (True, None)
     assert sides.client.transport.getPeerCertificate() is not None
     sides.client.transport.certificate_refusal = "it was revoked"
-    assert verified_identity(sides.client.transport) is None
+    assert verified_certificate(sides.client.transport) is None
 
 
 @pytest.mark.parametrize(
