@@ -89,10 +89,16 @@ class TlsListener:
                 revoke(context, material.crl_pem)
         self._context = context
         self._new_check = _new_check(self._policy, material)
+        place = f" in {material.trusted_ca}" if material.trusted_ca else ""
+        wanted = [f"one signed by a CA{place}"] if material.trusted_ca_pem else []
+        if self._policy.fingerprints:
+            wanted.append("one of peer_fingerprints")
+        self._wanted = " or ".join(wanted)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         connection.set_verify(self._flags, self._new_check(tlsProtocol))
+        tlsProtocol.certificate_wanted = self._wanted  # for `tls_failure_words`
         return connection
 
 
@@ -197,7 +203,8 @@ def tls_failure_words(transport: Any, error: BaseException) -> str:
     if "http request" in reason:
         return "the peer speaks HTTP, not TLS"
     if "did not return a certificate" in reason:
-        return "the peer sent no certificate"
+        wanted: str = getattr(transport, "certificate_wanted", "")
+        return "the peer sent no certificate" + (f", wanted is {wanted}" if wanted else "")
     if "alert" in reason:
         return f"the peer did not accept us: {reason}"
     return f"TLS failed: {reason}"

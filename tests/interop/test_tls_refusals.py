@@ -152,7 +152,8 @@ def test_a_sender_without_a_certificate(lab: Lab, sender: str) -> None:
     port = free_port()
     relay = listen(lab, sender, port)
     send(lab, sender, port, shows_certificate=False)
-    say(relay, "the peer sent no certificate")
+    wanted = f"one signed by a CA in {lab.certificates.ca}"
+    say(relay, f"the peer sent no certificate, wanted is {wanted}")
     assert received(lab.arrived) == []
 
 

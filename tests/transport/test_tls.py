@@ -281,7 +281,9 @@ def test_a_client_with_a_certificate() -> None:
 def test_a_client_without_a_certificate() -> None:
     sides = Sides(listener(peer_verify="required"), upstream())
     assert not sides.server.done
-    assert sides.server.words == "the peer sent no certificate"
+    assert sides.server.words == (
+        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE}"
+    )
     assert sides.client.words.startswith("the peer did not accept us: ")
     assert "certificate required" in sides.client.words
 
@@ -402,7 +404,12 @@ def test_without_a_fingerprint_authority_and_name_have_to_hold() -> None:
     assert not Sides(ours, upstream(client("Somebody else"))).server.done
     other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
     assert not Sides(ours, upstream(other)).server.done
-    assert Sides(ours, upstream()).server.words == "the peer sent no certificate"
+    known = "one of peer_fingerprints"
+    assert Sides(ours, upstream()).server.words == (
+        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE} or {known}"
+    )
+    ours = listener(peer_verify="required", trusts=None, policy=policy)
+    assert Sides(ours, upstream()).server.words.endswith(f"no certificate, wanted is {known}")
 
 
 def test_a_fingerprint_does_not_hold_for_ever() -> None:
