@@ -451,11 +451,13 @@ def test_every_append_is_stored_once_in_order_whatever_the_disk_does(script: lis
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_positions_and_refusals_ride_with_their_append_even_over_a_failure(relay: Relay) -> None:
+def test_positions_refusals_and_drops_ride_with_their_append(
+    relay: Relay,
+) -> None:
     refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
     relay.append("first")
-    relay.committer.append({"a": [b"1"]}, [refusal], {"in/f": b"1", "in/g": b"1"})
-    relay.committer.append({}, [refusal], {"in/f": b"2"})
+    relay.committer.append({"a": [b"1"]}, [refusal], {"in/f": b"1", "in/g": b"1"}, {"a": {"x": 1}})
+    relay.committer.append({}, [refusal], {"in/f": b"2"}, {"a": {"x": 2, "y": 1}})
     relay.disk.finish()
     relay.disk.fail()
     assert relay.news()[-1] is FULL
@@ -464,3 +466,4 @@ def test_positions_and_refusals_ride_with_their_append_even_over_a_failure(relay
     for transaction in relay.disk.transactions[1:]:
         assert transaction.refusals == [refusal, refusal]
         assert transaction.positions == {"in/f": b"2", "in/g": b"1"}
+        assert transaction.drops == {"a": {"x": 3, "y": 1}}
