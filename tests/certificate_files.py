@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.service.certificates import Issued, make_authority, make_leaf
+from tests.odd_certificates import make_crl
 
 __all__ = ["CLIENT_NAME", "SERVER_NAME", "CertificateFiles", "make_certificate_files"]
 
@@ -24,6 +25,10 @@ class CertificateFiles:
     client_certificate: str
     """For CLIENT_NAME."""
     client_key: str
+    crl: str
+    """The authority's revocation list, with the client's certificate in it."""
+    old_crl: str
+    """An empty one whose time is over."""
 
 
 def make_certificate_files(folder: Path) -> CertificateFiles:
@@ -34,6 +39,9 @@ def make_certificate_files(folder: Path) -> CertificateFiles:
     client = make_leaf(authority, [CLIENT_NAME], purpose="client", days=1)
     ca = folder / "ca.pem"
     ca.write_bytes(authority.certificate_pem())
+    crl, old_crl = folder / "crl.pem", folder / "old-crl.pem"
+    crl.write_bytes(make_crl(authority, [client]))
+    old_crl.write_bytes(make_crl(authority, days=-1))
     server_certificate, server_key = _write(folder, "server", server)
     client_certificate, client_key = _write(folder, "client", client)
     return CertificateFiles(
@@ -42,6 +50,8 @@ def make_certificate_files(folder: Path) -> CertificateFiles:
         server_key=server_key,
         client_certificate=client_certificate,
         client_key=client_key,
+        crl=str(crl),
+        old_crl=str(old_crl),
     )
 
 

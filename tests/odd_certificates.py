@@ -48,17 +48,20 @@ def make_certificate(
     return Issued(builder.sign(signed_by.private_key if signed_by else key, SHA256()), key)
 
 
-def make_crl(authority: Issued, revoked: Sequence[Issued] = (), *, days: float = 1) -> bytes:
+def make_crl(
+    authority: Issued, revoked: Sequence[Issued] = (), *, days: float = 1, life_days: float = 3
+) -> bytes:
     """A revocation list of `authority` in PEM.
 
     Args:
         days: Until the next one is due, from now; negative = it should have come.
+        life_days: From this one to the next.
     """
     now = datetime.now(UTC)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.certificate.subject)
-        .last_update(now - timedelta(days=2))
+        .last_update(now + timedelta(days=days - life_days))
         .next_update(now + timedelta(days=days))
     )
     for issued in revoked:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import click
+from OpenSSL import SSL
 
 from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
+from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
-from relay.service.configuration import Url
+from relay.service.configuration import TlsConfiguration, Url
 from relay.service.relay_service import local_zone
+from relay.service.tls_files import read_material, upstream_problems
 from relay.service.url import parse_url
+from relay.transport.tls import TlsUpstream
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import format_epoch
 
@@ -31,8 +35,15 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     "--to",
     required=True,
     metavar="URL",
-    help="The relay: relp://HOST:PORT, or unixgram:///PATH.",
+    help="The relay: relp://HOST:PORT, relp+tls://HOST:PORT or unixgram:///PATH.",
 )
+@click.option("--trusted-ca", metavar="FILE", help="Who may sign its certificate; PEM.")
+@click.option("--certificate", metavar="FILE", help="Our own, for a relay that wants one; PEM.")
+@click.option("--private-key", metavar="FILE", help="Its key; PEM.")
+@click.option(
+    "--private-key-passphrase-file", metavar="FILE", help="What decrypts the key: its first line."
+)
+@click.option("--server-name", metavar="NAME", help="What the relay's certificate must carry.")
 @click.option("--tag", default="syslogrelay", show_default=True, help="Name of the sender.")
 @click.option(
     "--pri",
@@ -50,24 +61,27 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     metavar="SECONDS",
     help="Longest wait for the relay.",
 )
-def send(to: str, tag: str, pri: str, raw: bool, timeout: float) -> None:
+def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: str | None) -> None:
     """Send standard input to a relay, one message a line.
 
     Each line becomes a message of RFC 5424 with this host's name, the process id
     of this command and the tag.  Over RELP every message is answered when it is
-    on the relay's disk, and this waits for all the answers.
+    on the relay's disk, and this waits for all the answers.  With TLS the relay
+    has to prove who it is: by --trusted-ca, or else to whom this system trusts,
+    and by the host of the URL, unless --server-name says otherwise.
 
     Ends with status 0 if every message was taken, and otherwise with 1 after a
     line on standard error that counts those that were not.
     """
     try:
         url = _parse_to(to)
+        upstream = _tls_upstream(url, tls_options)
         message_of = _verbatim if raw else partial(_message, read_pri(pri), tag.encode())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     lines = LineReader(_STANDARD_INPUT, message_of, line_bytes_max=_LINE_BYTES_MAX)
     try:
-        outcome = _deliver(url, lines, timeout)
+        outcome = _deliver(url, upstream, lines, timeout)
     except OSError as error:
         click.echo(f"cannot connect to {url}: {error.strerror or error}", err=True)
         raise SystemExit(1) from None
@@ -107,21 +121,64 @@ def _parse_to(text: str) -> Url:
         url = parse_url(text, "listen" if local else "connect", base_dir=os.getcwd())
     except ValueError as error:
         raise ValueError(f"--to: {error}") from None
-    if not local and url.scheme != "relp":
+    if not local and url.scheme not in ("relp", "relp+tls"):
         raise ValueError(
-            f"--to: {url.scheme} cannot say that a message was taken; write relp://HOST:PORT or "
-            "unixgram:///PATH"
+            f"--to: {url.scheme} cannot say that a message was taken; write relp://HOST:PORT, "
+            "relp+tls://HOST:PORT or unixgram:///PATH"
         )
     return url
 
 
-def _deliver(url: Url, lines: LineReader, seconds_max: float) -> Outcome:
+def _tls_upstream(url: Url, options: Mapping[str, str | None]) -> TlsUpstream | None:
+    """What makes the TLS connection to `url`; None if there is to be none.
+
+    Raises:
+        ValueError: The options do not fit, or their files cannot be used.
+    """
+    if not url.is_tls:
+        if any(options.values()):
+            flags = ", ".join(_flag(key) for key, value in options.items() if value)
+            raise ValueError(f"{flags}: has no meaning without TLS; write relp+tls://HOST:PORT")
+        return None
+
+    def path(key: str) -> str:
+        given = options[key]
+        return os.path.abspath(given) if given else ""
+
+    tls = TlsConfiguration(
+        trusted_ca=path("trusted_ca"),
+        certificate=path("certificate"),
+        private_key=path("private_key"),
+        private_key_passphrase_file=path("private_key_passphrase_file"),
+        server_name=options["server_name"] or "",
+    )
+    if problems := upstream_problems(tls, _flag):
+        raise ValueError("; ".join(problems))
+    try:
+        return TlsUpstream(read_material(tls), server_name=tls.server_name or url.host)
+    except SSL.Error as error:
+        raise ValueError(f"OpenSSL does not take these files: {error}") from None
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _deliver(
+    url: Url, upstream: TlsUpstream | None, lines: LineReader, seconds_max: float
+) -> Outcome:
     if url.path:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
             local.connect(url.path)
             return send_datagrams(local, lines, seconds_max=seconds_max)
     with socket.create_connection((url.host, url.port), timeout=seconds_max) as connection:
-        return send_relp(connection, lines, seconds_max=seconds_max)
+        if upstream is None:
+            return send_relp(connection, lines, seconds_max=seconds_max)
+        secured = TlsConnection(connection, upstream)
+        secured.handshake()
+        outcome = send_relp(secured, lines, seconds_max=seconds_max)
+        secured.close()
+        return outcome
 
 
 def _message(pri: int, tag: bytes, line: bytes, *, now: Callable[[], float] = time.time) -> bytes:

@@ -11,16 +11,30 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay import __version__
 from relay.wire.framing import NewlineDecoder
 from relay.wire.relp_client import RelpClientSession
 
-__all__ = ["LineReader", "Outcome", "send_datagrams", "send_relp"]
+__all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
 
 _CHUNK_BYTES = 65536
 _WINDOW_RECORDS = 1000
 _SOFTWARE = b"syslogrelay-send," + __version__.encode()
+
+
+class Connection(Protocol):
+    """A socket, or TLS over one."""
+
+    def fileno(self) -> int: ...
+
+    def settimeout(self, value: float | None, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Octets; none when the other end has closed.  BlockingIOError: not yet."""
+
+    def sendall(self, octets: bytes, /) -> None: ...
 
 
 class LineReader:
@@ -68,7 +82,7 @@ class Outcome:
     """What kept the others from it."""
 
 
-def send_relp(connection: socket.socket, lines: LineReader, *, seconds_max: float) -> Outcome:
+def send_relp(connection: Connection, lines: LineReader, *, seconds_max: float) -> Outcome:
     """Send all lines over RELP and wait for the answers.
 
     Args:
@@ -110,7 +124,7 @@ def send_datagrams(connection: socket.socket, lines: LineReader, *, seconds_max:
 class _RelpSending:
     """One RELP session and what goes through it."""
 
-    def __init__(self, connection: socket.socket, lines: LineReader, seconds_max: float) -> None:
+    def __init__(self, connection: Connection, lines: LineReader, seconds_max: float) -> None:
         self.outcome = Outcome()
         self._connection = connection
         self._lines = lines
@@ -145,9 +159,9 @@ class _RelpSending:
             self._session.send([self._waiting.popleft() for _ in range(count)])
             self._write()
 
-    def _wait(self) -> list[int | socket.socket]:
+    def _wait(self) -> list[int | Connection]:
         """Until an answer comes, or a line if there is room for it."""
-        sources: list[int | socket.socket] = [self._connection]
+        sources: list[int | Connection] = [self._connection]
         session = self._session
         if session.ready and not self._waiting and not self._lines.ended:
             sources.append(self._lines.descriptor)
@@ -157,7 +171,10 @@ class _RelpSending:
 
     def _receive(self) -> bool:
         """Take answers; False if the relay has closed the connection."""
-        chunk = self._connection.recv(_CHUNK_BYTES)
+        try:
+            chunk = self._connection.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return True
         if not chunk:
             if not self._is_done():
                 self.outcome.problem = "the relay has closed the connection"

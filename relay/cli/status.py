@@ -64,10 +64,8 @@ def show(document: dict[str, Any], console: Console) -> None:
             words = ", ".join(losses)
             console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
     for report in document.get("certificates", ()):  # older relays do not say
-        if (days := report["expires_days"]) <= 30:
-            words = f"expires in {days:g} days" if days > 0 else "has expired"
-            text = f"{report['subject']}: the certificate in {report['certificate']} {words}"
-            console.print(Text(text, style="bold yellow" if days > 7 else "bold red"))
+        if (expiry := _expiry(report)) is not None:
+            console.print(expiry)
     for orphan in document["orphans"]:
         console.print(
             Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
@@ -153,6 +151,25 @@ def _losses(report: dict[str, Any]) -> list[str]:
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses
+
+
+def _expiry(report: dict[str, Any]) -> Text | None:
+    """What is to be said of a certificate or revocation list; None while it has time."""
+    if report.get("kind") == "crl":
+        if not report["is_due"]:
+            return None
+        days = report["days_left"]
+        words = f"should have been replaced by {report['next_update']}"
+        if days > 0:
+            words = f"expires at {report['next_update']}"
+        what = f"the revocation list of {report['issuer']!r} in {report['crl']}"
+    else:
+        if (days := report["expires_days"]) > 30:
+            return None
+        words = f"expires in {days:g} days" if days > 0 else "has expired"
+        what = f"the certificate in {report['certificate']}"
+    style = "bold yellow" if days > (0 if "issuer" in report else 7) else "bold red"
+    return Text(f"{report['subject']}: {what} {words}", style=style)
 
 
 def _give_up(text: str) -> None:

@@ -33,6 +33,7 @@ class Append(Protocol):
         payloads: Mapping[str, Sequence[bytes]],
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
+        drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]: ...
 
 

@@ -24,7 +24,7 @@ class Status:
     Args:
         now: Seconds since 1970-01-01 UTC.
         orphans: Ids of queues that have records but no destination.
-        certificates: Our own, with the days that they have left.
+        certificates: Our own, and revocation lists, with the days that they have left.
     """
 
     def __init__(

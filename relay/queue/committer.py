@@ -15,6 +15,7 @@ and closes; that is how a full disk becomes backward pressure.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,7 @@ class _Append:
     payloads: Mapping[str, Sequence[bytes]]
     refusals: Sequence[Refusal]
     positions: Mapping[str, bytes]
+    drops: Mapping[str, Mapping[str, int]]
     size: int
     done: Deferred[None]
 
@@ -103,6 +105,7 @@ class Committer:
         payloads: Mapping[str, Sequence[bytes]],
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
+        drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store `payloads`, by destination.  Fires once they are on disk, never before.
 
@@ -111,13 +114,14 @@ class Committer:
         Args:
             refusals: What goes to the quarantine of a source instead.
             positions: How far sources have read with this, by ``source/name``.
+            drops: How many records rewrites dropped, by destination and reason.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
         size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
-        self._appends.append(_Append(payloads, refusals, positions or {}, size, done))
+        self._appends.append(_Append(payloads, refusals, positions or {}, drops or {}, size, done))
         self._set_pending(self._pending_bytes + size)
         self._start_pump()
         return done
@@ -189,13 +193,7 @@ class Committer:
                 appends, self._appends = self._appends, []
             self._underway = appends
             removals, self._removals = self._removals, {}
-            transaction = Transaction(
-                self._clock.seconds(),
-                _merge(appends),
-                removals,
-                [refusal for append in appends for refusal in append.refusals],
-                {name: at for append in appends for name, at in append.positions.items()},
-            )
+            transaction = _transaction(self._clock.seconds(), appends, removals)
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
             except QueueError as error:
@@ -253,10 +251,22 @@ class Committer:
         self._admission.set_queue_bytes(self._store.used_bytes)
 
 
-def _merge(appends: Sequence[_Append]) -> dict[str, list[bytes]]:
-    """The payloads of all `appends` by destination, in the order of the calls."""
-    merged: dict[str, list[bytes]] = {}
+def _transaction(
+    received_at: float, appends: Sequence[_Append], removals: Mapping[str, Removal]
+) -> Transaction:
+    """All `appends` and `removals` in one, in the order of the calls."""
+    payloads: dict[str, list[bytes]] = {}
+    drops: dict[str, Counter[str]] = {}
     for append in appends:
-        for destination, payloads in append.payloads.items():
-            merged.setdefault(destination, []).extend(payloads)
-    return merged
+        for destination, run in append.payloads.items():
+            payloads.setdefault(destination, []).extend(run)
+        for destination, reasons in append.drops.items():
+            drops.setdefault(destination, Counter()).update(reasons)
+    return Transaction(
+        received_at,
+        payloads,
+        removals,
+        drops=drops,
+        refusals=[refusal for append in appends for refusal in append.refusals],
+        positions={name: at for append in appends for name, at in append.positions.items()},
+    )

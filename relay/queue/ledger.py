@@ -27,6 +27,8 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     """Records set aside with a reason."""
     dropped: dict[str, int] = {}  # msgspec copies it for each instance
     """Records given up, by reason."""
+    never_queued: int = 0
+    """Those of the dropped records that a rewrite dropped before they got a number."""
     queued_bytes: int = 0
     """Octets of payload in the blocks that are still there."""
     quarantine_bytes: int = 0
@@ -34,8 +36,8 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def received(self) -> int:
-        """Records ever stored."""
-        return self.next_seq - 1
+        """Records that were stored or dropped."""
+        return self.next_seq - 1 + self.never_queued
 
     @property
     def queued(self) -> int:

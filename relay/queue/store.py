@@ -132,6 +132,8 @@ class Transaction:
     appends: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     """Payloads by destination, oldest first."""
     removals: Mapping[str, Removal] = field(default_factory=dict)
+    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Records that a rewrite dropped: number by reason, by destination."""
     refusals: Sequence[Refusal] = ()
     positions: Mapping[str, bytes] = field(default_factory=dict)
     """New positions by ``source/name``; an empty one is forgotten."""
@@ -224,6 +226,8 @@ class QueueStore:
             for destination, removal in transaction.removals.items():
                 ledger = self._changed_ledger(destination, changed)
                 self._remove(txn, destination, ledger, removal, transaction.received_at)
+            for destination, reasons in transaction.drops.items():
+                _count_drops(self._changed_ledger(destination, changed), reasons)
             for refusal in transaction.refusals:
                 account = self._changed_ledger(account_of_source(refusal.source), changed)
                 self._refuse(txn, account, refusal, transaction.received_at)
@@ -408,6 +412,12 @@ class QueueStore:
     def _next_seq(self, txn: Any, destination: str) -> int:
         value = txn.get(b"ledger/" + destination.encode(), db=self._meta)
         return _decode_ledger(destination, value).next_seq if value else 1
+
+
+def _count_drops(ledger: Ledger, reasons: Mapping[str, int]) -> None:
+    for reason, count in reasons.items():
+        ledger.dropped[reason] = ledger.dropped.get(reason, 0) + count
+        ledger.never_queued += count
 
 
 def _decode_ledger(destination: str, value: bytes) -> Ledger:

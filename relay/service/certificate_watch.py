@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from relay.model.clock import DelayedCall
 from relay.service.configuration import TlsConfiguration
-from relay.service.tls_files import Where, own_expiry, read_material
+from relay.service.expiry import Expiry, expiries_of
+from relay.service.tls_files import Where, read_material
 from relay.transport.notices import Notices
 from relay.transport.tls_context import TlsMaterial
 
@@ -21,8 +22,6 @@ __all__ = ["CertificateWatch", "Renewable"]
 
 _CHECK_SECONDS = 60.0
 _REPEAT_SECONDS = 3600.0
-_DAY_SECONDS = 86400.0
-_WARNING_DAYS = (0, 1, 7, 30)
 
 Problems = Callable[[TlsConfiguration, Where], list[str]]
 Stamp = tuple[int, int, int] | None
@@ -48,12 +47,9 @@ class _Watched:
     target: Renewable
     used: list[Stamp]
     """The files as they were when what is in use was read."""
-    expires_at: float | None
-    """When our own certificate does, in seconds since 1970."""
+    expiries: list[Expiry]
     said: str = ""
     repeat_at: float = 0.0
-    warned_days: int | None = None
-    """The threshold of `_WARNING_DAYS` that was warned of last."""
 
 
 class CertificateWatch(Service):
@@ -63,6 +59,8 @@ class CertificateWatch(Service):
     connections use them; those that exist go on as they are.  If they are not, what
     was used before still is: a certificate and its key cannot be replaced in one step,
     so a pair that does not fit is looked at again with the next check.
+
+    Warns as well when our certificates and the revocation lists are about to expire.
 
     A file counts as new when its inode, size or time of modification has changed.
     """
@@ -96,8 +94,8 @@ class CertificateWatch(Service):
         stamps = _stamps(tls)  # first: a change while they are read is a change
         material = read_material(tls)
         target = new(material)
-        expires_at = own_expiry(material)
-        self._watched.append(_Watched(subject, tls, problems, target, stamps, expires_at))
+        expiries = expiries_of(material, certificate=tls.certificate)
+        self._watched.append(_Watched(subject, tls, problems, target, stamps, expiries))
         return target
 
     def startService(self) -> None:
@@ -117,16 +115,12 @@ class CertificateWatch(Service):
             self._warn_of_expiry(watched)
 
     def report(self) -> list[dict[str, Any]]:
-        """Our certificates and the days that they have left, for status."""
+        """Our certificates and the revocation lists, with the days they have left, for status."""
         now = self._reactor.seconds()
         return [
-            {
-                "subject": watched.subject,
-                "certificate": watched.tls.certificate,
-                "expires_days": round((watched.expires_at - now) / _DAY_SECONDS, 1),
-            }
+            expiry.report(watched.subject, now)
             for watched in self._watched
-            if watched.expires_at is not None
+            for expiry in watched.expiries
         ]
 
     def _next(self) -> None:
@@ -150,17 +144,11 @@ class CertificateWatch(Service):
             self._notices.warn(watched.subject, "certificates", words)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
-        if watched.expires_at is None:
-            return
-        days = (watched.expires_at - self._reactor.seconds()) / _DAY_SECONDS
-        threshold = next((limit for limit in _WARNING_DAYS if days <= limit), None)
-        if threshold is None or threshold == watched.warned_days:
-            return
-        watched.warned_days = threshold
-        words = "has expired" if days <= 0 else f"expires in {days:.1f} days"
-        self._notices.warn(
-            watched.subject, "expiry", f"the certificate in {watched.tls.certificate} {words}"
-        )
+        now = self._reactor.seconds()
+        for expiry in watched.expiries:
+            if words := expiry.warning(now):
+                group = f"{watched.subject}, {expiry.path}, {expiry.issuer}"
+                self._notices.warn(watched.subject, "expiry", words, group=group)
 
 
 def _use(watched: _Watched) -> str:
@@ -173,7 +161,7 @@ def _use(watched: _Watched) -> str:
         watched.target.renew(material)
     except (ValueError, SSL.Error) as error:  # changed since they were looked at, or odd
         return f"OpenSSL does not take them: {error}"
-    watched.expires_at, watched.warned_days = own_expiry(material), None
+    watched.expiries = expiries_of(material, certificate=watched.tls.certificate)
     return ""
 
 

@@ -113,9 +113,10 @@ class QueueService(Service):
         payloads: Mapping[str, Sequence[bytes]],
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
+        drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        return self._committer.append(payloads, refusals, positions)
+        return self._committer.append(payloads, refusals, positions, drops)
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""

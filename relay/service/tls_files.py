@@ -24,7 +24,6 @@ from relay.transport.tls_context import TlsMaterial, TlsOptions, load_crls, new_
 __all__ = [
     "Where",
     "listener_problems",
-    "own_expiry",
     "policy_problems",
     "read_material",
     "read_options",
@@ -92,15 +91,9 @@ def read_material(tls: TlsConfiguration) -> TlsMaterial:
         passphrase=_passphrase(tls.private_key_passphrase_file),
         trusted_ca_pem=_content(tls.trusted_ca),
         crl_pem=_content(tls.crl),
+        trusted_ca=tls.trusted_ca,
+        crl=tls.crl,
     )
-
-
-def own_expiry(material: TlsMaterial) -> float | None:
-    """When our certificate expires, in seconds since 1970; None if there is none."""
-    if not material.certificate_pem:
-        return None
-    own = x509.load_pem_x509_certificate(material.certificate_pem)
-    return own.not_valid_after_utc.timestamp()
 
 
 def read_policy(tls: TlsConfiguration) -> PeerPolicy:

@@ -28,9 +28,9 @@ from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.notices import Notices
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
-from relay.transport.peers import PeerRates, PermittedPeers
+from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
-from relay.transport.tls import identity_of, tls_failure_words
+from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -79,6 +79,7 @@ class InboundProtocol(Protocol):
         self._truncated = 0
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
+        self._read_again_at = 0.0  # whatever the rate, once it was too high
 
     # What a subclass adds.
 
@@ -134,15 +135,14 @@ class InboundProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
-        certificate = self.transport.getPeerCertificate()
+        certificate = verified_certificate(self.transport)
         if certificate is not None:
-            found = certificate.to_cryptography()
             # A fingerprint says whose certificate it is, and nothing about the names in it.
             vouched = getattr(self.transport, "certificate_vouched", False)
             self.origin = self.origin._replace(
-                tls_identity=identity_of(found),
-                tls_names=tuple(vouched_names_of(found)) if vouched else (),
-                tls_fingerprints=fingerprints_of(found),
+                tls_identity=identity_of(certificate),
+                tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
+                tls_fingerprints=fingerprints_of(certificate),
             )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -272,11 +272,16 @@ class InboundProtocol(Protocol):
         seconds = self.factory.rates.charge(self.origin.peer_host, count)
         if seconds > 0 and "rate" not in self._pauses and not self.closing and not self.gone:
             self._pause("rate")
+            self._read_again_at = self.factory.clock.seconds() + DEBT_SECONDS_MAX
             self._set_timer("rate", seconds, self._rate_paid)
 
     def _rate_paid(self) -> None:
-        # Another connection of this peer may have run up more.
-        seconds = self.factory.rates.charge(self.origin.peer_host, 0)
+        # Another connection of this peer may have run up more, and another after it: this
+        # one is read all the same when its time is up, or its client would give us up.
+        seconds = min(
+            self.factory.rates.charge(self.origin.peer_host, 0),
+            self._read_again_at - self.factory.clock.seconds(),
+        )
         if seconds > 0:
             self._set_timer("rate", seconds, self._rate_paid)
         else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,21 +50,21 @@ _NO_TRUST = {2, 3, 8, 11, 12, 18, 19, 20, 21, 33, 35}
 
 # Of X509_V_ERR_*, those that administrators meet.
 _CHAIN_ERRORS = {
-    2: "its issuer {issuer!r} is not among the trusted CAs",
-    3: "there is no revocation list of its issuer {issuer!r}",
-    8: "the revocation list of its issuer {issuer!r} has a wrong signature",
+    2: "its issuer {issuer!r} is not among the trusted CAs{authorities}",
+    3: "there is no revocation list of its issuer {issuer!r}{crl}",
+    8: "the revocation list of its issuer {issuer!r}{crl} has a wrong signature",
     9: "it is not valid before {begin:%Y-%m-%d %H:%M} UTC (check the clocks)",
     10: "it has expired at {end:%Y-%m-%d %H:%M} UTC (check the clocks)",
-    11: "the revocation list of its issuer {issuer!r} is not valid yet (check the clocks)",
-    12: "the revocation list of its issuer {issuer!r} has expired",
-    18: "it is self-signed and not among the trusted CAs",
-    19: "its root is not among the trusted CAs",
-    20: "its issuer {issuer!r} is not among the trusted CAs",
-    21: "its issuer {issuer!r} is not among the trusted CAs",
-    23: "it was revoked",
+    11: "the revocation list of its issuer {issuer!r}{crl} is not valid yet (check the clocks)",
+    12: "the revocation list of its issuer {issuer!r}{crl} has expired",
+    18: "it is self-signed and not among the trusted CAs{authorities}",
+    19: "its root is not among the trusted CAs{authorities}",
+    20: "its issuer {issuer!r} is not among the trusted CAs{authorities}",
+    21: "its issuer {issuer!r} is not among the trusted CAs{authorities}",
+    23: "it was revoked{crl}",
     24: "its issuer may not sign certificates",
     26: "its extended key usage is for something else",
-    35: "its issuer {issuer!r} may not sign revocation lists",
+    35: "its issuer {issuer!r} may not sign revocation lists{crl}",
     66: "its key is too short",
 }
 
@@ -147,11 +147,16 @@ class CertificateCheck:
 
     Args:
         transport: The TLS transport of the connection.
+        authorities: Where the trusted CAs are, for words: `` in /etc/ca.pem``.
+        crl: Where the revocation lists are, in the same way.
     """
 
-    def __init__(self, transport: Any, policy: PeerPolicy) -> None:
+    def __init__(
+        self, transport: Any, policy: PeerPolicy, *, authorities: str = "", crl: str = ""
+    ) -> None:
         self._transport = transport
         self._policy = policy
+        self._places = {"authorities": authorities, "crl": crl}
         self._trouble = ""  # with an issuer, for which a fingerprint could make up
         self._accepted = False  # and not for a fingerprint
         self._vouched = True
@@ -170,7 +175,7 @@ class CertificateCheck:
         return not refusal
 
     def _refusal(self, found: x509.Certificate, code: int, depth: int, ok: int) -> str:
-        words = "" if ok else _trouble_words(found, code, depth)
+        words = "" if ok else _trouble_words(found, code, depth, self._places)
         if depth:
             if self._accepted or not self._policy.fingerprints:
                 return words
@@ -181,17 +186,20 @@ class CertificateCheck:
         words = words or self._trouble or ("" if not ok else self._policy.name_refusal(found))
         if words and self._policy.fingerprints:
             seen = Fingerprint("SHA-256", found.fingerprint(hashes.SHA256()))
-            words += f"; nor is its fingerprint {seen} one that is accepted"
+            words += f"; nor is its fingerprint {seen} in peer_fingerprints"
         self._accepted = bool(ok and not words)
         return words
 
 
-def _trouble_words(found: x509.Certificate, code: int, depth: int) -> str:
+def _trouble_words(
+    found: x509.Certificate, code: int, depth: int, places: Mapping[str, str]
+) -> str:
     why = _CHAIN_ERRORS.get(code, "X.509 error {code}").format(
         code=code,
         issuer=found.issuer.rfc4514_string(),
         begin=found.not_valid_before_utc,
         end=found.not_valid_after_utc,
+        **places,
     )
     names = "" if depth else ", ".join(names_of(found))
     names = f" (for {names})" if names else ""

@@ -14,13 +14,14 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
-__all__ = ["GateFactory", "Network", "PeerRates", "PermittedPeers"]
+__all__ = ["DEBT_SECONDS_MAX", "GateFactory", "Network", "PeerRates", "PermittedPeers"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DECISIONS_MAX = 4096  # kept, the least recently used go first
 _PEERS_MAX = 10_000
-_DEBT_SECONDS_MAX = 30.0
+DEBT_SECONDS_MAX = 30.0
+"""For how long a connection is not read because its peer was too fast."""
 
 
 class PermittedPeers:
@@ -80,7 +81,7 @@ class PeerRates:
             Seconds until the debt of `host` is paid; 0 = none.  At most 30, or a RELP
             client would take us for dead: what is owed beyond is forgiven.
         """
-        tokens = max(self._tokens(host) - count, -_DEBT_SECONDS_MAX * self._rate_max)
+        tokens = max(self._tokens(host) - count, -DEBT_SECONDS_MAX * self._rate_max)
         self._keep(host, tokens)
         return max(0.0, -tokens / self._rate_max)
 

@@ -8,8 +8,11 @@ it was, what names it carries and which one was wanted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -27,7 +30,14 @@ from relay.transport.peer_check import (
 )
 from relay.transport.tls_context import TlsMaterial, TlsOptions, new_context, revoke, trust
 
-__all__ = ["TlsListener", "TlsUpstream", "identity_of", "names_of", "tls_failure_words"]
+__all__ = [
+    "TlsListener",
+    "TlsUpstream",
+    "identity_of",
+    "names_of",
+    "tls_failure_words",
+    "verified_certificate",
+]
 
 _ANY_PEER = PeerPolicy()
 _USUAL = TlsOptions()
@@ -78,10 +88,17 @@ class TlsListener:
             if material.crl_pem:
                 revoke(context, material.crl_pem)
         self._context = context
+        self._new_check = _new_check(self._policy, material)
+        place = f" in {material.trusted_ca}" if material.trusted_ca else ""
+        wanted = [f"one signed by a CA{place}"] if material.trusted_ca_pem else []
+        if self._policy.fingerprints:
+            wanted.append("one of peer_fingerprints")
+        self._wanted = " or ".join(wanted)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        connection.set_verify(self._flags, CertificateCheck(tlsProtocol, self._policy))
+        connection.set_verify(self._flags, self._new_check(tlsProtocol))
+        tlsProtocol.certificate_wanted = self._wanted  # for `tls_failure_words`
         return connection
 
 
@@ -128,15 +145,42 @@ class TlsUpstream:
         if self._verifies and material.crl_pem:
             revoke(context, material.crl_pem)
         self._context = context
+        place = "" if self._policy.fingerprints else " of the system"
+        self._new_check = _new_check(self._policy, material, otherwise=place)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         if not is_address(self._server_name):
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
         if self._verifies:
-            check = CertificateCheck(tlsProtocol, self._policy)
-            connection.set_verify(SSL.VERIFY_PEER, check)
+            connection.set_verify(SSL.VERIFY_PEER, self._new_check(tlsProtocol))
         return connection
+
+
+def verified_certificate(transport: Any) -> x509.Certificate | None:
+    """The certificate of the peer; None if it showed none, or nobody verified it.
+
+    Args:
+        transport: The TLS transport, after the handshake.
+    """
+    # Set by the check of the certificate, and empty only if it was accepted.
+    if getattr(transport, "certificate_refusal", None) != "":
+        return None
+    certificate = transport.getPeerCertificate()
+    return None if certificate is None else certificate.to_cryptography()
+
+
+def _new_check(
+    policy: PeerPolicy, material: TlsMaterial, *, otherwise: str = ""
+) -> Callable[[Any], CertificateCheck]:
+    """What makes the check of one connection, with the files of `material` in its words."""
+    place = f" in {material.trusted_ca}" if material.trusted_ca else ""
+    return partial(
+        CertificateCheck,
+        policy=policy,
+        authorities=place if material.trusted_ca_pem else otherwise,
+        crl=f" in {material.crl}" if material.crl else "",
+    )
 
 
 def tls_failure_words(transport: Any, error: BaseException) -> str:
@@ -159,7 +203,8 @@ def tls_failure_words(transport: Any, error: BaseException) -> str:
     if "http request" in reason:
         return "the peer speaks HTTP, not TLS"
     if "did not return a certificate" in reason:
-        return "the peer sent no certificate"
+        wanted: str = getattr(transport, "certificate_wanted", "")
+        return "the peer sent no certificate" + (f", wanted is {wanted}" if wanted else "")
     if "alert" in reason:
         return f"the peer did not accept us: {reason}"
     return f"TLS failed: {reason}"

@@ -34,6 +34,10 @@ class TlsMaterial:
     """Who may sign the certificates of peers."""
     crl_pem: bytes = b""
     """Revocation lists, one for each authority of a chain; empty = nobody looks."""
+    trusted_ca: str = ""
+    """The file of `trusted_ca_pem`, for words."""
+    crl: str = ""
+    """The file of `crl_pem`, for words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ in a value: what such an element means is anybody's guess.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "STRUCTURED_DATA",
     "cut_structured_data",
+    "format_structured_data",
     "is_structured_data",
     "parse_structured_data",
     "without_controls",
@@ -30,6 +32,8 @@ _ELEMENTS = re.compile(STRUCTURED_DATA, re.DOTALL)
 _ELEMENT = re.compile(rb'\[(%s)((?: %s="%s")*+)\]' % (_NAME, _NAME, _VALUE), re.DOTALL)
 _PARAMETER = re.compile(rb' (%s)="(%s)"' % (_NAME, _VALUE), re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\\]])')
+_TO_ESCAPE = re.compile(rb'["\\\]]')
+_NOT_IN_NAME = re.compile(rb"[^!#-<>-\\^-~]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -71,6 +75,30 @@ def parse_structured_data(text: bytes | None) -> dict[str, dict[str, list[bytes]
             values = element.setdefault(name.decode("ascii"), [])
             values.append(_ESCAPED.sub(rb"\1", value) if b"\\" in value else value)
     return elements
+
+
+def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]) -> bytes:
+    """Write SD-ELEMENTs, the reverse of `parse_structured_data`; nothing for none.
+
+    Octets that an SD-NAME cannot have (§6.3.2) become ``%`` and two hexadecimal digits.
+    """
+    return b"".join(
+        b"[%s%s]"
+        % (
+            _sd_name(sd_id),
+            b"".join(
+                b' %s="%s"' % (_sd_name(name), _TO_ESCAPE.sub(rb"\\\g<0>", value))
+                for name, values in parameters.items()
+                for value in values
+            ),
+        )
+        for sd_id, parameters in elements.items()
+    )
+
+
+def _sd_name(name: str) -> bytes:
+    octets = name.encode("utf-8", "surrogateescape")
+    return _NOT_IN_NAME.sub(lambda octet: b"%%%02X" % octet[0][0], octets)[:255] or b"%00"
 
 
 def without_controls(text: bytes) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -53,8 +54,26 @@ def run(*arguments: str) -> tuple[int, str]:
     ("arguments", "words"),
     [
         ((), "Missing option '--to'"),
-        (("--to", "tcp://h:514"), "write relp://HOST:PORT or"),
+        (("--to", "tcp://h:514"), "write relp://HOST:PORT, relp+tls://HOST:PORT or"),
+        (("--to", "tls://h:6514"), "tls cannot say that a message was taken"),
         (("--to", "relp://h"), "--to: the port is missing"),
+        (("--to", "relp+tls://h"), "--to: the port is missing"),
+        (
+            ("--to", "relp://h:1", "--trusted-ca", "/a", "--server-name", "b"),
+            "--trusted-ca, --server-name: has no meaning without TLS; write relp+tls://HOST:PORT",
+        ),
+        (
+            ("--to", "relp+tls://h:1", "--trusted-ca", "/nowhere/ca.pem"),
+            "--trusted-ca: cannot read /nowhere/ca.pem: No such file or directory",
+        ),
+        (
+            ("--to", "relp+tls://h:1", "--certificate", "/nowhere/own.pem"),
+            "--private-key: is missing; certificate does not work without it",
+        ),
+        (
+            ("--to", "relp+tls://h:1", "--server-name", "a b"),
+            "--server-name: expected a host name or an address, found 'a b'",
+        ),
         (("--to", "unixgram:"), "--to: the path is missing"),
         (("--to", "relp://h:1", "--pri", "x.y"), "facilities are kern, user"),
         (("--to", "relp://h:1", "--timeout", "0"), "--timeout"),
@@ -63,7 +82,16 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_wrong_arguments(arguments: tuple[str, ...], words: str) -> None:
     status, output = run(*arguments)
     assert status == 2
-    assert words in output
+    assert words in " ".join(output.split())
+
+
+def test_files_are_named_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, output = run("--to", "relp+tls://h:1", "--trusted-ca", "ca.pem")
+    assert status == 2
+    assert f"cannot read {tmp_path}/ca.pem" in "".join(output.splitlines())
 
 
 def test_nobody_is_there() -> None:

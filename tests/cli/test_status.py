@@ -79,6 +79,27 @@ def test_certificates_are_named_when_their_time_comes(days: float, words: str) -
     assert not [line for line in lines if "b.pem" in line]
 
 
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (0.5, "expires at 2026-01-02T03:04:05Z"),
+        (-0.1, "should have been replaced by 2026-01-02T03:04:05Z"),
+    ],
+)
+def test_revocation_lists_are_named_when_they_are_due(days: float, words: str) -> None:
+    due: dict[str, object] = {
+        "subject": "source in",
+        "kind": "crl",
+        "crl": "/a.pem",
+        "issuer": "CN=One",
+    }
+    due |= {"next_update": "2026-01-02T03:04:05Z", "days_left": days, "is_due": True}
+    later = {**due, "issuer": "CN=Two", "is_due": False}
+    text = " ".join(shown(certificates=[due, later]))
+    assert f"source in: the revocation list of 'CN=One' in /a.pem {words}" in text
+    assert "CN=Two" not in text
+
+
 def test_closed_admission_and_orphans_are_said() -> None:
     lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
     assert "not taking more: the queue is full" in lines

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.certificate_files import SERVER_NAME, CertificateFiles, make_certificate_files
 from tests.processes import Programs, free_port
 from tests.relay_process import RelayProcess, wait_for_lines
 
@@ -44,3 +45,42 @@ def test_over_relp_and_over_a_unix_socket(programs: Programs, tmp_path: Path) ->
     assert done.stderr.decode() == (
         f"cannot connect to relp://127.0.0.1:{port}: Connection refused\n"
     )
+
+
+def test_over_tls(programs: Programs, tmp_path: Path, certificates: CertificateFiles) -> None:
+    port, plain, received = free_port(), free_port(), tmp_path / "received.log"
+    own = {
+        "certificate": certificates.server_certificate,
+        "private_key": certificates.server_key,
+        "trusted_ca": certificates.ca,
+    }
+    RelayProcess.started(
+        programs,
+        tmp_path,
+        sources={
+            "tls": {"listen": f"relp+tls://127.0.0.1:{port}", **own},
+            "relp": {"listen": f"relp://127.0.0.1:{plain}"},
+        },
+        destinations={"file": {"connect": f"file://{received}"}},
+    )
+    to = ("--to", f"relp+tls://127.0.0.1:{port}")
+    ca = ("--trusted-ca", certificates.ca)
+    shown = ("--certificate", certificates.client_certificate)
+    shown += ("--private-key", certificates.client_key)
+    text = b"".join(b"line %d\n" % number for number in range(3000))
+    for name in ((), ("--server-name", SERVER_NAME)):
+        done = send(text, *to, *ca, *shown, *name, "--raw")
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert wait_for_lines(received, 6000) == 2 * text.splitlines()
+    stranger = make_certificate_files(tmp_path / "stranger").ca
+    for arguments, words in (
+        ((*to, *ca, *shown, "--server-name", "other.example.com"), "wanted is other.example.com"),
+        ((*to, "--trusted-ca", stranger, *shown), f"is not among the trusted CAs in {stranger}"),
+        ((*to, *shown), "is not among the trusted CAs of the system"),
+        ((*to, *ca), "messages were not taken: the peer did not accept us: "),
+        (("--to", f"relp+tls://127.0.0.1:{plain}", *ca), "the peer does not speak TLS"),
+    ):
+        done = send(b"lost\n", *arguments)
+        assert done.returncode == 1
+        assert words in done.stderr.decode()
+        assert done.stderr.count(b"\n") == 1

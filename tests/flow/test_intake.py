@@ -32,6 +32,7 @@ class Queue:
         payloads: Mapping[str, Sequence[bytes]],
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
+        drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         self.appended.append(payloads)
         self.refusals += refusals

@@ -23,7 +23,7 @@ from tests.plain_senders import feed_lines, feed_stream
 from tests.processes import free_port, wait_until
 from tests.relay_process import RelayProcess, received
 
-NO_TRUST = "is not accepted: its issuer 'CN=Test authority' is not among the trusted CAs"
+NO_TRUST = "is not accepted: its issuer 'CN=Test authority' is not among the trusted CAs in "
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_sender_of_another_authority(lab: Lab, strangers: CertificateFiles, se
         client_key=strangers.client_key,
     )
     send(lab, sender, port)
-    say(relay, NO_TRUST)
+    say(relay, NO_TRUST + lab.certificates.ca)
     assert received(lab.arrived) == []
 
 
@@ -152,7 +152,33 @@ def test_a_sender_without_a_certificate(lab: Lab, sender: str) -> None:
     port = free_port()
     relay = listen(lab, sender, port)
     send(lab, sender, port, shows_certificate=False)
-    say(relay, "the peer sent no certificate")
+    wanted = f"one signed by a CA in {lab.certificates.ca}"
+    say(relay, f"the peer sent no certificate, wanted is {wanted}")
+    assert received(lab.arrived) == []
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_a_sender_that_was_revoked(lab: Lab, sender: str) -> None:
+    port, path = free_port(), lab.certificates.crl
+    relay = listen(lab, sender, port, crl=path)
+    send(lab, sender, port)
+    say(relay, f"(for {CLIENT_NAME}) is not accepted: it was revoked in {path}")
+    assert received(lab.arrived) == []
+
+
+@pytest.mark.parametrize("sender", ["omfwd", "omrelp-openssl", "syslog-ng"])
+def test_a_revocation_list_whose_time_is_over(lab: Lab, sender: str) -> None:
+    port, path = free_port(), lab.certificates.old_crl
+    relay = listen(lab, sender, port, crl=path)
+    say(
+        relay, f"source network: the revocation list of 'CN=Test authority' in {path} has expired: "
+    )
+    send(lab, sender, port)
+    say(
+        relay,
+        "is not accepted: the revocation list of its issuer 'CN=Test authority' "
+        f"in {path} has expired",
+    )
     assert received(lab.arrived) == []
 
 
@@ -258,7 +284,7 @@ def test_a_receiver_of_another_authority(
         server_certificate=strangers.server_certificate,
         server_key=strangers.server_key,
     )
-    say(deliver(lab, receiver, keys), NO_TRUST)
+    say(deliver(lab, receiver, keys), NO_TRUST + lab.certificates.ca)
     assert received(lab.arrived) == []
 
 
@@ -279,6 +305,17 @@ def test_a_receiver_whose_fingerprint_is_known(lab: Lab, receiver: str) -> None:
 def test_a_receiver_with_another_name(lab: Lab, receiver: str) -> None:
     relay = deliver(lab, receiver, {**lab.client_tls, "server_name": "other.example.com"})
     say(relay, f"the certificate is for {SERVER_NAME}, 127.0.0.1, wanted is other.example.com")
+    assert received(lab.arrived) == []
+
+
+@each_receiver
+def test_a_receiver_whose_revocation_list_is_missing(
+    lab: Lab, strangers: CertificateFiles, receiver: str
+) -> None:
+    relay = deliver(lab, receiver, {**lab.client_tls, "crl": strangers.crl})
+    # Of the same name, but with another's signature.
+    say(relay, "is not accepted: the revocation list of its issuer 'CN=Test authority' ")
+    say(relay, f"in {strangers.crl} has a wrong signature")
     assert received(lab.arrived) == []
 
 

@@ -152,6 +152,19 @@ def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None
     assert not relay.disk.busy
 
 
+def test_nobody_waits_longer_than_the_next_commit_however_many_others_come(relay: Relay) -> None:
+    relay.append("first", a=[b"1"])
+    for turn in range(5):
+        names = [f"peer {turn}.{number}" for number in range(200)]
+        for name in names:
+            relay.append(name, a=[b"2"])
+        relay.disk.finish()  # what came before these
+        assert not set(names) & set(map(str, relay.news()))
+        relay.append("later", a=[b"3"] * 1000)
+        relay.disk.finish()  # these, all of them
+        assert relay.news() == [*names, ("a", relay.disk.ledgers["a"].next_seq)]
+
+
 def test_an_append_of_nothing_is_stored_with_the_next_commit(relay: Relay) -> None:
     relay.append("nothing", a=[])
     relay.disk.finish()
@@ -296,6 +309,20 @@ def test_admission_knows_what_the_queues_hold(relay: Relay) -> None:
     assert (relay.admission.pending_bytes, relay.admission.queue_bytes) == (0, 15)
 
 
+def test_what_comes_while_the_queue_is_at_its_limit_is_stored_all_the_same(relay: Relay) -> None:
+    """Admission stops reading; it refuses nothing that was read."""
+    relay.append("one", a=[b"x" * 1000])
+    relay.append("two", a=[b"2"])
+    relay.disk.finish()
+    assert relay.admission.closed and "queue_bytes_max" in relay.admission.reason
+    relay.append("three", a=[b"3"])
+    relay.disk.finish()
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 2), "two", ("a", 3), "three", ("a", 4)]
+    assert relay.disk.stored["a"][1:] == [b"2", b"3"]
+    assert relay.admission.closed
+
+
 def test_admission_does_not_open_for_what_fills_the_queue(relay: Relay) -> None:
     class Producer:
         calls: tuple[str, ...] = ()
@@ -424,11 +451,13 @@ def test_every_append_is_stored_once_in_order_whatever_the_disk_does(script: lis
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_positions_and_refusals_ride_with_their_append_even_over_a_failure(relay: Relay) -> None:
+def test_positions_refusals_and_drops_ride_with_their_append(
+    relay: Relay,
+) -> None:
     refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
     relay.append("first")
-    relay.committer.append({"a": [b"1"]}, [refusal], {"in/f": b"1", "in/g": b"1"})
-    relay.committer.append({}, [refusal], {"in/f": b"2"})
+    relay.committer.append({"a": [b"1"]}, [refusal], {"in/f": b"1", "in/g": b"1"}, {"a": {"x": 1}})
+    relay.committer.append({}, [refusal], {"in/f": b"2"}, {"a": {"x": 2, "y": 1}})
     relay.disk.finish()
     relay.disk.fail()
     assert relay.news()[-1] is FULL
@@ -437,3 +466,4 @@ def test_positions_and_refusals_ride_with_their_append_even_over_a_failure(relay
     for transaction in relay.disk.transactions[1:]:
         assert transaction.refusals == [refusal, refusal]
         assert transaction.positions == {"in/f": b"2", "in/g": b"1"}
+        assert transaction.drops == {"a": {"x": 3, "y": 1}}

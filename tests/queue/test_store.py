@@ -639,3 +639,15 @@ def opened(
         yield store
     finally:
         store.close()
+
+
+def test_what_a_rewrite_dropped_is_in_the_account_of_its_destination(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit(Transaction(0.0, {"a": [b"x"]}, drops={"a": {"noise": 2, "sampled": 1}}))
+        store.commit(Transaction(0.0, drops={"a": {"noise": 1}}))
+        store.commit(Transaction(0.0, {"a": [b"y"]}, {"a": Removal(2)}))
+    with opened(tmp_path) as store:
+        ledger = store.ledgers["a"]
+        assert (ledger.received, ledger.delivered, ledger.queued, ledger.gap) == (6, 1, 1, 0)
+        assert ledger.dropped == {"noise": 3, "sampled": 1}
+        assert store.read("a", start=2, records_max=9, bytes_max=99) == [b"y"]

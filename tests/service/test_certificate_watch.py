@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from relay.service.tls_files import listener_problems
 from relay.transport.tls import TlsListener
 from relay.transport.tls_context import TlsMaterial
 from tests.connections import RecordingNotices
-from tests.odd_certificates import make_certificate
+from tests.odd_certificates import make_certificate, make_crl
 
 AUTHORITY = make_authority("Test authority", days=400)
 FIRST = make_leaf(AUTHORITY, ["first.example"], purpose="server", days=90)
@@ -202,5 +203,34 @@ def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
     setup.watch.check()
     assert setup.words == []
     path = setup.tls.certificate
-    report = {"subject": "source in", "certificate": path, "expires_days": 89.0}
-    assert setup.watch.report() == [report]
+    assert setup.watch.report() == [
+        {
+            "subject": "source in",
+            "kind": "certificate",
+            "certificate": path,
+            "expires_days": 89.0,
+        }
+    ]
+
+
+def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
+    path = str(setup.folder / "crl.pem")
+    setup.write("crl.pem", make_crl(AUTHORITY, days=10, life_days=7))
+    tls = TlsConfiguration(trusted_ca=setup.tls.trusted_ca, crl=path)
+    setup.clock.rightNow = datetime.now(UTC).timestamp() + 8 * DAY
+    setup.watch.keep("destination out", tls, lambda *_: [], Target)
+    setup.watch.check()
+    assert [word for word in setup.words if "revocation" in word] == []
+    for _ in range(3 * 24):
+        setup.clock.advance(DAY / 24)
+    what = f"the revocation list of 'CN=Test authority' in {path}"
+    first, second = [word for word in setup.words if "revocation" in word]
+    assert first.startswith(f"{what} expires in 2")
+    assert second.startswith(f"{what} has expired: every peer whose certificate this issuer has")
+    (report,) = [each for each in setup.watch.report() if each["kind"] == "crl"]
+    assert (report["subject"], report["crl"], report["is_due"]) == ("destination out", path, True)
+    setup.write("crl.pem", make_crl(AUTHORITY, days=20, life_days=10))
+    setup.clock.advance(60)
+    (report,) = [each for each in setup.watch.report() if each["kind"] == "crl"]
+    assert (round(report["days_left"]), report["is_due"]) == (9, False)
+    assert len([word for word in setup.words if "revocation" in word]) == 2

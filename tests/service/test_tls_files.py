@@ -16,7 +16,6 @@ from relay.service.certificates import make_authority, make_leaf
 from relay.service.configuration import TlsConfiguration
 from relay.service.tls_files import (
     listener_problems,
-    own_expiry,
     read_material,
     read_options,
     read_policy,
@@ -283,12 +282,6 @@ def test_ciphers_and_versions(files: Path) -> None:
     assert on_listener(tls(files, tls_ciphers="ROT13")) == [
         "s.tls_ciphers: OpenSSL knows no cipher in 'ROT13'; openssl ciphers lists them"
     ]
-
-
-def test_when_the_certificate_expires(files: Path) -> None:
-    end = SERVER.certificate.not_valid_after_utc.timestamp()
-    assert own_expiry(read_material(tls(files))) == end
-    assert own_expiry(TlsMaterial()) is None
 
 
 def test_what_the_files_hold(files: Path) -> None:

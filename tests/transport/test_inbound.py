@@ -3,10 +3,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from cryptography import x509
+from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -243,6 +245,25 @@ def test_all_connections_of_a_peer_share_a_rate() -> None:
     assert (first.producerState, second.producerState) == ("producing", "producing")
 
 
+def test_a_connection_of_a_fast_peer_is_read_every_30_seconds() -> None:
+    """Its answers follow what is read, and after 90 s without one a RELP client gives up."""
+    listener = Listener(rate_per_peer_max=10)
+    lasting, wire = listener.connect()
+    read_at = [0.0]
+    for second in range(600):
+        if wire.producerState == "producing":
+            read_at.append(listener.clock.seconds())
+            lasting.within_limits([b"a"] * 100)
+        if second % 10 == 0:  # others of the same address, which have not been told to wait
+            brief, _ = listener.connect()
+            brief.within_limits([b"a"] * 1000)
+            lose(brief)
+        listener.clock.advance(1)
+    gaps = [after - before for before, after in pairwise(read_at)]
+    assert len(gaps) >= 20
+    assert max(gaps) <= 31  # we look once a second
+
+
 def test_frames_at_the_end_of_a_connection_pause_nothing() -> None:
     listener = Listener(rate_per_peer_max=1)
     protocol, _ = listener.connect()
@@ -317,6 +338,22 @@ def test_a_handshake_in_time() -> None:
     protocol.handshake_done()
     listener.clock.advance(11)
     assert not wire.disconnected
+
+
+@pytest.mark.parametrize(("refusal", "identity"), [("", "web-1.example.com"), (None, None)])
+def test_who_a_peer_is_comes_from_a_verified_certificate(
+    refusal: str | None, identity: str | None
+) -> None:
+    class Tls(Wire):
+        certificate_refusal = refusal
+
+        def getPeerCertificate(self) -> X509:
+            return X509.from_cryptography(make_certificate("web-1.example.com").certificate)
+
+    protocol, _ = Listener(secure=True).connect(Tls())
+    assert protocol.origin.tls_identity is None
+    protocol.handshakeCompleted()
+    assert protocol.origin.tls_identity == identity
 
 
 # Violations and closing.

@@ -25,7 +25,9 @@ SERVERCLOSE = b"0 serverclose 0\n"
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, secure: bool = False, drop_long: bool = False) -> None:
+    def __init__(
+        self, *, secure: bool = False, drop_long: bool = False, rate_per_peer_max: int = 0
+    ) -> None:
         self.clock = Clock()
         self.intake: Any = RecordingIntake()
         self.notices: Any = RecordingNotices()
@@ -48,6 +50,7 @@ class Connection:
             clock=self.clock,
             notices=self.notices,
             secure=secure,
+            rate_per_peer_max=rate_per_peer_max,
         )
         self.protocol = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.wire)
@@ -246,10 +249,63 @@ def test_a_defect_answers_nothing(connection: Connection) -> None:
 
 def test_over_tls_the_opening_is_due_after_the_handshake() -> None:
     connection = Connection(secure=True)
-    connection.wire.getPeerCertificate = lambda: None  # type: ignore[attr-defined]
     connection.clock.advance(4)
     connection.protocol.handshakeCompleted()
     connection.clock.advance(4)
     assert not connection.wire.disconnected
     connection.clock.advance(2)
     assert connection.wire.disconnected
+
+
+# librelp gives up a session whose window is full and in which nothing was answered for 90 s.
+
+
+def test_under_a_rate_limit_something_is_answered_every_30_seconds() -> None:
+    """A client with a window of 128 that always has more, at a rate of 1 message per second."""
+    connection = Connection(rate_per_peer_max=1).opened()
+    answered_at, sent, answered = 0.0, 0, 0
+    for _ in range(600):
+        now = connection.clock.seconds()
+        if connection.wire.producerState == "producing" and sent - answered < 128:
+            count = 128 - (sent - answered)
+            connection.send(2 + sent, *[b"message"] * count)
+            sent += count
+            connection.stored(-1)
+        count = connection.answers().count(b" rsp 6 200 OK\n")
+        if count:
+            answered, answered_at = answered + count, now
+        assert now - answered_at <= 30
+        connection.clock.advance(1)
+    assert answered == sent >= 20 * 128
+
+
+def test_what_was_read_before_admission_closed_is_answered() -> None:
+    connection = Connection().opened()
+    admission = connection.factory.admission
+    connection.send(2, b"one")
+    admission.set_queue_bytes(1000)
+    assert connection.wire.producerState == "paused"
+    connection.send(3, b"two")  # was on its way through TLS, for example
+    assert connection.intake.batches == [[b"one"], [b"two"]]
+    connection.stored(0)
+    connection.stored(1)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+    assert not connection.wire.disconnecting
+
+
+def test_while_admission_is_closed_nothing_is_said_and_nobody_is_sent_away() -> None:
+    """A client that gives up after 90 s comes again, and sends again what was not answered."""
+    connection = Connection().opened()
+    connection.send(2, b"one")
+    connection.factory.admission.set_pending_bytes(2000)
+    for _ in range(60):
+        connection.clock.advance(60)
+    assert (connection.answers(), connection.wire.disconnecting) == (b"", False)
+    lose(connection.protocol)
+    connection.stored(0)  # so it may come twice
+    again = connection.factory.buildProtocol(None)
+    again.makeConnection(Wire())
+    assert again.transport.producerState == "paused"
+    connection.factory.admission.set_pending_bytes(0)
+    again.dataReceived(OPEN + encode_syslog(2, [b"one"]))
+    assert connection.intake.batches == [[b"one"], [b"one"]]

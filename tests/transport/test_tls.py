@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,13 @@ from zope.interface import implementer
 
 from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport.peer_check import Fingerprint, PeerPolicy, parse_fingerprint
-from relay.transport.tls import TlsListener, TlsUpstream, identity_of, tls_failure_words
+from relay.transport.tls import (
+    TlsListener,
+    TlsUpstream,
+    identity_of,
+    tls_failure_words,
+    verified_certificate,
+)
 from relay.transport.tls_context import TlsMaterial, TlsOptions
 from tests.connections import Pair, Wire, lose
 from tests.odd_certificates import make_certificate, make_crl
@@ -25,6 +32,10 @@ NAME = "central.example.com"
 NAMES = f"{NAME}, 127.0.0.1, ::1"
 
 OURS = "Test authority"
+CA_FILE = "/etc/relay/ca.pem"
+CRL_FILE = "/etc/relay/crl.pem"
+
+_ALLOW_CLIENT_RENEGOTIATION = 1 << 8  # SSL_OP_..., which pyOpenSSL does not name
 
 
 @cache
@@ -58,9 +69,9 @@ class Side(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.done = True
-        certificate = self.transport.getPeerCertificate()
+        certificate = verified_certificate(self.transport)
         if certificate is not None:
-            self.identity = identity_of(certificate.to_cryptography())
+            self.identity = identity_of(certificate)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -94,6 +105,8 @@ def material(
         private_key_pem=issued.private_key_pem() if issued else b"",
         trusted_ca_pem=authority(trusts).certificate_pem() if trusts else b"",
         crl_pem=crl,
+        trusted_ca=CA_FILE if trusts else "",
+        crl=CRL_FILE if crl else "",
     )
 
 
@@ -143,7 +156,8 @@ def test_wildcards() -> None:
 
 
 def test_the_name_is_sent_and_an_address_is_not() -> None:
-    for server_name, sent in ((NAME, NAME.encode()), ("127.0.0.1", None)):
+    name = NAME.encode()
+    for server_name, sent in ((NAME, name), (NAME + ".", name), ("127.0.0.1", None), ("::1", None)):
         sides = Sides(listener(), upstream(server_name=server_name))
         assert sides.server.transport.getHandle().get_servername() == sent
 
@@ -163,7 +177,7 @@ def test_an_authority_that_is_not_trusted() -> None:
     assert "unknown ca" in sides.server.words
     assert sides.client.words == (
         f"certificate 'CN={NAME}' (for {NAMES}) is not accepted: "
-        f"its issuer 'CN={OURS}' is not among the trusted CAs"
+        f"its issuer 'CN={OURS}' is not among the trusted CAs in {CA_FILE}"
     )
 
 
@@ -202,6 +216,59 @@ def test_no_verification_accepts_whatever_answers() -> None:
     assert sides.client.done
 
 
+# Whom the system trusts.
+
+
+def system_trusts(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    (folder / "system.pem").write_bytes(authority(name).certificate_pem())
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "system.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
+
+
+def test_without_authorities_those_of_the_system_are_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system_trusts(monkeypatch, tmp_path, OURS)
+    assert Sides(listener(), upstream(trusts=None)).client.done
+    sides = Sides(listener(), upstream(trusts=None, server_name="other.example.com"))
+    assert sides.client.words == f"the certificate is for {NAMES}, wanted is other.example.com"
+    system_trusts(monkeypatch, tmp_path, "Somebody else")
+    sides = Sides(listener(), upstream(trusts=None))
+    assert not sides.client.done
+    assert sides.client.words.endswith(
+        f"its issuer 'CN={OURS}' is not among the trusted CAs of the system"
+    )
+
+
+def test_with_authorities_or_fingerprints_those_of_the_system_are_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system_trusts(monkeypatch, tmp_path, OURS)
+    for trusts, known in (
+        ("Somebody else", ()),
+        ("Somebody else", (fingerprint(alone()),)),
+        (None, (fingerprint(alone()),)),
+    ):
+        sides = Sides(listener(), upstream(trusts=trusts, fingerprints=known))
+        assert not sides.client.done
+    ours = listener(peer_verify="required", trusts="Somebody else")
+    assert not Sides(ours, upstream(client())).server.done
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_system_store_that_is_of_no_use_refuses_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    system_trusts(monkeypatch, tmp_path, OURS)
+    if content is None:
+        (tmp_path / "system.pem").unlink()
+    else:
+        (tmp_path / "system.pem").write_bytes(content)
+    sides = Sides(listener(), upstream(trusts=None))
+    assert not sides.client.done
+    assert sides.client.words.endswith(" is not among the trusted CAs of the system")
+
+
 # The other way.
 
 
@@ -214,7 +281,9 @@ def test_a_client_with_a_certificate() -> None:
 def test_a_client_without_a_certificate() -> None:
     sides = Sides(listener(peer_verify="required"), upstream())
     assert not sides.server.done
-    assert sides.server.words == "the peer sent no certificate"
+    assert sides.server.words == (
+        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE}"
+    )
     assert sides.client.words.startswith("the peer did not accept us: ")
     assert "certificate required" in sides.client.words
 
@@ -222,9 +291,22 @@ def test_a_client_without_a_certificate() -> None:
 def test_a_certificate_is_optional_but_has_to_be_valid() -> None:
     optional = listener(peer_verify="optional")
     assert Sides(optional, upstream()).server.done
+    assert Sides(optional, upstream()).server.identity is None
     assert Sides(optional, upstream(client())).server.identity == "web-1.example.com"
-    sides = Sides(optional, upstream(client("Somebody else")))
-    assert not sides.server.done
+    for invalid in (client("Somebody else"), client(days=-1), alone()):
+        sides = Sides(optional, upstream(invalid))
+        assert (sides.server.done, sides.server.identity) == (False, None)
+        assert " is not accepted: " in sides.server.words
+
+
+def test_nobody_is_known_by_a_certificate_that_was_not_verified() -> None:
+    sides = Sides(listener(peer_verify="none"), upstream(client()))
+    assert (sides.server.done, sides.server.identity) == (True, None)
+    sides = Sides(listener(), upstream(peer_verify="none"))
+    assert (sides.client.done, sides.client.identity) == (True, None)
+    assert sides.client.transport.getPeerCertificate() is not None
+    sides.client.transport.certificate_refusal = "it was revoked"
+    assert verified_certificate(sides.client.transport) is None
 
 
 @pytest.mark.parametrize(
@@ -232,7 +314,7 @@ def test_a_certificate_is_optional_but_has_to_be_valid() -> None:
     [
         (
             client("Somebody else"),
-            "its issuer 'CN=Somebody else' is not among the trusted CAs",
+            f"its issuer 'CN=Somebody else' is not among the trusted CAs in {CA_FILE}",
         ),
         (client(days=-1), "it has expired at "),
     ],
@@ -307,10 +389,11 @@ def test_a_fingerprint_that_is_off_by_one_bit(trusts: str | None) -> None:
     ours = listener(peer_verify="required", trusts=trusts, policy=policy)
     sides = Sides(ours, upstream(issued))
     assert not sides.server.done
+    where = f" in {CA_FILE}" if trusts else ""
     assert sides.server.words == (
         "certificate 'CN=alone.example.com' (for alone.example.com) is not accepted: it is "
-        "self-signed and not among the trusted CAs; nor is its fingerprint "
-        f"{fingerprint(issued)} one that is accepted"
+        f"self-signed and not among the trusted CAs{where}; nor is its fingerprint "
+        f"{fingerprint(issued)} in peer_fingerprints"
     )
 
 
@@ -321,7 +404,12 @@ def test_without_a_fingerprint_authority_and_name_have_to_hold() -> None:
     assert not Sides(ours, upstream(client("Somebody else"))).server.done
     other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
     assert not Sides(ours, upstream(other)).server.done
-    assert Sides(ours, upstream()).server.words == "the peer sent no certificate"
+    known = "one of peer_fingerprints"
+    assert Sides(ours, upstream()).server.words == (
+        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE} or {known}"
+    )
+    ours = listener(peer_verify="required", trusts=None, policy=policy)
+    assert Sides(ours, upstream()).server.words.endswith(f"no certificate, wanted is {known}")
 
 
 def test_a_fingerprint_does_not_hold_for_ever() -> None:
@@ -365,7 +453,7 @@ def test_a_client_that_was_revoked() -> None:
     ours = listener(peer_verify="required", crl=crl)
     sides = Sides(ours, upstream(client()))
     assert not sides.server.done
-    assert sides.server.words.endswith(" is not accepted: it was revoked")
+    assert sides.server.words.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
     assert "certificate revoked" in sides.client.words
     other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
     assert Sides(ours, upstream(other)).server.done
@@ -380,7 +468,7 @@ def test_a_known_fingerprint_that_was_revoked() -> None:
 
 def test_a_server_that_was_revoked() -> None:
     sides = Sides(listener(), upstream(crl=make_crl(authority(OURS), [server()])))
-    assert sides.client.words.endswith(" is not accepted: it was revoked")
+    assert sides.client.words.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
     assert Sides(listener(), upstream(crl=make_crl(authority(OURS)))).client.done
 
 
@@ -389,15 +477,18 @@ def test_a_server_that_was_revoked() -> None:
     [
         (
             make_crl(authority(OURS), days=-1),
-            "the revocation list of its issuer 'CN={}' has expired",
+            f"the revocation list of its issuer 'CN={OURS}' in {CRL_FILE} has expired",
         ),
-        (make_crl(authority("Somebody else")), "there is no revocation list of its issuer 'CN={}'"),
+        (
+            make_crl(authority("Somebody else")),
+            f"there is no revocation list of its issuer 'CN={OURS}' in {CRL_FILE}",
+        ),
     ],
 )
 def test_a_revocation_list_has_to_be_there_and_valid(crl: bytes, why: str) -> None:
     sides = Sides(listener(peer_verify="required", crl=crl), upstream(client()))
     assert not sides.server.done
-    assert sides.server.words.endswith(why.format(OURS))
+    assert sides.server.words.endswith(why)
 
 
 # New material.
@@ -435,23 +526,66 @@ def test_material_that_cannot_be_used_changes_nothing() -> None:
     assert Sides(ours, upstream()).client.done
 
 
-def test_no_session_goes_on_without_a_certificate() -> None:
+@implementer(IOpenSSLClientConnectionCreator)
+class Odd:
+    """A client that does with its connection what ours never does."""
+
+    def __init__(self, context: SSL.Context, session: Any = None) -> None:
+        self._context = context
+        self._session = session
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if self._session is not None:
+            connection.set_session(self._session)
+        return connection
+
+
+def odd_context(version: int = SSL.TLS1_2_VERSION) -> SSL.Context:
+    """With everything that OpenSSL does by itself."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    context.use_certificate(client().certificate)
+    context.use_privatekey(client().private_key)
+    return context
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_no_session_goes_on_without_a_certificate(version: int) -> None:
     """A peer whose session were resumed would not be verified again."""
     ours = listener(peer_verify="required")
-    theirs = upstream(client())
-    theirs._context.set_max_proto_version(SSL.TLS1_2_VERSION)
-    first = Sides(ours, theirs)
+    theirs = odd_context(version)
+    first = Sides(ours, Odd(theirs))
+    first.server.transport.write(b"tickets come before this")
+    first.pair.pump()
+    assert first.client.received
     session = first.client.transport.getHandle().get_session()
-
-    class Again:
-        def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-            connection = SSL.Connection(theirs._context, None)
-            connection.set_session(session)
-            return connection
-
-    second = Sides(ours, implementer(IOpenSSLClientConnectionCreator)(Again)())
+    second = Sides(ours, Odd(theirs, session))
     assert second.server.done
     assert second.server.transport.certificate_refusal == ""  # so it was looked at again
+    ours.renew(material(server(), "Somebody else"))
+    assert not Sides(ours, Odd(theirs, session)).server.done
+
+
+@pytest.mark.parametrize(
+    ("allowed", "words"), [(False, "TLS failed: no renegotiation"), (True, "")]
+)
+def test_nothing_is_negotiated_again(allowed: bool, words: str) -> None:
+    """Each time would cost us a handshake and the peer nothing."""
+    ours = listener()
+    if allowed:  # by another context, so that the test can fail
+        ours._context = odd_context()
+        ours._context.set_options(_ALLOW_CLIENT_RENEGOTIATION)
+    sides = Sides(ours, Odd(odd_context()))
+    assert sides.server.done
+    handle = sides.client.transport.getHandle()
+    assert handle.renegotiate()
+    with pytest.raises(SSL.WantReadError):
+        handle.do_handshake()
+    sides.client.transport._flushSendBIO()
+    sides.pair.pump()
+    assert sides.client.words == words
 
 
 def test_the_least_version() -> None:
@@ -513,12 +647,7 @@ def test_errors_that_nobody_knows(error: Exception, words: str) -> None:
 def test_old_protocols_are_not_spoken() -> None:
     old = SSL.Context(SSL.TLS_METHOD)
     old.set_max_proto_version(SSL.TLS1_1_VERSION)
-
-    class Old:
-        def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-            return SSL.Connection(old, None)
-
-    sides = Sides(listener(), implementer(IOpenSSLClientConnectionCreator)(Old)())
+    sides = Sides(listener(), Odd(old))
     assert not sides.server.done
 
 

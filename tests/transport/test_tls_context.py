@@ -48,6 +48,14 @@ def test_ciphers_that_openssl_does_not_know(ciphers: str) -> None:
         ciphers_of(TlsOptions(ciphers=ciphers))
 
 
+def test_neither_compression_nor_renegotiation_nor_tickets() -> None:
+    context = new_context(TlsMaterial(), TlsOptions())
+    options = context.set_options(0)
+    for wanted in (SSL.OP_NO_COMPRESSION, SSL.OP_NO_RENEGOTIATION, SSL.OP_NO_TICKET):
+        assert options & wanted
+    assert context.get_session_cache_mode() == SSL.SESS_CACHE_OFF
+
+
 def test_revocation_lists_come_in_one_file() -> None:
     other = make_authority("Other", days=2)
     pem = make_crl(AUTHORITY) + b"a word between\n" + make_crl(other)

@@ -1,0 +1,128 @@
+"""TLS over a blocking socket, with the verification and the words of destinations."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from OpenSSL import SSL
+
+from relay.transport.tls import TlsUpstream, tls_failure_words
+
+__all__ = ["TlsConnection"]
+
+_CHUNK_BYTES = 65536
+
+
+class TlsConnection:
+    """The client's end of TLS; used like the socket below it.
+
+    Args:
+        below: Connected, with a timeout.
+
+    Attributes:
+        certificate_refusal: Why the certificate of the other end was not accepted;
+            left here by its check.
+    """
+
+    certificate_refusal = ""
+
+    def __init__(self, below: socket.socket, upstream: TlsUpstream) -> None:
+        self._below = below
+        self._tls = upstream.clientConnectionForTLS(self)
+        self._tls.set_connect_state()
+
+    def fileno(self) -> int:
+        return self._below.fileno()
+
+    def settimeout(self, value: float | None) -> None:
+        self._below.settimeout(value)
+
+    def handshake(self) -> None:
+        """Take up TLS.
+
+        Raises:
+            OSError: It failed; the text says why.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except SSL.WantReadError:
+                self._flush()
+                if not self._fill():
+                    raise ConnectionError("the connection ended during the TLS handshake") from None
+            except SSL.Error as error:
+                raise self._failed(error) from None
+            else:
+                return self._flush()
+
+    def recv(self, size: int) -> bytes:
+        """What the other end has said; nothing when it has closed.
+
+        Raises:
+            BlockingIOError: What came was TLS's own, or part of something.
+            OSError: The connection is broken; the text says why.
+        """
+        is_open = self._fill()
+        octets = self._decrypted(size)
+        if not octets and is_open and not self._is_shut_down():
+            raise BlockingIOError
+        return octets
+
+    def sendall(self, octets: bytes) -> None:
+        """Send all of `octets`.
+
+        Raises:
+            OSError: The connection is broken; the text says why.
+        """
+        rest = memoryview(octets)
+        try:
+            while rest:
+                rest = rest[self._tls.send(rest) :]
+            self._flush()
+        except SSL.Error as error:
+            raise self._failed(error) from None
+        except ConnectionError:
+            # With TLS 1.3 a server refuses our certificate when we have begun to send.
+            with suppress(BlockingIOError):
+                self.recv(_CHUNK_BYTES)
+            raise
+
+    def close(self) -> None:
+        """Say goodbye, if anybody still listens; the socket below stays open."""
+        with suppress(SSL.Error, OSError):
+            self._tls.shutdown()
+            self._flush()
+
+    def _fill(self) -> bool:
+        """Read from below; False if the other end has closed."""
+        chunk = self._below.recv(_CHUNK_BYTES)
+        if chunk:
+            self._tls.bio_write(chunk)
+        return bool(chunk)
+
+    def _decrypted(self, size: int) -> bytes:
+        """All that is there: what stayed behind, select() would not tell of."""
+        parts = []
+        try:
+            while True:
+                parts.append(self._tls.recv(size))
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            pass
+        except SSL.Error as error:
+            if not parts:
+                raise self._failed(error) from None
+        return b"".join(parts)
+
+    def _is_shut_down(self) -> bool:
+        return bool(self._tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+
+    def _flush(self) -> None:
+        with suppress(SSL.WantReadError):  # there is nothing more to write
+            while True:
+                self._below.sendall(self._tls.bio_read(_CHUNK_BYTES))
+
+    def _failed(self, error: SSL.Error) -> ConnectionError:
+        with suppress(OSError):
+            self._flush()  # the alert that tells the other end
+        return ConnectionError(tls_failure_words(self, error))

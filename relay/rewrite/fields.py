@@ -1,0 +1,137 @@
+"""What a message has under a name: header fields, structured data and pairs.
+
+Names are those of syslog-ng's soft macros (HOST, PROGRAM, PID, MSGID, MESSAGE and
+their aliases), those of RFC 5424 in lower case (hostname, app_name, procid, msgid,
+msg), ``.SDATA.ID.NAME`` for a parameter of the structured data, and anything else
+for a pair.  A name has a value or has none; an empty value is a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+
+from relay.model.message import SyslogMessage
+from relay.wire.json_pairs import text_of
+from relay.wire.structured_data import (
+    format_structured_data,
+    parse_structured_data,
+)
+
+__all__ = ["Getter", "Setter", "getter", "names_of", "setter"]
+
+Getter = Callable[[SyslogMessage], bytes | None]
+"""The value as text, or None if there is none."""
+Setter = Callable[[SyslogMessage, bytes | None], SyslogMessage]
+"""The message with another value, or with none."""
+
+_FIELDS = {
+    **dict.fromkeys(("HOST", "FULLHOST", "hostname"), "hostname"),
+    **dict.fromkeys(("PROGRAM", "app_name"), "app_name"),
+    **dict.fromkeys(("PID", "procid"), "procid"),
+    **dict.fromkeys(("MSGID", "msgid"), "msgid"),
+    **dict.fromkeys(("MESSAGE", "MSG", "MSGONLY", "msg"), "msg"),
+}
+_NAMES = {
+    "hostname": "HOST",
+    "app_name": "PROGRAM",
+    "procid": "PID",
+    "msgid": "MSGID",
+    "msg": "MESSAGE",
+}
+_SDATA = ".SDATA."
+_LEGACY_HEADER = "LEGACY_MSGHDR"  # says what program and process were; not true once they change
+
+
+def getter(name: str) -> Getter:
+    """How to read the value of `name`."""
+    field = _FIELDS.get(name)
+    if field is not None:
+        return itemgetter(SyslogMessage._fields.index(field))
+    if name.startswith(_SDATA):
+        return lambda message: _parameter(message, name)
+
+    def pair(message: SyslogMessage) -> bytes | None:
+        value = None if message.pairs is None else message.pairs.get(name)
+        return value if value is None else text_of(value)
+
+    return pair
+
+
+def setter(name: str) -> Setter:
+    """How to set or unset the value of `name`.
+
+    MESSAGE is never missing: without a value it is empty.
+    """
+    field = _FIELDS.get(name)
+    if field is not None:
+        return _SETTERS[field]
+    if name.startswith(_SDATA):
+        return lambda message, value: _with_parameter(message, name, value)
+    return lambda message, value: _with_pair(message, name, value)
+
+
+def names_of(message: SyslogMessage) -> list[str]:
+    """All names that have a value, by syslog-ng's spelling."""
+    names = [name for field, name in _NAMES.items() if getattr(message, field) is not None]
+    for sd_id, parameters in parse_structured_data(message.structured_data).items():
+        names += [f"{_SDATA}{sd_id}.{parameter}" for parameter in parameters]
+    return [*names, *(message.pairs or ())]
+
+
+def _with_pair(message: SyslogMessage, name: str, value: bytes | None) -> SyslogMessage:
+    pairs = dict(message.pairs or {})
+    if value is None:
+        pairs.pop(name, None)
+    else:
+        pairs[name] = value
+    return message._replace(pairs=pairs or None)
+
+
+def _without_legacy_header(message: SyslogMessage) -> SyslogMessage:
+    if message.pairs is None or _LEGACY_HEADER not in message.pairs:
+        return message
+    return _with_pair(message, _LEGACY_HEADER, None)
+
+
+_SETTERS: Mapping[str, Setter] = {
+    "hostname": lambda message, value: message._replace(hostname=value),
+    "app_name": lambda message, value: _without_legacy_header(message)._replace(app_name=value),
+    "procid": lambda message, value: _without_legacy_header(message)._replace(procid=value),
+    "msgid": lambda message, value: message._replace(msgid=value),
+    "msg": lambda message, value: message._replace(msg=value or b""),
+}
+
+
+def _parameter(message: SyslogMessage, name: str) -> bytes | None:
+    if message.structured_data is None:
+        return None
+    found = _place_of(parse_structured_data(message.structured_data), name)
+    return found[0][found[1]][-1] if found is not None else None
+
+
+def _with_parameter(message: SyslogMessage, name: str, value: bytes | None) -> SyslogMessage:
+    elements = parse_structured_data(message.structured_data)
+    found = _place_of(elements, name)
+    if found is not None:
+        parameters, key = found
+        if value is None:
+            del parameters[key]
+        else:
+            parameters[key] = [value]
+    elif value is not None:
+        sd_id, _, key = name[len(_SDATA) :].rpartition(".")
+        elements.setdefault(sd_id, {})[key] = [value]
+    elements = {sd_id: parameters for sd_id, parameters in elements.items() if parameters}
+    return message._replace(structured_data=format_structured_data(elements) or None)
+
+
+def _place_of(
+    elements: dict[str, dict[str, list[bytes]]], name: str
+) -> tuple[dict[str, list[bytes]], str] | None:
+    """The element and the key of a dotted name: both may have dots of their own."""
+    path = name[len(_SDATA) :]
+    for sd_id, parameters in elements.items():
+        if path.startswith(sd_id + ".") and path[len(sd_id) + 1 :] in parameters:
+            return parameters, path[len(sd_id) + 1 :]
+    return None

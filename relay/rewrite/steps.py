@@ -1,0 +1,192 @@
+"""Changes of one message: values, names, tags, priority.
+
+Each function makes a `Change` (`relay/rewrite/pipeline.py`).  Values are given as
+templates, bound once per batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.fields import getter, names_of, setter
+from relay.rewrite.pattern import TextTest, name_glob
+from relay.rewrite.pipeline import Change
+
+__all__ = [
+    "Lookup",
+    "Template",
+    "add_tags",
+    "clear_tags",
+    "groupset",
+    "look_up",
+    "rename",
+    "set_priority",
+    "set_values",
+    "subst",
+    "unset",
+]
+
+Template = Callable[[Origin], Callable[[SyslogMessage], bytes]]
+"""Text with values of a message in it: bound to a batch, then asked per message."""
+
+
+class Lookup(Protocol):
+    """A table of texts, which may change while the relay runs."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+
+def set_values(values: Mapping[str, Template]) -> Change:
+    """Give names new values; all templates see the message as it was."""
+    places = [(setter(name), template) for name, template in values.items()]
+
+    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
+        bound = [(put, template(origin)) for put, template in places]
+
+        def change(message: SyslogMessage) -> SyslogMessage:
+            changed = message
+            for put, value_of in bound:
+                changed = put(changed, value_of(message))
+            return changed
+
+        return change
+
+    return bind
+
+
+def unset(globs: Sequence[str]) -> Change:
+    """Take away the values of all names that fit one of `globs`."""
+    fixed = [(getter(name), setter(name)) for name in globs if not _is_glob(name)]
+    tests = [name_glob(name) for name in globs if _is_glob(name)]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put in fixed:
+            if value_of(message) is not None:
+                message = put(message, None)
+        if tests:
+            for name in names_of(message):
+                if any(test(name) for test in tests):
+                    message = setter(name)(message, None)
+        return message
+
+    return _same_for_all(change)
+
+
+def rename(names: Mapping[str, str]) -> Change:
+    """Move values from old to new names, in order; what is not there stays so."""
+    moves = [(getter(old), setter(old), setter(new)) for old, new in names.items()]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put_old, put_new in moves:
+            value = value_of(message)
+            if value is not None:
+                message = put_new(put_old(message, None), value)
+        return message
+
+    return _same_for_all(change)
+
+
+def subst(
+    pattern: re.Pattern[bytes], replacement: bytes, names: Sequence[str], *, count: int = 0
+) -> Change:
+    r"""Replace what `pattern` finds in the values of `names`.
+
+    Args:
+        replacement: May refer to groups, as in ``\1`` or ``\g<name>``.
+        count: How many to replace in each value; 0 = all.
+    """
+    places = [(getter(name), setter(name)) for name in names]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put in places:
+            value = value_of(message)
+            if value:
+                new = pattern.sub(replacement, value, count)
+                if new != value:
+                    message = put(message, new)
+        return message
+
+    return _same_for_all(change)
+
+
+def groupset(template: Template, globs: Sequence[str]) -> Change:
+    """Give all names that exist and fit one of `globs` the same value."""
+    tests = [name_glob(name) for name in globs]
+
+    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
+        value_of = template(origin)
+
+        def change(message: SyslogMessage) -> SyslogMessage:
+            names = [name for name in names_of(message) if any(test(name) for test in tests)]
+            if names:
+                value = value_of(message)
+                for name in names:
+                    message = setter(name)(message, value)
+            return message
+
+        return change
+
+    return bind
+
+
+def look_up(table: Lookup, key: Template, name: str, *, default: Template | None = None) -> Change:
+    """Set `name` to what `table` has for `key`, or to `default`, or leave it."""
+    put = setter(name)
+
+    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
+        key_of = key(origin)
+        default_of = default(origin) if default is not None else None
+
+        def change(message: SyslogMessage) -> SyslogMessage:
+            value = table.get(key_of(message))
+            if value is None and default_of is not None:
+                value = default_of(message)
+            return message if value is None else put(message, value)
+
+        return change
+
+    return bind
+
+
+def add_tags(tags: Sequence[bytes]) -> Change:
+    """Add those of `tags` that a message does not have."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        new = tuple(tag for tag in tags if tag not in message.tags)
+        return message._replace(tags=message.tags + new) if new else message
+
+    return _same_for_all(change)
+
+
+def clear_tags(tests: Sequence[TextTest]) -> Change:
+    """Take away tags that pass one of `tests`."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        left = tuple(tag for tag in message.tags if not any(test(tag) for test in tests))
+        return message if len(left) == len(message.tags) else message._replace(tags=left)
+
+    return _same_for_all(change)
+
+
+def set_priority(*, facility: int | None = None, severity: int | None = None) -> Change:
+    """Set the facility (0 to 23), the severity (0 to 7) or both."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        return message._replace(
+            facility=message.facility if facility is None else facility,
+            severity=message.severity if severity is None else severity,
+        )
+
+    return _same_for_all(change)
+
+
+def _same_for_all(change: Callable[[SyslogMessage], SyslogMessage]) -> Change:
+    return lambda origin: change
+
+
+def _is_glob(name: str) -> bool:
+    return "*" in name or "?" in name

@@ -1,0 +1,162 @@
+"""Send less: drop, take a sample, limit the rate, say repeats only once.
+
+Everything dropped here is counted under a reason.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.filters import Condition
+from relay.rewrite.pipeline import Change, Drops
+from relay.rewrite.steps import Template
+
+__all__ = ["RepeatSuppression", "drop", "limit_rate", "sample"]
+
+_BUCKETS_MAX = 10_000
+
+
+def drop(reason: str, drops: Drops) -> Change:
+    """Drop everything, under `reason`."""
+
+    def change(message: SyslogMessage) -> None:
+        drops[reason] += 1
+
+    return lambda origin: change
+
+
+def sample(one_of: int, drops: Drops) -> Change:
+    """Let the first of every `one_of` messages pass; reason ``sampled``."""
+    seen = 0
+
+    def change(message: SyslogMessage) -> SyslogMessage | None:
+        nonlocal seen
+        seen = (seen + 1) % one_of
+        if seen == 1 % one_of:
+            return message
+        drops["sampled"] += 1
+        return None
+
+    return lambda origin: change
+
+
+def limit_rate(
+    rate_max: float, burst: float, drops: Drops, *, per: Template | None = None
+) -> Change:
+    """A token bucket: drop what comes faster; reason ``rate-limit``.
+
+    Args:
+        rate_max: Messages per second.
+        burst: Messages that may come at once after a silence, at least 1.
+        per: One bucket for each of its values; the 10,000 used last are kept, and
+            one that is forgotten begins anew, full.
+    """
+    buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # tokens, and when
+
+    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage | None]:
+        key_of = per(origin) if per is not None else None
+        now = origin.received_at
+
+        def change(message: SyslogMessage) -> SyslogMessage | None:
+            key = key_of(message) if key_of is not None else b""
+            tokens, since = buckets.pop(key, (burst, now))
+            tokens = min(burst, tokens + max(0.0, now - since) * rate_max)
+            passes = tokens >= 1
+            buckets[key] = (tokens - 1 if passes else tokens, now)
+            if len(buckets) > _BUCKETS_MAX:
+                buckets.popitem(last=False)
+            if passes:
+                return message
+            drops["rate-limit"] += 1
+            return None
+
+        return change
+
+    return bind
+
+
+class RepeatSuppression:
+    """Messages that only repeat the one before become one that says how many.
+
+    Two messages are the same when host, program, process, priority and MSG are.  The
+    first passes at once.  ``last message repeated N times`` follows, as a message of
+    its own from the same program, when a different message comes from that host,
+    when the repeats have gone on for `seconds_max`, or when `flush` is called after
+    that time.  What it stands for is counted as dropped; reason ``repeated``.
+
+    Args:
+        condition: Which messages this looks at; others pass and interrupt nothing.
+        seconds_max: Longest time that repeats are held back.
+    """
+
+    def __init__(self, condition: Condition, seconds_max: float, drops: Drops) -> None:
+        self._condition = condition
+        self._seconds_max = seconds_max
+        self._drops = drops
+        # By host: the message, how often it was held back, and since when.
+        self._last: OrderedDict[bytes, tuple[SyslogMessage, int, float]] = OrderedDict()
+
+    def __call__(
+        self, messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage]:
+        """The stage."""
+        fits = self._condition(origin)
+        if fits is False:
+            return messages
+        passed: list[SyslogMessage] = []
+        for message in messages:
+            if fits is True or fits(message):
+                self._take(message, origin, passed)
+            else:
+                passed.append(message)
+        return passed
+
+    def flush(self, now: float) -> list[SyslogMessage]:
+        """What is due at `now`: say it, and go on counting from zero."""
+        due = []
+        for host, (message, count, since) in list(self._last.items()):
+            if count and now - since >= self._seconds_max:
+                due.append(_summary(host, message, count))
+                del self._last[host]
+        return due
+
+    def _take(self, message: SyslogMessage, origin: Origin, passed: list[SyslogMessage]) -> None:
+        host = message.hostname or origin.peer_host.encode("ascii", "replace")
+        now = origin.received_at
+        last, count, since = self._last.pop(host, (None, 0, now))
+        if last is not None and _same(last, message):
+            self._drops["repeated"] += 1
+            count += 1
+            since = now if count == 1 else since
+            if now - since >= self._seconds_max:
+                passed.append(_summary(host, last, count))
+                count = 0
+            self._last[host] = (last, count, since)
+            return
+        if last is not None and count:
+            passed.append(_summary(host, last, count))
+        passed.append(message)
+        self._last[host] = (message, 0, now)
+        if len(self._last) > _BUCKETS_MAX:
+            host, (oldest, count, _) = self._last.popitem(last=False)
+            if count:
+                passed.append(_summary(host, oldest, count))
+
+
+def _same(one: SyslogMessage, other: SyslogMessage) -> bool:
+    return (
+        one.msg == other.msg
+        and one.app_name == other.app_name
+        and one.procid == other.procid
+        and one.hostname == other.hostname
+        and one.pri == other.pri
+    )
+
+
+def _summary(host: bytes, message: SyslogMessage, count: int) -> SyslogMessage:
+    # No stamp: it gets that of its sending, which is when the repeats were counted.
+    text = b"last message repeated %d %s" % (count, b"time" if count == 1 else b"times")
+    return message._replace(hostname=host or None, msg=text, timestamp=None)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime
+
+import pytest
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.filters import Condition
+from relay.service.filter_table import FilterTables
+from relay.wire.parse import parse
+
+AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday
+ORIGIN = Origin("net.udp", "udp", "192.0.2.7", 514, received_at=AT)
+MESSAGE = parse(
+    b'<38>1 - web-1 sshd 7 ID1 [a@1 b="c"] Failed password for bob'  # auth.info
+)._replace(tags=(b"login",), app="shop", pairs={".x": b"1"})
+
+
+def read(text: str, problems: list[str], named: str = "") -> Condition:
+    tables = FilterTables(
+        tomllib.loads(named).get("filters", {}),
+        sources=["net", "net.udp", "local"],
+        apps=["shop", "blog"],
+        relay_name=b"here",
+        zone=UTC,
+        problems=problems,
+    )
+    return tables.condition(tomllib.loads(f"match = {text}")["match"], "destinations.x.match")
+
+
+def fits(text: str, named: str = "", message: SyslogMessage = MESSAGE) -> bool:
+    problems: list[str] = []
+    bound = read(text, problems, named)(ORIGIN)
+    assert problems == []
+    return bound if isinstance(bound, bool) else bound(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{ facility = "auth" }',
+        '{ facility = ["mail", 4] }',
+        '{ severity = "info" }',
+        '{ severity = "..info" }',
+        '{ severity = "notice.." }',
+        '{ severity = ["emerg..err", "6"] }',
+        '{ severity = "informational" }',
+        '{ hostname = "web-*" }',
+        '{ hostname = { regex = "^WEB", ignore_case = true } }',
+        '{ app_name = ["cron", "sshd"] }',
+        '{ procid = "7", msgid = "ID?" }',
+        '{ msg = "password" }',
+        '{ msg = { glob = "Failed*" } }',
+        '{ msg = [{ regex = "zzz" }, { substring = "BOB", ignore_case = true }] }',
+        '{ pairs = { ".x" = "1", ".SDATA.a@1.b" = ["x", "c"], ".none" = false } }',
+        '{ pairs = { ".x" = true } }',
+        '{ tags = "log*" }',
+        '{ sources = "net.udp" }',
+        '{ sources = ["net"] }',
+        '{ sources = "*" }',
+        '{ peers = "192.0.2.0/24" }',
+        '{ peers = ["10.0.0.0/8", "192.0.2.7"] }',
+        '{ apps = ["shop"] }',
+        '{ time = "11:30..12:30" }',
+        '{ weekdays = "fri..sun" }',
+        '{ time = "22:00..13:00", weekdays = ["fri"] }',
+        '{ not = { severity = "err" } }',
+        '{ any = [{ severity = "err" }, { app_name = "sshd" }] }',
+        '[{ severity = "err" }, { app_name = "sshd", hostname = "web-1" }]',
+    ],
+)
+def test_what_fits_and_its_opposite(text: str) -> None:
+    assert fits(text)
+    assert not fits(f"{{ not = {text} }}")
+
+
+def test_all_keys_of_a_table_have_to_fit() -> None:
+    assert not fits('{ app_name = "sshd", severity = "err" }')
+    assert not fits('[{ app_name = "sshd", severity = "err" }, { hostname = "db" }]')
+    assert not fits('{ time = "11:30..12:30", weekdays = "mon..fri" }')
+
+
+def test_named_filters_are_used_where_they_are_named() -> None:
+    named = """
+    [filters.logins]
+    app_name = "sshd"
+    [filters.bob]
+    filter = "logins"
+    msg = "bob"
+    """
+    assert fits('{ filter = "bob" }', named)
+    assert fits('{ filter = ["logins", "bob"], hostname = "web-1" }', named)
+    assert not fits('{ filter = "bob", hostname = "db" }', named)
+
+
+def test_a_message_without_a_host_has_that_of_its_peer() -> None:
+    assert fits('{ hostname = "192.0.2.7" }', message=parse(b"<13>x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('"x"', "expected a table or a list of tables, found 'x'"),
+        ("[]", "an empty list fits nothing"),
+        ('{ severty = "err" }', "severty: unknown key, did you mean 'severity'?"),
+        ('{ severity = "warm" }', "severity: there is no severity 'warm', did you mean 'warn'?"),
+        ('{ severity = "debug..err" }', "severity: the range 'debug..err' is empty; turn it"),
+        ("{ severity = 8 }", "severity: there is no severity 8; allowed are 0 to 7"),
+        ("{ facility = [] }", "facility: an empty list fits nothing"),
+        ("{ facility = true }", "facility: there is no facility true"),
+        ("{ hostname = 5 }", "hostname: expected a glob, a table such as"),
+        ('{ msg = { regx = "x" } }', "msg: expected a substring, a table such as"),
+        ('{ msg = { regex = "(" } }', "msg: not a regular expression"),
+        ("{ msg = [] }", "msg: an empty list fits nothing"),
+        ('{ sources = "nett" }', "sources: there is no source 'nett', did you mean 'net'?"),
+        ('{ apps = ["shp"] }', "apps: there is no app 'shp', did you mean 'shop'?"),
+        ("{ apps = [1] }", "apps: expected ids, found 1"),
+        ('{ peers = "10.0.0.1/8" }', "peers: '10.0.0.1/8' has bits set after its prefix"),
+        ('{ time = "25:00..26:00" }', 'time: expected a span such as "22:00..06:00"'),
+        ('{ weekdays = "monday" }', "weekdays: there is no day 'monday', did you mean 'mon"),
+        ('{ filter = "nme" }', "filter: there is no filter 'nme', did you mean 'name'?"),
+        ("{ pairs = {} }", "pairs: expected a table such as"),
+        ("{ pairs = { x = 1 } }", "pairs.x: expected a glob"),
+        ('{ any = [{ severity = "x" }] }', "any[0].severity: there is no severity 'x'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
+    problems: list[str] = []
+    read(text, problems, '[filters.name]\napp_name = "x"')
+    assert len(problems) == 1
+    assert problems[0].startswith("destinations.x.match")
+    assert problem in problems[0]
+
+
+def test_a_filter_that_refers_to_itself_is_said_with_the_circle() -> None:
+    problems: list[str] = []
+    named = '[filters.a]\nfilter = "b"\n[filters.b]\nfilter = "a"'
+    read('{ filter = "a" }', problems, named)
+    assert problems == ["filters.b.filter: the filter refers to itself: a → b → a"]
+
+
+def test_tables_inside_each_other_have_a_limit() -> None:
+    problems: list[str] = []
+    read("{ not = " * 40 + "{}" + " }" * 40, problems)
+    assert "more than 32 tables inside each other" in problems[0]
