@@ -42,7 +42,6 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -54,6 +53,14 @@ from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, payload_bytes, split
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import sync_names, take_ownership
+from relay.queue.transaction import (
+    Refusal,
+    Removal,
+    SetAside,
+    Transaction,
+    account_of_source,
+    is_of_source,
+)
 
 __all__ = [
     "DamagedRange",
@@ -68,12 +75,6 @@ __all__ = [
 _FORMAT = b"1"
 _KEY = struct.Struct(">Q")
 _DATABASES_MAX = 2048
-_SOURCE_ACCOUNT = "source/"
-
-
-def account_of_source(source: str) -> str:
-    """Id of the ledger and quarantine of a source; no destination can have it."""
-    return _SOURCE_ACCOUNT + source
 
 
 class DamagedRange(QueueError):
@@ -90,53 +91,6 @@ class DamagedRange(QueueError):
         )
         self.seqs = seqs
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """Move records to the quarantine.
-
-    `seqs` is one record, or exactly what is left of one block (when damaged).
-    """
-
-    seqs: SeqRange
-    reason: str
-
-
-@dataclass(slots=True)
-class Removal:
-    """Let the records before `upto` leave: delivered, but for those set aside."""
-
-    upto: int
-    set_aside: list[SetAside] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Frames that a source sets aside instead of queueing them."""
-
-    source: str
-    reason: str
-    peer: str
-    frames: Sequence[bytes]
-    quarantine_bytes_max: int
-    """What the quarantine of this source may hold; the rest is dropped and counted."""
-
-
-@dataclass(slots=True)
-class Transaction:
-    """All that one commit changes."""
-
-    received_at: float
-    """Seconds since 1970-01-01 UTC, for the blocks made of `appends`."""
-    appends: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
-    """Payloads by destination, oldest first."""
-    removals: Mapping[str, Removal] = field(default_factory=dict)
-    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Records that a rewrite dropped: number by reason, by destination."""
-    refusals: Sequence[Refusal] = ()
-    positions: Mapping[str, bytes] = field(default_factory=dict)
-    """New positions by ``source/name``; an empty one is forgotten."""
 
 
 class QueueStore:
@@ -323,7 +277,7 @@ class QueueStore:
                     self.ledgers[destination] = _decode_ledger(destination, value)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
-            if not id.startswith(_SOURCE_ACCOUNT):
+            if not is_of_source(id):
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
