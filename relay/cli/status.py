@@ -56,7 +56,8 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_destinations(document["destinations"]))
     console.print()
-    for report in document["destinations"]:
+    with_state = [report for report in document["sources"] if "state" in report]
+    for report in (*with_state, *document["destinations"]):
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
     for report in (*document["sources"], *document["destinations"]):

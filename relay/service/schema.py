@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.service.configuration import Url
+from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
@@ -96,6 +97,9 @@ SOURCE: Mapping[str, Kind] = {
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    "matches": Matches(),
+    "read_from": Choice(("end", "beginning")),
+    "fields": FieldNames(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
 }
 
@@ -141,6 +145,7 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
+    **dict.fromkeys(("matches", "read_from", "fields"), ("journald",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
