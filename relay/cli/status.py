@@ -151,6 +151,8 @@ def _losses(report: dict[str, Any]) -> list[str]:
     ]
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
+    if report.get("gaps"):
+        losses.append(f"gaps in the journal {report['gaps']:,}")
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses

@@ -19,6 +19,7 @@ from relay.queue.admission import Admission
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
@@ -129,6 +130,16 @@ def _source(
         now=reactor.seconds,
         counters=counters,
     )
+    if source.listen.scheme == "journald":
+        return new_journal_source(
+            source,
+            intake=intake,
+            admission=admission,
+            counters=counters,
+            positions=queue.positions,
+            notices=notices,
+            reactor=reactor,
+        )
     return new_source(
         source,
         intake=intake,
@@ -138,7 +149,6 @@ def _source(
         notices=notices,
         reactor=reactor,
         systemd=systemd,
-        positions=queue.positions,
     )
 
 

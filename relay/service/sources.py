@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from twisted.application.internet import backoffPolicy
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay import __version__
@@ -17,7 +16,6 @@ from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
-from relay.service.journal_source import JournalSource
 from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
 from relay.service.systemd import NO_SYSTEMD, Systemd, resolve_inherited
@@ -25,8 +23,6 @@ from relay.service.tls_files import listener_problems, read_options, read_policy
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.inherited import adopt_socket
-from relay.transport.journal_in import JournalReader
-from relay.transport.journalctl import Selection, find_journalctl
 from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
 from relay.transport.proxy_in import ProxyFactory
@@ -34,7 +30,6 @@ from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
-from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
 __all__ = ["RELP_SOFTWARE", "new_source"]
 
@@ -51,26 +46,12 @@ def new_source(
     notices: Notices,
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
-    positions: Callable[[str], Mapping[str, bytes]] = lambda source: {},
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
-
-    Args:
-        positions: How far a source has read, by name.
 
     Raises:
         StartRefused: It is to use an inherited socket that is not there, or another one.
     """
-    if configuration.listen.scheme == "journald":
-        return _journal_source(
-            configuration,
-            intake=intake,
-            admission=admission,
-            counters=counters,
-            notices=notices,
-            reactor=reactor,
-            positions=partial(positions, configuration.id),
-        )
     configuration, descriptor = _resolved(configuration, systemd)
     permitted = PermittedPeers(allow=configuration.allow, deny=configuration.deny)
     receiving: dict[str, Any] = {
@@ -109,41 +90,6 @@ def new_source(
         reactor=reactor,
         factory=factory,
         wrap=_wrapping(configuration, permitted, certificates, reactor),
-    )
-
-
-def _journal_source(
-    configuration: SourceConfiguration,
-    *,
-    counters: SourceCounters,
-    reactor: Any,
-    positions: Callable[[], Mapping[str, bytes]],
-    **receiving: Any,
-) -> JournalSource:
-    reader = JournalReader(
-        **receiving,
-        source=configuration.id,
-        counters=counters,
-        reactor=reactor,
-        selection=Selection(
-            directory=configuration.listen.path,
-            matches=configuration.matches,
-            fields=tuple(dict.fromkeys((*HEADER_FIELDS, *configuration.fields))),
-        ),
-        format_entry=new_journal_format(configuration.fields),
-        frame_bytes_max=configuration.frame_bytes_max,
-        drop_long=configuration.oversize == "drop",
-        from_beginning=configuration.read_from == "beginning",
-        retry_seconds=backoffPolicy(),
-        find_program=find_journalctl,
-    )
-    return JournalSource(
-        source=configuration.id,
-        url=configuration.listen,
-        counters=counters,
-        reactor=reactor,
-        reader=reader,
-        positions=positions,
     )
 
 

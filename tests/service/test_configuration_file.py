@@ -218,7 +218,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
-        "relp, relp+tls, unixgram, unix, systemd, default-network or "
+        "relp, relp+tls, unixgram, unix, systemd, journald, default-network or "
         "sematext-receiver",
         'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
         "relp+tls and unix and systemd; remove it or change the URL",
