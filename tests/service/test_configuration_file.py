@@ -517,6 +517,21 @@ def test_the_examples_are_right(name: str, tmp_path: Path) -> None:
     assert configuration.destinations
 
 
+def test_the_journal(tmp_path: Path) -> None:
+    text = SMALL.replace(
+        '"udp://:514"',
+        '"journald://"\nmatches = ["_PID=1", "+", "A=b c"]\nread_from = "beginning"\nfields = []',
+    )
+    (source,) = read(tmp_path, text).sources
+    assert source.listen == Url("journald")
+    assert source.matches == ("_PID=1", "+", "A=b c")
+    assert (source.read_from, source.fields) == ("beginning", ())
+    assert problems(tmp_path, text.replace("_PID=1", "_pid")) == [
+        "sources.in.matches: expected FIELD=value, with a field of systemd.journal-fields(7), or "
+        "'+' between alternatives, found '_pid'"
+    ]
+
+
 def test_what_is_spoken_over_an_inherited_socket(tmp_path: Path) -> None:
     text = SMALL.replace('"udp://:514"', '"systemd://log.socket"\nprotocol = "{}"')
     for protocol, scheme, size in (("syslog", "systemd", 65536), ("relp", "relp", 262144)):
