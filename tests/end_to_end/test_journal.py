@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,20 @@ class Journal:
         """Remove the oldest entries."""
         self._path.write_text("".join(self._path.read_text().splitlines(keepends=True)[count:]))
 
-    def relay(self, folder: Path, connect: str, **keys: Any) -> RelayProcess:
+    def relay(
+        self,
+        folder: Path,
+        connect: str,
+        *,
+        relay: Mapping[str, Any] | None = None,
+        destination: Mapping[str, Any] | None = None,
+        **keys: Any,
+    ) -> RelayProcess:
         return RelayProcess(
             folder,
             sources={"journal": {"listen": f"journald://{self.folder}", **keys}},
-            destinations={"out": {"connect": connect}},
+            destinations={"out": {"connect": connect, **(destination or {})}},
+            relay=relay,
             environment=self.environment,
         )
 
@@ -167,6 +177,28 @@ def test_kill_9_loses_and_repeats_nothing(programs: Programs, tmp_path: Path) ->
     for orphan in orphans:  # each ends when nobody reads what it writes
         wait_until(lambda pid=orphan: not is_running(pid), "journalctl has ended")  # type: ignore[misc]
     assert "Traceback" not in relay.log()
+
+
+def test_the_journal_waits_while_the_queue_is_full(programs: Programs, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.log(20_000)
+    central = Central(programs, tmp_path / "central", free_port())
+    relay = journal.relay(
+        tmp_path / "edge",
+        central.url,
+        relay={"queue_bytes_max": "1 MiB"},
+        destination={"retry_seconds_max": 1},
+        read_from="beginning",
+    )
+    programs.add(relay)
+    relay.start()
+    wait_until(lambda: report(relay)["state"] == "catches up, paused", "it is paused")
+    assert report(relay)["received_records"] < journal.count
+    central.start()
+    wait_until(lambda: len(numbers(central.arrived)) >= journal.count, "all entries", 60)
+    wait_until_following(relay)
+    relay.stop()
+    assert numbers(central.arrived) == list(range(1, journal.count + 1))
 
 
 def test_journalctl_is_started_again(programs: Programs, tmp_path: Path) -> None:
