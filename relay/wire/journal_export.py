@@ -24,6 +24,9 @@ from relay.model.errors import FramingError
 __all__ = ["JournalEntry", "JournalExportDecoder"]
 
 _NAME = re.compile(rb"[A-Z0-9_]{1,256}")
+# An entry whose values are all text: most are, and then none of it has to be looked at twice.
+_TEXT_ENTRY = re.compile(rb"(?:[^=\n]++=[^\n]*+\n)++\n")
+_TEXT_FIELD = re.compile(rb"([^=\n]+)=([^\n]*)\n")
 _LENGTH_OCTETS = 8
 _LINE_BYTES_MAX = 4096  # a line without its end that is longer is collected in parts
 _VALUE_BYTES_MAX = 2**30  # journald's own limit is 768 MiB
@@ -108,6 +111,10 @@ class JournalExportDecoder:
         find = chunk.find
         fields = self._fields
         while (stop := find(b"\n", start)) >= 0:
+            if not fields:
+                start = self._text_entries(chunk, start)
+                if (stop := find(b"\n", start)) < 0:
+                    break
             if stop == start:
                 if fields:
                     self._end_entry()
@@ -130,6 +137,17 @@ class JournalExportDecoder:
             start = stop + 1
         if len(chunk) - start > _LINE_BYTES_MAX:
             return self._begin_long_line(chunk, start)
+        return start
+
+    def _text_entries(self, chunk: bytes, start: int) -> int:
+        """Take the entries at `start` that are there whole, have only text and fit."""
+        size_max = min(self._field_bytes_max, self._entry_bytes_max)
+        while (entry := _TEXT_ENTRY.match(chunk, start)) and entry.end() - start <= size_max:
+            fields = _TEXT_FIELD.findall(chunk, start, entry.end())
+            if len(fields) > self._fields_max:
+                break
+            self._entries.append(JournalEntry(fields, {}))
+            start = entry.end()
         return start
 
     def _long_line(self, chunk: bytes, start: int) -> int:

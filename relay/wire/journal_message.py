@@ -15,6 +15,7 @@ The names are those of systemd.journal-fields(7).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -38,6 +39,7 @@ _KERN, _DAEMON, _INFO = 0, 3, 6
 _MSGID_OCTETS_MAX = 32
 _VALUE_OCTETS_MAX = 1024
 _STAMP_DIGITS_MAX = 18
+_PLAIN_VALUE = re.compile(rb"[ !#-[^-~]{0,1024}")  # nothing to escape, nothing to cut
 
 
 def new_journal_format(fields: Sequence[str]) -> Callable[[JournalEntry], bytes]:
@@ -110,6 +112,8 @@ def _element(wanted: list[bytes], entry: JournalEntry, first: dict[bytes, bytes]
 
 
 def _param_value(value: bytes) -> bytes:
+    if _PLAIN_VALUE.fullmatch(value):
+        return value
     value = value[:_VALUE_OCTETS_MAX]
     if not value.isascii():  # §6.3.3 wants UTF-8
         value = value.decode("utf-8", "replace").encode()
