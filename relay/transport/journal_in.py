@@ -325,7 +325,8 @@ class JournalReader:
     def _resume(self, reason: str) -> None:
         if reason in self._pauses:
             self._pauses.discard(reason)
-            if not self._pauses and self._child is not None and not self._why:
+            ending = self._stopping or self._why
+            if not self._pauses and self._child is not None and not ending:
                 self._child.resume()
 
     def _warn(self, kind: str, text: str) -> None:

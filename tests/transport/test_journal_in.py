@@ -390,6 +390,16 @@ def test_it_stops_when_the_child_is_gone() -> None:
     journal.admission.set_queue_bytes(1000)  # nobody is there to pause
 
 
+def test_a_commit_after_the_stop_resumes_nothing() -> None:
+    journal = following()
+    for number in range(1, 65):
+        journal.write(entry(number))
+    journal.reader.stop()
+    for stored in journal.intake.stored:
+        stored.callback(None)
+    assert journal.child.paused
+
+
 def test_it_stops_at_once_between_two_runs() -> None:
     journal = following()
     journal.end(1)
