@@ -56,7 +56,8 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_destinations(document["destinations"]))
     console.print()
-    for report in document["destinations"]:
+    with_state = [report for report in document["sources"] if "state" in report]
+    for report in (*with_state, *document["destinations"]):
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
     for report in (*document["sources"], *document["destinations"]):
@@ -148,6 +149,8 @@ def _losses(report: dict[str, Any]) -> list[str]:
     ]
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
+    if report.get("gaps"):
+        losses.append(f"gaps in the journal {report['gaps']:,}")
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses

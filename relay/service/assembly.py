@@ -20,6 +20,7 @@ from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
@@ -134,6 +135,16 @@ def _source(
         authorise=new_authorise(source, configuration.apps, notices=notices),
         quarantines_unauthorised=source.unauthorised == "quarantine",
     )
+    if source.listen.scheme == "journald":
+        return new_journal_source(
+            source,
+            intake=intake,
+            admission=admission,
+            counters=counters,
+            positions=queue.positions,
+            notices=notices,
+            reactor=reactor,
+        )
     return new_source(
         source,
         intake=intake,

@@ -27,12 +27,13 @@ class Url:
     """Where to listen or to connect."""
 
     scheme: str
-    """udp, tcp, tls, relp, relp+tls, unixgram, unix or file; systemd: what the socket is."""
+    """udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald; systemd: what the socket
+    is."""
     host: str = ""
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file only."""
+    """Absolute; for unixgram, unix and file, and journald if it is not the system's."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -43,7 +44,7 @@ class Url:
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
-        if self.path:
+        if self.path or self.scheme == "journald":
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
@@ -103,6 +104,12 @@ class SourceConfiguration:
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    matches: tuple[str, ...] = ()
+    """Which entries of the journal to take, as journalctl wants it; none = all."""
+    read_from: str = "end"
+    """Where reading the journal begins for the first time: end or beginning."""
+    fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
+    """Fields of the journal that become structured data."""
     authorise: tuple[str, ...] = ()
     """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
     unauthorised: str = "drop"

@@ -68,6 +68,8 @@ def _taken_addresses(
 
 
 def _same_place(one: Url, other: Url) -> bool:
+    if "journald" in (one.scheme, other.scheme):  # can be read by many, with other matches
+        return False
     if one.inherited or other.inherited:
         return one.inherited == other.inherited
     if one.path or other.path:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
 from relay.service.configuration import Url
+from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
@@ -108,6 +109,9 @@ SOURCE: Mapping[str, Kind] = {
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),
+    "matches": Matches(),
+    "read_from": Choice(("end", "beginning")),
+    "fields": FieldNames(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
 }
 
@@ -163,6 +167,7 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
+    **dict.fromkeys(("matches", "read_from", "fields"), ("journald",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,

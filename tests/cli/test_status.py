@@ -100,6 +100,12 @@ def test_revocation_lists_are_named_when_they_are_due(days: float, words: str) -
     assert "CN=Two" not in text
 
 
+def test_a_source_that_reads_says_what_it_does() -> None:
+    lines = shown(sources=[{**SOURCE, "state": "follows the journal", "ready": True, "gaps": 2}])
+    assert "net: follows the journal" in lines
+    assert "net: dropped 11 (empty), cut to the size limit 4, gaps in the journal 2" in lines
+
+
 def test_closed_admission_and_orphans_are_said() -> None:
     lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
     assert "not taking more: the queue is full" in lines

@@ -218,7 +218,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
-        "relp, relp+tls, unixgram, unix, systemd, default-network or "
+        "relp, relp+tls, unixgram, unix, systemd, journald, default-network or "
         "sematext-receiver",
         'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
         "relp+tls and unix and systemd; remove it or change the URL",
@@ -515,6 +515,21 @@ def test_the_examples_are_right(name: str, tmp_path: Path) -> None:
     text = (ROOT / "deploy" / name).read_text().replace("/etc/syslogrelay", str(tmp_path))
     configuration = read(tmp_path, text)
     assert configuration.destinations
+
+
+def test_the_journal(tmp_path: Path) -> None:
+    text = SMALL.replace(
+        '"udp://:514"',
+        '"journald://"\nmatches = ["_PID=1", "+", "A=b c"]\nread_from = "beginning"\nfields = []',
+    )
+    (source,) = read(tmp_path, text).sources
+    assert source.listen == Url("journald")
+    assert source.matches == ("_PID=1", "+", "A=b c")
+    assert (source.read_from, source.fields) == ("beginning", ())
+    assert problems(tmp_path, text.replace("_PID=1", "_pid")) == [
+        "sources.in.matches: expected FIELD=value, with a field of systemd.journal-fields(7), or "
+        "'+' between alternatives, found '_pid'"
+    ]
 
 
 def test_what_is_spoken_over_an_inherited_socket(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_two_listeners_in_one_place(one: str, other: str) -> None:
         ("tcp://0.0.0.0:514", "tcp://some.name:514"),
         ("tcp://:0", "tcp://:0"),
         ("unix:///run/a", "unix:///run/b"),
+        ("journald://", "journald://"),  # with other matches
+        ("journald:///var/log/journal", "journald:///var/log/journal"),
     ],
 )
 def test_listeners_that_get_along(one: str, other: str) -> None:

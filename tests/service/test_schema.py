@@ -72,6 +72,14 @@ def test_local_sockets_have_no_addresses_to_allow(scheme: str) -> None:
     assert len(foreign_keys(table, Url(scheme, path="/x"), "s.a")) == 4
 
 
+def test_only_the_journal_is_selected_from() -> None:
+    table = {"matches": (), "read_from": "end", "fields": (), "oversize": "drop"}
+    assert foreign_keys(table, Url("journald"), "s.a") == []
+    assert len(foreign_keys(table, Url("udp", "h", 1), "s.a")) == 3
+    table = dict.fromkeys(("allow", "connections_max", "socket_mode", "receive_buffer_bytes"), 1)
+    assert len(foreign_keys({**table, "certificate": ""}, Url("journald"), "s.a")) == 5
+
+
 def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
     table = {"window_records": 5, "framing": "newline", "retry_seconds_max": 1, "trusted_ca": "x"}
     assert foreign_keys(table, Url("tcp", "h", 1), "destinations.a") == [

@@ -32,6 +32,8 @@ def connect(text: str) -> Url:
         ("systemd://syslog.socket", Url("systemd", inherited="syslog.socket")),
         ("SYSTEMD://A@1", Url("systemd", inherited="A@1")),
         ("systemd://3", Url("systemd", inherited="3")),
+        ("journald://", Url("journald")),
+        ("Journald:////var/log//journal/x/", Url("journald", path="/var/log/journal/x")),
     ],
 )
 def test_where_to_listen(text: str, url: Url) -> None:
@@ -46,6 +48,8 @@ def test_several_listeners_by_one_word() -> None:
 
 def test_what_is_read_is_written_the_same() -> None:
     for text in ("udp://:514", "tls://[::1]:6514", "unix:///run/log", "systemd://Log.socket"):
+        assert str(listen(text)) == text
+    for text in ("journald://", "journald:///var/log/journal"):
         assert str(listen(text)) == text
 
 
@@ -64,7 +68,7 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
 
 
 NETWORK = "udp, tcp, tls, relp, relp+tls"
-OTHERS = "unixgram, unix, systemd, default-network or sematext-receiver"
+OTHERS = "unixgram, unix, systemd, journald, default-network or sematext-receiver"
 PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "", f"'' has no scheme; write one of {NETWORK}, {OTHERS} and :// before it"),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),
@@ -112,6 +116,10 @@ PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "systemd://", "as in systemd://syslog.socket, found '//'"),
     ("listen", "systemd://a:b", "found '//a:b'"),
     ("connect", "systemd://a", "systemd can only be listened on"),
+    ("listen", "journald:", "expected journald:// for the system's journal, or a directory"),
+    ("listen", "journald://host", "as in journald:///var/log/journal/remote, found '//host'"),
+    ("listen", "journald:var/log", "found 'var/log'"),
+    ("connect", "journald://", "journald can only be listened on"),
     ("connect", "file:///a\0b", "a path cannot contain the character NUL"),
 ]
 
@@ -144,6 +152,8 @@ def test_long_texts_are_cut_in_errors() -> None:
         ("tls://[::1]:6514", "tls-__1-6514"),
         ("unixgram:///run/relay/log", "unixgram-run-relay-log"),
         ("systemd://syslog.socket", "systemd-syslog.socket"),
+        ("journald://", "journald"),
+        ("journald:///var/log/journal", "journald-var-log-journal"),
     ],
 )
 def test_ids_come_from_the_url(text: str, id: str) -> None:

@@ -48,6 +48,25 @@ def test_each_part_of_a_line(line: bytes, expected: Fields) -> None:
     assert fields(line) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"kernel: usb 1-1: new device", (b"kernel", None, b"usb 1-1: new device")),
+        (b"systemd[1]: Started A.", (b"systemd", b"1", b"Started A.")),
+        (b"(sd-pam)[99]: text", (b"(sd-pam)", b"99", b"text")),
+        (b"/usr/lib/gdm-x-session[7]: a: b", (b"/usr/lib/gdm-x-session", b"7", b"a: b")),
+        (b"org.gnome.Shell@wayland[7]: x", (b"org.gnome.Shell@wayland", b"7", b"x")),
+        (b"app[7]: one\n two", (b"app", b"7", b"one\n two")),
+        (b"app[7]: ", (b"app", b"7", b"")),
+    ],
+)
+def test_what_journald_passes_on(line: bytes, expected: Fields) -> None:
+    """Its lines (ForwardToSyslog=yes) have a stamp, no host, and the name from the journal."""
+    timestamp, hostname, *rest = fields(b"Oct  1 22:14:15 " + line)
+    assert (timestamp, hostname) == (b"Oct  1 22:14:15", None)
+    assert tuple(rest) == expected
+
+
 @pytest.mark.parametrize("host_octets", [255, 256])
 def test_a_host_has_255_octets_at_most(host_octets: int) -> None:
     word = b"h" * host_octets
