@@ -42,6 +42,9 @@ _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 _DIGITS_MAX = 6  # RFC 5424 §6.2.3
 # A tag that is read again as it was written, if MSG does not begin with what it ends with.
 _PLAIN_TAG = re.compile(rb"[!-9;-Z\\-~]+(?:\[[!-9;-\\^-~]*\])?(?:: ?| )")
+# As words after a stamp, "last message repeated" and "Message forwarded from" are read in
+# their own way; behind these hosts a tag needs its colon to be one.
+_FIRST_OF_A_PHRASE = (b"last", b"Message")
 
 _Convert = Callable[[bytes | None, float, tzinfo], bytes]
 
@@ -181,7 +184,11 @@ def _tag_and_text(message: SyslogMessage) -> bytes:
     """The tag as it came if it can be, and MSG."""
     literal = message.pairs.get("LEGACY_MSGHDR", b"") if message.pairs is not None else b""
     msg = message.msg
-    if _PLAIN_TAG.fullmatch(literal) and (literal.endswith(b" ") or msg[:1] != b" "):
+    if (
+        _PLAIN_TAG.fullmatch(literal) is not None
+        and (literal[-1:] == b" " or msg[:1] != b" ")
+        and message.hostname not in _FIRST_OF_A_PHRASE
+    ):
         return literal + msg
     app_name, text = _program_and_text(message, len(message.app_name or b""))
     return b"%s %s" % (format_tag(app_name, message.procid), text)
