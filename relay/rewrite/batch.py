@@ -20,6 +20,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.elements import element_pairs
 from relay.rewrite.token import sender_of
+from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime
 
 __all__ = [
@@ -39,8 +40,6 @@ FRAC_DIGITS_MAX = 9
 _PLAIN_ISO = re.compile(
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
-# A foreign message brings its own number (RFC 5424 §7.3.1).
-_SEQUENCE_ID = re.compile(rb'\[meta (?:[^\]]* )?sequenceId="([^"\\\]]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,8 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def _sequence_id(structured_data: bytes | None) -> bytes | None:
-    if structured_data is None or b"sequenceId" not in structured_data:
+    """The number that a message brings (RFC 5424 §7.3.1)."""
+    if structured_data is None or b"sequenceId" not in structured_data:  # the quick way out
         return None
-    found = _SEQUENCE_ID.search(structured_data)
-    return None if found is None else found[1]
+    numbers = parse_structured_data(structured_data).get("meta", {}).get("sequenceId")
+    return numbers[-1] if numbers else None

@@ -30,12 +30,7 @@ def parse_list(text: bytes) -> list[bytes]:
     start = 0
     while start < len(text):
         found = _ITEM.match(text, start)
-        if found is None:  # text after a closing quote
-            stop = text.find(b",", start)
-            stop = len(text) if stop < 0 else stop
-            items.append(text[start:stop])
-            start = stop + 1
-            continue
+        assert found is not None  # an item without quotes may be anything
         double, single, bare = found.groups()
         quoted = double if double is not None else single
         items.append(bare.rstrip(b" \t") if quoted is None else _ESCAPED.sub(rb"\1", quoted))
