@@ -30,7 +30,7 @@ from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
-__all__ = ["Rewrite", "app_name", "cee", "hostname_of", "sender_of", "tag"]
+__all__ = ["Rewrite", "app_name", "byte_order_mark_of", "cee", "hostname_of", "sender_of", "tag"]
 
 Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order.  The origin is that of all."""
@@ -145,7 +145,7 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
             message.msgid,
             message.structured_data,
         )
-        return format_message(header, _byte_order_mark_of(message) + msg)
+        return format_message(header, byte_order_mark_of(message) + msg)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc5424, origin.received_at, zone)
@@ -197,7 +197,7 @@ def _legacy_header(message: SyslogMessage) -> bytes:
     return b"" if message.pairs is None else message.pairs.get("LEGACY_MSGHDR", b"")
 
 
-def _byte_order_mark_of(message: SyslogMessage) -> bytes:
+def byte_order_mark_of(message: SyslogMessage) -> bytes:
     """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had it."""
     if _BYTE_ORDER_MARK not in message.raw or not message.version:
         return b""

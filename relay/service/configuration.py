@@ -7,14 +7,17 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
+from relay.rewrite.value_pairs import Selection
 
 __all__ = [
     "AppConfiguration",
     "Configuration",
     "DestinationConfiguration",
+    "FormatConfiguration",
     "RewriteConfiguration",
     "SourceConfiguration",
     "TlsConfiguration",
@@ -136,6 +139,22 @@ class RewriteConfiguration:
     """none, cee, tag, app-name or ewmm."""
     token: Token | None = None
     """Set for cee, tag and app-name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatConfiguration:
+    name: str = "raw"
+    """rfc5424, rfc3164, ewmm, json, template or raw."""
+    template: str = ""
+    """For template."""
+    selection: Selection | None = None
+    """For json; None = the default one."""
+    frac_digits: int | None = None
+    """Digits of a fraction of a second; None = as the format has it."""
+    ts_format: str | None = None
+    """bsd, full, iso or unix; None = as the format has it."""
+    time_zone: tzinfo | None = None
+    """Zone to write stamps in; None = each in its own offset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from datetime import UTC
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
+from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.token import cee
+from relay.rewrite.formats import new_format
+from relay.rewrite.token import Rewrite, cee
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
 from relay.wire.relp_client import RelpClientSession
@@ -27,6 +29,7 @@ MESSAGES = 20_000
 ROUNDS = 7
 CHUNK_BYTES = 65536
 OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
+FORMATS = ("rfc5424", "rfc3164", "template", "json")
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
 
 
@@ -80,6 +83,13 @@ def nanoseconds(call: Callable[[], object], prepare: Callable[[], None] | None =
     return best / MESSAGES * 1e9
 
 
+def formats() -> dict[str, Rewrite]:
+    context = MacroContext(b"relay", lambda: 1e9)
+    template = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
+    found = {name: new_format(name, context, template=template) for name in FORMATS}
+    return {name: rewrite for name, rewrite in found.items() if rewrite is not None}
+
+
 def measure() -> dict[str, float]:
     """Each layer's time for a message, in ns."""
     received = frames()
@@ -98,6 +108,10 @@ def measure() -> dict[str, float]:
         "parse": nanoseconds(lambda: parse_all(received)),
         "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
         "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
+        **{
+            f"format {name}": nanoseconds(lambda rewrite=rewrite: rewrite(messages, ORIGIN))
+            for name, rewrite in formats().items()
+        },
         "encode blocks": nanoseconds(
             lambda: [encode_block(run, received_at=1e9) for run in split(payloads)]
         ),
