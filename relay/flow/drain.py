@@ -96,6 +96,8 @@ class Drain:
         self._pumping = False
         self._retry: DelayedCall | None = None  # while waiting to read again
         self._finishing: Deferred[None] | None = None  # set = send nothing more
+        self._held: set[str] = set()  # by whom; as long as there is one, nothing is sent
+        self._holds = 0  # a read from before one is thrown away
 
     @property
     def in_flight(self) -> int:
@@ -125,6 +127,37 @@ class Drain:
             self._retry = None
         self._finish_if_answered()
         return finished
+
+    @property
+    def position(self) -> int:
+        """The oldest record that is not acknowledged."""
+        return self._acknowledged
+
+    def is_held(self, by: str) -> bool:
+        return by in self._held
+
+    def hold(self, by: str) -> None:
+        """Send nothing more until `release`; answers are still taken."""
+        self._held.add(by)
+        self._holds += 1
+
+    def release(self, by: str) -> None:
+        """Send again, unless somebody else holds it."""
+        self._held.discard(by)
+        if not self._held and self._session is not None:
+            self._cursor.rewind(self._sent)
+            self.pump()
+
+    def skip(self, upto: int) -> None:
+        """The records before `upto` have left the queue by other ways than ours.
+
+        Only while it is held and nothing is in flight.
+        """
+        assert self._held and self.in_flight == 0, (self._held, self.in_flight)
+        self._acknowledged = max(self._acknowledged, upto)
+        self._sent = self._acknowledged
+        self._sent_before = max(self._sent_before, self._sent)
+        self._refusals = 0
 
     def stored(self, upto: int) -> None:
         """Records before `upto` are on disk."""
@@ -160,13 +193,18 @@ class Drain:
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
-        if not self._pumping and self._session is not None and self._finishing is None:
+        if not self._pumping and self._can_send():
             self._pumping = True
             ensureDeferred(self._pump()).addErrback(self._failed)
 
+    def _can_send(self) -> bool:
+        return self._session is not None and self._finishing is None and not self._held
+
     async def _pump(self) -> None:
         try:
-            while (session := self._session) is not None and self._finishing is None:
+            while self._can_send():
+                session, holds = self._session, self._holds
+                assert session is not None
                 room = min(session.room, BATCH_RECORDS_MAX)
                 position = self._cursor.position
                 if room <= 0 or position >= self._stored:
@@ -174,11 +212,13 @@ class Drain:
                 try:
                     batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
                 except DamagedRange as damage:
+                    if holds != self._holds:
+                        continue
                     if damage.seqs.start != self._acknowledged:
                         break  # first what lies before it; its answers call again
                     self._set_aside(damage.seqs, damage.reason)
                     continue
-                if session is not self._session or self._finishing is not None:
+                if session is not self._session or holds != self._holds or self._finishing:
                     continue  # the cursor was set back meanwhile
                 if not batch.payloads:
                     raise QueueError(f"record {position} is missing, reading again")

@@ -303,3 +303,104 @@ def test_a_finish_that_was_given_up_may_still_be_answered(setup: Setup) -> None:
     finished.cancel()
     setup.drain.acknowledged(session, 10)
     assert setup.queue.events == [("d", 11)]
+
+
+# Held by somebody.
+
+
+def test_nothing_is_sent_while_it_is_held_and_answers_count(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.hold("hand")
+    session.room = 100
+    setup.drain.acknowledged(session, 2)
+    setup.drain.stored(11)
+    assert (session.sent, setup.queue.events) == (numbers(1, 4), [("d", 3)])
+    setup.drain.release("hand")
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_session_that_comes_while_it_is_held_begins_at_the_release(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    session = setup.attached()
+    assert session.sent == []
+    setup.drain.release("hand")
+    assert session.sent == numbers(1, 10)
+
+
+def test_all_who_hold_it_have_to_release_it(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    setup.drain.hold("purge")
+    session = setup.attached()
+    setup.drain.release("purge")
+    assert (session.sent, setup.drain.is_held("hand")) == ([], True)
+    setup.drain.release("hand")
+    assert (session.sent, setup.drain.is_held("hand")) == (numbers(1, 10), False)
+
+
+def test_a_release_without_a_session_waits_for_one(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    setup.drain.release("hand")
+    assert setup.attached().sent == numbers(1, 10)
+
+
+@pytest.mark.parametrize("released_first", [True, False])
+def test_held_during_a_read(setup: Setup, released_first: bool) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.hold("hand")
+    if released_first:
+        setup.drain.release("hand")
+        setup.disk.slow = False
+        setup.disk.finish()
+    else:
+        setup.disk.slow = False
+        setup.disk.finish()
+        assert session.sent == []
+        setup.drain.release("hand")
+    assert (session.sent, setup.trouble) == (numbers(1, 10), [])
+
+
+def test_what_left_by_other_ways_is_skipped(setup: Setup) -> None:
+    session = setup.attached(room=2)
+    setup.drain.acknowledged(session, 2)
+    setup.drain.hold("purge")
+    setup.drain.skip(8)
+    assert (setup.drain.position, setup.queue.events) == (8, [("d", 3)])
+    session.room = 100
+    setup.drain.release("purge")
+    assert session.sent == [*numbers(1, 2), *numbers(8, 10)]
+    setup.drain.acknowledged(session, 1)
+    assert setup.queue.events == [("d", 3), ("d", 9)]
+    assert setup.drain.resent_records == 0
+
+
+def test_what_left_while_there_was_no_session_is_skipped(setup: Setup) -> None:
+    setup.drain.detach(setup.attached())
+    setup.drain.hold("purge")
+    setup.drain.skip(11)
+    setup.drain.release("purge")
+    assert setup.attached().sent == []
+    setup.disk.stop = 12
+    setup.drain.stored(12)
+    assert setup.attached().sent == [b"11"]
+
+
+def test_what_is_in_flight_cannot_be_skipped(setup: Setup) -> None:
+    setup.attached()
+    setup.drain.hold("purge")
+    with pytest.raises(AssertionError):
+        setup.drain.skip(8)
+
+
+def test_damage_that_is_found_while_it_is_held_is_left_for_later(setup: Setup) -> None:
+    setup.disk.damaged = range(1, 4)
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.hold("purge")
+    setup.disk.slow = False
+    setup.disk.finish()
+    assert setup.queue.events == []
+    setup.drain.skip(3)
+    setup.drain.release("purge")
+    assert setup.queue.events == [("d", SeqRange(3, 4), "checksum")]
+    assert session.sent == numbers(4, 10)
