@@ -86,9 +86,10 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
         old = earlier[report["id"]]
         delivered = report["delivered_records"] - old["delivered_records"]
         dropped = _dropped(report) - _dropped(old)
+        set_aside = report["quarantined_records"] - old["quarantined_records"]
         parts.append(
             f"{report['id']}: delivered {delivered}, queued {report['queued_records']}"
-            + _unless_zero(report["quarantined_records"] - old["quarantined_records"], "set aside")
+            + _unless_zero(max(0, set_aside), "set aside")  # less: replayed or purged
             + _unless_zero(dropped, "dropped")
             + ("" if report["ready"] else f" ({report['state']})")
         )
