@@ -23,7 +23,9 @@ from relay.service.destinations import new_destination
 from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_service import QueueService
+from relay.service.queue_tools import QueueTools
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.rewriting import new_rewrite
 from relay.service.sequence import ConcurrentService
@@ -82,6 +84,7 @@ def assemble(
         certificates=certificates.report,
         now=reactor.seconds,
     )
+    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
     notify = NotifySocket(systemd.notify_socket)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
@@ -90,7 +93,8 @@ def assemble(
             certificates,
             queue,
             ConcurrentService(destinations),
-            *_observers(configuration, status, notify, reactor),
+            _quarantine_limits(configuration, queue, notices, reactor),
+            *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
                 notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
@@ -112,6 +116,18 @@ def _queue(
         notices=notices,
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+    )
+
+
+def _quarantine_limits(
+    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
+) -> QuarantineLimits:
+    return QuarantineLimits(
+        queue=queue,
+        bytes_max=configuration.quarantine_bytes_max,
+        seconds_max=configuration.quarantine_seconds_max,
+        notices=notices,
+        clock=reactor,
     )
 
 
@@ -158,12 +174,16 @@ def _source(
 
 
 def _observers(
-    configuration: Configuration, status: Status, notify: NotifySocket, reactor: Any
+    configuration: Configuration,
+    status: Status,
+    tools: QueueTools,
+    notify: NotifySocket,
+    reactor: Any,
 ) -> list[Service]:
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document}, clock=reactor),
+            factory=ControlFactory({"status": status.document, **tools.commands()}, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(

@@ -194,7 +194,9 @@ class Configuration:
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
     quarantine_bytes_max: int = 64 * 1024**2
-    """What the quarantine of each source may hold."""
+    """What the quarantine of each source and destination may hold."""
+    quarantine_seconds_max: float = 0.0
+    """Age at which what is there is dropped; 0 = never."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
     statistics_seconds: float = 60.0

@@ -25,6 +25,7 @@ __all__ = ["DestinationService", "LocalDestination", "StreamDestination"]
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _CLOSE_SECONDS_MAX = 0.5
+_BY_HAND = "hand"  # who holds the drain of a destination that is paused
 
 
 class DestinationService(Service):
@@ -103,6 +104,17 @@ class DestinationService(Service):
         """End the session, within half a second, and make no more."""
         raise NotImplementedError
 
+    def break_link(self, why: str) -> None:
+        """End the session at once, if that can be done; the next one comes by itself."""
+
+    def pause(self) -> None:
+        """Send nothing more until `resume` or the next start; answers are still taken."""
+        self.drain.hold(_BY_HAND)
+
+    def resume(self) -> None:
+        """Send again after `pause`."""
+        self.drain.release(_BY_HAND)
+
     def reopen(self) -> None:
         """Something may have been rotated."""
 
@@ -114,17 +126,20 @@ class DestinationService(Service):
         except QueueError:  # the counters are worth showing all the same
             oldest = None
         age = None if oldest is None else max(0.0, self._clock.seconds() - oldest)
+        paused = self.drain.is_held(_BY_HAND)
         return {
             "id": self.id,
             "connect": str(self.url),
-            "state": self.state.words,
-            "ready": self.state.ready,
+            "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
+            "ready": self.state.ready and not paused,
+            "paused": paused,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,
             "queued_records": ledger.queued,
             "queued_bytes": ledger.queued_bytes,
             "oldest_seconds": age if ledger.queued else None,
             "quarantined_records": ledger.quarantined,
+            "quarantine_bytes": ledger.quarantine_bytes,
             "dropped_records": dict(ledger.dropped),
             "in_flight_records": self.drain.in_flight,
             "sent_records": self.drain.sent_records,
@@ -180,6 +195,10 @@ class StreamDestination(DestinationService):
             cut.cancel()
         # ClientService does not wait for a connection that was still being prepared.
         protocol.give_up("stopping")
+
+    def break_link(self, why: str) -> None:
+        if self._protocol is not None:
+            self._protocol.give_up(why)
 
     def new_protocol(self) -> UpstreamProtocol:
         self._protocol = self._new_protocol(self)

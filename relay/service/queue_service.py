@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -16,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
@@ -24,6 +25,8 @@ from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
 
 __all__ = ["QueueService"]
+
+_Found = TypeVar("_Found")
 
 
 class QueueService(Service):
@@ -136,6 +139,21 @@ class QueueService(Service):
             position=self.ledger(destination).acknowledged_seq,
             run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
         )
+
+    # What people ask for.
+
+    def look(self, reading: Callable[[Books], _Found]) -> Deferred[_Found]:
+        """What `reading` finds, in a short read transaction and a thread that may wait."""
+        return deferToThreadPool(self._reactor, self._readers, self._store.look, reading)
+
+    def operate(self, operation: Operation) -> Deferred[Any]:
+        """Do `operation`; fires with its result, once on disk, or fails with QueueError."""
+        return self._committer.operate(operation)
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """All accounts as of the last commit, those of sources and orphans included."""
+        return self._store.ledgers
 
     def subscribe(self, destination: str, stored: Callable[[int], None]) -> None:
         """Have `stored` called with the next seq after each commit for `destination`."""

@@ -72,6 +72,7 @@ RELAY: Mapping[str, Kind] = {
     "queue_bytes_max": Size(1 * MiB, 16 * TiB),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
+    "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }

@@ -216,7 +216,12 @@ def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None
 
 def test_the_report(local: Local, setup: Setup) -> None:
     setup.queue.account = Ledger(
-        next_seq=10, acknowledged_seq=7, delivered=5, quarantined=1, queued_bytes=15
+        next_seq=10,
+        acknowledged_seq=7,
+        delivered=5,
+        quarantined=1,
+        queued_bytes=15,
+        quarantine_bytes=40,
     )
     local.service.startService()
     session = local.open()
@@ -227,12 +232,14 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "connect": "file:///var/log/x",
         "state": "appending to /var/log/x",
         "ready": True,
+        "paused": False,
         "received_records": 9,
         "delivered_records": 5,
         "queued_records": 3,
         "queued_bytes": 15,
         "oldest_seconds": 30.0,
         "quarantined_records": 1,
+        "quarantine_bytes": 40,
         "dropped_records": {},
         "in_flight_records": len(session.sent),
         "sent_records": len(session.sent),
@@ -241,6 +248,21 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "failures": 0,
         "truncated_records": 0,
     }
+
+
+def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.service.pause()
+    session = local.open()
+    report = local.service.report()
+    assert (session.sent, report["ready"], report["paused"]) == ([], False, True)
+    assert report["state"] == "paused by hand; appending to /var/log/x"
+    local.service.resume()
+    report = local.service.report()
+    assert (len(session.sent), report["ready"], report["paused"]) == (3, True, False)
+    assert report["state"] == "appending to /var/log/x"
+    local.service.break_link("why")  # there is none to break
+    assert not session.closed
 
 
 def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> None:
@@ -337,6 +359,17 @@ def test_a_connection_gets_the_queue_when_it_is_prepared(stream: Stream, setup: 
     lowest.dataReceived(b"!!")
     assert setup.queue.events == [3]
     assert stream.service.report()["in_flight_records"] == 1
+
+
+def test_a_connection_can_be_cut(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    stream.service.break_link("too early")
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stream.service.break_link("its queue is being purged")
+    assert wire.disconnected
+    lose(lowest)
+    assert "its queue is being purged" in stream.service.state.words
 
 
 def test_a_lost_connection_is_made_again_and_the_rest_sent_again(
