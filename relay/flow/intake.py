@@ -17,11 +17,12 @@ from relay.model.origin import Origin
 from relay.queue.store import Refusal
 from relay.wire.parse import parse_all
 
-__all__ = ["ORIGINAL_BYTES", "TRUNCATED_TAG", "Append", "Intake"]
+__all__ = ["ORIGINAL_BYTES", "SPLIT_TAG", "TRUNCATED_TAG", "Append", "Intake"]
 
 ORIGINAL_BYTES = ".syslogrelay.original_bytes"
 """Name of the pair that says how long a message was before it was cut, in octets."""
 TRUNCATED_TAG = b"syslogrelay.truncated"
+SPLIT_TAG = b"syslogrelay.split"
 
 
 class Append(Protocol):
@@ -70,6 +71,7 @@ class Intake:
         origin: Origin,
         *,
         cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
         """Store `frames`.  Fires once they are on disk for every destination.
@@ -80,6 +82,8 @@ class Intake:
         Args:
             cut: Which of `frames` were cut to the size limit: index to the octets
                 that the whole message had.
+            pieces: Which of them are pieces of a message that was split: index to the
+                number of the piece, from 1.
             positions: How far the source has read with these frames, by
                 ``source/name``; stored with them, even if there are none.
         """
@@ -88,11 +92,12 @@ class Intake:
         counters.received_bytes += sum(map(len, frames))
         refusals: list[Refusal] = []
         if cut and self._quarantines_long:
-            refusals.append(self._refusal([frames[index] for index in cut], origin, "too-long"))
+            long = [frames[index] for index in cut]
+            refusals.append(self._refusal(long, origin, "too-long", list(cut.values())))
             frames = [frame for index, frame in enumerate(frames) if index not in cut]
-            cut = None
+            cut = None  # and `pieces` there are none: what is split is not cut
         if b"" in frames:
-            frames, cut = self._without_empty(frames, cut or {})
+            frames, cut, pieces = self._without_empty(frames, cut or {}, pieces or {})
         if frames and not self._routes:
             counters.dropped["no-destination"] += len(frames)
             frames = []
@@ -100,7 +105,7 @@ class Intake:
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals)
         count = len(frames)
-        payloads = self._payloads(frames, origin, cut or {}) if frames else {}
+        payloads = self._payloads(frames, origin, cut or {}, pieces or {}) if frames else {}
         stored = self._append(payloads, refusals, positions)
         return stored.addCallbacks(
             lambda _: self._stored(count, aside),
@@ -108,22 +113,39 @@ class Intake:
         )
 
     def _without_empty(
-        self, frames: list[bytes], cut: Mapping[int, int]
-    ) -> tuple[list[bytes], dict[int, int]]:
+        self, frames: list[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
+    ) -> tuple[list[bytes], dict[int, int], dict[int, int]]:
         taken = [index for index, frame in enumerate(frames) if frame]
         self._counters.dropped["empty"] += len(frames) - len(taken)
         new_cut = {new: cut[old] for new, old in enumerate(taken) if old in cut}
-        return [frames[index] for index in taken], new_cut
+        new_pieces = {new: pieces[old] for new, old in enumerate(taken) if old in pieces}
+        return [frames[index] for index in taken], new_cut, new_pieces
 
-    def _refusal(self, frames: list[bytes], origin: Origin, reason: str) -> Refusal:
-        return Refusal(origin.source, reason, origin.peer, frames, self._quarantine_bytes_max)
+    def _refusal(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        reason: str,
+        original_bytes: Sequence[int] = (),
+    ) -> Refusal:
+        return Refusal(
+            *(origin.source, reason, origin.peer, frames, self._quarantine_bytes_max),
+            original_bytes,
+        )
 
     def _payloads(
-        self, frames: list[bytes], origin: Origin, cut: Mapping[int, int]
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
     ) -> dict[str, Sequence[bytes]]:
         origin = origin._replace(received_at=self._now())
         messages = parse_all(frames) if self._parses else []
         if messages:
+            for index in pieces:
+                message = messages[index]
+                messages[index] = message._replace(tags=(*message.tags, SPLIT_TAG))
             for index, original_bytes in cut.items():
                 messages[index] = _marked(messages[index], original_bytes)
         return {

@@ -103,6 +103,7 @@ def _queue(
     return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
+        sources=[source.id for source in configuration.sources if _sets_aside(source)],
         # A full map cannot even delete: admission has to close long before.
         map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
         admission=admission,
@@ -128,6 +129,8 @@ def _source(
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        quarantines_long=_sets_aside(source),
+        quarantine_bytes_max=configuration.quarantine_bytes_max,
     )
     return new_source(
         source,
@@ -138,6 +141,7 @@ def _source(
         notices=notices,
         reactor=reactor,
         systemd=systemd,
+        quarantine=partial(queue.source_ledger, source.id),
     )
 
 
@@ -170,6 +174,10 @@ def _routes(configuration: Configuration, source: SourceConfiguration) -> list[R
         for destination in configuration.destinations
         if source.id in destination.sources
     ]
+
+
+def _sets_aside(source: SourceConfiguration) -> bool:
+    return source.oversize == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.flow.intake import ORIGINAL_BYTES, TRUNCATED_TAG, Intake
+from relay.flow.intake import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG, Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
@@ -127,10 +127,14 @@ def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) 
 
     both = intake(queue, counters, Route("look", look))
     both.accept([b"", b"<13>whole", b"<13>cu"], ORIGIN, cut={2: 70000})
-    assert [message.tags for message in seen] == [(), (TRUNCATED_TAG,)]
+    both.accept([b"", b"<13>spl", b"<13>it"], ORIGIN, cut={2: 9}, pieces={1: 1, 2: 2})
+    assert [message.tags for message in seen] == [
+        *((), (TRUNCATED_TAG,)),
+        *((SPLIT_TAG,), (SPLIT_TAG, TRUNCATED_TAG)),
+    ]
     assert seen[1].pairs is not None
     assert seen[1].pairs[ORIGINAL_BYTES] == b"70000"
-    assert queue.appended == [{"look": [b"<13>whole", b"<13>cu"]}]
+    assert queue.appended[0] == {"look": [b"<13>whole", b"<13>cu"]}
 
 
 def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCounters) -> None:
@@ -144,7 +148,7 @@ def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCou
     )
     strict.accept([b"a", b"bbb", b"c"], ORIGIN, cut={1: 5})
     assert queue.appended == [{"raw": [b"a", b"c"]}]
-    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000)]
+    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000, [5])]
     queue.stored[0].callback(None)
     assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (2, 1, 0)
 

@@ -211,7 +211,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
-        "name, state_dir, queue_bytes_max, pending_bytes_max, allow_volatile_state, "
+        "name, state_dir, queue_bytes_max, pending_bytes_max, quarantine_bytes_max, "
+        "allow_volatile_state, "
         "statistics_seconds",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
@@ -424,11 +425,12 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
         ),
         (
             "unix:///run/log",
-            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "split',
+            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "cut',
             [
                 "sources.other.allow: '10.0.0.1/8' has bits set after its prefix; write "
                 "10.0.0.0/8 for the network or 10.0.0.1 for the one address",
-                "sources.other.oversize: expected one of truncate, drop; found 'split'",
+                "sources.other.oversize: expected one of truncate, drop, split, quarantine; "
+                "found 'cut'",
                 "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
                 "relp and relp+tls and systemd; remove it or change the URL",
             ],
