@@ -143,14 +143,18 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
 
 def _losses(report: dict[str, Any]) -> list[str]:
     """What did not go the normal way at a source or destination."""
+    quarantine = report.get("quarantine") or {"dropped_records": {}}
     losses = [
         f"dropped {count:,} ({reason})"
-        for reason, count in sorted(report["dropped_records"].items())
+        for dropped in (report["dropped_records"], quarantine["dropped_records"])
+        for reason, count in sorted(dropped.items())
     ]
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
     if report.get("gaps"):
         losses.append(f"gaps in the journal {report['gaps']:,}")
+    if report.get("split_records"):
+        losses.append(f"split {report['split_records']:,}")
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses

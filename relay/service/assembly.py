@@ -16,6 +16,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.rewrite.filters import app_in
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
@@ -131,6 +132,7 @@ def _source(
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
         quarantines_unauthorised=source.unauthorised == "quarantine",
@@ -154,6 +156,7 @@ def _source(
         notices=notices,
         reactor=reactor,
         systemd=systemd,
+        quarantine=partial(queue.source_ledger, source.id),
     )
 
 
@@ -182,7 +185,11 @@ def _routes(configuration: Configuration, source: SourceConfiguration) -> list[R
         zone=local_zone(),
     )
     return [
-        Route(destination.id, new(destination.rewrite), frozenset(destination.apps) or None)
+        Route(
+            destination.id,
+            new(destination.rewrite),
+            app_in(destination.apps) if destination.apps else None,
+        )
         for destination in configuration.destinations
         if source.id in destination.sources
     ]
@@ -190,7 +197,8 @@ def _routes(configuration: Configuration, source: SourceConfiguration) -> list[R
 
 def _sets_aside(source: SourceConfiguration) -> bool:
     """Whether there may be a quarantine of what came from `source`."""
-    return bool(source.authorise) and source.unauthorised == "quarantine"
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

@@ -85,9 +85,9 @@ class SourceConfiguration:
     listen: Url
     tls: TlsConfiguration = TlsConfiguration()
     frame_bytes_max: int = 65536
-    """Longer messages are cut here and the rest of them discarded; 480 to 16 MiB."""
+    """Longest message to take as it is; 480 to 16 MiB."""
     oversize: str = "truncate"
-    """What is done with longer messages: truncate, or drop the whole of them."""
+    """What is done with longer ones: truncate, drop, split or quarantine."""
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that may send; none = all."""
     deny: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -102,7 +102,7 @@ class SourceConfiguration:
     idle_seconds_max: float = 86400.0
     """Close a connection that stays silent this long."""
     handshake_seconds_max: float = 30.0
-    """For TLS and for RELP's open, each counted from the start of the connection."""
+    """For TLS, RELP's open and a PROXY header, each from when its turn has come."""
     socket_mode: int = 0o666
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
@@ -194,7 +194,7 @@ class Configuration:
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
     quarantine_bytes_max: int = 64 * 1024**2
-    """What the quarantine of each source may hold."""
+    """What each source may set aside; what comes then is dropped and counted."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
     statistics_seconds: float = 60.0

@@ -67,6 +67,15 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "central: quarantined 3" in lines
 
 
+def test_what_became_of_long_messages() -> None:
+    quarantine = {"records": 7, "bytes": 900, "dropped_records": {"quarantine-full": 1200}}
+    source = {**SOURCE, "split_records": 5, "quarantined_records": 1207, "quarantine": quarantine}
+    assert (
+        "net: dropped 11 (empty), dropped 1,200 (quarantine-full), cut to the size limit 4, "
+        "split 5, quarantined 1,207"
+    ) in shown(width=150, sources=[source])
+
+
 @pytest.mark.parametrize(
     ("days", "words"),
     [(30.0, "expires in 30 days"), (0.4, "expires in 0.4 days"), (-0.1, "has expired")],

@@ -52,7 +52,7 @@ Check = Callable[[bytes, random.Random], None]
 
 _LIMIT = 64
 # A frame, its count, and what was looked at to find out the framing.
-_FRAME_HELD_MAX = _LIMIT + 11 + 10 + 2
+_FRAME_HELD_MAX = _LIMIT + 11 + 10 + 2 + _LIMIT // 2  # and the header of its pieces
 _SEPARATORS = b"\r\n\0"
 _PROXY_HEADER_MAX = 16 + 2**16
 _RELP_HEADER_MAX = 9 + 1 + 32 + 1 + 9 + 1
@@ -91,6 +91,11 @@ def check_counted(stream: bytes, source: random.Random) -> None:
     _check_framing(lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
     good = [corpus.LINES[source.randrange(len(corpus.LINES))][:_LIMIT] for _ in range(3)]
     good = [frame for frame in good if frame]
+    expected_split = counted_frames(stream, _LIMIT, split=True)
+    _check_framing(
+        lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT, split=True),
+        *(expected_split, stream, source),
+    )
     # Whatever comes after them, good frames are not lost.
     frames = _decode(
         OctetCountingDecoder(frame_bytes_max=_LIMIT),
@@ -103,6 +108,11 @@ def check_counted(stream: bytes, source: random.Random) -> None:
 def check_lines(stream: bytes, source: random.Random) -> None:
     expected = line_frames(stream, _LIMIT)
     _check_framing(lambda: NewlineDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
+    expected_split = line_frames(stream, _LIMIT, split=True)
+    _check_framing(
+        lambda: NewlineDecoder(frame_bytes_max=_LIMIT, split=True),
+        *(expected_split, stream, source),
+    )
     message = stream[:_LIMIT]
     encoded = encode_newline([message])
     assert encoded.count(b"\n") == 1 and encoded.endswith(b"\n") and b"\0" not in encoded
@@ -125,6 +135,11 @@ def check_relp_frames(stream: bytes, source: random.Random) -> None:
         # A frame that is cut is kept beside what is skipped of it.
         held_max = _RELP_HEADER_MAX + 1 + 2 * _LIMIT + 32
         assert _decode(decoder, chunks, held_max) == expected
+    splitting = [RelpFrameDecoder(data_bytes_max=_LIMIT, split=True) for _ in range(2)]
+    whole = splitting[0].feed(stream)
+    held_max = _RELP_HEADER_MAX + 1 + 2 * _LIMIT + 64
+    assert _decode(splitting[1], chunks_of(source, stream), held_max).frames == whole
+    assert all(len(frame.data) <= _LIMIT for frame in whole)
     strict = RelpFrameDecoder(data_bytes_max=_LIMIT, truncate=False)
     frames = _decode(strict, chunks_of(source, stream), _RELP_HEADER_MAX + 1 + _LIMIT).frames
     assert frames == expected.frames[: len(frames)]

@@ -424,11 +424,12 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
         ),
         (
             "unix:///run/log",
-            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "split',
+            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "cut',
             [
                 "sources.other.allow: '10.0.0.1/8' has bits set after its prefix; write "
                 "10.0.0.0/8 for the network or 10.0.0.1 for the one address",
-                "sources.other.oversize: expected one of truncate, drop; found 'split'",
+                "sources.other.oversize: expected one of truncate, drop, split, quarantine; "
+                "found 'cut'",
                 "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
                 "relp and relp+tls and systemd; remove it or change the URL",
             ],

@@ -44,6 +44,17 @@ def test_defaults_are_in_their_ranges() -> None:
                 schema[field.name].read(getattr(value, field.name))
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "relp", "relp+tls", "systemd", "default-network"])
+def test_how_long_to_wait_for_a_proxy_can_be_said_where_there_may_be_one(scheme: str) -> None:
+    table = {"proxy_protocol": True, "handshake_seconds_max": 5}
+    assert foreign_keys(table, Url(scheme), "sources.a") == []
+
+
+@pytest.mark.parametrize("scheme", ["udp", "unixgram", "unix"])
+def test_where_nothing_is_opened_there_is_no_handshake(scheme: str) -> None:
+    assert len(foreign_keys({"handshake_seconds_max": 5}, Url(scheme), "sources.a")) == 1
+
+
 @pytest.mark.parametrize("id", ["a", "A1", "0", "web-1.example_x", "x" * 63])
 def test_good_ids(id: str) -> None:
     assert ID.read(id) == id
