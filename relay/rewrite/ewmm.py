@@ -95,22 +95,17 @@ def _bodies(
     sender = sender_of(origin, relay_name)
     own = _pairs_of(origin, sender)
     sender_string = json_string(sender)
-    after_host = b',"HOST_FROM":%s,"HOST":' % sender_string
-    credentials = {name: value for name, value in own.items() if name[:6] == ".unix."}
-    after_hosts = b"," + _json_object(credentials)[1:-1] if credentials else b""
-    without_stamp, after_stamp = _own_object(own.get(PEER_NAME))
-    tags_of = _TagsTable(origin.source)
+    ends = _EndTable(own, origin.source, exact)
 
     def body_of(message: SyslogMessage) -> bytes:
         pairs = message.pairs
-        stamp = exact[message.timestamp]
-        legacy_header = None
+        legacy_header = host_from = peer = None
         if pairs is not None:
             legacy_header = pairs.get(_LEGACY_HEADER)
             if legacy_header is None or len(pairs) > 1:
-                all_pairs = _pairs_of_message(message, own, sender, stamp)
-                all_pairs[TAGS_NAME] = tags_of.text(message.tags)
-                return _json_object(all_pairs)
+                host_from, peer = pairs.get("HOST_FROM"), pairs.get(PEER_NAME)
+                if [legacy_header, host_from, peer].count(None) != 3 - len(pairs):
+                    return _json_object(_pairs_of_message(message, own, sender, ends))
         program = message.app_name
         if program is None and legacy_header is not None:
             program = b""
@@ -126,46 +121,46 @@ def _bodies(
                 b',"LEGACY_MSGHDR":%s' % _json_value(legacy_header)
                 if legacy_header is not None
                 else b"",
-                after_host,
+                b',"HOST_FROM":',
+                sender_string if host_from is None else _json_value(host_from),
+                b',"HOST":',
                 json_string(hostname) if hostname else sender_string,
-                after_hosts,
-                b',".syslogrelay":{"timestamp":"%s%s' % (stamp, after_stamp)
-                if stamp
-                else without_stamp,
-                tags_of[message.tags],
+                ends[message.timestamp, message.tags, peer],
             ]
         )
 
     return body_of
 
 
-def _own_object(peer: bytes | None) -> tuple[bytes, bytes]:
-    """The object of this relay's own pairs: without a stamp, and what follows one."""
-    if peer is None:
-        return b"", b'"}'
-    member = b'"peer":%s' % json_string(peer)
-    return b',".syslogrelay":{%s}' % member, b'",%s}' % member
+class _EndTable(dict[tuple[bytes | None, tuple[bytes, ...], bytes | None], bytes]):
+    """The end of a message's object, by its stamp, tags and first peer.  One table a batch."""
 
-
-class _TagsTable(dict[tuple[bytes, ...], bytes]):
-    """The end of a message's object, with its tags.  One table a batch."""
-
-    def __init__(self, source: str) -> None:
+    def __init__(self, own: dict[str, bytes], source: str, exact: StampTable) -> None:
         super().__init__()
-        self._own = f".source.{source}".encode()
+        self._own = {name: value for name, value in own.items() if name[0] == "."}
+        self._own_tag = f".source.{source}".encode()
+        self._exact = exact
 
-    def __missing__(self, tags: tuple[bytes, ...]) -> bytes:
-        end = self[tags] = b',"%s":%s}' % (TAGS_NAME.encode(), json_string(self.text(tags)))
+    def __missing__(self, key: tuple[bytes | None, tuple[bytes, ...], bytes | None]) -> bytes:
+        timestamp, tags, peer = key
+        pairs = {**self._own, **self.added(timestamp, tags)}
+        if peer is not None:
+            pairs[PEER_NAME] = peer
+        end = self[key] = b"," + _json_object(pairs)[1:]
         return end
 
-    def text(self, tags: tuple[bytes, ...]) -> bytes:
-        """Those of earlier hops followed by our own, none twice, as a list."""
+    def added(self, timestamp: bytes | None, tags: tuple[bytes, ...]) -> dict[str, bytes]:
+        """The pairs of tags, of earlier hops followed by our own, and of an exact stamp."""
         texts = [
             tag.decode(errors="backslashreplace").replace("\0", "\\x00").encode()
-            for tag in (*tags, self._own)
+            for tag in (*tags, self._own_tag)
             if tag
         ]
-        return format_list(dict.fromkeys(texts))
+        pairs = {TAGS_NAME: format_list(dict.fromkeys(texts))}
+        exact = self._exact[timestamp]
+        if exact:
+            pairs[STAMP_NAME] = exact
+        return pairs
 
 
 def _pairs_of(origin: Origin, sender: bytes) -> dict[str, bytes]:
@@ -189,7 +184,7 @@ def _is_on_the_network(peer_host: str) -> bool:
 
 
 def _pairs_of_message(
-    message: SyslogMessage, own: dict[str, bytes], sender: bytes, stamp: bytes
+    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: _EndTable
 ) -> dict[str, bytes]:
     """Names and values of a message; those of its header come before its pairs.
 
@@ -209,8 +204,7 @@ def _pairs_of_message(
     ):
         if field is not None:
             pairs[name] = field
-    if stamp:
-        pairs[STAMP_NAME] = stamp
+    pairs.update(ends.added(message.timestamp, message.tags))
     pairs.update((name, value) for name, value in own.items() if name[:6] == ".unix.")
     if _LEGACY_HEADER in pairs:
         # There was a place for a program, with nothing in it.
@@ -264,6 +258,8 @@ def _nested(names: Sequence[str], pairs: dict[str, bytes]) -> bytes | None:
 
 
 def _tokens(name: str) -> list[str]:
+    if "." not in name[1:]:
+        return [name]
     tokens: list[str] = []
     start = 0
     while (match := NAME_TOKEN.match(name, start)) is not None:

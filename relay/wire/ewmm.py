@@ -47,7 +47,7 @@ _FIELDS = {
 _TEXT_PAIRS = {
     "HOST_FROM": "HOST_FROM",
     "FULLHOST_FROM": "HOST_FROM",
-    "LEGACY_MSGHDR": "LEGACY_MSGHDR",
+    **{name: name for name in ("LEGACY_MSGHDR", PEER_NAME, STAMP_NAME)},
 }
 # Of the envelope, not of what is in it.
 _ENVELOPE_PAIRS = ("LEGACY_MSGHDR", "RAWMSG")
@@ -85,7 +85,7 @@ def _opened(message: SyslogMessage, members: Sequence[tuple[Path, bytes]]) -> Sy
         name = path[0] if len(path) == 1 else ".".join(path)
         field = _FIELDS.get(name)
         if field is not None:
-            fields[field] = text_of(value)
+            fields[field] = value if type(value) is bytes else text_of(value)
         elif name in _TEXT_PAIRS:
             pairs[_TEXT_PAIRS[name]] = text_of(value)
         elif name == TAGS_NAME:
@@ -105,16 +105,21 @@ def _opened(message: SyslogMessage, members: Sequence[tuple[Path, bytes]]) -> Sy
     structured_data = message.structured_data
     if parameters:
         structured_data = _merged(structured_data, parameters)
-    return message._replace(
-        timestamp=timestamp,
-        hostname=fields.get("hostname", message.hostname) or None,
-        app_name=fields.get("app_name") or None,
-        procid=fields.get("procid", message.procid) or None,
-        msgid=fields.get("msgid", message.msgid) or None,
-        structured_data=structured_data,
-        msg=fields.get("msg", message.msg),
-        pairs=pairs or None,
-        tags=tuple(dict.fromkeys((*message.tags, *tags))),
+    return SyslogMessage(  # in half the time of _replace
+        message.facility,
+        message.severity,
+        message.version,
+        timestamp,
+        fields.get("hostname", message.hostname) or None,
+        fields.get("app_name") or None,
+        fields.get("procid", message.procid) or None,
+        fields.get("msgid", message.msgid) or None,
+        structured_data,
+        fields.get("msg", message.msg),
+        message.raw,
+        pairs or None,
+        tuple(dict.fromkeys((*message.tags, *tags))),
+        message.app,
     )
 
 

@@ -137,17 +137,20 @@ def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> by
     if parts is None:
         moment = to_datetime(stamp, received_at, zone)
         return (_second(moment) + moment.strftime(".%f")[:4] + _offset(moment)).encode("ascii")
-    second, fraction, offset = parts
+    return _with_milliseconds(*parts)
+
+
+def _with_milliseconds(second: bytes, fraction: bytes | None, offset: bytes) -> bytes:
     milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
     return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
 
 
 def is_same_millisecond(exact: bytes, stamp: bytes) -> bool:
     """Whether both are RFC 3339 and `to_milliseconds` makes the same of them."""
-    for each in (exact, stamp):
-        if _split_rfc3339(each) is None:
-            return False
-    return to_milliseconds(exact, 0.0, UTC) == to_milliseconds(stamp, 0.0, UTC)
+    first, second = _split_rfc3339(exact), _split_rfc3339(stamp)
+    if first is None or second is None:
+        return False
+    return _with_milliseconds(*first) == _with_milliseconds(*second)
 
 
 def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:

@@ -357,9 +357,18 @@ def test_any_message_becomes_one_line_of_valid_json(message: SyslogMessage, orig
     assert EWMM(parse_all([again]), origin) == [again]
 
 
-@given(frames.map(parse), origins)
-def test_both_ways_of_writing_agree(message: SyslogMessage, origin: Origin) -> None:
-    never_sent = {**(message.pairs or {}), "1": b"x"}
+@given(
+    frames.map(parse),
+    origins,
+    st.dictionaries(st.sampled_from(["HOST_FROM", ".syslogrelay.peer"]), st.binary()),
+    tags,
+)
+def test_both_ways_of_writing_agree(
+    message: SyslogMessage, origin: Origin, usual: dict[str, bytes], tags: list[bytes]
+) -> None:
+    pairs = {**(message.pairs or {}), **usual}
+    message = message._replace(pairs=pairs, tags=tuple(tags))
+    never_sent = {**pairs, "1": b"x"}
     assert EWMM([message._replace(pairs=never_sent)], origin) == EWMM([message], origin)
 
 
