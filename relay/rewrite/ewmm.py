@@ -18,6 +18,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
+from typing import TypeAlias
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
@@ -35,6 +36,8 @@ _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
 # Names that the header carries, or that mean something else at the next hop.
 _NEVER = re.compile(r"[0-9]|SOURCE\Z|\.SDATA\.|\._TAGS\Z|\Z")
+# A stamp; with tags and the first peer if there are any, which is slower.
+_EndKey: TypeAlias = "bytes | tuple[bytes | None, tuple[bytes, ...], bytes | None] | None"
 # json-c refuses what is nested deeper than 32.
 _NESTED_MAX = 24
 
@@ -62,7 +65,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
                 message.pri,
                 stamps[message.timestamp],
                 addressing,
-                _structured_data_of(message),
+                b"-" if message.structured_data is None else _made_safe(message.structured_data),
                 body_of(message),
             )
             for message in messages
@@ -78,10 +81,9 @@ def _as_received(message: SyslogMessage) -> bytes | None:
     return envelope if envelope.endswith(message.msg) else None
 
 
-def _structured_data_of(message: SyslogMessage) -> bytes:
-    """The SD-ELEMENTs verbatim, on one line, or the NILVALUE."""
-    text = message.structured_data
-    return without_controls(text) if text and is_structured_data(text) else b"-"
+def _made_safe(structured_data: bytes) -> bytes:
+    """The SD-ELEMENTs verbatim, on one line; the NILVALUE if they are none."""
+    return without_controls(structured_data) if is_structured_data(structured_data) else b"-"
 
 
 def _bodies(
@@ -95,6 +97,7 @@ def _bodies(
     sender = sender_of(origin, relay_name)
     own = _pairs_of(origin, sender)
     sender_string = json_string(sender)
+    after_header = b',"HOST_FROM":%s,"HOST":' % sender_string
     ends = _EndTable(own, origin.source, exact)
 
     def body_of(message: SyslogMessage) -> bytes:
@@ -121,18 +124,20 @@ def _bodies(
                 b',"LEGACY_MSGHDR":%s' % _json_value(legacy_header)
                 if legacy_header is not None
                 else b"",
-                b',"HOST_FROM":',
-                sender_string if host_from is None else _json_value(host_from),
-                b',"HOST":',
+                after_header
+                if host_from is None
+                else b',"HOST_FROM":%s,"HOST":' % _json_value(host_from),
                 json_string(hostname) if hostname else sender_string,
-                ends[message.timestamp, message.tags, peer],
+                ends[message.timestamp]
+                if peer is None and not message.tags
+                else ends[message.timestamp, message.tags, peer],
             ]
         )
 
     return body_of
 
 
-class _EndTable(dict[tuple[bytes | None, tuple[bytes, ...], bytes | None], bytes]):
+class _EndTable(dict[_EndKey, bytes]):
     """The end of a message's object, by its stamp, tags and first peer.  One table a batch."""
 
     def __init__(self, own: dict[str, bytes], source: str, exact: StampTable) -> None:
@@ -141,8 +146,8 @@ class _EndTable(dict[tuple[bytes | None, tuple[bytes, ...], bytes | None], bytes
         self._own_tag = f".source.{source}".encode()
         self._exact = exact
 
-    def __missing__(self, key: tuple[bytes | None, tuple[bytes, ...], bytes | None]) -> bytes:
-        timestamp, tags, peer = key
+    def __missing__(self, key: _EndKey) -> bytes:
+        timestamp, tags, peer = key if isinstance(key, tuple) else (key, (), None)
         pairs = {**self._own, **self.added(timestamp, tags)}
         if peer is not None:
             pairs[PEER_NAME] = peer
