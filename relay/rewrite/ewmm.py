@@ -36,6 +36,13 @@ _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
 # Names that the header carries, or that mean something else at the next hop.
 _NEVER = re.compile(r"[0-9]|SOURCE\Z|\.SDATA\.|\._TAGS\Z|\Z")
+# Names that every receiver has to find where they are.
+_NEVER_MOVED = frozenset(
+    (
+        *("HOST", "HOST_FROM", "MESSAGE", "PROGRAM", "PID", "MSGID", _LEGACY_HEADER),
+        *(TAGS_NAME, PEER_NAME, STAMP_NAME),
+    )
+)
 # A stamp; with tags and the first peer if there are any, which is slower.
 _EndKey: TypeAlias = "bytes | tuple[bytes | None, tuple[bytes, ...], bytes | None] | None"
 # json-c refuses what is nested deeper than 32.
@@ -221,8 +228,9 @@ def _json_object(pairs: dict[str, bytes]) -> bytes:
     """Write `pairs` with names in descending order, nested at their dots.
 
     A name that is also the beginning of another one (``a`` and ``a.b``) becomes a
-    member of the object of that name, as syslog-ng has it.  Where that would write a
-    name twice in one object, so that receivers lose one of them, no name is nested.
+    member of the object of that name, as syslog-ng has it.  Where that would happen to
+    MESSAGE and the like, or write a name twice in one object, so that receivers lose one
+    of them, no name is nested.
     """
     names = sorted(pairs, key=_octets, reverse=True)
     nested = _nested(names, pairs)
@@ -254,6 +262,8 @@ def _nested(names: Sequence[str], pairs: dict[str, bytes]) -> bytes | None:
                 return None
             written.add(path)
         if (path := (*opened, tokens[-1])) in written:
+            return None
+        if len(path) > len(tokens) and name in _NEVER_MOVED:
             return None
         written.add(path)
         parts.append(b"%s:%s" % (json_string(_octets(tokens[-1])), _json_value(pairs[name])))

@@ -257,6 +257,7 @@ def body_with(pairs: dict[str, bytes]) -> bytes:
         ({"x@1.2.3": b"1"}, b'{"x@1.2.3":"1",'),
         ({"x.y.": b"1"}, b'{"x":{"y":"1"},'),
         ({"x.a.b": b"1", "x.c": b"2"}, b'{"x":{"c":"2","a":{"b":"1"}},'),
+        ({"MESSAGE.x": b"1", "HOST.y.z": b"2"}, b'{"MESSAGE.x":"1","MESSAGE":"m","HOST_FROM":'),
         # One object after another of the same name: a receiver would lose the first.
         ({"a.b": b"1", "a-": b"2", "a": b"3"}, b'{"a.b":"1","a-":"2","a":"3",'),
         ({"x@1.a": b"1", "x@1.2.y": b"2", "x@1.!": b"3"}, b'{"x@1.a":"1","x@1.2.y":"2","x@1.!"'),

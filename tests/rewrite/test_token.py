@@ -173,6 +173,12 @@ def test_envelopes_are_opened_first() -> None:
     )
 
 
+def test_line_ends_at_the_end_are_not_sent_from_envelopes_either() -> None:
+    line = b'<13>Oct 11 22:14:15 h @syslog-ng: {"MESSAGE":"hello\\r\\n"}'
+    assert send(TAG, line) == b"<13>%s h %s:hello" % (STAMP, SECRET)
+    assert send(APP_NAME, line) == b"<13>1 %s h %s - - - hello" % (STAMP, SECRET)
+
+
 def test_local_senders_are_on_the_host_of_the_relay() -> None:
     line = b"<13>Oct 11 22:14:15 app: x"
     assert send(TAG, line, LOCAL) == b"<13>%s vm %s:x" % (STAMP, SECRET)
