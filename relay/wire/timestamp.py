@@ -160,7 +160,9 @@ def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
     """
     if stamp is None or _BELOW_MILLISECONDS.search(stamp) is None:
         return b""
-    return to_rfc3339(stamp, received_at, zone)
+    exact = to_rfc3339(stamp, received_at, zone)
+    # A stamp without meaning has become the receive time.
+    return exact if _BELOW_MILLISECONDS.search(exact) is not None else b""
 
 
 def format_epoch(seconds: float, zone: tzinfo) -> bytes:

@@ -173,6 +173,7 @@ def test_any_stamp_becomes_a_valid_one_that_stays(
         (b"2003-10-11 22:14:15,123456+02:00", b"2003-10-11T22:14:15.123456+02:00"),
         (b"Apr 29 14:00:16.0591", b"2026-04-29T14:00:16.0591+02:00"),
         (b"Apr 29 14:00:16.059", b""),
+        (b"2003-10-11T22:14:15.1234+70:00", b""),
     ],
 )
 def test_exact_stamps_are_those_that_milliseconds_cut(stamp: bytes | None, exact: bytes) -> None:
