@@ -13,9 +13,9 @@ from typing import TypeVar
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.rewrite.batch import Batch, Column, MacroContext
 from relay.rewrite.elements import PREFIX, elements_of
-from relay.rewrite.list_text import format_list
 from relay.rewrite.time_macros import TIME_MACROS, compile_time_macro
 from relay.rewrite.token import hostname_of
+from relay.wire.list_syntax import format_list
 
 __all__ = [
     "ALIASES",

@@ -7,6 +7,7 @@ a field of the message; `raw` keeps the frame in any case.  In order:
    MSG: a half-understood header is worse than none.
 2. A PRI that is none (``<999>``, ``< 13>``) makes the whole line MSG.
 3. Anything else is RFC 3164, with or without PRI.
+4. What is an envelope of EWMM is opened, whichever header it has.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
+from relay.wire.ewmm import APP_NAME, decode_ewmm
 from relay.wire.rfc3164 import parse_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
@@ -30,9 +32,17 @@ def parse(frame: bytes) -> SyslogMessage:
     LF, CR and NUL at the end of the frame are not part of MSG.
     """
     line = frame.rstrip(_DELIMITERS)
-    message = parse_rfc5424(line, frame)
-    if message is not None:
-        return message
+    message = parse_rfc5424(line, frame) or _parse_rest(line, frame)
+    return decode_ewmm(message) if message.app_name == APP_NAME else message
+
+
+def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
+    """Parse the frames of a batch, in order, one message a frame."""
+    return [parse(frame) for frame in frames]
+
+
+def _parse_rest(line: bytes, frame: bytes) -> SyslogMessage:
+    """Parse a line that is no message of RFC 5424."""
     if line[:1] != b"<":
         return parse_rfc3164(line, frame, None, 0)
     match = _PRI.match(line)
@@ -42,11 +52,6 @@ def parse(frame: bytes) -> SyslogMessage:
     if match[2] is not None:
         return _unparsed(line[match.start(2) :], frame, pri)
     return parse_rfc3164(line, frame, pri, match.end())
-
-
-def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
-    """Parse the frames of a batch, in order, one message a frame."""
-    return [parse(frame) for frame in frames]
 
 
 def _unparsed(text: bytes, raw: bytes, pri: tuple[int, int]) -> SyslogMessage:

@@ -25,7 +25,9 @@ __all__ = [
     "ISO_STAMP",
     "StampTable",
     "format_epoch",
+    "is_same_millisecond",
     "to_datetime",
+    "to_exact",
     "to_milliseconds",
     "to_rfc3339",
     "to_rfc5424",
@@ -62,6 +64,7 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
     *(b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"),
@@ -79,7 +82,7 @@ class StampTable(dict[bytes | None, bytes]):
     Make one table per batch, so that it cannot outgrow the batch.
 
     Args:
-        convert: `to_rfc3339`, `to_rfc5424` or `to_milliseconds`.
+        convert: `to_rfc3339`, `to_rfc5424`, `to_milliseconds` or `to_exact`.
         received_at: Seconds since 1970-01-01 UTC.
         zone: Local zone for stamps that have no offset.
     """
@@ -134,9 +137,32 @@ def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> by
     if parts is None:
         moment = to_datetime(stamp, received_at, zone)
         return (_second(moment) + moment.strftime(".%f")[:4] + _offset(moment)).encode("ascii")
-    second, fraction, offset = parts
+    return _with_milliseconds(*parts)
+
+
+def _with_milliseconds(second: bytes, fraction: bytes | None, offset: bytes) -> bytes:
     milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
     return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
+
+
+def is_same_millisecond(exact: bytes, stamp: bytes) -> bool:
+    """Whether both are RFC 3339 and `to_milliseconds` makes the same of them."""
+    first, second = _split_rfc3339(exact), _split_rfc3339(stamp)
+    if first is None or second is None:
+        return False
+    return _with_milliseconds(*first) == _with_milliseconds(*second)
+
+
+def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    """Convert as `to_rfc3339` if `to_milliseconds` would lose digits; if not, nothing.
+
+    Arguments as for `to_rfc3339`.
+    """
+    if stamp is None or _BELOW_MILLISECONDS.search(stamp) is None:
+        return b""
+    exact = to_rfc3339(stamp, received_at, zone)
+    # A stamp without meaning has become the receive time.
+    return exact if _BELOW_MILLISECONDS.search(exact) is not None else b""
 
 
 def format_epoch(seconds: float, zone: tzinfo) -> bytes:

@@ -18,7 +18,7 @@ VECTORS = json.loads((Path(__file__).parent / "vectors" / "parse.json").read_tex
 CORE = [
     vector
     for vector in VECTORS
-    if vector["mode"] in ("rfc3164", "rfc5424")
+    if vector["mode"] in ("rfc3164", "rfc5424", "ewmm")
     and vector["kind"] in ("core", "quirk")
     and not vector.get("requires_options")
 ]
@@ -95,6 +95,13 @@ def test_delimiters_at_the_end_stay_in_raw_only(line: bytes) -> None:
     message = parse(line + b"\r\n\0")
     assert message.msg.endswith(b"a")
     assert message.raw == line + b"\r\n\0"
+
+
+@pytest.mark.parametrize("header", [b"<13>1 - h @syslog-ng - - - ", b"<13>@syslog-ng: "])
+def test_envelopes_are_opened(header: bytes) -> None:
+    message = parse(header + b'{"PROGRAM":"p","MESSAGE":"m"}\n')
+    assert (message.app_name, message.msg) == (b"p", b"m")
+    assert message.raw == header + b'{"PROGRAM":"p","MESSAGE":"m"}\n'
 
 
 @given(frames)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from relay.wire.timestamp import (
     StampTable,
     format_epoch,
+    is_same_millisecond,
     to_datetime,
+    to_exact,
     to_milliseconds,
     to_rfc3339,
     to_rfc5424,
@@ -158,3 +160,38 @@ def test_any_stamp_becomes_a_valid_one_that_stays(
         once = convert(stamp, received_at, zone)
         assert datetime.fromisoformat(once.decode("ascii")).tzinfo is not None
         assert convert(once, 0.0, UTC) == once
+
+
+@pytest.mark.parametrize(
+    ("stamp", "exact"),
+    [
+        (None, b""),
+        (b"", b""),
+        (b"2003-10-11T22:14:15Z", b""),
+        (b"2003-10-11T22:14:15.003000Z", b""),
+        (b"2003-10-11T22:14:15.0030001Z", b"2003-10-11T22:14:15.0030001Z"),
+        (b"2003-10-11 22:14:15,123456+02:00", b"2003-10-11T22:14:15.123456+02:00"),
+        (b"Apr 29 14:00:16.0591", b"2026-04-29T14:00:16.0591+02:00"),
+        (b"Apr 29 14:00:16.059", b""),
+        (b"2003-10-11T22:14:15.1234+70:00", b""),
+    ],
+)
+def test_exact_stamps_are_those_that_milliseconds_cut(stamp: bytes | None, exact: bytes) -> None:
+    assert to_exact(stamp, NOW, BUDAPEST) == exact
+    if exact:
+        assert is_same_millisecond(exact, to_milliseconds(stamp, NOW, BUDAPEST))
+
+
+@pytest.mark.parametrize(
+    ("exact", "stamp", "is_same"),
+    [
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.123+00:00", True),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.1231-00:00", True),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.124Z", False),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T23:14:15.123+01:00", False),
+        (b"2003-02-30T22:14:15.1239Z", b"2003-02-30T22:14:15.123Z", False),
+        (b"Apr 29 14:00:16", b"Apr 29 14:00:16", False),
+    ],
+)
+def test_the_same_millisecond(exact: bytes, stamp: bytes, is_same: bool) -> None:
+    assert is_same_millisecond(exact, stamp) == is_same
