@@ -208,9 +208,7 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
     return _in_latest_year(month, in_month, received_at, zone)
 
 
-def _in_latest_year(
-    month: int, in_month: timedelta, received_at: float, zone: tzinfo
-) -> datetime:
+def _in_latest_year(month: int, in_month: timedelta, received_at: float, zone: tzinfo) -> datetime:
     """The latest such moment that is at most 31 days after the receive time.
 
     Senders' clocks run ahead, and a message of December may wait until January;

@@ -1,0 +1,117 @@
+"""Formats of certain applications, taken apart as on port 514 of syslog-ng's default drivers.
+
+Some are read instead of a syslog header (`read_raw`), others are found in a parsed
+message (`adapt`).  Either way the message gets the application's pairs and the pair
+``.app.name``.  What only looks like one of them is left as it is.
+
+Strategy: an ordinary message must pay next to nothing, so each of the two functions
+begins with a gate that only few lines pass.
+"""
+
+from __future__ import annotations
+
+import re
+
+from relay.model.message import SyslogMessage
+from relay.wire.cisco import read_cisco
+from relay.wire.json_pairs import flatten_json
+from relay.wire.key_value import read_checkpoint, read_fortigate, read_iptables, read_websense
+from relay.wire.panos import read_panos
+from relay.wire.parse_tags import Tags
+from relay.wire.rfc5424 import PRIVAL
+from relay.wire.structured_data import parse_structured_data
+from relay.wire.sudo import read_sudo
+
+__all__ = ["adapt", "app_tag", "read_raw"]
+
+_PRI = re.compile(rb"<([0-9]{1,3})>")
+_JUNOS = b"junos@2636.1.1.1.2.129"
+_NOBODY = (1, 5)  # what syslog-ng gives messages that it takes no PRI from
+
+
+def read_raw(line: bytes, raw: bytes, default_pri: tuple[int, int]) -> SyslogMessage | None:
+    """Read `line` by the application that wrote it, or return None.
+
+    Args:
+        line: The frame without the delimiters at its end.
+        raw: The frame.
+        default_pri: Facility and severity of lines without PRI.
+    """
+    has_triplet = b": %" in line
+    if not has_triplet and b"=" not in line and b'"_insertion_' not in line:
+        return None
+    if b" CheckPoint " in line or line.startswith(b"time="):
+        message = read_checkpoint(line, raw)
+        if message is not None:
+            return message
+    match = _PRI.match(line)
+    pri = default_pri if match is None else PRIVAL.get(match[1])
+    if pri is None:
+        return None
+    start = 0 if match is None else match.end()
+    if has_triplet:
+        return read_cisco(line, raw, pri, start)
+    if match is None:
+        return None
+    if line.startswith(b"date=", start):
+        return read_fortigate(line, raw, pri, start)
+    if line.startswith(b"{", start):
+        return _read_netskope(line[start:], raw)
+    return read_websense(line, raw, pri) if b"vendor=Websense" in line else None
+
+
+def adapt(message: SyslogMessage) -> SyslogMessage:
+    """`message` with the pairs of the application in it, if there is one."""
+    app_name = message.app_name
+    if message.msg[:1] == b"@":
+        return _with_json(message)
+    if app_name == b"sudo":
+        return _with_pairs(message, b"sudo", read_sudo(message.msg))
+    if app_name == b"kernel":
+        return _with_pairs(message, b"iptables", read_iptables(message))
+    if app_name is not None and app_name[:2] == b"1,":
+        return read_panos(message) or message
+    data = message.structured_data
+    if data is not None and _JUNOS in data and _is_junos(data):
+        return _with_pairs(message, b"junos", {})
+    return message
+
+
+def app_tag(message: SyslogMessage) -> Tags:
+    """The tag that syslog-ng 4 gives messages of an adapter."""
+    name = (message.pairs or {}).get(".app.name")
+    return () if name is None else (b".app." + name,)
+
+
+def _read_netskope(text: bytes, raw: bytes) -> SyslogMessage | None:
+    """A JSON object and nothing else, under PRI 13, whatever the line says."""
+    pairs = flatten_json(text) if b'"_insertion_epoch_timestamp"' in text else None
+    if pairs is None:
+        return None
+    pairs = {f".netskope.{name}": value for name, value in pairs.items()}
+    pairs[".app.name"] = b"netskope"
+    return SyslogMessage(*(*_NOBODY, 0, None, None, None, None, None, None, text, raw, pairs))
+
+
+def _with_json(message: SyslogMessage) -> SyslogMessage:
+    cookie = message.msg[:5]
+    if cookie not in (b"@cee:", b"@cim:"):
+        return message
+    pairs = flatten_json(message.msg[5:].strip(b" \t\r\n"))
+    app = cookie[1:4]
+    if pairs is None:
+        return message
+    prefix = f".{app.decode()}."
+    return _with_pairs(message, app, {prefix + name: value for name, value in pairs.items()})
+
+
+def _is_junos(data: bytes) -> bool:
+    return bool(parse_structured_data(data).get(_JUNOS.decode(), {}).get("reason"))
+
+
+def _with_pairs(
+    message: SyslogMessage, app: bytes, pairs: dict[str, bytes] | None
+) -> SyslogMessage:
+    if pairs is None:
+        return message
+    return message._replace(pairs={**(message.pairs or {}), **pairs, ".app.name": app})
