@@ -24,12 +24,14 @@ _STAMP = (
     rb"(?P<year>[12][0-9]{3} )?(?P<hour>[0-9]{2})(?P<minute>:[0-9]{2}:[0-9]{2})"
     rb"(?P<fraction>[.,][0-9]++)?(?: (?P<half>[AP]M)(?P<half_fraction>[.][0-9]++)?)?)" % ISO_STAMP
 )
-# A zone is told from a host by the blank before the colon.  A process may follow.
+# A zone is told from a host by the blank before the colon.  A process may follow, or, where a
+# relay has put its stamp and the host in front, what Cisco wrote itself.
 _REST = rb"(?: [A-Z]{1,5}(?=:|\Z)| (?P<host>[^ :]++(?= :| ?\Z)))? ?(?:: ?[^ ]++)?"
+_RELAYED = rb" (?P<relayed>[^ :]++) [0-9]++: [^%]*+"
 _HEADER = re.compile(
-    rb"(?:[0-9]*+: ++)?(?:(?:%s|%s)?%s%s|%s)?"
+    rb"(?:[0-9]*+: ++)?(?:(?:%s|%s)?%s(?:%s|%s)|%s)?"
     % (
-        *(_MODULE, _ORIGIN, _STAMP, _REST),
+        *(_MODULE, _ORIGIN, _STAMP, _RELAYED, _REST),
         rb"(?P<host_only>[^ :%]++)",
     )
 )
@@ -58,7 +60,7 @@ def read_cisco(line: bytes, raw: bytes, pri: tuple[int, int], start: int) -> Sys
     }
     if header["module"] is not None:
         pairs[".cisco.cpu_module"] = header["module"]
-    hostname = header["host"] or header["origin"] or header["host_only"]
+    hostname = header["host"] or header["relayed"] or header["origin"] or header["host_only"]
     msg = line[triplet.start(1) :]
     return SyslogMessage(
         *(*pri, 0, _stamp_of(header), hostname, None, None, None, None, msg, raw, pairs)

@@ -45,6 +45,11 @@ class Dialect(NamedTuple):
     """Facility and severity of lines without PRI."""
     hosts: tuple[Callable[[bytes], bool] | None, bool] = (None, True)
     """`accepts_host` and `expects_host` of `parse_rfc3164`."""
+    read_raw: Callable[[bytes, bytes, tuple[int, int]], SyslogMessage | None] | None = None
+    """Reads lines that are not RFC 5424 and no other syslog either, or returns None.
+
+    Called with line, frame and `default_pri`.
+    """
     substitutes: bool = False
     """What cannot be parsed becomes an error message of syslog-ng, PRI 43."""
 
@@ -75,6 +80,10 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
     """
     if dialect.reads_rfc5424:
         message = parse_rfc5424(line, frame)
+        if message is not None:
+            return message
+    if dialect.read_raw is not None:
+        message = dialect.read_raw(line, frame, dialect.default_pri)
         if message is not None:
             return message
     return _parse_other(line, frame, dialect)

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.adapters import adapt
+from relay.wire.adapters import read_raw
 from relay.wire.message_steps import (
     Step,
+    adapt_batch,
     each,
     on_one_line,
     with_app_tag,
@@ -215,8 +216,8 @@ def _reader(options: ParseOptions) -> Read | None:
         read = reading_nothing(dialect.default_pri)
     elif options.no_header:
         read = reading_pri(dialect.default_pri)
-    elif dialect != Dialect() or options.adapters:
-        read = reading(dialect, adapters=options.adapters and options.mode == "auto")
+    elif dialect != Dialect():
+        read = reading(dialect)
     if options.parse_tags == "all":
         read = telling_what_is_missing(read or _parse_default)
     if options.store_raw:
@@ -233,6 +234,8 @@ def _reader(options: ParseOptions) -> Read | None:
 def _dialect(options: ParseOptions) -> Dialect:
     if options.mode not in ("auto", "rfc3164", "rfc5424"):
         raise ValueError(f"mode {options.mode!r} is none of auto, rfc3164, rfc5424")
+    if options.parse_tags not in ("errors", "all", "none"):
+        raise ValueError(f"parse_tags {options.parse_tags!r} is none of errors, all, none")
     facility, severity = options.default_facility, options.default_severity
     if not 0 <= facility <= 23 or not 0 <= severity <= 7:
         raise ValueError("default_facility is 0 to 23, default_severity 0 to 7")
@@ -241,8 +244,13 @@ def _dialect(options: ParseOptions) -> Dialect:
         reads_rfc3164=not options.no_rfc3164_fallback,
         default_pri=_KERNEL_PRI if options.kernel else (facility, severity),
         hosts=(_accepts_host(options), options.expect_hostname and not options.no_hostname),
+        read_raw=read_raw if _adapts(options) else None,
         substitutes=options.piggyback_errors,
     )
+
+
+def _adapts(options: ParseOptions) -> bool:
+    return options.adapters and options.mode == "auto"
 
 
 def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
@@ -266,7 +274,7 @@ def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
     asked: list[tuple[object, Step]] = [
         (options.check_program, each(without_bad_program)),
         (options.kernel, each(with_kernel_program)),
-        (options.adapters and options.mode == "auto", each(adapt)),
+        (_adapts(options), adapt_batch),
         (options.parse_tags == "all", each(with_app_tag)),
         (
             options.guess_timezone or options.time_zone,

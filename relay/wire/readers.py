@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 
 from relay.model.message import SyslogMessage
-from relay.wire.adapters import read_raw
 from relay.wire.parse import DELIMITERS, Dialect, parse_as
 from relay.wire.parse_tags import (
     INVALID_HOSTNAME,
@@ -35,21 +34,15 @@ Read = Callable[[bytes, bytes], SyslogMessage]
 
 _PRI = re.compile(rb"<([0-9]*+)>")
 _HAS_PRI = re.compile(rb"(?:[0-9]{1,10}+ )?<")
-_HEADER = "LEGACY_MSGHDR"
 
 
-def reading(dialect: Dialect, *, adapters: bool = False) -> Read:
-    """Read by `dialect`, and before that as a raw message of one of the adapters."""
-    default_pri = dialect.default_pri
+def reading(dialect: Dialect) -> Read:
+    """Read by `dialect`."""
 
     def read(text: bytes, frame: bytes) -> SyslogMessage:
         return parse_as(dialect, text.rstrip(DELIMITERS), frame)
 
-    def read_adapted(text: bytes, frame: bytes) -> SyslogMessage:
-        line = text.rstrip(DELIMITERS)
-        return read_raw(line, frame, default_pri) or parse_as(dialect, line, frame)
-
-    return read_adapted if adapters else read
+    return read
 
 
 def reading_nothing(pri: tuple[int, int]) -> Read:
@@ -132,7 +125,7 @@ def converting(read: Read, encoding: str) -> Read:
         ValueError: There is no such encoding.
     """
     try:
-        b"".decode(encoding)
+        b"a".decode(encoding, "replace")
     except (LookupError, UnicodeError) as error:
         raise ValueError(f"encoding {encoding!r}: {error}") from error
 
