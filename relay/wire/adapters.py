@@ -1,12 +1,12 @@
 """Formats of certain applications, taken apart as on port 514 of syslog-ng's default drivers.
 
-Some are read instead of a syslog header (`read_raw`), others are found in a parsed
-message (`adapt`).  Either way the message gets the application's pairs and the pair
+Some write what is no syslog, or hardly, and are read from the line; others are found in
+the parsed message.  Either way the message gets the application's pairs and the pair
 ``.app.name``.  What only looks like one of them is left as it is.
 
-Strategy: an ordinary message must pay next to nothing.  None of the raw formats is RFC
-5424, so such messages never come to `read_raw`; other lines meet three quick tests there,
-and parsed messages the four of `may_adapt`.
+Strategy: an ordinary message must pay next to nothing, so `adapt` first looks at what
+syslog has made of the line: a message with stamp, host and an ordinary program is none
+of the first kind, and its program and the first octet of MSG tell the second.
 """
 
 from __future__ import annotations
@@ -23,24 +23,65 @@ from relay.wire.rfc5424 import PRIVAL
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.sudo import read_sudo
 
-__all__ = ["adapt", "app_tag", "may_adapt", "read_raw"]
+__all__ = ["adapt", "app_tag"]
 
 _START = re.compile(rb"<([0-9]{1,3})>")
-# What else can begin with a PRI, or without one.
 _STARTS = re.compile(rb"<([0-9]{1,3})>(date=|\{|1 (?=[0-9]))|(time=)[0-9]")
-_PROGRAMS = frozenset((b"sudo", b"kernel"))
+_PROGRAMS = frozenset((b"sudo", b"kernel", b"vendor=Websense"))
 _JUNOS = b"junos@2636.1.1.1.2.129"
 _NOBODY = (1, 5)  # what syslog-ng gives messages that it takes no PRI from
 
 
-def read_raw(line: bytes, raw: bytes, default_pri: tuple[int, int]) -> SyslogMessage | None:
-    """Read `line` by the application that wrote it, or return None.
+def adapt(line: bytes, message: SyslogMessage, default_pri: tuple[int, int]) -> SyslogMessage:
+    """`message` as the application has it that wrote it, or `message`.
 
     Args:
         line: The frame without the delimiters at its end.
-        raw: The frame.
+        message: What syslog makes of it.
         default_pri: Facility and severity of lines without PRI.
     """
+    _, _, version, timestamp, hostname, app_name, _, _, data, msg, raw, _, _, _ = message
+    if (
+        version == 0
+        and (
+            timestamp is None
+            or hostname is None
+            or app_name is None
+            or app_name < b":"  # that is, begins with a digit or %
+            or msg[:1] == b"%"
+        )
+    ):
+        found = _read_raw(line, raw, default_pri)
+        if found is not None:
+            return found
+    if msg[:1] == b"@":
+        return _with_json(message)
+    if app_name in _PROGRAMS:
+        return _of_program(line, message)
+    if app_name is not None and app_name[:2] == b"1,":
+        return read_panos(message) or message
+    if data is not None and _JUNOS in data and _is_junos(data):
+        return _with_pairs(message, b"junos", {})
+    return message
+
+
+def _of_program(line: bytes, message: SyslogMessage) -> SyslogMessage:
+    if message.app_name == b"sudo":
+        return _with_pairs(message, b"sudo", read_sudo(message.msg))
+    if message.app_name == b"kernel":
+        return _with_pairs(message, b"iptables", read_iptables(message))
+    pri = (message.facility, message.severity)
+    return read_websense(line, message.raw, pri) or message
+
+
+def app_tag(message: SyslogMessage) -> Tags:
+    """The tag that syslog-ng 4 gives messages of an adapter."""
+    name = (message.pairs or {}).get(".app.name")
+    return () if name is None else (b".app." + name,)
+
+
+def _read_raw(line: bytes, raw: bytes, default_pri: tuple[int, int]) -> SyslogMessage | None:
+    """Read `line` as one that is no syslog, or hardly."""
     if b": %" in line:
         start = _START.match(line)
         pri = default_pri if start is None else PRIVAL.get(start[1])
@@ -60,40 +101,6 @@ def read_raw(line: bytes, raw: bytes, default_pri: tuple[int, int]) -> SyslogMes
         return read_checkpoint(line, raw)
     pri = PRIVAL.get(start[1])
     return None if pri is None else read_fortigate(line, raw, pri, start.start(2))
-
-
-def may_adapt(message: SyslogMessage) -> bool:
-    """The gate of `adapt`: False means that there is nothing for it."""
-    app_name = message.app_name
-    return (
-        message.msg[:1] == b"@"
-        or app_name in _PROGRAMS
-        or message.structured_data is not None
-        or (app_name is not None and app_name[:2] == b"1,")
-    )
-
-
-def adapt(message: SyslogMessage) -> SyslogMessage:
-    """`message` with the pairs of the application in it, if there is one."""
-    app_name = message.app_name
-    if message.msg[:1] == b"@":
-        return _with_json(message)
-    if app_name == b"sudo":
-        return _with_pairs(message, b"sudo", read_sudo(message.msg))
-    if app_name == b"kernel":
-        return _with_pairs(message, b"iptables", read_iptables(message))
-    if app_name is not None and app_name[:2] == b"1,":
-        return read_panos(message) or message
-    data = message.structured_data
-    if data is not None and _JUNOS in data and _is_junos(data):
-        return _with_pairs(message, b"junos", {})
-    return message
-
-
-def app_tag(message: SyslogMessage) -> Tags:
-    """The tag that syslog-ng 4 gives messages of an adapter."""
-    name = (message.pairs or {}).get(".app.name")
-    return () if name is None else (b".app." + name,)
 
 
 def _read_netskope(text: bytes, raw: bytes) -> SyslogMessage | None:

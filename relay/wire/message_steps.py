@@ -8,13 +8,12 @@ from datetime import UTC, timedelta, timezone, tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.adapters import adapt, app_tag, may_adapt
+from relay.wire.adapters import app_tag
 from relay.wire.parse_tags import INVALID_PROGRAM, SANITIZED, is_parse_failure
 from relay.wire.timestamp import StampTable, format_epoch, has_offset, to_datetime, to_rfc3339
 
 __all__ = [
     "Step",
-    "adapt_batch",
     "each",
     "on_one_line",
     "with_app_tag",
@@ -64,11 +63,6 @@ def each(change: Callable[[SyslogMessage], SyslogMessage]) -> Step:
         return [change(message) for message in messages]
 
     return step
-
-
-def adapt_batch(messages: Messages, origin: Origin) -> Messages:
-    """Messages of applications get their pairs."""
-    return [adapt(message) if may_adapt(message) else message for message in messages]
 
 
 def without_bad_program(message: SyslogMessage) -> SyslogMessage:

@@ -45,11 +45,9 @@ class Dialect(NamedTuple):
     """Facility and severity of lines without PRI."""
     hosts: tuple[Callable[[bytes], bool] | None, bool] = (None, True)
     """`accepts_host` and `expects_host` of `parse_rfc3164`."""
-    read_raw: Callable[[bytes, bytes, tuple[int, int]], SyslogMessage | None] | None = None
-    """Reads lines that are not RFC 5424 and no other syslog either, or returns None.
-
-    Called with line, frame and `default_pri`.
-    """
+    adapt: Callable[[bytes, SyslogMessage, tuple[int, int]], SyslogMessage] | None = None
+    """Takes apart what certain applications write; called with line, message and
+    `default_pri`."""
     substitutes: bool = False
     """What cannot be parsed becomes an error message of syslog-ng, PRI 43."""
 
@@ -78,22 +76,19 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
         line: What to parse, without the delimiters at its end.
         frame: What was received.
     """
-    if dialect.reads_rfc5424:
-        message = parse_rfc5424(line, frame)
-        if message is not None:
-            return message
-    if dialect.read_raw is not None:
-        message = dialect.read_raw(line, frame, dialect.default_pri)
-        if message is not None:
-            return message
-    return _parse_other(line, frame, dialect)
+    message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
+    if message is None:
+        message = _parse_other(line, frame, dialect)
+    if dialect.adapt is not None:
+        return dialect.adapt(line, message, dialect.default_pri)
+    return message
 
 
 def _parse_other(line: bytes, frame: bytes, dialect: Dialect) -> SyslogMessage:
     if line[:1] != b"<":
         count = _OCTET_COUNT.match(line)
         if count is not None:
-            message = parse_as(dialect, line[count.end() :], frame)
+            message = parse_as(dialect._replace(adapt=None), line[count.end() :], frame)
             return message._replace(tags=UNEXPECTED_FRAMING + message.tags)
         if not dialect.reads_rfc3164:
             return _unparsed(line, frame, dialect.default_pri, INVALID_PRI, 0, dialect)

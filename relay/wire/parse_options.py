@@ -15,10 +15,9 @@ from typing import Any, Literal
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.adapters import read_raw
+from relay.wire.adapters import adapt
 from relay.wire.message_steps import (
     Step,
-    adapt_batch,
     each,
     on_one_line,
     with_app_tag,
@@ -244,13 +243,9 @@ def _dialect(options: ParseOptions) -> Dialect:
         reads_rfc3164=not options.no_rfc3164_fallback,
         default_pri=_KERNEL_PRI if options.kernel else (facility, severity),
         hosts=(_accepts_host(options), options.expect_hostname and not options.no_hostname),
-        read_raw=read_raw if _adapts(options) else None,
+        adapt=adapt if options.adapters and options.mode == "auto" else None,
         substitutes=options.piggyback_errors,
     )
-
-
-def _adapts(options: ParseOptions) -> bool:
-    return options.adapters and options.mode == "auto"
 
 
 def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
@@ -274,7 +269,6 @@ def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
     asked: list[tuple[object, Step]] = [
         (options.check_program, each(without_bad_program)),
         (options.kernel, each(with_kernel_program)),
-        (_adapts(options), adapt_batch),
         (options.parse_tags == "all", each(with_app_tag)),
         (
             options.guess_timezone or options.time_zone,

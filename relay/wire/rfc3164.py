@@ -67,9 +67,9 @@ def parse_rfc3164(
         accepts_host: Whether a word that could be a host is one; None = it always is.
         expects_host: False = no word is.
     """
-    structured_data = timestamp = forwarder = None
+    structured_data = timestamp = forwarder = header = None
     stamp = _STAMP.match(line, start)
-    if stamp is None:
+    if stamp is None and line[start : start + 1] < b";":  # a digit, a mark or a blank
         structured_data, start = _cisco_attributes(line, start)
         if structured_data is not None:
             stamp = _STAMP.match(line, start)
@@ -83,38 +83,27 @@ def parse_rfc3164(
                 line[start:],
                 raw,
             )
-        header = (_HOST_AND_TAG if expects_host and not forwarder else _TAG_ONLY).match(line, start)
-        word = header[1] if header is not None else None
-        if word and (
-            len(word) > _HOSTNAME_OCTETS_MAX
-            or (accepts_host is not None and not accepts_host(word))
-        ):
-            header, tags = None, INVALID_HOSTNAME
-    else:
-        header = None
+        if expects_host and forwarder is None:
+            header = _HOST_AND_TAG.match(line, start)
+            word = header[1] if header is not None else None
+            if word and not _is_host(word, accepts_host):
+                header, tags = None, INVALID_HOSTNAME
     if header is None:
         header = _TAG_ONLY.match(line, start)
     assert header is not None  # _TAG matches anything, even nothing
     hostname, text, app_name, pid, pid_unclosed, pid_only = header.groups()
-    return _new(
-        SyslogMessage,
-        (
-            pri[0],
-            pri[1],
-            0,
-            timestamp,
-            hostname or forwarder,
-            app_name,
-            pid or pid_unclosed or pid_only or None,
-            None,
-            structured_data,
-            line[header.end() :],
-            raw,
-            {"LEGACY_MSGHDR": text},
-            tags,
-            "",
-        ),
-    )
+    hostname = hostname or forwarder
+    procid = pid or pid_unclosed or pid_only or None
+    # fmt: off
+    return _new(SyslogMessage, (
+        pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, structured_data,
+        line[header.end():], raw, {"LEGACY_MSGHDR": text}, tags, "",
+    ))
+    # fmt: on
+
+
+def _is_host(word: bytes, accepts_host: Callable[[bytes], bool] | None) -> bool:
+    return len(word) <= _HOSTNAME_OCTETS_MAX and (accepts_host is None or accepts_host(word))
 
 
 def _cisco_attributes(line: bytes, start: int) -> tuple[bytes | None, int]:

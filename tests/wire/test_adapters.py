@@ -5,15 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.wire.adapters import adapt, app_tag, may_adapt, read_raw
+from relay.wire.adapters import adapt, app_tag
 from relay.wire.parse import Dialect, parse, parse_as
 
 START = b"<13>Oct 11 22:14:15 h a: "
 
 
 def read(line: bytes) -> SyslogMessage:
-    message = parse_as(Dialect(read_raw=read_raw), line, line)
-    return adapt(message) if may_adapt(message) else message
+    return parse_as(Dialect(adapt=adapt), line, line)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +24,10 @@ def read(line: bytes) -> SyslogMessage:
         (b"<134>1 2018-03-21 17:25:25 mds CheckPoint 13752 - [a:b; c:d]", b"checkpoint"),
         (b"time=15|hostname=r80|product=Firewall|", b"checkpoint"),
         (b"<159>Dec 19 10:48:57 EST 10.1.1.1 vendor=Websense user=-", b"websense"),
+        (b"<159>Dec 19 10:48:57 10.1.1.1 vendor=Websense user=-", b"websense"),
+        (b"<189>Jun 14 11:57:27 PM.685 UTC: %SYS-5-X: y", b"cisco"),
+        (b"<189>Oct 11 22:14:15 sw1 29: Oct 11 22:14:14.123: %SYS-5-X: y", b"cisco"),
+        (b"<189>Oct 11 22:14:15 fw1 : %ASA-5-X: y", b"cisco"),
         (b'<134>{"_insertion_epoch_timestamp": 1, "a": {"b": null}}', b"netskope"),
         (START + b'@cee: {"a":{"b":"x"},"c":1.50}', b"cee"),
         (START + b'@cim:{"a":"x"}', b"cim"),

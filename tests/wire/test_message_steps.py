@@ -9,7 +9,6 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.wire.message_steps import (
     Step,
-    adapt_batch,
     each,
     on_one_line,
     with_app_tag,
@@ -65,12 +64,10 @@ def test_the_kernel_has_a_program() -> None:
         assert with_kernel_program(parse(line)) == parse(line)
 
 
-def test_adapters_and_their_tags() -> None:
-    line = b"<13>Oct 11 22:14:15 h a: @cee:{}"
-    message = after(adapt_batch, line)
-    assert message.pairs == {"LEGACY_MSGHDR": b"a: ", ".app.name": b"cee"}
-    assert with_app_tag(message).tags == (b".app.cee",)
-    assert with_app_tag(parse(LINE)) == after(adapt_batch)
+def test_the_tag_of_an_adapter() -> None:
+    message = parse(LINE)._replace(pairs={".app.name": b"cee"}, tags=(b"a",))
+    assert with_app_tag(message).tags == (b"a", b".app.cee")
+    assert with_app_tag(parse(LINE)) == parse(LINE)
 
 
 def test_stamps_get_the_offset_of_a_zone() -> None:
