@@ -22,7 +22,7 @@ from typing import NamedTuple
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.wire.malformed import error_text, find_defect
 from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
-from relay.wire.rfc3164 import parse_rfc3164
+from relay.wire.rfc3164 import parse_rfc3164, parse_usual_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
 __all__ = ["DELIMITERS", "Dialect", "parse", "parse_all", "parse_as"]
@@ -61,7 +61,11 @@ def parse(frame: bytes) -> SyslogMessage:
     LF, CR and NUL at the end of the frame are not part of MSG.
     """
     line = frame.rstrip(DELIMITERS)
-    return parse_rfc5424(line, frame) or _parse_other(line, frame, _DEFAULT)
+    return (
+        parse_rfc5424(line, frame)
+        or parse_usual_rfc3164(line, frame)
+        or _parse_other(line, frame, _DEFAULT)
+    )
 
 
 def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
@@ -69,6 +73,7 @@ def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
     # `parse`, without one more call for each message.
     return [
         parse_rfc5424(line := frame.rstrip(DELIMITERS), frame)
+        or parse_usual_rfc3164(line, frame)
         or _parse_other(line, frame, _DEFAULT)
         for frame in frames
     ]
@@ -82,6 +87,8 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
         frame: What was received.
     """
     message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
+    if message is None and dialect.reads_rfc3164 and dialect.hosts == _DEFAULT.hosts:
+        message = parse_usual_rfc3164(line, frame)
     if message is None:
         message = _parse_other(line, frame, dialect)
     if dialect.adapt is not None:

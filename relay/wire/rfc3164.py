@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 from relay.model.message import SyslogMessage
 from relay.wire.parse_tags import INVALID_HOSTNAME
-from relay.wire.rfc5424 import header_field
+from relay.wire.rfc5424 import PRIVAL, header_field
 from relay.wire.timestamp import BSD_STAMP, ISO_STAMP
 
-__all__ = ["format_hostname", "format_tag", "parse_rfc3164"]
+__all__ = ["format_hostname", "format_tag", "parse_rfc3164", "parse_usual_rfc3164"]
 
 _HOSTNAME_OCTETS_MAX = 255
 _REPEATED = b"last message repeated"
@@ -44,7 +44,33 @@ _HOST_ONLY = re.compile(_HOST)
 _TAG = rb"((?:([^ \[:]++)(?:\[(?:([^\] ]*+)\]|([^\] :]*+)))?|(?:\[([^\] :]*+)\]?)?):? ?)"
 _HOST_AND_TAG = re.compile(rb"(?:(%s) ++)?%s" % (_HOST, _TAG))
 _TAG_ONLY = re.compile(rb" *+()%s" % _TAG)
+# What nearly all lines are, in one: <PRI>STAMP [HOST ]PROGRAM[PID]: MSG.  Without a host and
+# without a blank after the colon, the word might be half an IPv6 address.
+_USUAL = re.compile(
+    rb"<([0-9]{1,3})>((?>%s)) (?:([^ \[:]{1,%d}+) )?"
+    rb"(([^ \[:]++)(?:\[([^\] :]++)\]:|:(?(3)|(?= |\Z))) ?)" % (_STAMP_TEXT, _HOSTNAME_OCTETS_MAX)
+)
 _NOT_IN_TAG = bytes.maketrans(b"[]:", b"___")
+
+
+def parse_usual_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
+    """What `parse_rfc3164` returns for lines of the usual form, in half the time.
+
+    None for all others, which may still be RFC 3164.  Arguments as for `parse_rfc3164`.
+    """
+    match = _USUAL.match(line)
+    if match is None:
+        return None
+    prival, timestamp, hostname, text, app_name, procid = match.groups()
+    pri = PRIVAL.get(prival)
+    if pri is None:
+        return None
+    # fmt: off
+    return _new(SyslogMessage, (
+        pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, None,
+        line[match.end():], raw, {"LEGACY_MSGHDR": text}, (), "",
+    ))
+    # fmt: on
 
 
 def parse_rfc3164(

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.rfc3164 import format_hostname, format_tag, parse_rfc3164
+from relay.wire.rfc3164 import (
+    format_hostname,
+    format_tag,
+    parse_rfc3164,
+    parse_usual_rfc3164,
+)
 
 Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
 
@@ -130,3 +135,33 @@ def test_any_header_written_is_read_back(
     message = parse_rfc3164(b"%s %s %s%s" % (ISO, hostname, tag, b"@" + msg), b"", (1, 5), 0)
     assert (message.timestamp, message.hostname, message.msg) == (ISO, hostname, b"@" + msg)
     assert format_tag(message.app_name, message.procid) == tag
+
+
+PIECES = [
+    *(b"Oct 11 22:14:15", b"Apr 29 13:58:40 2016", b"Apr 15 2007 21:28:13", ISO, b"+0200", b" "),
+    *(b"host", b"app", b"[", b"1", b"]", b":", b" ", b" ", b"a:b", b"h" * 256, b"=", b"\xff"),
+    *(b"fe80:", b"::", b"cafe", b" cafe: "),
+    *(b"last message repeated", b"Message forwarded from", b"12: *", b" host app[1]: ", b".5"),
+]
+after_pri = st.lists(st.sampled_from(PIECES)).map(b"".join)
+
+
+@given(after_pri | after_pri.map(lambda rest: OCT + b" " + rest))
+def test_usual_lines_are_read_the_same(rest: bytes) -> None:
+    line = b"<34>" + rest
+    usual = parse_usual_rfc3164(line, line)
+    assert usual is None or usual == parse_rfc3164(line, line, (4, 2), 4)
+
+
+def test_what_is_usual() -> None:
+    for tag in (b"su:", b"su[1]:", b"su[1]: text", b"cafe: x"):
+        assert parse_usual_rfc3164(b"<34>%s host %s" % (OCT, tag), b"") is not None
+        assert parse_usual_rfc3164(b"<34>%s %s" % (OCT, tag), b"") is not None
+    for line in (
+        b"<34>%s cafe:x" % OCT,
+        b"<34>%s h su x" % OCT,
+        b"<192>%s h su: x" % OCT,
+        b"%s h su: x" % OCT,
+        b"",
+    ):
+        assert parse_usual_rfc3164(line, b"") is None
