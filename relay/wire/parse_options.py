@@ -98,7 +98,7 @@ class ParseOptions:
     keep_hostname: bool = True
     """False: HOSTNAME is the peer's address."""
     chain_hostnames: bool = False
-    """HOSTNAME becomes ``HOSTNAME/PEER`` where the two differ."""
+    """HOSTNAME becomes ``HOSTNAME/PEER`` where the two differ, whatever `keep_hostname` says."""
     host_override: bytes | None = None
     program_override: bytes | None = None
     tags: tuple[bytes, ...] = ()
@@ -275,7 +275,7 @@ def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
             with_offsets(options.time_zone, guess=options.guess_timezone),
         ),
         (not options.keep_timestamp, with_receive_time(zone)),
-        (not options.keep_hostname, with_peer_host),
+        (not options.keep_hostname and not options.chain_hostnames, with_peer_host),
         (options.chain_hostnames, with_chained_host),
         (options.host_override, with_host(options.host_override)),
         (options.program_override, with_program(options.program_override)),

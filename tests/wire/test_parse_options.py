@@ -45,6 +45,7 @@ def test_without_options_it_is_the_plain_loop() -> None:
         ({"keep_timestamp": False}, {"timestamp": b"2026-11-18T11:06:40.000000+00:00"}),
         ({"keep_hostname": False}, {"hostname": b"192.0.2.1"}),
         ({"chain_hostnames": True}, {"hostname": b"h/192.0.2.1"}),
+        ({"chain_hostnames": True, "keep_hostname": False}, {"hostname": b"h/192.0.2.1"}),
         ({"host_override": b"o"}, {"hostname": b"o", "app_name": b"su"}),
         ({"program_override": b"o"}, {"app_name": b"o", "procid": b"1", "pairs": None}),
         ({"tags": (b"a",)}, {"tags": (b"a",)}),
