@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = [
     "STRUCTURED_DATA",
+    "STRUCTURED_DATA_SO_FAR",
     "cut_structured_data",
     "format_structured_data",
     "is_structured_data",
@@ -27,6 +28,12 @@ _VALUE = rb'[^"\\\]]*+(?:\\.[^"\\\]]*+)*+'
 
 # Grammar of one or more SD-ELEMENTs, without groups; needs re.DOTALL.
 STRUCTURED_DATA = rb'(?:\[%s(?: %s="%s")*+\])++' % (_NAME, _NAME, _VALUE)
+
+# As much of it as is in order.
+STRUCTURED_DATA_SO_FAR = rb'(?:%s)?(?:\[%s(?: %s="%s")*+)?' % (
+    *(STRUCTURED_DATA, _NAME, _NAME),
+    _VALUE,
+)
 
 _ELEMENTS = re.compile(STRUCTURED_DATA, re.DOTALL)
 _ELEMENT = re.compile(rb'\[(%s)((?: %s="%s")*+)\]' % (_NAME, _NAME, _VALUE), re.DOTALL)

@@ -9,14 +9,14 @@ Strategy: parsing of messages only finds where a stamp ends (`BSD_STAMP`,
 `ISO_STAMP`); what it means is worked out when a rewrite needs it, because a BSD
 stamp has no meaning without the receive time (year) and a zone (offset).
 
-Days, hours and seconds past the end of their unit roll over, so that February 30
-is March 2 and a leap second is the first second of the next minute.
+What is past the end of its unit rolls over, as in syslog-ng, so that February 30 is
+March 2, February 29 of a common year March 1, and a leap second the first second of the
+next minute.
 """
 
 from __future__ import annotations
 
 import re
-from calendar import isleap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
@@ -26,6 +26,7 @@ __all__ = [
     "StampTable",
     "format_epoch",
     "is_same_millisecond",
+    "has_offset",
     "to_datetime",
     "to_exact",
     "to_milliseconds",
@@ -33,9 +34,9 @@ __all__ = [
     "to_rfc5424",
 ]
 
-_CLOCK = rb"[0-2][0-9]:[0-5][0-9]:(?:[0-5][0-9]|60)"
+_CLOCK = rb"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)|N(?i:ov)|D(?i:ec))"
-_DAY = rb"[ 0-3]?[0-9]"
+_DAY = rb"[ 0-9]?[0-9]"
 _YEAR = rb"[12][0-9]{3}"
 
 # Grammar of a stamp, without groups, to be built into the patterns of a header.
@@ -45,7 +46,7 @@ BSD_STAMP = b"%s %s (?:%s %s(?=[: ])|%s(?: %s(?=[ \t])|[.,][0-9]*|))" % (
     *(_CLOCK, _YEAR),
 )
 ISO_STAMP = (
-    rb"[0-9]{4}-(?:0[1-9]|1[0-2])-[0-3][0-9][T ]%s(?:[.,][0-9]*)?"
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]%s(?:[.,][0-9]*)?"
     rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?" % _CLOCK
 )
 
@@ -71,8 +72,6 @@ _MONTHS = (
 )
 _UTC_OFFSETS = (b"Z", b"-00:00")
 _FUTURE_SECONDS_MAX = 31 * 86400
-# A stamp of February 29 is at most eight years old: 1896, 1904.
-_YEARS_BACK = 8
 
 
 class StampTable(dict[bytes | None, bytes]):
@@ -171,6 +170,11 @@ def format_epoch(seconds: float, zone: tzinfo) -> bytes:
     return (_second(moment) + moment.strftime(".%f") + _offset(moment)).encode("ascii")
 
 
+def has_offset(stamp: bytes) -> bool:
+    """Whether `stamp`, which is one of the two families, says how far from UTC it is."""
+    return stamp[-1:] == b"Z" or stamp[-6:-5] in (b"+", b"-")
+
+
 def to_datetime(stamp: bytes | None, received_at: float, zone: tzinfo) -> datetime:
     """The instant that `stamp` means, in its own offset, or else the receive time.
 
@@ -216,7 +220,8 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
         *numbers, fraction, offset = iso.groups()
         year, month, day, *clock = map(int, numbers)
         in_month = _since_month_began(day, clock, fraction)
-        return datetime(year, month, 1, tzinfo=_zone(offset, zone)) + in_month
+        years, month_before = divmod(month - 1, 12)
+        return datetime(year + years, month_before + 1, 1, tzinfo=_zone(offset, zone)) + in_month
     bsd = _BSD.fullmatch(stamp)
     if bsd is None:
         return None
@@ -229,23 +234,18 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
     return _in_latest_year(month, in_month, received_at, zone)
 
 
-def _in_latest_year(
-    month: int, in_month: timedelta, received_at: float, zone: tzinfo
-) -> datetime | None:
+def _in_latest_year(month: int, in_month: timedelta, received_at: float, zone: tzinfo) -> datetime:
     """The latest such moment that is at most 31 days after the receive time.
 
     Senders' clocks run ahead, and a message of December may wait until January;
     31 days serve both, all year round.
     """
-    received_year = datetime.fromtimestamp(received_at, zone).year
-    is_leap_day = month == 2 and in_month.days == 28
-    for year in range(received_year + 1, received_year - _YEARS_BACK - 1, -1):
-        if is_leap_day and not isleap(year):
-            continue
+    year = datetime.fromtimestamp(received_at, zone).year + 1
+    while True:
         moment = datetime(year, month, 1, tzinfo=zone) + in_month
         if moment.timestamp() - received_at <= _FUTURE_SECONDS_MAX:
             return moment
-    return None
+        year -= 1
 
 
 def _since_month_began(day: int, clock: list[int], fraction: bytes | None) -> timedelta:

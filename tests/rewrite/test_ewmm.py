@@ -97,7 +97,6 @@ def test_lines_are_those_of_syslog_ng(vector: dict[str, Any]) -> None:
             b"-",
             b'"PROGRAM":"","MESSAGE":"","LEGACY_MSGHDR":""',
         ),
-        (b"<999>x", b"-", b'"MESSAGE":"<999>x"'),
         (b"<13>1 - - a - - - x", b"-", b'"PROGRAM":"a","MESSAGE":"x"'),
         (b'<13>1 - - - - - [a b="\n"] x', b'[a b="#012"]', b'"MESSAGE":"x"'),
         (
@@ -113,6 +112,10 @@ def test_bodies(line: bytes, structured_data: bytes, pairs: bytes) -> None:
         b'{%s,"HOST_FROM":"127.0.0.1","HOST":"127.0.0.1","._TAGS":".source.in"}'
         % (STAMP, structured_data, pairs)
     )
+
+
+def test_what_is_wrong_with_a_line_is_in_its_tags() -> None:
+    assert b'"._TAGS":"syslog.invalid_pri,.source.in"}' in send(b"<999>x")
 
 
 def test_local_senders() -> None:
