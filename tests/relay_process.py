@@ -133,6 +133,8 @@ def _places(source: Mapping[str, Any]) -> list[str]:
 
 def _is_listening(url: str) -> bool:
     parts = urlsplit(url)
+    if parts.scheme == "file":
+        return True
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)
     assert parts.port is not None, url

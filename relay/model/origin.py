@@ -17,7 +17,7 @@ class Origin(NamedTuple):
     source: str
     """Id of the source: its key in the configuration."""
     transport: str
-    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram or unix."""
+    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram, unix or file."""
     peer_host: str = ""
     """Address of the peer without port; empty for local sockets."""
     peer_port: int = 0

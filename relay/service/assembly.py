@@ -19,6 +19,7 @@ from relay.queue.admission import Admission
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.file_source import new_file_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
@@ -129,6 +130,17 @@ def _source(
         now=reactor.seconds,
         counters=counters,
     )
+    if source.listen.scheme == "file":
+        return new_file_source(
+            source,
+            relay_name=configuration.name,
+            positions=queue.positions,
+            intake=intake,
+            admission=admission,
+            counters=counters,
+            notices=notices,
+            reactor=reactor,
+        )
     return new_source(
         source,
         intake=intake,

@@ -31,7 +31,7 @@ class Url:
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file only."""
+    """Absolute; for unixgram, unix and file only.  Of a source that is a file: with wildcards."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -102,6 +102,21 @@ class SourceConfiguration:
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    # Those that follow are for files.
+    format: str = "text"
+    """text: a message is made of each line; syslog: the lines are messages."""
+    tag: str = ""
+    """APP-NAME; empty = the file's name without its last suffix."""
+    facility: str = "user"
+    severity: str = "notice"
+    multi_line: str = ""
+    """A line that this matches begins a message, others continue it; empty = no."""
+    multi_line_seconds_max: float = 5.0
+    """Silence after which a message of several lines is complete."""
+    read_from: str = "beginning"
+    """Where to begin with files that are there at the first use: beginning or end."""
+    files_max: int = 1000
+    """More are not read, but counted and said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.service.configuration import Url
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
     Choice,
+    Expression,
     Flag,
     Kind,
     Networks,
@@ -97,6 +99,14 @@ SOURCE: Mapping[str, Kind] = {
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
+    "format": Choice(("text", "syslog")),
+    "tag": Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
+    "facility": Choice(FACILITY_NAMES),
+    "severity": Choice(SEVERITY_NAMES),
+    "multi_line": Expression(),
+    "multi_line_seconds_max": Seconds(0.1, 3600),
+    "read_from": Choice(("beginning", "end")),
+    "files_max": Whole(1, 100_000),
 }
 
 DESTINATION: Mapping[str, Kind] = {
@@ -141,6 +151,8 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
+    **dict.fromkeys(("format", "tag", "facility", "severity", "read_from", "files_max"), ("file",)),
+    **dict.fromkeys(("multi_line", "multi_line_seconds_max"), ("file",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
