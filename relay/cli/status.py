@@ -60,6 +60,14 @@ def show(document: dict[str, Any], console: Console) -> None:
     for report in (*with_state, *document["destinations"]):
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
+    for report in document["sources"]:
+        if report.get("behind_bytes"):
+            words = ", ".join(_behind(file) for file in report["files_behind"][:3])
+            text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), text))
+        if report.get("files_refused"):
+            text = f"{report['files_refused']:,} files not read (files_max)"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), (text, "bold red")))
     for report in (*document["sources"], *document["destinations"]):
         if losses := _losses(report):
             words = ", ".join(losses)
@@ -139,6 +147,10 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
             f"{report['resent_records']:,}",
         )
     return table
+
+
+def _behind(file: dict[str, Any]) -> str:
+    return f"{file['path']} {size(file['behind_bytes'])}"
 
 
 def _losses(report: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.file_source import new_file_source
 from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -137,27 +138,20 @@ def _source(
         authorise=new_authorise(source, configuration.apps, notices=notices),
         quarantines_unauthorised=source.unauthorised == "quarantine",
     )
+    receiving: dict[str, Any] = {
+        "intake": intake,
+        "admission": admission,
+        "counters": counters,
+        "notices": notices,
+        "reactor": reactor,
+        "quarantine": partial(queue.source_ledger, source.id),
+    }
+    if source.listen.scheme == "file":
+        name = configuration.name
+        return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
     if source.listen.scheme == "journald":
-        return new_journal_source(
-            source,
-            intake=intake,
-            admission=admission,
-            counters=counters,
-            positions=queue.positions,
-            notices=notices,
-            reactor=reactor,
-        )
-    return new_source(
-        source,
-        intake=intake,
-        admission=admission,
-        counters=counters,
-        certificates=certificates,
-        notices=notices,
-        reactor=reactor,
-        systemd=systemd,
-        quarantine=partial(queue.source_ledger, source.id),
-    )
+        return new_journal_source(source, positions=queue.positions, **receiving)
+    return new_source(source, certificates=certificates, systemd=systemd, **receiving)
 
 
 def _observers(

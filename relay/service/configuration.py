@@ -36,7 +36,8 @@ class Url:
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file, and journald if it is not the system's."""
+    """Absolute; for unixgram, unix and file (of a source: with wildcards), and journald if it is
+    not the system's."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -107,10 +108,23 @@ class SourceConfiguration:
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    format: str = "text"
+    """text: a message is made of each line; syslog: the lines are messages."""
+    tag: str = ""
+    """APP-NAME; empty = the file's name without its last suffix."""
+    facility: str = "user"
+    severity: str = "notice"
+    multi_line: str = ""
+    """A line that this matches begins a message, others continue it; empty = no."""
+    multi_line_seconds_max: float = 5.0
+    """Silence after which a message of several lines is complete."""
+    files_max: int = 1000
+    """More are not read, but counted and said."""
     matches: tuple[str, ...] = ()
     """Which entries of the journal to take, as journalctl wants it; none = all."""
-    read_from: str = "end"
-    """Where reading the journal begins for the first time: end or beginning."""
+    read_from: str = ""
+    """Where reading begins for the first time: beginning or end; empty = the end of the
+    journal, and the beginning of files."""
     fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
     """Fields of the journal that become structured data."""
     authorise: tuple[str, ...] = ()

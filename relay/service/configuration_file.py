@@ -197,6 +197,7 @@ class _FileReader:
                 continue
             if url.is_tls:
                 self._add(listener_problems(tls, partial(join_path, where)))
+            self._check_lines(table, where)
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
         for id in {id for ids in self._members.values() for id in ids} & set(tables):
@@ -295,6 +296,16 @@ class _FileReader:
                 f"{where}.proxy_protocol: anybody could send in the name of any address; write "
                 "the addresses of the proxies into allow"
             )
+
+    def _check_lines(self, table: Mapping[str, object], where: str) -> None:
+        """Keys for the messages that are made of lines, where lines are messages already."""
+        if table.get("format") == "syslog":
+            self.problems += [
+                f"{join_path(where, key)}: has no meaning where format is 'syslog': the lines say "
+                "it themselves; remove one of them"
+                for key in ("tag", "facility", "severity")
+                if key in table
+            ]
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:

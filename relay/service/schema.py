@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.service.configuration import Url
 from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
@@ -15,6 +16,7 @@ from relay.service.table import (
     Anything,
     Choice,
     Choices,
+    Expression,
     Flag,
     Kind,
     Networks,
@@ -113,6 +115,13 @@ SOURCE: Mapping[str, Kind] = {
     "read_from": Choice(("end", "beginning")),
     "fields": FieldNames(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
+    "format": Choice(("text", "syslog")),
+    "tag": Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
+    "facility": Choice(FACILITY_NAMES),
+    "severity": Choice(SEVERITY_NAMES),
+    "multi_line": Expression(),
+    "multi_line_seconds_max": Seconds(0.1, 3600),
+    "files_max": Whole(1, 100_000),
 }
 
 DESTINATION: Mapping[str, Kind] = {
@@ -167,7 +176,10 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "handshake_seconds_max": (*_TCP_SCHEMES, "systemd"),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
-    **dict.fromkeys(("matches", "read_from", "fields"), ("journald",)),
+    **dict.fromkeys(("matches", "fields"), ("journald",)),
+    "read_from": ("file", "journald"),
+    **dict.fromkeys(("format", "tag", "facility", "severity", "files_max"), ("file",)),
+    **dict.fromkeys(("multi_line", "multi_line_seconds_max"), ("file",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
@@ -186,4 +198,9 @@ def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
                 f"{join_path(path, key)}: has no meaning for {url.scheme}, only for "
                 f"{' and '.join(schemes)}; remove it or change the URL"
             )
+    if table.get("oversize") == "split" and url.scheme in ("file", "journald"):
+        problems.append(
+            f"{join_path(path, 'oversize')}: what is read by {url.scheme} cannot be split; write "
+            "'truncate', 'drop' or 'quarantine'"
+        )
     return problems

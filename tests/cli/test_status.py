@@ -149,3 +149,14 @@ def test_a_bad_configuration_is_said_too(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["status", "--config", str(tmp_path / "relay.toml")])
     assert done.exit_code == 1
     assert "relay.nmae" in done.output
+
+
+def test_files_that_are_behind() -> None:
+    files = [{"path": f"/var/log/{name}.log", "behind_bytes": 2048} for name in "abcd"]
+    source = {**SOURCE, "behind_bytes": 8192, "files_behind": files, "files_refused": 2}
+    lines = shown(200, sources=[source])
+    assert (
+        "net: 8.0 KiB of its files not yet read: /var/log/a.log 2.0 KiB, /var/log/b.log 2.0 KiB, "
+        "/var/log/c.log 2.0 KiB"
+    ) in lines
+    assert "net: 2 files not read (files_max)" in lines

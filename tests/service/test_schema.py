@@ -99,3 +99,14 @@ def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
         "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls; "
         "remove it or change the URL",
     ]
+
+
+@pytest.mark.parametrize("scheme", ["file", "journald"])
+def test_what_is_read_locally_is_not_split(scheme: str) -> None:
+    problems = foreign_keys({"oversize": "split"}, Url(scheme), "sources.a")
+    assert problems == [
+        f"sources.a.oversize: what is read by {scheme} cannot be split; write "
+        "'truncate', 'drop' or 'quarantine'"
+    ]
+    assert foreign_keys({"oversize": "quarantine"}, Url(scheme), "sources.a") == []
+    assert foreign_keys({"oversize": "split"}, Url("tcp"), "sources.a") == []
