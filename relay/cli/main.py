@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli.audit import audit
 from relay.cli.certificates import certs
 from relay.cli.check import check
+from relay.cli.explain import explain
 from relay.cli.quarantine_commands import quarantine
 from relay.cli.queue_changes import pause, resume
 from relay.cli.queue_commands import queue
@@ -30,6 +31,7 @@ def main() -> None:
 main.add_command(audit)
 main.add_command(check)
 main.add_command(certs)
+main.add_command(explain)
 main.add_command(pause)
 main.add_command(quarantine)
 main.add_command(queue)

@@ -128,7 +128,7 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
             ("reason", _reason(entry)),
             ("what", _kind(entry)),
             ("peer", entry.peer or "-"),
-            ("octets", f"{entry.octets:,}"),
+            ("octets", _octets(entry)),
         ):
             click.echo(f"{name:>9}  {text}")
         click.echo(f"\n{text_of(entry.payload, where.secrets)}")
@@ -195,6 +195,11 @@ def _kind(entry: Entry) -> str:
     return f"damaged block of {entry.records} records" if entry.kind == "block" else entry.kind
 
 
+def _octets(entry: Entry) -> str:
+    cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
+    return f"{entry.octets:,}{cut}"
+
+
 def _reason(entry: Entry) -> str:
     return text_of(entry.reason.encode(), [])
 
@@ -208,5 +213,6 @@ def _document(where: Where, entry: Entry) -> dict[str, object]:
         "peer": entry.peer,
         "records": entry.records,
         "octets": entry.octets,
+        "original_bytes": entry.original_bytes,
         "payload": text_of(entry.payload, where.secrets),
     }

@@ -282,6 +282,8 @@ class Entry(msgspec.Struct):
     octets: int
     payload: bytes
     """Its beginning, or all of it."""
+    original_bytes: int = 0
+    """Octets that it had before it was cut; 0 = it was not."""
 
 
 class EntryPage(msgspec.Struct):
@@ -313,7 +315,7 @@ def read_entries(books: Books, wanted: ReadEntries) -> EntryPage:
         page.entries.append(
             Entry(
                 *(seq, label.reason, label.at, label.kind, label.peer, label.records),
-                *(len(octets), payload),
+                *(len(octets), payload, label.original_bytes),
             )
         )
         found = cursor.next()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ class Label(msgspec.Struct, omit_defaults=True):
     peer: str = ""
     records: int = 1
     """How many records it stands for: more than one for a damaged block only."""
+    original_bytes: int = 0
+    """Octets that it had before it was cut; 0 = it was not."""
 
 
 def read_entry(value: bytes) -> tuple[Label, bytes]:
@@ -81,9 +84,10 @@ def set_aside(
 
 def refuse(txn: Any, quarantine: Any, ledger: Ledger, refusal: Refusal, at: float) -> None:
     """Put the frames of `refusal` into the quarantine of their source, as far as there is room."""
-    line = msgspec.json.encode(Label(refusal.reason, at, "frame", peer=refusal.peer)) + b"\n"
-    for frame in refusal.frames:
-        value = line + frame
+    label = Label(refusal.reason, at, "frame", peer=refusal.peer)
+    for frame, original_bytes in zip_longest(refusal.frames, refusal.original_bytes):
+        label.original_bytes = original_bytes or 0
+        value = msgspec.json.encode(label) + b"\n" + frame
         if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
             count_dropped(ledger, "quarantine-full", 1)
         else:

@@ -27,8 +27,8 @@ A quarantined record's value starts with {"reason": …, "at": …, "kind": …}
 kind "record" is followed by the payload, kind "block" by a block as it was found, and
 "records" says how many records that was.
 What a source sets aside instead of queueing it has the id "source/" + the source's
-id, a ledger and a quarantine, but no blocks; its kind is "frame", and "peer" says
-who sent it.
+id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
+sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
 changes in the transaction that holds what was read up to there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,15 +20,20 @@ from relay.queue.admission import Admission
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.file_source import new_file_source
+from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_service import QueueService
 from relay.service.queue_tools import QueueTools
+from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
-from relay.service.rewriting import new_rewrite
+from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
@@ -35,6 +41,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
+from relay.wire.parse_options import new_parser
 
 __all__ = ["assemble"]
 
@@ -61,6 +68,8 @@ def assemble(
     )
     queue = _queue(configuration, admission, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
+    lookups = LookupFiles(notices=notices, reactor=reactor)
+    routes = _routes(configuration, lookups, notices, reactor)
     destinations = [
         new_destination(
             destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
@@ -68,12 +77,46 @@ def assemble(
         for destination in configuration.destinations
     ]
     sources = [
-        _source(source, configuration, queue, admission, certificates, notices, reactor, systemd)
+        _source(
+            *(source, configuration, routes, queue, admission),
+            *(certificates, notices, reactor, systemd),
+        )
         for source in configuration.sources
     ]
     for unused in systemd.unused(source.listen for source in configuration.sources):
         notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
-    status = Status(
+    status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
+    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    notify = NotifySocket(systemd.notify_socket)
+    reopen = [destination.reopen for destination in destinations]
+    return RelayService(  # started top down, stopped bottom up
+        [
+            HangupService(callbacks=[*reopen, certificates.check, lookups.check], reactor=reactor),
+            certificates,
+            lookups,
+            queue,
+            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            ConcurrentService(destinations),
+            _quarantine_limits(configuration, queue, notices, reactor),
+            *_observers(configuration, status, tools, notify, reactor),
+            ConcurrentService(sources),
+            NotifyService(
+                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
+            ),
+        ]
+    )
+
+
+def _status(
+    configuration: Configuration,
+    sources: Sequence[SourceService],
+    destinations: Sequence[DestinationService],
+    admission: Admission,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    reactor: Any,
+) -> Status:
+    return Status(
         name=configuration.name,
         version=__version__,
         state_dir=configuration.state_dir,
@@ -83,23 +126,6 @@ def assemble(
         orphans=lambda: queue.orphans,
         certificates=certificates.report,
         now=reactor.seconds,
-    )
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
-    notify = NotifySocket(systemd.notify_socket)
-    reopen = [destination.reopen for destination in destinations]
-    return RelayService(  # started top down, stopped bottom up
-        [
-            HangupService(callbacks=[*reopen, certificates.check], reactor=reactor),
-            certificates,
-            queue,
-            ConcurrentService(destinations),
-            _quarantine_limits(configuration, queue, notices, reactor),
-            *_observers(configuration, status, tools, notify, reactor),
-            ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
-        ]
     )
 
 
@@ -134,6 +160,7 @@ def _quarantine_limits(
 def _source(
     source: SourceConfiguration,
     configuration: Configuration,
+    routes: Mapping[str, Route],
     queue: QueueService,
     admission: Admission,
     certificates: CertificateWatch,
@@ -143,34 +170,34 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     intake = Intake(
-        routes=_routes(configuration, source),
+        routes=[
+            routes[destination.id]
+            for destination in configuration.destinations
+            if source.id in destination.sources
+        ],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        parser=new_parser(source.parse, zone=local_zone()),
+        quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
         quarantines_unauthorised=source.unauthorised == "quarantine",
     )
+    receiving: dict[str, Any] = {
+        "intake": intake,
+        "admission": admission,
+        "counters": counters,
+        "notices": notices,
+        "reactor": reactor,
+        "quarantine": partial(queue.source_ledger, source.id),
+    }
+    if source.listen.scheme == "file":
+        name = configuration.name
+        return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
     if source.listen.scheme == "journald":
-        return new_journal_source(
-            source,
-            intake=intake,
-            admission=admission,
-            counters=counters,
-            positions=queue.positions,
-            notices=notices,
-            reactor=reactor,
-        )
-    return new_source(
-        source,
-        intake=intake,
-        admission=admission,
-        counters=counters,
-        certificates=certificates,
-        notices=notices,
-        reactor=reactor,
-        systemd=systemd,
-    )
+        return new_journal_source(source, positions=queue.positions, **receiving)
+    return new_source(source, certificates=certificates, systemd=systemd, **receiving)
 
 
 def _observers(
@@ -195,22 +222,35 @@ def _observers(
     ]
 
 
-def _routes(configuration: Configuration, source: SourceConfiguration) -> list[Route]:
-    new = partial(
-        new_rewrite,
-        relay_name=configuration.name.encode("ascii", "replace"),
+def _routes(
+    configuration: Configuration, lookups: LookupFiles, notices: Notices, reactor: Any
+) -> dict[str, Route]:
+    """The way into each destination's queue, by its id."""
+    problems: list[str] = []
+    rewriting = Rewriting(
+        named_filters=configuration.filters,
+        sources=[source.id for source in configuration.sources],
+        apps=[app.id for app in configuration.apps],
+        relay_name=configuration.name,
         zone=local_zone(),
+        now=reactor.seconds,
+        lookup=lookups.open,
+        base_dir=configuration.base_dir,
+        problems=problems,
+        warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
     )
-    return [
-        Route(destination.id, new(destination.rewrite), frozenset(destination.apps) or None)
-        for destination in configuration.destinations
-        if source.id in destination.sources
-    ]
+    routes = {
+        destination.id: rewriting.route(destination) for destination in configuration.destinations
+    }
+    if problems:  # a file that was right when the configuration was read
+        raise StartRefused("\n".join(problems))
+    return routes
 
 
 def _sets_aside(source: SourceConfiguration) -> bool:
     """Whether there may be a quarantine of what came from `source`."""
-    return bool(source.authorise) and source.unauthorised == "quarantine"
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Anything",
     "Choice",
     "Choices",
+    "Expression",
     "Flag",
     "Kind",
     "Networks",
@@ -94,6 +95,20 @@ class Choice:
             return value
         near = did_you_mean(value, self.words) if isinstance(value, str) else ""
         raise ValueError(f"expected one of {', '.join(self.words)}; found {shown(value)}{near}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A regular expression for octets."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise _unfit("a regular expression", value)
+        try:
+            re.compile(value.encode())
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"{shown(value)} is no regular expression: {error}") from None
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ __all__ = ["RelpServerProtocol"]
 class _Batch:
     """The messages of one chunk."""
 
-    count: int
+    answers: int
+    """How many are to be answered: of one that was split, only the last piece is."""
     stored: bool = False
 
 
@@ -45,7 +46,9 @@ class RelpServerProtocol(InboundProtocol):
 
     def begin(self) -> None:
         self._session = RelpServerSession(
-            data_bytes_max=self.factory.limits.read_bytes_max, software=self._software
+            data_bytes_max=self.factory.limits.frame_bytes_max,
+            software=self._software,
+            split=self.factory.oversize.splits,
         )
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
@@ -57,17 +60,17 @@ class RelpServerProtocol(InboundProtocol):
     def take(self, chunk: bytes) -> None:
         session = self._session
         was_opened, was_ending = session.opened, session.ending
+        unanswered = session.unanswered
         messages = session.receive(chunk)
         if session.opened and not was_opened:
             self.handshake_done()
         if session.error is not None and not was_ending:
             self.violated(session.error)
-        self.count_truncated(session.truncated)
         if messages:
-            batch = _Batch(len(messages))
+            batch = _Batch(session.unanswered - unanswered)
             self._batches.append(batch)
             # What is dropped here is answered like the rest: it must not come again.
-            stored = self.factory.intake.accept(self.within_limits(messages), self.origin)
+            stored = self.store(messages, session.cut, session.pieces)
             stored.addCallbacks(lambda _: self._stored(batch), self._not_stored)
         self._write()
 
@@ -101,7 +104,7 @@ class RelpServerProtocol(InboundProtocol):
         batch.stored = True
         count = 0
         while self._batches and self._batches[0].stored:
-            count += self._batches.popleft().count
+            count += self._batches.popleft().answers
         if count and not self._session.finished:
             self._session.answer(count)
             self._write()

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
         long = b"<13>1 - - %s - - - \x1b[31m" % TOKEN + b"x" * 500
         queue_files.append(store, a=[long, b"two", b"left"])
         queue_files.set_aside(store, "a", 2, reason="refused 5 times: 500 \x07no")
-        refusal = Refusal("in", "unauthorised", "192.0.2.1:5", [b"who am I"], 10_000)
+        refusal = Refusal("in", "unauthorised", "192.0.2.1:5", [b"who am I"], 10_000, [5000])
         store.commit(Transaction(7.0, refusals=[refusal]))
     return tmp_path
 
@@ -64,6 +64,7 @@ def test_one_entry_is_shown_whole(folder: Path) -> None:
     assert lines[2] == r"   reason  refused 5 times: 500 \x07no"
     assert lines[-1] == r"<13>1 - - 0d3f…9abc - - - \x1b[31m" + "x" * 500
     assert json.loads(run(folder, "show", "a", "1", "--json"))["octets"] == 558
+    assert "   octets  8, cut from 5,000" in run(folder, "show", "source/in", "1").splitlines()
     raw = run(folder, "show", "a", "1", "--raw")
     assert raw == f"<13>1 - - {TOKEN.decode()} - - - \x1b[31m" + "x" * 500
 
