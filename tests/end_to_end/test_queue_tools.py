@@ -15,7 +15,7 @@ from tests import queue_files
 from tests.end_to_end.picky import PickyUpstream
 from tests.plain_senders import feed_stream
 from tests.processes import Programs, free_port, wait_until
-from tests.relay_process import RelayProcess
+from tests.relay_process import RelayProcess, wait_for_lines
 from tests.relp_sender import RelpSender
 
 RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 0.3, "refusals_max": 2}
@@ -26,7 +26,8 @@ class Site:
     """A relay with the destinations `central` and `other`, both away."""
 
     def __init__(self, programs: Programs, folder: Path) -> None:
-        self.relp, self.open, self.central, self.other = (free_port() for _ in range(4))
+        self.relp, self.tcp, self.open = (free_port() for _ in range(3))
+        self.central, self.other = free_port(), free_port()
         self.programs = programs
         self.destinations: dict[str, Any] = {
             "central": {"connect": f"relp://127.0.0.1:{self.central}", **RETRY},
@@ -34,6 +35,7 @@ class Site:
         }
         self.sources: dict[str, Any] = {
             "relp": {"listen": f"relp://127.0.0.1:{self.relp}"},
+            "tcp": {"listen": f"tcp://127.0.0.1:{self.tcp}"},
             "asks": {
                 "listen": f"tcp://127.0.0.1:{self.open}",
                 "authorise": ["network"],
@@ -57,10 +59,12 @@ class Site:
             sender.send([PLACE + text for text in texts])
             sender.close()
 
+    def command(self, *arguments: str) -> list[str]:
+        program = str(Path(sys.executable).with_name("syslogrelay"))
+        return [program, *arguments, "--state-dir", str(self.relay.state_dir)]
+
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[bytes]:
-        command = Path(sys.executable).with_name("syslogrelay")
-        where = ("--state-dir", str(self.relay.state_dir))
-        done = subprocess.run([command, *arguments, *where], capture_output=True, timeout=60)
+        done = subprocess.run(self.command(*arguments), capture_output=True, timeout=60)
         assert done.returncode == status, (arguments, done)
         return done
 
@@ -167,6 +171,61 @@ def test_an_orphan_is_adopted(site: Site) -> None:
         assert upstream.taken[:500] == upstream.taken[500:]
     assert site.audited()["other"]["received"] == 0
     assert "other" not in site.said("queue", "ls")
+
+
+def test_adopting_survives_kills_and_moves_each_record_once(site: Site) -> None:
+    texts = [b"message %d %s" % (number, b"x" * 60_000) for number in range(1000)]
+    feed_stream(site.tcp, [PLACE + text for text in texts])
+    wait_until(lambda: site.audited()["other"]["queued"] == len(texts), "all are stored", 60)
+    site.run("queue", "purge", "central", "--yes")
+    site.relay.stop()
+    del site.destinations["other"]
+    site.relay = site.started(site.relay.folder)
+    left = [len(texts)]
+    for _ in range(3):
+        _kill_while_adopting(site)
+        site.relay.start()
+        rows = site.audited()
+        left.append(rows["other"]["queued"])
+        assert rows["central"]["queued"] == len(texts) - left[-1]
+    assert left[0] > left[1] > 0
+    site.run("queue", "adopt", "other", "central")
+    exported = site.run("queue", "export", "central", "--lines").stdout.splitlines()
+    assert exported == [PLACE + text for text in texts]
+
+
+def _kill_while_adopting(site: Site) -> None:
+    """Kill the relay when the first steps are on disk."""
+    before = _written(site)
+    command = site.command("queue", "adopt", "other", "central")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as asking:
+        wait_until(
+            lambda: _written(site) > before + 6_000_000 or asking.poll() is not None,
+            "some steps are written",
+        )
+        site.relay.kill()
+
+
+def _written(site: Site) -> int:
+    """Octets that the relay has written so far."""
+    path = Path("/proc") / str(site.relay.pid) / "io"
+    return int(path.read_text().split("wchar: ")[1].split()[0])
+
+
+def test_what_comes_is_followed(site: Site, tmp_path: Path) -> None:
+    site.send(b"before")
+    with (tmp_path / "out").open("wb") as output:
+        following = subprocess.Popen(
+            site.command("queue", "tail", "central", "-n", "1", "-f"), stdout=output
+        )
+    try:
+        wait_for_lines(tmp_path / "out", 1)
+        site.send(b"after")
+        lines = wait_for_lines(tmp_path / "out", 2)
+        assert [line.split()[-1] for line in lines] == [b"before", b"after"]
+    finally:
+        following.terminate()
+        following.wait(20)
 
 
 def test_a_purge_while_the_upstream_takes_records_loses_no_count(site: Site) -> None:
