@@ -72,6 +72,10 @@ class Access(Protocol):
     live: bool
     """Whether that is a relay that runs; only it can change something."""
 
+    @property
+    def used_bytes(self) -> int:
+        """What queues and quarantines take of the file, in octets."""
+
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         """Raises AskFailed or QueueError, with words for people."""
 
@@ -81,6 +85,10 @@ class _Live:
 
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir
+
+    @property
+    def used_bytes(self) -> int:
+        return int(ask(self._state_dir, "status")["admission"]["queue_bytes"])
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         answer = ask(
@@ -100,6 +108,10 @@ class _Stopped:
 
     def __init__(self, store: QueueStore) -> None:
         self._store = store
+
+    @property
+    def used_bytes(self) -> int:
+        return self._store.used_bytes
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         if command not in READINGS:

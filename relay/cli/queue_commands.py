@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -36,6 +37,7 @@ from relay.wire.parse import parse
 __all__ = ["queue", "severities"]
 
 _POLL_SECONDS = 0.5
+_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth a stop
 
 
 @click.group()
@@ -57,6 +59,7 @@ def ls(where: Where, as_json: bool) -> None:
     """List destinations and orphans with what waits for them."""
     with opened(where) as access:
         rows = _queues(where, access)
+        used = access.used_bytes
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows)))
         return
@@ -72,6 +75,20 @@ def ls(where: Where, as_json: bool) -> None:
             f"{row['quarantined']:,}",
         )
     console_of().print(table)
+    click.echo()
+    click.echo(_space(os.path.join(where.queue_path, "data.mdb"), used))
+
+
+def _space(path: str, used_bytes: int) -> str:
+    """What the file takes on the disk.  It never shrinks by itself."""
+    try:
+        on_disk = os.stat(path).st_blocks * 512
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    words = f"{path} takes {size(on_disk)} on disk, {size(used_bytes)} are in use"
+    if on_disk > max(_WORTH_BYTES, 2 * used_bytes):
+        words += "; the rest is used again, or `queue compact` gives it back"
+    return words
 
 
 def _queues(where: Where, access: Access) -> list[dict[str, Any]]:

@@ -79,6 +79,7 @@ class Pages:
     """A queue whose check takes two pages."""
 
     live = True
+    used_bytes = 0
 
     def __init__(self) -> None:
         self.asked: list[Check] = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,23 @@ def queue(tmp_path: Path) -> Queue:
 
 
 def test_queues_are_listed(queue: Queue) -> None:
-    header, a, *rest = queue.run("ls").splitlines()
+    header, a, *rest, empty, space = queue.run("ls").splitlines()
+    assert empty == ""
+    assert space.startswith(f"{queue.path}/data.mdb takes ")
+    assert space.endswith(" KiB on disk, 4.0 KiB are in use")
     assert header.split() == ["queue", "state", "records", "bytes", "oldest", "quarantined"]
     assert a.split()[:6] == ["a", "the", "relay", "is", "stopped", "6"]
     assert rest == []  # b never had any
     (row,) = json.loads(queue.run("ls", "--json"))
     assert (row["id"], row["records"], row["quarantined"]) == ("a", 6, 0)
     assert row["oldest_seconds"] > 10**9
+
+
+def test_a_file_that_is_worth_compacting_is_said_to_be(queue: Queue) -> None:
+    with (queue.path / "data.mdb").open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 80 * 1024 * 1024)
+    assert "80.0 MiB on disk" in queue.run("ls")
+    assert queue.run("ls").endswith("or `queue compact` gives it back\n")
 
 
 def test_a_configuration_tells_orphans_from_destinations(queue: Queue) -> None:
