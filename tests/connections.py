@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -78,8 +78,16 @@ class RecordingIntake:
         self.batches: list[list[bytes]] = []
         self.origins: list[Origin] = []
         self.stored: list[Deferred[None]] = []
+        self.positions: list[Mapping[str, bytes] | None] = []
 
-    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        self.positions.append(positions)
         self.batches.append(frames)
         self.origins.append(origin)
         self.stored.append(Deferred())

@@ -102,6 +102,29 @@ class Drain:
         """Records sent and not acknowledged."""
         return max(0, self._sent - self._acknowledged) if self._session is not None else 0
 
+    @property
+    def acknowledged_seq(self) -> int:
+        """The oldest record that is not acknowledged, or the next one."""
+        return self._acknowledged
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the newest record that this session was sent."""
+        return self._sent
+
+    @property
+    def stored_seq(self) -> int:
+        """Seq after the newest record."""
+        return self._stored
+
+    def skip_to(self, upto: int) -> None:
+        """The upstream has said that it has the records before `upto`; no session may be on."""
+        assert self._session is None and self._acknowledged <= upto <= self._stored
+        self._acknowledged = self._sent = upto
+        self._cursor.rewind(upto)
+        self._queue.acknowledge(self._destination, upto)
+        self._on_progress()
+
     def attach(self, session: Session) -> None:
         """Send through `session` from now on, from the oldest unacknowledged record."""
         self._session = session

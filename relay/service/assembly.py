@@ -138,6 +138,7 @@ def _source(
         notices=notices,
         reactor=reactor,
         systemd=systemd,
+        lineages=queue.lineages,
     )
 
 

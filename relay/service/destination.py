@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.internet import ClientService
@@ -12,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
+from relay.flow.numbering import Numbering
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.service.configuration import Url
@@ -31,7 +33,8 @@ class DestinationService(Service):
     """One destination.  Subclasses say how its sessions come about."""
 
     _log = Logger(namespace="relay")
-    drain: Drain  # exists from startService on
+    drain: Drain  # both exist from startService on
+    numbering: Numbering
 
     def __init__(
         self,
@@ -79,6 +82,12 @@ class DestinationService(Service):
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
         )
+        self.numbering = Numbering(
+            self._queue.lineage(self.id),
+            drain=self.drain,
+            save=partial(self._queue.keep_lineage, self.id),
+            on_trouble=lambda words: self.warn("lineage", words),
+        )
         self._queue.subscribe(self.id, self.drain.stored)
         self.start_link()
 
@@ -119,6 +128,7 @@ class DestinationService(Service):
             "connect": str(self.url),
             "state": self.state.words,
             "ready": self.state.ready,
+            "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,
             "queued_records": ledger.queued,

@@ -107,7 +107,10 @@ def _protocol(
         }
         if configuration.connect.scheme in ("relp", "relp+tls"):
             return RelpClientProtocol(
-                window_records=configuration.window_records, software=RELP_SOFTWARE, **common
+                window_records=configuration.window_records,
+                software=RELP_SOFTWARE,
+                numbering=destination.numbering,
+                **common,
             )
         counting = configuration.framing == "octet-counting"
         encode = encode_octet_counted if counting else encode_newline

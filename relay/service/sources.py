@@ -12,6 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay import __version__
 from relay.flow.intake import Intake
+from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
 from relay.service.certificate_watch import CertificateWatch
@@ -46,8 +47,12 @@ def new_source(
     notices: Notices,
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
+    lineages: Lineages | None = None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
+
+    Args:
+        lineages: What relays have sent, for exactly once; None = at least once.
 
     Raises:
         StartRefused: It is to use an inherited socket that is not there, or another one.
@@ -63,31 +68,30 @@ def new_source(
         "notices": notices,
         "permitted": permitted,
     }
+    service: dict[str, Any] = {
+        "source": configuration.id,
+        "url": configuration.listen,
+        "bind": _binding(configuration, descriptor),
+        "counters": counters,
+        "reactor": reactor,
+    }
     if configuration.listen.scheme in ("udp", "unixgram"):
         limits = _datagram_limits(configuration, reactor)
         return DatagramSource(
-            source=configuration.id,
-            url=configuration.listen,
-            bind=_binding(configuration, descriptor),
-            counters=counters,
-            reactor=reactor,
+            **service,
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
     factory = InboundFactory(
         **receiving,
-        new_protocol=_protocol(configuration),
+        new_protocol=_protocol(configuration, lineages),
         limits=_limits(configuration),
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
     )
     return StreamSource(
-        source=configuration.id,
-        url=configuration.listen,
-        bind=_binding(configuration, descriptor),
-        counters=counters,
-        reactor=reactor,
+        **service,
         factory=factory,
         wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
@@ -177,9 +181,11 @@ def _binding(
     return lambda: bind_stream(url.host, url.port)
 
 
-def _protocol(configuration: SourceConfiguration) -> Callable[[], InboundProtocol]:
+def _protocol(
+    configuration: SourceConfiguration, lineages: Lineages | None
+) -> Callable[[], InboundProtocol]:
     if configuration.listen.scheme in ("relp", "relp+tls"):
-        return partial(RelpServerProtocol, software=RELP_SOFTWARE)
+        return partial(RelpServerProtocol, software=RELP_SOFTWARE, lineages=lineages)
     return SyslogStreamProtocol
 
 

@@ -12,7 +12,7 @@ import socket
 import struct
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,14 @@ _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
 class Intake(typing.Protocol):
     """Where received frames go."""
 
-    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
-        """Fires once `frames` are on disk."""
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        """Fires once `frames`, and with them `positions`, are on disk."""
 
 
 @dataclass(frozen=True, slots=True)
