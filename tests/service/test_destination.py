@@ -234,6 +234,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "connect": "file:///var/log/x",
         "state": "appending to /var/log/x",
         "ready": True,
+        "exactly_once": False,
         "received_records": 9,
         "delivered_records": 5,
         "queued_records": 3,

@@ -80,7 +80,8 @@ def setup() -> Setup:
 
 def protocol_of(setup: Setup, service: Any) -> Any:
     assert isinstance(service, StreamDestination)
-    service.drain = None  # type: ignore[assignment]  # startService would make it, and connect
+    service.drain = None  # type: ignore[assignment]  # startService would make both, and connect
+    service.numbering = None
     return service.new_protocol()
 
 
