@@ -303,3 +303,19 @@ def test_a_finish_that_was_given_up_may_still_be_answered(setup: Setup) -> None:
     finished.cancel()
     setup.drain.acknowledged(session, 10)
     assert setup.queue.events == [("d", 11)]
+
+
+def test_the_three_positions_can_be_asked_for(setup: Setup) -> None:
+    drain = setup.drain
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (1, 1, 11)
+    session = setup.attached(room=4)
+    drain.acknowledged(session, 3)
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (4, 5, 11)
+
+
+def test_what_the_upstream_has_already_is_not_sent(setup: Setup) -> None:
+    first = setup.attached(room=4)
+    setup.drain.detach(first)
+    setup.drain.skip_to(4)
+    assert (setup.queue.events, setup.progress) == ([("d", 4)], 1)
+    assert setup.attached().sent == numbers(4, 10)
