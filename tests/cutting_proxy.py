@@ -22,11 +22,14 @@ class CuttingProxy:
     when it comes in; then both of its ends are closed, with the octets of the last
     chunk up to there passed on.  Half of the cuts are resets.
 
+    Args:
+        octets_max: The largest such number; None = nothing is ever cut.
+
     Attributes:
         cuts: Connections that were cut.
     """
 
-    def __init__(self, target_port: int, *, seed: int, octets_max: int) -> None:
+    def __init__(self, target_port: int, *, seed: int, octets_max: int | None) -> None:
         self.port = free_port()
         self.cuts = 0
         self._target_port = target_port
@@ -58,7 +61,9 @@ class CuttingProxy:
                 continue
             far.settimeout(None)
             # Small numbers often: the opening and the first answers are worth cutting.
-            size = int(self._octets_max ** self._random.random()) if self._cutting else None
+            size = None
+            if self._octets_max is not None and self._cutting:
+                size = int(self._octets_max ** self._random.random())
             _Carried(self, near, far, size, resets=self._random.random() < 0.5)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import socket
 import threading
 import uuid
@@ -21,18 +22,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from relay.cli.control_client import AskFailed, ask
 from relay.queue.store import QueueStore
 from tests.cutting_proxy import CuttingProxy
 from tests.end_to_end.central import numbered
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
+from tests.relp_sender import RelpSender
 
 CYCLES = int(os.environ.get("CYCLES", "15"))
 ALIVE_SECONDS_MAX = 0.4
 OCTETS_MAX = 300_000  # that a connection may carry
 BATCH = 50
 MAP_BYTES = 2**30
+OFFER = b"syslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,%d,9"
 
 
 class OnceSender(threading.Thread):
@@ -146,7 +151,7 @@ class TwoRelays:
 
     def __init__(self, programs: Programs, folder: Path, *, cuts: bool, seed: int = 0) -> None:
         edge_port, central_port = free_port(), free_port()
-        octets_max = OCTETS_MAX if cuts else 2**60
+        octets_max = OCTETS_MAX if cuts else None
         self.proxies = [
             CuttingProxy(edge_port, seed=seed, octets_max=octets_max),
             CuttingProxy(central_port, seed=seed + 1, octets_max=octets_max),
@@ -188,15 +193,21 @@ def queued(state_dir: Path, destination: str) -> list[bytes]:
 
 def report(relay: RelayProcess, kind: str) -> dict[str, Any]:
     """The status of the one source or destination of `relay`."""
-    (found,) = ask(str(relay.state_dir), "status")[kind]
-    return dict(found)
+    found: list[dict[str, Any]] = []
+
+    def is_there() -> bool:
+        try:
+            found.extend(ask(str(relay.state_dir), "status")[kind])
+        except AskFailed:  # it listens before it can be asked
+            return False
+        return True
+
+    wait_until(is_there, f"the status of {relay.name}")
+    return found[0]
 
 
 def is_delivered(relay: RelayProcess, count: int) -> bool:
-    try:
-        found = report(relay, "destinations")
-    except AskFailed:
-        return False
+    found = report(relay, "destinations")
     return bool(found["received_records"] == count and not found["queued_records"])
 
 
@@ -230,3 +241,91 @@ def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: P
     print(f"{sender.count} messages, {sender.sessions} sessions of the sender, cuts {cuts}")
     assert min(cuts) > 0
     assert relays.received() == sender.messages
+
+
+class Restored:
+    """Two relays, one of whose states can be put back to what it was."""
+
+    def __init__(self, programs: Programs, folder: Path) -> None:
+        self.relays = TwoRelays(programs, folder, cuts=False)
+        self.edge, self.central = self.relays.edge, self.relays.central
+        self.central.start()
+        self.edge.start()
+
+    def send(self, tag: str, count: int) -> list[bytes]:
+        """Messages that the central relay has in its queue by then."""
+        sent = report(self.edge, "destinations")["received_records"] + count
+        with RelpSender(self.relays.port) as sender:
+            sender.send(numbered(tag, count))
+            sender.close()
+        wait_until(lambda: is_delivered(self.edge, sent), f"{tag} is delivered")
+        return numbered(tag, count)
+
+    def keep(self, relay: RelayProcess) -> None:
+        relay.stop()
+        shutil.copytree(relay.state_dir / "queue", relay.folder / "copy")
+        relay.start()
+
+    def restore(self, relay: RelayProcess) -> None:
+        relay.stop()
+        shutil.rmtree(relay.state_dir / "queue")
+        shutil.move(relay.folder / "copy", relay.state_dir / "queue")
+        relay.start()
+
+    def end(self) -> list[bytes]:
+        self.edge.stop()
+        self.central.stop()
+        return self.relays.received()
+
+
+def test_a_sending_relay_restored_from_an_older_copy(programs: Programs, tmp_path: Path) -> None:
+    both = Restored(programs, tmp_path)
+    sent = both.send("before", 10)
+    both.keep(both.edge)
+    sent += both.send("lost", 20)
+    both.central.stop()  # so that more comes in before the two talk
+    both.restore(both.edge)
+    with RelpSender(both.relays.port) as sender:
+        sender.send(numbered("after", 50))
+        sender.close()
+    both.central.start()
+    wait_until(lambda: is_delivered(both.edge, 60), "everything after is delivered")
+    assert "the receiver has records up to 30, which were not sent from here" in both.edge.log()
+    assert report(both.edge, "destinations")["exactly_once"]
+    sent += numbered("after", 50)
+    sent += both.send("later", 5)
+    assert both.end() == sent
+
+
+def test_a_receiving_relay_restored_from_an_older_copy(programs: Programs, tmp_path: Path) -> None:
+    both = Restored(programs, tmp_path)
+    sent = both.send("before", 10)
+    both.keep(both.central)
+    both.send("lost", 20)
+    both.restore(both.central)
+    sent += both.send("after", 5)
+    assert "the receiver has records up to 10, and 31 is the next one here" in both.edge.log()
+    assert "goes on with record 31, the last one that came is 10: 20 were" in both.central.log()
+    assert report(both.central, "sources")["missing_records"] == 20
+    assert both.end() == sent
+
+
+def test_two_relays_whose_connection_hangs(programs: Programs, tmp_path: Path) -> None:
+    """The sending relay gives a connection up that the receiving one still has."""
+    relays = TwoRelays(programs, tmp_path, cuts=False)
+    relays.central.start()
+    with closing(Opened(relays.proxies[1].port, OFFER % 1)) as old:
+        old.send(numbered("hangs", 3))
+        for _ in range(3):
+            old.wait_answer()
+        with closing(Opened(relays.proxies[1].port, OFFER % 1)) as new:
+            assert b"\nsyslogrelay_have=3," in new.answer
+            with pytest.raises((EOFError, OSError)):
+                old.send(numbered("late", 1))
+                old.wait_answer()
+            new.send(numbered("hangs", 2, start=3))
+            new.wait_answer()
+            new.wait_answer()
+    assert report(relays.central, "sources")["duplicate_records"] == 3
+    relays.central.stop()
+    assert relays.received() == numbered("hangs", 5)
