@@ -146,6 +146,8 @@ def _losses(report: dict[str, Any]) -> list[str]:
         f"dropped {count:,} ({reason})"
         for reason, count in sorted(report["dropped_records"].items())
     ]
+    if report.get("missing_records"):
+        losses.append(f"never came {report['missing_records']:,}")
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
     if report.get("quarantined_records"):

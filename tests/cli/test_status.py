@@ -20,6 +20,7 @@ SOURCE = {
     "protocol_errors": 1,
     "connections_refused": 1,
     "truncated_records": 4,
+    "missing_records": 2,
     "dropped_records": {"empty": 11},
 }
 DESTINATION = {
@@ -63,7 +64,7 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "net     tcp://127.0.0.1:514    18,211  18,200     3       2" in lines
     assert "central        18,200     17,890     307  61.2 KiB  1 m 4 s          0       5" in lines
     assert "central: refused by 10.0.0.5:20514, next try in 4 s" in lines
-    assert "net: dropped 11 (empty), cut to the size limit 4" in lines
+    assert "net: dropped 11 (empty), never came 2, cut to the size limit 4" in lines
     assert "central: quarantined 3" in lines
 
 
