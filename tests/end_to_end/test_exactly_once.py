@@ -18,14 +18,16 @@ import shutil
 import socket
 import threading
 import uuid
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from relay.cli.control_client import AskFailed, ask
 from relay.queue.store import QueueStore
+from relay.service.certificates import make_authority, make_leaf
 from tests.cutting_proxy import CuttingProxy
 from tests.end_to_end.central import numbered
 from tests.processes import Programs, free_port, wait_until
@@ -147,9 +149,24 @@ class Opened:
 
 
 class TwoRelays:
-    """An edge relay that sends to a central one, which sends to nobody."""
+    """An edge relay that sends to a central one, which sends to nobody.
 
-    def __init__(self, programs: Programs, folder: Path, *, cuts: bool, seed: int = 0) -> None:
+    Args:
+        cuts: Whether connections are cut.
+        edge_tls, central_tls: Keys of the edge's destination and of the central source.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        folder: Path,
+        *,
+        cuts: bool,
+        seed: int = 0,
+        edge_tls: Mapping[str, Any] | None = None,
+        central_tls: Mapping[str, Any] | None = None,
+    ) -> None:
+        scheme = "relp+tls" if central_tls else "relp"
         edge_port, central_port = free_port(), free_port()
         octets_max = OCTETS_MAX if cuts else None
         self.proxies = [
@@ -163,7 +180,8 @@ class TwoRelays:
             sources={"in": {"listen": f"relp://127.0.0.1:{edge_port}"}},
             destinations={
                 "central": {
-                    "connect": f"relp://127.0.0.1:{self.proxies[1].port}",
+                    "connect": f"{scheme}://127.0.0.1:{self.proxies[1].port}",
+                    **(edge_tls or {}),
                     "retry_seconds_min": 0.05,
                     "retry_seconds_max": 0.2,
                 }
@@ -172,7 +190,9 @@ class TwoRelays:
         self.central = RelayProcess(
             folder / "central",
             name="central",
-            sources={"in": {"listen": f"relp://127.0.0.1:{central_port}"}},
+            sources={
+                "in": {"listen": f"{scheme}://127.0.0.1:{central_port}", **(central_tls or {})}
+            },
             destinations={"out": {"connect": f"relp://127.0.0.1:{free_port()}"}},
         )
         for relay in (self.edge, self.central):
@@ -243,11 +263,11 @@ def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: P
     assert relays.received() == sender.messages
 
 
-class Restored:
-    """Two relays, one of whose states can be put back to what it was."""
+class Settled:
+    """Two relays and messages that are sent when all before them have arrived."""
 
-    def __init__(self, programs: Programs, folder: Path) -> None:
-        self.relays = TwoRelays(programs, folder, cuts=False)
+    def __init__(self, programs: Programs, folder: Path, **keywords: Any) -> None:
+        self.relays = TwoRelays(programs, folder, cuts=False, **keywords)
         self.edge, self.central = self.relays.edge, self.relays.central
         self.central.start()
         self.edge.start()
@@ -262,6 +282,7 @@ class Restored:
         return numbered(tag, count)
 
     def keep(self, relay: RelayProcess) -> None:
+        """Make a copy of its queue."""
         relay.stop()
         shutil.copytree(relay.state_dir / "queue", relay.folder / "copy")
         relay.start()
@@ -279,7 +300,7 @@ class Restored:
 
 
 def test_a_sending_relay_restored_from_an_older_copy(programs: Programs, tmp_path: Path) -> None:
-    both = Restored(programs, tmp_path)
+    both = Settled(programs, tmp_path)
     sent = both.send("before", 10)
     both.keep(both.edge)
     sent += both.send("lost", 20)
@@ -298,7 +319,7 @@ def test_a_sending_relay_restored_from_an_older_copy(programs: Programs, tmp_pat
 
 
 def test_a_receiving_relay_restored_from_an_older_copy(programs: Programs, tmp_path: Path) -> None:
-    both = Restored(programs, tmp_path)
+    both = Settled(programs, tmp_path)
     sent = both.send("before", 10)
     both.keep(both.central)
     both.send("lost", 20)
@@ -329,3 +350,39 @@ def test_two_relays_whose_connection_hangs(programs: Programs, tmp_path: Path) -
     assert report(relays.central, "sources")["duplicate_records"] == 3
     relays.central.stop()
     assert relays.received() == numbered("hangs", 5)
+
+
+def test_a_sending_relay_with_another_certificate(programs: Programs, tmp_path: Path) -> None:
+    authority = make_authority("Test authority", days=2)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+
+    def certified(name: str, purpose: Literal["server", "client"]) -> dict[str, Any]:
+        issued = make_leaf(authority, [name], purpose=purpose, days=1)
+        (tmp_path / f"{name}.pem").write_bytes(issued.certificate_pem())
+        (tmp_path / f"{name}-key.pem").write_bytes(issued.private_key_pem())
+        return {
+            "trusted_ca": str(tmp_path / "ca.pem"),
+            "certificate": str(tmp_path / f"{name}.pem"),
+            "private_key": str(tmp_path / f"{name}-key.pem"),
+        }
+
+    web_2 = certified("web-2.example.com", "client")
+    both = Settled(
+        programs,
+        tmp_path,
+        edge_tls={**certified("web-1.example.com", "client"), "server_name": "central"},
+        central_tls=certified("central", "server"),
+    )
+    sent = both.send("one", 10)
+    assert report(both.edge, "destinations")["exactly_once"]
+    both.edge.stop()
+    config = both.edge.config_path.read_text().replace("web-1.example.com", "web-2.example.com")
+    assert web_2["certificate"] in config
+    both.edge.config_path.write_text(config)
+    both.edge.start()
+    sent += both.send("two", 5)
+    assert "knows this queue by another TLS identity" in both.edge.log()
+    assert "not one of 'web-2.example.com'" in both.central.log()
+    assert report(both.edge, "destinations")["exactly_once"]
+    assert report(both.central, "sources")["refused_lineages"] == 1
+    assert both.end() == sent
