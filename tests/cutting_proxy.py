@@ -12,6 +12,7 @@ from tests.processes import free_port
 
 __all__ = ["CuttingProxy"]
 
+LATE_SECONDS = 0.1  # more than the senders of the tests take to connect again
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
@@ -20,7 +21,8 @@ class CuttingProxy:
 
     Each connection may carry a number of octets, both ways together, that is drawn
     when it comes in; then both of its ends are closed, with the octets of the last
-    chunk up to there passed on.  Half of the cuts are resets.
+    chunk up to there passed on.  A third of the cuts are resets.  In another third, the
+    server does not notice for a while, and then gets the rest of that chunk, late.
 
     Args:
         octets_max: The largest such number; None = nothing is ever cut.
@@ -64,7 +66,7 @@ class CuttingProxy:
             size = None
             if self._octets_max is not None and self._cutting:
                 size = int(self._octets_max ** self._random.random())
-            _Carried(self, near, far, size, resets=self._random.random() < 0.5)
+            _Carried(self, near, far, size, self._random.choice(("end", "reset", "late")))
 
 
 class _Carried:
@@ -76,15 +78,15 @@ class _Carried:
         near: socket.socket,
         far: socket.socket,
         octets_left: int | None,
-        *,
-        resets: bool,
+        how: str,
     ) -> None:
         self._proxy = proxy
-        self._ends = (near, far)
+        self._near, self._far = near, far
         self._left = octets_left
-        self._resets = resets
+        self._how = how
         self._lock = threading.Lock()
         self._closed = False
+        self._lingers = False
         for source, target in ((near, far), (far, near)):
             threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
 
@@ -95,8 +97,21 @@ class _Carried:
                 target.sendall(chunk[:allowed])
                 if allowed < len(chunk):
                     self._proxy.cuts += 1
+                    if self._how == "late":
+                        self._linger(chunk[allowed:] if target is self._far else b"")
                     break
         self._close()
+
+    def _linger(self, rest: bytes) -> None:
+        """End the client's side only; the server hears the rest when it has come again."""
+        with self._lock:  # the other direction ends now, and must not close the server's side
+            self._lingers = True
+        with contextlib.suppress(OSError):
+            self._near.shutdown(socket.SHUT_RDWR)
+        threading.Event().wait(LATE_SECONDS)
+        with self._lock:
+            self._lingers = False
+        self._far.sendall(rest)
 
     def _allowed(self, size: int) -> int:
         with self._lock:
@@ -108,12 +123,12 @@ class _Carried:
 
     def _close(self) -> None:
         with self._lock:
-            if self._closed:
+            if self._closed or self._lingers:
                 return
             self._closed = True
-        for end in self._ends:
+        for end in (self._near, self._far):
             with contextlib.suppress(OSError):
-                if self._resets and self._left == 0:
+                if self._how == "reset" and self._left == 0:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
                 end.shutdown(socket.SHUT_RDWR)
             end.close()

@@ -454,11 +454,18 @@ def test_missing_records_are_said_and_counted() -> None:
 
 
 def test_a_restored_client_is_reported() -> None:
-    connection = Relays().after(b"one", b"two").connection(first=1, end=2)
+    relays = Relays().after(b"one", b"two")
+    connection = relays.connection(first=1, end=2, epoch="00000000deadbee0")
     ((_, kind, text),) = connection.notices.said
     assert kind == "restored"
     assert text.startswith("its queue ends before record 2, and record 2 has come from it")
     assert connection.counters.duplicate_records == 0
+
+
+def test_an_opening_that_comes_late_is_no_restored_client() -> None:
+    connection = Relays().after(b"one", b"two").connection(first=1, end=2)
+    assert (connection.notices.said, connection.counters.duplicate_records) == ([], 0)
+    assert b"\nsyslogrelay_have=2," in connection.answers()
 
 
 def test_another_identity_is_not_believed() -> None:
