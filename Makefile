@@ -46,7 +46,7 @@ run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." pa
 	@echo "    $(BIN)/syslogrelay status --config deploy/quickstart.toml"
 	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
 
-interop-packages: $(VENV)/installed-dev ## Fetch rsyslog and syslog-ng for the interoperability tests
+interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
 	@$(BIN)/python -m tests.interop.packages
 
 test: $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them

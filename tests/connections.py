@@ -79,16 +79,22 @@ class RecordingIntake:
         self.origins: list[Origin] = []
         self.stored: list[Deferred[None]] = []
         self.positions: list[Mapping[str, bytes] | None] = []
+        self.cut: list[Mapping[int, int] | None] = []
+        self.pieces: list[Mapping[int, int] | None] = []
 
     def accept(
         self,
         frames: list[bytes],
         origin: Origin,
         *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
         self.positions.append(positions)
         self.batches.append(frames)
+        self.cut.append(cut)
+        self.pieces.append(pieces)
         self.origins.append(origin)
         self.stored.append(Deferred())
         return self.stored[-1]

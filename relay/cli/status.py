@@ -56,9 +56,18 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_destinations(document["destinations"]))
     console.print()
-    for report in document["destinations"]:
+    with_state = [report for report in document["sources"] if "state" in report]
+    for report in (*with_state, *document["destinations"]):
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
+    for report in document["sources"]:
+        if report.get("behind_bytes"):
+            words = ", ".join(_behind(file) for file in report["files_behind"][:3])
+            text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), text))
+        if report.get("files_refused"):
+            text = f"{report['files_refused']:,} files not read (files_max)"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), (text, "bold red")))
     for report in (*document["sources"], *document["destinations"]):
         if losses := _losses(report):
             words = ", ".join(losses)
@@ -140,16 +149,26 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _behind(file: dict[str, Any]) -> str:
+    return f"{file['path']} {size(file['behind_bytes'])}"
+
+
 def _losses(report: dict[str, Any]) -> list[str]:
     """What did not go the normal way at a source or destination."""
+    quarantine = report.get("quarantine") or {"dropped_records": {}}
     losses = [
         f"dropped {count:,} ({reason})"
-        for reason, count in sorted(report["dropped_records"].items())
+        for dropped in (report["dropped_records"], quarantine["dropped_records"])
+        for reason, count in sorted(dropped.items())
     ]
     if report.get("missing_records"):
         losses.append(f"never came {report['missing_records']:,}")
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
+    if report.get("gaps"):
+        losses.append(f"gaps in the journal {report['gaps']:,}")
+    if report.get("split_records"):
+        losses.append(f"split {report['split_records']:,}")
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses

@@ -27,11 +27,16 @@ class SourceCounters:
     stored_records: int = 0
     """Frames that are on disk for every destination of the source."""
     quarantined_records: int = 0
-    """Frames that the source set aside instead of queueing them."""
+    """Frames that the source set aside instead of queueing them; the account of its
+    quarantine says which of these found no room there."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
+    apps: Counter[str] = field(default_factory=Counter)
+    """Frames by the app that they were authorised for."""
     truncated_records: int = 0
     """Frames cut to the size limit; the rest of each was discarded."""
+    split_records: int = 0
+    """Messages above the size limit that became several frames."""
     protocol_errors: int = 0
     """Connections closed because the peer broke framing, RELP or TLS."""
     connections_open: int = 0

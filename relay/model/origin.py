@@ -17,12 +17,16 @@ class Origin(NamedTuple):
     source: str
     """Id of the source: its key in the configuration."""
     transport: str
-    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram or unix."""
+    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald."""
     peer_host: str = ""
     """Address of the peer without port; empty for local sockets."""
     peer_port: int = 0
     tls_identity: str | None = None
     """Name in the verified certificate of the peer, if it sent one."""
+    tls_names: tuple[str, ...] = ()
+    """Names that a trusted authority has vouched for in the certificate of the peer."""
+    tls_fingerprints: tuple[str, ...] = ()
+    """Of the certificate of the peer, if it was accepted."""
     pid: int | None = None
     """Process, user and group of a local sender, as the kernel vouches for them."""
     uid: int | None = None

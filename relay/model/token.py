@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Token"]
+__all__ = ["Token", "masked_secret"]
 
 
 class Token:
@@ -30,10 +30,7 @@ class Token:
         return self._secret
 
     def __str__(self) -> str:
-        if len(self._secret) < 16:  # too short to show any of it
-            return "****"
-        text = self._secret.decode("ascii")
-        return f"{text[:4]}…{text[-4:]}"
+        return masked_secret(self._secret)
 
     __repr__ = __str__
 
@@ -42,3 +39,11 @@ class Token:
 
     def __hash__(self) -> int:
         return hash(self._secret)
+
+
+def masked_secret(secret: bytes) -> str:
+    """At most the first and last four characters of what may be a secret; any octets will do."""
+    ends = secret[:4] + secret[-4:]
+    if len(secret) < 16 or not all(0x21 <= octet <= 0x7E for octet in ends):
+        return "****"  # too short to show any of it, or no token at all
+    return f"{ends[:4].decode('ascii')}…{ends[4:].decode('ascii')}"

@@ -26,8 +26,8 @@ ledger's `acknowledged_seq` says where the queue begins.
 A quarantined record's value starts with {"reason": …, "at": …, "kind": …};
 kind "record" is followed by the payload, kind "block" by a block as it was found.
 What a source sets aside instead of queueing it has the id "source/" + the source's
-id, a ledger and a quarantine, but no blocks; its kind is "frame", and "peer" says
-who sent it.
+id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
+sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
 changes in the transaction that holds what was read up to there.  Two names are no
@@ -44,6 +44,7 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
@@ -350,12 +351,12 @@ class QueueStore:
             txn.put(_KEY.pack(seq), label + b"\n" + octets, db=self._quarantine[destination])
 
     def _refuse(self, txn: Any, ledger: Ledger, refusal: Refusal, at: float) -> None:
-        label = msgspec.json.encode(
-            {"reason": refusal.reason, "at": at, "kind": "frame", "peer": refusal.peer}
-        )
+        label = {"reason": refusal.reason, "at": at, "kind": "frame", "peer": refusal.peer}
         database = self._quarantine[account_of_source(refusal.source)]
-        for frame in refusal.frames:
-            value = label + b"\n" + frame
+        for frame, original_bytes in zip_longest(refusal.frames, refusal.original_bytes):
+            if original_bytes is not None:
+                label["original_bytes"] = original_bytes
+            value = msgspec.json.encode(label) + b"\n" + frame
             if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
                 ledger.dropped["quarantine-full"] = ledger.dropped.get("quarantine-full", 0) + 1
             else:

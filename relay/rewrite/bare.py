@@ -14,12 +14,12 @@ from relay.model.message import SyslogMessage
 
 __all__ = ["with_hosts"]
 
-# TAG is trusted to be one if a cookie follows it, or if it looks like an app token,
-# or, in a line without PRI, if text follows its colon at once, as it does not in
-# prose, and the tag is not the scheme of a URL.
+# TAG is trusted to be one if a cookie follows it, if it looks like an app token or is what
+# stands where one was (`relay/rewrite/find_token.py`), or, in a line without PRI, if text
+# follows its colon at once, as it does not in prose, and the tag is not the scheme of a URL.
 _HOST = rb"([0-9A-Za-z][0-9A-Za-z._-]{0,254}+) ++"
 _TAG = rb"(([^ \[:]++)(?:\[([^\] :]*+)\])?: ?)"
-_TOKEN = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:"
+_TOKEN = rb"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|-):"
 _WITH_COOKIE = re.compile(rb"%s(?=[^ :]++: ?@cee:|%s)%s" % (_HOST, _TOKEN, _TAG))
 _WITHOUT_PRI = re.compile(
     rb"%s(?=[^ :]++: ?@cee:|%s|[0-9]*+[A-Za-z_][^ :]*+:(?! |//))%s" % (_HOST, _TOKEN, _TAG)

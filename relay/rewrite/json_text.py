@@ -1,18 +1,26 @@
-"""JSON as text: write strings from any bytes, and add members to objects unseen.
+"""JSON as text: write strings from any bytes, add members to objects unseen, or take some out.
 
 An object that passes through is never decoded and encoded again, because that
 would change numbers (``1e400``, twenty digits) and lose duplicate keys.  It is
-checked, and then members are put into its text.
+checked, and then members are put into its text or cut out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+import re
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["COOKIE", "JsonObject", "add_members", "find_object", "json_string"]
+__all__ = [
+    "COOKIE",
+    "JsonObject",
+    "add_members",
+    "find_object",
+    "json_string",
+    "text_cutter",
+]
 
 COOKIE = b"@cee:"
 """What marks the MSG behind it as JSON (Common Event Expression, lumberjack)."""
@@ -20,9 +28,18 @@ COOKIE = b"@cee:"
 _WHITESPACE = b" \t\r\n"  # RFC 8259 §2
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
 
+# Possessive throughout: linear, whatever the input.
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_OPENING = re.compile(rb"%s(?:%s%s)?(?=\{)" % (_SPACE, re.escape(COOKIE), _SPACE))
+_TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
+_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
+
 # Values stay raw: their syntax is checked, but nothing is made of them.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_text = msgspec.json.Decoder(str)
 
 
 class JsonObject(NamedTuple):
@@ -76,3 +93,74 @@ def add_members(text: bytes, members: bytes) -> bytes:
     """Put `members`, ``"name": value`` separated by commas, first into the object `text`."""
     rest = text[1:].lstrip(_WHITESPACE)
     return b"{%s%s%s" % (members, b"" if rest == b"}" else b", ", rest)
+
+
+def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None]:
+    """Make a function that cuts the members called `name` out of an object, if texts are in them.
+
+    It takes what should be a JSON object, with or without the ``@cee:`` cookie, and returns
+    that without those members (the others stay as written, and those of objects inside stay)
+    and the texts in them, as octets; or None if it is no object or has no such member.  An
+    object that is broken, because its end was cut off or it is not UTF-8, will do as far as
+    it goes: of a member the comma behind it has to be there.
+
+    Args:
+        name: Printable US-ASCII without quote and backslash.
+    """
+    key = b'"%s"%s:%s' % (b"".join(map(_spellings, name)), _SPACE, _SPACE)
+    key_there = re.compile(key)
+    # Everything before the next key, in one go: to look at each piece here would let a
+    # peer keep us busy.
+    before_key = re.compile(rb'(?:[^"]++|(?!%s)%s)*+' % (key, _STRING), re.DOTALL)
+
+    def cut(msg: bytes) -> tuple[bytes, list[bytes]] | None:
+        opening = _OPENING.match(msg)
+        if opening is None:
+            return None
+        parts: list[bytes] = []
+        texts: list[bytes] = []
+        kept = depth = 0
+        position = opening.end()
+        while (stop := before_key.match(msg, position)) is not None:
+            found = key_there.match(msg, stop.end())
+            depth = _depth(msg[position : stop.end()], depth)
+            if found is None or depth == 0:
+                break
+            position = found.end()
+            value = _TEXT_VALUE.match(msg, position) if depth == 1 else None
+            if value is None:
+                continue
+            texts.append(_octets_of(value[1]))
+            parts.append(msg[kept : found.start()])
+            kept = position = value.end()
+            if not value[2]:  # the last one goes with the comma before it
+                start = b"".join(parts).rstrip(_WHITESPACE)
+                parts = [start.removesuffix(b",").rstrip(_WHITESPACE)]
+                kept = position = value.end(1)
+        return (b"".join([*parts, msg[kept:]]), texts) if texts else None
+
+    return cut
+
+
+def _spellings(letter: str) -> bytes:
+    """A pattern for the ways to write a character in a JSON string."""
+    code = b"%04x" % ord(letter)
+    either = b"".join(b"[%c%c]" % (digit, ord(chr(digit).upper())) for digit in code)
+    return rb"(?:%s|\\u%s)" % (re.escape(letter.encode("ascii")), either)
+
+
+def _depth(text: bytes, depth: int) -> int:
+    """How many objects and arrays are open after `text`; 0 as soon as all are closed."""
+    for bracket in _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        if depth == 0:
+            break
+    return depth
+
+
+def _octets_of(value: bytes) -> bytes:
+    """What a JSON string stands for; what stands for nothing, as it is written."""
+    try:
+        return _text.decode(value).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return value

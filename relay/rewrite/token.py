@@ -30,7 +30,7 @@ from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
-__all__ = ["Rewrite", "app_name", "cee", "hostname_of", "sender_of", "tag"]
+__all__ = ["Rewrite", "app_name", "byte_order_mark_of", "cee", "hostname_of", "sender_of", "tag"]
 
 Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order.  The origin is that of all."""
@@ -38,6 +38,8 @@ Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 _TOKEN_KEY = "logsene-app-token"
 _TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
 _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
+# What came in an envelope may end with these, and the next hop would strip them.
+_DELIMITERS = b"\n\r\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -112,7 +114,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
         return [
-            payload(message, _legacy_start(message, stamps, sender))
+            payload(message, _legacy_start(message, stamps, sender)).rstrip(_DELIMITERS)
             for message in with_hosts(messages)
         ]
 
@@ -145,7 +147,7 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
             message.msgid,
             message.structured_data,
         )
-        return format_message(header, _byte_order_mark_of(message) + msg)
+        return format_message(header, byte_order_mark_of(message) + msg.rstrip(_DELIMITERS))
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc5424, origin.received_at, zone)
@@ -197,7 +199,7 @@ def _legacy_header(message: SyslogMessage) -> bytes:
     return b"" if message.pairs is None else message.pairs.get("LEGACY_MSGHDR", b"")
 
 
-def _byte_order_mark_of(message: SyslogMessage) -> bytes:
+def byte_order_mark_of(message: SyslogMessage) -> bytes:
     """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had it."""
     if _BYTE_ORDER_MARK not in message.raw or not message.version:
         return b""

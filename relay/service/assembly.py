@@ -16,9 +16,13 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.rewrite.filters import app_in
+from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destinations import new_destination
+from relay.service.file_source import new_file_source
+from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
@@ -103,6 +107,7 @@ def _queue(
     return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
+        sources=[source.id for source in configuration.sources if _sets_aside(source)],
         # A full map cannot even delete: admission has to close long before.
         map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
         admission=admission,
@@ -128,17 +133,30 @@ def _source(
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        quarantines_long=source.oversize == "quarantine",
+        quarantine_bytes_max=configuration.quarantine_bytes_max,
+        authorise=new_authorise(source, configuration.apps, notices=notices),
+        quarantines_unauthorised=source.unauthorised == "quarantine",
     )
+    receiving: dict[str, Any] = {
+        "intake": intake,
+        "admission": admission,
+        "counters": counters,
+        "notices": notices,
+        "reactor": reactor,
+        "quarantine": partial(queue.source_ledger, source.id),
+    }
+    if source.listen.scheme == "file":
+        name = configuration.name
+        return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
+    if source.listen.scheme == "journald":
+        return new_journal_source(source, positions=queue.positions, **receiving)
     return new_source(
         source,
-        intake=intake,
-        admission=admission,
-        counters=counters,
         certificates=certificates,
-        notices=notices,
-        reactor=reactor,
         systemd=systemd,
         lineages=queue.lineages,
+        **receiving,
     )
 
 
@@ -167,10 +185,20 @@ def _routes(configuration: Configuration, source: SourceConfiguration) -> list[R
         zone=local_zone(),
     )
     return [
-        Route(destination.id, new(destination.rewrite))
+        Route(
+            destination.id,
+            new(destination.rewrite),
+            app_in(destination.apps) if destination.apps else None,
+        )
         for destination in configuration.destinations
         if source.id in destination.sources
     ]
+
+
+def _sets_aside(source: SourceConfiguration) -> bool:
+    """Whether there may be a quarantine of what came from `source`."""
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

@@ -7,13 +7,17 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
+from relay.rewrite.value_pairs import Selection
 
 __all__ = [
+    "AppConfiguration",
     "Configuration",
     "DestinationConfiguration",
+    "FormatConfiguration",
     "RewriteConfiguration",
     "SourceConfiguration",
     "TlsConfiguration",
@@ -26,12 +30,14 @@ class Url:
     """Where to listen or to connect."""
 
     scheme: str
-    """udp, tcp, tls, relp, relp+tls, unixgram, unix or file; systemd: what the socket is."""
+    """udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald; systemd: what the socket
+    is."""
     host: str = ""
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file only."""
+    """Absolute; for unixgram, unix and file (of a source: with wildcards), and journald if it is
+    not the system's."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -42,7 +48,7 @@ class Url:
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
-        if self.path:
+        if self.path or self.scheme == "journald":
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
@@ -80,9 +86,9 @@ class SourceConfiguration:
     listen: Url
     tls: TlsConfiguration = TlsConfiguration()
     frame_bytes_max: int = 65536
-    """Longer messages are cut here and the rest of them discarded; 480 to 16 MiB."""
+    """Longest message to take as it is; 480 to 16 MiB."""
     oversize: str = "truncate"
-    """What is done with longer messages: truncate, or drop the whole of them."""
+    """What is done with longer ones: truncate, drop, split or quarantine."""
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that may send; none = all."""
     deny: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -97,11 +103,48 @@ class SourceConfiguration:
     idle_seconds_max: float = 86400.0
     """Close a connection that stays silent this long."""
     handshake_seconds_max: float = 30.0
-    """For TLS and for RELP's open, each counted from the start of the connection."""
+    """For TLS, RELP's open and a PROXY header, each from when its turn has come."""
     socket_mode: int = 0o666
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    format: str = "text"
+    """text: a message is made of each line; syslog: the lines are messages."""
+    tag: str = ""
+    """APP-NAME; empty = the file's name without its last suffix."""
+    facility: str = "user"
+    severity: str = "notice"
+    multi_line: str = ""
+    """A line that this matches begins a message, others continue it; empty = no."""
+    multi_line_seconds_max: float = 5.0
+    """Silence after which a message of several lines is complete."""
+    files_max: int = 1000
+    """More are not read, but counted and said."""
+    matches: tuple[str, ...] = ()
+    """Which entries of the journal to take, as journalctl wants it; none = all."""
+    read_from: str = ""
+    """Where reading begins for the first time: beginning or end; empty = the end of the
+    journal, and the beginning of files."""
+    fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
+    """Fields of the journal that become structured data."""
+    authorise: tuple[str, ...] = ()
+    """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
+    unauthorised: str = "drop"
+    """What is done with messages of no app: drop, or quarantine."""
+    keep_tokens: bool = False
+    """Leave the tokens of apps in the messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfiguration:
+    """Whose messages some are, and what shows it."""
+
+    id: str
+    tokens: tuple[Token, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    tls_names: tuple[str, ...] = ()
+    """Names in verified certificates; ``*.`` is any left-most label."""
+    tls_fingerprints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +156,29 @@ class RewriteConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class FormatConfiguration:
+    name: str = "raw"
+    """rfc5424, rfc3164, ewmm, json, template or raw."""
+    template: str = ""
+    """For template."""
+    selection: Selection | None = None
+    """For json; None = the default one."""
+    frac_digits: int | None = None
+    """Digits of a fraction of a second; None = as the format has it."""
+    ts_format: str | None = None
+    """bsd, full, iso or unix; None = as the format has it."""
+    time_zone: tzinfo | None = None
+    """Zone to write stamps in; None = each in its own offset."""
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationConfiguration:
     id: str
     connect: Url
     sources: tuple[str, ...]
     """Ids of the sources that feed it."""
+    apps: tuple[str, ...] = ()
+    """Ids of the apps whose messages it gets; none = all, also messages of no app."""
     rewrite: RewriteConfiguration = RewriteConfiguration()
     tls: TlsConfiguration = TlsConfiguration()
     framing: str = ""
@@ -141,10 +202,13 @@ class Configuration:
     state_dir: str
     sources: tuple[SourceConfiguration, ...] = ()
     destinations: tuple[DestinationConfiguration, ...] = ()
+    apps: tuple[AppConfiguration, ...] = ()
     queue_bytes_max: int = 4 * 1024**3
     """Admission closes when the queue holds this much, over all destinations."""
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
+    quarantine_bytes_max: int = 64 * 1024**2
+    """What each source may set aside; what comes then is dropped and counted."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
     statistics_seconds: float = 60.0

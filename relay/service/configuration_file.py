@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from relay.model.errors import ConfigurationError
+from relay.service.apps_table import app_problems, read_apps
 from relay.service.configuration import (
     Configuration,
     DestinationConfiguration,
@@ -118,6 +119,7 @@ class _FileReader:
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
         )
+        apps = read_apps(tables.get("apps", {}), base_dir=self._base_dir, problems=self.problems)
         sources = self._sources(source_tables)
         destinations = self._destinations(destination_tables, tuple(source_tables))
         if not self.problems:  # half a picture would show conflicts that are not there
@@ -129,6 +131,7 @@ class _FileReader:
                 ),
                 name_destination=lambda id: f"{join_path('destinations', id)}.connect",
             )
+            self.problems += app_problems(apps, sources, destinations, members=self._members)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
@@ -137,6 +140,7 @@ class _FileReader:
             state_dir=state_dir,
             sources=tuple(sources),
             destinations=tuple(destinations),
+            apps=apps,
             path=path,
             **relay,
         )
@@ -193,6 +197,7 @@ class _FileReader:
                 continue
             if url.is_tls:
                 self._add(listener_problems(tls, partial(join_path, where)))
+            self._check_lines(table, where)
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
         for id in {id for ids in self._members.values() for id in ids} & set(tables):
@@ -291,6 +296,16 @@ class _FileReader:
                 f"{where}.proxy_protocol: anybody could send in the name of any address; write "
                 "the addresses of the proxies into allow"
             )
+
+    def _check_lines(self, table: Mapping[str, object], where: str) -> None:
+        """Keys for the messages that are made of lines, where lines are messages already."""
+        if table.get("format") == "syslog":
+            self.problems += [
+                f"{join_path(where, key)}: has no meaning where format is 'syslog': the lines say "
+                "it themselves; remove one of them"
+                for key in ("tag", "facility", "severity")
+                if key in table
+            ]
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:

@@ -47,8 +47,9 @@ class QueueService(Service):
 
     name = "queue"
     _log = Logger(namespace="relay")
-    _store: QueueStore  # both exist from startService on
+    _store: QueueStore  # all three exist from startService on
     _committer: Committer
+    _quarantine_full: dict[str, int]  # what quarantines had to drop, as far as it was said
 
     def __init__(
         self,
@@ -93,6 +94,10 @@ class QueueService(Service):
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._begin_epochs()
+        self._quarantine_full = {
+            id: ledger.dropped.get("quarantine-full", 0)
+            for id, ledger in self._store.ledgers.items()
+        }
         self._writer.start()
         self._readers.start()
         self._committer = Committer(
@@ -124,7 +129,10 @@ class QueueService(Service):
         drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        return self._committer.append(payloads, refusals, positions, drops)
+        stored = self._committer.append(payloads, refusals, positions, drops)
+        for source in {refusal.source for refusal in refusals}:
+            stored.addCallback(self._look_at_quarantine, source)
+        return stored
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
@@ -211,6 +219,19 @@ class QueueService(Service):
         subscriber = self._subscribers.get(destination)
         if subscriber is not None:
             subscriber(next_seq)
+
+    def _look_at_quarantine(self, _: None, source: str) -> None:
+        """Say it if the quarantine of `source` was too full for what has come."""
+        account = account_of_source(source)
+        dropped = self._store.ledgers[account].dropped.get("quarantine-full", 0)
+        more = dropped - self._quarantine_full.get(account, 0)
+        self._quarantine_full[account] = dropped
+        if more > 0:
+            self._notices.warn(
+                f"source {source}",
+                "quarantine-full",
+                f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
+            )
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, QueueError):

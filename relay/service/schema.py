@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from relay.flow.authorisation import WAYS
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.service.configuration import Url
+from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
     Anything,
     Choice,
+    Choices,
+    Expression,
     Flag,
     Kind,
     Networks,
@@ -25,6 +30,7 @@ from relay.service.table import (
 )
 
 __all__ = [
+    "APP",
     "DESTINATION",
     "FILE",
     "ID",
@@ -55,13 +61,19 @@ RELAY_NAME = Text("a name of 1 to 255 printable ASCII characters without spaces"
 
 _PATH = Text("a path")
 
-FILE: Mapping[str, Kind] = {"relay": Anything(), "sources": Anything(), "destinations": Anything()}
+FILE: Mapping[str, Kind] = {
+    "relay": Anything(),
+    "apps": Anything(),
+    "sources": Anything(),
+    "destinations": Anything(),
+}
 
 RELAY: Mapping[str, Kind] = {
     "name": RELAY_NAME,
     "state_dir": _PATH,
     "queue_bytes_max": Size(1 * MiB, 16 * TiB),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
+    "quarantine_bytes_max": Size(0, 1 * TiB),
     "allow_volatile_state": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
@@ -85,7 +97,7 @@ SOURCE: Mapping[str, Kind] = {
     "protocol": Choice(("syslog", "tls", "relp", "relp+tls")),
     **{key: kind for key, kind in TLS.items() if key != "server_name"},
     "frame_bytes_max": Size(480, 16 * MiB),
-    "oversize": Choice(("truncate", "drop")),
+    "oversize": Choice(("truncate", "drop", "split", "quarantine")),
     "allow": Networks(),
     "deny": Networks(),
     "proxy_protocol": Flag(),
@@ -96,12 +108,26 @@ SOURCE: Mapping[str, Kind] = {
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    "authorise": Choices(WAYS),
+    "unauthorised": Choice(("drop", "quarantine")),
+    "keep_tokens": Flag(),
+    "matches": Matches(),
+    "read_from": Choice(("end", "beginning")),
+    "fields": FieldNames(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
+    "format": Choice(("text", "syslog")),
+    "tag": Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
+    "facility": Choice(FACILITY_NAMES),
+    "severity": Choice(SEVERITY_NAMES),
+    "multi_line": Expression(),
+    "multi_line_seconds_max": Seconds(0.1, 3600),
+    "files_max": Whole(1, 100_000),
 }
 
 DESTINATION: Mapping[str, Kind] = {
     "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
     "sources": Texts("a list of source ids"),
+    "apps": Texts("a list of app ids"),
     "rewrite": Anything(),
     **{key: kind for key, kind in TLS.items() if key != "peer_names"},
     "framing": Choice(("octet-counting", "newline")),
@@ -122,6 +148,15 @@ REWRITE: Mapping[str, Kind] = {
     ),
 }
 
+APP: Mapping[str, Kind] = {
+    "token_file": REWRITE["token_file"],
+    "token_files": Texts("a list of paths"),
+    "token_env": REWRITE["token_env"],
+    "networks": Networks(),
+    "tls_names": TLS["peer_names"],
+    "tls_fingerprints": TLS["peer_fingerprints"],
+}
+
 _TLS_SCHEMES = ("tls", "relp+tls")
 _RELP_SCHEMES = ("relp", "relp+tls")
 _TCP_SCHEMES = ("tcp", "tls", *_RELP_SCHEMES)
@@ -138,9 +173,13 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "connections_per_peer_max": (*_TCP_SCHEMES, "systemd"),
     "rate_per_peer_max": ("udp", *_TCP_SCHEMES, "systemd"),
     **PORT_KEYS,
-    "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
+    "handshake_seconds_max": (*_TCP_SCHEMES, "systemd"),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
+    **dict.fromkeys(("matches", "fields"), ("journald",)),
+    "read_from": ("file", "journald"),
+    **dict.fromkeys(("format", "tag", "facility", "severity", "files_max"), ("file",)),
+    **dict.fromkeys(("multi_line", "multi_line_seconds_max"), ("file",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
@@ -159,4 +198,9 @@ def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
                 f"{join_path(path, key)}: has no meaning for {url.scheme}, only for "
                 f"{' and '.join(schemes)}; remove it or change the URL"
             )
+    if table.get("oversize") == "split" and url.scheme in ("file", "journald"):
+        problems.append(
+            f"{join_path(path, 'oversize')}: what is read by {url.scheme} cannot be split; write "
+            "'truncate', 'drop' or 'quarantine'"
+        )
     return problems

@@ -15,6 +15,7 @@ from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
+from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
 from relay.service.refusal import StartRefused
@@ -48,11 +49,13 @@ def new_source(
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
     lineages: Lineages | None = None,
+    quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
 
     Args:
         lineages: What relays have sent, for exactly once; None = at least once.
+        quarantine: The account of what it set aside, for its report.
 
     Raises:
         StartRefused: It is to use an inherited socket that is not there, or another one.
@@ -68,32 +71,41 @@ def new_source(
         "notices": notices,
         "permitted": permitted,
     }
-    service: dict[str, Any] = {
+    serving: dict[str, Any] = {
         "source": configuration.id,
         "url": configuration.listen,
         "bind": _binding(configuration, descriptor),
         "counters": counters,
+        "quarantine": quarantine,
         "reactor": reactor,
     }
     if configuration.listen.scheme in ("udp", "unixgram"):
         limits = _datagram_limits(configuration, reactor)
         return DatagramSource(
-            **service,
+            **serving,
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
-    factory = InboundFactory(
+    return StreamSource(
+        **serving,
+        factory=_inbound(configuration, receiving, lineages, reactor),
+        wrap=_wrapping(configuration, permitted, certificates, reactor),
+    )
+
+
+def _inbound(
+    configuration: SourceConfiguration,
+    receiving: dict[str, Any],
+    lineages: Lineages | None,
+    reactor: Any,
+) -> InboundFactory:
+    return InboundFactory(
         **receiving,
         new_protocol=_protocol(configuration, lineages),
         limits=_limits(configuration),
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
-    )
-    return StreamSource(
-        **service,
-        factory=factory,
-        wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
 
 
@@ -104,14 +116,14 @@ def _limits(configuration: SourceConfiguration) -> InboundLimits:
         idle_seconds_max=configuration.idle_seconds_max,
         handshake_seconds_max=configuration.handshake_seconds_max,
         connections_per_peer_max=configuration.connections_per_peer_max,
-        drop_long=configuration.oversize == "drop",
+        oversize=configuration.oversize,
     )
 
 
 def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[str, Any]:
     return {
         "frame_bytes_max": configuration.frame_bytes_max,
-        "drop_long": configuration.oversize == "drop",
+        "oversize": configuration.oversize,
         "rates": PeerRates(rate_max=configuration.rate_per_peer_max, now=reactor.seconds),
     }
 
@@ -146,10 +158,18 @@ def _resolved(
         resolved, descriptor = resolve_inherited(listen, systemd)
     except ValueError as error:
         raise StartRefused(f"source {configuration.id}: cannot use {listen}: {error}") from None
-    if resolved.scheme in ("unix", "unixgram") and (configuration.allow or configuration.deny):
+    of_addresses = [
+        name for name in ("allow", "deny", "proxy_protocol") if getattr(configuration, name)
+    ]
+    if resolved.scheme in ("unix", "unixgram") and of_addresses:
         raise StartRefused(
             f"source {configuration.id}: {listen} is a unix socket, where senders have no "
-            "address; remove allow and deny"
+            f"address; remove {' and '.join(of_addresses)}"
+        )
+    if resolved.scheme in ("unix", "unixgram") and "network" in configuration.authorise:
+        raise StartRefused(
+            f"source {configuration.id}: {listen} is a unix socket, where senders have no "
+            "address; remove network from authorise"
         )
     if resolved.scheme == "udp" and configuration.proxy_protocol:
         raise StartRefused(

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 __all__ = [
     "Anything",
     "Choice",
+    "Choices",
+    "Expression",
     "Flag",
     "Kind",
     "Networks",
@@ -93,6 +95,20 @@ class Choice:
             return value
         near = did_you_mean(value, self.words) if isinstance(value, str) else ""
         raise ValueError(f"expected one of {', '.join(self.words)}; found {shown(value)}{near}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A regular expression for octets."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise _unfit("a regular expression", value)
+        try:
+            re.compile(value.encode())
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"{shown(value)} is no regular expression: {error}") from None
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +209,17 @@ class Texts:
         if twice:
             raise ValueError(f"{shown(twice[0])} is in the list twice; remove one")
         return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A list of some of a few words: not empty, none twice."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> tuple[str, ...]:
+        items = Texts(f"a list of {', '.join(self.words)}").read(value)
+        return tuple(Choice(self.words).read(item) for item in items)
 
 
 @dataclass(frozen=True, slots=True)

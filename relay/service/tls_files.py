@@ -24,6 +24,7 @@ from relay.transport.tls_context import TlsMaterial, TlsOptions, load_crls, new_
 __all__ = [
     "Where",
     "listener_problems",
+    "policy_problems",
     "read_material",
     "read_options",
     "read_policy",
@@ -57,7 +58,7 @@ def listener_problems(tls: TlsConfiguration, where: Where) -> list[str]:
         )
     elif not tls.trusted_ca:
         problems += _without_meaning(tls, where, ("peer_names", "crl"), "without trusted_ca")
-    return problems + _policy_problems(tls, where) + _file_problems(tls, where)
+    return problems + policy_problems(tls, where) + _file_problems(tls, where)
 
 
 def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
@@ -75,7 +76,7 @@ def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     if tls.peer_fingerprints and not tls.trusted_ca:
         why = "with peer_fingerprints and without trusted_ca"
         problems += _without_meaning(tls, where, ("crl",), why)
-    return problems + _policy_problems(tls, where) + _file_problems(tls, where)
+    return problems + policy_problems(tls, where) + _file_problems(tls, where)
 
 
 def read_material(tls: TlsConfiguration) -> TlsMaterial:
@@ -105,7 +106,8 @@ def read_options(tls: TlsConfiguration) -> TlsOptions:
     return TlsOptions(version_min=tls.tls_version_min, ciphers=tls.tls_ciphers)
 
 
-def _policy_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+def policy_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+    """What is wrong with the peers that `tls` accepts, and with its ciphers."""
     problems = []
     if tls.peer_verify == "none":
         keys = ("peer_names", "peer_fingerprints", "crl")

@@ -6,10 +6,13 @@
                                 scheme:path          relative to a base directory
     systemd                     scheme://NAME        of a socket that systemd passes on, or its
                                                      descriptor's number, from 3 on
+    journald                    scheme://            the system's journal, or with a path one in
+                                                     that directory
     default-network
     sematext-receiver           scheme://host        several listeners; no host = all addresses
 
-Paths are taken as they stand: nothing in them is percent-decoded.
+Paths are taken as they stand: nothing in them is percent-decoded.  Where a file is
+listened to, * ? […] and ** in its path are wildcards.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ __all__ = [
 Role = Literal["listen", "connect"]
 
 NETWORK_SCHEMES = ("udp", "tcp", "tls", "relp", "relp+tls")
-LISTEN_SCHEMES = (*NETWORK_SCHEMES, "unixgram", "unix", "systemd", *SET_SCHEMES)
+LISTEN_SCHEMES = (
+    *(*NETWORK_SCHEMES, "unixgram", "unix", "file", "systemd", "journald"),
+    *SET_SCHEMES,
+)
 CONNECT_SCHEMES = (*NETWORK_SCHEMES, "file")
 
 UNIX_PATH_OCTETS_MAX = 107
@@ -80,6 +86,8 @@ def parse_url(text: str, role: Role, *, base_dir: str) -> Url:
         return _network_url(scheme, rest, role)
     if scheme == "systemd":
         return _systemd_url(rest)
+    if scheme == "journald":
+        return _journal_url(rest)
     if scheme in SET_SCHEMES:
         return _set_url(scheme, rest)
     return _path_url(scheme, rest, base_dir)
@@ -94,6 +102,8 @@ def id_from_url(url: Url) -> str:
     would get the same id, or one too long, eight digits of a hash follow.
     """
     scheme = url.scheme.replace("+", "_")
+    if scheme == "journald" and not url.path:
+        return scheme
     if url.inherited:
         plain = re.fullmatch(r"[a-z0-9_.-]+", url.inherited) is not None
         text = f"systemd-{url.inherited}"
@@ -222,6 +232,17 @@ def _set_url(scheme: str, rest: str) -> Url:
             f"addresses, as in {scheme}://; its ports have keys of their own; found {rest!r}"
         )
     return Url(scheme, host=_host(parts[1], "listen", f"{scheme}://"))
+
+
+def _journal_url(rest: str) -> Url:
+    if rest == "//":
+        return Url("journald")
+    if not rest.startswith("///") or "\0" in rest:
+        raise ValueError(
+            "expected journald:// for the system's journal, or a directory with journal files, as "
+            f"in journald:///var/log/journal/remote, found {rest!r}"
+        )
+    return Url("journald", path=os.path.normpath("/" + rest.lstrip("/")))
 
 
 def _systemd_url(rest: str) -> Url:

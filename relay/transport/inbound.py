@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -27,6 +27,8 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
+from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
 from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
@@ -46,9 +48,16 @@ class Intake(typing.Protocol):
         frames: list[bytes],
         origin: Origin,
         *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
-        """Fires once `frames`, and with them `positions`, are on disk."""
+        """Fires once `frames`, and with them `positions`, are on disk.
+
+        Args:
+            cut: Which of them were cut: index to the octets of the whole message.
+            pieces: Which of them are pieces of one: index to the number of the piece.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,8 @@ class InboundLimits:
     handshake_seconds_max: float
     connections_per_peer_max: int = 0
     """For each peer address; 0 = no limit."""
-    drop_long: bool = False
-    """Drop messages above `frame_bytes_max` instead of cutting them."""
-
-    @property
-    def read_bytes_max(self) -> int:
-        """How much of a message to read: one octet more tells that it is to be dropped."""
-        return self.frame_bytes_max + self.drop_long
+    oversize: str = "truncate"
+    """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -81,7 +85,6 @@ class InboundProtocol(Protocol):
         self.closing = False
         self.gone = False
         self._refused = False
-        self._truncated = 0
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
         self._read_again_at = 0.0  # whatever the rate, once it was too high
@@ -142,7 +145,13 @@ class InboundProtocol(Protocol):
         self.handshake_done()
         certificate = verified_certificate(self.transport)
         if certificate is not None:
-            self.origin = self.origin._replace(tls_identity=identity_of(certificate))
+            # A fingerprint says whose certificate it is, and nothing about the names in it.
+            vouched = getattr(self.transport, "certificate_vouched", False)
+            self.origin = self.origin._replace(
+                tls_identity=identity_of(certificate),
+                tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
+                tls_fingerprints=fingerprints_of(certificate),
+            )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True
@@ -193,29 +202,33 @@ class InboundProtocol(Protocol):
         self.factory.counters.protocol_errors += 1
         self.warn("protocol", str(why))
 
-    def count_truncated(self, total: int) -> None:
-        """The decoder has cut `total` messages so far: count and say the new ones."""
-        more = total - self._truncated
-        if more and not self.factory.limits.drop_long:
-            self._truncated = total
-            self.factory.counters.truncated_records += more
-            limit = self.factory.limits.frame_bytes_max
-            self.warn(
-                "truncated",
-                f"{more} longer than frame_bytes_max ({limit} octets): cut there",
-            )
+    def store(
+        self,
+        frames: list[bytes],
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        """Hand what was received on; the peer waits if it sent too fast.
 
-    def within_limits(self, frames: list[bytes]) -> list[bytes]:
-        """Those of `frames` to go on with; the peer waits if it sent them too fast."""
-        limits = self.factory.limits
-        if limits.drop_long:
-            taken = [frame for frame in frames if len(frame) <= limits.frame_bytes_max]
-            if len(taken) < len(frames):
-                self._drop_long([frame for frame in frames if len(frame) > limits.frame_bytes_max])
-                frames = taken
-        if frames and self.factory.rates.is_limited and self.origin.peer_host:
+        Args:
+            cut, pieces: What the decoder did to long messages.
+            positions: What is stored with them, even if there are none.
+        """
+        factory = self.factory
+        if cut or pieces:
+            frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
+            if kind:
+                self.warn(kind, text)
+        if not frames and not positions:
+            return succeed(None)
+        if frames and factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
-        return frames
+        if cut or pieces or positions:
+            return factory.intake.accept(
+                frames, self.origin, cut=cut, pieces=pieces, positions=positions
+            )
+        return factory.intake.accept(frames, self.origin)
 
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
@@ -256,16 +269,6 @@ class InboundProtocol(Protocol):
         self.violated(f"no {what} within {seconds:g} s")
         self.close()
         self.transport.abortConnection()
-
-    def _drop_long(self, frames: list[bytes]) -> None:
-        counters = self.factory.counters
-        counters.received_records += len(frames)
-        counters.received_bytes += sum(map(len, frames))
-        counters.dropped["too-long"] += len(frames)
-        limit = self.factory.limits.frame_bytes_max
-        self.warn(
-            "too-long", f"{len(frames)} longer than frame_bytes_max ({limit} octets): dropped"
-        )
 
     def _charge(self, count: int) -> None:
         seconds = self.factory.rates.charge(self.origin.peer_host, count)
@@ -343,6 +346,9 @@ class InboundFactory(Factory):
         self.notices = notices
         self.secure = secure
         self.permitted = permitted or PermittedPeers()
+        self.oversize = OversizePolicy(
+            limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
+        )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
         self.connections: set[InboundProtocol] = set()
         self._of_peer: Counter[str] = Counter()

@@ -30,11 +30,13 @@ __all__ = [
     "CertificateCheck",
     "Fingerprint",
     "PeerPolicy",
+    "fingerprints_of",
     "identity_of",
     "is_address",
     "name_matches",
     "names_of",
     "parse_fingerprint",
+    "vouched_names_of",
 ]
 
 _ALGORITHMS: dict[str, tuple[str, hashes.HashAlgorithm]] = {
@@ -121,7 +123,7 @@ class PeerPolicy:
         if self.server_name and not _is_for_server(found, self.server_name):
             seen = ", ".join(names_of(found)) or "no subjectAltName at all"
             return f"the certificate is for {seen}, wanted is {self.server_name}"
-        names = names_of(found) or _common_names(found)
+        names = vouched_names_of(found)
         if self.names and not any(
             name_matches(wanted, name) for wanted in self.names for name in names
         ):
@@ -140,6 +142,8 @@ class CertificateCheck:
     OpenSSL calls for every trouble that it finds, in no particular order, and at
     last for every certificate of the chain, from the root down to the peer's own
     (depth 0): only then is it known whether a fingerprint makes up for the trouble.
+    Where it did, nobody vouches for the names of the certificate: whether they count is
+    left with the transport as well, as `certificate_vouched`.
 
     Args:
         transport: The TLS transport of the connection.
@@ -155,6 +159,7 @@ class CertificateCheck:
         self._places = {"authorities": authorities, "crl": crl}
         self._trouble = ""  # with an issuer, for which a fingerprint could make up
         self._accepted = False  # and not for a fingerprint
+        self._vouched = True
 
     def __call__(
         self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int
@@ -165,6 +170,8 @@ class CertificateCheck:
         except ValueError as error:  # what cryptography says of a certificate that it cannot read
             refusal = f"the certificate cannot be read: {error}"
         self._transport.certificate_refusal = refusal
+        self._vouched = self._vouched and bool(ok)
+        self._transport.certificate_vouched = self._vouched and not depth and not refusal
         return not refusal
 
     def _refusal(self, found: x509.Certificate, code: int, depth: int, ok: int) -> str:
@@ -245,6 +252,24 @@ def names_of(certificate: x509.Certificate) -> list[str]:
         return []
     addresses = names.get_values_for_type(x509.IPAddress)
     return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
+
+
+def vouched_names_of(certificate: x509.Certificate) -> list[str]:
+    """The names that whoever signed `certificate` vouches for: its common name only
+    where there is no DNS name and no address.
+
+    Raises:
+        ValueError: The certificate cannot be read.
+    """
+    return names_of(certificate) or list(_common_names(certificate))
+
+
+def fingerprints_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Every fingerprint of `certificate`, as `Fingerprint` is written."""
+    return tuple(
+        str(Fingerprint(name, certificate.fingerprint(algorithm)))
+        for name, algorithm in _ALGORITHMS.values()
+    )
 
 
 def is_address(host: str) -> bool:

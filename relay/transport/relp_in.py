@@ -26,7 +26,8 @@ __all__ = ["RelpServerProtocol"]
 class _Batch:
     """The messages of one chunk."""
 
-    count: int
+    answers: int
+    """How many are to be answered: of one that was split, only the last piece is."""
     stored: bool = False
     upto: int = 0
     """Seq after the last of them, if they have any."""
@@ -57,8 +58,9 @@ class RelpServerProtocol(InboundProtocol):
 
     def begin(self) -> None:
         self._session = RelpServerSession(
-            data_bytes_max=self.factory.limits.read_bytes_max,
+            data_bytes_max=self.factory.limits.frame_bytes_max,
             software=self._software,
+            split=self.factory.oversize.splits,
             takes_lineages=self._lineages is not None,
         )
         if not self.factory.secure:
@@ -71,15 +73,15 @@ class RelpServerProtocol(InboundProtocol):
     def take(self, chunk: bytes) -> None:
         session = self._session
         was_opened, was_ending = session.opened, session.ending
+        unanswered = session.unanswered
         messages = session.receive(chunk)
         if session.opened and not was_opened:
             self.handshake_done()
             self._opened()
         if session.error is not None and not was_ending:
             self.violated(session.error)
-        self.count_truncated(session.truncated)
         if messages:
-            self._accept(messages)
+            self._accept(messages, session.unanswered - unanswered)
         self._write()
 
     def end(self) -> None:
@@ -110,17 +112,16 @@ class RelpServerProtocol(InboundProtocol):
     def writeConnectionLost(self) -> None:
         pass  # connectionLost follows
 
-    def _accept(self, messages: list[bytes]) -> None:
-        batch = _Batch(len(messages))
+    def _accept(self, messages: list[bytes], answers: int) -> None:
+        session, batch = self._session, _Batch(answers)
         self._batches.append(batch)
         # What is dropped here is answered like the rest: it must not come again.
-        frames = self.within_limits(messages)
         if self._claim is None:
-            stored = self.factory.intake.accept(frames, self.origin)
+            stored = self.store(messages, session.cut, session.pieces)
         else:
-            positions = self._claim.take(batch.count)
+            positions = self._claim.take(answers)
             batch.upto = self._claim.next_seq
-            stored = self.factory.intake.accept(frames, self.origin, positions=positions)
+            stored = self.store(messages, session.cut, session.pieces, positions)
             self._claim.underway()
         stored.addCallbacks(
             lambda _: self._stored(batch), lambda failure: self._not_stored(failure, batch)
@@ -183,7 +184,7 @@ class RelpServerProtocol(InboundProtocol):
         batch.stored = True
         count = 0
         while self._batches and self._batches[0].stored:
-            count += self._batches.popleft().count
+            count += self._batches.popleft().answers
         if count and not self._session.finished:
             self._session.answer(count)
             self._write()

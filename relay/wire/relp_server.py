@@ -17,6 +17,8 @@ Rules that this file keeps, whatever the peer does:
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from relay.model.errors import RelpError
 from relay.wire.relp_frame import (
     SERVERCLOSE,
@@ -39,6 +41,8 @@ class RelpServerSession:
         data_bytes_max: Longest message to keep, in octets.
         software: Value of our ``relp_software`` offer.
         truncate: Cut longer messages instead of ending the session.
+        split: With `truncate`: split them instead.  Such a message is answered once,
+            and counts as unanswered when `receive` has returned its last piece.
         takes_lineages: Whether `answer_open` will be called where one is offered.
 
     Attributes:
@@ -48,6 +52,9 @@ class RelpServerSession:
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
         error: The violation that ended the session, if one did.
+        cut: Which of the messages returned last were cut: index to octets of the whole.
+        pieces: Which of them are pieces of one that was split: index to the number of
+            the piece, from 1.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class RelpServerSession:
         data_bytes_max: int,
         software: bytes,
         truncate: bool = True,
+        split: bool = False,
         takes_lineages: bool = False,
     ) -> None:
         self.opened = False
@@ -64,12 +72,17 @@ class RelpServerSession:
         self.unanswered = 0
         self.finished = False
         self.error: RelpError | None = None
-        self._decoder = RelpFrameDecoder(data_bytes_max=data_bytes_max, truncate=truncate)
+        self.cut: dict[int, int] = {}
+        self.pieces: dict[int, int] = {}
+        self._decoder = RelpFrameDecoder(
+            data_bytes_max=data_bytes_max, truncate=truncate, split=split
+        )
         self._software = software
         self._takes_lineages = takes_lineages
         self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
         self._first_unanswered = 1
+        self._inside_split = False  # the last message returned is not the last piece
         self._output: list[bytes] = []
         # What to say after the last answer.  Set = nothing more is taken.
         self._farewell: bytes | None = None
@@ -87,15 +100,29 @@ class RelpServerSession:
 
     def receive(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the messages they complete."""
+        if self.cut or self.pieces:
+            self.cut, self.pieces = {}, {}
         if self._farewell is not None:
             return []
+        decoder = self._decoder
         messages: list[bytes] = []
-        for txnr, command, data in self._decoder.feed(chunk):
+        others: list[int] = []  # which of the frames are no messages
+        continued = 0
+        frames = decoder.feed(chunk)
+        for txnr, command, data in frames:
             if self._farewell is not None:
                 break
             if txnr != self._next_txnr:
-                self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
-                break
+                index = len(messages) + len(others)
+                if decoder.pieces.get(index, 1) == 1:
+                    self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
+                    break
+                if self.opened:
+                    continued += 1
+                    messages.append(data)
+                else:  # the first piece was refused
+                    others.append(index)
+                continue
             if self._unanswered_open is not None:
                 self._fail(f"{command!r} before open was answered")
                 break
@@ -105,10 +132,17 @@ class RelpServerSession:
                     self._first_unanswered = txnr
                 messages.append(data)
             else:
+                others.append(len(messages) + len(others))
                 self._other(txnr, command, data)
-        self.unanswered += len(messages)
-        if self._decoder.error is not None and self._farewell is None:
-            self._fail(str(self._decoder.error))
+        taken = len(messages) + len(others)
+        self.unanswered += len(messages) - continued + self._inside_split
+        self._inside_split = self.opened and decoder.inside_split and taken == len(frames)
+        self.unanswered -= self._inside_split
+        if decoder.cut or decoder.pieces:
+            self.cut = _of_messages(decoder.cut, others, taken)
+            self.pieces = _of_messages(decoder.pieces, others, taken)
+        if decoder.error is not None and self._farewell is None:
+            self._fail(str(decoder.error))
         self._finish_if_answered()
         return messages
 
@@ -198,3 +232,12 @@ class RelpServerSession:
         if self._farewell is not None and not self.unanswered and not self.finished:
             self._output.append(self._farewell)
             self.finished = True
+
+
+def _of_messages(by_frame: dict[int, int], others: list[int], taken: int) -> dict[int, int]:
+    """`by_frame` by the index of the message, for the frames before `taken`."""
+    return {
+        index - bisect_left(others, index): value
+        for index, value in by_frame.items()
+        if index < taken and index not in others
+    }

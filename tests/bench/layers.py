@@ -15,10 +15,13 @@ from datetime import UTC
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
+from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.token import cee
+from relay.rewrite.formats import new_format
+from relay.rewrite.token import Rewrite, cee
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
+from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame
 from relay.wire.relp_server import RelpServerSession
@@ -27,6 +30,7 @@ MESSAGES = 20_000
 ROUNDS = 7
 CHUNK_BYTES = 65536
 OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
+FORMATS = ("rfc5424", "rfc3164", "template", "json")
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
 
 
@@ -37,6 +41,12 @@ def chunks(stream: bytes) -> list[bytes]:
 def frames() -> list[bytes]:
     """RFC 5424 messages of 256 octets."""
     start = b"<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - "
+    return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
+
+
+def legacy_frames() -> list[bytes]:
+    """RFC 3164 messages of 256 octets."""
+    start = b"<165>Nov 21 05:00:00 web-1 app[123]: "
     return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
 
 
@@ -80,9 +90,18 @@ def nanoseconds(call: Callable[[], object], prepare: Callable[[], None] | None =
     return best / MESSAGES * 1e9
 
 
+def formats() -> dict[str, Rewrite]:
+    context = MacroContext(b"relay", lambda: 1e9)
+    template = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
+    found = {name: new_format(name, context, template=template) for name in FORMATS}
+    return {name: rewrite for name, rewrite in found.items() if rewrite is not None}
+
+
 def measure() -> dict[str, float]:
     """Each layer's time for a message, in ns."""
     received = frames()
+    legacy = legacy_frames()
+    adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
     lines = chunks(b"\n".join(received) + b"\n")
     messages = parse_all(received)
     as_cee = cee(Token(b"0123456789abcdef"), UTC, relay_name=b"relay")
@@ -96,8 +115,14 @@ def measure() -> dict[str, float]:
     return {
         "decode lines": nanoseconds(lambda: decode_lines(lines)),
         "parse": nanoseconds(lambda: parse_all(received)),
+        "parse rfc3164": nanoseconds(lambda: parse_all(legacy)),
+        "parse with adapters": nanoseconds(lambda: adapting(received, ORIGIN)),
         "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
         "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
+        **{
+            f"format {name}": nanoseconds(lambda rewrite=rewrite: rewrite(messages, ORIGIN))
+            for name, rewrite in formats().items()
+        },
         "encode blocks": nanoseconds(
             lambda: [encode_block(run, received_at=1e9) for run in split(payloads)]
         ),

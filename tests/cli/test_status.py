@@ -20,7 +20,6 @@ SOURCE = {
     "protocol_errors": 1,
     "connections_refused": 1,
     "truncated_records": 4,
-    "missing_records": 2,
     "dropped_records": {"empty": 11},
 }
 DESTINATION = {
@@ -64,8 +63,17 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "net     tcp://127.0.0.1:514    18,211  18,200     3       2" in lines
     assert "central        18,200     17,890     307  61.2 KiB  1 m 4 s          0       5" in lines
     assert "central: refused by 10.0.0.5:20514, next try in 4 s" in lines
-    assert "net: dropped 11 (empty), never came 2, cut to the size limit 4" in lines
+    assert "net: dropped 11 (empty), cut to the size limit 4" in lines
     assert "central: quarantined 3" in lines
+
+
+def test_what_became_of_long_messages() -> None:
+    quarantine = {"records": 7, "bytes": 900, "dropped_records": {"quarantine-full": 1200}}
+    source = {**SOURCE, "split_records": 5, "quarantined_records": 1207, "quarantine": quarantine}
+    assert (
+        "net: dropped 11 (empty), dropped 1,200 (quarantine-full), cut to the size limit 4, "
+        "split 5, quarantined 1,207"
+    ) in shown(width=150, sources=[source])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +107,12 @@ def test_revocation_lists_are_named_when_they_are_due(days: float, words: str) -
     text = " ".join(shown(certificates=[due, later]))
     assert f"source in: the revocation list of 'CN=One' in /a.pem {words}" in text
     assert "CN=Two" not in text
+
+
+def test_a_source_that_reads_says_what_it_does() -> None:
+    lines = shown(sources=[{**SOURCE, "state": "follows the journal", "ready": True, "gaps": 2}])
+    assert "net: follows the journal" in lines
+    assert "net: dropped 11 (empty), cut to the size limit 4, gaps in the journal 2" in lines
 
 
 def test_closed_admission_and_orphans_are_said() -> None:
@@ -135,3 +149,19 @@ def test_a_bad_configuration_is_said_too(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["status", "--config", str(tmp_path / "relay.toml")])
     assert done.exit_code == 1
     assert "relay.nmae" in done.output
+
+
+def test_files_that_are_behind() -> None:
+    files = [{"path": f"/var/log/{name}.log", "behind_bytes": 2048} for name in "abcd"]
+    source = {**SOURCE, "behind_bytes": 8192, "files_behind": files, "files_refused": 2}
+    lines = shown(200, sources=[source])
+    assert (
+        "net: 8.0 KiB of its files not yet read: /var/log/a.log 2.0 KiB, /var/log/b.log 2.0 KiB, "
+        "/var/log/c.log 2.0 KiB"
+    ) in lines
+    assert "net: 2 files not read (files_max)" in lines
+
+
+def test_what_never_came_from_a_relay() -> None:
+    lines = shown(sources=[{**SOURCE, "missing_records": 1200}])
+    assert "net: dropped 11 (empty), never came 1,200, cut to the size limit 4" in lines

@@ -159,6 +159,8 @@ class Receiver:
         frames: list[bytes],
         origin: Origin,
         *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
         assert positions, "not numbered"

@@ -6,13 +6,17 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.flow.intake import ORIGINAL_BYTES, TRUNCATED_TAG, Intake
+from relay.flow.authorisation import Authorised
+from relay.flow.intake import Intake
+from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.queue.store import Refusal
+from relay.queue.transaction import Refusal
+from relay.rewrite.filters import app_in
+from relay.wire.parse import parse
 from tests.connections import fired
 
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
@@ -128,10 +132,14 @@ def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) 
 
     both = intake(queue, counters, Route("look", look))
     both.accept([b"", b"<13>whole", b"<13>cu"], ORIGIN, cut={2: 70000})
-    assert [message.tags for message in seen] == [(), (TRUNCATED_TAG,)]
+    both.accept([b"", b"<13>spl", b"<13>it"], ORIGIN, cut={2: 9}, pieces={1: 1, 2: 2})
+    assert [message.tags for message in seen] == [
+        *((), (TRUNCATED_TAG,)),
+        *((SPLIT_TAG,), (SPLIT_TAG, TRUNCATED_TAG)),
+    ]
     assert seen[1].pairs is not None
     assert seen[1].pairs[ORIGINAL_BYTES] == b"70000"
-    assert queue.appended == [{"look": [b"<13>whole", b"<13>cu"]}]
+    assert queue.appended[0] == {"look": [b"<13>whole", b"<13>cu"]}
 
 
 def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCounters) -> None:
@@ -145,7 +153,7 @@ def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCou
     )
     strict.accept([b"a", b"bbb", b"c"], ORIGIN, cut={1: 5})
     assert queue.appended == [{"raw": [b"a", b"c"]}]
-    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000)]
+    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000, [5])]
     queue.stored[0].callback(None)
     assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (2, 1, 0)
 
@@ -158,3 +166,105 @@ def test_positions_are_stored_with_the_frames_and_without_any(
     files.accept([b""], ORIGIN, positions={"in/f": b"2"})
     assert queue.appended == [{"raw": [b"a"]}, {}]
     assert queue.positions == [{"in/f": b"1"}, {"in/f": b"2"}]
+
+
+def by_first_letter(messages: Sequence[SyslogMessage], origin: Origin) -> Authorised:
+    """Messages of a and b belong to the app of that name, less the letter; others to none."""
+    taken = [index for index, message in enumerate(messages) if message.raw[4:5] in (b"a", b"b")]
+    apps = [
+        parse(b"<13>" + messages[index].raw[5:])._replace(app=messages[index].raw[4:5].decode())
+        for index in taken
+    ]
+    rest = [message.raw for index, message in enumerate(messages) if index not in taken]
+    return Authorised(apps, taken, {"unauthorised": rest} if rest else {})
+
+
+def authorising(
+    queue: Queue, counters: SourceCounters, *routes: Route, quarantines: bool = False
+) -> Intake:
+    return Intake(
+        routes=routes,
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        authorise=by_first_letter,
+        quarantines_unauthorised=quarantines,
+        quarantine_bytes_max=1000,
+    )
+
+
+def test_messages_go_where_their_app_goes(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(
+        queue,
+        counters,
+        Route("all", None),
+        Route("a", None, app_in("a")),
+        Route("loud", shout, app_in("ab")),
+    )
+    apps.accept([b"<13>b1", b"<13>b2"], ORIGIN)
+    apps.accept([b"<13>a1", b"<13>c", b"<13>b2"], ORIGIN)
+    loud = [b"<13>1 at 0.0", b"<13>2 at 0.0"]
+    assert queue.appended == [
+        {"all": [b"<13>1", b"<13>2"], "loud": loud},
+        {
+            "all": [b"<13>1", b"<13>2"],
+            "a": [b"<13>1"],
+            "loud": loud,
+        },
+    ]
+    for stored in queue.stored:
+        stored.callback(None)
+    assert counters.apps == {"a": 1, "b": 3}
+    assert counters.dropped == {"unauthorised": 1}
+    assert (counters.stored_records, pending(counters)) == (4, 0)
+
+
+def test_what_nobody_authorised_is_answered_at_once(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(queue, counters, Route("all", None))
+    assert fired(apps.accept([b"<13>c", b""], ORIGIN)) == [None]
+    assert queue.appended == []
+    assert counters.dropped == {"unauthorised": 1, "empty": 1}
+    assert pending(counters) == 0
+
+
+def test_what_nobody_authorised_can_be_set_aside_and_is_answered_then(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    apps = authorising(queue, counters, Route("all", None), quarantines=True)
+    results = fired(apps.accept([b"<13>c", b"<13>a1"], ORIGIN))
+    assert queue.refusals == [Refusal("in", "unauthorised", "192.0.2.1:40000", [b"<13>c"], 1000)]
+    assert (queue.appended, results) == ([{"all": [b"<13>1"]}], [])
+    queue.stored[0].callback(None)
+    assert results == [None]
+    assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (1, 1, 0)
+
+
+def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(queue, counters, Route("a", None, app_in("a")))
+    assert fired(apps.accept([b"<13>b1"], ORIGIN)) == [None]
+    assert (counters.dropped, pending(counters)) == ({"no-destination": 1}, 0)
+
+
+def test_without_authorisation_no_message_is_of_an_app(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    both = intake(queue, counters, Route("all", None), Route("a", None, app_in("a")))
+    both.accept([b"<13>a1"], ORIGIN)
+    assert queue.appended == [{"all": [b"<13>a1"]}]
+
+
+def test_a_cut_message_is_still_marked_after_others_were_refused(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    seen: list[SyslogMessage] = []
+
+    def look(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        seen.extend(messages)
+        return [message.raw for message in messages]
+
+    apps = authorising(queue, counters, Route("look", look, app_in("ab")))
+    apps.accept([b"<13>c", b"<13>a1", b"<13>b2"], ORIGIN, cut={0: 70, 2: 80})
+    assert [(message.app, message.tags) for message in seen] == [
+        ("a", ()),
+        ("b", (TRUNCATED_TAG,)),
+    ]

@@ -19,7 +19,7 @@ def packages() -> PackagesRoot:
     """The unpacked packages; without them the test is skipped, and fails where CI=true."""
     found = unpacked()
     if found is None:
-        reason = "no rsyslog and syslog-ng: run python -m tests.interop.packages"
+        reason = "no rsyslog, syslog-ng and journalctl: run python -m tests.interop.packages"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -1,6 +1,6 @@
-"""Fetch Debian's rsyslog and syslog-ng and unpack them below `.cache/interop`.
+"""Fetch Debian's rsyslog, syslog-ng and journalctl and unpack them below `.cache/interop`.
 
-The two packages conflict when installed, so nothing is installed: `apt-get
+The first two conflict when installed, so nothing is installed: `apt-get
 download`, `dpkg -x`, and LD_LIBRARY_PATH at run time.  Libraries that the
 programs need and this machine lacks are fetched in the same way, as long as
 `ldd` reports one as missing.
@@ -33,11 +33,17 @@ PACKAGES = (
     *("librelp0", "libestr0", "libfastjson4", "liblognorm5"),
     *("syslog-ng-core", "syslog-ng-scl", "libivykis0", "libnet1", "libwrap0"),
     *("libjson-c5", "libglib2.0-0", "libpcre3"),
+    *("systemd", "libsystemd-shared", "systemd-journal-remote", "libmicrohttpd12"),
 )
 
 PACKAGE_OF_LIBRARY = {
+    "libacl.so.1": "libacl1",
+    "libaudit.so.1": "libaudit1",
+    "libblkid.so.1": "libblkid1",
+    "libcap-ng.so.0": "libcap-ng0",
     "libcap.so.2": "libcap2",
     "libcom_err.so.2": "libcom-err2",
+    "libcrypt.so.1": "libcrypt1",
     "libcrypto.so.3": "libssl3",
     "libcurl.so.4": "libcurl4",
     "libcurl-gnutls.so.4": "libcurl3-gnutls",
@@ -49,16 +55,22 @@ PACKAGE_OF_LIBRARY = {
     "libgssapi_krb5.so.2": "libgssapi-krb5-2",
     "libhogweed.so.6": "libhogweed6",
     "libidn2.so.0": "libidn2-0",
+    "libip4tc.so.2": "libip4tc2",
     "libk5crypto.so.3": "libk5crypto3",
     "libkeyutils.so.1": "libkeyutils1",
     "libkrb5.so.3": "libkrb5-3",
     "libkrb5support.so.0": "libkrb5support0",
+    "libkmod.so.2": "libkmod2",
     "liblz4.so.1": "liblz4-1",
     "liblzma.so.5": "liblzma5",
+    "libmount.so.1": "libmount1",
     "libnettle.so.8": "libnettle8",
     "libnsl.so.2": "libnsl2",
     "libp11-kit.so.0": "libp11-kit0",
+    "libpam.so.0": "libpam0g",
     "libpcre2-8.so.0": "libpcre2-8-0",
+    "libseccomp.so.2": "libseccomp2",
+    "libselinux.so.1": "libselinux1",
     "libssl.so.3": "libssl3",
     "libsystemd.so.0": "libsystemd0",
     "libtasn1.so.6": "libtasn1-6",
@@ -95,13 +107,16 @@ class PackagesRoot:
         self.root = root
         self.rsyslogd = root / "usr/sbin/rsyslogd"
         self.syslog_ng = root / "usr/sbin/syslog-ng"
+        self.journalctl = root / "bin/journalctl"
+        self.journal_remote = root / "lib/systemd/systemd-journal-remote"
         self.syslog_ng_include = root / "usr/share/syslog-ng/include"
 
     @property
     def library_folders(self) -> list[Path]:
         """Folders with shared libraries of the packages."""
         folders = [*self.root.glob("usr/lib/*-linux-gnu*"), *self.root.glob("lib/*-linux-gnu*")]
-        return [*folders, self.root / "usr/lib/syslog-ng"]
+        systemd = self.root.glob("usr/lib/*-linux-gnu*/systemd")
+        return [*folders, self.root / "usr/lib/syslog-ng", *systemd]
 
     @property
     def rsyslog_modules(self) -> Path:
@@ -121,7 +136,8 @@ class PackagesRoot:
     def programs(self) -> list[Path]:
         """The programs and all modules that they may load."""
         modules = [*self.rsyslog_modules.glob("*.so"), *self.syslog_ng_modules.glob("*.so")]
-        return [self.rsyslogd, self.syslog_ng, *sorted(modules)]
+        programs = [self.rsyslogd, self.syslog_ng, self.journalctl, self.journal_remote]
+        return [*programs, *sorted(modules)]
 
     def missing_libraries(self) -> set[str]:
         """Names of the shared libraries that are neither here nor on this machine."""

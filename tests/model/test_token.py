@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.token import Token
+from relay.model.token import Token, masked_secret
 
 SECRET = b"0123-secret-secret-cdef"
 
@@ -39,3 +39,17 @@ def test_tokens_are_values() -> None:
     assert Token(SECRET) != Token(b"other")
     assert Token(SECRET) != SECRET
     assert len({Token(SECRET), Token(SECRET)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        (b"0123456789abcdef", "0123…cdef"),
+        (b"0123456789abcde", "****"),
+        (b"", "****"),
+        (b"a\nb" + b"x" * 20, "****"),
+        (b"x" * 20 + b"\xff", "****"),
+    ],
+)
+def test_what_may_be_a_secret_is_masked(secret: bytes, shown: str) -> None:
+    assert masked_secret(secret) == shown

@@ -608,7 +608,9 @@ def test_a_position_is_stored_with_its_records_or_not_at_all(tmp_path: Path) -> 
 def test_what_a_source_refuses_is_kept_with_reason_and_peer_up_to_a_limit(tmp_path: Path) -> None:
     account = account_of_source("in")
     with opened(tmp_path) as store:
-        refusal = Refusal("in", "too-long", "192.0.2.1:5", [b"a" * 100, b"b" * 100], 200)
+        refusal = Refusal(
+            "in", "too-long", "192.0.2.1:5", [b"a" * 100, b"b" * 100], 200, [700, 800]
+        )
         changed = store.commit(Transaction(7.0, refusals=[refusal]))
         ledger = changed[account]
         assert (ledger.received, ledger.quarantined, ledger.queued) == (2, 1, 0)
@@ -627,6 +629,7 @@ def test_what_a_source_refuses_is_kept_with_reason_and_peer_up_to_a_limit(tmp_pa
         "at": 7.0,
         "kind": "frame",
         "peer": "192.0.2.1:5",
+        "original_bytes": 700,
     }
 
 

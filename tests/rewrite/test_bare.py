@@ -19,6 +19,7 @@ from relay.wire.parse import parse, parse_all
             b"h 01234567-89ab-cdef-0123-456789abcdef:  indented",
             (b"h", b"01234567-89ab-cdef-0123-456789abcdef", b" indented"),
         ),
+        (b"my-host -: hello", (b"my-host", b"-", b"hello")),
         (b"error opening: no such file", (None, b"error", b"opening: no such file")),
         (b"GET http://example.com/", (None, b"GET", b"http://example.com/")),
         (b"at 10:20:30 it rained", (None, b"at", b"10:20:30 it rained")),
@@ -33,6 +34,7 @@ def test_a_bare_line_with_a_host(line: bytes, expected: tuple[bytes | None, byte
     ("line", "hostname"),
     [
         (b"<13>my-host my-process:@cee: {}", b"my-host"),
+        (b"<13>my-host -:hello", b"my-host"),
         (b"<13>my-host MY_TOKEN:hello", None),  # a PRI comes from a program, not from netcat
         (b"<13>Oct 11 22:14:15 h my-host MY_TOKEN:hello", b"h"),
         (b"<13>1 - - a - - - my-host x:@cee: {}", None),

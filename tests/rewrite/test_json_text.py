@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite.json_text import add_members, find_object, json_string
+from relay.rewrite.json_text import (
+    add_members,
+    find_object,
+    json_string,
+    text_cutter,
+)
 
 
 def refuse(constant: str) -> None:
@@ -130,3 +135,85 @@ def test_what_is_found_is_valid(msg: bytes) -> None:
         if found is not None:
             assert isinstance(strictly(found.text), dict)
             assert isinstance(strictly(add_members(found.text, b'"k":1')), dict)
+
+
+cut = text_cutter("t-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "taken"),
+    [
+        (b'{"t-1": "x"}', b"{}", [b"x"]),
+        (b'{ "t-1" : "x" }', b"{ }", [b"x"]),
+        (b'{"t-1": "x", "a": 1}', b'{"a": 1}', [b"x"]),
+        (b'{"a": 1, "t-1": "x"}', b'{"a": 1}', [b"x"]),
+        (b'{"a": 1 , "t-1": "x" }', b'{"a": 1 }', [b"x"]),
+        (b'{"a": 1,"t-1":"x","b":1e400}', b'{"a": 1,"b":1e400}', [b"x"]),
+        (b'{"t-1":"","t-1":"y","a":0,"t-1":"z","t-1": "x"}', b'{"a":0}', [b"", b"y", b"z", b"x"]),
+        (b'{"t-1":"x","t-1":[2, {"t-1": "3"}]}', b'{"t-1":[2, {"t-1": "3"}]}', [b"x"]),
+        (rb'{"\u0074-\u0031":"x","a\"t-1":"},{"}', rb'{"a\"t-1":"},{"}', [b"x"]),
+        (rb'{"t\u002D1":"x","t\u002d1":"y"}', b"{}", [b"x", b"y"]),
+        (rb'{"t-1":"\\","a":"t-1"}', b'{"a":"t-1"}', [b"\\"]),
+        (rb'{"t-1":"\u00e9\n"}', b"{}", "é\n".encode()),
+        (b' @cee: {"t-1":"x"} ', b" @cee: {} ", [b"x"]),
+        # Broken at its end, or inside.
+        (b'{"t-1": "x", "a": "cu', b'{"a": "cu', [b"x"]),
+        (b'{"a": 1, "t-1": "x", "b": "} , cu', b'{"a": 1, "b": "} , cu', [b"x"]),
+        (b'{"t-1": "x","t-1": "y",', b"{", [b"x", b"y"]),
+        (b'{"t-1": "x", "m": "caf\xe9"}', b'{"m": "caf\xe9"}', [b"x"]),
+        (b'{"t-1": "\xff", "\\ud800": 2}', b'{"\\ud800": 2}', [b'"\xff"']),
+        (b'{"t-1": "x"} and more', b"{} and more", [b"x"]),
+    ],
+)
+def test_texts_are_cut_out(text: bytes, rest: bytes, taken: list[bytes] | bytes) -> None:
+    assert cut(text) == (rest, [taken] if isinstance(taken, bytes) else taken)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"x",
+        b"{}",
+        b'{"a": "t-1"}',
+        b'{"t-1": 1}',
+        b'{"t-1": ["x"]}',
+        b'{"a":{"t-1":"x"},"b":["t-1","t-1"]}',
+        b'[{"t-1": "x"}]',
+        b'said {"t-1": "x"}',
+        b'{"t-1": "x"',
+        b'{"a": {"t-1": "x", "b": [',
+        rb'{"a": "\"t-1\": \"x\", "}',
+        rb'{"a\"t-1": "x"}',
+        b'{} {"t-1": "x"}',
+        b'{"t_1": "x"}',
+    ],
+)
+def test_what_has_no_such_text(text: bytes) -> None:
+    assert cut(text) is None
+
+
+def test_what_was_put_in_comes_out_again() -> None:
+    for text in (b"{}", b'{"a": 1}', b'{"a": [{"b": 1}], "c": "}"}'):
+        assert cut(add_members(text, b'"t-1": "x"')) == (text, [b"x"])
+
+
+pieces = st.lists(
+    st.sampled_from([*(rb'{ } [ ] , : " " "t-1" "t-1":"x", \ \u0074'.split()), b"\xff", b" "]),
+    max_size=15,
+).map(b"".join)
+
+
+@given(pieces | st.binary())
+def test_texts_of_anything_are_cut_out_without_trouble(octets: bytes) -> None:
+    found = cut(b'{"t-1":"x",' + octets)
+    assert found is not None
+    assert found[1][0] == b"x"
+    assert len(found[0]) <= len(octets) + 1
+
+
+@pytest.mark.parametrize("piece", [b" ", b"[", b'"",', b'"t-1":', b'"t-1":"",', b"\\", b'{"a":['])
+def test_a_long_one_takes_no_more_than_its_length(piece: bytes) -> None:
+    """Looking at it again from each of its octets would take minutes."""
+    found = cut(b'{"t-1":"x",' + piece * 200_000)
+    assert found is not None

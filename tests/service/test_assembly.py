@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+from relay.model.token import Token
+from relay.queue.store import QueueStore
 from relay.service.assembly import assemble
 from relay.service.configuration import (
+    AppConfiguration,
     Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
@@ -26,11 +29,12 @@ from tests.threads import Reactor
 
 def configuration(folder: Path, **keywords: Any) -> Configuration:
     """Two local sources; one file gets both, the other gets the first, in an envelope."""
+    app = keywords.pop("app", {})
     return Configuration(
         name="web-1",
         state_dir=str(folder / "state"),
         sources=(
-            SourceConfiguration("app", Url("unixgram", path=str(folder / "app"))),
+            SourceConfiguration("app", Url("unixgram", path=str(folder / "app")), **app),
             SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
         ),
         destinations=(
@@ -113,6 +117,20 @@ def test_every_source_feeds_its_destinations(tmp_path: Path) -> None:
     assert b"two" not in wrapped
 
 
+def test_a_source_can_set_long_messages_aside(tmp_path: Path) -> None:
+    strict = {"frame_bytes_max": 500, "oversize": "quarantine"}
+    relay = Relay(tmp_path, app=strict, quarantine_bytes_max=1000)
+    relay.start()
+    *_, sources, _ = relay.service
+    app, system = sources
+    for size in (600, 500, 600):
+        relay.send("app", b"x" * size)
+    relay.stop()  # takes what is in the sockets, and commits it
+    account = app.report()["quarantine"]
+    assert (account["records"], account["dropped_records"]) == (1, {"quarantine-full": 1})
+    assert (app.counters.stored_records, system.report()["quarantine"]) == (1, None)
+
+
 def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()
@@ -179,3 +197,46 @@ def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
     else:
         with pytest.raises(StartRefused, match="queue is on tmpfs"):
             relay.start()
+
+
+def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Path) -> None:
+    token = b"web-token-0123456789"
+    local = SourceConfiguration(
+        "app",
+        Url("unixgram", path=str(tmp_path / "app")),
+        authorise=("token",),
+        unauthorised="quarantine",
+    )
+    files = [
+        DestinationConfiguration(
+            name, Url("file", path=str(tmp_path / f"{name}.log")), ("app",), apps=apps
+        )
+        for name, apps in (("web", ("web",)), ("shop", ("shop",)), ("all", ()))
+    ]
+    reactor = Reactor()
+    service = assemble(
+        reactor,
+        Configuration(
+            name="central",
+            state_dir=str(tmp_path / "state"),
+            sources=(local,),
+            destinations=tuple(files),
+            apps=(
+                AppConfiguration("web", (Token(token),)),
+                AppConfiguration("shop", (Token(b"shop-token-0123456789"),)),
+            ),
+            allow_volatile_state=True,
+        ),
+    )
+    relay = Relay(tmp_path)
+    relay.reactor, relay.service, service._end_process = reactor, service, relay.ended.append
+    relay.start()
+    relay.send("app", b"<13>" + token + b": one")
+    relay.send("app", b"<13>two: by nobody")
+    relay.stop()
+    store = QueueStore.open(
+        str(tmp_path / "state" / "queue"), destinations=(), sources=(), map_bytes=2**30
+    )
+    received = {name: ledger.received for name, ledger in store.ledgers.items()}
+    assert received == {"web": 1, "all": 1, "source/app": 1}
+    store.close()

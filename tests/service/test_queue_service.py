@@ -14,7 +14,7 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
@@ -36,6 +36,7 @@ class Setup:
         return QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
+            sources=("in",),
             map_bytes=10 * 2**20,
             admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
             notices=self.notices,
@@ -92,6 +93,33 @@ def test_what_was_acknowledged_is_gone_and_what_was_set_aside_is_counted(setup: 
         ensureDeferred(service.cursor("out").take(records_max=10, bytes_max=100))
     )
     assert batch.payloads == [b"three"]
+    setup.stop(service)
+
+
+def test_a_full_quarantine_is_said(setup: Setup) -> None:
+    def set_aside(service: QueueService, *frames: bytes) -> None:
+        refusal = Refusal("in", "too-long", "192.0.2.1:5", frames, 200, [9000] * len(frames))
+        assert setup.reactor.settle(service.append({}, [refusal])) is None
+
+    service = setup.started()
+    set_aside(service, b"a" * 50)
+    assert setup.notices.said == []
+    set_aside(service, b"b" * 50, b"c" * 50)
+    setup.stop(service)
+    service = setup.started()  # what was said before is not said again
+    set_aside(service, b"d" * 50)
+    assert setup.notices.said == [
+        (
+            "source in",
+            "quarantine-full",
+            f"{count} dropped: its quarantine is full (quarantine_bytes_max)",
+        )
+        for count in (2, 1)
+    ]
+    account = service.source_ledger("in")
+    assert account is not None
+    assert (account.quarantined, account.dropped) == (1, {"quarantine-full": 3})
+    assert service.source_ledger("other") is None
     setup.stop(service)
 
 

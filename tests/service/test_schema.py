@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from relay.service.configuration import (
+    AppConfiguration,
     Configuration,
     DestinationConfiguration,
     SourceConfiguration,
@@ -12,7 +13,7 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.listener_set import PORT_KEYS
-from relay.service.schema import DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
+from relay.service.schema import APP, DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
 
 
 def names(value_type: type) -> set[str]:
@@ -20,7 +21,10 @@ def names(value_type: type) -> set[str]:
 
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
-    assert set(RELAY) == names(Configuration) - {"sources", "destinations", "path"}
+    assert set(RELAY) == names(Configuration) - {*("sources", "destinations", "apps", "path")}
+    assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
+        *("token_file", "token_files", "token_env")
+    }
     assert set(TLS) == names(TlsConfiguration)
     assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | (
         set(TLS) - {"server_name"} | {"protocol"} | set(PORT_KEYS)
@@ -38,6 +42,17 @@ def test_defaults_are_in_their_ranges() -> None:
         for field in fields(value):
             if field.name.endswith(("_max", "_min", "_bytes", "_records", "_seconds", "_mode")):
                 schema[field.name].read(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "relp", "relp+tls", "systemd", "default-network"])
+def test_how_long_to_wait_for_a_proxy_can_be_said_where_there_may_be_one(scheme: str) -> None:
+    table = {"proxy_protocol": True, "handshake_seconds_max": 5}
+    assert foreign_keys(table, Url(scheme), "sources.a") == []
+
+
+@pytest.mark.parametrize("scheme", ["udp", "unixgram", "unix"])
+def test_where_nothing_is_opened_there_is_no_handshake(scheme: str) -> None:
+    assert len(foreign_keys({"handshake_seconds_max": 5}, Url(scheme), "sources.a")) == 1
 
 
 @pytest.mark.parametrize("id", ["a", "A1", "0", "web-1.example_x", "x" * 63])
@@ -68,6 +83,14 @@ def test_local_sockets_have_no_addresses_to_allow(scheme: str) -> None:
     assert len(foreign_keys(table, Url(scheme, path="/x"), "s.a")) == 4
 
 
+def test_only_the_journal_is_selected_from() -> None:
+    table = {"matches": (), "read_from": "end", "fields": (), "oversize": "drop"}
+    assert foreign_keys(table, Url("journald"), "s.a") == []
+    assert len(foreign_keys(table, Url("udp", "h", 1), "s.a")) == 3
+    table = dict.fromkeys(("allow", "connections_max", "socket_mode", "receive_buffer_bytes"), 1)
+    assert len(foreign_keys({**table, "certificate": ""}, Url("journald"), "s.a")) == 5
+
+
 def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
     table = {"window_records": 5, "framing": "newline", "retry_seconds_max": 1, "trusted_ca": "x"}
     assert foreign_keys(table, Url("tcp", "h", 1), "destinations.a") == [
@@ -76,3 +99,14 @@ def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
         "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls; "
         "remove it or change the URL",
     ]
+
+
+@pytest.mark.parametrize("scheme", ["file", "journald"])
+def test_what_is_read_locally_is_not_split(scheme: str) -> None:
+    problems = foreign_keys({"oversize": "split"}, Url(scheme), "sources.a")
+    assert problems == [
+        f"sources.a.oversize: what is read by {scheme} cannot be split; write "
+        "'truncate', 'drop' or 'quarantine'"
+    ]
+    assert foreign_keys({"oversize": "quarantine"}, Url(scheme), "sources.a") == []
+    assert foreign_keys({"oversize": "split"}, Url("tcp"), "sources.a") == []

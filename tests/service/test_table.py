@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from relay.service.table import (
     Anything,
     Choice,
+    Choices,
+    Expression,
     Flag,
     Kind,
     Networks,
@@ -38,6 +40,7 @@ HUGE = 10**40  # TOML allows it
         (Anything(), {"a": 1}, {"a": 1}),
         (Text(), "x", "x"),
         (Choice(("a", "b")), "b", "b"),
+        (Choices(("a", "b", "c")), ["c", "a"], ("c", "a")),
         (Flag(), False, False),
         (Whole(1, 5), 5, 5),
         (SIZE, 480, 480),
@@ -204,3 +207,14 @@ def test_sizes_in_words() -> None:
 def test_suggestions() -> None:
     assert did_you_mean("LISTEN", ["listen", "mode"]) == ", did you mean 'listen'?"
     assert did_you_mean("zzz", ["listen"]) == ""
+
+
+@pytest.mark.parametrize("text", [r"^\S", "ä|b", "."])
+def test_expressions(text: str) -> None:
+    assert Expression().read(text) == text
+
+
+@pytest.mark.parametrize("value", ["(", "", 5, "[a", "x" + "{1}" * 3 + "**"])
+def test_bad_expressions(value: object) -> None:
+    with pytest.raises(ValueError, match="regular expression"):
+        Expression().read(value)

@@ -32,6 +32,8 @@ def connect(text: str) -> Url:
         ("systemd://syslog.socket", Url("systemd", inherited="syslog.socket")),
         ("SYSTEMD://A@1", Url("systemd", inherited="A@1")),
         ("systemd://3", Url("systemd", inherited="3")),
+        ("journald://", Url("journald")),
+        ("Journald:////var/log//journal/x/", Url("journald", path="/var/log/journal/x")),
     ],
 )
 def test_where_to_listen(text: str, url: Url) -> None:
@@ -47,12 +49,19 @@ def test_several_listeners_by_one_word() -> None:
 def test_what_is_read_is_written_the_same() -> None:
     for text in ("udp://:514", "tls://[::1]:6514", "unix:///run/log", "systemd://Log.socket"):
         assert str(listen(text)) == text
+    for text in ("journald://", "journald:///var/log/journal"):
+        assert str(listen(text)) == text
 
 
 def test_a_file_may_be_relative_and_have_any_length() -> None:
     assert connect("file:received.log") == Url("file", path="/base/received.log")
     assert connect("file:" + "x" * 200).path == "/base/" + "x" * 200
     assert connect("file:///100%25/a?b#c").path == "/100%25/a?b#c"
+
+
+def test_a_file_that_is_listened_to_may_have_wildcards() -> None:
+    assert listen("file:///var/**/[ab]?.log") == Url("file", path="/var/**/[ab]?.log")
+    assert listen("file:*.log").path == "/base/*.log"
 
 
 def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
@@ -64,7 +73,7 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
 
 
 NETWORK = "udp, tcp, tls, relp, relp+tls"
-OTHERS = "unixgram, unix, systemd, default-network or sematext-receiver"
+OTHERS = "unixgram, unix, file, systemd, journald, default-network or sematext-receiver"
 PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "", f"'' has no scheme; write one of {NETWORK}, {OTHERS} and :// before it"),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),
@@ -78,11 +87,7 @@ PROBLEMS: list[tuple[Role, str, str]] = [
         "unixgram:///run/log",
         f"unixgram can only be listened on; connect takes one of {NETWORK} or file",
     ),
-    (
-        "listen",
-        "file:///x",
-        f"file can only be connected to; listen takes one of {NETWORK}, {OTHERS}",
-    ),
+    ("listen", "file:///var/", "'///var/' names a directory; add the name of the file to it"),
     ("listen", "udp:514", "udp needs two slashes and a port, as in udp://:514"),
     ("listen", "udp://", "the port is missing; write it as in udp://:514"),
     ("connect", "relp://h:", "the port is missing; write it as in relp://host:20514"),
@@ -112,6 +117,10 @@ PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "systemd://", "as in systemd://syslog.socket, found '//'"),
     ("listen", "systemd://a:b", "found '//a:b'"),
     ("connect", "systemd://a", "systemd can only be listened on"),
+    ("listen", "journald:", "expected journald:// for the system's journal, or a directory"),
+    ("listen", "journald://host", "as in journald:///var/log/journal/remote, found '//host'"),
+    ("listen", "journald:var/log", "found 'var/log'"),
+    ("connect", "journald://", "journald can only be listened on"),
     ("connect", "file:///a\0b", "a path cannot contain the character NUL"),
 ]
 
@@ -144,6 +153,8 @@ def test_long_texts_are_cut_in_errors() -> None:
         ("tls://[::1]:6514", "tls-__1-6514"),
         ("unixgram:///run/relay/log", "unixgram-run-relay-log"),
         ("systemd://syslog.socket", "systemd-syslog.socket"),
+        ("journald://", "journald"),
+        ("journald:///var/log/journal", "journald-var-log-journal"),
     ],
 )
 def test_ids_come_from_the_url(text: str, id: str) -> None:

@@ -7,17 +7,23 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from cryptography import x509
 from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
+from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.peer_check import PeerPolicy, fingerprints_of, parse_fingerprint
 from relay.transport.peers import PermittedPeers
-from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+from relay.transport.tls import TlsListener, TlsUpstream
+from relay.transport.tls_context import TlsMaterial
+from tests.connections import Pair, RecordingIntake, RecordingNotices, Wire, fired, lose
 from tests.odd_certificates import make_certificate
 
 
@@ -50,7 +56,7 @@ class Listener:
         secure: bool = False,
         connections_max: int = 2,
         connections_per_peer_max: int = 0,
-        drop_long: bool = False,
+        oversize: str = "truncate",
         **peers: Any,
     ) -> None:
         self.clock = Clock()
@@ -70,7 +76,7 @@ class Listener:
                 idle_seconds_max=30,
                 handshake_seconds_max=10,
                 connections_per_peer_max=connections_per_peer_max,
-                drop_long=drop_long,
+                oversize=oversize,
             ),
             clock=self.clock,
             notices=self.notices,
@@ -211,16 +217,18 @@ def test_strangers_are_not_admitted() -> None:
 def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
     listener = Listener(rate_per_peer_max=10)
     protocol, wire = listener.connect()
-    assert protocol.within_limits([b"a"] * 10) == [b"a"] * 10
+    protocol.store([b"a"] * 10, {}, {})
     assert wire.producerState == "producing"
-    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    protocol.store([b"a"] * 20, {}, {})
     assert wire.producerState == "paused"
-    assert len(protocol.within_limits([b"a"] * 10)) == 10  # was on its way
+    protocol.store([b"a"] * 10, {}, {})  # was on its way
     listener.clock.advance(2)
     assert wire.producerState == "paused"
     listener.clock.advance(1)
     assert wire.producerState == "producing"
     assert listener.counters.pauses == 0
+    intake: Any = listener.factory.intake
+    assert [len(batch) for batch in intake.batches] == [10, 20, 10]
     protocol.close()
     lose(protocol)
     assert listener.clock.getDelayedCalls() == []
@@ -229,9 +237,9 @@ def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
 def test_all_connections_of_a_peer_share_a_rate() -> None:
     listener = Listener(rate_per_peer_max=10)
     (one, first), (other, second) = listener.connect(), listener.connect()
-    one.within_limits([b"a"] * 20)
+    one.store([b"a"] * 20, {}, {})
     assert (first.producerState, second.producerState) == ("paused", "producing")
-    other.within_limits([b"a"])
+    other.store([b"a"], {}, {})
     assert second.producerState == "paused"
     listener.clock.advance(1.05)
     assert first.producerState == "paused"
@@ -247,10 +255,10 @@ def test_a_connection_of_a_fast_peer_is_read_every_30_seconds() -> None:
     for second in range(600):
         if wire.producerState == "producing":
             read_at.append(listener.clock.seconds())
-            lasting.within_limits([b"a"] * 100)
+            lasting.store([b"a"] * 100, {}, {})
         if second % 10 == 0:  # others of the same address, which have not been told to wait
             brief, _ = listener.connect()
-            brief.within_limits([b"a"] * 1000)
+            brief.store([b"a"] * 1000, {}, {})
             lose(brief)
         listener.clock.advance(1)
     gaps = [after - before for before, after in pairwise(read_at)]
@@ -262,21 +270,45 @@ def test_frames_at_the_end_of_a_connection_pause_nothing() -> None:
     listener = Listener(rate_per_peer_max=1)
     protocol, _ = listener.connect()
     lose(protocol)
-    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    protocol.store([b"a"] * 20, {}, {})
     assert listener.clock.getDelayedCalls() == []
 
 
-def test_long_messages_are_dropped_if_that_is_wanted() -> None:
-    listener = Listener(drop_long=True)
-    assert listener.factory.limits.read_bytes_max == 65
+@pytest.mark.parametrize(
+    ("oversize", "taken", "cut", "kind"),
+    [
+        ("truncate", [b"a", b"bb", b"c"], {1: 65}, "truncated"),
+        ("drop", [b"a", b"c"], None, "too-long"),
+        ("quarantine", [b"a", b"bb", b"c"], {1: 65}, "too-long"),
+    ],
+)
+def test_what_was_cut_is_settled_and_handed_on(
+    oversize: str, taken: list[bytes], cut: dict[int, int] | None, kind: str
+) -> None:
+    listener = Listener(oversize=oversize)
     protocol, _ = listener.connect()
-    frames = [b"a" * 64, b"b" * 65, b"c"]
-    assert protocol.within_limits(frames) == [b"a" * 64, b"c"]
-    protocol.count_truncated(1)
-    assert listener.counters.dropped == {"too-long": 1}
-    assert (listener.counters.received_records, listener.counters.received_bytes) == (1, 65)
-    assert listener.counters.truncated_records == 0
-    assert listener.notices.kinds == ["too-long"]
+    protocol.store([b"a", b"bb", b"c"], {1: 65}, {})
+    intake: Any = listener.factory.intake
+    assert (intake.batches, intake.cut) == ([taken], [cut])
+    assert listener.notices.kinds == [kind]
+
+
+def test_pieces_are_handed_on() -> None:
+    listener = Listener(oversize="split")
+    protocol, _ = listener.connect()
+    protocol.store([b"a", b"b", b"b"], {}, {1: 1, 2: 2})
+    protocol.store([b"b"], {}, {0: 3})
+    intake: Any = listener.factory.intake
+    assert intake.pieces == [{1: 1, 2: 2}, {0: 3}]
+    assert (listener.counters.split_records, listener.notices.kinds) == (1, ["too-long"])
+
+
+def test_nothing_is_handed_on_if_all_was_dropped() -> None:
+    listener = Listener(oversize="drop", rate_per_peer_max=1)
+    protocol, wire = listener.connect()
+    assert fired(protocol.store([b"a"] * 9, dict.fromkeys(range(9), 65), {})) == [None]
+    intake: Any = listener.factory.intake
+    assert (intake.batches, wire.producerState) == ([], "producing")
 
 
 # Silence and slowness.
@@ -473,3 +505,57 @@ def test_the_last_frames_are_taken_before_the_stop_goes_on(listener: Listener) -
     listener.stop().addCallback(lambda _: protocol.events.append("stopped"))
     lose(protocol)
     assert protocol.events == ["begin", ("end", 1), "stopped"]
+
+
+class OneProtocol(ClientFactory):
+    def buildProtocol(self, addr: object) -> Protocol:
+        return Protocol()
+
+
+def origin_after_handshake(shown: Issued | None, *, trusts_authority: bool) -> Origin:
+    """What is known of a peer that shows `shown`, whose fingerprint is accepted."""
+    authority = make_authority("Test authority", days=2)
+    server = make_leaf(authority, ["central.example.com"], purpose="server", days=1)
+    if trusts_authority:
+        shown = make_leaf(authority, ["a.example.com", "10.0.0.5"], purpose="client", days=1)
+    fingerprints = fingerprints_of(shown.certificate) if shown and not trusts_authority else ()
+    material = TlsMaterial(
+        certificate_pem=server.certificate_pem(),
+        private_key_pem=server.private_key_pem(),
+        trusted_ca_pem=authority.certificate_pem(),
+    )
+    listening = TlsListener(
+        material,
+        peer_verify="optional",
+        policy=PeerPolicy(fingerprints=tuple(map(parse_fingerprint, fingerprints))),
+    )
+    upstream = TlsUpstream(
+        TlsMaterial(
+            certificate_pem=shown.certificate_pem() if shown else b"",
+            private_key_pem=shown.private_key_pem() if shown else b"",
+            trusted_ca_pem=authority.certificate_pem(),
+        ),
+        server_name="central.example.com",
+    )
+    listener = Listener(secure=True)
+    Pair(listener.factory, OneProtocol(), listener=listening, upstream=upstream)
+    (connection,) = listener.factory.connections
+    return connection.origin
+
+
+def test_names_that_an_authority_vouches_for_are_known() -> None:
+    origin = origin_after_handshake(None, trusts_authority=True)
+    assert origin.tls_names == ("a.example.com", "10.0.0.5")
+    assert origin.tls_identity == "a.example.com"
+
+
+def test_of_a_certificate_accepted_by_its_fingerprint_only_that_counts() -> None:
+    shown = make_certificate("b.example.com", [x509.DNSName("a.example.com")])
+    origin = origin_after_handshake(shown, trusts_authority=False)
+    assert origin.tls_names == ()
+    assert origin.tls_fingerprints == fingerprints_of(shown.certificate)
+
+
+def test_without_a_certificate_nothing_is_known() -> None:
+    origin = origin_after_handshake(None, trusts_authority=False)
+    assert (origin.tls_identity, origin.tls_names, origin.tls_fingerprints) == (None, (), ())

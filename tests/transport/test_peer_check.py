@@ -13,10 +13,12 @@ from relay.transport.peer_check import (
     CertificateCheck,
     Fingerprint,
     PeerPolicy,
+    fingerprints_of,
     identity_of,
     name_matches,
     names_of,
     parse_fingerprint,
+    vouched_names_of,
 )
 from tests.odd_certificates import make_certificate
 
@@ -154,6 +156,7 @@ def test_names_and_identities() -> None:
 
 class Transport:
     certificate_refusal = ""
+    certificate_vouched = False
 
 
 def check(policy: PeerPolicy, *calls: tuple[Issued, int, int]) -> tuple[list[bool], str]:
@@ -224,3 +227,40 @@ def test_a_certificate_that_cannot_be_read_is_refused_in_words() -> None:
     callback: Any = CertificateCheck(transport, PeerPolicy())
     assert callback(None, Unreadable(), 0, 0, 1) is False
     assert transport.certificate_refusal == "the certificate cannot be read: invalid version"
+
+
+def vouched(policy: PeerPolicy, *calls: tuple[Issued, int, int]) -> bool:
+    """Whether the names of the certificate count, after the same calls."""
+    transport = Transport()
+    callback: Any = CertificateCheck(transport, policy)
+    for issued, code, depth in calls:
+        callback(None, X509(issued), code, depth, 0 if code else 1)
+    return bool(transport.certificate_vouched)
+
+
+def test_names_count_when_an_authority_vouches_for_them() -> None:
+    peer, issuer = leaf("a.example"), leaf("issuer.example")
+    good = ((issuer, 0, 1), (peer, 0, 0))
+    assert vouched(PeerPolicy(), *good)
+    assert vouched(pinned(peer), *good)
+    assert not vouched(PeerPolicy(), (issuer, 0, 1))
+    assert not vouched(PeerPolicy(names=("b.example",)), *good)
+
+
+def test_a_fingerprint_does_not_vouch_for_names() -> None:
+    peer, issuer = leaf("a.example"), leaf("issuer.example")
+    assert not vouched(pinned(peer), (peer, 18, 0), (peer, 0, 0))
+    assert not vouched(pinned(peer), (issuer, 19, 1), (issuer, 0, 1), (peer, 0, 0))
+
+
+def test_a_common_name_counts_where_there_is_no_other() -> None:
+    assert vouched_names_of(leaf("a.example", "10.0.0.5").certificate) == ["a.example", "10.0.0.5"]
+    assert vouched_names_of(make_certificate("plain").certificate) == ["plain"]
+
+
+def test_every_fingerprint_is_written_as_it_is_read() -> None:
+    certificate = leaf("a.example").certificate
+    assert [parse_fingerprint(text) for text in fingerprints_of(certificate)] == [
+        Fingerprint("SHA-256", certificate.fingerprint(hashes.SHA256())),
+        Fingerprint("SHA-1", certificate.fingerprint(hashes.SHA1())),
+    ]

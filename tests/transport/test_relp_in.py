@@ -31,7 +31,7 @@ class Connection:
         self,
         *,
         secure: bool = False,
-        drop_long: bool = False,
+        oversize: str = "truncate",
         rate_per_peer_max: int = 0,
         lineages: Lineages | None = None,
         frame_bytes_max: int = 64,
@@ -53,7 +53,7 @@ class Connection:
                 connections_max=1,
                 idle_seconds_max=30,
                 handshake_seconds_max=5,
-                drop_long=drop_long,
+                oversize=oversize,
             ),
             clock=self.clock,
             notices=self.notices,
@@ -208,20 +208,48 @@ def test_input_that_ends_inside_a_frame(connection: Connection) -> None:
 
 
 def test_a_message_that_is_dropped_for_its_length_is_answered() -> None:
-    connection = Connection(drop_long=True).opened()
+    connection = Connection(oversize="drop").opened()
     connection.send(2, b"one", b"x" * 65, b"y" * 1000, b"two")
     assert connection.intake.batches == [[b"one", b"two"]]
     assert connection.counters.dropped == {"too-long": 2}
     connection.stored(0)
     assert connection.answers().count(b"200 OK") == 4
     connection.send(6, b"x" * 65)
-    assert connection.intake.batches[1:] == [[]]
+    assert connection.intake.batches[1:] == []
+    assert connection.answers() == b"6 rsp 6 200 OK\n"
 
 
 def test_a_long_message_is_cut_and_counted(connection: Connection) -> None:
     connection.send(2, b"x" * 70)
     assert connection.intake.batches == [[b"x" * 64]]
+    assert connection.intake.cut == [{0: 70}]
     assert connection.counters.truncated_records == 1
+
+
+def test_a_split_message_is_answered_once_when_all_of_it_is_stored() -> None:
+    connection = Connection(oversize="split").opened()
+    stream = encode_syslog(2, [b"one", b"<13>" + b"x" * 200, b"two"])
+    connection.protocol.dataReceived(stream[:120])
+    connection.protocol.dataReceived(stream[120:])
+    first, second = connection.intake.batches
+    assert first == [b"one", b"<13>" + b"x" * 60]
+    assert second == [b"<13>" + b"x" * 60, b"<13>" + b"x" * 60, b"<13>" + b"x" * 20, b"two"]
+    assert connection.intake.pieces == [{1: 1}, {0: 2, 1: 3, 2: 4}]
+    connection.stored(1)
+    assert connection.answers() == b""
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n4 rsp 6 200 OK\n"
+    assert connection.counters.split_records == 1
+
+
+def test_the_first_pieces_alone_are_no_message_to_answer() -> None:
+    connection = Connection(oversize="split").opened()
+    connection.protocol.dataReceived(b"2 syslog 200 " + b"x" * 150)
+    connection.stored(0)
+    assert connection.answers() == b""
+    connection.protocol.readConnectionLost()
+    assert connection.wire.disconnecting
+    assert connection.answers() == b""
 
 
 def test_silence_ends_with_a_farewell(connection: Connection) -> None:
@@ -338,9 +366,9 @@ class Relays:
         end: int = 9,
         epoch: str = EPOCH,
         identity: str | None = None,
-        drop_long: bool = False,
+        oversize: str = "truncate",
     ) -> Connection:
-        connection = Connection(lineages=self.lineages, frame_bytes_max=480, drop_long=drop_long)
+        connection = Connection(lineages=self.lineages, frame_bytes_max=480, oversize=oversize)
         connection.protocol.origin = connection.protocol.origin._replace(tls_identity=identity)
         offer = format_lineage(LineageOffer(ID, epoch, first, end))
         opening = encode_frame(1, b"open", b"commands=syslog\n" + offer)
@@ -437,7 +465,7 @@ def test_an_opening_with_messages_behind_it_takes_nothing_from_anybody() -> None
 
 
 def test_messages_that_are_dropped_have_numbers_too() -> None:
-    connection = Relays().connection(drop_long=True)
+    connection = Relays().connection(oversize="drop")
     connection.send(2, b"x" * 481, b"two")
     assert connection.intake.batches == [[b"two"]]
     ((_, position),) = connection.intake.positions[0].items()

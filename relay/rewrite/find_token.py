@@ -1,0 +1,119 @@
+"""Find the app token that a message carries, and take it out.
+
+A token stands in one of three places (those that `relay/rewrite/token.py` writes to):
+
+    a member "logsene-app-token" of the JSON object that is MSG, which *claims* to be one
+    the tag of RFC 3164, in ``HOST TOKEN:text`` without PRI and stamp too    ┐ which may as
+    APP-NAME of RFC 5424                                                     ┘ well be a name
+
+What is taken out is cut from `raw`, and the rest is parsed again: so the fields are
+those of the new `raw` by construction, and whatever is made of either has no token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from relay.model.message import SyslogMessage
+from relay.rewrite.json_text import text_cutter
+from relay.wire.parse import parse
+
+__all__ = ["Claim", "find_claim", "names_of", "without_name"]
+
+_KEY = "logsene-app-token"
+_KEY_OCTETS = _KEY.encode("ascii")
+_DELIMITERS = b"\n\r\0"
+_NILVALUE = b"-"
+
+# As in `relay/rewrite/bare.py`, but any tag: a token is known when it is seen.
+_BARE = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,254}+ ++([^ \[:]++)(?:\[[^\] :]*+\])?: ?")
+
+_cut = text_cutter(_KEY)
+
+
+class Claim(NamedTuple):
+    """The token that the JSON of a message names."""
+
+    secrets: tuple[bytes, ...]
+    """Its value; more if the name is there several times.  The last one counts."""
+    rest: bytes
+    """The frame without it."""
+
+
+def find_claim(message: SyslogMessage) -> Claim | None:
+    """The token in the JSON object that MSG is, with or without cookie, or None.
+
+    An object whose end was cut off because the message was too long, or whose text is not
+    UTF-8, will do if the token is there.  A value that is no string is no token.
+    """
+    raw = message.raw
+    # The quick way out: the name could only be written otherwise with \\u escapes.
+    if _KEY_OCTETS not in raw and b"\\u00" not in raw:
+        return None
+    line = raw.rstrip(_DELIMITERS)
+    for text in _may_be_json(message):
+        found = _cut(text)
+        if found is not None and line.endswith(text):
+            start = len(line) - len(text)
+            return Claim(tuple(found[1]), raw[:start] + found[0] + raw[len(line) :])
+    return None
+
+
+def names_of(message: SyslogMessage) -> list[bytes]:
+    """What stands where a token may stand: the APP-NAME or tag, without a PID."""
+    if message.version:
+        # As it was sent: parsing cuts it to 48 octets.
+        fields = message.raw.split(b" ", 4)
+        return fields[3:4] if len(fields) > 3 else []
+    names = []
+    if message.timestamp is None and (text := _bare_text(message)):
+        found = _BARE.match(text)
+        if found is not None:
+            names.append(found[1])
+    if message.app_name:
+        names.append(message.app_name)
+    return names
+
+
+def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
+    """`message` with ``-`` where `name`, one of its `names_of`, stands; parsed again."""
+    raw = message.raw
+    if message.version:
+        fields = raw.split(b" ", 4)
+        fields[3] = _NILVALUE
+        return parse(b" ".join(fields))
+    text = _bare_text(message)
+    start = len(raw.rstrip(_DELIMITERS)) - len(text)
+    found = _BARE.match(text) if message.timestamp is None else None
+    if found is not None and found[1] == name:
+        start += found.start(1)
+    stop = start + len(name)
+    if raw[start:stop] != name:
+        return message
+    # Without a colon the dash would be read as the first word of the text.
+    ends = raw[stop : stop + 1] in (b":", b"[")
+    return parse(raw[:start] + (_NILVALUE if ends else b"-:") + raw[stop:])
+
+
+def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
+    """What could be the JSON of a message; each is the end of its frame."""
+    msg = message.msg
+    yield msg
+    if message.version:
+        return
+    if message.pairs is None:  # not understood, for example because of two spaces in its header
+        yield msg[msg.find(b" {") + 1 :]
+        return
+    text = _bare_text(message)
+    if text[:1] == b"{":  # nothing but JSON, whose beginning looks like a tag
+        yield text
+    found = _BARE.match(text) if message.timestamp is None else None
+    if found is not None:
+        yield text[found.end() :]
+
+
+def _bare_text(message: SyslogMessage) -> bytes:
+    """Everything from the tag on."""
+    return (message.pairs or {}).get("LEGACY_MSGHDR", b"") + message.msg

@@ -1,0 +1,220 @@
+"""What destinations can send: RFC 5424, RFC 3164, EWMM, JSON, a template, or frames as they came.
+
+    rfc5424   <PRI>1 STAMP HOST APP-NAME PROCID MSGID STRUCTURED-DATA MSG
+    rfc3164   <PRI>STAMP HOST PROGRAM[PID]: MSG
+
+Rules that bind this file:
+
+1. A header holds nothing but PRINTUSASCII and single spaces, whatever came in; and what
+   has been written is read again as the same fields.
+2. Each message makes one payload.  One that a template leaves empty is a single space,
+   because an empty record cannot be sent.  An empty payload stands for a message
+   that the selection of a JSON object has dropped, as its `on_error` says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
+from relay.rewrite.elements import elements_of
+from relay.rewrite.ewmm import ewmm
+from relay.rewrite.template import compile_template
+from relay.rewrite.time_macros import bsd_date, iso_date
+from relay.rewrite.token import Rewrite, byte_order_mark_of, hostname_of, sender_of
+from relay.rewrite.value_pairs import Report, Selection, ValuePairs
+from relay.wire.rfc3164 import format_hostname, format_tag
+from relay.wire.rfc5424 import format_header, format_message, header_field
+from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
+
+__all__ = ["EMPTY", "FORMATS", "new_format", "rfc3164", "rfc5424"]
+
+FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
+
+EMPTY = b" "
+"""Payload of a message that a template writes nothing for."""
+
+_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
+_DIGITS_MAX = 6  # RFC 5424 §6.2.3
+# A tag that is read again as it was written, if MSG does not begin with what it ends with.
+_PLAIN_TAG = re.compile(rb"[!-9;-Z\\-~]+(?:\[[!-9;-\\^-~]*\])?(?:: ?| )")
+# As words after a stamp, "last message repeated" and "Message forwarded from" are read in
+# their own way; behind these hosts a tag needs its colon to be one.
+_FIRST_OF_A_PHRASE = (b"last", b"Message")
+
+_Convert = Callable[[bytes | None, float, tzinfo], bytes]
+
+
+def new_format(
+    name: str,
+    context: MacroContext,
+    *,
+    template: str = "",
+    selection: Selection | None = None,
+    report: Report | None = None,
+) -> Rewrite | None:
+    """The function that writes the format `name`; None if frames pass as they are.
+
+    Args:
+        name: One of `FORMATS`.
+        context: Its time_zone, frac_digits and ts_format apply to stamps.  rfc3164 knows
+            the ts_format bsd and iso, rfc5424 only iso; both take no notice of others.
+        template: For the format template.
+        selection: For the format json.
+        report: For the format json, see `ValuePairs`.
+
+    Raises:
+        ValueError: `template` or that of a pair is wrong, or frac_digits is more than 6 for
+            RFC 5424.
+    """
+    if name == "rfc5424":
+        return rfc5424(context)
+    if name == "rfc3164":
+        return rfc3164(context)
+    if name == "ewmm":
+        return ewmm(context.relay_name, context.zone)
+    if name == "json":
+        return _json(ValuePairs(selection or Selection(), context, report), context)
+    if name == "template":
+        return _from_template(template, context)
+    assert name == "raw", name
+    return None
+
+
+def rfc5424(context: MacroContext) -> Rewrite:
+    """Write RFC 5424.  A byte order mark that a message had is put back before MSG.
+
+    Stamps keep the digits that they have, six at most, unless `context` says how many.
+
+    Raises:
+        ValueError: `context` asks for more than six digits.
+    """
+    if context.frac_digits is not None and context.frac_digits > _DIGITS_MAX:
+        raise ValueError(f"RFC 5424 allows {_DIGITS_MAX} digits, not {context.frac_digits}")
+    convert = _iso_stamps(context, to_rfc5424)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(convert, origin.received_at, context.zone)
+        sender = sender_of(origin, context.relay_name)
+        payloads = []
+        for message in messages:
+            app_name, msg = _program_and_text(message, _APP_NAME_OCTETS_MAX)
+            header = format_header(
+                message.pri,
+                stamps[message.timestamp],
+                hostname_of(message) or sender,
+                app_name,
+                message.procid,
+                message.msgid,
+                elements_of(message),
+            )
+            if message.version:
+                msg = byte_order_mark_of(message) + msg
+            payloads.append(format_message(header, msg))
+        return payloads
+
+    return rewrite
+
+
+def rfc3164(context: MacroContext) -> Rewrite:
+    """Write RFC 3164: stamp, host and tag are never missing.
+
+    A BSD stamp says no offset, so that whoever reads it takes it for local time: it
+    is written in the time_zone of `context`, or else in its local zone.
+    """
+    is_iso = context.ts_format == "iso"
+    convert = _iso_stamps(context, to_rfc3339) if is_iso else _bsd_stamps(context)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(convert, origin.received_at, context.zone)
+        sender = sender_of(origin, context.relay_name)
+        return [
+            b"<%d>%s %s %s"
+            % (
+                message.pri,
+                stamps[message.timestamp],
+                format_hostname(hostname_of(message) or sender),
+                _tag_and_text(message),
+            )
+            for message in messages
+        ]
+
+    return rewrite
+
+
+def _json(pairs: ValuePairs, context: MacroContext) -> Rewrite:
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        return [payload or b"" for payload in pairs.json(Batch(messages, origin, context))]
+
+    return rewrite
+
+
+def _from_template(text: str, context: MacroContext) -> Rewrite:
+    render = compile_template(text, context)
+
+    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        return [payload or EMPTY for payload in render(Batch(messages, origin, context))]
+
+    return rewrite
+
+
+def _program_and_text(message: SyslogMessage, octets_max: int) -> tuple[bytes | None, bytes]:
+    """APP-NAME and MSG.
+
+    Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).  A first word
+    that fits no header is more likely text, and there it stays whole.
+    """
+    app_name = message.app_name
+    if message.pairs is not None and app_name is not None:
+        header = message.pairs.get("LEGACY_MSGHDR", b"")
+        if (
+            b":" not in header
+            and b"[" not in header
+            and header_field(app_name, octets_max) != app_name
+        ):
+            return None, header + message.msg
+    return app_name, message.msg
+
+
+def _tag_and_text(message: SyslogMessage) -> bytes:
+    """The tag as it came if it can be, and MSG."""
+    literal = message.pairs.get("LEGACY_MSGHDR", b"") if message.pairs is not None else b""
+    msg = message.msg
+    if (
+        _PLAIN_TAG.fullmatch(literal) is not None
+        and (literal[-1:] == b" " or msg[:1] != b" ")
+        and message.hostname not in _FIRST_OF_A_PHRASE
+    ):
+        return literal + msg
+    app_name, text = _program_and_text(message, len(message.app_name or b""))
+    return b"%s %s" % (format_tag(app_name, message.procid), text)
+
+
+def _iso_stamps(context: MacroContext, keep: _Convert) -> _Convert:
+    """`keep`, and what `context` wants of it."""
+    if context.frac_digits is None and context.time_zone is None:
+        return keep
+    write = iso_date(context.frac_digits)
+
+    def convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+        kept = keep(stamp, received_at, zone)
+        moment = moment_of(kept, received_at, zone)
+        if context.time_zone is not None:
+            moment = in_zone(moment, context.time_zone)
+        return write(moment, kept).encode("ascii")
+
+    return convert
+
+
+def _bsd_stamps(context: MacroContext) -> _Convert:
+    write = bsd_date(context.frac_digits)
+
+    def convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+        moment = in_zone(moment_of(stamp, received_at, zone), context.time_zone or zone)
+        return write(moment, stamp).encode("ascii")
+
+    return convert

@@ -1,0 +1,146 @@
+"""The program journalctl as a child process: how it is called, and how it ends.
+
+Three runs make a source.  `--follow` alone would not do: since systemd 251 it shows
+nothing of earlier boots, so what was logged right before a reboot would be lost.
+
+    last      the last entry that there is: where a source begins that starts at the end
+    backlog   everything from a cursor on (or from the beginning), to the end
+    follow    from a cursor on, and whatever comes
+
+`--cursor` and not `--after-cursor`: the first entry then tells whether the one where
+reading stopped is still there, and nothing is skipped unseen if it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from relay.model.clock import Clock, DelayedCall
+
+__all__ = ["Journalctl", "Run", "Selection", "find_journalctl"]
+
+Run = Literal["last", "backlog", "follow"]
+
+_PLACES = ("/usr/bin", "/bin")
+_KILL_SECONDS = 0.5  # after SIGTERM
+_STDERR_BYTES_MAX = 2048
+_SHOWN_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is wanted of the journal."""
+
+    directory: str = ""
+    """Of another journal than the system's."""
+    matches: tuple[str, ...] = ()
+    """As journalctl takes them; none = everything."""
+    fields: tuple[str, ...] = ()
+    """What to show of each entry, beside cursor, times and boot; none = all."""
+
+    def arguments(self, run: Run, cursor: bytes) -> list[str]:
+        """The arguments of journalctl; an empty cursor is the beginning."""
+        arguments = ["--output=export", "--no-pager", "--all"]
+        if self.fields:
+            arguments.append(f"--output-fields={','.join(self.fields)}")
+        if self.directory:
+            # Here --merge only says that all boots are meant, in `follow` too: a directory
+            # may be of another machine, which boots while it is read.
+            arguments += [f"--directory={self.directory}", "--merge"]
+        if run == "last":
+            arguments.append("--lines=1")
+        if run == "follow":
+            arguments += ["--follow", "--no-tail"]
+        if cursor and run != "last":
+            arguments.append(f"--cursor={cursor.decode('ascii', 'replace')}")
+        return [*arguments, "--", *self.matches] if self.matches else arguments
+
+
+def find_journalctl() -> str | None:
+    """The path of journalctl in PATH or where it usually is, or None."""
+    for path in (None, os.pathsep.join(_PLACES)):
+        found = shutil.which("journalctl", path=path)
+        if found is not None and os.path.isabs(found):
+            return found
+    return None
+
+
+class Reads(Protocol):
+    """Whoever started the process."""
+
+    def take(self, chunk: bytes) -> None:
+        """It wrote `chunk`."""
+
+    def ended(self, *, succeeded: bool, why: str) -> None:
+        """It is gone and all that it wrote was taken."""
+
+
+class Journalctl(ProcessProtocol):
+    """One run of journalctl."""
+
+    transport: Any  # exists from makeConnection on
+
+    def __init__(self, owner: Reads, *, clock: Clock) -> None:
+        self._owner = owner
+        self._clock = clock
+        self._stderr = b""
+        self._kill: DelayedCall | None = None
+
+    def start(self, spawn: Callable[..., Any], program: str, arguments: list[str]) -> None:
+        """Start it by the reactor's spawnProcess.
+
+        Raises:
+            OSError: There is no process or memory left for it.
+        """
+        spawn(self, program, [program, *arguments], env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
+
+    def outReceived(self, data: bytes) -> None:
+        self._owner.take(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self._stderr = (self._stderr + data)[-_STDERR_BYTES_MAX:]
+
+    def processEnded(self, reason: Failure) -> None:
+        if self._kill is not None and self._kill.active():
+            self._kill.cancel()
+        status: Any = reason.value
+        self._owner.ended(succeeded=status.exitCode == 0, why=self._words(status))
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        self.transport.resumeProducing()
+
+    def end(self) -> None:
+        """Terminate it and take nothing more; kill it if it does not end."""
+        self._signal("TERM")
+        self.transport.loseConnection()
+        if self._kill is None:
+            self._kill = self._clock.callLater(_KILL_SECONDS, self._signal, "KILL")
+
+    def _signal(self, name: str) -> None:
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess(name)
+
+    def _words(self, status: Any) -> str:
+        if status.signal is not None:
+            how = f"journalctl was ended by {signal.Signals(status.signal).name}"
+        else:
+            how = f"journalctl ended with status {status.exitCode}"
+        lines = self._stderr.decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        if not said:
+            return how
+        last = said[-1] if len(said[-1]) <= _SHOWN_MAX else said[-1][: _SHOWN_MAX - 1] + "…"
+        return f"{how}: {''.join(one if one.isprintable() else '�' for one in last)}"
