@@ -472,6 +472,22 @@ def test_messages_that_are_dropped_have_numbers_too() -> None:
     assert b'"have":2,' in position
 
 
+def test_a_message_that_is_split_has_its_number_when_it_is_whole() -> None:
+    connection = Relays().connection(oversize="split")
+    octets = encode_syslog(2, [b"x" * 1000, b"two"])
+    connection.protocol.dataReceived(octets[:600])
+    connection.protocol.dataReceived(octets[600:])
+    sizes = [len(frame) for batch in connection.intake.batches for frame in batch]
+    assert sizes == [480, 480, 40, 3]
+    stored = [position for one in connection.intake.positions for position in one.values()]
+    assert [b'"have":0,' in stored[0], b'"have":2,' in stored[1]] == [True, True]
+    connection.answers()
+    connection.stored(0)
+    assert connection.answers() == b""
+    connection.stored(1)
+    assert connection.answers() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+
+
 def test_missing_records_are_said_and_counted() -> None:
     connection = Relays().after(b"one", b"two").connection(first=6)
     assert connection.counters.missing_records == 3
