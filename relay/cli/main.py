@@ -7,6 +7,7 @@ import click
 from relay import __version__
 from relay.cli.certificates import certs
 from relay.cli.check import check
+from relay.cli.explain import explain
 from relay.cli.send import send
 from relay.cli.status import status
 
@@ -25,5 +26,6 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(certs)
+main.add_command(explain)
 main.add_command(send)
 main.add_command(status)

@@ -163,6 +163,8 @@ def _losses(report: dict[str, Any]) -> list[str]:
     ]
     if report.get("missing_records"):
         losses.append(f"never came {report['missing_records']:,}")
+    if report.get("parse_failures"):
+        losses.append(f"not parsed {report['parse_failures']:,}")
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
     if report.get("gaps"):

@@ -18,6 +18,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.queue.transaction import Refusal
 from relay.wire.parse import parse_all
+from relay.wire.parse_tags import is_parse_failure
 
 __all__ = ["Append", "Intake", "Parser"]
 
@@ -136,6 +137,9 @@ class Intake:
         messages: list[SyslogMessage] = []
         if self._authorise is not None or self._routes.need_messages:
             messages = self._parser(frames, origin)
+            self._counters.parse_failures += len(
+                [message for message in messages if message.tags and is_parse_failure(message)]
+            )
         if self._authorise is not None:
             messages, indexes, refused = self._authorise(messages, origin)
             marks = marks.picked(indexes)

@@ -33,6 +33,9 @@ class SourceCounters:
     """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
     apps: Counter[str] = field(default_factory=Counter)
     """Frames by the app that they were authorised for."""
+    parse_failures: int = 0
+    """Frames that are whole in MSG because they could not be parsed; a tag says why.
+    Counted where a destination needs frames parsed."""
     truncated_records: int = 0
     """Frames cut to the size limit; the rest of each was discarded."""
     split_records: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,18 +17,21 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
-from relay.rewrite.filters import app_in
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
+from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.queue_service import QueueService
+from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
-from relay.service.rewriting import new_rewrite
+from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
@@ -35,6 +39,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
+from relay.wire.parse_options import new_parser
 
 __all__ = ["assemble"]
 
@@ -61,6 +66,8 @@ def assemble(
     )
     queue = _queue(configuration, admission, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
+    lookups = LookupFiles(notices=notices, reactor=reactor)
+    routes = _routes(configuration, lookups, notices, reactor)
     destinations = [
         new_destination(
             destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
@@ -68,12 +75,44 @@ def assemble(
         for destination in configuration.destinations
     ]
     sources = [
-        _source(source, configuration, queue, admission, certificates, notices, reactor, systemd)
+        _source(
+            *(source, configuration, routes, queue, admission),
+            *(certificates, notices, reactor, systemd),
+        )
         for source in configuration.sources
     ]
     for unused in systemd.unused(source.listen for source in configuration.sources):
         notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
-    status = Status(
+    status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
+    notify = NotifySocket(systemd.notify_socket)
+    reopen = [destination.reopen for destination in destinations]
+    return RelayService(  # started top down, stopped bottom up
+        [
+            HangupService(callbacks=[*reopen, certificates.check, lookups.check], reactor=reactor),
+            certificates,
+            lookups,
+            queue,
+            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            ConcurrentService(destinations),
+            *_observers(configuration, status, notify, reactor),
+            ConcurrentService(sources),
+            NotifyService(
+                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
+            ),
+        ]
+    )
+
+
+def _status(
+    configuration: Configuration,
+    sources: Sequence[SourceService],
+    destinations: Sequence[DestinationService],
+    admission: Admission,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    reactor: Any,
+) -> Status:
+    return Status(
         name=configuration.name,
         version=__version__,
         state_dir=configuration.state_dir,
@@ -83,21 +122,6 @@ def assemble(
         orphans=lambda: queue.orphans,
         certificates=certificates.report,
         now=reactor.seconds,
-    )
-    notify = NotifySocket(systemd.notify_socket)
-    reopen = [destination.reopen for destination in destinations]
-    return RelayService(  # started top down, stopped bottom up
-        [
-            HangupService(callbacks=[*reopen, certificates.check], reactor=reactor),
-            certificates,
-            queue,
-            ConcurrentService(destinations),
-            *_observers(configuration, status, notify, reactor),
-            ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
-        ]
     )
 
 
@@ -120,6 +144,7 @@ def _queue(
 def _source(
     source: SourceConfiguration,
     configuration: Configuration,
+    routes: Mapping[str, Route],
     queue: QueueService,
     admission: Admission,
     certificates: CertificateWatch,
@@ -129,10 +154,15 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     intake = Intake(
-        routes=_routes(configuration, source),
+        routes=[
+            routes[destination.id]
+            for destination in configuration.destinations
+            if source.id in destination.sources
+        ],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        parser=new_parser(source.parse, zone=local_zone()),
         quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
@@ -178,21 +208,29 @@ def _observers(
     ]
 
 
-def _routes(configuration: Configuration, source: SourceConfiguration) -> list[Route]:
-    new = partial(
-        new_rewrite,
-        relay_name=configuration.name.encode("ascii", "replace"),
+def _routes(
+    configuration: Configuration, lookups: LookupFiles, notices: Notices, reactor: Any
+) -> dict[str, Route]:
+    """The way into each destination's queue, by its id."""
+    problems: list[str] = []
+    rewriting = Rewriting(
+        named_filters=configuration.filters,
+        sources=[source.id for source in configuration.sources],
+        apps=[app.id for app in configuration.apps],
+        relay_name=configuration.name,
         zone=local_zone(),
+        now=reactor.seconds,
+        lookup=lookups.open,
+        base_dir=configuration.base_dir,
+        problems=problems,
+        warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
     )
-    return [
-        Route(
-            destination.id,
-            new(destination.rewrite),
-            app_in(destination.apps) if destination.apps else None,
-        )
-        for destination in configuration.destinations
-        if source.id in destination.sources
-    ]
+    routes = {
+        destination.id: rewriting.route(destination) for destination in configuration.destinations
+    }
+    if problems:  # a file that was right when the configuration was read
+        raise StartRefused("\n".join(problems))
+    return routes
 
 
 def _sets_aside(source: SourceConfiguration) -> bool:

@@ -6,12 +6,15 @@ units in their names; `assembly.py` passes them on.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
 from relay.rewrite.value_pairs import Selection
+from relay.wire.parse_options import ParseOptions
 
 __all__ = [
     "AppConfiguration",
@@ -127,6 +130,8 @@ class SourceConfiguration:
     journal, and the beginning of files."""
     fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
     """Fields of the journal that become structured data."""
+    parse: ParseOptions = field(default_factory=ParseOptions)
+    """How lines are read."""
     authorise: tuple[str, ...] = ()
     """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
     unauthorised: str = "drop"
@@ -153,6 +158,10 @@ class RewriteConfiguration:
     """none, cee, tag, app-name or ewmm."""
     token: Token | None = None
     """Set for cee, tag and app-name."""
+    tokens: tuple[tuple[object, Token], ...] = ()
+    """Other tokens, each with the filter, as TOML has it, that messages have to fit for it."""
+    steps: tuple[object, ...] = ()
+    """What comes before, as TOML has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +188,11 @@ class DestinationConfiguration:
     """Ids of the sources that feed it."""
     apps: tuple[str, ...] = ()
     """Ids of the apps whose messages it gets; none = all, also messages of no app."""
+    match: object = None
+    """Filter of the messages that it gets, as TOML has it; None = all."""
     rewrite: RewriteConfiguration = RewriteConfiguration()
+    format: FormatConfiguration | None = None
+    """What is sent, unless the rewrite says it."""
     tls: TlsConfiguration = TlsConfiguration()
     framing: str = ""
     """octet-counting or newline for tcp and tls; empty for the others."""
@@ -213,5 +226,14 @@ class Configuration:
     """Accept a state_dir on tmpfs or a network file system."""
     statistics_seconds: float = 60.0
     """Interval of the statistics line in the log; 0 = never."""
+    filters: Mapping[str, object] = field(default_factory=dict)
+    """Named filters, as TOML has them."""
+    tests: tuple[object, ...] = ()
+    """Messages and what is to become of them, as TOML has them; run by `check`."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""
+
+    @property
+    def base_dir(self) -> str:
+        """Directory that relative paths in the file start from."""
+        return os.path.dirname(self.path)

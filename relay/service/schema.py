@@ -40,6 +40,7 @@ __all__ = [
     "REWRITE_MODES",
     "SOURCE",
     "TLS",
+    "TOKEN",
     "TOKEN_MODES",
     "foreign_keys",
 ]
@@ -66,6 +67,8 @@ FILE: Mapping[str, Kind] = {
     "apps": Anything(),
     "sources": Anything(),
     "destinations": Anything(),
+    "filters": Anything(),
+    "tests": Anything(),
 }
 
 RELAY: Mapping[str, Kind] = {
@@ -108,6 +111,7 @@ SOURCE: Mapping[str, Kind] = {
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    "parse": Anything(),
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),
@@ -128,7 +132,10 @@ DESTINATION: Mapping[str, Kind] = {
     "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
     "sources": Texts("a list of source ids"),
     "apps": Texts("a list of app ids"),
+    "match": Anything(),
     "rewrite": Anything(),
+    "format": Anything(),
+    "template": Anything(),
     **{key: kind for key, kind in TLS.items() if key != "peer_names"},
     "framing": Choice(("octet-counting", "newline")),
     "window_records": Whole(1, 100_000),
@@ -139,13 +146,19 @@ DESTINATION: Mapping[str, Kind] = {
     "refusals_max": Whole(1, 1_000_000),
 }
 
-REWRITE: Mapping[str, Kind] = {
-    "mode": Choice(REWRITE_MODES),
+TOKEN: Mapping[str, Kind] = {
+    "match": Anything(),
     # Both hold a name, but a pasted token is a likely slip.
     "token_file": Text("a path", secret=True),
     "token_env": Text(
         "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", secret=True
     ),
+}
+
+REWRITE: Mapping[str, Kind] = {
+    "mode": Choice(REWRITE_MODES),
+    **{key: kind for key, kind in TOKEN.items() if key != "match"},
+    "tokens": Anything(),
 }
 
 APP: Mapping[str, Kind] = {
@@ -192,6 +205,8 @@ def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
     """A problem for each key of `table` that has no meaning for the scheme of `url`."""
     problems = []
     for key in table:
+        if key == "format" and "connect" in table:  # every destination has one
+            continue
         schemes = _SCHEMES_OF_KEY.get(key, (url.scheme,))
         if not set(schemes_of(url.scheme)) & set(schemes):
             problems.append(

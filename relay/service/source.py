@@ -98,6 +98,7 @@ class SourceService(Service):
             "quarantined_records": counters.quarantined_records,
             "dropped_records": dict(counters.dropped),
             "apps": dict(counters.apps),
+            "parse_failures": counters.parse_failures,
             "truncated_records": counters.truncated_records,
             "split_records": counters.split_records,
             "quarantine": None if quarantine is None else _quarantine_report(quarantine),

@@ -268,3 +268,10 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
         ("a", ()),
         ("b", (TRUNCATED_TAG,)),
     ]
+
+
+def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters) -> None:
+    intake(queue, counters, Route("loud", shout)).accept(
+        [b"<13>1 - h - - - [] x", b"<999>x", b"<13>fine", b"no pri"], ORIGIN
+    )
+    assert counters.parse_failures == 2

@@ -207,7 +207,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         retry_seconds_min = 100
         """,
     ) == [
-        "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, destinations",
+        "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, "
+        "destinations, filters, tests",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "

@@ -21,7 +21,9 @@ def names(value_type: type) -> set[str]:
 
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
-    assert set(RELAY) == names(Configuration) - {*("sources", "destinations", "apps", "path")}
+    assert set(RELAY) == names(Configuration) - {
+        *("sources", "destinations", "apps", "filters", "tests", "path")
+    }
     assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
         *("token_file", "token_files", "token_env")
     }
@@ -30,7 +32,7 @@ def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> N
         set(TLS) - {"server_name"} | {"protocol"} | set(PORT_KEYS)
     )
     assert set(DESTINATION) == names(DestinationConfiguration) - {"id", "tls"} | (
-        set(TLS) - {"peer_names"}
+        set(TLS) - {"peer_names"} | {"template"}
     )
 
 

@@ -23,9 +23,9 @@ def template(text: str) -> Template:
     if text == "$":
         raise ValueError("a $ at the end")
     if not text.startswith("$"):
-        return lambda origin: lambda message: text.encode()
+        return lambda messages, origin: [text.encode()] * len(messages)
     value_of = getter(text.strip("${}"))
-    return lambda origin: lambda message: value_of(message) or b""
+    return lambda messages, origin: [value_of(message) or b"" for message in messages]
 
 
 def settable(name: str) -> None:
