@@ -16,6 +16,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.flow.pacing import Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
@@ -59,6 +60,8 @@ class Drain:
         clock: For reading again after a failure of the queue.
         on_progress: Called when the upstream has acknowledged something.
         on_trouble: Called with errors of the queue and with what was set aside.
+        window: How many records may be in flight; None = what the session takes.
+        pace: How fast to send; None = as fast as possible.
 
     Attributes:
         sent_records: Records handed to sessions, repeats included.
@@ -77,6 +80,8 @@ class Drain:
         clock: Clock,
         on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
+        window: Window | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.sent_records = 0
         self.resent_records = 0
@@ -94,7 +99,9 @@ class Drain:
         self._on_trouble = on_trouble
         self._session: Session | None = None
         self._pumping = False
-        self._retry: DelayedCall | None = None  # while waiting to read again
+        self._window = window
+        self._pace = pace if pace is not None and pace.is_limited else None
+        self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
         self._finishing: Deferred[None] | None = None  # set = send nothing more
 
     @property
@@ -130,6 +137,8 @@ class Drain:
         self._session = session
         self._sent = self._acknowledged
         self._cursor.rewind(self._acknowledged)
+        if self._window is not None:
+            self._window.begin()
         self.pump()
 
     def detach(self, session: Session) -> None:
@@ -151,6 +160,8 @@ class Drain:
 
     def stored(self, upto: int) -> None:
         """Records before `upto` are on disk."""
+        if self._pace is not None:
+            self._pace.came_in(upto - self._stored)
         self._stored = upto
         self.pump()
 
@@ -159,6 +170,8 @@ class Drain:
         if count and self._session is session:
             self._acknowledged += count
             self._refusals = 0
+            if self._window is not None:
+                self._window.answered(count)
             assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
             self._queue.acknowledge(self._destination, self._acknowledged)
             self._on_progress()
@@ -190,12 +203,17 @@ class Drain:
     async def _pump(self) -> None:
         try:
             while (session := self._session) is not None and self._finishing is None:
-                room = min(session.room, BATCH_RECORDS_MAX)
+                room = self._room(session)
                 position = self._cursor.position
-                if room <= 0 or position >= self._stored:
+                if room <= 0 or position >= self._stored or self._has_to_wait():
                     break
+                octets = (
+                    BATCH_BYTES_MAX
+                    if self._pace is None
+                    else self._pace.octets_max(BATCH_BYTES_MAX)
+                )
                 try:
-                    batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
+                    batch = await self._cursor.take(records_max=room, bytes_max=octets)
                 except DamagedRange as damage:
                     if damage.seqs.start != self._acknowledged:
                         break  # first what lies before it; its answers call again
@@ -209,7 +227,25 @@ class Drain:
         finally:
             self._pumping = False
 
+    def _room(self, session: Session) -> int:
+        """How many records to send now."""
+        room = min(session.room, BATCH_RECORDS_MAX)
+        if self._window is not None:
+            room = min(room, self._window.room(self.in_flight))
+        if self._pace is not None and room > 0:
+            room = self._pace.room(room)
+        return room
+
+    def _has_to_wait(self) -> bool:
+        """Whether the pace wants a pause; it goes on by itself."""
+        seconds = 0.0 if self._pace is None else self._pace.seconds_to_wait()
+        if seconds and self._retry is None:
+            self._retry = self._clock.callLater(seconds, self._read_again)
+        return seconds > 0
+
     def _send(self, session: Session, batch: Batch) -> None:
+        if self._pace is not None:
+            self._pace.sent(len(batch.payloads), sum(map(len, batch.payloads)))
         self.sent_records += len(batch.payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.service.configuration import Url
@@ -30,7 +31,11 @@ _CLOSE_SECONDS_MAX = 0.5
 
 
 class DestinationService(Service):
-    """One destination.  Subclasses say how its sessions come about."""
+    """One destination.  Subclasses say how its sessions come about.
+
+    Args:
+        window_records: Most records in flight; 0 = as many as a session takes.
+    """
 
     _log = Logger(namespace="relay")
     drain: Drain  # both exist from startService on
@@ -47,6 +52,8 @@ class DestinationService(Service):
         clock: Clock,
         retry_seconds_min: float,
         retry_seconds_max: float,
+        window_records: int = 0,
+        drain_rate: DrainRate | None = None,
     ) -> None:
         self.id = destination
         self.url = url
@@ -64,6 +71,8 @@ class DestinationService(Service):
         self._refusals_max = refusals_max
         self._notices = notices
         self._clock = clock
+        self._window_records = window_records
+        self._drain_rate = drain_rate
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -81,6 +90,10 @@ class DestinationService(Service):
             clock=self._clock,
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
+            window=Window(records_max=self._window_records, clock=self._clock)
+            if self._window_records
+            else None,
+            pace=None if self._drain_rate is None else Pace(self._drain_rate, clock=self._clock),
         )
         self.numbering = Numbering(
             self._queue.lineage(self.id),

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.drain import Drain
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
@@ -78,7 +79,7 @@ class Session:
 class Setup:
     """A drain with everything it talks to; ten records are stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, window: int = 0, rate: DrainRate | None = None) -> None:
         self.disk = Disk()
         self.queue = Queue()
         self.clock = Clock()
@@ -94,6 +95,8 @@ class Setup:
             clock=self.clock,
             on_progress=self._note_progress,
             on_trouble=self.trouble.append,
+            window=Window(records_max=window, clock=self.clock) if window else None,
+            pace=Pace(rate, clock=self.clock) if rate is not None else None,
         )
 
     def _note_progress(self) -> None:
@@ -319,3 +322,34 @@ def test_what_the_upstream_has_already_is_not_sent(setup: Setup) -> None:
     setup.drain.skip_to(4)
     assert (setup.queue.events, setup.progress) == ([("d", 4)], 1)
     assert setup.attached().sent == numbers(4, 10)
+
+
+def test_no_more_is_in_flight_than_the_window_allows() -> None:
+    setup = Setup(window=4)
+    session = setup.attached()
+    assert session.sent == numbers(1, 4)
+    setup.drain.acknowledged(session, 3)
+    assert session.sent == numbers(1, 7)
+    setup.drain.detach(session)
+    assert setup.attached().sent == numbers(4, 7)
+
+
+def test_a_rate_is_kept_and_nothing_has_to_call_for_it_to_go_on() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))  # a record has one octet, a batch two
+    session = setup.attached()
+    for _ in range(100):
+        setup.clock.advance(0.01)
+    assert 5 <= len(session.sent) <= 10
+    assert session.sent == numbers(1, len(session.sent))
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_rate_is_no_reason_to_go_on_after_the_end() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))
+    session = setup.attached()
+    finished = fired(setup.drain.finish())
+    setup.drain.detach(session)
+    assert finished == [None]
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == []
