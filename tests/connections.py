@@ -78,6 +78,7 @@ class RecordingIntake:
         self.batches: list[list[bytes]] = []
         self.origins: list[Origin] = []
         self.stored: list[Deferred[None]] = []
+        self.positions: list[Mapping[str, bytes] | None] = []
         self.cut: list[Mapping[int, int] | None] = []
         self.pieces: list[Mapping[int, int] | None] = []
 
@@ -88,7 +89,9 @@ class RecordingIntake:
         *,
         cut: Mapping[int, int] | None = None,
         pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
+        self.positions.append(positions)
         self.batches.append(frames)
         self.cut.append(cut)
         self.pieces.append(pieces)

@@ -161,6 +161,8 @@ def _losses(report: dict[str, Any]) -> list[str]:
         for dropped in (report["dropped_records"], quarantine["dropped_records"])
         for reason, count in sorted(dropped.items())
     ]
+    if report.get("missing_records"):
+        losses.append(f"never came {report['missing_records']:,}")
     if report.get("parse_failures"):
         losses.append(f"not parsed {report['parse_failures']:,}")
     if report.get("truncated_records"):

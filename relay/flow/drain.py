@@ -16,14 +16,17 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.flow.pacing import Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
 from relay.queue.store import DamagedRange
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "Drain", "Forgets", "Session"]
+__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "BY_PURGE", "Drain", "Forgets", "Session"]
 
+BY_PURGE = "purge"
+"""Who holds a drain to take records out of its queue."""
 BATCH_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 512 * 1024
 _RETRY_SECONDS = 1.0  # after a failure to read the queue
@@ -59,6 +62,8 @@ class Drain:
         clock: For reading again after a failure of the queue.
         on_progress: Called when the upstream has acknowledged something.
         on_trouble: Called with errors of the queue and with what was set aside.
+        window: How many records may be in flight; None = what the session takes.
+        pace: How fast to send; None = as fast as possible.
 
     Attributes:
         sent_records: Records handed to sessions, repeats included.
@@ -77,6 +82,8 @@ class Drain:
         clock: Clock,
         on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
+        window: Window | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.sent_records = 0
         self.resent_records = 0
@@ -94,21 +101,55 @@ class Drain:
         self._on_trouble = on_trouble
         self._session: Session | None = None
         self._pumping = False
-        self._retry: DelayedCall | None = None  # while waiting to read again
+        self._window = window
+        self._pace = pace if pace is not None and pace.is_limited else None
+        self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
         self._finishing: Deferred[None] | None = None  # set = send nothing more
         self._held: set[str] = set()  # by whom; as long as there is one, nothing is sent
         self._holds = 0  # a read from before one is thrown away
+        self._known = 0  # what the upstream has, as it said while records were taken out
 
     @property
     def in_flight(self) -> int:
         """Records sent and not acknowledged."""
         return max(0, self._sent - self._acknowledged) if self._session is not None else 0
 
+    @property
+    def acknowledged_seq(self) -> int:
+        """The oldest record that is not acknowledged, or the next one."""
+        return self._acknowledged
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the newest record that this session was sent."""
+        return self._sent
+
+    @property
+    def stored_seq(self) -> int:
+        """Seq after the newest record."""
+        return self._stored
+
+    def skip_to(self, upto: int) -> None:
+        """The upstream has said that it has the records before `upto`; no session may be on.
+
+        While somebody takes records out by other ways, it waits for the release.
+        """
+        assert self._session is None and self._acknowledged <= upto <= self._stored
+        if BY_PURGE in self._held:
+            self._known = upto
+            return
+        self._acknowledged = self._sent = upto
+        self._cursor.rewind(upto)
+        self._queue.acknowledge(self._destination, upto)
+        self._on_progress()
+
     def attach(self, session: Session) -> None:
         """Send through `session` from now on, from the oldest unacknowledged record."""
         self._session = session
         self._sent = self._acknowledged
         self._cursor.rewind(self._acknowledged)
+        if self._window is not None:
+            self._window.begin()
         self.pump()
 
     def detach(self, session: Session) -> None:
@@ -128,11 +169,6 @@ class Drain:
         self._finish_if_answered()
         return finished
 
-    @property
-    def position(self) -> int:
-        """The oldest record that is not acknowledged."""
-        return self._acknowledged
-
     def is_held(self, by: str) -> bool:
         return by in self._held
 
@@ -144,6 +180,9 @@ class Drain:
     def release(self, by: str) -> None:
         """Send again, unless somebody else holds it."""
         self._held.discard(by)
+        if by == BY_PURGE and self._known > self._acknowledged:
+            self._acknowledged = self._sent = self._known
+            self._queue.acknowledge(self._destination, self._known)
         if not self._held and self._session is not None:
             self._cursor.rewind(self._sent)
             self.pump()
@@ -151,9 +190,9 @@ class Drain:
     def skip(self, upto: int) -> None:
         """The records before `upto` have left the queue by other ways than ours.
 
-        Only while it is held and nothing is in flight.
+        Only while it is held for that and nothing is in flight.
         """
-        assert self._held and self.in_flight == 0, (self._held, self.in_flight)
+        assert BY_PURGE in self._held and self.in_flight == 0, (self._held, self.in_flight)
         self._acknowledged = max(self._acknowledged, upto)
         self._sent = self._acknowledged
         self._sent_before = max(self._sent_before, self._sent)
@@ -161,6 +200,8 @@ class Drain:
 
     def stored(self, upto: int) -> None:
         """Records before `upto` are on disk."""
+        if self._pace is not None:
+            self._pace.came_in(upto - self._stored)
         self._stored = upto
         self.pump()
 
@@ -169,6 +210,8 @@ class Drain:
         if count and self._session is session:
             self._acknowledged += count
             self._refusals = 0
+            if self._window is not None:
+                self._window.answered(count)
             assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
             self._queue.acknowledge(self._destination, self._acknowledged)
             self._on_progress()
@@ -205,12 +248,17 @@ class Drain:
             while self._can_send():
                 session, holds = self._session, self._holds
                 assert session is not None
-                room = min(session.room, BATCH_RECORDS_MAX)
+                room = self._room(session)
                 position = self._cursor.position
-                if room <= 0 or position >= self._stored:
+                if room <= 0 or position >= self._stored or self._has_to_wait():
                     break
+                octets = (
+                    BATCH_BYTES_MAX
+                    if self._pace is None
+                    else self._pace.octets_max(BATCH_BYTES_MAX)
+                )
                 try:
-                    batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
+                    batch = await self._cursor.take(records_max=room, bytes_max=octets)
                 except DamagedRange as damage:
                     if holds != self._holds:
                         continue
@@ -226,7 +274,25 @@ class Drain:
         finally:
             self._pumping = False
 
+    def _room(self, session: Session) -> int:
+        """How many records to send now."""
+        room = min(session.room, BATCH_RECORDS_MAX)
+        if self._window is not None:
+            room = min(room, self._window.room(self.in_flight))
+        if self._pace is not None and room > 0:
+            room = self._pace.room(room)
+        return room
+
+    def _has_to_wait(self) -> bool:
+        """Whether the pace wants a pause; it goes on by itself."""
+        seconds = 0.0 if self._pace is None else self._pace.seconds_to_wait()
+        if seconds and self._retry is None:
+            self._retry = self._clock.callLater(seconds, self._read_again)
+        return seconds > 0
+
     def _send(self, session: Session, batch: Batch) -> None:
+        if self._pace is not None:
+            self._pace.sent(len(batch.payloads), sum(map(len, batch.payloads)))
         self.sent_records += len(batch.payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)

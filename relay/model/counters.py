@@ -48,5 +48,11 @@ class SourceCounters:
     """Connections closed at once: too many, or the peer is not allowed."""
     connections_idle_closed: int = 0
     """Connections closed because the peer was silent for too long."""
+    duplicate_records: int = 0
+    """Records that relays would have sent again, and did not because they were here."""
+    missing_records: int = 0
+    """Records that relays have given up or lost track of, and that never came here."""
+    refused_lineages: int = 0
+    """Offers to send exactly once that were malformed or another sender's."""
     pauses: int = 0
     """Times that reading stopped because the queue could not take more."""

@@ -197,7 +197,13 @@ def _source(
         return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
     if source.listen.scheme == "journald":
         return new_journal_source(source, positions=queue.positions, **receiving)
-    return new_source(source, certificates=certificates, systemd=systemd, **receiving)
+    return new_source(
+        source,
+        certificates=certificates,
+        systemd=systemd,
+        lineages=queue.lineages,
+        **receiving,
+    )
 
 
 def _observers(

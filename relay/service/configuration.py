@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
+from relay.flow.pacing import DrainRate
 from relay.model.token import Token
 from relay.rewrite.value_pairs import Selection
 from relay.wire.parse_options import ParseOptions
@@ -196,8 +197,10 @@ class DestinationConfiguration:
     tls: TlsConfiguration = TlsConfiguration()
     framing: str = ""
     """octet-counting or newline for tcp and tls; empty for the others."""
-    window_records: int = 1024
-    """RELP: most records without an answer; 1 to 100,000."""
+    window_records: int = 8192
+    """RELP: most records without an answer; 1 to 100,000.  The window finds its size below."""
+    drain_rate: DrainRate | None = None
+    """The most that it is sent; None = as much as it takes."""
     answer_seconds_max: float = 60.0
     """Longest wait for an answer before the connection counts as dead."""
     connect_seconds_max: float = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.internet import ClientService
@@ -12,6 +13,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
+from relay.flow.numbering import Numbering
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.service.configuration import Url
@@ -29,10 +32,15 @@ _BY_HAND = "hand"  # who holds the drain of a destination that is paused
 
 
 class DestinationService(Service):
-    """One destination.  Subclasses say how its sessions come about."""
+    """One destination.  Subclasses say how its sessions come about.
+
+    Args:
+        window_records: Most records in flight; 0 = as many as a session takes.
+    """
 
     _log = Logger(namespace="relay")
-    drain: Drain  # exists from startService on
+    drain: Drain  # both exist from startService on
+    numbering: Numbering
 
     def __init__(
         self,
@@ -45,6 +53,8 @@ class DestinationService(Service):
         clock: Clock,
         retry_seconds_min: float,
         retry_seconds_max: float,
+        window_records: int = 0,
+        drain_rate: DrainRate | None = None,
     ) -> None:
         self.id = destination
         self.url = url
@@ -62,6 +72,8 @@ class DestinationService(Service):
         self._refusals_max = refusals_max
         self._notices = notices
         self._clock = clock
+        self._window_records = window_records
+        self._drain_rate = drain_rate
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -79,6 +91,16 @@ class DestinationService(Service):
             clock=self._clock,
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
+            window=Window(records_max=self._window_records, clock=self._clock)
+            if self._window_records
+            else None,
+            pace=None if self._drain_rate is None else Pace(self._drain_rate, clock=self._clock),
+        )
+        self.numbering = Numbering(
+            self._queue.lineage(self.id),
+            drain=self.drain,
+            save=partial(self._queue.keep_lineage, self.id),
+            on_trouble=lambda words: self.warn("lineage", words),
         )
         self._queue.subscribe(self.id, self.drain.stored)
         self.start_link()
@@ -133,6 +155,7 @@ class DestinationService(Service):
             "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
             "ready": self.state.ready and not paused,
             "paused": paused,
+            "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,
             "queued_records": ledger.queued,

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
@@ -20,7 +21,8 @@ from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Refusal, account_of_source
+from relay.queue.lineage import SENT, Lineage
+from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
 
@@ -41,6 +43,9 @@ class QueueService(Service):
         destinations: Ids of the configured destinations.
         sources: Ids of the sources that may set frames aside.
         check_path: Raises StartRefused if `path` is no place for a queue.
+
+    Attributes:
+        lineages: What relays have sent that is in this queue.
     """
 
     name = "queue"
@@ -70,6 +75,8 @@ class QueueService(Service):
         self._notices = notices
         self._reactor = reactor
         self._check_path = check_path
+        self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
+        self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
@@ -89,6 +96,7 @@ class QueueService(Service):
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
             for id, ledger in self._store.ledgers.items()
@@ -148,6 +156,14 @@ class QueueService(Service):
             run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
         )
 
+    def lineage(self, destination: str) -> Lineage | None:
+        """The history of the numbers of `destination`, or None if it could not be stored."""
+        return self._lineages.get(destination)
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        """Let `destination` have another history; fires once that is on disk."""
+        return self._committer.append({}, positions={f"{SENT}/{destination}": lineage.encode()})
+
     # What people ask for.
 
     def look(self, reading: Callable[[Books], _Found]) -> Deferred[_Found]:
@@ -189,6 +205,33 @@ class QueueService(Service):
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
         return self._store.oldest_received_at(destination)
+
+    def _begin_epochs(self) -> None:
+        """Note in the histories of the queues that the relay has started."""
+        kept = self._store.positions(SENT)
+        begun: dict[str, Lineage] = {}
+        for destination in self._destinations:
+            ledger = self._store.ledgers[destination]
+            lineage = Lineage.decode(kept.get(destination))
+            begun[destination] = (
+                Lineage.new(ledger.next_seq)
+                if lineage is None
+                else lineage.begun(
+                    acknowledged_seq=ledger.acknowledged_seq, next_seq=ledger.next_seq
+                )
+            )
+        positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        try:
+            self._store.commit(Transaction(self._reactor.seconds(), positions=positions))
+        except QueueError as error:
+            self._notices.warn(
+                "queue",
+                "epochs",
+                f"{self._path}: {error}; until the next start, relays get messages at least once, "
+                "not exactly once",
+            )
+            return
+        self._lineages = begun
 
     def _stored(self, destination: str, next_seq: int) -> None:
         subscriber = self._subscribers.get(destination)

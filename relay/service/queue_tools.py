@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from relay.flow.drain import Drain
+from relay.flow.drain import BY_PURGE, Drain
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
@@ -42,7 +42,6 @@ _STEP_RECORDS = 10_000
 _STEPS_SECONDS_MAX = 2.0  # of one answer
 _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
-_BY_PURGE = "purge"
 
 _T = TypeVar("_T")
 
@@ -260,12 +259,12 @@ class QueueTools:
         if destination is None:
             return await self._purge_steps(wanted, lambda upto: None)
         drain = destination.drain
-        drain.hold(_BY_PURGE)
+        drain.hold(BY_PURGE)
         try:
             await self._wait_for_answers(destination)
             return await self._purge_steps(wanted, drain.skip)
         finally:
-            drain.release(_BY_PURGE)
+            drain.release(BY_PURGE)
 
     async def _purge_steps(self, wanted: PurgeQueue, skip: Callable[[int], object]) -> Purged:
         ledger = self._queue.ledgers[wanted.queue]
@@ -306,7 +305,7 @@ class QueueTools:
     def _is_settled(self, destination: Destination) -> bool:
         drain = destination.drain
         stored = self._queue.ledgers[destination.id].acknowledged_seq
-        return drain.in_flight == 0 and drain.position == stored
+        return drain.in_flight == 0 and drain.acknowledged_seq == stored
 
     def _pause(self) -> Deferred[None]:
         passed: Deferred[None] = Deferred()

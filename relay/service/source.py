@@ -107,6 +107,9 @@ class SourceService(Service):
             "connections_accepted": counters.connections_accepted,
             "connections_refused": counters.connections_refused,
             "connections_idle_closed": counters.connections_idle_closed,
+            "duplicate_records": counters.duplicate_records,
+            "missing_records": counters.missing_records,
+            "refused_lineages": counters.refused_lineages,
             "pauses": counters.pauses,
         }
 

@@ -12,6 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay import __version__
 from relay.flow.intake import Intake
+from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
@@ -47,11 +48,13 @@ def new_source(
     notices: Notices,
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
+    lineages: Lineages | None = None,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
 
     Args:
+        lineages: What relays have sent, for exactly once; None = at least once.
         quarantine: The account of what it set aside, for its report.
 
     Raises:
@@ -85,17 +88,20 @@ def new_source(
         )
     return StreamSource(
         **serving,
-        factory=_inbound(configuration, receiving, reactor),
+        factory=_inbound(configuration, receiving, lineages, reactor),
         wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
 
 
 def _inbound(
-    configuration: SourceConfiguration, receiving: dict[str, Any], reactor: Any
+    configuration: SourceConfiguration,
+    receiving: dict[str, Any],
+    lineages: Lineages | None,
+    reactor: Any,
 ) -> InboundFactory:
     return InboundFactory(
         **receiving,
-        new_protocol=_protocol(configuration),
+        new_protocol=_protocol(configuration, lineages),
         limits=_limits(configuration),
         clock=reactor,
         secure=configuration.listen.is_tls,
@@ -195,9 +201,11 @@ def _binding(
     return lambda: bind_stream(url.host, url.port)
 
 
-def _protocol(configuration: SourceConfiguration) -> Callable[[], InboundProtocol]:
+def _protocol(
+    configuration: SourceConfiguration, lineages: Lineages | None
+) -> Callable[[], InboundProtocol]:
     if configuration.listen.scheme in ("relp", "relp+tls"):
-        return partial(RelpServerProtocol, software=RELP_SOFTWARE)
+        return partial(RelpServerProtocol, software=RELP_SOFTWARE, lineages=lineages)
     return SyslogStreamProtocol
 
 

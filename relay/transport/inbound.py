@@ -50,8 +50,9 @@ class Intake(typing.Protocol):
         *,
         cut: Mapping[int, int] | None = None,
         pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
-        """Fires once `frames` are on disk.
+        """Fires once `frames`, and with them `positions`, are on disk.
 
         Args:
             cut: Which of them were cut: index to the octets of the whole message.
@@ -202,24 +203,31 @@ class InboundProtocol(Protocol):
         self.warn("protocol", str(why))
 
     def store(
-        self, frames: list[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
+        self,
+        frames: list[bytes],
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
+        positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
         """Hand what was received on; the peer waits if it sent too fast.
 
         Args:
             cut, pieces: What the decoder did to long messages.
+            positions: What is stored with them, even if there are none.
         """
         factory = self.factory
         if cut or pieces:
             frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
             if kind:
                 self.warn(kind, text)
-        if not frames:
+        if not frames and not positions:
             return succeed(None)
-        if factory.rates.is_limited and self.origin.peer_host:
+        if frames and factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
-        if cut or pieces:
-            return factory.intake.accept(frames, self.origin, cut=cut, pieces=pieces)
+        if cut or pieces or positions:
+            return factory.intake.accept(
+                frames, self.origin, cut=cut, pieces=pieces, positions=positions
+            )
         return factory.intake.accept(frames, self.origin)
 
     def warn(self, kind: str, text: str) -> None:

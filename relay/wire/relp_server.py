@@ -9,7 +9,9 @@ Rules that this file keeps, whatever the peer does:
 1. Messages are answered in the order in which they came, and only by `answer`.
 2. ``close`` is answered after all messages before it.  So is the farewell that
    follows a violation: the good frames before it count.
-3. A message is never answered with anything but 200: the common client throws
+3. Where a client has offered a lineage (`relp_lineage`), ``open`` is answered by
+   `answer_open`, and nothing may come before that.
+4. A message is never answered with anything but 200: the common client throws
    away what is refused.  What cannot be stored is not answered at all.
 """
 
@@ -26,6 +28,7 @@ from relay.wire.relp_frame import (
     encode_frame,
     next_txnr,
 )
+from relay.wire.relp_lineage import LINEAGE, LineageOffer, parse_lineage
 from relay.wire.relp_offers import format_offers, parse_offers, refusal_of
 
 __all__ = ["RelpServerSession"]
@@ -40,9 +43,12 @@ class RelpServerSession:
         truncate: Cut longer messages instead of ending the session.
         split: With `truncate`: split them instead.  Such a message is answered once,
             and counts as unanswered when `receive` has returned its last piece.
+        takes_lineages: Whether `answer_open` will be called where one is offered.
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
+        lineage: What it has offered with that, if it did.
+        lineage_malformed: It has offered one that cannot be understood.
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
         error: The violation that ended the session, if one did.
@@ -58,8 +64,11 @@ class RelpServerSession:
         software: bytes,
         truncate: bool = True,
         split: bool = False,
+        takes_lineages: bool = False,
     ) -> None:
         self.opened = False
+        self.lineage: LineageOffer | None = None
+        self.lineage_malformed = False
         self.unanswered = 0
         self.finished = False
         self.error: RelpError | None = None
@@ -69,6 +78,8 @@ class RelpServerSession:
             data_bytes_max=data_bytes_max, truncate=truncate, split=split
         )
         self._software = software
+        self._takes_lineages = takes_lineages
+        self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
         self._first_unanswered = 1
         self._inside_split = False  # the last message returned is not the last piece
@@ -112,6 +123,9 @@ class RelpServerSession:
                 else:  # the first piece was refused
                     others.append(index)
                 continue
+            if self._unanswered_open is not None:
+                self._fail(f"{command!r} before open was answered")
+                break
             self._next_txnr = next_txnr(txnr)
             if command == b"syslog" and self.opened:
                 if not self.unanswered and not messages:
@@ -131,6 +145,12 @@ class RelpServerSession:
             self._fail(str(decoder.error))
         self._finish_if_answered()
         return messages
+
+    def answer_open(self, offer: bytes) -> None:
+        """Accept the ``open`` with which a lineage came; `offer` is one more line of ours."""
+        txnr, self._unanswered_open = self._unanswered_open, None
+        if txnr is not None and not self.finished:
+            self._accept_open(txnr, offer)
 
     def answer(self, count: int) -> None:
         """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored.
@@ -183,7 +203,8 @@ class RelpServerSession:
             self._fail(f"unknown command {command!r}")
 
     def _open(self, txnr: int, data: bytes) -> None:
-        refusal = refusal_of(parse_offers(data))
+        offers = parse_offers(data)
+        refusal = refusal_of(offers)
         if self.opened:
             refusal = b"protocol error: connection already open"
         if refusal is not None:
@@ -191,7 +212,16 @@ class RelpServerSession:
             self._farewell = encode_frame(txnr, b"rsp", b"500 " + refusal) + SERVERCLOSE
             return
         self.opened = True
-        answer = b"200 OK\n" + format_offers(self._software)
+        if self._takes_lineages and LINEAGE in offers:
+            self.lineage = parse_lineage(offers[LINEAGE])
+            self.lineage_malformed = self.lineage is None
+        if self.lineage is None:
+            self._accept_open(txnr, b"")
+        else:
+            self._unanswered_open = txnr
+
+    def _accept_open(self, txnr: int, offer: bytes) -> None:
+        answer = b"200 OK\n" + format_offers(self._software, offer)
         self._output.append(encode_frame(txnr, b"rsp", answer))
 
     def _fail(self, reason: str) -> None:

@@ -160,3 +160,8 @@ def test_files_that_are_behind() -> None:
         "/var/log/c.log 2.0 KiB"
     ) in lines
     assert "net: 2 files not read (files_max)" in lines
+
+
+def test_what_never_came_from_a_relay() -> None:
+    lines = shown(sources=[{**SOURCE, "missing_records": 1200}])
+    assert "net: dropped 11 (empty), never came 1,200, cut to the size limit 4" in lines

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.drain import Drain
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
@@ -78,7 +79,7 @@ class Session:
 class Setup:
     """A drain with everything it talks to; ten records are stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, window: int = 0, rate: DrainRate | None = None) -> None:
         self.disk = Disk()
         self.queue = Queue()
         self.clock = Clock()
@@ -94,6 +95,8 @@ class Setup:
             clock=self.clock,
             on_progress=self._note_progress,
             on_trouble=self.trouble.append,
+            window=Window(records_max=window, clock=self.clock) if window else None,
+            pace=Pace(rate, clock=self.clock) if rate is not None else None,
         )
 
     def _note_progress(self) -> None:
@@ -365,7 +368,7 @@ def test_what_left_by_other_ways_is_skipped(setup: Setup) -> None:
     setup.drain.acknowledged(session, 2)
     setup.drain.hold("purge")
     setup.drain.skip(8)
-    assert (setup.drain.position, setup.queue.events) == (8, [("d", 3)])
+    assert (setup.drain.acknowledged_seq, setup.queue.events) == (8, [("d", 3)])
     session.room = 100
     setup.drain.release("purge")
     assert session.sent == [*numbers(1, 2), *numbers(8, 10)]
@@ -383,6 +386,26 @@ def test_what_left_while_there_was_no_session_is_skipped(setup: Setup) -> None:
     setup.disk.stop = 12
     setup.drain.stored(12)
     assert setup.attached().sent == [b"11"]
+
+
+def test_what_the_upstream_says_it_has_waits_while_records_are_taken_out(setup: Setup) -> None:
+    setup.drain.hold("purge")
+    setup.drain.skip_to(6)
+    session = setup.attached()
+    setup.drain.skip(3)
+    assert (setup.queue.events, setup.drain.acknowledged_seq) == ([], 3)
+    setup.drain.release("purge")
+    assert (setup.queue.events, session.sent) == ([("d", 6)], numbers(6, 10))
+    setup.drain.acknowledged(session, 5)
+    assert setup.queue.events == [("d", 6), ("d", 11)]
+
+
+def test_what_was_taken_out_is_not_acknowledged_as_well(setup: Setup) -> None:
+    setup.drain.hold("purge")
+    setup.drain.skip_to(6)
+    setup.drain.skip(8)
+    setup.drain.release("purge")
+    assert (setup.queue.events, setup.attached().sent) == ([], numbers(8, 10))
 
 
 def test_what_is_in_flight_cannot_be_skipped(setup: Setup) -> None:
@@ -404,3 +427,50 @@ def test_damage_that_is_found_while_it_is_held_is_left_for_later(setup: Setup) -
     setup.drain.release("purge")
     assert setup.queue.events == [("d", SeqRange(3, 4), "checksum")]
     assert session.sent == numbers(4, 10)
+
+
+def test_the_three_positions_can_be_asked_for(setup: Setup) -> None:
+    drain = setup.drain
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (1, 1, 11)
+    session = setup.attached(room=4)
+    drain.acknowledged(session, 3)
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (4, 5, 11)
+
+
+def test_what_the_upstream_has_already_is_not_sent(setup: Setup) -> None:
+    first = setup.attached(room=4)
+    setup.drain.detach(first)
+    setup.drain.skip_to(4)
+    assert (setup.queue.events, setup.progress) == ([("d", 4)], 1)
+    assert setup.attached().sent == numbers(4, 10)
+
+
+def test_no_more_is_in_flight_than_the_window_allows() -> None:
+    setup = Setup(window=4)
+    session = setup.attached()
+    assert session.sent == numbers(1, 4)
+    setup.drain.acknowledged(session, 3)
+    assert session.sent == numbers(1, 7)
+    setup.drain.detach(session)
+    assert setup.attached().sent == numbers(4, 7)
+
+
+def test_a_rate_is_kept_and_nothing_has_to_call_for_it_to_go_on() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))  # a record has one octet, a batch two
+    session = setup.attached()
+    for _ in range(100):
+        setup.clock.advance(0.01)
+    assert 5 <= len(session.sent) <= 10
+    assert session.sent == numbers(1, len(session.sent))
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_rate_is_no_reason_to_go_on_after_the_end() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))
+    session = setup.attached()
+    finished = fired(setup.drain.finish())
+    setup.drain.detach(session)
+    assert finished == [None]
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == []

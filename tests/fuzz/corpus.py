@@ -153,6 +153,9 @@ RELP_CLIENT: list[bytes] = [
 """What servers say to a client."""
 
 OFFERS: list[bytes] = [
+    _OFFERS + b"\nsyslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,5,9",
+    _OFFERS + b"\nsyslogrelay_have=57,00000000deadbeef",
+    _OFFERS + b"\nsyslogrelay_have=no",
     _OFFERS,
     b"relp_version=1\ncommands=syslog,starttls\nunknown=1",
     b"\n\ncommands=syslog\n\n",

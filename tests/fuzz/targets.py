@@ -28,6 +28,14 @@ from relay.wire.json_pairs import text_of
 from relay.wire.parse import parse
 from relay.wire.proxy_header import ProxyHeaderDecoder
 from relay.wire.relp_frame import RelpFrameDecoder, encode_frame
+from relay.wire.relp_lineage import (
+    LINEAGE,
+    SEQ_MAX,
+    format_lineage,
+    have_in,
+    is_refused,
+    parse_lineage,
+)
 from relay.wire.relp_offers import OFFERS_MAX, parse_offers, refusal_of
 from relay.wire.structured_data import (
     cut_structured_data,
@@ -173,6 +181,12 @@ def check_offers(block: bytes, source: random.Random) -> None:
     assert refusal is None or b"\n" not in refusal
     if refusal is None:
         assert b"syslog" in offers[b"commands"]
+    lineage = parse_lineage(offers.get(LINEAGE, ()))
+    if lineage is not None:
+        assert 1 <= lineage.first <= lineage.end <= SEQ_MAX
+        assert parse_lineage(parse_offers(format_lineage(lineage))[LINEAGE]) == lineage
+    have = have_in(offers)
+    assert have is None or (0 <= have.seq <= SEQ_MAX and not is_refused(offers))
 
 
 def _pieces_of(message: SyslogMessage) -> list[bytes]:

@@ -13,6 +13,7 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.lineage import Lineage
 from relay.service.configuration import Url
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
@@ -38,6 +39,12 @@ class Queue:
         self, destination: str, *, start: int, records_max: int, bytes_max: int
     ) -> list[bytes]:
         return [b"%d" % seq for seq in range(start, self.account.next_seq)]
+
+    def lineage(self, destination: str) -> None:
+        return None
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        raise NotImplementedError
 
     def subscribe(self, destination: str, stored: Callable[[int], None]) -> None:
         self.stored = stored
@@ -233,6 +240,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "state": "appending to /var/log/x",
         "ready": True,
         "paused": False,
+        "exactly_once": False,
         "received_records": 9,
         "delivered_records": 5,
         "queued_records": 3,

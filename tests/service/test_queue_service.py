@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from twisted.internet.defer import ensureDeferred
 
-from relay.model.errors import QueueError
+from relay.flow.lineages import Claim
+from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
-from relay.queue.store import Refusal
+from relay.queue.ledger import Ledger
+from relay.queue.lineage import Lineage
+from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
+from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
@@ -186,3 +190,65 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
 def test_a_defect_stops_the_relay(setup: Setup) -> None:
     setup.service()._failed(ZeroDivisionError())
     assert (setup.reactor.stops, setup.notices.said) == (1, [])
+
+
+def test_each_queue_has_a_lineage_and_each_start_an_epoch(setup: Setup) -> None:
+    service = setup.started("a", "b")
+    lineage = service.lineage("a")
+    assert lineage is not None and lineage != service.lineage("b")
+    setup.reactor.settle(service.append({"a": [b"x"]}))
+    setup.stop(service)
+    service = setup.started("a", "b", "c")
+    again = service.lineage("a")
+    assert again is not None and again.id == lineage.id
+    assert [start for _, start in again.epochs] == [1, 2]
+    assert again.epochs[0] == lineage.epochs[0]
+    assert service.lineage("c") is not None
+    setup.stop(service)
+
+
+def test_a_lineage_can_be_replaced(setup: Setup) -> None:
+    service = setup.started()
+    renewed = Lineage.new(1)
+    assert setup.reactor.settle(service.keep_lineage("out", renewed)) is None
+    setup.stop(service)
+    service = setup.started()
+    lineage = service.lineage("out")
+    assert lineage is not None and lineage.id == renewed.id
+    setup.stop(service)
+
+
+class Full(QueueStore):
+    def commit(self, transaction: Transaction) -> dict[str, Ledger]:
+        raise QueueFull("no space")
+
+
+def test_a_full_disk_costs_exactly_once_and_not_the_start(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.service.queue_service.QueueStore", Full)
+    service = setup.started()
+    assert service.lineage("out") is None
+    ((_, kind, text),) = setup.notices.said
+    assert kind == "epochs" and "no space; until the next start" in text
+    setup.stop(service)
+
+
+def test_what_was_received_of_lineages_is_known_again(setup: Setup) -> None:
+    offer = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b", "00000000deadbeef", 1, 9)
+    service = setup.started()
+    haves: list[Have] = []
+
+    def claimed() -> Claim:
+        claim = service.lineages.claim(
+            offer, None, granted=lambda _, have: haves.append(have), lost=lambda: None
+        )
+        assert claim is not None
+        return claim
+
+    setup.reactor.settle(service.append({"out": [b"x", b"y"]}, positions=claimed().take(2)))
+    setup.stop(service)
+    service = setup.started()
+    claimed()
+    assert haves == [(0, "0" * 16), (2, offer.epoch)]
+    setup.stop(service)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.flow.pacing import DrainRate
 from relay.service.table import (
     Anything,
     Choice,
@@ -17,6 +18,7 @@ from relay.service.table import (
     Kind,
     Networks,
     Permissions,
+    Rate,
     Seconds,
     Size,
     Text,
@@ -218,3 +220,22 @@ def test_expressions(text: str) -> None:
 def test_bad_expressions(value: object) -> None:
     with pytest.raises(ValueError, match="regular expression"):
         Expression().read(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("2 MiB", DrainRate(bytes_per_second=2 * 1024**2)),
+        (4096, DrainRate(bytes_per_second=4096)),
+        ("3x", DrainRate(live_multiple=3)),
+        ("1.5 x", DrainRate(live_multiple=1.5)),
+    ],
+)
+def test_rates(value: object, rate: DrainRate) -> None:
+    assert Rate().read(value) == rate
+
+
+@pytest.mark.parametrize("value", ["1x", "0x", "1001x", "x", 100, "fast", True, "2 parsecs"])
+def test_what_is_no_rate(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a size per second from 1 KiB"):
+        Rate().read(value)

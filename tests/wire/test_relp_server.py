@@ -370,3 +370,61 @@ def test_whatever_comes_each_message_is_answered_once_and_in_order(
     assert [frame.txnr for frame in responses] == sorted({frame.txnr for frame in responses})
     assert [frame.data for frame in responses].count(b"200 OK") == delivered
     assert session.finished
+
+
+# Lineages.
+
+LINEAGE = b"syslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,5,9"
+OPEN_WITH_LINEAGE = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog\n" + LINEAGE)
+
+
+@pytest.fixture
+def asked() -> RelpServerSession:
+    """One that was offered a lineage and has not answered."""
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    assert session.receive(OPEN_WITH_LINEAGE) == []
+    return session
+
+
+def test_a_lineage_makes_the_opening_wait(asked: RelpServerSession) -> None:
+    assert asked.opened
+    assert asked.lineage is not None and (asked.lineage.first, asked.lineage.end) == (5, 9)
+    assert asked.data_to_send() == b""
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send().endswith(b"\ncommands=syslog\nx=1\n")
+    assert asked.receive(encode_syslog(2, [b"one"])) == [b"one"]
+    asked.answer(1)
+    assert asked.data_to_send() == b"2 rsp 6 200 OK\n"
+
+
+def test_who_takes_no_lineages_answers_as_ever() -> None:
+    session = new_session(data_bytes_max=480)
+    session.receive(OPEN_WITH_LINEAGE)
+    plain = new_session(data_bytes_max=480, takes_lineages=True)
+    plain.receive(OPEN)
+    assert session.data_to_send() == plain.data_to_send() != b""
+    assert (session.lineage, plain.lineage, plain.lineage_malformed) == (None, None, False)
+
+
+def test_a_malformed_lineage_is_as_good_as_none() -> None:
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    session.receive(encode_frame(1, b"open", b"commands=syslog\nsyslogrelay_lineage=x"))
+    assert session.data_to_send().startswith(b"1 rsp ")
+    assert (session.lineage, session.lineage_malformed) == (None, True)
+
+
+@pytest.mark.parametrize("early", [encode_syslog(2, [b"one"]), b"2 close 0\n"])
+def test_nothing_may_come_before_the_answer(asked: RelpServerSession, early: bytes) -> None:
+    assert asked.receive(early) == []
+    assert asked.finished and asked.error is not None
+    assert "before open was answered" in str(asked.error)
+    assert asked.data_to_send() == SERVERCLOSE
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send() == b""
+
+
+def test_a_session_that_ends_before_the_answer(asked: RelpServerSession) -> None:
+    asked.shut_down()
+    assert asked.finished
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send() == SERVERCLOSE
