@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import msgspec
 import pytest
 
 from tests import queue_files
+from tests.end_to_end.central import Central, numbered
 from tests.end_to_end.picky import PickyUpstream
 from tests.plain_senders import feed_stream
 from tests.processes import Programs, free_port, wait_until
-from tests.relay_process import RelayProcess, wait_for_lines
+from tests.relay_process import RelayProcess, received, wait_for_lines
 from tests.relp_sender import RelpSender
 
 RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 0.3, "refusals_max": 2}
@@ -25,12 +27,13 @@ PLACE = b"<13>Oct 11 22:14:15 web-1 prog: "
 class Site:
     """A relay with the destinations `central` and `other`, both away."""
 
-    def __init__(self, programs: Programs, folder: Path) -> None:
+    def __init__(self, programs: Programs, folder: Path, central: Central | None = None) -> None:
         self.relp, self.tcp, self.open = (free_port() for _ in range(3))
         self.central, self.other = free_port(), free_port()
         self.programs = programs
+        url = f"relp://127.0.0.1:{self.central}" if central is None else central.url
         self.destinations: dict[str, Any] = {
-            "central": {"connect": f"relp://127.0.0.1:{self.central}", **RETRY},
+            "central": {"connect": url, **RETRY},
             "other": {"connect": f"relp://127.0.0.1:{self.other}", **RETRY},
         }
         self.sources: dict[str, Any] = {
@@ -55,8 +58,11 @@ class Site:
 
     def send(self, *texts: bytes) -> None:
         """Returns when all of them are on disk."""
+        self.send_frames([PLACE + text for text in texts])
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
         with RelpSender(self.relp) as sender:
-            sender.send([PLACE + text for text in texts])
+            sender.send(frames)
             sender.close()
 
     def command(self, *arguments: str) -> list[str]:
@@ -226,6 +232,26 @@ def test_what_comes_is_followed(site: Site, tmp_path: Path) -> None:
     finally:
         following.terminate()
         following.wait(20)
+
+
+def test_after_a_purge_exactly_once_goes_on(programs: Programs, tmp_path: Path) -> None:
+    central = Central(programs, tmp_path / "central", free_port())
+    site = Site(programs, tmp_path / "edge", central=central)
+    central.start()
+    first, purged, replayed, last = (numbered(tag, 200) for tag in ("one", "two", "three", "four"))
+    site.send_frames(first)
+    central.wait_for(first)
+    wait_until(lambda: ", exactly once" in site.said("status"), "both agree")
+    site.run("pause", "central")
+    site.send_frames(purged)
+    assert "200 records" in site.said("queue", "purge", "central", "--yes")
+    (tmp_path / "file").write_bytes(b"".join(frame + b"\n" for frame in replayed))
+    site.run("queue", "replay", str(tmp_path / "file"), "--lines", "--to", "central")
+    site.run("resume", "central")
+    site.send_frames(last)
+    central.wait_for(first + replayed + last)
+    assert received(central.arrived) == first + replayed + last
+    site.run("audit")
 
 
 def test_a_purge_while_the_upstream_takes_records_loses_no_count(site: Site) -> None:
