@@ -47,7 +47,7 @@ def queue() -> None:
     Asks the relay that runs with the state directory.  If none does, what only
     looks reads the queue's files; nothing else may work with them meanwhile.
 
-    Status 0: done.  1: `verify` found damage, `grep` nothing.  2: it could not be
+    Status 0: done.  1: `verify` or `export` found damage, `grep` nothing.  2: it could not be
     done, and standard error says why.
     """
 
