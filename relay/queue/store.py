@@ -33,15 +33,18 @@ A position says how far a source has read what it can read again, such as a file
 changes in the transaction that holds what was read up to there.
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
-with the queue; its text is that process's number.
+with the queue; its text is that process's number.  A new `data.mdb` is made in the
+directory `new` and renamed; one that was damaged stays as `data.mdb.damaged-` with the
+time, see replacement.py.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -51,8 +54,10 @@ import msgspec
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, payload_bytes, split
+from relay.queue.examination import find_damage
 from relay.queue.ledger import Ledger
-from relay.queue.ownership import sync_names, take_ownership
+from relay.queue.ownership import take_ownership
+from relay.queue.replacement import Recovery, make_file, recover
 from relay.queue.transaction import (
     Refusal,
     Removal,
@@ -109,6 +114,8 @@ class QueueStore:
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
+        self.recovery: Recovery | None = None
+        """Set if the file was damaged when it was opened."""
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -123,6 +130,7 @@ class QueueStore:
         destinations: Iterable[str],
         sources: Iterable[str] = (),
         map_bytes: int,
+        strict: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -132,18 +140,23 @@ class QueueStore:
             sources: Ids of sources that may set frames aside.
             map_bytes: Size of the map, far above what admission lets in: a full
                 map cannot even delete.
+            strict: Refuse a damaged file; otherwise it is put aside and what can be
+                read of it is in the queue (see `recovery`).
 
         Raises:
             QueueInUse: Another process works with it.
-            QueueFormatError: Not a queue, or one of an unknown format.
+            QueueFormatError: Not a queue, one of an unknown format, or damaged.
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
         try:
-            environment = _open_environment(path, map_bytes)
+            open_environment = partial(_open_environment, map_bytes=map_bytes)
+            recovery = _prepare_file(path, open_environment, strict=strict)
+            environment = open_environment(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
+                store.recovery = recovery
                 store._open_queues(destinations, sources)
                 return store
             except BaseException:
@@ -152,6 +165,9 @@ class QueueStore:
         except lmdb.Error as error:
             os.close(lock_fd)
             raise QueueError(f"queue {path}: {error}") from error
+        except OSError as error:
+            os.close(lock_fd)
+            raise QueueError(f"queue {path}: {error.strerror}") from error
         except BaseException:
             os.close(lock_fd)
             raise
@@ -222,14 +238,14 @@ class QueueStore:
                 (first,) = _KEY.unpack(cursor.key())
                 value = cursor.value()
                 found = cursor.next()
+                stop = _KEY.unpack(cursor.key())[0] if found else self._next_seq(txn, destination)
                 try:
                     block = decode_block(value).payloads
+                    if len(block) != stop - first:  # its key is not under the checksum
+                        raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
                 except BlockDamaged as damage:
                     if payloads:
                         break  # deliver what comes before it first
-                    stop = (
-                        _KEY.unpack(cursor.key())[0] if found else self._next_seq(txn, destination)
-                    )
                     if start >= stop:
                         break  # it lies before the first record asked for
                     raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
@@ -403,15 +419,38 @@ def _open_environment(path: str, map_bytes: int) -> Any:
         ) from error
 
 
+def _prepare_file(
+    path: str, open_environment: Callable[[str], Any], *, strict: bool
+) -> Recovery | None:
+    """Leave a file in `path` that LMDB can be trusted with."""
+    if not os.path.exists(os.path.join(path, "data.mdb")):
+        make_file(path, open_environment, _put_format)
+        return None
+    problems = find_damage(path)
+    if not problems:
+        return None
+    if strict:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise QueueFormatError(
+            f"queue {path}: data.mdb is damaged, or not an LMDB file ({problems[0]}{more}); it was "
+            "left as it is: set strict_queue = false to go on with what can be read of it, or "
+            "move it away to start with an empty queue"
+        )
+    return recover(path, problems, open_environment, _put_format)
+
+
+def _put_format(environment: Any) -> None:
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+
+
 def _check_format(environment: Any, path: str) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change."""
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
-        # One transaction: half of a new queue would be a foreign environment.
-        with environment.begin(write=True) as txn:
-            txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
-        sync_names(path)
+        _put_format(environment)
         return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):

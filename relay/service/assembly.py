@@ -79,6 +79,7 @@ def assemble(
         destinations=destinations,
         admission=admission,
         orphans=lambda: queue.orphans,
+        damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
         now=reactor.seconds,
     )
@@ -112,6 +113,7 @@ def _queue(
         notices=notices,
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        strict=configuration.strict_queue,
     )
 
 

@@ -197,6 +197,8 @@ class Configuration:
     """What the quarantine of each source may hold."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
+    strict_queue: bool = False
+    """Do not start with a damaged queue, instead of going on with what can be read."""
     statistics_seconds: float = 60.0
     """Interval of the statistics line in the log; 0 = never."""
     path: str = field(default="", compare=False)

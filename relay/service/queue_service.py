@@ -19,6 +19,7 @@ from relay.queue.admission import Admission
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, account_of_source
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
@@ -38,6 +39,8 @@ class QueueService(Service):
         destinations: Ids of the configured destinations.
         sources: Ids of the sources that may set frames aside.
         check_path: Raises StartRefused if `path` is no place for a queue.
+        strict: Do not start with a damaged file; otherwise it is put aside, and what
+            can be read of it is in the queue.
     """
 
     name = "queue"
@@ -56,6 +59,7 @@ class QueueService(Service):
         notices: Notices,
         reactor: Any,
         check_path: Callable[[str], None],
+        strict: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -66,6 +70,7 @@ class QueueService(Service):
         self._notices = notices
         self._reactor = reactor
         self._check_path = check_path
+        self._strict = strict
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
@@ -80,11 +85,13 @@ class QueueService(Service):
                 destinations=self._destinations,
                 sources=self._sources,
                 map_bytes=self._map_bytes,
+                strict=self._strict,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._say_recovered()
         self._writer.start()
         self._readers.start()
         self._committer = Committer(
@@ -160,9 +167,28 @@ class QueueService(Service):
             if destination not in self._accounts and (ledger.queued or ledger.quarantined)
         )
 
+    @property
+    def damaged_files(self) -> list[str]:
+        """Paths of the files that were damaged when a relay was started."""
+        return damaged_files(self._path)
+
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
         return self._store.oldest_received_at(destination)
+
+    def _say_recovered(self) -> None:
+        recovery = self._store.recovery
+        if recovery is not None:
+            self._log.critical(
+                "queue {path} was damaged: {problem}{more}; {records} records could be read, "
+                "{unreadable} are set aside unread; the file is kept as {kept}: look at the disk",
+                path=self._path,
+                problem=recovery.problems[0],
+                more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
+                records=recovery.salvaged.records,
+                unreadable=recovery.salvaged.unreadable_records,
+                kept=recovery.kept_as,
+            )
 
     def _stored(self, destination: str, next_seq: int) -> None:
         subscriber = self._subscribers.get(destination)

@@ -73,6 +73,7 @@ RELAY: Mapping[str, Kind] = {
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
     "allow_volatile_state": Flag(),
+    "strict_queue": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
 
