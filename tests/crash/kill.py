@@ -71,10 +71,18 @@ class StreamSender:
     def wait_answered(self) -> None:
         while struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))[0]:
             time.sleep(0.001)
-        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise ConnectionError("the other end is gone")
+            self._look()
+        self._look()
         self.answered += self.unanswered.values()
         self.unanswered = {}
+
+    def _look(self) -> None:
+        """Raises OSError when the other end is gone; nothing else ever comes from it."""
+        try:
+            self._socket.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        raise ConnectionError("the other end has closed the connection")
 
 
 class Traffic(threading.Thread):

@@ -27,7 +27,7 @@ from tests.crash.workload import DESTINATIONS, drain, open_queue, payload, rando
 
 __all__: list[str] = []
 
-TRANSACTIONS_MAX = 400
+TRANSACTIONS_MAX = 200
 _UNLIMITED = 2**40
 
 
