@@ -22,6 +22,7 @@ everything: the newest, and the one before.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import sys
@@ -124,6 +125,7 @@ class PageFile:
                 metas[1] = self._meta(1, size)
         self.snapshots = [meta for meta in metas if meta is not None]
         self.snapshots.sort(key=lambda meta: -meta.number)
+        self.page_size = self.page_size or mmap.PAGESIZE  # LMDB's choice for a new file
         self._judge_metas(metas)
 
     def audit(self, snapshot: Snapshot) -> Audit:
@@ -164,6 +166,26 @@ class PageFile:
                     audit.problems.append(f"free pages: page {number} is in use")
                 else:
                     audit.pages[number] = 1
+
+    def lost_snapshots(self) -> Iterator[Snapshot]:
+        """What looks like the tree of names of a snapshot, wherever it lies in the file.
+
+        For when a meta page is gone.  Such a page may be from long ago, and what it
+        points to written over since.
+        """
+        pages = self._size // self.page_size
+        nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, _NO_PAGE)
+        for number in range(META_PAGES, pages):
+            head = os.pread(self._fd, _HEADER.size, number * self.page_size)
+            found, _, kind, _, _ = _HEADER.unpack(head)
+            if (found, kind) == (number, _LEAF):
+                names = Tree(0, 0, 1, 0, 1, 0, 0, number)
+                snapshot = Snapshot(0, nothing, names, pages - 1)
+                audit = self.audit(snapshot)
+                entries = list(self.walk(names, "", audit))
+                if entries and all(entry.is_subtree for entry in entries):
+                    names = names._replace(entries=len(entries))
+                    yield snapshot._replace(names=names)
 
     # Meta pages.
 

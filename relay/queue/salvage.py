@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
@@ -37,6 +37,10 @@ class Salvaged:
     """In blocks that are whole."""
     unreadable_records: int = 0
     """Of which nothing was found."""
+    lost_ledgers: list[str] = field(default_factory=list)
+    """Ids whose counts had to begin anew; what else was in their queues is not known."""
+    may_lack_more: bool = False
+    """Names or ledgers could not be read, or only as of the commit before the last."""
 
 
 class _Writer:
@@ -70,9 +74,30 @@ class _Source:
 
     def __init__(self, file: PageFile, snapshot: Snapshot) -> None:
         self._file, self._snapshot = file, snapshot
-        entries = list(file.walk(snapshot.names, "names", file.audit(snapshot)))
+        audit = file.audit(snapshot)
+        entries = list(file.walk(snapshot.names, "names", audit))
         self._trees = {entry.key: file.tree(entry) for entry in entries}
         self.names = set(self._trees)
+        self.lacks_names = bool(audit.problems) or None in self._trees.values()
+
+    def progress(self) -> int:
+        """A number that grows with each record that comes or goes."""
+        total = 0
+        for entry in self.entries(b"meta"):
+            ledger = sound_ledger(self._file.value(entry), any_version=True)
+            if entry.key.startswith(LEDGER) and ledger is not None:
+                total += ledger.received + ledger.acknowledged_seq
+        return total
+
+    def is_whole(self) -> bool:
+        """Whether every page of it can be read, and is used once."""
+        audit = self._file.audit(self._snapshot)
+        for name, tree in self._trees.items():
+            if tree is None:
+                return False
+            for _ in self._file.walk(tree, repr(name), audit):
+                pass
+        return not audit.problems
 
     def entries(self, name: bytes) -> Iterator[Entry]:
         tree = self._trees.get(name)
@@ -83,13 +108,13 @@ class _Source:
 def salvage(file: PageFile, environment: Any) -> Salvaged:
     """Fill the empty `environment` with what `file` still has, its format excepted."""
     sources = [_Source(file, snapshot) for snapshot in file.snapshots]
+    if len(sources) < 2:
+        sources = _with_lost(file, sources)
     names = set().union(*(source.names for source in sources))
-    ledgers: dict[str, Ledger] = {}
-    for entry, _ in _merged(sources, b"meta"):
-        if entry.key.startswith(LEDGER):
-            _take_ledger(file, sources, entry.key, ledgers)
+    ledgers, are_newest = _ledgers(file, sources)
     writer = _Writer(environment)
-    salvaged = Salvaged()
+    lacks_names = not sources or sources[0].lacks_names
+    salvaged = Salvaged(may_lack_more=lacks_names or not are_newest)
     ids = {name[len(BLOCKS) :] for name in names if name.startswith(BLOCKS)}
     ids |= {name[len(QUARANTINE) :] for name in names if name.startswith(QUARANTINE)}
     ids |= {id.encode() for id in ledgers}
@@ -99,6 +124,8 @@ def salvage(file: PageFile, environment: Any) -> Salvaged:
         for key in sorted(ids):
             id = key.decode("utf-8", "replace")
             ledger = ledgers.get(id)
+            if ledger is None:
+                salvaged.lost_ledgers.append(id)
             last_aside, asides, aside_bytes = _copy_quarantine(file, sources, key, writer)
             if is_of_source(id):
                 ledger = ledger or _ledger_of_source(last_aside, asides, aside_bytes)
@@ -110,6 +137,22 @@ def salvage(file: PageFile, environment: Any) -> Salvaged:
         writer.abort()
         raise
     return salvaged
+
+
+def _with_lost(file: PageFile, sources: list[_Source]) -> list[_Source]:
+    """`sources`, after the newest snapshot if it is its meta page that is gone.
+
+    Ledgers only grow, so they say which one that is.  A page of names from before the
+    snapshot that is left has smaller ledgers, and if none is left, only one that is whole
+    counts: the pages of older ones are written over.
+    """
+    best, highest = None, max((source.progress() for source in sources), default=0)
+    for snapshot in file.lost_snapshots():
+        source = _Source(file, snapshot)
+        progress = source.progress()
+        if progress > highest and source.is_whole():
+            best, highest = source, progress
+    return sources if best is None else [best, *sources]
 
 
 def _merged(sources: list[_Source], name: bytes) -> Iterator[tuple[Entry, bool]]:
@@ -125,15 +168,19 @@ def _merged(sources: list[_Source], name: bytes) -> Iterator[tuple[Entry, bool]]
         before = entry.key
 
 
-def _take_ledger(
-    file: PageFile, sources: list[_Source], key: bytes, ledgers: dict[str, Ledger]
-) -> None:
-    for source in sources:
+def _ledgers(file: PageFile, sources: list[_Source]) -> tuple[dict[str, Ledger], bool]:
+    """By id, each the newest that adds up; and whether all are from the newest snapshot."""
+    ledgers: dict[str, Ledger] = {}
+    are_newest = True
+    for number, source in enumerate(sources):
         for entry in source.entries(b"meta"):
-            mine = entry.key == key
-            ledger = sound_ledger(file.value(entry), any_version=True) if mine else None
-            if ledger is not None:
-                ledgers.setdefault(key[len(LEDGER) :].decode("utf-8", "replace"), ledger)
+            id = entry.key.removeprefix(LEDGER).decode("utf-8", "replace")
+            if entry.key.startswith(LEDGER) and id not in ledgers:
+                ledger = sound_ledger(file.value(entry), any_version=True)
+                if ledger is not None:
+                    ledgers[id] = ledger
+                    are_newest = are_newest and number == 0
+    return ledgers, are_newest
 
 
 def _copy_quarantine(

@@ -179,14 +179,20 @@ class QueueService(Service):
     def _say_recovered(self) -> None:
         recovery = self._store.recovery
         if recovery is not None:
+            salvaged = recovery.salvaged
+            lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
+            if salvaged.may_lack_more:
+                lost.append("there may have been more")
             self._log.critical(
                 "queue {path} was damaged: {problem}{more}; {records} records could be read, "
-                "{unreadable} are set aside unread; the file is kept as {kept}: look at the disk",
+                "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
+                "disk",
                 path=self._path,
                 problem=recovery.problems[0],
                 more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
-                records=recovery.salvaged.records,
-                unreadable=recovery.salvaged.unreadable_records,
+                records=salvaged.records,
+                unreadable=salvaged.unreadable_records,
+                lost="".join(f", {words}" for words in lost),
                 kept=recovery.kept_as,
             )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -78,11 +79,8 @@ class StreamSender:
 
     def _look(self) -> None:
         """Raises OSError when the other end is gone; nothing else ever comes from it."""
-        try:
-            self._socket.recv(1, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        raise ConnectionError("the other end has closed the connection")
+        if select.select([self._socket], [], [], 0)[0]:
+            raise ConnectionError("the other end has closed the connection")
 
 
 class Traffic(threading.Thread):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.audit import assert_drained
 from tests.crash.chain import edge_relay
 from tests.crash.kill import Messages
 from tests.end_to_end.central import Central, numbered
@@ -83,6 +84,6 @@ def test_a_relay_on_a_full_disk_drains_and_goes_on(
         wait_until(lambda: is_drained(answered), "what was answered is delivered", 30)
         disk.enlarge(relay)
         wait_until(lambda: is_drained(answered + len(sender.unanswered)), "the rest follows", 30)
-    assert relay.is_running
+    assert_drained(relay)
     assert arrived.out_of_order == 0
     relay.stop()

@@ -135,6 +135,28 @@ def test_without_a_ledger_the_blocks_say_what_there_is(queue: Path, change: Chan
     store.close()
 
 
+def spoil_meta(queue: Path, *numbers: int) -> None:
+    """Fill the newest meta page (0), or the one before (1), with zeros."""
+    image = bytearray((queue / "data.mdb").read_bytes())
+    metas = sorted((0, 1), key=lambda meta: -image[meta * 4096 + 144])
+    for number in numbers:
+        image[metas[number] * 4096 : (metas[number] + 1) * 4096] = bytes(4096)
+    (queue / "data.mdb").write_bytes(image)
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1)])
+def test_lost_meta_pages_cost_nothing(queue: Path, lost: tuple[int, ...]) -> None:
+    store = QueueStore.open(str(queue), destinations=["a"], map_bytes=MAP_BYTES)
+    for record in (b"9", b"10"):
+        store.commit(Transaction(0.0, {"a": [record]}))
+    store.close()
+    spoil_meta(queue, *lost)
+    store, salvaged = rescued(queue)
+    assert contents(store) == [b"%d" % seq for seq in range(3, 11)]
+    assert salvaged.unreadable_records == 0
+    store.close()
+
+
 def test_what_the_newest_snapshot_lost_is_taken_from_the_one_before(queue: Path) -> None:
     store = QueueStore.open(str(queue), destinations=["a"], map_bytes=MAP_BYTES)
     store.commit(Transaction(0.0, {"a": [b"9"]}))
