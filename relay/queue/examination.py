@@ -102,7 +102,7 @@ def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
     for name in names:
         what = name.key.decode("utf-8", "replace")
         tree = file.tree(name)
-        if tree is None or tree.flags:
+        if tree is None or tree.flags or tree.page_size:
             if is_ours:
                 audit.problems.append(f"{what}: it is no queue")
             continue

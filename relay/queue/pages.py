@@ -57,6 +57,7 @@ class _Damage(Exception):
 
 class Tree(NamedTuple):
     page_size: int
+    """Of the tree of free pages; 0 in all others here."""
     flags: int
     depth: int
     branch_pages: int
@@ -206,6 +207,7 @@ class PageFile:
             or page_size not in (0, size)
             or snapshot.free.flags != _INTEGER_KEYS
             or snapshot.names.flags
+            or snapshot.names.page_size
             or last * size > self._size + _UNWRITTEN_BYTES_MAX
             or (transaction & 1 != number and transaction)
         ):

@@ -93,6 +93,7 @@ META_FIELDS = {
     "version": 20,
     "size of a page": 40,
     "flags of the free pages": 44,
+    "size of a page of the names": 88,
     "depth": 94,
     "leaf pages": 104,
     "entries": 120,
