@@ -91,7 +91,10 @@ def recover(
             return salvage(file, environment)
 
     kept_as = _free_name(os.path.join(path, "data.mdb.damaged-"))
-    os.link(os.path.join(path, "data.mdb"), kept_as)
+    try:
+        os.link(os.path.join(path, "data.mdb"), kept_as)
+    except OSError:  # not every file system has links
+        shutil.copyfile(os.path.join(path, "data.mdb"), kept_as)
     try:
         salvaged: Salvaged = make_file(path, open_environment, fill)
     except BaseException:

@@ -108,7 +108,7 @@ class _Source:
 def salvage(file: PageFile, environment: Any) -> Salvaged:
     """Fill the empty `environment` with what `file` still has, its format excepted."""
     sources = [_Source(file, snapshot) for snapshot in file.snapshots]
-    if len(sources) < 2:
+    if len(sources) < 2 or sources[0].lacks_names:
         sources = _with_lost(file, sources)
     names = set().union(*(source.names for source in sources))
     ledgers, are_newest = _ledgers(file, sources)
@@ -140,13 +140,16 @@ def salvage(file: PageFile, environment: Any) -> Salvaged:
 
 
 def _with_lost(file: PageFile, sources: list[_Source]) -> list[_Source]:
-    """`sources`, after the newest snapshot if it is its meta page that is gone.
+    """`sources`, after the newest snapshot if it is its meta page that is damaged.
 
-    Ledgers only grow, so they say which one that is.  A page of names from before the
-    snapshot that is left has smaller ledgers, and if none is left, only one that is whole
-    counts: the pages of older ones are written over.
+    Ledgers only grow, so they say which one that is: pages of names from before the
+    snapshot that is left have smaller ones.  Where the meta pages are sound and neither
+    leads to a ledger, there is nothing to compare with, and what is found may be from long
+    ago, with pages of another destination in it by now.
     """
     best, highest = None, max((source.progress() for source in sources), default=0)
+    if sources and not highest:
+        return sources
     for snapshot in file.lost_snapshots():
         source = _Source(file, snapshot)
         progress = source.progress()

@@ -157,6 +157,20 @@ def test_lost_meta_pages_cost_nothing(queue: Path, lost: tuple[int, ...]) -> Non
     store.close()
 
 
+def test_a_meta_page_that_leads_nowhere_costs_nothing(queue: Path) -> None:
+    store = QueueStore.open(str(queue), destinations=["a"], map_bytes=MAP_BYTES)
+    store.commit(Transaction(0.0, {"a": [b"9"]}))
+    store.close()
+    image = bytearray((queue / "data.mdb").read_bytes())
+    newest = max((0, 1), key=lambda meta: image[meta * 4096 + 144])
+    image[newest * 4096 + 128] ^= 0x80  # where the tree of names begins
+    (queue / "data.mdb").write_bytes(image)
+    store, salvaged = rescued(queue)
+    assert contents(store) == [b"%d" % seq for seq in range(3, 10)]
+    assert not salvaged.may_lack_more
+    store.close()
+
+
 def test_what_the_newest_snapshot_lost_is_taken_from_the_one_before(queue: Path) -> None:
     store = QueueStore.open(str(queue), destinations=["a"], map_bytes=MAP_BYTES)
     store.commit(Transaction(0.0, {"a": [b"9"]}))
