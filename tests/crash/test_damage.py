@@ -12,7 +12,7 @@ from tests.end_to_end.central import Central, numbered, numbers, without_repetit
 from tests.processes import Programs, free_port
 from tests.relp_sender import RelpSender
 
-COUNT = int(os.environ.get("DAMAGE_COUNT", 400))
+COUNT = int(os.environ.get("DAMAGE_COUNT", 250))
 """Random cases beside one for each page of the file."""
 SEEDS = int(os.environ.get("DAMAGE_SEEDS", 1))
 
