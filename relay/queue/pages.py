@@ -110,7 +110,7 @@ class PageFile:
     Attributes:
         problems: What is wrong with the meta pages.
         snapshots: Those whose meta page makes sense, the newest first.
-        is_foreign: A sound file of another LMDB, or not of LMDB.
+        page_size: In octets.
     """
 
     def __init__(self, fd: int) -> None:
@@ -177,9 +177,7 @@ class PageFile:
         pages = self._size // self.page_size
         nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, _NO_PAGE)
         for number in range(META_PAGES, pages):
-            head = os.pread(self._fd, _HEADER.size, number * self.page_size)
-            found, _, kind, _, _ = _HEADER.unpack(head)
-            if (found, kind) == (number, _LEAF):
+            if self._begins_with_name(number):
                 names = Tree(0, 0, 1, 0, 1, 0, 0, number)
                 snapshot = Snapshot(0, nothing, names, pages - 1)
                 audit = self.audit(snapshot)
@@ -187,6 +185,14 @@ class PageFile:
                 if entries and all(entry.is_subtree for entry in entries):
                     names = names._replace(entries=len(entries))
                     yield snapshot._replace(names=names)
+
+    def _begins_with_name(self, number: int) -> bool:
+        page = os.pread(self._fd, self.page_size, number * self.page_size)
+        found, _, kind, _, _ = _HEADER.unpack_from(page)
+        if (found, kind) != (number, _LEAF):
+            return False
+        place = int.from_bytes(page[_HEADER.size : _HEADER.size + 2], sys.byteorder)
+        return page[place + 4 : place + 6] == _SUBTREE.to_bytes(2, sys.byteorder)
 
     # Meta pages.
 
@@ -222,10 +228,10 @@ class PageFile:
         if len(self.snapshots) == META_PAGES:
             newest, before = self.snapshots
             if newest.number - before.number != 1 and newest.number:
+                # Which of them was changed cannot be told.
                 self.problems.append(
                     f"the meta pages are of transactions {before.number} and {newest.number}"
                 )
-                # The one that was changed cannot be told: what both have is there.
 
     # Trees.
 

@@ -353,6 +353,25 @@ def test_the_size_of_an_empty_queue_is_nothing_whatever_damage_claims(
     assert remove(queue.open(), "a", 3, SetAside(SeqRange(1, 3), "checksum")).queued_bytes == 0
 
 
+def test_a_block_whose_key_was_changed_is_damaged(queue: Queue) -> None:
+    store = queue.open()
+    for records in ([b"1", b"2"], [b"3", b"4"], [b"5"]):
+        append(store, a=records)
+    block = queue.values("blocks/a")[3]
+    queue.put("blocks/a", struct.pack(">Q", 3), None)
+    queue.put("blocks/a", struct.pack(">Q", 4), block)
+    store = queue.open()
+    with pytest.raises(DamagedRange, match="2 records in the place of 3") as damaged:
+        read(store, "a", 1)
+    assert damaged.value.seqs == SeqRange(1, 4)
+    remove(store, "a", 4, SetAside(damaged.value.seqs, "damaged"))
+    with pytest.raises(DamagedRange, match="2 records in the place of 1"):
+        read(store, "a", 4)
+    remove(store, "a", 5, SetAside(SeqRange(4, 5), "damaged"))
+    assert read(store, "a", 5) == [b"5"]
+    assert store.ledgers["a"].quarantined == 4
+
+
 # What cannot be opened.
 
 
