@@ -14,7 +14,17 @@ from relay.model.seq import SeqRange
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 
-__all__ = ["MAP_BYTES", "append", "damage", "environment", "opened", "put", "remove", "set_aside"]
+__all__ = [
+    "MAP_BYTES",
+    "append",
+    "damage",
+    "environment",
+    "looked_at",
+    "opened",
+    "put",
+    "remove",
+    "set_aside",
+]
 
 MAP_BYTES = 16 * 1024**2
 
@@ -24,6 +34,16 @@ def opened(path: Path, *destinations: str, sources: Sequence[str] = ()) -> Itera
     store = QueueStore.open(
         str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=MAP_BYTES
     )
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def looked_at(path: Path) -> Iterator[QueueStore]:
+    """The queue as it is, even if it does not add up."""
+    store = QueueStore.open_read_only(str(path))
     try:
         yield store
     finally:

@@ -79,6 +79,8 @@ def show(document: dict[str, Any], console: Console) -> None:
         console.print(
             Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
         )
+    for path in document.get("damaged_files", ()):  # older relays do not say
+        console.print(Text(f"the queue was damaged, its file is kept as {path}", style="bold red"))
 
 
 def duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ class Status:
     Args:
         now: Seconds since 1970-01-01 UTC.
         orphans: Ids of queues that have records but no destination.
+        damaged_files: Paths of queue files that were damaged at a start, and are kept.
         certificates: Our own, and revocation lists, with the days that they have left.
     """
 
@@ -37,6 +38,7 @@ class Status:
         destinations: Sequence[Reports],
         admission: Admission,
         orphans: Callable[[], list[str]],
+        damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
         now: Callable[[], float],
     ) -> None:
@@ -47,6 +49,7 @@ class Status:
         self._destinations = destinations
         self._admission = admission
         self._orphans = orphans
+        self._damaged_files = damaged_files
         self._certificates = certificates
         self._now = now
         self._started_at = now()
@@ -68,6 +71,7 @@ class Status:
             "sources": [source.report() for source in self._sources],
             "destinations": [destination.report() for destination in self._destinations],
             "orphans": self._orphans(),
+            "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
         }
 

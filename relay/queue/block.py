@@ -73,6 +73,8 @@ def decode_block(value: bytes) -> Block:
         BlockDamaged: `value` has another version, length or checksum.
     """
     lengths_at = _PREFIX.size + _HEADER.size
+    if not value:  # see salvage.py
+        raise BlockDamaged("nothing of it was left in a damaged file")
     if len(value) < lengths_at:
         raise BlockDamaged(f"{len(value)} octets are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)

@@ -36,7 +36,9 @@ sources' but the relay's: "/received" has how far other relays have sent
 (`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
-with the queue; its text is that process's number.
+with the queue; its text is that process's number.  A new `data.mdb` is made in the
+directory `new` and renamed; one that was damaged stays as `data.mdb.damaged-` with the
+time, see replacement.py.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -56,8 +59,9 @@ from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, forget
 from relay.queue.ledger import Ledger
-from relay.queue.ownership import hold_existing, sync_names, take_ownership
+from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
+from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
     Refusal,
     Removal,
@@ -115,6 +119,8 @@ class QueueStore:
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
+        self.recovery: Recovery | None = None
+        """Set if the file was damaged when it was opened."""
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -129,6 +135,7 @@ class QueueStore:
         destinations: Iterable[str],
         sources: Iterable[str] = (),
         map_bytes: int,
+        strict: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -138,18 +145,23 @@ class QueueStore:
             sources: Ids of sources that may set frames aside.
             map_bytes: Size of the map, far above what admission lets in: a full
                 map cannot even delete.
+            strict: Refuse a damaged file; otherwise it is put aside and what can be
+                read of it is in the queue (see `recovery`).
 
         Raises:
             QueueInUse: Another process works with it.
-            QueueFormatError: Not a queue, or one of an unknown format.
+            QueueFormatError: Not a queue, one of an unknown format, or damaged.
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
         try:
-            environment = _open_environment(path, map_bytes)
+            open_environment = partial(_open_environment, map_bytes=map_bytes)
+            recovery = prepare_file(path, open_environment, _put_format, strict=strict)
+            environment = open_environment(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
+                store.recovery = recovery
                 store._open_queues(destinations, sources)
                 return store
             except BaseException:
@@ -158,6 +170,9 @@ class QueueStore:
         except lmdb.Error as error:
             os.close(lock_fd)
             raise QueueError(f"queue {path}: {error}") from error
+        except OSError as error:
+            os.close(lock_fd)
+            raise QueueError(f"queue {path}: {error.strerror}") from error
         except BaseException:
             os.close(lock_fd)
             raise
@@ -292,16 +307,18 @@ class QueueStore:
                 (first,) = _KEY.unpack(cursor.key())
                 value = cursor.value()
                 found = cursor.next()
+                stop = (
+                    _KEY.unpack(cursor.key())[0]
+                    if found
+                    else self._stored_ledger(txn, destination).next_seq
+                )
                 try:
                     block = decode_block(value).payloads
+                    if len(block) != stop - first:  # its key is not under the checksum
+                        raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
                 except BlockDamaged as damage:
                     if payloads:
                         break  # deliver what comes before it first
-                    stop = (
-                        _KEY.unpack(cursor.key())[0]
-                        if found
-                        else self._stored_ledger(txn, destination).next_seq
-                    )
                     if start >= stop:
                         break  # it lies before the first record asked for
                     raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
@@ -448,15 +465,18 @@ def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
         ) from error
 
 
+def _put_format(environment: Any) -> None:
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+
+
 def _check_format(environment: Any, path: str) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change."""
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
-        # One transaction: half of a new queue would be a foreign environment.
-        with environment.begin(write=True) as txn:
-            txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
-        sync_names(path)
+        _put_format(environment)
         return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):

@@ -124,6 +124,7 @@ def _status(
         destinations=destinations,
         admission=admission,
         orphans=lambda: queue.orphans,
+        damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
         now=reactor.seconds,
     )
@@ -142,6 +143,7 @@ def _queue(
         notices=notices,
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        strict=configuration.strict_queue,
     )
 
 

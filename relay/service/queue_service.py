@@ -22,6 +22,7 @@ from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
+from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
@@ -43,6 +44,8 @@ class QueueService(Service):
         destinations: Ids of the configured destinations.
         sources: Ids of the sources that may set frames aside.
         check_path: Raises StartRefused if `path` is no place for a queue.
+        strict: Do not start with a damaged file; otherwise it is put aside, and what
+            can be read of it is in the queue.
 
     Attributes:
         lineages: What relays have sent that is in this queue.
@@ -65,6 +68,7 @@ class QueueService(Service):
         notices: Notices,
         reactor: Any,
         check_path: Callable[[str], None],
+        strict: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -77,6 +81,7 @@ class QueueService(Service):
         self._check_path = check_path
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
+        self._strict = strict
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
@@ -91,11 +96,13 @@ class QueueService(Service):
                 destinations=self._destinations,
                 sources=self._sources,
                 map_bytes=self._map_bytes,
+                strict=self._strict,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._say_recovered()
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -202,6 +209,11 @@ class QueueService(Service):
             if destination not in self._accounts and (ledger.queued or ledger.quarantined)
         )
 
+    @property
+    def damaged_files(self) -> list[str]:
+        """Paths of the files that were damaged when a relay was started."""
+        return damaged_files(self._path)
+
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
         return self._store.oldest_received_at(destination)
@@ -232,6 +244,26 @@ class QueueService(Service):
             )
             return
         self._lineages = begun
+
+    def _say_recovered(self) -> None:
+        recovery = self._store.recovery
+        if recovery is not None:
+            salvaged = recovery.salvaged
+            lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
+            if salvaged.may_lack_more:
+                lost.append("there may have been more")
+            self._log.critical(
+                "queue {path} was damaged: {problem}{more}; {records} records could be read, "
+                "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
+                "disk",
+                path=self._path,
+                problem=recovery.problems[0],
+                more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
+                records=salvaged.records,
+                unreadable=salvaged.unreadable_records,
+                lost="".join(f", {words}" for words in lost),
+                kept=recovery.kept_as,
+            )
 
     def _stored(self, destination: str, next_seq: int) -> None:
         subscriber = self._subscribers.get(destination)

@@ -80,6 +80,7 @@ RELAY: Mapping[str, Kind] = {
     "quarantine_bytes_max": Size(0, 1 * TiB),
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
+    "strict_queue": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
 

@@ -76,6 +76,11 @@ def test_what_became_of_long_messages() -> None:
     ) in shown(width=150, sources=[source])
 
 
+def test_damaged_files_are_named_as_long_as_they_are_there() -> None:
+    lines = shown(damaged_files=["/q/data.mdb.damaged-1"], width=200)
+    assert "the queue was damaged, its file is kept as /q/data.mdb.damaged-1" in lines
+
+
 @pytest.mark.parametrize(
     ("days", "words"),
     [(30.0, "expires in 30 days"), (0.4, "expires in 0.4 days"), (-0.1, "has expired")],

@@ -28,7 +28,7 @@ from relay.queue.inspection import (
     tally,
 )
 from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
-from tests.queue_files import append, damage, environment, opened, put, remove, set_aside
+from tests.queue_files import append, damage, environment, looked_at, opened, put, remove, set_aside
 
 
 def ask(store: QueueStore, name: str, arguments: Any) -> Any:
@@ -234,7 +234,7 @@ def test_blocks_that_are_missing_are_found(tmp_path: Path) -> None:
             for block in ([b"1", b"2"], [b"3", b"4"], [b"5"]):
                 append(store, a=block)
         put(tmp_path / str(first), "blocks/a", first, None)
-        with opened(tmp_path / str(first)) as store:
+        with looked_at(tmp_path / str(first)) as store:
             assert checked(store).problems == words
 
 
@@ -242,7 +242,7 @@ def test_a_queue_without_any_block_is_found(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         append(store, a=[b"1", b"2"])
     put(tmp_path, "blocks/a", 1, None)
-    with opened(tmp_path) as store:
+    with looked_at(tmp_path) as store:
         assert checked(store).problems == ["records 1 to 2 are in no block"]
 
 

@@ -358,6 +358,25 @@ def test_the_size_of_an_empty_queue_is_nothing_whatever_damage_claims(
     assert remove(queue.open(), "a", 3, SetAside(SeqRange(1, 3), "checksum")).queued_bytes == 0
 
 
+def test_a_block_whose_key_was_changed_is_damaged(queue: Queue) -> None:
+    store = queue.open()
+    for records in ([b"1", b"2"], [b"3", b"4"], [b"5"]):
+        append(store, a=records)
+    block = queue.values("blocks/a")[3]
+    queue.put("blocks/a", struct.pack(">Q", 3), None)
+    queue.put("blocks/a", struct.pack(">Q", 4), block)
+    store = queue.open()
+    with pytest.raises(DamagedRange, match="2 records in the place of 3") as damaged:
+        read(store, "a", 1)
+    assert damaged.value.seqs == SeqRange(1, 4)
+    remove(store, "a", 4, SetAside(damaged.value.seqs, "damaged"))
+    with pytest.raises(DamagedRange, match="2 records in the place of 1"):
+        read(store, "a", 4)
+    remove(store, "a", 5, SetAside(SeqRange(4, 5), "damaged"))
+    assert read(store, "a", 5) == [b"5"]
+    assert store.ledgers["a"].quarantined == 4
+
+
 # What cannot be opened.
 
 
@@ -416,13 +435,13 @@ def with_a_ledger(text: bytes) -> Callable[[Queue], None]:
     ("prepare", "words"),
     [
         (as_unknown_format, "format '2'"),
-        (as_missing_format, "not a queue"),
+        (as_missing_format, "format is missing"),
         (as_somebody_elses, "not a queue"),
         (as_somebody_elses_without_databases, "not a queue"),
         (as_garbage, "not an LMDB file"),
         (as_a_short_file, "not an LMDB file"),
-        (with_a_ledger(b"{"), "cannot be read"),
-        (with_a_ledger(b'{"next_seq": 2, "unknown": 1}'), "cannot be read"),
+        (with_a_ledger(b"{"), "does not add up"),
+        (with_a_ledger(b'{"next_seq": 2, "unknown": 1}'), "does not add up"),
         (with_a_ledger(b'{"next_seq": 2, "delivered": 1}'), "does not add up"),
         (with_a_ledger(b'{"acknowledged_seq": 2, "delivered": 1}'), "does not add up"),
     ],
@@ -466,8 +485,8 @@ def test_a_full_map_changes_nothing_and_can_be_drained(queue: Queue) -> None:
 def test_a_ledger_behind_its_blocks_overwrites_nothing(queue: Queue) -> None:
     append(queue.open(), a=[b"1"])
     append(queue.open(), a=[b"2", b"3"])
-    queue.put("meta", b"ledger/a", b'{"next_seq": 2}')
     store = queue.open()
+    store.ledgers["a"] = Ledger(next_seq=2)
     with pytest.raises(QueueError, match="beyond record 2"):
         append(store, a=[b"new"])
     assert read(store, "a", 1) == [b"1", b"2", b"3"]

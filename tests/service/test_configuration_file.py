@@ -84,6 +84,7 @@ def test_every_key(tmp_path: Path) -> None:
         queue_bytes_max = "1 GiB"
         pending_bytes_max = "1 MiB"
         allow_volatile_state = true
+        strict_queue = true
         statistics_seconds = 0
         [sources.secure]
         listen = "relp+tls://:20515"
@@ -123,6 +124,7 @@ def test_every_key(tmp_path: Path) -> None:
         queue_bytes_max=2**30,
         pending_bytes_max=2**20,
         allow_volatile_state=True,
+        strict_queue=True,
         statistics_seconds=0.0,
     )
     assert configuration.sources == (
@@ -213,7 +215,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
         "name, state_dir, queue_bytes_max, pending_bytes_max, quarantine_bytes_max, "
-        "quarantine_seconds_max, allow_volatile_state, statistics_seconds",
+        "quarantine_seconds_max, allow_volatile_state, strict_queue, statistics_seconds",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "

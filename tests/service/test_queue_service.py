@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import ensureDeferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from relay.flow.lineages import Claim
 from relay.model.errors import QueueError, QueueFull
@@ -32,7 +33,7 @@ class Setup:
         self.folder = folder
         self.path = folder / "state" / "queue"
 
-    def service(self, *destinations: str) -> QueueService:
+    def service(self, *destinations: str, strict: bool = False) -> QueueService:
         return QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
@@ -42,6 +43,7 @@ class Setup:
             notices=self.notices,
             reactor=self.reactor,
             check_path=self.checked.append,
+            strict=strict,
         )
 
     def started(self, *destinations: str) -> QueueService:
@@ -121,6 +123,40 @@ def test_a_full_quarantine_is_said(setup: Setup) -> None:
     assert (account.quarantined, account.dropped) == (1, {"quarantine-full": 3})
     assert service.source_ledger("other") is None
     setup.stop(service)
+
+
+def damage(setup: Setup) -> bytes:
+    """A queue with one record whose file has a damaged meta page; its octets."""
+    service = setup.started()
+    setup.reactor.settle(service.append({"out": [b"one"]}))
+    setup.reactor.settle(service.append({"out": [b"two"]}))
+    setup.stop(service)
+    data = setup.path / "data.mdb"
+    image = bytearray(data.read_bytes())
+    older = min((0, 1), key=lambda meta: image[meta * 4096 + 144])
+    image[older * 4096 + 16] ^= 1
+    data.write_bytes(image)
+    return bytes(image)
+
+
+def test_a_damaged_queue_is_put_aside_loudly(setup: Setup) -> None:
+    image = damage(setup)
+    with capturedLogs() as events:
+        service = setup.started()
+    (event,) = [event for event in events if event["log_level"] == LogLevel.critical]
+    assert "2 records could be read, 0 are set aside" in formatEvent(event)
+    (kept,) = service.damaged_files
+    assert kept in formatEvent(event)
+    assert Path(kept).read_bytes() == image
+    assert service.ledger("out").queued == 2
+    setup.stop(service)
+
+
+def test_a_strict_relay_does_not_start_with_a_damaged_queue(setup: Setup) -> None:
+    image = damage(setup)
+    with pytest.raises(StartRefused, match="is damaged"):
+        setup.service(strict=True).startService()
+    assert (setup.path / "data.mdb").read_bytes() == image
 
 
 def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
