@@ -48,6 +48,7 @@ _INTEGER_KEYS = 8
 _NO_PAGE = 2**64 - 1
 _KEY_BYTES_MAX = 511
 _DEPTH_MAX = 32
+_FIRST_NUMBERS = 3  # transactions that may have had no page to give back
 _UNWRITTEN_BYTES_MAX = 2**30  # pages at the end that one transaction took and gave back
 
 
@@ -232,6 +233,21 @@ class PageFile:
                 self.problems.append(
                     f"the meta pages are of transactions {before.number} and {newest.number}"
                 )
+        for snapshot in self.snapshots:
+            freed = self._freed_last(snapshot)
+            if snapshot.number > _FIRST_NUMBERS and freed not in (None, snapshot.number):
+                self.problems.append(
+                    f"a meta page says transaction {snapshot.number}, its pages are of {freed}"
+                )
+        if self.problems:
+            self.snapshots.sort(key=lambda each: -(self._freed_last(each) or each.number))
+
+    def _freed_last(self, snapshot: Snapshot) -> int | None:
+        """Number of the last transaction that gave pages back; every one does."""
+        number = None
+        for entry in self.walk(snapshot.free, "", self.audit(snapshot)):
+            number = int.from_bytes(entry.key, sys.byteorder)
+        return number
 
     # Trees.
 

@@ -116,6 +116,25 @@ def test_a_changed_meta_page_is_noticed(sound: Path, tmp_path: Path, meta: int, 
     assert noticed
 
 
+@pytest.mark.parametrize(("meta", "change"), [(0, 2), (0, -2), (1, 2), (1, -2)])
+def test_a_number_of_another_transaction_is_noticed(tmp_path: Path, meta: int, change: int) -> None:
+    environment = lmdb.open(str(tmp_path), map_size=2**20)
+    for number in range(9):
+        with environment.begin(write=True) as txn:
+            txn.put(b"key", b"%d" % number)
+    environment.close()
+    path = tmp_path / "data.mdb"
+    image = bytearray(path.read_bytes())
+    with opened(path) as file:
+        assert file.problems == []
+        roots = [snapshot.names.root for snapshot in file.snapshots]
+    image[meta * PAGE + 144] += change  # so that the order of the two may be another
+    path.write_bytes(image)
+    with opened(path) as file:
+        assert any("transaction" in problem for problem in file.problems)
+        assert [snapshot.names.root for snapshot in file.snapshots] == roots
+
+
 def test_a_page_that_is_free_and_in_use_is_noticed(sound: Path, tmp_path: Path) -> None:
     image = bytearray(sound.read_bytes())
     with opened(sound) as file:
