@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -156,6 +157,7 @@ def _version(packages: PackagesRoot, peer: str) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # programs end with their `with`
     cycles = int(os.environ.get("CYCLES", 10))
     seed = seed_from("KILL_SEED")
     print("| Relay | Cycles | Answered | Delivered | Lost | Repeated | Out of order | Remark |")
