@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
+from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
@@ -54,6 +55,7 @@ class Intake:
         quarantine_bytes_max: What that may hold.
         authorise: Says to which app each message belongs; None = nobody asks.
         quarantines_unauthorised: Messages of no app go to the quarantine of the source.
+        sequences: Looks for messages that are missing; None = nobody looks.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Intake:
         quarantine_bytes_max: int = 0,
         authorise: Authorise | None = None,
         quarantines_unauthorised: bool = False,
+        sequences: SequenceCheck | None = None,
     ) -> None:
         self._routes = Routes(routes)
         self._append = append
@@ -78,6 +81,7 @@ class Intake:
         self._quarantine_bytes_max = quarantine_bytes_max
         self._authorise = authorise
         self._quarantines_unauthorised = quarantines_unauthorised
+        self._sequences = sequences
 
     def accept(
         self,
@@ -135,11 +139,13 @@ class Intake:
         """Payloads and drops by destination, and how many messages they are of."""
         origin = origin._replace(received_at=self._now())
         messages: list[SyslogMessage] = []
-        if self._authorise is not None or self._routes.need_messages:
+        if self._authorise or self._sequences or self._routes.need_messages:
             messages = self._parser(frames, origin)
             self._counters.parse_failures += len(
                 [message for message in messages if message.tags and is_parse_failure(message)]
             )
+        if self._sequences is not None:
+            self._counters.missing_records += self._sequences.look(messages)
         if self._authorise is not None:
             messages, indexes, refused = self._authorise(messages, origin)
             marks = marks.picked(indexes)

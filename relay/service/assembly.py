@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
+from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
@@ -181,6 +182,7 @@ def _source(
         now=reactor.seconds,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
+        sequences=_sequences(source, notices),
         quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
@@ -253,6 +255,17 @@ def _routes(
     if problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(problems))
     return routes
+
+
+def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck | None:
+    if not source.check_sequence:
+        return None
+
+    def warn(counter: str, missing: int) -> None:
+        words = f"{missing} messages that {counter} has numbered are missing"
+        notices.warn(f"source {source.id}", "sequence", words, group=f"sequence of {counter}")
+
+    return SequenceCheck(warn)
 
 
 def _sets_aside(source: SourceConfiguration) -> bool:

@@ -133,6 +133,8 @@ class SourceConfiguration:
     """Fields of the journal that become structured data."""
     parse: ParseOptions = field(default_factory=ParseOptions)
     """How lines are read."""
+    check_sequence: bool = False
+    """Look for gaps in the numbers of messages that relays have numbered."""
     authorise: tuple[str, ...] = ()
     """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
     unauthorised: str = "drop"

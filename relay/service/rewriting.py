@@ -117,7 +117,7 @@ class Rewriting:
         where = join_path("destinations", destination.id)
         drops = Drops()
         context = self._context(destination)
-        stages = self._stages(destination.rewrite.steps, where, context, drops)
+        stages = self._stages(destination, where, context, drops)
         writer = self._writer(destination, where, context, drops, changes=bool(stages))
         match = self._match(destination, where)
         if writer is None:
@@ -135,10 +135,15 @@ class Rewriting:
         return all_of(conditions) if conditions else None
 
     def _stages(
-        self, steps: Sequence[object], where: str, context: MacroContext, drops: Drops
+        self,
+        destination: DestinationConfiguration,
+        where: str,
+        context: MacroContext,
+        drops: Drops,
     ) -> list[Stage]:
         tables = StepTables(
             self._filters,
+            counter=f"{self._relay_name.decode('ascii')}/{destination.id}",
             template=partial(_template, context=context),
             check_settable=check_settable,
             lookup=self._lookup,
@@ -147,7 +152,10 @@ class Rewriting:
             problems=self._problems,
         )
         path = join_path(where, "rewrite")
-        read = [tables.stage(step, f"{path}[{i}]", drops) for i, step in enumerate(steps)]
+        read = [
+            tables.stage(step, f"{path}[{i}]", drops)
+            for i, step in enumerate(destination.rewrite.steps)
+        ]
         return [stage for stage in read if stage is not None]
 
     def _writer(

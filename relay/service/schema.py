@@ -115,6 +115,7 @@ SOURCE: Mapping[str, Kind] = {
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
     "parse": Anything(),
+    "check_sequence": Flag(),
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),

@@ -10,6 +10,7 @@ from relay.flow.authorisation import Authorised
 from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Route
+from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
@@ -275,3 +276,18 @@ def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters
         [b"<13>1 - h - - - [] x", b"<999>x", b"<13>fine", b"no pri"], ORIGIN
     )
     assert counters.parse_failures == 2
+
+
+def test_missing_numbers_are_counted(queue: Queue, counters: SourceCounters) -> None:
+    warned: list[tuple[str, int]] = []
+    check = SequenceCheck(lambda counter, missing: warned.append((counter, missing)))
+    numbered = Intake(
+        routes=[Route("raw", None)],
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        sequences=check,
+    )
+    element = b'[meta sequenceId="%d"][syslogrelay@32473 from="web/central"]'
+    numbered.accept([b"<13>1 - h a - - %s x" % (element % value) for value in (1, 2, 5)], ORIGIN)
+    assert (warned, counters.missing_records) == ([("web/central", 2)], 2)
