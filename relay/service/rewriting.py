@@ -186,8 +186,8 @@ class Rewriting:
             return without_empty(writer, _TYPE_CAST, drops) if form.name == "json" else writer
         if not changes:
             return None
-        # Changed messages in the format in which they came.
-        return first_fitting([(_is_rfc5424, rfc5424(context)), (always, rfc3164(context))])
+        # Changed messages in the format in which they came, if it can hold them.
+        return first_fitting([(_needs_rfc5424, rfc5424(context)), (always, rfc3164(context))])
 
     def _token_writer(self, rewrite: RewriteConfiguration, where: str) -> Writer:
         assert rewrite.token is not None
@@ -236,8 +236,8 @@ def _template(text: str, *, context: MacroContext) -> Template:
     return lambda messages, origin: column(Batch(messages, origin, context))
 
 
-def _is_rfc5424(origin: Origin) -> Callable[[SyslogMessage], bool]:
-    return lambda message: message.version == 1
+def _needs_rfc5424(origin: Origin) -> Callable[[SyslogMessage], bool]:
+    return lambda message: message.version == 1 or message.structured_data is not None
 
 
 def _random_number() -> int:

@@ -101,6 +101,13 @@ def test_changed_messages_keep_the_format_in_which_they_came() -> None:
     assert modern == b"<165>1 2003-10-11T22:14:15.003Z x db 7 ID1 - hi"
 
 
+def test_structured_data_needs_a_place() -> None:
+    rewrite = RewriteConfiguration(steps=({"number": True},))
+    (payload,) = sent([LEGACY], rewrite=rewrite)
+    assert payload.startswith(b"<11>1 ")
+    assert b'[meta sequenceId="1"][syslogrelay@32473 from="web-1/d"] hello' in payload
+
+
 def test_steps_come_before_the_form_and_may_use_tables() -> None:
     steps = ({"map": "teams.csv", "key": "$HOST", "into": "PROGRAM"},)
     (payload,) = sent([LEGACY], rewrite=RewriteConfiguration("ewmm", steps=steps))
