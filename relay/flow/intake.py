@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.authorisation import Authorise
 from relay.flow.routing import Route
+from relay.flow.shedding import let_in, severities_let_in
 from relay.model.clock import Now
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
@@ -73,6 +74,7 @@ class Intake:
         self._quarantines_unauthorised = quarantines_unauthorised
         self._parses = any(route.rewrite is not None for route in routes)
         self._routes_by_app = any(route.apps is not None for route in self._routes)
+        self._limited_routes = [route for route in self._routes if route.limit is not None]
 
     def accept(
         self,
@@ -115,8 +117,9 @@ class Intake:
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals)
         count = len(frames)
-        payloads = self._payloads(frames, messages, origin, cut or {}) if frames else {}
-        stored = self._append(payloads, refusals, positions)
+        drops: dict[str, Mapping[str, int]] = {}
+        payloads = self._payloads(frames, messages, origin, cut or {}, drops) if frames else {}
+        stored = self._append(payloads, refusals, positions, drops)
         return stored.addCallbacks(
             lambda _: self._stored(count, aside),
             lambda failure: self._not_stored(failure, count + aside),
@@ -169,6 +172,7 @@ class Intake:
         messages: list[SyslogMessage],
         origin: Origin,
         cut: Mapping[int, int],
+        drops: dict[str, Mapping[str, int]],
     ) -> dict[str, Sequence[bytes]]:
         origin = origin._replace(received_at=self._now())
         if not messages and self._parses:
@@ -176,6 +180,8 @@ class Intake:
         if messages:
             for index, original_bytes in cut.items():
                 messages[index] = _marked(messages[index], original_bytes)
+        if self._limited_routes and (let := severities_let_in(self._limited_routes)):
+            return self._payloads_let_in(frames, messages, origin, let, drops)
         if self._routes_by_app:
             return self._payloads_by_app(messages, origin)
         return {
@@ -191,6 +197,32 @@ class Intake:
             chosen = messages
             if route.apps is not None:
                 chosen = [message for message in messages if message.app in route.apps]
+            if chosen and route.rewrite is None:
+                payloads[route.destination] = [message.raw for message in chosen]
+            elif chosen and route.rewrite is not None:
+                payloads[route.destination] = route.rewrite(chosen, origin)
+        return payloads
+
+    def _payloads_let_in(
+        self,
+        frames: list[bytes],
+        messages: list[SyslogMessage],
+        origin: Origin,
+        let: Mapping[str, int],
+        drops: dict[str, Mapping[str, int]],
+    ) -> dict[str, Sequence[bytes]]:
+        """As many as the limits of the destinations let in; the others go into `drops`."""
+        payloads: dict[str, Sequence[bytes]] = {}
+        messages = messages or parse_all(frames)
+        for route in self._routes:
+            chosen = messages
+            if route.apps is not None:
+                chosen = [message for message in messages if message.app in route.apps]
+            if route.destination in let:
+                severities = [message.severity for message in chosen]
+                taken, dropped = let_in(route, severities, let[route.destination])
+                chosen = [chosen[index] for index in taken]
+                drops[route.destination] = dropped
             if chosen and route.rewrite is None:
                 payloads[route.destination] = [message.raw for message in chosen]
             elif chosen and route.rewrite is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.queue.limits import QueueLimit
 
 __all__ = ["Rewrite", "Route"]
 
@@ -23,3 +24,7 @@ class Route:
     """None = the frames as they came, which costs no parsing."""
     apps: frozenset[str] | None = None
     """Only messages of these apps; None = all, also those of none."""
+    limit: QueueLimit | None = None
+    """Says what is not to be queued now; None = everything always is."""
+    reserved: bool = False
+    """What comes this way may use the reserve."""

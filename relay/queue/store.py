@@ -42,6 +42,7 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -51,9 +52,11 @@ import msgspec
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, payload_bytes, split
+from relay.queue.eviction import count_late, evict
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import sync_names, take_ownership
 from relay.queue.transaction import (
+    Eviction,
     Refusal,
     Removal,
     SetAside,
@@ -64,6 +67,7 @@ from relay.queue.transaction import (
 
 __all__ = [
     "DamagedRange",
+    "Eviction",
     "QueueStore",
     "Refusal",
     "Removal",
@@ -114,6 +118,8 @@ class QueueStore:
 
         A lone short record takes a page, so this, not the payload, is what has to
         stay below the size of the map."""
+        self.destination_bytes: dict[str, int] = {}
+        """What the queue of each destination took of that."""
 
     @classmethod
     def open(
@@ -182,6 +188,11 @@ class QueueStore:
                 self._remove(txn, destination, ledger, removal, transaction.received_at)
             for destination, reasons in transaction.drops.items():
                 _count_drops(self._changed_ledger(destination, changed), reasons)
+            for destination, eviction in transaction.evictions.items():
+                ledger = self._changed_ledger(destination, changed)
+                database = self._blocks[destination]
+                size = partial(self._database_bytes, txn, database)
+                evict(txn.cursor(db=database), ledger, eviction, used_bytes=size)
             for refusal in transaction.refusals:
                 account = self._changed_ledger(account_of_source(refusal.source), changed)
                 self._refuse(txn, account, refusal, transaction.received_at)
@@ -194,8 +205,8 @@ class QueueStore:
                 assert ledger.gap == 0, (destination, ledger)
                 key = b"ledger/" + destination.encode()
                 txn.put(key, msgspec.json.encode(ledger), db=self._meta)
-            used_bytes = self._pages_bytes(txn)
-        self.used_bytes = used_bytes
+            used = self._measured(txn)
+        self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
         return changed
 
@@ -261,13 +272,17 @@ class QueueStore:
             except BlockDamaged:
                 return None
 
-    def _pages_bytes(self, txn: Any) -> int:
-        """What all queues and quarantines take of the map, in whole pages."""
-        pages = 0
-        for database in (*self._blocks.values(), *self._quarantine.values()):
-            stat = txn.stat(database)
-            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return pages * int(self._environment.stat()["psize"])
+    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
+        """What all queues and quarantines take of the map, and what each queue takes."""
+        queues = {id: self._database_bytes(txn, queue) for id, queue in self._blocks.items()}
+        aside = sum(self._database_bytes(txn, queue) for queue in self._quarantine.values())
+        return sum(queues.values()) + aside, queues
+
+    def _database_bytes(self, txn: Any, database: Any) -> int:
+        """What `database` takes of the map, in whole pages."""
+        stat = txn.stat(database)
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages * stat["psize"])
 
     def _open_queues(self, destinations: Iterable[str], sources: Iterable[str]) -> None:
         with self._environment.begin(db=self._meta) as txn:
@@ -281,7 +296,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes = self._pages_bytes(txn)
+            self.used_bytes, self.destination_bytes = self._measured(txn)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -310,18 +325,20 @@ class QueueStore:
     def _remove(
         self, txn: Any, destination: str, ledger: Ledger, removal: Removal, at: float
     ) -> None:
-        assert ledger.acknowledged_seq <= removal.upto <= ledger.next_seq, (removal, ledger)
+        assert removal.upto <= ledger.next_seq, (removal, ledger)
+        upto = max(removal.upto, ledger.acknowledged_seq)  # some may have been evicted
+        count_late(ledger, removal.late)
         for aside in removal.set_aside:
             self._put_in_quarantine(txn, destination, aside, at)
         aside_records = sum(len(aside.seqs) for aside in removal.set_aside)
         ledger.quarantined += aside_records
-        ledger.delivered += removal.upto - ledger.acknowledged_seq - aside_records
-        ledger.acknowledged_seq = removal.upto
+        ledger.delivered += upto - ledger.acknowledged_seq - aside_records
+        ledger.acknowledged_seq = upto
         cursor = txn.cursor(db=self._blocks[destination])
         while cursor.first():
             size = payload_bytes(cursor.value())
             stop = _KEY.unpack(cursor.key())[0] if cursor.next() else ledger.next_seq
-            if stop > removal.upto:
+            if stop > upto:
                 break
             ledger.queued_bytes -= size
             cursor.first()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
@@ -23,7 +25,9 @@ from relay.service.destinations import new_destination
 from relay.service.journal_source import new_journal_source
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
+from relay.service.queue_watch import QueueWatch
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.rewriting import new_rewrite
 from relay.service.sequence import ConcurrentService
@@ -56,8 +60,11 @@ def assemble(
     admission = Admission(
         pending_bytes_max=configuration.pending_bytes_max,
         queue_bytes_max=configuration.queue_bytes_max,
+        reserve_bytes=configuration.reserve,
+        free_bytes_min=configuration.min_free_bytes,
     )
-    queue = _queue(configuration, admission, notices, reactor)
+    limits = new_limits(configuration, notices)
+    queue = _queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     destinations = [
         new_destination(
@@ -66,7 +73,10 @@ def assemble(
         for destination in configuration.destinations
     ]
     sources = [
-        _source(source, configuration, queue, admission, certificates, notices, reactor, systemd)
+        _source(
+            *(source, configuration, queue, admission, limits),
+            *(certificates, notices, reactor, systemd),
+        )
         for source in configuration.sources
     ]
     for unused in systemd.unused(source.listen for source in configuration.sources):
@@ -81,6 +91,7 @@ def assemble(
         orphans=lambda: queue.orphans,
         certificates=certificates.report,
         now=reactor.seconds,
+        allocated_bytes=lambda: queue.allocated_bytes,
     )
     notify = NotifySocket(systemd.notify_socket)
     reopen = [destination.reopen for destination in destinations]
@@ -90,6 +101,14 @@ def assemble(
             certificates,
             queue,
             ConcurrentService(destinations),
+            QueueWatch(
+                queue=queue,
+                admission=admission,
+                limits=tuple(limits.values()),
+                queue_bytes_max=configuration.queue_bytes_max,
+                notices=notices,
+                clock=reactor,
+            ),
             *_observers(configuration, status, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
@@ -100,7 +119,11 @@ def assemble(
 
 
 def _queue(
-    configuration: Configuration, admission: Admission, notices: Notices, reactor: Any
+    configuration: Configuration,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
+    notices: Notices,
+    reactor: Any,
 ) -> QueueService:
     return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
@@ -112,6 +135,7 @@ def _queue(
         notices=notices,
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        limits=limits.values(),
     )
 
 
@@ -120,14 +144,20 @@ def _source(
     configuration: Configuration,
     queue: QueueService,
     admission: Admission,
+    limits: Mapping[str, QueueLimit],
     certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
     systemd: Systemd,
 ) -> SourceService:
     counters = SourceCounters()
+    routes = _routes(configuration, source, limits)
+    gauges = [limits[route.destination].gauge for route in routes]
+    admission_of_source = admission.for_source(
+        [gauge for gauge in gauges if gauge is not None], reserved=source.uses_reserve
+    )
     intake = Intake(
-        routes=_routes(configuration, source),
+        routes=routes,
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
@@ -139,7 +169,7 @@ def _source(
         return new_journal_source(
             source,
             intake=intake,
-            admission=admission,
+            admission=admission_of_source,
             counters=counters,
             positions=queue.positions,
             notices=notices,
@@ -148,12 +178,13 @@ def _source(
     return new_source(
         source,
         intake=intake,
-        admission=admission,
+        admission=admission_of_source,
         counters=counters,
         certificates=certificates,
         notices=notices,
         reactor=reactor,
         systemd=systemd,
+        local_block_seconds_max=configuration.local_block_seconds_max,
     )
 
 
@@ -175,14 +206,22 @@ def _observers(
     ]
 
 
-def _routes(configuration: Configuration, source: SourceConfiguration) -> list[Route]:
+def _routes(
+    configuration: Configuration, source: SourceConfiguration, limits: Mapping[str, QueueLimit]
+) -> list[Route]:
     new = partial(
         new_rewrite,
         relay_name=configuration.name.encode("ascii", "replace"),
         zone=local_zone(),
     )
     return [
-        Route(destination.id, new(destination.rewrite), frozenset(destination.apps) or None)
+        Route(
+            destination.id,
+            new(destination.rewrite),
+            frozenset(destination.apps) or None,
+            limit=limit if (limit := limits[destination.id]).sheds else None,
+            reserved=source.uses_reserve,
+        )
         for destination in configuration.destinations
         if source.id in destination.sources
     ]

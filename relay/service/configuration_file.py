@@ -33,6 +33,7 @@ from relay.service.listener_set import (
     opened_members,
     with_members,
 )
+from relay.service.queue_limits import limit_problems
 from relay.service.rewrite_table import read_rewrite
 from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
@@ -135,7 +136,7 @@ class _FileReader:
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
-        return Configuration(
+        configuration = Configuration(
             name=name,
             state_dir=state_dir,
             sources=tuple(sources),
@@ -144,6 +145,8 @@ class _FileReader:
             path=path,
             **relay,
         )
+        self._add(limit_problems(configuration))
+        return configuration
 
     def _host_name(self) -> str:
         try:

@@ -79,7 +79,7 @@ class DestinationService(Service):
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
         )
-        self._queue.subscribe(self.id, self.drain.stored)
+        self._queue.subscribe(self.id, self.drain.stored, self.drain.evicted)
         self.start_link()
 
     def stopService(self) -> Deferred[None]:
@@ -132,6 +132,7 @@ class DestinationService(Service):
             "connects": self.state.connects,
             "failures": self.state.failures,
             "truncated_records": self.state.truncated_records,
+            "limit": None if (limit := self._queue.limit(self.id)) is None else limit.report(),
         }
 
 

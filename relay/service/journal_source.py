@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.service.configuration import SourceConfiguration
 from relay.service.source import SourceService
 from relay.transport.journal_in import CURSOR, JournalReader
@@ -67,7 +67,7 @@ def new_journal_source(
     configuration: SourceConfiguration,
     *,
     intake: Intake,
-    admission: Admission,
+    admission: SourceAdmission,
     counters: SourceCounters,
     positions: Callable[[str], Mapping[str, bytes]],
     notices: Notices,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
+from relay.queue.limits import POLICIES
 from relay.service.configuration import Url
 from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
@@ -70,6 +71,9 @@ RELAY: Mapping[str, Kind] = {
     "name": RELAY_NAME,
     "state_dir": _PATH,
     "queue_bytes_max": Size(1 * MiB, 16 * TiB),
+    "reserve_bytes": Size(0, 16 * TiB),
+    "min_free_bytes": Size(0, 16 * TiB),
+    "local_block_seconds_max": Seconds(0, 3600),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
     "allow_volatile_state": Flag(),
@@ -109,6 +113,7 @@ SOURCE: Mapping[str, Kind] = {
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),
+    "reserved": Flag(),
     "matches": Matches(),
     "read_from": Choice(("end", "beginning")),
     "fields": FieldNames(),
@@ -128,6 +133,9 @@ DESTINATION: Mapping[str, Kind] = {
     "retry_seconds_min": Seconds(0.01, 86400),
     "retry_seconds_max": Seconds(0.01, 86400),
     "refusals_max": Whole(1, 1_000_000),
+    "queue_bytes_max": Size(0, 16 * TiB),
+    "queue_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
+    "when_full": Choice(POLICIES),
 }
 
 REWRITE: Mapping[str, Kind] = {

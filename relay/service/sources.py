@@ -13,7 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
 from relay.service.refusal import StartRefused
@@ -40,14 +40,19 @@ def new_source(
     configuration: SourceConfiguration,
     *,
     intake: Intake,
-    admission: Admission,
+    admission: SourceAdmission,
     counters: SourceCounters,
     certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
+    local_block_seconds_max: float = 0.0,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
+
+    Args:
+        local_block_seconds_max: Longest pause of a unix stream socket by admission;
+            0 = no limit.
 
     Raises:
         StartRefused: It is to use an inherited socket that is not there, or another one.
@@ -77,7 +82,7 @@ def new_source(
     factory = InboundFactory(
         **receiving,
         new_protocol=_protocol(configuration),
-        limits=_limits(configuration),
+        limits=_limits(configuration, local_block_seconds_max),
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
@@ -93,7 +98,7 @@ def new_source(
     )
 
 
-def _limits(configuration: SourceConfiguration) -> InboundLimits:
+def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) -> InboundLimits:
     return InboundLimits(
         frame_bytes_max=configuration.frame_bytes_max,
         connections_max=configuration.connections_max,
@@ -101,6 +106,7 @@ def _limits(configuration: SourceConfiguration) -> InboundLimits:
         handshake_seconds_max=configuration.handshake_seconds_max,
         connections_per_peer_max=configuration.connections_per_peer_max,
         drop_long=configuration.oversize == "drop",
+        block_seconds_max=local_block_seconds_max if configuration.listen.is_local else 0.0,
     )
 
 

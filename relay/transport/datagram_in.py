@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.transport.inbound import Intake
 from relay.transport.notices import Notices
 from relay.transport.peers import PeerRates, PermittedPeers
@@ -42,8 +42,7 @@ class DatagramReader:
     """Reads one bound, non-blocking datagram socket.
 
     Datagrams cannot wait: while admission is closed they are read, dropped and
-    counted here, and only here, so that a program that logs to a local socket
-    is never blocked.
+    counted here, so that a program that logs to a local socket is never blocked.
 
     Args:
         frame_bytes_max: Longer messages are cut here.
@@ -60,7 +59,7 @@ class DatagramReader:
         transport: str,
         frame_bytes_max: int,
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
         drop_long: bool = False,
@@ -163,8 +162,8 @@ class DatagramReader:
             return
         frames = self._within_size(sender, frames)
         if self._admission.closed:
-            self._drop(sender, frames, "admission-closed", self._admission.reason)
-            return
+            frames, refused = self._admission.divide(frames)
+            self._drop(sender, refused, "admission-closed", self._admission.reason)
         if host and self._rates is not None and self._rates.is_limited:
             granted = self._rates.grant(host, len(frames))
             self._drop(sender, frames[granted:], "rate-limit", "more than rate_per_peer_max")

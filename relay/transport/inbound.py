@@ -25,7 +25,7 @@ from zope.interface import implementer
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.transport.notices import Notices
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
@@ -57,6 +57,8 @@ class InboundLimits:
     """For each peer address; 0 = no limit."""
     drop_long: bool = False
     """Drop messages above `frame_bytes_max` instead of cutting them."""
+    block_seconds_max: float = 0.0
+    """Longest pause by admission; then what comes is read and dropped.  0 = no limit."""
 
     @property
     def read_bytes_max(self) -> int:
@@ -77,6 +79,7 @@ class InboundProtocol(Protocol):
         self.gone = False
         self._refused = False
         self._truncated = 0
+        self._dropping = False  # admission has been closed for too long to wait
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
         self._read_again_at = 0.0  # whatever the rate, once it was too high
@@ -160,8 +163,13 @@ class InboundProtocol(Protocol):
     def pause_reading(self) -> None:
         self.factory.counters.pauses += 1
         self._pause("admission")
+        self._set_timer("blocked", self.factory.limits.block_seconds_max, self._blocked)
 
     def resume_reading(self) -> None:
+        timer = self._timers.pop("blocked", None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._dropping = False
         self._resume("admission")
 
     def pauseProducing(self) -> None:
@@ -209,6 +217,8 @@ class InboundProtocol(Protocol):
     def within_limits(self, frames: list[bytes]) -> list[bytes]:
         """Those of `frames` to go on with; the peer waits if it sent them too fast."""
         limits = self.factory.limits
+        if self._dropping:
+            frames = self._admitted(frames)
         if limits.drop_long:
             taken = [frame for frame in frames if len(frame) <= limits.frame_bytes_max]
             if len(taken) < len(frames):
@@ -257,6 +267,24 @@ class InboundProtocol(Protocol):
         self.violated(f"no {what} within {seconds:g} s")
         self.close()
         self.transport.abortConnection()
+
+    def _blocked(self) -> None:
+        self._dropping = True
+        self._resume("admission")
+
+    def _admitted(self, frames: list[bytes]) -> list[bytes]:
+        counters, admission = self.factory.counters, self.factory.admission
+        taken, refused = admission.divide(frames)
+        if refused:
+            counters.received_records += len(refused)
+            counters.received_bytes += sum(map(len, refused))
+            counters.dropped["admission-closed"] += len(refused)
+            self.warn(
+                "admission-closed",
+                f"{len(refused)} messages dropped, it waited for local_block_seconds_max: "
+                f"{admission.reason}",
+            )
+        return taken
 
     def _drop_long(self, frames: list[bytes]) -> None:
         counters = self.factory.counters
@@ -327,7 +355,7 @@ class InboundFactory(Factory):
         transport: str,
         new_protocol: Callable[[], InboundProtocol],
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         limits: InboundLimits,
         clock: Clock,

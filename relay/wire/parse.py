@@ -18,7 +18,7 @@ from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessag
 from relay.wire.rfc3164 import parse_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
-__all__ = ["parse", "parse_all"]
+__all__ = ["parse", "parse_all", "severity_of"]
 
 _PRI = re.compile(rb"<([0-9]{1,3})>(0*1 )?")
 _DELIMITERS = b"\n\r\0"
@@ -47,6 +47,13 @@ def parse(frame: bytes) -> SyslogMessage:
 def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
     """Parse the frames of a batch, in order, one message a frame."""
     return [parse(frame) for frame in frames]
+
+
+def severity_of(frame: bytes) -> int:
+    """Severity of a message, 0 to 7, by its PRI alone: what `parse` finds, but cheaper."""
+    match = _PRI.match(frame)
+    pri = PRIVAL.get(match[1]) if match is not None else None
+    return DEFAULT_SEVERITY if pri is None else pri[1]
 
 
 def _unparsed(text: bytes, raw: bytes, pri: tuple[int, int]) -> SyslogMessage:

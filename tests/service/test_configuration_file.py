@@ -24,7 +24,7 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
-from relay.service.schema import DESTINATION, SOURCE
+from relay.service.schema import DESTINATION, RELAY, SOURCE
 from tests.certificate_files import make_certificate_files
 from tests.odd_certificates import make_crl
 
@@ -211,8 +211,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
-        "name, state_dir, queue_bytes_max, pending_bytes_max, quarantine_bytes_max, "
-        "allow_volatile_state, statistics_seconds",
+        f"{', '.join(RELAY)}",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "

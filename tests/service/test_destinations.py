@@ -37,7 +37,7 @@ class Queue:
     def read(self, destination: str, *, start: int, **_: int) -> list[bytes]:
         return [b"one", b"two"][start - 1 :]
 
-    def subscribe(self, destination: str, stored: Any) -> None:
+    def subscribe(self, destination: str, stored: Any, evicted: Any) -> None:
         pass
 
     def acknowledge(self, destination: str, upto: int) -> None:
