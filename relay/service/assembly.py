@@ -57,12 +57,7 @@ def assemble(
         StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=Logger(namespace="relay"))
-    admission = Admission(
-        pending_bytes_max=configuration.pending_bytes_max,
-        queue_bytes_max=configuration.queue_bytes_max,
-        reserve_bytes=configuration.reserve,
-        free_bytes_min=configuration.min_free_bytes,
-    )
+    admission = _admission(configuration)
     limits = new_limits(configuration, notices)
     queue = _queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
@@ -79,8 +74,7 @@ def assemble(
         )
         for source in configuration.sources
     ]
-    for unused in systemd.unused(source.listen for source in configuration.sources):
-        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
+    _warn_of_unused(systemd, configuration, notices)
     status = Status(
         name=configuration.name,
         version=__version__,
@@ -101,20 +95,22 @@ def assemble(
             certificates,
             queue,
             ConcurrentService(destinations),
-            QueueWatch(
-                queue=queue,
-                admission=admission,
-                limits=tuple(limits.values()),
-                queue_bytes_max=configuration.queue_bytes_max,
-                notices=notices,
-                clock=reactor,
-            ),
+            QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
                 notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
             ),
         ]
+    )
+
+
+def _admission(configuration: Configuration) -> Admission:
+    return Admission(
+        pending_bytes_max=configuration.pending_bytes_max,
+        queue_bytes_max=configuration.queue_bytes_max,
+        reserve_bytes=configuration.reserve,
+        free_bytes_min=configuration.min_free_bytes,
     )
 
 
@@ -186,6 +182,11 @@ def _source(
         systemd=systemd,
         local_block_seconds_max=configuration.local_block_seconds_max,
     )
+
+
+def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
+    for unused in systemd.unused(source.listen for source in configuration.sources):
+        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
 
 
 def _observers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -51,35 +51,33 @@ class QueueWatch(Service):
     """Runs between the start of the destinations and that of the sources.
 
     Args:
-        queue_bytes_max: That of the relay.
+        limits: Those of the destinations, by id.
     """
 
     name = "queue watch"
 
     def __init__(
         self,
-        *,
         queue: QueueService,
         admission: Admission,
-        limits: Sequence[QueueLimit],
-        queue_bytes_max: int,
+        limits: Mapping[str, QueueLimit],
+        *,
         notices: Notices,
         clock: Any,
     ) -> None:
         self._queue = queue
         self._admission = admission
-        self._limits = limits
-        self._queue_bytes_max = queue_bytes_max
+        self._limits = tuple(limits.values())
         self._notices = notices
         self._clock = clock
         self._call: Any = None
         self._trend = Trend()
-        size = bytes_in_words(queue_bytes_max)
+        size = bytes_in_words(admission.queue_bytes_max)
         self._fill = _Fill(
             lambda words: notices.warn("queue", "fill", words),
             f"relay.queue_bytes_max is {size}, all sources are paused then",
         )
-        self._fills = {limit.destination: self._new_fill(limit) for limit in limits}
+        self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
 
     def startService(self) -> None:
         Service.startService(self)
@@ -102,7 +100,8 @@ class QueueWatch(Service):
             self._notices.warn("queue", "admission", f"not taking more: {self._admission.reason}")
         now = self._clock.seconds()
         self._trend.note(now, self._admission.queue_bytes)
-        self._fill.note(self._admission.queue_bytes, self._queue_bytes_max, self._trend)
+        admission = self._admission
+        self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
         for limit in self._limits:
             limit.trend.note(now, limit.size)
             if limit.bytes_max:

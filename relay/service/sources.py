@@ -68,14 +68,17 @@ def new_source(
         "notices": notices,
         "permitted": permitted,
     }
+    service: dict[str, Any] = {
+        "source": configuration.id,
+        "url": configuration.listen,
+        "bind": _binding(configuration, descriptor),
+        "counters": counters,
+        "reactor": reactor,
+    }
     if configuration.listen.scheme in ("udp", "unixgram"):
         limits = _datagram_limits(configuration, reactor)
         return DatagramSource(
-            source=configuration.id,
-            url=configuration.listen,
-            bind=_binding(configuration, descriptor),
-            counters=counters,
-            reactor=reactor,
+            **service,
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
@@ -88,11 +91,7 @@ def new_source(
         rate_per_peer_max=configuration.rate_per_peer_max,
     )
     return StreamSource(
-        source=configuration.id,
-        url=configuration.listen,
-        bind=_binding(configuration, descriptor),
-        counters=counters,
-        reactor=reactor,
+        **service,
         factory=factory,
         wrap=_wrapping(configuration, permitted, certificates, reactor),
     )

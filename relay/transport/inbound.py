@@ -13,7 +13,6 @@ import struct
 import typing
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,6 +25,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
+from relay.transport.inbound_limits import InboundLimits
 from relay.transport.notices import Notices
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
@@ -44,26 +44,6 @@ class Intake(typing.Protocol):
 
     def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
         """Fires once `frames` are on disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class InboundLimits:
-    frame_bytes_max: int
-    connections_max: int
-    idle_seconds_max: float
-    """Silence after which a connection is closed; 0 = never."""
-    handshake_seconds_max: float
-    connections_per_peer_max: int = 0
-    """For each peer address; 0 = no limit."""
-    drop_long: bool = False
-    """Drop messages above `frame_bytes_max` instead of cutting them."""
-    block_seconds_max: float = 0.0
-    """Longest pause by admission; then what comes is read and dropped.  0 = no limit."""
-
-    @property
-    def read_bytes_max(self) -> int:
-        """How much of a message to read: one octet more tells that it is to be dropped."""
-        return self.frame_bytes_max + self.drop_long
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -218,11 +198,18 @@ class InboundProtocol(Protocol):
         """Those of `frames` to go on with; the peer waits if it sent them too fast."""
         limits = self.factory.limits
         if self._dropping:
-            frames = self._admitted(frames)
+            frames, refused = self.factory.admission.divide(frames)
+            why = f"it waited for local_block_seconds_max: {self.factory.admission.reason}"
+            self._drop(refused, "admission-closed", why)
         if limits.drop_long:
             taken = [frame for frame in frames if len(frame) <= limits.frame_bytes_max]
             if len(taken) < len(frames):
-                self._drop_long([frame for frame in frames if len(frame) > limits.frame_bytes_max])
+                long = [frame for frame in frames if len(frame) > limits.frame_bytes_max]
+                self._drop(
+                    long,
+                    "too-long",
+                    f"longer than frame_bytes_max ({limits.frame_bytes_max} octets)",
+                )
                 frames = taken
         if frames and self.factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
@@ -272,29 +259,13 @@ class InboundProtocol(Protocol):
         self._dropping = True
         self._resume("admission")
 
-    def _admitted(self, frames: list[bytes]) -> list[bytes]:
-        counters, admission = self.factory.counters, self.factory.admission
-        taken, refused = admission.divide(frames)
-        if refused:
-            counters.received_records += len(refused)
-            counters.received_bytes += sum(map(len, refused))
-            counters.dropped["admission-closed"] += len(refused)
-            self.warn(
-                "admission-closed",
-                f"{len(refused)} messages dropped, it waited for local_block_seconds_max: "
-                f"{admission.reason}",
-            )
-        return taken
-
-    def _drop_long(self, frames: list[bytes]) -> None:
-        counters = self.factory.counters
-        counters.received_records += len(frames)
-        counters.received_bytes += sum(map(len, frames))
-        counters.dropped["too-long"] += len(frames)
-        limit = self.factory.limits.frame_bytes_max
-        self.warn(
-            "too-long", f"{len(frames)} longer than frame_bytes_max ({limit} octets): dropped"
-        )
+    def _drop(self, frames: list[bytes], reason: str, why: str) -> None:
+        if frames:
+            counters = self.factory.counters
+            counters.received_records += len(frames)
+            counters.received_bytes += sum(map(len, frames))
+            counters.dropped[reason] += len(frames)
+            self.warn(reason, f"{len(frames)} messages dropped, {why}")
 
     def _charge(self, count: int) -> None:
         seconds = self.factory.rates.charge(self.origin.peer_host, count)
