@@ -62,7 +62,7 @@ class Eviction:
     """Until the rest takes no more than this of the map."""
     received_before: float | None = None
     """Those with records from before this time (seconds since 1970-01-01 UTC)."""
-    blocks_max: int = 512
+    blocks_max: int = 2048
     """At most this many in one commit, which must not take for ever."""
 
 

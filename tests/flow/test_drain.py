@@ -309,3 +309,67 @@ def test_a_finish_that_was_given_up_may_still_be_answered(setup: Setup) -> None:
     finished.cancel()
     setup.drain.acknowledged(session, 10)
     assert setup.queue.events == [("d", 11)]
+
+
+# Records that leave undelivered, see test_eviction.py too.
+
+
+def test_what_has_left_is_not_sent(setup: Setup) -> None:
+    setup.drain.evicted(5, "too-old")
+    session = setup.attached()
+    assert session.sent == numbers(5, 10)
+    setup.drain.acknowledged(session, 6)
+    assert setup.queue.events == [("d", 11)]
+
+
+def test_what_is_in_flight_may_leave_and_be_answered_late(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.evicted(7, "too-old")
+    assert setup.drain.in_flight == 4
+    session.room = 100
+    setup.drain.pump()
+    assert session.sent == numbers(1, 4) + numbers(7, 10)
+    setup.drain.acknowledged(session, 3)
+    setup.drain.acknowledged(session, 3)
+    assert setup.queue.events == [
+        *(("d", "2 late", "queue-full"), ("d", "1 late", "too-old")),
+        *(("d", "1 late", "too-old"), ("d", 9)),
+    ]
+    assert setup.drain.in_flight == 2
+
+
+def test_what_was_answered_before_it_left_is_not_answered_late(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.acknowledged(session, 4)
+    setup.drain.evicted(4, "queue-full")
+    assert setup.drain.in_flight == 0
+    assert setup.queue.events == [("d", 5)]
+
+
+def test_what_had_left_before_it_was_refused_is_not_set_aside(setup: Setup) -> None:
+    session = setup.attached(room=1)
+    setup.drain.evicted(2, "queue-full")
+    assert setup.drain.refused(session, "no")
+    assert (setup.queue.events, setup.drain.in_flight) == ([], 0)
+
+
+def test_a_new_session_knows_nothing_of_what_had_left(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.detach(session)
+    assert setup.drain.in_flight == 0
+    again = setup.attached()
+    assert again.sent == numbers(3, 10)
+    setup.drain.acknowledged(again, 8)
+    assert setup.queue.events == [("d", 11)]
+
+
+def test_what_leaves_during_a_read_is_not_missed(setup: Setup) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.evicted(9, "queue-full")
+    setup.disk.finish()
+    setup.disk.finish()
+    assert session.sent == numbers(9, 10)
+    assert setup.trouble == []

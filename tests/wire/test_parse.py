@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.parse import parse, parse_all
+from relay.wire.parse import parse, parse_all, severity_of
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime
 
@@ -120,3 +120,8 @@ def test_hostile_input_comes_to_an_end(start: bytes, octet: bytes) -> None:
     message = parse(line)
     assert message.raw == line
     assert line.endswith(message.msg)
+
+
+@given(frames)
+def test_the_severity_alone_is_that_of_the_message(frame: bytes) -> None:
+    assert severity_of(frame) == parse(frame).severity
