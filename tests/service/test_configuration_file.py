@@ -645,3 +645,39 @@ def test_files_are_looked_at_even_where_the_url_is_wrong(tmp_path: Path) -> None
     for key in ("sources.a.listen", "sources.a.certificate", "destinations.b.connect"):
         assert key in text
     assert "destinations.b.trusted_ca" in text
+
+
+def test_limits_of_the_queue(tmp_path: Path) -> None:
+    configuration = read(
+        tmp_path,
+        """
+        [relay]
+        queue_bytes_max = "1 GiB"
+        min_free_bytes = 0
+        local_block_seconds_max = 0.25
+        [sources.net]
+        listen = "udp://:515"
+        [sources.local]
+        listen = "unix:///run/x/log"
+        [sources.meek]
+        listen = "unixgram:///run/x/meek"
+        reserved = false
+        [destinations.out]
+        connect = "relp://far:1"
+        queue_bytes_max = "100 MiB"
+        queue_seconds_max = 86400
+        when_full = "drop-by-severity"
+        """,
+    )
+    assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
+    assert configuration.reserve == 2**30 // 20
+    assert [source.uses_reserve for source in configuration.sources] == [False, True, False]
+    (out,) = configuration.destinations
+    limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
+    assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
+
+
+def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:
+    text = SMALL + 'when_full = "drop-oldest"\n'
+    (problem,) = problems(tmp_path, text)
+    assert ".when_full: has no meaning without a limit" in problem
