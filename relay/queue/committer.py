@@ -321,7 +321,9 @@ class Committer:
 
     def _settle_limits(self, appends: Sequence[_Append]) -> None:
         for id, limit in self._limits.items():
-            pending = sum(append.limited.get(id, 0) for append in appends)
+            pending = 0
+            if id in self._bounded:
+                pending = sum(append.limited.get(id, 0) for append in appends)
             limit.settle(pending, self._store.destination_bytes[id])
 
 
