@@ -32,7 +32,14 @@ class Edge(RelayProcess):
     """A relay with a destination that is away and full soon, and a file that is neither."""
 
     def __init__(
-        self, programs: Programs, folder: Path, central: Central, when_full: str, **keys: Any
+        self,
+        programs: Programs,
+        folder: Path,
+        central: Central,
+        when_full: str,
+        *,
+        min_free_bytes: int | str = 0,
+        **keys: Any,
     ) -> None:
         self.port, self.other_port = free_port(), free_port()
         self.stream = folder / "stream"
@@ -59,7 +66,7 @@ class Edge(RelayProcess):
                 "all": {"connect": f"file://{self.all}", "sources": ["feed"]},
                 "other": {"connect": f"file://{self.other}", "sources": ["other"]},
             },
-            relay={"local_block_seconds_max": 0.5},
+            relay={"local_block_seconds_max": 0.5, "min_free_bytes": min_free_bytes},
             name="edge",
         )
         programs.add(self)
@@ -194,3 +201,19 @@ def test_old_messages_leave(programs: Programs, tmp_path: Path) -> None:
     feed(edge.port, messages(1, "new"))
     assert len(numbers(wait_for_lines(central.arrived, 1), "new")) == 1
     assert edge.wait_drained()["delivered_records"] == 1
+
+
+def test_a_disk_with_too_little_room_makes_senders_wait(programs: Programs, tmp_path: Path) -> None:
+    edge, central = site(programs, tmp_path, "block", min_free_bytes="16 TiB")
+    admission = ask(str(edge.state_dir), "status")["admission"]
+    assert not admission["open"]
+    assert "min_free_bytes is 17,592,186,044,416" in admission["reason"]
+    with socket.create_connection(("127.0.0.1", edge.other_port), timeout=1.0) as sender:
+        sender.sendall(b"1 open 14 relp_version=0\n")
+        with pytest.raises(TimeoutError):  # not even the opening of the session is read
+            sender.recv(1)
+    edge.stop()
+    relaxed = Edge(programs, tmp_path / "edge", central, "block")
+    relaxed.start()
+    feed(relaxed.other_port, messages(1))
+    assert len(wait_for_lines(relaxed.other, 1)) == 1
