@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit fuzz check certs clean distclean venv interop-packages
+.PHONY: help run test test-unit fuzz torture check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,12 +53,25 @@ test: $(VENV)/installed-dev interop-packages ## Install what the tests need and 
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program
-	$(BIN)/python -m pytest --ignore=tests/interop --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/interop --ignore=tests/end_to_end \
+	    --ignore=tests/crash $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=...), then 10,000 RELP sessions
 	$(BIN)/python -m tests.fuzz
 	MANY_CONNECTIONS=$${MANY_CONNECTIONS:-10000} $(BIN)/python -m pytest --quiet -rP \
 	    tests/end_to_end/test_many_connections.py
+
+torture: $(VENV)/installed-dev ## Kill, cut the power, damage and fill the disk for long (CYCLES=300; PEER=rsyslog compares)
+ifdef PEER
+	CYCLES=$${CYCLES:-10} $(BIN)/python -m tests.crash.comparison syslogrelay $(PEER)
+else
+	KILL_CYCLES=$${CYCLES:-300} OUTAGE_CYCLES=$${OUTAGE_CYCLES:-100} \
+	    POWER_CUT_SEEDS=$${POWER_CUT_SEEDS:-5} POWER_CUT_TRANSACTIONS=100 POWER_CUT_SUBSETS=4 \
+	    DAMAGE_SEEDS=$${DAMAGE_SEEDS:-5} DAMAGE_COUNT=$${DAMAGE_COUNT:-4000} \
+	    SMALL_DISK_STEP=4096 SMALL_DISK_MAX=$${SMALL_DISK_MAX:-2097152} \
+	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" \
+	    $(BIN)/python -m pytest --quiet -rP --durations=0 tests/crash $(ARGS)
+endif
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-WITH_PROCESSES = (HERE / "end_to_end", HERE / "interop")
+WITH_PROCESSES = (HERE / "crash", HERE / "end_to_end", HERE / "interop")
 
 
 @pytest.fixture(autouse=True)

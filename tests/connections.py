@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -78,9 +78,23 @@ class RecordingIntake:
         self.batches: list[list[bytes]] = []
         self.origins: list[Origin] = []
         self.stored: list[Deferred[None]] = []
+        self.positions: list[Mapping[str, bytes] | None] = []
+        self.cut: list[Mapping[int, int] | None] = []
+        self.pieces: list[Mapping[int, int] | None] = []
 
-    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        self.positions.append(positions)
         self.batches.append(frames)
+        self.cut.append(cut)
+        self.pieces.append(pieces)
         self.origins.append(origin)
         self.stored.append(Deferred())
         return self.stored[-1]

@@ -42,16 +42,24 @@ def toml_text(tables: Mapping[str, Any]) -> str:
 
 def _write_table(lines: list[str], path: tuple[str, ...], table: Mapping[str, Any]) -> None:
     if path:
-        lines.append(f"[{'.'.join(path)}]")
-    # TOML's strings, numbers, booleans and lists of them are written as in JSON.
+        lines.append(f"[{'.'.join(map(json.dumps, path))}]")
     lines += [
-        f"{key} = {json.dumps(value)}"
+        f"{json.dumps(key)} = {_inline(value)}"
         for key, value in table.items()
         if not isinstance(value, Mapping)
     ]
     for key, value in table.items():
         if isinstance(value, Mapping):
             _write_table(lines, (*path, key), value)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        members = [f"{json.dumps(key)} = {_inline(item)}" for key, item in value.items()]
+        return "{ " + ", ".join(members) + " }"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value)  # TOML writes strings, numbers and booleans like JSON
 
 
 class RelayProcess(Program):
@@ -62,7 +70,7 @@ class RelayProcess(Program):
         sources: The configuration's tables below `sources`.
         destinations: Those below `destinations`.
         relay: Further keys of the table `relay`.
-        apps: The tables below `apps`.
+        apps, filters: The tables below them.
         arguments: twistd's own, before the word syslogrelay.
         interpreter, environment, user: To run it as somebody else; None = as we run.
     """
@@ -75,6 +83,7 @@ class RelayProcess(Program):
         destinations: Mapping[str, Mapping[str, Any]],
         relay: Mapping[str, Any] | None = None,
         apps: Mapping[str, Mapping[str, Any]] | None = None,
+        filters: Mapping[str, Mapping[str, Any]] | None = None,
         name: str = "relay",
         arguments: Sequence[str] = FOREGROUND,
         interpreter: str | None = None,
@@ -100,6 +109,7 @@ class RelayProcess(Program):
         self.configure(
             relay={**own, **(relay or {})},
             apps=apps or {},
+            filters=filters or {},
             sources=sources,
             destinations=destinations,
         )
@@ -140,7 +150,7 @@ def _places(source: Mapping[str, Any]) -> list[str]:
 
 def _is_listening(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme == "journald":  # reads; what arrives shows it
+    if parts.scheme in ("file", "journald"):  # reads; what arrives shows it
         return True
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)

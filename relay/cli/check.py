@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from relay.model.errors import ConfigurationError
 from relay.service.configuration_file import read_configuration
+from relay.service.message_tests import failures_of
+from relay.service.relay_service import local_zone
 
 __all__ = ["check"]
 
@@ -17,17 +21,22 @@ def check(file: str) -> None:
 
     Reads FILE and the certificates, keys and tokens that it names; opens no
     queue and binds no socket.  Ends with status 0 if a relay could start with
-    it, and with 1 after one line on standard error for each problem.
+    it, and with 1 after one line on standard error for each problem.  Tests in
+    the configuration ([[tests]]) are run, and a failed one is a problem.
     """
     try:
         configuration = read_configuration(file)
+        failures = failures_of(configuration, now=time.time(), zone=local_zone())
+        if failures:
+            raise ConfigurationError([f"{file}: {failure}" for failure in failures])
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from None
     sources = _counted(len(configuration.sources), "source")
     destinations = _counted(len(configuration.destinations), "destination")
-    click.echo(f"{file}: ok: {sources}, {destinations}")
+    tests = ", " + _counted(len(configuration.tests), "test") if configuration.tests else ""
+    click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
 
 
 def _counted(number: int, noun: str) -> str:

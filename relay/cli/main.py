@@ -5,8 +5,13 @@ from __future__ import annotations
 import click
 
 from relay import __version__
+from relay.cli.audit import audit
 from relay.cli.certificates import certs
 from relay.cli.check import check
+from relay.cli.explain import explain
+from relay.cli.quarantine_commands import quarantine
+from relay.cli.queue_changes import pause, resume
+from relay.cli.queue_commands import queue
 from relay.cli.send import send
 from relay.cli.status import status
 
@@ -23,7 +28,13 @@ def main() -> None:
     """
 
 
+main.add_command(audit)
 main.add_command(check)
 main.add_command(certs)
+main.add_command(explain)
+main.add_command(pause)
+main.add_command(quarantine)
+main.add_command(queue)
+main.add_command(resume)
 main.add_command(send)
 main.add_command(status)

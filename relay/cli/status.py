@@ -63,6 +63,14 @@ def show(document: dict[str, Any], console: Console) -> None:
     for report in document["destinations"]:
         if (fill := _fill(report.get("limit"))) is not None:  # older relays do not say
             console.print(Text.assemble((f"{report['id']}: ", "bold"), fill))
+    for report in document["sources"]:
+        if report.get("behind_bytes"):
+            words = ", ".join(_behind(file) for file in report["files_behind"][:3])
+            text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), text))
+        if report.get("files_refused"):
+            text = f"{report['files_refused']:,} files not read (files_max)"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), (text, "bold red")))
     for report in (*document["sources"], *document["destinations"]):
         if losses := _losses(report):
             words = ", ".join(losses)
@@ -74,6 +82,8 @@ def show(document: dict[str, Any], console: Console) -> None:
         console.print(
             Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
         )
+    for path in document.get("damaged_files", ()):  # older relays do not say
+        console.print(Text(f"the queue was damaged, its file is kept as {path}", style="bold red"))
 
 
 def duration(seconds: float) -> str:
@@ -158,16 +168,28 @@ def _fill(limit: dict[str, Any] | None) -> Text | None:
     return Text(words, style="bold red" if limit["fill_percent"] >= 95 else "bold yellow")
 
 
+def _behind(file: dict[str, Any]) -> str:
+    return f"{file['path']} {size(file['behind_bytes'])}"
+
+
 def _losses(report: dict[str, Any]) -> list[str]:
     """What did not go the normal way at a source or destination."""
+    quarantine = report.get("quarantine") or {"dropped_records": {}}
     losses = [
         f"dropped {count:,} ({reason})"
-        for reason, count in sorted(report["dropped_records"].items())
+        for dropped in (report["dropped_records"], quarantine["dropped_records"])
+        for reason, count in sorted(dropped.items())
     ]
+    if report.get("missing_records"):
+        losses.append(f"never came {report['missing_records']:,}")
+    if report.get("parse_failures"):
+        losses.append(f"not parsed {report['parse_failures']:,}")
     if report.get("truncated_records"):
         losses.append(f"cut to the size limit {report['truncated_records']:,}")
     if report.get("gaps"):
         losses.append(f"gaps in the journal {report['gaps']:,}")
+    if report.get("split_records"):
+        losses.append(f"split {report['split_records']:,}")
     if report.get("quarantined_records"):
         losses.append(f"quarantined {report['quarantined_records']:,}")
     return losses

@@ -21,14 +21,17 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.flow.pacing import Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
 from relay.queue.store import DamagedRange
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "Drain", "Forgets", "Session"]
+__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "BY_PURGE", "Drain", "Forgets", "Session"]
 
+BY_PURGE = "purge"
+"""Who holds a drain to take records out of its queue."""
 BATCH_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 512 * 1024
 _RETRY_SECONDS = 1.0  # after a failure to read the queue
@@ -66,6 +69,8 @@ class Drain:
         clock: For reading again after a failure of the queue.
         on_progress: Called when the upstream has acknowledged something.
         on_trouble: Called with errors of the queue and with what was set aside.
+        window: How many records may be in flight; None = what the session takes.
+        pace: How fast to send; None = as fast as possible.
 
     Attributes:
         sent_records: Records handed to sessions, repeats included.
@@ -84,6 +89,8 @@ class Drain:
         clock: Clock,
         on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
+        window: Window | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.sent_records = 0
         self.resent_records = 0
@@ -103,8 +110,13 @@ class Drain:
         self._on_trouble = on_trouble
         self._session: Session | None = None
         self._pumping = False
-        self._retry: DelayedCall | None = None  # while waiting to read again
+        self._window = window
+        self._pace = pace if pace is not None and pace.is_limited else None
+        self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
         self._finishing: Deferred[None] | None = None  # set = send nothing more
+        self._held: set[str] = set()  # by whom; as long as there is one, nothing is sent
+        self._holds = 0  # a read from before one is thrown away
+        self._known = 0  # what the upstream has, as it said while records were taken out
 
     @property
     def in_flight(self) -> int:
@@ -114,12 +126,43 @@ class Drain:
         overtaken = sum(count for count, _ in self._overtaken)
         return max(0, self._sent - self._acknowledged) + overtaken
 
+    @property
+    def acknowledged_seq(self) -> int:
+        """The oldest record that is not acknowledged, or the next one."""
+        return self._acknowledged
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the newest record that this session was sent."""
+        return self._sent
+
+    @property
+    def stored_seq(self) -> int:
+        """Seq after the newest record."""
+        return self._stored
+
+    def skip_to(self, upto: int) -> None:
+        """The upstream has said that it has the records before `upto`; no session may be on.
+
+        While somebody takes records out by other ways, it waits for the release.
+        """
+        assert self._session is None and self._acknowledged <= upto <= self._stored
+        if BY_PURGE in self._held:
+            self._known = upto
+            return
+        self._acknowledged = self._sent = upto
+        self._cursor.rewind(upto)
+        self._queue.acknowledge(self._destination, upto)
+        self._on_progress()
+
     def attach(self, session: Session) -> None:
         """Send through `session` from now on, from the oldest unacknowledged record."""
         self._session = session
         self._overtaken.clear()
         self._sent = self._acknowledged
         self._cursor.rewind(self._acknowledged)
+        if self._window is not None:
+            self._window.begin()
         self.pump()
 
     def detach(self, session: Session) -> None:
@@ -140,8 +183,39 @@ class Drain:
         self._finish_if_answered()
         return finished
 
+    def is_held(self, by: str) -> bool:
+        return by in self._held
+
+    def hold(self, by: str) -> None:
+        """Send nothing more until `release`; answers are still taken."""
+        self._held.add(by)
+        self._holds += 1
+
+    def release(self, by: str) -> None:
+        """Send again, unless somebody else holds it."""
+        self._held.discard(by)
+        if by == BY_PURGE and self._known > self._acknowledged:
+            self._acknowledged = self._sent = self._known
+            self._queue.acknowledge(self._destination, self._known)
+        if not self._held and self._session is not None:
+            self._cursor.rewind(self._sent)
+            self.pump()
+
+    def skip(self, upto: int) -> None:
+        """The records before `upto` have left the queue by other ways than ours.
+
+        Only while it is held for that and nothing is in flight.
+        """
+        assert BY_PURGE in self._held and self.in_flight == 0, (self._held, self.in_flight)
+        self._acknowledged = max(self._acknowledged, upto)
+        self._sent = self._acknowledged
+        self._sent_before = max(self._sent_before, self._sent)
+        self._refusals = 0
+
     def stored(self, upto: int) -> None:
         """Records before `upto` are on disk."""
+        if self._pace is not None:
+            self._pace.came_in(upto - self._stored)
         self._stored = upto
         self.pump()
 
@@ -152,6 +226,9 @@ class Drain:
         overtaken = min(upto, self._sent) - self._acknowledged
         if self._session is not None and overtaken > 0:
             self._overtaken.append((overtaken, reason))
+        known = min(upto, self._known) - self._acknowledged
+        if known > 0:  # the upstream had them before they left
+            self._queue.acknowledge_late(self._destination, known, reason)
         self._refusals = 0
         self._acknowledged = upto
         self._sent = max(self._sent, upto)
@@ -162,6 +239,8 @@ class Drain:
     def acknowledged(self, session: Session, count: int) -> None:
         """The `count` oldest records that `session` was sent are with the upstream."""
         if count and self._session is session:
+            if self._window is not None:
+                self._window.answered(count)
             count -= self._answered_late(count)
             self._acknowledged += count
             self._refusals = 0
@@ -210,25 +289,37 @@ class Drain:
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
-        if not self._pumping and self._session is not None and self._finishing is None:
+        if not self._pumping and self._can_send():
             self._pumping = True
             ensureDeferred(self._pump()).addErrback(self._failed)
 
+    def _can_send(self) -> bool:
+        return self._session is not None and self._finishing is None and not self._held
+
     async def _pump(self) -> None:
         try:
-            while (session := self._session) is not None and self._finishing is None:
-                room = min(session.room, BATCH_RECORDS_MAX)
+            while self._can_send():
+                session, holds = self._session, self._holds
+                assert session is not None
+                room = self._room(session)
                 position = self._cursor.position
-                if room <= 0 or position >= self._stored:
+                if room <= 0 or position >= self._stored or self._has_to_wait():
                     break
+                octets = (
+                    BATCH_BYTES_MAX
+                    if self._pace is None
+                    else self._pace.octets_max(BATCH_BYTES_MAX)
+                )
                 try:
-                    batch = await self._cursor.take(records_max=room, bytes_max=BATCH_BYTES_MAX)
+                    batch = await self._cursor.take(records_max=room, bytes_max=octets)
                 except DamagedRange as damage:
+                    if holds != self._holds:
+                        continue
                     if damage.seqs.start != self._acknowledged:
                         break  # first what lies before it; its answers call again
                     self._set_aside(damage.seqs, damage.reason)
                     continue
-                if session is not self._session or self._finishing is not None:
+                if session is not self._session or holds != self._holds or self._finishing:
                     continue  # the cursor was set back meanwhile
                 if not batch.payloads:
                     if batch.seqs.start == position:  # else what was there has left
@@ -246,7 +337,25 @@ class Drain:
             raise QueueError(f"record {position} is missing, reading again")
         self._read_again_later()
 
+    def _room(self, session: Session) -> int:
+        """How many records to send now."""
+        room = min(session.room, BATCH_RECORDS_MAX)
+        if self._window is not None:
+            room = min(room, self._window.room(self.in_flight))
+        if self._pace is not None and room > 0:
+            room = self._pace.room(room)
+        return room
+
+    def _has_to_wait(self) -> bool:
+        """Whether the pace wants a pause; it goes on by itself."""
+        seconds = 0.0 if self._pace is None else self._pace.seconds_to_wait()
+        if seconds and self._retry is None:
+            self._retry = self._clock.callLater(seconds, self._read_again)
+        return seconds > 0
+
     def _send(self, session: Session, batch: Batch) -> None:
+        if self._pace is not None:
+            self._pace.sent(len(batch.payloads), sum(map(len, batch.payloads)))
         self.sent_records += len(batch.payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from relay.flow.routing import Route
 from relay.model.message import SEVERITY_NAMES
-from relay.queue.limits import QUEUE_FULL, queue_full_reason
+from relay.queue.limits import QUEUE_FULL, QueueLimit, queue_full_reason
 
 __all__ = ["let_in", "severities_let_in"]
 
 _ALL = len(SEVERITY_NAMES) - 1
 
 
-def severities_let_in(routes: Iterable[Route]) -> dict[str, int]:
+class _Way(Protocol):
+    """A `Route`, as far as it matters here."""
+
+    @property
+    def destination(self) -> str: ...
+
+    @property
+    def limit(self) -> QueueLimit | None: ...
+
+    @property
+    def reserved(self) -> bool: ...
+
+
+def severities_let_in(routes: Iterable[_Way]) -> dict[str, int]:
     """The destinations that do not take everything now, and the least severe that they take."""
     found = {}
     for route in routes:
@@ -26,7 +39,7 @@ def severities_let_in(routes: Iterable[Route]) -> dict[str, int]:
 
 
 def let_in(
-    route: Route, severities: Sequence[int], severity_max: int
+    route: _Way, severities: Sequence[int], severity_max: int
 ) -> tuple[list[int], Counter[str]]:
     """Which of a batch get into the queue of `route`, and the others by reason.
 

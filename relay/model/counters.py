@@ -27,13 +27,19 @@ class SourceCounters:
     stored_records: int = 0
     """Frames that are on disk for every destination of the source."""
     quarantined_records: int = 0
-    """Frames that the source set aside instead of queueing them."""
+    """Frames that the source set aside instead of queueing them; the account of its
+    quarantine says which of these found no room there."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Lost frames by reason; the reasons are listed in ARCHITECTURE.md."""
     apps: Counter[str] = field(default_factory=Counter)
     """Frames by the app that they were authorised for."""
+    parse_failures: int = 0
+    """Frames that are whole in MSG because they could not be parsed; a tag says why.
+    Counted where a destination needs frames parsed."""
     truncated_records: int = 0
     """Frames cut to the size limit; the rest of each was discarded."""
+    split_records: int = 0
+    """Messages above the size limit that became several frames."""
     protocol_errors: int = 0
     """Connections closed because the peer broke framing, RELP or TLS."""
     connections_open: int = 0
@@ -42,5 +48,11 @@ class SourceCounters:
     """Connections closed at once: too many, or the peer is not allowed."""
     connections_idle_closed: int = 0
     """Connections closed because the peer was silent for too long."""
+    duplicate_records: int = 0
+    """Records that relays would have sent again, and did not because they were here."""
+    missing_records: int = 0
+    """Records that relays have given up or lost track of, and that never came here."""
+    refused_lineages: int = 0
+    """Offers to send exactly once that were malformed or another sender's."""
     pauses: int = 0
     """Times that reading stopped because the queue could not take more."""

@@ -17,7 +17,7 @@ class Origin(NamedTuple):
     source: str
     """Id of the source: its key in the configuration."""
     transport: str
-    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram, unix or journald."""
+    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald."""
     peer_host: str = ""
     """Address of the peer without port; empty for local sockets."""
     peer_port: int = 0

@@ -1,69 +1,133 @@
 """The control socket: one line of JSON asks, one line of JSON answers.
 
-Only the user that the relay runs as (and root) can connect: the socket has mode
-0600 and lies in the state directory.
+    {"command": "queue-read", "arguments": {"queue": "central"}}
+    {"result": …}  or  {"error": "one line that says why"}
+
+Octets are base64 in both directions.  Only the user that the relay runs as (and
+root) can connect: the socket has mode 0600 and lies in the state directory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.model.clock import Clock
 from relay.model.errors import RelayError
 
-__all__ = ["ControlFactory", "ControlProtocol"]
+__all__ = ["Asked", "Command", "ControlFactory", "ControlProtocol"]
 
-Command = Callable[[], Any]
-
-_REQUEST_BYTES_MAX = 64 * 1024
+_REQUEST_BYTES_MAX = 24 * 1024 * 1024  # the longest message there can be, in base64
 _REQUEST_SECONDS_MAX = 10.0
+_ANSWER_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command with arguments.
+
+    Args:
+        arguments: Their type, a Struct; a request that does not fit is refused.
+        answer: Given them; returns what is fit for JSON, or a Deferred of it.
+    """
+
+    arguments: type[msgspec.Struct]
+    answer: Callable[[Any], Any]
+
+
+Command = Callable[[], Any] | Asked
 
 
 class ControlProtocol(Protocol):
     """Answers one request and closes."""
 
     transport: Any  # exists from connectionMade on
+    _log = Logger(namespace="relay")
 
     def __init__(self, commands: Mapping[str, Command], clock: Clock) -> None:
         self._commands = commands
         self._clock = clock
-        self._request = b""
+        self._request = bytearray()
+        self._asked = False
+        self._over = False  # answered, or nobody is there to be answered
 
     def connectionMade(self) -> None:
-        self._timeout = self._clock.callLater(_REQUEST_SECONDS_MAX, self.transport.abortConnection)
+        self._timeout = self._clock.callLater(_REQUEST_SECONDS_MAX, self._timed_out)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._asked:
+            return
         self._request += data
-        line, end, _ = self._request.partition(b"\n")
-        if end:
-            self.transport.write(msgspec.json.encode(self._answer(line)) + b"\n")
-            self.transport.loseConnection()
+        if b"\n" in data:
+            self._asked = True
+            line = bytes(self._request.partition(b"\n")[0])
+            self._request.clear()
+            self._timeout.reset(_ANSWER_SECONDS_MAX)
+            self._answer(line)
         elif len(self._request) > _REQUEST_BYTES_MAX:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
+        self._over = True
         if self._timeout.active():
             self._timeout.cancel()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> None:
+        try:
+            result = self._result(line)
+        except RelayError as error:
+            self._reply({"error": str(error)})
+            return
+        if isinstance(result, Deferred):
+            result.addCallbacks(lambda found: self._reply({"result": found}), self._failed)
+        else:
+            self._reply({"result": result})
+
+    def _result(self, line: bytes) -> Any:
         try:
             request = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return {"error": f"the request is not a JSON object: {error}"}
+            raise RelayError(f"the request is not a JSON object: {error}") from error
         name = request.get("command")
         command = self._commands.get(name) if isinstance(name, str) else None
         if command is None:
             known = ", ".join(sorted(self._commands))
-            return {"error": f"unknown command {name!r}; there is: {known}"}
+            raise RelayError(f"unknown command {name!r}; there is: {known}")
+        if not isinstance(command, Asked):
+            return command()
         try:
-            return {"result": command()}
-        except RelayError as error:
-            return {"error": str(error)}
+            arguments = msgspec.convert(request.get("arguments", {}), type=command.arguments)
+        except msgspec.ValidationError as error:
+            raise RelayError(f"{name}: the arguments do not fit: {error}") from error
+        return command.answer(arguments)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(RelayError) is None:
+            self._log.failure("control socket: a command failed", failure)
+            self._reply({"error": "the relay has a defect here; its log has the details"})
+        else:
+            self._reply({"error": str(failure.value)})
+
+    def _timed_out(self) -> None:
+        if self._asked and not self._over:
+            seconds = f"{_ANSWER_SECONDS_MAX:g} s"
+            self._reply({"error": f"not done within {seconds}; it may be done all the same"})
+        else:
+            self.transport.abortConnection()
+
+    def _reply(self, reply: dict[str, Any]) -> None:
+        if not self._over:
+            self._over = True
+            self.transport.write(msgspec.json.encode(reply) + b"\n")
+            self.transport.loseConnection()
 
 
 class ControlFactory(Factory):

@@ -25,6 +25,7 @@ class Status:
         now: Seconds since 1970-01-01 UTC.
         allocated_bytes: What the queue's file takes on the disk.
         orphans: Ids of queues that have records but no destination.
+        damaged_files: Paths of queue files that were damaged at a start, and are kept.
         certificates: Our own, and revocation lists, with the days that they have left.
     """
 
@@ -38,6 +39,7 @@ class Status:
         destinations: Sequence[Reports],
         admission: Admission,
         orphans: Callable[[], list[str]],
+        damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
         now: Callable[[], float],
         allocated_bytes: Callable[[], int] = lambda: 0,
@@ -49,6 +51,7 @@ class Status:
         self._destinations = destinations
         self._admission = admission
         self._orphans = orphans
+        self._damaged_files = damaged_files
         self._certificates = certificates
         self._now = now
         self._allocated_bytes = allocated_bytes
@@ -74,6 +77,7 @@ class Status:
             "sources": [source.report() for source in self._sources],
             "destinations": [destination.report() for destination in self._destinations],
             "orphans": self._orphans(),
+            "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
         }
 
@@ -92,10 +96,11 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
         old = earlier[report["id"]]
         delivered = report["delivered_records"] - old["delivered_records"]
         dropped = _dropped(report) - _dropped(old)
+        set_aside = report["quarantined_records"] - old["quarantined_records"]
         parts.append(
             f"{report['id']}: delivered {delivered}, queued {report['queued_records']}"
             + _fill(report.get("limit"))
-            + _unless_zero(report["quarantined_records"] - old["quarantined_records"], "set aside")
+            + _unless_zero(max(0, set_aside), "set aside")  # less: replayed or purged
             + _unless_zero(dropped, "dropped")
             + ("" if report["ready"] else f" ({report['state']})")
         )

@@ -7,7 +7,7 @@ connection that comes while everything is paused, a producer that is gone.  Appr
 gauges with a high and a low watermark each, some for the whole relay and some for one
 destination; a source looks at those that concern it.  While one of them is full, all
 registered producers of the source are paused, new ones at once.  Datagrams cannot
-wait: their readers `divide` what came, drop what may not come in, and count.
+wait: their readers ask what to `let_in`, drop the others, and count.
 
 What is kept free for the reserve is open to sources that may use it, and to urgent
 messages where they can be told apart.
@@ -15,7 +15,7 @@ messages where they can be told apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from relay.queue.gauge import Gauge, Level
@@ -60,18 +60,15 @@ class SourceAdmission:
         """Why admission is closed, in words; empty while it is open."""
         return next((gauge.words for gauge in self._gauges if self._is_full(gauge)), "")
 
-    def divide(self, frames: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Those of `frames`, which cannot wait, that may come in now; and the others."""
+    def let_in(self, frames: Sequence[bytes]) -> Sequence[int]:
+        """The indexes of those of `frames`, which cannot wait, that may come in now."""
         if not self._closed:
-            return frames, []
+            return range(len(frames))
         if self._reserved or any(gauge.reserve_full for gauge in self._gauges):
-            return [], frames
-        taken: list[bytes] = []
-        refused: list[bytes] = []
-        for frame in frames:
-            is_urgent = severity_of(frame) <= URGENT_SEVERITY_MAX
-            (taken if is_urgent else refused).append(frame)
-        return taken, refused
+            return []
+        return [
+            index for index, frame in enumerate(frames) if severity_of(frame) <= URGENT_SEVERITY_MAX
+        ]
 
     def register(self, producer: Pausable) -> None:
         """Add a producer; it is paused at once if admission is closed."""

@@ -27,6 +27,7 @@ __all__ = [
     "BLOCK_BYTES_TARGET",
     "Block",
     "BlockDamaged",
+    "block_header",
     "decode_block",
     "encode_block",
     "payload_bytes",
@@ -73,6 +74,8 @@ def decode_block(value: bytes) -> Block:
         BlockDamaged: `value` has another version, length or checksum.
     """
     lengths_at = _PREFIX.size + _HEADER.size
+    if not value:  # see salvage.py
+        raise BlockDamaged("nothing of it was left in a damaged file")
     if len(value) < lengths_at:
         raise BlockDamaged(f"{len(value)} octets are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)
@@ -90,6 +93,14 @@ def decode_block(value: bytes) -> Block:
         raise BlockDamaged(f"the records end at {stops[-1]}, the block at {len(value)}")
     payloads = [value[start:stop] for start, stop in pairwise(stops)]
     return Block(received_at, payloads)
+
+
+def block_header(value: bytes | memoryview) -> tuple[float, int]:
+    """Time of receipt and count of a block, unchecked; (0, 0) if it is too short for them."""
+    if len(value) < _PREFIX.size + _HEADER.size:
+        return 0.0, 0
+    received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
+    return received_at, count
 
 
 def payload_bytes(value: bytes | memoryview) -> int:

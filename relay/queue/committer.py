@@ -28,6 +28,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
@@ -49,6 +50,8 @@ class Commits(Protocol):
     destination_bytes: dict[str, int]
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
+
+    def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
 
 
 @dataclass(slots=True)
@@ -105,6 +108,7 @@ class Committer:
         self._retry_seconds = retry_seconds
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
+        self._operations: list[tuple[Operation, Deferred[Any]]] = []
         self._pending_bytes = 0
         self._underway: list[_Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
@@ -172,6 +176,18 @@ class Committer:
         self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self._start_pump()
 
+    def operate(self, operation: Operation) -> Deferred[Any]:
+        """Do `operation` in a transaction of its own.  Fires with its result, once on disk.
+
+        Fails with QueueError if it could not be done; it is not tried again.
+        """
+        if self._closing or self._closed:
+            return fail(QueueError("the queue is closed"))
+        done: Deferred[Any] = Deferred()
+        self._operations.append((operation, done))
+        self._start_pump()
+        return done
+
     async def close(self) -> None:
         """Commit what is left.  Appends that cannot be stored now fail."""
         self._closing = True
@@ -195,6 +211,9 @@ class Committer:
             ensureDeferred(self._pump()).addErrback(self._defect)
 
     def _has_work(self) -> bool:
+        return bool(self._operations) or self._has_changes()
+
+    def _has_changes(self) -> bool:
         if self._removals or self._expiries:
             return True
         return bool(self._appends) and not self._hold_appends
@@ -212,8 +231,11 @@ class Committer:
         appends = [append for append in self._underway if not append.done.called]
         appends += self._appends
         self._underway, self._appends = [], []
-        for append in appends:
-            append.done.errback(QueueError("the relay stopped while the queue was failing"))
+        waiting: list[Deferred[Any]] = [append.done for append in appends]
+        waiting += [done for _, done in self._operations]
+        self._operations = []
+        for done in waiting:
+            done.errback(QueueError("the relay stopped while the queue was failing"))
 
     def _pump_ended(self) -> None:
         done, self._pumping = self._pumping, None
@@ -222,6 +244,10 @@ class Committer:
 
     async def _pump(self) -> None:
         while self._has_work():
+            if self._operations:
+                await self._operate()
+            if not self._has_changes():
+                continue
             appends: list[_Append] = []
             if not self._hold_appends:
                 appends, self._appends = self._appends, []
@@ -272,6 +298,23 @@ class Committer:
             late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
             removal.late[reason] += late
         self._on_evicted(destination, stop, stop - start, reason)
+
+    async def _operate(self) -> None:
+        """Do the oldest operation; the others let the next transaction go first."""
+        operation, done = self._operations[0]  # a defect leaves it there to be answered
+        operate = partial(self._store.operate, operation, at=self._clock.seconds())
+        try:
+            changed, result = await self._run_in_thread(operate)
+        except QueueError as error:
+            self._operations.pop(0)
+            done.errback(error)
+            return
+        self._operations.pop(0)
+        self._settle_limits(())
+        self._publish_queue_bytes()
+        for id, ledger in changed.items():
+            self._on_stored(id, ledger.next_seq)
+        done.callback(result)
 
     def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
         if not appends and self._hold_appends:

@@ -7,42 +7,35 @@ that comes later moves it from the dropped ones to the delivered ones (`Removal.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.queue.block import payload_bytes, received_at
+from relay.queue.block import received_at
+from relay.queue.books import count_dropped, forget, seq_of
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Eviction
 
 __all__ = ["count_late", "evict"]
 
-_KEY = struct.Struct(">Q")
-
 
 def evict(
-    cursor: Any, ledger: Ledger, eviction: Eviction, *, used_bytes: Callable[[], int]
+    txn: Any, database: Any, ledger: Ledger, eviction: Eviction, *, used_bytes: Callable[[], int]
 ) -> None:
     """Delete blocks from the head on and count their records.
 
     Args:
-        cursor: An LMDB cursor for the blocks of the destination, in a write transaction.
+        txn: A write transaction of LMDB.
+        database: The blocks of the destination.
         ledger: Changed in place.
         used_bytes: What the blocks take of the map now.
     """
     for _ in range(eviction.blocks_max):
+        cursor = txn.cursor(db=database)
         if not cursor.first() or not _is_due(cursor.value(), eviction, used_bytes):
             break
-        size = payload_bytes(cursor.value())
-        stop = _KEY.unpack(cursor.key())[0] if cursor.next() else ledger.next_seq
-        count = stop - ledger.acknowledged_seq
-        ledger.dropped[eviction.reason] = ledger.dropped.get(eviction.reason, 0) + count
-        ledger.acknowledged_seq = stop
-        ledger.queued_bytes -= size
-        cursor.first()
-        cursor.delete()
-    if ledger.queued == 0:
-        ledger.queued_bytes = 0  # whatever a damaged block claimed
+        stop = seq_of(cursor.key()) if cursor.next() else ledger.next_seq
+        count_dropped(ledger, eviction.reason, stop - ledger.acknowledged_seq)
+        forget(txn, database, ledger, stop)
 
 
 def count_late(ledger: Ledger, late: Mapping[str, int]) -> None:

@@ -5,6 +5,12 @@
 holds in every committed transaction, because each one changes the records and
 the ledger together.  Records leave the queue from its head only, so what is
 queued is the distance between two numbers.
+
+What leaves the quarantine again stays accounted for.  Purged, it is dropped, under
+a reason of its own.  Replayed, it becomes a new record at the end of a queue, with a
+new number; and a record is counted as received only where it is now.  So the number
+that it had is taken out of `received` (that is `moved`), and over all accounts nothing
+is received twice.  An orphan's records that another queue adopts go the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     delivered: int = 0
     """Records that the upstream acknowledged."""
     quarantined: int = 0
-    """Records set aside with a reason."""
+    """Records that are set aside now, with a reason."""
     dropped: dict[str, int] = {}  # msgspec copies it for each instance
     """Records given up, by reason."""
     never_queued: int = 0
@@ -32,12 +38,15 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     queued_bytes: int = 0
     """Octets of payload in the blocks that are still there."""
     quarantine_bytes: int = 0
-    """Octets that were set aside by a source, with their labels."""
+    """Octets in the quarantine, with their labels."""
+    moved: int = 0
+    """Records that had a number here and have another one now, in this account (replayed)
+    or in another one of this queue (replayed there, adopted)."""
 
     @property
     def received(self) -> int:
-        """Records that were stored or dropped."""
-        return self.next_seq - 1 + self.never_queued
+        """Records that were stored or dropped here, without those that moved on."""
+        return self.next_seq - 1 + self.never_queued - self.moved
 
     @property
     def queued(self) -> int:

@@ -24,37 +24,45 @@ leaves; a block is deleted when all of its records have left, until then the
 ledger's `acknowledged_seq` says where the queue begins.
 
 A quarantined record's value starts with {"reason": …, "at": …, "kind": …};
-kind "record" is followed by the payload, kind "block" by a block as it was found.
+kind "record" is followed by the payload, kind "block" by a block as it was found, and
+"records" says how many records that was.
 What a source sets aside instead of queueing it has the id "source/" + the source's
-id, a ledger and a quarantine, but no blocks; its kind is "frame", and "peer" says
-who sent it.
+id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
+sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.
+changes in the transaction that holds what was read up to there.  Two names are no
+sources' but the relay's: "/received" has how far other relays have sent
+(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
-with the queue; its text is that process's number.
+with the queue; its text is that process's number.  A new `data.mdb` is made in the
+directory `new` and renamed; one that was damaged stays as `data.mdb.damaged-` with the
+time, see replacement.py.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
 import msgspec
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, decode_block, encode_block, payload_bytes, split
+from relay.queue.block import BlockDamaged, decode_block, encode_block, split
+from relay.queue.books import KEY as _KEY
+from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
 from relay.queue.ledger import Ledger
-from relay.queue.ownership import sync_names, take_ownership
+from relay.queue.ownership import hold_existing, take_ownership
+from relay.queue.quarantine import refuse, set_aside
+from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -77,8 +85,9 @@ __all__ = [
 ]
 
 _FORMAT = b"1"
-_KEY = struct.Struct(">Q")
 _DATABASES_MAX = 2048
+
+_Found = TypeVar("_Found")
 
 
 class DamagedRange(QueueError):
@@ -113,6 +122,8 @@ class QueueStore:
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
+        self.recovery: Recovery | None = None
+        """Set if the file was damaged when it was opened."""
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -129,6 +140,7 @@ class QueueStore:
         destinations: Iterable[str],
         sources: Iterable[str] = (),
         map_bytes: int,
+        strict: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -138,19 +150,56 @@ class QueueStore:
             sources: Ids of sources that may set frames aside.
             map_bytes: Size of the map, far above what admission lets in: a full
                 map cannot even delete.
+            strict: Refuse a damaged file; otherwise it is put aside and what can be
+                read of it is in the queue (see `recovery`).
 
         Raises:
             QueueInUse: Another process works with it.
-            QueueFormatError: Not a queue, or one of an unknown format.
+            QueueFormatError: Not a queue, one of an unknown format, or damaged.
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
         try:
-            environment = _open_environment(path, map_bytes)
+            open_environment = partial(_open_environment, map_bytes=map_bytes)
+            recovery = prepare_file(path, open_environment, _put_format, strict=strict)
+            environment = open_environment(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
+                store.recovery = recovery
                 store._open_queues(destinations, sources)
+                return store
+            except BaseException:
+                environment.close()
+                raise
+        except lmdb.Error as error:
+            os.close(lock_fd)
+            raise QueueError(f"queue {path}: {error}") from error
+        except OSError as error:
+            os.close(lock_fd)
+            raise QueueError(f"queue {path}: {error.strerror}") from error
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    @classmethod
+    def open_read_only(cls, path: str) -> QueueStore:
+        """Open the queue in directory `path` to look into it, and change nothing.
+
+        Accounts that do not add up are no reason to refuse: somebody wants to see that.
+
+        Raises:
+            QueueInUse: A relay works with it.
+            QueueError: There is none, or it cannot be read.
+        """
+        lock_fd = hold_existing(path)
+        try:
+            # Without LMDB's own lock file: it would belong to whoever looks.
+            environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
+            try:
+                _check_format(environment, path)
+                store = cls(environment, lock_fd)
+                store._open_queues((), (), checks=False)
                 return store
             except BaseException:
                 environment.close()
@@ -187,28 +236,63 @@ class QueueStore:
                 ledger = self._changed_ledger(destination, changed)
                 self._remove(txn, destination, ledger, removal, transaction.received_at)
             for destination, reasons in transaction.drops.items():
-                _count_drops(self._changed_ledger(destination, changed), reasons)
+                count_never_queued(self._changed_ledger(destination, changed), reasons)
             for destination, eviction in transaction.evictions.items():
                 ledger = self._changed_ledger(destination, changed)
                 database = self._blocks[destination]
-                size = partial(self._database_bytes, txn, database)
-                evict(txn.cursor(db=database), ledger, eviction, used_bytes=size)
+                size = partial(database_bytes, txn, database)
+                evict(txn, database, ledger, eviction, used_bytes=size)
             for refusal in transaction.refusals:
-                account = self._changed_ledger(account_of_source(refusal.source), changed)
-                self._refuse(txn, account, refusal, transaction.received_at)
+                account = account_of_source(refusal.source)
+                ledger = self._changed_ledger(account, changed)
+                refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
             for name, position in transaction.positions.items():
                 if position:
                     txn.put(name.encode(), position, db=self._positions)
                 else:
                     txn.delete(name.encode(), db=self._positions)
-            for destination, ledger in changed.items():
-                assert ledger.gap == 0, (destination, ledger)
-                key = b"ledger/" + destination.encode()
-                txn.put(key, msgspec.json.encode(ledger), db=self._meta)
-            used = self._measured(txn)
+            used = self._store_ledgers(txn, changed)
         self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
         return changed
+
+    def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]:
+        """Make all of `operation` durable, or nothing of it; from the thread of `commit`.
+
+        Args:
+            at: Seconds since 1970-01-01 UTC.
+
+        Returns:
+            The ledgers that changed, and what the operation returned.
+
+        Raises:
+            QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
+        """
+        changed: dict[str, Ledger] = {}
+        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+            result = operation.apply(
+                self._books(txn, lambda id: self._changed_ledger(id, changed), at)
+            )
+            used = self._store_ledgers(txn, changed)
+        self.used_bytes, self.destination_bytes = used
+        self.ledgers.update(changed)
+        return changed, result
+
+    def look(self, reading: Callable[[Books], _Found]) -> _Found:
+        """What `reading` finds, in a read transaction that ends with it.
+
+        Pages that a reader can see are not used again before it ends: keep it short.
+
+        Raises:
+            QueueError: `reading` refused, or LMDB failed.
+        """
+        with _LmdbErrors(), self._environment.begin(buffers=True) as txn:
+            return reading(self._books(txn, lambda id: self._stored_ledger(txn, id), 0.0))
+
+    def copy_compacted(self, fd: int) -> None:
+        """Write the environment, without the pages that are free, to the file `fd`."""
+        with _LmdbErrors():
+            self._environment.copyfd(fd, compact=True)
 
     def read(
         self, destination: str, *, start: int, records_max: int, bytes_max: int
@@ -233,14 +317,18 @@ class QueueStore:
                 (first,) = _KEY.unpack(cursor.key())
                 value = cursor.value()
                 found = cursor.next()
+                stop = (
+                    _KEY.unpack(cursor.key())[0]
+                    if found
+                    else self._stored_ledger(txn, destination).next_seq
+                )
                 try:
                     block = decode_block(value).payloads
+                    if len(block) != stop - first:  # its key is not under the checksum
+                        raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
                 except BlockDamaged as damage:
                     if payloads:
                         break  # deliver what comes before it first
-                    stop = (
-                        _KEY.unpack(cursor.key())[0] if found else self._next_seq(txn, destination)
-                    )
                     if start >= stop:
                         break  # it lies before the first record asked for
                     raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
@@ -272,24 +360,38 @@ class QueueStore:
             except BlockDamaged:
                 return None
 
+    def _books(self, txn: Any, ledger: Callable[[str], Ledger], at: float) -> Books:
+        def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
+            self._append(txn, destination, ledger(destination), payloads, received_at)
+
+        return Books(txn, self._blocks, self._quarantine, ledger, append, at)
+
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
+        """Store the accounts with what they account for; return what `_measured` finds then."""
+        for id, ledger in changed.items():
+            assert ledger.gap == 0, (id, ledger)
+            txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
+        return self._measured(txn)
+
+    def _stored_ledger(self, txn: Any, id: str) -> Ledger:
+        """The account as the transaction sees it, whether it adds up or not."""
+        value = txn.get(b"ledger/" + id.encode(), db=self._meta)
+        return _decode_ledger(id, value, checks=False) if value else Ledger()
+
     def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
         """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: self._database_bytes(txn, queue) for id, queue in self._blocks.items()}
-        aside = sum(self._database_bytes(txn, queue) for queue in self._quarantine.values())
+        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
+        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
         return sum(queues.values()) + aside, queues
 
-    def _database_bytes(self, txn: Any, database: Any) -> int:
-        """What `database` takes of the map, in whole pages."""
-        stat = txn.stat(database)
-        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return int(pages * stat["psize"])
-
-    def _open_queues(self, destinations: Iterable[str], sources: Iterable[str]) -> None:
+    def _open_queues(
+        self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
+    ) -> None:
         with self._environment.begin(db=self._meta) as txn:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = _decode_ledger(destination, value)
+                    self.ledgers[destination] = _decode_ledger(destination, value, checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             if not is_of_source(id):
@@ -328,82 +430,28 @@ class QueueStore:
         assert removal.upto <= ledger.next_seq, (removal, ledger)
         upto = max(removal.upto, ledger.acknowledged_seq)  # some may have been evicted
         count_late(ledger, removal.late)
+        quarantined = ledger.quarantined
+        blocks, quarantine = self._blocks[destination], self._quarantine[destination]
         for aside in removal.set_aside:
-            self._put_in_quarantine(txn, destination, aside, at)
-        aside_records = sum(len(aside.seqs) for aside in removal.set_aside)
-        ledger.quarantined += aside_records
+            set_aside(txn, blocks, quarantine, ledger, aside, at)
+        aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
-        ledger.acknowledged_seq = upto
-        cursor = txn.cursor(db=self._blocks[destination])
-        while cursor.first():
-            size = payload_bytes(cursor.value())
-            stop = _KEY.unpack(cursor.key())[0] if cursor.next() else ledger.next_seq
-            if stop > upto:
-                break
-            ledger.queued_bytes -= size
-            cursor.first()
-            cursor.delete()
-        if ledger.queued == 0:
-            ledger.queued_bytes = 0  # whatever a damaged block claimed
-
-    def _put_in_quarantine(self, txn: Any, destination: str, aside: SetAside, at: float) -> None:
-        cursor = txn.cursor(db=self._blocks[destination])
-        key = _KEY.pack(aside.seqs.start)
-        if not cursor.set_range(key):
-            cursor.last()
-        elif bytes(cursor.key()) != key:
-            cursor.prev()
-        (first,) = _KEY.unpack(cursor.key())
-        value = bytes(cursor.value())
-        try:
-            payloads = decode_block(value).payloads[aside.seqs.start - first :]
-            kind, kept = "record", payloads[: len(aside.seqs)]
-        except BlockDamaged:
-            kind, kept = "block", [value]
-        label = msgspec.json.encode({"reason": aside.reason, "at": at, "kind": kind})
-        for seq, octets in enumerate(kept, aside.seqs.start):
-            txn.put(_KEY.pack(seq), label + b"\n" + octets, db=self._quarantine[destination])
-
-    def _refuse(self, txn: Any, ledger: Ledger, refusal: Refusal, at: float) -> None:
-        label = msgspec.json.encode(
-            {"reason": refusal.reason, "at": at, "kind": "frame", "peer": refusal.peer}
-        )
-        database = self._quarantine[account_of_source(refusal.source)]
-        for frame in refusal.frames:
-            value = label + b"\n" + frame
-            if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
-                ledger.dropped["quarantine-full"] = ledger.dropped.get("quarantine-full", 0) + 1
-            else:
-                txn.put(_KEY.pack(ledger.next_seq), value, db=database)
-                ledger.quarantined += 1
-                ledger.quarantine_bytes += len(value)
-            ledger.next_seq += 1
-        ledger.acknowledged_seq = ledger.next_seq
-
-    def _next_seq(self, txn: Any, destination: str) -> int:
-        value = txn.get(b"ledger/" + destination.encode(), db=self._meta)
-        return _decode_ledger(destination, value).next_seq if value else 1
+        forget(txn, blocks, ledger, upto)
 
 
-def _count_drops(ledger: Ledger, reasons: Mapping[str, int]) -> None:
-    for reason, count in reasons.items():
-        ledger.dropped[reason] = ledger.dropped.get(reason, 0) + count
-        ledger.never_queued += count
-
-
-def _decode_ledger(destination: str, value: bytes) -> Ledger:
+def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:
     try:
         ledger = msgspec.json.decode(value, type=Ledger)
     except msgspec.MsgspecError as error:
         raise QueueFormatError(
             f"queue of {destination}: its ledger cannot be read: {error}"
         ) from error
-    if ledger.gap or ledger.queued < 0:
+    if checks and (ledger.gap or ledger.queued < 0):
         raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
     return ledger
 
 
-def _open_environment(path: str, map_bytes: int) -> Any:
+def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
     try:
         return lmdb.open(
             path,
@@ -412,6 +460,7 @@ def _open_environment(path: str, map_bytes: int) -> Any:
             max_readers=126,
             mode=0o600,
             readahead=False,  # a queue is read once, from one end
+            **options,
         )
     except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
         raise QueueFormatError(
@@ -420,15 +469,18 @@ def _open_environment(path: str, map_bytes: int) -> Any:
         ) from error
 
 
+def _put_format(environment: Any) -> None:
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+
+
 def _check_format(environment: Any, path: str) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change."""
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
-        # One transaction: half of a new queue would be a foreign environment.
-        with environment.begin(write=True) as txn:
-            txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
-        sync_names(path)
+        _put_format(environment)
         return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):

@@ -76,6 +76,8 @@ class Refusal:
     frames: Sequence[bytes]
     quarantine_bytes_max: int
     """What the quarantine of this source may hold; the rest is dropped and counted."""
+    original_bytes: Sequence[int] = ()
+    """How long each of `frames` was before it was cut; none = they were not cut."""
 
 
 @dataclass(slots=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from relay.model.message import JsonText, SyslogMessage
 from relay.rewrite.json_text import json_string
-from relay.wire.structured_data import is_structured_data, parse_structured_data
+from relay.wire.structured_data import (
+    format_structured_data,
+    is_structured_data,
+    parse_structured_data,
+)
 
 __all__ = ["PREFIX", "element_pairs", "elements_of"]
 
 PREFIX = ".SDATA."
-
-# SD-NAME (RFC 5424 §6.3): printable US-ASCII without = SP ] and the quote.
-_NOT_IN_NAME = re.compile(rb"[^!#-<>-\\^-~]")
-_ESCAPED_IN_VALUE = re.compile(rb'["\\\]]')
 
 
 def element_pairs(message: SyslogMessage) -> dict[str, bytes]:
@@ -61,28 +59,7 @@ def _with_pairs(text: bytes | None, pairs: dict[str, bytes]) -> bytes:
         element = elements.setdefault(sd_id, {})
         if len(name) > len(sd_id):
             element[name[len(sd_id) + 1 :]] = [value]
-    return b"".join(
-        [
-            b"[%s%s]"
-            % (
-                _name(sd_id),
-                b"".join(
-                    [
-                        b' %s="%s"' % (_name(name), _ESCAPED_IN_VALUE.sub(rb"\\\g<0>", value))
-                        for name, values in parameters.items()
-                        for value in values
-                    ]
-                ),
-            )
-            for sd_id, parameters in elements.items()
-        ]
-    )
-
-
-def _name(text: str) -> bytes:
-    """An SD-NAME; what it may not hold is written as ``%XX``."""
-    octets = text.encode("utf-8", "surrogateescape") or b"-"
-    return _NOT_IN_NAME.sub(lambda found: b"%%%02X" % found[0][0], octets)[:255]
+    return format_structured_data(elements)
 
 
 def _array(values: list[bytes]) -> JsonText:

@@ -172,7 +172,8 @@ def _program_and_text(message: SyslogMessage, octets_max: int) -> tuple[bytes | 
     if message.pairs is not None and app_name is not None:
         header = message.pairs.get("LEGACY_MSGHDR", b"")
         if (
-            b":" not in header
+            header
+            and b":" not in header
             and b"[" not in header
             and header_field(app_name, octets_max) != app_name
         ):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, JsonText, SyslogMessage
 from relay.rewrite.batch import Batch, Column, MacroContext
 from relay.rewrite.elements import PREFIX, elements_of
-from relay.rewrite.list_text import format_list
 from relay.rewrite.time_macros import TIME_MACROS, compile_time_macro
 from relay.rewrite.token import hostname_of
+from relay.wire.json_pairs import items_of, text_of
+from relay.wire.list_syntax import format_list
 
 __all__ = [
     "ALIASES",
@@ -202,7 +203,16 @@ def compile_macro(name: str, context: MacroContext) -> Column:
     if hard is not None:
         return hard
     values = compile_value(name)
-    return lambda batch: [value or b"" for value in values(batch)]
+    if name in _FIELDS or name in ALIASES:
+        return lambda batch: [value or b"" for value in values(batch)]
+    if name.startswith(PREFIX):  # of a repeated parameter the last value
+        return lambda batch: [_last(value or b"") for value in values(batch)]
+    return lambda batch: [text_of(value) if value else b"" for value in values(batch)]
+
+
+def _last(value: bytes) -> bytes:
+    items = items_of(value) if isinstance(value, JsonText) else None
+    return text_of(items[-1]) if items else text_of(value)
 
 
 def compile_value(name: str) -> _Values:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.rewrite.fields import getter
-from relay.rewrite.pipeline import Change
+from relay.rewrite.pipeline import Change, per_message
 from relay.wire.json_pairs import flatten_json
 
 __all__ = [
@@ -131,7 +131,7 @@ def parse_date(source: str, format: str, zone: tzinfo) -> Change:
             return _not_parsed(message)
         return message._replace(timestamp=_stamp(moment))
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def check_date_format(format: str) -> None:
@@ -162,7 +162,7 @@ def _parsing(source: str, prefix: str, take_apart: Callable[[bytes], _Found]) ->
             pairs[prefix + name] = text
         return message._replace(pairs=pairs or None)
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def _not_parsed(message: SyslogMessage) -> SyslogMessage:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.model.message import SyslogMessage
 from relay.rewrite.fields import getter, setter
-from relay.rewrite.pipeline import Change
+from relay.rewrite.pipeline import Change, per_message
 
 __all__ = ["HASH_DIGITS", "KINDS", "hash_found", "hash_values", "mask"]
 
@@ -58,7 +58,7 @@ def hash_values(names: Sequence[str], key: bytes) -> Change:
                 message = put(message, _digest(value, key))
         return message
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def _each_found(
@@ -84,7 +84,7 @@ def _each_found(
                     message = put(message, new)
         return message
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def _digest(text: bytes, key: bytes) -> bytes:

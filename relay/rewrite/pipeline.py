@@ -1,8 +1,8 @@
 """Steps of a rewrite, in order: messages in, messages out, some of them dropped.
 
-A `Change` is bound once per batch and then called per message; it returns the new
-message, or None to drop it.  A `Stage` takes and returns whole lists, which is
-what the pipeline runs; most stages are made of a change and a condition.
+A `Change` makes of each message of a batch a new one, or None to drop it.  A `Stage`
+returns only what is left, which may be more than came; most stages are made of a
+change and a condition.
 
 Whatever drops a message counts it in the pipeline's `Drops`, so that the queue
 can keep the account in the transaction that stores the rest of the batch.
@@ -10,6 +10,7 @@ can keep the account in the transaction that stores the rest of the batch.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -18,11 +19,21 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.filters import Condition
 
-__all__ = ["Change", "Drops", "Pipeline", "Stage", "Writer", "each", "first_fitting", "only"]
+__all__ = [
+    "Change",
+    "Drops",
+    "Pipeline",
+    "Stage",
+    "Writer",
+    "each",
+    "first_fitting",
+    "only",
+    "per_message",
+]
 
 Drops = Counter[str]
 """Messages dropped since the count was last taken, by reason."""
-Change = Callable[[Origin], Callable[[SyslogMessage], SyslogMessage | None]]
+Change = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage | None]]
 Stage = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage]]
 Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order."""
@@ -59,18 +70,21 @@ class Pipeline:
             messages = stage(messages, origin)
         return messages
 
-    def flush(self, now: float) -> list[SyslogMessage]:
+    def flush(self, now: float, *, everything: bool = False) -> list[SyslogMessage]:
         """Messages that the stages held back and that are due at `now`.
 
         They went through the stages before the one that held them, and go through
         those after it.
+
+        Args:
+            everything: What is not due as well.
         """
         due: list[SyslogMessage] = []
         origin = Origin("", "", received_at=now)
         for stage in self._stages:
             due = [*stage(due, origin)] if due else due
             if isinstance(stage, Holds):
-                due += stage.flush(now)
+                due += stage.flush(math.inf if everything else now)
         return due
 
     @property
@@ -87,12 +101,16 @@ class Pipeline:
         return taken
 
 
+def per_message(change: Callable[[SyslogMessage], SyslogMessage | None]) -> Change:
+    """A change that looks at one message at a time."""
+    return lambda messages, origin: list(map(change, messages))
+
+
 def each(change: Change) -> Stage:
     """A stage that makes one change in every message."""
 
     def stage(messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
-        changed = map(change(origin), messages)
-        return [message for message in changed if message is not None]
+        return [message for message in change(messages, origin) if message is not None]
 
     return stage
 
@@ -100,16 +118,24 @@ def each(change: Change) -> Stage:
 def only(condition: Condition, change: Change) -> Change:
     """`change` for messages that fit `condition`; others pass as they are."""
 
-    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage | None]:
+    def changed(
+        messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage | None]:
         fits = condition(origin)
         if fits is False:
-            return lambda message: message
-        apply = change(origin)
+            return messages
         if fits is True:
-            return apply
-        return lambda message: apply(message) if fits(message) else message
+            return change(messages, origin)
+        fitting = [index for index, message in enumerate(messages) if fits(message)]
+        if not fitting:
+            return messages
+        result: list[SyslogMessage | None] = list(messages)
+        new = change([messages[index] for index in fitting], origin)
+        for index, message in zip(fitting, new, strict=True):
+            result[index] = message
+        return result
 
-    return bind
+    return changed
 
 
 def first_fitting(choices: Sequence[tuple[Condition, Writer]]) -> Writer:
@@ -134,5 +160,19 @@ def first_fitting(choices: Sequence[tuple[Condition, Writer]]) -> Writer:
             taken = set(fitting)
             left = [i for i in left if i not in taken]
         raise AssertionError("no form for some messages")
+
+    return write
+
+
+def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:
+    """Like `writer`; an empty payload means that the message is dropped, under `reason`."""
+
+    def write(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        payloads = writer(messages, origin)
+        if b"" not in payloads:
+            return payloads
+        taken = [payload for payload in payloads if payload]
+        drops[reason] += len(payloads) - len(taken)
+        return taken
 
     return write

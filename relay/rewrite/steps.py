@@ -1,7 +1,7 @@
 """Changes of one message: values, names, tags, priority.
 
 Each function makes a `Change` (`relay/rewrite/pipeline.py`).  Values are given as
-templates, bound once per batch.
+templates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.fields import getter, names_of, setter
 from relay.rewrite.pattern import TextTest, name_glob
-from relay.rewrite.pipeline import Change
+from relay.rewrite.pipeline import Change, per_message
 
 __all__ = [
     "Lookup",
@@ -30,8 +30,8 @@ __all__ = [
     "unset",
 ]
 
-Template = Callable[[Origin], Callable[[SyslogMessage], bytes]]
-"""Text with values of a message in it: bound to a batch, then asked per message."""
+Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
+"""Text with values of a message in it, for each message of a batch."""
 
 
 class Lookup(Protocol):
@@ -44,18 +44,14 @@ def set_values(values: Mapping[str, Template]) -> Change:
     """Give names new values; all templates see the message as it was."""
     places = [(setter(name), template) for name, template in values.items()]
 
-    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
-        bound = [(put, template(origin)) for put, template in places]
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
+        columns = [(put, template(messages, origin)) for put, template in places]
+        changed = list(messages)
+        for put, column in columns:
+            changed = list(map(put, changed, column))
+        return changed
 
-        def change(message: SyslogMessage) -> SyslogMessage:
-            changed = message
-            for put, value_of in bound:
-                changed = put(changed, value_of(message))
-            return changed
-
-        return change
-
-    return bind
+    return change
 
 
 def unset(globs: Sequence[str]) -> Change:
@@ -73,7 +69,7 @@ def unset(globs: Sequence[str]) -> Change:
                     message = setter(name)(message, None)
         return message
 
-    return _same_for_all(change)
+    return per_message(change)
 
 
 def rename(names: Mapping[str, str]) -> Change:
@@ -87,7 +83,7 @@ def rename(names: Mapping[str, str]) -> Change:
                 message = put_new(put_old(message, None), value)
         return message
 
-    return _same_for_all(change)
+    return per_message(change)
 
 
 def subst(
@@ -110,46 +106,39 @@ def subst(
                     message = put(message, new)
         return message
 
-    return _same_for_all(change)
+    return per_message(change)
 
 
 def groupset(template: Template, globs: Sequence[str]) -> Change:
     """Give all names that exist and fit one of `globs` the same value."""
     tests = [name_glob(name) for name in globs]
 
-    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
-        value_of = template(origin)
+    def put(message: SyslogMessage, value: bytes) -> SyslogMessage:
+        for name in names_of(message):
+            if any(test(name) for test in tests):
+                message = setter(name)(message, value)
+        return message
 
-        def change(message: SyslogMessage) -> SyslogMessage:
-            names = [name for name in names_of(message) if any(test(name) for test in tests)]
-            if names:
-                value = value_of(message)
-                for name in names:
-                    message = setter(name)(message, value)
-            return message
-
-        return change
-
-    return bind
+    return lambda messages, origin: list(map(put, messages, template(messages, origin)))
 
 
 def look_up(table: Lookup, key: Template, name: str, *, default: Template | None = None) -> Change:
     """Set `name` to what `table` has for `key`, or to `default`, or leave it."""
     put = setter(name)
 
-    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
-        key_of = key(origin)
-        default_of = default(origin) if default is not None else None
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
+        values = [table.get(text) for text in key(messages, origin)]
+        if default is not None and None in values:
+            values = [
+                other if value is None else value
+                for value, other in zip(values, default(messages, origin), strict=True)
+            ]
+        return [
+            message if value is None else put(message, value)
+            for message, value in zip(messages, values, strict=True)
+        ]
 
-        def change(message: SyslogMessage) -> SyslogMessage:
-            value = table.get(key_of(message))
-            if value is None and default_of is not None:
-                value = default_of(message)
-            return message if value is None else put(message, value)
-
-        return change
-
-    return bind
+    return change
 
 
 def add_tags(tags: Sequence[bytes]) -> Change:
@@ -159,7 +148,7 @@ def add_tags(tags: Sequence[bytes]) -> Change:
         new = tuple(tag for tag in tags if tag not in message.tags)
         return message._replace(tags=message.tags + new) if new else message
 
-    return _same_for_all(change)
+    return per_message(change)
 
 
 def clear_tags(tests: Sequence[TextTest]) -> Change:
@@ -169,7 +158,7 @@ def clear_tags(tests: Sequence[TextTest]) -> Change:
         left = tuple(tag for tag in message.tags if not any(test(tag) for test in tests))
         return message if len(left) == len(message.tags) else message._replace(tags=left)
 
-    return _same_for_all(change)
+    return per_message(change)
 
 
 def set_priority(*, facility: int | None = None, severity: int | None = None) -> Change:
@@ -181,11 +170,7 @@ def set_priority(*, facility: int | None = None, severity: int | None = None) ->
             severity=message.severity if severity is None else severity,
         )
 
-    return _same_for_all(change)
-
-
-def _same_for_all(change: Callable[[SyslogMessage], SyslogMessage]) -> Change:
-    return lambda origin: change
+    return per_message(change)
 
 
 def _is_glob(name: str) -> bool:

@@ -6,12 +6,12 @@ Everything dropped here is counted under a reason.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.filters import Condition
-from relay.rewrite.pipeline import Change, Drops
+from relay.rewrite.pipeline import Change, Drops, per_message
 from relay.rewrite.steps import Template
 
 __all__ = ["RepeatSuppression", "drop", "limit_rate", "sample"]
@@ -25,7 +25,7 @@ def drop(reason: str, drops: Drops) -> Change:
     def change(message: SyslogMessage) -> None:
         drops[reason] += 1
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def sample(one_of: int, drops: Drops) -> Change:
@@ -40,7 +40,7 @@ def sample(one_of: int, drops: Drops) -> Change:
         drops["sampled"] += 1
         return None
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def limit_rate(
@@ -56,26 +56,25 @@ def limit_rate(
     """
     buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # tokens, and when
 
-    def bind(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage | None]:
-        key_of = per(origin) if per is not None else None
-        now = origin.received_at
-
-        def change(message: SyslogMessage) -> SyslogMessage | None:
-            key = key_of(message) if key_of is not None else b""
-            tokens, since = buckets.pop(key, (burst, now))
-            tokens = min(burst, tokens + max(0.0, now - since) * rate_max)
-            passes = tokens >= 1
-            buckets[key] = (tokens - 1 if passes else tokens, now)
-            if len(buckets) > _BUCKETS_MAX:
-                buckets.popitem(last=False)
-            if passes:
-                return message
+    def passes(key: bytes, now: float) -> bool:
+        tokens, since = buckets.pop(key, (burst, now))
+        tokens = min(burst, tokens + max(0.0, now - since) * rate_max)
+        enough = tokens >= 1
+        buckets[key] = (tokens - 1 if enough else tokens, now)
+        if len(buckets) > _BUCKETS_MAX:
+            buckets.popitem(last=False)
+        if not enough:
             drops["rate-limit"] += 1
-            return None
+        return enough
 
-        return change
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage | None]:
+        keys = per(messages, origin) if per is not None else [b""] * len(messages)
+        return [
+            message if passes(key, origin.received_at) else None
+            for message, key in zip(messages, keys, strict=True)
+        ]
 
-    return bind
+    return change
 
 
 class RepeatSuppression:

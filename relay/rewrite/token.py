@@ -38,6 +38,8 @@ Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 _TOKEN_KEY = "logsene-app-token"
 _TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
 _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
+# What came in an envelope may end with these, and the next hop would strip them.
+_DELIMITERS = b"\n\r\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -112,7 +114,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
         return [
-            payload(message, _legacy_start(message, stamps, sender))
+            payload(message, _legacy_start(message, stamps, sender)).rstrip(_DELIMITERS)
             for message in with_hosts(messages)
         ]
 
@@ -145,7 +147,7 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
             message.msgid,
             message.structured_data,
         )
-        return format_message(header, byte_order_mark_of(message) + msg)
+        return format_message(header, byte_order_mark_of(message) + msg.rstrip(_DELIMITERS))
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc5424, origin.received_at, zone)

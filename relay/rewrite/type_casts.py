@@ -10,7 +10,7 @@ import msgspec
 
 from relay.model.message import JsonText
 from relay.rewrite.json_text import json_string
-from relay.rewrite.list_text import parse_list
+from relay.wire.list_syntax import parse_list
 
 __all__ = ["ON_ERROR", "TYPES", "OnError", "cast"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
+from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
@@ -21,15 +23,22 @@ from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.file_source import new_file_source
+from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
+from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
+from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
-from relay.service.rewriting import new_rewrite
+from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
@@ -37,6 +46,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
+from relay.wire.parse_options import new_parser
 
 __all__ = ["assemble"]
 
@@ -61,6 +71,8 @@ def assemble(
     limits = new_limits(configuration, notices)
     queue = _queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
+    lookups = LookupFiles(notices=notices, reactor=reactor)
+    routes = _routes(configuration, lookups, notices, reactor)
     destinations = [
         new_destination(
             destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
@@ -69,13 +81,45 @@ def assemble(
     ]
     sources = [
         _source(
-            *(source, configuration, queue, admission, limits),
+            *(source, configuration, routes, queue, admission, limits),
             *(certificates, notices, reactor, systemd),
         )
         for source in configuration.sources
     ]
     _warn_of_unused(systemd, configuration, notices)
-    status = Status(
+    status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
+    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    notify = NotifySocket(systemd.notify_socket)
+    reopen = [destination.reopen for destination in destinations]
+    return RelayService(  # started top down, stopped bottom up
+        [
+            HangupService(callbacks=[*reopen, certificates.check, lookups.check], reactor=reactor),
+            certificates,
+            lookups,
+            queue,
+            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            ConcurrentService(destinations),
+            _quarantine_limits(configuration, queue, notices, reactor),
+            QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
+            *_observers(configuration, status, tools, notify, reactor),
+            ConcurrentService(sources),
+            NotifyService(
+                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
+            ),
+        ]
+    )
+
+
+def _status(
+    configuration: Configuration,
+    sources: Sequence[SourceService],
+    destinations: Sequence[DestinationService],
+    admission: Admission,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    reactor: Any,
+) -> Status:
+    return Status(
         name=configuration.name,
         version=__version__,
         state_dir=configuration.state_dir,
@@ -83,25 +127,10 @@ def assemble(
         destinations=destinations,
         admission=admission,
         orphans=lambda: queue.orphans,
+        damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
         now=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
-    )
-    notify = NotifySocket(systemd.notify_socket)
-    reopen = [destination.reopen for destination in destinations]
-    return RelayService(  # started top down, stopped bottom up
-        [
-            HangupService(callbacks=[*reopen, certificates.check], reactor=reactor),
-            certificates,
-            queue,
-            ConcurrentService(destinations),
-            QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, notify, reactor),
-            ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
-        ]
     )
 
 
@@ -132,12 +161,26 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        strict=configuration.strict_queue,
+    )
+
+
+def _quarantine_limits(
+    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
+) -> QuarantineLimits:
+    return QuarantineLimits(
+        queue=queue,
+        bytes_max=configuration.quarantine_bytes_max,
+        seconds_max=configuration.quarantine_seconds_max,
+        notices=notices,
+        clock=reactor,
     )
 
 
 def _source(
     source: SourceConfiguration,
     configuration: Configuration,
+    routes: Mapping[str, Route],
     queue: QueueService,
     admission: Admission,
     limits: Mapping[str, QueueLimit],
@@ -147,40 +190,40 @@ def _source(
     systemd: Systemd,
 ) -> SourceService:
     counters = SourceCounters()
-    routes = _routes(configuration, source, limits)
-    gauges = [limits[route.destination].gauge for route in routes]
-    admission_of_source = admission.for_source(
-        [gauge for gauge in gauges if gauge is not None], reserved=source.uses_reserve
-    )
+    fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
+    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
-        routes=routes,
+        routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
+        parser=new_parser(source.parse, zone=local_zone()),
+        sequences=_sequences(source, notices),
+        quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
         quarantines_unauthorised=source.unauthorised == "quarantine",
     )
+    receiving: dict[str, Any] = {
+        "intake": intake,
+        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "counters": counters,
+        "notices": notices,
+        "reactor": reactor,
+        "quarantine": partial(queue.source_ledger, source.id),
+    }
+    if source.listen.scheme == "file":
+        name = configuration.name
+        return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
     if source.listen.scheme == "journald":
-        return new_journal_source(
-            source,
-            intake=intake,
-            admission=admission_of_source,
-            counters=counters,
-            positions=queue.positions,
-            notices=notices,
-            reactor=reactor,
-        )
+        return new_journal_source(source, positions=queue.positions, **receiving)
     return new_source(
         source,
-        intake=intake,
-        admission=admission_of_source,
-        counters=counters,
         certificates=certificates,
-        notices=notices,
-        reactor=reactor,
         systemd=systemd,
+        lineages=queue.lineages,
         local_block_seconds_max=configuration.local_block_seconds_max,
+        **receiving,
     )
 
 
@@ -190,12 +233,16 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 
 
 def _observers(
-    configuration: Configuration, status: Status, notify: NotifySocket, reactor: Any
+    configuration: Configuration,
+    status: Status,
+    tools: QueueTools,
+    notify: NotifySocket,
+    reactor: Any,
 ) -> list[Service]:
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document}, clock=reactor),
+            factory=ControlFactory({"status": status.document, **tools.commands()}, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(
@@ -208,29 +255,55 @@ def _observers(
 
 
 def _routes(
-    configuration: Configuration, source: SourceConfiguration, limits: Mapping[str, QueueLimit]
-) -> list[Route]:
-    new = partial(
-        new_rewrite,
-        relay_name=configuration.name.encode("ascii", "replace"),
+    configuration: Configuration, lookups: LookupFiles, notices: Notices, reactor: Any
+) -> dict[str, Route]:
+    """The way into each destination's queue, by its id."""
+    problems: list[str] = []
+    rewriting = Rewriting(
+        named_filters=configuration.filters,
+        sources=[source.id for source in configuration.sources],
+        apps=[app.id for app in configuration.apps],
+        relay_name=configuration.name,
         zone=local_zone(),
+        now=reactor.seconds,
+        lookup=lookups.open,
+        base_dir=configuration.base_dir,
+        problems=problems,
+        warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
     )
-    return [
-        Route(
-            destination.id,
-            new(destination.rewrite),
-            frozenset(destination.apps) or None,
-            limit=limit if (limit := limits[destination.id]).sheds else None,
-            reserved=source.uses_reserve,
-        )
-        for destination in configuration.destinations
-        if source.id in destination.sources
-    ]
+    routes = {
+        destination.id: rewriting.route(destination) for destination in configuration.destinations
+    }
+    if problems:  # a file that was right when the configuration was read
+        raise StartRefused("\n".join(problems))
+    return routes
+
+
+def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:
+    """The id of each destination, and the sources that feed it."""
+    return [(destination.id, destination.sources) for destination in configuration.destinations]
+
+
+def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:
+    """`route` for one of the sources that use it."""
+    return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
+
+
+def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck | None:
+    if not source.check_sequence:
+        return None
+
+    def warn(counter: str, missing: int) -> None:
+        words = f"{missing} messages that {counter} has numbered are missing"
+        notices.warn(f"source {source.id}", "sequence", words, group=f"sequence of {counter}")
+
+    return SequenceCheck(warn)
 
 
 def _sets_aside(source: SourceConfiguration) -> bool:
     """Whether there may be a quarantine of what came from `source`."""
-    return bool(source.authorise) and source.unauthorised == "quarantine"
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
 
 
 def _check_nothing(path: str) -> None:

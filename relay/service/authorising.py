@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Protocol
 
 from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authorise
 from relay.model.origin import Origin
 from relay.service.configuration import AppConfiguration, SourceConfiguration
-from relay.transport.notices import Notices
 from relay.transport.peer_check import name_matches
 
 __all__ = ["new_authorise"]
@@ -16,8 +16,14 @@ __all__ = ["new_authorise"]
 _KEY_BYTES = 32
 
 
+class Warns(Protocol):
+    """`Notices`, or what stands in for them."""
+
+    def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None: ...
+
+
 def new_authorise(
-    source: SourceConfiguration, apps: Sequence[AppConfiguration], *, notices: Notices
+    source: SourceConfiguration, apps: Sequence[AppConfiguration], *, notices: Warns
 ) -> Authorise | None:
     """What authorises the messages of `source`, or None if every message is taken."""
     if not source.authorise:

@@ -6,12 +6,16 @@ units in their names; `assembly.py` passes them on.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
+from relay.flow.pacing import DrainRate
 from relay.model.token import Token
 from relay.rewrite.value_pairs import Selection
+from relay.wire.parse_options import ParseOptions
 
 __all__ = [
     "AppConfiguration",
@@ -36,7 +40,8 @@ class Url:
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file, and journald if it is not the system's."""
+    """Absolute; for unixgram, unix and file (of a source: with wildcards), and journald if it is
+    not the system's."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -47,7 +52,7 @@ class Url:
     @property
     def is_local(self) -> bool:
         """Whether only programs of this host can send here."""
-        return self.scheme in ("unix", "unixgram", "journald")
+        return self.scheme in ("unix", "unixgram", "journald", "file")
 
     def __str__(self) -> str:
         if self.inherited:
@@ -90,9 +95,9 @@ class SourceConfiguration:
     listen: Url
     tls: TlsConfiguration = TlsConfiguration()
     frame_bytes_max: int = 65536
-    """Longer messages are cut here and the rest of them discarded; 480 to 16 MiB."""
+    """Longest message to take as it is; 480 to 16 MiB."""
     oversize: str = "truncate"
-    """What is done with longer messages: truncate, or drop the whole of them."""
+    """What is done with longer ones: truncate, drop, split or quarantine."""
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that may send; none = all."""
     deny: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -107,17 +112,34 @@ class SourceConfiguration:
     idle_seconds_max: float = 86400.0
     """Close a connection that stays silent this long."""
     handshake_seconds_max: float = 30.0
-    """For TLS and for RELP's open, each counted from the start of the connection."""
+    """For TLS, RELP's open and a PROXY header, each from when its turn has come."""
     socket_mode: int = 0o666
     """Permissions of a unix socket."""
     receive_buffer_bytes: int = 8 * 1024 * 1024
     """SO_RCVBUF to ask for on datagram sockets."""
+    format: str = "text"
+    """text: a message is made of each line; syslog: the lines are messages."""
+    tag: str = ""
+    """APP-NAME; empty = the file's name without its last suffix."""
+    facility: str = "user"
+    severity: str = "notice"
+    multi_line: str = ""
+    """A line that this matches begins a message, others continue it; empty = no."""
+    multi_line_seconds_max: float = 5.0
+    """Silence after which a message of several lines is complete."""
+    files_max: int = 1000
+    """More are not read, but counted and said."""
     matches: tuple[str, ...] = ()
     """Which entries of the journal to take, as journalctl wants it; none = all."""
-    read_from: str = "end"
-    """Where reading the journal begins for the first time: end or beginning."""
+    read_from: str = ""
+    """Where reading begins for the first time: beginning or end; empty = the end of the
+    journal, and the beginning of files."""
     fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
     """Fields of the journal that become structured data."""
+    parse: ParseOptions = field(default_factory=ParseOptions)
+    """How lines are read."""
+    check_sequence: bool = False
+    """Look for gaps in the numbers of messages that relays have numbered."""
     authorise: tuple[str, ...] = ()
     """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
     unauthorised: str = "drop"
@@ -150,6 +172,10 @@ class RewriteConfiguration:
     """none, cee, tag, app-name or ewmm."""
     token: Token | None = None
     """Set for cee, tag and app-name."""
+    tokens: tuple[tuple[object, Token], ...] = ()
+    """Other tokens, each with the filter, as TOML has it, that messages have to fit for it."""
+    steps: tuple[object, ...] = ()
+    """What comes before, as TOML has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +202,18 @@ class DestinationConfiguration:
     """Ids of the sources that feed it."""
     apps: tuple[str, ...] = ()
     """Ids of the apps whose messages it gets; none = all, also messages of no app."""
+    match: object = None
+    """Filter of the messages that it gets, as TOML has it; None = all."""
     rewrite: RewriteConfiguration = RewriteConfiguration()
+    format: FormatConfiguration | None = None
+    """What is sent, unless the rewrite says it."""
     tls: TlsConfiguration = TlsConfiguration()
     framing: str = ""
     """octet-counting or newline for tcp and tls; empty for the others."""
-    window_records: int = 1024
-    """RELP: most records without an answer; 1 to 100,000."""
+    window_records: int = 8192
+    """RELP: most records without an answer; 1 to 100,000.  The window finds its size below."""
+    drain_rate: DrainRate | None = None
+    """The most that it is sent; None = as much as it takes."""
     answer_seconds_max: float = 60.0
     """Longest wait for an answer before the connection counts as dead."""
     connect_seconds_max: float = 30.0
@@ -218,11 +250,19 @@ class Configuration:
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
     quarantine_bytes_max: int = 64 * 1024**2
-    """What the quarantine of each source may hold."""
+    """What the quarantine of each source and destination may hold."""
+    quarantine_seconds_max: float = 0.0
+    """Age at which what is there is dropped; 0 = never."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
+    strict_queue: bool = False
+    """Do not start with a damaged queue, instead of going on with what can be read."""
     statistics_seconds: float = 60.0
     """Interval of the statistics line in the log; 0 = never."""
+    filters: Mapping[str, object] = field(default_factory=dict)
+    """Named filters, as TOML has them."""
+    tests: tuple[object, ...] = ()
+    """Messages and what is to become of them, as TOML has them; run by `check`."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""
 
@@ -230,3 +270,8 @@ class Configuration:
     def reserve(self) -> int:
         """`reserve_bytes`, or what it is where nothing is said."""
         return self.queue_bytes_max // 20 if self.reserve_bytes is None else self.reserve_bytes
+
+    @property
+    def base_dir(self) -> str:
+        """Directory that relative paths in the file start from."""
+        return os.path.dirname(self.path)

@@ -27,14 +27,18 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.format_table import read_format
 from relay.service.listener_set import (
     SET_SCHEMES,
     missing_certificate,
     opened_members,
     with_members,
 )
+from relay.service.message_tests import expectation_problems
+from relay.service.parse_table import read_parse_options
 from relay.service.queue_limits import limit_problems
 from relay.service.rewrite_table import read_rewrite
+from relay.service.route_problems import route_problems
 from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
 from relay.service.tls_files import listener_problems, upstream_problems
@@ -133,20 +137,36 @@ class _FileReader:
                 name_destination=lambda id: f"{join_path('destinations', id)}.connect",
             )
             self.problems += app_problems(apps, sources, destinations, members=self._members)
+        filters = self._filters(tables)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
+        tests = tables.get("tests", [])
+        if not isinstance(tests, list):
+            self.problems.append(f"tests: expected tables [[tests]], found {shown(tests)}")
+            tests = []
         configuration = Configuration(
             name=name,
             state_dir=state_dir,
             sources=tuple(sources),
             destinations=tuple(destinations),
             apps=apps,
+            filters=filters,
+            tests=tuple(tests),
             path=path,
             **relay,
         )
+        self._add(route_problems(configuration))
+        self._add(expectation_problems(configuration))
         self._add(limit_problems(configuration))
         return configuration
+
+    def _filters(self, tables: Mapping[str, Any]) -> dict[str, object]:
+        values = tables.get("filters", {})
+        if isinstance(values, dict):
+            return values
+        self.problems.append(f"filters: expected tables [filters.NAME], found {shown(values)}")
+        return {}
 
     def _host_name(self) -> str:
         try:
@@ -194,12 +214,17 @@ class _FileReader:
                 continue
             url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
             self._check_proxies(table, where)
+            if "parse" in table:
+                table["parse"] = read_parse_options(
+                    table["parse"], f"{where}.parse", problems=self.problems
+                )
             tls = self._tls(table)
             if url.scheme in SET_SCHEMES:
                 sources += self._set(id, url, tls, table, where)
                 continue
             if url.is_tls:
                 self._add(listener_problems(tls, partial(join_path, where)))
+            self._check_lines(table, where)
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
         for id in {id for ids in self._members.values() for id in ids} & set(tables):
@@ -243,6 +268,8 @@ class _FileReader:
             self._check_sources(sources, (*source_ids, *members), where)
             sources = with_members(sources, self._members)
             rewrite = self._rewrite(table.pop("rewrite", None), where)
+            table.pop("template", None)
+            table["format"] = read_format(values, where, problems=self.problems)
             url = self._url(values, table, "connect", where)
             if url is None:  # the files that it names are worth a look all the same
                 self._add(upstream_problems(self._tls(table), partial(join_path, where)))
@@ -298,6 +325,16 @@ class _FileReader:
                 f"{where}.proxy_protocol: anybody could send in the name of any address; write "
                 "the addresses of the proxies into allow"
             )
+
+    def _check_lines(self, table: Mapping[str, object], where: str) -> None:
+        """Keys for the messages that are made of lines, where lines are messages already."""
+        if table.get("format") == "syslog":
+            self.problems += [
+                f"{join_path(where, key)}: has no meaning where format is 'syslog': the lines say "
+                "it themselves; remove one of them"
+                for key in ("tag", "facility", "severity")
+                if key in table
+            ]
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:

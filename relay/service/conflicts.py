@@ -9,6 +9,7 @@ from itertools import combinations
 
 from relay.service.configuration import DestinationConfiguration, SourceConfiguration, Url
 from relay.service.url import UNIX_PATH_OCTETS_MAX
+from relay.wire.wildcard import matches, parse_wildcard
 
 __all__ = ["control_socket_problems", "find_conflicts"]
 
@@ -143,11 +144,16 @@ def _loops(
         if way and members not in reported:
             reported.add(members)
             steps = ", ".join(f"source {source!r} feeds {id!r}" for source, id in way)
+            what = f"{destination.connect} is {_whose(destination)}"
             yield (
-                f"{name(destination.id)}: {destination.connect} is this relay itself and messages "
+                f"{name(destination.id)}: {what} and messages "
                 f"would go round for ever ({steps}); give the sources of {destination.id!r} "
                 f"without {way[-1][0]!r}"
             )
+
+
+def _whose(destination: DestinationConfiguration) -> str:
+    return "read by this relay" if destination.connect.scheme == "file" else "this relay itself"
 
 
 def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -166,7 +172,12 @@ def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple
 
 
 def _arrives(connect: Url, listen: Url) -> bool:
-    """Whether `connect` surely ends at `listen`: this host, same port, same kind of socket."""
+    """Whether `connect` surely ends at `listen`: this host, same port, same kind of socket.
+
+    Or the file that is written is one that is read.
+    """
+    if connect.scheme == "file" and listen.scheme == "file":
+        return matches(parse_wildcard(listen.path), connect.path)
     if connect.path or listen.path or connect.port != listen.port:
         return False
     if _socket_type(connect) != _socket_type(listen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.internet import ClientService
@@ -12,6 +13,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
+from relay.flow.numbering import Numbering
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.service.configuration import Url
@@ -25,13 +28,19 @@ __all__ = ["DestinationService", "LocalDestination", "StreamDestination"]
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _CLOSE_SECONDS_MAX = 0.5
+_BY_HAND = "hand"  # who holds the drain of a destination that is paused
 
 
 class DestinationService(Service):
-    """One destination.  Subclasses say how its sessions come about."""
+    """One destination.  Subclasses say how its sessions come about.
+
+    Args:
+        window_records: Most records in flight; 0 = as many as a session takes.
+    """
 
     _log = Logger(namespace="relay")
-    drain: Drain  # exists from startService on
+    drain: Drain  # both exist from startService on
+    numbering: Numbering
 
     def __init__(
         self,
@@ -44,6 +53,8 @@ class DestinationService(Service):
         clock: Clock,
         retry_seconds_min: float,
         retry_seconds_max: float,
+        window_records: int = 0,
+        drain_rate: DrainRate | None = None,
     ) -> None:
         self.id = destination
         self.url = url
@@ -61,6 +72,8 @@ class DestinationService(Service):
         self._refusals_max = refusals_max
         self._notices = notices
         self._clock = clock
+        self._window_records = window_records
+        self._drain_rate = drain_rate
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -78,6 +91,16 @@ class DestinationService(Service):
             clock=self._clock,
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
+            window=Window(records_max=self._window_records, clock=self._clock)
+            if self._window_records
+            else None,
+            pace=None if self._drain_rate is None else Pace(self._drain_rate, clock=self._clock),
+        )
+        self.numbering = Numbering(
+            self._queue.lineage(self.id),
+            drain=self.drain,
+            save=partial(self._queue.keep_lineage, self.id),
+            on_trouble=lambda words: self.warn("lineage", words),
         )
         self._queue.subscribe(self.id, self.drain.stored, self.drain.evicted)
         self.start_link()
@@ -103,6 +126,17 @@ class DestinationService(Service):
         """End the session, within half a second, and make no more."""
         raise NotImplementedError
 
+    def break_link(self, why: str) -> None:
+        """End the session at once, if that can be done; the next one comes by itself."""
+
+    def pause(self) -> None:
+        """Send nothing more until `resume` or the next start; answers are still taken."""
+        self.drain.hold(_BY_HAND)
+
+    def resume(self) -> None:
+        """Send again after `pause`."""
+        self.drain.release(_BY_HAND)
+
     def reopen(self) -> None:
         """Something may have been rotated."""
 
@@ -114,17 +148,21 @@ class DestinationService(Service):
         except QueueError:  # the counters are worth showing all the same
             oldest = None
         age = None if oldest is None else max(0.0, self._clock.seconds() - oldest)
+        paused = self.drain.is_held(_BY_HAND)
         return {
             "id": self.id,
             "connect": str(self.url),
-            "state": self.state.words,
-            "ready": self.state.ready,
+            "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
+            "ready": self.state.ready and not paused,
+            "paused": paused,
+            "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,
             "queued_records": ledger.queued,
             "queued_bytes": ledger.queued_bytes,
             "oldest_seconds": age if ledger.queued else None,
             "quarantined_records": ledger.quarantined,
+            "quarantine_bytes": ledger.quarantine_bytes,
             "dropped_records": dict(ledger.dropped),
             "in_flight_records": self.drain.in_flight,
             "sent_records": self.drain.sent_records,
@@ -181,6 +219,10 @@ class StreamDestination(DestinationService):
             cut.cancel()
         # ClientService does not wait for a connection that was still being prepared.
         protocol.give_up("stopping")
+
+    def break_link(self, why: str) -> None:
+        if self._protocol is not None:
+            self._protocol.give_up(why)
 
     def new_protocol(self) -> UpstreamProtocol:
         self._protocol = self._new_protocol(self)

@@ -48,6 +48,7 @@ def new_destination(
         "clock": reactor,
         "retry_seconds_min": configuration.retry_seconds_min,
         "retry_seconds_max": configuration.retry_seconds_max,
+        "drain_rate": configuration.drain_rate,
     }
     scheme = configuration.connect.scheme
     if scheme == "file":
@@ -67,6 +68,7 @@ def new_destination(
     return StreamDestination(
         new_endpoint=_endpoint(configuration, certificates, reactor),
         new_protocol=_protocol(configuration, reactor),
+        window_records=configuration.window_records if scheme in ("relp", "relp+tls") else 0,
         **common,
     )
 
@@ -107,7 +109,10 @@ def _protocol(
         }
         if configuration.connect.scheme in ("relp", "relp+tls"):
             return RelpClientProtocol(
-                window_records=configuration.window_records, software=RELP_SOFTWARE, **common
+                window_records=configuration.window_records,
+                software=RELP_SOFTWARE,
+                numbering=destination.numbering,
+                **common,
             )
         counting = configuration.framing == "octet-counting"
         encode = encode_octet_counted if counting else encode_newline

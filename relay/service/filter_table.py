@@ -52,7 +52,7 @@ class FilterTables:
 
     Args:
         named: The tables that ``filter = "NAME"`` refers to, by name.
-        sources: Ids of the sources, and of the sets they are members of.
+        sources: Ids of the sources.
         apps: Ids of the apps.
         relay_name: Host of local messages that name none.
         zone: Whose clock ``time`` means.
@@ -181,7 +181,8 @@ class FilterTables:
             if not isinstance(item, str):
                 raise ValueError(f"expected ids, found {shown(item)}")
             fits = glob(item)
-            if not any(fits(id.encode()) for id in known):
+            # A set of listeners is known by its members.
+            if not any(fits(id.encode()) or id.startswith(f"{item}.") for id in known):
                 near = did_you_mean(item, known) or ";"
                 self._problems.append(
                     f"{path}: there is no {what} {shown(item)}{near} "

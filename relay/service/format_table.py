@@ -21,6 +21,7 @@ from relay.rewrite.type_casts import ON_ERROR, TYPES
 from relay.rewrite.value_pair_scopes import SCOPES
 from relay.rewrite.value_pairs import TRANSFORMS, Pair, Pattern, Rekey, Selection
 from relay.service.configuration import FormatConfiguration
+from relay.service.rewrite_table import names_a_form
 from relay.service.table import (
     Anything,
     Choice,
@@ -207,7 +208,7 @@ def read_format(
             'format = { name = "template", template = "…" }'
         )
         return None
-    if "rewrite" in table:
+    if names_a_form(table.get("rewrite")):
         problems.append(
             f"{path}: has both rewrite and {ways[0]}, and each of them says what is sent; "
             "remove one"

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.queue.admission import SourceAdmission
+from relay.queue.ledger import Ledger
 from relay.service.configuration import SourceConfiguration
 from relay.service.source import SourceService
 from relay.transport.journal_in import CURSOR, JournalReader
@@ -72,6 +73,7 @@ def new_journal_source(
     positions: Callable[[str], Mapping[str, bytes]],
     notices: Notices,
     reactor: Any,
+    quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> JournalSource:
     """Build the service of one source with the scheme journald."""
     reader = JournalReader(
@@ -98,6 +100,7 @@ def new_journal_source(
         url=configuration.listen,
         counters=counters,
         reactor=reactor,
+        quarantine=quarantine,
         reader=reader,
         positions=positions,
     )

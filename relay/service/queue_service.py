@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -13,20 +13,25 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
-from relay.queue.store import QueueStore, Refusal, account_of_source
+from relay.queue.lineage import SENT, Lineage
+from relay.queue.replacement import damaged_files
+from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
 
 __all__ = ["QueueService"]
 
 _MAP_SLACK_BYTES = 1024**3
+_Found = TypeVar("_Found")
 
 
 class QueueService(Service):
@@ -43,12 +48,18 @@ class QueueService(Service):
         map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
+        strict: Do not start with a damaged file; otherwise it is put aside, and what
+            can be read of it is in the queue.
+
+    Attributes:
+        lineages: What relays have sent that is in this queue.
     """
 
     name = "queue"
     _log = Logger(namespace="relay")
-    _store: QueueStore  # both exist from startService on
+    _store: QueueStore  # all three exist from startService on
     _committer: Committer
+    _quarantine_full: dict[str, int]  # what quarantines had to drop, as far as it was said
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class QueueService(Service):
         reactor: Any,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
+        strict: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -73,6 +85,9 @@ class QueueService(Service):
         self._reactor = reactor
         self._check_path = check_path
         self._limits = {limit.destination: limit for limit in limits}
+        self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
+        self._lineages: dict[str, Lineage] = {}  # of the destinations
+        self._strict = strict
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
@@ -89,11 +104,18 @@ class QueueService(Service):
                 sources=self._sources,
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
+                strict=self._strict,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._say_recovered()
+        self._begin_epochs()
+        self._quarantine_full = {
+            id: ledger.dropped.get("quarantine-full", 0)
+            for id, ledger in self._store.ledgers.items()
+        }
         self._writer.start()
         self._readers.start()
         self._committer = Committer(
@@ -127,7 +149,10 @@ class QueueService(Service):
         drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        return self._committer.append(payloads, refusals, positions, drops)
+        stored = self._committer.append(payloads, refusals, positions, drops)
+        for source in {refusal.source for refusal in refusals}:
+            stored.addCallback(self._look_at_quarantine, source)
+        return stored
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
@@ -154,6 +179,29 @@ class QueueService(Service):
             position=self.ledger(destination).acknowledged_seq,
             run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
         )
+
+    def lineage(self, destination: str) -> Lineage | None:
+        """The history of the numbers of `destination`, or None if it could not be stored."""
+        return self._lineages.get(destination)
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        """Let `destination` have another history; fires once that is on disk."""
+        return self._committer.append({}, positions={f"{SENT}/{destination}": lineage.encode()})
+
+    # What people ask for.
+
+    def look(self, reading: Callable[[Books], _Found]) -> Deferred[_Found]:
+        """What `reading` finds, in a short read transaction and a thread that may wait."""
+        return deferToThreadPool(self._reactor, self._readers, self._store.look, reading)
+
+    def operate(self, operation: Operation) -> Deferred[Any]:
+        """Do `operation`; fires with its result, once on disk, or fails with QueueError."""
+        return self._committer.operate(operation)
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """All accounts as of the last commit, those of sources and orphans included."""
+        return self._store.ledgers
 
     def subscribe(
         self,
@@ -217,9 +265,61 @@ class QueueService(Service):
         in_file = max(0, self.allocated_bytes - self.used_bytes)
         return disk.f_bavail * disk.f_frsize + in_file
 
+    @property
+    def damaged_files(self) -> list[str]:
+        """Paths of the files that were damaged when a relay was started."""
+        return damaged_files(self._path)
+
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
         return self._store.oldest_received_at(destination)
+
+    def _begin_epochs(self) -> None:
+        """Note in the histories of the queues that the relay has started."""
+        kept = self._store.positions(SENT)
+        begun: dict[str, Lineage] = {}
+        for destination in self._destinations:
+            ledger = self._store.ledgers[destination]
+            lineage = Lineage.decode(kept.get(destination))
+            begun[destination] = (
+                Lineage.new(ledger.next_seq)
+                if lineage is None
+                else lineage.begun(
+                    acknowledged_seq=ledger.acknowledged_seq, next_seq=ledger.next_seq
+                )
+            )
+        positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        try:
+            self._store.commit(Transaction(self._reactor.seconds(), positions=positions))
+        except QueueError as error:
+            self._notices.warn(
+                "queue",
+                "epochs",
+                f"{self._path}: {error}; until the next start, relays get messages at least once, "
+                "not exactly once",
+            )
+            return
+        self._lineages = begun
+
+    def _say_recovered(self) -> None:
+        recovery = self._store.recovery
+        if recovery is not None:
+            salvaged = recovery.salvaged
+            lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
+            if salvaged.may_lack_more:
+                lost.append("there may have been more")
+            self._log.critical(
+                "queue {path} was damaged: {problem}{more}; {records} records could be read, "
+                "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
+                "disk",
+                path=self._path,
+                problem=recovery.problems[0],
+                more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
+                records=salvaged.records,
+                unreadable=salvaged.unreadable_records,
+                lost="".join(f", {words}" for words in lost),
+                kept=recovery.kept_as,
+            )
 
     def _stored(self, destination: str, next_seq: int) -> None:
         subscriber = self._subscribers.get(destination)
@@ -233,6 +333,19 @@ class QueueService(Service):
         limit = self._limits.get(destination)
         if limit is not None:
             limit.dropped(count, reason)
+
+    def _look_at_quarantine(self, _: None, source: str) -> None:
+        """Say it if the quarantine of `source` was too full for what has come."""
+        account = account_of_source(source)
+        dropped = self._store.ledgers[account].dropped.get("quarantine-full", 0)
+        more = dropped - self._quarantine_full.get(account, 0)
+        self._quarantine_full[account] = dropped
+        if more > 0:
+            self._notices.warn(
+                f"source {source}",
+                "quarantine-full",
+                f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
+            )
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, QueueError):

@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
 from relay.model.token import Token
 from relay.service.configuration import RewriteConfiguration
-from relay.service.rewriting import new_rewrite
-from relay.service.schema import REWRITE, TOKEN_MODES
+from relay.service.rewriting import token_form
+from relay.service.schema import REWRITE, TOKEN, TOKEN_MODES
 from relay.service.table import join_path, masked, read_table, shown
 
-__all__ = ["check_form", "read_rewrite", "token_from_environment", "token_from_file"]
+__all__ = [
+    "check_form",
+    "names_a_form",
+    "read_rewrite",
+    "token_from_environment",
+    "token_from_file",
+]
 
+_WAYS = ("token_file", "token_env", "tokens")
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 
@@ -26,14 +36,39 @@ _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 def read_rewrite(
     values: object, path: str, *, base_dir: str, problems: list[str]
 ) -> RewriteConfiguration:
-    """Read a rewrite table, such as ``{ mode = "cee", token_file = "token" }``.
+    """Read a rewrite: a table such as ``{ mode = "cee", token_file = "token" }``, or a list.
+
+    In a list all tables are steps, which are read when they are put to use, but for a
+    last one with a mode.
 
     Args:
-        values: The table as TOML gave it.
+        values: The table or the list as TOML gave it.
         path: Its dotted path, for the problems.
         base_dir: Directory for a relative token_file.
         problems: One line is appended for each thing that is wrong.
     """
+    if not isinstance(values, list):
+        return _read_form(values, path, base_dir=base_dir, problems=problems)
+    for index, step in enumerate(values[:-1]):
+        if isinstance(step, dict) and "mode" in step:
+            problems.append(f"{path}[{index}]: a table with a mode is the last one; move it there")
+            return RewriteConfiguration()
+    if not values or not isinstance(values[-1], dict) or "mode" not in values[-1]:
+        return RewriteConfiguration(steps=tuple(values))
+    where = f"{path}[{len(values) - 1}]"
+    form = _read_form(values[-1], where, base_dir=base_dir, problems=problems)
+    return replace(form, steps=tuple(values[:-1]))
+
+
+def names_a_form(values: object) -> bool:
+    """Whether a rewrite says in which form messages are sent."""
+    last = values[-1] if isinstance(values, list) and values else values
+    return isinstance(last, dict) and last.get("mode", "none") != "none"
+
+
+def _read_form(
+    values: object, path: str, *, base_dir: str, problems: list[str]
+) -> RewriteConfiguration:
     known = len(problems)
     table = read_table(values, REWRITE, path, problems)
     if isinstance(values, dict) and "mode" not in values:
@@ -41,7 +76,7 @@ def read_rewrite(
     if len(problems) > known:
         return RewriteConfiguration()
     mode = table["mode"]
-    ways = [key for key in ("token_file", "token_env") if key in table]
+    ways = [key for key in _WAYS if key in table]
     if mode not in TOKEN_MODES:
         problems.extend(
             f"{path}.{key}: has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; "
@@ -50,26 +85,67 @@ def read_rewrite(
         )
         return RewriteConfiguration(mode)
     if len(ways) != 1:
-        has = "has both token_file and token_env" if ways else "has no token"
+        has = f"has both {' and '.join(ways)}" if ways else "has no token"
         problems.append(
             f'{path}: mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
         )
         return RewriteConfiguration(mode)
+    if "tokens" in table:
+        return _read_tokens(mode, table["tokens"], join_path(path, "tokens"), base_dir, problems)
     try:
-        if "token_file" in table:
-            token = token_from_file(os.path.join(base_dir, table["token_file"]))
-        else:
-            token = token_from_environment(table["token_env"])
-        check_form(mode, token)
+        token = _read_token(mode, table, base_dir)
     except ValueError as error:
         problems.append(f"{join_path(path, ways[0])}: {error}")
         return RewriteConfiguration(mode)
     return RewriteConfiguration(mode, token)
 
 
+def _read_tokens(
+    mode: str, values: object, path: str, base_dir: str, problems: list[str]
+) -> RewriteConfiguration:
+    """Several tokens: the first whose match fits; the last is for all other messages."""
+    if not isinstance(values, list) or not values:
+        problems.append(
+            f'{path}: expected a list such as [{{ match = {{ facility = "mail" }}, token_file = '
+            f'"mail" }}, {{ token_file = "others" }}], found {shown(values)}'
+        )
+        return RewriteConfiguration(mode)
+    found: list[tuple[object, Token]] = []
+    for index, value in enumerate(values):
+        where = f"{path}[{index}]"
+        table = read_table(value, TOKEN, where, problems)
+        ways = [key for key in _WAYS if key in table]
+        is_last = index == len(values) - 1
+        if is_last == ("match" in table):
+            words = "the last one is for all other messages: remove its match, or add one without"
+            problems.append(f"{where}: {words if is_last else 'has no match; only the last may'}")
+        elif len(ways) != 1:
+            problems.append(
+                f'{where}: expected one of token_file = "PATH" and token_env = "NAME", found '
+                f"{' and '.join(ways) or 'neither'}"
+            )
+        else:
+            try:
+                found.append((table.get("match"), _read_token(mode, table, base_dir)))
+            except ValueError as error:
+                problems.append(f"{join_path(where, ways[0])}: {error}")
+    if len(found) < len(values):
+        return RewriteConfiguration(mode)
+    return RewriteConfiguration(mode, found[-1][1], tokens=tuple(found[:-1]))
+
+
+def _read_token(mode: str, table: Mapping[str, Any], base_dir: str) -> Token:
+    if "token_file" in table:
+        token = token_from_file(os.path.join(base_dir, table["token_file"]))
+    else:
+        token = token_from_environment(table["token_env"])
+    check_form(mode, token)
+    return token
+
+
 def check_form(mode: str, token: Token) -> None:
     """Raise ValueError if `token` cannot take the place that `mode` gives it."""
-    new_rewrite(RewriteConfiguration(mode, token), relay_name=b"-", zone=UTC)
+    token_form(mode, token, relay_name=b"-", zone=UTC)
 
 
 def token_from_file(path: str) -> Token:

@@ -1,30 +1,244 @@
-"""From a rewrite's configuration to the function that does it."""
+"""From what a destination is told about messages to the route that does it."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
+from functools import partial
+from itertools import count
 
-from relay.flow.routing import Rewrite
+from relay.flow.routing import Route
+from relay.model.clock import Now
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.model.token import Token
+from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.ewmm import ewmm
+from relay.rewrite.filters import Condition, all_of, always, app_in
+from relay.rewrite.formats import new_format, rfc3164, rfc5424
+from relay.rewrite.macros import check_settable
+from relay.rewrite.pipeline import Drops, Pipeline, Stage, Writer, first_fitting, without_empty
+from relay.rewrite.steps import Lookup, Template
+from relay.rewrite.template import compile_template
 from relay.rewrite.token import app_name, cee, tag
-from relay.service.configuration import RewriteConfiguration
+from relay.service.configuration import DestinationConfiguration, RewriteConfiguration
+from relay.service.filter_table import FilterTables
+from relay.service.step_table import StepTables
+from relay.service.table import join_path
 
-__all__ = ["new_rewrite"]
+__all__ = ["Rewriting", "Warn", "pipelines", "token_form"]
+
+Warn = Callable[[str, str, str], None]
+"""Is told a destination's id, a kind of trouble and one line about it."""
+
+_TYPE_CAST = "type-cast"
+_WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
+
+_FORMS = {"cee": cee, "tag": tag, "app-name": app_name}
 
 
-def new_rewrite(
-    configuration: RewriteConfiguration, *, relay_name: bytes, zone: tzinfo
-) -> Rewrite | None:
-    """The rewrite, or None if frames pass as they are.
+def token_form(mode: str, token: Token, *, relay_name: bytes, zone: tzinfo) -> Writer:
+    """The writer for `mode`: cee, tag or app-name.
+
+    Raises:
+        ValueError: `token` cannot take the place that the mode gives it.
+    """
+    return _FORMS[mode](token, zone, relay_name=relay_name)
+
+
+def pipelines(routes: Iterable[Route]) -> dict[str, Pipeline]:
+    """Those of `routes` that have one, by destination."""
+    return {
+        route.destination: route.rewrite for route in routes if isinstance(route.rewrite, Pipeline)
+    }
+
+
+class Rewriting:
+    """Makes the routes of all destinations, each of them once.
+
+    Used twice: when a configuration is read, to find what is wrong with it, and when
+    the relay is put together.
 
     Args:
-        relay_name: Stands in as the host of local messages that name none.
-        zone: Of stamps that carry none.
+        named_filters: What ``filter = "NAME"`` refers to.
+        sources: Ids of sources.
+        apps: Ids of apps.
+        relay_name: Host of local messages that name none, and LOGHOST.
+        zone: Of stamps and clocks without one.
+        lookup: Opens a table for the step `map`; ValueError says what is wrong.
+        base_dir: Directory for relative paths.
+        problems: One line is appended for everything that is wrong.
     """
-    if configuration.mode == "none":
-        return None
-    if configuration.mode == "ewmm":
-        return ewmm(relay_name, zone)
-    forms = {"cee": cee, "tag": tag, "app-name": app_name}
-    assert configuration.token is not None, configuration.mode
-    return forms[configuration.mode](configuration.token, zone, relay_name=relay_name)
+
+    def __init__(
+        self,
+        *,
+        named_filters: Mapping[str, object],
+        sources: Sequence[str],
+        apps: Sequence[str],
+        relay_name: str,
+        zone: tzinfo,
+        now: Now,
+        lookup: Callable[[str], Lookup],
+        base_dir: str,
+        problems: list[str],
+        warn: Warn = lambda destination, kind, text: None,
+    ) -> None:
+        self._relay_name = relay_name.encode("ascii", "replace")
+        self._zone = zone
+        self._now = now
+        self._lookup = lookup
+        self._base_dir = base_dir
+        self._problems = problems
+        self._warn = warn
+        self._started_at = now()
+        self._hostid, self._runid = _random_number(), _random_number()
+        self._receipts = count(1)
+        self._filters = FilterTables(
+            named_filters,
+            sources=sources,
+            apps=apps,
+            relay_name=self._relay_name,
+            zone=zone,
+            problems=problems,
+        )
+
+    def check_filter(self, name: str, value: object) -> None:
+        """Look for what is wrong with a named filter."""
+        self._filters.condition(value, join_path("filters", name))
+
+    def condition(self, value: object) -> Condition:
+        """The condition that the filter `value` describes."""
+        return self._filters.condition(value, "match")
+
+    def route(self, destination: DestinationConfiguration) -> Route:
+        """The way into the queue of `destination`."""
+        where = join_path("destinations", destination.id)
+        drops = Drops()
+        context = self._context(destination)
+        stages = self._stages(destination, where, context, drops)
+        writer = self._writer(destination, where, context, drops, changes=bool(stages))
+        match = self._match(destination, where)
+        if writer is None:
+            return Route(destination.id, None, match)
+        pipeline = Pipeline(stages, writer, drops)
+        take_drops = partial(self._take_drops, destination.id, pipeline)
+        return Route(destination.id, pipeline, match, take_drops)
+
+    def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
+        conditions = []
+        if destination.apps:
+            conditions.append(app_in(destination.apps))
+        if destination.match is not None:
+            conditions.append(self._filters.condition(destination.match, join_path(where, "match")))
+        return all_of(conditions) if conditions else None
+
+    def _stages(
+        self,
+        destination: DestinationConfiguration,
+        where: str,
+        context: MacroContext,
+        drops: Drops,
+    ) -> list[Stage]:
+        tables = StepTables(
+            self._filters,
+            counter=f"{self._relay_name.decode('ascii')}/{destination.id}",
+            template=partial(_template, context=context),
+            check_settable=check_settable,
+            lookup=self._lookup,
+            base_dir=self._base_dir,
+            zone=self._zone,
+            problems=self._problems,
+        )
+        path = join_path(where, "rewrite")
+        read = [
+            tables.stage(step, f"{path}[{i}]", drops)
+            for i, step in enumerate(destination.rewrite.steps)
+        ]
+        return [stage for stage in read if stage is not None]
+
+    def _writer(
+        self,
+        destination: DestinationConfiguration,
+        where: str,
+        context: MacroContext,
+        drops: Drops,
+        *,
+        changes: bool,
+    ) -> Writer | None:
+        """How messages are written; None if frames pass as they are."""
+        rewrite, form = destination.rewrite, destination.format
+        if rewrite.mode == "ewmm":
+            return ewmm(self._relay_name, self._zone)
+        if rewrite.token is not None:
+            return self._token_writer(rewrite, join_path(where, "rewrite"))
+        if form is not None and form.name != "raw":
+            report = partial(self._cast_failed, destination.id)
+            writer = new_format(
+                form.name,
+                context,
+                template=form.template,
+                selection=form.selection,
+                report=report,
+            )
+            assert writer is not None, form
+            return without_empty(writer, _TYPE_CAST, drops) if form.name == "json" else writer
+        if not changes:
+            return None
+        # Changed messages in the format in which they came, if it can hold them.
+        return first_fitting([(_needs_rfc5424, rfc5424(context)), (always, rfc3164(context))])
+
+    def _token_writer(self, rewrite: RewriteConfiguration, where: str) -> Writer:
+        assert rewrite.token is not None
+        form = partial(token_form, rewrite.mode, relay_name=self._relay_name, zone=self._zone)
+        if not rewrite.tokens:
+            return form(rewrite.token)
+        choices: list[tuple[Condition, Writer]] = [
+            (
+                self._filters.condition(match, f"{join_path(where, 'tokens')}[{index}].match"),
+                form(token),
+            )
+            for index, (match, token) in enumerate(rewrite.tokens)
+        ]
+        return first_fitting([*choices, (always, form(rewrite.token))])
+
+    def _context(self, destination: DestinationConfiguration) -> MacroContext:
+        form = destination.format
+        return MacroContext(
+            relay_name=self._relay_name,
+            now=self._now,
+            zone=self._zone,
+            time_zone=None if form is None else form.time_zone,
+            frac_digits=None if form is None else form.frac_digits,
+            ts_format=None if form is None else form.ts_format,
+            started_at=self._started_at,
+            hostid=self._hostid,
+            runid=self._runid,
+            receipts=self._receipts,
+        )
+
+    def _take_drops(self, destination: str, pipeline: Pipeline) -> dict[str, int]:
+        drops = pipeline.take_drops()
+        for reason in _WARNED_DROPS:
+            if reason in drops:
+                text = f"{drops[reason]} messages dropped by its rewrite: {reason}"
+                self._warn(destination, reason, text)
+        return drops
+
+    def _cast_failed(self, destination: str, pair: str, failed: int) -> None:
+        text = f"{failed} values of {pair} do not fit its type; its on_error says what is done"
+        self._warn(destination, "cast", text)
+
+
+def _template(text: str, *, context: MacroContext) -> Template:
+    column = compile_template(text, context)
+    return lambda messages, origin: column(Batch(messages, origin, context))
+
+
+def _needs_rfc5424(origin: Origin) -> Callable[[SyslogMessage], bool]:
+    return lambda message: message.version == 1 or message.structured_data is not None
+
+
+def _random_number() -> int:
+    return int.from_bytes(os.urandom(4), "big")

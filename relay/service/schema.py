@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.queue.limits import POLICIES
 from relay.service.configuration import Url
 from relay.service.journal_keys import FieldNames, Matches
@@ -16,10 +17,12 @@ from relay.service.table import (
     Anything,
     Choice,
     Choices,
+    Expression,
     Flag,
     Kind,
     Networks,
     Permissions,
+    Rate,
     Seconds,
     Size,
     Text,
@@ -39,6 +42,7 @@ __all__ = [
     "REWRITE_MODES",
     "SOURCE",
     "TLS",
+    "TOKEN",
     "TOKEN_MODES",
     "foreign_keys",
 ]
@@ -65,6 +69,8 @@ FILE: Mapping[str, Kind] = {
     "apps": Anything(),
     "sources": Anything(),
     "destinations": Anything(),
+    "filters": Anything(),
+    "tests": Anything(),
 }
 
 RELAY: Mapping[str, Kind] = {
@@ -76,7 +82,9 @@ RELAY: Mapping[str, Kind] = {
     "local_block_seconds_max": Seconds(0, 3600),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
+    "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
+    "strict_queue": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
 
@@ -99,7 +107,7 @@ SOURCE: Mapping[str, Kind] = {
     "protocol": Choice(("syslog", "tls", "relp", "relp+tls")),
     **{key: kind for key, kind in TLS.items() if key != "server_name"},
     "frame_bytes_max": Size(480, 16 * MiB),
-    "oversize": Choice(("truncate", "drop")),
+    "oversize": Choice(("truncate", "drop", "split", "quarantine")),
     "allow": Networks(),
     "deny": Networks(),
     "proxy_protocol": Flag(),
@@ -110,6 +118,8 @@ SOURCE: Mapping[str, Kind] = {
     "handshake_seconds_max": Seconds(0.1, 3600),
     "socket_mode": Permissions(),
     "receive_buffer_bytes": Size(4 * KiB, 1 * GiB),
+    "parse": Anything(),
+    "check_sequence": Flag(),
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),
@@ -118,16 +128,27 @@ SOURCE: Mapping[str, Kind] = {
     "read_from": Choice(("end", "beginning")),
     "fields": FieldNames(),
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
+    "format": Choice(("text", "syslog")),
+    "tag": Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
+    "facility": Choice(FACILITY_NAMES),
+    "severity": Choice(SEVERITY_NAMES),
+    "multi_line": Expression(),
+    "multi_line_seconds_max": Seconds(0.1, 3600),
+    "files_max": Whole(1, 100_000),
 }
 
 DESTINATION: Mapping[str, Kind] = {
     "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
     "sources": Texts("a list of source ids"),
     "apps": Texts("a list of app ids"),
+    "match": Anything(),
     "rewrite": Anything(),
+    "format": Anything(),
+    "template": Anything(),
     **{key: kind for key, kind in TLS.items() if key != "peer_names"},
     "framing": Choice(("octet-counting", "newline")),
     "window_records": Whole(1, 100_000),
+    "drain_rate": Rate(),
     "answer_seconds_max": Seconds(0.1, 3600),
     "connect_seconds_max": Seconds(0.1, 3600),
     "retry_seconds_min": Seconds(0.01, 86400),
@@ -138,13 +159,19 @@ DESTINATION: Mapping[str, Kind] = {
     "when_full": Choice(POLICIES),
 }
 
-REWRITE: Mapping[str, Kind] = {
-    "mode": Choice(REWRITE_MODES),
+TOKEN: Mapping[str, Kind] = {
+    "match": Anything(),
     # Both hold a name, but a pasted token is a likely slip.
     "token_file": Text("a path", secret=True),
     "token_env": Text(
         "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", secret=True
     ),
+}
+
+REWRITE: Mapping[str, Kind] = {
+    "mode": Choice(REWRITE_MODES),
+    **{key: kind for key, kind in TOKEN.items() if key != "match"},
+    "tokens": Anything(),
 }
 
 APP: Mapping[str, Kind] = {
@@ -172,10 +199,13 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "connections_per_peer_max": (*_TCP_SCHEMES, "systemd"),
     "rate_per_peer_max": ("udp", *_TCP_SCHEMES, "systemd"),
     **PORT_KEYS,
-    "handshake_seconds_max": ("tls", *_RELP_SCHEMES),
+    "handshake_seconds_max": (*_TCP_SCHEMES, "systemd"),
     "socket_mode": ("unixgram", "unix"),
     "receive_buffer_bytes": ("udp", "unixgram", "systemd"),
-    **dict.fromkeys(("matches", "read_from", "fields"), ("journald",)),
+    **dict.fromkeys(("matches", "fields"), ("journald",)),
+    "read_from": ("file", "journald"),
+    **dict.fromkeys(("format", "tag", "facility", "severity", "files_max"), ("file",)),
+    **dict.fromkeys(("multi_line", "multi_line_seconds_max"), ("file",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,
@@ -188,10 +218,17 @@ def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:
     """A problem for each key of `table` that has no meaning for the scheme of `url`."""
     problems = []
     for key in table:
+        if key == "format" and "connect" in table:  # every destination has one
+            continue
         schemes = _SCHEMES_OF_KEY.get(key, (url.scheme,))
         if not set(schemes_of(url.scheme)) & set(schemes):
             problems.append(
                 f"{join_path(path, key)}: has no meaning for {url.scheme}, only for "
                 f"{' and '.join(schemes)}; remove it or change the URL"
             )
+    if table.get("oversize") == "split" and url.scheme in ("file", "journald"):
+        problems.append(
+            f"{join_path(path, 'oversize')}: what is read by {url.scheme} cannot be split; write "
+            "'truncate', 'drop' or 'quarantine'"
+        )
     return problems

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
 from relay.model.counters import SourceCounters
+from relay.queue.ledger import Ledger
 from relay.service.configuration import Url
 from relay.service.refusal import StartRefused
 from relay.service.table import bytes_in_words
@@ -31,6 +32,7 @@ class SourceService(Service):
 
     Args:
         bind: Makes the socket.
+        quarantine: The account of what the source set aside; None = it does not do that.
     """
 
     _log = Logger(namespace="relay")
@@ -44,12 +46,14 @@ class SourceService(Service):
         bind: Callable[[], socket.socket],
         counters: SourceCounters,
         reactor: Any,
+        quarantine: Callable[[], Ledger | None] = lambda: None,
     ) -> None:
         self.id = source
         self.url = url
         self.counters = counters
         self._bind = bind
         self._reactor = reactor
+        self._quarantine = quarantine
         self._bound = False
         self._address = str(url)
 
@@ -83,6 +87,7 @@ class SourceService(Service):
     def report(self) -> dict[str, Any]:
         """The counters, for status."""
         counters = self.counters
+        quarantine = self._quarantine()
         return {
             "id": self.id,
             "listen": str(self.url),
@@ -93,12 +98,18 @@ class SourceService(Service):
             "quarantined_records": counters.quarantined_records,
             "dropped_records": dict(counters.dropped),
             "apps": dict(counters.apps),
+            "parse_failures": counters.parse_failures,
             "truncated_records": counters.truncated_records,
+            "split_records": counters.split_records,
+            "quarantine": None if quarantine is None else _quarantine_report(quarantine),
             "protocol_errors": counters.protocol_errors,
             "connections_open": counters.connections_open,
             "connections_accepted": counters.connections_accepted,
             "connections_refused": counters.connections_refused,
             "connections_idle_closed": counters.connections_idle_closed,
+            "duplicate_records": counters.duplicate_records,
+            "missing_records": counters.missing_records,
+            "refused_lineages": counters.refused_lineages,
             "pauses": counters.pauses,
         }
 
@@ -207,3 +218,12 @@ class DatagramSource(SourceService):
         self._reactor.removeReader(self._reader)
         self.remove_socket_file()
         self._reader.drain_and_close()
+
+
+def _quarantine_report(ledger: Ledger) -> dict[str, Any]:
+    """What lies in the quarantine of a source, over all its runs, and what found no room."""
+    return {
+        "records": ledger.quarantined,
+        "bytes": ledger.quarantine_bytes,
+        "dropped_records": dict(ledger.dropped),
+    }

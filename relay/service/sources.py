@@ -12,8 +12,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay import __version__
 from relay.flow.intake import Intake
+from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import SourceAdmission
+from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
 from relay.service.refusal import StartRefused
@@ -47,12 +49,16 @@ def new_source(
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
     local_block_seconds_max: float = 0.0,
+    lineages: Lineages | None = None,
+    quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
 
     Args:
         local_block_seconds_max: Longest pause of a unix stream socket by admission;
             0 = no limit.
+        lineages: What relays have sent, for exactly once; None = at least once.
+        quarantine: The account of what it set aside, for its report.
 
     Raises:
         StartRefused: It is to use an inherited socket that is not there, or another one.
@@ -68,32 +74,42 @@ def new_source(
         "notices": notices,
         "permitted": permitted,
     }
-    service: dict[str, Any] = {
+    serving: dict[str, Any] = {
         "source": configuration.id,
         "url": configuration.listen,
         "bind": _binding(configuration, descriptor),
         "counters": counters,
+        "quarantine": quarantine,
         "reactor": reactor,
     }
     if configuration.listen.scheme in ("udp", "unixgram"):
         limits = _datagram_limits(configuration, reactor)
         return DatagramSource(
-            **service,
+            **serving,
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
-    factory = InboundFactory(
+    return StreamSource(
+        **serving,
+        factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
+        wrap=_wrapping(configuration, permitted, certificates, reactor),
+    )
+
+
+def _inbound(
+    configuration: SourceConfiguration,
+    receiving: dict[str, Any],
+    lineages: Lineages | None,
+    local_block_seconds_max: float,
+    reactor: Any,
+) -> InboundFactory:
+    return InboundFactory(
         **receiving,
-        new_protocol=_protocol(configuration),
+        new_protocol=_protocol(configuration, lineages),
         limits=_limits(configuration, local_block_seconds_max),
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
-    )
-    return StreamSource(
-        **service,
-        factory=factory,
-        wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
 
 
@@ -104,7 +120,7 @@ def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) 
         idle_seconds_max=configuration.idle_seconds_max,
         handshake_seconds_max=configuration.handshake_seconds_max,
         connections_per_peer_max=configuration.connections_per_peer_max,
-        drop_long=configuration.oversize == "drop",
+        oversize=configuration.oversize,
         block_seconds_max=local_block_seconds_max if configuration.listen.is_local else 0.0,
     )
 
@@ -112,7 +128,7 @@ def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) 
 def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[str, Any]:
     return {
         "frame_bytes_max": configuration.frame_bytes_max,
-        "drop_long": configuration.oversize == "drop",
+        "oversize": configuration.oversize,
         "rates": PeerRates(rate_max=configuration.rate_per_peer_max, now=reactor.seconds),
     }
 
@@ -147,10 +163,13 @@ def _resolved(
         resolved, descriptor = resolve_inherited(listen, systemd)
     except ValueError as error:
         raise StartRefused(f"source {configuration.id}: cannot use {listen}: {error}") from None
-    if resolved.scheme in ("unix", "unixgram") and (configuration.allow or configuration.deny):
+    of_addresses = [
+        name for name in ("allow", "deny", "proxy_protocol") if getattr(configuration, name)
+    ]
+    if resolved.scheme in ("unix", "unixgram") and of_addresses:
         raise StartRefused(
             f"source {configuration.id}: {listen} is a unix socket, where senders have no "
-            "address; remove allow and deny"
+            f"address; remove {' and '.join(of_addresses)}"
         )
     if resolved.scheme in ("unix", "unixgram") and "network" in configuration.authorise:
         raise StartRefused(
@@ -187,9 +206,11 @@ def _binding(
     return lambda: bind_stream(url.host, url.port)
 
 
-def _protocol(configuration: SourceConfiguration) -> Callable[[], InboundProtocol]:
+def _protocol(
+    configuration: SourceConfiguration, lineages: Lineages | None
+) -> Callable[[], InboundProtocol]:
     if configuration.listen.scheme in ("relp", "relp+tls"):
-        return partial(RelpServerProtocol, software=RELP_SOFTWARE)
+        return partial(RelpServerProtocol, software=RELP_SOFTWARE, lineages=lineages)
     return SyslogStreamProtocol
 
 

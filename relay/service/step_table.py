@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from relay.rewrite import message_parsers, personal_data, steps, thinning
+from relay.rewrite import message_parsers, personal_data, sequence_ids, steps, thinning
 from relay.rewrite.filters import Condition, always
 from relay.rewrite.pattern import compiled, glob
 from relay.rewrite.pipeline import Change, Drops, Stage, each, only
@@ -48,6 +48,7 @@ class StepTables:
     """Makes stages of TOML values.
 
     Args:
+        counter: Who numbers messages, as ``relay/destination``.
         template: Compiles a template; ValueError says what is wrong with it.
         check_settable: Raises ValueError for names that no step may set.
         lookup: Opens a table of texts, given its absolute path; ValueError says
@@ -61,6 +62,7 @@ class StepTables:
         self,
         filters: FilterTables,
         *,
+        counter: str,
         template: Callable[[str], steps.Template],
         check_settable: Callable[[str], None],
         lookup: Callable[[str], steps.Lookup],
@@ -69,6 +71,7 @@ class StepTables:
         problems: list[str],
     ) -> None:
         self._filters = filters
+        self._counter = counter
         self._template = template
         self._check_settable = check_settable
         self._lookup = lookup
@@ -212,6 +215,11 @@ class StepTables:
         per = self._text(table["per"]) if "per" in table else None
         return thinning.limit_rate(rate, burst, drops, per=per)
 
+    def number(self, table: _Table, drops: Drops) -> Change:
+        if table["number"] is not True:
+            raise ValueError(f"expected true, found {shown(table['number'])}")
+        return sequence_ids.number(self._counter)
+
     def parse(self, table: _Table, drops: Drops) -> Change:
         kind, source = table["parse"], _text(table.get("from", "MESSAGE"))
         prefix = _text(table.get("prefix", ""))
@@ -274,6 +282,7 @@ _VERBS: Mapping[str, _Verb] = {
     "drop": _Verb((), StepTables.drop),
     "sample": _Verb((), StepTables.sample),
     "rate": _Verb(("burst", "per"), StepTables.rate),
+    "number": _Verb((), StepTables.number),
     "parse": _Verb(
         (
             *("from", "prefix", "columns", "delimiter", "greedy", "pattern", "format"),

@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+from relay.flow.pacing import DrainRate
+
 __all__ = [
     "Anything",
     "Choice",
     "Choices",
+    "Expression",
     "Flag",
     "Kind",
     "Networks",
     "Permissions",
+    "Rate",
     "Seconds",
     "Size",
     "Text",
@@ -38,6 +42,7 @@ __all__ = [
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
+_MULTIPLE = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?) ?x")
 _SIZE_UNITS: Mapping[str, int] = {
     unit: power
     for units, powers in (
@@ -97,6 +102,20 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Expression:
+    """A regular expression for octets."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise _unfit("a regular expression", value)
+        try:
+            re.compile(value.encode())
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"{shown(value)} is no regular expression: {error}") from None
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """true or false."""
 
@@ -148,6 +167,24 @@ class Size:
         if found is None or found[2].lower() not in _SIZE_UNITS:
             return None
         return int(found[1]) * _SIZE_UNITS[found[2].lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A size per second, or a multiple of what comes in, such as ``"3x"``."""
+
+    def read(self, value: object) -> DrainRate:
+        multiple = _MULTIPLE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if multiple is not None and 1 < float(multiple[1]) <= 1000:
+            return DrainRate(live_multiple=float(multiple[1]))
+        try:
+            return DrainRate(bytes_per_second=Size(1024, 2**40).read(value))
+        except ValueError:
+            raise _unfit(
+                'a size per second from 1 KiB to 1 TiB, such as "2 MiB", or more than one and up '
+                'to a thousand times what comes in, such as "3x"',
+                value,
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

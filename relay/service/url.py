@@ -11,7 +11,8 @@
     default-network
     sematext-receiver           scheme://host        several listeners; no host = all addresses
 
-Paths are taken as they stand: nothing in them is percent-decoded.
+Paths are taken as they stand: nothing in them is percent-decoded.  Where a file is
+listened to, * ? […] and ** in its path are wildcards.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ __all__ = [
 Role = Literal["listen", "connect"]
 
 NETWORK_SCHEMES = ("udp", "tcp", "tls", "relp", "relp+tls")
-LISTEN_SCHEMES = (*NETWORK_SCHEMES, "unixgram", "unix", "systemd", "journald", *SET_SCHEMES)
+LISTEN_SCHEMES = (
+    *(*NETWORK_SCHEMES, "unixgram", "unix", "file", "systemd", "journald"),
+    *SET_SCHEMES,
+)
 CONNECT_SCHEMES = (*NETWORK_SCHEMES, "file")
 
 UNIX_PATH_OCTETS_MAX = 107

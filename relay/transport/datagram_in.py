@@ -10,29 +10,33 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
 from relay.transport.inbound import Intake
 from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import kernel_drops, plain_address
+from relay.wire.long_frame import split_frame
 
 __all__ = ["DatagramReader"]
 
 _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
 _FINAL_READS_MAX = 500  # for those who go on sending while the relay stops
-_DATAGRAM_BYTES_MAX = 65536  # more than UDP can carry; unix datagrams may be longer
+_SPLIT_BYTES_MAX = 2**20  # of a datagram to split; UDP cannot carry more than 64 KiB
 _UCRED = struct.Struct("3i")
 _DESCRIPTOR = struct.Struct("i")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size)
-_REASONS_OF_PEERS = ("not-allowed", "rate-limit", "too-long")  # each peer is warned of
+_REASONS_OF_PEERS = ("not-allowed", "rate-limit")  # each peer is warned of
 
 _Sender = tuple[str, int, tuple[int, int, int] | None]
 
@@ -45,8 +49,8 @@ class DatagramReader:
     counted here, so that a program that logs to a local socket is never blocked.
 
     Args:
-        frame_bytes_max: Longer messages are cut here.
-        drop_long: Drop those instead.
+        frame_bytes_max: Longest message to keep, in octets.
+        oversize: What to do with longer ones: an `OversizePolicy`'s name.
         permitted: Whose datagrams are taken; None = everybody's.
         rates: How many of each peer; None = all.
     """
@@ -62,19 +66,26 @@ class DatagramReader:
         admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
-        drop_long: bool = False,
+        oversize: str = "truncate",
         permitted: PermittedPeers | None = None,
         rates: PeerRates | None = None,
     ) -> None:
         self._socket = bound
         self._origin = Origin(source=source, transport=transport)
         self._frame_bytes_max = frame_bytes_max
-        self._read_bytes = max(_DATAGRAM_BYTES_MAX, frame_bytes_max) + 1
+        self._oversize = OversizePolicy(
+            oversize, frame_bytes_max=frame_bytes_max, counters=counters
+        )
+        # With MSG_TRUNC the kernel says how long a datagram is, however little of it is taken.
+        buffer = bytearray(
+            max(_SPLIT_BYTES_MAX, frame_bytes_max) if self._oversize.splits else frame_bytes_max
+        )
+        self._buffers = [buffer]
+        self._octets = memoryview(buffer)
         self._intake = intake
         self._admission = admission
         self._counters = counters
         self._notices = notices
-        self._drop_long = drop_long
         self._permitted = permitted or PermittedPeers()
         self._rates = rates
         self._kernel_drops = 0
@@ -106,12 +117,11 @@ class DatagramReader:
     def _read(self) -> bool:
         """Take what has come, up to a limit; whether there may be more."""
         batches: dict[_Sender, list[bytes]] = {}
+        long: dict[_Sender, dict[int, int]] = {}  # by index: octets of the whole
         more = True
         for _ in range(_DATAGRAMS_MAX):
             try:
-                datagram, ancillary, _, address = self._socket.recvmsg(
-                    self._read_bytes, _ANCILLARY_BYTES
-                )
+                size, ancillary, address = self._receive()
             except BlockingIOError:
                 more = False
                 break
@@ -120,12 +130,25 @@ class DatagramReader:
                 more = False
                 break
             sender = self._sender(address, ancillary)
-            batches.setdefault(sender, []).append(datagram)
+            frames = batches.setdefault(sender, [])
+            if size > self._frame_bytes_max:
+                long.setdefault(sender, {})[len(frames)] = size
+            frames.append(bytes(self._octets[:size]))
         for sender, frames in batches.items():
-            self._accept(sender, frames)
+            self._accept(sender, frames, long.get(sender, {}))
         if self._origin.transport == "udp":
             self._count_kernel_drops()
         return more
+
+    def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], Any]:
+        """Octets of the next datagram, what came beside it, and from whom."""
+        if self._origin.transport == "udp":  # where nothing comes beside it
+            size, address = self._socket.recvfrom_into(self._buffers[0], 0, socket.MSG_TRUNC)
+            return size, [], address
+        size, ancillary, _, address = self._socket.recvmsg_into(
+            self._buffers, _ANCILLARY_BYTES, socket.MSG_TRUNC
+        )
+        return size, ancillary, address
 
     def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> _Sender:
         credentials = None
@@ -155,37 +178,72 @@ class DatagramReader:
                 "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
             )
 
-    def _accept(self, sender: _Sender, frames: list[bytes]) -> None:
+    def _accept(self, sender: _Sender, frames: list[bytes], long: dict[int, int]) -> None:
         host, port, credentials = sender
         if host and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
             return
-        frames = self._within_size(sender, frames)
+        cut: Mapping[int, int] = {}
+        pieces: Mapping[int, int] = {}
+        if long:
+            frames, cut, pieces = self._settle_long(sender, frames, long)
         if self._admission.closed:
-            frames, refused = self._admission.divide(frames)
-            self._drop(sender, refused, "admission-closed", self._admission.reason)
+            frames, cut, pieces = self._without_refused(sender, frames, Marks(cut, pieces))
         if host and self._rates is not None and self._rates.is_limited:
             granted = self._rates.grant(host, len(frames))
             self._drop(sender, frames[granted:], "rate-limit", "more than rate_per_peer_max")
             frames = frames[:granted]
+            cut = {index: size for index, size in cut.items() if index < granted}
+            pieces = {index: number for index, number in pieces.items() if index < granted}
         if not frames:
             return
         pid, uid, gid = credentials or (None, None, None)
         origin = self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
-        self._intake.accept(frames, origin).addErrback(self._not_stored)
+        if cut or pieces:
+            stored = self._intake.accept(frames, origin, cut=cut, pieces=pieces)
+        else:
+            stored = self._intake.accept(frames, origin)
+        stored.addErrback(self._not_stored)
 
-    def _within_size(self, sender: _Sender, frames: list[bytes]) -> list[bytes]:
+    def _without_refused(
+        self, sender: _Sender, frames: list[bytes], marks: Marks
+    ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
+        """Drop what admission does not let in."""
+        taken = self._admission.let_in(frames)
+        let_in = set(taken)
+        refused = [frame for index, frame in enumerate(frames) if index not in let_in]
+        self._drop(sender, refused, "admission-closed", self._admission.reason)
+        return [frames[index] for index in taken], *marks.picked(taken)
+
+    def _settle_long(
+        self, sender: _Sender, frames: list[bytes], long: dict[int, int]
+    ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
+        """Apply the policy to those of `frames` whose indexes are in `long`."""
+        pieces: dict[int, int] = {}
+        if self._oversize.splits:
+            frames, long, pieces = self._split(frames, long)
+        frames, cut, numbers, kind, text = self._oversize.settle(frames, long, pieces)
+        self._warn(kind, f"{text}, the last from {_words(sender)}", peer=sender[0])
+        return frames, cut, numbers
+
+    def _split(
+        self, frames: list[bytes], long: dict[int, int]
+    ) -> tuple[list[bytes], dict[int, int], dict[int, int]]:
+        """All frames, which of them had to be cut for all that, and which are pieces."""
         limit = self._frame_bytes_max
-        long = [frame for frame in frames if len(frame) > limit]
-        if not long:
-            return frames
-        why = f"longer than frame_bytes_max ({limit} octets)"
-        if self._drop_long:
-            self._drop(sender, long, "too-long", why)
-            return [frame for frame in frames if len(frame) <= limit]
-        self._counters.truncated_records += len(long)
-        self._warn("truncated", f"{len(long)} from {_words(sender)} {why}: cut there")
-        return [frame[:limit] for frame in frames]
+        split: list[bytes] = []
+        cut: dict[int, int] = {}
+        pieces: dict[int, int] = {}
+        for index, frame in enumerate(frames):
+            if index not in long:
+                split.append(frame)
+                continue
+            for number, piece in enumerate(split_frame(frame, frame_bytes_max=limit), 1):
+                pieces[len(split)] = number
+                split.append(piece)
+            if long[index] > len(frame):
+                cut[len(split) - 1] = long[index]
+        return split, cut, pieces
 
     def _drop(self, sender: _Sender, frames: list[bytes], reason: str, why: str) -> None:
         if not frames:

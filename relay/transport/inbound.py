@@ -12,21 +12,23 @@ import socket
 import struct
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.marks import Marks
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
-from relay.transport.inbound_limits import InboundLimits
+from relay.transport.inbound_limits import InboundLimits, without_refused
 from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
 from relay.transport.sockets import plain_address
@@ -42,8 +44,21 @@ _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
 class Intake(typing.Protocol):
     """Where received frames go."""
 
-    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
-        """Fires once `frames` are on disk."""
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        """Fires once `frames`, and with them `positions`, are on disk.
+
+        Args:
+            cut: Which of them were cut: index to the octets of the whole message.
+            pieces: Which of them are pieces of one: index to the number of the piece.
+        """
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -58,7 +73,6 @@ class InboundProtocol(Protocol):
         self.closing = False
         self.gone = False
         self._refused = False
-        self._truncated = 0
         self._dropping = False  # admission has been closed for too long to wait
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
@@ -182,38 +196,39 @@ class InboundProtocol(Protocol):
         self.factory.counters.protocol_errors += 1
         self.warn("protocol", str(why))
 
-    def count_truncated(self, total: int) -> None:
-        """The decoder has cut `total` messages so far: count and say the new ones."""
-        more = total - self._truncated
-        if more and not self.factory.limits.drop_long:
-            self._truncated = total
-            self.factory.counters.truncated_records += more
-            limit = self.factory.limits.frame_bytes_max
-            self.warn(
-                "truncated",
-                f"{more} longer than frame_bytes_max ({limit} octets): cut there",
-            )
+    def store(
+        self,
+        frames: list[bytes],
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        """Hand what was received on; the peer waits if it sent too fast.
 
-    def within_limits(self, frames: list[bytes]) -> list[bytes]:
-        """Those of `frames` to go on with; the peer waits if it sent them too fast."""
-        limits = self.factory.limits
+        Args:
+            cut, pieces: What the decoder did to long messages.
+            positions: What is stored with them, even if there are none.
+        """
+        factory = self.factory
         if self._dropping:
-            frames, refused = self.factory.admission.divide(frames)
-            why = f"it waited for local_block_seconds_max: {self.factory.admission.reason}"
-            self._drop(refused, "admission-closed", why)
-        if limits.drop_long:
-            taken = [frame for frame in frames if len(frame) <= limits.frame_bytes_max]
-            if len(taken) < len(frames):
-                long = [frame for frame in frames if len(frame) > limits.frame_bytes_max]
-                self._drop(
-                    long,
-                    "too-long",
-                    f"longer than frame_bytes_max ({limits.frame_bytes_max} octets)",
-                )
-                frames = taken
-        if frames and self.factory.rates.is_limited and self.origin.peer_host:
+            frames, (cut, pieces), why = without_refused(
+                frames, Marks(cut, pieces), factory.admission, factory.counters
+            )
+            if why:
+                self.warn("admission-closed", why)
+        if cut or pieces:
+            frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
+            if kind:
+                self.warn(kind, text)
+        if not frames and not positions:
+            return succeed(None)
+        if frames and factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
-        return frames
+        if cut or pieces or positions:
+            return factory.intake.accept(
+                frames, self.origin, cut=cut, pieces=pieces, positions=positions
+            )
+        return factory.intake.accept(frames, self.origin)
 
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
@@ -258,14 +273,6 @@ class InboundProtocol(Protocol):
     def _blocked(self) -> None:
         self._dropping = True
         self._resume("admission")
-
-    def _drop(self, frames: list[bytes], reason: str, why: str) -> None:
-        if frames:
-            counters = self.factory.counters
-            counters.received_records += len(frames)
-            counters.received_bytes += sum(map(len, frames))
-            counters.dropped[reason] += len(frames)
-            self.warn(reason, f"{len(frames)} messages dropped, {why}")
 
     def _charge(self, count: int) -> None:
         seconds = self.factory.rates.charge(self.origin.peer_host, count)
@@ -343,6 +350,9 @@ class InboundFactory(Factory):
         self.notices = notices
         self.secure = secure
         self.permitted = permitted or PermittedPeers()
+        self.oversize = OversizePolicy(
+            limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
+        )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
         self.connections: set[InboundProtocol] = set()
         self._of_peer: Counter[str] = Counter()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from relay.flow.drain import Drain
+from relay.flow.numbering import Numbering
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import UpstreamProtocol, UpstreamState
 from relay.wire.relp_client import RelpClientSession
+from relay.wire.relp_lineage import format_lineage
 
 __all__ = ["RelpClientProtocol"]
 
@@ -28,6 +31,7 @@ class RelpClientProtocol(UpstreamProtocol):
         window_records: Most messages without an answer.
         software: Value of our ``relp_software`` offer.
         answer_seconds_max: Longest wait for the next answer.
+        numbering: Makes it exactly once with an upstream that can do it; None = never.
     """
 
     def __init__(
@@ -41,12 +45,21 @@ class RelpClientProtocol(UpstreamProtocol):
         window_records: int,
         software: bytes,
         answer_seconds_max: float,
+        numbering: Numbering | None = None,
     ) -> None:
         super().__init__(
             state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
         )
         self._drain = drain
-        self._session = RelpClientSession(window_records=window_records, software=software)
+        self._numbering = numbering
+        self._offer = numbering.offer() if numbering is not None else None
+        self._session = RelpClientSession(
+            window_records=window_records,
+            software=software,
+            offer=format_lineage(self._offer) if self._offer is not None else b"",
+        )
+        self._begun = False
+        self._next_seq: int | None = None  # of the next message, if they are numbered
         self._answer_seconds_max = answer_seconds_max
         self._answer_call: DelayedCall | None = None  # while something is in flight
         self._write_blocked = False  # the transport's buffer is full
@@ -58,6 +71,11 @@ class RelpClientProtocol(UpstreamProtocol):
         return 0 if self._write_blocked or self.over else self._session.room
 
     def send(self, payloads: Sequence[bytes]) -> None:
+        if self._next_seq is not None:
+            if self._drain.sent_seq - len(payloads) != self._next_seq:
+                self.give_up("records left the queue unsent: the numbers begin again")
+                return
+            self._next_seq += len(payloads)
         self._session.send(payloads)
         self._write()
         self._expect_answer()
@@ -70,21 +88,26 @@ class RelpClientProtocol(UpstreamProtocol):
 
     def started(self) -> str:
         self._drain.attach(self)
-        return f"connected to {self.state.target}, every message acknowledged"
+        self.state.exactly_once = self._next_seq is not None
+        how = ", exactly once" if self.state.exactly_once else ""
+        return f"connected to {self.state.target}, every message acknowledged{how}"
 
     def dataReceived(self, data: bytes) -> None:
         if self.over:
             return
         session = self._session
         acknowledged = session.receive(data)
-        if session.ready and not self.prepared:
-            self.become_ready()
+        if session.ready and not self._begun:
+            self._begin_sending()
         self._acknowledged(acknowledged)
         while (refusal := session.refusal) is not None and not session.over:
             if not self._drain.refused(self, refusal):
                 self.give_up(f"it refused a message: {refusal}")
                 return
-            self._acknowledged(session.skip_refused())
+            acknowledged = session.skip_refused()
+            self._answered()
+            self._acknowledged(acknowledged)
+            self._drain.pump()  # the place of the refused one is free, whatever else waits
         if session.over:
             self.give_up(str(session.error or "closed as agreed"))
         elif session.exhausted and not session.unacknowledged:
@@ -112,13 +135,28 @@ class RelpClientProtocol(UpstreamProtocol):
     def stopProducing(self) -> None:
         pass
 
+    def _begin_sending(self) -> None:
+        self._begun = True
+        if self._numbering is not None and self._offer is not None:
+            start = self._numbering.begin(self._offer, self._session.server_offers)
+            if isinstance(start, Deferred):
+                start.addCallbacks(
+                    lambda _: self.give_up("introduced anew"),
+                    lambda failure: self.give_up(failure.getErrorMessage()),
+                )
+                return
+            self._next_seq = start
+        self.become_ready()
+
     def _acknowledged(self, count: int) -> None:
-        if not count:
-            return
+        if count:
+            self._answered()
+            self._drain.acknowledged(self, count)
+
+    def _answered(self) -> None:
         self._cancel_answer_call()
         if self._session.unacknowledged:
             self._expect_answer()
-        self._drain.acknowledged(self, count)
 
     def _expect_answer(self) -> None:
         if self._answer_call is None:

@@ -20,7 +20,10 @@ class SyslogStreamProtocol(InboundProtocol):
     _decoder: FrameDecoder  # exists from begin on
 
     def begin(self) -> None:
-        self._decoder = AutoDecoder(frame_bytes_max=self.factory.limits.read_bytes_max)
+        self._decoder = AutoDecoder(
+            frame_bytes_max=self.factory.limits.frame_bytes_max,
+            split=self.factory.oversize.splits,
+        )
 
     def take(self, chunk: bytes) -> None:
         self._accept(self._decoder.feed(chunk))
@@ -35,9 +38,8 @@ class SyslogStreamProtocol(InboundProtocol):
             self.violated(self._decoder.error)
 
     def _accept(self, frames: list[bytes]) -> None:
-        self.count_truncated(self._decoder.truncated)
-        if frames := self.within_limits(frames):
-            stored = self.factory.intake.accept(frames, self.origin)
+        if frames:
+            stored = self.store(frames, self._decoder.cut, self._decoder.pieces)
             stored.addErrback(self._not_stored)
 
     def _not_stored(self, failure: Failure) -> None:

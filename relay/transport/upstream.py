@@ -55,6 +55,8 @@ class UpstreamState:
 
     Attributes:
         connects: Connections that became ready.
+        exactly_once: Whether the upstream says what it has stored, so that nothing is
+            sent twice by this connection.
         truncated_records: Records that were cut because the transport cannot carry them.
         failures: Connections that ended or could not be made, by kind.
     """
@@ -72,6 +74,7 @@ class UpstreamState:
     ) -> None:
         self.target = target
         self.connects = 0
+        self.exactly_once = False
         self.failures = 0
         self.truncated_records = 0
         self._clock = clock
@@ -121,6 +124,7 @@ class UpstreamState:
         if self._stopped:  # of course it did
             return
         ready_at, self._ready_at = self._ready_at, None
+        self.exactly_once = False
         if ready_at is not None and self._clock.seconds() - ready_at >= self._retry_seconds_max:
             self._failures_in_row = 0
         self._failures_in_row += 1
@@ -133,6 +137,7 @@ class UpstreamState:
         self._stopped = True
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None
+        self.exactly_once = False
 
     def retry_policy(self, attempt: int = 0) -> float:
         """Seconds to wait now.

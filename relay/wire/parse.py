@@ -3,25 +3,58 @@
 Strategy: parsing is total.  It never raises, and every octet of a frame ends up in
 a field of the message; `raw` keeps the frame in any case.  In order:
 
-1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, all of it is
-   MSG: a half-understood header is worse than none.
-2. A PRI that is none (``<999>``, ``< 13>``) makes the whole line MSG.
-3. Anything else is RFC 3164, with or without PRI.
+1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, the line is MSG,
+   under its PRI: a half-understood header is worse than none.
+2. A PRI that is none (``<999>``, ``< 13>``) makes the line MSG, under PRI 13 (RFC 3164
+   §4.3.3).
+3. An octet count before a PRI is passed over.
+4. Anything else is RFC 3164, with or without PRI.
+5. What is an envelope of EWMM is opened, whichever header it has.
+
+A line that became MSG has a tag that says why; see `relay.wire.parse_tags`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
-from relay.wire.rfc3164 import parse_rfc3164
+from relay.wire.ewmm import APP_NAME, decode_ewmm
+from relay.wire.malformed import error_text, find_defect
+from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
+from relay.wire.rfc3164 import parse_rfc3164, parse_usual_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
-__all__ = ["parse", "parse_all", "severity_of"]
+__all__ = ["DELIMITERS", "Dialect", "parse", "parse_all", "parse_as", "severity_of"]
 
-_PRI = re.compile(rb"<([0-9]{1,3})>(0*1 )?")
-_DELIMITERS = b"\n\r\0"
+DELIMITERS = b"\n\r\0"
+"""Octets that are not part of MSG at the end of a frame."""
+
+# syslog-ng takes <> for 0 and any number of digits.
+_PRI = re.compile(rb"<([0-9]*+)>(0*1 )?")
+_OCTET_COUNT = re.compile(rb"[0-9]{1,10}+ (?=<[0-9]*+>)")
+_SYSLOG = 5 * 8 + 3  # syslog.err
+
+
+class Dialect(NamedTuple):
+    """How lines are read."""
+
+    reads_rfc5424: bool = True
+    reads_rfc3164: bool = True
+    default_pri: tuple[int, int] = (DEFAULT_FACILITY, DEFAULT_SEVERITY)
+    """Facility and severity of lines without PRI."""
+    hosts: tuple[Callable[[bytes], bool] | None, bool] = (None, True)
+    """`accepts_host` and `expects_host` of `parse_rfc3164`."""
+    adapt: Callable[[bytes, SyslogMessage, tuple[int, int]], SyslogMessage] | None = None
+    """Takes apart what certain applications write; called with line, message and
+    `default_pri`."""
+    substitutes: bool = False
+    """What cannot be parsed becomes an error message of syslog-ng, PRI 43."""
+
+
+_DEFAULT = Dialect()
 
 
 def parse(frame: bytes) -> SyslogMessage:
@@ -29,32 +62,88 @@ def parse(frame: bytes) -> SyslogMessage:
 
     LF, CR and NUL at the end of the frame are not part of MSG.
     """
-    line = frame.rstrip(_DELIMITERS)
-    message = parse_rfc5424(line, frame)
-    if message is not None:
-        return message
-    if line[:1] != b"<":
-        return parse_rfc3164(line, frame, None, 0)
-    match = _PRI.match(line)
-    pri = PRIVAL.get(match[1]) if match is not None else None
-    if match is None or pri is None:
-        return _unparsed(line, frame, (DEFAULT_FACILITY, DEFAULT_SEVERITY))
-    if match[2] is not None:
-        return _unparsed(line[match.start(2) :], frame, pri)
-    return parse_rfc3164(line, frame, pri, match.end())
+    line = frame.rstrip(DELIMITERS)
+    message = (
+        parse_rfc5424(line, frame)
+        or parse_usual_rfc3164(line, frame)
+        or _parse_other(line, frame, _DEFAULT)
+    )
+    return decode_ewmm(message) if message.app_name == APP_NAME else message
 
 
 def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
     """Parse the frames of a batch, in order, one message a frame."""
-    return [parse(frame) for frame in frames]
+    # `parse`, without one more call for each message.
+    messages = [
+        parse_rfc5424(line := frame.rstrip(DELIMITERS), frame)
+        or parse_usual_rfc3164(line, frame)
+        or _parse_other(line, frame, _DEFAULT)
+        for frame in frames
+    ]
+    for index, message in enumerate(messages):
+        if message.app_name == APP_NAME:
+            messages[index] = decode_ewmm(message)
+    return messages
 
 
 def severity_of(frame: bytes) -> int:
     """Severity of a message, 0 to 7, by its PRI alone: what `parse` finds, but cheaper."""
     match = _PRI.match(frame)
-    pri = PRIVAL.get(match[1]) if match is not None else None
+    pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
     return DEFAULT_SEVERITY if pri is None else pri[1]
 
 
-def _unparsed(text: bytes, raw: bytes, pri: tuple[int, int]) -> SyslogMessage:
-    return SyslogMessage(*pri, 0, None, None, None, None, None, None, text, raw)
+def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
+    """Parse like `parse`, by the rules of `dialect`.
+
+    Args:
+        line: What to parse, without the delimiters at its end.
+        frame: What was received.
+    """
+    message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
+    if message is None and dialect.reads_rfc3164 and dialect.hosts == _DEFAULT.hosts:
+        message = parse_usual_rfc3164(line, frame)
+    if message is None:
+        message = _parse_other(line, frame, dialect)
+    if message.app_name == APP_NAME:  # and nobody looks into what is inside
+        return decode_ewmm(message)
+    if dialect.adapt is not None:
+        return dialect.adapt(line, message, dialect.default_pri)
+    return message
+
+
+def _parse_other(line: bytes, frame: bytes, dialect: Dialect) -> SyslogMessage:
+    if line[:1] != b"<":
+        count = _OCTET_COUNT.match(line) if line < b":" else None  # if it begins with a digit
+        if count is not None:
+            message = parse_as(dialect._replace(adapt=None), line[count.end() :], frame)
+            return message._replace(tags=UNEXPECTED_FRAMING + message.tags)
+        if not dialect.reads_rfc3164:
+            return _unparsed(line, frame, dialect.default_pri, INVALID_PRI, 0, dialect)
+        return parse_rfc3164(line, frame, dialect.default_pri, 0, *dialect.hosts)
+    match = _PRI.match(line)
+    pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
+    if match is None or pri is None:
+        default = (DEFAULT_FACILITY, DEFAULT_SEVERITY)
+        return _unparsed(line, frame, default, INVALID_PRI, 0, dialect)
+    if match[2] is not None and dialect.reads_rfc5424:
+        if match[1] not in PRIVAL:  # in a spelling that `parse_rfc5424` does not know
+            usual = b"<%d>%s" % (pri[0] * 8 + pri[1], line[match.end(1) + 1 :])
+            known = parse_rfc5424(usual, frame)
+            if known is not None:
+                return known
+        defect = find_defect(line, match.end())
+        return _unparsed(line, frame, pri, defect.tags, defect.offset, dialect)
+    start = match.end(1) + 1
+    if not dialect.reads_rfc3164:
+        return _unparsed(line, frame, pri, INVALID_VERSION, start, dialect)
+    return parse_rfc3164(line, frame, pri, start, *dialect.hosts)
+
+
+def _unparsed(
+    line: bytes, raw: bytes, pri: tuple[int, int], tags: Tags, offset: int, dialect: Dialect
+) -> SyslogMessage:
+    app_name = None
+    if dialect.substitutes:
+        pri, app_name, line = divmod(_SYSLOG, 8), b"syslog-ng", error_text(line, offset)
+    return SyslogMessage(*(*pri, 0, None, None, app_name, None, None, None, line, raw), tags=tags)

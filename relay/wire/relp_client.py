@@ -48,17 +48,25 @@ class RelpClientSession:
     Args:
         window_records: Most messages without an answer.
         software: Value of our ``relp_software`` offer.
+        offer: One more line of offers, or nothing.
 
     Attributes:
         ready: The server has accepted ``open``.
+        server_offers: What it offered then.
         over: Nothing more will be exchanged; close the connection.
         error: Why it is over, unless we closed and the server agreed.
     """
 
     def __init__(
-        self, *, window_records: int, software: bytes, txnr_limit: int = _TXNR_LIMIT
+        self,
+        *,
+        window_records: int,
+        software: bytes,
+        offer: bytes = b"",
+        txnr_limit: int = _TXNR_LIMIT,
     ) -> None:
         self.ready = False
+        self.server_offers: dict[bytes, list[bytes]] = {}
         self.over = False
         self.error: RelpError | None = None
         self._decoder = RelpFrameDecoder(data_bytes_max=_ANSWER_BYTES_MAX, truncate=False)
@@ -67,7 +75,7 @@ class RelpClientSession:
         self._txnr_limit = txnr_limit
         self._close_txnr: int | None = None
         self._held = b""  # the beginning of a usual answer
-        offers = format_offers(software)
+        offers = format_offers(software, offer)
         self._output = [encode_frame(1, b"open", offers)]
 
     @property
@@ -197,6 +205,7 @@ class RelpClientSession:
         elif b"syslog" not in offers.get(b"commands", ()):
             self._end("the server does not take syslog messages")
         else:
+            self.server_offers = offers
             self.ready = True
 
     def _end(self, reason: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from relay.model.errors import RelpError
+from relay.wire.long_frame import SplitFrame
 
 __all__ = [
     "SERVERCLOSE",
@@ -50,31 +51,45 @@ class RelpFrameDecoder:
         data_bytes_max: Longest data to keep, in octets (librelp: 128 KiB).
         truncate: Longer data is cut and the rest discarded, as imrelp does by
             default; otherwise it is an error as soon as its length is known.
+        split: With `truncate`: longer data of ``syslog`` becomes several frames of
+            the same txnr instead, the last of which comes with the end of the data.
+
+    Attributes:
+        cut: Which of the frames returned last were cut: index to octets of the whole.
+        pieces: Which of them are pieces of one that was split: index to the number of
+            the piece, from 1.
     """
 
-    def __init__(self, *, data_bytes_max: int, truncate: bool = True) -> None:
+    def __init__(self, *, data_bytes_max: int, truncate: bool = True, split: bool = False) -> None:
         self.error: RelpError | None = None
         self.truncated = 0
+        self.cut: dict[int, int] = {}
+        self.pieces: dict[int, int] = {}
         self._data_bytes_max = data_bytes_max
         self._truncate = truncate
+        self._splits = split
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
         self._wanted_bytes = 1
-        # A frame that is being cut waits here, and so many octets of it are to come.
-        self._cut_frame: RelpFrame | None = None
+        # A frame that is too long waits here, and so many octets of it are to come.
+        self._long_frame: RelpFrame | None = None
+        self._long_bytes = 0
         self._skip_bytes = 0
+        self._split: SplitFrame | None = None  # takes them, unless they are discarded
 
     def feed(self, chunk: bytes) -> list[RelpFrame]:
         """Take the next octets of the stream; return the frames they complete."""
+        if self.cut or self.pieces:
+            self.cut, self.pieces = {}, {}
         if self.error is not None or not chunk:
             return []
         self._chunks.append(chunk)
         self._buffered_bytes += len(chunk)
-        if self._buffered_bytes < self._wanted_bytes and self._cut_frame is None:
+        if self._buffered_bytes < self._wanted_bytes and self._long_frame is None:
             return []
         buffer = b"".join(self._chunks)
         frames: list[RelpFrame] = []
-        start = self._end_cut_frame(buffer, frames)
+        start = self._end_long_frame(buffer, frames)
         while start < len(buffer) and self.error is None:
             stop = self._next_frame(buffer, start, frames)
             if stop == start:  # incomplete
@@ -87,7 +102,12 @@ class RelpFrameDecoder:
     @property
     def inside_frame(self) -> bool:
         """Whether the stream would end inside a frame if it ended now."""
-        return self._buffered_bytes > 0 or self._cut_frame is not None
+        return self._buffered_bytes > 0 or self._long_frame is not None
+
+    @property
+    def inside_split(self) -> bool:
+        """Whether some pieces of a frame were returned and others are to come."""
+        return self._split is not None and self._split.pieces > 0
 
     def _next_frame(self, buffer: bytes, start: int, frames: list[RelpFrame]) -> int:
         """Add the frame at `start`; return where it ends, or `start` if it is incomplete."""
@@ -106,7 +126,7 @@ class RelpFrameDecoder:
         if separator != b" ":
             return self._fail(buffer, f"LF instead of {length} octets of data")
         if length > self._data_bytes_max:
-            return self._begin_cut_frame(buffer, start, header, frames)
+            return self._begin_long_frame(buffer, start, header, frames)
         stop = body + length + 1
         if stop > len(buffer):
             self._wanted_bytes = stop - start
@@ -132,7 +152,7 @@ class RelpFrameDecoder:
         frames.append(RelpFrame(int(header[1]), header[2], b""))
         return stop
 
-    def _begin_cut_frame(
+    def _begin_long_frame(
         self, buffer: bytes, start: int, header: re.Match[bytes], frames: list[RelpFrame]
     ) -> int:
         length, body = int(header[3]), header.end()
@@ -142,25 +162,44 @@ class RelpFrameDecoder:
             self._wanted_bytes = body - start + self._data_bytes_max
             return start
         kept = buffer[body : body + self._data_bytes_max]
-        self._cut_frame = RelpFrame(int(header[1]), header[2], kept)
+        self._long_frame = RelpFrame(int(header[1]), header[2], kept)
+        self._long_bytes = length
         self._skip_bytes = length - self._data_bytes_max
+        if self._splits and header[2] == b"syslog":
+            self._split = SplitFrame(frame_bytes_max=self._data_bytes_max)
+            self._split.feed(kept)  # completes nothing: the octet after it is missing
         rest = body + self._data_bytes_max
-        return rest + self._end_cut_frame(buffer[rest:], frames)
+        return rest + self._end_long_frame(buffer[rest:], frames)
 
-    def _end_cut_frame(self, buffer: bytes, frames: list[RelpFrame]) -> int:
-        """Skip the rest of a frame that was cut; return how many octets that took."""
-        if self._cut_frame is None:
+    def _end_long_frame(self, buffer: bytes, frames: list[RelpFrame]) -> int:
+        """Take the rest of a frame that is too long; return how many octets that took."""
+        long = self._long_frame
+        if long is None:
             return 0
-        if self._skip_bytes >= len(buffer):
+        trailer = self._skip_bytes
+        if self._split is not None:
+            self._add_pieces(self._split, self._split.feed(buffer[:trailer]), frames)
+        if trailer >= len(buffer):
             self._skip_bytes -= len(buffer)
             return len(buffer)
-        trailer = self._skip_bytes
         if buffer[trailer] != 0x0A:
             return self._fail(buffer, "no LF after the data of a frame above the size limit")
-        frames.append(self._cut_frame)
-        self.truncated += 1
-        self._cut_frame, self._skip_bytes = None, 0
+        if self._split is not None:
+            self._add_pieces(self._split, self._split.end(), frames)
+        else:
+            self.cut[len(frames)] = self._long_bytes
+            frames.append(long)
+            self.truncated += 1
+        self._long_frame, self._split, self._skip_bytes = None, None, 0
         return trailer + 1
+
+    def _add_pieces(
+        self, split: SplitFrame, complete: list[bytes], frames: list[RelpFrame]
+    ) -> None:
+        assert self._long_frame is not None
+        first = split.pieces - len(complete) + 1
+        self.pieces.update(enumerate(range(first, split.pieces + 1), len(frames)))
+        frames += [self._long_frame._replace(data=piece) for piece in complete]
 
     def _keep(self, rest: bytes, *, wanted: int | None = None) -> None:
         self._chunks = [rest]

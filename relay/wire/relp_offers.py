@@ -29,13 +29,15 @@ def parse_offers(block: bytes) -> dict[bytes, list[bytes]]:
     return offers
 
 
-def format_offers(software: bytes) -> bytes:
+def format_offers(software: bytes, more: bytes = b"") -> bytes:
     """Our offers.  Version 0 is the one that every librelp speaks.
 
     Args:
         software: ``name,version,url``.
+        more: One more line, or nothing.
     """
-    return b"relp_version=0\nrelp_software=%s\ncommands=syslog" % software
+    offers = b"relp_version=0\nrelp_software=%s\ncommands=syslog" % software
+    return offers + b"\n" + more if more else offers
 
 
 def refusal_of(offers: dict[bytes, list[bytes]]) -> bytes | None:

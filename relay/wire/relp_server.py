@@ -9,11 +9,15 @@ Rules that this file keeps, whatever the peer does:
 1. Messages are answered in the order in which they came, and only by `answer`.
 2. ``close`` is answered after all messages before it.  So is the farewell that
    follows a violation: the good frames before it count.
-3. A message is never answered with anything but 200: the common client throws
+3. Where a client has offered a lineage (`relp_lineage`), ``open`` is answered by
+   `answer_open`, and nothing may come before that.
+4. A message is never answered with anything but 200: the common client throws
    away what is refused.  What cannot be stored is not answered at all.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_left
 
 from relay.model.errors import RelpError
 from relay.wire.relp_frame import (
@@ -24,6 +28,7 @@ from relay.wire.relp_frame import (
     encode_frame,
     next_txnr,
 )
+from relay.wire.relp_lineage import LINEAGE, LineageOffer, parse_lineage
 from relay.wire.relp_offers import format_offers, parse_offers, refusal_of
 
 __all__ = ["RelpServerSession"]
@@ -36,23 +41,48 @@ class RelpServerSession:
         data_bytes_max: Longest message to keep, in octets.
         software: Value of our ``relp_software`` offer.
         truncate: Cut longer messages instead of ending the session.
+        split: With `truncate`: split them instead.  Such a message is answered once,
+            and counts as unanswered when `receive` has returned its last piece.
+        takes_lineages: Whether `answer_open` will be called where one is offered.
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
+        lineage: What it has offered with that, if it did.
+        lineage_malformed: It has offered one that cannot be understood.
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
         error: The violation that ended the session, if one did.
+        cut: Which of the messages returned last were cut: index to octets of the whole.
+        pieces: Which of them are pieces of one that was split: index to the number of
+            the piece, from 1.
     """
 
-    def __init__(self, *, data_bytes_max: int, software: bytes, truncate: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        data_bytes_max: int,
+        software: bytes,
+        truncate: bool = True,
+        split: bool = False,
+        takes_lineages: bool = False,
+    ) -> None:
         self.opened = False
+        self.lineage: LineageOffer | None = None
+        self.lineage_malformed = False
         self.unanswered = 0
         self.finished = False
         self.error: RelpError | None = None
-        self._decoder = RelpFrameDecoder(data_bytes_max=data_bytes_max, truncate=truncate)
+        self.cut: dict[int, int] = {}
+        self.pieces: dict[int, int] = {}
+        self._decoder = RelpFrameDecoder(
+            data_bytes_max=data_bytes_max, truncate=truncate, split=split
+        )
         self._software = software
+        self._takes_lineages = takes_lineages
+        self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
         self._first_unanswered = 1
+        self._inside_split = False  # the last message returned is not the last piece
         self._output: list[bytes] = []
         # What to say after the last answer.  Set = nothing more is taken.
         self._farewell: bytes | None = None
@@ -70,14 +100,31 @@ class RelpServerSession:
 
     def receive(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the messages they complete."""
+        if self.cut or self.pieces:
+            self.cut, self.pieces = {}, {}
         if self._farewell is not None:
             return []
+        decoder = self._decoder
         messages: list[bytes] = []
-        for txnr, command, data in self._decoder.feed(chunk):
+        others: list[int] = []  # which of the frames are no messages
+        continued = 0
+        frames = decoder.feed(chunk)
+        for txnr, command, data in frames:
             if self._farewell is not None:
                 break
             if txnr != self._next_txnr:
-                self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
+                index = len(messages) + len(others)
+                if decoder.pieces.get(index, 1) == 1:
+                    self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
+                    break
+                if self.opened:
+                    continued += 1
+                    messages.append(data)
+                else:  # the first piece was refused
+                    others.append(index)
+                continue
+            if self._unanswered_open is not None:
+                self._fail(f"{command!r} before open was answered")
                 break
             self._next_txnr = next_txnr(txnr)
             if command == b"syslog" and self.opened:
@@ -85,12 +132,25 @@ class RelpServerSession:
                     self._first_unanswered = txnr
                 messages.append(data)
             else:
+                others.append(len(messages) + len(others))
                 self._other(txnr, command, data)
-        self.unanswered += len(messages)
-        if self._decoder.error is not None and self._farewell is None:
-            self._fail(str(self._decoder.error))
+        taken = len(messages) + len(others)
+        self.unanswered += len(messages) - continued + self._inside_split
+        self._inside_split = self.opened and decoder.inside_split and taken == len(frames)
+        self.unanswered -= self._inside_split
+        if decoder.cut or decoder.pieces:
+            self.cut = _of_messages(decoder.cut, others, taken)
+            self.pieces = _of_messages(decoder.pieces, others, taken)
+        if decoder.error is not None and self._farewell is None:
+            self._fail(str(decoder.error))
         self._finish_if_answered()
         return messages
+
+    def answer_open(self, offer: bytes) -> None:
+        """Accept the ``open`` with which a lineage came; `offer` is one more line of ours."""
+        txnr, self._unanswered_open = self._unanswered_open, None
+        if txnr is not None and not self.finished:
+            self._accept_open(txnr, offer)
 
     def answer(self, count: int) -> None:
         """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored.
@@ -143,7 +203,8 @@ class RelpServerSession:
             self._fail(f"unknown command {command!r}")
 
     def _open(self, txnr: int, data: bytes) -> None:
-        refusal = refusal_of(parse_offers(data))
+        offers = parse_offers(data)
+        refusal = refusal_of(offers)
         if self.opened:
             refusal = b"protocol error: connection already open"
         if refusal is not None:
@@ -151,7 +212,16 @@ class RelpServerSession:
             self._farewell = encode_frame(txnr, b"rsp", b"500 " + refusal) + SERVERCLOSE
             return
         self.opened = True
-        answer = b"200 OK\n" + format_offers(self._software)
+        if self._takes_lineages and LINEAGE in offers:
+            self.lineage = parse_lineage(offers[LINEAGE])
+            self.lineage_malformed = self.lineage is None
+        if self.lineage is None:
+            self._accept_open(txnr, b"")
+        else:
+            self._unanswered_open = txnr
+
+    def _accept_open(self, txnr: int, offer: bytes) -> None:
+        answer = b"200 OK\n" + format_offers(self._software, offer)
         self._output.append(encode_frame(txnr, b"rsp", answer))
 
     def _fail(self, reason: str) -> None:
@@ -162,3 +232,12 @@ class RelpServerSession:
         if self._farewell is not None and not self.unanswered and not self.finished:
             self._output.append(self._farewell)
             self.finished = True
+
+
+def _of_messages(by_frame: dict[int, int], others: list[int], taken: int) -> dict[int, int]:
+    """`by_frame` by the index of the message, for the frames before `taken`."""
+    return {
+        index - bisect_left(others, index): value
+        for index, value in by_frame.items()
+        if index < taken and index not in others
+    }

@@ -17,19 +17,35 @@ PRIVAL = {
     for spelling in (b"%d", b"%02d", b"%03d")
 }
 
-# §6, from PRI to the octet before MSG (or its byte order mark, §6.4).  Fields are
-# taken with any octets but space; `format_header` is the strict side.  Without
-# STRUCTURED-DATA a message is accepted only if nothing at all follows MSGID SP.
-_HEADER = re.compile(
-    rb"<([0-9]{1,3})>0*1 (?:-|(%s)) ([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++) "
-    rb"(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?" % (ISO_STAMP, STRUCTURED_DATA),
-    re.DOTALL,
-)
-
 _HOSTNAME_OCTETS_MAX = 255
 _APP_NAME_OCTETS_MAX = 48
 _PROCID_OCTETS_MAX = 128
 _MSGID_OCTETS_MAX = 32
+
+# A header field: its group is what it may hold, and not set for the NILVALUE.
+_FIELD = rb"(?:-(?= )|([^ ]{1,%d}+)[^ ]*+) "
+# §6, from PRI to the octet before MSG (or its byte order mark, §6.4).  Fields are
+# taken with any octets but space; `format_header` is the strict side.  Without
+# STRUCTURED-DATA a message is accepted only if nothing at all follows MSGID SP.
+_HEADER = re.compile(
+    rb"<([0-9]{1,3})>0*1 (?:-|(%s)) %s(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?"
+    % (
+        ISO_STAMP,
+        b"".join(
+            _FIELD % octets_max
+            for octets_max in (
+                *(_HOSTNAME_OCTETS_MAX, _APP_NAME_OCTETS_MAX),
+                *(_PROCID_OCTETS_MAX, _MSGID_OCTETS_MAX),
+            )
+        ),
+        STRUCTURED_DATA,
+    ),
+    re.DOTALL,
+)
+
+# What a NamedTuple's own constructor does, without a call of Python code in between: a
+# fifth of the time that parsing takes.
+_new = tuple.__new__
 
 _PRINTUSASCII = bytes(range(0x21, 0x7F))
 _TO_PRINTUSASCII = bytes(octet if octet in _PRINTUSASCII else 0x5F for octet in range(256))
@@ -51,19 +67,12 @@ def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
     pri = PRIVAL.get(prival)
     if pri is None:
         return None
-    return SyslogMessage(
-        pri[0],
-        pri[1],
-        1,
-        timestamp,
-        None if hostname == b"-" else hostname[:_HOSTNAME_OCTETS_MAX],
-        None if app_name == b"-" else app_name[:_APP_NAME_OCTETS_MAX],
-        None if procid == b"-" else procid[:_PROCID_OCTETS_MAX],
-        None if msgid == b"-" else msgid[:_MSGID_OCTETS_MAX],
-        structured_data,
-        line[match.end() :],
-        raw,
-    )
+    # fmt: off
+    return _new(SyslogMessage, (
+        pri[0], pri[1], 1, timestamp, hostname, app_name, procid, msgid, structured_data,
+        line[match.end():], raw, None, (), "",
+    ))
+    # fmt: on
 
 
 def header_field(value: bytes | None, octets_max: int) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = [
     "STRUCTURED_DATA",
+    "STRUCTURED_DATA_SO_FAR",
     "cut_structured_data",
     "format_structured_data",
     "is_structured_data",
@@ -28,13 +29,21 @@ _VALUE = rb'[^"\\\]]*+(?:\\.[^"\\\]]*+)*+'
 # Grammar of one or more SD-ELEMENTs, without groups; needs re.DOTALL.
 STRUCTURED_DATA = rb'(?:\[%s(?: %s="%s")*+\])++' % (_NAME, _NAME, _VALUE)
 
+# As much of it as is in order.
+STRUCTURED_DATA_SO_FAR = rb'(?:%s)?(?:\[%s(?: %s="%s")*+)?' % (
+    *(STRUCTURED_DATA, _NAME, _NAME),
+    _VALUE,
+)
+
 _ELEMENTS = re.compile(STRUCTURED_DATA, re.DOTALL)
 _ELEMENT = re.compile(rb'\[(%s)((?: %s="%s")*+)\]' % (_NAME, _NAME, _VALUE), re.DOTALL)
 _PARAMETER = re.compile(rb' (%s)="(%s)"' % (_NAME, _VALUE), re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\\]])')
 _TO_ESCAPE = re.compile(rb'["\\\]]')
-_NOT_IN_NAME = re.compile(rb"[^!#-<>-\\^-~]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+# Like syslog-ng, the opening bracket too, although the grammar has it.
+_NOT_IN_NAME = re.compile(rb'[^!-~]|["=\[\]]')
+_NAME_OCTETS_MAX = 255
 
 
 def cut_structured_data(text: bytes, start: int = 0) -> tuple[bytes | None, int] | None:
@@ -77,30 +86,6 @@ def parse_structured_data(text: bytes | None) -> dict[str, dict[str, list[bytes]
     return elements
 
 
-def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]) -> bytes:
-    """Write SD-ELEMENTs, the reverse of `parse_structured_data`; nothing for none.
-
-    Octets that an SD-NAME cannot have (§6.3.2) become ``%`` and two hexadecimal digits.
-    """
-    return b"".join(
-        b"[%s%s]"
-        % (
-            _sd_name(sd_id),
-            b"".join(
-                b' %s="%s"' % (_sd_name(name), _TO_ESCAPE.sub(rb"\\\g<0>", value))
-                for name, values in parameters.items()
-                for value in values
-            ),
-        )
-        for sd_id, parameters in elements.items()
-    )
-
-
-def _sd_name(name: str) -> bytes:
-    octets = name.encode("utf-8", "surrogateescape")
-    return _NOT_IN_NAME.sub(lambda octet: b"%%%02X" % octet[0][0], octets)[:255] or b"%00"
-
-
 def without_controls(text: bytes) -> bytes:
     """Write each control character in `text` as ``#`` and three octal digits.
 
@@ -110,3 +95,36 @@ def without_controls(text: bytes) -> bytes:
     if _CONTROL.search(text) is None:
         return text
     return _CONTROL.sub(lambda control: b"#%03o" % control[0][0], text)
+
+
+def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]) -> bytes:
+    """Write SD-ELEMENTs that `parse_structured_data` takes apart again.
+
+    In names, what §6.3.2 does not allow becomes ``%XX``, as syslog-ng writes it, and
+    what is longer than 255 octets is cut.
+
+    Args:
+        elements: SD-ID to PARAM-NAME to values; octets that are no text in names as
+            surrogates.
+    """
+    return b"".join(
+        [
+            b"[%s%s]"
+            % (
+                _sd_name(sd_id),
+                b"".join(
+                    [
+                        b' %s="%s"' % (_sd_name(name), _TO_ESCAPE.sub(rb"\\\g<0>", value))
+                        for name, values in element.items()
+                        for value in values
+                    ]
+                ),
+            )
+            for sd_id, element in elements.items()
+        ]
+    )
+
+
+def _sd_name(name: str) -> bytes:
+    octets = name.encode("utf-8", "surrogateescape")
+    return _NOT_IN_NAME.sub(lambda octet: b"%%%02X" % octet[0][0], octets)[:_NAME_OCTETS_MAX]

@@ -9,14 +9,14 @@ Strategy: parsing of messages only finds where a stamp ends (`BSD_STAMP`,
 `ISO_STAMP`); what it means is worked out when a rewrite needs it, because a BSD
 stamp has no meaning without the receive time (year) and a zone (offset).
 
-Days, hours and seconds past the end of their unit roll over, so that February 30
-is March 2 and a leap second is the first second of the next minute.
+What is past the end of its unit rolls over, as in syslog-ng, so that February 30 is
+March 2, February 29 of a common year March 1, and a leap second the first second of the
+next minute.
 """
 
 from __future__ import annotations
 
 import re
-from calendar import isleap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
@@ -25,15 +25,18 @@ __all__ = [
     "ISO_STAMP",
     "StampTable",
     "format_epoch",
+    "is_same_millisecond",
+    "has_offset",
     "to_datetime",
+    "to_exact",
     "to_milliseconds",
     "to_rfc3339",
     "to_rfc5424",
 ]
 
-_CLOCK = rb"[0-2][0-9]:[0-5][0-9]:(?:[0-5][0-9]|60)"
+_CLOCK = rb"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)|N(?i:ov)|D(?i:ec))"
-_DAY = rb"[ 0-3]?[0-9]"
+_DAY = rb"[ 0-9]?[0-9]"
 _YEAR = rb"[12][0-9]{3}"
 
 # Grammar of a stamp, without groups, to be built into the patterns of a header.
@@ -43,7 +46,7 @@ BSD_STAMP = b"%s %s (?:%s %s(?=[: ])|%s(?: %s(?=[ \t])|[.,][0-9]*|))" % (
     *(_CLOCK, _YEAR),
 )
 ISO_STAMP = (
-    rb"[0-9]{4}-(?:0[1-9]|1[0-2])-[0-3][0-9][T ]%s(?:[.,][0-9]*)?"
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]%s(?:[.,][0-9]*)?"
     rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?" % _CLOCK
 )
 
@@ -62,14 +65,13 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
     *(b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"),
 )
 _UTC_OFFSETS = (b"Z", b"-00:00")
 _FUTURE_SECONDS_MAX = 31 * 86400
-# A stamp of February 29 is at most eight years old: 1896, 1904.
-_YEARS_BACK = 8
 
 
 class StampTable(dict[bytes | None, bytes]):
@@ -79,7 +81,7 @@ class StampTable(dict[bytes | None, bytes]):
     Make one table per batch, so that it cannot outgrow the batch.
 
     Args:
-        convert: `to_rfc3339`, `to_rfc5424` or `to_milliseconds`.
+        convert: `to_rfc3339`, `to_rfc5424`, `to_milliseconds` or `to_exact`.
         received_at: Seconds since 1970-01-01 UTC.
         zone: Local zone for stamps that have no offset.
     """
@@ -134,15 +136,43 @@ def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> by
     if parts is None:
         moment = to_datetime(stamp, received_at, zone)
         return (_second(moment) + moment.strftime(".%f")[:4] + _offset(moment)).encode("ascii")
-    second, fraction, offset = parts
+    return _with_milliseconds(*parts)
+
+
+def _with_milliseconds(second: bytes, fraction: bytes | None, offset: bytes) -> bytes:
     milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
     return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
+
+
+def is_same_millisecond(exact: bytes, stamp: bytes) -> bool:
+    """Whether both are RFC 3339 and `to_milliseconds` makes the same of them."""
+    first, second = _split_rfc3339(exact), _split_rfc3339(stamp)
+    if first is None or second is None:
+        return False
+    return _with_milliseconds(*first) == _with_milliseconds(*second)
+
+
+def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
+    """Convert as `to_rfc3339` if `to_milliseconds` would lose digits; if not, nothing.
+
+    Arguments as for `to_rfc3339`.
+    """
+    if stamp is None or _BELOW_MILLISECONDS.search(stamp) is None:
+        return b""
+    exact = to_rfc3339(stamp, received_at, zone)
+    # A stamp without meaning has become the receive time.
+    return exact if _BELOW_MILLISECONDS.search(exact) is not None else b""
 
 
 def format_epoch(seconds: float, zone: tzinfo) -> bytes:
     """Write `seconds` since 1970-01-01 UTC as RFC 3339 with microseconds."""
     moment = _on_whole_minutes(datetime.fromtimestamp(seconds, zone))
     return (_second(moment) + moment.strftime(".%f") + _offset(moment)).encode("ascii")
+
+
+def has_offset(stamp: bytes) -> bool:
+    """Whether `stamp`, which is one of the two families, says how far from UTC it is."""
+    return stamp[-1:] == b"Z" or stamp[-6:-5] in (b"+", b"-")
 
 
 def to_datetime(stamp: bytes | None, received_at: float, zone: tzinfo) -> datetime:
@@ -190,7 +220,8 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
         *numbers, fraction, offset = iso.groups()
         year, month, day, *clock = map(int, numbers)
         in_month = _since_month_began(day, clock, fraction)
-        return datetime(year, month, 1, tzinfo=_zone(offset, zone)) + in_month
+        years, month_before = divmod(month - 1, 12)
+        return datetime(year + years, month_before + 1, 1, tzinfo=_zone(offset, zone)) + in_month
     bsd = _BSD.fullmatch(stamp)
     if bsd is None:
         return None
@@ -203,23 +234,18 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
     return _in_latest_year(month, in_month, received_at, zone)
 
 
-def _in_latest_year(
-    month: int, in_month: timedelta, received_at: float, zone: tzinfo
-) -> datetime | None:
+def _in_latest_year(month: int, in_month: timedelta, received_at: float, zone: tzinfo) -> datetime:
     """The latest such moment that is at most 31 days after the receive time.
 
     Senders' clocks run ahead, and a message of December may wait until January;
     31 days serve both, all year round.
     """
-    received_year = datetime.fromtimestamp(received_at, zone).year
-    is_leap_day = month == 2 and in_month.days == 28
-    for year in range(received_year + 1, received_year - _YEARS_BACK - 1, -1):
-        if is_leap_day and not isleap(year):
-            continue
+    year = datetime.fromtimestamp(received_at, zone).year + 1
+    while True:
         moment = datetime(year, month, 1, tzinfo=zone) + in_month
         if moment.timestamp() - received_at <= _FUTURE_SECONDS_MAX:
             return moment
-    return None
+        year -= 1
 
 
 def _since_month_began(day: int, clock: list[int], fraction: bytes | None) -> timedelta:

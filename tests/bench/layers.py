@@ -21,6 +21,7 @@ from relay.rewrite.formats import new_format
 from relay.rewrite.token import Rewrite, cee
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
+from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame
 from relay.wire.relp_server import RelpServerSession
@@ -40,6 +41,12 @@ def chunks(stream: bytes) -> list[bytes]:
 def frames() -> list[bytes]:
     """RFC 5424 messages of 256 octets."""
     start = b"<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - "
+    return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
+
+
+def legacy_frames() -> list[bytes]:
+    """RFC 3164 messages of 256 octets."""
+    start = b"<165>Nov 21 05:00:00 web-1 app[123]: "
     return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
 
 
@@ -93,6 +100,8 @@ def formats() -> dict[str, Rewrite]:
 def measure() -> dict[str, float]:
     """Each layer's time for a message, in ns."""
     received = frames()
+    legacy = legacy_frames()
+    adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
     lines = chunks(b"\n".join(received) + b"\n")
     messages = parse_all(received)
     as_cee = cee(Token(b"0123456789abcdef"), UTC, relay_name=b"relay")
@@ -106,6 +115,8 @@ def measure() -> dict[str, float]:
     return {
         "decode lines": nanoseconds(lambda: decode_lines(lines)),
         "parse": nanoseconds(lambda: parse_all(received)),
+        "parse rfc3164": nanoseconds(lambda: parse_all(legacy)),
+        "parse with adapters": nanoseconds(lambda: adapting(received, ORIGIN)),
         "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
         "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
         **{

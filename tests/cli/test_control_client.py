@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.control_client import AskFailed, ask
+from relay.cli.control_client import AskFailed, NoRelay, ask
 
 
 @contextmanager
@@ -51,6 +51,12 @@ def test_a_question_and_its_answer(tmp_path: Path) -> None:
     assert requests == [b'{"command":"status"}\n']
 
 
+def test_a_question_with_arguments(tmp_path: Path) -> None:
+    with relay_that_answers(tmp_path, b'{"result":null}\n') as requests:
+        assert ask(str(tmp_path), "pause", {"destination": "a"}) is None
+    assert requests == [b'{"command":"pause","arguments":{"destination":"a"}}\n']
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -71,7 +77,7 @@ def test_no_relay_is_said_with_what_to_do(tmp_path: Path) -> None:
 def test_a_relay_that_was_killed_left_its_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "control.sock"))
-    with pytest.raises(AskFailed, match="no relay is running"):
+    with pytest.raises(NoRelay, match="no relay is running"):
         ask(str(tmp_path), "status")
 
 

@@ -86,6 +86,20 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "central: quarantined 3" in lines
 
 
+def test_what_became_of_long_messages() -> None:
+    quarantine = {"records": 7, "bytes": 900, "dropped_records": {"quarantine-full": 1200}}
+    source = {**SOURCE, "split_records": 5, "quarantined_records": 1207, "quarantine": quarantine}
+    assert (
+        "net: dropped 11 (empty), dropped 1,200 (quarantine-full), cut to the size limit 4, "
+        "split 5, quarantined 1,207"
+    ) in shown(width=150, sources=[source])
+
+
+def test_damaged_files_are_named_as_long_as_they_are_there() -> None:
+    lines = shown(damaged_files=["/q/data.mdb.damaged-1"], width=200)
+    assert "the queue was damaged, its file is kept as /q/data.mdb.damaged-1" in lines
+
+
 @pytest.mark.parametrize(
     ("days", "words"),
     [(30.0, "expires in 30 days"), (0.4, "expires in 0.4 days"), (-0.1, "has expired")],
@@ -159,3 +173,19 @@ def test_a_bad_configuration_is_said_too(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["status", "--config", str(tmp_path / "relay.toml")])
     assert done.exit_code == 1
     assert "relay.nmae" in done.output
+
+
+def test_files_that_are_behind() -> None:
+    files = [{"path": f"/var/log/{name}.log", "behind_bytes": 2048} for name in "abcd"]
+    source = {**SOURCE, "behind_bytes": 8192, "files_behind": files, "files_refused": 2}
+    lines = shown(200, sources=[source])
+    assert (
+        "net: 8.0 KiB of its files not yet read: /var/log/a.log 2.0 KiB, /var/log/b.log 2.0 KiB, "
+        "/var/log/c.log 2.0 KiB"
+    ) in lines
+    assert "net: 2 files not read (files_max)" in lines
+
+
+def test_what_never_came_from_a_relay() -> None:
+    lines = shown(sources=[{**SOURCE, "missing_records": 1200}])
+    assert "net: dropped 11 (empty), never came 1,200, cut to the size limit 4" in lines

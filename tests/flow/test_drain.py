@@ -7,7 +7,8 @@ import pytest
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from relay.flow.drain import Drain
+from relay.flow.drain import BY_PURGE, Drain
+from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
@@ -81,7 +82,7 @@ class Session:
 class Setup:
     """A drain with everything it talks to; ten records are stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, window: int = 0, rate: DrainRate | None = None) -> None:
         self.disk = Disk()
         self.queue = Queue()
         self.clock = Clock()
@@ -97,6 +98,8 @@ class Setup:
             clock=self.clock,
             on_progress=self._note_progress,
             on_trouble=self.trouble.append,
+            window=Window(records_max=window, clock=self.clock) if window else None,
+            pace=Pace(rate, clock=self.clock) if rate is not None else None,
         )
 
     def _note_progress(self) -> None:
@@ -311,6 +314,174 @@ def test_a_finish_that_was_given_up_may_still_be_answered(setup: Setup) -> None:
     assert setup.queue.events == [("d", 11)]
 
 
+# Held by somebody.
+
+
+def test_nothing_is_sent_while_it_is_held_and_answers_count(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.hold("hand")
+    session.room = 100
+    setup.drain.acknowledged(session, 2)
+    setup.drain.stored(11)
+    assert (session.sent, setup.queue.events) == (numbers(1, 4), [("d", 3)])
+    setup.drain.release("hand")
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_session_that_comes_while_it_is_held_begins_at_the_release(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    session = setup.attached()
+    assert session.sent == []
+    setup.drain.release("hand")
+    assert session.sent == numbers(1, 10)
+
+
+def test_all_who_hold_it_have_to_release_it(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    setup.drain.hold("purge")
+    session = setup.attached()
+    setup.drain.release("purge")
+    assert (session.sent, setup.drain.is_held("hand")) == ([], True)
+    setup.drain.release("hand")
+    assert (session.sent, setup.drain.is_held("hand")) == (numbers(1, 10), False)
+
+
+def test_a_release_without_a_session_waits_for_one(setup: Setup) -> None:
+    setup.drain.hold("hand")
+    setup.drain.release("hand")
+    assert setup.attached().sent == numbers(1, 10)
+
+
+@pytest.mark.parametrize("released_first", [True, False])
+def test_held_during_a_read(setup: Setup, released_first: bool) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.hold("hand")
+    if released_first:
+        setup.drain.release("hand")
+        setup.disk.slow = False
+        setup.disk.finish()
+    else:
+        setup.disk.slow = False
+        setup.disk.finish()
+        assert session.sent == []
+        setup.drain.release("hand")
+    assert (session.sent, setup.trouble) == (numbers(1, 10), [])
+
+
+def test_what_left_by_other_ways_is_skipped(setup: Setup) -> None:
+    session = setup.attached(room=2)
+    setup.drain.acknowledged(session, 2)
+    setup.drain.hold("purge")
+    setup.drain.skip(8)
+    assert (setup.drain.acknowledged_seq, setup.queue.events) == (8, [("d", 3)])
+    session.room = 100
+    setup.drain.release("purge")
+    assert session.sent == [*numbers(1, 2), *numbers(8, 10)]
+    setup.drain.acknowledged(session, 1)
+    assert setup.queue.events == [("d", 3), ("d", 9)]
+    assert setup.drain.resent_records == 0
+
+
+def test_what_left_while_there_was_no_session_is_skipped(setup: Setup) -> None:
+    setup.drain.detach(setup.attached())
+    setup.drain.hold("purge")
+    setup.drain.skip(11)
+    setup.drain.release("purge")
+    assert setup.attached().sent == []
+    setup.disk.stop = 12
+    setup.drain.stored(12)
+    assert setup.attached().sent == [b"11"]
+
+
+def test_what_the_upstream_says_it_has_waits_while_records_are_taken_out(setup: Setup) -> None:
+    setup.drain.hold("purge")
+    setup.drain.skip_to(6)
+    session = setup.attached()
+    setup.drain.skip(3)
+    assert (setup.queue.events, setup.drain.acknowledged_seq) == ([], 3)
+    setup.drain.release("purge")
+    assert (setup.queue.events, session.sent) == ([("d", 6)], numbers(6, 10))
+    setup.drain.acknowledged(session, 5)
+    assert setup.queue.events == [("d", 6), ("d", 11)]
+
+
+def test_what_was_taken_out_is_not_acknowledged_as_well(setup: Setup) -> None:
+    setup.drain.hold("purge")
+    setup.drain.skip_to(6)
+    setup.drain.skip(8)
+    setup.drain.release("purge")
+    assert (setup.queue.events, setup.attached().sent) == ([], numbers(8, 10))
+
+
+def test_what_is_in_flight_cannot_be_skipped(setup: Setup) -> None:
+    setup.attached()
+    setup.drain.hold("purge")
+    with pytest.raises(AssertionError):
+        setup.drain.skip(8)
+
+
+def test_damage_that_is_found_while_it_is_held_is_left_for_later(setup: Setup) -> None:
+    setup.disk.damaged = range(1, 4)
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.hold("purge")
+    setup.disk.slow = False
+    setup.disk.finish()
+    assert setup.queue.events == []
+    setup.drain.skip(3)
+    setup.drain.release("purge")
+    assert setup.queue.events == [("d", SeqRange(3, 4), "checksum")]
+    assert session.sent == numbers(4, 10)
+
+
+def test_the_three_positions_can_be_asked_for(setup: Setup) -> None:
+    drain = setup.drain
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (1, 1, 11)
+    session = setup.attached(room=4)
+    drain.acknowledged(session, 3)
+    assert (drain.acknowledged_seq, drain.sent_seq, drain.stored_seq) == (4, 5, 11)
+
+
+def test_what_the_upstream_has_already_is_not_sent(setup: Setup) -> None:
+    first = setup.attached(room=4)
+    setup.drain.detach(first)
+    setup.drain.skip_to(4)
+    assert (setup.queue.events, setup.progress) == ([("d", 4)], 1)
+    assert setup.attached().sent == numbers(4, 10)
+
+
+def test_no_more_is_in_flight_than_the_window_allows() -> None:
+    setup = Setup(window=4)
+    session = setup.attached()
+    assert session.sent == numbers(1, 4)
+    setup.drain.acknowledged(session, 3)
+    assert session.sent == numbers(1, 7)
+    setup.drain.detach(session)
+    assert setup.attached().sent == numbers(4, 7)
+
+
+def test_a_rate_is_kept_and_nothing_has_to_call_for_it_to_go_on() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))  # a record has one octet, a batch two
+    session = setup.attached()
+    for _ in range(100):
+        setup.clock.advance(0.01)
+    assert 5 <= len(session.sent) <= 10
+    assert session.sent == numbers(1, len(session.sent))
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == numbers(1, 10)
+
+
+def test_a_rate_is_no_reason_to_go_on_after_the_end() -> None:
+    setup = Setup(rate=DrainRate(bytes_per_second=20))
+    session = setup.attached()
+    finished = fired(setup.drain.finish())
+    setup.drain.detach(session)
+    assert finished == [None]
+    setup.clock.pump([0.1] * 20)
+    assert session.sent == []
+
+
 # Records that leave undelivered, see test_eviction.py too.
 
 
@@ -373,3 +544,37 @@ def test_what_leaves_during_a_read_is_not_missed(setup: Setup) -> None:
     setup.disk.finish()
     assert session.sent == numbers(9, 10)
     assert setup.trouble == []
+
+
+# Records that leave while others hold the drain.
+
+
+def test_what_the_upstream_had_when_it_left_counts_as_late(setup: Setup) -> None:
+    setup.drain.hold(BY_PURGE)
+    setup.drain.skip_to(4)
+    setup.drain.evicted(7, "queue-full")
+    setup.drain.release(BY_PURGE)
+    assert setup.queue.events == [("d", "3 late", "queue-full")]
+    assert setup.attached().sent == numbers(7, 10)
+
+
+def test_what_leaves_and_what_the_upstream_had_go_together(setup: Setup) -> None:
+    setup.drain.hold(BY_PURGE)
+    setup.drain.skip_to(6)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.release(BY_PURGE)
+    assert setup.queue.events == [("d", "2 late", "queue-full"), ("d", 6)]
+    assert setup.attached().sent == numbers(6, 10)
+
+
+def test_what_is_taken_out_by_hand_waits_for_answers_to_what_had_left(setup: Setup) -> None:
+    session = setup.attached(room=2)
+    setup.drain.hold(BY_PURGE)
+    setup.drain.evicted(5, "queue-full")
+    assert (setup.drain.in_flight, session.sent) == (2, numbers(1, 2))
+    setup.drain.acknowledged(session, 2)
+    setup.drain.skip(8)
+    session.room = 100
+    setup.drain.release(BY_PURGE)
+    assert session.sent == numbers(1, 2) + numbers(8, 10)
+    assert setup.queue.events == [("d", "2 late", "queue-full")]

@@ -7,14 +7,17 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.flow.authorisation import Authorised
-from relay.flow.intake import ORIGINAL_BYTES, TRUNCATED_TAG, Intake
+from relay.flow.intake import Intake
+from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Route
+from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.queue.limits import QueueLimit
-from relay.queue.store import Refusal
+from relay.queue.transaction import Refusal
+from relay.rewrite.filters import app_in
 from relay.wire.parse import parse
 from tests.connections import fired
 
@@ -133,10 +136,14 @@ def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) 
 
     both = intake(queue, counters, Route("look", look))
     both.accept([b"", b"<13>whole", b"<13>cu"], ORIGIN, cut={2: 70000})
-    assert [message.tags for message in seen] == [(), (TRUNCATED_TAG,)]
+    both.accept([b"", b"<13>spl", b"<13>it"], ORIGIN, cut={2: 9}, pieces={1: 1, 2: 2})
+    assert [message.tags for message in seen] == [
+        *((), (TRUNCATED_TAG,)),
+        *((SPLIT_TAG,), (SPLIT_TAG, TRUNCATED_TAG)),
+    ]
     assert seen[1].pairs is not None
     assert seen[1].pairs[ORIGINAL_BYTES] == b"70000"
-    assert queue.appended == [{"look": [b"<13>whole", b"<13>cu"]}]
+    assert queue.appended[0] == {"look": [b"<13>whole", b"<13>cu"]}
 
 
 def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCounters) -> None:
@@ -150,7 +157,7 @@ def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCou
     )
     strict.accept([b"a", b"bbb", b"c"], ORIGIN, cut={1: 5})
     assert queue.appended == [{"raw": [b"a", b"c"]}]
-    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000)]
+    assert queue.refusals == [Refusal("in", "too-long", "192.0.2.1:40000", [b"bbb"], 1000, [5])]
     queue.stored[0].callback(None)
     assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (2, 1, 0)
 
@@ -195,8 +202,8 @@ def test_messages_go_where_their_app_goes(queue: Queue, counters: SourceCounters
         queue,
         counters,
         Route("all", None),
-        Route("a", None, frozenset("a")),
-        Route("loud", shout, frozenset("ab")),
+        Route("a", None, app_in("a")),
+        Route("loud", shout, app_in("ab")),
     )
     apps.accept([b"<13>b1", b"<13>b2"], ORIGIN)
     apps.accept([b"<13>a1", b"<13>c", b"<13>b2"], ORIGIN)
@@ -237,7 +244,7 @@ def test_what_nobody_authorised_can_be_set_aside_and_is_answered_then(
 
 
 def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceCounters) -> None:
-    apps = authorising(queue, counters, Route("a", None, frozenset("a")))
+    apps = authorising(queue, counters, Route("a", None, app_in("a")))
     assert fired(apps.accept([b"<13>b1"], ORIGIN)) == [None]
     assert (counters.dropped, pending(counters)) == ({"no-destination": 1}, 0)
 
@@ -245,7 +252,7 @@ def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceC
 def test_without_authorisation_no_message_is_of_an_app(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    both = intake(queue, counters, Route("all", None), Route("a", None, frozenset("a")))
+    both = intake(queue, counters, Route("all", None), Route("a", None, app_in("a")))
     both.accept([b"<13>a1"], ORIGIN)
     assert queue.appended == [{"all": [b"<13>a1"]}]
 
@@ -259,12 +266,34 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
         seen.extend(messages)
         return [message.raw for message in messages]
 
-    apps = authorising(queue, counters, Route("look", look, frozenset("ab")))
+    apps = authorising(queue, counters, Route("look", look, app_in("ab")))
     apps.accept([b"<13>c", b"<13>a1", b"<13>b2"], ORIGIN, cut={0: 70, 2: 80})
     assert [(message.app, message.tags) for message in seen] == [
         ("a", ()),
         ("b", (TRUNCATED_TAG,)),
     ]
+
+
+def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters) -> None:
+    intake(queue, counters, Route("loud", shout)).accept(
+        [b"<13>1 - h - - - [] x", b"<999>x", b"<13>fine", b"no pri"], ORIGIN
+    )
+    assert counters.parse_failures == 2
+
+
+def test_missing_numbers_are_counted(queue: Queue, counters: SourceCounters) -> None:
+    warned: list[tuple[str, int]] = []
+    check = SequenceCheck(lambda counter, missing: warned.append((counter, missing)))
+    numbered = Intake(
+        routes=[Route("raw", None)],
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        sequences=check,
+    )
+    element = b'[meta sequenceId="%d"][syslogrelay@32473 from="web/central"]'
+    numbered.accept([b"<13>1 - h a - - %s x" % (element % value) for value in (1, 2, 5)], ORIGIN)
+    assert (warned, counters.missing_records) == ([("web/central", 2)], 2)
 
 
 def full(destination: str, when_full: str, used: int) -> QueueLimit:
@@ -306,7 +335,7 @@ def test_below_its_limit_a_queue_takes_everything(queue: Queue, counters: Source
 def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> None:
     apps = authorising(
         *(queue, counters, Route("all", None)),
-        Route("a", None, frozenset("a"), limit=full("a", "drop-newest", 1000)),
+        Route("a", None, app_in("a"), limit=full("a", "drop-newest", 1000)),
     )
     apps.accept([b"<13>a1", b"<13>b2"], ORIGIN)
     assert queue.appended == [{"all": [b"<13>1", b"<13>2"]}]

@@ -16,6 +16,7 @@ from typing import Any
 from relay.wire.relp_frame import encode_answers, encode_frame, encode_syslog
 
 __all__ = [
+    "ENVELOPES",
     "JSON",
     "LINES",
     "PROXY_HEADERS",
@@ -96,6 +97,18 @@ STREAMS: list[bytes] = [
 ]
 """Plain syslog in all framings, with lengths around the limits of the tests."""
 
+ENVELOPES: list[bytes] = [
+    *JSON,
+    b'{"z":[1,"a",{"b":null}],"y":"a\\u0000b","x":"\\ud800","w":{},"v":{"i":1e400,"b":true}}',
+    b'{"a":{"b":"1"},"a.b":"2","a":"3","PID":5,"HOST":"","MSG":null,"RAWMSG":"x","b..c":"1"}',
+    b'{".SDATA":{"a.b":{"c":"1"},"my.app@32473":{"p.q":"2"},"e@1":"","bad id]":{"na me":"v"}}}',
+    b'/* x */{\'a\':\'m\',"b":[01,1.,1e,NaN,TRUE,\'"\',],// y\n"c":"\xe9",}rest',
+    b'{"._TAGS":"a,\\"b c\\",\'d\\"e\'","t":1,".SDATA.x@1.2.3.y":"z",".syslogrelay.timestamp":"x"}',
+    b'["x",{"y":[1]},"\\ud83d\\ude00"]',
+    b'{"._TAGS":["a",1,null,["b"]],"LEGACY_MSGHDR":5,"HOST_FROM":{},"x@1.2":{"3":{"a":"."}}}',
+]
+"""What is in an envelope of EWMM."""
+
 _PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n"
 
 PROXY_HEADERS: list[bytes] = [
@@ -140,6 +153,9 @@ RELP_CLIENT: list[bytes] = [
 """What servers say to a client."""
 
 OFFERS: list[bytes] = [
+    _OFFERS + b"\nsyslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,5,9",
+    _OFFERS + b"\nsyslogrelay_have=57,00000000deadbeef",
+    _OFFERS + b"\nsyslogrelay_have=no",
     _OFFERS,
     b"relp_version=1\ncommands=syslog,starttls\nunknown=1",
     b"\n\ncommands=syslog\n\n",

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.wire.long_frame import split_frame
+
 __all__ = ["Decoded", "chunks_of", "counted_frames", "held_octets", "line_frames", "relp_frames"]
 
 _DIGITS = frozenset(b"0123456789")
@@ -53,18 +55,21 @@ def held_octets(value: Any) -> int:
     return 0
 
 
-def line_frames(stream: bytes, limit: int) -> Decoded:
+def line_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded:
     """Lines: LF, CR LF and NUL end them, empty ones are none."""
     result = Decoded()
     for line in re.split(rb"[\n\0]", stream):
         line = line.removesuffix(b"\r")
+        if split and len(line) > limit:
+            result.frames += split_frame(line, frame_bytes_max=limit)
+            continue
         result.truncated += len(line) > limit
         if line:
             result.frames.append(line[:limit])
     return result
 
 
-def counted_frames(stream: bytes, limit: int) -> Decoded:
+def counted_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded:
     """Octet counting; `failed` also when the stream ends inside a frame."""
     result = Decoded()
     at = 0
@@ -81,7 +86,11 @@ def counted_frames(stream: bytes, limit: int) -> Decoded:
         length, body = int(stream[at:digits]), digits + 1
         kept = min(length, limit)
         whole = stream[body : body + kept]
-        if len(whole) == kept:  # the rest of one that is cut may still be missing
+        if split and kept < length:
+            if len(whole) == kept:
+                octets = stream[body : body + length]
+                result.frames += split_frame(octets, frame_bytes_max=limit)
+        elif len(whole) == kept:  # the rest of one that is cut may still be missing
             result.frames += [whole] if whole else []
             result.truncated += kept < length
         result.failed = body + length > len(stream)

@@ -15,9 +15,11 @@ from relay.model.token import Token
 from relay.rewrite.bare import with_hosts
 from relay.rewrite.ewmm import ewmm
 from relay.rewrite.token import Rewrite, app_name, cee, tag
+from relay.wire.ewmm import APP_NAME
 from relay.wire.parse import parse, parse_all
+from relay.wire.rfc5424 import parse_rfc5424
 
-__all__ = ["check_rewrites"]
+__all__ = ["check_hops", "check_rewrites"]
 
 _TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 _ZONES = (UTC, ZoneInfo("Europe/Budapest"))
@@ -53,12 +55,18 @@ def check_rewrites(frame: bytes, source: random.Random) -> None:
     for mode, variants in _FIRST.items():
         payloads = source.choice(variants)(batch, origin)
         assert len(payloads) == len(batch)
-        again = source.choice(_SECOND[mode])(parse_all(payloads), later)
-        assert again == payloads, (mode, payloads, again)
+        if mode == "ewmm":
+            for message in batch:
+                check_hops(message, source)
+        else:
+            again = source.choice(_SECOND[mode])(parse_all(payloads), later)
+            assert again == payloads, (mode, payloads, again)
         for message, payload in zip(with_hosts(batch), payloads, strict=True):
-            _check_payload(mode, payload)
+            if mode != "ewmm":
+                _check_payload(mode, payload)
             if mode in ("tag", "app-name"):
-                assert payload.endswith(message.msg.lstrip(b" ")), (mode, payload)
+                msg = message.msg.lstrip(b" ").rstrip(b"\n\r\0")
+                assert payload.endswith(msg), (mode, payload)
             marked = _BYTE_ORDER_MARK + message.msg
             if mode == "app-name" and message.version and _line(message).endswith(marked):
                 assert payload.endswith(marked), payload
@@ -70,17 +78,39 @@ def _line(message: SyslogMessage) -> bytes:
 
 def _check_payload(mode: str, payload: bytes) -> None:
     header = _LEGACY_HEADER if mode in ("cee", "cee with tags", "tag") else _HEADER
-    if mode != "ewmm":  # an envelope passes as it came
-        assert header.match(payload), (mode, payload)
+    assert header.match(payload), (mode, payload)
     if mode.startswith("cee"):
         assert b"\n" not in payload and b"\0" not in payload
         members = _loads(payload.partition(b":@cee: ")[2])
         assert "logsene-app-token" in members
-    elif mode == "ewmm":
-        assert re.search(rb"[\x00-\x08\n-\x1f]", payload) is None, payload
-        message = parse(payload)
-        assert message.app_name == b"@syslog-ng"
-        _loads(message.msg)
+
+
+def check_hops(message: SyslogMessage, source: random.Random) -> None:
+    """EWMM: valid, and what the first relay said is what the third one says."""
+    origin, later = source.choice(_ORIGINS), source.choice(_ORIGINS)
+    first, second = source.choice(_FIRST["ewmm"]), source.choice(_SECOND["ewmm"])
+    (payload,) = first([message], origin)
+    if message.app_name == APP_NAME:  # could not be opened, and is not wrapped
+        assert payload == _line(message)
+        return
+    assert re.search(rb"[\x00-\x1f]", payload) is None, payload
+    envelope = parse_rfc5424(payload, payload)
+    assert envelope is not None and envelope.app_name == APP_NAME
+    _loads(envelope.msg)
+    arrived = parse(payload)
+    # Names that are nested like others come in another order, once.
+    (settled,) = first([arrived], origin)
+    assert parse(settled)._replace(raw=payload) == arrived, (payload, settled)
+    assert first([parse(settled)], origin) == [settled]
+    (again,) = second([arrived], later)
+    farther = parse(again)
+    own = arrived._replace(raw=b"", pairs=None, tags=())
+    assert farther._replace(raw=b"", pairs=None, tags=()) == own, (payload, again)
+    assert farther.tags[: len(arrived.tags)] == arrived.tags
+    pairs = farther.pairs or {}
+    assert {name: pairs.get(name) for name in arrived.pairs or {} if name[:6] != ".unix."} == {
+        name: value for name, value in (arrived.pairs or {}).items() if name[:6] != ".unix."
+    }, (payload, again)
 
 
 def _loads(text: bytes) -> dict[str, Any]:

@@ -26,8 +26,10 @@ def _frames(output: bytes) -> list[RelpFrame]:
     return frames
 
 
-def _server(truncate: bool) -> RelpServerSession:
-    return RelpServerSession(data_bytes_max=_LIMIT, software=b"fuzz,1,x", truncate=truncate)
+def _server(truncate: bool, *, split: bool = False) -> RelpServerSession:
+    return RelpServerSession(
+        data_bytes_max=_LIMIT, software=b"fuzz,1,x", truncate=truncate, split=split
+    )
 
 
 def check_server(stream: bytes, source: random.Random) -> None:
@@ -45,7 +47,23 @@ def check_server(stream: bytes, source: random.Random) -> None:
     assert said == whole.data_to_send(), "answers depend on how the stream is cut"
     assert _answers(said) == len(messages)
     assert all(len(message) <= _LIMIT for message in messages)
+    _check_splitting(stream, source, said if truncate else None)
     _check_life(stream, source, messages)
+
+
+def _check_splitting(stream: bytes, source: random.Random, said: bytes | None) -> None:
+    """Who sends something long cannot tell whether it is cut or split."""
+    splitting = _server(True, split=True)
+    messages = splitting.receive(stream)
+    pieces = _server(True, split=True)
+    singly = [message for chunk in chunks_of(source, stream) for message in pieces.receive(chunk)]
+    assert singly == messages
+    assert pieces.unanswered == splitting.unanswered <= len(messages)
+    for session in (splitting, pieces):
+        session.answer(session.unanswered)
+    answers = splitting.data_to_send()
+    assert answers == pieces.data_to_send()
+    assert said is None or splitting.error is not None or answers == said
 
 
 def _answers(output: bytes) -> int:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relay.model.message import SyslogMessage
+from relay.model.message import JsonText, SyslogMessage
 from relay.rewrite.json_text import add_members, find_object, json_string
+from relay.wire.ewmm import APP_NAME
 from relay.wire.framing import (
     AutoDecoder,
     NewlineDecoder,
@@ -23,9 +24,18 @@ from relay.wire.framing import (
     encode_newline,
     encode_octet_counted,
 )
+from relay.wire.json_pairs import text_of
 from relay.wire.parse import parse
 from relay.wire.proxy_header import ProxyHeaderDecoder
 from relay.wire.relp_frame import RelpFrameDecoder, encode_frame
+from relay.wire.relp_lineage import (
+    LINEAGE,
+    SEQ_MAX,
+    format_lineage,
+    have_in,
+    is_refused,
+    parse_lineage,
+)
 from relay.wire.relp_offers import OFFERS_MAX, parse_offers, refusal_of
 from relay.wire.structured_data import (
     cut_structured_data,
@@ -42,7 +52,7 @@ from tests.fuzz.oracles import (
     line_frames,
     relp_frames,
 )
-from tests.fuzz.rewrites import check_rewrites
+from tests.fuzz.rewrites import check_hops, check_rewrites
 from tests.fuzz.sessions import check_client, check_server
 from tests.fuzz.stamps import check_stamp
 
@@ -52,7 +62,7 @@ Check = Callable[[bytes, random.Random], None]
 
 _LIMIT = 64
 # A frame, its count, and what was looked at to find out the framing.
-_FRAME_HELD_MAX = _LIMIT + 11 + 10 + 2
+_FRAME_HELD_MAX = _LIMIT + 11 + 10 + 2 + _LIMIT // 2  # and the header of its pieces
 _SEPARATORS = b"\r\n\0"
 _PROXY_HEADER_MAX = 16 + 2**16
 _RELP_HEADER_MAX = 9 + 1 + 32 + 1 + 9 + 1
@@ -91,6 +101,11 @@ def check_counted(stream: bytes, source: random.Random) -> None:
     _check_framing(lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
     good = [corpus.LINES[source.randrange(len(corpus.LINES))][:_LIMIT] for _ in range(3)]
     good = [frame for frame in good if frame]
+    expected_split = counted_frames(stream, _LIMIT, split=True)
+    _check_framing(
+        lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT, split=True),
+        *(expected_split, stream, source),
+    )
     # Whatever comes after them, good frames are not lost.
     frames = _decode(
         OctetCountingDecoder(frame_bytes_max=_LIMIT),
@@ -103,6 +118,11 @@ def check_counted(stream: bytes, source: random.Random) -> None:
 def check_lines(stream: bytes, source: random.Random) -> None:
     expected = line_frames(stream, _LIMIT)
     _check_framing(lambda: NewlineDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
+    expected_split = line_frames(stream, _LIMIT, split=True)
+    _check_framing(
+        lambda: NewlineDecoder(frame_bytes_max=_LIMIT, split=True),
+        *(expected_split, stream, source),
+    )
     message = stream[:_LIMIT]
     encoded = encode_newline([message])
     assert encoded.count(b"\n") == 1 and encoded.endswith(b"\n") and b"\0" not in encoded
@@ -125,6 +145,11 @@ def check_relp_frames(stream: bytes, source: random.Random) -> None:
         # A frame that is cut is kept beside what is skipped of it.
         held_max = _RELP_HEADER_MAX + 1 + 2 * _LIMIT + 32
         assert _decode(decoder, chunks, held_max) == expected
+    splitting = [RelpFrameDecoder(data_bytes_max=_LIMIT, split=True) for _ in range(2)]
+    whole = splitting[0].feed(stream)
+    held_max = _RELP_HEADER_MAX + 1 + 2 * _LIMIT + 64
+    assert _decode(splitting[1], chunks_of(source, stream), held_max).frames == whole
+    assert all(len(frame.data) <= _LIMIT for frame in whole)
     strict = RelpFrameDecoder(data_bytes_max=_LIMIT, truncate=False)
     frames = _decode(strict, chunks_of(source, stream), _RELP_HEADER_MAX + 1 + _LIMIT).frames
     assert frames == expected.frames[: len(frames)]
@@ -156,6 +181,12 @@ def check_offers(block: bytes, source: random.Random) -> None:
     assert refusal is None or b"\n" not in refusal
     if refusal is None:
         assert b"syslog" in offers[b"commands"]
+    lineage = parse_lineage(offers.get(LINEAGE, ()))
+    if lineage is not None:
+        assert 1 <= lineage.first <= lineage.end <= SEQ_MAX
+        assert parse_lineage(parse_offers(format_lineage(lineage))[LINEAGE]) == lineage
+    have = have_in(offers)
+    assert have is None or (0 <= have.seq <= SEQ_MAX and not is_refused(offers))
 
 
 def _pieces_of(message: SyslogMessage) -> list[bytes]:
@@ -168,7 +199,11 @@ def check_parse(frame: bytes, source: random.Random) -> None:
     message = parse(frame)
     assert message.raw == frame
     assert 0 <= message.facility <= 23 and 0 <= message.severity <= 7
+    if message.structured_data is not None:
+        assert is_structured_data(message.structured_data)
     line = frame.rstrip(_SEPARATORS)
+    if APP_NAME in frame and message.app_name != APP_NAME:
+        return  # perhaps it was an envelope, and the fields are not in it as they are
     assert line.endswith(message.msg)
     for piece in _pieces_of(message):
         assert piece in line
@@ -182,8 +217,23 @@ def check_parse(frame: bytes, source: random.Random) -> None:
         assert len(header) <= len(b"<191>") + 600
     for field in (message.hostname, message.app_name, message.procid, message.msgid):
         assert field is None or b" " not in field
-    if message.structured_data is not None:
-        assert is_structured_data(message.structured_data)
+
+
+def check_envelope(body: bytes, source: random.Random) -> None:
+    """What is in an envelope, whatever that is, is the same after two more relays."""
+    start = source.choice([b"<13>1 - h @syslog-ng 1 - ", b"<13>Oct 11 22:14:15 h @syslog-ng: "])
+    if start.endswith(b"- "):
+        start += source.choice([b"- ", b'[x@1 a="b" a="c"][my.app@2 d.e="\\""] '])
+    message = parse(start + body)
+    assert message.raw == start + body
+    pairs = message.pairs or {}
+    for value in pairs.values():
+        assert text_of(value) is not None
+        if isinstance(value, JsonText):
+            json.loads(value.decode("utf-8"), parse_int=str, parse_float=str)
+    assert message.structured_data is None or is_structured_data(message.structured_data)
+    if b"\0" not in body and b".SDATA" not in body and message.app_name != APP_NAME:
+        check_hops(message, source)
 
 
 def check_structured_data(text: bytes, source: random.Random) -> None:
@@ -257,5 +307,6 @@ TARGETS = {
     "structured-data": Target(corpus.STRUCTURED_DATA, check_structured_data),
     "timestamp": Target(corpus.STAMPS, check_stamp),
     "json": Target(corpus.JSON, check_json),
+    "envelope": Target(corpus.ENVELOPES, check_envelope),
     "rewrites": Target(corpus.LINES, check_rewrites),
 }

@@ -74,6 +74,18 @@ class Lab:
         )
         return self._started(relay)
 
+    def relay(
+        self, name: str, *, source: Mapping[str, Any], destination: Mapping[str, Any]
+    ) -> RelayProcess:
+        """A running relay with a folder of its own; its source is called as it is."""
+        relay = RelayProcess(
+            self._folder / name,
+            sources={name: source},
+            destinations={"next": {"retry_seconds_max": 1.0, **destination}},
+            name=name,
+        )
+        return self._started(relay)
+
     @property
     def server_tls(self) -> dict[str, Any]:
         """The relay as a server that asks for a certificate."""

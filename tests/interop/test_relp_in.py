@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.cli.control_client import ask
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, legacy_messages, messages
 from tests.plain_senders import feed_stream
@@ -13,6 +14,7 @@ from tests.processes import free_port
 from tests.relay_process import RelayProcess
 
 LIBRARIES = ["openssl", "gnutls"]
+LINEAGE_COUNTERS = ["duplicate_records", "missing_records", "refused_lineages"]
 
 
 def omrelp(
@@ -42,10 +44,12 @@ def relay(lab: Lab, port: int, *, tls: bool) -> RelayProcess:
 @pytest.mark.parametrize("library", ["", *LIBRARIES], ids=["plain", *LIBRARIES])
 def test_all_arrive_once_and_in_order(lab: Lab, library: str) -> None:
     feed, relp = free_port(), free_port()
-    relay(lab, relp, tls=bool(library))
+    server = relay(lab, relp, tls=bool(library))
     omrelp(lab, feed, relp, library=library)
     feed_stream(feed, messages(2000))
     assert_exactly(lab.arrived, messages(2000))
+    (source,) = ask(str(server.state_dir), "status")["sources"]
+    assert [source[name] for name in LINEAGE_COUNTERS] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("template", ["RSYSLOG_SyslogProtocol23Format", "raw"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.cli.control_client import ask
 from tests.interop.daemons import Rsyslog
 from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, messages
@@ -42,8 +43,23 @@ def test_all_arrive_once_and_in_order(lab: Lab, library: str) -> None:
     relay = lab.relay_to(feed, destination(lab, relp, tls=bool(library)))
     feed_stream(feed, messages(2000))
     assert_exactly(lab.arrived, messages(2000))
+    (destination_report,) = ask(str(relay.state_dir), "status")["destinations"]
+    assert not destination_report["exactly_once"]  # rsyslog ignores the offer
+    assert destination_report["state"].endswith(", every message acknowledged")
     relay.stop()
     assert_exactly(lab.arrived, messages(2000))
+
+
+def test_an_upstream_that_is_restarted_gets_what_it_did_not_answer(lab: Lab) -> None:
+    feed, relp = free_port(), free_port()
+    first = imrelp(lab, relp)
+    lab.relay_to(feed, destination(lab, relp, tls=False))
+    feed_stream(feed, messages(100))
+    assert_exactly(lab.arrived, messages(100))
+    first.end()
+    feed_stream(feed, messages(300)[100:])
+    imrelp(lab, relp)
+    assert_exactly(lab.arrived, messages(300))
 
 
 def test_small_windows_do_not_stall(lab: Lab) -> None:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from relay.model.errors import QueueError
-from relay.observe.control import ControlFactory
+from relay.observe.control import Asked, Command, ControlFactory
 from tests.connections import Wire, lose
 
 
@@ -15,15 +18,29 @@ def fail() -> None:
     raise QueueError("the queue is closed")
 
 
+class Look(msgspec.Struct, forbid_unknown_fields=True):
+    queue: str
+    start: int = 0
+
+
 class Connection:
     def __init__(self) -> None:
         self.clock = Clock()
         self.wire = Wire()
-        factory = ControlFactory(
-            {"status": lambda: {"name": "web-1"}, "no": fail}, clock=self.clock
-        )
+        self.asked: list[Look] = []
+        self.found: Deferred[Any] = Deferred()
+        commands: dict[str, Command] = {
+            "status": lambda: {"name": "web-1"},
+            "no": fail,
+            "look": Asked(Look, self._look),
+        }
+        factory = ControlFactory(commands, clock=self.clock)
         self.protocol = factory.buildProtocol(None)
         self.protocol.makeConnection(self.wire)
+
+    def _look(self, wanted: Look) -> Deferred[Any]:
+        self.asked.append(wanted)
+        return self.found
 
     def answer(self) -> Any:
         assert self.wire.disconnecting
@@ -50,9 +67,9 @@ def test_one_line_asks_and_one_line_answers(connection: Connection) -> None:
         (b"[]", "the request is not a JSON object: "),
         (b"[" * 60_000, "the request is not a JSON object: "),
         (b'"\xff"', "the request is not a JSON object: "),
-        (b"{}", "unknown command None; there is: no, status"),
-        (b'{"command": "stop"}', "unknown command 'stop'; there is: no, status"),
-        (b'{"command": ["status"]}', "unknown command ['status']; there is: no, status"),
+        (b"{}", "unknown command None; there is: look, no, status"),
+        (b'{"command": "stop"}', "unknown command 'stop'; there is: look, no, status"),
+        (b'{"command": ["status"]}', "unknown command ['status']; there is: look, no, status"),
         (b'{"command": "no"}', "the queue is closed"),
     ],
 )
@@ -62,8 +79,8 @@ def test_what_cannot_be_answered(connection: Connection, line: bytes, error: str
 
 
 def test_a_request_without_end(connection: Connection) -> None:
-    for _ in range(64):
-        connection.protocol.dataReceived(b" " * 1024)
+    for _ in range(24):
+        connection.protocol.dataReceived(b" " * 1024 * 1024)
     assert not connection.wire.disconnected
     connection.protocol.dataReceived(b" ")
     assert connection.wire.disconnected
@@ -77,3 +94,75 @@ def test_a_request_that_takes_too_long(connection: Connection) -> None:
 def test_no_timer_outlives_the_connection(connection: Connection) -> None:
     lose(connection.protocol)
     assert connection.clock.getDelayedCalls() == []
+
+
+ASK = b'{"command": "look", "arguments": {"queue": "a", "start": 7}}\n'
+
+
+def test_a_command_with_arguments_answers_when_it_is_done(connection: Connection) -> None:
+    connection.protocol.dataReceived(ASK)
+    assert connection.asked == [Look("a", 7)]
+    assert (connection.wire.value(), connection.wire.disconnecting) == (b"", False)
+    connection.found.callback([Look("b")])
+    assert connection.answer() == {"result": [{"queue": "b", "start": 0}]}
+    connection.protocol.dataReceived(ASK)  # one request a connection
+    assert len(connection.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (b"{}", "missing required field `queue`"),
+        (b'{"queue": 7}', "Expected `str`, got `int`"),
+        (b'{"queue": "a", "strat": 1}', "unknown field `strat`"),
+        (b"[]", "Expected `object`"),
+    ],
+)
+def test_arguments_that_do_not_fit(connection: Connection, arguments: bytes, words: str) -> None:
+    connection.protocol.dataReceived(b'{"command": "look", "arguments": %s}\n' % arguments)
+    error = connection.answer()["error"]
+    assert error.startswith("look: the arguments do not fit: ")
+    assert words in error
+    assert connection.asked == []
+
+
+def test_a_failure_is_said_in_words(connection: Connection) -> None:
+    connection.protocol.dataReceived(ASK)
+    connection.found.errback(QueueError("there is no queue 'a'"))
+    assert connection.answer() == {"error": "there is no queue 'a'"}
+
+
+def test_a_defect_is_logged_and_answered(connection: Connection) -> None:
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        connection.protocol.dataReceived(ASK)
+        connection.found.errback(ZeroDivisionError())
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert "a defect" in connection.answer()["error"]
+    assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
+
+
+def test_an_answer_that_takes_too_long(connection: Connection) -> None:
+    connection.protocol.dataReceived(ASK)
+    connection.clock.advance(29)
+    assert not connection.wire.disconnecting
+    connection.clock.advance(1)
+    assert connection.answer()["error"].startswith("not done within 30 s")
+    connection.found.callback(None)  # too late
+    assert connection.wire.value().count(b"\n") == 1
+
+
+def test_nobody_is_there_for_the_answer(connection: Connection) -> None:
+    connection.protocol.dataReceived(ASK)
+    lose(connection.protocol)
+    connection.found.callback(None)
+    assert connection.wire.value() == b""
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_an_answer_that_nobody_reads(connection: Connection) -> None:
+    connection.protocol.dataReceived(b'{"command": "status"}\n')
+    connection.clock.advance(30)
+    assert connection.wire.disconnected

@@ -46,6 +46,7 @@ class Setup:
             destinations=[self.destination],
             admission=self.admission,
             orphans=lambda: ["old"],
+            damaged_files=lambda: ["/q/data.mdb.damaged-1"],
             certificates=lambda: [{"subject": "source in", "expires_days": 3.5}],
             now=lambda: self.now,
         )
@@ -74,6 +75,7 @@ def test_the_document_has_everything() -> None:
         "sources": [setup.source.report()],
         "destinations": [setup.destination.report()],
         "orphans": ["old"],
+        "damaged_files": ["/q/data.mdb.damaged-1"],
         "certificates": [{"subject": "source in", "expires_days": 3.5}],
     }
 

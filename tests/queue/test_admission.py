@@ -190,13 +190,12 @@ def test_a_disk_that_nobody_cares_for_never_closes(admission: Admission) -> None
     assert not admission.closed
 
 
-def test_what_cannot_wait_is_divided(relay: Admission) -> None:
+def test_what_cannot_wait_comes_in_if_it_may(relay: Admission) -> None:
     reserved, other = relay.for_source([], reserved=True), relay.for_source([])
     all_of_them = [*frames(7, 2, 3, 0), b"no PRI"]
-    assert other.divide(all_of_them) == (all_of_them, [])
+    assert list(other.let_in(all_of_them)) == list(range(len(all_of_them)))
     relay.set_queue_bytes(900)
-    assert other.divide(all_of_them) == (frames(2, 0), [*frames(7, 3), b"no PRI"])
-    assert reserved.divide(all_of_them) == (all_of_them, [])
+    assert other.let_in(all_of_them) == [1, 3]
+    assert list(reserved.let_in(all_of_them)) == [0, 1, 2, 3, 4]
     relay.set_queue_bytes(1000)
-    assert other.divide(all_of_them) == ([], all_of_them)
-    assert reserved.divide(all_of_them) == ([], all_of_them)
+    assert (other.let_in(all_of_them), reserved.let_in(all_of_them)) == ([], [])

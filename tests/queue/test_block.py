@@ -11,6 +11,7 @@ from relay.queue.block import (
     BLOCK_BYTES_TARGET,
     Block,
     BlockDamaged,
+    block_header,
     decode_block,
     encode_block,
     payload_bytes,
@@ -32,6 +33,7 @@ def test_round_trip(payloads: list[bytes], received_at: float) -> None:
     value = encode_block(payloads, received_at=received_at)
     assert decode_block(value) == Block(received_at, payloads)
     assert payload_bytes(value) == sum(map(len, payloads))
+    assert block_header(value) == (received_at, len(payloads))
 
 
 def test_the_layout_is_the_one_of_the_docstring() -> None:
@@ -105,6 +107,12 @@ def test_runs_end_when_they_reach_the_target(sizes: list[int], counts: list[int]
     runs = list(split(payloads))
     assert [len(run) for run in runs] == counts
     assert [payload for run in runs for payload in run] == payloads
+
+
+@given(st.binary())
+def test_a_header_can_be_read_of_anything(value: bytes) -> None:
+    _, count = block_header(value)
+    assert count == 0 or len(value) >= 17
 
 
 def test_the_time_of_receipt_is_found_without_the_records() -> None:

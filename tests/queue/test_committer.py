@@ -72,6 +72,15 @@ class SlowDisk:
         self.ledgers.update(changed)
         return changed
 
+    def operate(self, operation: Any, *, at: float) -> tuple[dict[str, Ledger], Any]:
+        self.received_at.append(at)
+        self.tried.append(operation)
+        if self._error is not None:
+            raise self._error
+        changed = {"b": self._append("b", [b"x"])}
+        self.ledgers.update(changed)
+        return changed, f"{operation} done"
+
     def finish(self) -> None:
         self._error = None
         self._underway.pop().callback(None)
@@ -113,6 +122,13 @@ class Relay:
         done.addCallbacks(
             lambda _: self.heard.append(name),
             lambda failure: self.heard.append((name, type(failure.value))),
+        )
+
+    def operate(self, operation: Any) -> None:
+        done = self.committer.operate(operation)
+        done.addCallbacks(
+            self.heard.append,
+            lambda failure: self.heard.append((operation, str(failure.value))),
         )
 
     def close(self) -> None:
@@ -475,6 +491,73 @@ def test_positions_refusals_and_drops_ride_with_their_append(
         assert transaction.refusals == [refusal, refusal]
         assert transaction.positions == {"in/f": b"2", "in/g": b"1"}
         assert transaction.drops == {"a": {"x": 3, "y": 1}}
+
+
+# What people ask for.
+
+
+def test_an_operation_has_a_transaction_of_its_own_and_says_what_it_stored(relay: Relay) -> None:
+    relay.clock.advance(3.0)
+    relay.operate("purge")
+    assert (relay.disk.busy, relay.news()) == (True, [])
+    relay.disk.finish()
+    assert (relay.disk.tried, relay.disk.received_at) == (["purge"], [3.0])
+    assert relay.news() == [("b", 2), "purge done"]
+    assert relay.admission.queue_bytes == relay.disk.used_bytes
+    assert not relay.disk.busy
+
+
+def test_operations_take_turns_with_what_comes_in(relay: Relay) -> None:
+    relay.operate("one")
+    relay.operate("two")
+    relay.append("append", a=[b"1"])
+    for _ in range(3):
+        relay.disk.finish()
+    assert relay.disk.tried == ["one", ({"a": [b"1"]}, {}), "two"]
+    assert relay.news() == [("b", 2), "one done", "append", ("a", 2), ("b", 3), "two done"]
+    assert not relay.disk.busy
+
+
+def test_an_operation_that_fails_is_not_tried_again_and_harms_nobody(relay: Relay) -> None:
+    relay.operate("one")
+    relay.append("append", a=[b"1"])
+    relay.disk.fail()
+    assert relay.news() == [("one", "the queue's map is full")]
+    relay.disk.finish()
+    assert relay.news() == ["append", ("a", 2)]
+    assert not relay.disk.busy
+
+
+def test_an_operation_goes_on_while_appends_are_held(relay: Relay) -> None:
+    relay.append("append", a=[b"1"])
+    relay.disk.fail()
+    assert relay.news() == [FULL]
+    relay.operate("makes room")
+    relay.disk.finish()
+    assert relay.news() == [("b", 2), "makes room done"]
+    assert not relay.disk.busy  # the append waits for its second to pass
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert relay.news() == ["append", ("a", 2)]
+
+
+def test_closing_does_what_was_asked_for_and_then_nothing_more(relay: Relay) -> None:
+    relay.operate("one")
+    relay.close()
+    relay.operate("two")
+    assert relay.news() == [("two", "the queue is closed")]
+    relay.disk.finish()
+    assert relay.news() == [("b", 2), "one done", "closed"]
+
+
+def test_a_defect_leaves_no_operation_waiting(relay: Relay) -> None:
+    relay.operate("one")
+    relay.operate("two")
+    relay.disk.fail(ZeroDivisionError())
+    defect, *answers = relay.news()
+    assert isinstance(defect, ZeroDivisionError)
+    why = "the relay stopped while the queue was failing"
+    assert answers == [("one", why), ("two", why)]
 
 
 # Limits.

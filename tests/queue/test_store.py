@@ -24,7 +24,11 @@ from hypothesis.stateful import (
 from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInUse
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
+from relay.queue.inspection import Check
+from relay.queue.inspection import check as inspect
 from relay.queue.ledger import Ledger
+from relay.queue.operations import Adopt, Purge
+from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
 from relay.queue.store import (
     DamagedRange,
     QueueStore,
@@ -335,7 +339,8 @@ def test_a_damaged_block_is_set_aside_as_it_was_found(queue: Queue) -> None:
     assert ledger.queued_bytes == 1
     ((seq, value),) = queue.values("quarantine/a").items()
     assert seq == 4
-    assert labelled(value) == ({"reason": "checksum", "at": 9.0, "kind": "block"}, damaged)
+    label = {"reason": "checksum", "at": 9.0, "kind": "block", "records": 2}
+    assert labelled(value) == (label, damaged)
     assert read(queue.open(), "a", 6) == [b"6"]
 
 
@@ -357,6 +362,25 @@ def test_the_size_of_an_empty_queue_is_nothing_whatever_damage_claims(
     value[at] ^= 0x11  # in the count of records
     queue.put("blocks/a", struct.pack(">Q", 1), bytes(value))
     assert remove(queue.open(), "a", 3, SetAside(SeqRange(1, 3), "checksum")).queued_bytes == 0
+
+
+def test_a_block_whose_key_was_changed_is_damaged(queue: Queue) -> None:
+    store = queue.open()
+    for records in ([b"1", b"2"], [b"3", b"4"], [b"5"]):
+        append(store, a=records)
+    block = queue.values("blocks/a")[3]
+    queue.put("blocks/a", struct.pack(">Q", 3), None)
+    queue.put("blocks/a", struct.pack(">Q", 4), block)
+    store = queue.open()
+    with pytest.raises(DamagedRange, match="2 records in the place of 3") as damaged:
+        read(store, "a", 1)
+    assert damaged.value.seqs == SeqRange(1, 4)
+    remove(store, "a", 4, SetAside(damaged.value.seqs, "damaged"))
+    with pytest.raises(DamagedRange, match="2 records in the place of 1"):
+        read(store, "a", 4)
+    remove(store, "a", 5, SetAside(SeqRange(4, 5), "damaged"))
+    assert read(store, "a", 5) == [b"5"]
+    assert store.ledgers["a"].quarantined == 4
 
 
 # What cannot be opened.
@@ -417,13 +441,13 @@ def with_a_ledger(text: bytes) -> Callable[[Queue], None]:
     ("prepare", "words"),
     [
         (as_unknown_format, "format '2'"),
-        (as_missing_format, "not a queue"),
+        (as_missing_format, "format is missing"),
         (as_somebody_elses, "not a queue"),
         (as_somebody_elses_without_databases, "not a queue"),
         (as_garbage, "not an LMDB file"),
         (as_a_short_file, "not an LMDB file"),
-        (with_a_ledger(b"{"), "cannot be read"),
-        (with_a_ledger(b'{"next_seq": 2, "unknown": 1}'), "cannot be read"),
+        (with_a_ledger(b"{"), "does not add up"),
+        (with_a_ledger(b'{"next_seq": 2, "unknown": 1}'), "does not add up"),
         (with_a_ledger(b'{"next_seq": 2, "delivered": 1}'), "does not add up"),
         (with_a_ledger(b'{"acknowledged_seq": 2, "delivered": 1}'), "does not add up"),
     ],
@@ -467,8 +491,8 @@ def test_a_full_map_changes_nothing_and_can_be_drained(queue: Queue) -> None:
 def test_a_ledger_behind_its_blocks_overwrites_nothing(queue: Queue) -> None:
     append(queue.open(), a=[b"1"])
     append(queue.open(), a=[b"2", b"3"])
-    queue.put("meta", b"ledger/a", b'{"next_seq": 2}')
     store = queue.open()
+    store.ledgers["a"] = Ledger(next_seq=2)
     with pytest.raises(QueueError, match="beyond record 2"):
         append(store, a=[b"new"])
     assert read(store, "a", 1) == [b"1", b"2", b"3"]
@@ -504,8 +528,9 @@ def test_errors_of_the_disk_become_ours(error: Exception, kind: type[Exception])
 
 # Anything.
 
-DESTINATIONS = ["a", "b"]
+DESTINATIONS = ["a", "b", "old"]  # the last one stands for an orphan
 runs = st.lists(st.binary(min_size=1, max_size=9), max_size=5)
+some = st.sampled_from(DESTINATIONS)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -516,9 +541,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.queue = Queue(self.directory / "queue")
         self.store = self.queue.open(*DESTINATIONS)
-        self.payloads: dict[str, list[bytes]] = {"a": [], "b": []}
-        self.gone = {"a": 0, "b": 0}
-        self.aside: dict[str, dict[int, bytes]] = {"a": {}, "b": {}}
+        self.came_in = 0
+        self.payloads: dict[str, list[bytes]] = {name: [] for name in DESTINATIONS}
+        self.gone = dict.fromkeys(DESTINATIONS, 0)
+        self.moved = dict.fromkeys(DESTINATIONS, 0)
+        self.purged = dict.fromkeys(DESTINATIONS, 0)
+        self.aside: dict[str, dict[int, bytes]] = {name: {} for name in DESTINATIONS}
 
     def teardown(self) -> None:
         for destination in DESTINATIONS:
@@ -531,17 +559,21 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store = self.queue.open(*DESTINATIONS)
 
-    @rule(a=runs, b=runs, acknowledged=st.sampled_from([None, 0.0, 0.5, 1.0]))
-    def commit(self, a: list[bytes], b: list[bytes], acknowledged: float | None) -> None:
+    @rule(a=runs, b=runs, old=runs, acknowledged=st.sampled_from([None, 0.0, 0.5, 1.0]))
+    def commit(
+        self, a: list[bytes], b: list[bytes], old: list[bytes], acknowledged: float | None
+    ) -> None:
         removals = {}
         if acknowledged is not None:
             self.gone["a"] += int(acknowledged * (len(self.payloads["a"]) - self.gone["a"]))
             removals = {"a": Removal(1 + self.gone["a"])}
-        self.store.commit(Transaction(0.0, {"a": a, "b": b}, removals))
-        self.payloads["a"] += a
-        self.payloads["b"] += b
+        appends = {"a": a, "b": b, "old": old}
+        self.store.commit(Transaction(0.0, appends, removals))
+        for destination, run in appends.items():
+            self.payloads[destination] += run
+            self.came_in += len(run)
 
-    @rule(destination=st.sampled_from(DESTINATIONS), count=st.integers(0, 9))
+    @rule(destination=some, count=st.integers(0, 9))
     def acknowledge(self, destination: str, count: int) -> None:
         stored = len(self.payloads[destination])
         self.gone[destination] = min(stored, self.gone[destination] + count)
@@ -555,6 +587,41 @@ class StoreMachine(RuleBasedStateMachine):
         self.gone["a"] += 1
         remove(self.store, "a", seq + 1, SetAside(SeqRange(seq, seq + 1), "no"))
 
+    @rule(destination=some, count=st.integers(0, 9))
+    def purge(self, destination: str, count: int) -> None:
+        head = 1 + self.gone[destination]
+        count = min(count, len(self.payloads[destination]) - self.gone[destination])
+        changed, purged = self.store.operate(Purge(destination, head, head + count), at=0.0)
+        assert (purged, destination in changed) == (count, True)
+        self.gone[destination] += count
+        self.purged[destination] += count
+
+    @precondition(lambda self: self.aside["a"])
+    @rule(to=some, number=st.integers(0, 99))
+    def replay(self, to: str, number: int) -> None:
+        seq = sorted(self.aside["a"])[number % len(self.aside["a"])]
+        self.store.operate(ReplayQuarantined("a", to, seqs=[seq]), at=0.0)
+        self.payloads[to].append(self.aside["a"].pop(seq))
+        self.moved["a"] += 1
+
+    @precondition(lambda self: self.aside["a"])
+    @rule(number=st.integers(0, 99))
+    def purge_quarantined(self, number: int) -> None:
+        seq = sorted(self.aside["a"])[number % len(self.aside["a"])]
+        self.store.operate(PurgeQuarantined("a", seqs=[seq]), at=0.0)
+        self.aside["a"].pop(seq)
+        self.purged["a"] += 1
+
+    @rule(to=st.sampled_from(["a", "b"]), bytes_max=st.sampled_from([1, 10**6]))
+    def adopt(self, to: str, bytes_max: int) -> None:
+        _, step = self.store.operate(Adopt("old", to, bytes_max=bytes_max), at=0.0)
+        gone = self.gone["old"]
+        self.payloads[to] += self.payloads["old"][gone : gone + step.records]
+        self.gone["old"] += step.records
+        self.moved["old"] += step.records
+        assert step.left == len(self.payloads["old"]) - self.gone["old"]
+        assert bytes_max == 1 or step.left == 0
+
     @invariant()
     def it_agrees(self) -> None:
         for destination in DESTINATIONS:
@@ -562,12 +629,19 @@ class StoreMachine(RuleBasedStateMachine):
             everything, gone = self.payloads[destination], self.gone[destination]
             queued = everything[gone:]
             assert ledger.gap == 0
-            assert ledger.received == len(everything)
+            assert ledger.received == len(everything) - self.moved[destination]
             assert ledger.queued == len(queued)
             assert ledger.quarantined == len(self.aside[destination])
+            assert (ledger.quarantine_bytes > 0) == bool(self.aside[destination])
+            assert sum(ledger.dropped.values()) == self.purged[destination]
             assert ledger.queued_bytes >= sum(map(len, queued))
             assert ledger.queued > 0 or ledger.queued_bytes == 0
             assert read(self.store, destination, 1 + gone) == queued
+            page = self.store.look(lambda books, id=destination: inspect(books, Check(id)))
+            assert page.problems == []
+        # Over all accounts nothing is received twice, wherever it moved.
+        ledgers = self.store.ledgers.values()
+        assert sum(ledger.received for ledger in ledgers) == self.came_in
 
 
 TestStoreMachine = StoreMachine.TestCase
@@ -614,7 +688,9 @@ def test_a_position_is_stored_with_its_records_or_not_at_all(tmp_path: Path) -> 
 def test_what_a_source_refuses_is_kept_with_reason_and_peer_up_to_a_limit(tmp_path: Path) -> None:
     account = account_of_source("in")
     with opened(tmp_path) as store:
-        refusal = Refusal("in", "too-long", "192.0.2.1:5", [b"a" * 100, b"b" * 100], 200)
+        refusal = Refusal(
+            "in", "too-long", "192.0.2.1:5", [b"a" * 100, b"b" * 100], 200, [700, 800]
+        )
         changed = store.commit(Transaction(7.0, refusals=[refusal]))
         ledger = changed[account]
         assert (ledger.received, ledger.quarantined, ledger.queued) == (2, 1, 0)
@@ -633,6 +709,7 @@ def test_what_a_source_refuses_is_kept_with_reason_and_peer_up_to_a_limit(tmp_pa
         "at": 7.0,
         "kind": "frame",
         "peer": "192.0.2.1:5",
+        "original_bytes": 700,
     }
 
 
@@ -657,3 +734,78 @@ def test_what_a_rewrite_dropped_is_in_the_account_of_its_destination(tmp_path: P
         assert (ledger.received, ledger.delivered, ledger.queued, ledger.gap) == (6, 1, 1, 0)
         assert ledger.dropped == {"noise": 3, "sampled": 1}
         assert store.read("a", start=2, records_max=9, bytes_max=99) == [b"y"]
+
+
+# Looking into a queue that no relay has.
+
+
+def test_a_queue_can_be_looked_into_without_leaving_a_trace(queue: Queue) -> None:
+    store = queue.open()
+    append(store, at=5.0, a=[b"1", b"2"])
+    queue.close()
+    (queue.path / "lock.mdb").unlink()
+    before = {file.name: file.read_bytes() for file in queue.path.iterdir()}
+    looking = QueueStore.open_read_only(str(queue.path))
+    try:
+        assert set(looking.ledgers) == {"a"}
+        assert read(looking, "a", 1) == [b"1", b"2"]
+        with pytest.raises(QueueInUse, match="stop that relay, or ask it"):
+            QueueStore.open_read_only(str(queue.path))
+        with pytest.raises(QueueInUse):
+            queue.open()
+    finally:
+        looking.close()
+    assert {file.name: file.read_bytes() for file in queue.path.iterdir()} == before
+
+
+def test_a_copy_without_a_lock_file_can_be_looked_into(queue: Queue) -> None:
+    append(queue.open(), a=[b"1"])
+    queue.close()
+    (queue.path / "owner.lock").unlink()
+    QueueStore.open_read_only(str(queue.path)).close()
+    assert not (queue.path / "owner.lock").exists()
+
+
+def test_an_account_that_does_not_add_up_can_be_looked_at(queue: Queue) -> None:
+    append(queue.open(), a=[b"1"])
+    queue.put("meta", b"ledger/a", b'{"next_seq": 9, "delivered": 3}')
+    looking = QueueStore.open_read_only(str(queue.path))
+    assert looking.look(lambda books: books.ledger("a")).gap == -3
+    looking.close()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [(as_unknown_format, "format '2'"), (as_somebody_elses, "not a queue"), (as_garbage, "LMDB")],
+)
+def test_what_is_no_queue_is_not_looked_into(
+    queue: Queue, prepare: Callable[[Queue], None], words: str
+) -> None:
+    prepare(queue)
+    queue.close()
+    for _ in range(2):
+        with pytest.raises(QueueFormatError, match=words):
+            QueueStore.open_read_only(str(queue.path))
+
+
+def test_an_operation_that_refuses_changes_nothing(queue: Queue) -> None:
+    store = queue.open()
+    append(store, a=[b"1"])
+
+    class Refuses:
+        def apply(self, books: Any) -> None:
+            books.append("a", [b"2"], received_at=0.0)
+            books.ledger("b").delivered += 1
+            raise QueueError("no")
+
+    before = dict(store.ledgers)
+    with pytest.raises(QueueError, match="no"):
+        store.operate(Refuses(), at=0.0)
+    assert store.ledgers == before
+    assert queue.open().ledgers["a"] == before["a"]
+
+
+def test_what_a_destination_set_aside_has_a_size(store: QueueStore) -> None:
+    append(store, a=[b"x" * 500, b"y"])
+    ledger = remove(store, "a", 2, SetAside(SeqRange(1, 2), "no"))
+    assert 500 < ledger.quarantine_bytes < 600

@@ -160,3 +160,14 @@ def test_every_macro_has_a_value_for_every_message(
     values = compile_macro(name, CONTEXT)(Batch(batch, origin, CONTEXT))
     assert len(values) == len(batch)
     assert all(isinstance(value, bytes) for value in values)
+
+
+def test_a_repeated_parameter_is_its_last_value_and_json_is_text() -> None:
+    message = parse(b'<13>1 - h a - - [x@1.2 a="1" a="2"] m')._replace(
+        pairs={"n": JsonText(b"1.50"), "none": JsonText(b"null"), "list": JsonText(b'["a","b"]')}
+    )
+    context = MacroContext(relay_name=b"r", now=lambda: 0.0)
+    batch = Batch([message], Origin("in", "tcp"), context)
+    names = (".SDATA.x@1.2.a", "n", "none", "list")
+    values = [compile_macro(name, context)(batch) for name in names]
+    assert values == [[b"2"], [b"1.50"], [b""], [b"a,b"]]

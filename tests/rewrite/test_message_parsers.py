@@ -18,7 +18,7 @@ EAST = timezone(timedelta(hours=2))
 
 
 def done(change: Change, text: bytes) -> SyslogMessage:
-    message = change(Origin("in", "tcp"))(parse(b"<13>1 - - - - - - " + text))
+    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", "tcp"))
     assert message is not None
     return message
 

@@ -16,7 +16,7 @@ KEY = b"0123456789abcdef"
 
 
 def changed(change: Change, text: bytes) -> bytes:
-    message = change(Origin("in", "tcp"))(parse(b"<13>1 - - - - - - " + text))
+    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", "tcp"))
     assert message is not None
     return message.msg
 

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite import filters
-from relay.rewrite.pipeline import Change, Drops, Pipeline, Writer, each, first_fitting, only
+from relay.rewrite.pipeline import (
+    Change,
+    Drops,
+    Pipeline,
+    Writer,
+    each,
+    first_fitting,
+    only,
+    per_message,
+    without_empty,
+)
 from relay.rewrite.thinning import RepeatSuppression
 from relay.wire.parse import parse_all
 
@@ -13,15 +23,16 @@ ORIGIN = Origin("in", "tcp")
 MESSAGES = parse_all([b"<13>a", b"<11>b", b"<13>c"])
 
 
-def shout(origin: Origin) -> Callable[[SyslogMessage], SyslogMessage]:
-    return lambda message: message._replace(raw=message.raw.upper() + origin.source.encode())
+def shout(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
+    mark = origin.source.encode()
+    return [message._replace(raw=message.raw.upper() + mark) for message in messages]
 
 
 def nothing(drops: Drops) -> Change:
     def change(message: SyslogMessage) -> None:
         drops["noise"] += 1
 
-    return lambda origin: change
+    return per_message(change)
 
 
 def raws(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
@@ -79,3 +90,16 @@ def test_each_message_is_written_in_the_first_form_that_fits() -> None:
     assert write(MESSAGES, ORIGIN) == [b"2a", b"1b", b"2c"] or write(MESSAGES, ORIGIN)
     assert write(MESSAGES[1:2], ORIGIN)[0].startswith(b"1")
     assert write([], ORIGIN) == []
+
+
+def test_an_empty_payload_is_a_message_that_is_dropped() -> None:
+    drops = Drops()
+
+    def errors_only(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        return [message.raw if message.severity == 3 else b"" for message in messages]
+
+    pipeline = Pipeline([], without_empty(errors_only, "type-cast", drops), drops)
+    assert pipeline(MESSAGES, ORIGIN) == [b"<11>b"]
+    assert pipeline.take_drops() == {"type-cast": 2}
+    assert pipeline(MESSAGES[1:2], ORIGIN) == [b"<11>b"]
+    assert pipeline.take_drops() == {}

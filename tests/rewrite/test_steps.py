@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -18,17 +18,17 @@ MESSAGE = parse(b"<13>Oct 11 22:14:15 web su[230]: user bob from 10.0.0.1 bob").
 
 
 def done(change: Change, message: SyslogMessage = MESSAGE) -> SyslogMessage:
-    result = change(ORIGIN)(message)
+    (result,) = change([message], ORIGIN)
     assert result is not None
     return result
 
 
 def value(name: str) -> steps.Template:
-    return lambda origin: lambda message: getter(name)(message) or b""
+    return lambda messages, origin: [getter(name)(message) or b"" for message in messages]
 
 
 def fixed(text: bytes) -> steps.Template:
-    return lambda origin: lambda message: text
+    return lambda messages, origin: [text] * len(messages)
 
 
 def test_values_are_set_from_the_message_as_it_was() -> None:
@@ -36,11 +36,11 @@ def test_values_are_set_from_the_message_as_it_was() -> None:
     assert (swapped.hostname, swapped.app_name) == (b"su", b"web")
 
 
-def test_a_template_is_bound_to_the_batch() -> None:
-    def peer(origin: Origin) -> Callable[[SyslogMessage], bytes]:
-        return lambda message: origin.peer_host.encode()
+def test_a_template_sees_the_origin() -> None:
+    def peers(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        return [origin.peer_host.encode()] * len(messages)
 
-    assert done(steps.set_values({"HOST": peer})).hostname == b"192.0.2.1"
+    assert done(steps.set_values({"HOST": peers})).hostname == b"192.0.2.1"
 
 
 def test_names_are_unset_one_by_one_or_by_glob() -> None:

@@ -160,6 +160,25 @@ def test_a_token_in_the_text_is_the_only_one() -> None:
     assert send(APP_NAME, line) == b"<13>1 %s my-host my-process - - - %s" % (NOW, cookie)
 
 
+def test_envelopes_are_opened_first() -> None:
+    line = (
+        b'<34>1 2026-10-11T22:14:15.123+02:00 relay @syslog-ng - - [x@1 a="b"] {"PROGRAM":"su",'
+        b'"PID":"230","MSGID":"M","MESSAGE":"hello","LEGACY_MSGHDR":"su[230]: ","HOST":"mymachine"}'
+    )
+    stamp = b"2026-10-11T22:14:15.123+02:00"
+    assert send(CEE, line) == b"<34>%s mymachine su[230]:%s" % (stamp, wrapped(b'"hello"'))
+    assert send(TAG, line) == b"<34>%s mymachine %s:hello" % (stamp, SECRET)
+    assert send(APP_NAME, line) == (
+        b'<34>1 %s mymachine %s 230 M [x@1 a="b"] hello' % (stamp, SECRET)
+    )
+
+
+def test_line_ends_at_the_end_are_not_sent_from_envelopes_either() -> None:
+    line = b'<13>Oct 11 22:14:15 h @syslog-ng: {"MESSAGE":"hello\\r\\n"}'
+    assert send(TAG, line) == b"<13>%s h %s:hello" % (STAMP, SECRET)
+    assert send(APP_NAME, line) == b"<13>1 %s h %s - - - hello" % (STAMP, SECRET)
+
+
 def test_local_senders_are_on_the_host_of_the_relay() -> None:
     line = b"<13>Oct 11 22:14:15 app: x"
     assert send(TAG, line, LOCAL) == b"<13>%s vm %s:x" % (STAMP, SECRET)
@@ -188,7 +207,15 @@ PIECES = [
     *(b"<13>", b"<34>", b"<999>", b"1 ", b"- ", b"Oct 11 22:14:15 ", b"2003-10-11T22:14:15Z "),
     *(b" ", b":", b"[", b"]", b'"', b"-", b"host ", b"app", b'[a b="c"]', b"\n", b"\t", b"\r"),
     *(b"@cee:", b'{"a":1}', b"{}", b'{"logsene-app-token":"x"}', b'{\n"a":[\t]}', b"\xff", b"\0"),
-    *(SECRET, b"last message repeated", b"Message forwarded from ", b"12: *", b"\xef\xbb\xbf"),
+    *(
+        SECRET,
+        b"@syslog-ng: ",
+        b'{"MESSAGE":" h x[1]: @cee:{}"}',
+        b"last message repeated",
+        b"Message forwarded from ",
+        b"12: *",
+        b"\xef\xbb\xbf",
+    ),
 ]
 frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
 fields = st.none() | st.binary(min_size=1, max_size=60)

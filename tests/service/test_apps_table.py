@@ -106,7 +106,7 @@ TLS = 'certificate = "server.pem"\nprivate_key = "server-key.pem"\n'
 def test_a_whole_file(folder: Path) -> None:
     configuration = read(
         folder,
-        "[relay]\nquarantine_bytes_max = '1 MiB'\n"
+        "[relay]\nquarantine_bytes_max = '1 MiB'\nquarantine_seconds_max = 3600\n"
         + APPS
         + SOURCE
         + 'unauthorised = "quarantine"\nkeep_tokens = true\n'
@@ -122,6 +122,7 @@ def test_a_whole_file(folder: Path) -> None:
     )
     assert configuration.destinations[0].apps == ("web", "shop")
     assert configuration.quarantine_bytes_max == 2**20
+    assert configuration.quarantine_seconds_max == 3600
 
 
 def test_a_set_of_listeners_authorises_by_name_if_one_of_them_speaks_tls(folder: Path) -> None:

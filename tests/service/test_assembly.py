@@ -30,11 +30,12 @@ from tests.threads import Reactor
 
 def configuration(folder: Path, **keywords: Any) -> Configuration:
     """Two local sources; one file gets both, the other gets the first, in an envelope."""
+    app = keywords.pop("app", {})
     return Configuration(
         name="web-1",
         state_dir=str(folder / "state"),
         sources=(
-            SourceConfiguration("app", Url("unixgram", path=str(folder / "app"))),
+            SourceConfiguration("app", Url("unixgram", path=str(folder / "app")), **app),
             SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
         ),
         **{
@@ -118,6 +119,20 @@ def test_every_source_feeds_its_destinations(tmp_path: Path) -> None:
     assert b"@syslog-ng" in wrapped
     assert b"web-1" in wrapped
     assert b"two" not in wrapped
+
+
+def test_a_source_can_set_long_messages_aside(tmp_path: Path) -> None:
+    strict = {"frame_bytes_max": 500, "oversize": "quarantine"}
+    relay = Relay(tmp_path, app=strict, quarantine_bytes_max=1000)
+    relay.start()
+    *_, sources, _ = relay.service
+    app, system = sources
+    for size in (600, 500, 600):
+        relay.send("app", b"x" * size)
+    relay.stop()  # takes what is in the sockets, and commits it
+    account = app.report()["quarantine"]
+    assert (account["records"], account["dropped_records"]) == (1, {"quarantine-full": 1})
+    assert (app.counters.stored_records, system.report()["quarantine"]) == (1, None)
 
 
 def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_every_key(tmp_path: Path) -> None:
         queue_bytes_max = "1 GiB"
         pending_bytes_max = "1 MiB"
         allow_volatile_state = true
+        strict_queue = true
         statistics_seconds = 0
         [sources.secure]
         listen = "relp+tls://:20515"
@@ -123,6 +124,7 @@ def test_every_key(tmp_path: Path) -> None:
         queue_bytes_max=2**30,
         pending_bytes_max=2**20,
         allow_volatile_state=True,
+        strict_queue=True,
         statistics_seconds=0.0,
     )
     assert configuration.sources == (
@@ -207,7 +209,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         retry_seconds_min = 100
         """,
     ) == [
-        "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, destinations",
+        "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, "
+        "destinations, filters, tests",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
@@ -217,7 +220,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
-        "relp, relp+tls, unixgram, unix, systemd, journald, default-network or "
+        "relp, relp+tls, unixgram, unix, file, systemd, journald, default-network or "
         "sematext-receiver",
         'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
         "relp+tls and unix and systemd; remove it or change the URL",
@@ -423,11 +426,12 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
         ),
         (
             "unix:///run/log",
-            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "split',
+            'unix:///run/log"\nallow = ["10.0.0.1/8"]\noversize = "cut',
             [
                 "sources.other.allow: '10.0.0.1/8' has bits set after its prefix; write "
                 "10.0.0.0/8 for the network or 10.0.0.1 for the one address",
-                "sources.other.oversize: expected one of truncate, drop; found 'split'",
+                "sources.other.oversize: expected one of truncate, drop, split, quarantine; "
+                "found 'cut'",
                 "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
                 "relp and relp+tls and systemd; remove it or change the URL",
             ],
@@ -645,6 +649,52 @@ def test_files_are_looked_at_even_where_the_url_is_wrong(tmp_path: Path) -> None
     for key in ("sources.a.listen", "sources.a.certificate", "destinations.b.connect"):
         assert key in text
     assert "destinations.b.trusted_ca" in text
+
+
+FILES = """
+[sources.app]
+listen = "file:logs/*.log"
+tag = "shop"
+facility = "local0"
+severity = "err"
+multi_line = '^\\S'
+multi_line_seconds_max = 2
+read_from = "end"
+files_max = 7
+[destinations.out]
+connect = "tcp://far:514"
+"""
+
+
+def test_files_as_a_source(tmp_path: Path) -> None:
+    (source,) = read(tmp_path, FILES).sources
+    assert source == SourceConfiguration(
+        "app",
+        Url("file", path=f"{tmp_path}/logs/*.log"),
+        tag="shop",
+        facility="local0",
+        severity="err",
+        multi_line=r"^\S",
+        multi_line_seconds_max=2.0,
+        read_from="end",
+        files_max=7,
+    )
+
+
+def test_keys_of_files_that_make_no_sense(tmp_path: Path) -> None:
+    text = FILES.replace("multi_line =", 'format = "syslog"\nallow = ["::1"]\nmulti_line =')
+    assert problems(tmp_path, text) == [
+        "sources.app.allow: has no meaning for file, only for udp and tcp and tls and relp and "
+        "relp+tls and systemd; remove it or change the URL",
+        *(
+            f"sources.app.{key}: has no meaning where format is 'syslog': the lines say it "
+            "themselves; remove one of them"
+            for key in ("tag", "facility", "severity")
+        ),
+    ]
+    assert problems(tmp_path, SMALL.replace("[dest", 'tag = "x"\n[dest')) == [
+        "sources.in.tag: has no meaning for udp, only for file; remove it or change the URL"
+    ]
 
 
 def test_limits_of_the_queue(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_all_problems_are_reported_at_once() -> None:
         name="two words",
     ) == [
         "--listen 'tpc://:1': unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, "
-        "tls, relp, relp+tls, unixgram, unix, systemd, journald, default-network or "
+        "tls, relp, relp+tls, unixgram, unix, file, systemd, journald, default-network or "
         "sematext-receiver",
         "--listen udp://:1: is given twice; remove one",
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
@@ -133,3 +133,10 @@ def test_the_authority_is_looked_into() -> None:
     assert problems(LISTEN, ["tls://far:6514"], trusted_ca="ca.pem") == [
         "--trusted-ca: cannot read /base/ca.pem: No such file or directory"
     ]
+
+
+def test_a_file_may_be_listened_to() -> None:
+    configuration = configuration_from_flags(["file:///var/log/*.log"], FORWARD, base_dir="/base")
+    (source,) = configuration.sources
+    assert source.listen.path == "/var/log/*.log"
+    assert source.id.startswith("file-var-log-_.log-")

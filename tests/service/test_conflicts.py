@@ -138,3 +138,19 @@ def test_the_control_socket_has_to_fit(octets: int, problems: int) -> None:
     found = control_socket_problems("relay.state_dir", "/".ljust(octets, "x"))
     assert len(found) == problems
     assert all("relay.state_dir" in line and "94" in line for line in found)
+
+
+def test_a_source_may_not_read_what_its_destination_writes() -> None:
+    sources = {"files": "file:///var/log/*/*.log"}
+    assert conflicts(sources, {"d": ("file:///var/log/app/out.log", "files")}) == [
+        "destinations.d.connect: file:///var/log/app/out.log is read by this relay and messages "
+        "would go round for ever (source 'files' feeds 'd'); give the sources of 'd' without "
+        "'files'"
+    ]
+    assert conflicts(sources, {"d": ("file:///var/log/out.log", "files")}) == []
+
+
+def test_a_file_may_be_read_for_another_destination() -> None:
+    sources = {"in": "udp://:514", "files": "file:///var/log/out.*"}
+    destinations = {"written": ("file:///var/log/out.log", "in"), "d": ("relp://far:1", "files")}
+    assert conflicts(sources, destinations) == []

@@ -14,6 +14,7 @@ from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
+from relay.queue.lineage import Lineage
 from relay.service.configuration import Url
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
@@ -39,6 +40,12 @@ class Queue:
         self, destination: str, *, start: int, records_max: int, bytes_max: int
     ) -> list[bytes]:
         return [b"%d" % seq for seq in range(start, self.account.next_seq)]
+
+    def lineage(self, destination: str) -> None:
+        return None
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        raise NotImplementedError
 
     def subscribe(
         self,
@@ -226,7 +233,12 @@ def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None
 
 def test_the_report(local: Local, setup: Setup) -> None:
     setup.queue.account = Ledger(
-        next_seq=10, acknowledged_seq=7, delivered=5, quarantined=1, queued_bytes=15
+        next_seq=10,
+        acknowledged_seq=7,
+        delivered=5,
+        quarantined=1,
+        queued_bytes=15,
+        quarantine_bytes=40,
     )
     local.service.startService()
     session = local.open()
@@ -237,12 +249,15 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "connect": "file:///var/log/x",
         "state": "appending to /var/log/x",
         "ready": True,
+        "paused": False,
+        "exactly_once": False,
         "received_records": 9,
         "delivered_records": 5,
         "queued_records": 3,
         "queued_bytes": 15,
         "oldest_seconds": 30.0,
         "quarantined_records": 1,
+        "quarantine_bytes": 40,
         "dropped_records": {},
         "in_flight_records": len(session.sent),
         "sent_records": len(session.sent),
@@ -252,6 +267,21 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "truncated_records": 0,
         "limit": None,
     }
+
+
+def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.service.pause()
+    session = local.open()
+    report = local.service.report()
+    assert (session.sent, report["ready"], report["paused"]) == ([], False, True)
+    assert report["state"] == "paused by hand; appending to /var/log/x"
+    local.service.resume()
+    report = local.service.report()
+    assert (len(session.sent), report["ready"], report["paused"]) == (3, True, False)
+    assert report["state"] == "appending to /var/log/x"
+    local.service.break_link("why")  # there is none to break
+    assert not session.closed
 
 
 def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> None:
@@ -348,6 +378,17 @@ def test_a_connection_gets_the_queue_when_it_is_prepared(stream: Stream, setup: 
     lowest.dataReceived(b"!!")
     assert setup.queue.events == [3]
     assert stream.service.report()["in_flight_records"] == 1
+
+
+def test_a_connection_can_be_cut(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    stream.service.break_link("too early")
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stream.service.break_link("its queue is being purged")
+    assert wire.disconnected
+    lose(lowest)
+    assert "its queue is being purged" in stream.service.state.words
 
 
 def test_a_lost_connection_is_made_again_and_the_rest_sent_again(

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import execute
+from twisted.internet.defer import Deferred, execute
 
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.lineage import Lineage
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import DestinationConfiguration, TlsConfiguration, Url
 from relay.service.destination import LocalDestination, StreamDestination
@@ -36,6 +37,12 @@ class Queue:
 
     def read(self, destination: str, *, start: int, **_: int) -> list[bytes]:
         return [b"one", b"two"][start - 1 :]
+
+    def lineage(self, destination: str) -> None:
+        return None
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        raise NotImplementedError
 
     def subscribe(self, destination: str, stored: Any, evicted: Any) -> None:
         pass
@@ -73,7 +80,8 @@ def setup() -> Setup:
 
 def protocol_of(setup: Setup, service: Any) -> Any:
     assert isinstance(service, StreamDestination)
-    service.drain = None  # type: ignore[assignment]  # startService would make it, and connect
+    service.drain = None  # type: ignore[assignment]  # startService would make both, and connect
+    service.numbering = None
     return service.new_protocol()
 
 

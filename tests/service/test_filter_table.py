@@ -21,7 +21,7 @@ MESSAGE = parse(
 def read(text: str, problems: list[str], named: str = "") -> Condition:
     tables = FilterTables(
         tomllib.loads(named).get("filters", {}),
-        sources=["net", "net.udp", "local"],
+        sources=["net.udp", "local"],
         apps=["shop", "blog"],
         relay_name=b"here",
         zone=UTC,
@@ -115,7 +115,7 @@ def test_a_message_without_a_host_has_that_of_its_peer() -> None:
         ('{ msg = { regx = "x" } }', "msg: expected a substring, a table such as"),
         ('{ msg = { regex = "(" } }', "msg: not a regular expression"),
         ("{ msg = [] }", "msg: an empty list fits nothing"),
-        ('{ sources = "nett" }', "sources: there is no source 'nett', did you mean 'net'?"),
+        ('{ sources = "locl" }', "sources: there is no source 'locl', did you mean 'local'?"),
         ('{ apps = ["shp"] }', "apps: there is no app 'shp', did you mean 'shop'?"),
         ("{ apps = [1] }", "apps: expected ids, found 1"),
         ('{ peers = "10.0.0.1/8" }', "peers: '10.0.0.1/8' has bits set after its prefix"),

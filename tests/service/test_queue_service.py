@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import ensureDeferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from relay.model.errors import QueueError
+from relay.flow.lineages import Claim
+from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
+from relay.queue.lineage import Lineage
+from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
+from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
@@ -29,15 +35,17 @@ class Setup:
         self.folder = folder
         self.path = folder / "state" / "queue"
 
-    def service(self, *destinations: str) -> QueueService:
+    def service(self, *destinations: str, strict: bool = False) -> QueueService:
         return QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
+            sources=("in",),
             map_bytes=10 * 2**20,
             admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
             notices=self.notices,
             reactor=self.reactor,
             check_path=self.checked.append,
+            strict=strict,
         )
 
     def started(self, *destinations: str) -> QueueService:
@@ -90,6 +98,67 @@ def test_what_was_acknowledged_is_gone_and_what_was_set_aside_is_counted(setup: 
     )
     assert batch.payloads == [b"three"]
     setup.stop(service)
+
+
+def test_a_full_quarantine_is_said(setup: Setup) -> None:
+    def set_aside(service: QueueService, *frames: bytes) -> None:
+        refusal = Refusal("in", "too-long", "192.0.2.1:5", frames, 200, [9000] * len(frames))
+        assert setup.reactor.settle(service.append({}, [refusal])) is None
+
+    service = setup.started()
+    set_aside(service, b"a" * 50)
+    assert setup.notices.said == []
+    set_aside(service, b"b" * 50, b"c" * 50)
+    setup.stop(service)
+    service = setup.started()  # what was said before is not said again
+    set_aside(service, b"d" * 50)
+    assert setup.notices.said == [
+        (
+            "source in",
+            "quarantine-full",
+            f"{count} dropped: its quarantine is full (quarantine_bytes_max)",
+        )
+        for count in (2, 1)
+    ]
+    account = service.source_ledger("in")
+    assert account is not None
+    assert (account.quarantined, account.dropped) == (1, {"quarantine-full": 3})
+    assert service.source_ledger("other") is None
+    setup.stop(service)
+
+
+def damage(setup: Setup) -> bytes:
+    """A queue with one record whose file has a damaged meta page; its octets."""
+    service = setup.started()
+    setup.reactor.settle(service.append({"out": [b"one"]}))
+    setup.reactor.settle(service.append({"out": [b"two"]}))
+    setup.stop(service)
+    data = setup.path / "data.mdb"
+    image = bytearray(data.read_bytes())
+    older = min((0, 1), key=lambda meta: image[meta * 4096 + 144])
+    image[older * 4096 + 16] ^= 1
+    data.write_bytes(image)
+    return bytes(image)
+
+
+def test_a_damaged_queue_is_put_aside_loudly(setup: Setup) -> None:
+    image = damage(setup)
+    with capturedLogs() as events:
+        service = setup.started()
+    (event,) = [event for event in events if event["log_level"] == LogLevel.critical]
+    assert "2 records could be read, 0 are set aside" in formatEvent(event)
+    (kept,) = service.damaged_files
+    assert kept in formatEvent(event)
+    assert Path(kept).read_bytes() == image
+    assert service.ledger("out").queued == 2
+    setup.stop(service)
+
+
+def test_a_strict_relay_does_not_start_with_a_damaged_queue(setup: Setup) -> None:
+    image = damage(setup)
+    with pytest.raises(StartRefused, match="is damaged"):
+        setup.service(strict=True).startService()
+    assert (setup.path / "data.mdb").read_bytes() == image
 
 
 def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
@@ -159,6 +228,68 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
 def test_a_defect_stops_the_relay(setup: Setup) -> None:
     setup.service()._failed(ZeroDivisionError())
     assert (setup.reactor.stops, setup.notices.said) == (1, [])
+
+
+def test_each_queue_has_a_lineage_and_each_start_an_epoch(setup: Setup) -> None:
+    service = setup.started("a", "b")
+    lineage = service.lineage("a")
+    assert lineage is not None and lineage != service.lineage("b")
+    setup.reactor.settle(service.append({"a": [b"x"]}))
+    setup.stop(service)
+    service = setup.started("a", "b", "c")
+    again = service.lineage("a")
+    assert again is not None and again.id == lineage.id
+    assert [start for _, start in again.epochs] == [1, 2]
+    assert again.epochs[0] == lineage.epochs[0]
+    assert service.lineage("c") is not None
+    setup.stop(service)
+
+
+def test_a_lineage_can_be_replaced(setup: Setup) -> None:
+    service = setup.started()
+    renewed = Lineage.new(1)
+    assert setup.reactor.settle(service.keep_lineage("out", renewed)) is None
+    setup.stop(service)
+    service = setup.started()
+    lineage = service.lineage("out")
+    assert lineage is not None and lineage.id == renewed.id
+    setup.stop(service)
+
+
+class Full(QueueStore):
+    def commit(self, transaction: Transaction) -> dict[str, Ledger]:
+        raise QueueFull("no space")
+
+
+def test_a_full_disk_costs_exactly_once_and_not_the_start(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.service.queue_service.QueueStore", Full)
+    service = setup.started()
+    assert service.lineage("out") is None
+    ((_, kind, text),) = setup.notices.said
+    assert kind == "epochs" and "no space; until the next start" in text
+    setup.stop(service)
+
+
+def test_what_was_received_of_lineages_is_known_again(setup: Setup) -> None:
+    offer = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b", "00000000deadbeef", 1, 9)
+    service = setup.started()
+    haves: list[Have] = []
+
+    def claimed() -> Claim:
+        claim = service.lineages.claim(
+            offer, None, granted=lambda _, have: haves.append(have), lost=lambda: None
+        )
+        assert claim is not None
+        return claim
+
+    setup.reactor.settle(service.append({"out": [b"x", b"y"]}, positions=claimed().take(2)))
+    setup.stop(service)
+    service = setup.started()
+    claimed()
+    assert haves == [(0, "0" * 16), (2, offer.epoch)]
+    setup.stop(service)
 
 
 # Limits.

@@ -6,7 +6,12 @@ import pytest
 
 from relay.model.token import Token
 from relay.service.configuration import RewriteConfiguration
-from relay.service.rewrite_table import read_rewrite, token_from_environment, token_from_file
+from relay.service.rewrite_table import (
+    names_a_form,
+    read_rewrite,
+    token_from_environment,
+    token_from_file,
+)
 
 SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -65,8 +70,8 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
         ),
         (
             {"mode": "cee", "token": SECRET},
-            "d.rewrite.token: unknown key, did you mean 'token_env'? Allowed here: mode, "
-            "token_file, token_env",
+            "d.rewrite.token: unknown key, did you mean 'tokens'? Allowed here: mode, "
+            "token_file, token_env, tokens",
         ),
         (
             {"mode": "cee", "token_env": "RELAY_NO_SUCH_VARIABLE"},
@@ -142,3 +147,57 @@ def test_a_token_that_does_not_fit_its_place(
     assert len(problems) == 1
     assert problems[0].startswith("destinations.a.rewrite.token_file: ")
     assert words in problems[0]
+
+
+def test_a_list_is_steps_and_perhaps_a_form(token_dir: Path) -> None:
+    steps = [{"unset": ["PID"]}, {"drop": "x"}]
+    assert read(steps, token_dir) == (RewriteConfiguration(steps=tuple(steps)), [])
+    form = {"mode": "tag", "token_file": "token"}
+    assert read([*steps, form], token_dir) == (
+        RewriteConfiguration("tag", Token(SECRET.encode()), steps=tuple(steps)),
+        [],
+    )
+    assert read([], token_dir) == (RewriteConfiguration(), [])
+
+
+def test_a_form_comes_last(token_dir: Path) -> None:
+    _, problems = read([{"mode": "ewmm"}, {"drop": "x"}], token_dir)
+    assert problems == ["d.rewrite[0]: a table with a mode is the last one; move it there"]
+    _, problems = read([{"drop": "x"}, {"mode": "cea"}], token_dir)
+    assert problems[0].startswith("d.rewrite[1].mode: expected one of")
+
+
+def test_who_says_what_is_sent() -> None:
+    assert names_a_form({"mode": "ewmm"})
+    assert names_a_form([{"drop": "x"}, {"mode": "ewmm"}])
+    for other in ({"mode": "none"}, [{"drop": "x"}], [], None, "x"):
+        assert not names_a_form(other)
+
+
+def test_several_tokens(token_dir: Path) -> None:
+    (token_dir / "mail").write_text("mail-token")
+    match = {"facility": "mail"}
+    tokens = [{"match": match, "token_file": "mail"}, {"token_file": "token"}]
+    assert read({"mode": "cee", "tokens": tokens}, token_dir) == (
+        RewriteConfiguration(
+            "cee", Token(SECRET.encode()), tokens=((match, Token(b"mail-token")),)
+        ),
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [
+        ("x", "d.rewrite.tokens: expected a list such as"),
+        ([], "d.rewrite.tokens: expected a list such as"),
+        ([{"token_file": "token", "match": {}}], "tokens[0]: the last one is for all other"),
+        ([{"token_file": "token"}] * 2, "tokens[0]: has no match; only the last may"),
+        ([{}], "tokens[0]: expected one of token_file"),
+        ([{"token_file": "none"}], "tokens[0].token_file: cannot read the token file"),
+    ],
+)
+def test_what_is_wrong_with_several_tokens(tokens: object, problem: str, token_dir: Path) -> None:
+    _, problems = read({"mode": "cee", "tokens": tokens}, token_dir)
+    assert len(problems) == 1
+    assert problem in problems[0]

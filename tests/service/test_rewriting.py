@@ -1,21 +1,65 @@
 from __future__ import annotations
 
 from datetime import UTC
+from typing import Any
 
 import pytest
 
+from relay.flow.routing import Route
+from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.service.configuration import RewriteConfiguration
-from relay.service.rewriting import new_rewrite
-from relay.wire.parse import parse_all
+from relay.rewrite.filters import selected
+from relay.rewrite.value_pairs import Pair, Selection
+from relay.service.configuration import (
+    DestinationConfiguration,
+    FormatConfiguration,
+    RewriteConfiguration,
+    Url,
+)
+from relay.service.rewriting import Rewriting, pipelines, token_form
+from relay.wire.parse import parse, parse_all
 
 TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 ORIGIN = Origin("in", "unixgram", received_at=1_800_000_000.0)
+LEGACY = parse(b"<11>Oct 11 22:14:15 web su[230]: hello")
+MODERN = parse(b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi")
 
 
-def test_none_passes_frames_as_they_are() -> None:
-    assert new_rewrite(RewriteConfiguration("none"), relay_name=b"web-1", zone=UTC) is None
+class Maker:
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[tuple[str, str, str]] = []
+        self.rewriting = Rewriting(
+            named_filters={"errors": {"severity": "..err"}},
+            sources=["in"],
+            apps=["shop"],
+            relay_name="web-1",
+            zone=UTC,
+            now=lambda: 0.0,
+            lookup=lambda path: {b"web": path.encode()},
+            base_dir="/etc",
+            problems=self.problems,
+            warn=lambda *what: self.warnings.append(what),
+        )
+
+    def route(self, **keys: Any) -> Route:
+        url = Url("relp", host="central", port=20514)
+        return self.rewriting.route(DestinationConfiguration("d", url, ("in",), **keys))
+
+
+def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
+    maker = Maker()
+    route = maker.route(**keys)
+    assert maker.problems == []
+    assert route.rewrite is not None
+    return route.rewrite(messages, ORIGIN)
+
+
+def test_frames_pass_as_they_are_unless_somebody_says_otherwise() -> None:
+    assert Maker().route() == Route("d", None)
+    assert Maker().route(format=FormatConfiguration("raw")).rewrite is None
+    assert pipelines([Maker().route()]) == {}
 
 
 @pytest.mark.parametrize(
@@ -28,15 +72,103 @@ def test_none_passes_frames_as_they_are() -> None:
     ],
 )
 def test_each_mode_has_its_form_and_its_host(mode: str, mark: bytes) -> None:
-    configuration = RewriteConfiguration(mode, None if mode == "ewmm" else TOKEN)
-    rewrite = new_rewrite(configuration, relay_name=b"web-1", zone=UTC)
-    assert rewrite is not None
-    (payload,) = rewrite(parse_all([b"<13>su: hello"]), ORIGIN)
+    rewrite = RewriteConfiguration(mode, None if mode == "ewmm" else TOKEN)
+    (payload,) = sent(parse_all([b"<13>su: hello"]), rewrite=rewrite)
     assert mark in payload
     assert b"web-1" in payload
     assert b"hello" in payload
 
 
-def test_a_mode_that_needs_a_token_has_one() -> None:
-    with pytest.raises(AssertionError):
-        new_rewrite(RewriteConfiguration("cee"), relay_name=b"web-1", zone=UTC)
+def test_a_token_has_to_fit_its_place() -> None:
+    with pytest.raises(ValueError, match="cannot contain a colon"):
+        token_form("tag", Token(b"a:b"), relay_name=b"-", zone=UTC)
+
+
+def test_formats_are_used_with_their_options() -> None:
+    form = FormatConfiguration("template", template="$PROGRAM on $HOST: $MSG")
+    assert sent([LEGACY, MODERN], format=form) == [b"su on web: hello", b"app on db: hi"]
+    form = FormatConfiguration("rfc5424", frac_digits=0)
+    assert sent([MODERN], format=form) == [b"<165>1 2003-10-11T22:14:15+00:00 db app 7 ID1 - hi"]
+
+
+def test_changed_messages_keep_the_format_in_which_they_came() -> None:
+    rewrite = RewriteConfiguration(steps=({"set": {"HOST": "x", "PROGRAM": "$HOST"}},))
+    legacy, modern = sent([LEGACY, MODERN], rewrite=rewrite)
+    assert (parse(legacy).version, parse(legacy).hostname, parse(legacy).app_name) == (
+        *(0, b"x"),
+        b"web",
+    )
+    assert modern == b"<165>1 2003-10-11T22:14:15.003Z x db 7 ID1 - hi"
+
+
+def test_structured_data_needs_a_place() -> None:
+    rewrite = RewriteConfiguration(steps=({"number": True},))
+    (payload,) = sent([LEGACY], rewrite=rewrite)
+    assert payload.startswith(b"<11>1 ")
+    assert b'[meta sequenceId="1"][syslogrelay@32473 from="web-1/d"] hello' in payload
+
+
+def test_steps_come_before_the_form_and_may_use_tables() -> None:
+    steps = ({"map": "teams.csv", "key": "$HOST", "into": "PROGRAM"},)
+    (payload,) = sent([LEGACY], rewrite=RewriteConfiguration("ewmm", steps=steps))
+    assert b'"PROGRAM":"/etc/teams.csv"' in payload
+
+
+def test_what_a_step_drops_is_told_and_rates_are_warned_of() -> None:
+    maker = Maker()
+    steps = ({"drop": "noise", "match": {"filter": "errors"}}, {"rate": 1})
+    route = maker.route(rewrite=RewriteConfiguration(steps=steps))
+    assert maker.problems == []
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    assert len(route.rewrite([LEGACY, MODERN, MODERN, MODERN], ORIGIN)) == 1
+    assert route.take_drops() == {"noise": 1, "rate-limit": 2}
+    assert maker.warnings == [("d", "rate-limit", "2 messages dropped by its rewrite: rate-limit")]
+    assert route.take_drops() == {}
+
+
+def test_a_cast_that_fails_can_drop_the_message() -> None:
+    maker = Maker()
+    selection = Selection(pairs=(Pair("n", "$PID", "int"),), on_error="drop-message")
+    form = FormatConfiguration("json", selection=selection)
+    route = maker.route(format=form)
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    odd = MODERN._replace(procid=b"x")
+    assert route.rewrite([MODERN, odd], ORIGIN) == [b'{"n":7}']
+    assert route.take_drops() == {"type-cast": 1}
+    assert [kind for _, kind, _ in maker.warnings] == ["cast", "type-cast"]
+
+
+def test_match_and_apps_both_have_to_fit() -> None:
+    route = Maker().route(match={"filter": "errors"}, apps=("shop",))
+    assert route.match is not None
+    shop = LEGACY._replace(app="shop")
+    assert list(selected(route.match, [LEGACY, shop, MODERN._replace(app="shop")], ORIGIN)) == [
+        shop
+    ]
+
+
+def test_each_message_gets_the_token_that_its_filter_names() -> None:
+    mail, other = Token(b"mail-token-0123456789"), Token(b"other-token-0123456789")
+    rewrite = RewriteConfiguration("tag", other, tokens=(({"hostname": "web"}, mail),))
+    first, second = sent([LEGACY, MODERN], rewrite=rewrite)
+    assert b" mail-token-0123456789:" in first
+    assert b" other-token-0123456789:" in second
+
+
+def test_all_that_is_wrong_is_said_with_its_place() -> None:
+    maker = Maker()
+    maker.route(
+        match={"severty": 1},
+        rewrite=RewriteConfiguration(
+            "tag", TOKEN, tokens=(({"x": 1}, TOKEN),), steps=({"set": {"PRI": "1"}}, {"a": 1})
+        ),
+    )
+    places = [problem.partition(": ")[0] for problem in maker.problems]
+    assert places == [
+        "destinations.d.rewrite[0].set",
+        "destinations.d.rewrite[1]",
+        "destinations.d.rewrite.tokens[0].match.x",
+        "destinations.d.match.severty",
+    ]

@@ -21,7 +21,9 @@ def names(value_type: type) -> set[str]:
 
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
-    assert set(RELAY) == names(Configuration) - {*("sources", "destinations", "apps", "path")}
+    assert set(RELAY) == names(Configuration) - {
+        *("sources", "destinations", "apps", "filters", "tests", "path")
+    }
     assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
         *("token_file", "token_files", "token_env")
     }
@@ -30,7 +32,7 @@ def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> N
         set(TLS) - {"server_name"} | {"protocol"} | set(PORT_KEYS)
     )
     assert set(DESTINATION) == names(DestinationConfiguration) - {"id", "tls"} | (
-        set(TLS) - {"peer_names"}
+        set(TLS) - {"peer_names"} | {"template"}
     )
 
 
@@ -44,6 +46,17 @@ def test_defaults_are_in_their_ranges() -> None:
                 default = getattr(value, field.name)
                 if default is not None:
                     schema[field.name].read(default)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "relp", "relp+tls", "systemd", "default-network"])
+def test_how_long_to_wait_for_a_proxy_can_be_said_where_there_may_be_one(scheme: str) -> None:
+    table = {"proxy_protocol": True, "handshake_seconds_max": 5}
+    assert foreign_keys(table, Url(scheme), "sources.a") == []
+
+
+@pytest.mark.parametrize("scheme", ["udp", "unixgram", "unix"])
+def test_where_nothing_is_opened_there_is_no_handshake(scheme: str) -> None:
+    assert len(foreign_keys({"handshake_seconds_max": 5}, Url(scheme), "sources.a")) == 1
 
 
 @pytest.mark.parametrize("id", ["a", "A1", "0", "web-1.example_x", "x" * 63])
@@ -90,3 +103,14 @@ def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
         "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls; "
         "remove it or change the URL",
     ]
+
+
+@pytest.mark.parametrize("scheme", ["file", "journald"])
+def test_what_is_read_locally_is_not_split(scheme: str) -> None:
+    problems = foreign_keys({"oversize": "split"}, Url(scheme), "sources.a")
+    assert problems == [
+        f"sources.a.oversize: what is read by {scheme} cannot be split; write "
+        "'truncate', 'drop' or 'quarantine'"
+    ]
+    assert foreign_keys({"oversize": "quarantine"}, Url(scheme), "sources.a") == []
+    assert foreign_keys({"oversize": "split"}, Url("tcp"), "sources.a") == []

@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 
 from relay.model.counters import SourceCounters
+from relay.queue.ledger import Ledger
 from relay.service.configuration import Url
 from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, StreamSource
@@ -252,5 +253,17 @@ def test_the_report_has_every_counter(reactor: Reactor) -> None:
         "listen": "tcp://127.0.0.1:0",
         "address": "tcp://127.0.0.1:0",
         "dropped_records": {"empty": 99},
+        "quarantine": None,
         **expected,
+    }
+
+
+def test_the_report_shows_the_account_of_its_quarantine(reactor: Reactor) -> None:
+    service, _ = stream(reactor)
+    account = Ledger(quarantined=2, quarantine_bytes=300, dropped={"quarantine-full": 1})
+    service._quarantine = lambda: account
+    assert service.report()["quarantine"] == {
+        "records": 2,
+        "bytes": 300,
+        "dropped_records": {"quarantine-full": 1},
     }

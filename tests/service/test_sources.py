@@ -157,6 +157,21 @@ def test_an_inherited_unix_socket_has_no_addresses_to_allow() -> None:
             build(configuration, systemd=systemd)
 
 
+def test_an_inherited_unix_stream_has_no_proxies_either() -> None:
+    """`allow` has to name proxies, and cannot here: the words say to remove both."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+        made.bind(b"\0syslogrelay-proxied-%d" % os.getpid())
+        made.listen()
+        configuration = SourceConfiguration(
+            "in",
+            Url("systemd", inherited="log"),
+            allow=(ip_network("10.0.0.0/8"),),
+            proxy_protocol=True,
+        )
+        with pytest.raises(StartRefused, match=r"no address; remove allow and proxy_protocol$"):
+            build(configuration, systemd=Systemd({made.fileno(): "log"}))
+
+
 def test_an_abstract_socket_has_an_address_too() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(b"\0syslogrelay-test-%d" % os.getpid())
@@ -192,7 +207,7 @@ def test_what_peers_may_do_on_connections(scheme: str, tmp_path: Path) -> None:
     url = Url(scheme, host="127.0.0.1")
     service = build(SourceConfiguration("in", url, tls=tls, **LIMITED))  # type: ignore[arg-type]
     factory = factory_of(service)
-    assert (factory.limits.connections_per_peer_max, factory.limits.drop_long) == (7, True)
+    assert (factory.limits.connections_per_peer_max, factory.limits.oversize) == (7, "drop")
     assert factory.rates.charge("127.0.0.1", 10) == 0.25
     assert isinstance(service, StreamSource)
     gate = service._wrap(factory)

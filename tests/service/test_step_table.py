@@ -23,9 +23,9 @@ def template(text: str) -> Template:
     if text == "$":
         raise ValueError("a $ at the end")
     if not text.startswith("$"):
-        return lambda origin: lambda message: text.encode()
+        return lambda messages, origin: [text.encode()] * len(messages)
     value_of = getter(text.strip("${}"))
-    return lambda origin: lambda message: value_of(message) or b""
+    return lambda messages, origin: [value_of(message) or b"" for message in messages]
 
 
 def settable(name: str) -> None:
@@ -45,6 +45,7 @@ def read(text: str, problems: list[str], drops: Drops, base_dir: str = "/etc") -
     )
     tables = StepTables(
         filters,
+        counter="here/d",
         template=template,
         check_settable=settable,
         lookup=lookup,
@@ -88,6 +89,8 @@ def run(text: str, base_dir: str = "/etc") -> tuple[list[SyslogMessage], Drops]:
         ("{ mask = '10\\.\\S+' }", "MESSAGE", b"from ***"),
         ("{ parse = 'regex', pattern = 'from (?P<FROM>.*)', prefix = '.' }", ".FROM", b"10.0.0.1"),
         ("{ parse = 'csv', columns = ['a', 'b'], delimiter = ' ' }", "b", b"10.0.0.1"),
+        ("{ number = true }", ".SDATA.meta.sequenceId", b"1"),
+        ("{ number = true }", ".SDATA.syslogrelay@32473.from", b"here/d"),
         ("{ parse = 'key-value', value_separator = ' ' }", "from", b"10.0.0.1"),
     ],
 )
@@ -159,6 +162,7 @@ def test_a_hash_has_a_key_from_a_file(tmp_path: Path) -> None:
         ('{ set_severity = "warm" }', "set_severity: found 'warm', did you mean 'warn'?"),
         ("{ drop = true }", "drop: expected the reason that is counted"),
         ("{ sample = 1 }", "sample: expected a whole number from 2 to 1e+06, found 1"),
+        ("{ number = 1 }", "number: expected true, found 1"),
         ("{ rate = 0 }", "rate: expected a number from 0.001 to 1e+06, found 0"),
         ("{ suppress_repeats = 0 }", "suppress_repeats: expected a number from 1 to 86,400"),
         ('{ parse = "jsn" }', "parse: there is no parser 'jsn', did you mean 'json'?"),

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.flow.pacing import DrainRate
 from relay.service.table import (
     Anything,
     Choice,
     Choices,
+    Expression,
     Flag,
     Kind,
     Networks,
     Permissions,
+    Rate,
     Seconds,
     Size,
     Text,
@@ -206,3 +209,33 @@ def test_sizes_in_words() -> None:
 def test_suggestions() -> None:
     assert did_you_mean("LISTEN", ["listen", "mode"]) == ", did you mean 'listen'?"
     assert did_you_mean("zzz", ["listen"]) == ""
+
+
+@pytest.mark.parametrize("text", [r"^\S", "ä|b", "."])
+def test_expressions(text: str) -> None:
+    assert Expression().read(text) == text
+
+
+@pytest.mark.parametrize("value", ["(", "", 5, "[a", "x" + "{1}" * 3 + "**"])
+def test_bad_expressions(value: object) -> None:
+    with pytest.raises(ValueError, match="regular expression"):
+        Expression().read(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("2 MiB", DrainRate(bytes_per_second=2 * 1024**2)),
+        (4096, DrainRate(bytes_per_second=4096)),
+        ("3x", DrainRate(live_multiple=3)),
+        ("1.5 x", DrainRate(live_multiple=1.5)),
+    ],
+)
+def test_rates(value: object, rate: DrainRate) -> None:
+    assert Rate().read(value) == rate
+
+
+@pytest.mark.parametrize("value", ["1x", "0x", "1001x", "x", 100, "fast", True, "2 parsecs"])
+def test_what_is_no_rate(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a size per second from 1 KiB"):
+        Rate().read(value)

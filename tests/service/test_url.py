@@ -59,6 +59,11 @@ def test_a_file_may_be_relative_and_have_any_length() -> None:
     assert connect("file:///100%25/a?b#c").path == "/100%25/a?b#c"
 
 
+def test_a_file_that_is_listened_to_may_have_wildcards() -> None:
+    assert listen("file:///var/**/[ab]?.log") == Url("file", path="/var/**/[ab]?.log")
+    assert listen("file:*.log").path == "/base/*.log"
+
+
 def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
     assert listen("unix:///" + "x" * 106).path == "/" + "x" * 106
     with pytest.raises(ValueError, match=r"at most 107 octets, '/x+' has 108; choose a shorter"):
@@ -68,7 +73,7 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
 
 
 NETWORK = "udp, tcp, tls, relp, relp+tls"
-OTHERS = "unixgram, unix, systemd, journald, default-network or sematext-receiver"
+OTHERS = "unixgram, unix, file, systemd, journald, default-network or sematext-receiver"
 PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "", f"'' has no scheme; write one of {NETWORK}, {OTHERS} and :// before it"),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),
@@ -82,11 +87,7 @@ PROBLEMS: list[tuple[Role, str, str]] = [
         "unixgram:///run/log",
         f"unixgram can only be listened on; connect takes one of {NETWORK} or file",
     ),
-    (
-        "listen",
-        "file:///x",
-        f"file can only be connected to; listen takes one of {NETWORK}, {OTHERS}",
-    ),
+    ("listen", "file:///var/", "'///var/' names a directory; add the name of the file to it"),
     ("listen", "udp:514", "udp needs two slashes and a port, as in udp://:514"),
     ("listen", "udp://", "the port is missing; write it as in udp://:514"),
     ("connect", "relp://h:", "the port is missing; write it as in relp://host:20514"),

@@ -58,13 +58,17 @@ class Peers:
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         return struct.pack("9I", *[1] * 8, self.drops)
 
-    def recvmsg(self, size: int, ancillary_size: int) -> Any:
+    def recvfrom_into(self, buffer: bytearray, size: int, flags: int) -> Any:
+        assert flags == socket.MSG_TRUNC
         if not self.received:
             raise BlockingIOError
         item = self.received.pop(0)
         if isinstance(item, OSError):
             raise item
-        return item
+        octets, address = item
+        taken = octets[: len(buffer)]
+        buffer[: len(taken)] = taken
+        return len(octets), address
 
     def fileno(self) -> int:
         return 7
@@ -74,7 +78,7 @@ class Peers:
 
 
 def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1") -> Any:
-    return octets, [], 0, (host, port)
+    return octets, (host, port)
 
 
 def udp(*received: Any, **keywords: Any) -> Source:
@@ -109,7 +113,7 @@ def test_one_batch_for_each_sender_of_a_wake_up() -> None:
 
 
 def test_ipv4_senders_of_a_socket_for_both_families() -> None:
-    source = udp((b"a", [], 0, ("::ffff:192.0.2.1", 514, 0, 0)))
+    source = udp((b"a", ("::ffff:192.0.2.1", 514, 0, 0)))
     source.reader.doRead()
     assert source.intake.origins[0].peer == "192.0.2.1:514"
 
@@ -126,6 +130,7 @@ def test_a_long_datagram_is_cut_counted_and_said() -> None:
     source = udp(datagram(b"x" * 1001, 1), datagram(b"x" * 1000, 1))
     source.reader.doRead()
     assert source.intake.batches == [[b"x" * 1000, b"x" * 1000]]
+    assert source.intake.cut == [{0: 1001}]
     assert (source.counters.truncated_records, source.notices.kinds) == (1, ["truncated"])
     assert "192.0.2.1:1" in source.notices.said[0][2]
 
@@ -194,12 +199,57 @@ def test_datagrams_above_the_rate_of_their_peer_are_dropped() -> None:
 
 
 def test_long_datagrams_are_dropped_if_that_is_wanted() -> None:
-    source = udp(datagram(b"x" * 1001, 1), datagram(b"x" * 1000, 1), drop_long=True)
+    source = udp(datagram(b"x" * 1001, 1), datagram(b"x" * 1000, 1), oversize="drop")
     source.reader.doRead()
     assert source.intake.batches == [[b"x" * 1000]]
     assert source.counters.dropped == {"too-long": 1}
     assert (source.counters.received_records, source.counters.truncated_records) == (1, 0)
     assert source.notices.kinds == ["too-long"]
+
+
+def test_long_datagrams_are_handed_on_for_the_quarantine() -> None:
+    source = udp(datagram(b"a", 1), datagram(b"x" * 1500, 1), oversize="quarantine")
+    source.reader.doRead()
+    assert source.intake.batches == [[b"a", b"x" * 1000]]
+    assert (source.intake.cut, source.counters.truncated_records) == ([{1: 1500}], 0)
+    assert "set aside, the last from 192.0.2.1:1" in source.notices.said[0][2]
+
+
+def test_long_datagrams_are_split() -> None:
+    message = b"<13>Oct 11 22:14:15 h a: " + bytes(range(33, 127)) * 20
+    source = udp(
+        datagram(b"a", 1),
+        datagram(message, 1),
+        datagram(b"b", 1),
+        datagram(b"c", 2),
+        oversize="split",
+    )
+    source.reader.doRead()
+    (a, first, second, b), other = source.intake.batches
+    assert (a, b, other) == (b"a", b"b", [b"c"])
+    assert first == message[:1000]
+    assert second == message[:25] + message[1000:]
+    assert source.intake.pieces == [{1: 1, 2: 2}, None]
+    assert (source.counters.split_records, source.counters.truncated_records) == (1, 0)
+    assert source.notices.kinds == ["too-long"]
+
+
+def test_what_is_too_long_even_to_be_split_is_cut_and_counted() -> None:
+    source = udp(datagram(b"x" * (2**20 + 1), 1), datagram(b"a", 1), oversize="split")
+    source.reader.doRead()
+    (frames,) = source.intake.batches
+    assert b"".join(frames) == b"x" * 2**20 + b"a"
+    assert source.intake.cut == [{len(frames) - 2: 2**20 + 1}]
+    assert (source.counters.split_records, source.counters.truncated_records) == (1, 1)
+
+
+def test_the_rate_can_end_between_pieces() -> None:
+    rates = PeerRates(rate_max=2, now=lambda: 0.0)
+    source = udp(datagram(b"a", 1), datagram(b"x" * 1001, 1), rates=rates, oversize="split")
+    source.reader.doRead()
+    assert source.intake.batches == [[b"a", b"x" * 1000]]
+    assert source.intake.pieces == [{1: 1}]
+    assert source.counters.dropped == {"rate-limit": 1}
 
 
 def test_an_error_of_the_socket_does_not_end_it() -> None:
@@ -247,7 +297,7 @@ def test_the_end_takes_what_is_there_and_closes() -> None:
 
 def test_a_sender_that_goes_on_does_not_keep_us_from_ending() -> None:
     source = udp()
-    source.bound.recvmsg = lambda *_: datagram(b"", 1)
+    source.bound.recvfrom_into = lambda *_: (0, ("192.0.2.1", 1))
     source.reader.drain_and_close()
     assert source.bound.closed
 
@@ -279,6 +329,7 @@ def test_local_datagrams_may_be_longer_than_udp_allows(path: Path, local: Source
         log.send(b"y" * 100_001)
     local.reader.doRead()
     assert local.intake.batches == [[b"x" * 100_000, b"y" * 100_000]]
+    assert local.intake.cut == [{1: 100_001}]
     assert local.counters.truncated_records == 1
 
 

@@ -56,7 +56,7 @@ class Listener:
         secure: bool = False,
         connections_max: int = 2,
         connections_per_peer_max: int = 0,
-        drop_long: bool = False,
+        oversize: str = "truncate",
         block_seconds_max: float = 0.0,
         **peers: Any,
     ) -> None:
@@ -77,7 +77,7 @@ class Listener:
                 idle_seconds_max=30,
                 handshake_seconds_max=10,
                 connections_per_peer_max=connections_per_peer_max,
-                drop_long=drop_long,
+                oversize=oversize,
                 block_seconds_max=block_seconds_max,
             ),
             clock=self.clock,
@@ -219,16 +219,18 @@ def test_strangers_are_not_admitted() -> None:
 def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
     listener = Listener(rate_per_peer_max=10)
     protocol, wire = listener.connect()
-    assert protocol.within_limits([b"a"] * 10) == [b"a"] * 10
+    protocol.store([b"a"] * 10, {}, {})
     assert wire.producerState == "producing"
-    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    protocol.store([b"a"] * 20, {}, {})
     assert wire.producerState == "paused"
-    assert len(protocol.within_limits([b"a"] * 10)) == 10  # was on its way
+    protocol.store([b"a"] * 10, {}, {})  # was on its way
     listener.clock.advance(2)
     assert wire.producerState == "paused"
     listener.clock.advance(1)
     assert wire.producerState == "producing"
     assert listener.counters.pauses == 0
+    intake: Any = listener.factory.intake
+    assert [len(batch) for batch in intake.batches] == [10, 20, 10]
     protocol.close()
     lose(protocol)
     assert listener.clock.getDelayedCalls() == []
@@ -237,9 +239,9 @@ def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
 def test_all_connections_of_a_peer_share_a_rate() -> None:
     listener = Listener(rate_per_peer_max=10)
     (one, first), (other, second) = listener.connect(), listener.connect()
-    one.within_limits([b"a"] * 20)
+    one.store([b"a"] * 20, {}, {})
     assert (first.producerState, second.producerState) == ("paused", "producing")
-    other.within_limits([b"a"])
+    other.store([b"a"], {}, {})
     assert second.producerState == "paused"
     listener.clock.advance(1.05)
     assert first.producerState == "paused"
@@ -255,10 +257,10 @@ def test_a_connection_of_a_fast_peer_is_read_every_30_seconds() -> None:
     for second in range(600):
         if wire.producerState == "producing":
             read_at.append(listener.clock.seconds())
-            lasting.within_limits([b"a"] * 100)
+            lasting.store([b"a"] * 100, {}, {})
         if second % 10 == 0:  # others of the same address, which have not been told to wait
             brief, _ = listener.connect()
-            brief.within_limits([b"a"] * 1000)
+            brief.store([b"a"] * 1000, {}, {})
             lose(brief)
         listener.clock.advance(1)
     gaps = [after - before for before, after in pairwise(read_at)]
@@ -270,21 +272,45 @@ def test_frames_at_the_end_of_a_connection_pause_nothing() -> None:
     listener = Listener(rate_per_peer_max=1)
     protocol, _ = listener.connect()
     lose(protocol)
-    assert len(protocol.within_limits([b"a"] * 20)) == 20
+    protocol.store([b"a"] * 20, {}, {})
     assert listener.clock.getDelayedCalls() == []
 
 
-def test_long_messages_are_dropped_if_that_is_wanted() -> None:
-    listener = Listener(drop_long=True)
-    assert listener.factory.limits.read_bytes_max == 65
+@pytest.mark.parametrize(
+    ("oversize", "taken", "cut", "kind"),
+    [
+        ("truncate", [b"a", b"bb", b"c"], {1: 65}, "truncated"),
+        ("drop", [b"a", b"c"], None, "too-long"),
+        ("quarantine", [b"a", b"bb", b"c"], {1: 65}, "too-long"),
+    ],
+)
+def test_what_was_cut_is_settled_and_handed_on(
+    oversize: str, taken: list[bytes], cut: dict[int, int] | None, kind: str
+) -> None:
+    listener = Listener(oversize=oversize)
     protocol, _ = listener.connect()
-    frames = [b"a" * 64, b"b" * 65, b"c"]
-    assert protocol.within_limits(frames) == [b"a" * 64, b"c"]
-    protocol.count_truncated(1)
-    assert listener.counters.dropped == {"too-long": 1}
-    assert (listener.counters.received_records, listener.counters.received_bytes) == (1, 65)
-    assert listener.counters.truncated_records == 0
-    assert listener.notices.kinds == ["too-long"]
+    protocol.store([b"a", b"bb", b"c"], {1: 65}, {})
+    intake: Any = listener.factory.intake
+    assert (intake.batches, intake.cut) == ([taken], [cut])
+    assert listener.notices.kinds == [kind]
+
+
+def test_pieces_are_handed_on() -> None:
+    listener = Listener(oversize="split")
+    protocol, _ = listener.connect()
+    protocol.store([b"a", b"b", b"b"], {}, {1: 1, 2: 2})
+    protocol.store([b"b"], {}, {0: 3})
+    intake: Any = listener.factory.intake
+    assert intake.pieces == [{1: 1, 2: 2}, {0: 3}]
+    assert (listener.counters.split_records, listener.notices.kinds) == (1, ["too-long"])
+
+
+def test_nothing_is_handed_on_if_all_was_dropped() -> None:
+    listener = Listener(oversize="drop", rate_per_peer_max=1)
+    protocol, wire = listener.connect()
+    assert fired(protocol.store([b"a"] * 9, dict.fromkeys(range(9), 65), {})) == [None]
+    intake: Any = listener.factory.intake
+    assert (intake.batches, wire.producerState) == ([], "producing")
 
 
 # Silence and slowness.
@@ -540,6 +566,16 @@ def test_without_a_certificate_nothing_is_known() -> None:
 # Who may not be blocked for long.
 
 
+def kept(
+    listener: Listener, protocol: Any, frames: list[bytes], cut: dict[int, int] | None = None
+) -> list[bytes]:
+    """Those of `frames` that reach the intake."""
+    intake: Any = listener.factory.intake
+    before = len(intake.batches)
+    protocol.store(frames, cut or {}, {})
+    return [frame for batch in intake.batches[before:] for frame in batch]
+
+
 def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
     listener = Listener(block_seconds_max=1.0)
     protocol, wire = listener.connect()
@@ -549,12 +585,12 @@ def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
     assert wire.producerState == "paused"
     listener.clock.advance(0.1)
     assert wire.producerState == "producing"
-    assert protocol.within_limits([b"<13>a", b"<13>bc"]) == []
+    assert kept(listener, protocol, [b"<13>a", b"<13>bc"]) == []
     assert listener.counters.dropped == {"admission-closed": 2}
     assert (listener.counters.received_records, listener.counters.received_bytes) == (2, 11)
     assert "1,000 octets wait for the disk" in listener.notices.said[-1][2]
     listener.admission.set_pending_bytes(0)
-    assert protocol.within_limits([b"<13>a"]) == [b"<13>a"]
+    assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
     listener.admission.set_pending_bytes(1000)
     assert wire.producerState == "paused"
     lose(protocol)
@@ -569,7 +605,9 @@ def test_urgent_messages_use_the_reserve_while_others_are_dropped() -> None:
     protocol, _ = listener.connect()
     listener.factory.admission.set_queue_bytes(950)
     listener.clock.advance(1)
-    assert protocol.within_limits([b"<15>debug", b"<10>crit"]) == [b"<10>crit"]
+    assert kept(listener, protocol, [b"<15>debug", b"<10>crit"], {1: 99}) == [b"<10>crit"]
+    intake: Any = listener.factory.intake
+    assert intake.cut == [{0: 99}]
     assert listener.counters.dropped == {"admission-closed": 1}
 
 
@@ -581,7 +619,7 @@ def test_a_pause_that_ends_in_time_drops_nothing() -> None:
     listener.admission.set_pending_bytes(0)
     listener.clock.advance(5)
     assert wire.producerState == "producing"
-    assert protocol.within_limits([b"<13>a"]) == [b"<13>a"]
+    assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
 
 
 def test_the_network_waits_for_as_long_as_it_takes() -> None:

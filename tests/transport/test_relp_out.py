@@ -3,14 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from relay.model.errors import QueueError
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.upstream import UpstreamState
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame, encode_syslog
+from relay.wire.relp_lineage import LineageOffer, format_lineage
 from tests.connections import RecordingDrain, Wire, lose
 
 WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
@@ -19,7 +22,7 @@ WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, window_records: int = 10) -> None:
+    def __init__(self, *, window_records: int = 10, numbering: Any = None) -> None:
         self.clock = Clock()
         self.drain: Any = RecordingDrain()
         self.wire = Wire()
@@ -41,6 +44,7 @@ class Connection:
             window_records=window_records,
             software=b"test",
             answer_seconds_max=60,
+            numbering=numbering,
         )
         self.protocol.makeConnection(self.wire)
 
@@ -136,10 +140,19 @@ def test_after_one_that_was_set_aside_the_session_goes_on(connection: Connection
         encode_answers(3, 1) + encode_frame(2, b"rsp", b"500 no") + encode_answers(4, 1)
     )
     assert not connection.wire.disconnected
-    assert connection.drain.events == ["attach", "500 no"]
+    assert connection.drain.events == ["attach", "500 no", "pump"]
     assert connection.drain.acknowledged_records == 2
     assert connection.protocol.room == 10
     assert connection.clock.getDelayedCalls() == []
+
+
+def test_after_the_last_one_was_set_aside_it_asks_for_more(connection: Connection) -> None:
+    connection.drain.sets_aside = True
+    connection.protocol.send([b"one"])
+    connection.protocol.dataReceived(encode_frame(2, b"rsp", b"500 no"))
+    assert connection.drain.events == ["attach", "500 no", "pump"]
+    assert connection.protocol.room == 10
+    assert connection.clock.getDelayedCalls() == []  # no answer is expected any more
 
 
 def test_a_server_that_closes(connection: Connection) -> None:
@@ -216,6 +229,88 @@ def test_a_stop_before_the_opening_was_answered() -> None:
     connection.protocol.dataReceived(WELCOME)
     assert (connection.wire.value(), connection.drain.events) == (b"", [])
     assert connection.wire.disconnecting
+
+
+# Exactly once.
+
+OFFER = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b", "00000000deadbeef", 5, 9)
+
+
+class Numbered:
+    """Offers a lineage and does with the answer what the test wants."""
+
+    def __init__(self, begins: int | Deferred[None] | None) -> None:
+        self.begins = begins
+        self.answers: list[Any] = []
+
+    def offer(self) -> LineageOffer | None:
+        return OFFER
+
+    def begin(self, offer: LineageOffer, answer: Any) -> int | Deferred[None] | None:
+        assert offer is OFFER
+        self.answers.append(answer)
+        return self.begins
+
+
+def test_a_lineage_is_offered_and_the_answer_decides() -> None:
+    connection = Connection(numbering=Numbered(7))
+    assert connection.wire.value().endswith(format_lineage(OFFER) + b"\n")
+    connection.opened()
+    assert connection.protocol._numbering.answers == [  # type: ignore[union-attr]
+        {b"relp_version": [b"0"], b"commands": [b"syslog"]}
+    ]
+    assert connection.state.exactly_once
+    assert connection.state.words == "connected to up, every message acknowledged, exactly once"
+    lose(connection.protocol)
+    assert not connection.state.exactly_once
+
+
+def test_an_upstream_that_cannot_do_it() -> None:
+    connection = Connection(numbering=Numbered(None)).opened()
+    assert not connection.state.exactly_once
+    assert connection.drain.events == ["attach"]
+    connection.protocol.send([b"one"])
+    assert connection.wire.value() == encode_syslog(2, [b"one"])
+
+
+def test_without_a_lineage_nothing_is_offered() -> None:
+    numbered: Any = Numbered(None)
+    numbered.offer = lambda: None
+    connection = Connection(numbering=numbered)
+    assert connection.wire.value() == Connection().wire.value()
+    connection.opened()
+    assert numbered.answers == []
+
+
+def test_records_follow_one_another_from_where_it_began() -> None:
+    connection = Connection(numbering=Numbered(7)).opened()
+    for sent_seq, payloads in ((9, [b"7", b"8"]), (10, [b"9"])):
+        connection.drain.sent_seq = sent_seq
+        connection.protocol.send(payloads)
+    assert connection.wire.value() == encode_syslog(2, [b"7", b"8"]) + encode_syslog(4, [b"9"])
+
+
+def test_a_gap_in_the_numbers_needs_another_session() -> None:
+    connection = Connection(numbering=Numbered(7)).opened()
+    connection.drain.sent_seq = 11  # 7 and 8 were set aside
+    connection.protocol.send([b"9", b"10"])
+    assert connection.wire.value() == b""
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.failures == ["up: records left the queue unsent: the numbers begin again"]
+
+
+@pytest.mark.parametrize("result", [None, QueueError("the queue is closed")])
+def test_a_sender_that_becomes_somebody_new_connects_again(result: Any) -> None:
+    renewed: Deferred[None] = Deferred()
+    connection = Connection(numbering=Numbered(renewed)).opened()
+    assert (connection.drain.events, connection.wire.disconnected) == ([], False)
+    connection.protocol.dataReceived(b"0 hint 0\n")  # nothing to do with that
+    renewed.callback(Failure(result) if result else None)
+    assert connection.wire.disconnected
+    connection.protocol.ready.addErrback(lambda _: None)
+    connection.protocol.lost_unprepared(_closed())
+    assert connection.failures == ["up: introduced anew" if result is None else f"up: {result}"]
 
 
 def _closed() -> Failure:

@@ -19,7 +19,7 @@ from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, drop_long: bool = False) -> None:
+    def __init__(self, *, oversize: str = "truncate") -> None:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
@@ -36,7 +36,7 @@ class Connection:
                 connections_max=1,
                 idle_seconds_max=30,
                 handshake_seconds_max=5,
-                drop_long=drop_long,
+                oversize=oversize,
             ),
             clock=Clock(),
             notices=self.notices,
@@ -60,7 +60,7 @@ def test_one_chunk_is_one_batch(connection: Connection) -> None:
 
 @pytest.mark.parametrize("stream", [b"3 one80 %b3 two", b"one\n%b\ntwo\n"])
 def test_long_messages_are_dropped_whole(stream: bytes) -> None:
-    connection = Connection(drop_long=True)
+    connection = Connection(oversize="drop")
     for octet in stream % (b"x" * 80):
         connection.protocol.dataReceived(bytes([octet]))
     assert connection.intake.batches == [[b"one"], [b"two"]]
@@ -76,7 +76,7 @@ def test_long_messages_are_dropped_whole(stream: bytes) -> None:
 def test_each_message_is_taken_or_dropped_whole(
     sizes: list[int], counted: bool, end: bytes, chunk: int
 ) -> None:
-    connection = Connection(drop_long=True)
+    connection = Connection(oversize="drop")
     sent = [
         b"<13>x"[:size] + b"abc"[number % 3 :][:1] * (size - 5) for number, size in enumerate(sizes)
     ]
@@ -141,12 +141,45 @@ def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
     connection.protocol.dataReceived(b"70 " + b"x" * 70 + b"3 one")
     connection.protocol.dataReceived(b"3 two")
     assert connection.intake.batches == [[b"x" * 64, b"one"], [b"two"]]
+    assert connection.intake.cut == [{0: 70}, None]
     assert connection.counters.truncated_records == 1
     assert connection.notices.said[0][1:] == (
         "truncated",
         "1 longer than frame_bytes_max (64 octets): cut there",
     )
     assert connection.notices.kinds == ["truncated"]
+
+
+@pytest.mark.parametrize("stream", [b"3 one80 %b3 two", b"one\n%b\ntwo\n"])
+@pytest.mark.parametrize("oversize", ["truncate", "quarantine"])
+def test_how_long_it_was_is_known_however_it_comes(stream: bytes, oversize: str) -> None:
+    connection = Connection(oversize=oversize)
+    for octet in stream % (b"x" * 80):
+        connection.protocol.dataReceived(bytes([octet]))
+    assert connection.intake.batches == [[b"one"], [b"x" * 64], [b"two"]]
+    assert connection.intake.cut == [None, {0: 80}, None]
+
+
+@pytest.mark.parametrize("stream", [b"3 one125 %b3 two", b"one\n%b\ntwo\n"])
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1000])
+def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
+    connection = Connection(oversize="split")
+    message = b"<13>Oct 11 22:14:15 h a: " + b"0123456789" * 10
+    octets = stream % message
+    for start in range(0, len(octets), chunk_bytes):
+        connection.protocol.dataReceived(octets[start : start + chunk_bytes])
+    frames = [frame for batch in connection.intake.batches for frame in batch]
+    assert frames == [
+        b"one",
+        message[:64],
+        message[:25] + message[64:103],
+        message[:25] + message[103:],
+        b"two",
+    ]
+    assert connection.counters.split_records == 1
+    assert connection.notices.said[0][2] == "1 longer than frame_bytes_max (64 octets): split"
+    numbers = [number for pieces in connection.intake.pieces for number in (pieces or {}).values()]
+    assert numbers == [1, 2, 3]
 
 
 def test_what_is_not_stored_is_not_taken(connection: Connection) -> None:

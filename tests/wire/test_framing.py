@@ -15,6 +15,7 @@ from relay.wire.framing import (
     encode_newline,
     encode_octet_counted,
 )
+from relay.wire.long_frame import split_frame
 
 MESSAGES = [b"<13>one", b"<13>two\nlines", b"x" * 16, b"<13>\xff\0 end"]
 LINES = [b"<13>one", b"12 monkeys", b"x" * 16, b"<13>\xff end"]
@@ -289,6 +290,108 @@ def test_a_line_of_exactly_the_limit_is_not_long(end: bytes) -> None:
         assert decoder.truncated == 0
 
 
+Report = list[tuple[bytes, int, int]]
+
+
+def reports(decoder: FrameDecoder, *chunks: bytes) -> Report:
+    """Each frame with the octets of the whole if it was cut, and its number if a piece."""
+    found: Report = []
+    for call in (*[lambda chunk=chunk: decoder.feed(chunk) for chunk in chunks], decoder.finish):
+        frames = call()
+        assert {*decoder.cut, *decoder.pieces} <= {*range(len(frames))}
+        found += [
+            (frame, decoder.cut.get(index, 0), decoder.pieces.get(index, 0))
+            for index, frame in enumerate(frames)
+        ]
+    return found
+
+
+LONG = [b"one", b"<0>:456789ab\r3 bogus", b"two", b"x" * 9, b"y" * 8, b"z" * 18, b"end"]
+CUT = [
+    (b"one", 0, 0),
+    (b"<0>:4567", 20, 0),
+    (b"two", 0, 0),
+    (b"x" * 8, 9, 0),
+    (b"y" * 8, 0, 0),
+    (b"z" * 8, 18, 0),
+    (b"end", 0, 0),
+]
+PIECES = [
+    (b"one", 0, 0),
+    *((b"<0>:4567", 0, 1), (b"<0>:89ab", 0, 2), (b"<0>:\r3 b", 0, 3), (b"<0>:ogus", 0, 4)),
+    (b"two", 0, 0),
+    *((b"x" * 8, 0, 1), (b"x", 0, 2)),
+    (b"y" * 8, 0, 0),
+    *((b"z" * 8, 0, 1), (b"z" * 8, 0, 2), (b"zz", 0, 3)),
+    (b"end", 0, 0),
+]
+LONG_STREAMS = [
+    pytest.param(OctetCountingDecoder, encode_octet_counted(LONG), id="counted"),
+    pytest.param(AutoDecoder, encode_octet_counted(LONG), id="auto-counted"),
+    pytest.param(NewlineDecoder, b"\n".join(LONG), id="lf"),
+    pytest.param(NewlineDecoder, b"\r\n".join(LONG), id="crlf"),
+    pytest.param(AutoDecoder, b"\0".join([*LONG, b""]), id="auto-nul"),
+]
+
+
+@pytest.mark.parametrize(("split", "expected"), [(False, CUT), (True, PIECES)])
+@pytest.mark.parametrize(("new", "stream"), LONG_STREAMS)
+def test_long_frames_are_reported_however_the_stream_is_cut(
+    new: Decoders, stream: bytes, split: bool, expected: Report
+) -> None:
+    assert reports(new(frame_bytes_max=8, split=split), *singly(stream)) == expected
+    for first in range(len(stream) + 1):
+        for second in range(first, len(stream) + 1):
+            decoder = new(frame_bytes_max=8, split=split)
+            assert reports(decoder, *cut(stream, first, second)) == expected
+            assert (decoder.error, decoder.truncated) == (None, 0 if split else 3)
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 15, 16, 17, 18, 40, 300]), max_size=8),
+    counted=st.booleans(),
+    cuts=st.lists(st.integers(0, 1000)),
+    split=st.booleans(),
+)
+def test_neighbours_of_long_frames_are_whole(
+    sizes: list[int], counted: bool, cuts: list[int], split: bool
+) -> None:
+    sent = [(b"<%d>: " % number + b"abcdefg" * 50)[:size] for number, size in enumerate(sizes, 1)]
+    stream = encode_octet_counted(sent) if counted else encode_newline(sent)
+    decoder = (OctetCountingDecoder if counted else NewlineDecoder)(frame_bytes_max=16, split=split)
+    found = reports(decoder, *cut(stream, *sorted(min(at, len(stream)) for at in cuts)))
+    expected: Report = []
+    for one in sent:
+        if len(one) <= 16:
+            expected.append((one, 0, 0))
+        elif split:
+            pieces = split_frame(one, frame_bytes_max=16)
+            expected += [(piece, 0, number) for number, piece in enumerate(pieces, 1)]
+        else:
+            expected.append((one[:16], len(one), 0))
+    assert found == expected
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\0", b"\r"])
+@pytest.mark.parametrize("size", range(7, 20))
+def test_only_the_last_cr_of_a_long_line_belongs_to_its_end(size: int, end: bytes) -> None:
+    line = b"x" * size + b"\r"
+    stream = line + end
+    for chunks in (singly(stream), *([stream[:at], stream[at:]] for at in range(len(stream)))):
+        pieces = decode(NewlineDecoder(frame_bytes_max=8, split=True), *chunks)
+        assert (b"".join(pieces), max(map(len, pieces))) == (line, 8)
+        cut_to = (line[:8], len(line) if len(line) > 8 else 0, 0)
+        assert reports(NewlineDecoder(frame_bytes_max=8), *chunks) == [cut_to]
+
+
+def test_of_a_frame_that_is_split_the_end_of_the_stream_is_the_last_piece() -> None:
+    counted = OctetCountingDecoder(frame_bytes_max=4, split=True)
+    assert reports(counted, b"9 01234", b"56") == [(b"0123", 0, 1), (b"456", 0, 2)]
+    assert counted.error is not None
+    # As with a frame that is cut, nothing comes before the limit is reached.
+    assert reports(OctetCountingDecoder(frame_bytes_max=4, split=True), b"9 012") == []
+
+
 # Memory.
 
 
@@ -315,5 +418,15 @@ def test_a_frame_without_end_is_not_kept(new: Decoders, start: bytes, chunk: byt
     decoder = new(frame_bytes_max=64)
     decoder.feed(start)
     frames = [frame for _ in range(5000) for frame in decoder.feed(chunk)]
-    assert len(frames) == 1
     assert kept_bytes(decoder) < 5000
+    assert len(frames + decoder.finish()) == 1
+
+
+@pytest.mark.parametrize("chunk", [b"x", b"x" * 100], ids=["one", "many"])
+@pytest.mark.parametrize("start", [b"<", b"9999999999 "])
+def test_of_a_frame_that_is_split_only_the_last_piece_is_kept(start: bytes, chunk: bytes) -> None:
+    decoder = AutoDecoder(frame_bytes_max=64, split=True)
+    decoder.feed(start)
+    for _ in range(5000):
+        decoder.feed(chunk)
+        assert kept_bytes(decoder) < 6000

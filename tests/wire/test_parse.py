@@ -1,27 +1,11 @@
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.parse import parse, parse_all, severity_of
-from relay.wire.structured_data import parse_structured_data
-from relay.wire.timestamp import to_datetime
-
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "parse.json").read_text())
-
-CORE = [
-    vector
-    for vector in VECTORS
-    if vector["mode"] in ("rfc3164", "rfc5424")
-    and vector["kind"] in ("core", "quirk")
-    and not vector.get("requires_options")
-]
+from relay.wire.parse import Dialect, parse, parse_all, parse_as, severity_of
+from relay.wire.parse_tags import is_parse_failure
 
 PIECES = [
     *(b"<13>", b"<999>", b"<", b">", b"1 ", b"- ", b"Oct 11 22:14:15", b"2003-10-11T22:14:15Z"),
@@ -29,42 +13,6 @@ PIECES = [
     *(b"@cee:", b'{"a":1}', b"\xef\xbb\xbf", b"\xff", b"\0", b"last message repeated", b"12: *"),
 ]
 frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join))
-
-
-def text(octets: bytes | None) -> str | None:
-    return None if octets is None else octets.decode("latin-1")
-
-
-def as_expected(vector: dict[str, Any]) -> dict[str, Any]:
-    assert vector["tz"] == "UTC"
-    received_at = datetime.fromisoformat(vector["now"]).timestamp()
-    message = parse(vector["input"].encode("latin-1"))
-    stamp = message.timestamp
-    return {
-        "facility": message.facility,
-        "severity": message.severity,
-        "timestamp": stamp and to_datetime(stamp, received_at, UTC).isoformat(),
-        "host": text(message.hostname),
-        "program": text(message.app_name),
-        "pid": text(message.procid),
-        "msgid": text(message.msgid),
-        "sdata": {
-            sd_id: {name: text(values[-1]) for name, values in element.items()}
-            for sd_id, element in parse_structured_data(message.structured_data).items()
-        },
-        "message": text(message.msg),
-    }
-
-
-def with_unset_as_none(expected: dict[str, Any]) -> dict[str, Any]:
-    unset = ("timestamp", "host", "program", "pid", "msgid")
-    return {**expected, **{name: expected.get(name) or None for name in unset}}
-
-
-@pytest.mark.parametrize("vector", CORE, ids=[vector["name"] for vector in CORE])
-def test_vectors_of_syslog_ng(vector: dict[str, Any]) -> None:
-    outcomes = [vector["expected"], *(a["expected"] for a in vector.get("alternatives", []))]
-    assert as_expected(vector) in [with_unset_as_none(outcome) for outcome in outcomes]
 
 
 def test_without_a_stamp_there_is_no_host() -> None:
@@ -82,10 +30,11 @@ def test_a_pri_that_is_none_makes_the_line_msg(line: bytes) -> None:
     assert (message.pri, message.version, message.msg, message.app_name) == (13, 0, line, None)
 
 
-def test_half_an_rfc5424_header_makes_the_rest_msg() -> None:
+def test_half_an_rfc5424_header_makes_the_line_msg() -> None:
     message = parse(b"<165>1 BADTS host app - - - x\n")
     assert (message.pri, message.version) == (165, 0)
-    assert message.msg == b"1 BADTS host app - - - x"
+    assert message.msg == b"<165>1 BADTS host app - - - x"
+    assert message.tags == (b"syslog.rfc5424_missing_timestamp",)
     assert message.raw == b"<165>1 BADTS host app - - - x\n"
     assert message.hostname is None
 
@@ -95,6 +44,39 @@ def test_delimiters_at_the_end_stay_in_raw_only(line: bytes) -> None:
     message = parse(line + b"\r\n\0")
     assert message.msg.endswith(b"a")
     assert message.raw == line + b"\r\n\0"
+
+
+@pytest.mark.parametrize("header", [b"<13>1 - h @syslog-ng - - - ", b"<13>@syslog-ng: "])
+def test_envelopes_are_opened(header: bytes) -> None:
+    message = parse(header + b'{"PROGRAM":"p","MESSAGE":"m"}\n')
+    assert (message.app_name, message.msg) == (b"p", b"m")
+    assert message.raw == header + b'{"PROGRAM":"p","MESSAGE":"m"}\n'
+
+
+@pytest.mark.parametrize("pri", [b"<>", b"<0>", b"<00000>"])
+def test_an_empty_pri_is_0(pri: bytes) -> None:
+    assert parse(pri + b"Oct 11 22:14:15 h a: x").pri == 0
+    assert parse(pri + b"1 - h a - - - x")[:8] == (0, 0, 1, None, b"h", b"a", None, None)
+
+
+def test_an_octet_count_is_passed_over_and_told() -> None:
+    message = parse(b"20 <13>Oct 11 22:14:15 h a: x")
+    assert (message.hostname, message.msg) == (b"h", b"x")
+    assert message.tags == (b"syslog.unexpected_framing",)
+    assert parse(b"20 <13>1 - h - - - - x").version == 1
+    assert parse(b"20 <999>").tags == (b"syslog.unexpected_framing", b"syslog.invalid_pri")
+    assert parse(b"20 bottles").app_name == b"20"
+
+
+def test_dialects_give_up_one_of_the_two() -> None:
+    line = b"<13>1 - h a - - - x"
+    assert parse_as(Dialect(reads_rfc5424=False), line, line).app_name == b"1"
+    strict = Dialect(reads_rfc3164=False)
+    assert parse_as(strict, line, line).version == 1
+    for legacy in (b"<13>2 - h", b"<13>Oct 11 22:14:15 h a: x", b"hello"):
+        message = parse_as(strict, legacy, legacy)
+        assert message.msg == legacy
+        assert is_parse_failure(message)
 
 
 @given(frames)

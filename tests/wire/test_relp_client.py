@@ -363,3 +363,25 @@ def test_an_answer_in_two_parts_then_something_else(session: RelpClientSession) 
     assert session.receive(b"0 OK\n3 rsp 8 500 no") == 1
     assert session.receive(b"pe\n") == 0
     assert session.refusal == "500 nope"
+
+
+# Offers of our own.
+
+
+def test_without_an_offer_of_our_own_the_opening_is_as_ever() -> None:
+    session = new_session(window_records=4)
+    offers = b"relp_version=0\nrelp_software=test,1.0,http://example.net\ncommands=syslog"
+    assert session.data_to_send() == encode_frame(1, b"open", offers)
+
+
+def test_an_offer_of_our_own_is_the_last_line() -> None:
+    session = new_session(window_records=4, offer=b"x=1,2")
+    assert session.data_to_send().endswith(b"\ncommands=syslog\nx=1,2\n")
+
+
+def test_what_the_server_offers_can_be_seen() -> None:
+    session = new_session(window_records=4)
+    assert session.server_offers == {}
+    session.receive(encode_frame(1, b"rsp", b"200 OK\ncommands=syslog\nx=1,2"))
+    assert session.ready
+    assert session.server_offers == {b"commands": [b"syslog"], b"x": [b"1", b"2"]}

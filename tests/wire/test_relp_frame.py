@@ -137,6 +137,69 @@ def test_long_data_is_cut_once_and_the_stream_stays_in_step() -> None:
     assert decode(new_decoder(data_bytes_max=8), *singly(stream)) == frames
 
 
+Report = list[tuple[int, bytes, int, int]]
+
+
+def reports(decoder: RelpFrameDecoder, *chunks: bytes) -> Report:
+    """Number and data of each frame, the octets of the whole, and its number if a piece."""
+    found: Report = []
+    for chunk in chunks:
+        for index, (txnr, _, data) in enumerate(decoder.feed(chunk)):
+            found.append((txnr, data, decoder.cut.get(index, 0), decoder.pieces.get(index, 0)))
+    return found
+
+
+LONG = (
+    b"1 open 9 012345678\n2 syslog 8 01234567\n3 syslog 20 <0>:456789\n4 syslog \n"
+    b"5 syslog 9 01234567\n\n6 close 0\n"
+)
+NEIGHBOURS = ((1, b"01234567", 9, 0), (2, b"01234567", 0, 0)), (6, b"", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("split", "long"),
+    [
+        (False, [(3, b"<0>:4567", 20, 0), (5, b"01234567", 9, 0)]),
+        (
+            True,
+            [
+                (3, b"<0>:4567", 0, 1),
+                (3, b"<0>:89\n4", 0, 2),
+                (3, b"<0>: sys", 0, 3),
+                (3, b"<0>:log ", 0, 4),
+                (5, b"01234567", 0, 1),
+                (5, b"\n", 0, 2),
+            ],
+        ),
+    ],
+)
+def test_long_data_is_reported_however_the_stream_is_cut(split: bool, long: Report) -> None:
+    expected = [*NEIGHBOURS[0], *long, NEIGHBOURS[1]]
+    for first in range(len(LONG) + 1):
+        for second in range(first, len(LONG) + 1):
+            decoder = RelpFrameDecoder(data_bytes_max=8, split=split)
+            chunks = LONG[:first], LONG[first:second], LONG[second:]
+            assert reports(decoder, *chunks) == expected
+            assert (decoder.error, decoder.truncated) == (None, 1 if split else 3)
+            assert not decoder.inside_frame and not decoder.inside_split
+    assert reports(RelpFrameDecoder(data_bytes_max=8, split=split), *singly(LONG)) == expected
+
+
+def test_pieces_come_as_they_are_complete_and_the_last_with_the_trailer() -> None:
+    decoder = RelpFrameDecoder(data_bytes_max=4, split=True)
+    seen = []
+    for chunk in (b"2 syslog 9 0123", b"4", b"5678", b"\n"):
+        seen.append(([frame.data for frame in decoder.feed(chunk)], decoder.inside_split))
+    assert seen == [([], False), ([b"0123"], True), ([b"4567"], True), ([b"8"], False)]
+
+
+def test_without_its_trailer_a_split_frame_does_not_end() -> None:
+    decoder = RelpFrameDecoder(data_bytes_max=4, split=True)
+    assert [frame.data for frame in decoder.feed(b"2 syslog 5 01234X")] == [b"0123"]
+    assert decoder.inside_split
+    assert decoder.error is not None
+
+
 def test_a_cut_frame_comes_with_its_trailer_and_not_before() -> None:
     decoder = new_decoder(data_bytes_max=2)
     assert decode(decoder, b"2 syslog 3 xy", b"z") == []

@@ -16,6 +16,10 @@ def test_our_offers_are_what_librelp_can_read() -> None:
     ]
 
 
+def test_one_more_line_comes_last() -> None:
+    assert format_offers(b"x", b"a=b") == format_offers(b"x") + b"\na=b"
+
+
 def test_our_offers_are_acceptable_to_ourselves() -> None:
     assert refusal_of(parse_offers(format_offers(b"x"))) is None
 

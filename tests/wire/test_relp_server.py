@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.long_frame import split_frame
 from relay.wire.relp_frame import (
     SERVERCLOSE,
     TXNR_MAX,
@@ -173,6 +174,86 @@ def test_a_message_before_open_is_refused_and_its_number_is_used_up() -> None:
 def test_long_messages_are_cut_counted_and_answered(session: RelpServerSession) -> None:
     assert session.receive(encode_syslog(2, [b"x" * 100, b"y"])) == [b"x" * 64, b"y"]
     assert (session.truncated, session.unanswered) == (1, 2)
+    assert (session.cut, session.pieces) == ({0: 100}, {})
+
+
+LONG = b"<0>: " + b"0123456789" * 20
+SPLIT = split_frame(LONG, frame_bytes_max=64)
+CONVERSATION = OPEN + encode_syslog(2, [b"a", LONG, b"b"]) + b"5 close 0\n"
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_what_became_of_long_messages_is_said_by_message(split: bool) -> None:
+    """The frames before them that are no messages do not count."""
+    ways = [[CONVERSATION[:at], CONVERSATION[at:]] for at in range(len(CONVERSATION) + 1)]
+    for chunks in (singly(CONVERSATION), *ways):
+        session = new_session(data_bytes_max=64, split=split)
+        found = []
+        for chunk in chunks:
+            found += [
+                (message, session.cut.get(index, 0), session.pieces.get(index, 0))
+                for index, message in enumerate(session.receive(chunk))
+            ]
+        long = [(piece, 0, number) for number, piece in enumerate(SPLIT, 1)]
+        assert found == [
+            (b"a", 0, 0),
+            *(long if split else [(LONG[:64], len(LONG), 0)]),
+            (b"b", 0, 0),
+        ]
+        assert session.unanswered == 3
+        session.answer(3)
+        answers = frames_in(session.data_to_send())[1:4]
+        assert [frame.txnr for frame in answers] == [2, 3, 4]
+        assert (session.finished, session.error) == (True, None)
+
+
+def test_a_split_message_is_unanswered_when_its_last_piece_has_come() -> None:
+    session = new_session(data_bytes_max=64, split=True)
+    session.receive(OPEN)
+    session.data_to_send()
+    stream = encode_syslog(2, [LONG])
+    assert session.receive(stream[:100]) == SPLIT[:1]
+    assert session.unanswered == 0
+    assert session.receive(stream[100:-1]) == SPLIT[1:-1]
+    assert session.unanswered == 0
+    assert session.receive(stream[-1:] + encode_syslog(3, [b"b"])) == [SPLIT[-1], b"b"]
+    assert session.unanswered == 2
+    session.answer(1)
+    session.answer(1)
+    assert session.data_to_send() == b"2 rsp 6 200 OK\n3 rsp 6 200 OK\n"
+
+
+@pytest.mark.parametrize("rest", [b"X", b"\n9 syslog 1 x\n", b"\nGET /"])
+def test_a_violation_after_pieces(rest: bytes) -> None:
+    """Pieces of a message without its end are not answered: it comes again."""
+    session = new_session(data_bytes_max=64, split=True)
+    session.receive(OPEN)
+    stream = encode_syslog(2, [b"a", LONG])[:-1] + rest
+    messages = session.receive(stream)
+    complete = rest != b"X"
+    assert messages == [b"a", *(SPLIT if complete else SPLIT[:-1])]
+    assert session.unanswered == 1 + complete
+    assert session.error is not None
+    session.answer(session.unanswered)
+    assert session.finished
+
+
+def test_a_number_that_comes_twice_is_no_piece() -> None:
+    session = new_session(data_bytes_max=64, split=True)
+    session.receive(OPEN)
+    assert session.receive(encode_syslog(2, [b"a"]) * 2) == [b"a"]
+    assert session.error is not None
+
+
+def test_a_long_message_before_open_is_refused_once() -> None:
+    session = new_session(data_bytes_max=64, split=True)
+    stream = encode_syslog(1, [LONG])
+    for chunk in (stream[:100], stream[100:]):
+        assert session.receive(chunk) == []
+    assert session.data_to_send() == b"1 rsp 20 500 command disabled\n"
+    assert session.receive(encode_frame(2, b"open", b"commands=syslog")) == []
+    assert session.receive(encode_syslog(3, [b"x"])) == [b"x"]
+    assert (session.unanswered, session.error) == (1, None)
 
 
 # Ends.
@@ -289,3 +370,61 @@ def test_whatever_comes_each_message_is_answered_once_and_in_order(
     assert [frame.txnr for frame in responses] == sorted({frame.txnr for frame in responses})
     assert [frame.data for frame in responses].count(b"200 OK") == delivered
     assert session.finished
+
+
+# Lineages.
+
+LINEAGE = b"syslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,5,9"
+OPEN_WITH_LINEAGE = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog\n" + LINEAGE)
+
+
+@pytest.fixture
+def asked() -> RelpServerSession:
+    """One that was offered a lineage and has not answered."""
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    assert session.receive(OPEN_WITH_LINEAGE) == []
+    return session
+
+
+def test_a_lineage_makes_the_opening_wait(asked: RelpServerSession) -> None:
+    assert asked.opened
+    assert asked.lineage is not None and (asked.lineage.first, asked.lineage.end) == (5, 9)
+    assert asked.data_to_send() == b""
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send().endswith(b"\ncommands=syslog\nx=1\n")
+    assert asked.receive(encode_syslog(2, [b"one"])) == [b"one"]
+    asked.answer(1)
+    assert asked.data_to_send() == b"2 rsp 6 200 OK\n"
+
+
+def test_who_takes_no_lineages_answers_as_ever() -> None:
+    session = new_session(data_bytes_max=480)
+    session.receive(OPEN_WITH_LINEAGE)
+    plain = new_session(data_bytes_max=480, takes_lineages=True)
+    plain.receive(OPEN)
+    assert session.data_to_send() == plain.data_to_send() != b""
+    assert (session.lineage, plain.lineage, plain.lineage_malformed) == (None, None, False)
+
+
+def test_a_malformed_lineage_is_as_good_as_none() -> None:
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    session.receive(encode_frame(1, b"open", b"commands=syslog\nsyslogrelay_lineage=x"))
+    assert session.data_to_send().startswith(b"1 rsp ")
+    assert (session.lineage, session.lineage_malformed) == (None, True)
+
+
+@pytest.mark.parametrize("early", [encode_syslog(2, [b"one"]), b"2 close 0\n"])
+def test_nothing_may_come_before_the_answer(asked: RelpServerSession, early: bytes) -> None:
+    assert asked.receive(early) == []
+    assert asked.finished and asked.error is not None
+    assert "before open was answered" in str(asked.error)
+    assert asked.data_to_send() == SERVERCLOSE
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send() == b""
+
+
+def test_a_session_that_ends_before_the_answer(asked: RelpServerSession) -> None:
+    asked.shut_down()
+    assert asked.finished
+    asked.answer_open(b"x=1")
+    assert asked.data_to_send() == SERVERCLOSE

@@ -4,13 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.rfc3164 import format_hostname, format_tag, parse_rfc3164
+from relay.wire.rfc3164 import (
+    format_hostname,
+    format_tag,
+    parse_rfc3164,
+    parse_usual_rfc3164,
+)
 
 Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
 
 
-def fields(line: bytes, pri: tuple[int, int] | None = (1, 5)) -> Fields:
-    message = parse_rfc3164(line, line, pri, 0)
+def fields(line: bytes) -> Fields:
+    message = parse_rfc3164(line, line, (1, 5), 0)
     return message.timestamp, message.hostname, message.app_name, message.procid, message.msg
 
 
@@ -31,6 +36,8 @@ ISO = b"2003-10-11T22:14:15.003+02:00"
         (b"Oct 11 22:14:15 host : text", (OCT, b"host", None, None, b"text")),
         (b"Oct 11 22:14:15 host su:   text ", (OCT, b"host", b"su", None, b"  text ")),
         (b"Oct 11 22:14:15 host su[1:2]: text", (OCT, b"host", b"su", b"1:2", b"text")),
+        (b"Oct 11 22:14:15 host [12] text", (OCT, b"host", None, b"12", b"text")),
+        (b"Oct 11 22:14:15 [2001:db8::1] x", (OCT, None, None, b"2001", b"db8::1] x")),
         (b"Oct 11 22:14:15 host su[1 text", (OCT, b"host", b"su", b"1", b"text")),
         (b"Oct 11 22:14:15 ::1 su: text", (OCT, b"::1", b"su", None, b"text")),
         (b"Oct 11 22:14:15 fe80:: su: text", (OCT, b"fe80::", b"su", None, b"text")),
@@ -87,10 +94,29 @@ def test_repeated_messages_have_no_program() -> None:
 
 
 def test_a_cisco_sequence_number_and_clock_mark_are_structured_data() -> None:
-    message = parse_rfc3164(b"35: *Apr 29 14:00:16.059: %SYS-5-X: text", b"", (23, 5), 0)
+    message = parse_rfc3164(b"<189>35: *Apr 29 14:00:16.059: %SYS-5-X: text", b"", (23, 5), 5)
     assert message.structured_data == b'[meta sequenceId="35"][timeQuality isSynced="0"]'
     assert message.timestamp == b"Apr 29 14:00:16.059"
     assert message.msg == b"text"
+
+
+@pytest.mark.parametrize("line", [b"3: text", b"*text", b": text", b"12: *text"])
+def test_without_pri_and_stamp_there_is_nothing_of_cisco(line: bytes) -> None:
+    assert parse_rfc3164(line, b"", (1, 5), 0).structured_data is None
+    with_pri = parse_rfc3164(b"<9>" + line, b"", (1, 5), 3)
+    assert with_pri.structured_data is not None
+    assert with_pri.app_name == b"text"
+    with_stamp = parse_rfc3164(line.replace(b"text", OCT), b"", (1, 5), 0)
+    assert with_stamp.structured_data == with_pri.structured_data
+
+
+def test_a_host_may_be_refused_or_not_expected() -> None:
+    line = OCT + b" host su: text"
+    refused = parse_rfc3164(line, b"", (1, 5), 0, lambda word: word != b"host")
+    assert (refused.hostname, refused.app_name, refused.msg) == (None, b"host", b"su: text")
+    assert refused.tags == (b"syslog.invalid_hostname",)
+    unexpected = parse_rfc3164(line, b"", (1, 5), 0, None, False)
+    assert (unexpected.hostname, unexpected.tags) == (None, ())
 
 
 def test_the_literal_text_before_msg_is_kept() -> None:
@@ -128,3 +154,33 @@ def test_any_header_written_is_read_back(
     message = parse_rfc3164(b"%s %s %s%s" % (ISO, hostname, tag, b"@" + msg), b"", (1, 5), 0)
     assert (message.timestamp, message.hostname, message.msg) == (ISO, hostname, b"@" + msg)
     assert format_tag(message.app_name, message.procid) == tag
+
+
+PIECES = [
+    *(b"Oct 11 22:14:15", b"Apr 29 13:58:40 2016", b"Apr 15 2007 21:28:13", ISO, b"+0200", b" "),
+    *(b"host", b"app", b"[", b"1", b"]", b":", b" ", b" ", b"a:b", b"h" * 256, b"=", b"\xff"),
+    *(b"fe80:", b"::", b"cafe", b" cafe: "),
+    *(b"last message repeated", b"Message forwarded from", b"12: *", b" host app[1]: ", b".5"),
+]
+after_pri = st.lists(st.sampled_from(PIECES)).map(b"".join)
+
+
+@given(after_pri | after_pri.map(lambda rest: OCT + b" " + rest))
+def test_usual_lines_are_read_the_same(rest: bytes) -> None:
+    line = b"<34>" + rest
+    usual = parse_usual_rfc3164(line, line)
+    assert usual is None or usual == parse_rfc3164(line, line, (4, 2), 4)
+
+
+def test_what_is_usual() -> None:
+    for tag in (b"su:", b"su[1]:", b"su[1]: text", b"cafe: x"):
+        assert parse_usual_rfc3164(b"<34>%s host %s" % (OCT, tag), b"") is not None
+        assert parse_usual_rfc3164(b"<34>%s %s" % (OCT, tag), b"") is not None
+    for line in (
+        b"<34>%s cafe:x" % OCT,
+        b"<34>%s h su x" % OCT,
+        b"<192>%s h su: x" % OCT,
+        b"%s h su: x" % OCT,
+        b"",
+    ):
+        assert parse_usual_rfc3164(line, b"") is None

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from relay.wire.structured_data import (
     cut_structured_data,
+    format_structured_data,
     is_structured_data,
     parse_structured_data,
     without_controls,
@@ -109,3 +110,23 @@ def test_what_is_written_by_the_rules_is_read_back(
 def test_hostile_input_takes_no_time() -> None:
     assert cut_structured_data(b'[a b="' + b"x\\" * 100_000) is None
     assert cut_structured_data(b'[a b="1"]' * 50_000 + b"[") is None
+
+
+@given(
+    st.dictionaries(
+        st.text("ab.@1-", min_size=1),
+        st.dictionaries(st.text("ab.\\", min_size=1), st.lists(st.binary(), min_size=1)),
+        min_size=1,
+    )
+)
+def test_what_is_written_can_be_taken_apart(elements: dict[str, dict[str, list[bytes]]]) -> None:
+    written = format_structured_data(elements)
+    assert is_structured_data(written)
+    assert parse_structured_data(written) == elements
+
+
+def test_names_are_made_valid() -> None:
+    names = {' "=[]\u00e9\udcff\n': {"x" * 300: [b"v"]}}
+    assert format_structured_data(names) == (
+        b"[%20%22%3D%5B%5D%C3%A9%FF%0A " + b"x" * 255 + b'="v"]'
+    )

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from relay.wire.timestamp import (
     StampTable,
     format_epoch,
+    has_offset,
+    is_same_millisecond,
     to_datetime,
+    to_exact,
     to_milliseconds,
     to_rfc3339,
     to_rfc5424,
@@ -52,6 +55,10 @@ def test_a_valid_rfc3339_stamp_stays_as_received(stamp: bytes) -> None:
         (b"2016-12-31T23:59:60Z", b"2017-01-01T00:00:00+00:00"),
         (b"2003-02-30T05:14:15Z", b"2003-03-02T05:14:15+00:00"),
         (b"Oct 00 12:00:00", b"2026-09-30T12:00:00+02:00"),
+        (b"Feb 29 12:00:00", b"2026-03-01T12:00:00+01:00"),
+        (b"Oct 11 24:61:61", b"2026-10-12T01:02:01+02:00"),
+        (b"2003-13-01T00:00:00Z", b"2004-01-01T00:00:00+00:00"),
+        (b"2003-00-01T00:00:00Z", b"2002-12-01T00:00:00+00:00"),
     ],
 )
 def test_other_stamps_are_converted(stamp: bytes, expected: bytes) -> None:
@@ -95,9 +102,11 @@ def test_milliseconds_are_cut_off_and_utc_is_not_z(stamp: bytes | None, expected
         ("2027-01-01T00:00:05", b"Dec 31 23:59:59", 2026),
         ("2027-02-15T00:00:00", b"Dec 31 23:59:59", 2026),
         ("2026-11-21T00:32:00", b"Dec 19 10:48:57", 2026),
-        ("2026-11-21T00:32:00", b"Feb 29 10:48:57", 2024),
+        ("2026-11-21T00:32:00", b"Feb 29 10:48:57", 2026),  # March 1
         ("2028-02-29T11:00:00", b"Feb 29 10:48:57", 2028),
-        ("1904-01-01T00:00:00", b"Feb 29 10:48:57", 1896),
+        ("2028-01-15T00:00:00", b"Feb 29 10:48:57", 2027),
+        ("2026-11-21T00:00:00", b"Dec 22 00:00:00", 2026),
+        ("2026-11-21T00:00:00", b"Dec 22 00:00:01", 2025),
     ],
 )
 def test_a_missing_year_is_the_latest_that_is_not_far_ahead(
@@ -113,6 +122,17 @@ def test_a_zone_with_seconds_gives_a_valid_offset() -> None:
         1880, 4, 29, 12, tzinfo=BUDAPEST
     ).astimezone(UTC)
     assert converted.endswith(b"+00:00")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [b"Oct 11 22:14:15", b"Oct 11 22:14:15.5", b"2003-10-11 22:14:15", b"2003-10-11T22:14:15,123"],
+)
+def test_an_offset_is_seen(stamp: bytes) -> None:
+    assert not has_offset(stamp)
+    if stamp[:1] == b"2":
+        assert has_offset(stamp + b"Z")
+        assert has_offset(stamp + b"-07:00")
 
 
 def test_epochs_have_microseconds() -> None:
@@ -158,3 +178,38 @@ def test_any_stamp_becomes_a_valid_one_that_stays(
         once = convert(stamp, received_at, zone)
         assert datetime.fromisoformat(once.decode("ascii")).tzinfo is not None
         assert convert(once, 0.0, UTC) == once
+
+
+@pytest.mark.parametrize(
+    ("stamp", "exact"),
+    [
+        (None, b""),
+        (b"", b""),
+        (b"2003-10-11T22:14:15Z", b""),
+        (b"2003-10-11T22:14:15.003000Z", b""),
+        (b"2003-10-11T22:14:15.0030001Z", b"2003-10-11T22:14:15.0030001Z"),
+        (b"2003-10-11 22:14:15,123456+02:00", b"2003-10-11T22:14:15.123456+02:00"),
+        (b"Apr 29 14:00:16.0591", b"2026-04-29T14:00:16.0591+02:00"),
+        (b"Apr 29 14:00:16.059", b""),
+        (b"2003-10-11T22:14:15.1234+70:00", b""),
+    ],
+)
+def test_exact_stamps_are_those_that_milliseconds_cut(stamp: bytes | None, exact: bytes) -> None:
+    assert to_exact(stamp, NOW, BUDAPEST) == exact
+    if exact:
+        assert is_same_millisecond(exact, to_milliseconds(stamp, NOW, BUDAPEST))
+
+
+@pytest.mark.parametrize(
+    ("exact", "stamp", "is_same"),
+    [
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.123+00:00", True),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.1231-00:00", True),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T22:14:15.124Z", False),
+        (b"2003-10-11T22:14:15.1239Z", b"2003-10-11T23:14:15.123+01:00", False),
+        (b"2003-02-30T22:14:15.1239Z", b"2003-02-30T22:14:15.123Z", False),
+        (b"Apr 29 14:00:16", b"Apr 29 14:00:16", False),
+    ],
+)
+def test_the_same_millisecond(exact: bytes, stamp: bytes, is_same: bool) -> None:
+    assert is_same_millisecond(exact, stamp) == is_same

@@ -1,0 +1,83 @@
+"""`syslogrelay audit`: is every message accounted for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+from rich.text import Text
+
+from relay.cli.queue_access import Access, Where, console_of, opened, table_of, where_options
+from relay.cli.queue_changes import check_all
+from relay.queue.inspection import Account, ReadEntries, Tally
+from relay.queue.transaction import is_of_source
+
+__all__ = ["audit"]
+
+
+@click.command()
+@where_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def audit(where: Where, as_json: bool) -> None:
+    """Check that received = delivered + queued + quarantined + dropped.
+
+    For every destination, orphan and source that sets messages aside; and that as
+    many records are in the queue and the quarantine as the account says.
+
+    Status 0: all adds up.  1: something does not.  2: it could not be found out.
+    """
+    with opened(where) as access:
+        rows = [_row(access, account) for account in access.ask("queue-accounts", list[Account])]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+    else:
+        _show(rows)
+    raise SystemExit(1 if any(row["problems"] for row in rows) else 0)
+
+
+def _row(access: Access, account: Account) -> dict[str, Any]:
+    problems = []
+    if account.gap:
+        more = "less" if account.gap > 0 else "more"
+        problems.append(f"{abs(account.gap):,} records {more} are accounted for than received")
+    if account.queued < 0:
+        problems.append(f"its account says that {account.queued:,} records are queued")
+    elif not is_of_source(account.id):
+        problems += check_all(access, account.id, checksums=False).problems
+    found = access.ask("quarantine-tally", Tally, ReadEntries(account.id))
+    if found.records != found.accounted_records:
+        problems.append(
+            f"{found.records:,} records are in its quarantine, "
+            f"its account says {found.accounted_records:,}"
+        )
+    return {
+        "id": account.id,
+        "received": account.received,
+        "delivered": account.delivered,
+        "queued": account.queued,
+        "quarantined": account.quarantined,
+        "dropped": account.dropped,
+        "gap": account.gap,
+        "problems": problems,
+    }
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    console = console_of()
+    table = table_of("account", "received", "= delivered", "+ queued", "+ quarantined", "+ dropped")
+    table.add_column("")
+    for row in rows:
+        table.add_row(
+            row["id"],
+            *(f"{row[name]:,}" for name in ("received", "delivered", "queued", "quarantined")),
+            f"{sum(row['dropped'].values()):,}",
+            Text("no", style="bold red") if row["problems"] else Text("yes", style="green"),
+        )
+    console.print(table)
+    for row in rows:
+        for reason, count in sorted(row["dropped"].items()):
+            console.print(Text(f"{row['id']}: dropped {count:,} ({reason})"))
+    for row in rows:
+        for problem in row["problems"]:
+            console.print(Text(f"{row['id']}: {problem}", style="bold red"))

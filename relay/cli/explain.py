@@ -1,0 +1,214 @@
+"""`syslogrelay explain`: how a message is read, who gets it and why, and what is sent."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from relay.model.errors import ConfigurationError
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
+from relay.model.origin import Origin
+from relay.service.configuration_file import read_configuration
+from relay.service.explanation import Explainer, Explanation, described
+from relay.service.format_table import TimeZone
+from relay.service.parse_table import read_parse_options
+from relay.service.relay_service import local_zone
+from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser
+
+__all__ = ["explain"]
+
+
+@click.command()
+@click.argument("message", required=False)
+@click.option("--config", metavar="FILE", help="Show what each destination of FILE makes of it.")
+@click.option("--source", default="", help="Id of the source it comes by (default: the first).")
+@click.option("--peer", default="", metavar="ADDRESS", help="Who sends it (default: local).")
+@click.option("--tls-name", multiple=True, help="A name in the sender's verified certificate.")
+@click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object a line.")
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "rfc3164", "rfc5424"]),
+    default="auto",
+    help="How lines are read without --config: auto tries everything.",
+)
+@click.option("--now", metavar="ISO8601", help="The time of receipt (default: now).")
+@click.option("--zone", metavar="NAME", help="Zone of stamps without one (default: local).")
+@click.option("--options", default="", metavar="A,B,C", help="Parse options by their names.")
+def explain(
+    message: str | None,
+    config: str | None,
+    source: str,
+    peer: str,
+    tls_name: tuple[str, ...],
+    as_json: bool,
+    mode: str,
+    now: str | None,
+    zone: str | None,
+    options: str,
+) -> None:
+    """Explain MESSAGE, or each line of standard input.
+
+    With --json each line of input is {"frame": "…"}, one character an octet (latin-1), and
+    so is all text of the output.
+    """
+    try:
+        clock, local = _moment(now), _zone(zone)
+        if config is None:
+            explainer = None
+            parser = new_parser(_options(mode, options), zone=local)
+        else:
+            explainer = Explainer(read_configuration(config), now=clock, zone=local)
+        for frame in _frames(message, as_json):
+            if explainer is None:
+                (parsed,) = parser([frame], Origin("stdin", "stdin", received_at=clock))
+                explained = Explanation(parsed)
+            else:
+                explained = explainer.explain(
+                    frame, source=source, peer_host=peer, tls_names=tls_name
+                )
+            if as_json:
+                _write_json(explained, clock, local, with_outcomes=explainer is not None)
+            else:
+                show(explained, Console(highlight=False), now=clock, zone=local)
+    except ConfigurationError as error:
+        _give_up("\n".join(error.problems))
+    except ValueError as error:
+        _give_up(str(error))
+
+
+def show(explained: Explanation, console: Console, *, now: float, zone: tzinfo) -> None:
+    """Print for people."""
+    console.print(_fields(explained.message, now, zone))
+    if explained.refused:
+        console.print(Text(f"refused: {explained.refused}", style="bold red"))
+    for outcome in explained.outcomes:
+        style = "green" if outcome.taken else "yellow"
+        mark = "→" if outcome.taken else "✗"
+        console.print(Text(f"{mark} {outcome.destination}: {outcome.why}", style=style))
+        if outcome.payload is not None:
+            console.print(Text(f"    {_visible(outcome.payload)}"), soft_wrap=True)
+    console.print()
+
+
+def _fields(message: SyslogMessage, now: float, zone: tzinfo) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    fields = described(message, now=now, zone=zone, text=_visible)
+    fields["facility"] = f"{message.facility} ({FACILITY_NAMES[message.facility]})"
+    fields["severity"] = f"{message.severity} ({SEVERITY_NAMES[message.severity]})"
+    if message.app:
+        fields["app"] = message.app
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            for inner, text in value.items():
+                if isinstance(text, dict):
+                    text = " ".join(f'{key}="{one}"' for key, many in text.items() for one in many)
+                table.add_row(name, Text(f"{inner}: {text}"))
+        elif value not in (None, []):
+            table.add_row(name, Text(", ".join(value) if isinstance(value, list) else str(value)))
+    return table
+
+
+def _write_json(explained: Explanation, now: float, zone: tzinfo, *, with_outcomes: bool) -> None:
+    document: dict[str, Any] = described(explained.message, now=now, zone=zone)
+    if with_outcomes:
+        document["app"] = explained.message.app
+        document["refused"] = explained.refused or None
+        document["destinations"] = {
+            outcome.destination: {
+                "taken": outcome.taken,
+                "why": outcome.why,
+                "payload": None if outcome.payload is None else outcome.payload.decode("latin-1"),
+            }
+            for outcome in explained.outcomes
+        }
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+
+
+def _frames(message: str | None, as_json: bool) -> list[bytes]:
+    if message is not None and not as_json:
+        return [message.encode("utf-8", "surrogateescape")]
+    lines = sys.stdin.buffer.read().splitlines() if message is None else [message.encode()]
+    if not as_json:
+        return [line for line in lines if line]
+    frames = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            frame = msgspec.json.decode(line, type=_Request).frame
+            frames.append(frame.encode("latin-1"))
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise ValueError(
+                f'line {number}: expected {{"frame": "…"}} with characters up to U+00FF: {error}'
+            ) from None
+    return frames
+
+
+class _Request(msgspec.Struct):
+    frame: str
+
+
+def _options(mode: str, names: str) -> ParseOptions:
+    """Parse options by syslog-ng's names; those with a value as ``encoding=ISO-8859-1``."""
+    table: dict[str, Any] = {"mode": mode, "adapters": mode == "auto"}
+    message_bytes_max = 0
+    for item in filter(None, (part.strip() for part in names.split(","))):
+        name, has_value, value = item.partition("=")
+        key = name.replace("-", "_")
+        if key in ("log_msg_size", "message_bytes_max") and value.isdecimal():
+            message_bytes_max = int(value)
+        elif has_value:
+            table[key] = int(value) if value.isdecimal() else value
+        elif name in OPTION_NAMES:
+            field, setting = OPTION_NAMES[name]
+            table[field] = setting
+        else:
+            table[key] = True
+    problems: list[str] = []
+    options = read_parse_options(table, "--options", problems=problems)
+    if problems:
+        raise ValueError("\n".join(problems))
+    return replace(options, message_bytes_max=message_bytes_max)
+
+
+def _moment(text: str | None) -> float:
+    if text is None:
+        return time.time()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"--now: expected a time such as 2026-11-21T12:00:00Z, found {text!r}"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _zone(name: str | None) -> tzinfo:
+    if name is None:
+        return local_zone()
+    try:
+        return TimeZone().read(name)
+    except ValueError as error:
+        raise ValueError(f"--zone: {error}") from None
+
+
+def _visible(octets: bytes) -> str:
+    """Text for a terminal: what is no text or moves the cursor is escaped."""
+    text = octets.decode(errors="backslashreplace")
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _give_up(text: str) -> None:
+    click.echo(text, err=True)
+    raise SystemExit(1)

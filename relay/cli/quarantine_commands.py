@@ -1,0 +1,218 @@
+"""`syslogrelay quarantine`: what was set aside, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import click
+import msgspec
+
+from relay.cli.queue_access import (
+    Access,
+    Where,
+    console_of,
+    give_up,
+    opened,
+    stamp,
+    table_of,
+    text_of,
+    where_options,
+)
+from relay.cli.status import size
+from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
+from relay.queue.quarantine import TakenOut
+from relay.queue.transaction import is_of_source
+from relay.service.queue_tools import ReplayEntries, TakeEntries
+
+__all__ = ["quarantine"]
+
+_PREVIEW_BYTES = 200
+_WHOLE_BYTES = 32 * 1024 * 1024
+
+_Request = TypeVar("_Request", ReplayEntries, TakeEntries)
+
+
+@click.group()
+def quarantine() -> None:
+    """See what was set aside, send it again, or give it up.
+
+    IDs are those of destinations, and `source/ID` for what a source set aside.
+
+    Status 0: done.  2: it could not be done, and standard error says why.
+    """
+
+
+@quarantine.command()
+@where_options
+@click.argument("id", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON: one document, or an entry a line.")
+def ls(where: Where, id: str | None, as_json: bool) -> None:
+    """List the quarantines, or the entries of one."""
+    with opened(where) as access:
+        if id is None:
+            _list_accounts(access, as_json)
+        else:
+            _list_entries(where, access, id, as_json)
+
+
+def _list_accounts(access: Access, as_json: bool) -> None:
+    rows = []
+    for account in access.ask("queue-accounts", list[Account]):
+        if account.quarantined:
+            oldest = access.ask("quarantine-read", EntryPage, ReadEntries(account.id, 0, 1, 0))
+            rows.append((account, oldest.entries[0] if oldest.entries else None))
+    if as_json:
+        found = [
+            {"id": each.id, "records": each.quarantined, "bytes": each.quarantine_bytes}
+            for each, _ in rows
+        ]
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        return
+    table = table_of("quarantine", "oldest", "its reason", "records", "bytes", texts=3)
+    for account, entry in rows:
+        oldest_at = "-" if entry is None else stamp(entry.at)
+        reason = "-" if entry is None else text_of(entry.reason.encode(), [])
+        table.add_row(
+            *(account.id, oldest_at, reason),
+            *(f"{account.quarantined:,}", size(account.quarantine_bytes)),
+        )
+    console_of().print(table if rows else "nothing is in quarantine")
+
+
+def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
+    for entry in _entries(access, id):
+        if as_json:
+            click.echo(msgspec.json.encode(_document(where, entry)))
+            continue
+        peer = f" from {entry.peer}" if entry.peer else ""
+        click.echo(f"{entry.seq}  {stamp(entry.at)}  {_kind(entry)}{peer}: {_reason(entry)}")
+        more = "…" if entry.octets > len(entry.payload) else ""
+        if entry.kind != "block":
+            click.echo(f"    {text_of(entry.payload, where.secrets)}{more}")
+
+
+def _entries(access: Access, id: str) -> Iterator[Entry]:
+    start = 0
+    while True:
+        wanted = ReadEntries(id, start, payload_bytes_max=_PREVIEW_BYTES)
+        page = access.ask("quarantine-read", EntryPage, wanted)
+        yield from page.entries
+        if not page.next_seq:
+            return
+        start = page.next_seq
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seq", type=int)
+@click.option("--raw", is_flag=True, help="Only its octets, as they are, tokens and all.")
+@click.option("--json", "as_json", is_flag=True)
+def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
+    """Show one entry: why it is there, and all of it.  Tokens are masked."""
+    wanted = ReadEntries(id, seq, entries_max=1, payload_bytes_max=_WHOLE_BYTES)
+    with opened(where) as access:
+        page = access.ask("quarantine-read", EntryPage, wanted)
+    if not page.entries or page.entries[0].seq != seq:
+        give_up(f"quarantine of {id}: there is no {seq}")
+    entry = page.entries[0]
+    if raw:
+        click.echo(entry.payload, nl=False)
+    elif as_json:
+        click.echo(msgspec.json.encode(_document(where, entry)))
+    else:
+        for name, text in (
+            ("seq", str(entry.seq)),
+            ("set aside", stamp(entry.at)),
+            ("reason", _reason(entry)),
+            ("what", _kind(entry)),
+            ("peer", entry.peer or "-"),
+            ("octets", _octets(entry)),
+        ):
+            click.echo(f"{name:>9}  {text}")
+        click.echo(f"\n{text_of(entry.payload, where.secrets)}")
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+@click.option("--to", metavar="DESTINATION", help="Whose queue gets them; default: ID itself.")
+def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: str | None) -> None:
+    """Send entries again: each becomes a new record at the end of a queue."""
+    _check_choice(seqs, everything)
+    if to is None:
+        if is_of_source(id):
+            raise click.UsageError("what a source set aside goes to a destination: say --to")
+        to = id
+    with opened(where) as access:
+        done = _in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
+    click.echo(f"{done.records:,} records are in the queue of {to} again")
+    if done.skipped:
+        click.echo(f"{done.skipped:,} damaged blocks were left there: they cannot be sent")
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+@click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
+def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: bool) -> None:
+    """Give entries up; they are counted as dropped, under `purged`."""
+    _check_choice(seqs, everything)
+    if not yes:
+        raise click.UsageError(f"this gives up what is in the quarantine of {id}: say --yes")
+    with opened(where) as access:
+        done = _in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
+    click.echo(f"{done.records:,} records were dropped (purged)")
+
+
+def _in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
+    """Ask until everything is done that was there at first."""
+    if not wanted.seqs:
+        for account in access.ask("queue-accounts", list[Account]):
+            if account.id == wanted.account:
+                wanted.upto = account.next_seq
+    whole = TakenOut()
+    while True:
+        step = access.ask(command, TakenOut, wanted)
+        whole.records += step.records
+        whole.skipped += step.skipped
+        if not step.next_seq:
+            return whole
+        wanted.start = step.next_seq
+
+
+def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
+    if bool(seqs) == everything:
+        raise click.UsageError("say which: numbers as `quarantine ls ID` shows them, or --all")
+
+
+def _kind(entry: Entry) -> str:
+    return f"damaged block of {entry.records} records" if entry.kind == "block" else entry.kind
+
+
+def _octets(entry: Entry) -> str:
+    cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
+    return f"{entry.octets:,}{cut}"
+
+
+def _reason(entry: Entry) -> str:
+    return text_of(entry.reason.encode(), [])
+
+
+def _document(where: Where, entry: Entry) -> dict[str, object]:
+    return {
+        "seq": entry.seq,
+        "at": stamp(entry.at),
+        "reason": entry.reason,
+        "kind": entry.kind,
+        "peer": entry.peer,
+        "records": entry.records,
+        "octets": entry.octets,
+        "original_bytes": entry.original_bytes,
+        "payload": text_of(entry.payload, where.secrets),
+    }

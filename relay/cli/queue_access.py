@@ -1,0 +1,228 @@
+"""Reach a queue: through the relay that runs, or in its files while none does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from relay.cli.control_client import AskFailed, NoRelay, ask
+from relay.model.errors import ConfigurationError, QueueError
+from relay.queue.books import Books
+from relay.queue.inspection import READINGS, Nothing, Page, Read, Record
+from relay.queue.store import QueueStore
+from relay.rewrite.masked import masked
+from relay.service.configuration import Configuration
+from relay.service.configuration_file import read_configuration
+
+__all__ = [
+    "DEFAULT_STATE_DIR",
+    "Access",
+    "Where",
+    "console_of",
+    "give_up",
+    "opened",
+    "records",
+    "stamp",
+    "table_of",
+    "text_of",
+    "where_options",
+]
+
+DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+_ANSWER_SECONDS_MAX = 40.0
+
+_T = TypeVar("_T")
+_NOTHING = Nothing()
+
+
+class Where(msgspec.Struct):
+    """Which relay is meant, by its options on the command line."""
+
+    state_dir: str
+    configuration: Configuration | None = None
+
+    @property
+    def queue_path(self) -> str:
+        return os.path.join(self.state_dir, "queue")
+
+    @property
+    def secrets(self) -> list[bytes]:
+        """The tokens of the configuration, to mask them."""
+        if self.configuration is None:
+            return []
+        tokens = [token for app in self.configuration.apps for token in app.tokens]
+        rewrites = [destination.rewrite for destination in self.configuration.destinations]
+        tokens += [rewrite.token for rewrite in rewrites if rewrite.token is not None]
+        return [token.reveal() for token in tokens]
+
+
+class Access(Protocol):
+    """Somebody who answers questions about a queue."""
+
+    live: bool
+    """Whether that is a relay that runs; only it can change something."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What queues and quarantines take of the file, in octets."""
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        """Raises AskFailed or QueueError, with words for people."""
+
+
+class _Live:
+    live = True
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+
+    @property
+    def used_bytes(self) -> int:
+        return int(ask(self._state_dir, "status")["admission"]["queue_bytes"])
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        answer = ask(
+            self._state_dir,
+            command,
+            msgspec.to_builtins(arguments),
+            seconds_max=_ANSWER_SECONDS_MAX,
+        )
+        try:
+            return msgspec.convert(answer, type=kind)
+        except msgspec.ValidationError as error:
+            raise AskFailed(f"the relay is of another version: {error}") from error
+
+
+class _Stopped:
+    live = False
+
+    def __init__(self, store: QueueStore) -> None:
+        self._store = store
+
+    @property
+    def used_bytes(self) -> int:
+        return self._store.used_bytes
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        if command not in READINGS:
+            raise AskFailed("no relay is running, and only a running relay can do that")
+        answer: _T = self._store.look(partial(_answer, command, arguments))
+        return answer
+
+
+def _answer(command: str, arguments: msgspec.Struct, books: Books) -> Any:
+    return READINGS[command].function(books, arguments)
+
+
+@contextmanager
+def opened(where: Where) -> Iterator[Access]:
+    """The relay that runs with this state directory, or else its queue, read-only.
+
+    Raises:
+        AskFailed: Neither can be reached.
+        QueueError: The queue cannot be read.
+    """
+    try:
+        ask(where.state_dir, "queue-accounts", {}, seconds_max=_ANSWER_SECONDS_MAX)
+    except NoRelay as error:
+        if not os.path.isdir(where.queue_path):
+            raise AskFailed(f"{error}; and there is no queue {where.queue_path}") from error
+        store = QueueStore.open_read_only(where.queue_path)
+        try:
+            yield _Stopped(store)
+        finally:
+            store.close()
+    else:
+        yield _Live(where.state_dir)
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options --state-dir and --config, as the argument `where`.
+
+    What it could not do because of the relay or the queue ends it with status 2.
+    """
+
+    def with_where(*, state_dir: str | None, config: str | None, **arguments: Any) -> Any:
+        configuration = None
+        if config is not None:
+            try:
+                configuration = read_configuration(config)
+            except ConfigurationError as error:
+                give_up("\n".join(error.problems))
+            state_dir = state_dir or configuration.state_dir
+        try:
+            return command(where=Where(state_dir or DEFAULT_STATE_DIR, configuration), **arguments)
+        except (AskFailed, QueueError) as error:
+            give_up(str(error))
+
+    with_where.__name__, with_where.__doc__ = command.__name__, command.__doc__
+    with_where.__dict__.update(command.__dict__)  # click keeps options there
+    for option, metavar, words in (
+        ("--config", "FILE", "Its configuration, to find that directory in."),
+        ("--state-dir", "DIR", "State directory of the relay to ask."),
+    ):
+        with_where = click.option(option, metavar=metavar, help=words)(with_where)
+    return with_where
+
+
+def console_of() -> Console:
+    """Where tables go.  Whoever reads a pipe wants whole lines."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def table_of(*columns: str, texts: int = 1) -> Table:
+    """A table whose first `texts` columns are text and the others numbers."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), show_edge=False)
+    for index, column in enumerate(columns):
+        is_text = index < texts
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
+    return table
+
+
+def give_up(text: str, status: int = 2) -> NoReturn:
+    """End with one line on standard error."""
+    click.echo(f"syslogrelay: {text}", err=True)
+    raise SystemExit(status)
+
+
+def records(
+    access: Access, queue: str, *, start: int = 0, since: float = 0.0, stop: int | None = None
+) -> Iterator[Record]:
+    """The records of a queue, page by page, to before `stop` or where it ended at first."""
+    while True:
+        page = access.ask("queue-read", Page, Read(queue, start=start, since=since))
+        stop = page.end_seq if stop is None else stop
+        for record in page.records:
+            if record.seq >= stop:
+                return
+            yield record
+        if page.next_seq >= stop:
+            return
+        start = page.next_seq
+
+
+def stamp(at: float) -> str:
+    """A time in UTC, as in ``2026-10-01T22:14:15.003Z``."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def text_of(payload: bytes, secrets: list[bytes]) -> str:
+    """A payload on one line: tokens are masked, and no octet can move the cursor."""
+    text = masked(payload, secrets).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -1,0 +1,321 @@
+"""`syslogrelay queue`: look at what waits, without disturbing it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+from relay.cli.control_client import ask
+from relay.cli.queue_access import (
+    Access,
+    Where,
+    console_of,
+    give_up,
+    opened,
+    records,
+    stamp,
+    table_of,
+    text_of,
+    where_options,
+)
+from relay.cli.queue_changes import adopt, compact, purge, replay, verify
+from relay.cli.status import duration, size
+from relay.model.message import SEVERITY_NAMES
+from relay.queue.inspection import Account, Page, Read, Record
+from relay.queue.transaction import is_of_source
+from relay.rewrite.pattern import compiled, glob
+from relay.wire.parse import parse
+
+__all__ = ["queue", "severities"]
+
+_POLL_SECONDS = 0.5
+_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth a stop
+
+
+@click.group()
+def queue() -> None:
+    """See what waits in the queues, take it out, or move it.
+
+    Asks the relay that runs with the state directory.  If none does, what only
+    looks reads the queue's files; nothing else may work with them meanwhile.
+
+    Status 0: done.  1: `verify` or `export` found damage, `grep` nothing.  2: it could not be
+    done, and standard error says why.
+    """
+
+
+@queue.command()
+@where_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def ls(where: Where, as_json: bool) -> None:
+    """List destinations and orphans with what waits for them."""
+    with opened(where) as access:
+        rows = _queues(where, access)
+        used = access.used_bytes
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        return
+    table = table_of("queue", "state", "records", "bytes", "oldest", "quarantined", texts=2)
+    for row in rows:
+        age = row["oldest_seconds"]
+        table.add_row(
+            row["id"],
+            row["state"],
+            f"{row['records']:,}",
+            size(row["bytes"]),
+            "-" if age is None else duration(age),
+            f"{row['quarantined']:,}",
+        )
+    console_of().print(table)
+    click.echo()
+    click.echo(_space(os.path.join(where.queue_path, "data.mdb"), used))
+
+
+def _space(path: str, used_bytes: int) -> str:
+    """What the file takes on the disk.  It never shrinks by itself."""
+    try:
+        on_disk = os.stat(path).st_blocks * 512
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    words = f"{path} takes {size(on_disk)} on disk, {size(used_bytes)} are in use"
+    if on_disk > max(_WORTH_BYTES, 2 * used_bytes):
+        words += "; the rest is used again, or `queue compact` gives it back"
+    return words
+
+
+def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
+    accounts = access.ask("queue-accounts", list[Account])
+    states: dict[str, str] | None = None
+    if access.live:
+        reports = ask(where.state_dir, "status")["destinations"]
+        states = {report["id"]: report["state"] for report in reports}
+    elif where.configuration is not None:
+        states = {each.id: "the relay is stopped" for each in where.configuration.destinations}
+    rows = []
+    for account in accounts:
+        if is_of_source(account.id):
+            continue
+        state = "the relay is stopped"
+        if states is not None:
+            state = states.get(account.id, "orphan: no destination of the configuration")
+            if account.id not in states and not (account.queued or account.quarantined):
+                continue
+        oldest = account.oldest_at
+        rows.append(
+            {
+                "id": account.id,
+                "state": state,
+                "records": account.queued,
+                "bytes": account.queued_bytes,
+                "oldest_seconds": None if oldest is None else max(0.0, time.time() - oldest),
+                "quarantined": account.quarantined,
+            }
+        )
+    return rows
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("-n", "count", default=10, show_default=True, help="How many records.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def peek(where: Where, destination: str, count: int, as_json: bool) -> None:
+    """Show the oldest records, those that go next.  Tokens are masked."""
+    with opened(where) as access:
+        _show_some(where, _first(records(access, destination), count), as_json)
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("-n", "count", default=10, show_default=True, help="How many records.")
+@click.option("-f", "--follow", is_flag=True, help="And those that come, until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def tail(where: Where, destination: str, count: int, follow: bool, as_json: bool) -> None:
+    """Show the newest records.  Tokens are masked.
+
+    With -f, what is delivered before it was seen is not shown: this reads the
+    queue every half second.
+    """
+    with opened(where) as access:
+        if follow and not access.live:
+            give_up("no relay is running, so nothing comes: leave -f out")
+        end = _end_of(access, destination)
+        _show_some(where, records(access, destination, start=max(1, end - count)), as_json)
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            start, end = end, _end_of(access, destination)
+            if end > start:
+                _show_some(where, records(access, destination, start=start, stop=end), as_json)
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.argument("pattern")
+@click.option("-i", "--ignore-case", is_flag=True)
+@click.option("-F", "--fixed", is_flag=True, help="PATTERN is a text, no regular expression.")
+@click.option("--since", metavar="ISO", help="Came in at or after this, as 2026-10-01T22:00:00Z.")
+@click.option("--hostname", metavar="GLOB", help="Whose HOSTNAME fits; * and ?.")
+@click.option("--severity", metavar="RANGE", help="As err, ..err or warning..; 0 is emerg.")
+@click.option("-c", "--count", "counts", is_flag=True, help="Only say how many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def grep(
+    where: Where, destination: str, pattern: str, counts: bool, as_json: bool, **options: Any
+) -> None:
+    """Show the records whose octets fit PATTERN.  Tokens are masked.
+
+    The relay only reads; what is looked for is looked for here.
+    """
+    try:
+        since = _seconds(options.pop("since"))
+        fits = _test_of(pattern, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    found = 0
+
+    def fitting(all_records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal found
+        for record in all_records:
+            if record.damaged or (record.at >= since and fits(record.payload)):
+                found += not record.damaged
+                yield record
+
+    with opened(where) as access:
+        chosen = fitting(records(access, destination, since=since))
+        if counts:
+            chosen = iter([record for record in chosen if record.damaged])
+        _show_some(where, chosen, as_json)
+    if counts:
+        click.echo(found)
+    raise SystemExit(0 if found else 1)
+
+
+def _test_of(
+    pattern: str,
+    *,
+    ignore_case: bool,
+    fixed: bool,
+    hostname: str | None,
+    severity: str | None,
+) -> Callable[[bytes], bool]:
+    search = compiled(re.escape(pattern) if fixed else pattern, ignore_case=ignore_case).search
+    if hostname is None and severity is None:
+        return lambda payload: search(payload) is not None
+    allowed = severities(severity or "..")
+    is_host = glob(hostname or "*", ignore_case=True)
+
+    def fits(payload: bytes) -> bool:
+        if search(payload) is None:
+            return False
+        message = parse(payload)
+        return message.severity in allowed and is_host(message.hostname or b"")
+
+    return fits
+
+
+def severities(text: str) -> frozenset[int]:
+    """Severities by name or number, or a range of them: ``err``, ``..err``, ``3..``.
+
+    Raises:
+        ValueError: It is none; the text says what is allowed.
+    """
+    first, dots, last = text.lower().partition("..")
+    numbers = {name: number for number, name in enumerate(SEVERITY_NAMES)}
+    numbers |= {str(number): number for number in range(8)}
+    try:
+        start = numbers[first] if first or not dots else 0
+        stop = (numbers[last] if last else 7) if dots else start
+    except KeyError as error:
+        names = ", ".join(SEVERITY_NAMES)
+        raise ValueError(f"--severity: {error} is none of {names}, 0 to 7") from None
+    return frozenset(range(start, stop + 1))
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("--lines", is_flag=True, help="A line feed after each, not its length before it.")
+@click.option("--orphan", is_flag=True, help="Refuse if it is a destination's queue.")
+def export(where: Where, destination: str, lines: bool, orphan: bool) -> None:
+    """Write the records to standard output as they are, tokens and all.
+
+    Each is framed by octet counting (RFC 6587), which `queue replay` reads.
+    They stay in the queue.
+    """
+    output = sys.stdout.buffer
+    count = damaged = with_line_feeds = 0
+    with opened(where) as access:
+        if orphan:
+            _check_orphan(where, access, destination)
+        for record in records(access, destination):
+            if record.damaged:
+                damaged += 1
+                click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
+                continue
+            count += 1
+            with_line_feeds += lines and b"\n" in record.payload
+            payload = record.payload
+            output.write(payload + b"\n" if lines else b"%d %s" % (len(payload), payload))
+    output.flush()
+    click.echo(f"{count:,} records", err=True)
+    if with_line_feeds:
+        click.echo(
+            f"{with_line_feeds:,} of them have line feeds in them and became several lines; "
+            "without --lines they stay whole",
+            err=True,
+        )
+    if damaged:
+        raise SystemExit(1)
+
+
+def _check_orphan(where: Where, access: Access, id: str) -> None:
+    rows = {row["id"]: row["state"] for row in _queues(where, access)}
+    if not rows.get(id, "orphan").startswith("orphan"):
+        raise click.UsageError(f"{id} is no orphan, or that cannot be told; leave --orphan out")
+
+
+def _end_of(access: Access, id: str) -> int:
+    return access.ask("queue-read", Page, Read(id, records_max=1)).end_seq
+
+
+def _seconds(iso: str | None) -> float:
+    if iso is None:
+        return 0.0
+    try:
+        return datetime.fromisoformat(iso).timestamp()
+    except ValueError:
+        raise ValueError(
+            f"--since: {iso!r} is no time such as 2026-10-01T22:00:00Z or 2026-10-01"
+        ) from None
+
+
+def _first(found: Iterator[Record], count: int) -> Iterator[Record]:
+    for _, record in zip(range(count), found, strict=False):
+        yield record
+
+
+def _show_some(where: Where, found: Iterator[Record], as_json: bool) -> None:
+    secrets = where.secrets
+    for record in found:
+        if record.damaged:
+            click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
+            continue
+        text = text_of(record.payload, secrets)
+        if as_json:
+            line = {"seq": record.seq, "at": stamp(record.at), "payload": text}
+            click.echo(msgspec.json.encode(line))
+        else:
+            click.echo(f"{record.seq}  {stamp(record.at)}  {text}")
+
+
+for each in (adopt, compact, purge, replay, verify):
+    queue.add_command(each)

@@ -1,0 +1,121 @@
+"""What a destination tells a receiver of its numbers: the sending half of exactly once.
+
+See `relay/wire/relp_lineage.py` for all cases.  A `Numbering` lives as long as its
+destination; each session asks it for an offer and has it judge the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+
+from relay.flow.drain import Drain
+from relay.queue.lineage import Lineage
+from relay.wire.relp_lineage import Have, LineageOffer, have_in, is_refused
+
+__all__ = ["Numbering"]
+
+
+class Numbering:
+    """One destination's lineage, and what its sessions need of it.
+
+    Args:
+        lineage: The present one, stored; None if it could not be stored: then every
+            session is at least once.
+        save: Stores another; fires when it is on disk.
+        on_trouble: Called with what people should know.
+    """
+
+    def __init__(
+        self,
+        lineage: Lineage | None,
+        *,
+        drain: Drain,
+        save: Callable[[Lineage], Deferred[None]],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._lineage = lineage
+        self._drain = drain
+        self._save = save
+        self._on_trouble = on_trouble
+        self._is_new = False  # made here, and no receiver has taken it yet
+
+    def offer(self) -> LineageOffer | None:
+        """What to offer in a session that is about to be opened, or None for nothing."""
+        if self._lineage is None:
+            return None
+        drain = self._drain
+        return LineageOffer(
+            self._lineage.id, self._lineage.epoch, drain.acknowledged_seq, drain.stored_seq
+        )
+
+    def begin(
+        self, offer: LineageOffer, answer: Mapping[bytes, Sequence[bytes]]
+    ) -> int | Deferred[None] | None:
+        """Decide how a session begins whose ``open`` was answered.
+
+        Args:
+            answer: What the server has offered.
+
+        Returns:
+            The seq of the first record that the session sends, exactly once; or None:
+            at least once; or a Deferred: not at all, a new session has to be opened
+            once it has fired.
+        """
+        if is_refused(answer):
+            return self._refused()
+        have = have_in(answer)
+        if have is None:
+            return None
+        if have.seq < offer.first:
+            if have.seq and have.seq + 1 < offer.first:
+                self._on_trouble(_behind(have, offer))
+        elif not self._is_ours(offer, have):
+            return self._renew(
+                f"the receiver has records up to {have.seq}, which were not sent from here "
+                f"(records {offer.first} to {offer.end - 1} wait): this queue was restored from "
+                "an older copy, or a copy of it is in use; messages may be sent twice, this once"
+            )
+        else:
+            self._drain.skip_to(max(have.seq + 1, self._drain.acknowledged_seq))
+        self._is_new = False
+        return max(offer.first, have.seq + 1)
+
+    def _is_ours(self, offer: LineageOffer, have: Have) -> bool:
+        """Whether this queue has sent what the receiver has."""
+        lineage = self._lineage
+        return (
+            lineage is not None
+            and lineage.id == offer.id
+            and lineage.contains(have.seq, epoch=have.epoch, next_seq=offer.end)
+        )
+
+    def _refused(self) -> Deferred[None] | None:
+        if self._is_new:
+            return None
+        return self._renew(
+            "the receiver knows this queue by another TLS identity; it is introduced anew, and "
+            "messages may be sent twice, this once"
+        )
+
+    def _renew(self, words: str) -> Deferred[None]:
+        """Become somebody whom no receiver knows."""
+        self._on_trouble(words)
+        renewed = Lineage.new(self._drain.stored_seq)
+        self._lineage = None  # nothing may be offered that is not stored
+        saved = self._save(renewed)
+        return saved.addCallback(lambda _: self._renewed(renewed))
+
+    def _renewed(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._is_new = True
+
+
+def _behind(have: Have, offer: LineageOffer) -> str:
+    missing = offer.first - have.seq - 1
+    return (
+        f"the receiver has records up to {have.seq}, and {offer.first} is the next one here: "
+        f"{missing} may be missing there; it was restored from an older copy, or they were set "
+        "aside, dropped or purged here or went to another receiver"
+    )

@@ -1,0 +1,66 @@
+"""Whether numbered messages are missing (RFC 5424 §7.3.1, `relay/rewrite/sequence_ids.py`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from relay.model.message import SyslogMessage
+from relay.rewrite.fields import getter
+from relay.rewrite.sequence_ids import COUNTER_NAME, SEQUENCE_MAX, SEQUENCE_NAME
+
+__all__ = ["SequenceCheck"]
+
+_COUNTERS_MAX = 10_000
+_COUNTER_OCTETS_MAX = 255
+
+_number_of = getter(SEQUENCE_NAME)
+_counter_of = getter(COUNTER_NAME)
+
+
+class SequenceCheck:
+    """Follows the numbers of each counter, as long as the relay runs.
+
+    A number that is lower than the last one, but 1, belongs to a message that comes again
+    or late, and says nothing.  Number 1 is a new start: what was missing before it
+    cannot be known.  The 10,000 counters heard of last are followed.
+
+    Args:
+        on_gap: Called with the name of a counter, in words, and how many of its
+            messages are missing.
+    """
+
+    def __init__(self, on_gap: Callable[[str, int], None]) -> None:
+        self._on_gap = on_gap
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+
+    def look(self, messages: Sequence[SyslogMessage]) -> int:
+        """Look at a batch; return how many messages are missing before or in it."""
+        missing = 0
+        for message in messages:
+            if message.structured_data is None or b"sequenceId" not in message.structured_data:
+                continue
+            counter, number = _counter_of(message), _number(_number_of(message))
+            if counter is not None and number is not None and len(counter) <= _COUNTER_OCTETS_MAX:
+                missing += self._follow(counter, number)
+        return missing
+
+    def _follow(self, counter: bytes, number: int) -> int:
+        last = self._last.pop(counter, None)
+        newest = number if last is None or number == 1 else max(last, number)
+        if last == SEQUENCE_MAX:
+            newest = number
+        self._last[counter] = newest
+        if len(self._last) > _COUNTERS_MAX:
+            self._last.popitem(last=False)
+        gap = 0 if last is None or last == SEQUENCE_MAX else max(0, number - last - 1)
+        if gap:
+            self._on_gap(counter.decode(errors="backslashreplace"), gap)
+        return gap
+
+
+def _number(text: bytes | None) -> int | None:
+    if text is None or len(text) > 10 or not text.isdigit():
+        return None
+    number = int(text)
+    return number if 1 <= number <= SEQUENCE_MAX else None

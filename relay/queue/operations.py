@@ -1,0 +1,109 @@
+"""What people do to whole queues: give a backlog up, or move it to another destination.
+
+Each step is a transaction with an upper limit, so that nothing waits long behind it,
+and says where the next one begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.block import Block, BlockDamaged, decode_block
+from relay.queue.books import Books, count_dropped, forget, seq_of
+from relay.queue.ledger import Ledger
+from relay.queue.quarantine import set_aside
+from relay.queue.transaction import SetAside
+
+__all__ = ["Adopt", "Adopted", "Purge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Give up the records from `start`, the head of the queue, to before `upto`.
+
+    They are counted as dropped, under `reason`.  Nobody may be sending them: the
+    caller holds the drain.
+    """
+
+    queue: str
+    start: int
+    upto: int
+    reason: str = "purged"
+
+    def apply(self, books: Books) -> int:
+        """Returns: how many records left."""
+        ledger = books.ledger(self.queue)
+        if ledger.acknowledged_seq != self.start or self.upto > ledger.next_seq:
+            raise QueueError(f"queue of {self.queue}: it has moved on meanwhile; ask again")
+        count = max(0, self.upto - self.start)
+        if count:
+            count_dropped(ledger, self.reason, count)
+            forget(books.txn, books.blocks[self.queue], ledger, self.upto)
+        return count
+
+
+class Adopted(msgspec.Struct):
+    """What one step of an adoption did."""
+
+    records: int = 0
+    set_aside: int = 0
+    """Records in damaged blocks, which are in the quarantine of the orphan now."""
+    left: int = 0
+    """Records that are still in the orphan's queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Move the oldest records of the queue `orphan` to the end of that of `to`.
+
+    They leave one queue and come into the other in one transaction: whatever
+    happens, each is in exactly one of them, and the next step goes on.  The time of
+    receipt stays with them.
+    """
+
+    orphan: str
+    to: str
+    bytes_max: int = 4 * 1024 * 1024
+
+    def apply(self, books: Books) -> Adopted:
+        ledger = books.ledger(self.orphan)
+        done = Adopted()
+        upto = ledger.acknowledged_seq
+        for seqs, block in self._head(books, ledger):
+            upto = seqs.stop
+            if isinstance(block, BlockDamaged):
+                aside = SetAside(seqs, str(block))
+                databases = books.blocks[self.orphan], books.quarantine[self.orphan]
+                set_aside(books.txn, *databases, ledger, aside, books.at)
+                done.set_aside += len(seqs)
+            else:
+                payloads = block.payloads[-len(seqs) :]
+                books.append(self.to, payloads, received_at=block.received_at)
+                ledger.moved += len(seqs)
+                done.records += len(seqs)
+        forget(books.txn, books.blocks[self.orphan], ledger, upto)
+        done.left = ledger.queued
+        return done
+
+    def _head(
+        self, books: Books, ledger: Ledger
+    ) -> Iterator[tuple[SeqRange, Block | BlockDamaged]]:
+        """What is left of the oldest blocks, one at least."""
+        cursor = books.txn.cursor(db=books.blocks[self.orphan])
+        found = cursor.first()
+        size = 0
+        while found and size < self.bytes_max:
+            start = max(seq_of(cursor.key()), ledger.acknowledged_seq)
+            value = bytes(cursor.value())
+            found = cursor.next()
+            seqs = SeqRange(start, seq_of(cursor.key()) if found else ledger.next_seq)
+            size += len(value)
+            try:
+                yield seqs, decode_block(value)
+            except BlockDamaged as damage:
+                yield seqs, damage

@@ -1,0 +1,376 @@
+"""Read an LMDB file without LMDB, and say what is wrong with it.
+
+LMDB trusts its pages.  One flipped bit can make it read beyond the map (the process
+dies of SIGSEGV or SIGBUS), stop in an assertion, or take a page for free that is in use.
+So the file is looked through before LMDB gets it: every page that can be reached from
+the two meta pages, and the list of free pages.  Nothing here can be made to crash.
+
+The layout is that of LMDB 0.9 on a 64-bit machine, numbers in the machine's own order:
+
+    page    0 number u64 · 8 unused u16 · 10 kind u16 · 12 lower u16 · 14 upper u16
+            16 … lower: place of each node, u16      upper … end: the nodes
+            a run of overflow pages has its length (u32) where lower and upper are
+    node    0 size or page u32 · 4 flags u16 · 6 size of the key u16 · 8 key, value
+    meta    16 magic u32 · 20 version u32 · 40 tree of free pages · 88 tree of names
+            136 last page u64 · 144 number of the transaction u64
+    tree    0 size of a page u32 · 4 flags u16 · 6 depth u16 · 8 branch, leaf and
+            overflow pages, entries, root page: u64 each
+
+A commit never writes over what the one before it needs, so there are two snapshots of
+everything: the newest, and the one before.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+__all__ = ["Audit", "Entry", "PageFile", "Snapshot", "Tree"]
+
+META_PAGES = 2
+_HEADER = struct.Struct("=QHHHH")
+_OVERFLOW = struct.Struct("=QHHI")
+_NODE = struct.Struct("=HHHH")
+_META = struct.Struct("=IIQQ48s48sQQ")
+_TREE = struct.Struct("=IHHQQQQQ")
+_PAGE_NUMBER = struct.Struct("=Q")
+
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_BRANCH, _LEAF, _OVERFLOWN, _META_KIND = 1, 2, 4, 8
+_BIG, _SUBTREE = 1, 2
+_INTEGER_KEYS = 8
+_NO_PAGE = 2**64 - 1
+_KEY_BYTES_MAX = 511
+_DEPTH_MAX = 32
+_FIRST_NUMBERS = 3  # transactions that may have had no page to give back
+_UNWRITTEN_BYTES_MAX = 2**30  # pages at the end that one transaction took and gave back
+
+
+class _Damage(Exception):
+    """Its text says what is wrong with a page."""
+
+
+class Tree(NamedTuple):
+    page_size: int
+    """Of the tree of free pages; 0 in all others here."""
+    flags: int
+    depth: int
+    branch_pages: int
+    leaf_pages: int
+    overflow_pages: int
+    entries: int
+    root: int
+
+
+class Snapshot(NamedTuple):
+    """What one transaction left."""
+
+    number: int
+    free: Tree
+    names: Tree
+    last_page: int
+
+
+class Entry(NamedTuple):
+    key: bytes
+    is_subtree: bool
+    offset: int
+    """Of the value, in the file."""
+    size: int
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found on the way through one snapshot."""
+
+    pages: bytearray
+    """1 for each page that is in use."""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Walk:
+    name: str
+    audit: Audit
+    is_sorted_by_number: bool
+    branch_pages: int = 0
+    leaf_pages: int = 0
+    overflow_pages: int = 0
+    entries: int = 0
+
+
+class PageFile:
+    """An LMDB file, read with plain reads.
+
+    Attributes:
+        problems: What is wrong with the meta pages.
+        snapshots: Those whose meta page makes sense, the newest first.
+        page_size: In octets.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.problems: list[str] = []
+        self.snapshots: list[Snapshot] = []
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+        self.page_size = 0
+        metas = [self._meta(0), None]
+        sizes = [self.page_size] if self.page_size else [2**power for power in range(9, 17)]
+        for size in sizes:
+            if metas[1] is None:
+                metas[1] = self._meta(1, size)
+        self.snapshots = [meta for meta in metas if meta is not None]
+        self.snapshots.sort(key=lambda meta: -meta.number)
+        self.page_size = self.page_size or mmap.PAGESIZE  # LMDB's choice for a new file
+        self._judge_metas(metas)
+
+    def audit(self, snapshot: Snapshot) -> Audit:
+        return Audit(bytearray(max(snapshot.last_page + 1, META_PAGES)))
+
+    def value(self, entry: Entry) -> bytes:
+        return os.pread(self._fd, entry.size, entry.offset)
+
+    def tree(self, entry: Entry) -> Tree | None:
+        """The tree that a name stands for, or None if it is none."""
+        value = self.value(entry)
+        if not entry.is_subtree or len(value) != _TREE.size:
+            return None
+        return Tree(*_TREE.unpack(value))
+
+    def walk(self, tree: Tree, name: str, audit: Audit) -> Iterator[Entry]:
+        """All entries of `tree` that can be read, in order; the rest is in `audit.problems`."""
+        walk = _Walk(name, audit, bool(tree.flags & _INTEGER_KEYS))
+        before = len(audit.problems)
+        if tree.root != _NO_PAGE:
+            yield from self._descend(walk, tree.root, tree.depth, None, None)
+        found = (walk.branch_pages, walk.leaf_pages, walk.overflow_pages, walk.entries)
+        if len(audit.problems) == before and found != tree[3:7]:
+            audit.problems.append(f"{name}: there is {found} in it, it says {tree[3:7]}")
+
+    def check_free(self, snapshot: Snapshot, audit: Audit) -> None:
+        """After everything else: no page is both free and in use."""
+        for entry in self.walk(snapshot.free, "free pages", audit):
+            value = self.value(entry)
+            numbers = struct.unpack(f"={len(value) // 8}Q", value[: len(value) // 8 * 8])
+            if len(value) % 8 or not numbers or numbers[0] != len(numbers) - 1:
+                audit.problems.append("free pages: a list has the wrong length")
+                continue
+            for number, above in zip(numbers[1:], (_NO_PAGE, *numbers[1:]), strict=False):
+                if not META_PAGES <= number < min(above, len(audit.pages)):
+                    audit.problems.append(f"free pages: page {number} is out of place")
+                elif audit.pages[number]:
+                    audit.problems.append(f"free pages: page {number} is in use")
+                else:
+                    audit.pages[number] = 1
+
+    def lost_snapshots(self) -> Iterator[Snapshot]:
+        """What looks like the tree of names of a snapshot, wherever it lies in the file.
+
+        For when a meta page is gone.  Such a page may be from long ago, and what it
+        points to written over since.
+        """
+        pages = self._size // self.page_size
+        nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, _NO_PAGE)
+        for number in range(META_PAGES, pages):
+            if self._begins_with_name(number):
+                names = Tree(0, 0, 1, 0, 1, 0, 0, number)
+                snapshot = Snapshot(0, nothing, names, pages - 1)
+                audit = self.audit(snapshot)
+                entries = list(self.walk(names, "", audit))
+                if entries and all(entry.is_subtree for entry in entries):
+                    names = names._replace(entries=len(entries))
+                    yield snapshot._replace(names=names)
+
+    def _begins_with_name(self, number: int) -> bool:
+        page = os.pread(self._fd, self.page_size, number * self.page_size)
+        found, _, kind, _, _ = _HEADER.unpack_from(page)
+        if (found, kind) != (number, _LEAF):
+            return False
+        place = int.from_bytes(page[_HEADER.size : _HEADER.size + 2], sys.byteorder)
+        return page[place + 4 : place + 6] == _SUBTREE.to_bytes(2, sys.byteorder)
+
+    # Meta pages.
+
+    def _meta(self, number: int, page_size: int = 0) -> Snapshot | None:
+        page = os.pread(self._fd, _HEADER.size + _META.size, number * page_size)
+        if len(page) < _HEADER.size + _META.size:
+            return None
+        page_number, _, kind, _, _ = _HEADER.unpack_from(page)
+        magic, version, _, _, free, names, last, transaction = _META.unpack_from(page, _HEADER.size)
+        if (page_number, kind, magic, version) != (number, _META_KIND, _MAGIC, _VERSION):
+            return None
+        snapshot = Snapshot(
+            transaction, Tree(*_TREE.unpack(free)), Tree(*_TREE.unpack(names)), last
+        )
+        size = snapshot.free.page_size
+        if (
+            size not in (2**power for power in range(9, 17))
+            or page_size not in (0, size)
+            or snapshot.free.flags != _INTEGER_KEYS
+            or snapshot.names.flags
+            or snapshot.names.page_size
+            or last * size > self._size + _UNWRITTEN_BYTES_MAX
+            or (transaction & 1 != number and transaction)
+        ):
+            return None
+        self.page_size = size
+        return snapshot
+
+    def _judge_metas(self, metas: list[Snapshot | None]) -> None:
+        for number, meta in enumerate(metas):
+            if meta is None:
+                self.problems.append(f"meta page {number} makes no sense")
+        if len(self.snapshots) == META_PAGES:
+            newest, before = self.snapshots
+            if newest.number - before.number != 1 and newest.number:
+                # Which of them was changed cannot be told.
+                self.problems.append(
+                    f"the meta pages are of transactions {before.number} and {newest.number}"
+                )
+        for snapshot in self.snapshots:
+            freed = self._freed_last(snapshot)
+            if snapshot.number > _FIRST_NUMBERS and freed not in (None, snapshot.number):
+                self.problems.append(
+                    f"a meta page says transaction {snapshot.number}, its pages are of {freed}"
+                )
+        if self.problems:
+            self.snapshots.sort(key=lambda each: -(self._freed_last(each) or each.number))
+
+    def _freed_last(self, snapshot: Snapshot) -> int | None:
+        """Number of the last transaction that gave pages back; every one does."""
+        number = None
+        for entry in self.walk(snapshot.free, "", self.audit(snapshot)):
+            number = int.from_bytes(entry.key, sys.byteorder)
+        return number
+
+    # Trees.
+
+    def _descend(
+        self, walk: _Walk, number: int, levels: int, low: bytes | None, high: bytes | None
+    ) -> Iterator[Entry]:
+        """Entries of the page `number`, whose keys are from `low` on and below `high`."""
+        try:
+            if not 1 <= levels <= _DEPTH_MAX:
+                raise _Damage("it is too deep")
+            page = self._page(walk, number, _BRANCH if levels > 1 else _LEAF)
+            if levels == 1:
+                walk.leaf_pages += 1
+                entries = self._leaf(walk, page, number)
+                _check_order([entry.key for entry in entries], low, high, walk)
+                walk.entries += len(entries)
+            else:
+                walk.branch_pages += 1
+                children = self._branch(page)
+                _check_order([key for _, key in children[1:]], low, high, walk)
+        except _Damage as damage:
+            walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
+            return
+        if levels == 1:
+            yield from entries
+            return
+        stops = [*(key for _, key in children[1:]), high]
+        for (child, key), stop in zip(children, stops, strict=True):
+            yield from self._descend(walk, child, levels - 1, key or low, stop)
+
+    def _page(self, walk: _Walk, number: int, wanted: int) -> bytes:
+        self._take(walk, number, 1)
+        page = os.pread(self._fd, self.page_size, number * self.page_size)
+        found, _, kind, _, _ = _HEADER.unpack_from(page)
+        if (found, kind) != (number, wanted):
+            raise _Damage(f"its number is {found}, its kind {kind}, expected {wanted}")
+        return page
+
+    def _take(self, walk: _Walk, number: int, count: int) -> None:
+        pages = walk.audit.pages
+        stop = number + count
+        if number < META_PAGES or stop > len(pages) or stop * self.page_size > self._size:
+            raise _Damage("it is not in the file")
+        if 1 in pages[number:stop]:
+            raise _Damage("it is used twice")
+        pages[number:stop] = b"\1" * count
+
+    def _places(self, page: bytes) -> tuple[tuple[int, ...], int]:
+        _, _, _, lower, upper = _HEADER.unpack_from(page)
+        if not _HEADER.size < lower <= upper <= self.page_size or lower & 1:
+            raise _Damage(f"its bounds are {lower} and {upper}")
+        count = (lower - _HEADER.size) // 2
+        places = struct.unpack_from(f"={count}H", page, _HEADER.size)
+        if min(places) < upper or max(places) + _NODE.size > self.page_size:
+            raise _Damage("a node is out of bounds")
+        if len(set(places)) != count:
+            raise _Damage("two nodes are in one place")
+        return places, self.page_size - upper
+
+    def _leaf(self, walk: _Walk, page: bytes, number: int) -> list[Entry]:
+        places, room = self._places(page)
+        entries = []
+        for place in places:
+            low, high, flags, key_size = _NODE.unpack_from(page, place)
+            size = low | high << 16
+            value_at = place + _NODE.size + key_size
+            stop = value_at + (_PAGE_NUMBER.size if flags == _BIG else size)
+            if not 1 <= key_size <= _KEY_BYTES_MAX or stop > self.page_size:
+                raise _Damage("a node is too long")
+            if flags not in (0, _BIG, _SUBTREE):
+                raise _Damage(f"a node has flags {flags}")
+            room -= (stop - place + 1) & ~1
+            offset: int | None = number * self.page_size + value_at
+            if flags == _BIG:
+                (first,) = _PAGE_NUMBER.unpack_from(page, value_at)
+                offset = self._overflow(walk, first, size)
+            if offset is not None:
+                key = page[place + _NODE.size : value_at]
+                entries.append(Entry(key, flags == _SUBTREE, offset, size))
+        if room:
+            raise _Damage(f"{room} octets are left between its nodes")
+        return entries
+
+    def _overflow(self, walk: _Walk, number: int, size: int) -> int | None:
+        """Where the value on the pages from `number` on begins; None if they are damaged."""
+        count = (_HEADER.size - 1 + size) // self.page_size + 1
+        try:
+            self._take(walk, number, count)
+            header = os.pread(self._fd, _OVERFLOW.size, number * self.page_size)
+            found, _, kind, length = _OVERFLOW.unpack(header)
+            if (found, kind, length) != (number, _OVERFLOWN, count):
+                raise _Damage(f"its number is {found}, its kind {kind}, its length {length}")
+        except _Damage as damage:
+            walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
+            return None
+        walk.overflow_pages += count
+        return number * self.page_size + _HEADER.size
+
+    def _branch(self, page: bytes) -> list[tuple[int, bytes]]:
+        places, room = self._places(page)
+        if len(places) < 2:
+            raise _Damage("it has one branch only")
+        children = []
+        for index, place in enumerate(places):
+            low, high, highest, key_size = _NODE.unpack_from(page, place)
+            stop = place + _NODE.size + key_size
+            if key_size > _KEY_BYTES_MAX or (index and not key_size) or stop > self.page_size:
+                raise _Damage("a node is too long")
+            room -= (stop - place + 1) & ~1
+            key = page[place + _NODE.size : stop] if index else b""
+            children.append((low | high << 16 | highest << 32, key))
+        if room:
+            raise _Damage(f"{room} octets are left between its nodes")
+        return children
+
+
+def _check_order(keys: list[bytes], low: bytes | None, high: bytes | None, walk: _Walk) -> None:
+    if walk.is_sorted_by_number and sys.byteorder == "little":
+        keys = [key[::-1] for key in keys]
+        low, high = low and low[::-1], high and high[::-1]
+    if not keys:
+        return
+    if any(one >= after for one, after in pairwise(keys)):
+        raise _Damage("its keys are not in order")
+    if (low and keys[0] < low) or (high and keys[-1] >= high):
+        raise _Damage("its keys are not where they belong")

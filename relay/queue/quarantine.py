@@ -1,0 +1,253 @@
+"""The quarantine: what is set aside, and how it leaves again.
+
+An entry is a line of JSON, LF and octets, as `store.py` says.  A damaged block is one
+entry for all of its records; their number is in its label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import msgspec
+
+from relay.model.errors import QueueError
+from relay.queue.block import BlockDamaged, decode_block
+from relay.queue.books import KEY, Books, count_dropped, seq_of, to_block_with
+from relay.queue.ledger import Ledger
+from relay.queue.transaction import Refusal, SetAside
+
+__all__ = [
+    "Label",
+    "PurgeQuarantined",
+    "ReplayQuarantined",
+    "TakenOut",
+    "TrimQuarantine",
+    "Trimmed",
+    "read_entry",
+    "refuse",
+    "set_aside",
+]
+
+_BYTES_PER_STEP_MAX = 4 * 1024 * 1024
+
+
+class Label(msgspec.Struct, omit_defaults=True):
+    """What is known of an entry beside its octets."""
+
+    reason: str
+    at: float
+    """When it was set aside, in seconds since 1970-01-01 UTC."""
+    kind: str
+    """record, block or frame; empty if the label cannot be read."""
+    peer: str = ""
+    records: int = 1
+    """How many records it stands for: more than one for a damaged block only."""
+    original_bytes: int = 0
+    """Octets that it had before it was cut; 0 = it was not."""
+
+
+def read_entry(value: bytes) -> tuple[Label, bytes]:
+    """Label and octets of an entry.  Total: a label that cannot be read says so."""
+    line, _, octets = value.partition(b"\n")
+    try:
+        return msgspec.json.decode(line, type=Label), octets
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Label("its label cannot be read", 0.0, ""), value
+
+
+# The ways in.
+
+
+def set_aside(
+    txn: Any, blocks: Any, quarantine: Any, ledger: Ledger, aside: SetAside, at: float
+) -> None:
+    """Copy the records of `aside` into the quarantine, and count them there."""
+    cursor = txn.cursor(db=blocks)
+    to_block_with(cursor, aside.seqs.start)
+    first = seq_of(cursor.key())
+    value = bytes(cursor.value())
+    count = len(aside.seqs)
+    label = Label(aside.reason, at, "record")
+    try:
+        kept = decode_block(value).payloads[aside.seqs.start - first :][:count]
+    except BlockDamaged:
+        label, kept = Label(aside.reason, at, "block", records=count), [value]
+    line = msgspec.json.encode(label) + b"\n"
+    for seq, octets in enumerate(kept, aside.seqs.start):
+        txn.put(KEY.pack(seq), line + octets, db=quarantine)
+        ledger.quarantine_bytes += len(line) + len(octets)
+    ledger.quarantined += count
+
+
+def refuse(txn: Any, quarantine: Any, ledger: Ledger, refusal: Refusal, at: float) -> None:
+    """Put the frames of `refusal` into the quarantine of their source, as far as there is room."""
+    label = Label(refusal.reason, at, "frame", peer=refusal.peer)
+    for frame, original_bytes in zip_longest(refusal.frames, refusal.original_bytes):
+        label.original_bytes = original_bytes or 0
+        value = msgspec.json.encode(label) + b"\n" + frame
+        if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
+            count_dropped(ledger, "quarantine-full", 1)
+        else:
+            txn.put(KEY.pack(ledger.next_seq), value, db=quarantine)
+            ledger.quarantined += 1
+            ledger.quarantine_bytes += len(value)
+        ledger.next_seq += 1
+    ledger.acknowledged_seq = ledger.next_seq
+
+
+# The ways out.
+
+
+class TakenOut(msgspec.Struct):
+    """What one step of an operation did."""
+
+    records: int = 0
+    skipped: int = 0
+    """Entries that were left there, because a damaged block has nothing to send."""
+    next_seq: int = 0
+    """Where the next step goes on; 0 = there is nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeQuarantined:
+    """Give up entries of a quarantine; they are counted as dropped, under `reason`.
+
+    Args:
+        seqs: Which; none = all from `start` on and before `upto`, step by step.
+    """
+
+    account: str
+    seqs: Sequence[int] = ()
+    start: int = 0
+    upto: int = 0
+    entries_max: int = 1000
+    reason: str = "purged"
+
+    def apply(self, books: Books) -> TakenOut:
+        ledger = books.ledger(self.account)
+        done = TakenOut()
+        for seq, label, _, size in _chosen(books, self, done):
+            _take_out(books, self.account, ledger, seq, label, size)
+            count_dropped(ledger, self.reason, label.records)
+            done.records += label.records
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayQuarantined:
+    """Put entries of a quarantine at the end of the queue of `to`, as records of their own.
+
+    They are counted as received there, and no longer in `account` (`Ledger.moved`).
+    """
+
+    account: str
+    to: str
+    seqs: Sequence[int] = ()
+    start: int = 0
+    upto: int = 0
+    entries_max: int = 1000
+
+    def apply(self, books: Books) -> TakenOut:
+        ledger = books.ledger(self.account)
+        done = TakenOut()
+        payloads: list[bytes] = []
+        for seq, label, octets, size in _chosen(books, self, done):
+            if label.kind not in ("record", "frame") or not octets:
+                if self.seqs:
+                    raise QueueError(
+                        f"quarantine of {self.account}: {seq} is a damaged block and cannot be "
+                        "sent; it can be shown and purged"
+                    )
+                done.skipped += 1
+                continue
+            _take_out(books, self.account, ledger, seq, label, size)
+            ledger.moved += label.records
+            done.records += label.records
+            payloads.append(octets)
+        books.append(self.to, payloads, received_at=books.at)
+        return done
+
+
+class Trimmed(msgspec.Struct):
+    """Records that a limit of the quarantine removed, by limit."""
+
+    full: int = 0
+    aged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrimQuarantine:
+    """Drop the oldest entries while there are too many octets or they are too old.
+
+    Args:
+        before: Entries set aside before this go (seconds since 1970-01-01 UTC).
+    """
+
+    account: str
+    bytes_max: int
+    before: float = 0.0
+    entries_max: int = 1000
+
+    def apply(self, books: Books) -> Trimmed:
+        ledger = books.ledger(self.account)
+        done = Trimmed()
+        for seq, label, _, size in _entries(books, self.account, 0, self.entries_max):
+            if ledger.quarantine_bytes > self.bytes_max:
+                reason = "quarantine-full"
+                done.full += label.records
+            elif label.at < self.before:
+                reason = "quarantine-aged"
+                done.aged += label.records
+            else:
+                break
+            _take_out(books, self.account, ledger, seq, label, size)
+            count_dropped(ledger, reason, label.records)
+        return done
+
+
+_Entry = tuple[int, Label, bytes, int]
+"""Seq, label, octets, size of the whole."""
+
+
+def _chosen(
+    books: Books, operation: PurgeQuarantined | ReplayQuarantined, done: TakenOut
+) -> Iterator[_Entry]:
+    """The entries of one step; sets where the next one goes on."""
+    account = operation.account
+    for seq in operation.seqs:
+        value = books.txn.get(KEY.pack(seq), db=books.quarantine[account])
+        if value is None:
+            raise QueueError(f"quarantine of {account}: there is no {seq}")
+        yield (seq, *read_entry(bytes(value)), len(value))
+    if operation.seqs:
+        return
+    size = 0
+    for count, entry in enumerate(_entries(books, account, operation.start, -1)):
+        if entry[0] >= operation.upto:
+            return
+        if count == operation.entries_max or size > _BYTES_PER_STEP_MAX:
+            done.next_seq = entry[0]
+            return
+        size += entry[3]
+        yield entry
+
+
+def _entries(books: Books, account: str, start: int, entries_max: int) -> Iterator[_Entry]:
+    """Entries from `start` on, oldest first; each may be deleted before the next."""
+    cursor = books.txn.cursor(db=books.quarantine[account])
+    while entries_max and cursor.set_range(KEY.pack(start)):
+        seq, value = seq_of(cursor.key()), bytes(cursor.value())
+        yield (seq, *read_entry(value), len(value))
+        start = seq + 1
+        entries_max -= 1
+
+
+def _take_out(
+    books: Books, account: str, ledger: Ledger, seq: int, label: Label, size: int
+) -> None:
+    books.txn.delete(KEY.pack(seq), db=books.quarantine[account])
+    ledger.quarantined -= label.records
+    ledger.quarantine_bytes = max(0, ledger.quarantine_bytes - size)

@@ -1,0 +1,107 @@
+"""Read how the lines of a source are parsed: ``parse = { no_hostname = true }``.
+
+The keys are those of `ParseOptions`; syslog-ng's flags have the same names with a
+hyphen for the underscore.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from relay.service.filter_table import FACILITIES, SEVERITIES
+from relay.service.format_table import TimeZone
+from relay.service.table import Choice, Flag, Kind, Text, Texts, did_you_mean, read_table, shown
+from relay.wire.parse_options import ParseOptions, new_parser
+
+__all__ = ["PARSE", "read_parse_options"]
+
+_WORD = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A name of facilities or severities, or its number."""
+
+    names: Mapping[str, int]
+    high: int
+
+    def read(self, value: object) -> int:
+        if isinstance(value, str) and value.lower() in self.names:
+            return self.names[value.lower()]
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.high:
+            return value
+        near = did_you_mean(str(value), self.names) or ";"
+        raise ValueError(
+            f"found {shown(value)}{near} allowed are 0 to {self.high} and {', '.join(self.names)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Octets:
+    """What another kind reads, as octets."""
+
+    kind: Kind
+
+    def read(self, value: object) -> Any:
+        read = self.kind.read(value)
+        return read.encode() if isinstance(read, str) else tuple(text.encode() for text in read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"expected a regular expression, found {shown(value)}")
+        try:
+            re.compile(value.encode())
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        return value
+
+
+_FLAGS = (
+    *("adapters", "no_parse", "no_header", "no_rfc3164_fallback", "no_hostname"),
+    *("expect_hostname", "check_hostname", "check_program", "kernel", "guess_timezone"),
+    *("keep_timestamp", "keep_hostname", "chain_hostnames", "piggyback_errors", "store_raw"),
+    *("dont_store_legacy_msghdr", "no_multi_line", "assume_utf8", "validate_utf8"),
+    *("sanitize_utf8", "empty_lines"),
+)
+
+PARSE: Mapping[str, Kind] = {
+    "mode": Choice(("auto", "rfc3164", "rfc5424")),
+    **dict.fromkeys(_FLAGS, Flag()),
+    "bad_hostname": _Expression(),
+    "default_facility": _Number(FACILITIES, 23),
+    "default_severity": _Number(SEVERITIES, 7),
+    "time_zone": TimeZone(),
+    "host_override": _Octets(_WORD),
+    "program_override": _Octets(_WORD),
+    "tags": _Octets(Texts("a list of tags")),
+    "parse_tags": Choice(("errors", "all", "none")),
+    "encoding": Text('the name of a character set, such as "ISO-8859-1"', r"[!-~]+"),
+}
+
+
+def read_parse_options(values: object, path: str, *, problems: list[str]) -> ParseOptions:
+    """Read a parse table.
+
+    Args:
+        values: The table as TOML gave it.
+        path: Its dotted path, for the problems.
+        problems: One line is appended for each thing that is wrong.
+    """
+    known = len(problems)
+    table = read_table(values, PARSE, path, problems)
+    if len(problems) > known:
+        return ParseOptions()
+    options = ParseOptions(**table)
+    try:
+        new_parser(options, zone=UTC)
+    except ValueError as error:
+        problems.append(f"{path}: {error}")
+        return ParseOptions()
+    return options

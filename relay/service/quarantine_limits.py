@@ -1,0 +1,98 @@
+"""Keeps quarantines within their limits: the oldest entries go first, and are counted.
+
+A source keeps its own within the size when it sets something aside (what comes then is
+dropped), so that a flood cannot push out what was there before.  What a destination
+refused is rare and the latest of it tells most, so there the oldest goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import QueueError
+from relay.queue.books import Operation
+from relay.queue.ledger import Ledger
+from relay.queue.quarantine import Trimmed, TrimQuarantine
+from relay.transport.notices import Notices
+
+__all__ = ["QuarantineLimits"]
+
+_INTERVAL_SECONDS = 10.0
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]: ...
+
+    def operate(self, operation: Operation) -> Deferred[Any]: ...
+
+
+class QuarantineLimits(Service):
+    """Looks at all quarantines every ten seconds.
+
+    Args:
+        bytes_max: What each may hold, labels included.
+        seconds_max: Age at which an entry goes; 0 = never.
+    """
+
+    name = "quarantine-limits"
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        bytes_max: int,
+        seconds_max: float,
+        notices: Notices,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self._bytes_max = bytes_max
+        self._seconds_max = seconds_max
+        self._notices = notices
+        self._clock = clock
+        self._call: DelayedCall | None = None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._look()
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = self._clock.callLater(_INTERVAL_SECONDS, self._look)
+        before = self._clock.seconds() - self._seconds_max if self._seconds_max else 0.0
+        for account, ledger in list(self._queue.ledgers.items()):
+            if ledger.quarantine_bytes > self._bytes_max or (before and ledger.quarantined):
+                trimming = self._queue.operate(
+                    TrimQuarantine(account, self._bytes_max, before=before)
+                )
+                trimming.addCallback(self._trimmed, account)
+                trimming.addErrback(lambda failure: failure.trap(QueueError))  # then next time
+
+    def _trimmed(self, trimmed: Trimmed, account: str) -> None:
+        if trimmed.full:
+            self._notices.warn(
+                f"quarantine of {account}",
+                "quarantine-full",
+                f"its oldest {trimmed.full:,} records were dropped; more than "
+                f"quarantine_bytes_max = {self._bytes_max:,} octets were set aside",
+            )
+        if trimmed.aged:
+            self._notices.warn(
+                f"quarantine of {account}",
+                "quarantine-aged",
+                f"its oldest {trimmed.aged:,} records were dropped; they were older than "
+                f"quarantine_seconds_max = {self._seconds_max:g} s",
+            )

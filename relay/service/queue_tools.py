@@ -1,0 +1,317 @@
+"""What the control socket can do with the queue and the quarantine while the relay runs.
+
+Looking is done by the threads that read for the drains, a page at a time.  Changes go
+through the committer, a transaction at a time, with what sources bring in between.
+What takes many steps is done for a second or two; the answer says what is left, and
+whoever asked asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from relay.flow.drain import BY_PURGE, Drain
+from relay.model.clock import Clock
+from relay.model.errors import QueueError
+from relay.observe.control import Asked
+from relay.queue.admission import Admission
+from relay.queue.books import Books, Operation
+from relay.queue.inspection import READINGS, Reading
+from relay.queue.ledger import Ledger
+from relay.queue.operations import Adopt, Adopted, Purge
+from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
+
+__all__ = [
+    "AdoptQueue",
+    "Appended",
+    "AppendTo",
+    "PurgeQueue",
+    "Purged",
+    "QueueTools",
+    "ReplayEntries",
+    "SomeDestination",
+    "TakeEntries",
+]
+
+_STEP_RECORDS = 10_000
+_STEPS_SECONDS_MAX = 2.0  # of one answer
+_ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
+_POLL_SECONDS = 0.05
+
+_T = TypeVar("_T")
+
+
+class SomeDestination(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str
+
+
+class AppendTo(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str
+    payloads: list[bytes]
+
+
+class Appended(msgspec.Struct):
+    records: int
+
+
+class PurgeQueue(msgspec.Struct, forbid_unknown_fields=True):
+    queue: str
+    upto: int = 0
+    """Seq of the first record to keep; 0 = none that is there now."""
+    reason: str = "purged"
+
+
+class Purged(msgspec.Struct):
+    records: int
+    upto: int
+    """For the next question."""
+    left: int
+    """Records that are still to be purged."""
+
+
+class AdoptQueue(msgspec.Struct, forbid_unknown_fields=True):
+    orphan: str
+    to: str
+
+
+class TakeEntries(msgspec.Struct, forbid_unknown_fields=True):
+    """Which entries of a quarantine to purge."""
+
+    account: str
+    seqs: list[int] = []
+    """Empty = all that are there from `start` on and before `upto`."""
+    start: int = 0
+    upto: int = 2**63
+    reason: str = "purged"
+
+
+class ReplayEntries(msgspec.Struct, forbid_unknown_fields=True):
+    """Which entries of a quarantine to put into the queue of `to`."""
+
+    account: str
+    to: str
+    seqs: list[int] = []
+    start: int = 0
+    upto: int = 2**63
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]: ...
+
+    def look(self, reading: Callable[[Books], _T]) -> Deferred[_T]: ...
+
+    def operate(self, operation: Operation) -> Deferred[Any]: ...
+
+    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]: ...
+
+
+class Destination(Protocol):
+    """A destination's service, as far as it is needed here."""
+
+    id: str
+    drain: Drain
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def break_link(self, why: str) -> None: ...
+
+
+class QueueTools:
+    """Answers questions about the queue and changes it by hand.
+
+    Args:
+        destinations: The configured ones; all other queues are orphans.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        destinations: Sequence[Destination],
+        admission: Admission,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self._destinations = {destination.id: destination for destination in destinations}
+        self._admission = admission
+        self._clock = clock
+        self._busy: set[str] = set()  # queues that are being purged or adopted
+
+    def commands(self) -> dict[str, Asked]:
+        """What the control socket offers, by name."""
+        readings = {name: self._asked(reading) for name, reading in READINGS.items()}
+        return {
+            **readings,
+            "queue-append": Asked(AppendTo, self.append),
+            "queue-purge": Asked(PurgeQueue, self._alone(self._purge)),
+            "queue-adopt": Asked(AdoptQueue, self._alone(self._adopt)),
+            "quarantine-purge": Asked(TakeEntries, self.purge_entries),
+            "quarantine-replay": Asked(ReplayEntries, self.replay_entries),
+            "pause": Asked(SomeDestination, self.pause),
+            "resume": Asked(SomeDestination, self.resume),
+        }
+
+    def _asked(self, reading: Reading) -> Asked:
+        def answer(arguments: Any) -> Deferred[Any]:
+            return self._queue.look(partial(_apply, reading, arguments))
+
+        return Asked(reading.arguments, answer)
+
+    def pause(self, wanted: SomeDestination) -> None:
+        """Stop sending to a destination until `resume` or the next start."""
+        self._destination(wanted.destination).pause()
+
+    def resume(self, wanted: SomeDestination) -> None:
+        self._destination(wanted.destination).resume()
+
+    def append(self, wanted: AppendTo) -> Deferred[Appended]:
+        """Put messages at the end of a destination's queue; empty ones are left out."""
+        id = self._destination(wanted.destination).id
+        if self._admission.closed:
+            raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
+        payloads = [payload for payload in wanted.payloads if payload]
+        stored = self._queue.append({id: payloads})
+        return stored.addCallback(lambda _: Appended(len(payloads)))
+
+    def purge_entries(self, wanted: TakeEntries) -> Deferred[TakenOut]:
+        """Give up entries of a quarantine."""
+        upto = self._account(wanted.account, wanted.upto)
+        return self._queue.operate(
+            PurgeQuarantined(
+                wanted.account,
+                seqs=wanted.seqs,
+                start=wanted.start,
+                upto=upto,
+                reason=wanted.reason,
+            )
+        )
+
+    def replay_entries(self, wanted: ReplayEntries) -> Deferred[TakenOut]:
+        """Send entries of a quarantine again, to one destination."""
+        upto = self._account(wanted.account, wanted.upto)
+        return self._queue.operate(
+            ReplayQuarantined(
+                wanted.account,
+                self._destination(wanted.to).id,
+                seqs=wanted.seqs,
+                start=wanted.start,
+                upto=upto,
+            )
+        )
+
+    def _account(self, id: str, upto: int) -> int:
+        """`upto`, but not beyond what has a number now: what is replayed gets a new one."""
+        if id not in self._queue.ledgers:
+            known = ", ".join(sorted(self._queue.ledgers))
+            raise QueueError(f"there is no quarantine {id!r}; there is: {known}")
+        return min(upto, self._queue.ledgers[id].next_seq)
+
+    def _destination(self, id: str) -> Destination:
+        if id not in self._destinations:
+            known = ", ".join(sorted(self._destinations))
+            raise QueueError(f"there is no destination {id!r}; there is: {known}")
+        return self._destinations[id]
+
+    def _alone(self, do: Callable[[Any], Coroutine[Any, Any, _T]]) -> Callable[[Any], Deferred[_T]]:
+        """`do` for one queue at a time."""
+
+        async def guarded(wanted: Any) -> _T:
+            id = wanted.orphan if isinstance(wanted, AdoptQueue) else wanted.queue
+            if id not in self._queue.ledgers or id.startswith("source/"):
+                known = ", ".join(sorted(self._queue.ledgers))
+                raise QueueError(f"there is no queue {id!r}; there is: {known}")
+            if id in self._busy:
+                raise QueueError(f"queue of {id}: somebody else works on it; ask again later")
+            self._busy.add(id)
+            try:
+                return await do(wanted)
+            finally:
+                self._busy.discard(id)
+
+        return lambda wanted: ensureDeferred(guarded(wanted))
+
+    async def _adopt(self, wanted: AdoptQueue) -> Adopted:
+        if wanted.orphan in self._destinations:
+            raise QueueError(f"{wanted.orphan} is no orphan but a destination of the configuration")
+        adopt = Adopt(wanted.orphan, self._destination(wanted.to).id)
+        done = Adopted()
+        until = self._clock.seconds() + _STEPS_SECONDS_MAX
+        while True:
+            step = await self._queue.operate(adopt)
+            done.records += step.records
+            done.set_aside += step.set_aside
+            done.left = step.left
+            if not step.left or self._clock.seconds() >= until:
+                return done
+
+    async def _purge(self, wanted: PurgeQueue) -> Purged:
+        destination = self._destinations.get(wanted.queue)
+        if destination is None:
+            return await self._purge_steps(wanted, lambda upto: None)
+        drain = destination.drain
+        drain.hold(BY_PURGE)
+        try:
+            await self._wait_for_answers(destination)
+            return await self._purge_steps(wanted, drain.skip)
+        finally:
+            drain.release(BY_PURGE)
+
+    async def _purge_steps(self, wanted: PurgeQueue, skip: Callable[[int], object]) -> Purged:
+        ledger = self._queue.ledgers[wanted.queue]
+        upto = min(wanted.upto or ledger.next_seq, ledger.next_seq)
+        done = Purged(0, upto, 0)
+        until = self._clock.seconds() + _STEPS_SECONDS_MAX
+        while True:
+            head = self._queue.ledgers[wanted.queue].acknowledged_seq
+            stop = min(upto, head + _STEP_RECORDS)
+            if stop > head:
+                done.records += await self._queue.operate(
+                    Purge(wanted.queue, head, stop, reason=wanted.reason)
+                )
+                skip(stop)
+            done.left = max(0, upto - stop)
+            if not done.left or self._clock.seconds() >= until:
+                return done
+
+    async def _wait_for_answers(self, destination: Destination) -> None:
+        """Until what was sent is answered for, and that is on disk.
+
+        An upstream that does not answer is cut off: whether it has the records that
+        are in flight nobody knows, and they are purged with the others.
+        """
+        for patience in (_ANSWERS_SECONDS_MAX, _ANSWERS_SECONDS_MAX / 2):
+            until = self._clock.seconds() + patience
+            while self._clock.seconds() < until:
+                if self._is_settled(destination):
+                    return
+                await self._pause()
+            destination.break_link("its queue is being purged, and it does not answer")
+        if not self._is_settled(destination):
+            raise QueueError(
+                f"{destination.drain.in_flight} records are on their way to {destination.id}, "
+                "which does not answer, or the disk is failing; nothing was purged"
+            )
+
+    def _is_settled(self, destination: Destination) -> bool:
+        drain = destination.drain
+        stored = self._queue.ledgers[destination.id].acknowledged_seq
+        return drain.in_flight == 0 and drain.acknowledged_seq == stored
+
+    def _pause(self) -> Deferred[None]:
+        passed: Deferred[None] = Deferred()
+        self._clock.callLater(_POLL_SECONDS, passed.callback, None)
+        return passed
+
+
+def _apply(reading: Reading, arguments: Any, books: Books) -> Any:
+    return reading.function(books, arguments)

@@ -1,0 +1,186 @@
+"""Find the files that a path with wildcards stands for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from relay.wire.wildcard import ANY_DEPTH, Step, parse_wildcard
+
+__all__ = [
+    "FileSearch",
+    "Found",
+    "Identity",
+    "identity_of",
+    "inodes_in",
+    "octets_of",
+    "open_regular",
+    "path_in_words",
+    "unreadable",
+]
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+_DIRECTORIES_MAX = 10_000  # of one search
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+@dataclass(slots=True)
+class Found:
+    files: dict[Identity, str] = field(default_factory=dict)
+    """Regular files; of several paths to one file the first in alphabetical order."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Paths, and in words why nothing can be read there and what to do."""
+
+
+class FileSearch:
+    """Looks for files.  It follows symlinks, but not to directories below ``**``.
+
+    Every directory that a wildcard stands in is listed, and every file that matches
+    is looked at (stat): a few microseconds each.  On a network file system whose
+    server is away that blocks, like everything about such files.
+
+    Args:
+        path: Absolute, with wildcards.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._steps = parse_wildcard(path)
+
+    def run(self) -> Found:
+        """Look now."""
+        found = Found()
+        for path in sorted(self._paths(found)):
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                _note(found, path, error)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.files.setdefault(identity_of(status), path)
+            else:
+                found.problems.append((path, _unfit(status.st_mode)))
+        return found
+
+    def _paths(self, found: Found) -> Iterator[str]:
+        waiting: list[tuple[str, tuple[Step, ...]]] = [("/", self._steps)]
+        directories = 0
+        while waiting:
+            folder, steps = waiting.pop()
+            step, rest = steps[0], steps[1:]
+            if isinstance(step, str) and step != ANY_DEPTH:
+                path = os.path.join(folder, step)
+                if rest:
+                    waiting.append((path, rest))
+                else:
+                    yield path
+                continue
+            directories += 1
+            if directories > _DIRECTORIES_MAX:
+                text = f"more than {_DIRECTORIES_MAX:,} directories to search; narrow the wildcard"
+                found.problems.append((folder, text))
+                return
+            if step == ANY_DEPTH:
+                waiting.append((folder, rest))
+            for entry in _entries(folder, found):
+                if step == ANY_DEPTH:
+                    if not entry.name.startswith(".") and _is_own_directory(entry):
+                        waiting.append((entry.path, steps))
+                elif not isinstance(step, str) and step(entry.name):
+                    if not rest:
+                        yield entry.path
+                    elif _is_directory(entry):
+                        waiting.append((entry.path, rest))
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, and nothing else that may have taken its place.
+
+    Raises:
+        OSError: It cannot be opened, or is something else.
+    """
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, _unfit(mode))
+    return fd
+
+
+def inodes_in(folder: str) -> dict[int, str]:
+    """Paths of what is in `folder`, by inode; nothing if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.inode(): entry.path for entry in entries}
+    except OSError:
+        return {}
+
+
+def _entries(folder: str, found: Found) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        _note(found, folder, error)
+        return []
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_own_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)  # or links could lead round in circles
+    except OSError:
+        return False
+
+
+def _note(found: Found, path: str, error: OSError) -> None:
+    if error.errno not in _ABSENT:
+        found.problems.append((path, unreadable(error)))
+
+
+def unreadable(error: OSError) -> str:
+    """Why a file cannot be read, and what to do."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{reason}; let the relay's user read it, with a group such as adm for example"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{reason}; raise the limit of open files (LimitNOFILE= in the systemd unit)"
+    return reason
+
+
+def octets_of(path: str) -> bytes:
+    """The name as the system has it."""
+    return os.fsencode(path)
+
+
+def path_in_words(path: str) -> str:
+    """`path` for people: without surrogates and control characters."""
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return shown if shown.isprintable() else repr(shown)[1:-1]
+
+
+def _unfit(mode: int) -> str:
+    kind = next((words for test, words in _KINDS if test(mode)), "no regular file")
+    return f"is {kind}, and only regular files are read; narrow the wildcard"

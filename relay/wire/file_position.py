@@ -1,0 +1,61 @@
+"""How far a file was read, as it is stored: JSON, one object a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+__all__ = ["HEAD_BYTES_MAX", "FilePosition", "fingerprint_of", "parse_position"]
+
+HEAD_BYTES_MAX = 256
+"""Most octets of the beginning of a file that its fingerprint covers."""
+
+
+class FilePosition(NamedTuple):
+    """A file, known by device, inode and its first octets, and how far it was read.
+
+    The octets tell a file from a later one that was given the same inode.
+    """
+
+    path: str
+    """Where it was found, with surrogates for what is not UTF-8."""
+    device: int
+    inode: int
+    offset: int
+    """End of the last line or message that was handed over."""
+    fingerprint: str = ""
+    """Of its first `fingerprint_bytes` octets."""
+    fingerprint_bytes: int = 0
+    gone_at: float = 0.0
+    """When it was first missed (seconds since 1970-01-01 UTC); 0 = it is there."""
+
+    @property
+    def name(self) -> str:
+        """The key of the position within its source."""
+        return f"{self.device:x}-{self.inode:x}"
+
+    def encode(self) -> bytes:
+        # Not msgspec: it refuses surrogates.
+        return json.dumps(self._asdict()).encode("ascii")
+
+
+def parse_position(octets: bytes) -> FilePosition | None:
+    """Read what `FilePosition.encode` wrote; None if it is something else."""
+    try:
+        values: Any = json.loads(octets)
+        position = FilePosition(**values)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (position.path, position.fingerprint)
+    numbers = (position.device, position.inode, position.offset, position.fingerprint_bytes)
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        return None
+    return position if isinstance(position.gone_at, int | float) else None
+
+
+def fingerprint_of(head: bytes) -> str:
+    """The fingerprint of a file that begins with `head`."""
+    return hashlib.sha256(head).hexdigest()[:32] if head else ""

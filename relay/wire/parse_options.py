@@ -1,0 +1,288 @@
+"""How the lines of one source are read, where that differs from `relay.wire.parse`.
+
+What is not asked for costs nothing: `new_parser` puts together only the steps that its
+options need, and with none of them it is `parse_all`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any, Literal
+
+from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
+from relay.model.origin import Origin
+from relay.wire.adapters import adapt
+from relay.wire.message_steps import (
+    Step,
+    each,
+    on_one_line,
+    with_app_tag,
+    with_chained_host,
+    with_host,
+    with_kernel_program,
+    with_offsets,
+    with_peer_host,
+    with_program,
+    with_receive_time,
+    with_tags,
+    with_valid_utf8,
+    without_bad_program,
+    without_legacy_header,
+    without_tags,
+)
+from relay.wire.parse import Dialect, parse, parse_all
+from relay.wire.readers import (
+    Read,
+    converting,
+    cutting,
+    reading,
+    reading_nothing,
+    reading_pri,
+    storing_raw,
+    telling_what_is_missing,
+)
+
+__all__ = ["OPTION_NAMES", "ParseOptions", "Parser", "new_parser", "options_named"]
+
+Parser = Callable[[Sequence[bytes], Origin], list[SyslogMessage]]
+"""Frames of a batch, and where they are from, to messages: one a frame, in order."""
+
+_KERNEL_PRI = (0, 5)  # kern.notice
+_HOSTNAME = re.compile(rb"[0-9A-Za-z\-_.:@/]+")
+
+
+@dataclass(frozen=True)
+class ParseOptions:
+    """syslog-ng's flags() and options of a source that say how lines are read.
+
+    The defaults are what `relay.wire.parse.parse_all` does.
+    """
+
+    mode: Literal["auto", "rfc3164", "rfc5424"] = "auto"
+    """auto and rfc5424: RFC 5424, or else RFC 3164.  rfc3164: VERSION is no field."""
+    adapters: bool = False
+    """Formats of certain applications are taken apart (`relay.wire.adapters`), as on port
+    514 of syslog-ng's default-network-drivers().  In mode auto only."""
+    no_parse: bool = False
+    """The line is MSG, under the default PRI."""
+    no_header: bool = False
+    """All after the PRI is MSG."""
+    no_rfc3164_fallback: bool = False
+    """What is not RFC 5424 cannot be parsed."""
+    no_hostname: bool = False
+    expect_hostname: bool = True
+    """False = `no_hostname`."""
+    check_hostname: bool = False
+    """HOSTNAME of RFC 3164 has only letters, digits and ``-_.:@/``."""
+    check_program: bool = False
+    """PROGRAM of RFC 3164 has only letters, digits and ``-_./()``, and a letter."""
+    bad_hostname: str | None = None
+    """Regular expression; what it finds something in is no HOSTNAME (RFC 3164)."""
+    kernel: bool = False
+    """Lines without PRI are kern.notice, and kernel messages without stamp get the
+    program kernel."""
+    default_facility: int = DEFAULT_FACILITY
+    """0 to 23, of lines without PRI."""
+    default_severity: int = DEFAULT_SEVERITY
+    """0 to 7, of lines without PRI."""
+    time_zone: tzinfo | None = None
+    """Zone of stamps without offset; None = the local one."""
+    guess_timezone: bool = False
+    """The offset of such stamps is worked out from the receive time where that is plain."""
+    keep_timestamp: bool = True
+    """False: the stamp is the receive time."""
+    keep_hostname: bool = True
+    """False: HOSTNAME is the peer's address."""
+    chain_hostnames: bool = False
+    """HOSTNAME becomes ``HOSTNAME/PEER`` where the two differ, whatever `keep_hostname` says."""
+    host_override: bytes | None = None
+    program_override: bytes | None = None
+    tags: tuple[bytes, ...] = ()
+    """Added to each message."""
+    parse_tags: Literal["errors", "all", "none"] = "errors"
+    """errors: tags say what was wrong.  all: also what was missing though it may be (PRI,
+    stamp, host), and which adapter read a message; this is what syslog-ng 4 does."""
+    piggyback_errors: bool = False
+    """A line that cannot be parsed becomes syslog-ng's error message about it."""
+    store_raw: bool = False
+    """The line becomes the pair RAWMSG."""
+    dont_store_legacy_msghdr: bool = False
+    """No pair LEGACY_MSGHDR."""
+    no_multi_line: bool = False
+    """CR, LF and NUL in MSG become spaces."""
+    encoding: str | None = None
+    """Character set that lines are converted from, to UTF-8, before they are parsed."""
+    assume_utf8: bool = False
+    """Says nothing here: the relay writes no byte order mark that it could decide on."""
+    validate_utf8: bool = False
+    """Like `assume_utf8`."""
+    sanitize_utf8: bool = False
+    """An MSG that is not UTF-8 is escaped."""
+    empty_lines: bool = False
+    """For the framing, which drops empty lines; the parser drops nothing."""
+    message_bytes_max: int = 0
+    """What a line is cut to before it is parsed, in octets; 0 = nothing."""
+
+
+OPTION_NAMES: Mapping[str, tuple[str, Any]] = {
+    "no-parse": ("no_parse", True),
+    "no-header": ("no_header", True),
+    "syslog-protocol": ("mode", "rfc5424"),
+    "rfc3164": ("mode", "rfc3164"),
+    "no-rfc3164-fallback": ("no_rfc3164_fallback", True),
+    "no-hostname": ("no_hostname", True),
+    "expect-hostname": ("expect_hostname", True),
+    "check-hostname": ("check_hostname", True),
+    "check-program": ("check_program", True),
+    "kernel": ("kernel", True),
+    "guess-timezone": ("guess_timezone", True),
+    "piggyback-errors": ("piggyback_errors", True),
+    "no-piggyback-errors": ("piggyback_errors", False),
+    "store-raw-message": ("store_raw", True),
+    "store-legacy-msghdr": ("dont_store_legacy_msghdr", False),
+    "dont-store-legacy-msghdr": ("dont_store_legacy_msghdr", True),
+    "no-multi-line": ("no_multi_line", True),
+    "assume-utf8": ("assume_utf8", True),
+    "validate-utf8": ("validate_utf8", True),
+    "sanitize-utf8": ("sanitize_utf8", True),
+    "empty-lines": ("empty_lines", True),
+    "chain-hostnames": ("chain_hostnames", True),
+    "adapters": ("adapters", True),
+}
+"""syslog-ng's flags, and a few of our own, to a field and its value."""
+
+
+def options_named(names: Iterable[str]) -> ParseOptions:
+    """The options that `names` ask for; the last of two that contradict each other counts.
+
+    Raises:
+        ValueError: A name is not in `OPTION_NAMES`.
+    """
+    fields: dict[str, Any] = {}
+    for name in names:
+        option = OPTION_NAMES.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, OPTION_NAMES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTION_NAMES)}"
+            raise ValueError(f"no parse option {name!r}; {hint}")
+        fields[option[0]] = option[1]
+    return ParseOptions(**fields)
+
+
+def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
+    """A parser that does what `options` say.
+
+    Like `parse_all` it never raises, returns one message a frame, and keeps the frame
+    as it was received in `raw`.
+
+    Args:
+        zone: Local zone.
+
+    Raises:
+        ValueError: An option has a value that means nothing; the text says which.
+    """
+    read, steps = _reader(options), _steps(options, zone)
+    if read is None and not steps:
+        return _parse_plainly
+    reads = read or _parse_default
+
+    def parse_batch(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
+        messages = [reads(frame, frame) for frame in frames]
+        for step in steps:
+            messages = step(messages, origin)
+        return messages
+
+    return parse_batch
+
+
+def _parse_plainly(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
+    return parse_all(frames)
+
+
+def _parse_default(text: bytes, frame: bytes) -> SyslogMessage:
+    return parse(frame)
+
+
+def _reader(options: ParseOptions) -> Read | None:
+    """How one frame is read, from its text and itself; None = as by `parse`."""
+    dialect = _dialect(options)
+    read: Read | None = None
+    if options.no_parse:
+        read = reading_nothing(dialect.default_pri)
+    elif options.no_header:
+        read = reading_pri(dialect.default_pri)
+    elif dialect != Dialect():
+        read = reading(dialect)
+    if options.parse_tags == "all":
+        read = telling_what_is_missing(read or _parse_default)
+    if options.store_raw:
+        read = storing_raw(read or _parse_default)
+    if options.message_bytes_max:
+        if options.message_bytes_max < 0:
+            raise ValueError("message_bytes_max is an octet count, 0 or more")
+        read = cutting(read or reading(dialect), options.message_bytes_max)
+    if options.encoding is not None:
+        read = converting(read or reading(dialect), options.encoding)
+    return read
+
+
+def _dialect(options: ParseOptions) -> Dialect:
+    if options.mode not in ("auto", "rfc3164", "rfc5424"):
+        raise ValueError(f"mode {options.mode!r} is none of auto, rfc3164, rfc5424")
+    if options.parse_tags not in ("errors", "all", "none"):
+        raise ValueError(f"parse_tags {options.parse_tags!r} is none of errors, all, none")
+    facility, severity = options.default_facility, options.default_severity
+    if not 0 <= facility <= 23 or not 0 <= severity <= 7:
+        raise ValueError("default_facility is 0 to 23, default_severity 0 to 7")
+    return Dialect(
+        reads_rfc5424=options.mode != "rfc3164",
+        reads_rfc3164=not options.no_rfc3164_fallback,
+        default_pri=_KERNEL_PRI if options.kernel else (facility, severity),
+        hosts=(_accepts_host(options), options.expect_hostname and not options.no_hostname),
+        adapt=adapt if options.adapters and options.mode == "auto" else None,
+        substitutes=options.piggyback_errors,
+    )
+
+
+def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
+    if options.bad_hostname is None and not options.check_hostname:
+        return None
+    try:
+        bad = re.compile((options.bad_hostname or r"(?!)").encode())
+    except re.error as error:
+        raise ValueError(f"bad_hostname is no regular expression: {error}") from error
+
+    def accepts_host(word: bytes) -> bool:
+        if options.check_hostname and _HOSTNAME.fullmatch(word) is None:
+            return False
+        return bad.search(word) is None
+
+    return accepts_host
+
+
+def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
+    """What is done to the messages of a batch, in order."""
+    asked: list[tuple[object, Step]] = [
+        (options.check_program, each(without_bad_program)),
+        (options.kernel, each(with_kernel_program)),
+        (options.parse_tags == "all", each(with_app_tag)),
+        (
+            options.guess_timezone or options.time_zone,
+            with_offsets(options.time_zone, guess=options.guess_timezone),
+        ),
+        (not options.keep_timestamp, with_receive_time(zone)),
+        (not options.keep_hostname and not options.chain_hostnames, with_peer_host),
+        (options.chain_hostnames, with_chained_host),
+        (options.host_override, with_host(options.host_override)),
+        (options.program_override, with_program(options.program_override)),
+        (options.sanitize_utf8, each(with_valid_utf8)),
+        (options.no_multi_line, each(on_one_line)),
+        (options.dont_store_legacy_msghdr, each(without_legacy_header)),
+        (options.parse_tags == "none", each(without_tags)),
+        (options.tags, with_tags(options.tags)),
+    ]
+    return [step for wanted, step in asked if wanted]

@@ -1,0 +1,74 @@
+"""Tags that say what was wrong with, or missing from, a line; in syslog-ng 4's words.
+
+Three of them are our own: `MISSING_TIMESTAMP_5424`, `INVALID_VERSION` and the tags of
+adapters.  A tag stands in a tuple of its own, so that a message gets it without a copy.
+"""
+
+from __future__ import annotations
+
+from relay.model.message import SyslogMessage
+
+__all__ = [
+    "INVALID_HOSTNAME",
+    "INVALID_PRI",
+    "INVALID_PROGRAM",
+    "INVALID_STRUCTURED_DATA",
+    "INVALID_VERSION",
+    "MISSING_APP_NAME",
+    "MISSING_HEADER",
+    "MISSING_HOSTNAME",
+    "MISSING_MSGID",
+    "MISSING_PRI",
+    "MISSING_PROCID",
+    "MISSING_STRUCTURED_DATA",
+    "MISSING_TIMESTAMP",
+    "MISSING_TIMESTAMP_5424",
+    "SANITIZED",
+    "UNEXPECTED_FRAMING",
+    "Tags",
+    "is_parse_failure",
+]
+
+Tags = tuple[bytes, ...]
+
+# The line is no syslog message: all of it is MSG.
+INVALID_PRI: Tags = (b"syslog.invalid_pri",)
+INVALID_VERSION: Tags = (b"syslog.rfc5424_invalid_version",)
+MISSING_TIMESTAMP_5424: Tags = (b"syslog.rfc5424_missing_timestamp",)
+MISSING_HOSTNAME: Tags = (b"syslog.rfc5424_missing_hostname",)
+MISSING_APP_NAME: Tags = (b"syslog.rfc5424_missing_app_name",)
+MISSING_PROCID: Tags = (b"syslog.rfc5424_missing_procid",)
+MISSING_MSGID: Tags = (b"syslog.rfc5424_missing_msgid",)
+MISSING_STRUCTURED_DATA: Tags = (b"syslog.rfc5424_missing_sdata",)
+INVALID_STRUCTURED_DATA: Tags = (b"syslog.rfc5424_invalid_sdata",)
+
+# A part of it is not what it should be.
+UNEXPECTED_FRAMING: Tags = (b"syslog.unexpected_framing",)
+INVALID_HOSTNAME: Tags = (b"syslog.invalid_hostname",)
+INVALID_PROGRAM: Tags = (b"syslog.rfc3164_invalid_program",)
+SANITIZED: Tags = (b"message.utf8_sanitized",)
+
+# It does without a part, as many senders do.
+MISSING_PRI: Tags = (b"syslog.missing_pri",)
+MISSING_TIMESTAMP: Tags = (b"syslog.missing_timestamp",)
+MISSING_HEADER: Tags = (b"syslog.rfc3164_missing_header",)
+
+_FAILURES = frozenset(
+    INVALID_PRI
+    + INVALID_VERSION
+    + MISSING_TIMESTAMP_5424
+    + MISSING_HOSTNAME
+    + MISSING_APP_NAME
+    + MISSING_PROCID
+    + MISSING_MSGID
+    + MISSING_STRUCTURED_DATA
+    + INVALID_STRUCTURED_DATA
+)
+
+
+def is_parse_failure(message: SyslogMessage) -> bool:
+    """Whether all of the line became MSG because it could not be parsed.
+
+    It goes by the tags, so it knows nothing of messages parsed with `parse_tags` "none".
+    """
+    return bool(message.tags) and not _FAILURES.isdisjoint(message.tags)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.main import main
+
+VECTORS = json.loads((Path(__file__).parents[1] / "wire" / "vectors" / "parse.json").read_text())
+FIELDS = {
+    "host": "hostname",
+    "program": "app_name",
+    "pid": "procid",
+    "msgid": "msgid",
+    "message": "msg",
+    "facility": "facility",
+    "severity": "severity",
+}
+
+
+def run(*arguments: str, input: str = "") -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["explain", *arguments], input=input.encode())
+    return result.exit_code, result.stdout, result.stderr
+
+
+def options_of(vector: dict[str, Any]) -> list[str]:
+    options = vector.get("options", {})
+    named = [*options.get("flags", [])]
+    named += [f"encoding={options['encoding']}"] if "encoding" in options else []
+    named += [f"log-msg-size={options['log_msg_size']}"] if "log_msg_size" in options else []
+    mode = vector["mode"].replace("ewmm", "auto")
+    return [
+        "--mode",
+        mode,
+        "--now",
+        vector["now"],
+        "--zone",
+        vector["tz"],
+        "--options",
+        ",".join(named),
+    ]
+
+
+def fits(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    if expected.get("error"):
+        return found["error"] is not None
+    sdata = {
+        id: {name: values[-1] for name, values in element.items()}
+        for id, element in found["structured_data"].items()
+    }
+    stamps = [
+        stamp and datetime.fromisoformat(stamp)
+        for stamp in (found["timestamp"], expected["timestamp"])
+    ]
+    same = stamps[0] == stamps[1] and (
+        stamps[0] is None or stamps[0].utcoffset() == stamps[1].utcoffset()
+    )
+    return (
+        same
+        and sdata == expected["sdata"]
+        and all(
+            (found[ours] or None) == (expected.get(theirs) or None)
+            or found[ours] == expected.get(theirs)
+            for theirs, ours in FIELDS.items()
+        )
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])
+def test_vectors_come_out_as_one_of_their_outcomes(vector: dict[str, Any]) -> None:
+    line = json.dumps({"frame": vector["input"]}) + "\n"
+    status, output, _ = run("--json", *options_of(vector), input=line)
+    assert status == 0
+    found = json.loads(output)
+    outcomes = [vector["expected"], *(a["expected"] for a in vector.get("alternatives", []))]
+    assert any(fits(found, outcome) for outcome in outcomes), found
+    for name, value in vector.get("nv", {}).items():
+        assert found["pairs"][name] == value
+
+
+def test_one_object_for_each_line() -> None:
+    lines = '{"frame": "<13>a"}\n\n{"frame": "\\u00e9"}\n'
+    _, output, _ = run("--json", input=lines)
+    read = [json.loads(line) for line in output.splitlines()]
+    assert [(fields["app_name"], fields["msg"]) for fields in read] == [("a", ""), ("é", "")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "input", "words"),
+    [
+        (["--json"], "{}", "line 1: expected"),
+        (["--json"], '{"frame": "\\u20ac"}', "characters up to U+00FF"),
+        (["--now", "noon", "x"], "", "--now: expected a time such as"),
+        (["--zone", "Mars", "x"], "", "--zone: expected a time zone"),
+        (["--options", "no-pars", "x"], "", "--options.no_pars: unknown key, did you mean"),
+        (["--config", "/none.toml", "x"], "", "/none.toml: cannot read it"),
+    ],
+)
+def test_mistakes_are_said(arguments: list[str], input: str, words: str) -> None:
+    status, output, error = run(*arguments, input=input)
+    assert (status, output) == (1, "")
+    assert words in error
+
+
+def test_people_see_fields_and_no_control_characters() -> None:
+    status, output, _ = run(
+        "<34>Oct 11 22:14:15 web su[7]: a\x1b[31mb",
+        "--now",
+        "2026-11-21T12:00:00Z",
+        "--zone",
+        "UTC",
+    )
+    assert status == 0
+    assert "4 (auth)" in output
+    assert "2 (crit)" in output
+    assert "2026-10-11T22:14:15+00:00" in output
+    assert r"a\x1b[31mb" in output
+
+
+def test_people_see_who_gets_it(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        """
+        [relay]
+        name = "here"
+        [sources.in]
+        listen = "tcp://127.0.0.1:5514"
+        [destinations.all]
+        connect = "file:///var/log/all"
+        [destinations.errors]
+        connect = "file:///var/log/errors"
+        match = { severity = "..err" }
+        """
+    )
+    _, output, _ = run("--config", str(path), "<13>hello")
+    assert "→ all: takes everything\n    <13>hello" in output
+    assert "✗ errors: match does not fit: severity" in output
+    _, output, _ = run("--json", "--config", str(path), input='{"frame": "<13>hello"}')
+    destinations = json.loads(output)["destinations"]
+    assert destinations["all"] == {"taken": True, "why": "takes everything", "payload": "<13>hello"}
+    assert destinations["errors"]["taken"] is False

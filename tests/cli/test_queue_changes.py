@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.main import main
+from relay.cli.queue_changes import check_all, queues_of
+from relay.queue.inspection import Account, Check, Checked
+from tests import queue_files
+
+
+def run(folder: Path, *arguments: str, status: int = 0) -> str:
+    done = CliRunner().invoke(main, [*arguments, "--state-dir", str(folder)])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The state directory of a stopped relay with five records for a."""
+    with queue_files.opened(tmp_path / "queue", "a", "b") as store:
+        queue_files.append(store, a=[b"1", b"2"], b=[b"x"])
+        queue_files.append(store, a=[b"3", b"4", b"5"])
+        queue_files.remove(store, "a", 2)
+    return tmp_path
+
+
+def test_a_whole_queue_is_said_to_be_whole(folder: Path) -> None:
+    assert run(folder, "queue", "verify").splitlines() == [
+        "a: whole: 4 records in 2 blocks of 59 B",
+        "b: whole: 1 records in 1 blocks of 22 B",
+    ]
+    assert run(folder, "queue", "verify", "b").startswith("b: whole")
+
+
+def test_damage_is_said_with_its_records(folder: Path) -> None:
+    queue_files.damage(folder / "queue", "a", 3)
+    lines = run(folder, "queue", "verify", status=1).splitlines()
+    assert lines[0].startswith("a: damaged: ")
+    assert lines[1] == "a: records 3 to 5 cannot be read: checksum mismatch"
+    assert lines[2].startswith("b: whole")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("queue", "purge", "a", "--yes"),
+        ("queue", "adopt", "a", "b"),
+        ("queue", "replay", __file__, "--lines", "--to", "a"),
+        ("pause", "a"),
+        ("resume", "a"),
+    ],
+)
+def test_changes_need_a_relay_that_runs(folder: Path, arguments: tuple[str, ...]) -> None:
+    assert "no relay is running, and only a running relay" in run(folder, *arguments, status=2)
+    assert "4 records" in run(folder, "queue", "verify", "a")
+
+
+def test_purging_needs_a_yes(folder: Path) -> None:
+    assert "say --yes" in run(folder, "queue", "purge", "a", status=2)
+
+
+def test_compacting_says_what_it_won(folder: Path) -> None:
+    output = run(folder, "queue", "compact")
+    assert output.startswith(f"{folder}/queue: ")
+    assert output.endswith(" now\n")
+    assert "whole" in run(folder, "queue", "verify")
+
+
+def test_compacting_leaves_a_running_relay_alone(folder: Path) -> None:
+    with queue_files.opened(folder / "queue", "a"):
+        assert "is in use by process" in run(folder, "queue", "compact", status=2)
+
+
+class Pages:
+    """A queue whose check takes two pages."""
+
+    live = True
+    used_bytes = 0
+
+    def __init__(self) -> None:
+        self.asked: list[Check] = []
+
+    def ask(self, command: str, kind: Any, arguments: Any = None) -> Any:
+        if command == "queue-accounts":
+            numbers = (0, 0, 0, 0, {}, 0, 0, 0, 1, 1)
+            return [Account(id, *numbers) for id in ("a", "source/in")]
+        self.asked.append(arguments)
+        return (
+            Checked(1, 2, 3, ["one"], 7) if len(self.asked) == 1 else Checked(10, 20, 30, ["two"])
+        )
+
+
+def test_all_pages_are_checked() -> None:
+    pages = Pages()
+    assert check_all(pages, "a", checksums=True) == Checked(11, 22, 33, ["one", "two"])
+    assert pages.asked == [Check("a", 0, True), Check("a", 7, True)]
+
+
+def test_sources_have_no_queue_to_check() -> None:
+    assert queues_of(Pages()) == ["a"]

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.main import main
+from relay.cli.queue_commands import severities
+from tests import queue_files
+
+TOKEN = b"0d3f1f60-aaaa-bbbb-cccc-123456789abc"
+
+
+class Queue:
+    """The queue of a relay that is stopped, and the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "queue"
+        with queue_files.opened(self.path, "a", "b") as store:
+            queue_files.append(
+                store,
+                at=1000.0,
+                a=[
+                    b"<%d>Oct 11 22:14:15 host%d prog: message %d" % (8 + i, i % 2, i)
+                    for i in range(6)
+                ],
+            )
+            queue_files.append(store, at=2000.0, a=[b"<13>Oct 11 22:14:15 web %s: last" % TOKEN])
+            queue_files.remove(store, "a", 2)
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        done = CliRunner().invoke(main, ["queue", *arguments, "--state-dir", str(self.folder)])
+        assert done.exit_code == status, done.output
+        return done.output
+
+    def numbers(self, *arguments: str, status: int = 0) -> list[int]:
+        return [int(line.split()[0]) for line in self.run(*arguments, status=status).splitlines()]
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(tmp_path)
+
+
+def test_queues_are_listed(queue: Queue) -> None:
+    header, a, *rest, empty, space = queue.run("ls").splitlines()
+    assert empty == ""
+    assert space.startswith(f"{queue.path}/data.mdb takes ")
+    assert space.endswith(" KiB on disk, 4.0 KiB are in use")
+    assert header.split() == ["queue", "state", "records", "bytes", "oldest", "quarantined"]
+    assert a.split()[:6] == ["a", "the", "relay", "is", "stopped", "6"]
+    assert rest == []  # b never had any
+    (row,) = json.loads(queue.run("ls", "--json"))
+    assert (row["id"], row["records"], row["quarantined"]) == ("a", 6, 0)
+    assert row["oldest_seconds"] > 10**9
+
+
+def test_a_file_that_is_worth_compacting_is_said_to_be(queue: Queue) -> None:
+    with (queue.path / "data.mdb").open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 80 * 1024 * 1024)
+    assert "80.0 MiB on disk" in queue.run("ls")
+    assert queue.run("ls").endswith("or `queue compact` gives it back\n")
+
+
+def test_a_configuration_tells_orphans_from_destinations(queue: Queue) -> None:
+    config = queue.folder / "relay.toml"
+    config.write_text(
+        f'[relay]\nstate_dir = "{queue.folder}"\n[sources.in]\nlisten = "udp://:1514"\n'
+        '[destinations.b]\nconnect = "tcp://far:1"\n'
+    )
+    done = CliRunner().invoke(main, ["queue", "ls", "--json", "--config", str(config)])
+    (row,) = json.loads(done.output)
+    assert (row["id"], row["state"]) == ("a", "orphan: no destination of the configuration")
+
+
+def test_the_oldest_and_the_newest_are_shown(queue: Queue) -> None:
+    assert queue.numbers("peek", "a") == [2, 3, 4, 5, 6, 7]
+    assert queue.numbers("peek", "a", "-n", "2") == [2, 3]
+    assert queue.numbers("tail", "a", "-n", "2") == [6, 7]
+    assert queue.numbers("tail", "a", "-n", "99") == [2, 3, 4, 5, 6, 7]
+    line = queue.run("peek", "a", "-n", "1")
+    assert line == "2  1970-01-01T00:16:40.000Z  <9>Oct 11 22:14:15 host1 prog: message 1\n"
+    shown = json.loads(queue.run("tail", "a", "-n", "1", "--json"))
+    assert shown == {
+        "seq": 7,
+        "at": "1970-01-01T00:33:20.000Z",
+        "payload": "<13>Oct 11 22:14:15 web 0d3f…9abc: last",
+    }
+
+
+def test_following_needs_a_relay(queue: Queue) -> None:
+    assert "no relay is running, so nothing comes" in queue.run("tail", "a", "-f", status=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["message [12]"], [2, 3]),
+        (["MESSAGE 1"], []),
+        (["MESSAGE 1", "-i"], [2]),
+        (["message [12]", "-F"], []),
+        (["host1", "-F"], [2, 4, 6]),
+        (["", "--hostname", "HOST*"], [2, 3, 4, 5, 6]),
+        (["", "--hostname", "host1", "--severity", "..err"], [2, 4]),
+        (["", "--severity", "warning.."], [5, 6, 7]),
+        (["", "--since", "1970-01-01T00:20:00Z"], [7]),
+        (["", "--since", "1970-01-01T00:33:20.001Z"], []),
+    ],
+)
+def test_records_are_found(queue: Queue, options: list[str], found: list[int]) -> None:
+    status = 0 if found else 1
+    assert queue.numbers("grep", "a", *options, status=status) == found
+    assert queue.numbers("grep", "a", *options, "-c", status=status) == [len(found)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["("], "not a regular expression"),
+        (["x", "--since", "yesterday"], "'yesterday' is no time such as"),
+        (["x", "--severity", "..bad"], "'bad' is none of emerg, alert"),
+    ],
+)
+def test_what_cannot_be_looked_for(queue: Queue, options: list[str], words: str) -> None:
+    assert words in queue.run("grep", "a", *options, status=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("err", {3}),
+        ("..crit", {0, 1, 2}),
+        ("notice..", {5, 6, 7}),
+        ("1..2", {1, 2}),
+        ("..", set(range(8))),
+        ("err..emerg", set()),
+    ],
+)
+def test_severities(text: str, numbers: set[int]) -> None:
+    assert severities(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "8", "none", "..8", "err...info", "-1.."])
+def test_what_is_no_severity(text: str) -> None:
+    with pytest.raises(ValueError, match="--severity: "):
+        severities(text)
+
+
+def exported(queue: Queue, *arguments: str, status: int = 0) -> tuple[bytes, str]:
+    command = ["queue", "export", *arguments, "--state-dir", str(queue.folder)]
+    done: Any = CliRunner().invoke(main, command)
+    assert done.exit_code == status, done.output
+    return done.stdout_bytes, done.stderr
+
+
+def test_an_export_has_the_octets_as_they_are(queue: Queue) -> None:
+    with queue_files.opened(queue.path, "b") as store:
+        queue_files.append(store, b=[b"one\ntwo", b"\xff\x00"])
+    assert exported(queue, "b") == (b"7 one\ntwo2 \xff\x00", "2 records\n")
+    octets, words = exported(queue, "b", "--lines")
+    assert octets == b"one\ntwo\n\xff\x00\n"
+    assert words.startswith("2 records\n1 of them have line feeds in them")
+    assert TOKEN in exported(queue, "a")[0]
+
+
+def test_only_an_orphan_is_exported_as_one(queue: Queue) -> None:
+    _, words = exported(queue, "a", "--orphan", status=2)
+    assert "a is no orphan, or that cannot be told" in words
+
+
+def test_damage_is_said_and_the_rest_is_shown(queue: Queue) -> None:
+    queue_files.damage(queue.path, "a", 1)
+    octets, words = exported(queue, "a", status=1)
+    assert octets.endswith(b": last")
+    assert words == "from record 2 on: checksum mismatch\n1 records\n"
+    assert queue.run("peek", "a").startswith("from record 2 on: checksum mismatch\n7 ")
+    assert queue.run("grep", "a", "last", "-c").endswith("\n1\n")

@@ -1,0 +1,186 @@
+"""Cut the power at every point of a recording, and open what the disk would have then.
+
+A disk keeps what was synced before the cut.  Of what was written since it keeps any
+part: sectors of 512 octets are whole or not there, in any combination, whatever the
+order in which they were written; a file may have its new length with zeros in it, or its
+old one.  Every write of the recording is such a point, and every sync.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from relay.queue.ledger import Ledger
+from relay.queue.transaction import is_of_source
+from tests.crash.events import Committed, Event, Sync, Write
+from tests.crash.workload import DESTINATIONS, POSITION, SOURCE, drain, ledgers_of, open_queue
+from tests.crash.workload import payload as payload_of
+
+__all__ = ["PowerCuts", "record"]
+
+SECTOR = 512
+RECORD_SECONDS_MAX = 300.0
+
+
+def record(folder: Path, *, seed: int, transactions: int) -> list[Event]:
+    """Run the workload in a process of its own and return what it wrote."""
+    output = folder / "events"
+    queue = folder / "recorded"
+    command = [sys.executable, "-m", "tests.crash.recording"]
+    command += [str(queue), str(seed), str(transactions), str(output)]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RECORD_SECONDS_MAX,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    events: list[Event] = pickle.loads(output.read_bytes())
+    # Nothing was missed: the recording makes the very same file.
+    image = bytearray()
+    for event in events:
+        if isinstance(event, Write):
+            _apply(image, event.offset, event.octets)
+    assert image == (queue / "data.mdb").read_bytes()
+    return events
+
+
+def _apply(image: bytearray, offset: int, octets: bytes) -> None:
+    image.extend(bytes(max(0, offset + len(octets) - len(image))))
+    image[offset : offset + len(octets)] = octets
+
+
+class PowerCuts:
+    """The states of the disk after a power cut, and whether they hold what they must.
+
+    Args:
+        folder: For the file of each state; on memory is best.
+        subsets: Random states at each point, beside those that are always tried.
+
+    Attributes:
+        states: How many were tried.
+    """
+
+    def __init__(self, folder: Path, events: Sequence[Event], *, seed: int, subsets: int) -> None:
+        self.states = 0
+        self._folder = folder
+        self._events = events
+        self._dice = random.Random(seed)
+        self._subsets = subsets
+        self._committed: list[dict[str, bytes]] = [
+            event.ledgers for event in events if isinstance(event, Committed)
+        ]
+
+    def check(self) -> None:
+        """Try all; an AssertionError names the point and the state."""
+        synced = bytearray()
+        pending: list[tuple[int, bytes]] = []
+        commits = 0
+        path = ""
+        for number, event in enumerate(self._events):
+            if isinstance(event, Committed):
+                assert not pending, "a commit came back before its writes were synced"
+                commits += 1
+                continue
+            assert path in ("", event.path) or not pending, "renamed before it was synced"
+            path = event.path
+            is_new = os.path.basename(os.path.dirname(path)) == "new"
+            if isinstance(event, Write):
+                pending += _sectors(event)
+                self._try_all(f"event {number}, a write", synced, pending, commits, is_new)
+            if isinstance(event, Sync) or event.is_synced:
+                for offset, octets in pending:
+                    _apply(synced, offset, octets)
+                pending.clear()
+                self._try_all(f"event {number}, synced", synced, pending, commits, is_new)
+
+    def _try_all(
+        self,
+        point: str,
+        synced: bytearray,
+        pending: list[tuple[int, bytes]],
+        commits: int,
+        is_new: bool,
+    ) -> None:
+        for name, kept, keeps_length in self._choices(pending):
+            image = bytearray(synced)
+            for offset, octets in kept:
+                _apply(image, offset, octets)
+            if keeps_length and pending:
+                end = max(offset + len(octets) for offset, octets in pending)
+                image.extend(bytes(max(0, end - len(image))))
+            self.states += 1
+            try:
+                self._check_state(image, commits, is_new)
+            except Exception as error:
+                raise AssertionError(
+                    f"{point}; {name} of what was not synced: {error!r}"
+                ) from error
+
+    def _choices(
+        self, pending: list[tuple[int, bytes]]
+    ) -> Iterator[tuple[str, list[tuple[int, bytes]], bool]]:
+        yield "nothing", [], False
+        if not pending:
+            return
+        yield "all", pending, True
+        yield "the length alone", [], True
+        yield "the last sector alone", pending[-1:], False
+        yield "all but the last sector", pending[:-1], False
+        yield "all but the first sector", pending[1:], True
+        for _ in range(self._subsets):
+            share = self._dice.random()
+            kept = [sector for sector in pending if self._dice.random() < share]
+            yield f"{len(kept)} of {len(pending)} sectors", kept, self._dice.random() < 0.5
+
+    def _check_state(self, image: bytearray, commits: int, is_new: bool) -> None:
+        queue = self._folder / "state"
+        shutil.rmtree(queue, ignore_errors=True)
+        (queue / "new").mkdir(parents=True)
+        file = queue / "new" / "data.mdb" if is_new else queue / "data.mdb"
+        file.write_bytes(image)
+        store = open_queue(str(queue))
+        try:
+            # What had come back is there; what was on its way may be, as a whole.
+            allowed = self._committed[max(0, commits - 1) : commits + 1]
+            found = ledgers_of(store)
+            assert found in allowed, f"{found} is none of {allowed}"
+            decoded = {id: msgspec.json.decode(text, type=Ledger) for id, text in found.items()}
+            next_of_a = decoded.get("a", Ledger()).next_seq
+            position = store.positions(SOURCE).get(POSITION.partition("/")[2])
+            assert position == (b"%d" % next_of_a) or (position is None and next_of_a == 1)
+            for destination in DESTINATIONS:
+                ledger = decoded.get(destination, Ledger())
+                assert not is_of_source(destination) and ledger.gap == 0
+                records, damaged = drain(store, destination)
+                queued = range(ledger.acknowledged_seq, ledger.next_seq)
+                assert not damaged and list(records) == list(queued)
+                for seq, octets in records.items():
+                    assert octets == payload_of(destination, seq), (destination, seq)
+        finally:
+            store.close()
+
+
+def _sectors(write: Write) -> list[tuple[int, bytes]]:
+    """The parts of a write that are each on the disk as a whole or not at all."""
+    parts = []
+    offset, octets = write.offset, write.octets
+    while octets:
+        size = SECTOR - offset % SECTOR
+        parts.append((offset, octets[:size]))
+        offset, octets = offset + size, octets[size:]
+    return parts

@@ -1,0 +1,70 @@
+"""Record what a queue's file is told to be, write by write: python -m tests.crash.recording.
+
+In a process of its own, see interposer.py.  Arguments: a directory, a seed, a number of
+transactions, and the file for the events.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import random
+import sys
+from dataclasses import dataclass, field
+
+from tests.crash.events import Committed, Event, Sync, Write
+from tests.crash.interposer import interpose
+from tests.crash.workload import ledgers_of, open_queue, random_transaction
+
+
+@dataclass
+class _Recorder:
+    events: list[Event] = field(default_factory=list)
+    _syncing: str = ""
+
+    def write(self, fd: int, offset: int, octets: bytes) -> int:
+        path = _path_of(fd)
+        if os.path.basename(path) == "data.mdb":
+            is_synced = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_DSYNC | os.O_SYNC))
+            self.events.append(Write(path, offset, octets, is_synced))
+        return 0
+
+    def sync(self, fd: int) -> int:
+        self._syncing = _path_of(fd)
+        return 0
+
+    def other(self, name: str) -> int:
+        assert name == "ftruncate", f"{name}: not a call that this understands"  # of lock.mdb
+        return 0
+
+    def done(self, fd: int) -> None:
+        if self._syncing:
+            self.events.append(Sync(self._syncing))
+            self._syncing = ""
+
+
+def _path_of(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def main(path: str, seed: str, transactions: str, output: str) -> None:
+    recorder = _Recorder()
+    alive = interpose(recorder)
+    dice = random.Random(seed)
+    store = open_queue(path)
+    recorder.events.append(Committed(ledgers_of(store)))
+    for number in range(int(transactions)):
+        store.commit(random_transaction(store, dice))
+        recorder.events.append(Committed(ledgers_of(store)))
+        if number % 7 == 6:  # a new environment in between
+            store.close()
+            store = open_queue(path)
+    store.close()
+    del alive
+    with open(output, "wb") as file:
+        pickle.dump(recorder.events, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

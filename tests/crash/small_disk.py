@@ -1,0 +1,148 @@
+"""The random workload on a disk that ends at a certain octet: python -m tests.crash.small_disk.
+
+In a process of its own, see interposer.py.  Arguments: a folder, a seed, and the sizes of
+the disk.  For each size the same happens: transactions until three in a row do not fit,
+then removals alone, as the committer does it, then there is room again.  A line for each
+size says how it went; a failure is an exception.
+
+A write that reaches beyond the end is cut short or refused, as a file system does it, and
+one time in three it is the sync that fails, as where blocks are given out late.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+from relay.model.errors import QueueFull
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore, Removal, Transaction
+from tests.crash.interposer import interpose
+from tests.crash.workload import DESTINATIONS, drain, open_queue, payload, random_transaction
+
+__all__: list[str] = []
+
+TRANSACTIONS_MAX = 200
+_UNLIMITED = 2**40
+
+
+class _Disk:
+    """Refuses what lies beyond its end."""
+
+    def __init__(self) -> None:
+        self.end = _UNLIMITED
+        self.is_late = False  # refuses at the sync instead
+        self.refusals = 0
+        self._is_exceeded = False
+
+    def write(self, fd: int, offset: int, octets: bytes) -> int:
+        if offset + len(octets) <= self.end:
+            return 0
+        if self.is_late:
+            self._is_exceeded = True
+            return 0
+        self.refusals += 1
+        return errno.ENOSPC
+
+    def sync(self, fd: int) -> int:
+        exceeded, self._is_exceeded = self._is_exceeded, False
+        self.refusals += exceeded
+        return errno.ENOSPC if exceeded else 0
+
+    def other(self, name: str) -> int:
+        return 0
+
+    def done(self, fd: int) -> None:
+        pass
+
+
+def _fill(store: QueueStore, dice: random.Random) -> int:
+    """Commit until it does not fit any more; the number of commits."""
+    commits = failures = 0
+    while failures < 3 and commits < TRANSACTIONS_MAX:
+        before = dict(store.ledgers)
+        try:
+            store.commit(random_transaction(store, dice))
+            commits += 1
+            failures = 0
+        except QueueFull:
+            failures += 1
+            assert store.ledgers == before, "something changed"
+    return commits
+
+
+def _check(store: QueueStore, destination: str) -> None:
+    ledger = store.ledgers[destination]
+    seq = ledger.acknowledged_seq
+    while seq < ledger.next_seq:
+        for octets in store.read(destination, start=seq, records_max=500, bytes_max=2**20):
+            assert octets == payload(destination, seq), (destination, seq)
+            seq += 1
+
+
+def _remove(store: QueueStore) -> bool:
+    """Removals alone, the whole of one queue after the other; whether one found its room."""
+    fitted = 0
+    for destination in DESTINATIONS:
+        ledger: Ledger = store.ledgers[destination]
+        try:
+            store.commit(Transaction(1.7e9, {}, {destination: Removal(ledger.next_seq)}))
+            fitted += 1
+        except QueueFull:
+            pass
+    return bool(fitted)
+
+
+def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
+    queue = folder / "queue"
+    shutil.rmtree(queue, ignore_errors=True)
+    dice = random.Random(f"{seed} {size}")
+    disk.end, disk.is_late, disk.refusals = _UNLIMITED, dice.random() < 0.33, 0
+    store = open_queue(str(queue))
+    disk.end = size
+    commits = _fill(store, dice)
+    for destination in DESTINATIONS:
+        _check(store, destination)  # reading needs no room
+    ledgers = dict(store.ledgers)
+    store.close()
+    try:
+        store = open_queue(str(queue))  # a restart while it is full
+    except QueueFull:  # only what has to be written first could stop it
+        return "restart refused"
+    assert store.ledgers == ledgers, "the restart changed something"
+    words = "removals fit" if _remove(store) else "removals wait"
+    if words == "removals fit":
+        commits += _fill(store, dice)
+    full = disk.refusals
+    disk.end = _UNLIMITED
+    commits_after = _fill(store, dice)
+    assert commits_after == TRANSACTIONS_MAX, "there is room again"
+    for destination in DESTINATIONS:
+        ledger = store.ledgers[destination]
+        records, damaged = drain(store, destination)
+        assert not damaged and len(records) == ledger.queued
+        assert all(octets == payload(destination, seq) for seq, octets in records.items())
+    store.close()
+    open_queue(str(queue)).close()
+    return words if full else "never full"
+
+
+def main(folder: str, seed: str, *sizes: str) -> None:
+    disk = _Disk()
+    alive = interpose(disk)
+    counts: Counter[str] = Counter()
+    for size in map(int, sizes):
+        words = _one(Path(folder), int(seed), size, disk)
+        counts[words] += 1
+        print(f"{size}: {words}", flush=True)
+    del alive
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    os._exit(0)

@@ -1,0 +1,350 @@
+"""Both halves of exactly once, in memory: cut at any octet, killed at any moment.
+
+The real protocols, drain, numbering and lineages, with disks and wires that the test
+works by hand.  Whatever happens, the receiver's disk holds what the sender's held,
+each record once and in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.flow.drain import Drain
+from relay.flow.lineages import Lineages
+from relay.flow.numbering import Numbering
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.queue.admission import Admission
+from relay.queue.cursor import Cursor
+from relay.queue.lineage import Lineage
+from relay.transport.inbound import InboundFactory, InboundLimits
+from relay.transport.relp_in import RelpServerProtocol
+from relay.transport.relp_out import RelpClientProtocol
+from relay.transport.upstream import UpstreamState
+from tests.connections import RecordingNotices, Wire, lose
+
+WINDOW = 5
+
+
+class Sender:
+    """A relay with a destination; its disk is `records`, `acknowledged` and `lineage`."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.acknowledged = 1
+        self.lineage = Lineage.new(1)
+        self.trouble: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        stored = len(self.records) + 1
+        self.lineage = self.lineage.begun(acknowledged_seq=self.acknowledged, next_seq=stored)
+        self.unsaved_acknowledged = self.acknowledged
+        self.drain = Drain(
+            destination="d",
+            cursor=Cursor(self, "d", position=self.acknowledged, run_in_thread=execute),
+            queue=self,
+            acknowledged=self.acknowledged,
+            stored=stored,
+            refusals_max=3,
+            clock=Clock(),
+            on_progress=lambda: None,
+            on_trouble=self.trouble.append,
+        )
+        self.numbering = Numbering(
+            self.lineage, drain=self.drain, save=self.save, on_trouble=self.trouble.append
+        )
+
+    def store(self, count: int, words: bytes = b"record") -> None:
+        for _ in range(count):
+            self.records.append(b"%s %d" % (words, len(self.records) + 1))
+        self.drain.stored(len(self.records) + 1)
+
+    def commit(self) -> None:
+        """What is acknowledged gets to disk."""
+        self.acknowledged = self.unsaved_acknowledged
+
+    def connected(self) -> tuple[RelpClientProtocol, Wire]:
+        wire = Wire()
+        protocol = RelpClientProtocol(
+            drain=self.drain,
+            state=UpstreamState(
+                target="up",
+                clock=Clock(),
+                on_ready=lambda words: None,
+                on_failure=lambda words: None,
+                retry_seconds_min=1,
+                retry_seconds_max=60,
+            ),
+            clock=Clock(),
+            secure=False,
+            prepare_seconds_max=30,
+            window_records=WINDOW,
+            software=b"test",
+            answer_seconds_max=60,
+            numbering=self.numbering,
+        )
+        protocol.ready.addErrback(lambda _: None)
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    # What the drain, the cursor and the numbering ask of a queue.
+
+    def read(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        return self.records[start - 1 :][:3]
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self.unsaved_acknowledged = upto
+
+    def set_aside(self, destination: str, seqs: Any, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def save(self, lineage: Lineage) -> Deferred[None]:
+        self.lineage = lineage
+        saved: Deferred[None] = Deferred()
+        saved.callback(None)
+        return saved
+
+
+class Receiver:
+    """A relay with a source; its disk is `records` and `positions`."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.positions: dict[str, bytes] = {}
+        self.counters = SourceCounters()
+        self.notices: Any = RecordingNotices()
+        self.start()
+
+    def start(self) -> None:
+        self.underway: list[tuple[list[bytes], Mapping[str, bytes], Deferred[None]]] = []
+        lineages = Lineages(load=self._load, now=lambda: 0.0)
+        self.factory = InboundFactory(
+            source="in",
+            transport="relp",
+            new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
+            intake=self,
+            admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
+            counters=self.counters,
+            limits=InboundLimits(
+                frame_bytes_max=480,
+                connections_max=1000,
+                idle_seconds_max=0,
+                handshake_seconds_max=0,
+            ),
+            clock=Clock(),
+            notices=self.notices,
+            secure=False,
+        )
+
+    def connected(self) -> tuple[Any, Wire]:
+        protocol, wire = self.factory.buildProtocol(None), Wire()
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        assert positions, "not numbered"
+        self.underway.append((frames, positions, Deferred()))
+        return self.underway[-1][2]
+
+    def commit(self, count: int, *, dies: bool = False) -> None:
+        """The oldest `count` batches get to disk, and perhaps nobody hears of it."""
+        done, self.underway = self.underway[:count], self.underway[count:]
+        for frames, positions, _ in done:
+            self.records += frames
+            self.positions.update(positions)
+        for _, _, stored in done if not dies else ():
+            stored.callback(None)
+
+    def _load(self) -> Mapping[str, bytes]:
+        return {name.rpartition("/")[2]: octets for name, octets in self.positions.items()}
+
+
+class World:
+    """A sender, a receiver, and what lies between them."""
+
+    def __init__(self) -> None:
+        self.sender, self.receiver = Sender(), Receiver()
+        self.forgotten: list[Any] = []  # ends of connections whose other end is gone
+        self.connect()
+
+    def connect(self) -> None:
+        self.near, self.near_wire = self.sender.connected()
+        self.far, self.far_wire = self.receiver.connected()
+
+    def carry(self, octets: int) -> None:
+        """Some octets go each way; an end that has closed takes the other with it."""
+        for wire, end in ((self.near_wire, self.far), (self.far_wire, self.near)):
+            waiting = wire.value()
+            wire.clear()
+            wire.write(waiting[octets:])
+            if waiting:
+                end.dataReceived(waiting[:octets])
+        if self.near_wire.disconnecting or self.far_wire.disconnecting:
+            self.cut()
+
+    def cut(self) -> None:
+        self._near_lost()
+        lose(self.far)
+        self.connect()
+
+    def half_cut(self) -> None:
+        """The receiver does not notice, and gets the rest late."""
+        self.forgotten.append((self.far, self.near_wire.value()))
+        self._near_lost()
+        self.connect()
+
+    def late(self) -> None:
+        """What is left of the oldest half-cut connection comes in."""
+        if self.forgotten:
+            end, octets = self.forgotten.pop(0)
+            end.dataReceived(octets)
+            lose(end)
+
+    def kill_sender(self) -> None:
+        lose(self.far)
+        self.sender.start()
+        self.connect()
+
+    def kill_receiver(self, batches: int = 0) -> None:
+        self.receiver.commit(batches, dies=True)
+        self._near_lost()
+        self.forgotten.clear()
+        self.receiver.start()
+        self.connect()
+
+    def settle(self) -> None:
+        """Nothing happens any more but what has to."""
+        for _ in range(10 * len(self.sender.records) + 50):
+            self.carry(10**6)
+            self.receiver.commit(100)
+        self.sender.commit()
+
+    def _near_lost(self) -> None:
+        # As `_UntilPrepared` does it.
+        if self.near.prepared:
+            lose(self.near)
+        else:
+            self.near.lost_unprepared(Failure(ConnectionDone()))
+
+
+small = st.integers(min_value=0, max_value=4)
+steps = st.one_of(
+    st.tuples(st.just("store"), small),
+    st.tuples(st.just("carry"), st.integers(min_value=1, max_value=400)),
+    st.tuples(st.just("carry"), st.just(10**6)),
+    st.tuples(st.just("commit"), small),
+    st.tuples(st.just("commit_sender"), st.just(0)),
+    st.tuples(st.just("cut"), st.just(0)),
+    st.tuples(st.just("half_cut"), st.just(0)),
+    st.tuples(st.just("late"), st.just(0)),
+    st.tuples(st.just("kill_sender"), st.just(0)),
+    st.tuples(st.just("kill_receiver"), small),
+)
+
+
+def take(world: World, step: tuple[str, int]) -> None:
+    name, number = step
+    if name == "store":
+        world.sender.store(number)
+    elif name == "carry":
+        world.carry(number)
+    elif name == "commit":
+        world.receiver.commit(number)
+    elif name == "commit_sender":
+        world.sender.commit()
+    elif name == "kill_receiver":
+        world.kill_receiver(number)
+    else:
+        getattr(world, name)()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(steps, min_size=15, max_size=80))
+def test_each_record_arrives_once_and_in_order(happens: list[tuple[str, int]]) -> None:
+    world = World()
+    for step in happens:
+        take(world, step)
+    world.settle()
+    assert world.receiver.records == world.sender.records
+    assert world.sender.acknowledged == len(world.sender.records) + 1
+    assert (world.sender.trouble, world.receiver.counters.missing_records) == ([], 0)
+
+
+@pytest.mark.parametrize("more", [2, 20], ids=["behind", "ahead of what was received"])
+def test_a_sender_restored_from_an_older_copy_loses_nothing(more: int) -> None:
+    world = World()
+    world.sender.store(4)
+    copy = (world.sender.records.copy(), 1, world.sender.lineage)
+    world.sender.store(6)
+    world.settle()
+    world.sender.records, world.sender.acknowledged, world.sender.lineage = copy
+    world.kill_sender()
+    world.sender.store(more, b"another")
+    world.cut()
+    world.settle()
+    assert world.receiver.records[10:] == world.sender.records  # at least once
+    (words,) = world.sender.trouble
+    assert f"up to 10, which were not sent from here (records 1 to {4 + more} wait)" in words
+    is_behind = "restored" in world.receiver.notices.kinds
+    assert is_behind == (more == 2)
+    world.sender.store(5)
+    world.cut()
+    world.settle()
+    assert world.receiver.records[10:] == world.sender.records  # and once again from now on
+
+
+def test_a_receiver_restored_from_an_older_copy_is_reported_at_both_ends() -> None:
+    world = World()
+    world.sender.store(4)
+    world.settle()
+    copy = (world.receiver.records.copy(), world.receiver.positions.copy())
+    world.sender.store(6)
+    world.settle()
+    world.receiver.records, world.receiver.positions = copy
+    world.kill_receiver()
+    world.sender.store(1)
+    world.settle()
+    assert world.receiver.records == world.sender.records[:4] + world.sender.records[10:]
+    assert "records up to 4, and 11 is the next one here: 6 may" in world.sender.trouble[0]
+    assert world.receiver.counters.missing_records == 6
+    (said,) = [text for _, kind, text in world.receiver.notices.said if kind == "missing"]
+    assert said.startswith("it goes on with record 11, the last one that came is 4: 6 were")
+
+
+def test_two_that_work_with_copies_of_one_queue() -> None:
+    world = World()
+    world.sender.store(3)
+    world.settle()
+    twin = Sender()
+    twin.records, twin.acknowledged = world.sender.records.copy(), world.sender.acknowledged
+    twin.lineage = world.sender.lineage
+    twin.start()
+    world.sender.store(5)
+    world.settle()
+    original, world.sender = world.sender, twin
+    twin.store(3, b"of the twin")
+    world.cut()
+    world.settle()
+    assert world.receiver.records == original.records + twin.records[3:]
+    assert len(twin.trouble) == 1

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from relay.flow.numbering import Numbering
+from relay.queue.lineage import Lineage
+from relay.wire.relp_lineage import NOT_BELIEVED, Have, format_have
+from relay.wire.relp_offers import parse_offers
+
+FIRST, END = 11, 21  # of what waits
+
+
+class Drain:
+    def __init__(self) -> None:
+        self.acknowledged_seq = FIRST
+        self.stored_seq = END
+        self.skips: list[int] = []
+
+    def skip_to(self, upto: int) -> None:
+        self.skips.append(upto)
+
+
+class Setup:
+    """A numbering in its second epoch, which began at record 16."""
+
+    def __init__(self) -> None:
+        self.drain: Any = Drain()
+        self.past = Lineage.new(1)
+        self.lineage = self.past.begun(acknowledged_seq=FIRST, next_seq=16)
+        self.words: list[str] = []
+        self.saved: list[tuple[Lineage, Deferred[None]]] = []
+        self.numbering = Numbering(
+            self.lineage, drain=self.drain, save=self.save, on_trouble=self.words.append
+        )
+
+    def save(self, lineage: Lineage) -> Deferred[None]:
+        self.saved.append((lineage, Deferred()))
+        return self.saved[-1][1]
+
+    def begin(self, line: bytes) -> Any:
+        offer = self.numbering.offer()
+        assert offer is not None
+        return self.numbering.begin(offer, parse_offers(line))
+
+    def have(self, seq: int, epoch: str) -> Any:
+        return self.begin(format_have(Have(seq, epoch)))
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_the_offer(setup: Setup) -> None:
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+
+
+def test_without_a_lineage_nothing_is_offered(setup: Setup) -> None:
+    numbering = Numbering(None, drain=setup.drain, save=setup.save, on_trouble=setup.words.append)
+    assert numbering.offer() is None
+
+
+@pytest.mark.parametrize("line", [b"", b"commands=syslog", b"syslogrelay_have=x,y"])
+def test_who_does_not_answer_gets_it_at_least_once(setup: Setup, line: bytes) -> None:
+    assert setup.begin(line) is None
+    assert (setup.words, setup.drain.skips) == ([], [])
+
+
+def test_who_does_not_know_the_lineage_gets_what_waits(setup: Setup) -> None:
+    assert setup.have(0, "0" * 16) == FIRST
+    assert (setup.words, setup.drain.skips) == ([], [])
+
+
+def test_who_has_what_is_acknowledged_gets_what_waits(setup: Setup) -> None:
+    assert setup.have(FIRST - 1, "0" * 16) == FIRST
+    assert (setup.words, setup.drain.skips) == ([], [])
+
+
+def test_a_receiver_restored_from_an_older_copy_is_reported(setup: Setup) -> None:
+    assert setup.have(7, setup.past.epoch) == FIRST
+    assert setup.drain.skips == []
+    (words,) = setup.words
+    assert words.startswith("the receiver has records up to 7, and 11 is the next one here: 3 may")
+
+
+@pytest.mark.parametrize(("seq", "is_past"), [(11, True), (15, True), (11, False), (20, False)])
+def test_what_the_receiver_has_is_not_sent_again(setup: Setup, seq: int, is_past: bool) -> None:
+    epoch = (setup.past if is_past else setup.lineage).epoch
+    assert setup.have(seq, epoch) == seq + 1
+    assert (setup.words, setup.drain.skips) == ([], [seq + 1])
+
+
+@pytest.mark.parametrize(
+    ("seq", "epoch"),
+    [
+        (FIRST, "0" * 16),  # sent from another future of the same past
+        (20, "0" * 16),
+        (16, "past"),  # when the past had ended here
+        (21, "present"),
+        (5000, "present"),
+    ],
+)
+def test_a_queue_restored_from_an_older_copy_becomes_somebody_new(
+    setup: Setup, seq: int, epoch: str
+) -> None:
+    names = {"past": setup.past.epoch, "present": setup.lineage.epoch}
+    begun = setup.have(seq, names.get(epoch, epoch))
+    assert isinstance(begun, Deferred)
+    assert setup.drain.skips == []
+    (words,) = setup.words
+    assert f"up to {seq}, which" in words and "(records 11 to 20 wait)" in words
+    ((renewed, saved),) = setup.saved
+    assert renewed.id != setup.lineage.id
+    assert setup.numbering.offer() is None  # as long as it is not on disk
+    saved.callback(None)
+    assert begun.called
+    assert setup.numbering.offer() == (renewed.id, renewed.epoch, FIRST, END)
+    assert setup.have(0, "0" * 16) == FIRST
+
+
+def test_a_queue_known_by_another_identity_becomes_somebody_new_once(setup: Setup) -> None:
+    begun = setup.begin(NOT_BELIEVED)
+    assert isinstance(begun, Deferred)
+    setup.saved[0][1].callback(None)
+    assert setup.begin(NOT_BELIEVED) is None  # whoever that is, he never believes
+    assert len(setup.saved) == 1
+    assert setup.have(0, "0" * 16) == FIRST
+    assert isinstance(setup.begin(NOT_BELIEVED), Deferred)
+
+
+def test_what_was_set_aside_meanwhile_stays_so(setup: Setup) -> None:
+    offer = setup.numbering.offer()
+    assert offer is not None
+    setup.drain.acknowledged_seq = 14
+    answer = parse_offers(format_have(Have(12, setup.lineage.epoch)))
+    assert setup.numbering.begin(offer, answer) == 13  # so the numbers do not fit: it reconnects
+    assert setup.drain.skips == [14]

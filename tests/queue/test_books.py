@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay.queue.books import Books, count_dropped, seq_of, to_block_with
+from relay.queue.ledger import Ledger
+from tests.queue_files import append, opened, remove
+
+
+@pytest.mark.parametrize(
+    ("seq", "first"), [(0, 4), (3, 4), (4, 4), (5, 4), (6, 6), (7, 6), (8, 6), (99, 6)]
+)
+def test_the_block_of_a_record(tmp_path: Path, seq: int, first: int) -> None:
+    def block_with(books: Books) -> int:
+        cursor = books.txn.cursor(db=books.blocks["a"])
+        assert to_block_with(cursor, seq)
+        return seq_of(cursor.key())
+
+    with opened(tmp_path) as store:
+        append(store, a=[b"1", b"2", b"3"])
+        append(store, a=[b"4", b"5"])
+        append(store, a=[b"6", b"7"])
+        remove(store, "a", 4)
+        assert store.look(block_with) == first
+
+
+def test_an_empty_queue_has_no_block(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert not store.look(lambda b: to_block_with(b.txn.cursor(db=b.blocks["a"]), 1))
+
+
+def test_drops_are_counted_by_reason_and_nothing_leaves_no_reason() -> None:
+    ledger = Ledger(dropped={"old": 1})
+    count_dropped(ledger, "old", 2)
+    count_dropped(ledger, "new", 3)
+    count_dropped(ledger, "none", 0)
+    assert ledger.dropped == {"old": 3, "new": 3}
+
+
+def test_what_is_seen_is_what_was_committed(tmp_path: Path) -> None:
+    with opened(tmp_path, "a", sources=["in"]) as store:
+        append(store, a=[b"1"])
+        ids = store.look(lambda books: (sorted(books.blocks), sorted(books.quarantine)))
+        assert ids == (["a"], ["a", "source/in"])
+        assert store.look(lambda books: books.ledger("a")) == store.ledgers["a"]
+        assert store.look(lambda books: books.ledger("source/in")) == Ledger()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+import pytest
+
+from relay.queue.examination import KEY, find_damage, opened_file, sound_ledger
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore, Transaction
+
+MAP_BYTES = 2**24
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    """Destination a with records 1 to 4 in two blocks, b with none."""
+    store = QueueStore.open(str(tmp_path), destinations=["a", "b"], map_bytes=MAP_BYTES)
+    for records in ([b"1", b"2"], [b"3", b"4"]):
+        store.commit(Transaction(0.0, {"a": records}))
+    store.close()
+    return tmp_path
+
+
+@pytest.fixture
+def change(queue: Path) -> Iterator[Callable[..., None]]:
+    """Puts values into the queue with LMDB itself; None deletes."""
+
+    def put(database: str, values: dict[bytes, bytes | None]) -> None:
+        environment = lmdb.open(str(queue), map_size=MAP_BYTES, max_dbs=16)
+        db: Any = environment.open_db(database.encode())
+        with environment.begin(write=True, db=db) as txn:
+            for key, value in values.items():
+                txn.delete(key) if value is None else txn.put(key, value)
+        environment.close()
+
+    yield put
+
+
+Change = Callable[..., None]
+
+
+def test_a_sound_queue_has_nothing_wrong(queue: Path) -> None:
+    assert find_damage(str(queue)) == []
+
+
+def test_no_queue_is_no_damaged_one(tmp_path: Path) -> None:
+    assert find_damage(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("octets", [b"", b"x", b"something else" * 1000])
+def test_a_file_of_something_else_is_damage(tmp_path: Path, octets: bytes) -> None:
+    (tmp_path / "data.mdb").write_bytes(octets)  # a new queue is never seen half made
+    assert "makes no sense" in find_damage(str(tmp_path))[0]
+
+
+@pytest.mark.parametrize(("magic_at", "version"), [(16, 2), (24, 3)])
+def test_another_version_of_lmdb_is_none_of_ours(
+    tmp_path: Path, magic_at: int, version: int
+) -> None:
+    page = bytearray(8192)
+    page[magic_at : magic_at + 8] = 0xBEEFC0DE.to_bytes(4, "little") + bytes([version, 0, 0, 0])
+    (tmp_path / "data.mdb").write_bytes(page)
+    assert find_damage(str(tmp_path)) == []
+
+
+def test_somebody_elses_environment_is_no_damage(tmp_path: Path) -> None:
+    environment = lmdb.open(str(tmp_path), map_size=MAP_BYTES)
+    with environment.begin(write=True) as txn:
+        txn.put(b"key", b"value")
+    environment.close()
+    assert find_damage(str(tmp_path)) == []
+
+
+def test_a_damaged_block_is_no_damage_of_the_file(queue: Path, change: Change) -> None:
+    change("blocks/a", {KEY.pack(1): b"damaged"})
+    assert find_damage(str(queue)) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b'{"next_seq": 2}', b'{"unknown": 1}', b'{"delivered": -1, "dropped": {"x": 1}}']
+)
+def test_a_ledger_that_does_not_add_up(queue: Path, change: Change, text: bytes) -> None:
+    change("meta", {b"ledger/a": text})
+    (problem,) = find_damage(str(queue))
+    assert "does not add up" in problem or "its ledger says" in problem
+
+
+def test_a_ledger_that_does_not_fit_its_blocks(queue: Path, change: Change) -> None:
+    change("blocks/a", {KEY.pack(1): None})
+    assert find_damage(str(queue)) == [
+        "blocks/a: from 0000000000000003 to 0000000000000003, its ledger says 1 to 4"
+    ]
+
+
+def test_blocks_without_a_ledger(queue: Path, change: Change) -> None:
+    change("meta", {b"ledger/a": None})
+    assert "its ledger says 1 to 0" in find_damage(str(queue))[0]
+
+
+def test_a_format_that_was_another_a_commit_ago(queue: Path, change: Change) -> None:
+    change("meta", {b"format": b"9"})
+    assert find_damage(str(queue)) == ["the format is b'9', and was b'1'"]
+
+
+def test_the_next_format_is_not_ours_to_judge(queue: Path, change: Change) -> None:
+    change("meta", {b"format": b"2"})
+    assert find_damage(str(queue)) == []
+
+
+def test_names_that_are_not_ours_among_ours(queue: Path, change: Change) -> None:
+    change("clocks/a", {})
+    assert find_damage(str(queue)) == ["clocks/a: unknown"]
+
+
+def test_a_file_that_was_cut_off(queue: Path) -> None:
+    data = queue / "data.mdb"
+    data.write_bytes(data.read_bytes()[:-4096])
+    with opened_file(str(queue)) as file:
+        assert len(file.snapshots) == 2
+    assert any("not in the file" in problem for problem in find_damage(str(queue)))
+
+
+def test_fields_of_a_later_version_can_be_passed_over() -> None:
+    ledger = Ledger(next_seq=5, acknowledged_seq=3, delivered=2)
+    value = msgspec.json.encode({**msgspec.to_builtins(ledger), "later": 1})
+    assert sound_ledger(value) is None
+    assert sound_ledger(value, any_version=True) == ledger

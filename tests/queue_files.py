@@ -1,0 +1,94 @@
+"""Queues in directories: filled, damaged and forged for tests."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from relay.model.seq import SeqRange
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore, Removal, SetAside, Transaction
+
+__all__ = [
+    "MAP_BYTES",
+    "append",
+    "damage",
+    "environment",
+    "looked_at",
+    "opened",
+    "put",
+    "remove",
+    "set_aside",
+]
+
+MAP_BYTES = 16 * 1024**2
+
+
+@contextmanager
+def opened(path: Path, *destinations: str, sources: Sequence[str] = ()) -> Iterator[QueueStore]:
+    store = QueueStore.open(
+        str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=MAP_BYTES
+    )
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def looked_at(path: Path) -> Iterator[QueueStore]:
+    """The queue as it is, even if it does not add up."""
+    store = QueueStore.open_read_only(str(path))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def append(store: QueueStore, *, at: float = 0.0, **payloads: list[bytes]) -> None:
+    store.commit(Transaction(at, payloads))
+
+
+def remove(store: QueueStore, destination: str, upto: int, *asides: SetAside) -> Ledger:
+    changed = store.commit(Transaction(9.0, {}, {destination: Removal(upto, list(asides))}))
+    return changed[destination]
+
+
+def set_aside(store: QueueStore, destination: str, count: int = 1, reason: str = "refused") -> None:
+    """Move the `count` oldest records to the quarantine, one by one."""
+    for _ in range(count):
+        seq = store.ledgers[destination].acknowledged_seq
+        remove(store, destination, seq + 1, SetAside(SeqRange(seq, seq + 1), reason))
+
+
+@contextmanager
+def environment(path: Path) -> Iterator[Any]:
+    """The LMDB environment of a queue that nobody has open."""
+    found = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=16)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def put(path: Path, database: str, key: bytes | int, value: bytes | None) -> bytes | None:
+    """Replace a value, or remove it; return what was there."""
+    key = struct.pack(">Q", key) if isinstance(key, int) else key
+    with environment(path) as found:
+        db = found.open_db(database.encode())
+        with found.begin(write=True, db=db) as txn:
+            before: bytes | None = txn.get(key)
+            txn.delete(key) if value is None else txn.put(key, value)
+    return before
+
+
+def damage(path: Path, destination: str, first: int) -> None:
+    """Flip a bit in the last octet of the block that begins with record `first`."""
+    value = bytearray(put(path, f"blocks/{destination}", first, None) or b"")
+    value[-1] ^= 1
+    put(path, f"blocks/{destination}", first, bytes(value))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from relay.model.errors import QueueError
+from relay.model.origin import Origin
+from relay.rewrite.filters import always
+from relay.rewrite.pipeline import Drops, Pipeline
+from relay.rewrite.thinning import RepeatSuppression
+from relay.service.flushing import FlushService
+from relay.wire.parse import parse
+
+MESSAGE = parse(b"<13>Oct 11 22:14:15 web app: hello")
+
+
+def holding() -> Pipeline:
+    drops = Drops()
+    return Pipeline(
+        [RepeatSuppression(always, 10, drops)],
+        lambda messages, origin: [b"%s at %d" % (m.msg, origin.received_at) for m in messages],
+        drops,
+    )
+
+
+class Relay:
+    def __init__(self, *, full: bool = False) -> None:
+        self.clock = Clock()
+        self.stored: list[Mapping[str, Sequence[bytes]]] = []
+        self.full = full
+        self.pipeline = holding()
+        plain = Pipeline([], lambda messages, origin: [], Drops())
+        self.service = FlushService(
+            {"held": self.pipeline, "plain": plain}, append=self.append, reactor=self.clock
+        )
+        self.service.startService()
+
+    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+        self.stored.append(payloads)
+        return fail(QueueError("stopped")) if self.full else succeed(None)
+
+    def repeat(self) -> None:
+        self.pipeline([MESSAGE] * 3, Origin("in", "udp", received_at=self.clock.seconds()))
+
+
+def test_what_is_due_is_stored() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.clock.pump([1] * 9)
+    assert relay.stored == []
+    relay.clock.advance(1)
+    assert relay.stored == [{"held": [b"last message repeated 2 times at 10"]}]
+    relay.clock.pump([1] * 20)
+    assert len(relay.stored) == 1
+
+
+def test_everything_is_stored_at_the_stop() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.clock.advance(1)
+    relay.service.stopService()
+    assert relay.stored == [{"held": [b"last message repeated 2 times at 1"]}]
+    assert not relay.clock.getDelayedCalls()
+
+
+def test_a_queue_that_fails_is_somebody_elses_trouble() -> None:
+    relay = Relay(full=True)
+    relay.repeat()
+    relay.clock.pump([1] * 10)
+    assert len(relay.stored) == 1
+
+
+def test_nothing_is_done_where_nothing_is_held() -> None:
+    clock = Clock()
+    plain = Pipeline([], lambda messages, origin: [], Drops())
+    service = FlushService({"plain": plain}, append=lambda payloads: succeed(None), reactor=clock)
+    service.startService()
+    assert not clock.getDelayedCalls()
+    service.stopService()

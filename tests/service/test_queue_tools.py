@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.task import Clock
+
+from relay.flow.drain import Drain
+from relay.model.errors import QueueError, QueueFull, RelayError
+from relay.queue.admission import Admission
+from relay.queue.cursor import Cursor
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore, Removal, Transaction
+from relay.service.queue_tools import QueueTools
+from tests.connections import fired
+from tests.queue_files import append, opened, set_aside
+
+
+class Queue:
+    """A store whose changes are done at once."""
+
+    def __init__(self, store: QueueStore) -> None:
+        self.store = store
+        self.error: Exception | None = None
+        self.subscribers: dict[str, Callable[[int], None]] = {}
+
+    @property
+    def ledgers(self) -> dict[str, Ledger]:
+        return self.store.ledgers
+
+    def look(self, reading: Any) -> Deferred[Any]:
+        return execute(self.store.look, reading)
+
+    def operate(self, operation: Any) -> Deferred[Any]:
+        if self.error is not None:
+            return fail(self.error)
+        try:
+            changed, result = self.store.operate(operation, at=100.0)
+        except QueueError as error:
+            return fail(error)
+        self._tell(changed)
+        return succeed(result)
+
+    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]:
+        self._tell(self.store.commit(Transaction(100.0, payloads)))
+        return succeed(None)
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self.store.commit(Transaction(100.0, removals={destination: Removal(upto)}))
+
+    def set_aside(self, *_: object) -> None:
+        raise AssertionError
+
+    def _tell(self, changed: Mapping[str, Ledger]) -> None:
+        for id, ledger in changed.items():
+            if id in self.subscribers:
+                self.subscribers[id](ledger.next_seq)
+
+
+class Session:
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        self.room -= len(payloads)
+        self.sent += payloads
+
+
+class Destination:
+    """A drain, and a link that can be broken or not."""
+
+    def __init__(self, id: str, queue: Queue, clock: Clock) -> None:
+        self.id = id
+        self.broken: list[str] = []
+        self.session: Session | None = None
+        self.can_be_broken = True
+        ledger = queue.ledgers[id]
+        self.drain = Drain(
+            destination=id,
+            cursor=Cursor(queue.store, id, position=ledger.acknowledged_seq, run_in_thread=execute),
+            queue=queue,
+            acknowledged=ledger.acknowledged_seq,
+            stored=ledger.next_seq,
+            refusals_max=3,
+            clock=clock,
+            on_progress=lambda: None,
+            on_trouble=lambda words: None,
+        )
+        queue.subscribers[id] = self.drain.stored
+
+    def attach(self, room: int = 100) -> Session:
+        self.session = Session(room)
+        self.drain.attach(self.session)
+        return self.session
+
+    def pause(self) -> None:
+        self.drain.hold("hand")
+
+    def resume(self) -> None:
+        self.drain.release("hand")
+
+    def break_link(self, why: str) -> None:
+        self.broken.append(why)
+        if self.can_be_broken and self.session is not None:
+            self.drain.detach(self.session)
+
+
+class Setup:
+    """Destinations a and b with three records each, and an orphan with four."""
+
+    def __init__(self, store: QueueStore) -> None:
+        self.clock = Clock()
+        append(store, a=[b"1", b"2", b"3"], b=[b"x", b"y", b"z"], old=[b"o"] * 4)
+        self.queue = Queue(store)
+        self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
+        self.a, self.b = (Destination(id, self.queue, self.clock) for id in "ab")
+        self.tools = QueueTools(
+            queue=self.queue,
+            destinations=[self.a, self.b],
+            admission=self.admission,
+            clock=self.clock,
+        )
+
+    def ask(self, command: str, **arguments: Any) -> list[Any]:
+        """What the answer is so far, fit for JSON: nothing, a result or an error."""
+        asked = self.tools.commands()[command]
+        try:
+            answer = asked.answer(msgspec.convert(arguments, type=asked.arguments))
+        except RelayError as error:
+            return [error]
+        return fired(answer) if isinstance(answer, Deferred) else [answer]
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    with opened(tmp_path, "a", "b", "old") as store:
+        yield Setup(store)
+
+
+def said(answer: list[Any]) -> str:
+    assert isinstance(answer[0], RelayError), answer
+    return str(answer[0])
+
+
+def waiting(setup: Setup, id: str) -> list[bytes]:
+    start = setup.queue.ledgers[id].acknowledged_seq
+    return setup.queue.store.read(id, start=start, records_max=99, bytes_max=9999)
+
+
+def test_reading_is_offered(setup: Setup) -> None:
+    (accounts,) = setup.ask("queue-accounts")
+    assert [account.id for account in accounts] == ["a", "b", "old"]
+    (page,) = setup.ask("queue-read", queue="a", start=2)
+    assert [record.payload for record in page.records] == [b"2", b"3"]
+    assert "there is no queue 'c'" in said(setup.ask("queue-read", queue="c"))
+
+
+def test_a_destination_is_paused_and_resumed(setup: Setup) -> None:
+    assert setup.ask("pause", destination="a") == [None]
+    session = setup.a.attach()
+    assert session.sent == []
+    assert setup.ask("resume", destination="a") == [None]
+    assert session.sent == [b"1", b"2", b"3"]
+    assert said(setup.ask("pause", destination="old")) == (
+        "there is no destination 'old'; there is: a, b"
+    )
+
+
+def test_messages_are_appended(setup: Setup) -> None:
+    session = setup.a.attach()
+    (appended,) = setup.ask("queue-append", destination="a", payloads=["NA==", "", "NQ=="])
+    assert (appended.records, session.sent[3:]) == (2, [b"4", b"5"])
+    assert "no destination 'old'" in said(setup.ask("queue-append", destination="old", payloads=[]))
+
+
+def test_nothing_is_appended_while_the_queue_is_full(setup: Setup) -> None:
+    setup.admission.set_queue_bytes(100)
+    answer = setup.ask("queue-append", destination="a", payloads=["NA=="])
+    assert said(answer).startswith("the queue takes nothing now: the queue holds 100 octets")
+
+
+# Purging.
+
+
+def test_a_backlog_is_purged_and_the_drain_goes_on_behind_it(setup: Setup) -> None:
+    (done,) = setup.ask("queue-purge", queue="a")
+    assert (done.records, done.upto, done.left) == (3, 4, 0)
+    assert setup.queue.ledgers["a"].dropped == {"purged": 3}
+    session = setup.a.attach()
+    setup.ask("queue-append", destination="a", payloads=["NA=="])
+    assert session.sent == [b"4"]
+    setup.a.drain.acknowledged(session, 1)
+    ledger = setup.queue.ledgers["a"]
+    assert (ledger.delivered, ledger.queued, ledger.gap) == (1, 0, 0)
+
+
+def test_a_purge_waits_for_answers_that_are_on_their_way(setup: Setup) -> None:
+    session = setup.a.attach(room=2)
+    answer = setup.ask("queue-purge", queue="a", reason="asked")
+    session.room = 9
+    assert (answer, session.sent) == ([], [b"1", b"2"])
+    setup.a.drain.acknowledged(session, 2)
+    setup.clock.advance(0.05)
+    assert answer[0].records == 1
+    ledger = setup.queue.ledgers["a"]
+    assert (ledger.delivered, ledger.dropped, setup.a.broken) == (2, {"asked": 1}, [])
+    assert session.sent == [b"1", b"2"]
+
+
+def settle(setup: Setup, seconds: float) -> None:
+    for _ in range(round(seconds / 0.05)):
+        setup.clock.advance(0.05)
+
+
+def test_an_upstream_that_does_not_answer_is_cut_off(setup: Setup) -> None:
+    session = setup.a.attach()
+    answer = setup.ask("queue-purge", queue="a")
+    settle(setup, 2.2)
+    assert setup.a.broken == ["its queue is being purged, and it does not answer"]
+    assert answer[0].records == 3
+    setup.a.drain.acknowledged(session, 3)  # too late: the session is gone
+    ledger = setup.queue.ledgers["a"]
+    assert (ledger.delivered, ledger.dropped, ledger.gap) == (0, {"purged": 3}, 0)
+    assert setup.a.attach().sent == []
+
+
+def test_what_cannot_be_called_back_is_not_purged(setup: Setup) -> None:
+    setup.a.can_be_broken = False
+    session = setup.a.attach(room=2)
+    answer = setup.ask("queue-purge", queue="a")
+    settle(setup, 4)
+    assert said(answer).startswith("2 records are on their way to a")
+    session.room = 9
+    setup.a.drain.acknowledged(session, 2)
+    assert session.sent == [b"1", b"2", b"3"]
+    assert setup.queue.ledgers["a"].dropped == {}
+
+
+def test_a_purge_that_fails_lets_the_drain_go_on(setup: Setup) -> None:
+    setup.queue.error = QueueFull("no space")
+    assert said(setup.ask("queue-purge", queue="a")) == "no space"
+    assert setup.a.attach().sent == [b"1", b"2", b"3"]
+    setup.queue.error = None
+    assert setup.ask("queue-purge", queue="b")[0].records == 3
+
+
+def test_a_pause_by_hand_outlives_a_purge(setup: Setup) -> None:
+    setup.ask("pause", destination="a")
+    setup.ask("queue-purge", queue="a")
+    session = setup.a.attach()
+    setup.ask("queue-append", destination="a", payloads=["NA=="])
+    assert session.sent == []
+    setup.ask("resume", destination="a")
+    assert session.sent == [b"4"]
+
+
+def test_one_purge_at_a_time(setup: Setup) -> None:
+    session = setup.a.attach()
+    first = setup.ask("queue-purge", queue="a")
+    assert "somebody else works on it" in said(setup.ask("queue-purge", queue="a"))
+    assert setup.ask("queue-purge", queue="b")[0].records == 3
+    setup.a.drain.acknowledged(session, 3)
+    setup.clock.advance(0.05)
+    assert first[0].records == 0
+    assert setup.ask("queue-purge", queue="a")[0].records == 0
+
+
+def test_only_what_was_there_at_first_is_purged(setup: Setup) -> None:
+    setup.ask("queue-append", destination="a", payloads=["NA=="])
+    (done,) = setup.ask("queue-purge", queue="a", upto=3)
+    assert (done.records, waiting(setup, "a")) == (2, [b"3", b"4"])
+
+
+def test_a_long_backlog_takes_several_questions(setup: Setup) -> None:
+    for _ in range(3):
+        append(setup.queue.store, old=[b"-"] * 10_000)
+
+    class Slow(Queue):
+        def operate(self, operation: Any) -> Deferred[Any]:
+            setup.clock.advance(1.5)
+            return super().operate(operation)
+
+    setup.tools._queue = Slow(setup.queue.store)
+    (done,) = setup.ask("queue-purge", queue="old")
+    assert (done.records, done.left, done.upto) == (20_000, 10_004, 30_005)
+    append(setup.queue.store, old=[b"new"])
+    (done,) = setup.ask("queue-purge", queue="old", upto=done.upto)
+    assert (done.records, done.left) == (10_004, 0)
+    assert waiting(setup, "old") == [b"new"]
+
+
+@pytest.mark.parametrize("queue", ["none", "source/in"])
+def test_only_queues_are_purged(setup: Setup, queue: str) -> None:
+    assert "there is no queue" in said(setup.ask("queue-purge", queue=queue))
+
+
+# Adopting.
+
+
+def test_an_orphan_is_adopted_and_sent(setup: Setup) -> None:
+    session = setup.a.attach()
+    (done,) = setup.ask("queue-adopt", orphan="old", to="a")
+    assert (done.records, done.left) == (4, 0)
+    assert session.sent[3:] == [b"o"] * 4
+    assert setup.queue.ledgers["old"].received == 0
+
+
+@pytest.mark.parametrize(
+    ("orphan", "to", "words"),
+    [
+        ("a", "b", "a is no orphan"),
+        ("old", "old", "no destination 'old'"),
+        ("none", "a", "there is no queue 'none'"),
+    ],
+)
+def test_what_cannot_be_adopted(setup: Setup, orphan: str, to: str, words: str) -> None:
+    assert words in said(setup.ask("queue-adopt", orphan=orphan, to=to))
+
+
+# Quarantines.
+
+
+def test_what_was_set_aside_is_purged_or_sent_again(setup: Setup) -> None:
+    set_aside(setup.queue.store, "old", 3)
+    assert setup.ask("quarantine-purge", account="old", seqs=[1])[0].records == 1
+    session = setup.a.attach()
+    (done,) = setup.ask("quarantine-replay", account="old", to="a")
+    assert (done.records, session.sent[3:]) == (2, [b"o"] * 2)
+    assert setup.queue.ledgers["old"].dropped == {"purged": 1}
+    for command, arguments in (("purge", {}), ("replay", {"to": "a"})):
+        answer = setup.ask(f"quarantine-{command}", account="none", **arguments)
+        assert "there is no quarantine 'none'; there is: a, b, old" in said(answer)
+    answer = setup.ask("quarantine-replay", account="old", to="old")
+    assert "there is no destination 'old'" in said(answer)
+
+
+def test_what_is_refused_again_is_not_replayed_again_at_once(setup: Setup) -> None:
+    set_aside(setup.queue.store, "a", 1)
+    (done,) = setup.ask("quarantine-replay", account="a", to="a", upto=2**60)
+    assert (done.records, done.next_seq) == (1, 0)
+    assert waiting(setup, "a") == [b"2", b"3", b"1"]
