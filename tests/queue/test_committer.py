@@ -635,6 +635,16 @@ def test_what_has_left_is_told_first_and_late_answers_are_put_right() -> None:
     assert (removal.set_aside, removal.late) == ([], {"too-old": 2})
 
 
+def test_after_an_operation_the_limits_know_what_is_there() -> None:
+    relay = Limited("block")
+    relay.disk.destination_bytes = {"a": 100}
+    relay.operate("adopt")
+    relay.disk.finish()
+    gauge = relay.limit.gauge
+    assert gauge is not None
+    assert (relay.limit.used_bytes, gauge.full) == (100, True)
+
+
 def test_late_answers_are_kept_when_a_transaction_fails() -> None:
     relay = Limited("drop-oldest")
     relay.committer.acknowledge_late("a", 2, "queue-full")

@@ -712,6 +712,8 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
         [sources.meek]
         listen = "unixgram:///run/x/meek"
         reserved = false
+        [sources.lines]
+        listen = "file:logs/*.log"
         [destinations.out]
         connect = "relp://far:1"
         queue_bytes_max = "100 MiB"
@@ -721,7 +723,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     )
     assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
     assert configuration.reserve == 2**30 // 20
-    assert [source.uses_reserve for source in configuration.sources] == [False, True, False]
+    assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
     limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
     assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
