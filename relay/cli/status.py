@@ -60,6 +60,9 @@ def show(document: dict[str, Any], console: Console) -> None:
     for report in (*with_state, *document["destinations"]):
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
+    for report in document["destinations"]:
+        if (fill := _fill(report.get("limit"))) is not None:  # older relays do not say
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), fill))
     for report in document["sources"]:
         if report.get("behind_bytes"):
             words = ", ".join(_behind(file) for file in report["files_behind"][:3])
@@ -149,6 +152,20 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
             f"{report['resent_records']:,}",
         )
     return table
+
+
+def _fill(limit: dict[str, Any] | None) -> Text | None:
+    """How full the queue of a destination is; None while that is no news."""
+    if limit is None or limit["fill_percent"] is None or limit["fill_percent"] < 50:
+        return None
+    words = f"queue {limit['fill_percent']} % full"
+    words += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
+    for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty")):
+        if limit[key]:
+            words += f", {what} in {duration(limit[key])}"
+    if limit["blocks_sources"]:
+        words += "; sources that feed it wait"
+    return Text(words, style="bold red" if limit["fill_percent"] >= 95 else "bold yellow")
 
 
 def _behind(file: dict[str, Any]) -> str:

@@ -6,10 +6,15 @@
 `sent` is the cursor, and losing the session sets it back; `stored` moves with
 each commit.  Nothing else is state: what is in flight is what lies between the
 first two, and no crash can lose track of it.
+
+Where a limit lets the head of the queue leave undelivered, what is in flight of it is
+*overtaken*: its answers are still awaited, and each moves a record from the dropped ones
+to the delivered ones.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -47,6 +52,8 @@ class Forgets(Protocol):
     """The queue, as far as the drain changes it."""
 
     def acknowledge(self, destination: str, upto: int) -> None: ...
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None: ...
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None: ...
 
@@ -96,6 +103,8 @@ class Drain:
         self._sent_before = acknowledged  # highest position that any session reached
         self._refusals_max = refusals_max
         self._refusals = 0  # of the record at the head
+        self._overtaken: deque[tuple[int, str]] = deque()  # counts and reasons, oldest first
+        self._missing: int | None = None  # nothing was found there
         self._clock = clock
         self._on_progress = on_progress
         self._on_trouble = on_trouble
@@ -112,7 +121,10 @@ class Drain:
     @property
     def in_flight(self) -> int:
         """Records sent and not acknowledged."""
-        return max(0, self._sent - self._acknowledged) if self._session is not None else 0
+        if self._session is None:
+            return 0
+        overtaken = sum(count for count, _ in self._overtaken)
+        return max(0, self._sent - self._acknowledged) + overtaken
 
     @property
     def acknowledged_seq(self) -> int:
@@ -146,6 +158,7 @@ class Drain:
     def attach(self, session: Session) -> None:
         """Send through `session` from now on, from the oldest unacknowledged record."""
         self._session = session
+        self._overtaken.clear()
         self._sent = self._acknowledged
         self._cursor.rewind(self._acknowledged)
         if self._window is not None:
@@ -156,6 +169,7 @@ class Drain:
         """`session` is gone; what it did not acknowledge will be sent again."""
         if self._session is session:
             self._session = None
+            self._overtaken.clear()  # whether they have arrived will not be known
             self._cursor.rewind(self._acknowledged)
             self._finish_if_answered()
 
@@ -205,15 +219,34 @@ class Drain:
         self._stored = upto
         self.pump()
 
+    def evicted(self, upto: int, reason: str) -> None:
+        """The records before `upto` have left the queue undelivered."""
+        if upto <= self._acknowledged:
+            return  # they were answered meanwhile
+        overtaken = min(upto, self._sent) - self._acknowledged
+        if self._session is not None and overtaken > 0:
+            self._overtaken.append((overtaken, reason))
+        known = min(upto, self._known) - self._acknowledged
+        if known > 0:  # the upstream had them before they left
+            self._queue.acknowledge_late(self._destination, known, reason)
+        self._refusals = 0
+        self._acknowledged = upto
+        self._sent = max(self._sent, upto)
+        if self._cursor.position < upto:
+            self._cursor.rewind(upto)
+        self.pump()
+
     def acknowledged(self, session: Session, count: int) -> None:
         """The `count` oldest records that `session` was sent are with the upstream."""
         if count and self._session is session:
-            self._acknowledged += count
-            self._refusals = 0
             if self._window is not None:
                 self._window.answered(count)
+            count -= self._answered_late(count)
+            self._acknowledged += count
+            self._refusals = 0
             assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
-            self._queue.acknowledge(self._destination, self._acknowledged)
+            if count:
+                self._queue.acknowledge(self._destination, self._acknowledged)
             self._on_progress()
             self._finish_if_answered()
             self.pump()
@@ -227,12 +260,32 @@ class Drain:
         """
         if self._session is not session:
             return False
+        if self._overtaken:  # it was dropped already
+            self._pop_overtaken(1)
+            self._finish_if_answered()
+            return True
         self._refusals += 1
         if self._refusals < self._refusals_max:
             return False
         seqs = SeqRange(self._acknowledged, self._acknowledged + 1)
         self._set_aside(seqs, f"refused {self._refusals} times: {words}")
         return True
+
+    def _answered_late(self, count: int) -> int:
+        """How many of the `count` oldest records in flight had been overtaken."""
+        late = 0
+        while self._overtaken and late < count:
+            taken, reason = self._pop_overtaken(count - late)
+            late += taken
+            self._queue.acknowledge_late(self._destination, taken, reason)
+        return late
+
+    def _pop_overtaken(self, count_max: int) -> tuple[int, str]:
+        """Forget up to `count_max` of the records that were overtaken first."""
+        count, reason = self._overtaken.popleft()
+        if count > count_max:
+            self._overtaken.appendleft((count - count_max, reason))
+        return min(count, count_max), reason
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
@@ -269,10 +322,20 @@ class Drain:
                 if session is not self._session or holds != self._holds or self._finishing:
                     continue  # the cursor was set back meanwhile
                 if not batch.payloads:
-                    raise QueueError(f"record {position} is missing, reading again")
+                    if batch.seqs.start == position:  # else what was there has left
+                        self._not_found(position)
+                        break
+                    continue
                 self._send(session, batch)
         finally:
             self._pumping = False
+
+    def _not_found(self, position: int) -> None:
+        """Nothing is at `position`: it may have left, and we shall be told; or it is a hole."""
+        known, self._missing = self._missing == position, position
+        if known:
+            raise QueueError(f"record {position} is missing, reading again")
+        self._read_again_later()
 
     def _room(self, session: Session) -> int:
         """How many records to send now."""
@@ -319,9 +382,12 @@ class Drain:
         if failure.check(QueueError) is None:
             return failure
         self._on_trouble(str(failure.value))
+        self._read_again_later()
+        return None
+
+    def _read_again_later(self) -> None:
         if self._retry is None and self._finishing is None:
             self._retry = self._clock.callLater(_RETRY_SECONDS, self._read_again)
-        return None
 
     def _read_again(self) -> None:
         self._retry = None

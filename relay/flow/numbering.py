@@ -117,5 +117,5 @@ def _behind(have: Have, offer: LineageOffer) -> str:
     return (
         f"the receiver has records up to {have.seq}, and {offer.first} is the next one here: "
         f"{missing} may be missing there; it was restored from an older copy, or they were set "
-        "aside or purged here or went to another receiver"
+        "aside, dropped or purged here or went to another receiver"
     )

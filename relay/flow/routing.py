@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from relay.flow.shedding import let_in, severities_let_in
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.queue.limits import QueueLimit
 from relay.rewrite.filters import Condition, selected
+from relay.wire.parse import severity_of
 
 __all__ = ["Rewrite", "Route", "Routed", "Routes"]
 
@@ -28,6 +32,10 @@ class Route:
     """Which messages; None = all."""
     take_drops: TakeDrops | None = None
     """What the rewrite has dropped since it was asked last, by reason."""
+    limit: QueueLimit | None = None
+    """Says what is not to be queued now; None = everything always is."""
+    reserved: bool = False
+    """What comes this way may use the reserve."""
 
 
 class Routed(NamedTuple):
@@ -36,7 +44,7 @@ class Routed(NamedTuple):
     payloads: dict[str, Sequence[bytes]]
     """By destination."""
     drops: dict[str, dict[str, int]]
-    """What rewrites dropped: by destination and reason."""
+    """What limits and rewrites dropped: by destination and reason."""
     astray: int
     """Messages that no destination takes."""
 
@@ -51,6 +59,7 @@ class Routes:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = tuple(routes)
         self._are_plain = all(route.rewrite is None and route.match is None for route in routes)
+        self._limited = tuple(route for route in self._routes if route.limit is not None)
         self._take_all = any(route.match is None for route in routes)
 
     def __bool__(self) -> bool:
@@ -69,7 +78,10 @@ class Routes:
         Args:
             messages: Those of `frames`, unless `need_messages` is false.
         """
+        let = severities_let_in(self._limited) if self._limited else {}
         if self._are_plain:
+            if let:
+                return self._route_plain(frames, messages, let)
             return Routed({route.destination: frames for route in self._routes}, {}, 0)
         routed = Routed({}, {}, 0)
         taken: set[int] = set()
@@ -79,11 +91,41 @@ class Routes:
                 chosen = selected(route.match, messages, origin)
                 if not self._take_all:
                     taken.update(map(id, chosen))
+            if route.destination in let:
+                severities = [message.severity for message in chosen]
+                indexes = _let_in(routed, route, severities, let[route.destination])
+                if len(indexes) < len(chosen):
+                    chosen = [chosen[index] for index in indexes]
             if chosen:
                 _add(routed, route, frames if chosen is messages else None, chosen, origin)
         if self._take_all:
             return routed
         return routed._replace(astray=len(messages) - len(taken))
+
+    def _route_plain(
+        self, frames: list[bytes], messages: Sequence[SyslogMessage], let: Mapping[str, int]
+    ) -> Routed:
+        """What limits let in of frames that nobody has to look into."""
+        routed = Routed({}, {}, 0)
+        severities = [message.severity for message in messages] or list(map(severity_of, frames))
+        for route in self._routes:
+            chosen = frames
+            if route.destination in let:
+                indexes = _let_in(routed, route, severities, let[route.destination])
+                if len(indexes) < len(frames):
+                    chosen = [frames[index] for index in indexes]
+            if chosen:
+                routed.payloads[route.destination] = chosen
+        return routed
+
+
+def _let_in(
+    routed: Routed, route: Route, severities: Sequence[int], severity_max: int
+) -> list[int]:
+    indexes, drops = let_in(route, severities, severity_max)
+    if drops:
+        routed.drops[route.destination] = drops
+    return indexes
 
 
 def _add(
@@ -103,4 +145,6 @@ def _add(
     if payloads:
         routed.payloads[route.destination] = payloads
     if route.take_drops is not None and (drops := route.take_drops()):
-        routed.drops[route.destination] = drops
+        routed.drops[route.destination] = Counter(drops) + Counter(
+            routed.drops.get(route.destination)
+        )

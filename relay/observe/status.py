@@ -23,6 +23,7 @@ class Status:
 
     Args:
         now: Seconds since 1970-01-01 UTC.
+        allocated_bytes: What the queue's file takes on the disk.
         orphans: Ids of queues that have records but no destination.
         damaged_files: Paths of queue files that were damaged at a start, and are kept.
         certificates: Our own, and revocation lists, with the days that they have left.
@@ -41,6 +42,7 @@ class Status:
         damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
         now: Callable[[], float],
+        allocated_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._name = name
         self._version = version
@@ -52,6 +54,7 @@ class Status:
         self._damaged_files = damaged_files
         self._certificates = certificates
         self._now = now
+        self._allocated_bytes = allocated_bytes
         self._started_at = now()
 
     def document(self) -> dict[str, Any]:
@@ -67,6 +70,9 @@ class Status:
                 "reason": self._admission.reason,
                 "pending_bytes": self._admission.pending_bytes,
                 "queue_bytes": self._admission.queue_bytes,
+                "queue_bytes_max": self._admission.queue_bytes_max,
+                "allocated_bytes": self._allocated_bytes(),
+                "free_bytes": self._admission.free_bytes,
             },
             "sources": [source.report() for source in self._sources],
             "destinations": [destination.report() for destination in self._destinations],
@@ -93,6 +99,7 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
         set_aside = report["quarantined_records"] - old["quarantined_records"]
         parts.append(
             f"{report['id']}: delivered {delivered}, queued {report['queued_records']}"
+            + _fill(report.get("limit"))
             + _unless_zero(max(0, set_aside), "set aside")  # less: replayed or purged
             + _unless_zero(dropped, "dropped")
             + ("" if report["ready"] else f" ({report['state']})")
@@ -100,6 +107,11 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
     if not after["admission"]["open"]:
         parts.append(f"admission closed: {after['admission']['reason']}")
     return "statistics: " + "; ".join(parts)
+
+
+def _fill(limit: dict[str, Any] | None) -> str:
+    percent = limit["fill_percent"] if limit is not None else None
+    return f" ({percent} % full)" if percent is not None and percent >= 50 else ""
 
 
 def _dropped(report: dict[str, Any]) -> int:

@@ -1,18 +1,30 @@
 """Whether the queue can take more: the one place where backward pressure begins.
 
 Needs: memory stays bounded when the disk is slow or full, the queue stays below
-its limit, and nobody who can wait is refused.  Hazards: pausing and resuming on
-every commit, a connection that comes while everything is paused, a producer that
-is gone.  Approach: two gauges with a high and a low watermark each; while either
-is above, all registered producers are paused, new ones at once.  Datagrams cannot
-wait: their readers look at `closed` and drop, and count.
+its limits, nobody who can wait is refused, and a destination that is full holds up
+those who feed it and nobody else.  Hazards: pausing and resuming on every commit, a
+connection that comes while everything is paused, a producer that is gone.  Approach:
+gauges with a high and a low watermark each, some for the whole relay and some for one
+destination; a source looks at those that concern it.  While one of them is full, all
+registered producers of the source are paused, new ones at once.  Datagrams cannot
+wait: their readers ask what to `let_in`, drop the others, and count.
+
+What is kept free for the reserve is open to sources that may use it, and to urgent
+messages where they can be told apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-__all__ = ["Admission", "Pausable"]
+from relay.queue.gauge import Gauge, Level
+from relay.wire.parse import severity_of
+
+__all__ = ["URGENT_SEVERITY_MAX", "Admission", "Pausable", "SourceAdmission"]
+
+URGENT_SEVERITY_MAX = 2
+"""Least severe messages that may use the reserve, whatever their source: crit."""
 
 
 class Pausable(Protocol):
@@ -23,41 +35,40 @@ class Pausable(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class Admission:
-    """Pauses producers while too much waits for its commit or for the upstreams.
+class SourceAdmission:
+    """Pauses the producers of a source while one of its gauges is full.
 
     Args:
-        pending_bytes_max: Close when more than this waits for its commit; open
-            again at half of it.
-        queue_bytes_max: Close when the queue holds this much; open again below
-            19/20 of it.
+        reserved: The source may use the reserve.
     """
 
-    def __init__(self, *, pending_bytes_max: int, queue_bytes_max: int) -> None:
-        self.pending_bytes = 0
-        self.queue_bytes = 0
-        self._pending_bytes_max = pending_bytes_max
-        self._queue_bytes_max = queue_bytes_max
-        self._pending_high = False
-        self._queue_high = False
+    def __init__(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> None:
+        self._gauges = tuple(gauges)
+        self._reserved = reserved
         self._producers: set[Pausable] = set()
+        self._closed = self._is_closed()
+        for gauge in self._gauges:
+            gauge.subscribe(self._gauge_changed)
 
     @property
     def closed(self) -> bool:
         """Whether nothing more should come in."""
-        return self._pending_high or self._queue_high
+        return self._closed
 
     @property
     def reason(self) -> str:
         """Why admission is closed, in words; empty while it is open."""
-        if self._queue_high:
-            return (
-                f"the queue holds {self.queue_bytes:,} octets "
-                f"(queue_bytes_max is {self._queue_bytes_max:,})"
-            )
-        if self._pending_high:
-            return f"{self.pending_bytes:,} octets wait for the disk"
-        return ""
+        return next((gauge.words for gauge in self._gauges if self._is_full(gauge)), "")
+
+    def let_in(self, frames: Sequence[bytes]) -> Sequence[int]:
+        """The indexes of those of `frames`, which cannot wait, that may come in now."""
+        if not self._closed:
+            return range(len(frames))
+        if self._reserved or any(gauge.reserve_full for gauge in self._gauges):
+            return []
+        return [
+            index for index, frame in enumerate(frames) if severity_of(frame) <= URGENT_SEVERITY_MAX
+        ]
 
     def register(self, producer: Pausable) -> None:
         """Add a producer; it is paused at once if admission is closed."""
@@ -69,32 +80,102 @@ class Admission:
         """Forget a producer, whether it is registered or not."""
         self._producers.discard(producer)
 
-    def set_pending_bytes(self, size: int) -> None:
-        """Say how much waits for its commit."""
-        was_closed = self.closed
-        self.pending_bytes = size
-        limit = self._pending_bytes_max // 2 if self._pending_high else self._pending_bytes_max
-        self._pending_high = size > limit
-        self._tell_producers(was_closed)
+    def _is_full(self, gauge: Gauge) -> bool:
+        return gauge.reserve_full if self._reserved else gauge.full
 
-    def set_queue_bytes(self, size: int) -> None:
-        """Say how much the queue holds."""
-        was_closed = self.closed
-        self.queue_bytes = size
-        limit = self._queue_bytes_max
-        if self._queue_high:
-            limit -= limit // 20
-        self._queue_high = size >= limit
-        self._tell_producers(was_closed)
+    def _is_closed(self) -> bool:
+        return any(map(self._is_full, self._gauges))
 
-    def _tell_producers(self, was_closed: bool) -> None:
-        if self.closed == was_closed:
+    def _gauge_changed(self) -> None:
+        was_closed, self._closed = self._closed, self._is_closed()
+        if self._closed == was_closed:
             return
         for producer in list(self._producers):
             # Each call may change both: who is registered, and whether we are closed.
             if producer not in self._producers:
                 continue
-            if self.closed:
+            if self._closed:
                 producer.pause_reading()
             else:
                 producer.resume_reading()
+
+
+class Admission(SourceAdmission):
+    """What concerns all sources: what waits for the disk, the queue, and the disk.
+
+    Args:
+        pending_bytes_max: Close when more than this waits for its commit; open
+            again at half of it.
+        queue_bytes_max: Close when the queue holds this much without the reserve; open
+            again below 19/20 of that.
+        reserve_bytes: What is kept for those who may use the reserve.
+        free_bytes_min: Close when there is less room on the disk; half of it is
+            reserve.
+    """
+
+    def __init__(
+        self,
+        *,
+        pending_bytes_max: int,
+        queue_bytes_max: int,
+        reserve_bytes: int = 0,
+        free_bytes_min: int = 0,
+    ) -> None:
+        self.queue_bytes_max = queue_bytes_max
+        self.free_bytes: int | None = None
+        """Room on the disk, as far as it was looked at."""
+        self._free_bytes_min = free_bytes_min
+        # Above the limit closes, at half of it opens: hence the ones.
+        self._pending = Gauge(
+            Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
+            words="{:,} octets wait for the disk".format,
+        )
+        self._queue = Gauge(
+            Level.at(queue_bytes_max - reserve_bytes),
+            Level.at(queue_bytes_max),
+            words=lambda size: (
+                f"the queue holds {size:,} octets (queue_bytes_max is {queue_bytes_max:,}"
+                + (f", reserve_bytes {reserve_bytes:,})" if reserve_bytes else ")")
+            ),
+        )
+        # Of the disk it is what is missing that counts; below 0 there is room to spare.
+        half, margin = free_bytes_min // 2, free_bytes_min // 8
+        self._disk = Gauge(
+            Level(1, 1 - margin),
+            Level(half + 1, half + 1 - margin),
+            words=lambda missing: (
+                f"the disk has room for {free_bytes_min - missing:,} octets "
+                f"(min_free_bytes is {free_bytes_min:,})"
+            ),
+        )
+        super().__init__((self._queue, self._disk, self._pending))
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._pending.size
+
+    @property
+    def queue_bytes(self) -> int:
+        return self._queue.size
+
+    def for_source(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> SourceAdmission:
+        """The admission of one source.
+
+        Args:
+            gauges: Those of the destinations that it feeds.
+        """
+        shared = (self._queue, self._disk, self._pending)
+        return SourceAdmission((*shared, *gauges), reserved=reserved)
+
+    def set_pending_bytes(self, size: int) -> None:
+        """Say how much waits for its commit."""
+        self._pending.set(size)
+
+    def set_queue_bytes(self, size: int) -> None:
+        """Say how much the queue holds."""
+        self._queue.set(size)
+
+    def set_free_bytes(self, size: int) -> None:
+        """Say how much room there is on the disk."""
+        self.free_bytes = size
+        self._disk.set(self._free_bytes_min - size)

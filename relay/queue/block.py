@@ -31,6 +31,7 @@ __all__ = [
     "decode_block",
     "encode_block",
     "payload_bytes",
+    "received_at",
     "split",
 ]
 
@@ -108,6 +109,17 @@ def payload_bytes(value: bytes | memoryview) -> int:
         return 0
     _, count = _HEADER.unpack_from(value, _PREFIX.size)
     return max(0, len(value) - _PREFIX.size - _HEADER.size - 4 * int(count))
+
+
+def received_at(value: bytes | memoryview) -> float | None:
+    """Time of receipt of a block (seconds since 1970-01-01 UTC); None if it is damaged."""
+    if len(value) < _PREFIX.size + _HEADER.size:
+        return None
+    version, checksum = _PREFIX.unpack_from(value)
+    if version != _VERSION or zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+        return None
+    at, _ = _HEADER.unpack_from(value, _PREFIX.size)
+    return float(at)
 
 
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

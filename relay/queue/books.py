@@ -14,7 +14,17 @@ from typing import Any, Protocol
 from relay.queue.block import payload_bytes
 from relay.queue.ledger import Ledger
 
-__all__ = ["KEY", "Books", "Operation", "count_dropped", "forget", "seq_of", "to_block_with"]
+__all__ = [
+    "KEY",
+    "Books",
+    "Operation",
+    "count_dropped",
+    "count_never_queued",
+    "database_bytes",
+    "forget",
+    "seq_of",
+    "to_block_with",
+]
 
 KEY = struct.Struct(">Q")
 """A seq as a key."""
@@ -89,3 +99,17 @@ def count_dropped(ledger: Ledger, reason: str, count: int) -> None:
     """Add `count` records that were given up for `reason`."""
     if count:
         ledger.dropped[reason] = ledger.dropped.get(reason, 0) + count
+
+
+def count_never_queued(ledger: Ledger, reasons: Mapping[str, int]) -> None:
+    """Add records that were dropped before they got a number: how many by reason."""
+    for reason, count in reasons.items():
+        count_dropped(ledger, reason, count)
+        ledger.never_queued += count
+
+
+def database_bytes(txn: Any, database: Any) -> int:
+    """What `database` takes of the map, in whole pages."""
+    stat = txn.stat(database)
+    pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+    return int(pages * stat["psize"])

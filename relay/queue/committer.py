@@ -16,8 +16,8 @@ and closes; that is how a full disk becomes backward pressure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -30,7 +30,8 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
-from relay.queue.store import Refusal, Removal, SetAside, Transaction
+from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
+from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
 
 __all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
 
@@ -44,7 +45,9 @@ RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 class Commits(Protocol):
     """A store, as far as the committer needs one."""
 
+    ledgers: dict[str, Ledger]
     used_bytes: int
+    destination_bytes: dict[str, int]
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
 
@@ -59,6 +62,8 @@ class _Append:
     drops: Mapping[str, Mapping[str, int]]
     size: int
     done: Deferred[None]
+    limited: Mapping[str, int] = field(default_factory=dict)
+    """What its destinations with limits are to settle after the commit."""
 
 
 class Committer:
@@ -69,6 +74,9 @@ class Committer:
         clock: For the time of receipt and for trying again.
         on_stored: Called with a destination's id and its next seq after a commit
             that appended to it.
+        limits: Those of the destinations.
+        on_evicted: Called after a commit by which records left undelivered: with the
+            destination's id, where its queue begins now, how many and the reason.
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
@@ -83,6 +91,8 @@ class Committer:
         admission: Admission,
         on_stored: Callable[[str, int], None],
         on_failure: Callable[[BaseException], None],
+        limits: Iterable[QueueLimit] = (),
+        on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
         retry_seconds: float = 1.0,
     ) -> None:
         self._store = store
@@ -91,6 +101,10 @@ class Committer:
         self._admission = admission
         self._on_stored = on_stored
         self._on_failure = on_failure
+        self._limits = {limit.destination: limit for limit in limits}
+        self._bounded = {id: limit for id, limit in self._limits.items() if limit.bytes_max}
+        self._on_evicted = on_evicted
+        self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
@@ -102,6 +116,7 @@ class Committer:
         self._closed = False  # nothing is committed any more
         self._pumping: Deferred[None] | None = None  # while a transaction runs
         self._retry: DelayedCall | None = None  # while waiting to try again
+        self._settle_limits(())
         self._publish_queue_bytes()
 
     def append(
@@ -118,14 +133,21 @@ class Committer:
         Args:
             refusals: What goes to the quarantine of a source instead.
             positions: How far sources have read with this, by ``source/name``.
-            drops: How many records rewrites dropped, by destination and reason.
+            drops: How many records rewrites and limits dropped, by destination and reason.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
         size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
-        self._appends.append(_Append(payloads, refusals, positions or {}, drops or {}, size, done))
+        limited = {
+            id: limit.add_pending(payloads[id])
+            for id, limit in self._bounded.items()
+            if id in payloads
+        }
+        self._appends.append(
+            _Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
+        )
         self._set_pending(self._pending_bytes + size)
         self._start_pump()
         return done
@@ -136,6 +158,16 @@ class Committer:
         A crash before it sends them again.
         """
         self._removal(destination, upto)
+        self._start_pump()
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        """Records that were dropped under `reason` have arrived all the same."""
+        self._removal(destination, 0).late[reason] += count
+        self._start_pump()
+
+    def expire(self, destination: str, received_before: float) -> None:
+        """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
+        self._expiries[destination] = received_before
         self._start_pump()
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
@@ -182,7 +214,9 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        return bool(self._removals) or (bool(self._appends) and not self._hold_appends)
+        if self._removals or self._expiries:
+            return True
+        return bool(self._appends) and not self._hold_appends
 
     def _defect(self, failure: Failure) -> None:
         """Stop for good, but leave nobody waiting: whoever closes has to get there."""
@@ -219,7 +253,9 @@ class Committer:
                 appends, self._appends = self._appends, []
             self._underway = appends
             removals, self._removals = self._removals, {}
-            transaction = _transaction(self._clock.seconds(), appends, removals)
+            evictions = self._take_evictions()
+            heads = {id: self._head(id, removals) for id in evictions}
+            transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
             except QueueError as error:
@@ -229,8 +265,39 @@ class Committer:
                     self._try_again_later()
                     break
                 continue  # with the removals alone: they may make room
+            for id, head in heads.items():  # before anybody is told of anything else
+                self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
             self._committed(appends, changed)
         self._pump_ended()
+
+    def _take_evictions(self) -> dict[str, Eviction]:
+        expiries, self._expiries = self._expiries, {}
+        evictions = {
+            id: Eviction(QUEUE_FULL, bytes_max=limit.bytes_max)
+            for id, limit in self._bounded.items()
+            if limit.has_to_evict
+        }
+        for id, before in expiries.items():
+            evictions[id] = Eviction(TOO_OLD, received_before=before)
+        return evictions
+
+    def _head(self, destination: str, removals: Mapping[str, Removal]) -> int:
+        """Where the queue of `destination` begins after `removals`."""
+        head = self._store.ledgers[destination].acknowledged_seq
+        return max(head, removals[destination].upto) if destination in removals else head
+
+    def _evicted(self, destination: str, start: int, stop: int, reason: str) -> None:
+        """The records from `start` to `stop` have left, if there are any."""
+        if start == stop:
+            return
+        # What was answered while the transaction ran is counted as dropped by now.
+        removal = self._removals.get(destination)
+        if removal is not None and removal.upto > start:
+            gone = [aside for aside in removal.set_aside if aside.seqs.stop <= stop]
+            removal.set_aside = [aside for aside in removal.set_aside if aside not in gone]
+            late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
+            removal.late[reason] += late
+        self._on_evicted(destination, stop, stop - start, reason)
 
     async def _operate(self) -> None:
         """Do the oldest operation; the others let the next transaction go first."""
@@ -243,6 +310,7 @@ class Committer:
             done.errback(error)
             return
         self._operations.pop(0)
+        self._settle_limits(())
         self._publish_queue_bytes()
         for id, ledger in changed.items():
             self._on_stored(id, ledger.next_seq)
@@ -251,6 +319,7 @@ class Committer:
     def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
+        self._settle_limits(appends)
         # In this order, what moves from one gauge to the other does not open admission.
         self._publish_queue_bytes()
         self._set_pending(self._pending_bytes - sum(append.size for append in appends))
@@ -270,6 +339,7 @@ class Committer:
             earlier = self._removals.setdefault(destination, Removal(removal.upto))
             earlier.upto = max(earlier.upto, removal.upto)
             earlier.set_aside += removal.set_aside
+            earlier.late += removal.late
 
     def _try_again_later(self) -> None:
         if not self._closing and self._retry is None:
@@ -292,9 +362,19 @@ class Committer:
     def _publish_queue_bytes(self) -> None:
         self._admission.set_queue_bytes(self._store.used_bytes)
 
+    def _settle_limits(self, appends: Sequence[_Append]) -> None:
+        for id, limit in self._limits.items():
+            pending = 0
+            if id in self._bounded:
+                pending = sum(append.limited.get(id, 0) for append in appends)
+            limit.settle(pending, self._store.destination_bytes[id])
+
 
 def _transaction(
-    received_at: float, appends: Sequence[_Append], removals: Mapping[str, Removal]
+    received_at: float,
+    appends: Sequence[_Append],
+    removals: Mapping[str, Removal],
+    evictions: Mapping[str, Eviction],
 ) -> Transaction:
     """All `appends` and `removals` in one, in the order of the calls."""
     payloads: dict[str, list[bytes]] = {}
@@ -309,6 +389,7 @@ def _transaction(
         payloads,
         removals,
         drops=drops,
+        evictions=evictions,
         refusals=[refusal for append in appends for refusal in append.refusals],
         positions={name: at for append in appends for name, at in append.positions.items()},
     )

@@ -34,7 +34,7 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     dropped: dict[str, int] = {}  # msgspec copies it for each instance
     """Records given up, by reason."""
     never_queued: int = 0
-    """Those of the dropped records that a rewrite dropped before they got a number."""
+    """Those of the dropped records that were dropped before they got a number."""
     queued_bytes: int = 0
     """Octets of payload in the blocks that are still there."""
     quarantine_bytes: int = 0

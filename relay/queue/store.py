@@ -57,12 +57,14 @@ from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
-from relay.queue.books import Books, Operation, forget
+from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
+from relay.queue.eviction import count_late, evict
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
+    Eviction,
     Refusal,
     Removal,
     SetAside,
@@ -73,6 +75,7 @@ from relay.queue.transaction import (
 
 __all__ = [
     "DamagedRange",
+    "Eviction",
     "QueueStore",
     "Refusal",
     "Removal",
@@ -126,6 +129,8 @@ class QueueStore:
 
         A lone short record takes a page, so this, not the payload, is what has to
         stay below the size of the map."""
+        self.destination_bytes: dict[str, int] = {}
+        """What the queue of each destination took of that."""
 
     @classmethod
     def open(
@@ -231,7 +236,12 @@ class QueueStore:
                 ledger = self._changed_ledger(destination, changed)
                 self._remove(txn, destination, ledger, removal, transaction.received_at)
             for destination, reasons in transaction.drops.items():
-                _count_drops(self._changed_ledger(destination, changed), reasons)
+                count_never_queued(self._changed_ledger(destination, changed), reasons)
+            for destination, eviction in transaction.evictions.items():
+                ledger = self._changed_ledger(destination, changed)
+                database = self._blocks[destination]
+                size = partial(database_bytes, txn, database)
+                evict(txn, database, ledger, eviction, used_bytes=size)
             for refusal in transaction.refusals:
                 account = account_of_source(refusal.source)
                 ledger = self._changed_ledger(account, changed)
@@ -241,8 +251,8 @@ class QueueStore:
                     txn.put(name.encode(), position, db=self._positions)
                 else:
                     txn.delete(name.encode(), db=self._positions)
-            used_bytes = self._store_ledgers(txn, changed)
-        self.used_bytes = used_bytes
+            used = self._store_ledgers(txn, changed)
+        self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
         return changed
 
@@ -263,8 +273,8 @@ class QueueStore:
             result = operation.apply(
                 self._books(txn, lambda id: self._changed_ledger(id, changed), at)
             )
-            used_bytes = self._store_ledgers(txn, changed)
-        self.used_bytes = used_bytes
+            used = self._store_ledgers(txn, changed)
+        self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
         return changed, result
 
@@ -356,25 +366,23 @@ class QueueStore:
 
         return Books(txn, self._blocks, self._quarantine, ledger, append, at)
 
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> int:
-        """Store the accounts with what they account for; return the octets in use then."""
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
+        """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._pages_bytes(txn)
+        return self._measured(txn)
 
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
         return _decode_ledger(id, value, checks=False) if value else Ledger()
 
-    def _pages_bytes(self, txn: Any) -> int:
-        """What all queues and quarantines take of the map, in whole pages."""
-        pages = 0
-        for database in (*self._blocks.values(), *self._quarantine.values()):
-            stat = txn.stat(database)
-            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return pages * int(self._environment.stat()["psize"])
+    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
+        """What all queues and quarantines take of the map, and what each queue takes."""
+        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
+        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
+        return sum(queues.values()) + aside, queues
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -390,7 +398,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes = self._pages_bytes(txn)
+            self.used_bytes, self.destination_bytes = self._measured(txn)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -419,20 +427,16 @@ class QueueStore:
     def _remove(
         self, txn: Any, destination: str, ledger: Ledger, removal: Removal, at: float
     ) -> None:
-        assert ledger.acknowledged_seq <= removal.upto <= ledger.next_seq, (removal, ledger)
+        assert removal.upto <= ledger.next_seq, (removal, ledger)
+        upto = max(removal.upto, ledger.acknowledged_seq)  # some may have been evicted
+        count_late(ledger, removal.late)
         quarantined = ledger.quarantined
         blocks, quarantine = self._blocks[destination], self._quarantine[destination]
         for aside in removal.set_aside:
             set_aside(txn, blocks, quarantine, ledger, aside, at)
         aside_records = ledger.quarantined - quarantined
-        ledger.delivered += removal.upto - ledger.acknowledged_seq - aside_records
-        forget(txn, blocks, ledger, removal.upto)
-
-
-def _count_drops(ledger: Ledger, reasons: Mapping[str, int]) -> None:
-    for reason, count in reasons.items():
-        ledger.dropped[reason] = ledger.dropped.get(reason, 0) + count
-        ledger.never_queued += count
+        ledger.delivered += upto - ledger.acknowledged_seq - aside_records
+        forget(txn, blocks, ledger, upto)
 
 
 def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay.model.seq import SeqRange
 
-__all__ = ["Refusal", "Removal", "SetAside", "Transaction", "account_of_source", "is_of_source"]
+__all__ = [
+    "Eviction",
+    "Refusal",
+    "Removal",
+    "SetAside",
+    "Transaction",
+    "account_of_source",
+    "is_of_source",
+]
 
 _SOURCE_ACCOUNT = "source/"
 
@@ -38,7 +47,23 @@ class Removal:
     """Let the records before `upto` leave: delivered, but for those set aside."""
 
     upto: int
+    """Where the queue begins already, or less: nothing leaves."""
     set_aside: list[SetAside] = field(default_factory=list)
+    late: Counter[str] = field(default_factory=Counter)
+    """Records that were answered after they had been evicted: number by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """Let the oldest blocks leave undelivered, after all else that the commit changes."""
+
+    reason: str
+    bytes_max: int | None = None
+    """Until the rest takes no more than this of the map."""
+    received_before: float | None = None
+    """Those with records from before this time (seconds since 1970-01-01 UTC)."""
+    blocks_max: int = 2048
+    """At most this many in one commit, which must not take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +90,9 @@ class Transaction:
     """Payloads by destination, oldest first."""
     removals: Mapping[str, Removal] = field(default_factory=dict)
     drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Records that a rewrite dropped: number by reason, by destination."""
+    """Records that a rewrite or a limit dropped before they were queued: number by
+    reason, by destination."""
+    evictions: Mapping[str, Eviction] = field(default_factory=dict)
     refusals: Sequence[Refusal] = ()
     positions: Mapping[str, bytes] = field(default_factory=dict)
     """New positions by ``source/name``; an empty one is forgotten."""

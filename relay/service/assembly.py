@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
@@ -30,8 +32,10 @@ from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.quarantine_limits import QuarantineLimits
+from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
 from relay.service.queue_tools import QueueTools
+from relay.service.queue_watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.rewriting import Rewriting, pipelines
@@ -63,11 +67,9 @@ def assemble(
         StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=Logger(namespace="relay"))
-    admission = Admission(
-        pending_bytes_max=configuration.pending_bytes_max,
-        queue_bytes_max=configuration.queue_bytes_max,
-    )
-    queue = _queue(configuration, admission, notices, reactor)
+    admission = _admission(configuration)
+    limits = new_limits(configuration, notices)
+    queue = _queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
@@ -79,13 +81,12 @@ def assemble(
     ]
     sources = [
         _source(
-            *(source, configuration, routes, queue, admission),
+            *(source, configuration, routes, queue, admission, limits),
             *(certificates, notices, reactor, systemd),
         )
         for source in configuration.sources
     ]
-    for unused in systemd.unused(source.listen for source in configuration.sources):
-        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
+    _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
     notify = NotifySocket(systemd.notify_socket)
@@ -99,6 +100,7 @@ def assemble(
             FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
             ConcurrentService(destinations),
             _quarantine_limits(configuration, queue, notices, reactor),
+            QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
@@ -128,11 +130,25 @@ def _status(
         damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
         now=reactor.seconds,
+        allocated_bytes=lambda: queue.allocated_bytes,
+    )
+
+
+def _admission(configuration: Configuration) -> Admission:
+    return Admission(
+        pending_bytes_max=configuration.pending_bytes_max,
+        queue_bytes_max=configuration.queue_bytes_max,
+        reserve_bytes=configuration.reserve,
+        free_bytes_min=configuration.min_free_bytes,
     )
 
 
 def _queue(
-    configuration: Configuration, admission: Admission, notices: Notices, reactor: Any
+    configuration: Configuration,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
+    notices: Notices,
+    reactor: Any,
 ) -> QueueService:
     return QueueService(
         path=os.path.join(configuration.state_dir, "queue"),
@@ -144,6 +160,7 @@ def _queue(
         notices=notices,
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        limits=limits.values(),
         strict=configuration.strict_queue,
     )
 
@@ -166,18 +183,17 @@ def _source(
     routes: Mapping[str, Route],
     queue: QueueService,
     admission: Admission,
+    limits: Mapping[str, QueueLimit],
     certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
     systemd: Systemd,
 ) -> SourceService:
     counters = SourceCounters()
+    fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
+    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
-        routes=[
-            routes[destination.id]
-            for destination in configuration.destinations
-            if source.id in destination.sources
-        ],
+        routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
@@ -190,7 +206,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission,
+        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -206,8 +222,14 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
+    for unused in systemd.unused(source.listen for source in configuration.sources):
+        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
 
 
 def _observers(
@@ -255,6 +277,16 @@ def _routes(
     if problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(problems))
     return routes
+
+
+def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:
+    """The id of each destination, and the sources that feed it."""
+    return [(destination.id, destination.sources) for destination in configuration.destinations]
+
+
+def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:
+    """`route` for one of the sources that use it."""
+    return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
 
 
 def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck | None:

@@ -49,6 +49,11 @@ class Url:
     def is_tls(self) -> bool:
         return self.scheme in ("tls", "relp+tls")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this host can send here."""
+        return self.scheme in ("unix", "unixgram", "journald", "file")
+
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
@@ -141,6 +146,12 @@ class SourceConfiguration:
     """What is done with messages of no app: drop, or quarantine."""
     keep_tokens: bool = False
     """Leave the tokens of apps in the messages."""
+    reserved: bool | None = None
+    """Whether it may use the reserve of the queue; None = if it is a local one."""
+
+    @property
+    def uses_reserve(self) -> bool:
+        return self.listen.is_local if self.reserved is None else self.reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +222,12 @@ class DestinationConfiguration:
     retry_seconds_max: float = 60.0
     refusals_max: int = 5
     """Times that an upstream may refuse one record before it is quarantined."""
+    queue_bytes_max: int = 0
+    """What its queue may take on disk; 0 = as much as the relay's."""
+    queue_seconds_max: float = 0.0
+    """Records that wait for longer are dropped; 0 = none is."""
+    when_full: str = "block"
+    """What is done at `queue_bytes_max`, see `relay.queue.limits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +239,14 @@ class Configuration:
     destinations: tuple[DestinationConfiguration, ...] = ()
     apps: tuple[AppConfiguration, ...] = ()
     queue_bytes_max: int = 4 * 1024**3
-    """Admission closes when the queue holds this much, over all destinations."""
+    """What the queue may hold, over all destinations."""
+    reserve_bytes: int | None = None
+    """What is kept of that for those who may use the reserve; None = a twentieth."""
+    min_free_bytes: int = 256 * 1024**2
+    """Admission closes when there is less room on the file system of `state_dir`."""
+    local_block_seconds_max: float = 1.0
+    """Longest time that a program which writes to a unix stream socket has to wait while
+    admission is closed; then its messages are dropped.  0 = for ever."""
     pending_bytes_max: int = 32 * 1024**2
     """Admission closes when this much waits for its commit."""
     quarantine_bytes_max: int = 64 * 1024**2
@@ -241,6 +265,11 @@ class Configuration:
     """Messages and what is to become of them, as TOML has them; run by `check`."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""
+
+    @property
+    def reserve(self) -> int:
+        """`reserve_bytes`, or what it is where nothing is said."""
+        return self.queue_bytes_max // 20 if self.reserve_bytes is None else self.reserve_bytes
 
     @property
     def base_dir(self) -> str:

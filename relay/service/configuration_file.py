@@ -36,6 +36,7 @@ from relay.service.listener_set import (
 )
 from relay.service.message_tests import expectation_problems
 from relay.service.parse_table import read_parse_options
+from relay.service.queue_limits import limit_problems
 from relay.service.rewrite_table import read_rewrite
 from relay.service.route_problems import route_problems
 from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
@@ -157,6 +158,7 @@ class _FileReader:
         )
         self._add(route_problems(configuration))
         self._add(expectation_problems(configuration))
+        self._add(limit_problems(configuration))
         return configuration
 
     def _filters(self, tables: Mapping[str, Any]) -> dict[str, object]:

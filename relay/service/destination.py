@@ -102,7 +102,7 @@ class DestinationService(Service):
             save=partial(self._queue.keep_lineage, self.id),
             on_trouble=lambda words: self.warn("lineage", words),
         )
-        self._queue.subscribe(self.id, self.drain.stored)
+        self._queue.subscribe(self.id, self.drain.stored, self.drain.evicted)
         self.start_link()
 
     def stopService(self) -> Deferred[None]:
@@ -170,6 +170,7 @@ class DestinationService(Service):
             "connects": self.state.connects,
             "failures": self.state.failures,
             "truncated_records": self.state.truncated_records,
+            "limit": None if (limit := self._queue.limit(self.id)) is None else limit.report(),
         }
 
 

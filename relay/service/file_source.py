@@ -13,7 +13,7 @@ from twisted.application.service import Service
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration import SourceConfiguration
 from relay.service.source import SourceService
@@ -77,7 +77,7 @@ def new_file_source(
     relay_name: str,
     positions: Positions,
     intake: Intake,
-    admission: Admission,
+    admission: SourceAdmission,
     counters: SourceCounters,
     notices: Notices,
     reactor: Any,

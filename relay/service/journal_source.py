@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration import SourceConfiguration
 from relay.service.source import SourceService
@@ -68,7 +68,7 @@ def new_journal_source(
     configuration: SourceConfiguration,
     *,
     intake: Intake,
-    admission: Admission,
+    admission: SourceAdmission,
     counters: SourceCounters,
     positions: Callable[[str], Mapping[str, bytes]],
     notices: Notices,

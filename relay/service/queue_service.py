@@ -21,6 +21,7 @@ from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
@@ -29,6 +30,7 @@ from relay.transport.notices import Notices
 
 __all__ = ["QueueService"]
 
+_MAP_SLACK_BYTES = 1024**3
 _Found = TypeVar("_Found")
 
 
@@ -43,7 +45,9 @@ class QueueService(Service):
         path: Directory of the queue.
         destinations: Ids of the configured destinations.
         sources: Ids of the sources that may set frames aside.
+        map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
+        limits: Those of the destinations.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
 
@@ -68,6 +72,7 @@ class QueueService(Service):
         notices: Notices,
         reactor: Any,
         check_path: Callable[[str], None],
+        limits: Iterable[QueueLimit] = (),
         strict: bool = False,
     ) -> None:
         self._path = path
@@ -79,10 +84,12 @@ class QueueService(Service):
         self._notices = notices
         self._reactor = reactor
         self._check_path = check_path
+        self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
         self._subscribers: dict[str, Callable[[int], None]] = {}
+        self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
 
@@ -95,7 +102,8 @@ class QueueService(Service):
                 self._path,
                 destinations=self._destinations,
                 sources=self._sources,
-                map_bytes=self._map_bytes,
+                # After a limit was lowered there may be more than fits: that has to leave.
+                map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
                 strict=self._strict,
             )
         except QueueError as error:
@@ -117,6 +125,8 @@ class QueueService(Service):
             admission=self._admission,
             on_stored=self._stored,
             on_failure=self._failed,
+            limits=self._limits.values(),
+            on_evicted=self._evicted,
         )
 
     def stopService(self) -> Deferred[None]:
@@ -150,6 +160,13 @@ class QueueService(Service):
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self._committer.acknowledge(destination, upto)
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        self._committer.acknowledge_late(destination, count, reason)
+
+    def expire(self, destination: str, received_before: float) -> None:
+        """Let the records leave that came in before (seconds since 1970 UTC)."""
+        self._committer.expire(destination, received_before)
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         self._committer.set_aside(destination, seqs, reason)
@@ -186,9 +203,20 @@ class QueueService(Service):
         """All accounts as of the last commit, those of sources and orphans included."""
         return self._store.ledgers
 
-    def subscribe(self, destination: str, stored: Callable[[int], None]) -> None:
-        """Have `stored` called with the next seq after each commit for `destination`."""
+    def subscribe(
+        self,
+        destination: str,
+        stored: Callable[[int], None],
+        evicted: Callable[[int, str], None] = lambda upto, reason: None,
+    ) -> None:
+        """Have `stored` called with the next seq after each commit for `destination`.
+
+        Args:
+            evicted: Called when the records before a seq have left undelivered, with the
+                reason.
+        """
         self._subscribers[destination] = stored
+        self._evicted_subscribers[destination] = evicted
 
     # What status asks.
 
@@ -208,6 +236,34 @@ class QueueService(Service):
             for destination, ledger in self._store.ledgers.items()
             if destination not in self._accounts and (ledger.queued or ledger.quarantined)
         )
+
+    def limit(self, destination: str) -> QueueLimit | None:
+        return self._limits.get(destination)
+
+    @property
+    def used_bytes(self) -> int:
+        """Octets of the file that queues and quarantines took as of the last commit."""
+        return self._store.used_bytes
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Octets that the file takes on the disk.  It never shrinks; what is free in it
+        is used again."""
+        try:
+            return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def free_bytes(self) -> int:
+        """Room for the queue: what is free on the disk and in the file.
+
+        Raises:
+            OSError: The file system cannot be asked.
+        """
+        disk = os.statvfs(self._path)
+        in_file = max(0, self.allocated_bytes - self.used_bytes)
+        return disk.f_bavail * disk.f_frsize + in_file
 
     @property
     def damaged_files(self) -> list[str]:
@@ -269,6 +325,14 @@ class QueueService(Service):
         subscriber = self._subscribers.get(destination)
         if subscriber is not None:
             subscriber(next_seq)
+
+    def _evicted(self, destination: str, upto: int, count: int, reason: str) -> None:
+        subscriber = self._evicted_subscribers.get(destination)
+        if subscriber is not None:
+            subscriber(upto, reason)
+        limit = self._limits.get(destination)
+        if limit is not None:
+            limit.dropped(count, reason)
 
     def _look_at_quarantine(self, _: None, source: str) -> None:
         """Say it if the quarantine of `source` was too full for what has come."""

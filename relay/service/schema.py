@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
+from relay.queue.limits import POLICIES
 from relay.service.configuration import Url
 from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
@@ -76,6 +77,9 @@ RELAY: Mapping[str, Kind] = {
     "name": RELAY_NAME,
     "state_dir": _PATH,
     "queue_bytes_max": Size(1 * MiB, 16 * TiB),
+    "reserve_bytes": Size(0, 16 * TiB),
+    "min_free_bytes": Size(0, 16 * TiB),
+    "local_block_seconds_max": Seconds(0, 3600),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
@@ -119,6 +123,7 @@ SOURCE: Mapping[str, Kind] = {
     "authorise": Choices(WAYS),
     "unauthorised": Choice(("drop", "quarantine")),
     "keep_tokens": Flag(),
+    "reserved": Flag(),
     "matches": Matches(),
     "read_from": Choice(("end", "beginning")),
     "fields": FieldNames(),
@@ -149,6 +154,9 @@ DESTINATION: Mapping[str, Kind] = {
     "retry_seconds_min": Seconds(0.01, 86400),
     "retry_seconds_max": Seconds(0.01, 86400),
     "refusals_max": Whole(1, 1_000_000),
+    "queue_bytes_max": Size(0, 16 * TiB),
+    "queue_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
+    "when_full": Choice(POLICIES),
 }
 
 TOKEN: Mapping[str, Kind] = {

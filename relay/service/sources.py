@@ -14,7 +14,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
@@ -42,18 +42,21 @@ def new_source(
     configuration: SourceConfiguration,
     *,
     intake: Intake,
-    admission: Admission,
+    admission: SourceAdmission,
     counters: SourceCounters,
     certificates: CertificateWatch,
     notices: Notices,
     reactor: Any,
     systemd: Systemd = NO_SYSTEMD,
+    local_block_seconds_max: float = 0.0,
     lineages: Lineages | None = None,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
 
     Args:
+        local_block_seconds_max: Longest pause of a unix stream socket by admission;
+            0 = no limit.
         lineages: What relays have sent, for exactly once; None = at least once.
         quarantine: The account of what it set aside, for its report.
 
@@ -88,7 +91,7 @@ def new_source(
         )
     return StreamSource(
         **serving,
-        factory=_inbound(configuration, receiving, lineages, reactor),
+        factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
         wrap=_wrapping(configuration, permitted, certificates, reactor),
     )
 
@@ -97,19 +100,20 @@ def _inbound(
     configuration: SourceConfiguration,
     receiving: dict[str, Any],
     lineages: Lineages | None,
+    local_block_seconds_max: float,
     reactor: Any,
 ) -> InboundFactory:
     return InboundFactory(
         **receiving,
         new_protocol=_protocol(configuration, lineages),
-        limits=_limits(configuration),
+        limits=_limits(configuration, local_block_seconds_max),
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
     )
 
 
-def _limits(configuration: SourceConfiguration) -> InboundLimits:
+def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) -> InboundLimits:
     return InboundLimits(
         frame_bytes_max=configuration.frame_bytes_max,
         connections_max=configuration.connections_max,
@@ -117,6 +121,7 @@ def _limits(configuration: SourceConfiguration) -> InboundLimits:
         handshake_seconds_max=configuration.handshake_seconds_max,
         connections_per_peer_max=configuration.connections_per_peer_max,
         oversize=configuration.oversize,
+        block_seconds_max=local_block_seconds_max if configuration.listen.is_local else 0.0,
     )
 
 

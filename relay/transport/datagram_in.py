@@ -17,9 +17,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.transport.inbound import Intake
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
@@ -45,8 +46,7 @@ class DatagramReader:
     """Reads one bound, non-blocking datagram socket.
 
     Datagrams cannot wait: while admission is closed they are read, dropped and
-    counted here, and only here, so that a program that logs to a local socket
-    is never blocked.
+    counted here, so that a program that logs to a local socket is never blocked.
 
     Args:
         frame_bytes_max: Longest message to keep, in octets.
@@ -63,7 +63,7 @@ class DatagramReader:
         transport: str,
         frame_bytes_max: int,
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
         oversize: str = "truncate",
@@ -188,8 +188,7 @@ class DatagramReader:
         if long:
             frames, cut, pieces = self._settle_long(sender, frames, long)
         if self._admission.closed:
-            self._drop(sender, frames, "admission-closed", self._admission.reason)
-            return
+            frames, cut, pieces = self._without_refused(sender, frames, Marks(cut, pieces))
         if host and self._rates is not None and self._rates.is_limited:
             granted = self._rates.grant(host, len(frames))
             self._drop(sender, frames[granted:], "rate-limit", "more than rate_per_peer_max")
@@ -205,6 +204,16 @@ class DatagramReader:
         else:
             stored = self._intake.accept(frames, origin)
         stored.addErrback(self._not_stored)
+
+    def _without_refused(
+        self, sender: _Sender, frames: list[bytes], marks: Marks
+    ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
+        """Drop what admission does not let in."""
+        taken = self._admission.let_in(frames)
+        let_in = set(taken)
+        refused = [frame for index, frame in enumerate(frames) if index not in let_in]
+        self._drop(sender, refused, "admission-closed", self._admission.reason)
+        return [frames[index] for index in taken], *marks.picked(taken)
 
     def _settle_long(
         self, sender: _Sender, frames: list[bytes], long: dict[int, int]

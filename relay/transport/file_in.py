@@ -27,7 +27,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.transport.file_delivery import FileDelivery, NewFrames
 from relay.transport.file_positions import FilePositions
 from relay.transport.file_search import (
@@ -90,7 +90,7 @@ class FileReader:
         new_decoder: NewDecoder,
         new_frames: NewFrames,
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
         clock: Clock,

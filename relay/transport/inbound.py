@@ -13,7 +13,6 @@ import struct
 import typing
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -22,10 +21,12 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.marks import Marks
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
+from relay.transport.inbound_limits import InboundLimits, without_refused
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
@@ -60,19 +61,6 @@ class Intake(typing.Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class InboundLimits:
-    frame_bytes_max: int
-    connections_max: int
-    idle_seconds_max: float
-    """Silence after which a connection is closed; 0 = never."""
-    handshake_seconds_max: float
-    connections_per_peer_max: int = 0
-    """For each peer address; 0 = no limit."""
-    oversize: str = "truncate"
-    """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
-
-
 @implementer(IHandshakeListener, IPushProducer)
 class InboundProtocol(Protocol):
     """One connection from a peer.  Subclasses say what its octets mean."""
@@ -85,6 +73,7 @@ class InboundProtocol(Protocol):
         self.closing = False
         self.gone = False
         self._refused = False
+        self._dropping = False  # admission has been closed for too long to wait
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
         self._read_again_at = 0.0  # whatever the rate, once it was too high
@@ -168,8 +157,13 @@ class InboundProtocol(Protocol):
     def pause_reading(self) -> None:
         self.factory.counters.pauses += 1
         self._pause("admission")
+        self._set_timer("blocked", self.factory.limits.block_seconds_max, self._blocked)
 
     def resume_reading(self) -> None:
+        timer = self._timers.pop("blocked", None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._dropping = False
         self._resume("admission")
 
     def pauseProducing(self) -> None:
@@ -216,6 +210,12 @@ class InboundProtocol(Protocol):
             positions: What is stored with them, even if there are none.
         """
         factory = self.factory
+        if self._dropping:
+            frames, (cut, pieces), why = without_refused(
+                frames, Marks(cut, pieces), factory.admission, factory.counters
+            )
+            if why:
+                self.warn("admission-closed", why)
         if cut or pieces:
             frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
             if kind:
@@ -269,6 +269,10 @@ class InboundProtocol(Protocol):
         self.violated(f"no {what} within {seconds:g} s")
         self.close()
         self.transport.abortConnection()
+
+    def _blocked(self) -> None:
+        self._dropping = True
+        self._resume("admission")
 
     def _charge(self, count: int) -> None:
         seconds = self.factory.rates.charge(self.origin.peer_host, count)
@@ -329,7 +333,7 @@ class InboundFactory(Factory):
         transport: str,
         new_protocol: Callable[[], InboundProtocol],
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         limits: InboundLimits,
         clock: Clock,

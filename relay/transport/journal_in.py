@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from relay.model.clock import DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission import SourceAdmission
 from relay.transport.journalctl import Journalctl, Run, Selection
 from relay.transport.notices import Notices
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder
@@ -72,7 +72,7 @@ class JournalReader:
         source: str,
         selection: Selection,
         intake: Intake,
-        admission: Admission,
+        admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
         format_entry: Callable[[JournalEntry], bytes],

@@ -73,7 +73,7 @@ class RelpClientProtocol(UpstreamProtocol):
     def send(self, payloads: Sequence[bytes]) -> None:
         if self._next_seq is not None:
             if self._drain.sent_seq - len(payloads) != self._next_seq:
-                self.give_up("records were set aside: the numbers begin again")
+                self.give_up("records left the queue unsent: the numbers begin again")
                 return
             self._next_seq += len(payloads)
         self._session.send(payloads)
@@ -104,7 +104,10 @@ class RelpClientProtocol(UpstreamProtocol):
             if not self._drain.refused(self, refusal):
                 self.give_up(f"it refused a message: {refusal}")
                 return
-            self._acknowledged(session.skip_refused())
+            acknowledged = session.skip_refused()
+            self._answered()
+            self._acknowledged(acknowledged)
+            self._drain.pump()  # the place of the refused one is free, whatever else waits
         if session.over:
             self.give_up(str(session.error or "closed as agreed"))
         elif session.exhausted and not session.unacknowledged:
@@ -146,12 +149,14 @@ class RelpClientProtocol(UpstreamProtocol):
         self.become_ready()
 
     def _acknowledged(self, count: int) -> None:
-        if not count:
-            return
+        if count:
+            self._answered()
+            self._drain.acknowledged(self, count)
+
+    def _answered(self) -> None:
         self._cancel_answer_call()
         if self._session.unacknowledged:
             self._expect_answer()
-        self._drain.acknowledged(self, count)
 
     def _expect_answer(self) -> None:
         if self._answer_call is None:

@@ -27,7 +27,7 @@ from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMI
 from relay.wire.rfc3164 import parse_rfc3164, parse_usual_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
-__all__ = ["DELIMITERS", "Dialect", "parse", "parse_all", "parse_as"]
+__all__ = ["DELIMITERS", "Dialect", "parse", "parse_all", "parse_as", "severity_of"]
 
 DELIMITERS = b"\n\r\0"
 """Octets that are not part of MSG at the end of a frame."""
@@ -84,6 +84,13 @@ def parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
         if message.app_name == APP_NAME:
             messages[index] = decode_ewmm(message)
     return messages
+
+
+def severity_of(frame: bytes) -> int:
+    """Severity of a message, 0 to 7, by its PRI alone: what `parse` finds, but cheaper."""
+    match = _PRI.match(frame)
+    pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
+    return DEFAULT_SEVERITY if pri is None else pri[1]
 
 
 def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:

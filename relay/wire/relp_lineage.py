@@ -30,8 +30,9 @@ is part of its own past.  With the ids and epochs being random, these are all ca
     have + 1 = first                   nothing was lost          sends from first on
     have + 1 < first                   the server was restored   sends from first on; both
                                        from an older copy; or    warn, with the numbers,
-                                       records were set aside    and the server counts them
-                                       here, or went elsewhere   as missing
+                                       records were set aside or and the server counts them
+                                       dropped here, or went     as missing
+                                       elsewhere
     have ≥ first, and the epoch ended  answers were lost         first…have count as
     after have, or is the present one                            acknowledged and are not
     and have < end                                               sent; the server counts

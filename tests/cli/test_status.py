@@ -57,6 +57,25 @@ def shown(width: int = 80, **changes: Any) -> list[str]:
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
+def test_a_queue_that_is_nearly_full_shows_with_what_is_known_of_it() -> None:
+    limit = {
+        "queue_bytes_max": 2**30,
+        "when_full": "block",
+        "fill_percent": 83,
+        "seconds_to_full": 130.0,
+        "seconds_to_empty": None,
+        "blocks_sources": False,
+    }
+    line = "central: queue 83 % full (queue_bytes_max is 1.0 GiB, block), full in 2 m 10 s"
+    assert line in shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
+    limit.update(seconds_to_full=None, seconds_to_empty=61.0, blocks_sources=True)
+    line = line.replace("full in 2 m 10 s", "empty in 1 m 1 s; sources that feed it wait")
+    assert line in shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
+    limit.update(fill_percent=49)
+    lines = shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
+    assert not any("% full" in line for line in lines)
+
+
 def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     lines = shown()
     assert lines[0] == "relay web-1, syslogrelay 0.1.0, up 1 d 2 h"

@@ -23,6 +23,7 @@ def edge_relay(folder: Path, source: int, upstream: int) -> RelayProcess:
         folder,
         sources={"feed": {"listen": f"relp://127.0.0.1:{source}"}},
         destinations={"central": {"connect": f"relp://127.0.0.1:{upstream}", **RETRY}},
+        relay={"min_free_bytes": 0},  # the disk may be small
     )
 
 

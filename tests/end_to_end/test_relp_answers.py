@@ -50,6 +50,7 @@ class Edge(RelayProcess):
                     "retry_seconds_max": 0.2,
                 }
             },
+            relay={"min_free_bytes": 0},
             name="edge",
         )
         programs.add(self)

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from relay.flow.drain import Drain
+from relay.flow.drain import BY_PURGE, Drain
 from relay.flow.pacing import DrainRate, Pace, Window
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
@@ -60,6 +60,9 @@ class Queue:
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self.events.append((destination, upto))
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        self.events.append((destination, f"{count} late", reason))
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         self.events.append((destination, seqs, reason))
@@ -249,7 +252,10 @@ def test_a_failing_queue_is_read_again(setup: Setup) -> None:
 def test_a_hole_in_the_queue_does_not_make_it_run_in_circles(setup: Setup) -> None:
     setup.disk.missing = True
     setup.attached()
-    assert setup.trouble == ["record 1 is missing, reading again"]
+    assert setup.trouble == []  # it may have left: we would hear of that
+    setup.clock.advance(1)
+    setup.clock.advance(1)
+    assert setup.trouble == 2 * ["record 1 is missing, reading again"]
 
 
 def test_no_read_after_the_end(setup: Setup) -> None:
@@ -474,3 +480,101 @@ def test_a_rate_is_no_reason_to_go_on_after_the_end() -> None:
     assert finished == [None]
     setup.clock.pump([0.1] * 20)
     assert session.sent == []
+
+
+# Records that leave undelivered, see test_eviction.py too.
+
+
+def test_what_has_left_is_not_sent(setup: Setup) -> None:
+    setup.drain.evicted(5, "too-old")
+    session = setup.attached()
+    assert session.sent == numbers(5, 10)
+    setup.drain.acknowledged(session, 6)
+    assert setup.queue.events == [("d", 11)]
+
+
+def test_what_is_in_flight_may_leave_and_be_answered_late(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.evicted(7, "too-old")
+    assert setup.drain.in_flight == 4
+    session.room = 100
+    setup.drain.pump()
+    assert session.sent == numbers(1, 4) + numbers(7, 10)
+    setup.drain.acknowledged(session, 3)
+    setup.drain.acknowledged(session, 3)
+    assert setup.queue.events == [
+        *(("d", "2 late", "queue-full"), ("d", "1 late", "too-old")),
+        *(("d", "1 late", "too-old"), ("d", 9)),
+    ]
+    assert setup.drain.in_flight == 2
+
+
+def test_what_was_answered_before_it_left_is_not_answered_late(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.acknowledged(session, 4)
+    setup.drain.evicted(4, "queue-full")
+    assert setup.drain.in_flight == 0
+    assert setup.queue.events == [("d", 5)]
+
+
+def test_what_had_left_before_it_was_refused_is_not_set_aside(setup: Setup) -> None:
+    session = setup.attached(room=1)
+    setup.drain.evicted(2, "queue-full")
+    assert setup.drain.refused(session, "no")
+    assert (setup.queue.events, setup.drain.in_flight) == ([], 0)
+
+
+def test_a_new_session_knows_nothing_of_what_had_left(setup: Setup) -> None:
+    session = setup.attached(room=4)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.detach(session)
+    assert setup.drain.in_flight == 0
+    again = setup.attached()
+    assert again.sent == numbers(3, 10)
+    setup.drain.acknowledged(again, 8)
+    assert setup.queue.events == [("d", 11)]
+
+
+def test_what_leaves_during_a_read_is_not_missed(setup: Setup) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.evicted(9, "queue-full")
+    setup.disk.finish()
+    setup.disk.finish()
+    assert session.sent == numbers(9, 10)
+    assert setup.trouble == []
+
+
+# Records that leave while others hold the drain.
+
+
+def test_what_the_upstream_had_when_it_left_counts_as_late(setup: Setup) -> None:
+    setup.drain.hold(BY_PURGE)
+    setup.drain.skip_to(4)
+    setup.drain.evicted(7, "queue-full")
+    setup.drain.release(BY_PURGE)
+    assert setup.queue.events == [("d", "3 late", "queue-full")]
+    assert setup.attached().sent == numbers(7, 10)
+
+
+def test_what_leaves_and_what_the_upstream_had_go_together(setup: Setup) -> None:
+    setup.drain.hold(BY_PURGE)
+    setup.drain.skip_to(6)
+    setup.drain.evicted(3, "queue-full")
+    setup.drain.release(BY_PURGE)
+    assert setup.queue.events == [("d", "2 late", "queue-full"), ("d", 6)]
+    assert setup.attached().sent == numbers(6, 10)
+
+
+def test_what_is_taken_out_by_hand_waits_for_answers_to_what_had_left(setup: Setup) -> None:
+    session = setup.attached(room=2)
+    setup.drain.hold(BY_PURGE)
+    setup.drain.evicted(5, "queue-full")
+    assert (setup.drain.in_flight, session.sent) == (2, numbers(1, 2))
+    setup.drain.acknowledged(session, 2)
+    setup.drain.skip(8)
+    session.room = 100
+    setup.drain.release(BY_PURGE)
+    assert session.sent == numbers(1, 2) + numbers(8, 10)
+    assert setup.queue.events == [("d", "2 late", "queue-full")]

@@ -15,6 +15,7 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.queue.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.filters import app_in
 from relay.wire.parse import parse
@@ -28,6 +29,7 @@ class Queue:
         self.appended: list[Mapping[str, Sequence[bytes]]] = []
         self.refusals: list[Refusal] = []
         self.positions: list[Mapping[str, bytes] | None] = []
+        self.drops: list[Mapping[str, Mapping[str, int]] | None] = []
         self.stored: list[Deferred[None]] = []
 
     def append(
@@ -40,6 +42,7 @@ class Queue:
         self.appended.append(payloads)
         self.refusals += refusals
         self.positions.append(positions)
+        self.drops.append(drops)
         self.stored.append(Deferred())
         return self.stored[-1]
 
@@ -291,3 +294,49 @@ def test_missing_numbers_are_counted(queue: Queue, counters: SourceCounters) -> 
     element = b'[meta sequenceId="%d"][syslogrelay@32473 from="web/central"]'
     numbered.accept([b"<13>1 - h a - - %s x" % (element % value) for value in (1, 2, 5)], ORIGIN)
     assert (warned, counters.missing_records) == ([("web/central", 2)], 2)
+
+
+def full(destination: str, when_full: str, used: int) -> QueueLimit:
+    limit = QueueLimit(destination=destination, bytes_max=1000, when_full=when_full)
+    limit.settle(0, used)
+    return limit
+
+
+def test_what_a_full_queue_does_not_take_is_dropped_there_and_stored_elsewhere(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    both = intake(
+        *(queue, counters, Route("free", None)),
+        Route("full", shout, limit=full("full", "drop-by-severity", 870)),
+    )
+    done = fired(both.accept([b"<15>debug", b"<13>notice", b"<14>info"], ORIGIN))
+    assert queue.appended == [
+        {"free": [b"<15>debug", b"<13>notice", b"<14>info"], "full": [b"<13>NOTICE at 1000.5"]}
+    ]
+    assert queue.drops == [{"full": {"queue-full-debug": 1, "queue-full-info": 1}}]
+    queue.stored[0].callback(None)
+    assert (done, counters.stored_records, pending(counters)) == ([None], 3, 0)
+
+
+def test_where_nothing_gets_in_the_account_is_kept_all_the_same(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    only = intake(queue, counters, Route("full", None, limit=full("full", "drop-newest", 1000)))
+    only.accept([b"<13>a", b"<8>b"], ORIGIN)
+    assert (queue.appended, queue.drops) == ([{}], [{"full": {"queue-full": 2}}])
+
+
+def test_below_its_limit_a_queue_takes_everything(queue: Queue, counters: SourceCounters) -> None:
+    only = intake(queue, counters, Route("full", None, limit=full("full", "drop-newest", 999)))
+    only.accept([b"<13>a"], ORIGIN)
+    assert (queue.appended, queue.drops) == ([{"full": [b"<13>a"]}], [{}])
+
+
+def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> None:
+    apps = authorising(
+        *(queue, counters, Route("all", None)),
+        Route("a", None, app_in("a"), limit=full("a", "drop-newest", 1000)),
+    )
+    apps.accept([b"<13>a1", b"<13>b2"], ORIGIN)
+    assert queue.appended == [{"all": [b"<13>1", b"<13>2"]}]
+    assert queue.drops == [{"a": {"queue-full": 1}}]

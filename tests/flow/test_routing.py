@@ -8,6 +8,7 @@ import pytest
 from relay.flow.routing import Route, Routes
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.queue.limits import QueueLimit
 from relay.rewrite.filters import severity_in, source_in
 from relay.wire.parse import parse_all
 
@@ -78,3 +79,44 @@ def test_drops_are_those_of_their_destination() -> None:
 def test_no_routes_are_false() -> None:
     assert not Routes([])
     assert Routes([Route("a", None)])
+
+
+# Limits.
+
+
+def limit(destination: str, when_full: str, used: int) -> QueueLimit:
+    limit = QueueLimit(destination=destination, bytes_max=1000, when_full=when_full)
+    limit.settle(0, used)
+    return limit
+
+
+def test_plain_routes_below_their_limit_copy_nothing() -> None:
+    routes = Routes([Route("a", None, limit=limit("a", "drop-newest", 10)), Route("b", None)])
+    assert not routes.need_messages
+    payloads, drops, _ = routes.route(FRAMES, [], ORIGIN)
+    assert payloads["a"] is FRAMES and payloads["b"] is FRAMES
+    assert drops == {}
+
+
+def test_a_plain_route_at_its_limit_goes_by_the_pri_alone() -> None:
+    routes = Routes([Route("a", None, limit=limit("a", "drop-by-severity", 810)), Route("b", None)])
+    payloads, drops, astray = routes.route(FRAMES, [], ORIGIN)
+    assert payloads["a"] == FRAMES[:2] and payloads["b"] is FRAMES
+    assert (drops, astray) == ({"a": {"queue-full-debug": 1}}, 0)
+
+
+def test_limits_choose_after_the_filter_and_what_they_drop_is_not_astray() -> None:
+    full = limit("a", "drop-newest", 1000)
+    routes = Routes([Route("a", loud, severity_in([3, 5]), limit=full)])
+    payloads, drops, astray = routes.route(FRAMES, MESSAGES, ORIGIN)
+    assert (payloads, drops, astray) == ({}, {"a": {"queue-full": 2}}, 1)
+
+
+def test_drops_of_limits_and_rewrites_are_added() -> None:
+    route = Route(
+        *("a", loud, None, lambda: {"sampled": 1, "queue-full-debug": 2}),
+        limit=limit("a", "drop-by-severity", 810),
+    )
+    payloads, drops, _ = Routes([route]).route(FRAMES, MESSAGES, ORIGIN)
+    assert payloads == {"a": [b"<11>ERROR", b"<13>NOTICE"]}
+    assert drops == {"a": {"sampled": 1, "queue-full-debug": 3}}

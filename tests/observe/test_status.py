@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from relay.observe.status import Status, statistics_line
 from relay.queue.admission import Admission
 
@@ -66,6 +68,9 @@ def test_the_document_has_everything() -> None:
             "reason": "101 octets wait for the disk",
             "pending_bytes": 101,
             "queue_bytes": 50,
+            "queue_bytes_max": 1000,
+            "allocated_bytes": 0,
+            "free_bytes": None,
         },
         "sources": [setup.source.report()],
         "destinations": [setup.destination.report()],
@@ -81,6 +86,16 @@ def test_a_quiet_minute_on_one_line() -> None:
         statistics_line(document, document)
         == "statistics: in: received 0; out: delivered 0, queued 7"
     )
+
+
+@pytest.mark.parametrize(
+    ("percent", "words"), [(None, ""), (49, ""), (50, " (50 % full)"), (101, " (101 % full)")]
+)
+def test_a_queue_that_fills_up_shows(percent: int | None, words: str) -> None:
+    setup = Setup()
+    setup.destination.values["limit"] = {"fill_percent": percent}
+    document = setup.status.document()
+    assert statistics_line(document, document).endswith(f"queued 7{words}")
 
 
 def test_a_bad_minute_on_one_line() -> None:

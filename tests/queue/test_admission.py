@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge, Level
 
 
 class Producer:
@@ -118,3 +119,83 @@ def test_what_a_resumed_producer_brings_can_close_again(admission: Admission) ->
     admission.set_pending_bytes(0)
     assert admission.closed
     assert {producer.calls[-1] for producer in (greedy, *others)} == {"pause"}
+
+
+# One source, and the reserve.
+
+
+def frames(*severities: int) -> list[bytes]:
+    return [b"<%d>x" % severity for severity in severities]
+
+
+@pytest.fixture
+def relay() -> Admission:
+    return Admission(
+        pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100, free_bytes_min=800
+    )
+
+
+def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: Admission) -> None:
+    gauge = Gauge(Level(10, 10), words="{} in central".format)
+    feeding, other = relay.for_source([gauge]), relay.for_source([])
+    producers = [Producer(), Producer()]
+    feeding.register(producers[0])
+    other.register(producers[1])
+    gauge.set(10)
+    assert (feeding.closed, other.closed, relay.closed) == (True, False, False)
+    assert (feeding.reason, other.reason) == ("10 in central", "")
+    gauge.set(9)
+    assert [producer.calls for producer in producers] == [["pause", "resume"], []]
+
+
+def test_what_concerns_the_relay_closes_for_every_source(relay: Admission) -> None:
+    source = relay.for_source([])
+    relay.set_pending_bytes(101)
+    assert (source.closed, source.reason) == (True, "101 octets wait for the disk")
+
+
+def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
+    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    found = []
+    for size in (899, 900, 999, 1000):
+        relay.set_queue_bytes(size)
+        found.append((other.closed, reserved.closed))
+    assert found == [(False, False), (True, False), (True, False), (True, True)]
+    assert "queue_bytes_max is 1,000, reserve_bytes 100" in relay.reason
+
+
+def test_the_reserve_of_memory_is_nobodys(relay: Admission) -> None:
+    reserved = relay.for_source([], reserved=True)
+    relay.set_pending_bytes(101)
+    assert reserved.closed
+
+
+def test_a_disk_without_room_closes_and_opens_again_with_some_to_spare(relay: Admission) -> None:
+    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    found = []
+    for free in (800, 799, 899, 400, 399, 499, 500, 900):
+        relay.set_free_bytes(free)
+        found.append((other.closed, reserved.closed))
+    assert found == [
+        *((False, False), (True, False), (True, False), (True, False)),
+        *((True, True), (True, True), (True, False), (False, False)),
+    ]
+    relay.set_free_bytes(700)
+    assert other.reason == "the disk has room for 700 octets (min_free_bytes is 800)"
+    assert relay.free_bytes == 700
+
+
+def test_a_disk_that_nobody_cares_for_never_closes(admission: Admission) -> None:
+    admission.set_free_bytes(0)
+    assert not admission.closed
+
+
+def test_what_cannot_wait_comes_in_if_it_may(relay: Admission) -> None:
+    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    all_of_them = [*frames(7, 2, 3, 0), b"no PRI"]
+    assert list(other.let_in(all_of_them)) == list(range(len(all_of_them)))
+    relay.set_queue_bytes(900)
+    assert other.let_in(all_of_them) == [1, 3]
+    assert list(reserved.let_in(all_of_them)) == [0, 1, 2, 3, 4]
+    relay.set_queue_bytes(1000)
+    assert (other.let_in(all_of_them), reserved.let_in(all_of_them)) == ([], [])

@@ -15,6 +15,7 @@ from relay.queue.block import (
     decode_block,
     encode_block,
     payload_bytes,
+    received_at,
     split,
 )
 
@@ -112,3 +113,13 @@ def test_runs_end_when_they_reach_the_target(sizes: list[int], counts: list[int]
 def test_a_header_can_be_read_of_anything(value: bytes) -> None:
     _, count = block_header(value)
     assert count == 0 or len(value) >= 17
+
+
+def test_the_time_of_receipt_is_found_without_the_records() -> None:
+    assert received_at(BLOCK) == 1.5
+    assert received_at(memoryview(BLOCK)) == 1.5
+
+
+@given(st.one_of(st.binary(), st.integers(0, len(BLOCK) - 1).map(lambda end: BLOCK[:end])))
+def test_a_damaged_block_has_no_time_of_receipt(value: bytes) -> None:
+    assert received_at(value) is None

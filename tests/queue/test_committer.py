@@ -15,7 +15,8 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.committer import RECORD_BYTES, Committer
 from relay.queue.ledger import Ledger
-from relay.queue.store import Refusal, SetAside, Transaction
+from relay.queue.limits import QueueLimit
+from relay.queue.store import Eviction, Refusal, SetAside, Transaction
 
 FULL = QueueFull("the queue's map is full")
 
@@ -29,6 +30,9 @@ class SlowDisk:
         self.received_at: list[float] = []
         self.transactions: list[Transaction] = []
         self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
+        self.destination_bytes: dict[str, int] = {}
+        self.leave: dict[str, int] = {}
+        """Where a queue begins after an eviction."""
         self._error: Exception | None = None
         self._underway: list[Deferred[None]] = []
 
@@ -61,6 +65,10 @@ class SlowDisk:
             for destination, payloads in transaction.appends.items()
             if payloads
         }
+        for id in transaction.evictions:
+            ledger = changed.get(id, self.ledgers[id])
+            head = self.leave.get(id, ledger.acknowledged_seq)
+            changed[id] = msgspec.structs.replace(ledger, acknowledged_seq=head)
         self.ledgers.update(changed)
         return changed
 
@@ -550,3 +558,98 @@ def test_a_defect_leaves_no_operation_waiting(relay: Relay) -> None:
     assert isinstance(defect, ZeroDivisionError)
     why = "the relay stopped while the queue was failing"
     assert answers == [("one", why), ("two", why)]
+
+
+# Limits.
+
+
+class Limited(Relay):
+    """A committer of which destination a has a limit of 100 octets."""
+
+    def __init__(self, when_full: str) -> None:
+        super().__init__()
+        self.disk.destination_bytes = {"a": 0}
+        self.limit = QueueLimit(destination="a", bytes_max=100, when_full=when_full)
+        self.committer = Committer(
+            self.disk,
+            run_in_thread=self.disk.run_in_thread,
+            clock=self.clock,
+            admission=self.admission,
+            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_failure=self.heard.append,
+            limits=[self.limit],
+            on_evicted=lambda *evicted: self.heard.append(evicted),
+        )
+
+
+def test_what_waits_for_its_commit_counts_until_it_is_on_disk() -> None:
+    relay = Limited("block")
+    relay.append("one", a=[b"x" * 46], b=[b"y"])
+    relay.append("two", a=[b"x" * 46])
+    gauge = relay.limit.gauge
+    assert gauge is not None
+    assert (relay.limit.size, gauge.full) == (100, True)
+    relay.disk.destination_bytes = {"a": 30}
+    relay.disk.finish()
+    assert (relay.limit.size, gauge.full) == (80, False)
+    relay.disk.finish()
+    assert (relay.limit.pending_bytes, relay.limit.used_bytes) == (0, 30)
+
+
+def test_what_could_not_be_stored_still_waits() -> None:
+    relay = Limited("block")
+    relay.append("one", a=[b"x" * 46])
+    relay.disk.fail()
+    assert relay.limit.size == 50
+
+
+def test_records_leave_in_the_transaction_that_would_exceed_the_limit() -> None:
+    relay = Limited("drop-oldest")
+    relay.append("one", a=[b"x" * 90])
+    relay.disk.destination_bytes = {"a": 90}
+    relay.disk.finish()
+    relay.append("two", a=[b"x" * 5])
+    relay.append("three", a=[b"x" * 5])
+    relay.disk.destination_bytes = {"a": 95}
+    relay.disk.finish()
+    relay.disk.finish()
+    evictions = [transaction.evictions for transaction in relay.disk.transactions]
+    assert evictions == [{}, {}, {"a": Eviction("queue-full", bytes_max=100)}]
+
+
+def test_what_has_left_is_told_first_and_late_answers_are_put_right() -> None:
+    relay = Limited("drop-oldest")
+    relay.append("one", a=[b"1", b"2", b"3", b"4", b"5"])
+    relay.disk.finish()
+    relay.news()
+    relay.committer.expire("a", 7.0)
+    relay.committer.acknowledge("a", 3)  # answered while they leave
+    relay.committer.set_aside("a", SeqRange(3, 4), "no")
+    relay.disk.leave = {"a": 5}
+    relay.append("two", a=[b"6"])
+    relay.disk.finish()
+    assert relay.disk.transactions[1].evictions == {"a": Eviction("too-old", received_before=7.0)}
+    assert relay.news() == [("a", 5, 4, "too-old")]
+    relay.disk.finish()
+    (removal,) = relay.disk.transactions[2].removals.values()
+    assert (removal.set_aside, removal.late) == ([], {"too-old": 2})
+
+
+def test_after_an_operation_the_limits_know_what_is_there() -> None:
+    relay = Limited("block")
+    relay.disk.destination_bytes = {"a": 100}
+    relay.operate("adopt")
+    relay.disk.finish()
+    gauge = relay.limit.gauge
+    assert gauge is not None
+    assert (relay.limit.used_bytes, gauge.full) == (100, True)
+
+
+def test_late_answers_are_kept_when_a_transaction_fails() -> None:
+    relay = Limited("drop-oldest")
+    relay.committer.acknowledge_late("a", 2, "queue-full")
+    relay.committer.acknowledge_late("a", 1, "queue-full")
+    relay.disk.fail()
+    relay.clock.advance(1)
+    (removal,) = relay.disk.transactions[-1].removals.values()
+    assert (removal.upto, removal.late) == (0, {"queue-full": 3})

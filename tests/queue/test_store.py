@@ -216,14 +216,20 @@ def test_destinations_do_not_touch_each_other(store: QueueStore) -> None:
     assert store.ledgers["b"].acknowledged_seq == 1
 
 
-@pytest.mark.parametrize("upto", [1, 4])
-def test_only_what_is_there_can_be_removed(store: QueueStore, upto: int) -> None:
+def test_only_what_is_there_can_be_removed(store: QueueStore) -> None:
     append(store, a=[b"1", b"2"])
     remove(store, "a", 2)
     with pytest.raises(AssertionError):
-        remove(store, "a", upto)
+        remove(store, "a", 4)
     assert store.ledgers["a"].acknowledged_seq == 2
     assert read(store, "a", 2) == [b"2"]
+
+
+def test_what_has_left_already_is_not_removed_again(store: QueueStore) -> None:
+    append(store, a=[b"1", b"2"])
+    remove(store, "a", 2)
+    assert remove(store, "a", 1) == store.ledgers["a"]
+    assert (store.ledgers["a"].delivered, store.ledgers["a"].acknowledged_seq) == (1, 2)
 
 
 # Opening again.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,21 @@ def configuration(folder: Path, **keywords: Any) -> Configuration:
             SourceConfiguration("app", Url("unixgram", path=str(folder / "app")), **app),
             SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
         ),
-        destinations=(
-            DestinationConfiguration(
-                "all", Url("file", path=str(folder / "all.log")), ("app", "system")
+        **{
+            "allow_volatile_state": True,
+            "destinations": (
+                DestinationConfiguration(
+                    "all", Url("file", path=str(folder / "all.log")), ("app", "system")
+                ),
+                DestinationConfiguration(
+                    "wrapped",
+                    Url("file", path=str(folder / "wrapped.log")),
+                    ("app",),
+                    rewrite=RewriteConfiguration("ewmm"),
+                ),
             ),
-            DestinationConfiguration(
-                "wrapped",
-                Url("file", path=str(folder / "wrapped.log")),
-                ("app",),
-                rewrite=RewriteConfiguration("ewmm"),
-            ),
-        ),
-        **{"allow_volatile_state": True, **keywords},
+            **keywords,
+        },
     )
 
 
@@ -240,3 +244,20 @@ def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Pat
     received = {name: ledger.received for name, ledger in store.ledgers.items()}
     assert received == {"web": 1, "all": 1, "source/app": 1}
     store.close()
+
+
+def test_a_full_destination_holds_up_those_who_feed_it_and_nobody_else(tmp_path: Path) -> None:
+    base = configuration(tmp_path)
+    everything, wrapped = base.destinations
+    wrapped = replace(wrapped, queue_bytes_max=2**20, connect=Url("udp", host="127.0.0.1", port=9))
+    relay = Relay(tmp_path, destinations=(everything, wrapped), reserve_bytes=0)
+    relay.start()
+    app, system = (
+        reader._admission
+        for reader in relay.reactor.getReaders()
+        if reader.logPrefix().startswith("source")
+    )
+    (gauge,) = {*app._gauges} ^ {*system._gauges}
+    gauge.set(2**20)
+    assert [app.closed, system.closed].count(True) == 1
+    relay.stop()

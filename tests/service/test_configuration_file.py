@@ -24,7 +24,7 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
-from relay.service.schema import DESTINATION, SOURCE
+from relay.service.schema import DESTINATION, RELAY, SOURCE
 from tests.certificate_files import make_certificate_files
 from tests.odd_certificates import make_crl
 
@@ -214,8 +214,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
-        "name, state_dir, queue_bytes_max, pending_bytes_max, quarantine_bytes_max, "
-        "quarantine_seconds_max, allow_volatile_state, strict_queue, statistics_seconds",
+        f"{', '.join(RELAY)}",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
@@ -696,3 +695,41 @@ def test_keys_of_files_that_make_no_sense(tmp_path: Path) -> None:
     assert problems(tmp_path, SMALL.replace("[dest", 'tag = "x"\n[dest')) == [
         "sources.in.tag: has no meaning for udp, only for file; remove it or change the URL"
     ]
+
+
+def test_limits_of_the_queue(tmp_path: Path) -> None:
+    configuration = read(
+        tmp_path,
+        """
+        [relay]
+        queue_bytes_max = "1 GiB"
+        min_free_bytes = 0
+        local_block_seconds_max = 0.25
+        [sources.net]
+        listen = "udp://:515"
+        [sources.local]
+        listen = "unix:///run/x/log"
+        [sources.meek]
+        listen = "unixgram:///run/x/meek"
+        reserved = false
+        [sources.lines]
+        listen = "file:logs/*.log"
+        [destinations.out]
+        connect = "relp://far:1"
+        queue_bytes_max = "100 MiB"
+        queue_seconds_max = 86400
+        when_full = "drop-by-severity"
+        """,
+    )
+    assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
+    assert configuration.reserve == 2**30 // 20
+    assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
+    (out,) = configuration.destinations
+    limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
+    assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
+
+
+def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:
+    text = SMALL + 'when_full = "drop-oldest"\n'
+    (problem,) = problems(tmp_path, text)
+    assert ".when_full: has no meaning without a limit" in problem

@@ -13,6 +13,7 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
 from relay.service.configuration import Url
 from relay.service.destination import LocalDestination, StreamDestination
@@ -46,8 +47,17 @@ class Queue:
     def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
         raise NotImplementedError
 
-    def subscribe(self, destination: str, stored: Callable[[int], None]) -> None:
+    def subscribe(
+        self,
+        destination: str,
+        stored: Callable[[int], None],
+        evicted: Callable[[int, str], None],
+    ) -> None:
         self.stored = stored
+        self.evicted = evicted
+
+    def limit(self, destination: str) -> QueueLimit | None:
+        return None
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self.events.append(upto)
@@ -255,6 +265,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "connects": 1,
         "failures": 0,
         "truncated_records": 0,
+        "limit": None,
     }
 
 

@@ -44,7 +44,7 @@ class Queue:
     def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
         raise NotImplementedError
 
-    def subscribe(self, destination: str, stored: Any) -> None:
+    def subscribe(self, destination: str, stored: Any, evicted: Any) -> None:
         pass
 
     def acknowledge(self, destination: str, upto: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
 from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
@@ -287,4 +289,57 @@ def test_what_was_received_of_lineages_is_known_again(setup: Setup) -> None:
     service = setup.started()
     claimed()
     assert haves == [(0, "0" * 16), (2, offer.epoch)]
+    setup.stop(service)
+
+
+# Limits.
+
+
+def test_what_has_left_undelivered_is_told_to_whom_it_concerns(setup: Setup) -> None:
+    dropped: list[tuple[int, str]] = []
+    service = setup.service()
+    service._limits = {
+        "out": QueueLimit(destination="out", on_drop=lambda *drop: dropped.append(drop))
+    }
+    service.startService()
+    evicted: list[tuple[int, str]] = []
+    service.subscribe("out", lambda seq: None, lambda *gone: evicted.append(gone))
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    service.expire("out", setup.reactor.seconds() + 1)
+    service.expire("out", setup.reactor.seconds() + 1)
+    setup.reactor.settle(service.append({"out": [b"three"]}))
+    assert (evicted[0], dropped[0]) == ((3, "too-old"), (2, "too-old"))
+    service.acknowledge_late("out", 1, "too-old")
+    setup.stop(service)
+    service = setup.started()
+    ledger = service.ledger("out")
+    assert (ledger.delivered, ledger.received, ledger.gap) == (1, 3, 0)
+    setup.stop(service)
+
+
+def test_the_file_its_use_and_the_room_for_it(setup: Setup) -> None:
+    service = setup.started()
+    setup.reactor.settle(service.append({"out": [b"x" * 100_000]}))
+    assert 100_000 < service.used_bytes < service.allocated_bytes
+    free = os.statvfs(setup.path)
+    # Others use the disk too: only a rough comparison holds.
+    assert service.free_bytes > 0
+    assert service.free_bytes < free.f_blocks * free.f_frsize + service.allocated_bytes
+    assert service.limit("out") is None
+    setup.stop(service)
+
+
+def test_a_map_smaller_than_what_is_there_still_lets_it_leave(setup: Setup) -> None:
+    service = setup.started()
+    setup.reactor.settle(service.append({"out": [b"x" * 100_000] * 50}))
+    setup.stop(service)
+    service = setup.service()
+    service._map_bytes = 65536
+    service.startService()
+    setup.reactor.settle(service.append({"out": [b"x" * 100_000] * 50}))
+    service.acknowledge("out", 101)
+    setup.stop(service)
+    service = setup.started()
+    ledger = service.ledger("out")
+    assert (ledger.delivered, ledger.queued) == (100, 0)
     setup.stop(service)

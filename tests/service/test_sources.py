@@ -46,6 +46,7 @@ def build(
         notices=notices,
         reactor=reactor or Reactor(),
         systemd=systemd,
+        local_block_seconds_max=2.5,
     )
 
 
@@ -92,6 +93,14 @@ def test_connections_over_tls(scheme: str, tmp_path: Path) -> None:
     wrapped = service._wrap(factory)
     assert isinstance(wrapped, TLSMemoryBIOFactory)
     assert wrapped.wrappedFactory is factory
+
+
+@pytest.mark.parametrize(
+    ("url", "seconds"), [(Url("unix", path="/run/x"), 2.5), (Url("tcp", host="127.0.0.1"), 0.0)]
+)
+def test_only_local_programs_are_not_blocked_for_long(url: Url, seconds: float) -> None:
+    limits = factory_of(build(SourceConfiguration("in", url))).limits
+    assert limits.block_seconds_max == seconds
 
 
 def test_udp_is_read_by_ourselves() -> None:

@@ -270,6 +270,28 @@ def test_while_admission_is_closed_datagrams_are_dropped_and_counted() -> None:
     assert "wait for the disk" in source.notices.said[0][2]
 
 
+def test_urgent_datagrams_may_use_the_reserve() -> None:
+    source = udp(datagram(b"<15>debug", 1), datagram(b"<10>crit", 1))
+    source.reader._admission = Admission(
+        pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100
+    )
+    source.reader._admission.set_queue_bytes(950)
+    source.reader.doRead()
+    assert source.intake.batches == [[b"<10>crit"]]
+    assert source.counters.dropped == {"admission-closed": 1}
+
+
+def test_what_was_cut_is_still_known_when_others_were_dropped() -> None:
+    source = udp(datagram(b"<15>debug", 1), datagram(b"<10>" + b"x" * 2000, 1))
+    source.reader._admission = Admission(
+        pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100
+    )
+    source.reader._admission.set_queue_bytes(950)
+    source.reader.doRead()
+    assert [len(frame) for (frame,) in source.intake.batches] == [1000]
+    assert source.intake.cut == [{0: 2004}]
+
+
 def test_what_is_not_stored_is_said() -> None:
     source = udp(datagram(b"a", 1))
     source.reader.doRead()

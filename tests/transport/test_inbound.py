@@ -57,6 +57,7 @@ class Listener:
         connections_max: int = 2,
         connections_per_peer_max: int = 0,
         oversize: str = "truncate",
+        block_seconds_max: float = 0.0,
         **peers: Any,
     ) -> None:
         self.clock = Clock()
@@ -77,6 +78,7 @@ class Listener:
                 handshake_seconds_max=10,
                 connections_per_peer_max=connections_per_peer_max,
                 oversize=oversize,
+                block_seconds_max=block_seconds_max,
             ),
             clock=self.clock,
             notices=self.notices,
@@ -559,3 +561,70 @@ def test_of_a_certificate_accepted_by_its_fingerprint_only_that_counts() -> None
 def test_without_a_certificate_nothing_is_known() -> None:
     origin = origin_after_handshake(None, trusts_authority=False)
     assert (origin.tls_identity, origin.tls_names, origin.tls_fingerprints) == (None, (), ())
+
+
+# Who may not be blocked for long.
+
+
+def kept(
+    listener: Listener, protocol: Any, frames: list[bytes], cut: dict[int, int] | None = None
+) -> list[bytes]:
+    """Those of `frames` that reach the intake."""
+    intake: Any = listener.factory.intake
+    before = len(intake.batches)
+    protocol.store(frames, cut or {}, {})
+    return [frame for batch in intake.batches[before:] for frame in batch]
+
+
+def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
+    listener = Listener(block_seconds_max=1.0)
+    protocol, wire = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    assert wire.producerState == "paused"
+    listener.clock.advance(0.9)
+    assert wire.producerState == "paused"
+    listener.clock.advance(0.1)
+    assert wire.producerState == "producing"
+    assert kept(listener, protocol, [b"<13>a", b"<13>bc"]) == []
+    assert listener.counters.dropped == {"admission-closed": 2}
+    assert (listener.counters.received_records, listener.counters.received_bytes) == (2, 11)
+    assert "1,000 octets wait for the disk" in listener.notices.said[-1][2]
+    listener.admission.set_pending_bytes(0)
+    assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
+    listener.admission.set_pending_bytes(1000)
+    assert wire.producerState == "paused"
+    lose(protocol)
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_urgent_messages_use_the_reserve_while_others_are_dropped() -> None:
+    listener = Listener(block_seconds_max=1.0)
+    listener.factory.admission = Admission(
+        pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100
+    )
+    protocol, _ = listener.connect()
+    listener.factory.admission.set_queue_bytes(950)
+    listener.clock.advance(1)
+    assert kept(listener, protocol, [b"<15>debug", b"<10>crit"], {1: 99}) == [b"<10>crit"]
+    intake: Any = listener.factory.intake
+    assert intake.cut == [{0: 99}]
+    assert listener.counters.dropped == {"admission-closed": 1}
+
+
+def test_a_pause_that_ends_in_time_drops_nothing() -> None:
+    listener = Listener(block_seconds_max=1.0)
+    protocol, wire = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    listener.clock.advance(0.5)
+    listener.admission.set_pending_bytes(0)
+    listener.clock.advance(5)
+    assert wire.producerState == "producing"
+    assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
+
+
+def test_the_network_waits_for_as_long_as_it_takes() -> None:
+    listener = Listener()
+    _, wire = listener.connect()
+    listener.admission.set_pending_bytes(1000)
+    listener.clock.advance(20)
+    assert wire.producerState == "paused"

@@ -140,10 +140,19 @@ def test_after_one_that_was_set_aside_the_session_goes_on(connection: Connection
         encode_answers(3, 1) + encode_frame(2, b"rsp", b"500 no") + encode_answers(4, 1)
     )
     assert not connection.wire.disconnected
-    assert connection.drain.events == ["attach", "500 no"]
+    assert connection.drain.events == ["attach", "500 no", "pump"]
     assert connection.drain.acknowledged_records == 2
     assert connection.protocol.room == 10
     assert connection.clock.getDelayedCalls() == []
+
+
+def test_after_the_last_one_was_set_aside_it_asks_for_more(connection: Connection) -> None:
+    connection.drain.sets_aside = True
+    connection.protocol.send([b"one"])
+    connection.protocol.dataReceived(encode_frame(2, b"rsp", b"500 no"))
+    assert connection.drain.events == ["attach", "500 no", "pump"]
+    assert connection.protocol.room == 10
+    assert connection.clock.getDelayedCalls() == []  # no answer is expected any more
 
 
 def test_a_server_that_closes(connection: Connection) -> None:
@@ -288,7 +297,7 @@ def test_a_gap_in_the_numbers_needs_another_session() -> None:
     assert connection.wire.value() == b""
     assert connection.wire.disconnected
     lose(connection.protocol)
-    assert connection.failures == ["up: records were set aside: the numbers begin again"]
+    assert connection.failures == ["up: records left the queue unsent: the numbers begin again"]
 
 
 @pytest.mark.parametrize("result", [None, QueueError("the queue is closed")])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.parse import Dialect, parse, parse_all, parse_as
+from relay.wire.parse import Dialect, parse, parse_all, parse_as, severity_of
 from relay.wire.parse_tags import is_parse_failure
 
 PIECES = [
@@ -102,3 +102,8 @@ def test_hostile_input_comes_to_an_end(start: bytes, octet: bytes) -> None:
     message = parse(line)
     assert message.raw == line
     assert line.endswith(message.msg)
+
+
+@given(frames)
+def test_the_severity_alone_is_that_of_the_message(frame: bytes) -> None:
+    assert severity_of(frame) == parse(frame).severity

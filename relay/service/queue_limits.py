@@ -1,0 +1,77 @@
+"""Limits of the queue: from the configuration to what watches over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from relay.queue.limits import TOO_OLD, QueueLimit
+from relay.service.configuration import Configuration, DestinationConfiguration
+from relay.service.table import bytes_in_words, join_path
+from relay.transport.notices import Notices
+
+__all__ = ["limit_problems", "new_limits"]
+
+_BYTES_MIN = 1024**2  # several blocks
+_WHAT_TO_DO = "raise it, or bring the upstream back"
+
+
+def new_limits(configuration: Configuration, notices: Notices) -> dict[str, QueueLimit]:
+    """The limit of each destination, by its id; some of them limit nothing."""
+    return {
+        destination.id: QueueLimit(
+            destination=destination.id,
+            bytes_max=destination.queue_bytes_max,
+            seconds_max=destination.queue_seconds_max,
+            when_full=destination.when_full,
+            reserve_bytes=configuration.reserve,
+            on_drop=_on_drop(destination, notices),
+        )
+        for destination in configuration.destinations
+    }
+
+
+def limit_problems(configuration: Configuration) -> list[str]:
+    """Limits that do not fit together, a line each."""
+    problems = []
+    relay_max = configuration.queue_bytes_max
+    if 2 * configuration.reserve > relay_max:
+        problems.append(
+            f"relay.reserve_bytes: {bytes_in_words(configuration.reserve)} is more than half of "
+            f"queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
+        )
+    for destination in configuration.destinations:
+        key = partial(join_path, join_path("destinations", destination.id))
+        if destination.when_full != "block" and not destination.queue_bytes_max:
+            problems.append(
+                f"{key('when_full')}: has no meaning without a limit; set queue_bytes_max for this "
+                "destination too"
+            )
+        if 0 < destination.queue_bytes_max < _BYTES_MIN:
+            problems.append(
+                f"{key('queue_bytes_max')}: {bytes_in_words(destination.queue_bytes_max)} is less "
+                f"than {bytes_in_words(_BYTES_MIN)}, the least that makes sense; 0 is no limit"
+            )
+        if destination.queue_bytes_max > relay_max:
+            problems.append(
+                f"{key('queue_bytes_max')}: {bytes_in_words(destination.queue_bytes_max)} is more "
+                f"than relay.queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
+            )
+    return problems
+
+
+def _on_drop(destination: DestinationConfiguration, notices: Notices) -> Callable[[int, str], None]:
+    key = partial(join_path, join_path("destinations", destination.id))
+    full = (
+        f"{key('queue_bytes_max')} is {bytes_in_words(destination.queue_bytes_max)} and when_full "
+        f'"{destination.when_full}": {_WHAT_TO_DO}'
+    )
+    old = f"{key('queue_seconds_max')} is {destination.queue_seconds_max:g}: {_WHAT_TO_DO}"
+
+    def on_drop(count: int, reason: str) -> None:
+        why = old if reason == TOO_OLD else full
+        notices.warn(
+            f"destination {destination.id}", reason, f"{count:,} messages dropped ({reason}): {why}"
+        )
+
+    return on_drop

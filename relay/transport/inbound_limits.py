@@ -1,0 +1,46 @@
+"""What connections from peers may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.flow.marks import Marks
+from relay.model.counters import SourceCounters
+from relay.queue.admission import SourceAdmission
+
+__all__ = ["InboundLimits", "without_refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class InboundLimits:
+    frame_bytes_max: int
+    connections_max: int
+    idle_seconds_max: float
+    """Silence after which a connection is closed; 0 = never."""
+    handshake_seconds_max: float
+    connections_per_peer_max: int = 0
+    """For each peer address; 0 = no limit."""
+    oversize: str = "truncate"
+    """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
+    block_seconds_max: float = 0.0
+    """Longest pause by admission; then what comes is read and dropped.  0 = no limit."""
+
+
+def without_refused(
+    frames: list[bytes], marks: Marks, admission: SourceAdmission, counters: SourceCounters
+) -> tuple[list[bytes], Marks, str]:
+    """Drop and count what admission does not let in, from somebody who has waited.
+
+    Returns:
+        The others, and what is to be said of those that were dropped, if any were.
+    """
+    taken = admission.let_in(frames)
+    refused = len(frames) - len(taken)
+    if not refused:
+        return frames, marks, ""
+    rest = [frames[index] for index in taken]
+    counters.received_records += refused  # the intake counts the rest
+    counters.received_bytes += sum(map(len, frames)) - sum(map(len, rest))
+    counters.dropped["admission-closed"] += refused
+    why = f"{refused} messages dropped, it waited for local_block_seconds_max: {admission.reason}"
+    return rest, marks.picked(taken), why

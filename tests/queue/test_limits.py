@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.queue.limits import POLICIES, QueueLimit, queue_full_reason
+
+
+def limit(when_full: str, **keywords: Any) -> QueueLimit:
+    return QueueLimit(
+        **{"destination": "central", "bytes_max": 1000, "when_full": when_full, **keywords}
+    )
+
+
+@pytest.mark.parametrize("when_full", POLICIES)
+def test_without_a_size_nothing_is_limited(when_full: str) -> None:
+    free = limit(when_full, bytes_max=0)
+    free.settle(0, 10**12)
+    assert (free.gauge, free.sheds, free.has_to_evict) == (None, False, False)
+    assert free.report()["fill_percent"] is None
+
+
+def test_what_waits_for_the_disk_counts_like_what_is_on_it() -> None:
+    newest = limit("drop-newest")
+    newest.settle(0, 500)
+    pending = newest.add_pending([b"x" * 96, b"y" * 196])
+    assert (pending, newest.size) == (300, 800)
+    newest.settle(pending, 4096)
+    assert newest.size == 4096
+
+
+def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None:
+    block = limit("block", reserve_bytes=10**9)
+    gauge = block.gauge
+    assert gauge is not None
+    found = []
+    for used in (949, 950, 999, 1000):
+        block.settle(0, used)
+        found.append((gauge.full, gauge.reserve_full))
+    assert found == [(False, False), (True, False), (True, False), (True, True)]
+    assert gauge.words == (
+        "the queue of central holds 1,000 octets (queue_bytes_max of destinations.central is 1,000)"
+    )
+    assert block.report()["blocks_sources"]
+
+
+def test_the_reserve_is_a_twentieth_or_less() -> None:
+    block = limit("block", reserve_bytes=20)
+    block.settle(0, 979)
+    assert block.gauge is not None and not block.gauge.full
+    block.settle(0, 980)
+    assert block.gauge.full
+
+
+def test_the_newest_are_dropped_at_the_limit_and_urgent_ones_last() -> None:
+    newest = limit("drop-newest", reserve_bytes=50)
+    found = []
+    for used in (949, 950, 999, 1000):
+        newest.settle(0, used)
+        found.append([newest.severity_max(reserved=reserved) for reserved in (False, True)])
+    assert found == [[7, 7], [2, 7], [2, 7], [-1, -1]]
+    assert newest.sheds
+
+
+def test_the_least_severe_are_dropped_first() -> None:
+    by_severity = limit("drop-by-severity")
+    found = []
+    for used in (0, 799, 800, 850, 900, 950, 975, 999, 1000, 2000):
+        by_severity.settle(0, used)
+        found.append(by_severity.severity_max(reserved=True))
+    assert found == [7, 7, 6, 5, 4, 3, 2, 2, -1, -1]
+    assert queue_full_reason(7) == "queue-full-debug"
+
+
+def test_the_oldest_leave_above_the_limit() -> None:
+    oldest = limit("drop-oldest")
+    oldest.settle(0, 1000)
+    assert (oldest.has_to_evict, oldest.sheds, oldest.gauge) == (False, False, None)
+    oldest.add_pending([b"x"])
+    assert oldest.has_to_evict
+
+
+def test_the_report() -> None:
+    oldest = limit("drop-oldest", seconds_max=60.0)
+    oldest.settle(0, 500)
+    oldest.trend.note(0.0, 400)
+    oldest.trend.note(10.0, 500)
+    assert oldest.report() == {
+        "queue_bytes_max": 1000,
+        "queue_seconds_max": 60.0,
+        "when_full": "drop-oldest",
+        "used_bytes": 500,
+        "fill_percent": 50,
+        "seconds_to_full": 50.0,
+        "seconds_to_empty": None,
+        "blocks_sources": False,
+    }

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+from relay.service.configuration import Configuration, DestinationConfiguration, Url
+from relay.service.queue_limits import limit_problems, new_limits
+from tests.connections import RecordingNotices
+
+MiB = 2**20
+
+
+def configuration(relay: dict[str, Any] | None = None, **keys: Any) -> Configuration:
+    destination = DestinationConfiguration("central", Url("relp"), ("in",), **keys)
+    return Configuration("web-1", "/x", destinations=(destination,), **(relay or {}))
+
+
+def test_a_destination_has_the_limits_that_it_is_given() -> None:
+    notices: Any = RecordingNotices()
+    limits = new_limits(
+        configuration(queue_bytes_max=5 * MiB, queue_seconds_max=60.0, when_full="drop-oldest"),
+        notices,
+    )
+    limit = limits["central"]
+    assert (limit.bytes_max, limit.seconds_max, limit.when_full) == (5 * MiB, 60.0, "drop-oldest")
+
+
+def test_drops_are_warned_of_with_the_key_to_change() -> None:
+    notices: Any = RecordingNotices()
+    keys = {"queue_bytes_max": 5 * MiB, "queue_seconds_max": 60.0, "when_full": "drop-newest"}
+    limit = new_limits(configuration(**keys), notices)["central"]
+    limit.dropped(1200, "queue-full")
+    limit.dropped(3, "too-old")
+    assert notices.said == [
+        (
+            *("destination central", "queue-full"),
+            "1,200 messages dropped (queue-full): destinations.central.queue_bytes_max is 5 MiB "
+            'and when_full "drop-newest": raise it, or bring the upstream back',
+        ),
+        (
+            *("destination central", "too-old"),
+            "3 messages dropped (too-old): destinations.central.queue_seconds_max is 60: raise "
+            "it, or bring the upstream back",
+        ),
+    ]
+
+
+def test_limits_that_fit_together() -> None:
+    assert limit_problems(configuration()) == []
+    assert limit_problems(configuration(queue_bytes_max=MiB, when_full="drop-newest")) == []
+    assert (
+        limit_problems(configuration({"reserve_bytes": 2 * MiB, "queue_bytes_max": 4 * MiB})) == []
+    )
+
+
+def test_limits_that_do_not() -> None:
+    small = {"queue_bytes_max": 4 * MiB}
+    assert limit_problems(configuration({**small, "reserve_bytes": 3 * MiB})) == [
+        "relay.reserve_bytes: 3 MiB is more than half of queue_bytes_max, 4 MiB; change one of them"
+    ]
+    assert limit_problems(configuration(small, queue_bytes_max=5 * MiB)) == [
+        "destinations.central.queue_bytes_max: 5 MiB is more than relay.queue_bytes_max, 4 MiB; "
+        "change one of them"
+    ]
+    assert limit_problems(configuration(queue_bytes_max=1024)) == [
+        "destinations.central.queue_bytes_max: 1 KiB is less than 1 MiB, the least that makes "
+        "sense; 0 is no limit"
+    ]
+    assert limit_problems(configuration(when_full="drop-oldest")) == [
+        "destinations.central.when_full: has no meaning without a limit; set queue_bytes_max for "
+        "this destination too"
+    ]
