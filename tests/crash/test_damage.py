@@ -9,7 +9,7 @@ from tests.crash.audit import status_of
 from tests.crash.chain import edge_relay
 from tests.crash.damage import PAGE, make_queue, outcomes, pages_of
 from tests.end_to_end.central import Central, numbered, numbers, without_repetition
-from tests.processes import Programs, free_port
+from tests.processes import Programs, free_port, wait_until
 from tests.relp_sender import RelpSender
 
 COUNT = int(os.environ.get("DAMAGE_COUNT", 250))
@@ -48,7 +48,8 @@ def test_a_relay_with_a_damaged_queue_starts_and_delivers(
     image[newest * PAGE + 128] ^= 0x40  # where the tree of names begins
     data.write_bytes(image)
     relay.start()
-    assert "was damaged" in relay.log()
+    # Its sockets are bound before the queue is looked at.
+    wait_until(lambda: "was damaged" in relay.log(), "the damage to be said")
     (kept,) = status_of(relay)["damaged_files"]
     assert Path(kept).read_bytes() == image
     central.start()
