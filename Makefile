@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit fuzz check certs clean distclean venv interop-packages
+.PHONY: help run test test-unit fuzz bench check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +59,9 @@ fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=.
 	$(BIN)/python -m tests.fuzz
 	MANY_CONNECTIONS=$${MANY_CONNECTIONS:-10000} $(BIN)/python -m pytest --quiet -rP \
 	    tests/end_to_end/test_many_connections.py
+
+bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,b -r 3 -n 500000", BENCH_QUEUED=20)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .
