@@ -83,7 +83,7 @@ def measure(bench: Bench, case: Case, results: Results) -> None:
             numbers["syncs of 1,000"] = bench.syncs[case.subject.name]
     except (BenchError, AssertionError) as error:
         results.fail(case, str(error))
-        print(f"{case.workload}  {case.subject.name}: {error}", flush=True)
+        print(f"{case.workload}  {case.name}, {case.subject.name}: {error}"[:300], flush=True)
         return
     results.add(case, numbers)
     shown = ", ".join(f"{name} {value:,.6g}" for name, value in numbers.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.certificate_files import CertificateFiles
 from tests.interop.daemons import Rsyslog, SyslogNg
 from tests.interop.packages import PackagesRoot
 from tests.processes import Program
-from tests.relay_process import RelayProcess
+from tests.relay_process import FOREGROUND, RelayProcess
 
 __all__ = ["Ports", "Subject", "Traced", "ensure_running", "relay", "rsyslog", "syslog_ng"]
 
@@ -83,8 +83,12 @@ class Traced:
             self.program.wait_exit()
 
 
-def relay(mode: str = "none", certificates: CertificateFiles | None = None) -> Subject:
-    """The relay with the rewrite `mode`."""
+def relay(
+    mode: str = "none",
+    certificates: CertificateFiles | None = None,
+    arguments: Sequence[str] = FOREGROUND,
+) -> Subject:
+    """The relay with the rewrite `mode`; `arguments` are twistd's."""
 
     def make(folder: Path, ports: Ports) -> Program:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +114,7 @@ def relay(mode: str = "none", certificates: CertificateFiles | None = None) -> S
             sources={"feed": source},
             destinations={"upstream": upstream},
             relay={"queue_bytes_max": "40 GiB"},
+            arguments=arguments,
         )
 
     return Subject(f"relay, {mode}", "relp", "power cut", make)
@@ -149,7 +154,7 @@ def rsyslog(packages: PackagesRoot, queue: str) -> Subject:
               template="raw-frame" windowSize="5000" timeout="90"
               action.resumeRetryCount="-1" action.resumeInterval="1"
               {settings} {size} queue.dequeueBatchSize="1024" queue.maxFileSize="64m"
-              queue.timeoutShutdown="60000")
+              queue.timeoutShutdown="1000" queue.timeoutActionCompletion="1000")
             """
         tcp, udp = ([], [ports.feed[1]]) if ports.feed[0] == "udp" else ([ports.feed[1]], [])
         return Rsyslog(packages, folder, config, tcp=tcp, udp=udp)
