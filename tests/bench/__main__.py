@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench.load import BenchError, Tools
 from tests.bench.results import Results
+from tests.bench.subjects import versions
 from tests.bench.workloads import WORKLOADS, Bench, Case, cases_of, syncs
 from tests.certificate_files import make_certificate_files
 from tests.interop.packages import unpacked
@@ -59,7 +60,7 @@ def prepare(given: argparse.Namespace, folder: Path) -> Bench:
 
 
 def run(bench: Bench, given: argparse.Namespace) -> Results:
-    results = Results(given.count)
+    results = Results(given.count, versions(bench.packages))
     cases = cases_of(bench, given.workloads.replace(",", ""))
     deadline = time.monotonic() + given.minutes * 60
     for number in range(given.rounds):

@@ -21,15 +21,20 @@ END = "<!-- end of what `make bench` writes -->"
 class Results:
     """Numbers of all rounds.
 
+    Args:
+        count: Messages of a run.
+        peers: Their versions.
+
     Attributes:
         cut_short: Why not all rounds were run; empty = they were.
         failures: What went wrong, by case.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, peers: str) -> None:
         self.cut_short = ""
         self.failures: list[str] = []
         self._count = count
+        self._peers = peers
         self._cases: dict[tuple[str, str, str], Case] = {}
         self._numbers: dict[tuple[str, str, str], list[Numbers]] = {}
 
@@ -43,7 +48,7 @@ class Results:
 
     def text(self) -> str:
         """The section, without its markers."""
-        found = [_heading(self._count), self.cut_short]
+        found = [_heading(self._count, self._peers), self.cut_short]
         for letter, title in WORKLOADS.items():
             rows = [key for key in self._numbers if key[0] == letter]
             if rows:
@@ -68,7 +73,7 @@ class Results:
             "| | subject | kept through | " + " | ".join(columns) + " |",
             "| --- | --- | --- |" + " ---: |" * len(columns),
         ]
-        for key in sorted(keys, key=lambda key: key[1] and list(self._numbers).index(key)):
+        for key in keys:
             rounds = self._numbers[key]
             cells = [
                 _cell([numbers[column] for numbers in rounds if column in numbers], at == 0)
@@ -95,15 +100,15 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _heading(count: int) -> str:
+def _heading(count: int, peers: str) -> str:
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     programs = ", ".join(f"{name} {_version(name)}" for name in ("twisted", "lmdb", "msgspec"))
+    relay = f"relay {_version('syslogrelay')} at {_commit()}"
     return (
         f"## The relay beside rsyslog and syslog-ng, {day} UTC\n\n"
-        f"Machine: {_machine()}. Python {platform.python_version()}, {programs}, relay"
-        f" {_version('syslogrelay')} at {_commit()}; Debian's rsyslog 8.2302.0 and syslog-ng"
-        f" 3.38.1. {count:,} messages of 256 octets a run where nothing else is said; the"
-        " median of all rounds, in parentheses the lowest and the highest."
+        f"Machine: {_machine()}. Python {platform.python_version()}, {programs}, {relay};"
+        f" Debian's {peers}. {count:,} messages of 256 octets a run where nothing else is said;"
+        " the median of all rounds, in parentheses the lowest and the highest."
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,16 @@ from tests.interop.packages import PackagesRoot
 from tests.processes import Program
 from tests.relay_process import FOREGROUND, RelayProcess
 
-__all__ = ["Ports", "Subject", "Traced", "ensure_running", "relay", "rsyslog", "syslog_ng"]
+__all__ = [
+    "Ports",
+    "Subject",
+    "Traced",
+    "ensure_running",
+    "relay",
+    "rsyslog",
+    "syslog_ng",
+    "versions",
+]
 
 STOP_SECONDS_MAX = 60.0
 QUEUED_MESSAGES_MAX = 30_000_000
@@ -126,7 +137,7 @@ _RSYSLOG_QUEUES = {
     "disk synced": (
         'queue.type="Disk" queue.filename="action" queue.syncqueuefiles="on"'
         ' queue.checkpointInterval="1024"',
-        "power cut, but for main queue",
+        "power cut, not its main queue",
     ),
 }
 
@@ -164,7 +175,7 @@ def rsyslog(packages: PackagesRoot, queue: str) -> Subject:
 
 def syslog_ng(packages: PackagesRoot, *, reliable: bool) -> Subject:
     """syslog-ng with a disk buffer and flow control."""
-    kept = "kill -9, but for what was written to the socket"
+    kept = "kill -9, not what is in its socket"
     buffer = (
         "reliable(yes) mem-buf-size(167772160)"
         if reliable
@@ -191,3 +202,25 @@ def syslog_ng(packages: PackagesRoot, *, reliable: bool) -> Subject:
 def ensure_running(subject: Subject, program: Program) -> None:
     if not program.is_running:
         raise BenchError(f"{subject.name} has ended:\n{program.log()[-2000:]}")
+
+
+def versions(packages: PackagesRoot | None) -> str:
+    """Of rsyslog and syslog-ng."""
+    if packages is None:
+        return "rsyslog and syslog-ng were not there"
+    found = [
+        re.search(pattern, _output([str(program), option], packages))
+        for program, option, pattern in (
+            (packages.rsyslogd, "-v", r"rsyslogd +(8\.\S+)"),
+            (packages.syslog_ng, "--version", r"\((\d\S+)\)"),
+        )
+    ]
+    rsyslogd, ng = [match[1] if match else "?" for match in found]
+    return f"rsyslog {rsyslogd} and syslog-ng {ng}"
+
+
+def _output(command: Sequence[str], packages: PackagesRoot) -> str:
+    done = subprocess.run(
+        command, env=packages.environment, capture_output=True, text=True, timeout=20
+    )
+    return done.stdout
