@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import statistics
@@ -35,6 +36,7 @@ class Results:
         self.failures: list[str] = []
         self._count = count
         self._peers = peers
+        self._load = os.getloadavg()[0]
         self._cases: dict[tuple[str, str, str], Case] = {}
         self._numbers: dict[tuple[str, str, str], list[Numbers]] = {}
 
@@ -48,7 +50,7 @@ class Results:
 
     def text(self) -> str:
         """The section, without its markers."""
-        found = [_heading(self._count, self._peers), self.cut_short]
+        found = [_heading(self._count, self._peers, self._load), self.cut_short]
         for letter, title in WORKLOADS.items():
             rows = [key for key in self._numbers if key[0] == letter]
             if rows:
@@ -100,7 +102,7 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _heading(count: int, peers: str) -> str:
+def _heading(count: int, peers: str, load: float) -> str:
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     programs = ", ".join(f"{name} {_version(name)}" for name in ("twisted", "lmdb", "msgspec"))
     relay = f"relay {_version('syslogrelay')} at {_commit()}"
@@ -108,7 +110,8 @@ def _heading(count: int, peers: str) -> str:
         f"## The relay beside rsyslog and syslog-ng, {day} UTC\n\n"
         f"Machine: {_machine()}. Python {platform.python_version()}, {programs}, {relay};"
         f" Debian's {peers}. {count:,} messages of 256 octets a run where nothing else is said;"
-        " the median of all rounds, in parentheses the lowest and the highest."
+        " the median of all rounds, in parentheses the lowest and the highest. When it began,"
+        f" {load:.1f} other processes wanted to run (load average of a minute)."
     )
 
 

@@ -352,7 +352,7 @@ def _d(bench: Bench) -> Iterator[Case]:
 
 def _e(bench: Bench) -> Iterator[Case]:
     for subject in [relay("none"), relay("cee"), *_peers(bench, "memory", ng=(False,))]:
-        yield Case("e", f"{UDP_SECONDS:g} s each", subject, datagrams)
+        yield Case("e", f"{UDP_SECONDS:g} s each", subject, datagrams, rounds_max=1)
 
 
 def _f(bench: Bench) -> Iterator[Case]:
