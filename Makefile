@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit fuzz torture check certs clean distclean venv interop-packages
+.PHONY: help run test test-unit fuzz torture bench check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -72,6 +72,9 @@ else
 	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" \
 	    $(BIN)/python -m pytest --quiet -rP --durations=0 tests/crash $(ARGS)
 endif
+
+bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,b -r 3 -n 500000", BENCH_QUEUED=20)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .

@@ -152,13 +152,24 @@ class _EndTable(dict[_EndKey, bytes]):
         self._own = {name: value for name, value in own.items() if name[0] == "."}
         self._own_tag = f".source.{source}".encode()
         self._exact = exact
+        # What stands before and behind the exact stamp, by all that it depends on.
+        self._parts: dict[object, list[bytes]] = {}
 
     def __missing__(self, key: _EndKey) -> bytes:
         timestamp, tags, peer = key if isinstance(key, tuple) else (key, (), None)
-        pairs = {**self._own, **self.added(timestamp, tags)}
-        if peer is not None:
-            pairs[PEER_NAME] = peer
-        end = self[key] = b"," + _json_object(pairs)[1:]
+        exact = self._exact[timestamp]
+        stamp = b'"%s"' % exact
+        kind = (tags, peer, exact == b"")
+        parts = self._parts.get(kind)
+        if parts is None:
+            pairs = {**self._own, **self.added(timestamp, tags)}
+            if peer is not None:
+                pairs[PEER_NAME] = peer
+            end = b"," + _json_object(pairs)[1:]
+            parts = end.split(stamp) if exact else [end]
+            if len(parts) <= 2:  # only the stamp itself, and no other value, reads like it
+                self._parts[kind] = parts
+        end = self[key] = stamp.join(parts)
         return end
 
     def added(self, timestamp: bytes | None, tags: tuple[bytes, ...]) -> dict[str, bytes]:

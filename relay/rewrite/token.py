@@ -60,9 +60,9 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
     members = b"%s, %s" % (token_member, tags_member) if tags else token_member
 
     def object_of(message: SyslogMessage) -> bytes:
-        found = find_object(message.msg)
+        msg = message.msg
+        found = find_object(msg) if b"{" in msg else None  # the quick way out
         if found is None:
-            msg = message.msg
             if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
                 msg = msg[1:]
             return b'{%s, "message": %s}' % (members, json_string(msg))
@@ -72,13 +72,13 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
-        sender = sender_of(origin, relay_name)
+        programs = _Programs(sender_of(origin, relay_name))
         return [
-            b"%s%s%s %s"
+            b"<%d>%s%s%s"
             % (
-                _legacy_start(message, stamps, sender),
-                format_tag(message.app_name, message.procid),
-                COOKIE,
+                message.facility * 8 + message.severity,
+                stamps[message.timestamp],
+                programs[message.hostname, message.app_name, message.procid],
                 object_of(message),
             )
             for message in with_hosts(messages)
@@ -159,6 +159,24 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     return rewrite
 
 
+class _Programs(dict[tuple[bytes | None, ...], bytes]):
+    """What stands between stamp and object, by HOST, PROGRAM and PID; made on first use.
+
+    Messages of a batch often come from a few programs.  Make one table per batch, so that
+    it cannot outgrow the batch.
+    """
+
+    def __init__(self, sender: bytes) -> None:
+        super().__init__()
+        self._sender = sender
+
+    def __missing__(self, program: tuple[bytes | None, ...]) -> bytes:
+        hostname, app_name, procid = program
+        host = format_hostname(_named(hostname) or self._sender)
+        text = self[program] = b" %s %s%s " % (host, format_tag(app_name, procid), COOKIE)
+        return text
+
+
 def sender_of(origin: Origin, relay_name: bytes) -> bytes:
     """HOST of a message that names none: the peer, or this relay for local senders."""
     return origin.peer_host.encode("ascii", "replace") or relay_name
@@ -166,7 +184,11 @@ def sender_of(origin: Origin, relay_name: bytes) -> bytes:
 
 def hostname_of(message: SyslogMessage) -> bytes | None:
     """HOSTNAME, or None if the message has none; a ``-`` says so in RFC 3164, too."""
-    return None if message.hostname == b"-" else message.hostname
+    return _named(message.hostname)
+
+
+def _named(hostname: bytes | None) -> bytes | None:
+    return None if hostname == b"-" else hostname
 
 
 def _legacy_start(message: SyslogMessage, stamps: StampTable, sender: bytes) -> bytes:

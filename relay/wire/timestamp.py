@@ -65,6 +65,14 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+# Those of them whose date is there in every year, so that it need not be checked.
+_SURE_RFC3339 = re.compile(
+    rb"(?!0000)([0-9]{4}-"
+    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
+    rb"|(?:0[13578]|1[02])-31)"
+    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    rb"(?:\.([0-9]++))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
@@ -110,7 +118,7 @@ def to_rfc3339(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
         received_at: Seconds since 1970-01-01 UTC, 0 to the end of the year 9998.
         zone: Local zone for stamps that have no offset.
     """
-    if stamp is not None and _split_rfc3339(stamp) is not None:
+    if stamp is not None and (_SURE_RFC3339.fullmatch(stamp) or _split_rfc3339(stamp)):
         return stamp
     return _convert(stamp, received_at, zone)
 
@@ -160,6 +168,8 @@ def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
     if stamp is None or _BELOW_MILLISECONDS.search(stamp) is None:
         return b""
     exact = to_rfc3339(stamp, received_at, zone)
+    if exact is stamp:
+        return exact
     # A stamp without meaning has become the receive time.
     return exact if _BELOW_MILLISECONDS.search(exact) is not None else b""
 
@@ -195,6 +205,10 @@ def _convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
 
 def _split_rfc3339(stamp: bytes) -> tuple[bytes, bytes | None, bytes] | None:
     """Second, fraction and offset of a valid RFC 3339 stamp that needs no conversion."""
+    match = _SURE_RFC3339.fullmatch(stamp)
+    if match is not None:
+        second, fraction, offset = match.groups()
+        return second, fraction, offset
     match = _RFC3339.fullmatch(stamp)
     if match is None:
         return None

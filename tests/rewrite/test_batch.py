@@ -38,7 +38,8 @@ def test_zones_keep_the_instant(stamp: bytes | None) -> None:
     for zone in (BUDAPEST, timezone(timedelta(hours=14)), UTC):
         moment = moment_of(stamp, 1e9, UTC)
         moved = in_zone(moment, zone)
-        assert moved == moment
+        # By their difference: in an hour that a clock shows twice, == is never true.
+        assert moved - moment == timedelta(0)
         assert len(moved.replace(microsecond=0).isoformat()) == 25
 
 

@@ -390,3 +390,18 @@ def test_pairs_survive_three_hops(pairs: dict[str, bytes]) -> None:
     arrived = parse(forwarded(line, (b"b", LOCAL), (b"c", LOOPBACK))).pairs or {}
     assert {name: arrived[name] for name in pairs} == pairs
     assert all(type(arrived[name]) is type(value) for name, value in pairs.items())
+
+
+def test_each_message_of_a_batch_has_its_own_stamp_and_tags() -> None:
+    stamps = [b"2003-10-11T22:14:15%sZ" % rest for rest in (b"", b".003", b".000001", b".000002")]
+    messages = [
+        parse(b"<13>1 %s h app - - - m" % stamp)._replace(
+            tags=tags, pairs={".syslogrelay.peer": peer} if peer else None
+        )
+        for tags in ((), (b"tag",), (stamps[2],), (stamps[3], b"tag"))
+        for peer in (b"", b"192.0.2.7", stamps[2], stamps[3])
+        for stamp in stamps
+    ]
+    one_by_one = [EWMM([message], NETWORK)[0] for message in messages]
+    assert EWMM(messages, NETWORK) == one_by_one
+    assert EWMM(messages[::-1], NETWORK) == one_by_one[::-1]

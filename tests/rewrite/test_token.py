@@ -274,3 +274,14 @@ def test_the_zone_counts_only_for_stamps_without_offset() -> None:
     assert send(rewrite, b"<13>Oct 11 22:14:15 h a: x").startswith(b"<13>2026-10-11T22:14:15+00:00")
     stamped = b"<13>1 2003-10-11T22:14:15+05:45 h a - - - x"
     assert send(rewrite, stamped).startswith(b"<13>2003-10-11T22:14:15+05:45 ")
+
+
+def test_each_message_of_a_batch_has_its_own_program() -> None:
+    lines = [
+        b"<%d>1 2003-10-11T22:14:15.003Z %s %s %s - - x" % (pri, host, name, pid)
+        for pri in (13, 165)
+        for host in (b"-", b"h", b"192.0.2.7")
+        for name in (b"-", b"app", b"h")
+        for pid in (b"-", b"7", b"app")
+    ]
+    assert CEE(parse_all(lines), NETWORK) == [send(CEE, line) for line in lines]

@@ -72,6 +72,19 @@ def test_without_a_usable_stamp_the_receive_time_applies(stamp: bytes | None) ->
     assert to_rfc3339(stamp, NOW, BUDAPEST) == b"2026-11-21T01:32:00.000000+01:00"
 
 
+@pytest.mark.parametrize("year", [1, 1900, 2000, 2026, 2028, 9999])
+def test_stamps_stay_on_the_days_of_the_calendar_and_no_others(year: int) -> None:
+    for month in range(14):
+        for day in range(33):
+            stamp = b"%04d-%02d-%02dT05:00:00Z" % (year, month, day)
+            try:
+                datetime(year, month, day)
+            except ValueError:
+                assert to_rfc3339(stamp, NOW, UTC) != stamp
+            else:
+                assert to_rfc3339(stamp, NOW, UTC) == stamp
+
+
 def test_rfc5424_stamps_have_six_digits_at_most() -> None:
     assert to_rfc5424(b"2003-10-11T22:14:15.123456789Z", NOW, UTC) == b"2003-10-11T22:14:15.123456Z"
     assert to_rfc5424(b"2003-10-11T22:14:15.123456Z", NOW, UTC) == b"2003-10-11T22:14:15.123456Z"
