@@ -126,5 +126,5 @@ def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]
 
 
 def _sd_name(name: str) -> bytes:
-    octets = name.encode("utf-8", "surrogateescape")
+    octets = name.encode("utf-8", "surrogateescape") or b"-"  # no name is none of §6.3.2
     return _NOT_IN_NAME.sub(lambda octet: b"%%%02X" % octet[0][0], octets)[:_NAME_OCTETS_MAX]

@@ -1,8 +1,7 @@
 """Measure the relay beside rsyslog and syslog-ng: `make bench ARGS="-w a,b -r 3 -n 500000"`.
 
 All programs run on this machine in the same run, one after the other, and again in each round.
-Not a test: it says how fast something is, and fails only if messages are lost, doubled or out
-of order.
+Not a test: it says how fast something is, and fails only if messages are lost.
 """
 
 from __future__ import annotations

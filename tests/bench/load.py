@@ -102,7 +102,7 @@ class _Tool(Program):
 
     def __enter__(self) -> Any:
         self.log_path.unlink(missing_ok=True)
-        self.start()
+        self.start(wait=False)  # the generator may be done at once
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,6 +127,11 @@ class Sink(_Tool):
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         port = int(options["port"])
         super().__init__(folder, "sink", options, is_ready=lambda: is_listening_tcp(port))
+
+    def __enter__(self) -> Sink:
+        super().__enter__()
+        self.wait_ready()
+        return self
 
     @property
     def has_all(self) -> bool:

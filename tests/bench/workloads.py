@@ -284,11 +284,12 @@ def _wait_all(sink: Sink, subject: Subject, program: Program) -> None:
 
 
 def _verified(subject: Subject, found: dict[str, int]) -> Numbers:
-    """That nothing is missing, strange or out of order; how many came twice, if any did."""
-    wrong = {name: found[name] for name in ("missing", "out_of_order", "unknown") if found[name]}
+    """That nothing is missing or strange; how many came twice or late, if any did."""
+    wrong = {name: found[name] for name in ("missing", "unknown") if found[name]}
     if wrong:
         raise BenchError(f"{subject.name}: {wrong}")
-    return {"came twice": found["duplicates"]} if found["duplicates"] else {}
+    shown = {"came twice": found["duplicates"], "out of order": found["out_of_order"]}
+    return {name: count for name, count in shown.items() if count}
 
 
 def _settled(program: Program, watch: Watch, until: Callable[[], bool] = lambda: False) -> float:
