@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from relay.cli.control_client import AskFailed, ask
 from tests.crash.audit import status_of
 from tests.crash.chain import edge_relay
 from tests.crash.damage import PAGE, make_queue, outcomes, pages_of
 from tests.end_to_end.central import Central, numbered, numbers, without_repetition
 from tests.processes import Programs, free_port, wait_until
+from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
 
 COUNT = int(os.environ.get("DAMAGE_COUNT", 250))
@@ -27,6 +29,14 @@ def test_a_file_with_damage_anywhere_is_opened_and_delivered(tmp_path: Path) -> 
         assert not failures, "\n".join(failures[:20])
         assert counts["recovered"] and counts["aside"]
         assert not counts["refused"]
+
+
+def answers(relay: RelayProcess) -> bool:
+    try:
+        ask(str(relay.state_dir), "status")
+    except AskFailed:
+        return False
+    return True
 
 
 def test_a_relay_with_a_damaged_queue_starts_and_delivers(
@@ -48,8 +58,9 @@ def test_a_relay_with_a_damaged_queue_starts_and_delivers(
     image[newest * PAGE + 128] ^= 0x40  # where the tree of names begins
     data.write_bytes(image)
     relay.start()
-    # Its sockets are bound before the queue is looked at.
+    # Its sockets are bound before the queue is looked at, and before it answers.
     wait_until(lambda: "was damaged" in relay.log(), "the damage to be said")
+    wait_until(lambda: answers(relay), "the control socket to answer")
     (kept,) = status_of(relay)["damaged_files"]
     assert Path(kept).read_bytes() == image
     central.start()
