@@ -56,6 +56,7 @@ class Intake:
         authorise: Says to which app each message belongs; None = nobody asks.
         quarantines_unauthorised: Messages of no app go to the quarantine of the source.
         sequences: Looks for messages that are missing; None = nobody looks.
+        on_astray: Called with how many messages of a batch no destination takes.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Intake:
         authorise: Authorise | None = None,
         quarantines_unauthorised: bool = False,
         sequences: SequenceCheck | None = None,
+        on_astray: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._routes = Routes(routes)
         self._append = append
@@ -82,6 +84,7 @@ class Intake:
         self._authorise = authorise
         self._quarantines_unauthorised = quarantines_unauthorised
         self._sequences = sequences
+        self._on_astray = on_astray
 
     def accept(
         self,
@@ -115,7 +118,7 @@ class Intake:
         if b"" in frames:
             frames, marks = self._without_empty(frames, marks)
         if frames and not self._routes:
-            counters.dropped["no-destination"] += len(frames)
+            self._go_astray(len(frames))
             frames = []
         if not frames and not refusals and not positions:
             return succeed(None)
@@ -158,8 +161,12 @@ class Intake:
             marks.put_on(messages)
         payloads, drops, astray = self._routes.route(frames, messages, origin)
         if astray:
-            self._counters.dropped["no-destination"] += astray
+            self._go_astray(astray)
         return payloads, drops, len(frames) - astray
+
+    def _go_astray(self, count: int) -> None:
+        self._counters.dropped["no-destination"] += count
+        self._on_astray(count)
 
     def _without_long(
         self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]

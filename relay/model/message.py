@@ -72,6 +72,9 @@ class SyslogMessage(NamedTuple):
     """In the order in which they were added, none twice."""
     app: str = ""
     """Id of the app that its sender was authorised for; empty = none."""
+    is_utf8: bool = False
+    """MSG is said to be UTF-8, and has the mark of RFC 5424 §6.4 where that is written.  Of
+    what came with a mark `raw` says it."""
 
     @property
     def pri(self) -> int:

@@ -112,7 +112,7 @@ def rfc5424(context: MacroContext) -> Rewrite:
                 message.msgid,
                 elements_of(message),
             )
-            if message.version:
+            if message.version or message.is_utf8:
                 msg = byte_order_mark_of(message) + msg
             payloads.append(format_message(header, msg))
         return payloads

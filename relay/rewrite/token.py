@@ -222,7 +222,9 @@ def _legacy_header(message: SyslogMessage) -> bytes:
 
 
 def byte_order_mark_of(message: SyslogMessage) -> bytes:
-    """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had it."""
+    """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had or needs it."""
+    if message.is_utf8:
+        return _BYTE_ORDER_MARK
     if _BYTE_ORDER_MARK not in message.raw or not message.version:
         return b""
     marked = message.raw.rstrip(b"\n\r\0").endswith(_BYTE_ORDER_MARK + message.msg)

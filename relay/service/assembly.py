@@ -199,6 +199,7 @@ def _source(
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
         sequences=_sequences(source, notices),
+        on_astray=partial(_warn_astray, source.id, notices),
         quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
@@ -287,6 +288,15 @@ def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:
 def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:
     """`route` for one of the sources that use it."""
     return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
+
+
+def _warn_astray(source: str, notices: Notices, count: int) -> None:
+    notices.warn(
+        f"source {source}",
+        "no-destination",
+        f"{count} messages dropped: no destination takes them; if they are wanted, add a "
+        "destination without match, or widen one",
+    )
 
 
 def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck | None:

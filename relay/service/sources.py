@@ -121,6 +121,7 @@ def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) 
         handshake_seconds_max=configuration.handshake_seconds_max,
         connections_per_peer_max=configuration.connections_per_peer_max,
         oversize=configuration.oversize,
+        keep_empty_lines=configuration.parse.empty_lines,
         block_seconds_max=local_block_seconds_max if configuration.listen.is_local else 0.0,
     )
 

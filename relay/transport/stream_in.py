@@ -23,6 +23,7 @@ class SyslogStreamProtocol(InboundProtocol):
         self._decoder = AutoDecoder(
             frame_bytes_max=self.factory.limits.frame_bytes_max,
             split=self.factory.oversize.splits,
+            keep_empty=self.factory.limits.keep_empty_lines,
         )
 
     def take(self, chunk: bytes) -> None:

@@ -40,7 +40,7 @@ def adapt(line: bytes, message: SyslogMessage, default_pri: tuple[int, int]) -> 
         message: What syslog makes of it.
         default_pri: Facility and severity of lines without PRI.
     """
-    _, _, version, timestamp, hostname, app_name, _, _, data, msg, raw, _, _, _ = message
+    _, _, version, timestamp, hostname, app_name, _, _, data, msg, raw, *_ = message
     if (
         version == 0
         and (

@@ -188,23 +188,28 @@ class OctetCountingDecoder:
 class NewlineDecoder:
     """Decode frames that end with LF, CR LF or NUL (RFC 6587 §3.4.2).
 
-    Empty lines are separators, not frames.  Any stream is valid, so `error` is
-    always None.  A line that is cut is returned when it ends, because only then its
-    length is known.
+    Empty lines are separators, not frames, unless they are to be kept.  Any stream is
+    valid, so `error` is always None.  A line that is cut is returned when it ends, because
+    only then its length is known.
 
     Args:
         frame_bytes_max: Longest frame to keep, in octets.
         split: Longer ones are split instead of cut.
+        keep_empty: Empty lines are frames too, of a single LF: a frame of nothing could not
+            be sent on.
     """
 
     error: FramingError | None = None
 
-    def __init__(self, *, frame_bytes_max: int, split: bool = False) -> None:
+    def __init__(
+        self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
+    ) -> None:
         self.truncated = 0
         self.cut: dict[int, int] = {}
         self.pieces: dict[int, int] = {}
         self._frame_bytes_max = frame_bytes_max
         self._splits = split
+        self._keeps_empty = keep_empty
         self._chunks: list[bytes] = []  # of the line that has no end yet
         self._buffered_bytes = 0
         self._long: CutFrame | SplitFrame | None = None  # the line, if it is too long
@@ -225,7 +230,7 @@ class NewlineDecoder:
         whole, end, rest = chunk.rpartition(b"\n")
         if end:
             self._chunks.append(whole)
-            frames = self._lines(b"".join(self._chunks), frames)
+            frames = self._lines(b"".join(self._chunks), frames, ended=True)
             self._chunks, self._buffered_bytes = [], 0
         if rest:
             self._chunks.append(rest)
@@ -243,16 +248,18 @@ class NewlineDecoder:
         frames: list[bytes] = []
         if self._long is not None:
             self._end_long(self._long, frames)
-        frames = self._lines(b"".join(self._chunks), frames)
+        frames = self._lines(b"".join(self._chunks), frames, ended=False)
         self._chunks, self._buffered_bytes = [], 0
         return frames
 
-    def _lines(self, text: bytes, frames: list[bytes]) -> list[bytes]:
-        """`frames` and then the lines of `text`."""
+    def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
+        """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
         if b"\r\n" in text or text.endswith(b"\r"):
             lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
         else:
             lines = text.split(b"\n")
+        if self._keeps_empty and ended:
+            lines = [line or b"\n" for line in lines]
         limit = self._frame_bytes_max
         if len(text) <= limit or max(map(len, lines)) <= limit:
             lines = [line for line in lines if line]
@@ -300,11 +307,15 @@ class AutoDecoder:
     Args:
         frame_bytes_max: Longest frame to keep, in octets.
         split: Longer ones are split instead of cut.
+        keep_empty: As for `NewlineDecoder`, after the first line that is not empty.
     """
 
-    def __init__(self, *, frame_bytes_max: int, split: bool = False) -> None:
+    def __init__(
+        self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
+    ) -> None:
         self._frame_bytes_max = frame_bytes_max
         self._splits = split
+        self._keeps_empty = keep_empty
         self._undecided = b""  # at most ten digits, or one octet of TLS
         self._decoder: OctetCountingDecoder | NewlineDecoder | None = None
         self._is_tls = False
@@ -339,7 +350,7 @@ class AutoDecoder:
             self._undecided = chunk
             return []
         counted = _MSG_LEN_SP.match(chunk) is not None
-        self._decoder = self._new(OctetCountingDecoder if counted else NewlineDecoder)
+        self._decoder = self._counting() if counted else self._lines()
         return self._decoder.feed(chunk)
 
     def finish(self) -> list[bytes]:
@@ -347,14 +358,19 @@ class AutoDecoder:
         if self._is_tls:
             return []
         if self._decoder is None:  # digits only: a line without an end
-            self._decoder = self._new(NewlineDecoder)
+            self._decoder = self._lines()
             return self._decoder.feed(self._undecided) + self._decoder.finish()
         return self._decoder.finish()
 
-    def _new(
-        self, kind: type[OctetCountingDecoder] | type[NewlineDecoder]
-    ) -> OctetCountingDecoder | NewlineDecoder:
-        return kind(frame_bytes_max=self._frame_bytes_max, split=self._splits)
+    def _counting(self) -> OctetCountingDecoder:
+        return OctetCountingDecoder(frame_bytes_max=self._frame_bytes_max, split=self._splits)
+
+    def _lines(self) -> NewlineDecoder:
+        return NewlineDecoder(
+            frame_bytes_max=self._frame_bytes_max,
+            split=self._splits,
+            keep_empty=self._keeps_empty,
+        )
 
 
 def _add_pieces(

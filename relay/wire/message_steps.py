@@ -15,6 +15,8 @@ from relay.wire.timestamp import StampTable, format_epoch, has_offset, to_dateti
 __all__ = [
     "Step",
     "each",
+    "marked_if_utf8",
+    "marked_utf8",
     "on_one_line",
     "with_app_tag",
     "with_chained_host",
@@ -191,6 +193,20 @@ def without_legacy_header(message: SyslogMessage) -> SyslogMessage:
 def without_tags(message: SyslogMessage) -> SyslogMessage:
     """Nothing is said of how it was parsed."""
     return message._replace(tags=()) if message.tags else message
+
+
+def marked_utf8(message: SyslogMessage) -> SyslogMessage:
+    """MSG is UTF-8, whatever is in it."""
+    return message._replace(is_utf8=True)
+
+
+def marked_if_utf8(message: SyslogMessage) -> SyslogMessage:
+    """MSG is UTF-8 if it looks like that; ASCII does."""
+    try:
+        message.msg.decode()
+    except UnicodeDecodeError:
+        return message
+    return message._replace(is_utf8=True)
 
 
 def with_tags(tags: tuple[bytes, ...]) -> Step:

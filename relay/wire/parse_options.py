@@ -19,6 +19,8 @@ from relay.wire.adapters import adapt
 from relay.wire.message_steps import (
     Step,
     each,
+    marked_if_utf8,
+    marked_utf8,
     on_one_line,
     with_app_tag,
     with_chained_host,
@@ -117,13 +119,14 @@ class ParseOptions:
     encoding: str | None = None
     """Character set that lines are converted from, to UTF-8, before they are parsed."""
     assume_utf8: bool = False
-    """Says nothing here: the relay writes no byte order mark that it could decide on."""
+    """MSG gets a byte order mark where RFC 5424 is written, whatever is in it."""
     validate_utf8: bool = False
-    """Like `assume_utf8`."""
+    """Like `assume_utf8`, if MSG is UTF-8."""
     sanitize_utf8: bool = False
     """An MSG that is not UTF-8 is escaped."""
     empty_lines: bool = False
-    """For the framing, which drops empty lines; the parser drops nothing."""
+    """Empty lines are messages, but for those before the first that is not empty.  The framing
+    sees to it; the parser drops nothing."""
     message_bytes_max: int = 0
     """What a line is cut to before it is parsed, in octets; 0 = nothing."""
 
@@ -280,6 +283,8 @@ def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
         (options.host_override, with_host(options.host_override)),
         (options.program_override, with_program(options.program_override)),
         (options.sanitize_utf8, each(with_valid_utf8)),
+        (options.validate_utf8, each(marked_if_utf8)),
+        (options.assume_utf8, each(marked_utf8)),
         (options.no_multi_line, each(on_one_line)),
         (options.dont_store_legacy_msghdr, each(without_legacy_header)),
         (options.parse_tags == "none", each(without_tags)),

@@ -68,7 +68,7 @@ def parse_usual_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
     # fmt: off
     return _new(SyslogMessage, (
         pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, None,
-        line[match.end():], raw, {"LEGACY_MSGHDR": text}, (), "",
+        line[match.end():], raw, {"LEGACY_MSGHDR": text}, (), "", False,
     ))
     # fmt: on
 
@@ -123,7 +123,7 @@ def parse_rfc3164(
     # fmt: off
     return _new(SyslogMessage, (
         pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, structured_data,
-        line[header.end():], raw, {"LEGACY_MSGHDR": text}, tags, "",
+        line[header.end():], raw, {"LEGACY_MSGHDR": text}, tags, "", False,
     ))
     # fmt: on
 

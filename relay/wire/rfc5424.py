@@ -70,7 +70,7 @@ def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
     # fmt: off
     return _new(SyslogMessage, (
         pri[0], pri[1], 1, timestamp, hostname, app_name, procid, msgid, structured_data,
-        line[match.end():], raw, None, (), "",
+        line[match.end():], raw, None, (), "", False,
     ))
     # fmt: on
 

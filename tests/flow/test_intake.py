@@ -17,7 +17,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.queue.limits import QueueLimit
 from relay.queue.transaction import Refusal
-from relay.rewrite.filters import app_in
+from relay.rewrite.filters import app_in, severity_in
 from relay.wire.parse import parse
 from tests.connections import fired
 
@@ -340,3 +340,17 @@ def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> 
     apps.accept([b"<13>a1", b"<13>b2"], ORIGIN)
     assert queue.appended == [{"all": [b"<13>1", b"<13>2"]}]
     assert queue.drops == [{"a": {"queue-full": 1}}]
+
+
+def test_what_goes_astray_is_told(queue: Queue, counters: SourceCounters) -> None:
+    astray: list[int] = []
+    nobody = Intake(
+        routes=[Route("errors", None, severity_in([3]))],
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        on_astray=astray.append,
+    )
+    nobody.accept([b"<11>error", b"<13>a", b"<13>b"], ORIGIN)
+    nobody.accept([b"<11>error"], ORIGIN)
+    assert (astray, counters.dropped) == ([2], {"no-destination": 2})

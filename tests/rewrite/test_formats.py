@@ -14,9 +14,10 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.formats import EMPTY, FORMATS, new_format
+from relay.rewrite.formats import EMPTY, FORMATS, new_format, rfc5424
 from relay.rewrite.value_pairs import Pair, Selection
 from relay.wire.parse import parse, parse_all
+from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.timestamp import to_datetime
 from tests.any_messages import LOCAL, NETWORK, messages, origins
 
@@ -228,3 +229,25 @@ def test_writing_again_changes_nothing(message: SyslogMessage, origin: Origin) -
         assert rewrite is not None
         once = rewrite([message._replace(facility=1)], origin)
         assert rewrite(parse_all(once), NETWORK) == once
+
+
+@pytest.mark.parametrize(
+    ("options", "msg", "marked"),
+    [
+        (ParseOptions(), b"caf\xc3\xa9", False),
+        (ParseOptions(validate_utf8=True), b"caf\xc3\xa9", True),
+        (ParseOptions(validate_utf8=True), b"caf\xe9", False),
+        (ParseOptions(assume_utf8=True), b"caf\xe9", True),
+    ],
+)
+def test_text_that_a_source_says_is_utf8_gets_its_mark(
+    options: ParseOptions, msg: bytes, marked: bool
+) -> None:
+    parse_batch = new_parser(options, zone=UTC)
+    origin = Origin("in", "tcp", "192.0.2.1", 5, received_at=1e9)
+    for header in (b"<13>1 - h a - - - ", b"<13>Oct 11 22:14:15 h a: "):
+        messages = parse_batch([header + msg], origin)
+        write = rfc5424(MacroContext(relay_name=b"r", now=lambda: 0.0))
+        (payload,) = write(messages, origin)
+        assert payload.endswith(b" \xef\xbb\xbf" + msg) == marked
+        assert payload.endswith(msg)

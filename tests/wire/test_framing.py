@@ -430,3 +430,18 @@ def test_of_a_frame_that_is_split_only_the_last_piece_is_kept(start: bytes, chun
     for _ in range(5000):
         decoder.feed(chunk)
         assert kept_bytes(decoder) < 6000
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_empty_lines_can_be_kept(size: int) -> None:
+    stream = b"one\n\n\r\ntwo\n\nthree"
+    chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
+    expected = [b"one", b"\n", b"\n", b"two", b"\n", b"three"]
+    assert decode(NewlineDecoder(frame_bytes_max=16, keep_empty=True), *chunks) == expected
+    assert decode(AutoDecoder(frame_bytes_max=16, keep_empty=True), *chunks) == expected
+    assert decode(NewlineDecoder(frame_bytes_max=16), *chunks) == [b"one", b"two", b"three"]
+
+
+def test_the_end_of_the_last_line_is_no_empty_line() -> None:
+    assert decode(NewlineDecoder(frame_bytes_max=16, keep_empty=True), b"one\n") == [b"one"]
+    assert decode(NewlineDecoder(frame_bytes_max=16, keep_empty=True), b"") == []

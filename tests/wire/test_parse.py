@@ -107,3 +107,14 @@ def test_hostile_input_comes_to_an_end(start: bytes, octet: bytes) -> None:
 @given(frames)
 def test_the_severity_alone_is_that_of_the_message(frame: bytes) -> None:
     assert severity_of(frame) == parse(frame).severity
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"<13>1 - h a - - - x", b"<13>Oct 11 22:14:15 h a: x", b"<13>su: x", b"x", b"<999>x"],
+)
+def test_every_way_to_a_message_fills_every_field(frame: bytes) -> None:
+    # Some ways build the tuple themselves, and no type checker looks at those.
+    message = parse(frame)
+    assert len(message) == len(type(message)._fields)
+    assert (message.app, message.is_utf8) == ("", False)
