@@ -8,14 +8,13 @@ holds about seven.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
@@ -104,25 +103,11 @@ async def run(reactor: Any, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    from twisted.internet import reactor
-
     parser = argparse.ArgumentParser(prog="python -m tests.bench.commits", description=__doc__)
     parser.add_argument("-b", "--batches", type=int, nargs="*", default=BATCHES)
     parser.add_argument("-c", "--commits", type=int, default=COMMITS)
     given = parser.parse_args()
-    running: Any = reactor
-    failures: list[Any] = []
-
-    def begin() -> None:
-        done = ensureDeferred(run(running, given))
-        done.addErrback(failures.append)
-        done.addCallback(lambda _: running.stop())
-
-    running.callWhenRunning(begin)
-    running.run()
-    for failure in failures:
-        failure.printTraceback()
-    sys.exit(bool(failures))
+    react(lambda reactor: ensureDeferred(run(reactor, given)))
 
 
 if __name__ == "__main__":
