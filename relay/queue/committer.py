@@ -72,8 +72,8 @@ class Committer:
     Args:
         run_in_thread: Must run one call at a time.
         clock: For the time of receipt and for trying again.
-        on_stored: Called with a destination's id and its next seq after a commit
-            that appended to it.
+        on_stored: Called with a destination's id, its next seq and the payloads before
+            that after a commit that appended to it; without payloads after an operation.
         limits: Those of the destinations.
         on_evicted: Called after a commit by which records left undelivered: with the
             destination's id, where its queue begins now, how many and the reason.
@@ -89,7 +89,7 @@ class Committer:
         run_in_thread: RunInThread,
         clock: Clock,
         admission: Admission,
-        on_stored: Callable[[str, int], None],
+        on_stored: Callable[[str, int, Sequence[bytes]], None],
         on_failure: Callable[[BaseException], None],
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
@@ -267,7 +267,7 @@ class Committer:
                 continue  # with the removals alone: they may make room
             for id, head in heads.items():  # before anybody is told of anything else
                 self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
-            self._committed(appends, changed)
+            self._committed(appends, transaction, changed)
         self._pump_ended()
 
     def _take_evictions(self) -> dict[str, Eviction]:
@@ -313,10 +313,12 @@ class Committer:
         self._settle_limits(())
         self._publish_queue_bytes()
         for id, ledger in changed.items():
-            self._on_stored(id, ledger.next_seq)
+            self._on_stored(id, ledger.next_seq, ())
         done.callback(result)
 
-    def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
+    def _committed(
+        self, appends: list[_Append], transaction: Transaction, changed: Mapping[str, Ledger]
+    ) -> None:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
         self._settle_limits(appends)
@@ -326,9 +328,9 @@ class Committer:
         for append in appends:
             append.done.callback(None)
         self._underway = []
-        for destination in {name for append in appends for name in append.payloads}:
+        for destination, payloads in transaction.appends.items():
             if destination in changed:
-                self._on_stored(destination, changed[destination].next_seq)
+                self._on_stored(destination, changed[destination].next_seq, payloads)
 
     def _take_back(self, appends: list[_Append], removals: dict[str, Removal]) -> None:
         self._appends[:0] = appends

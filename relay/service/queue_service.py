@@ -26,6 +26,7 @@ from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
+from relay.service.worker import Worker
 from relay.transport.notices import Notices
 
 __all__ = ["QueueService"]
@@ -88,9 +89,10 @@ class QueueService(Service):
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
+        self._cursors: dict[str, list[Cursor]] = {}
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
-        self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
+        self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
 
     def startService(self) -> None:
@@ -120,7 +122,7 @@ class QueueService(Service):
         self._readers.start()
         self._committer = Committer(
             self._store,
-            run_in_thread=partial(deferToThreadPool, self._reactor, self._writer),
+            run_in_thread=self._writer,
             clock=self._reactor,
             admission=self._admission,
             on_stored=self._stored,
@@ -172,13 +174,15 @@ class QueueService(Service):
         self._committer.set_aside(destination, seqs, reason)
 
     def cursor(self, destination: str) -> Cursor:
-        """A new cursor at the head of the queue of `destination`."""
-        return Cursor(
+        """A new cursor at the head of the queue of `destination`, for as long as we run."""
+        cursor = Cursor(
             self._store,
             destination,
             position=self.ledger(destination).acknowledged_seq,
             run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
         )
+        self._cursors.setdefault(destination, []).append(cursor)
+        return cursor
 
     def lineage(self, destination: str) -> Lineage | None:
         """The history of the numbers of `destination`, or None if it could not be stored."""
@@ -321,7 +325,9 @@ class QueueService(Service):
                 kept=recovery.kept_as,
             )
 
-    def _stored(self, destination: str, next_seq: int) -> None:
+    def _stored(self, destination: str, next_seq: int, payloads: Sequence[bytes]) -> None:
+        for cursor in self._cursors.get(destination, ()):
+            cursor.stored(next_seq, payloads)
         subscriber = self._subscribers.get(destination)
         if subscriber is not None:
             subscriber(next_seq)

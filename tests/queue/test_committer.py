@@ -113,7 +113,7 @@ class Relay:
             run_in_thread=self.disk.run_in_thread,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
         )
 
@@ -174,6 +174,30 @@ def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None
         ({"a": [b"2", b"3"], "b": [b"4", b"5"]}, {"a": 2, "b": 4}),
     ]
     assert not relay.disk.busy
+
+
+def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) -> None:
+    told: list[Any] = []
+    relay.committer = Committer(
+        relay.disk,
+        run_in_thread=relay.disk.run_in_thread,
+        clock=relay.clock,
+        admission=relay.admission,
+        on_stored=lambda *stored: told.append(stored),
+        on_failure=relay.heard.append,
+    )
+    relay.append("one", b=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.append("three", a=[b"3", b"4"])
+    relay.disk.finish()
+    relay.disk.fail()
+    assert told == [("b", 2, [b"1"])]  # nothing that is not on disk
+    relay.clock.advance(1)
+    relay.disk.finish()
+    assert told[1:] == [("a", 4, [b"2", b"3", b"4"])]
+    relay.operate("operation")
+    relay.disk.finish()
+    assert told[2:] == [("b", 3, ())]
 
 
 def test_nobody_waits_longer_than_the_next_commit_however_many_others_come(relay: Relay) -> None:
@@ -575,7 +599,7 @@ class Limited(Relay):
             run_in_thread=self.disk.run_in_thread,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
             limits=[self.limit],
             on_evicted=lambda *evicted: self.heard.append(evicted),
