@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from relay.queue.format import FORMAT
 from relay.queue.ledger import Ledger
 from relay.queue.pages import Entry, PageFile, Snapshot
 from relay.queue.transaction import is_of_source
@@ -43,7 +44,8 @@ def opened_file(path: str) -> Iterator[PageFile]:
 def find_damage(path: str) -> list[str]:
     """What is wrong with the queue in directory `path`, a line each.
 
-    A file of an unknown version, or of another program, is no damage; nor is none.
+    A file of an unknown version, or of another program, is no damage; nor is none.  Of a
+    queue of another format the pages alone are judged: what they mean is for others to say.
     All of the file's pages are visited, their headers alone where they hold a block.
     """
     data = os.path.join(path, "data.mdb")
@@ -53,12 +55,12 @@ def find_damage(path: str) -> list[str]:
         if not file.snapshots:
             return [] if _is_foreign(data) else file.problems
         problems = list(file.problems)
-        formats = []
-        for snapshot in file.snapshots[:1] if not problems else ():
-            problems += _problems(file, snapshot)
-        for snapshot in file.snapshots if not problems else ():
-            formats.append(_format(file, snapshot))
-        if len(formats) == 2 and _is_spoilt(*formats):
+        formats: list[bytes | None] = []
+        if not problems:
+            formats = [_format(file, snapshot) for snapshot in file.snapshots]
+            is_known = formats[0] in (None, FORMAT) or _is_spoilt(*formats)
+            problems += _problems(file, file.snapshots[0], is_known=is_known)
+        if not problems and _is_spoilt(*formats):
             problems.append(f"the format is {formats[0]!r}, and was {formats[1]!r}")
         return problems
 
@@ -92,13 +94,13 @@ def _is_foreign(data: str) -> bool:
     return False
 
 
-def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
+def _problems(file: PageFile, snapshot: Snapshot, *, is_known: bool) -> list[str]:
     audit = file.audit(snapshot)
     ends: dict[str, tuple[bytes, bytes] | None] = {}
     ledgers: dict[str, Ledger] = {}
     formats = 0
     names = list(file.walk(snapshot.names, "names", audit))
-    is_ours = any(name.key.startswith(_OURS) for name in names)
+    is_ours = is_known and any(name.key.startswith(_OURS) for name in names)
     for name in names:
         what = name.key.decode("utf-8", "replace")
         tree = file.tree(name)
@@ -122,16 +124,16 @@ def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
     file.check_free(snapshot, audit)
     if is_ours and not formats:
         audit.problems.append("meta: the format is missing")
-    if not audit.problems:
+    if is_ours and not audit.problems:
         audit.problems += _misfits(ends, ledgers)
     return audit.problems
 
 
-def _is_spoilt(now: bytes | None, before: bytes | None) -> bool:
-    """Whether the format was changed by no version: what a newer one makes of it is its own."""
-    if not now or not before:
+def _is_spoilt(now: bytes | None, before: bytes | None = None) -> bool:
+    """Whether the format was changed by no version: those go from one to the next."""
+    if not now or not before or now == before or len(now) != len(before):
         return False
-    return now not in (before, b"2") and len(now) == len(before)
+    return not (now.isdigit() and before.isdigit() and int(now) == int(before) + 1)
 
 
 def _format(file: PageFile, snapshot: Snapshot) -> bytes | None:

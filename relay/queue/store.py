@@ -59,6 +59,7 @@ from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
+from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
@@ -84,7 +85,6 @@ __all__ = [
     "account_of_source",
 ]
 
-_FORMAT = b"1"
 _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
@@ -197,7 +197,7 @@ class QueueStore:
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
-                _check_format(environment, path)
+                _check_format(environment, path, read_only=True)
                 store = cls(environment, lock_fd)
                 store._open_queues((), (), checks=False)
                 return store
@@ -472,11 +472,14 @@ def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
 def _put_format(environment: Any) -> None:
     # One transaction: half of a new queue would be a foreign environment.
     with environment.begin(write=True) as txn:
-        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+        put_format(environment, txn)
 
 
-def _check_format(environment: Any, path: str) -> None:
-    """Make sure that this is a queue of our format, or nothing yet, before any change."""
+def _check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+    """Make sure that this is a queue of our format, or nothing yet, before any change.
+
+    One of an older format is brought to ours, unless it is only looked at.
+    """
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
@@ -489,11 +492,10 @@ def _check_format(environment: Any, path: str) -> None:
             found = txn.get(b"format")
     if found is None:
         raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != _FORMAT:
-        raise QueueFormatError(
-            f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
-            f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
-        )
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
 
 
 class _LmdbErrors:
