@@ -61,9 +61,9 @@ class GuardedCursor:
         self._cursor = cursor
         self._late = late
         self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)  # key, value, delete: it is safe where it is
+        # Where it is, it is safe.
+        self.key, self.value, self.delete = cursor.key, cursor.value, cursor.delete
+        self._low, self._high = b"", b""  # keys that are safe
 
     def first(self) -> bool:
         self._late.ensure(self._name, 0)
@@ -84,8 +84,10 @@ class GuardedCursor:
         return self._came(self._cursor.prev())
 
     def _came(self, found: bool) -> bool:
-        if found:
-            self._late.ensure(self._name, seq_of(self._cursor.key()))
+        if found and not self._low <= bytes(self._cursor.key()) < self._high:
+            low, high = self._late.ensure(self._name, seq_of(self._cursor.key()))
+            self._low = KEY.pack(low)
+            self._high = KEY.pack(high) if high < KEYS_STOP else b"\xff" * (KEY.size + 1)
         return found
 
 

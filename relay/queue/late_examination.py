@@ -21,13 +21,16 @@ trees or in each other.
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
+from operator import lt
 from typing import NamedTuple
 
 from relay.model.errors import QueueError
@@ -55,8 +58,7 @@ _STEP = 512  # leaves that are looked at in one go
 _BRANCHES_AHEAD = 60  # of those that are a quarter full, 57 nodes
 _VALUES_AHEAD, _VALUES_STEP = 1, 4  # leaves
 _PLACE_BYTES, _HEADER_BYTES, _FIRST_NODE_BYTES, _NODE_BYTES = 2, 16, 8, 16
-_KEY_SIZE_AT = 48  # bits of a node from the right
-_REGULAR_HEADS = range(8 << _KEY_SIZE_AT, 9 << _KEY_SIZE_AT)  # of nodes with keys of 8 octets
+_LOWER, _LOWER_AT = struct.Struct("=H"), 12
 
 
 class FileDamaged(QueueError):
@@ -157,6 +159,13 @@ class _Queue:
     def is_safe(self, seq: int) -> bool:
         return self.leaves.is_safe(seq) and self.values.is_safe(seq)
 
+    def bounds(self, seq: int) -> tuple[int, int]:
+        """What is safe around `seq`, which is."""
+        found = [progress.span_of(seq) for progress in (self.leaves, self.values)]
+        lows = [span.safe_low for span in found if span is not None]
+        highs = [span.safe_high for span in found if span is not None]
+        return (max(lows), min(highs)) if len(found) == len(lows) else (seq, seq + 1)
+
 
 class LateExamination:
     """What of the file in the directory `path` has not been looked at yet.
@@ -217,17 +226,22 @@ class LateExamination:
             return b"", b""
         return first[0], last[-1]
 
-    def ensure(self, name: bytes, seq: int) -> None:
+    def ensure(self, name: bytes, seq: int) -> tuple[int, int]:
         """Make sure that a cursor may go to `seq`, and one step further in either direction.
 
         Called inside a transaction, so that no page is used again meanwhile.
+
+        Returns:
+            From where on, and before where, that is so.
 
         Raises:
             FileDamaged: It may not.
         """
         queue = self._queues.get(name)
-        if queue is None or queue.is_safe(seq):
-            return
+        if queue is None:
+            return 0, KEYS_STOP
+        if queue.is_safe(seq):
+            return queue.bounds(seq)
         with self._lock:
             try:
                 while name in self._queues and not queue.is_safe(seq):
@@ -240,6 +254,7 @@ class LateExamination:
             except Damage as damage:
                 self.on_damage(str(damage))
                 raise FileDamaged(f"the queue's file is damaged: {damage}") from damage
+        return queue.bounds(seq)
 
     def rest(self, name: bytes) -> int | None:
         """Somewhere in the tree `name` where nobody has looked yet, or None."""
@@ -376,7 +391,8 @@ def _children(file: PageFile, walk: Walk, branch: Leaf) -> tuple[list[int], list
     try:
         page = file.page(walk, branch.number, BRANCH)
         numbers, keys = _regular(page) or _irregular(file, page)
-        if keys != sorted(set(keys)) or not (branch.low <= keys[0] and keys[-1] < branch.high):
+        in_order = all(map(lt, keys, islice(keys, 1, None)))
+        if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
             raise Damage("its keys are not in order, or not where they belong")
     except Damage as damage:
         raise Damage(f"{walk.name}: page {branch.number}: {damage}") from damage
@@ -389,25 +405,27 @@ def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
     Its nodes, of 16 octets but for the first one's 8, lie one below the other from the
     end of the page on.  So they can be taken apart all at once.
     """
-    lower = int.from_bytes(page[12:14], "little")
+    (lower,) = _LOWER.unpack_from(page, _LOWER_AT)
     count = (lower - _HEADER_BYTES) // _PLACE_BYTES
     upper = len(page) - _FIRST_NODE_BYTES - (count - 1) * _NODE_BYTES
-    if sys.byteorder != "little" or count < 2 or upper < lower:
+    if sys.byteorder != "little" or count < 2 or upper < lower or upper & 7:
         return None
-    places = range(len(page) - _FIRST_NODE_BYTES, upper - 1, -_NODE_BYTES)
-    if page[12:lower] != array("H", (lower, upper, *places)).tobytes():
+    beginning, heads_above = _regular_parts(count, len(page))
+    words = array("I", page[upper:])  # four a node: its page, flags and key's size, the key
+    if page[_LOWER_AT:lower] != beginning or words[1::4] != heads_above:
         return None
-    words = array("Q", page[upper:])
-    heads, keys = words[-3::-2], words[-2::-2]  # the last word is the first node
+    keys = array("Q", page[upper:-_FIRST_NODE_BYTES])[-1::-2]
     keys.byteswap()
-    first = words[-1]
-    if (
-        first >> _KEY_SIZE_AT
-        or min(heads) not in _REGULAR_HEADS
-        or max(heads) not in _REGULAR_HEADS
-    ):
-        return None
-    return [first, *(head - _REGULAR_HEADS.start for head in heads)], keys.tolist()
+    return words[-2::-4].tolist(), keys.tolist()
+
+
+@cache
+def _regular_parts(count: int, size: int) -> tuple[bytes, array[int]]:
+    """Bounds and places, and the second words of the nodes, of a branch with `count` nodes."""
+    places = [size - _FIRST_NODE_BYTES - index * _NODE_BYTES for index in range(count)]
+    bounds = (_HEADER_BYTES + count * _PLACE_BYTES, places[-1])
+    second_words = [KEY.size << 16] * (count - 1) + [0]
+    return array("H", (*bounds, *places)).tobytes(), array("I", second_words)
 
 
 def _irregular(file: PageFile, page: bytes) -> tuple[list[int], list[int]]:
@@ -434,10 +452,9 @@ def _take_branches(file: PageFile, fd: int, walk: Walk, branch: Leaf, levels: in
 
 def _mark(walk: Walk, numbers: list[int]) -> None:
     marks = walk.audit.pages
-    ordered = sorted(set(numbers))
-    if ordered[0] < META_PAGES or ordered[-1] >= len(marks):
+    if min(numbers) < META_PAGES or max(numbers) >= len(marks):
         raise Damage(f"{walk.name}: a leaf is not in the file")
-    if len(ordered) != len(numbers) or any(map(marks.__getitem__, ordered)):
-        raise Damage(f"{walk.name}: a leaf is used twice")
-    for number in ordered:
+    for number in numbers:
+        if marks[number]:
+            raise Damage(f"{walk.name}: page {number}: it is used twice")
         marks[number] = 1
