@@ -162,6 +162,7 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         strict=configuration.strict_queue,
+        fully=configuration.examine_fully,
     )
 
 
