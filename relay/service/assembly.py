@@ -31,6 +31,7 @@ from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.progress_watch import ProgressWatch
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
@@ -90,6 +91,7 @@ def assemble(
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
     notify = NotifySocket(systemd.notify_socket)
+    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
         [
@@ -99,14 +101,24 @@ def assemble(
             queue,
             FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
             ConcurrentService(destinations),
+            progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
+            _notify_service(notify, systemd, progress, reactor),
         ]
+    )
+
+
+def _notify_service(
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+) -> NotifyService:
+    return NotifyService(
+        notify=notify,
+        watchdog_seconds=systemd.watchdog_seconds,
+        reactor=reactor,
+        is_well=lambda: progress.is_well,
     )
 
 
