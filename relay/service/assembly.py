@@ -89,7 +89,9 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
+    )
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
@@ -99,7 +101,7 @@ def assemble(
             certificates,
             lookups,
             queue,
-            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
             progress,
             _quarantine_limits(configuration, queue, notices, reactor),
@@ -108,6 +110,17 @@ def assemble(
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
+    )
+
+
+def _flush_service(
+    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+) -> FlushService:
+    return FlushService(
+        pipelines(routes.values()),
+        append=queue.append,
+        reactor=reactor,
+        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
     )
 
 
