@@ -112,6 +112,7 @@ class Committer:
         self._pending_bytes = 0
         self._underway: list[_Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
+        self._over = False  # a limit was exceeded by what is there, not by what comes
         self._closing = False
         self._closed = False  # nothing is committed any more
         self._pumping: Deferred[None] | None = None  # while a transaction runs
@@ -214,7 +215,7 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        if self._removals or self._expiries:
+        if self._removals or self._expiries or self._over:
             return True
         return bool(self._appends) and not self._hold_appends
 
@@ -268,10 +269,14 @@ class Committer:
             for id, head in heads.items():  # before anybody is told of anything else
                 self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
             self._committed(appends, transaction, changed)
+            # One commit lets so many blocks leave.  Where none could, none will now.
+            if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
+                self._over = self._has_to_evict()
         self._pump_ended()
 
     def _take_evictions(self) -> dict[str, Eviction]:
         expiries, self._expiries = self._expiries, {}
+        self._over = False
         evictions = {
             id: Eviction(QUEUE_FULL, bytes_max=limit.bytes_max)
             for id, limit in self._bounded.items()
@@ -280,6 +285,9 @@ class Committer:
         for id, before in expiries.items():
             evictions[id] = Eviction(TOO_OLD, received_before=before)
         return evictions
+
+    def _has_to_evict(self) -> bool:
+        return any(limit.has_to_evict for limit in self._bounded.values())
 
     def _head(self, destination: str, removals: Mapping[str, Removal]) -> int:
         """Where the queue of `destination` begins after `removals`."""
@@ -311,6 +319,7 @@ class Committer:
             return
         self._operations.pop(0)
         self._settle_limits(())
+        self._over = self._has_to_evict()
         self._publish_queue_bytes()
         for id, ledger in changed.items():
             self._on_stored(id, ledger.next_seq, ())

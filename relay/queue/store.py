@@ -59,6 +59,8 @@ from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
+from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
+from relay.queue.guarded import Guard
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
@@ -84,7 +86,6 @@ __all__ = [
     "account_of_source",
 ]
 
-_FORMAT = b"1"
 _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
@@ -125,6 +126,7 @@ class QueueStore:
         included.  Values are replaced, never changed in place."""
         self.recovery: Recovery | None = None
         """Set if the file was damaged when it was opened."""
+        self._guard = Guard("", fully=True)
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -143,6 +145,7 @@ class QueueStore:
         sources: Iterable[str] = (),
         map_bytes: int,
         strict: bool = True,
+        fully: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -154,6 +157,8 @@ class QueueStore:
                 map cannot even delete.
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
+            fully: Look through all of the file first; otherwise long queues are looked at
+                as they are read, see late_examination.py.
 
         Raises:
             QueueInUse: Another process works with it.
@@ -163,16 +168,21 @@ class QueueStore:
         lock_fd = take_ownership(path)
         try:
             open_environment = partial(_open_environment, map_bytes=map_bytes)
-            recovery = prepare_file(path, open_environment, _put_format, strict=strict)
+            guard = Guard(path, fully=fully or strict)
+            recovery = prepare_file(
+                path, open_environment, _put_format, strict=strict, look=guard.look
+            )
+            guard.settled()
             environment = open_environment(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
-                store.recovery = recovery
+                store.recovery, store._guard = recovery, guard
                 store._open_queues(destinations, sources)
                 return store
             except BaseException:
                 environment.close()
+                guard.close()
                 raise
         except lmdb.Error as error:
             os.close(lock_fd)
@@ -199,7 +209,7 @@ class QueueStore:
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
-                _check_format(environment, path)
+                _check_format(environment, path, read_only=True)
                 store = cls(environment, lock_fd)
                 store._open_queues((), (), checks=False)
                 return store
@@ -216,6 +226,7 @@ class QueueStore:
     def close(self) -> None:
         """Close the environment and let others have it."""
         self._environment.close()
+        self._guard.close()
         os.close(self._lock_fd)
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -229,7 +240,7 @@ class QueueStore:
             QueueError: LMDB or the disk failed.  In both cases nothing was changed.
         """
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -271,7 +282,7 @@ class QueueStore:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
             result = operation.apply(
                 self._books(txn, lambda id: self._changed_ledger(id, changed), at)
             )
@@ -288,12 +299,13 @@ class QueueStore:
         Raises:
             QueueError: `reading` refused, or LMDB failed.
         """
-        with _LmdbErrors(), self._environment.begin(buffers=True) as txn:
+        with _LmdbErrors(), self._begin(buffers=True) as txn:
             return reading(self._books(txn, lambda id: self._stored_ledger(txn, id), 0.0))
 
     def copy_compacted(self, fd: int) -> None:
         """Write the environment, without the pages that are free, to the file `fd`."""
         with _LmdbErrors():
+            self._guard.look_at_rest(self._environment)  # before LMDB reads it all
             self._environment.copyfd(fd, compact=True)
 
     def read(
@@ -310,7 +322,7 @@ class QueueStore:
         """
         payloads: list[bytes] = []
         size = 0
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
+        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
             cursor = txn.cursor()
             found = cursor.set_range(_KEY.pack(start))
             if not found or _KEY.unpack(cursor.key())[0] != start:
@@ -353,7 +365,7 @@ class QueueStore:
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
+        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
             cursor = txn.cursor()
             if not cursor.first():
                 return None
@@ -361,6 +373,16 @@ class QueueStore:
                 return decode_block(cursor.value()).received_at
             except BlockDamaged:
                 return None
+
+    def when_damaged(self, call: Callable[[str], None]) -> None:
+        """Have `call` called, from any thread, if the file turns out to be damaged.
+
+        It cannot be used on then; the next start looks through all of it.
+        """
+        self._guard.on_damage = call
+
+    def _begin(self, **options: Any) -> Any:
+        return self._guard.begin(self._environment, self._blocks, **options)
 
     def _books(self, txn: Any, ledger: Callable[[str], Ledger], at: float) -> Books:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
@@ -481,11 +503,14 @@ def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
 def _put_format(environment: Any) -> None:
     # One transaction: half of a new queue would be a foreign environment.
     with environment.begin(write=True) as txn:
-        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+        put_format(environment, txn)
 
 
-def _check_format(environment: Any, path: str) -> None:
-    """Make sure that this is a queue of our format, or nothing yet, before any change."""
+def _check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+    """Make sure that this is a queue of our format, or nothing yet, before any change.
+
+    One of an older format is brought to ours, unless it is only looked at.
+    """
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
@@ -498,11 +523,10 @@ def _check_format(environment: Any, path: str) -> None:
             found = txn.get(b"format")
     if found is None:
         raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != _FORMAT:
-        raise QueueFormatError(
-            f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
-            f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
-        )
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
 
 
 class _LmdbErrors:

@@ -51,6 +51,8 @@ class QueueService(Service):
         limits: Those of the destinations.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
+        fully: Look through all of the file at the start; of long queues otherwise as they
+            are read, and the relay ends when there is damage.
 
     Attributes:
         lineages: What relays have sent that is in this queue.
@@ -75,6 +77,7 @@ class QueueService(Service):
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         strict: bool = False,
+        fully: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -90,6 +93,8 @@ class QueueService(Service):
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
         self._cursors: dict[str, list[Cursor]] = {}
+        self._fully = fully
+        self._is_damaged = False  # found while it is in use
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
@@ -107,11 +112,13 @@ class QueueService(Service):
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
                 strict=self._strict,
+                fully=self._fully,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
         self._say_recovered()
         self._begin_epochs()
         self._quarantine_full = {
@@ -352,6 +359,18 @@ class QueueService(Service):
                 "quarantine-full",
                 f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
             )
+
+    def _damaged(self, problem: str) -> None:
+        """LMDB must not read on.  The next start looks at everything and saves what it can."""
+        if not self._is_damaged:
+            self._is_damaged = True
+            self._log.critical(
+                "queue {path} is damaged: {problem}; stopping: the next start saves what can be "
+                "read of it; look at the disk",
+                path=self._path,
+                problem=problem,
+            )
+            self._reactor.stop()
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, QueueError):

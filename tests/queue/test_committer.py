@@ -669,6 +669,34 @@ def test_after_an_operation_the_limits_know_what_is_there() -> None:
     assert (relay.limit.used_bytes, gauge.full) == (100, True)
 
 
+def test_what_an_operation_puts_above_the_limit_lets_the_oldest_leave() -> None:
+    relay = Limited("drop-oldest")
+    relay.append("one", a=[b"1", b"2", b"3", b"4", b"5"])
+    relay.disk.finish()
+    relay.disk.destination_bytes = {"a": 150}
+    relay.operate("adopt")
+    relay.disk.finish()
+    relay.news()
+    relay.disk.leave = {"a": 3}
+    relay.disk.finish()  # nobody has appended anything, and it is not enough yet
+    assert relay.news() == [("a", 3, 2, "queue-full")]
+    relay.disk.leave, relay.disk.destination_bytes = {"a": 4}, {"a": 100}
+    relay.disk.finish()
+    assert relay.news() == [("a", 4, 1, "queue-full")]
+    assert not relay.disk.busy
+    evictions = [transaction.evictions for transaction in relay.disk.transactions[1:]]
+    assert evictions == [{"a": Eviction("queue-full", bytes_max=100)}] * 2
+
+
+def test_where_nothing_can_leave_it_is_not_tried_again_and_again() -> None:
+    relay = Limited("drop-oldest")
+    relay.disk.destination_bytes = {"a": 150}
+    relay.operate("adopt")
+    relay.disk.finish()
+    relay.disk.finish()
+    assert not relay.disk.busy
+
+
 def test_late_answers_are_kept_when_a_transaction_fails() -> None:
     relay = Limited("drop-oldest")
     relay.committer.acknowledge_late("a", 2, "queue-full")
