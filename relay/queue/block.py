@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = [
@@ -126,11 +124,11 @@ def received_at(value: bytes | memoryview) -> float | None:
 
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
-    stops = list(accumulate(map(len, payloads)))
-    start = before = 0
-    while start < len(payloads):
-        # The first record with which the run reaches the target; all of them if none does.
-        stop = bisect_left(stops, before + BLOCK_BYTES_TARGET, start) + 1
-        yield payloads[start:stop] if start or stop < len(payloads) else payloads
-        before = stops[min(stop, len(stops)) - 1]
-        start = stop
+    start, size = 0, 0
+    for index, payload in enumerate(payloads):
+        size += len(payload)
+        if size >= BLOCK_BYTES_TARGET:
+            yield payloads[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(payloads):
+        yield payloads[start:]
