@@ -89,6 +89,7 @@ __all__ = [
 _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
+_Measured = tuple[dict[str, int], dict[str, int]]
 
 
 class DamagedRange(QueueError):
@@ -133,6 +134,7 @@ class QueueStore:
         stay below the size of the map."""
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
+        self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -263,7 +265,7 @@ class QueueStore:
                 else:
                     txn.delete(name.encode(), db=self._positions)
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed
 
@@ -285,7 +287,7 @@ class QueueStore:
                 self._books(txn, lambda id: self._changed_ledger(id, changed), at)
             )
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed, result
 
@@ -388,23 +390,30 @@ class QueueStore:
 
         return Books(txn, self._blocks, self._quarantine, ledger, append, at)
 
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn)
+        return self._measured(txn, changed)  # nothing else has changed
 
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
         return _decode_ledger(id, value, checks=False) if value else Ledger()
 
-    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
-        """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
-        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
-        return sum(queues.values()) + aside, queues
+    def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
+        """What each queue and each quarantine takes of the map; only `ids` are looked at."""
+        queues, quarantines = dict(self.destination_bytes), dict(self._quarantine_bytes)
+        for id in ids:
+            quarantines[id] = database_bytes(txn, self._quarantine[id])
+            if id in self._blocks:
+                queues[id] = database_bytes(txn, self._blocks[id])
+        return queues, quarantines
+
+    def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
+        self.destination_bytes, self._quarantine_bytes = queues, quarantines
+        self.used_bytes = sum(queues.values()) + sum(quarantines.values())
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -420,7 +429,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = self._measured(txn)
+            self._note_measured(*self._measured(txn, self._quarantine))
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
