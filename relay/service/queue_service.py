@@ -20,6 +20,7 @@ from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
@@ -53,6 +54,7 @@ class QueueService(Service):
 
     Attributes:
         lineages: What relays have sent that is in this queue.
+        gathering: Has connections read before each commit.
     """
 
     name = "queue"
@@ -88,6 +90,7 @@ class QueueService(Service):
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
+        self.gathering = Gathering(clock=reactor)
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
@@ -127,6 +130,7 @@ class QueueService(Service):
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            gathering=self.gathering,
         )
 
     def stopService(self) -> Deferred[None]:
