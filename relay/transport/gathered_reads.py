@@ -108,7 +108,7 @@ class GatheredProtocol(InboundProtocol):
             read=self.transport.doRead,  # that of TCP, whatever lies between
             pause=partial(self._pause, "commit"),
             resume=partial(self._resume, "commit"),
-            can_wait=lambda: self._pauses <= {"commit"} and not self.closing and not self.gone,
+            can_wait=lambda: self._pauses <= {"commit"} and not self.closing,
             abort=self.transport.abortConnection,
         )
 

@@ -117,5 +117,6 @@ def test_there_is_no_timer_for_nobody(gathering: Gathering, clock: Clock) -> Non
     gathering.begin()
     gathering.wait(reader)
     gathering.end()
+    gathering.begin()
     clock.advance(0.02)
     assert clock.getDelayedCalls() == []
