@@ -111,6 +111,7 @@ class QueueService(Service):
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._say_recovered()
+        self._say_found()
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -320,6 +321,19 @@ class QueueService(Service):
                 lost="".join(f", {words}" for words in lost),
                 kept=recovery.kept_as,
             )
+
+    def _say_found(self) -> None:
+        """What is there from before, the queues without a destination included."""
+        for id, ledger in sorted(self._store.ledgers.items()):
+            if ledger.queued:
+                self._log.info(
+                    "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
+                    records=ledger.queued,
+                    id=id,
+                    first=ledger.acknowledged_seq,
+                    last=ledger.next_seq - 1,
+                    orphan="" if id in self._accounts else ", which is not in the configuration",
+                )
 
     def _stored(self, destination: str, next_seq: int) -> None:
         subscriber = self._subscribers.get(destination)
