@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from relay.cli.control_client import ask
-from relay.flow.pacing import START_RECORDS
 from tests.bench.round_trip import Line
 from tests.end_to_end.central import Central, numbered, numbers
 from tests.end_to_end.test_stall import Mute
@@ -14,6 +13,7 @@ from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
 
+START_RECORDS = 256  # as README.md says of window_records
 QUICK = {"retry_seconds_min": 0.05, "retry_seconds_max": 0.2}
 
 

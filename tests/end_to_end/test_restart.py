@@ -8,7 +8,7 @@ from typing import Any
 from relay.cli.control_client import ask
 from tests.crash.audit import status_of
 from tests.end_to_end.central import Central, numbered, numbers
-from tests.end_to_end.test_start import content_of, refusal
+from tests.end_to_end.test_start import content_of
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
@@ -138,16 +138,3 @@ def test_an_upstream_that_comes_back_is_found_without_any_traffic(
         site.central.start()
         wait_until(lambda: report()["ready"], "it to be connected again")
     assert report()["queued_records"] == 0
-
-
-def test_a_queue_in_use_is_refused_and_nobody_notices(programs: Programs, tmp_path: Path) -> None:
-    site = Site(programs, tmp_path)
-    second = RelayProcess(
-        tmp_path / "edge",
-        sources={"feed": {"listen": f"relp://127.0.0.1:{free_port()}"}},
-        destinations={"central": site.destination()},
-        name="second",
-    )
-    programs.add(second)
-    refusal(second, "is in use by process", str(site.relay.pid))
-    site.assert_delivered()
