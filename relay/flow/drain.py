@@ -296,7 +296,7 @@ class Drain:
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
-        if not self._pumping and self._can_send():
+        if not self._pumping and self._can_send() and self._cursor.position < self._stored:
             self._pumping = True
             ensureDeferred(self._pump()).addErrback(self._failed)
 

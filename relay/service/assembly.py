@@ -19,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
@@ -47,7 +48,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
-from relay.wire.parse_options import new_parser
+from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["assemble"]
 
@@ -187,6 +188,7 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         strict=configuration.strict_queue,
+        fully=configuration.examine_fully,
     )
 
 
@@ -216,13 +218,13 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
         routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
+        reads_usual=source.parse == ParseOptions(),
         sequences=_sequences(source, notices),
         on_astray=partial(_warn_astray, source.id, notices),
         quarantines_long=source.oversize == "quarantine",
@@ -232,7 +234,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -248,9 +250,15 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+    """Those of `destinations` that make their sources wait."""
+    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

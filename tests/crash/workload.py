@@ -52,9 +52,14 @@ def payload(destination: str, seq: int) -> bytes:
     return b"%s %d %s" % (destination.encode(), seq, dice.randbytes(size))
 
 
-def open_queue(path: str, *, strict: bool = True) -> QueueStore:
+def open_queue(path: str, *, strict: bool = True, fully: bool = True) -> QueueStore:
     return QueueStore.open(
-        path, destinations=DESTINATIONS, sources=[SOURCE], map_bytes=MAP_BYTES, strict=strict
+        path,
+        destinations=DESTINATIONS,
+        sources=[SOURCE],
+        map_bytes=MAP_BYTES,
+        strict=strict,
+        fully=fully,
     )
 
 
