@@ -31,7 +31,7 @@ def test_the_file_keeps_to_the_limit_whatever_the_number_of_destinations(
         },
         relay={"queue_bytes_max": LIMIT, "pending_bytes_max": PENDING, "min_free_bytes": 0},
     )
-    with RelpSender(port, seconds_max=2.0, window=200) as sender, pytest.raises(TimeoutError):
+    with RelpSender(port, seconds_max=4.0, window=200) as sender, pytest.raises(TimeoutError):
         sender.send([message + PADDING for message in numbered("app", 3 * LIMIT // 1000)])
     admission = ask(str(relay.state_dir), "status")["admission"]
     assert "queue_bytes_max is 4,194,304" in admission["reason"]
