@@ -93,7 +93,7 @@ class DatagramReader:
         self._kernel_drops = 0
         self._many = None
         if many is not None and transport == "udp":
-            self._many = many(bound, bytes_max=frame_bytes_max)
+            self._many = many(bound, frame_bytes_max=frame_bytes_max, kept_bytes_max=len(buffer))
 
     def fileno(self) -> int:
         return self._socket.fileno()

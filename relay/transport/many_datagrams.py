@@ -70,17 +70,18 @@ class ManyDatagrams:
     """Receives from one bound, non-blocking UDP socket.
 
     Args:
-        bytes_max: Octets to keep of each datagram.
+        frame_bytes_max: Longer datagrams are reported as `Received.long`.
+        kept_bytes_max: Octets to keep of each, of which the rest is cut.
     """
 
     available = hasattr(ctypes.CDLL(None), "recvmmsg")
     """Whether the C library has it."""
 
-    def __init__(self, bound: socket.socket, *, bytes_max: int) -> None:
+    def __init__(self, bound: socket.socket, *, frame_bytes_max: int, kept_bytes_max: int) -> None:
         self._socket = bound
-        self._bytes_max = bytes_max
+        self._frame_bytes_max = frame_bytes_max
         # Pages that no datagram has touched take no memory.
-        self._slot_bytes = min(bytes_max, _UDP_BYTES_MAX)
+        self._slot_bytes = min(kept_bytes_max, _UDP_BYTES_MAX)
         self._octets = (ctypes.c_char * (self._slot_bytes * DATAGRAMS_MAX))()
         self._names = (ctypes.c_char * (_NAME_BYTES * DATAGRAMS_MAX))()
         self._vectors = (_Vector * DATAGRAMS_MAX)()
@@ -115,7 +116,9 @@ class ManyDatagrams:
         names = bytes(self._all_names[: count * _NAME_BYTES])
         batches: dict[Sender, list[bytes]] = {}
         long: dict[Sender, dict[int, int]] = {}
-        if names == names[:_NAME_BYTES] * count and max(sizes) <= self._bytes_max:
+        if names == names[:_NAME_BYTES] * count and max(sizes) <= min(
+            self._frame_bytes_max, self._slot_bytes
+        ):
             batches[_sender(names)] = self._frames(sizes)
         else:
             self._sort(sizes, names, batches, long)
@@ -137,8 +140,8 @@ class ManyDatagrams:
     ) -> None:
         """By sender, and with those that are too long."""
         senders: dict[bytes, Sender] = {}
-        limit = self._bytes_max
-        for index, frame in enumerate(self._frames([min(size, limit) for size in sizes])):
+        limit, slot = self._frame_bytes_max, self._slot_bytes
+        for index, frame in enumerate(self._frames([min(size, slot) for size in sizes])):
             name = names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
             if name not in senders:
                 senders[name] = _sender(name)

@@ -27,37 +27,65 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield here, there
 
 
-@pytest.mark.parametrize("many", [ManyDatagrams, None], ids=["at once", "one by one"])
+both_ways = pytest.mark.parametrize("many", [ManyDatagrams, None], ids=["at once", "one by one"])
+
+
+class Source:
+    """A reader of `bound` with what it talks to."""
+
+    def __init__(
+        self, bound: socket.socket, many: type[ManyDatagrams] | None, oversize: str = "truncate"
+    ) -> None:
+        self.intake = RecordingIntake()
+        self.notices: Any = RecordingNotices()
+        self.counters = SourceCounters()
+        self.reader = DatagramReader(
+            bound,
+            source="in",
+            transport="udp",
+            frame_bytes_max=LIMIT,
+            intake=self.intake,
+            admission=Admission(pending_bytes_max=100, queue_bytes_max=1000),
+            counters=self.counters,
+            notices=self.notices,
+            oversize=oversize,
+            many=many,
+        )
+
+
+@both_ways
 def test_both_ways_take_the_same(
     ends: tuple[socket.socket, socket.socket], many: type[ManyDatagrams] | None
 ) -> None:
     here, there = ends
-    intake, notices = RecordingIntake(), RecordingNotices()
-    counters = SourceCounters()
-    reader: Any = DatagramReader(
-        here,
-        source="in",
-        transport="udp",
-        frame_bytes_max=LIMIT,
-        intake=intake,
-        admission=Admission(pending_bytes_max=100, queue_bytes_max=1000),
-        counters=counters,
-        notices=notices,  # type: ignore[arg-type]
-        many=many,
-    )
+    source = Source(here, many)
     for octets in (b"one", b"", b"0123456789", b"0123456789ab", b"last"):
         there.send(octets)
-    reader.doRead()
-    reader.doRead()  # there is nothing
-    assert intake.batches == [[b"one", b"", b"0123456789", b"0123456789", b"last"]]
-    assert intake.cut == [{3: 12}]
-    assert counters.truncated_records == 1
-    assert notices.kinds == ["truncated"]
+    source.reader.doRead()
+    source.reader.doRead()  # there is nothing
+    assert source.intake.batches == [[b"one", b"", b"0123456789", b"0123456789", b"last"]]
+    assert source.intake.cut == [{3: 12}]
+    assert source.counters.truncated_records == 1
+    assert source.notices.kinds == ["truncated"]
+
+
+@both_ways
+def test_both_ways_keep_what_is_to_be_split(
+    ends: tuple[socket.socket, socket.socket], many: type[ManyDatagrams] | None
+) -> None:
+    here, there = ends
+    source = Source(here, many, "split")
+    there.send(b"<13>a 0123456789")
+    there.send(b"short")
+    source.reader.doRead()
+    (frames,) = source.intake.batches
+    assert len(frames) > 2
+    assert b"".join(frame.removeprefix(b"<13>") for frame in frames) == b"a 0123456789short"
 
 
 def test_one_call_takes_many(ends: tuple[socket.socket, socket.socket]) -> None:
     here, there = ends
-    datagrams = ManyDatagrams(here, bytes_max=LIMIT)
+    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
     for number in range(3):
         there.send(b"%d" % number)
     received = datagrams.receive()
@@ -68,7 +96,7 @@ def test_one_call_takes_many(ends: tuple[socket.socket, socket.socket]) -> None:
 
 def test_a_call_has_an_end(ends: tuple[socket.socket, socket.socket]) -> None:
     here, there = ends
-    datagrams = ManyDatagrams(here, bytes_max=LIMIT)
+    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
     sent = []
     there.setblocking(False)
     try:
@@ -86,7 +114,7 @@ def test_octets_of_an_earlier_call_do_not_come_again(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = ends
-    datagrams = ManyDatagrams(here, bytes_max=LIMIT)
+    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
     for octets in (b"012345678", b"x"):
         there.send(octets)
         frames = datagrams.receive().batches[NOBODY]
@@ -95,7 +123,7 @@ def test_octets_of_an_earlier_call_do_not_come_again(
 
 def test_datagrams_are_sorted_by_sender() -> None:
     datagrams = ManyDatagrams.__new__(ManyDatagrams)
-    datagrams._bytes_max = datagrams._slot_bytes = 3
+    datagrams._frame_bytes_max = datagrams._slot_bytes = 3
     datagrams._all_octets = memoryview(b"one" + b"two" + b"3__" + b"fou")
     a, b = ipv4("192.0.2.1", 5), ipv4("192.0.2.2", 5)
     batches: Any = {}
@@ -110,7 +138,7 @@ def test_datagrams_are_sorted_by_sender() -> None:
 
 def test_an_error_is_handed_on(ends: tuple[socket.socket, socket.socket]) -> None:
     here, _ = ends
-    datagrams = ManyDatagrams(here, bytes_max=LIMIT)
+    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
     here.close()
     received = datagrams.receive()
     assert received.error is not None
