@@ -71,7 +71,7 @@ class ManyDatagrams:
 
     Args:
         frame_bytes_max: Longer datagrams are reported as `Received.long`.
-        kept_bytes_max: Octets to keep of each, of which the rest is cut.
+        kept_bytes_max: Octets to keep of each, at least as many.
     """
 
     available = hasattr(ctypes.CDLL(None), "recvmmsg")
@@ -116,9 +116,7 @@ class ManyDatagrams:
         names = bytes(self._all_names[: count * _NAME_BYTES])
         batches: dict[Sender, list[bytes]] = {}
         long: dict[Sender, dict[int, int]] = {}
-        if names == names[:_NAME_BYTES] * count and max(sizes) <= min(
-            self._frame_bytes_max, self._slot_bytes
-        ):
+        if names == names[:_NAME_BYTES] * count and max(sizes) <= self._frame_bytes_max:
             batches[_sender(names)] = self._frames(sizes)
         else:
             self._sort(sizes, names, batches, long)

@@ -136,6 +136,21 @@ def test_datagrams_are_sorted_by_sender() -> None:
     assert long == {("192.0.2.1", 5, None): {1: 4}}
 
 
+def test_two_senders_of_one_call_are_told_apart(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = ends
+    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
+    # The kernel does not write there for a socket without a name.
+    datagrams._all_names[:56] = ipv4("192.0.2.1", 5) + ipv4("192.0.2.2", 6)
+    there.send(b"one")
+    there.send(b"two")
+    assert datagrams.receive().batches == {
+        ("192.0.2.1", 5, None): [b"one"],
+        ("192.0.2.2", 6, None): [b"two"],
+    }
+
+
 def test_an_error_is_handed_on(ends: tuple[socket.socket, socket.socket]) -> None:
     here, _ = ends
     datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
