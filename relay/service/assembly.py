@@ -32,6 +32,7 @@ from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.progress_watch import ProgressWatch
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
@@ -89,8 +90,11 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
+    )
     notify = NotifySocket(systemd.notify_socket)
+    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
         [
@@ -98,16 +102,37 @@ def assemble(
             certificates,
             lookups,
             queue,
-            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
+            progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
+            _notify_service(notify, systemd, progress, reactor),
         ]
+    )
+
+
+def _flush_service(
+    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+) -> FlushService:
+    return FlushService(
+        pipelines(routes.values()),
+        append=queue.append,
+        reactor=reactor,
+        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
+    )
+
+
+def _notify_service(
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+) -> NotifyService:
+    return NotifyService(
+        notify=notify,
+        watchdog_seconds=systemd.watchdog_seconds,
+        reactor=reactor,
+        is_well=lambda: progress.is_well,
     )
 
 
@@ -163,6 +188,7 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         strict=configuration.strict_queue,
+        fully=configuration.examine_fully,
     )
 
 
