@@ -161,6 +161,7 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
     )
 

@@ -266,6 +266,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "failures": 0,
         "truncated_records": 0,
         "limit": None,
+        "lanes": None,
     }
 
 

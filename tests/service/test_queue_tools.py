@@ -98,6 +98,9 @@ class Destination:
         self.drain.attach(self.session)
         return self.session
 
+    def drain_of(self, queue: str) -> Drain | None:
+        return self.drain if queue == self.id else None
+
     def pause(self) -> None:
         self.drain.hold("hand")
 
