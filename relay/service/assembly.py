@@ -28,6 +28,7 @@ from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -97,6 +98,11 @@ def assemble(
             certificates,
             lookups,
             queue,
+            LaneAdoption(
+                [each.id for each in configuration.destinations if not each.backlog_percent],
+                queue=queue,
+                notices=notices,
+            ),
             FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
             ConcurrentService(destinations),
             _quarantine_limits(configuration, queue, notices, reactor),
