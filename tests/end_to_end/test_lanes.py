@@ -5,14 +5,17 @@ The seed of the moments is printed; set LANES_SEED to repeat a run.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from relay.cli.control_client import ask
+from relay.cli.main import main
 from relay.queue.store import QueueStore
 from tests.crash.kill import Traffic, seed_from
 from tests.end_to_end.central import Central, numbered, numbers, without_repetition
@@ -72,6 +75,13 @@ class Site:
         return self.status()
 
 
+def run(*arguments: str, site: Site) -> str:
+    """What the command line says; status 0."""
+    done = CliRunner().invoke(main, [*arguments, "--state-dir", str(site.relay.state_dir)])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
 # With this rate the backlog takes at least four seconds, whatever the machine is.
 SLOWLY = {"drain_rate": f"{BACKLOG * len(numbered('old', 1)[0]) // 4} B"}
 
@@ -91,6 +101,9 @@ def test_fresh_messages_arrive_before_the_backlog_has_ended(
         lanes = site.status()["lanes"]
         assert lanes["backlog"]["queued_records"] > 0
         assert lanes["live"]["queued_records"] < 150
+    rows = {row["id"]: row for row in json.loads(run("queue", "ls", "--json", site=site))}
+    assert rows["up"]["state"].startswith("backlog lane: connected to ")
+    assert run("audit", site=site).count("yes") == 2  # one account for each queue
     site.central.wait_for(expected)
     # Nothing was lost with a session, so nothing comes twice.
     assert site.arrived("old") == list(range(BACKLOG))
