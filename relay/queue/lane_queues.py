@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
 from relay.queue.committer import Committer
@@ -61,7 +62,7 @@ class LaneQueues:
             limit.queues = (older, newer)
         # Should the relay stop before that is stored, nothing that comes later is either.
         stored = self._committer.append({}, positions={f"{LANES}/{destination}": newer.encode()})
-        stored.addErrback(lambda failure: failure.trap(QueueError) and None)
+        stored.addErrback(_passed_over)
 
     def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
         """Move some of the oldest records of `queue`, before `upto`, to the end of `to`.
@@ -72,3 +73,7 @@ class LaneQueues:
         settled = self._committer.append({})
         settled.addCallback(lambda _: self._committer.operate(Adopt(queue, to, upto=upto)))
         return settled.addCallback(lambda _: self._store.ledgers[queue].acknowledged_seq)
+
+
+def _passed_over(failure: Failure) -> None:
+    failure.trap(QueueError)
