@@ -223,8 +223,10 @@ class Drain:
         self._holds += 1
 
     def release(self, by: str) -> None:
-        """Send again, unless somebody else holds it."""
-        self._held.discard(by)
+        """Send again, unless somebody else holds it, or `by` does not."""
+        if by not in self._held:
+            return  # setting the cursor back would throw away what is being read
+        self._held.remove(by)
         if by == BY_PURGE and self._known > self._acknowledged:
             self._acknowledged = self._sent = self._known
             self._queue.acknowledge(self._destination, self._known)

@@ -294,7 +294,7 @@ class Lanes:
 
     def release(self, by: str) -> None:
         """Send again, as after an outage, unless somebody else holds it."""
-        if self._session is not None:
+        if self._session is not None and self.is_held(by):
             self._arrange()
         for lane in (self._newer, self._older):
             lane.drain.release(by)

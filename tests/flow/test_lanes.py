@@ -29,6 +29,8 @@ from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.inspection import Read, read
 from relay.queue.lane_queues import LaneQueues
+from relay.queue.ledger import Ledger, added_up
+from relay.queue.limits import QueueLimit
 from relay.queue.store import DamagedRange, QueueStore
 from tests.connections import fired
 
@@ -605,6 +607,8 @@ class Upstream:
 class LanesMachine(RuleBasedStateMachine):
     """Nothing is lost and nothing that is known to have arrived comes again."""
 
+    record_bytes = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
@@ -629,9 +633,14 @@ class LanesMachine(RuleBasedStateMachine):
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             on_stored=lambda queue, seq: self.lanes.stored(queue, seq),
             on_failure=self.fail,
-            on_evicted=lambda *_: None,
+            limits=self.limits(),
+            on_evicted=lambda queue, upto, count, reason: self.lanes.drain_of(queue).evicted(
+                upto, reason
+            ),
         )
-        self.queues = LaneQueues(self.store, self.committer, {})
+        self.queues = LaneQueues(
+            self.store, self.committer, {limit.destination: limit for limit in self.limits()}
+        )
         older, newer = self.queues.of("d")
         self.queues.direct("d", older=older, newer=newer)
         self.lanes = Lanes(
@@ -647,6 +656,9 @@ class LanesMachine(RuleBasedStateMachine):
             backlog_records_min=3,
         )
         self.session: Upstream | None = None
+
+    def limits(self) -> list[QueueLimit]:
+        return []
 
     def new_drain(self, queue: str) -> Drain:
         ledger = self.store.ledgers[queue]
@@ -672,7 +684,9 @@ class LanesMachine(RuleBasedStateMachine):
         numbers = range(self.count + 1, self.count + count + 1)
         self.count += count
         stored = self.committer.append(
-            self.queues.entered({"d": [b"%d" % number for number in numbers]})
+            self.queues.entered(
+                {"d": [(b"%d" % number).ljust(self.record_bytes) for number in numbers]}
+            )
         )
         stored.addCallbacks(lambda _: self.stored.update(numbers), lambda _: None)
 
@@ -698,6 +712,16 @@ class LanesMachine(RuleBasedStateMachine):
         assert self.session is not None
         self.lanes.detach(self.session)
         self.session = None
+
+    @rule(count=st.integers(3, 6), room=st.integers(1, 8))
+    def outage(self, count: int, room: int) -> None:
+        """What comes while there is no session becomes a backlog, or joins it."""
+        if self.session is not None:
+            self.detach()
+        self.append(count)
+        for _ in range(3):
+            self.step_all()
+        self.attach(room)
 
     @precondition(lambda self: self.session is not None and self.session.in_flight)
     @rule(count=st.integers(1, 5))
@@ -736,10 +760,13 @@ class LanesMachine(RuleBasedStateMachine):
         self.open()
         queued = self.queued()
         assert all(count == 1 for count in queued.values())
-        # Whatever was answered for is over or comes again; nothing else is missing.
-        assert self.stored <= self.over | set(queued)
+        self.check_missing(self.stored - self.over - set(queued))
         self.stored |= set(queued)
         self.over -= set(queued)
+
+    def check_missing(self, missing: set[int]) -> None:
+        """Whatever was answered for is over or comes again."""
+        assert missing == set()
 
     def queued(self) -> Counter[int]:
         """How often each record is in the two queues."""
@@ -773,17 +800,52 @@ class LanesMachine(RuleBasedStateMachine):
             self.clock.advance(1)
             if self.session.in_flight:
                 self.answer(5)
-        ledgers = self.store.ledgers
         assert self.queued() == {}
-        assert self.over >= self.stored
-        assert sum(ledger.received for ledger in ledgers.values()) == len(self.stored)
-        quarantined = sum(ledger.quarantined for ledger in ledgers.values())
-        assert quarantined <= len(self.refused)
-        delivered = sum(ledger.delivered for ledger in ledgers.values())
-        assert delivered == len(self.stored) - quarantined
+        self.check_end(added_up(list(self.store.ledgers.values())))
         assert self.trouble == [words for words in self.trouble if "set aside" in words]
         self.store.close()
         shutil.rmtree(self.directory)
+
+    def check_end(self, account: Ledger) -> None:
+        assert self.over >= self.stored
+        assert account.received == len(self.stored)
+        assert account.quarantined <= len(self.refused)
+        assert account.delivered == len(self.stored) - account.quarantined
+
+
+class EvictingMachine(LanesMachine):
+    """The same, while records leave undelivered."""
+
+    record_bytes = 1500
+
+    def __init__(self) -> None:
+        self.limit: QueueLimit | None = None
+        self.dropped: set[int] = set()
+        super().__init__()
+
+    def open(self) -> None:
+        self.limit = None
+        super().open()
+
+    def limits(self) -> list[QueueLimit]:
+        if self.limit is None:
+            self.limit = QueueLimit(destination="d", bytes_max=6 * 4096, when_full="drop-oldest")
+        return [self.limit]
+
+    @rule(seconds=st.integers(0, 10), queue=st.sampled_from(["d", "lane/d"]))
+    def expire(self, seconds: int, queue: str) -> None:
+        self.clock.advance(5)
+        self.committer.expire(queue, self.clock.seconds() - seconds)
+
+    def check_missing(self, missing: set[int]) -> None:
+        self.dropped |= missing
+
+    def check_end(self, account: Ledger) -> None:
+        dropped = sum(account.dropped.values())
+        assert account.received == account.delivered + account.quarantined + dropped
+        # What never came was dropped; what came may have been dropped before its answer.
+        assert len(self.stored - self.over) <= dropped
+        assert account.delivered <= len(self.over)
 
 
 def lanes_of(numbers: Sequence[int]) -> int:
@@ -800,4 +862,6 @@ def lanes_of(numbers: Sequence[int]) -> int:
 
 
 TestLanesMachine = LanesMachine.TestCase
-TestLanesMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestEvictingMachine = EvictingMachine.TestCase
+for case in (TestLanesMachine, TestEvictingMachine):
+    case.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
