@@ -182,6 +182,12 @@ class Lanes:
         return self._newer.drain.sent_seq
 
     @property
+    def could_send(self) -> bool:
+        """Whether there are records that nothing but a session keeps from being sent."""
+        paced = self._pace is not None and self._pace.seconds_to_wait() > 0
+        return self._newer.drain.could_send or (self._older.drain.could_send and not paced)
+
+    @property
     def queues(self) -> tuple[str, str]:
         """The older queue and the newer one."""
         return self._older.queue, self._newer.queue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from relay.flow.drain import Drain
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
+from relay.flow.progress import Progress, Standing
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.queue.ledger import added_up
@@ -40,6 +41,7 @@ class DestinationService(Service):
         window_records: Most records in flight; 0 = as many as a session takes.
         backlog_percent: What a backlog gets of what is sent while there are fresh messages;
             0 = it is sent before them.
+        stall_seconds: Being connected for so long without an answer is a stall.
     """
 
     _log = Logger(namespace="relay")
@@ -61,6 +63,7 @@ class DestinationService(Service):
         window_records: int = 0,
         drain_rate: DrainRate | None = None,
         backlog_percent: int = 0,
+        stall_seconds: float = 120.0,
     ) -> None:
         self.id = destination
         self.url = url
@@ -81,6 +84,7 @@ class DestinationService(Service):
         self._window_records = window_records
         self._drain_rate = drain_rate
         self._backlog_percent = backlog_percent
+        self.progress = Progress(seconds_max=stall_seconds)
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -191,12 +195,20 @@ class DestinationService(Service):
     def reopen(self) -> None:
         """Something may have been rotated."""
 
+    def standing(self) -> Standing:
+        """Whether it has something to do, and what for its progress."""
+        aside = sum(self._queue.ledger(queue).quarantined for queue in self._queues)
+        return Standing(
+            answers=(self.state.answers, aside),
+            connected=self.state.ready,
+            in_flight=self.drain.in_flight,
+            could_send=self.drain.could_send,
+        )
+
     def report(self) -> dict[str, Any]:
         """Account, state and counters, for status."""
-        lanes = self.drain if isinstance(self.drain, Lanes) else None
-        queues = (self.id,) if lanes is None else lanes.queues
-        ledger = added_up([self._queue.ledger(queue) for queue in queues])
-        age = self._age(queues)
+        ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
+        age = self._age()
         paused = self.drain.is_held(_BY_HAND)
         return {
             "id": self.id,
@@ -204,6 +216,7 @@ class DestinationService(Service):
             "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
             "ready": self.state.ready and not paused,
             "paused": paused,
+            "stalled_seconds": self.progress.stalled_seconds,
             "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,
@@ -220,15 +233,19 @@ class DestinationService(Service):
             "failures": self.state.failures,
             "truncated_records": self.state.truncated_records,
             "limit": None if (limit := self._queue.limit(self.id)) is None else limit.report(),
-            "lanes": None if lanes is None else lanes.report(),
+            "lanes": self.drain.report() if isinstance(self.drain, Lanes) else None,
         }
 
-    def _age(self, queues: Sequence[str]) -> float | None:
-        """Seconds since the oldest record came in that waits in `queues`."""
+    @property
+    def _queues(self) -> tuple[str, ...]:
+        return self.drain.queues if isinstance(self.drain, Lanes) else (self.id,)
+
+    def _age(self) -> float | None:
+        """Seconds since the oldest record came in that waits."""
         try:
             found = [
                 self._queue.oldest_received_at(queue)
-                for queue in queues
+                for queue in self._queues
                 if self._queue.ledger(queue).queued
             ]
         except QueueError:  # the counters are worth showing all the same

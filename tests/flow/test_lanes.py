@@ -547,6 +547,19 @@ def test_the_report() -> None:
     }
 
 
+def test_whether_something_could_be_sent() -> None:
+    setup = Setup(a=10, rate=DrainRate(bytes_per_second=10))
+    assert setup.lanes.could_send
+    session = setup.attached(room=1)
+    assert not setup.lanes.could_send  # the backlog has to go slowly
+    setup.comes("b", 1000)
+    assert setup.lanes.could_send
+    setup.lanes.detach(session)
+    setup.lanes.hold("hand")
+    assert not setup.lanes.could_send
+    assert not Setup().lanes.could_send
+
+
 def test_finishing_waits_for_both_lanes() -> None:
     setup = Setup(a=100)
     session = setup.attached(room=10)
@@ -623,6 +636,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.writer, self.reader = Thread(), Thread()
+        self.cursors: dict[str, Cursor] = {}
         self.store = QueueStore.open(
             str(self.directory), destinations=["d", "lane/d"], map_bytes=2**24
         )
@@ -631,7 +645,7 @@ class LanesMachine(RuleBasedStateMachine):
             run_in_thread=self.writer,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda queue, seq: self.lanes.stored(queue, seq),
+            on_stored=self.committed,
             on_failure=self.fail,
             limits=self.limits(),
             on_evicted=lambda queue, upto, count, reason: self.lanes.drain_of(queue).evicted(
@@ -657,16 +671,21 @@ class LanesMachine(RuleBasedStateMachine):
         )
         self.session: Upstream | None = None
 
+    def committed(self, queue: str, upto: int, payloads: Sequence[bytes]) -> None:
+        self.cursors[queue].stored(upto, payloads)
+        self.lanes.stored(queue, upto)
+
     def limits(self) -> list[QueueLimit]:
         return []
 
     def new_drain(self, queue: str) -> Drain:
         ledger = self.store.ledgers[queue]
+        self.cursors[queue] = Cursor(
+            self.store, queue, position=ledger.acknowledged_seq, run_in_thread=self.reader
+        )
         return Drain(
             destination=queue,
-            cursor=Cursor(
-                self.store, queue, position=ledger.acknowledged_seq, run_in_thread=self.reader
-            ),
+            cursor=self.cursors[queue],
             queue=self.committer,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,

@@ -36,7 +36,7 @@ class Setup:
             run_in_thread=self.run_in_thread,
             clock=Clock(),
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda queue, seq: None,
+            on_stored=lambda queue, seq, payloads: None,
             on_failure=lambda error: None,
             limits=[self.limit],
         )
