@@ -138,15 +138,18 @@ class Drain:
 
     @property
     def stored_seq(self) -> int:
-        """Seq after the newest record."""
-        return self._stored
+        """Seq after the newest record.
+
+        One that was sent has been read from the disk, even if we have not been told of it.
+        """
+        return max(self._stored, self._sent_before)
 
     def skip_to(self, upto: int) -> None:
         """The upstream has said that it has the records before `upto`; no session may be on.
 
         While somebody takes records out by other ways, it waits for the release.
         """
-        assert self._session is None and self._acknowledged <= upto <= self._stored
+        assert self._session is None and self._acknowledged <= upto <= self.stored_seq
         if BY_PURGE in self._held:
             self._known = upto
             return

@@ -25,6 +25,7 @@ from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
@@ -38,6 +39,7 @@ from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
+from relay.service.remote_destination import RemoteDestination
 from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
@@ -73,12 +75,7 @@ def assemble(
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
-    destinations = [
-        new_destination(
-            destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
-        )
-        for destination in configuration.destinations
-    ]
+    destinations, sending = _destinations(configuration, queue, certificates, notices, reactor)
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
@@ -98,7 +95,7 @@ def assemble(
             lookups,
             queue,
             FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
-            ConcurrentService(destinations),
+            sending,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
@@ -108,6 +105,34 @@ def assemble(
             ),
         ]
     )
+
+
+def _destinations(
+    configuration: Configuration,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    notices: Notices,
+    reactor: Any,
+) -> tuple[Sequence[DestinationService], Service]:
+    """The destinations, and the service that runs them: here or in another process."""
+    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
+    if not configuration.drain_process:
+        destinations = [
+            new_destination(destination, reactor=reactor, **common)
+            for destination in configuration.destinations
+        ]
+        return destinations, ConcurrentService(destinations)
+    supervision = DrainSupervision(
+        lambda tell: [
+            RemoteDestination(destination, clock=reactor, tell=tell, **common)
+            for destination in configuration.destinations
+        ],
+        queue=queue,
+        start_run=partial(start_run, reactor),
+        notices=notices,
+        clock=reactor,
+    )
+    return supervision.destinations, supervision
 
 
 def _status(

@@ -98,8 +98,13 @@ def relay(
     mode: str = "none",
     certificates: CertificateFiles | None = None,
     arguments: Sequence[str] = FOREGROUND,
+    processes: int = 1,
 ) -> Subject:
-    """The relay with the rewrite `mode`; `arguments` are twistd's."""
+    """The relay with the rewrite `mode`; `arguments` are twistd's.
+
+    Args:
+        processes: 2 = the drain in a process of its own.
+    """
 
     def make(folder: Path, ports: Ports) -> Program:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,11 +129,12 @@ def relay(
             folder,
             sources={"feed": source},
             destinations={"upstream": upstream},
-            relay={"queue_bytes_max": "40 GiB"},
+            relay={"queue_bytes_max": "40 GiB", "drain_process": processes == 2},
             arguments=arguments,
         )
 
-    return Subject(f"relay, {mode}", "relp", "power cut", make)
+    name = f"relay, {mode}" + (", two processes" if processes == 2 else "")
+    return Subject(name, "relp", "power cut", make)
 
 
 _RSYSLOG_QUEUES = {
