@@ -48,7 +48,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
-from relay.wire.parse_options import new_parser
+from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["assemble"]
 
@@ -223,6 +223,7 @@ def _source(
         now=reactor.seconds,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
+        reads_usual=source.parse == ParseOptions(),
         sequences=_sequences(source, notices),
         on_astray=partial(_warn_astray, source.id, notices),
         quarantines_long=source.oversize == "quarantine",

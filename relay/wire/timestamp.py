@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 __all__ = [
     "BSD_STAMP",
     "ISO_STAMP",
+    "SURE_RFC3339",
     "StampTable",
     "format_epoch",
     "is_same_millisecond",
@@ -65,14 +66,18 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-# Those of them whose date is there in every year, so that it need not be checked.
-_SURE_RFC3339 = re.compile(
-    rb"(?!0000)([0-9]{4}-"
+# Those of them whose date is there in every year, so that it need not be checked; second,
+# fraction and offset.
+_SURE = (
+    rb"(?!0000)%s[0-9]{4}-"
     rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
     rb"|(?:0[13578]|1[02])-31)"
     rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    rb"(?:\.([0-9]++))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    rb"(?:\.%s[0-9]++))?%sZ|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_SURE_RFC3339 = re.compile(_SURE % (b"(", b"(", b"("))
+SURE_RFC3339 = _SURE % (b"(?:", b"(?:", b"(?:")
+"""Grammar of a stamp that `to_rfc3339` leaves as it is, without groups."""
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),

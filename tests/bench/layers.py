@@ -18,6 +18,7 @@ from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
 from relay.rewrite.formats import new_format
+from relay.rewrite.straight import straight_cee
 from relay.rewrite.token import Rewrite, cee
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
@@ -104,7 +105,9 @@ def measure() -> dict[str, float]:
     adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
     lines = chunks(b"\n".join(received) + b"\n")
     messages = parse_all(received)
-    as_cee = cee(Token(b"0123456789abcdef"), UTC, relay_name=b"relay")
+    token = Token(b"0123456789abcdef")
+    as_cee = cee(token, UTC, relay_name=b"relay")
+    straight = straight_cee(token, UTC, relay_name=b"relay")
     as_ewmm = ewmm(b"relay", UTC)
     payloads = as_cee(messages, ORIGIN)
     blocks = [encode_block(run, received_at=1e9) for run in split(payloads)]
@@ -118,6 +121,8 @@ def measure() -> dict[str, float]:
         "parse rfc3164": nanoseconds(lambda: parse_all(legacy)),
         "parse with adapters": nanoseconds(lambda: adapting(received, ORIGIN)),
         "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
+        "straight to cee": nanoseconds(lambda: straight(received, ORIGIN)),
+        "straight to cee, rfc3164": nanoseconds(lambda: straight(legacy, ORIGIN)),
         "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
         **{
             f"format {name}": nanoseconds(lambda rewrite=rewrite: rewrite(messages, ORIGIN))
