@@ -53,6 +53,7 @@ from relay.wire.parse_options import ParseOptions, new_parser
 __all__ = ["assemble"]
 
 _MAP_SLACK_BYTES = 1024**3
+_REMOVAL_SECONDS = 0.02
 
 
 def assemble(
@@ -186,6 +187,8 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        # Those of another process come when they like, not with what is being stored.
+        removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
         strict=configuration.strict_queue,
     )
 

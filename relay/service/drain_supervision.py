@@ -56,6 +56,8 @@ _LET_GO_SECONDS_MAX = 5.0  # a read from a disk that hangs
 class Run(Protocol):
     """One drain process."""
 
+    pid: int | None
+
     def send(self, order: Order) -> None: ...
 
     def kill(self) -> None: ...
@@ -244,6 +246,7 @@ class DrainSupervision(Service):
     def _reports(self, reports: Sequence[Report]) -> None:
         """Take what came in one frame."""
         self._silences = 0
+        assert self._run is not None
         for report in reports:
             if isinstance(report, Said):
                 level: Any = LogLevel.levelWithName(report.level)
@@ -251,20 +254,21 @@ class DrainSupervision(Service):
             elif isinstance(report, Began):
                 if report.error:
                     self._notices.warn("drain process", "begin", report.error)
+                else:
+                    self._log.info("drain process {pid} runs", pid=self._run.pid)
             elif isinstance(report, LetItGo):
                 waiting, self._let_go = self._let_go, []
                 for closed in waiting:
                     closed.callback(None)
             elif not isinstance(report, Alive):
-                self._report_of_one(report)
+                self._report_of_one(report, self._run)
 
-    def _report_of_one(self, report: Any) -> None:
+    def _report_of_one(self, report: Any, run: Run) -> None:
         destination: RemoteDestination = self._by_id[report.id]
         if isinstance(report, State):
             destination.state.heard(report)
         elif isinstance(report, KeepLineage):
-            assert self._run is not None
-            destination.keep_lineage(report, self._run.send)
+            destination.keep_lineage(report, run.send)
         else:
             getattr(destination.drain, self._drain[type(report)])(report)
 
@@ -273,6 +277,7 @@ class _Run:
     """A real process."""
 
     def __init__(self, channel: MessageChannel, process: ChildProcess) -> None:
+        self.pid = process.pid
         self.send = channel.send
         self.kill = process.kill
 

@@ -49,6 +49,7 @@ class QueueService(Service):
         map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
+        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
 
@@ -74,6 +75,7 @@ class QueueService(Service):
         reactor: Any,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
+        removal_seconds: float = 0.0,
         strict: bool = False,
     ) -> None:
         self._path = path
@@ -88,6 +90,7 @@ class QueueService(Service):
         self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
+        self._removal_seconds = removal_seconds
         self._strict = strict
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
@@ -128,6 +131,7 @@ class QueueService(Service):
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            removal_seconds=self._removal_seconds,
         )
 
     def stopService(self) -> Deferred[None]:

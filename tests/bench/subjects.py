@@ -94,6 +94,14 @@ class Traced:
             self.program.wait_exit()
 
 
+class _Relay(RelayProcess):
+    """Ready when all of its processes are: their start is not what is measured."""
+
+    def is_listening(self) -> bool:
+        both = "drain_process = true" in self.config_path.read_text()
+        return super().is_listening() and (not both or " runs" in self.log())
+
+
 def relay(
     mode: str = "none",
     certificates: CertificateFiles | None = None,
@@ -125,7 +133,7 @@ def relay(
             }
         if certificates is not None and "tls" in ports.upstream[0]:
             upstream |= {"trusted_ca": certificates.ca}
-        return RelayProcess(
+        return _Relay(
             folder,
             sources={"feed": source},
             destinations={"upstream": upstream},
