@@ -93,25 +93,40 @@ class EvictionMachine(RuleBasedStateMachine):
             run_in_thread=self.writer,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda _, seq: self.drain.stored(seq),
+            on_stored=lambda _, seq: self.tell_stored(seq),
             on_failure=self.fail,
             limits=[self.limit],
-            on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
+            on_evicted=lambda _, upto, count, reason: self.tell_evicted(upto, reason),
         )
+        self.new_drain(ledger.acknowledged_seq, ledger.next_seq)
+
+    def new_drain(self, head: int, stored: int) -> None:
         self.drain = Drain(
             destination="d",
-            cursor=Cursor(
-                self.store, "d", position=ledger.acknowledged_seq, run_in_thread=self.reader
-            ),
-            queue=self.committer,
-            acknowledged=ledger.acknowledged_seq,
-            stored=ledger.next_seq,
+            cursor=Cursor(self.store, "d", position=head, run_in_thread=self.reader),
+            queue=self.forgets(),
+            acknowledged=head,
+            stored=stored,
             refusals_max=1,
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=self.trouble.append,
         )
         self.session: Session | None = None
+
+    # What another process would be told, and say.
+
+    def forgets(self) -> Any:
+        return self.committer
+
+    def tell_stored(self, upto: int) -> None:
+        self.drain.stored(upto)
+
+    def tell_evicted(self, upto: int, reason: str) -> None:
+        self.drain.evicted(upto, reason)
+
+    def threads(self) -> list[Any]:
+        return [self.writer, self.reader]
 
     def fail(self, error: BaseException) -> None:
         raise AssertionError(repr(error))
@@ -129,7 +144,7 @@ class EvictionMachine(RuleBasedStateMachine):
 
     @rule()
     def step_all(self) -> None:
-        for thread in (self.writer, self.reader):
+        for thread in self.threads():
             thread.run()
             thread.tell()
 
@@ -193,9 +208,8 @@ class EvictionMachine(RuleBasedStateMachine):
         if self.session is None:
             self.attach(5)
         assert self.session is not None
-        threads = (self.writer, self.reader)
         for _ in range(1000):
-            if not self.session.in_flight and not any(one.waiting or one.ended for one in threads):
+            if not self.session.in_flight and not any(one.waiting or one.ended for one in self.threads()):
                 break
             self.step_all()
             self.clock.advance(1)
