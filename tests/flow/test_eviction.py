@@ -69,6 +69,8 @@ class Session:
 
 
 class EvictionMachine(RuleBasedStateMachine):
+    crashes = True  # then less can be said of the accounts
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
@@ -185,6 +187,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.clock.advance(5)
         self.committer.expire("d", self.clock.seconds() - seconds)
 
+    @precondition(lambda self: self.crashes)
     @rule(ran=st.booleans())
     def crash(self, ran: bool) -> None:
         if ran:

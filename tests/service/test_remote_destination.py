@@ -282,6 +282,8 @@ class Pipe:
 class RemoteMachine(EvictionMachine):
     """`EvictionMachine` with the drain on the far side of two pipes."""
 
+    crashes = False
+
     def forgets(self) -> Any:
         self.orders = Pipe(self.obey)
         self.reports = Pipe(self.hear)
@@ -340,6 +342,17 @@ class RemoteMachine(EvictionMachine):
     def pass_on(self, pipe: str) -> None:
         getattr(self, pipe).run()
 
+    def teardown(self) -> None:
+        # Read again because an order took its time.
+        self.trouble = [words for words in self.trouble if "reading again" not in words]
+        super().teardown()
+
+
+class KilledMachine(RemoteMachine):
+    """The same, and both processes are killed."""
+
+    crashes = True
+
     @rule(heard=st.integers(0, 5))
     def kill(self, heard: int) -> None:
         """The drain process ends; only some of what it wanted to say was sent."""
@@ -355,11 +368,9 @@ class RemoteMachine(EvictionMachine):
         self.new_drain(self.head, self.end)
         self.forgets = before  # type: ignore[method-assign]
 
-    def teardown(self) -> None:
-        # Read again because an order took its time.
-        self.trouble = [words for words in self.trouble if "reading again" not in words]
-        super().teardown()
-
 
 TestRemoteMachine = RemoteMachine.TestCase
 TestRemoteMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+TestKilledMachine = KilledMachine.TestCase
+TestKilledMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
