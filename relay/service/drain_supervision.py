@@ -128,7 +128,7 @@ class DrainSupervision(Service):
         for destination in self.destinations:
             destination.startService()
         self._start()
-        self._ask()
+        self._asking = self._clock.callLater(_ASK_SECONDS, self._ask)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
