@@ -163,9 +163,7 @@ class Committer:
         A crash before it sends them again.
         """
         if self._removal_seconds and not self._removals and not self._closing:
-            self._removal_wait = self._clock.callLater(
-                self._removal_seconds, self._removals_waited
-            )
+            self._removal_wait = self._clock.callLater(self._removal_seconds, self._removals_waited)
         self._removal(destination, upto)
         self._start_pump()
 

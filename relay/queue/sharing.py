@@ -11,6 +11,8 @@ the same table of readers would not be the one that the table speaks of.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from relay.queue.store import QueueStore, _LmdbErrors, _open_environment
 
 __all__ = ["QueueBeside", "forget_dead_readers", "map_bytes_of"]
@@ -20,10 +22,11 @@ class QueueBeside(QueueStore):
     """The queue of another process, to read from.  Nothing is locked and nothing written."""
 
     @classmethod
-    def open_beside(cls, path: str, *, map_bytes: int) -> QueueBeside:
+    def open_beside(cls, path: str, *, destinations: Iterable[str], map_bytes: int) -> QueueBeside:
         """Open the queue in directory `path`, which its owner has open.
 
         Args:
+            destinations: Ids whose queues its owner has made.
             map_bytes: As the owner has it: see `map_bytes_of`.
 
         Raises:
@@ -33,7 +36,7 @@ class QueueBeside(QueueStore):
             environment = _open_environment(path, map_bytes, readonly=True, create=False)
             try:
                 store = cls(environment, -1)
-                store._open_queues((), (), checks=False)
+                store._open_queues(destinations, (), checks=False)
             except BaseException:
                 environment.close()
                 raise

@@ -104,7 +104,7 @@ class DrainProcess:
     Args:
         reactor: As for `assemble`.
         tell: Sends a message to the main process.
-        open_store: Opens the queue in a directory, given the size of its map.
+        open_store: Opens the queue: see `QueueBeside.open_beside`.
         run_in_thread: Where it is read.
         on_stopped: Called when all is stopped and said.
         new_service: Makes the service of a destination.
@@ -174,7 +174,11 @@ class DrainProcess:
 
     def _begin(self, order: Begin) -> None:
         self._queue = RemoteQueue(
-            open_store=partial(self._open_store, order.path),
+            open_store=lambda map_bytes: self._open_store(
+                order.path,
+                destinations=[configuration_of(task).id for task in order.tasks],
+                map_bytes=map_bytes,
+            ),
             tell=self._told,
             run_in_thread=self._run_in_thread,
         )
@@ -304,7 +308,7 @@ def main(parent: int) -> None:
     process = DrainProcess(
         reactor,
         tell=channel.send,
-        open_store=lambda path, map_bytes: QueueBeside.open_beside(path, map_bytes=map_bytes),
+        open_store=QueueBeside.open_beside,
         run_in_thread=partial(deferToThreadPool, reactor, readers),
         on_stopped=stop,
     )

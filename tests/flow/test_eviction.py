@@ -212,7 +212,9 @@ class EvictionMachine(RuleBasedStateMachine):
             self.attach(5)
         assert self.session is not None
         for _ in range(1000):
-            if not self.session.in_flight and not any(one.waiting or one.ended for one in self.threads()):
+            if not self.session.in_flight and not any(
+                one.waiting or one.ended for one in self.threads()
+            ):
                 break
             self.step_all()
             self.clock.advance(1)

@@ -18,8 +18,8 @@ from relay.service.configuration import (
 )
 from relay.service.drain_messages import (
     Acknowledged,
-    Begin,
     Began,
+    Begin,
     LetGo,
     Order,
     Renew,
