@@ -65,8 +65,7 @@ class Setup:
         done.callback(call())
 
     def take(self) -> Deferred[Batch]:
-        taken = ensureDeferred(self.queue.cursor("out").take(records_max=9, bytes_max=999))
-        return taken
+        return ensureDeferred(self.queue.cursor("out").take(records_max=9, bytes_max=999))
 
 
 @pytest.fixture
