@@ -22,7 +22,11 @@ REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
     "relay/service/options.py": "makeService",
     "relay/service/drain_process.py": "main",
 }
-CATCHES_EVERYTHING = {"relay/service/sequence.py"}
+CATCHES_EVERYTHING = {
+    "relay/service/sequence.py",
+    "relay/service/worker.py",
+    "relay/transport/gathered_reads.py",
+}
 BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}
 MODULE_LINES_MAX, FUNCTION_LINES_MAX = 400, 50
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef

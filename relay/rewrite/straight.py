@@ -7,6 +7,7 @@ to these.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import TypeAlias
@@ -21,7 +22,7 @@ from relay.wire.parse import DELIMITERS
 from relay.wire.timestamp import StampTable, to_rfc3339
 from relay.wire.usual_headers import USUAL_RFC3164, USUAL_RFC5424, named_by
 
-__all__ = ["Straight", "straight_cee"]
+__all__ = ["Straight", "lines_of", "straight_cee", "string_for", "take_apart"]
 
 Straight: TypeAlias = "Callable[[Sequence[bytes], Origin], tuple[list[bytes], list[int]]]"
 """Makes the payloads of frames, one each, in order, and says the indexes of those that it has
@@ -43,12 +44,14 @@ def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes) -> Straight:
 
     def write(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
-        if any(octet in whole for octet in DELIMITERS):
-            frames = [frame.rstrip(DELIMITERS) for frame in frames]
-        headers, left = _headers(frames, without=_BRACE if _BRACE in whole else None)
+        headers, left = take_apart(
+            lines_of(frames, whole),
+            [USUAL_RFC5424, USUAL_RFC3164],
+            without=_BRACE if _BRACE in whole else None,
+        )
         starts = _Starts(Programs(sender_of(origin, relay_name)), members)
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
-        string = _ascii_string if whole.isascii() and _NUL not in whole else json_string
+        string = string_for(whole)
         payloads = [
             b"%b%b%b%b}"
             % (
@@ -80,32 +83,44 @@ class _Starts(dict[bytes, bytes]):
         return start
 
 
-def _headers(
-    lines: Sequence[bytes], *, without: int | None
+def lines_of(frames: Sequence[bytes], whole: bytes) -> Sequence[bytes]:
+    """`frames`, which are `whole` if joined, without the delimiters at their ends."""
+    if any(octet in whole for octet in DELIMITERS):
+        return [frame.rstrip(DELIMITERS) for frame in frames]
+    return frames
+
+
+def string_for(whole: bytes) -> Callable[[bytes], bytes]:
+    """`json_string`, or something quicker that does the same for any part of `whole`."""
+    return _ascii_string if whole.isascii() and _NUL not in whole else json_string
+
+
+def take_apart(
+    lines: Sequence[bytes], forms: Sequence[re.Pattern[bytes]], *, without: int | None = None
 ) -> tuple[list[tuple[bytes, ...]], list[int]]:
-    """The groups of the usual header that each of `lines` has, and the indexes of the others.
+    """The groups of the one of two forms that each of `lines` has, and the indexes of the others.
 
     Args:
-        without: Lines with this octet in their MSG are among the others.
+        lines: At least one.
+        without: Lines with this octet in their last group are among the others.
     """
-    forms = [USUAL_RFC5424.match, USUAL_RFC3164.match]
-    if forms[0](lines[0]) is None:  # the others are likely to be as the first one
-        forms.reverse()
-    matches = list(map(forms[0], lines))
+    first, second = (form.match for form in forms)
+    if first(lines[0]) is None:  # the others are likely to be as the first one
+        first, second = second, first
+    matches = list(map(first, lines))
     if None in matches:
-        other = forms[1]
-        matches = [match or other(line) for match, line in zip(matches, lines, strict=True)]
-    headers = [match.groups() for match in matches if match is not None]
-    if without is None and len(headers) == len(lines):
-        return headers, []
+        matches = [match or second(line) for match, line in zip(matches, lines, strict=True)]
+    found = [match.groups() for match in matches if match is not None]
+    if without is None and len(found) == len(lines):
+        return found, []
     left = [
         index
         for index, match in enumerate(matches)
-        if match is None or (without is not None and without in match[4])
+        if match is None or (without is not None and without in match.groups()[-1])
     ]
     if without is not None:
-        headers = [header for header in headers if without not in header[3]]
-    return headers, left
+        found = [groups for groups in found if without not in groups[-1]]
+    return found, left
 
 
 def _ascii_string(text: bytes) -> bytes:

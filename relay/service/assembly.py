@@ -19,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
@@ -32,6 +33,7 @@ from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.progress_watch import ProgressWatch
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
@@ -86,8 +88,11 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
+    )
     notify = NotifySocket(systemd.notify_socket)
+    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
         [
@@ -95,15 +100,14 @@ def assemble(
             certificates,
             lookups,
             queue,
-            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            _flush_service(routes, limits, queue, reactor),
             sending,
+            progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
+            _notify_service(notify, systemd, progress, reactor),
         ]
     )
 
@@ -134,6 +138,28 @@ def _destinations(
         clock=reactor,
     )
     return supervision.destinations, supervision
+
+
+def _flush_service(
+    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+) -> FlushService:
+    return FlushService(
+        pipelines(routes.values()),
+        append=queue.append,
+        reactor=reactor,
+        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
+    )
+
+
+def _notify_service(
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+) -> NotifyService:
+    return NotifyService(
+        notify=notify,
+        watchdog_seconds=systemd.watchdog_seconds,
+        reactor=reactor,
+        is_well=lambda: progress.is_well,
+    )
 
 
 def _status(
@@ -190,6 +216,7 @@ def _queue(
         # Those of another process come when they like, not with what is being stored.
         removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
         strict=configuration.strict_queue,
+        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
     )
 
 
@@ -219,7 +246,6 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
         routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
@@ -236,7 +262,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -252,9 +278,15 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+    """Those of `destinations` that make their sources wait."""
+    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

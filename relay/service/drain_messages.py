@@ -207,7 +207,9 @@ class State(msgspec.Struct, tag=True, array_like=True):
     connects: int = 0
     failures: int = 0
     truncated_records: int = 0
+    answers: int = 0
     in_flight: int = 0
+    could_send: bool = False
     sent_records: int = 0
     resent_records: int = 0
     holds: int = 0

@@ -84,6 +84,10 @@ class MirroredState:
         return self._before.failures + self._said.failures
 
     @property
+    def answers(self) -> int:
+        return self._before.answers + self._said.answers
+
+    @property
     def truncated_records(self) -> int:
         return self._before.truncated_records + self._said.truncated_records
 
@@ -109,6 +113,7 @@ class MirroredState:
             connects=self.connects,
             failures=self.failures,
             truncated_records=self.truncated_records,
+            answers=self.answers,
             sent_records=self.sent_records,
             resent_records=self.resent_records,
         )
@@ -150,6 +155,10 @@ class RemoteDrain:
             return 0
         said = self._state.said
         return said.in_flight if said.holds == self._holds else max(1, said.in_flight)
+
+    @property
+    def could_send(self) -> bool:
+        return self._state.said.could_send
 
     @property
     def acknowledged_seq(self) -> int:
@@ -271,6 +280,7 @@ class RemoteDestination(DestinationService):
             clock=clock,
             retry_seconds_min=configuration.retry_seconds_min,
             retry_seconds_max=configuration.retry_seconds_max,
+            stall_seconds=2 * configuration.answer_seconds_max,
         )
         self.state = MirroredState(self.id)
         self._configuration = task_configuration(configuration)

@@ -21,6 +21,7 @@ from relay.rewrite.macros import check_settable
 from relay.rewrite.pipeline import Drops, Pipeline, Stage, Writer, first_fitting, without_empty
 from relay.rewrite.steps import Lookup, Template
 from relay.rewrite.straight import Straight, straight_cee
+from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.template import compile_template
 from relay.rewrite.token import app_name, cee, tag
 from relay.service.configuration import DestinationConfiguration, RewriteConfiguration
@@ -206,6 +207,8 @@ class Rewriting:
         return first_fitting([*choices, (always, form(rewrite.token))])
 
     def _straight(self, rewrite: RewriteConfiguration) -> Straight | None:
+        if rewrite.mode == "ewmm":
+            return straight_ewmm(self._relay_name, self._zone)
         if rewrite.mode != "cee" or rewrite.token is None or rewrite.tokens:
             return None
         return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name)

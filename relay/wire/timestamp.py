@@ -24,7 +24,9 @@ __all__ = [
     "BSD_STAMP",
     "ISO_STAMP",
     "SURE_RFC3339",
+    "SURE_RFC3339_PARTS",
     "StampTable",
+    "UTC_OFFSETS",
     "format_epoch",
     "is_same_millisecond",
     "has_offset",
@@ -75,7 +77,9 @@ _SURE = (
     rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.%s[0-9]++))?%sZ|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-_SURE_RFC3339 = re.compile(_SURE % (b"(", b"(", b"("))
+SURE_RFC3339_PARTS = _SURE % (b"(", b"(", b"(")
+"""The same as `SURE_RFC3339`; its groups are second, fraction without the point, and offset."""
+_SURE_RFC3339 = re.compile(SURE_RFC3339_PARTS)
 SURE_RFC3339 = _SURE % (b"(?:", b"(?:", b"(?:")
 """Grammar of a stamp that `to_rfc3339` leaves as it is, without groups."""
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
@@ -83,7 +87,8 @@ _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
     *(b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"),
 )
-_UTC_OFFSETS = (b"Z", b"-00:00")
+UTC_OFFSETS = (b"Z", b"-00:00")
+"""Offsets that a stamp with a number for its offset writes as +00:00."""
 _FUTURE_SECONDS_MAX = 31 * 86400
 
 
@@ -154,7 +159,7 @@ def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> by
 
 def _with_milliseconds(second: bytes, fraction: bytes | None, offset: bytes) -> bytes:
     milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
-    return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
+    return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in UTC_OFFSETS else offset)
 
 
 def is_same_millisecond(exact: bytes, stamp: bytes) -> bool:

@@ -6,13 +6,21 @@ pattern fits a line only if parsing would find the same there and nothing wrong:
 shortest spelling, fields that need not be cut, no envelope of EWMM, and for RFC 5424 a stamp
 that any conversion to RFC 3339 would leave alone.
 
-The groups of both patterns are the same:
+The groups of `USUAL_RFC5424` and `USUAL_RFC3164` are the same:
 
     1  PRI with its brackets
     2  the stamp
     3  the addressing: what names host, program and process.  That of RFC 5424 begins
        with a space, that of RFC 3164 does not, so that one table can hold both.
-    4  MSG without a byte order mark, and without the first space after that
+    4  MSG; of RFC 5424 without a byte order mark and the first space after that
+
+`WHOLE_RFC5424` takes the same lines further apart:
+
+    1        PRI with its brackets
+    2, 3, 4  second, fraction without the point (or None) and offset of the stamp
+    5        the addressing with MSGID as its last word
+    6        STRUCTURED-DATA, or None for the NILVALUE
+    7        MSG without a byte order mark
 """
 
 from __future__ import annotations
@@ -22,17 +30,25 @@ import re
 from relay.wire.ewmm import APP_NAME
 from relay.wire.rfc3164 import HOST_AND_PROGRAM, PROGRAM_ONLY
 from relay.wire.structured_data import STRUCTURED_DATA
-from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, SURE_RFC3339
+from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, SURE_RFC3339, SURE_RFC3339_PARTS
 
-__all__ = ["USUAL_RFC3164", "USUAL_RFC5424", "named_by"]
+__all__ = ["USUAL_RFC3164", "USUAL_RFC5424", "WHOLE_RFC5424", "named_by"]
 
 _PRI = rb"<(?:[1-9]?[0-9]|1[0-8][0-9]|19[01])>"
 _NO_ENVELOPE = rb"(?!%s[ :\[])" % re.escape(APP_NAME)
 
+_WORDS = rb" [^ ]{1,255}+ %s[^ ]{1,48}+ [^ ]{1,128}+" % _NO_ENVELOPE
+_MARK = rb"(?: |\Z)(?:\xef\xbb\xbf)?"
+
 # Lines are without the delimiters at their end.
 USUAL_RFC5424 = re.compile(
-    rb"(%s)1 (%s)( [^ ]{1,255}+ %s[^ ]{1,48}+ [^ ]{1,128}+) [^ ]++ (?:-|%s)(?: |\Z)"
-    rb"(?:\xef\xbb\xbf)? ?(.*+)" % (_PRI, SURE_RFC3339, _NO_ENVELOPE, STRUCTURED_DATA),
+    rb"(%s)1 (%s)(%s) [^ ]++ (?:-|%s)%s ?(.*+)"
+    % (_PRI, SURE_RFC3339, _WORDS, STRUCTURED_DATA, _MARK),
+    re.DOTALL,
+)
+WHOLE_RFC5424 = re.compile(
+    rb"(%s)1 %s(%s [^ ]{1,32}+) (?:-|(%s))%s(.*+)"
+    % (_PRI, SURE_RFC3339_PARTS, _WORDS, STRUCTURED_DATA, _MARK),
     re.DOTALL,
 )
 USUAL_RFC3164 = re.compile(
@@ -45,14 +61,11 @@ USUAL_RFC3164 = re.compile(
 _HOST_PROGRAM_PID = re.compile(rb"(?:([^ ]+) )?([^ \[:]+)(?:\[([^\]]+)\])?: ?")
 
 
-def named_by(addressing: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """HOSTNAME, APP-NAME and PROCID in what the third group of a pattern fits."""
+def named_by(addressing: bytes) -> tuple[bytes | None, ...]:
+    """HOSTNAME, APP-NAME and PROCID of an addressing, and MSGID if it has one."""
     if addressing.startswith(b" "):
-        hostname, app_name, procid = (
-            None if field == b"-" else field for field in addressing[1:].split(b" ")
-        )
-    else:
-        match = _HOST_PROGRAM_PID.fullmatch(addressing)
-        assert match is not None, addressing
-        hostname, app_name, procid = match.groups()
-    return hostname, app_name, procid
+        words = addressing[1:].split(b" ")
+        return tuple([None if word == b"-" else word for word in words])
+    match = _HOST_PROGRAM_PID.fullmatch(addressing)
+    assert match is not None, addressing
+    return match.groups()

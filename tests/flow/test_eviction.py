@@ -81,6 +81,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.answered: set[int] = set()
         self.refused: set[int] = set()
         self.crashed = False
+        self.hot = True  # the cursor is told what commits have stored
         self.open()
 
     def open(self) -> None:
@@ -95,7 +96,7 @@ class EvictionMachine(RuleBasedStateMachine):
             run_in_thread=self.writer,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda _, seq: self.tell_stored(seq),
+            on_stored=self.stored,
             on_failure=self.fail,
             limits=[self.limit],
             on_evicted=lambda _, upto, count, reason: self.tell_evicted(upto, reason),
@@ -103,9 +104,10 @@ class EvictionMachine(RuleBasedStateMachine):
         self.new_drain(ledger.acknowledged_seq, ledger.next_seq)
 
     def new_drain(self, head: int, stored: int) -> None:
+        self.cursor = Cursor(self.store, "d", position=head, run_in_thread=self.reader)
         self.drain = Drain(
             destination="d",
-            cursor=Cursor(self.store, "d", position=head, run_in_thread=self.reader),
+            cursor=self.cursor,
             queue=self.forgets(),
             acknowledged=head,
             stored=stored,
@@ -121,8 +123,10 @@ class EvictionMachine(RuleBasedStateMachine):
     def forgets(self) -> Any:
         return self.committer
 
-    def tell_stored(self, upto: int) -> None:
-        self.drain.stored(upto)
+    def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
+        if self.hot:
+            self.cursor.stored(seq, payloads)
+        self.drain.stored(seq)
 
     def tell_evicted(self, upto: int, reason: str) -> None:
         self.drain.evicted(upto, reason)
@@ -132,6 +136,10 @@ class EvictionMachine(RuleBasedStateMachine):
 
     def fail(self, error: BaseException) -> None:
         raise AssertionError(repr(error))
+
+    @rule(hot=st.booleans())
+    def heat(self, hot: bool) -> None:
+        self.hot = hot
 
     @rule(count=st.integers(1, 6))
     def append(self, count: int) -> None:

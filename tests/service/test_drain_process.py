@@ -75,7 +75,7 @@ class Connected:
     """Stands for `UpstreamState`."""
 
     words, ready, exactly_once = "connected", True, False
-    connects, failures, truncated_records = 1, 0, 0
+    connects, failures, truncated_records, answers = 1, 0, 0, 7
 
 
 class Destination:
@@ -168,12 +168,12 @@ def setup() -> Setup:
 
 
 def state(**changed: Any) -> State:
-    return State("out", words="connected", ready=True, connects=1, **changed)
+    return State("out", words="connected", ready=True, connects=1, answers=7, **changed)
 
 
 def test_it_begins() -> None:
     setup = Setup()
-    assert setup.obey(BEGIN) == [Began(""), state()]
+    assert setup.obey(BEGIN) == [Began(""), state(could_send=True)]
     assert setup.opened == [("/queue", {"destinations": ["out"], "map_bytes": 1000})]
     setup.destination.drain.attach(setup.destination.session)
     assert setup.destination.session.sent == [b"5", b"6", b"7"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,8 @@ class RemoteMachine(EvictionMachine):
         super().new_drain(head, stored)
         self.far.subscribe("d", self.drain.stored, self.drain.evicted)
 
-    def tell_stored(self, upto: int) -> None:
-        self.near.stored(upto)
+    def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
+        self.near.stored(seq)
 
     def tell_evicted(self, upto: int, reason: str) -> None:
         self.near.evicted(upto, reason)
