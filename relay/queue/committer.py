@@ -237,6 +237,7 @@ class Committer:
         assert failure.value is not None
         self._closed = True
         self._cancel_retry()
+        self._end_removal_wait()
         self._on_failure(failure.value)
         self._fail_appends()
         self._pump_ended()
@@ -362,6 +363,7 @@ class Committer:
         self._appends[:0] = appends
         self._underway = []
         self._hold_appends = True
+        self._end_removal_wait()
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():
             earlier = self._removals.setdefault(destination, Removal(removal.upto))
