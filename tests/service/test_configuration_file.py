@@ -704,6 +704,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
         tmp_path,
         """
         [relay]
+        drain_process = true
         queue_bytes_max = "1 GiB"
         min_free_bytes = 0
         local_block_seconds_max = 0.25
@@ -725,6 +726,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     )
     assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
     assert configuration.reserve == 2**30 // 20
+    assert configuration.drain_process
     assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
     limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
