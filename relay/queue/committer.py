@@ -29,6 +29,7 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Operation
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
@@ -80,6 +81,7 @@ class Committer:
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
+        gathering: Who is to be read before a transaction takes what waits.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Committer:
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
         retry_seconds: float = 1.0,
+        gathering: Gathering | None = None,
     ) -> None:
         self._store = store
         self._run_in_thread = run_in_thread
@@ -106,6 +109,7 @@ class Committer:
         self._on_evicted = on_evicted
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
+        self._gathering = gathering or Gathering(clock=clock)
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
@@ -240,6 +244,7 @@ class Committer:
 
     def _pump_ended(self) -> None:
         done, self._pumping = self._pumping, None
+        self._gathering.end()
         assert done is not None
         done.callback(None)
 
@@ -257,6 +262,7 @@ class Committer:
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
             transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
+            self._gathering.begin()
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
             except QueueError as error:
@@ -272,6 +278,7 @@ class Committer:
             # One commit lets so many blocks leave.  Where none could, none will now.
             if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
                 self._over = self._has_to_evict()
+            self._gathering.gather()
         self._pump_ended()
 
     def _take_evictions(self) -> dict[str, Eviction]:

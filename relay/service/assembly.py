@@ -19,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
@@ -217,7 +218,6 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
         routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
@@ -234,7 +234,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -250,9 +250,15 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+    """Those of `destinations` that make their sources wait."""
+    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

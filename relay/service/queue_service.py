@@ -20,6 +20,7 @@ from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
@@ -56,6 +57,7 @@ class QueueService(Service):
 
     Attributes:
         lineages: What relays have sent that is in this queue.
+        gathering: Has connections read before each commit.
     """
 
     name = "queue"
@@ -95,6 +97,7 @@ class QueueService(Service):
         self._cursors: dict[str, list[Cursor]] = {}
         self._fully = fully
         self._is_damaged = False  # found while it is in use
+        self.gathering = Gathering(clock=reactor)
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
@@ -136,6 +139,7 @@ class QueueService(Service):
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            gathering=self.gathering,
         )
 
     def stopService(self) -> Deferred[None]:

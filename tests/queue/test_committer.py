@@ -14,6 +14,7 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.committer import RECORD_BYTES, Committer
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.store import Eviction, Refusal, SetAside, Transaction
@@ -108,6 +109,7 @@ class Relay:
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
+        self.gathering = Gathering(clock=self.clock)
         self.committer = Committer(
             self.disk,
             run_in_thread=self.disk.run_in_thread,
@@ -115,6 +117,7 @@ class Relay:
             admission=self.admission,
             on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
+            gathering=self.gathering,
         )
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
@@ -705,3 +708,51 @@ def test_late_answers_are_kept_when_a_transaction_fails() -> None:
     relay.clock.advance(1)
     (removal,) = relay.disk.transactions[-1].removals.values()
     assert (removal.upto, removal.late) == (0, {"queue-full": 3})
+
+
+# Reading before a commit.
+
+
+class Waiting:
+    """Appends something when it is read before a commit, and waits again."""
+
+    def __init__(self, relay: Relay, *names: str) -> None:
+        self._relay = relay
+        self._names = list(names)
+
+    def read_now(self) -> bool:
+        if not self._names:
+            return False
+        name = self._names.pop(0)
+        self._relay.append(name, a=[name.encode()])
+        return True
+
+    def read_at_once(self) -> None:
+        self._relay.heard.append("at once")
+
+
+def test_what_is_read_before_a_commit_is_in_it(relay: Relay) -> None:
+    relay.append("first", a=[b"1"])
+    assert relay.gathering.commit == 1
+    relay.gathering.wait(Waiting(relay, "second", "third"))
+    relay.committer.acknowledge("b", 5)
+    relay.disk.finish()
+    assert relay.gathering.commit == 2
+    relay.disk.finish()
+    relay.disk.finish()
+    assert relay.disk.tried == [
+        ({"a": [b"1"]}, {}),
+        ({"a": [b"second"]}, {"b": 5}),
+        ({"a": [b"third"]}, {}),
+    ]
+    assert relay.news()[-1] == "at once"
+    assert relay.gathering.commit == 0
+
+
+@pytest.mark.parametrize("error", [FULL, ZeroDivisionError()], ids=["full", "defect"])
+def test_nobody_waits_for_a_commit_that_failed(relay: Relay, error: Exception) -> None:
+    relay.append("first", a=[b"1"])
+    relay.gathering.wait(Waiting(relay, "second"))
+    relay.disk.fail(error)
+    assert "at once" in relay.news()
+    assert relay.gathering.commit == 0
