@@ -52,8 +52,8 @@ class LaneQueue(Protocol):
     def direct(self, destination: str, *, older: str, newer: str) -> None:
         """Put what comes for `destination` into the queue `newer` from now on."""
 
-    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
-        """Move some of the oldest records of `queue`, before `upto`, to the end of `to`.
+    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
+        """Move some of the oldest records of `queue`, `start` to before `upto`, to the end of `to`.
 
         Fires with where `queue` begins then, once on disk.  Fails with QueueError.
         """
@@ -334,7 +334,9 @@ class Lanes:
                 before = newer.drain.acknowledged_seq
                 if before >= self._boundary:
                     break
-                begins = await self._queue.move(newer.queue, to=older.queue, upto=self._boundary)
+                begins = await self._queue.move(
+                    newer.queue, to=older.queue, start=before, upto=self._boundary
+                )
                 newer.drain.skip(begins)
                 if newer.drain.acknowledged_seq == before:
                     break  # somebody else has taken them out
@@ -350,7 +352,7 @@ class Lanes:
     def _say_if_one_again(self) -> None:
         if self._are_two and not self._older.queued:
             self._are_two = False
-            self._on_change("the backlog has been delivered")
+            self._on_change("the backlog is over: one lane again")
 
     # Sending.
 

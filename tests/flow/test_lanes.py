@@ -139,7 +139,8 @@ class Setup:
     def direct(self, destination: str, *, older: str, newer: str) -> None:
         self.events.append(f"into {newer}")
 
-    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
+    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
+        assert start == self.lanes.drain_of(queue).acknowledged_seq
         self.moves.append((queue, to, upto, Deferred()))
         return self.moves[-1][3]
 
@@ -218,7 +219,7 @@ def test_a_backlog_becomes_a_lane_and_what_comes_goes_beside_it() -> None:
     assert of("b", session) == named("b", 1, 50)
     assert setup.said == [
         "1,000 messages are a backlog: new ones go first",
-        "the backlog has been delivered",
+        "the backlog is over: one lane again",
     ]
     setup.comes("b", 10)
     assert session.seen[1050:] == named("b", 51, 60)
