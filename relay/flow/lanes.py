@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
@@ -81,6 +82,13 @@ class Outbox:
         self._payloads += payloads
         self._octets += sum(map(len, payloads))
         self._on_more()
+
+    def fitting(self, octets_max: int) -> int:
+        """How many of the oldest records have no more octets than that; one at least."""
+        for count, octets in enumerate(accumulate(map(len, self._payloads))):
+            if octets > octets_max:
+                return max(1, count)
+        return len(self._payloads)
 
     def take(self, records: int) -> list[bytes]:
         """The oldest `records`."""
@@ -165,8 +173,8 @@ class Lanes:
 
     @property
     def in_flight(self) -> int:
-        """Records sent and not acknowledged, with those that were read ahead."""
-        return self._older.drain.in_flight + self._newer.drain.in_flight
+        """Records sent and not acknowledged; to the drains also what was read ahead is."""
+        return self._unanswered
 
     @property
     def sent_records(self) -> int:
@@ -398,7 +406,9 @@ class Lanes:
             return supply
         seconds = self._pace.seconds_to_wait()
         if not seconds:
-            return Supply(min(supply.records, self._pace.room(records_max)), supply.is_coming)
+            fitting = self._older.outbox.fitting(self._pace.octets_max(BATCH_BYTES_MAX))
+            records = min(supply.records, self._pace.room(records_max), fitting)
+            return Supply(records, supply.is_coming)
         if self._wake is None:
             self._wake = self._clock.callLater(seconds, self._woken)
         return _NOTHING  # it has to wait, and nobody has to wait for it
