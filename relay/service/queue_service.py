@@ -131,6 +131,7 @@ class QueueService(Service):
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
         self._say_recovered()
+        self._say_found()
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -347,6 +348,19 @@ class QueueService(Service):
                 lost="".join(f", {words}" for words in lost),
                 kept=recovery.kept_as,
             )
+
+    def _say_found(self) -> None:
+        """What is there from before, the queues without a destination included."""
+        for id, ledger in sorted(self._store.ledgers.items()):
+            if ledger.queued:
+                self._log.info(
+                    "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
+                    records=ledger.queued,
+                    id=id,
+                    first=ledger.acknowledged_seq,
+                    last=ledger.next_seq - 1,
+                    orphan="" if id in self._accounts else ", which is not in the configuration",
+                )
 
     def _stored(self, destination: str, next_seq: int, payloads: Sequence[bytes]) -> None:
         for cursor in self._cursors.get(destination, ()):
