@@ -1,4 +1,4 @@
-"""Make a queue's file as small as what is in it.
+"""Make a queue's file as small as what is in it, while no relay works with it.
 
 LMDB uses free pages again but never gives them back.  The copy without them is read
 back and compared before it takes the place of the file, in one rename; a crash leaves
@@ -12,11 +12,10 @@ import shutil
 
 from relay.model.errors import QueueError
 from relay.queue.ownership import sync_names
+from relay.queue.replacement import COMPACTED
 from relay.queue.store import QueueStore
 
 __all__ = ["compact_queue"]
-
-_FOLDER = "compacted"  # the copy lies there until it is whole
 
 
 def compact_queue(path: str) -> tuple[int, int]:
@@ -30,7 +29,7 @@ def compact_queue(path: str) -> tuple[int, int]:
         QueueError: It cannot be done; the queue is as it was.
     """
     store = QueueStore.open_read_only(path)
-    file, folder = os.path.join(path, "data.mdb"), os.path.join(path, _FOLDER)
+    file, folder = os.path.join(path, "data.mdb"), os.path.join(path, COMPACTED)
     copy = os.path.join(folder, "data.mdb")
     try:
         before = os.stat(file)

@@ -44,8 +44,8 @@ time, see replacement.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -54,15 +54,23 @@ import lmdb
 import msgspec
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
-from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, decode_block, encode_block, split
+from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
+from relay.queue.handles import Handles
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
-from relay.queue.replacement import Recovery, prepare_file
+from relay.queue.reading import (
+    DamagedRange,
+    decoded_ledger,
+    oldest_block_at,
+    read_positions,
+    read_records,
+    stored_ledger,
+)
+from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -90,22 +98,6 @@ _DATABASES_MAX = 2048
 _Found = TypeVar("_Found")
 
 
-class DamagedRange(QueueError):
-    """Records that cannot be read: the block they are in is damaged.
-
-    Attributes:
-        seqs: All records of the block that are still queued.
-    """
-
-    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
-            f"cannot be read: {reason}"
-        )
-        self.seqs = seqs
-        self.reason = reason
-
-
 class QueueStore:
     """The queues of all destinations in one LMDB environment.
 
@@ -113,12 +105,8 @@ class QueueStore:
     """
 
     def __init__(self, environment: Any, lock_fd: int) -> None:
-        self._environment = environment
         self._lock_fd = lock_fd
-        self._meta = environment.open_db(b"meta")
-        self._blocks: dict[str, Any] = {}
-        self._quarantine: dict[str, Any] = {}
-        self._positions = environment.open_db(b"positions")
+        self._use(Handles(environment))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -131,6 +119,7 @@ class QueueStore:
         stay below the size of the map."""
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
+        self._is_spoilt = False
 
     @classmethod
     def open(
@@ -160,6 +149,7 @@ class QueueStore:
         """
         lock_fd = take_ownership(path)
         try:
+            remove_unfinished(path)
             open_environment = partial(_open_environment, map_bytes=map_bytes)
             recovery = prepare_file(path, open_environment, _put_format, strict=strict)
             environment = open_environment(path)
@@ -226,6 +216,7 @@ class QueueStore:
             QueueFull: The map or the file system is full.
             QueueError: LMDB or the disk failed.  In both cases nothing was changed.
         """
+        self._refuse_if_spoilt()
         changed: dict[str, Ledger] = {}
         with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
@@ -268,11 +259,11 @@ class QueueStore:
         Raises:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
+        self._refuse_if_spoilt()
         changed: dict[str, Ledger] = {}
         with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
-            result = operation.apply(
-                self._books(txn, lambda id: self._changed_ledger(id, changed), at)
-            )
+            ledger = partial(self._changed_ledger, changed=changed)
+            result = operation.apply(self._books(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
         self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
@@ -286,13 +277,85 @@ class QueueStore:
         Raises:
             QueueError: `reading` refused, or LMDB failed.
         """
-        with _LmdbErrors(), self._environment.begin(buffers=True) as txn:
-            return reading(self._books(txn, lambda id: self._stored_ledger(txn, id), 0.0))
+        with self._reading() as (txn, handles):
+            ledger = partial(stored_ledger, txn, handles)
+            return reading(self._books(txn, ledger, 0.0, handles))
 
     def copy_compacted(self, fd: int) -> None:
         """Write the environment, without the pages that are free, to the file `fd`."""
         with _LmdbErrors():
             self._environment.copyfd(fd, compact=True)
+
+    def new_environment(self, path: str) -> Any:
+        """An empty one in the directory `path`, with a map of the same size.
+
+        Raises:
+            QueueError: LMDB or the disk failed.
+        """
+        with _LmdbErrors():
+            return _open_environment(path, self._environment.info()["map_size"])
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """A read transaction that sees everything, with buffers; keep it short."""
+        with self._reading() as (txn, _):
+            yield txn
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turns LMDB's exceptions into ours."""
+        return _LmdbErrors()
+
+    @property
+    def handles(self) -> Handles:
+        """The environment in use; from the thread of `commit`, the only one to change it."""
+        return self._handles
+
+    def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
+        """Go on with `environment`, which holds the same; from the thread of `commit`.
+
+        Args:
+            put_in_place: Gives its file the name of the one in use, durably.  Raises
+                OSError if that has not happened; False = it has, but a power cut may
+                undo it.
+
+        Raises:
+            QueueError: It could not be put in place; nothing was changed.
+            RuntimeError: A power cut may undo it.  Nothing is committed any more.
+        """
+        try:
+            with _LmdbErrors():
+                handles = self._handles.like(environment)
+                with environment.begin() as txn:
+                    used = self._measured(txn, handles)
+            is_durable = put_in_place()
+        except OSError as error:
+            raise QueueError(f"the queue's file cannot be replaced: {error}") from error
+        left = self._handles
+        self._use(handles)
+        self.used_bytes, self.destination_bytes = used
+        left.leave()
+        if not is_durable:
+            self._is_spoilt = True
+            self._refuse_if_spoilt()
+
+    def _use(self, handles: Handles) -> None:
+        self._handles = handles
+        # For the thread of `commit`, which is the one that changes them.
+        self._environment = handles.environment
+        self._meta, self._positions = handles.meta, handles.positions
+        self._blocks, self._quarantine = handles.blocks, handles.quarantine
+
+    @contextmanager
+    def _reading(self, *, buffers: bool = True) -> Iterator[tuple[Any, Handles]]:
+        """A read transaction and the environment that it is in."""
+        while not (handles := self._handles).enter():
+            pass  # it was replaced since we looked
+        with _LmdbErrors(), handles.transaction(buffers=buffers) as txn:
+            yield txn, handles
+
+    def _refuse_if_spoilt(self) -> None:
+        if self._is_spoilt:
+            raise RuntimeError("the names of the queue's files could not be synced")
 
     def read(
         self, destination: str, *, start: int, records_max: int, bytes_max: int
@@ -306,82 +369,39 @@ class QueueStore:
             DamagedRange: The block with `start` in it is damaged.
             QueueError: LMDB failed.
         """
-        payloads: list[bytes] = []
-        size = 0
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
-            cursor = txn.cursor()
-            found = cursor.set_range(_KEY.pack(start))
-            if not found or _KEY.unpack(cursor.key())[0] != start:
-                found = cursor.prev() if found else cursor.last()
-            while found and len(payloads) < records_max and size < bytes_max:
-                (first,) = _KEY.unpack(cursor.key())
-                value = cursor.value()
-                found = cursor.next()
-                stop = (
-                    _KEY.unpack(cursor.key())[0]
-                    if found
-                    else self._stored_ledger(txn, destination).next_seq
-                )
-                try:
-                    block = decode_block(value).payloads
-                    if len(block) != stop - first:  # its key is not under the checksum
-                        raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
-                except BlockDamaged as damage:
-                    if payloads:
-                        break  # deliver what comes before it first
-                    if start >= stop:
-                        break  # it lies before the first record asked for
-                    raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
-                skip = max(0, start - first)
-                payloads += block[skip:] if skip else block
-                size += len(value)
-        return payloads
+        with self._reading(buffers=False) as (txn, handles):
+            limits = {"records_max": records_max, "bytes_max": bytes_max}
+            return read_records(txn, handles, destination, start=start, **limits)
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
-        start = f"{source}/".encode()
-        found: dict[str, bytes] = {}
-        with _LmdbErrors(), self._environment.begin(db=self._positions) as txn:
-            cursor = txn.cursor()
-            more = cursor.set_range(start)
-            while more and cursor.key().startswith(start):
-                found[cursor.key()[len(start) :].decode()] = cursor.value()
-                more = cursor.next()
-        return found
+        with self._reading(buffers=False) as (txn, handles):
+            return read_positions(txn, handles, source)
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
-            cursor = txn.cursor()
-            if not cursor.first():
-                return None
-            try:
-                return decode_block(cursor.value()).received_at
-            except BlockDamaged:
-                return None
+        with self._reading() as (txn, handles):
+            return oldest_block_at(txn, handles, destination)
 
-    def _books(self, txn: Any, ledger: Callable[[str], Ledger], at: float) -> Books:
+    def _books(
+        self, txn: Any, ledger: Callable[[str], Ledger], at: float, handles: Handles
+    ) -> Books:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
 
-        return Books(txn, self._blocks, self._quarantine, ledger, append, at)
+        return Books(txn, handles.blocks, handles.quarantine, ledger, append, at)
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn)
+        return self._measured(txn, self._handles)
 
-    def _stored_ledger(self, txn: Any, id: str) -> Ledger:
-        """The account as the transaction sees it, whether it adds up or not."""
-        value = txn.get(b"ledger/" + id.encode(), db=self._meta)
-        return _decode_ledger(id, value, checks=False) if value else Ledger()
-
-    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
+    def _measured(self, txn: Any, handles: Handles) -> tuple[int, dict[str, int]]:
         """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
-        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
+        queues = {id: database_bytes(txn, queue) for id, queue in handles.blocks.items()}
+        aside = sum(database_bytes(txn, queue) for queue in handles.quarantine.values())
         return sum(queues.values()) + aside, queues
 
     def _open_queues(
@@ -391,14 +411,14 @@ class QueueStore:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = _decode_ledger(destination, value, checks=checks)
+                    self.ledgers[destination] = decoded_ledger(destination, value, checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             if not is_of_source(id):
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = self._measured(txn)
+            self.used_bytes, self.destination_bytes = self._measured(txn, self._handles)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -437,18 +457,6 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
-
-
-def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:
-    try:
-        ledger = msgspec.json.decode(value, type=Ledger)
-    except msgspec.MsgspecError as error:
-        raise QueueFormatError(
-            f"queue of {destination}: its ledger cannot be read: {error}"
-        ) from error
-    if checks and (ledger.gap or ledger.queued < 0):
-        raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
-    return ledger
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

@@ -16,12 +16,13 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
-from relay.observe.control import ControlFactory
+from relay.observe.control import Asked, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
+from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
@@ -89,6 +90,13 @@ def assemble(
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    compaction = CompactionService(
+        queue=queue,
+        free_percent=configuration.compact_free_percent,
+        notices=notices,
+        clock=reactor,
+    )
+    commands = {**tools.commands(), **compaction.commands()}
     notify = NotifySocket(systemd.notify_socket)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
@@ -97,11 +105,12 @@ def assemble(
             certificates,
             lookups,
             queue,
+            compaction,
             FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
             ConcurrentService(destinations),
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, tools, notify, reactor),
+            *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
                 notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
@@ -236,14 +245,14 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 def _observers(
     configuration: Configuration,
     status: Status,
-    tools: QueueTools,
+    commands: Mapping[str, Asked],
     notify: NotifySocket,
     reactor: Any,
 ) -> list[Service]:
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document, **tools.commands()}, clock=reactor),
+            factory=ControlFactory({"status": status.document, **commands}, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(

@@ -257,6 +257,8 @@ class Configuration:
     """Accept a state_dir on tmpfs or a network file system."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
+    compact_free_percent: int = 50
+    """The queue's file is compacted when this part of it is free; 0 = never by itself."""
     statistics_seconds: float = 60.0
     """Interval of the statistics line in the log; 0 = never."""
     filters: Mapping[str, object] = field(default_factory=dict)

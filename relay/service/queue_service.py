@@ -23,6 +23,7 @@ from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
+from relay.queue.live_compaction import LiveCompaction
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
@@ -124,7 +125,7 @@ class QueueService(Service):
             clock=self._reactor,
             admission=self._admission,
             on_stored=self._stored,
-            on_failure=self._failed,
+            on_failure=self.failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
         )
@@ -197,6 +198,19 @@ class QueueService(Service):
     def operate(self, operation: Operation) -> Deferred[Any]:
         """Do `operation`; fires with its result, once on disk, or fails with QueueError."""
         return self._committer.operate(operation)
+
+    # For compaction.
+
+    def new_compaction(self) -> LiveCompaction:
+        return LiveCompaction(self._store, self._path)
+
+    def in_writer(self, call: Callable[[], _Found]) -> Deferred[_Found]:
+        """Run `call` between two commits, in their thread."""
+        return deferToThreadPool(self._reactor, self._writer, call)
+
+    def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:
+        """Run `call` in a thread that may wait."""
+        return deferToThreadPool(self._reactor, self._readers, call)
 
     @property
     def ledgers(self) -> Mapping[str, Ledger]:
@@ -347,7 +361,8 @@ class QueueService(Service):
                 f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
             )
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Say what the store could not do; stop the relay if that is a defect."""
         if isinstance(error, QueueError):
             self._notices.warn(
                 "queue",

@@ -85,6 +85,7 @@ RELAY: Mapping[str, Kind] = {
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
     "strict_queue": Flag(),
+    "compact_free_percent": Whole(0, 95),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
 
