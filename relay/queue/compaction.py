@@ -55,7 +55,8 @@ def _copy(store: QueueStore, copy: str, original: os.stat_result) -> None:
         if os.geteuid() == 0:  # or the relay's user could not open it
             os.fchown(fd, original.st_uid, original.st_gid)
         os.fchmod(fd, original.st_mode & 0o777)
-        store.copy_compacted(fd)
+        with store.writing() as handles:
+            handles.environment.copyfd(fd, compact=True)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -60,8 +60,8 @@ class LiveCompaction:
             undo.callback(remove_unfinished, self._path)
             environment = self._store.new_environment(folder)
             undo.callback(environment.close)
-            with self._store.errors():
-                self._duplicate = Duplicate(self._store.handles, environment)
+            with self._store.writing() as handles:
+                self._duplicate = Duplicate(handles, environment)
             undo.pop_all()
 
     def step(self) -> bool:
@@ -97,9 +97,9 @@ class LiveCompaction:
         try:
             replace = partial(put_in_place, self._path)
             self._store.replace_environment(duplicate.environment, replace)
-        except QueueError:
+        except (QueueError, OSError) as error:
             self._duplicate = duplicate
-            raise
+            raise QueueError(f"the queue's file cannot be replaced: {error}") from error
         return True
 
     def abandon(self) -> None:

@@ -9,13 +9,14 @@ import msgspec
 from relay.model.errors import QueueError, QueueFormatError
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block
-from relay.queue.books import KEY, seq_of
+from relay.queue.books import KEY, database_bytes, seq_of
 from relay.queue.handles import Handles
 from relay.queue.ledger import Ledger
 
 __all__ = [
     "DamagedRange",
     "decoded_ledger",
+    "measured",
     "oldest_block_at",
     "read_positions",
     "read_records",
@@ -99,6 +100,13 @@ def oldest_block_at(txn: Any, handles: Handles, destination: str) -> float | Non
         return decode_block(cursor.value()).received_at
     except BlockDamaged:
         return None
+
+
+def measured(txn: Any, handles: Handles) -> tuple[int, dict[str, int]]:
+    """What all queues and quarantines take of the map, and what each queue takes."""
+    queues = {id: database_bytes(txn, queue) for id, queue in handles.blocks.items()}
+    aside = sum(database_bytes(txn, queue) for queue in handles.quarantine.values())
+    return sum(queues.values()) + aside, queues
 
 
 def stored_ledger(txn: Any, handles: Handles, id: str) -> Ledger:

@@ -37,15 +37,16 @@ sources' but the relay's: "/received" has how far other relays have sent
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the
-directory `new` and renamed; one that was damaged stays as `data.mdb.damaged-` with the
-time, see replacement.py.
+directory `new` or `compacted` and renamed; one that was damaged stays as
+`data.mdb.damaged-` with the time, see replacement.py.  `reserve` holds nothing but room
+on the disk, see reserve.py.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -56,7 +57,14 @@ import msgspec
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
-from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
+from relay.queue.books import (
+    Books,
+    Operation,
+    RemovesOnly,
+    count_never_queued,
+    database_bytes,
+    forget,
+)
 from relay.queue.eviction import count_late, evict
 from relay.queue.handles import Handles
 from relay.queue.ledger import Ledger
@@ -65,12 +73,14 @@ from relay.queue.quarantine import refuse, set_aside
 from relay.queue.reading import (
     DamagedRange,
     decoded_ledger,
+    measured,
     oldest_block_at,
     read_positions,
     read_records,
     stored_ledger,
 )
 from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
+from relay.queue.reserve import Reserve
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -104,8 +114,9 @@ class QueueStore:
     `commit` is called from one thread; `read` and `oldest_received_at` from any.
     """
 
-    def __init__(self, environment: Any, lock_fd: int) -> None:
+    def __init__(self, environment: Any, lock_fd: int, reserve_path: str | None = None) -> None:
         self._lock_fd = lock_fd
+        self._reserve = Reserve(reserve_path)
         self._use(Handles(environment))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
@@ -148,29 +159,21 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        try:
+        with _opening(path, lock_fd):
             remove_unfinished(path)
             open_environment = partial(_open_environment, map_bytes=map_bytes)
             recovery = prepare_file(path, open_environment, _put_format, strict=strict)
             environment = open_environment(path)
             try:
                 _check_format(environment, path)
-                store = cls(environment, lock_fd)
+                store = cls(environment, lock_fd, reserve_path=path)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
+                store._reserve.make()
                 return store
             except BaseException:
                 environment.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except OSError as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error.strerror}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     @classmethod
     def open_read_only(cls, path: str) -> QueueStore:
@@ -183,7 +186,7 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        try:
+        with _opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
@@ -194,12 +197,6 @@ class QueueStore:
             except BaseException:
                 environment.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     def close(self) -> None:
         """Close the environment and let others have it."""
@@ -217,6 +214,12 @@ class QueueStore:
             QueueError: LMDB or the disk failed.  In both cases nothing was changed.
         """
         self._refuse_if_spoilt()
+        if not (growth := transaction.growth):
+            return self._reserve.with_room(partial(self._commit, transaction))
+        self._reserve.before_growth(wanted_bytes=growth, used_bytes=self.used_bytes)
+        return self._commit(transaction)
+
+    def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
         with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
@@ -260,6 +263,12 @@ class QueueStore:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
         self._refuse_if_spoilt()
+        operate = partial(self._operate, operation, at)
+        if isinstance(operation, RemovesOnly):
+            return self._reserve.with_room(operate)
+        return operate()
+
+    def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
         with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
             ledger = partial(self._changed_ledger, changed=changed)
@@ -281,11 +290,6 @@ class QueueStore:
             ledger = partial(stored_ledger, txn, handles)
             return reading(self._books(txn, ledger, 0.0, handles))
 
-    def copy_compacted(self, fd: int) -> None:
-        """Write the environment, without the pages that are free, to the file `fd`."""
-        with _LmdbErrors():
-            self._environment.copyfd(fd, compact=True)
-
     def new_environment(self, path: str) -> Any:
         """An empty one in the directory `path`, with a map of the same size.
 
@@ -301,14 +305,11 @@ class QueueStore:
         with self._reading() as (txn, _):
             yield txn
 
-    def errors(self) -> AbstractContextManager[None]:
-        """Turns LMDB's exceptions into ours."""
-        return _LmdbErrors()
-
-    @property
-    def handles(self) -> Handles:
-        """The environment in use; from the thread of `commit`, the only one to change it."""
-        return self._handles
+    @contextmanager
+    def writing(self) -> Iterator[Handles]:
+        """The environment in use, with LMDB's exceptions as ours; for the thread of `commit`."""
+        with _LmdbErrors():
+            yield self._handles
 
     def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
         """Go on with `environment`, which holds the same; from the thread of `commit`.
@@ -319,17 +320,14 @@ class QueueStore:
                 undo it.
 
         Raises:
-            QueueError: It could not be put in place; nothing was changed.
+            QueueError, OSError: It could not be put in place; nothing was changed.
             RuntimeError: A power cut may undo it.  Nothing is committed any more.
         """
-        try:
-            with _LmdbErrors():
-                handles = self._handles.like(environment)
-                with environment.begin() as txn:
-                    used = self._measured(txn, handles)
-            is_durable = put_in_place()
-        except OSError as error:
-            raise QueueError(f"the queue's file cannot be replaced: {error}") from error
+        with _LmdbErrors():
+            handles = self._handles.like(environment)
+            with environment.begin() as txn:
+                used = measured(txn, handles)
+        is_durable = put_in_place()
         left = self._handles
         self._use(handles)
         self.used_bytes, self.destination_bytes = used
@@ -392,17 +390,11 @@ class QueueStore:
         return Books(txn, handles.blocks, handles.quarantine, ledger, append, at)
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
-        """Store the accounts with what they account for; return what `_measured` finds then."""
+        """Store the accounts with what they account for; return what `measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn, self._handles)
-
-    def _measured(self, txn: Any, handles: Handles) -> tuple[int, dict[str, int]]:
-        """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: database_bytes(txn, queue) for id, queue in handles.blocks.items()}
-        aside = sum(database_bytes(txn, queue) for queue in handles.quarantine.values())
-        return sum(queues.values()) + aside, queues
+        return measured(txn, self._handles)
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -418,7 +410,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = self._measured(txn, self._handles)
+            self.used_bytes, self.destination_bytes = measured(txn, self._handles)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -457,6 +449,19 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
+
+
+@contextmanager
+def _opening(path: str, lock_fd: int) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
+    try:
+        yield
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

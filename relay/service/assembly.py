@@ -90,12 +90,8 @@ def assemble(
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
-    compaction = CompactionService(
-        queue=queue,
-        free_percent=configuration.compact_free_percent,
-        notices=notices,
-        clock=reactor,
-    )
+    free_percent = configuration.compact_free_percent
+    compaction = CompactionService(queue, free_percent, notices=notices, clock=reactor)
     commands = {**tools.commands(), **compaction.commands()}
     notify = NotifySocket(systemd.notify_socket)
     reopen = [destination.reopen for destination in destinations]

@@ -75,7 +75,7 @@ class CompactionService(Service):
     name = "compaction"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, queue: Queue, free_percent: int, notices: Notices, clock: Clock) -> None:
+    def __init__(self, queue: Queue, free_percent: int, *, notices: Notices, clock: Clock) -> None:
         self._queue = queue
         self._free_percent = free_percent
         self._notices = notices
@@ -107,6 +107,8 @@ class CompactionService(Service):
 
     def ask(self, wanted: Compact) -> Deferred[Compacted]:
         """Begin, unless one runs; fires when it is over, or says after a while how it goes."""
+        if wanted.number not in (0, self._now.number):
+            raise QueueError("the relay was started anew meanwhile; its queue is whole")
         if not wanted.number and self._now.is_over:
             self._begin()
         if self._now.is_over:

@@ -16,7 +16,7 @@ from relay.queue.store import QueueStore
 from tests.crash.workload import DESTINATIONS, drain, ledgers_of, open_queue, random_transaction
 from tests.queue_files import append, opened, remove
 
-NAMES = ["data.mdb", "lock.mdb", "owner.lock"]
+NAMES = ["data.mdb", "lock.mdb", "owner.lock", "reserve"]
 
 
 def fill(store: QueueStore) -> None:
@@ -154,14 +154,12 @@ def test_what_a_killed_one_left_is_removed_by_the_next_start(tmp_path: Path) -> 
         assert store.ledgers["a"].queued == 1
 
 
-def test_a_disk_without_room_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_room_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as store:
         fill(store)
         disk = SimpleNamespace(f_bavail=2047, f_frsize=4096)
         monkeypatch.setattr(os, "statvfs", lambda path: disk)
-        with pytest.raises(QueueError, match="up to 8,.*, and the disk has 8,384,512; make room"):
+        with pytest.raises(QueueError, match=r"up to 8,.*, and the disk has 8,384,512; make room"):
             begun(store, tmp_path)
         assert names(tmp_path) == NAMES
 
@@ -181,7 +179,7 @@ def test_a_rename_that_fails_leaves_the_old_file_in_use(
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "rename", refuse)
-            with pytest.raises(QueueError, match="cannot be replaced: .*broken"):
+            with pytest.raises(QueueError, match=r"cannot be replaced: .*broken"):
                 compaction.switch()
         compaction.abandon()
         append(store, a=[b"new"])

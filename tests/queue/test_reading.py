@@ -9,6 +9,7 @@ from relay.model.seq import SeqRange
 from relay.queue.reading import (
     DamagedRange,
     decoded_ledger,
+    measured,
     oldest_block_at,
     read_positions,
     read_records,
@@ -23,8 +24,7 @@ def test_a_transaction_finds_records_positions_and_accounts(tmp_path: Path) -> N
         append(store, at=3.0, a=[b"1", b"2"])
         append(store, at=4.0, a=[b"3"])
         store.commit(Transaction(4.0, positions={"s/x": b"5", "t/x": b"6"}))
-        handles = store.handles
-        with handles.environment.begin() as txn:
+        with store.writing() as handles, handles.environment.begin() as txn:
             limits = {"records_max": 9, "bytes_max": 99}
             assert read_records(txn, handles, "a", start=2, **limits) == [b"2", b"3"]
             assert read_records(txn, handles, "b", start=1, **limits) == []
@@ -33,17 +33,20 @@ def test_a_transaction_finds_records_positions_and_accounts(tmp_path: Path) -> N
             assert oldest_block_at(txn, handles, "b") is None
             assert stored_ledger(txn, handles, "a") == store.ledgers["a"]
             assert stored_ledger(txn, handles, "b").received == 0
+            assert measured(txn, handles) == (4096, {"a": 4096, "b": 0})
 
 
 def test_damage_names_all_records_of_the_block(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         append(store, a=[b"1", b"2"])
     damage(tmp_path, "a", 1)
-    with opened(tmp_path) as store, store.handles.environment.begin() as txn:
+    with opened(tmp_path) as store, store.writing() as handles:
+        txn = handles.environment.begin()
         with pytest.raises(DamagedRange, match="records 2 to 2 cannot be read") as caught:
-            read_records(txn, store.handles, "a", start=2, records_max=1, bytes_max=1)
+            read_records(txn, handles, "a", start=2, records_max=1, bytes_max=1)
         assert caught.value.seqs == SeqRange(2, 3)
-        assert oldest_block_at(txn, store.handles, "a") is None
+        assert oldest_block_at(txn, handles, "a") is None
+        txn.abort()
 
 
 @pytest.mark.parametrize("value", [b"{", b'{"next_seq":"x"}', b'{"delivered":5}'])
