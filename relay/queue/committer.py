@@ -8,6 +8,9 @@ At most one transaction runs at a time.  Whatever arrives meanwhile becomes the
 next one, so a batch grows exactly as far as the disk is slow, and a lone message
 waits for one fsync and nothing else.
 
+A removal alone is not worth a transaction: it waits a little for an append with which it
+can go, unless so much is acknowledged that a crash would send too much of it again.
+
 When a transaction fails nothing is given up: removals are tried alone (they make
 room), appends wait and are tried again after a while.  Admission sees what waits
 and closes; that is how a full disk becomes backward pressure.
@@ -37,6 +40,8 @@ __all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
 
 RECORD_BYTES = 64
 """What a record that waits for its commit takes beside its octets, about."""
+
+_REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
 RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread of its own; the Deferred has what it returned."""
@@ -80,6 +85,7 @@ class Committer:
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
+        removal_seconds: What an acknowledgement waits for an append, at most.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Committer:
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
         retry_seconds: float = 1.0,
+        removal_seconds: float = 0.0,
     ) -> None:
         self._store = store
         self._run_in_thread = run_in_thread
@@ -106,8 +113,11 @@ class Committer:
         self._on_evicted = on_evicted
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
+        self._removal_seconds = removal_seconds
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
+        self._removals_due = False  # also without an append
+        self._removals_call: DelayedCall | None = None  # makes them due
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
         self._pending_bytes = 0
         self._underway: list[_Append] = []  # appends of the transaction that runs
@@ -158,12 +168,15 @@ class Committer:
         A crash before it sends them again.
         """
         self._removal(destination, upto)
-        self._start_pump()
+        if upto - self._store.ledgers[destination].acknowledged_seq >= _REMOVALS_MAX:
+            self._start_removing()
+        else:
+            self._start_removing_soon()
 
     def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
         """Records that were dropped under `reason` have arrived all the same."""
         self._removal(destination, 0).late[reason] += count
-        self._start_pump()
+        self._start_removing()
 
     def expire(self, destination: str, received_before: float) -> None:
         """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
@@ -174,7 +187,7 @@ class Committer:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
         # Whole before the pump starts, which may take it away at once.
         self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
-        self._start_pump()
+        self._start_removing()
 
     def operate(self, operation: Operation) -> Deferred[Any]:
         """Do `operation` in a transaction of its own.  Fires with its result, once on disk.
@@ -193,7 +206,7 @@ class Committer:
         self._closing = True
         self._cancel_retry()
         self._hold_appends = False
-        self._start_pump()
+        self._start_removing()
         if self._pumping is not None:
             await self._pumping
         self._closed = True
@@ -205,6 +218,24 @@ class Committer:
         removal.upto = max(removal.upto, upto)
         return removal
 
+    def _start_removing_soon(self) -> None:
+        """With the next append, or after a while."""
+        if not self._removal_seconds or self._hold_appends or self._closing:
+            self._start_removing()
+        elif self._removals_call is None and not self._removals_due:
+            self._removals_call = self._clock.callLater(self._removal_seconds, self._start_removing)
+
+    def _start_removing(self) -> None:
+        self._set_removals_due(True)
+        self._start_pump()
+
+    def _set_removals_due(self, is_due: bool) -> None:
+        self._removals_due = is_due
+        if self._removals_call is not None:
+            if self._removals_call.active():
+                self._removals_call.cancel()
+            self._removals_call = None
+
     def _start_pump(self) -> None:
         if self._pumping is None and not self._closed and self._has_work():
             self._pumping = Deferred()
@@ -214,7 +245,7 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        if self._removals or self._expiries:
+        if (self._removals and self._removals_due) or self._expiries:
             return True
         return bool(self._appends) and not self._hold_appends
 
@@ -223,6 +254,7 @@ class Committer:
         assert failure.value is not None
         self._closed = True
         self._cancel_retry()
+        self._set_removals_due(False)
         self._on_failure(failure.value)
         self._fail_appends()
         self._pump_ended()
@@ -253,6 +285,7 @@ class Committer:
                 appends, self._appends = self._appends, []
             self._underway = appends
             removals, self._removals = self._removals, {}
+            self._set_removals_due(False)
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
             transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
@@ -334,6 +367,7 @@ class Committer:
         self._appends[:0] = appends
         self._underway = []
         self._hold_appends = True
+        self._set_removals_due(True)
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():
             earlier = self._removals.setdefault(destination, Removal(removal.upto))
@@ -348,7 +382,7 @@ class Committer:
     def _try_again(self) -> None:
         self._retry = None
         self._hold_appends = False
-        self._start_pump()
+        self._start_removing()
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

@@ -32,6 +32,7 @@ from relay.transport.notices import Notices
 __all__ = ["QueueService"]
 
 _MAP_SLACK_BYTES = 1024**3
+_REMOVAL_SECONDS = 0.02
 _Found = TypeVar("_Found")
 
 
@@ -128,6 +129,7 @@ class QueueService(Service):
             on_failure=self.failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            removal_seconds=_REMOVAL_SECONDS,
         )
 
     def stopService(self) -> Deferred[None]:

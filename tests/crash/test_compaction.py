@@ -8,10 +8,13 @@ from pathlib import Path
 
 from relay.cli.control_client import AskFailed, ask
 from tests.crash.audit import assert_drained
-from tests.crash.chain import Chain
-from tests.crash.kill import seed_from
-from tests.processes import Programs
+from tests.crash.chain import Chain, edge_relay
+from tests.crash.kill import Messages, seed_from
+from tests.end_to_end.central import Central, numbered
+from tests.end_to_end.full_disk import FileSizeLimit
+from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
+from tests.relp_sender import RelpSender
 
 CYCLES = int(os.environ.get("COMPACTION_KILLS", 8))
 
@@ -81,3 +84,41 @@ def test_what_was_answered_is_delivered_whatever_a_kill_leaves_of_a_compaction(
     assert_drained(relay)
     assert "Traceback" not in relay.log()
     assert not (relay.state_dir / "queue" / "compacted").exists()
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_the_old_file_in_use(
+    programs: Programs, tmp_path: Path
+) -> None:
+    feed, upstream = free_port(), free_port()
+    central = Central(programs, tmp_path / "central", upstream)
+    relay = edge_relay(tmp_path / "edge", feed, upstream)
+    programs.add(relay)
+    relay.start()
+    queue = relay.state_dir / "queue"
+    with RelpSender(feed) as sender:
+        heads = enumerate(numbered("app", 2000))
+        sender.send([head + b"x" * 2000 + b" %d" % number for number, head in heads])
+        sender.wait_answered()
+    before = (queue / "data.mdb").stat().st_ino
+    limit = FileSizeLimit(2**20)  # the queue has four
+    limit.apply(relay)
+    answer = ask(str(relay.state_dir), "queue-compact")
+    assert answer["is_over"] and "storage failed" in answer["error"], answer
+    limit.enlarge(relay)
+    assert (queue / "data.mdb").stat().st_ino == before
+    assert not (queue / "compacted").exists()
+    with RelpSender(feed) as sender:
+        sender.send(numbered("new", 500))
+        sender.wait_answered()
+    assert ask(str(relay.state_dir), "queue-compact")["error"] == ""
+    assert (queue / "data.mdb").stat().st_ino != before
+    central.start()
+    arrived = Messages(central.arrived)
+
+    def is_drained() -> bool:
+        arrived.update()
+        return arrived.count() == 2500
+
+    wait_until(is_drained, "everything is delivered", 30)
+    assert_drained(relay)
+    relay.stop()

@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import lmdb
 import pytest
 
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueFull
 from relay.queue import live_compaction
 from relay.queue.live_compaction import LiveCompaction
 from relay.queue.store import QueueStore
@@ -162,6 +163,26 @@ def test_a_disk_without_room_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(QueueError, match=r"up to 8,.*, and the disk has 8,384,512; make room"):
             begun(store, tmp_path)
         assert names(tmp_path) == NAMES
+
+
+def test_a_copy_that_does_not_fit_leaves_the_old_file_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        append(store, a=[b"x" * 1000] * 500)
+
+        def small(path: str) -> object:
+            return lmdb.open(path, map_size=200_000, max_dbs=16)
+
+        monkeypatch.setattr(store, "new_environment", small)
+        compaction = begun(store, tmp_path)
+        with pytest.raises(QueueFull):
+            compaction.step()
+        compaction.abandon()
+        assert names(tmp_path) == NAMES
+        append(store, a=[b"new"])
+    with opened(tmp_path) as store:
+        assert store.ledgers["a"].queued == 501
 
 
 def test_a_rename_that_fails_leaves_the_old_file_in_use(
