@@ -29,10 +29,9 @@ class Duplicate:
 
     def __init__(self, handles: Handles, environment: Any) -> None:
         self.environment = environment
-        self._names = _names(handles.environment)
-        self._sources = {name: _open(handles.environment, name) for name in self._names}
+        self._sources = handles.databases()
         with environment.begin(write=True) as txn:
-            self._targets = {name: environment.open_db(name, txn=txn) for name in self._names}
+            self._targets = {name: environment.open_db(name, txn=txn) for name in self._sources}
 
     def close(self) -> None:
         self.environment.close()
@@ -66,15 +65,6 @@ class Duplicate:
             for name, source in self._sources.items():
                 if _outline(txn, source) != _outline(target, self._targets[name]):
                     raise QueueError(f"the copy of {name.decode()} differs")
-
-
-def _names(environment: Any) -> list[bytes]:
-    with environment.begin() as txn:
-        return [bytes(name) for name in txn.cursor().iternext(values=False)]
-
-
-def _open(environment: Any, name: bytes) -> Any:
-    return environment.open_db(name, create=False)
 
 
 def _catch_up(txn: Any, source: Any, target: Any, copy: Any, bytes_max: int) -> int:

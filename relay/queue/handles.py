@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from relay.queue.guarded import Guard
+
 __all__ = ["Handles"]
 
 
@@ -19,14 +21,16 @@ class Handles:
 
     Args:
         environment: LMDB's.
+        guard: What of its file was not looked at yet; None = nothing.
 
     Attributes:
         blocks: The database of blocks of each destination.
         quarantine: The quarantine of each account.
     """
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, guard: Guard | None = None) -> None:
         self.environment = environment
+        self.guard = guard or Guard("", fully=True)
         self.meta = environment.open_db(b"meta")
         self.positions = environment.open_db(b"positions")
         self.blocks: dict[str, Any] = {}
@@ -44,6 +48,20 @@ class Handles:
             handles.quarantine[id] = environment.open_db(f"quarantine/{id}".encode(), create=False)
         return handles
 
+    def databases(self) -> dict[bytes, Any]:
+        """All of them by name; in the thread that writes."""
+        with self.environment.begin() as txn:
+            names = [bytes(name) for name in txn.cursor().iternext(values=False)]
+        ours = {b"meta": self.meta, b"positions": self.positions}
+        ours |= {b"blocks/" + id.encode(): db for id, db in self.blocks.items()}
+        ours |= {b"quarantine/" + id.encode(): db for id, db in self.quarantine.items()}
+        others = {name for name in names if name not in ours}
+        return ours | {name: self.environment.open_db(name, create=False) for name in others}
+
+    def begin(self, **options: Any) -> Any:
+        """A transaction of LMDB, or one that looks at pages before it comes to them."""
+        return self.guard.begin(self.environment, self.blocks, **options)
+
     def enter(self) -> bool:
         """Begin to read.  False: it has been left, and there is another one."""
         with self._lock:
@@ -56,14 +74,14 @@ class Handles:
     def transaction(self, *, buffers: bool = True) -> Iterator[Any]:
         """A read transaction of one who has entered; with its end the reading is over."""
         try:
-            with self.environment.begin(buffers=buffers) as txn:
+            with self.begin(buffers=buffers) as txn:
                 yield txn
         finally:
             with self._lock:
                 self._readers -= 1
                 is_over = self._is_left and not self._readers
             if is_over:
-                self.environment.close()
+                self._close()
 
     def leave(self) -> None:
         """Let nobody begin to read any more, and close when the last one has done."""
@@ -71,4 +89,8 @@ class Handles:
             self._is_left = True
             is_over = not self._readers
         if is_over:
-            self.environment.close()
+            self._close()
+
+    def _close(self) -> None:
+        self.environment.close()
+        self.guard.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -102,11 +103,16 @@ def oldest_block_at(txn: Any, handles: Handles, destination: str) -> float | Non
         return None
 
 
-def measured(txn: Any, handles: Handles) -> tuple[int, dict[str, int]]:
-    """What all queues and quarantines take of the map, and what each queue takes."""
-    queues = {id: database_bytes(txn, queue) for id, queue in handles.blocks.items()}
-    aside = sum(database_bytes(txn, queue) for queue in handles.quarantine.values())
-    return sum(queues.values()) + aside, queues
+def measured(
+    txn: Any, handles: Handles, ids: Iterable[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What the queue and the quarantine of each of `ids` take of the map."""
+    queues, quarantines = {}, {}
+    for id in ids:
+        quarantines[id] = database_bytes(txn, handles.quarantine[id])
+        if id in handles.blocks:
+            queues[id] = database_bytes(txn, handles.blocks[id])
+    return queues, quarantines
 
 
 def stored_ledger(txn: Any, handles: Handles, id: str) -> Ledger:

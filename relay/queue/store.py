@@ -1,4 +1,4 @@
-"""Queue records in LMDB: the only module that imports lmdb.
+"""Queue records in LMDB.
 
 On-disk layout, format 1
 ========================
@@ -46,15 +46,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
-import lmdb
 import msgspec
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import QueueError
 from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import (
@@ -65,7 +63,15 @@ from relay.queue.books import (
     database_bytes,
     forget,
 )
+from relay.queue.environment import (
+    OurErrors,
+    check_format,
+    fill_new,
+    open_environment,
+    opening,
+)
 from relay.queue.eviction import count_late, evict
+from relay.queue.guarded import Guard
 from relay.queue.handles import Handles
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
@@ -102,10 +108,8 @@ __all__ = [
     "account_of_source",
 ]
 
-_FORMAT = b"1"
-_DATABASES_MAX = 2048
-
 _Found = TypeVar("_Found")
+_Measured = tuple[dict[str, int], dict[str, int]]
 
 
 class QueueStore:
@@ -114,10 +118,17 @@ class QueueStore:
     `commit` is called from one thread; `read` and `oldest_received_at` from any.
     """
 
-    def __init__(self, environment: Any, lock_fd: int, reserve_path: str | None = None) -> None:
+    def __init__(
+        self,
+        environment: Any,
+        lock_fd: int,
+        *,
+        guard: Guard | None = None,
+        reserve_path: str | None = None,
+    ) -> None:
         self._lock_fd = lock_fd
         self._reserve = Reserve(reserve_path)
-        self._use(Handles(environment))
+        self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -131,6 +142,7 @@ class QueueStore:
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
         self._is_spoilt = False
+        self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -141,6 +153,7 @@ class QueueStore:
         sources: Iterable[str] = (),
         map_bytes: int,
         strict: bool = True,
+        fully: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -152,6 +165,8 @@ class QueueStore:
                 map cannot even delete.
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
+            fully: Look through all of the file first; otherwise long queues are looked at
+                as they are read, see late_examination.py.
 
         Raises:
             QueueInUse: Another process works with it.
@@ -159,20 +174,23 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        with _opening(path, lock_fd):
+        with opening(path, lock_fd):
             remove_unfinished(path)
-            open_environment = partial(_open_environment, map_bytes=map_bytes)
-            recovery = prepare_file(path, open_environment, _put_format, strict=strict)
-            environment = open_environment(path)
+            open_file = partial(open_environment, map_bytes=map_bytes)
+            guard = Guard(path, fully=fully or strict)
+            recovery = prepare_file(path, open_file, fill_new, strict=strict, look=guard.look)
+            guard.settled()
+            environment = open_file(path)
             try:
-                _check_format(environment, path)
-                store = cls(environment, lock_fd, reserve_path=path)
+                check_format(environment, path)
+                store = cls(environment, lock_fd, guard=guard, reserve_path=path)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store._reserve.make()
                 return store
             except BaseException:
                 environment.close()
+                guard.close()
                 raise
 
     @classmethod
@@ -186,11 +204,11 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        with _opening(path, lock_fd):
+        with opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
-            environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
+            environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
-                _check_format(environment, path)
+                check_format(environment, path, read_only=True)
                 store = cls(environment, lock_fd)
                 store._open_queues((), (), checks=False)
                 return store
@@ -200,7 +218,7 @@ class QueueStore:
 
     def close(self) -> None:
         """Close the environment and let others have it."""
-        self._environment.close()
+        self._handles.leave()
         os.close(self._lock_fd)
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -221,7 +239,7 @@ class QueueStore:
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with OurErrors(), self._begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -246,7 +264,7 @@ class QueueStore:
                 else:
                     txn.delete(name.encode(), db=self._positions)
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed
 
@@ -270,11 +288,11 @@ class QueueStore:
 
     def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with OurErrors(), self._begin(write=True, buffers=True) as txn:
             ledger = partial(self._changed_ledger, changed=changed)
             result = operation.apply(self._books(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed, result
 
@@ -296,8 +314,8 @@ class QueueStore:
         Raises:
             QueueError: LMDB or the disk failed.
         """
-        with _LmdbErrors():
-            return _open_environment(path, self._environment.info()["map_size"])
+        with OurErrors():
+            return open_environment(path, self._environment.info()["map_size"])
 
     @contextmanager
     def snapshot(self) -> Iterator[Any]:
@@ -308,7 +326,7 @@ class QueueStore:
     @contextmanager
     def writing(self) -> Iterator[Handles]:
         """The environment in use, with LMDB's exceptions as ours; for the thread of `commit`."""
-        with _LmdbErrors():
+        with OurErrors():
             yield self._handles
 
     def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
@@ -323,14 +341,14 @@ class QueueStore:
             QueueError, OSError: It could not be put in place; nothing was changed.
             RuntimeError: A power cut may undo it.  Nothing is committed any more.
         """
-        with _LmdbErrors():
+        with OurErrors():
             handles = self._handles.like(environment)
             with environment.begin() as txn:
-                used = measured(txn, handles)
+                used = measured(txn, handles, handles.quarantine)
         is_durable = put_in_place()
         left = self._handles
         self._use(handles)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         left.leave()
         if not is_durable:
             self._is_spoilt = True
@@ -348,7 +366,7 @@ class QueueStore:
         """A read transaction and the environment that it is in."""
         while not (handles := self._handles).enter():
             pass  # it was replaced since we looked
-        with _LmdbErrors(), handles.transaction(buffers=buffers) as txn:
+        with OurErrors(), handles.transaction(buffers=buffers) as txn:
             yield txn, handles
 
     def _refuse_if_spoilt(self) -> None:
@@ -381,6 +399,16 @@ class QueueStore:
         with self._reading() as (txn, handles):
             return oldest_block_at(txn, handles, destination)
 
+    def when_damaged(self, call: Callable[[str], None]) -> None:
+        """Have `call` called, from any thread, if the file turns out to be damaged.
+
+        It cannot be used on then; the next start looks through all of it.
+        """
+        self._handles.guard.on_damage = call
+
+    def _begin(self, **options: Any) -> Any:
+        return self._handles.begin(**options)
+
     def _books(
         self, txn: Any, ledger: Callable[[str], Ledger], at: float, handles: Handles
     ) -> Books:
@@ -389,12 +417,21 @@ class QueueStore:
 
         return Books(txn, handles.blocks, handles.quarantine, ledger, append, at)
 
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
-        """Store the accounts with what they account for; return what `measured` finds then."""
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
+        """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return measured(txn, self._handles)
+        return self._measured(txn, changed)  # nothing else has changed
+
+    def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
+        """What each queue and each quarantine takes of the map; only `ids` are looked at."""
+        queues, quarantines = measured(txn, self._handles, ids)
+        return {**self.destination_bytes, **queues}, {**self._quarantine_bytes, **quarantines}
+
+    def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
+        self.destination_bytes, self._quarantine_bytes = queues, quarantines
+        self.used_bytes = sum(queues.values()) + sum(quarantines.values())
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -410,7 +447,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = measured(txn, self._handles)
+            self._note_measured(*self._measured(txn, self._quarantine))
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -449,83 +486,3 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
-
-
-@contextmanager
-def _opening(path: str, lock_fd: int) -> Iterator[None]:
-    """Let others have the queue if it cannot be opened, and say why."""
-    try:
-        yield
-    except BaseException as error:
-        os.close(lock_fd)
-        if isinstance(error, lmdb.Error | OSError):
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise QueueError(f"queue {path}: {reason}") from error
-        raise
-
-
-def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
-    try:
-        return lmdb.open(
-            path,
-            map_size=map_bytes,
-            max_dbs=_DATABASES_MAX,
-            max_readers=126,
-            mode=0o600,
-            readahead=False,  # a queue is read once, from one end
-            **options,
-        )
-    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
-        raise QueueFormatError(
-            f"queue {path}: data.mdb is not an LMDB file that can be read ({error}); "
-            "it was left as it is: move it away to start with an empty queue"
-        ) from error
-
-
-def _put_format(environment: Any) -> None:
-    # One transaction: half of a new queue would be a foreign environment.
-    with environment.begin(write=True) as txn:
-        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
-
-
-def _check_format(environment: Any, path: str) -> None:
-    """Make sure that this is a queue of our format, or nothing yet, before any change."""
-    with environment.begin() as txn:
-        empty = not txn.cursor().first()
-    if empty:
-        _put_format(environment)
-        return
-    found: bytes | None = None
-    with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
-        meta = environment.open_db(b"meta", create=False)
-        with environment.begin(db=meta) as txn:
-            found = txn.get(b"format")
-    if found is None:
-        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != _FORMAT:
-        raise QueueFormatError(
-            f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
-            f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
-        )
-
-
-class _LmdbErrors:
-    """Turn LMDB's exceptions into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, lmdb.PanicError):
-            return  # LMDB is done for until it is opened again: not for another try
-        if isinstance(error, lmdb.MapFullError):
-            raise QueueFull("the queue's map is full") from error
-        if isinstance(error, lmdb.DiskError):
-            raise QueueFull(f"no space for the queue: {error}") from error
-        if isinstance(error, lmdb.Error):
-            raise QueueError(f"the queue's storage failed: {error}") from error

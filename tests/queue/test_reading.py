@@ -33,7 +33,7 @@ def test_a_transaction_finds_records_positions_and_accounts(tmp_path: Path) -> N
             assert oldest_block_at(txn, handles, "b") is None
             assert stored_ledger(txn, handles, "a") == store.ledgers["a"]
             assert stored_ledger(txn, handles, "b").received == 0
-            assert measured(txn, handles) == (4096, {"a": 4096, "b": 0})
+            assert measured(txn, handles, ["a"]) == ({"a": 4096}, {"a": 0})
 
 
 def test_damage_names_all_records_of_the_block(tmp_path: Path) -> None:
