@@ -31,15 +31,17 @@ id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says w
 sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.  Two names are no
+changes in the transaction that holds what was read up to there.  Three names are no
 sources' but the relay's: "/received" has how far other relays have sent
-(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
+(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`), "/lanes" which
+queue of a destination takes what comes, where it has two: its id and "lane/" + its id
+(`lane_queues.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the
 directory `new` or `compacted` and renamed; one that was damaged stays as
-`data.mdb.damaged-` with the time, see replacement.py.  `reserve` holds nothing but room
-on the disk, see reserve.py.
+`data.mdb.damaged-` with the time, see replacement.py.  `headroom` holds nothing but room
+on the disk, see headroom.py.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ from relay.queue.environment import (
 from relay.queue.eviction import count_late, evict
 from relay.queue.guarded import Guard
 from relay.queue.handles import Handles
+from relay.queue.headroom import Headroom
 from relay.queue.ledger import Ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
@@ -86,7 +89,6 @@ from relay.queue.reading import (
     stored_ledger,
 )
 from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
-from relay.queue.reserve import Reserve
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -124,10 +126,10 @@ class QueueStore:
         lock_fd: int,
         *,
         guard: Guard | None = None,
-        reserve_path: str | None = None,
+        headroom_path: str | None = None,
     ) -> None:
         self._lock_fd = lock_fd
-        self._reserve = Reserve(reserve_path)
+        self._headroom = Headroom(headroom_path)
         self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
@@ -183,10 +185,10 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(environment, lock_fd, guard=guard, reserve_path=path)
+                store = cls(environment, lock_fd, guard=guard, headroom_path=path)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
-                store._reserve.make()
+                store._headroom.make()
                 return store
             except BaseException:
                 environment.close()
@@ -233,8 +235,8 @@ class QueueStore:
         """
         self._refuse_if_spoilt()
         if not (growth := transaction.growth):
-            return self._reserve.with_room(partial(self._commit, transaction))
-        self._reserve.before_growth(wanted_bytes=growth, used_bytes=self.used_bytes)
+            return self._headroom.with_room(partial(self._commit, transaction))
+        self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.used_bytes)
         return self._commit(transaction)
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -283,7 +285,7 @@ class QueueStore:
         self._refuse_if_spoilt()
         operate = partial(self._operate, operation, at)
         if isinstance(operation, RemovesOnly):
-            return self._reserve.with_room(operate)
+            return self._headroom.with_room(operate)
         return operate()
 
     def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:

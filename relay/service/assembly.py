@@ -16,7 +16,7 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
-from relay.observe.control import Asked, ControlFactory
+from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.queue.gauge import Gauge
@@ -30,6 +30,7 @@ from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -95,7 +96,6 @@ def assemble(
         queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
     )
     compaction = _compaction(configuration, queue, notices, reactor)
-    commands = {**tools.commands(), **compaction.commands()}
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
@@ -106,12 +106,13 @@ def assemble(
             lookups,
             queue,
             compaction,
+            _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
             progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, commands, notify, reactor),
+            *_observers(configuration, status, (tools, compaction), notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
@@ -191,6 +192,7 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         fully=configuration.examine_fully,
     )
@@ -201,6 +203,13 @@ def _compaction(
 ) -> CompactionService:
     free_percent = configuration.compact_free_percent
     return CompactionService(queue, free_percent, notices=notices, clock=reactor)
+
+
+def _lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
 
 
 def _quarantine_limits(
@@ -280,10 +289,11 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 def _observers(
     configuration: Configuration,
     status: Status,
-    commands: Mapping[str, Asked],
+    tools: tuple[QueueTools, CompactionService],
     notify: NotifySocket,
     reactor: Any,
 ) -> list[Service]:
+    commands = {name: asked for tool in tools for name, asked in tool.commands().items()}
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),

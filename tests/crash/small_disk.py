@@ -6,8 +6,8 @@ then removals alone, as the committer does it, then there is room again.  A line
 size says how it went; a failure is an exception.
 
 A write that reaches beyond the end is cut short or refused, as a file system does it, and
-one time in three it is the sync that fails, as where blocks are given out late.  What the
-queue keeps in reserve takes room on the disk too, beside its file: removals have to fit.
+one time in three it is the sync that fails, as where blocks are given out late.  The
+queue's headroom takes room on the disk too, beside its file: removals have to fit.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _UNLIMITED = 2**40
 
 
 class _Disk:
-    """Has room for `end` octets of the queue's file, and for the first reserve beside it."""
+    """Has room for `end` octets of the queue's file, and for the first headroom beside it."""
 
     def __init__(self, queue: Path) -> None:
         self._queue = queue
         self.end = _UNLIMITED
-        self.reserve_bytes = 0
+        self.headroom_bytes = 0
         self.is_late = False  # refuses at the sync instead
         self.refusals = 0
         self._is_exceeded = False
@@ -53,19 +53,19 @@ class _Disk:
         return errno.ENOSPC
 
     def allocate(self, fd: int, offset: int, size: int) -> None:
-        """In the place of posix_fallocate: the reserve is made."""
+        """In the place of posix_fallocate: the headroom is made."""
         used = (self._queue / "data.mdb").stat().st_size
-        if used + size > self.end + self.reserve_bytes:
+        if used + size > self.end + self.headroom_bytes:
             raise OSError(errno.ENOSPC, "full")
         os.ftruncate(fd, size)
         if self.end == _UNLIMITED:
-            self.reserve_bytes = size
+            self.headroom_bytes = size
 
     def _room(self) -> int:
         try:
-            return self.end + self.reserve_bytes - (self._queue / "reserve").stat().st_size
+            return self.end + self.headroom_bytes - (self._queue / "headroom").stat().st_size
         except FileNotFoundError:
-            return self.end + self.reserve_bytes
+            return self.end + self.headroom_bytes
 
     def sync(self, fd: int) -> int:
         exceeded, self._is_exceeded = self._is_exceeded, False
@@ -121,9 +121,9 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
     shutil.rmtree(queue, ignore_errors=True)
     dice = random.Random(f"{seed} {size}")
     disk.end, disk.is_late, disk.refusals = _UNLIMITED, dice.random() < 0.33, 0
-    disk.reserve_bytes = 0
+    disk.headroom_bytes = 0
     store = open_queue(str(queue))
-    assert disk.reserve_bytes
+    assert disk.headroom_bytes
     disk.end = size
     commits = _fill(store, dice)
     for destination in DESTINATIONS:

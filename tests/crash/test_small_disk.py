@@ -1,4 +1,4 @@
-"""A disk that is full at any size: intake waits, the drain goes on, nothing is lost (pain 16)."""
+"""A disk that is full at any size: intake waits, the drain goes on, nothing is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_queue_goes_on_when_there_is_room_again_at_every_size(tmp_path: Path) 
     print({end: ends.count(end) for end in sorted(set(ends))})
     assert done.returncode == 0, f"after {lines[-1:]}: {done.stderr}"
     assert len(lines) == len(SIZES)
-    # A removal takes a few pages itself; room for them is kept in reserve.
+    # A removal takes a few pages itself; there is headroom for them.
     assert "removals wait" not in ends
 
 

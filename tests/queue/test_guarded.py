@@ -138,7 +138,7 @@ def test_a_strict_start_after_damage_refuses_and_remembers(queue: Path) -> None:
 
 
 def compact(store: QueueStore) -> None:
-    compaction = LiveCompaction(store, str(store._reserve._path))
+    compaction = LiveCompaction(store, str(store._headroom._path))
     compaction.begin()
     try:
         while not compaction.step():

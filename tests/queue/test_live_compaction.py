@@ -17,7 +17,7 @@ from relay.queue.store import QueueStore
 from tests.crash.workload import DESTINATIONS, drain, ledgers_of, open_queue, random_transaction
 from tests.queue_files import append, opened, remove
 
-NAMES = ["data.mdb", "lock.mdb", "owner.lock", "reserve"]
+NAMES = ["data.mdb", "headroom", "lock.mdb", "owner.lock"]
 
 
 def fill(store: QueueStore) -> None:

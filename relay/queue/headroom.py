@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from relay.model.errors import QueueError, QueueFull
 
-__all__ = ["RESERVE", "Reserve"]
+__all__ = ["HEADROOM", "Headroom"]
 
-RESERVE = "reserve"
+HEADROOM = "headroom"
 """Name of the file, beside the queue's own."""
 
 _BYTES_MAX = 1024 * 1024
@@ -30,8 +30,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _T = TypeVar("_T")
 
 
-class Reserve:
-    """The reserve of the queue in directory `path`; None = there never is one.
+class Headroom:
+    """The headroom of the queue in directory `path`; None = there never is one.
 
     Attributes:
         is_there: Whether the room is kept now.
@@ -46,7 +46,7 @@ class Reserve:
         """Keep the room, if there is any."""
         if self.is_there or self._path is None or not self._is_possible:
             return
-        name = os.path.join(self._path, RESERVE)
+        name = os.path.join(self._path, HEADROOM)
         try:
             disk = os.statvfs(self._path)
             size = min(max(disk.f_bavail * disk.f_frsize // _SHARE, _BYTES_MIN), _BYTES_MAX)
@@ -93,4 +93,4 @@ class Reserve:
         assert self._path is not None
         self.is_there = False
         with suppress(OSError):
-            os.unlink(os.path.join(self._path, RESERVE))
+            os.unlink(os.path.join(self._path, HEADROOM))
