@@ -289,7 +289,7 @@ class QueueService(Service):
 
     @property
     def allocated_bytes(self) -> int:
-        """Octets that the file takes on the disk.  It never shrinks; what is free in it
+        """Octets that the file takes on the disk.  Until it is compacted, what is free in it
         is used again."""
         try:
             return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
