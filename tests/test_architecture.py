@@ -17,7 +17,7 @@ LAYERS = ["model", "wire", "rewrite", "queue", "flow", "transport", "observe", "
 """A package may import packages to its left and nothing else in relay."""
 PURE = {"model", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
-LMDB_IMPORTER = "relay/queue/store.py"
+LMDB_IMPORTER = "relay/queue/environment.py"
 REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
     "relay/service/options.py": "makeService",
     "relay/service/drain_process.py": "main",

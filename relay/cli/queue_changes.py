@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from typing import IO
 
 import click
+import msgspec
 
+from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.queue_access import Access, Where, give_up, opened, where_options
 from relay.cli.status import size
 from relay.queue.compaction import compact_queue
 from relay.queue.inspection import Account, Check, Checked
 from relay.queue.operations import Adopted
 from relay.queue.transaction import is_of_source
+from relay.service.compacting import Compact, Compacted
 from relay.service.queue_tools import (
     AdoptQueue,
     Appended,
@@ -169,11 +172,25 @@ def check_all(access: Access, id: str, *, checksums: bool) -> Checked:
 def compact(where: Where) -> None:
     """Give free pages of the queue's file back to the file system.
 
-    Only while the relay is stopped.  Needs room for a second copy of what is in
-    use; the copy takes the place of the file in one step.
+    A running relay goes on meanwhile.  Needs room for a second copy of what is in use;
+    the copy takes the place of the file in one step.
     """
-    before, after = compact_queue(where.queue_path)
+    try:
+        before, after = _compact_live(where.state_dir)
+    except NoRelay:
+        before, after = compact_queue(where.queue_path)
     click.echo(f"{where.queue_path}: {size(before)} before, {size(after)} now")
+
+
+def _compact_live(state_dir: str) -> tuple[int, int]:
+    """Octets that the file took on the disk before, and takes now."""
+    done = Compacted(0, False, 0)
+    while not done.is_over:
+        wanted = msgspec.to_builtins(Compact(done.number))
+        done = msgspec.convert(ask(state_dir, "queue-compact", wanted), type=Compacted)
+    if done.error:
+        raise AskFailed(f"not compacted: {done.error}")
+    return done.bytes_before, done.bytes_after
 
 
 @click.command()

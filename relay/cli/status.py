@@ -51,6 +51,9 @@ def show(document: dict[str, Any], console: Console) -> None:
     admission = document["admission"]
     if not admission["open"]:
         console.print(Text(f"not taking more: {admission['reason']}", style="bold red"))
+    if admission.get("allocated_bytes"):  # older relays do not say
+        on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
+        console.print(f"queue file: {on_disk} on disk, {used} in use", markup=False)
     console.print()
     console.print(_sources(document["sources"]))
     console.print()

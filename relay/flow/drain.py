@@ -23,10 +23,9 @@ from twisted.python.failure import Failure
 
 from relay.flow.pacing import Pace, Window
 from relay.model.clock import Clock, DelayedCall
-from relay.model.errors import QueueError
+from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
-from relay.queue.store import DamagedRange
 
 __all__ = [
     "BATCH_BYTES_MAX",

@@ -18,6 +18,7 @@ __all__ = [
     "KEY",
     "Books",
     "Operation",
+    "RemovesOnly",
     "count_dropped",
     "count_never_queued",
     "database_bytes",
@@ -59,6 +60,12 @@ class Operation(Protocol):
 
     def apply(self, books: Books) -> Any:
         """Do it.  A QueueError says why not; nothing is changed then."""
+
+
+class RemovesOnly:
+    """An operation of this kind may use the room that is kept for removals."""
+
+    __slots__ = ()
 
 
 def seq_of(key: Any) -> int:

@@ -8,6 +8,9 @@ At most one transaction runs at a time.  Whatever arrives meanwhile becomes the
 next one, so a batch grows exactly as far as the disk is slow, and a lone message
 waits for one fsync and nothing else.
 
+A removal alone is not worth a transaction: it waits a little for an append with which it
+can go, unless so much is acknowledged that a crash would send too much of it again.
+
 When a transaction fails nothing is given up: removals are tried alone (they make
 room), appends wait and are tried again after a while.  Admission sees what waits
 and closes; that is how a full disk becomes backward pressure.
@@ -38,6 +41,8 @@ __all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
 
 RECORD_BYTES = 64
 """What a record that waits for its commit takes beside its octets, about."""
+
+_REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
 RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread of its own; the Deferred has what it returned."""
@@ -81,8 +86,7 @@ class Committer:
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
-        removal_seconds: How long acknowledgements may wait for an append to share its
-            transaction; a crash meanwhile sends those records again.
+        removal_seconds: What an acknowledgement waits for an append, at most.
         gathering: Who is to be read before a transaction takes what waits.
     """
 
@@ -113,10 +117,11 @@ class Committer:
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
         self._removal_seconds = removal_seconds
-        self._removal_wait: DelayedCall | None = None  # removals alone are no reason to begin
         self._gathering = gathering or Gathering(clock=clock)
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
+        self._removals_due = False  # also without an append
+        self._removals_call: DelayedCall | None = None  # makes them due
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
         self._pending_bytes = 0
         self._underway: list[_Append] = []  # appends of the transaction that runs
@@ -168,15 +173,16 @@ class Committer:
 
         A crash before it sends them again.
         """
-        if self._removal_seconds and not self._removals and not self._closing:
-            self._removal_wait = self._clock.callLater(self._removal_seconds, self._removals_waited)
         self._removal(destination, upto)
-        self._start_pump()
+        if upto - self._store.ledgers[destination].acknowledged_seq >= _REMOVALS_MAX:
+            self._start_removing()
+        else:
+            self._start_removing_soon()
 
     def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
         """Records that were dropped under `reason` have arrived all the same."""
         self._removal(destination, 0).late[reason] += count
-        self._start_pump()
+        self._start_removing()
 
     def expire(self, destination: str, received_before: float) -> None:
         """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
@@ -187,8 +193,7 @@ class Committer:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
         # Whole before the pump starts, which may take it away at once.
         self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
-        self._end_removal_wait()
-        self._start_pump()
+        self._start_removing()
 
     def operate(self, operation: Operation) -> Deferred[Any]:
         """Do `operation` in a transaction of its own.  Fires with its result, once on disk.
@@ -206,9 +211,8 @@ class Committer:
         """Commit what is left.  Appends that cannot be stored now fail."""
         self._closing = True
         self._cancel_retry()
-        self._end_removal_wait()
         self._hold_appends = False
-        self._start_pump()
+        self._start_removing()
         if self._pumping is not None:
             await self._pumping
         self._closed = True
@@ -220,6 +224,24 @@ class Committer:
         removal.upto = max(removal.upto, upto)
         return removal
 
+    def _start_removing_soon(self) -> None:
+        """With the next append, or after a while."""
+        if not self._removal_seconds or self._hold_appends or self._closing:
+            self._start_removing()
+        elif self._removals_call is None and not self._removals_due:
+            self._removals_call = self._clock.callLater(self._removal_seconds, self._start_removing)
+
+    def _start_removing(self) -> None:
+        self._set_removals_due(True)
+        self._start_pump()
+
+    def _set_removals_due(self, is_due: bool) -> None:
+        self._removals_due = is_due
+        if self._removals_call is not None:
+            if self._removals_call.active():
+                self._removals_call.cancel()
+            self._removals_call = None
+
     def _start_pump(self) -> None:
         if self._pumping is None and not self._closed and self._has_work():
             self._pumping = Deferred()
@@ -229,7 +251,7 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        if self._expiries or self._over or (self._removals and self._removal_wait is None):
+        if (self._removals and self._removals_due) or self._expiries or self._over:
             return True
         return bool(self._appends) and not self._hold_appends
 
@@ -238,7 +260,7 @@ class Committer:
         assert failure.value is not None
         self._closed = True
         self._cancel_retry()
-        self._end_removal_wait()
+        self._set_removals_due(False)
         self._on_failure(failure.value)
         self._fail_appends()
         self._pump_ended()
@@ -269,8 +291,8 @@ class Committer:
             if not self._hold_appends:
                 appends, self._appends = self._appends, []
             self._underway = appends
-            self._end_removal_wait()
             removals, self._removals = self._removals, {}
+            self._set_removals_due(False)
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
             transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
@@ -365,22 +387,13 @@ class Committer:
         self._appends[:0] = appends
         self._underway = []
         self._hold_appends = True
-        self._end_removal_wait()
+        self._set_removals_due(True)
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():
             earlier = self._removals.setdefault(destination, Removal(removal.upto))
             earlier.upto = max(earlier.upto, removal.upto)
             earlier.set_aside += removal.set_aside
             earlier.late += removal.late
-
-    def _removals_waited(self) -> None:
-        self._removal_wait = None
-        self._start_pump()
-
-    def _end_removal_wait(self) -> None:
-        if self._removal_wait is not None:
-            self._removal_wait.cancel()
-            self._removal_wait = None
 
     def _try_again_later(self) -> None:
         if not self._closing and self._retry is None:
@@ -389,7 +402,7 @@ class Committer:
     def _try_again(self) -> None:
         self._retry = None
         self._hold_appends = False
-        self._start_pump()
+        self._start_removing()
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

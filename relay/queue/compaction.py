@@ -1,4 +1,4 @@
-"""Make a queue's file as small as what is in it.
+"""Make a queue's file as small as what is in it, while no relay works with it.
 
 LMDB uses free pages again but never gives them back.  The copy without them is read
 back and compared before it takes the place of the file, in one rename; a crash leaves
@@ -12,11 +12,10 @@ import shutil
 
 from relay.model.errors import QueueError
 from relay.queue.ownership import sync_names
+from relay.queue.replacement import COMPACTED
 from relay.queue.store import QueueStore
 
 __all__ = ["compact_queue"]
-
-_FOLDER = "compacted"  # the copy lies there until it is whole
 
 
 def compact_queue(path: str) -> tuple[int, int]:
@@ -30,7 +29,7 @@ def compact_queue(path: str) -> tuple[int, int]:
         QueueError: It cannot be done; the queue is as it was.
     """
     store = QueueStore.open_read_only(path)
-    file, folder = os.path.join(path, "data.mdb"), os.path.join(path, _FOLDER)
+    file, folder = os.path.join(path, "data.mdb"), os.path.join(path, COMPACTED)
     copy = os.path.join(folder, "data.mdb")
     try:
         before = os.stat(file)
@@ -56,7 +55,9 @@ def _copy(store: QueueStore, copy: str, original: os.stat_result) -> None:
         if os.geteuid() == 0:  # or the relay's user could not open it
             os.fchown(fd, original.st_uid, original.st_gid)
         os.fchmod(fd, original.st_mode & 0o777)
-        store.copy_compacted(fd)
+        with store.writing() as handles:
+            handles.guard.look_at_rest(handles.environment)  # before LMDB reads it all
+            handles.environment.copyfd(fd, compact=True)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -14,7 +14,7 @@ import msgspec
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.block import Block, BlockDamaged, decode_block
-from relay.queue.books import Books, count_dropped, forget, seq_of
+from relay.queue.books import Books, RemovesOnly, count_dropped, forget, seq_of
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import set_aside
 from relay.queue.transaction import SetAside
@@ -23,7 +23,7 @@ __all__ = ["Adopt", "Adopted", "Purge"]
 
 
 @dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(RemovesOnly):
     """Give up the records from `start`, the head of the queue, to before `upto`.
 
     They are counted as dropped, under `reason`.  Nobody may be sending them: the

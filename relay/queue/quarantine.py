@@ -15,7 +15,7 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.queue.block import BlockDamaged, decode_block
-from relay.queue.books import KEY, Books, count_dropped, seq_of, to_block_with
+from relay.queue.books import KEY, Books, RemovesOnly, count_dropped, seq_of, to_block_with
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 
@@ -112,7 +112,7 @@ class TakenOut(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class PurgeQuarantined:
+class PurgeQuarantined(RemovesOnly):
     """Give up entries of a quarantine; they are counted as dropped, under `reason`.
 
     Args:
@@ -187,7 +187,7 @@ class Trimmed(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class TrimQuarantine:
+class TrimQuarantine(RemovesOnly):
     """Drop the oldest entries while there are too many octets or they are too old.
 
     Args:

@@ -7,6 +7,7 @@ the new one.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -21,7 +22,20 @@ from relay.queue.examination import find_damage, opened_file
 from relay.queue.ownership import sync_names
 from relay.queue.salvage import Salvaged, salvage
 
-__all__ = ["DAMAGED_FILES_MAX", "Recovery", "damaged_files", "make_file", "prepare_file", "recover"]
+__all__ = [
+    "COMPACTED",
+    "DAMAGED_FILES_MAX",
+    "Recovery",
+    "damaged_files",
+    "make_file",
+    "prepare_file",
+    "put_in_place",
+    "recover",
+    "remove_unfinished",
+]
+
+COMPACTED = "compacted"
+"""Directory in which a smaller file is made."""
 
 DAMAGED_FILES_MAX = 16
 """A disk that damages a file at each start must not fill up with copies."""
@@ -60,6 +74,38 @@ def make_file(path: str, open_environment: Callable[[str], Any], fill: Callable[
         shutil.rmtree(new, ignore_errors=True)
     sync_names(path)
     return filled
+
+
+def remove_unfinished(path: str) -> None:
+    """Remove what a compaction that was interrupted has left in the directory `path`."""
+    shutil.rmtree(os.path.join(path, COMPACTED), ignore_errors=True)
+
+
+def put_in_place(path: str) -> bool:
+    """Let the file in the directory `COMPACTED` be that of the queue `path`, in one step.
+
+    An environment may have it open, and another one the file that it replaces.
+
+    Returns:
+        Whether the names are durable; False = a power cut may bring the old file back.
+
+    Raises:
+        OSError: The old file is still there.
+    """
+    folder = os.path.join(path, COMPACTED)
+    os.rename(os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb"))
+    with suppress(OSError):  # the next start makes a new one of any
+        os.rename(os.path.join(folder, "lock.mdb"), os.path.join(path, "lock.mdb"))
+        os.rmdir(folder)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno in (errno.EINVAL, errno.ENOTSUP)  # not every file system can
+    return True
 
 
 def prepare_file(

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from relay.queue.store import QueueStore, _LmdbErrors, _open_environment
+from relay.queue.environment import OurErrors, open_environment
+from relay.queue.store import QueueStore
 
 __all__ = ["QueueBeside", "forget_dead_readers", "map_bytes_of"]
 
@@ -32,8 +33,8 @@ class QueueBeside(QueueStore):
         Raises:
             QueueError: It cannot be opened or read.
         """
-        with _LmdbErrors():
-            environment = _open_environment(path, map_bytes, readonly=True, create=False)
+        with OurErrors():
+            environment = open_environment(path, map_bytes, readonly=True, create=False)
             try:
                 store = cls(environment, -1)
                 store._open_queues(destinations, (), checks=False)
@@ -54,6 +55,6 @@ def map_bytes_of(store: QueueStore) -> int:
 
 def forget_dead_readers(store: QueueStore) -> int:
     """Let go of the pages that processes were reading which have ended; returns how many."""
-    with _LmdbErrors():
+    with OurErrors():
         count: int = store._environment.reader_check()
     return count

@@ -1,4 +1,4 @@
-"""Queue records in LMDB: the only module that imports lmdb.
+"""Queue records in LMDB.
 
 On-disk layout, format 1
 ========================
@@ -39,34 +39,54 @@ queue of a destination takes what comes, where it has two: its id and "lane/" + 
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the
-directory `new` and renamed; one that was damaged stays as `data.mdb.damaged-` with the
-time, see replacement.py.
+directory `new` or `compacted` and renamed; one that was damaged stays as
+`data.mdb.damaged-` with the time, see replacement.py.  `headroom` holds nothing but room
+on the disk, see headroom.py.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
-import lmdb
 import msgspec
 
-from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull
-from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, decode_block, encode_block, split
+from relay.model.errors import QueueError
+from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
-from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
+from relay.queue.books import (
+    Books,
+    Operation,
+    RemovesOnly,
+    count_never_queued,
+    database_bytes,
+    forget,
+)
+from relay.queue.environment import (
+    OurErrors,
+    check_format,
+    fill_new,
+    open_environment,
+    opening,
+)
 from relay.queue.eviction import count_late, evict
-from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
 from relay.queue.guarded import Guard
+from relay.queue.handles import Handles
+from relay.queue.headroom import Headroom
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
-from relay.queue.replacement import Recovery, prepare_file
+from relay.queue.reading import (
+    measured,
+    oldest_block_at,
+    read_positions,
+    read_records,
+    stored_ledger,
+)
+from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -78,7 +98,6 @@ from relay.queue.transaction import (
 )
 
 __all__ = [
-    "DamagedRange",
     "Eviction",
     "QueueStore",
     "Refusal",
@@ -87,8 +106,6 @@ __all__ = [
     "Transaction",
     "account_of_source",
 ]
-
-_DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
 _Measured = tuple[dict[str, int], dict[str, int]]
@@ -100,19 +117,22 @@ class QueueStore:
     `commit` is called from one thread; `read` and `oldest_received_at` from any.
     """
 
-    def __init__(self, environment: Any, lock_fd: int) -> None:
-        self._environment = environment
+    def __init__(
+        self,
+        environment: Any,
+        lock_fd: int,
+        *,
+        guard: Guard | None = None,
+        headroom_path: str | None = None,
+    ) -> None:
         self._lock_fd = lock_fd
-        self._meta = environment.open_db(b"meta")
-        self._blocks: dict[str, Any] = {}
-        self._quarantine: dict[str, Any] = {}
-        self._positions = environment.open_db(b"positions")
+        self._headroom = Headroom(headroom_path)
+        self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
         self.recovery: Recovery | None = None
         """Set if the file was damaged when it was opened."""
-        self._guard = Guard("", fully=True)
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -120,6 +140,7 @@ class QueueStore:
         stay below the size of the map."""
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
+        self._is_spoilt = False
         self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
@@ -152,19 +173,19 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        with _opening(path, lock_fd):
-            open_environment = partial(_open_environment, map_bytes=map_bytes)
+        with opening(path, lock_fd):
+            remove_unfinished(path)
+            open_file = partial(open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
-            recovery = prepare_file(
-                path, open_environment, _put_format, strict=strict, look=guard.look
-            )
+            recovery = prepare_file(path, open_file, fill_new, strict=strict, look=guard.look)
             guard.settled()
-            environment = open_environment(path)
+            environment = open_file(path)
             try:
-                _check_format(environment, path)
-                store = cls(environment, lock_fd)
-                store.recovery, store._guard = recovery, guard
+                check_format(environment, path)
+                store = cls(environment, lock_fd, guard=guard, headroom_path=path)
+                store.recovery = recovery
                 store._open_queues(destinations, sources)
+                store._headroom.make()
                 return store
             except BaseException:
                 environment.close()
@@ -182,11 +203,11 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        with _opening(path, lock_fd):
+        with opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
-            environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
+            environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
-                _check_format(environment, path, read_only=True)
+                check_format(environment, path, read_only=True)
                 store = cls(environment, lock_fd)
                 store._open_queues((), (), checks=False)
                 return store
@@ -196,8 +217,7 @@ class QueueStore:
 
     def close(self) -> None:
         """Close the environment and let others have it."""
-        self._environment.close()
-        self._guard.close()
+        self._handles.leave()
         os.close(self._lock_fd)
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -210,8 +230,15 @@ class QueueStore:
             QueueFull: The map or the file system is full.
             QueueError: LMDB or the disk failed.  In both cases nothing was changed.
         """
+        self._refuse_if_spoilt()
+        if not (growth := transaction.growth):
+            return self._headroom.with_room(partial(self._commit, transaction))
+        self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.used_bytes)
+        return self._commit(transaction)
+
+    def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
+        with OurErrors(), self._begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -252,11 +279,17 @@ class QueueStore:
         Raises:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
+        self._refuse_if_spoilt()
+        operate = partial(self._operate, operation, at)
+        if isinstance(operation, RemovesOnly):
+            return self._headroom.with_room(operate)
+        return operate()
+
+    def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
-            result = operation.apply(
-                self._books(txn, lambda id: self._changed_ledger(id, changed), at)
-            )
+        with OurErrors(), self._begin(write=True, buffers=True) as txn:
+            ledger = partial(self._changed_ledger, changed=changed)
+            result = operation.apply(self._books(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
         self._note_measured(*used)
         self.ledgers.update(changed)
@@ -270,14 +303,75 @@ class QueueStore:
         Raises:
             QueueError: `reading` refused, or LMDB failed.
         """
-        with _LmdbErrors(), self._begin(buffers=True) as txn:
-            return reading(self._books(txn, lambda id: self._stored_ledger(txn, id), 0.0))
+        with self._reading() as (txn, handles):
+            ledger = partial(stored_ledger, txn, handles)
+            return reading(self._books(txn, ledger, 0.0, handles))
 
-    def copy_compacted(self, fd: int) -> None:
-        """Write the environment, without the pages that are free, to the file `fd`."""
-        with _LmdbErrors():
-            self._guard.look_at_rest(self._environment)  # before LMDB reads it all
-            self._environment.copyfd(fd, compact=True)
+    def new_environment(self, path: str) -> Any:
+        """An empty one in the directory `path`, with a map of the same size.
+
+        Raises:
+            QueueError: LMDB or the disk failed.
+        """
+        with OurErrors():
+            return open_environment(path, self._environment.info()["map_size"])
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """A read transaction that sees everything, with buffers; keep it short."""
+        with self._reading() as (txn, _):
+            yield txn
+
+    @contextmanager
+    def writing(self) -> Iterator[Handles]:
+        """The environment in use, with LMDB's exceptions as ours; for the thread of `commit`."""
+        with OurErrors():
+            yield self._handles
+
+    def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
+        """Go on with `environment`, which holds the same; from the thread of `commit`.
+
+        Args:
+            put_in_place: Gives its file the name of the one in use, durably.  Raises
+                OSError if that has not happened; False = it has, but a power cut may
+                undo it.
+
+        Raises:
+            QueueError, OSError: It could not be put in place; nothing was changed.
+            RuntimeError: A power cut may undo it.  Nothing is committed any more.
+        """
+        with OurErrors():
+            handles = self._handles.like(environment)
+            with environment.begin() as txn:
+                used = measured(txn, handles, handles.quarantine)
+        is_durable = put_in_place()
+        left = self._handles
+        self._use(handles)
+        self._note_measured(*used)
+        left.leave()
+        if not is_durable:
+            self._is_spoilt = True
+            self._refuse_if_spoilt()
+
+    def _use(self, handles: Handles) -> None:
+        self._handles = handles
+        # For the thread of `commit`, which is the one that changes them.
+        self._environment = handles.environment
+        self._meta, self._positions = handles.meta, handles.positions
+        self._blocks, self._quarantine = handles.blocks, handles.quarantine
+
+    @contextmanager
+    def _reading(self, *, buffers: bool = True) -> Iterator[tuple[Any, Handles]]:
+        """A read transaction and the environment that it is in."""
+        while not (handles := self._handles).enter():
+            if handles is self._handles:  # otherwise it was replaced since we looked
+                raise QueueError("the queue is closed")
+        with OurErrors(), handles.transaction(buffers=buffers) as txn:
+            yield txn, handles
+
+    def _refuse_if_spoilt(self) -> None:
+        if self._is_spoilt:
+            raise RuntimeError("the names of the queue's files could not be synced")
 
     def read(
         self, destination: str, *, start: int, records_max: int, bytes_max: int
@@ -291,75 +385,37 @@ class QueueStore:
             DamagedRange: The block with `start` in it is damaged.
             QueueError: LMDB failed.
         """
-        payloads: list[bytes] = []
-        size = 0
-        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
-            cursor = txn.cursor()
-            found = cursor.set_range(_KEY.pack(start))
-            if not found or _KEY.unpack(cursor.key())[0] != start:
-                found = cursor.prev() if found else cursor.last()
-            while found and len(payloads) < records_max and size < bytes_max:
-                (first,) = _KEY.unpack(cursor.key())
-                value = cursor.value()
-                found = cursor.next()
-                stop = (
-                    _KEY.unpack(cursor.key())[0]
-                    if found
-                    else self._stored_ledger(txn, destination).next_seq
-                )
-                try:
-                    block = decode_block(value).payloads
-                    if len(block) != stop - first:  # its key is not under the checksum
-                        raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
-                except BlockDamaged as damage:
-                    if payloads:
-                        break  # deliver what comes before it first
-                    if start >= stop:
-                        break  # it lies before the first record asked for
-                    raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
-                skip = max(0, start - first)
-                payloads += block[skip:] if skip else block
-                size += len(value)
-        return payloads
+        with self._reading(buffers=False) as (txn, handles):
+            limits = {"records_max": records_max, "bytes_max": bytes_max}
+            return read_records(txn, handles, destination, start=start, **limits)
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
-        start = f"{source}/".encode()
-        found: dict[str, bytes] = {}
-        with _LmdbErrors(), self._environment.begin(db=self._positions) as txn:
-            cursor = txn.cursor()
-            more = cursor.set_range(start)
-            while more and cursor.key().startswith(start):
-                found[cursor.key()[len(start) :].decode()] = cursor.value()
-                more = cursor.next()
-        return found
+        with self._reading(buffers=False) as (txn, handles):
+            return read_positions(txn, handles, source)
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
-        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
-            cursor = txn.cursor()
-            if not cursor.first():
-                return None
-            try:
-                return decode_block(cursor.value()).received_at
-            except BlockDamaged:
-                return None
+        with self._reading() as (txn, handles):
+            return oldest_block_at(txn, handles, destination)
 
     def when_damaged(self, call: Callable[[str], None]) -> None:
         """Have `call` called, from any thread, if the file turns out to be damaged.
 
         It cannot be used on then; the next start looks through all of it.
         """
-        self._guard.on_damage = call
+        self._handles.guard.on_damage = call
 
     def _begin(self, **options: Any) -> Any:
-        return self._guard.begin(self._environment, self._blocks, **options)
+        return self._handles.begin(**options)
 
-    def _books(self, txn: Any, ledger: Callable[[str], Ledger], at: float) -> Books:
+    def _books(
+        self, txn: Any, ledger: Callable[[str], Ledger], at: float, handles: Handles
+    ) -> Books:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
 
-        return Books(txn, self._blocks, self._quarantine, ledger, append, at)
+        return Books(txn, handles.blocks, handles.quarantine, ledger, append, at)
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""
@@ -368,19 +424,10 @@ class QueueStore:
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
         return self._measured(txn, changed)  # nothing else has changed
 
-    def _stored_ledger(self, txn: Any, id: str) -> Ledger:
-        """The account as the transaction sees it, whether it adds up or not."""
-        value = txn.get(b"ledger/" + id.encode(), db=self._meta)
-        return decode_ledger(id, value, checks=False) if value else Ledger()
-
     def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
         """What each queue and each quarantine takes of the map; only `ids` are looked at."""
-        queues, quarantines = dict(self.destination_bytes), dict(self._quarantine_bytes)
-        for id in ids:
-            quarantines[id] = database_bytes(txn, self._quarantine[id])
-            if id in self._blocks:
-                queues[id] = database_bytes(txn, self._blocks[id])
-        return queues, quarantines
+        queues, quarantines = measured(txn, self._handles, ids)
+        return {**self.destination_bytes, **queues}, {**self._quarantine_bytes, **quarantines}
 
     def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
         self.destination_bytes, self._quarantine_bytes = queues, quarantines
@@ -439,85 +486,3 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
-
-
-@contextmanager
-def _opening(path: str, lock_fd: int) -> Iterator[None]:
-    """Let others have the queue if it cannot be opened, and say why."""
-    try:
-        yield
-    except BaseException as error:
-        os.close(lock_fd)
-        if isinstance(error, lmdb.Error | OSError):
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise QueueError(f"queue {path}: {reason}") from error
-        raise
-
-
-def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
-    try:
-        return lmdb.open(
-            path,
-            map_size=map_bytes,
-            max_dbs=_DATABASES_MAX,
-            max_readers=126,
-            mode=0o600,
-            readahead=False,  # a queue is read once, from one end
-            **options,
-        )
-    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
-        raise QueueFormatError(
-            f"queue {path}: data.mdb is not an LMDB file that can be read ({error}); "
-            "it was left as it is: move it away to start with an empty queue"
-        ) from error
-
-
-def _put_format(environment: Any) -> None:
-    # One transaction: half of a new queue would be a foreign environment.
-    with environment.begin(write=True) as txn:
-        put_format(environment, txn)
-
-
-def _check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
-    """Make sure that this is a queue of our format, or nothing yet, before any change.
-
-    One of an older format is brought to ours, unless it is only looked at.
-    """
-    with environment.begin() as txn:
-        empty = not txn.cursor().first()
-    if empty:
-        _put_format(environment)
-        return
-    found: bytes | None = None
-    with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
-        meta = environment.open_db(b"meta", create=False)
-        with environment.begin(db=meta) as txn:
-            found = txn.get(b"format")
-    if found is None:
-        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != FORMAT:
-        if read_only or not is_older(found):
-            raise refuse_format(path, found, read_only=read_only)
-        migrate(environment, found)
-
-
-class _LmdbErrors:
-    """Turn LMDB's exceptions into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, lmdb.PanicError):
-            return  # LMDB is done for until it is opened again: not for another try
-        if isinstance(error, lmdb.MapFullError):
-            raise QueueFull("the queue's map is full") from error
-        if isinstance(error, lmdb.DiskError):
-            raise QueueFull(f"no space for the queue: {error}") from error
-        if isinstance(error, lmdb.Error):
-            raise QueueError(f"the queue's storage failed: {error}") from error

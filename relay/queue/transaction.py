@@ -109,3 +109,9 @@ class Transaction:
     refusals: Sequence[Refusal] = ()
     positions: Mapping[str, bytes] = field(default_factory=dict)
     """New positions by ``source/name``; an empty one is forgotten."""
+
+    @property
+    def growth(self) -> int:
+        """Octets that this adds to queues and quarantines of sources; 0 = it adds nothing."""
+        runs = [*self.appends.values(), *(refusal.frames for refusal in self.refusals)]
+        return sum(sum(map(len, run)) + len(run) for run in runs)

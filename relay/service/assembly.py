@@ -23,6 +23,7 @@ from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
+from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
@@ -56,7 +57,6 @@ from relay.wire.parse_options import ParseOptions, new_parser
 __all__ = ["assemble"]
 
 _MAP_SLACK_BYTES = 1024**3
-_REMOVAL_SECONDS = 0.02
 
 
 def assemble(
@@ -92,6 +92,7 @@ def assemble(
     tools = QueueTools(
         queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
     )
+    compaction = _compaction(configuration, queue, sending, notices, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
@@ -101,13 +102,14 @@ def assemble(
             certificates,
             lookups,
             queue,
+            compaction,
             _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
             sending,
             progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, tools, notify, reactor),
+            *_observers(configuration, status, (tools, compaction), notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
@@ -216,10 +218,24 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
-        # Those of another process come when they like, not with what is being stored.
-        removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
         strict=configuration.strict_queue,
         fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
+    )
+
+
+def _compaction(
+    configuration: Configuration,
+    queue: QueueService,
+    sending: Service,
+    notices: Notices,
+    reactor: Any,
+) -> CompactionService:
+    return CompactionService(
+        queue,
+        configuration.compact_free_percent,
+        notices=notices,
+        clock=reactor,
+        beside=sending if isinstance(sending, DrainSupervision) else None,
     )
 
 
@@ -307,14 +323,15 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 def _observers(
     configuration: Configuration,
     status: Status,
-    tools: QueueTools,
+    tools: tuple[QueueTools, CompactionService],
     notify: NotifySocket,
     reactor: Any,
 ) -> list[Service]:
+    commands = {name: asked for tool in tools for name, asked in tool.commands().items()}
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document, **tools.commands()}, clock=reactor),
+            factory=ControlFactory({"status": status.document, **commands}, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(

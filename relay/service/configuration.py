@@ -268,6 +268,8 @@ class Configuration:
     """Run the destinations in a process of their own."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
+    compact_free_percent: int = 50
+    """The queue's file is compacted when this part of it is free; 0 = never by itself."""
     examine_fully: bool = False
     """Look through the whole file of the queue at each start, however long that takes."""
     statistics_seconds: float = 60.0

@@ -25,6 +25,7 @@ from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
+from relay.queue.live_compaction import LiveCompaction
 from relay.queue.replacement import damaged_files
 from relay.queue.sharing import forget_dead_readers, map_bytes_of
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
@@ -36,6 +37,7 @@ from relay.transport.notices import Notices
 __all__ = ["QueueService"]
 
 _MAP_SLACK_BYTES = 1024**3
+_REMOVAL_SECONDS = 0.02
 _Found = TypeVar("_Found")
 
 
@@ -54,7 +56,6 @@ class QueueService(Service):
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
         lanes: Ids of those destinations that have a second queue.
-        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         fully: Look through all of the file at the start; of long queues otherwise as they
@@ -86,7 +87,6 @@ class QueueService(Service):
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         lanes: Iterable[str] = (),
-        removal_seconds: float = 0.0,
         strict: bool = False,
         fully: bool = False,
     ) -> None:
@@ -104,7 +104,6 @@ class QueueService(Service):
         self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
-        self._removal_seconds = removal_seconds
         self._strict = strict
         self._cursors: dict[str, list[Cursor]] = {}
         self._fully = fully
@@ -149,10 +148,10 @@ class QueueService(Service):
             clock=self._reactor,
             admission=self._admission,
             on_stored=self._stored,
-            on_failure=self._failed,
+            on_failure=self.failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
-            removal_seconds=self._removal_seconds,
+            removal_seconds=_REMOVAL_SECONDS,
             gathering=self.gathering,
         )
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
@@ -229,6 +228,19 @@ class QueueService(Service):
         """Do `operation`; fires with its result, once on disk, or fails with QueueError."""
         return self._committer.operate(operation)
 
+    # For compaction.
+
+    def new_compaction(self) -> LiveCompaction:
+        return LiveCompaction(self._store, self._path)
+
+    def in_writer(self, call: Callable[[], _Found]) -> Deferred[_Found]:
+        """Run `call` between two commits, in their thread."""
+        return self._writer(call)
+
+    def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:
+        """Run `call` in a thread that may wait."""
+        return deferToThreadPool(self._reactor, self._readers, call)
+
     @property
     def ledgers(self) -> Mapping[str, Ledger]:
         """All accounts as of the last commit, those of sources and orphans included."""
@@ -294,7 +306,7 @@ class QueueService(Service):
 
     @property
     def allocated_bytes(self) -> int:
-        """Octets that the file takes on the disk.  It never shrinks; what is free in it
+        """Octets that the file takes on the disk.  Until it is compacted, what is free in it
         is used again."""
         try:
             return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
@@ -423,7 +435,8 @@ class QueueService(Service):
             )
             self._reactor.stop()
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Say what the store could not do; stop the relay if that is a defect."""
         if isinstance(error, QueueError):
             self._notices.warn(
                 "queue",

@@ -86,6 +86,7 @@ RELAY: Mapping[str, Kind] = {
     "allow_volatile_state": Flag(),
     "strict_queue": Flag(),
     "drain_process": Flag(),
+    "compact_free_percent": Whole(0, 95),
     "examine_fully": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }

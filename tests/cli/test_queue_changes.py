@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from relay.cli import queue_changes
 from relay.cli.main import main
 from relay.cli.queue_changes import check_all, queues_of
 from relay.queue.inspection import Account, Check, Checked
@@ -70,7 +71,37 @@ def test_compacting_says_what_it_won(folder: Path) -> None:
     assert "whole" in run(folder, "queue", "verify")
 
 
-def test_compacting_leaves_a_running_relay_alone(folder: Path) -> None:
+class Compacting:
+    """Answers of a relay that compacts its file, in turn."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.asked: list[Any] = []
+        self._answers = list(answers)
+
+    def __call__(self, state_dir: str, command: str, arguments: Any = None, **_: Any) -> Any:
+        assert command == "queue-compact"
+        self.asked.append(arguments)
+        return {"number": 3, "bytes_before": 9 * 2**20, **self._answers.pop(0)}
+
+
+def test_a_running_relay_is_asked_until_it_is_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = Compacting({"is_over": False}, {"is_over": True, "bytes_after": 2**20})
+    monkeypatch.setattr(queue_changes, "ask", relay)
+    assert run(folder, "queue", "compact").endswith(": 9.0 MiB before, 1.0 MiB now\n")
+    assert relay.asked == [{"number": 0}, {"number": 3}]
+
+
+def test_what_a_running_relay_has_against_it_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = Compacting({"is_over": True, "error": "make room"})
+    monkeypatch.setattr(queue_changes, "ask", relay)
+    assert "not compacted: make room" in run(folder, "queue", "compact", status=2)
+
+
+def test_a_queue_that_does_not_answer_is_left_alone(folder: Path) -> None:
     with queue_files.opened(folder / "queue", "a"):
         assert "is in use by process" in run(folder, "queue", "compact", status=2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Committed", "Event", "Sync", "Write"]
+__all__ = ["Committed", "Event", "Renamed", "Sync", "Write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,18 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """The file has another name now, and what had that name before is gone."""
+
+    path: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """`QueueStore.commit`, or its opening, has come back."""
 
     ledgers: dict[str, bytes]
 
 
-Event = Write | Sync | Committed
+Event = Write | Sync | Renamed | Committed

@@ -25,6 +25,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 
+from relay.model.errors import DamagedRange
 from relay.queue import guarded
 from relay.queue.block import encode_block
 from relay.queue.books import KEY
@@ -32,7 +33,7 @@ from relay.queue.examination import examine
 from relay.queue.inspection import Read, read
 from relay.queue.late_examination import FileDamaged
 from relay.queue.ledger import Ledger
-from relay.queue.store import DamagedRange, QueueStore, Removal, SetAside, Transaction
+from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 from tests.crash.damage import damage_of
 from tests.crash.workload import MAP_BYTES, open_queue, payload
 
@@ -135,7 +136,7 @@ def _outcome(queue: str, dice: random.Random) -> str:
     store = _open(queue)
     if store.recovery is not None:
         words = f"at start: {store.recovery.problems[0]}"
-    assert words or store._guard.is_needed
+    assert words or store._handles.guard.is_needed
     try:
         _drain(store, found, aside, dice)
     except FileDamaged as error:

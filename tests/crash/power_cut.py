@@ -14,20 +14,22 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from relay.queue.ledger import Ledger
+from relay.queue.replacement import COMPACTED
 from relay.queue.transaction import is_of_source
-from tests.crash.events import Committed, Event, Sync, Write
+from tests.crash.events import Committed, Event, Renamed, Sync, Write
 from tests.crash.workload import DESTINATIONS, POSITION, SOURCE, drain, ledgers_of, open_queue
 from tests.crash.workload import payload as payload_of
 
 __all__ = ["PowerCuts", "record"]
 
 SECTOR = 512
+FOLDERS = ("new", COMPACTED)  # where a file is before it gets its name
 RECORD_SECONDS_MAX = 300.0
 
 
@@ -51,11 +53,13 @@ def record(folder: Path, *, seed: int, transactions: int) -> list[Event]:
     assert done.returncode == 0, done.stderr
     events: list[Event] = pickle.loads(output.read_bytes())
     # Nothing was missed: the recording makes the very same file.
-    image = bytearray()
+    images: dict[str, bytearray] = {}
     for event in events:
         if isinstance(event, Write):
-            _apply(image, event.offset, event.octets)
-    assert image == (queue / "data.mdb").read_bytes()
+            _apply(images.setdefault(event.path, bytearray()), event.offset, event.octets)
+        elif isinstance(event, Renamed):
+            images[event.to] = images.pop(event.path)
+    assert images == {str(queue / "data.mdb"): (queue / "data.mdb").read_bytes()}
     return events
 
 
@@ -87,8 +91,8 @@ class PowerCuts:
 
     def check(self) -> None:
         """Try all; an AssertionError names the point and the state."""
-        synced = bytearray()
-        pending: list[tuple[int, bytes]] = []
+        synced: dict[str, bytearray] = {}  # by path
+        pending: list[tuple[int, bytes]] = []  # of one file
         commits = 0
         path = ""
         for number, event in enumerate(self._events):
@@ -96,28 +100,33 @@ class PowerCuts:
                 assert not pending, "a commit came back before its writes were synced"
                 commits += 1
                 continue
-            assert path in ("", event.path) or not pending, "renamed before it was synced"
+            if isinstance(event, Renamed):
+                assert not pending, "renamed before it was synced"
+                synced[event.to] = synced.pop(event.path)
+                self._try_all(f"event {number}, renamed", synced, event.to, pending, commits)
+                continue
+            assert path in ("", event.path) or not pending, "another file before it was synced"
             path = event.path
-            is_new = os.path.basename(os.path.dirname(path)) == "new"
+            synced.setdefault(path, bytearray())
             if isinstance(event, Write):
                 pending += _sectors(event)
-                self._try_all(f"event {number}, a write", synced, pending, commits, is_new)
+                self._try_all(f"event {number}, a write", synced, path, pending, commits)
             if isinstance(event, Sync) or event.is_synced:
                 for offset, octets in pending:
-                    _apply(synced, offset, octets)
+                    _apply(synced[path], offset, octets)
                 pending.clear()
-                self._try_all(f"event {number}, synced", synced, pending, commits, is_new)
+                self._try_all(f"event {number}, synced", synced, path, pending, commits)
 
     def _try_all(
         self,
         point: str,
-        synced: bytearray,
+        synced: Mapping[str, bytearray],
+        path: str,
         pending: list[tuple[int, bytes]],
         commits: int,
-        is_new: bool,
     ) -> None:
         for name, kept, keeps_length in self._choices(pending):
-            image = bytearray(synced)
+            image = bytearray(synced[path])
             for offset, octets in kept:
                 _apply(image, offset, octets)
             if keeps_length and pending:
@@ -125,7 +134,7 @@ class PowerCuts:
                 image.extend(bytes(max(0, end - len(image))))
             self.states += 1
             try:
-                self._check_state(image, commits, is_new)
+                self._check_state({**synced, path: image}, commits)
             except Exception as error:
                 raise AssertionError(
                     f"{point}; {name} of what was not synced: {error!r}"
@@ -147,12 +156,15 @@ class PowerCuts:
             kept = [sector for sector in pending if self._dice.random() < share]
             yield f"{len(kept)} of {len(pending)} sectors", kept, self._dice.random() < 0.5
 
-    def _check_state(self, image: bytearray, commits: int, is_new: bool) -> None:
+    def _check_state(self, images: Mapping[str, bytearray], commits: int) -> None:
         queue = self._folder / "state"
         shutil.rmtree(queue, ignore_errors=True)
-        (queue / "new").mkdir(parents=True)
-        file = queue / "new" / "data.mdb" if is_new else queue / "data.mdb"
-        file.write_bytes(image)
+        queue.mkdir(parents=True)
+        for path, image in images.items():
+            folder = os.path.basename(os.path.dirname(path))
+            place = queue / folder if folder in FOLDERS else queue
+            place.mkdir(exist_ok=True)
+            (place / "data.mdb").write_bytes(image)
         store = open_queue(str(queue))
         try:
             # What had come back is there; what was on its way may be, as a whole.

@@ -11,9 +11,12 @@ import os
 import pickle
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.crash.events import Committed, Event, Sync, Write
+from relay.queue.live_compaction import LiveCompaction
+from relay.queue.store import QueueStore
+from tests.crash.events import Committed, Event, Renamed, Sync, Write
 from tests.crash.interposer import interpose
 from tests.crash.workload import ledgers_of, open_queue, random_transaction
 
@@ -44,6 +47,29 @@ class _Recorder:
             self._syncing = ""
 
 
+def _watch_renames(recorder: _Recorder) -> None:
+    rename = os.rename
+
+    def recorded(path: str, to: str) -> None:
+        rename(path, to)
+        if os.path.basename(path) == "data.mdb":
+            recorder.events.append(Renamed(path, to))
+
+    os.rename = recorded  # type: ignore[assignment]
+
+
+def _compact(store: QueueStore, path: str, commit: Callable[[], None]) -> None:
+    """With commits between the steps."""
+    compaction = LiveCompaction(store, path)
+    compaction.begin()
+    compaction.step()
+    commit()
+    compaction.step()
+    commit()
+    assert compaction.switch()
+    compaction.abandon()
+
+
 def _path_of(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")
 
@@ -51,12 +77,19 @@ def _path_of(fd: int) -> str:
 def main(path: str, seed: str, transactions: str, output: str) -> None:
     recorder = _Recorder()
     alive = interpose(recorder)
+    _watch_renames(recorder)
     dice = random.Random(seed)
     store = open_queue(path)
     recorder.events.append(Committed(ledgers_of(store)))
-    for number in range(int(transactions)):
+
+    def commit() -> None:
         store.commit(random_transaction(store, dice))
         recorder.events.append(Committed(ledgers_of(store)))
+
+    for number in range(int(transactions)):
+        commit()
+        if number % 5 == 4:
+            _compact(store, path, commit)
         if number % 7 == 6:  # a new environment in between
             store.close()
             store = open_queue(path)

@@ -6,7 +6,8 @@ then removals alone, as the committer does it, then there is room again.  A line
 size says how it went; a failure is an exception.
 
 A write that reaches beyond the end is cut short or refused, as a file system does it, and
-one time in three it is the sync that fails, as where blocks are given out late.
+one time in three it is the sync that fails, as where blocks are given out late.  The
+queue's headroom takes room on the disk too, beside its file: removals have to fit.
 """
 
 from __future__ import annotations
@@ -32,22 +33,39 @@ _UNLIMITED = 2**40
 
 
 class _Disk:
-    """Refuses what lies beyond its end."""
+    """Has room for `end` octets of the queue's file, and for the first headroom beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: Path) -> None:
+        self._queue = queue
         self.end = _UNLIMITED
+        self.headroom_bytes = 0
         self.is_late = False  # refuses at the sync instead
         self.refusals = 0
         self._is_exceeded = False
 
     def write(self, fd: int, offset: int, octets: bytes) -> int:
-        if offset + len(octets) <= self.end:
+        if offset + len(octets) <= self._room():
             return 0
         if self.is_late:
             self._is_exceeded = True
             return 0
         self.refusals += 1
         return errno.ENOSPC
+
+    def allocate(self, fd: int, offset: int, size: int) -> None:
+        """In the place of posix_fallocate: the headroom is made."""
+        used = (self._queue / "data.mdb").stat().st_size
+        if used + size > self.end + self.headroom_bytes:
+            raise OSError(errno.ENOSPC, "full")
+        os.ftruncate(fd, size)
+        if self.end == _UNLIMITED:
+            self.headroom_bytes = size
+
+    def _room(self) -> int:
+        try:
+            return self.end + self.headroom_bytes - (self._queue / "headroom").stat().st_size
+        except FileNotFoundError:
+            return self.end + self.headroom_bytes
 
     def sync(self, fd: int) -> int:
         exceeded, self._is_exceeded = self._is_exceeded, False
@@ -86,16 +104,16 @@ def _check(store: QueueStore, destination: str) -> None:
 
 
 def _remove(store: QueueStore) -> bool:
-    """Removals alone, the whole of one queue after the other; whether one found its room."""
-    fitted = 0
+    """Removals alone, one queue after the other in ten parts; whether all found their room."""
     for destination in DESTINATIONS:
         ledger: Ledger = store.ledgers[destination]
-        try:
-            store.commit(Transaction(1.7e9, {}, {destination: Removal(ledger.next_seq)}))
-            fitted += 1
-        except QueueFull:
-            pass
-    return bool(fitted)
+        for part in range(1, 11):
+            upto = ledger.acknowledged_seq + ledger.queued * part // 10
+            try:
+                store.commit(Transaction(1.7e9, {}, {destination: Removal(upto)}))
+            except QueueFull:
+                return False
+    return True
 
 
 def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
@@ -103,7 +121,9 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
     shutil.rmtree(queue, ignore_errors=True)
     dice = random.Random(f"{seed} {size}")
     disk.end, disk.is_late, disk.refusals = _UNLIMITED, dice.random() < 0.33, 0
+    disk.headroom_bytes = 0
     store = open_queue(str(queue))
+    assert disk.headroom_bytes
     disk.end = size
     commits = _fill(store, dice)
     for destination in DESTINATIONS:
@@ -133,7 +153,8 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
 
 
 def main(folder: str, seed: str, *sizes: str) -> None:
-    disk = _Disk()
+    disk = _Disk(Path(folder) / "queue")
+    os.posix_fallocate = disk.allocate
     alive = interpose(disk)
     counts: Counter[str] = Counter()
     for size in map(int, sizes):

@@ -44,8 +44,8 @@ def test_a_queue_goes_on_when_there_is_room_again_at_every_size(tmp_path: Path) 
     print({end: ends.count(end) for end in sorted(set(ends))})
     assert done.returncode == 0, f"after {lines[-1:]}: {done.stderr}"
     assert len(lines) == len(SIZES)
-    # A removal takes a few pages itself.  Where there is none, it waits like an append.
-    assert ends.count("removals wait") <= 1 + len(ends) / 20
+    # A removal takes a few pages itself; there is headroom for them.
+    assert "removals wait" not in ends
 
 
 @pytest.fixture(params=RELAY_SIZES)

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from relay.model.errors import QueueError
+from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.ledger import Ledger
 from relay.queue.store import (
-    DamagedRange,
     Eviction,
     QueueStore,
     Refusal,

@@ -9,10 +9,9 @@ from twisted.internet.task import Clock
 
 from relay.flow.drain import BY_PURGE, Drain
 from relay.flow.pacing import DrainRate, Pace, Window
-from relay.model.errors import QueueError
+from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
-from relay.queue.store import DamagedRange
 from tests.connections import fired
 
 

@@ -22,7 +22,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from relay.model.errors import QueueError
+from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.books import Books, Operation, seq_of
 from relay.queue.compaction import compact_queue
@@ -35,7 +35,6 @@ from relay.queue.quarantine import (
     read_entry,
 )
 from relay.queue.store import (
-    DamagedRange,
     Eviction,
     QueueStore,
     Refusal,

@@ -103,7 +103,7 @@ class SlowDisk:
 class Relay:
     """A committer with everything it talks to."""
 
-    def __init__(self, *, removal_seconds: float = 0.0) -> None:
+    def __init__(self, removal_seconds: float = 0.0) -> None:
         self.disk = SlowDisk()
         self.clock = Clock()
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
@@ -759,47 +759,83 @@ def test_nobody_waits_for_a_commit_that_failed(relay: Relay, error: Exception) -
     assert relay.gathering.commit == 0
 
 
-# Acknowledgements that wait for an append.
+# Removals that wait for an append.
 
 
 @pytest.fixture
 def patient() -> Relay:
-    return Relay(removal_seconds=0.02)
+    relay = Relay(removal_seconds=0.02)
+    relay.append("one", a=[b"1", b"2", b"3"])
+    relay.disk.finish()
+    relay.disk.tried.clear()
+    relay.news()
+    return relay
 
 
-def test_acknowledgements_ride_with_the_next_append(patient: Relay) -> None:
+def test_an_acknowledgement_goes_with_the_next_append(patient: Relay) -> None:
     patient.committer.acknowledge("a", 2)
-    patient.clock.advance(0.01)
-    patient.committer.acknowledge("a", 3)
     assert not patient.disk.busy
-    patient.append("one", b=[b"1"])
-    patient.committer.acknowledge("a", 4)
+    patient.append("two", a=[b"4"])
     patient.disk.finish()
-    assert not patient.disk.busy  # no transaction for the last one alone
-    patient.append("two", b=[b"2"])
-    patient.disk.finish()
-    assert [removals for _, removals in patient.disk.tried] == [{"a": 3}, {"a": 4}]
+    assert patient.disk.tried == [({"a": [b"4"]}, {"a": 2})]
     assert patient.clock.getDelayedCalls() == []
 
 
-def test_acknowledgements_wait_no_longer_than_that(patient: Relay) -> None:
+def test_without_an_append_it_goes_alone_after_a_while(patient: Relay) -> None:
     patient.committer.acknowledge("a", 2)
     patient.clock.advance(0.015)
     patient.committer.acknowledge("a", 3)
-    patient.clock.advance(0.006)
-    assert patient.disk.busy
+    assert not patient.disk.busy
+    patient.clock.advance(0.005)  # counted from the first
     patient.disk.finish()
     assert patient.disk.tried == [({}, {"a": 3})]
+    patient.committer.acknowledge("a", 4)
+    assert not patient.disk.busy
+    patient.clock.advance(0.02)
+    patient.disk.finish()
+    assert patient.disk.tried[1:] == [({}, {"a": 4})]
 
 
-def test_what_is_set_aside_does_not_wait(patient: Relay) -> None:
+def test_what_comes_while_a_transaction_runs_waits_too(patient: Relay) -> None:
+    patient.append("two", a=[b"4"])
     patient.committer.acknowledge("a", 2)
-    patient.committer.set_aside("a", SeqRange(2, 3), "refused")
+    patient.disk.finish()
+    assert not patient.disk.busy
+    patient.clock.advance(0.02)
+    patient.disk.finish()
+    assert patient.disk.tried[1:] == [({}, {"a": 2})]
+
+
+def test_many_are_not_kept_waiting(patient: Relay) -> None:
+    patient.append("many", a=[b"x"] * 1000)
+    patient.disk.finish()
+    patient.committer.acknowledge("a", 1000)
+    assert not patient.disk.busy
+    patient.committer.acknowledge("a", 1001)
     assert patient.disk.busy
+    patient.disk.finish()
     assert patient.clock.getDelayedCalls() == []
 
 
-def test_acknowledgements_that_wait_are_committed_at_the_end(patient: Relay) -> None:
+def test_where_appends_are_held_removals_go_at_once(patient: Relay) -> None:
+    patient.append("two", a=[b"4"])
+    patient.disk.fail()
+    patient.committer.acknowledge("a", 2)
+    assert patient.disk.busy
+    patient.disk.finish()
+    assert patient.disk.tried[1:] == [({}, {"a": 2})]
+
+
+def test_a_removal_that_failed_is_tried_again(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.clock.advance(0.02)
+    patient.disk.fail()
+    patient.clock.advance(1.0)
+    patient.disk.finish()
+    assert patient.disk.tried == [({}, {"a": 2})] * 2
+
+
+def test_closing_commits_what_waits(patient: Relay) -> None:
     patient.committer.acknowledge("a", 2)
     patient.close()
     patient.disk.finish()
@@ -808,18 +844,9 @@ def test_acknowledgements_that_wait_are_committed_at_the_end(patient: Relay) -> 
     assert patient.clock.getDelayedCalls() == []
 
 
-def test_they_do_not_wait_where_a_full_disk_needs_the_room(patient: Relay) -> None:
-    patient.append("one", a=[b"1"])
-    patient.committer.acknowledge("b", 2)
-    patient.disk.fail()
+def test_setting_aside_does_not_wait(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.committer.set_aside("a", SeqRange(2, 3), "refused")
     assert patient.disk.busy
-    assert patient.clock.getDelayedCalls() == []
     patient.disk.finish()
-    assert patient.disk.tried == [({"a": [b"1"]}, {}), ({}, {"b": 2})]
-
-
-def test_after_a_defect_they_wait_for_nothing(patient: Relay) -> None:
-    patient.append("one", a=[b"1"])
-    patient.committer.acknowledge("b", 2)
-    patient.disk.fail(ZeroDivisionError())
     assert patient.clock.getDelayedCalls() == []

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from relay.model.errors import QueueError
+from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.committer import RECORD_BYTES
 from relay.queue.cursor import AHEAD_BYTES_MAX, Batch, Cursor
-from relay.queue.store import DamagedRange
 
 RECORDS = [b"%d" % seq for seq in range(10)]  # record n holds n
 BLOCK = 4

@@ -12,6 +12,7 @@ from relay.queue.examination import examine, opened_file
 from relay.queue.guarded import MARK
 from relay.queue.inspection import Check, Read, check, read
 from relay.queue.late_examination import FileDamaged
+from relay.queue.live_compaction import LiveCompaction
 from relay.queue.operations import Purge
 from relay.queue.pages import PageFile, Tree
 from relay.queue.store import Eviction, QueueStore, Removal, Transaction
@@ -81,16 +82,16 @@ def drain(store: QueueStore) -> list[int]:
 
 def test_a_long_queue_is_delivered_whole_and_looked_at_on_the_way(queue: Path) -> None:
     store = open_late(queue)
-    assert store._guard.is_needed
+    assert store._handles.guard.is_needed
     assert drain(store) == list(range(1, RECORDS + 1))
-    assert not store._guard.is_needed
+    assert not store._handles.guard.is_needed
     store.close()
 
 
 def test_a_short_one_is_looked_at_at_the_start(tmp_path: Path) -> None:
     make_long_queue(tmp_path, [b"%06d" % seq for seq in range(1, 300)])
     store = open_late(tmp_path)
-    assert not store._guard.is_needed
+    assert not store._handles.guard.is_needed
     store.close()
 
 
@@ -98,7 +99,7 @@ def test_fully_means_fully(queue: Path) -> None:
     # Who wants no damaged file wants all of it looked at.
     for strict, fully in ((True, False), (False, True)):
         store = open_late(queue, strict=strict, fully=fully)
-        assert not store._guard.is_needed
+        assert not store._handles.guard.is_needed
         store.close()
 
 
@@ -136,6 +137,16 @@ def test_a_strict_start_after_damage_refuses_and_remembers(queue: Path) -> None:
         assert (queue / MARK).exists()
 
 
+def compact(store: QueueStore) -> None:
+    compaction = LiveCompaction(store, str(store._headroom._path))
+    compaction.begin()
+    try:
+        while not compaction.step():
+            pass
+    finally:
+        compaction.abandon()
+
+
 USES = {
     "looking at records": lambda store: store.look(partial(read, wanted=Read("a", start=7300))),
     "counting blocks": lambda store: store.look(partial(check, wanted=Check("a", start=6000))),
@@ -144,7 +155,7 @@ USES = {
     ),
     "a purge": lambda store: store.operate(Purge("a", 1, 7500, reason="purged"), at=0.0),
     "an acknowledgement": lambda store: store.commit(Transaction(0.0, {}, {"a": Removal(7500)})),
-    "a copy": lambda store: store.copy_compacted(-1),
+    "a compaction": lambda store: compact(store),
 }
 
 

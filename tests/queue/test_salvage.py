@@ -7,12 +7,12 @@ from typing import Any
 import lmdb
 import pytest
 
+from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.queue.examination import KEY, opened_file
 from relay.queue.ledger import Ledger
 from relay.queue.salvage import Salvaged, salvage
 from relay.queue.store import (
-    DamagedRange,
     QueueStore,
     Refusal,
     Removal,

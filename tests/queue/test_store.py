@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInUse
+from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull, QueueInUse
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.books import Books, database_bytes
@@ -31,7 +31,6 @@ from relay.queue.ledger import Ledger
 from relay.queue.operations import Adopt, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
 from relay.queue.store import (
-    DamagedRange,
     QueueStore,
     Refusal,
     Removal,
@@ -134,6 +133,18 @@ def test_records_are_read_from_anywhere_across_blocks(store: QueueStore) -> None
     for start in range(1, 9):
         assert read(store, "a", start) == records[start - 1 :]
     assert read(store, "b", 1) == [b"other"]
+
+
+def test_a_closed_store_says_so_to_readers(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        append(store, a=[b"1"])
+    for call in (
+        lambda: store.oldest_received_at("a"),
+        lambda: store.positions("in"),
+        lambda: read(store, "a", 1),
+    ):
+        with pytest.raises(QueueError, match="the queue is closed"):
+            call()
 
 
 def test_what_is_appended_at_once_is_cut_into_blocks_of_the_target_size(queue: Queue) -> None:

@@ -232,7 +232,7 @@ def test_a_state_directory_that_cannot_be_made(setup: Setup) -> None:
 
 def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
     service = setup.service()
-    service._failed(QueueError("no space left"))
+    service.failed(QueueError("no space left"))
     ((subject, kind, text),) = setup.notices.said
     assert (subject, kind) == ("queue", "commit")
     assert "no space left" in text
@@ -242,7 +242,7 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
 
 
 def test_a_defect_stops_the_relay(setup: Setup) -> None:
-    setup.service()._failed(ZeroDivisionError())
+    setup.service().failed(ZeroDivisionError())
     assert (setup.reactor.stops, setup.notices.said) == (1, [])
 
 

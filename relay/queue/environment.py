@@ -1,0 +1,102 @@
+"""LMDB's environments, opened as the queue needs them: the only module that imports lmdb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+import lmdb
+
+from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
+
+__all__ = ["OurErrors", "check_format", "fill_new", "open_environment", "opening"]
+
+_DATABASES_MAX = 2048
+
+
+@contextmanager
+def opening(path: str, lock_fd: int) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
+    try:
+        yield
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
+
+
+def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
+    """The environment in the directory `path`; QueueFormatError if LMDB does not know it."""
+    try:
+        return lmdb.open(
+            path,
+            map_size=map_bytes,
+            max_dbs=_DATABASES_MAX,
+            max_readers=126,
+            mode=0o600,
+            readahead=False,  # a queue is read once, from one end
+            **options,
+        )
+    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
+        raise QueueFormatError(
+            f"queue {path}: data.mdb is not an LMDB file that can be read ({error}); "
+            "it was left as it is: move it away to start with an empty queue"
+        ) from error
+
+
+def fill_new(environment: Any) -> None:
+    """Make an empty queue of a new environment."""
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        put_format(environment, txn)
+
+
+def check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+    """Make sure that this is a queue of our format, or nothing yet, before any change.
+
+    One of an older format is brought to ours, unless it is only looked at.
+    """
+    with environment.begin() as txn:
+        empty = not txn.cursor().first()
+    if empty:
+        fill_new(environment)
+        return
+    found: bytes | None = None
+    with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
+        meta = environment.open_db(b"meta", create=False)
+        with environment.begin(db=meta) as txn:
+            found = txn.get(b"format")
+    if found is None:
+        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
+
+
+class OurErrors:
+    """Turn LMDB's exceptions into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, lmdb.PanicError):
+            return  # LMDB is done for until it is opened again: not for another try
+        if isinstance(error, lmdb.MapFullError):
+            raise QueueFull("the queue's map is full") from error
+        if isinstance(error, lmdb.DiskError):
+            raise QueueFull(f"no space for the queue: {error}") from error
+        if isinstance(error, lmdb.Error):
+            raise QueueError(f"the queue's storage failed: {error}") from error

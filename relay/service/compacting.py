@@ -1,0 +1,221 @@
+"""Gives the free part of the queue's file back to the disk: when asked, or by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import QueueError
+from relay.observe.control import Asked
+from relay.queue.live_compaction import LiveCompaction
+from relay.transport.notices import Notices
+
+__all__ = ["Compact", "Compacted", "CompactionService"]
+
+_LOOK_SECONDS = 60.0
+_LOOKS = 3  # in a row that find it worth while
+_FREE_BYTES_MIN = 64 * 1024 * 1024
+_SMALL_BYTES = 64 * 1024 * 1024
+_SWITCHES_MAX = 20  # that find too much left to do
+_ANSWER_SECONDS = 5.0
+
+_T = TypeVar("_T")
+
+
+class Compact(msgspec.Struct, forbid_unknown_fields=True):
+    """Compact the queue's file, or say how it goes."""
+
+    number: int = 0
+    """Of the compaction that is asked after; 0 = one is to begin."""
+
+
+class Compacted(msgspec.Struct):
+    """How a compaction goes."""
+
+    number: int
+    is_over: bool
+    bytes_before: int
+    """What the file took on the disk."""
+    bytes_after: int = 0
+    error: str = ""
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    @property
+    def allocated_bytes(self) -> int: ...
+
+    @property
+    def used_bytes(self) -> int: ...
+
+    def new_compaction(self) -> LiveCompaction: ...
+
+    def in_writer(self, call: Callable[[], _T]) -> Deferred[_T]: ...
+
+    def in_reader(self, call: Callable[[], _T]) -> Deferred[_T]: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Beside(Protocol):
+    """Another process that reads the file, if there is one."""
+
+    def let_go(self) -> Deferred[None]: ...
+
+    def take_up(self) -> None: ...
+
+
+class CompactionService(Service):
+    """Looks once a minute whether the file is worth compacting; one runs at a time.
+
+    Args:
+        free_percent: Part of the file that has to be free; 0 = only when asked.
+        beside: Closes the file before it is replaced, and opens the new one.
+    """
+
+    name = "compaction"
+    _log = Logger(namespace="relay")
+
+    def __init__(
+        self,
+        queue: Queue,
+        free_percent: int,
+        *,
+        notices: Notices,
+        clock: Clock,
+        beside: Beside | None = None,
+    ) -> None:
+        self._queue = queue
+        self._beside = beside
+        self._free_percent = free_percent
+        self._notices = notices
+        self._clock = clock
+        self._call: DelayedCall | None = None
+        self._worthy_looks = 0
+        self._used_bytes = 0  # at the last look
+        self._stopping = False
+        self._now = Compacted(0, True, 0)
+        self._waiting: list[Deferred[None]] = []  # for the end of the one that runs
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._stopping = False
+        self._wait()
+
+    def stopService(self) -> Deferred[None]:
+        """Ends a compaction between two steps; fires when it has ended."""
+        Service.stopService(self)
+        self._stopping = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        return succeed(None) if self._now.is_over else self._end()
+
+    def commands(self) -> dict[str, Asked]:
+        """What the control socket offers, by name."""
+        return {"queue-compact": Asked(Compact, self.ask)}
+
+    def ask(self, wanted: Compact) -> Deferred[Compacted]:
+        """Begin, unless one runs; fires when it is over, or says after a while how it goes."""
+        if wanted.number not in (0, self._now.number):
+            raise QueueError("the relay was started anew meanwhile; its queue is whole")
+        if not wanted.number and self._now.is_over:
+            self._begin()
+        if self._now.is_over:
+            return succeed(self._now)
+        ended = self._end()
+        answer: Deferred[Compacted] = Deferred()
+        timeout = self._clock.callLater(_ANSWER_SECONDS, lambda: answer.callback(self._now))
+
+        def over(_: None) -> None:
+            if timeout.active():
+                timeout.cancel()
+                answer.callback(self._now)
+
+        ended.addCallback(over)
+        return answer
+
+    def _end(self) -> Deferred[None]:
+        ended: Deferred[None] = Deferred()
+        self._waiting.append(ended)
+        return ended
+
+    def _wait(self) -> None:
+        if self._free_percent:
+            self._call = self._clock.callLater(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._wait()
+        allocated, used, before = (
+            self._queue.allocated_bytes,
+            self._queue.used_bytes,
+            self._used_bytes,
+        )
+        self._used_bytes = used
+        free = allocated - used
+        # While a backlog is on its way out there will be less to copy in a minute.
+        is_emptying = used > _SMALL_BYTES and used < before - before // 10
+        is_worth = free >= max(_FREE_BYTES_MIN, allocated * self._free_percent // 100)
+        self._worthy_looks = self._worthy_looks + 1 if is_worth and not is_emptying else 0
+        if self._worthy_looks >= _LOOKS and self._now.is_over:
+            self._worthy_looks = 0
+            self._begin()
+
+    def _begin(self) -> None:
+        self._now = Compacted(self._now.number + 1, False, self._queue.allocated_bytes)
+        running = ensureDeferred(self._run(self._queue.new_compaction()))
+        running.addCallbacks(lambda _: self._over(""), self._failed)
+
+    async def _run(self, compaction: LiveCompaction) -> None:
+        await self._queue.in_writer(compaction.begin)
+        try:
+            for _ in range(_SWITCHES_MAX):
+                while not await self._queue.in_reader(compaction.step):
+                    if self._stopping:
+                        raise QueueError("the relay stops; its queue is as it was")
+                if await self._switch(compaction):
+                    return
+            raise QueueError("the queue changes faster than it can be copied; try again later")
+        finally:
+            await self._queue.in_reader(compaction.abandon)
+
+    async def _switch(self, compaction: LiveCompaction) -> bool:
+        """Let `compaction` go over to the new file while no other process reads the old one."""
+        if self._beside is None:
+            return await self._queue.in_writer(compaction.switch)
+        await self._beside.let_go()
+        try:
+            return await self._queue.in_writer(compaction.switch)
+        finally:
+            self._beside.take_up()
+
+    def _failed(self, failure: Failure) -> None:
+        assert failure.value is not None
+        if failure.check(QueueError) is None:
+            self._queue.failed(failure.value)
+        words = str(failure.value)
+        if not self._stopping:
+            self._notices.warn("queue", "compact", f"its file was not compacted: {words}")
+        self._over(words)
+
+    def _over(self, error: str) -> None:
+        now = self._now
+        after = self._queue.allocated_bytes
+        self._now = Compacted(now.number, True, now.bytes_before, after, error)
+        if not error:
+            self._log.info(
+                "the queue's file was compacted: {before:,} octets before, {after:,} now",
+                before=now.bytes_before,
+                after=after,
+            )
+        waiting, self._waiting = self._waiting, []
+        for ended in waiting:
+            ended.callback(None)
