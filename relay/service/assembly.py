@@ -29,6 +29,7 @@ from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -102,6 +103,7 @@ def assemble(
             certificates,
             lookups,
             queue,
+            _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
             progress,
@@ -187,9 +189,17 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         fully=configuration.examine_fully,
     )
+
+
+def _lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
 
 
 def _quarantine_limits(

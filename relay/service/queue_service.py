@@ -21,11 +21,13 @@ from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.gathering import Gathering
+from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
+from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.refusal import StartRefused
 from relay.service.worker import Worker
 from relay.transport.notices import Notices
@@ -50,6 +52,7 @@ class QueueService(Service):
         map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
+        lanes: Ids of those destinations that have a second queue.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         fully: Look through all of the file at the start; of long queues otherwise as they
@@ -57,13 +60,15 @@ class QueueService(Service):
 
     Attributes:
         lineages: What relays have sent that is in this queue.
+        lane_queues: The second queues of destinations.
         gathering: Has connections read before each commit.
     """
 
     name = "queue"
     _log = Logger(namespace="relay")
-    _store: QueueStore  # all three exist from startService on
+    _store: QueueStore  # all four exist from startService on
     _committer: Committer
+    lane_queues: LaneQueues
     _quarantine_full: dict[str, int]  # what quarantines had to drop, as far as it was said
 
     def __init__(
@@ -78,13 +83,16 @@ class QueueService(Service):
         reactor: Any,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
+        lanes: Iterable[str] = (),
         strict: bool = False,
         fully: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
         self._sources = tuple(sources)
-        self._accounts = {*self._destinations, *map(account_of_source, self._sources)}
+        self._lanes = tuple(lanes)
+        self._queues = (*self._destinations, *map(account_of_lane, self._lanes))
+        self._accounts = {*self._queues, *map(account_of_source, self._sources)}
         self._map_bytes = map_bytes
         self._admission = admission
         self._notices = notices
@@ -110,7 +118,7 @@ class QueueService(Service):
             self._check_path(self._path)
             self._store = QueueStore.open(
                 self._path,
-                destinations=self._destinations,
+                destinations=self._queues,
                 sources=self._sources,
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
@@ -142,6 +150,7 @@ class QueueService(Service):
             on_evicted=self._evicted,
             gathering=self.gathering,
         )
+        self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -163,7 +172,8 @@ class QueueService(Service):
         drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        stored = self._committer.append(payloads, refusals, positions, drops)
+        entered = self.lane_queues.entered(payloads)
+        stored = self._committer.append(entered, refusals, positions, drops)
         for source in {refusal.source for refusal in refusals}:
             stored.addCallback(self._look_at_quarantine, source)
         return stored
@@ -294,7 +304,7 @@ class QueueService(Service):
         """Note in the histories of the queues that the relay has started."""
         kept = self._store.positions(SENT)
         begun: dict[str, Lineage] = {}
-        for destination in self._destinations:
+        for destination in {*self._destinations} - {*self._lanes}:
             ledger = self._store.ledgers[destination]
             lineage = Lineage.decode(kept.get(destination))
             begun[destination] = (
@@ -305,6 +315,8 @@ class QueueService(Service):
                 )
             )
         positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        # What lanes send has no numbers, and afterwards the old ones would mean nothing.
+        positions |= {f"{SENT}/{id}": b"" for id in self._lanes if id in kept}
         try:
             self._store.commit(Transaction(self._reactor.seconds(), positions=positions))
         except QueueError as error:
@@ -361,7 +373,7 @@ class QueueService(Service):
         subscriber = self._evicted_subscribers.get(destination)
         if subscriber is not None:
             subscriber(upto, reason)
-        limit = self._limits.get(destination)
+        limit = self._limits.get(destination_of(destination))
         if limit is not None:
             limit.dropped(count, reason)
 
