@@ -70,8 +70,14 @@ def ledgers_of(store: QueueStore) -> dict[str, bytes]:
     }
 
 
-def random_transaction(store: QueueStore, dice: random.Random) -> Transaction:
-    """The next thing that happens to `store`."""
+def random_transaction(
+    store: QueueStore, dice: random.Random, *, evicts: bool = True
+) -> Transaction:
+    """The next thing that happens to `store`.
+
+    Args:
+        evicts: Sometimes the oldest records leave.
+    """
     appends, removals = {}, {}
     positions: dict[str, bytes] = {}
     for destination in DESTINATIONS:
@@ -90,7 +96,7 @@ def random_transaction(store: QueueStore, dice: random.Random) -> Transaction:
         refusals.append(Refusal(SOURCE, "no-app", "peer", frames, _QUARANTINE_BYTES_MAX))
     drops = {"b": {"sampled": dice.randrange(1, 9)}} if dice.random() < 0.2 else {}
     evictions = {}
-    if dice.random() < 0.1:
+    if evicts and dice.random() < 0.1:
         bytes_max = dice.randrange(store.destination_bytes["a"] + 1)
         evictions["a"] = Eviction("queue-full", bytes_max=bytes_max)
     return Transaction(
