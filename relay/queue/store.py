@@ -61,7 +61,7 @@ from relay.queue.books import Books, Operation, count_never_queued, database_byt
 from relay.queue.eviction import count_late, evict
 from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
 from relay.queue.guarded import Guard
-from relay.queue.ledger import Ledger
+from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
@@ -398,7 +398,7 @@ class QueueStore:
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
-        return _decode_ledger(id, value, checks=False) if value else Ledger()
+        return decode_ledger(id, value, checks=False) if value else Ledger()
 
     def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
         """What all queues and quarantines take of the map, and what each queue takes."""
@@ -413,7 +413,7 @@ class QueueStore:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = _decode_ledger(destination, value, checks=checks)
+                    self.ledgers[destination] = decode_ledger(destination, value, checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             if not is_of_source(id):
@@ -459,18 +459,6 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
-
-
-def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:
-    try:
-        ledger = msgspec.json.decode(value, type=Ledger)
-    except msgspec.MsgspecError as error:
-        raise QueueFormatError(
-            f"queue of {destination}: its ledger cannot be read: {error}"
-        ) from error
-    if checks and (ledger.gap or ledger.queued < 0):
-        raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
-    return ledger
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

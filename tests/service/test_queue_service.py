@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from relay.flow.lineages import Claim
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.examination import examine
+from relay.queue.inspection import Read, read
+from relay.queue.late_examination import FileDamaged
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
@@ -22,6 +26,7 @@ from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices
+from tests.queue_files import make_long_queue
 from tests.threads import Reactor
 
 
@@ -159,6 +164,33 @@ def test_a_strict_relay_does_not_start_with_a_damaged_queue(setup: Setup) -> Non
     with pytest.raises(StartRefused, match="is damaged"):
         setup.service(strict=True).startService()
     assert (setup.path / "data.mdb").read_bytes() == image
+
+
+def test_damage_that_is_found_late_ends_the_relay_once_and_loudly(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_long_queue(setup.path, [b"%06d" % seq * 45 for seq in range(1, 12_001)], "out")
+    late = partial(examine, reads_max=99, late_reads_min=99)
+    monkeypatch.setattr("relay.queue.guarded.examine", late)
+    with open(setup.path / "data.mdb", "r+b") as data:
+        leaf = data.read().index(b"007401" * 45) // 4096
+        data.seek(leaf * 4096)
+        data.write(b"\xff\xff\xff")
+    service = setup.started()
+    with capturedLogs() as events:
+        for _ in range(2):
+            reading = partial(read, wanted=Read("out", start=7401))
+            error = setup.reactor.settle(service.look(reading))
+            assert isinstance(error, FileDamaged), error
+        setup.reactor.run_handed_over()
+    (event,) = [event for event in events if event["log_level"] == LogLevel.critical]
+    assert f"page {leaf}: " in formatEvent(event)
+    assert setup.reactor.stops == 1
+    setup.stop(service)
+    service = setup.started()
+    assert service.ledger("out").queued == 12_000
+    assert len(service.damaged_files) == 1
+    setup.stop(service)
 
 
 def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
