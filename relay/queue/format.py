@@ -20,15 +20,8 @@ from typing import Any
 
 from relay.model.errors import QueueFormatError
 
-__all__ = [
-    "FORMAT",
-    "MIGRATIONS",
-    "Migration",
-    "is_older",
-    "migrate",
-    "put_format",
-    "refuse_format",
-]
+__all__ = ["FORMAT", "MIGRATIONS", "Migration", "is_older", "make_queue", "migrate"]
+__all__ += ["refuse_format"]
 
 FORMAT = b"1"
 
@@ -46,9 +39,11 @@ MIGRATIONS: Mapping[bytes, Migration] = {}
 """By the format that is there.  Whoever makes format 2 puts ``b"1"`` here."""
 
 
-def put_format(environment: Any, txn: Any, number: bytes = FORMAT) -> None:
-    """Say in the transaction `txn` that the environment is a queue of format `number`."""
-    txn.put(b"format", number, db=environment.open_db(b"meta", txn=txn))
+def make_queue(environment: Any) -> None:
+    """Make an empty queue of a new environment."""
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        _put_format(environment, txn, FORMAT)
 
 
 def is_older(
@@ -73,8 +68,12 @@ def migrate(
         step = migrations[number]
         with environment.begin(write=True) as txn:
             step.change(environment, txn)
-            put_format(environment, txn, step.to)
+            _put_format(environment, txn, step.to)
         number = step.to
+
+
+def _put_format(environment: Any, txn: Any, number: bytes) -> None:
+    txn.put(b"format", number, db=environment.open_db(b"meta", txn=txn))
 
 
 def refuse_format(path: str, number: bytes, *, read_only: bool = False) -> QueueFormatError:

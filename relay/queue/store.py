@@ -9,7 +9,8 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
-    positions           key: source, "/", name      value: octets of the source's own
+    positions           key: source, "/", name      value: checksum, see positions.py, and
+                                                    octets of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the
@@ -25,7 +26,7 @@ ledger's `acknowledged_seq` says where the queue begins.
 
 A quarantined record's value starts with {"reason": …, "at": …, "kind": …};
 kind "record" is followed by the payload, kind "block" by a block as it was found, and
-"records" says how many records that was.
+"records" says how many records that was.  Before all that stands "crc", see quarantine.py.
 What a source sets aside instead of queueing it has the id "source/" + the source's
 id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
 sent it, and "original_bytes" how long it was if it was cut.
@@ -59,10 +60,11 @@ from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
-from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
+from relay.queue.format import FORMAT, is_older, make_queue, migrate, refuse_format
 from relay.queue.guarded import Guard
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
+from relay.queue.positions import sealed, unsealed
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
@@ -165,13 +167,11 @@ class QueueStore:
         """
         lock_fd = take_ownership(path)
         try:
-            open_environment = partial(_open_environment, map_bytes=map_bytes)
+            opening = partial(_open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
-            recovery = prepare_file(
-                path, open_environment, _put_format, strict=strict, look=guard.look
-            )
+            recovery = prepare_file(path, opening, make_queue, strict=strict, look=guard.look)
             guard.settled()
-            environment = open_environment(path)
+            environment = opening(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
@@ -258,10 +258,11 @@ class QueueStore:
                 ledger = self._changed_ledger(account, changed)
                 refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
             for name, position in transaction.positions.items():
+                key = name.encode()
                 if position:
-                    txn.put(name.encode(), position, db=self._positions)
+                    txn.put(key, sealed(key, position), db=self._positions)
                 else:
-                    txn.delete(name.encode(), db=self._positions)
+                    txn.delete(key, db=self._positions)
             used = self._store_ledgers(txn, changed)
         self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
@@ -350,14 +351,15 @@ class QueueStore:
         return payloads
 
     def positions(self, source: str) -> dict[str, bytes]:
-        """How far `source` has read, by name, as of the last commit."""
+        """How far `source` has read, by name, as of the last commit; empty where damaged."""
         start = f"{source}/".encode()
         found: dict[str, bytes] = {}
         with _LmdbErrors(), self._environment.begin(db=self._positions) as txn:
             cursor = txn.cursor()
             more = cursor.set_range(start)
             while more and cursor.key().startswith(start):
-                found[cursor.key()[len(start) :].decode()] = cursor.value()
+                position = unsealed(cursor.key(), cursor.value())
+                found[cursor.key()[len(start) :].decode("utf-8", "replace")] = position or b""
                 more = cursor.next()
         return found
 
@@ -479,12 +481,6 @@ def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
         ) from error
 
 
-def _put_format(environment: Any) -> None:
-    # One transaction: half of a new queue would be a foreign environment.
-    with environment.begin(write=True) as txn:
-        put_format(environment, txn)
-
-
 def _check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change.
 
@@ -493,7 +489,7 @@ def _check_format(environment: Any, path: str, *, read_only: bool = False) -> No
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
-        _put_format(environment)
+        make_queue(environment)
         return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):

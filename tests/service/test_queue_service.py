@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from relay.flow.lineages import Claim
+from relay.flow.lineages import RECEIVED, Claim
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
@@ -26,7 +26,7 @@ from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices
-from tests.queue_files import make_long_queue
+from tests.queue_files import make_long_queue, put
 from tests.threads import Reactor
 
 
@@ -190,6 +190,41 @@ def test_damage_that_is_found_late_ends_the_relay_once_and_loudly(
     service = setup.started()
     assert service.ledger("out").queued == 12_000
     assert len(service.damaged_files) == 1
+    setup.stop(service)
+
+
+def test_a_damaged_position_is_not_believed_and_said(setup: Setup) -> None:
+    service = setup.started()
+    setup.reactor.settle(service.append({}, positions={"in/f": b"offset 7", "in/g": b"offset 8"}))
+    setup.stop(service)
+    stored = put(setup.path, "positions", b"in/f", None) or b""
+    put(setup.path, "positions", b"in/f", stored.replace(b"7", b"9"))
+    service = setup.started()
+    assert service.positions("in") == {"f": b"", "g": b"offset 8"}
+    assert "1 of 2" in str(setup.notices.said)
+    setup.stop(service)
+
+
+OFFER = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3c", "00000000deadbeef", 1, 9)
+
+
+def test_a_lineage_with_a_damaged_position_is_a_new_one(setup: Setup) -> None:
+    """Believed, it would have the sender forget what never came."""
+    service = setup.started()
+    setup.reactor.settle(
+        service.append({"out": [b"x"]}, positions={f"{RECEIVED}/{OFFER.id}": b'{"have": 100}'})
+    )
+    setup.stop(service)
+    key = f"{RECEIVED}/{OFFER.id}".encode()
+    stored = put(setup.path, "positions", key, None) or b""
+    position = b'{"have":900,"epoch":"0000000000000001","seen":5}'
+    put(setup.path, "positions", key, stored[:9] + position)
+    service = setup.started()
+    granted: list[Have] = []
+    service.lineages.claim(
+        OFFER, None, granted=lambda claim, have: granted.append(have), lost=lambda: None
+    )
+    assert granted[0].seq == 0
     setup.stop(service)
 
 
