@@ -333,6 +333,53 @@ def test_what_is_evicted_meanwhile_leaves_holes_and_nothing_comes_twice(
     assert all("dropped" in words for words in sender.trouble)
 
 
+def with_three_in_flight() -> World:
+    """The receiver has read three records and not stored them; two more wait."""
+    world = World()
+    world.settle()
+    world.sender.store(3)
+    for _ in range(3):
+        world.carry(10**6)
+    assert sum(len(frames) for frames, _, _ in world.receiver.underway) == 3
+    return world
+
+
+def test_an_answer_for_what_was_evicted_meanwhile_counts_as_delivered() -> None:
+    world = with_three_in_flight()
+    world.sender.evict(2)
+    assert world.sender.dropped == 2
+    world.receiver.commit(100)
+    world.carry(10**6)
+    world.sender.commit()
+    assert (world.sender.dropped, world.sender.acknowledged) == (0, 4)
+    world.sender.store(2)
+    world.settle()
+    assert world.receiver.records == world.sender.records
+
+
+def test_what_was_evicted_and_has_arrived_stays_dropped_if_nobody_said_so() -> None:
+    world = with_three_in_flight()
+    world.sender.evict(2)
+    world.kill_receiver(batches=100)  # on its disk, and not answered
+    world.sender.store(2)
+    world.settle()
+    assert world.receiver.records == world.sender.records
+    assert world.sender.dropped == 2
+
+
+def test_a_session_goes_on_behind_what_was_evicted() -> None:
+    world = with_three_in_flight()
+    world.sender.store(7)  # of which two have room in the window
+    world.carry(10**6)
+    world.sender.evict(8)
+    world.settle()
+    sent = world.sender.records
+    assert world.receiver.records == sent[:5] + sent[8:]
+    assert world.receiver.counters.missing_records == 3
+    assert world.sender.dropped == 3
+    assert ["dropped" in words for words in world.sender.trouble] == [True]
+
+
 @pytest.mark.parametrize("more", [2, 20], ids=["behind", "ahead of what was received"])
 def test_a_sender_restored_from_an_older_copy_loses_nothing(more: int) -> None:
     world = World()
