@@ -33,9 +33,14 @@ MAP_BYTES = 16 * 1024**2
 
 
 @contextmanager
-def opened(path: Path, *destinations: str, sources: Sequence[str] = ()) -> Iterator[QueueStore]:
+def opened(
+    path: Path,
+    *destinations: str,
+    sources: Sequence[str] = (),
+    map_bytes: int = MAP_BYTES,
+) -> Iterator[QueueStore]:
     store = QueueStore.open(
-        str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=MAP_BYTES
+        str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=map_bytes
     )
     try:
         yield store

@@ -28,7 +28,15 @@ from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
 from relay.queue.store import DamagedRange
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "BY_PURGE", "Drain", "Forgets", "Session"]
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "BATCH_RECORDS_MAX",
+    "BY_PURGE",
+    "Drain",
+    "Forgets",
+    "Session",
+    "Supplies",
+]
 
 BY_PURGE = "purge"
 """Who holds a drain to take records out of its queue."""
@@ -46,6 +54,24 @@ class Session(Protocol):
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send at most `room` records, none empty."""
+
+
+class Supplies(Protocol):
+    """A drain, or two lanes (`lanes.py`), as far as a session needs one."""
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the newest record that this session was sent."""
+
+    def attach(self, session: Session) -> None: ...
+
+    def detach(self, session: Session) -> None: ...
+
+    def pump(self) -> None: ...
+
+    def acknowledged(self, session: Session, count: int) -> None: ...
+
+    def refused(self, session: Session, words: str) -> bool: ...
 
 
 class Forgets(Protocol):
@@ -141,6 +167,18 @@ class Drain:
         """Seq after the newest record."""
         return self._stored
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether more is being read, or will be when the session has room."""
+        return self._can_send() and self._retry is None and self._cursor.position < self._stored
+
+    @property
+    def could_send(self) -> bool:
+        """Whether there are records that nothing but a session keeps from being sent."""
+        waits = self._pace is not None and self._pace.seconds_to_wait() > 0
+        kept = waits or self._held or self._finishing is not None
+        return self._sent < self._stored and not kept
+
     def skip_to(self, upto: int) -> None:
         """The upstream has said that it has the records before `upto`; no session may be on.
 
@@ -192,8 +230,10 @@ class Drain:
         self._holds += 1
 
     def release(self, by: str) -> None:
-        """Send again, unless somebody else holds it."""
-        self._held.discard(by)
+        """Send again, unless somebody else holds it, or `by` does not."""
+        if by not in self._held:
+            return  # setting the cursor back would throw away what is being read
+        self._held.remove(by)
         if by == BY_PURGE and self._known > self._acknowledged:
             self._acknowledged = self._sent = self._known
             self._queue.acknowledge(self._destination, self._known)
@@ -206,7 +246,7 @@ class Drain:
 
         Only while it is held for that and nothing is in flight.
         """
-        assert BY_PURGE in self._held and self.in_flight == 0, (self._held, self.in_flight)
+        assert self._held and self.in_flight == 0, (self._held, self.in_flight)
         self._acknowledged = max(self._acknowledged, upto)
         self._sent = self._acknowledged
         self._sent_before = max(self._sent_before, self._sent)
@@ -289,7 +329,7 @@ class Drain:
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
-        if not self._pumping and self._can_send():
+        if not self._pumping and self._can_send() and self._cursor.position < self._stored:
             self._pumping = True
             ensureDeferred(self._pump()).addErrback(self._failed)
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 __all__ = [
@@ -88,11 +87,12 @@ def decode_block(value: bytes) -> Block:
     if not count or payloads_at > len(value):
         raise BlockDamaged(f"{count} records do not fit into {len(value)} octets")
     lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
-    stops = list(accumulate(lengths, initial=payloads_at))
-    if stops[-1] != len(value):
-        raise BlockDamaged(f"the records end at {stops[-1]}, the block at {len(value)}")
-    payloads = [value[start:stop] for start, stop in pairwise(stops)]
-    return Block(received_at, payloads)
+    stop = payloads_at + sum(lengths)
+    if stop != len(value):
+        raise BlockDamaged(f"the records end at {stop}, the block at {len(value)}")
+    # Not `struct.unpack_from`, which would keep the pattern of each block in its cache.
+    records = struct.Struct("%ds" * count % lengths)
+    return Block(received_at, list(records.unpack_from(value, payloads_at)))
 
 
 def block_header(value: bytes | memoryview) -> tuple[float, int]:

@@ -21,7 +21,7 @@ from typing import Any
 from relay.model.errors import QueueFormatError
 
 __all__ = ["FORMAT", "MIGRATIONS", "Migration", "is_older", "make_queue", "migrate"]
-__all__ += ["refuse_format"]
+__all__ += ["refuse_format", "settle_format"]
 
 FORMAT = b"1"
 
@@ -55,6 +55,23 @@ def is_older(
         seen.add(number)
         number = migrations[number].to
     return number == known and len(seen) > 1
+
+
+def settle_format(environment: Any, path: str, found: bytes | None, *, read_only: bool) -> None:
+    """Make sure that the format of the queue in `path`, which was `found`, is ours.
+
+    Args:
+        read_only: Change nothing.
+
+    Raises:
+        QueueFormatError: It is none that is known here.
+    """
+    if found is None:
+        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
 
 
 def migrate(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from typing import Any
 
-__all__ = ["sealed", "unsealed"]
+__all__ = ["put_position", "sealed", "unsealed"]
 
 _MARK = b"\x01"
 _SEAL = re.compile(rb"(.)([0-9a-f]{8})", re.DOTALL)
@@ -30,3 +31,12 @@ def unsealed(key: bytes, value: bytes) -> bytes | None:
     if seal and int(seal[2], 16) == zlib.crc32(octets, zlib.crc32(key)):
         return octets  # whatever its mark is like
     return None if value[:1] < b" " else value
+
+
+def put_position(txn: Any, database: Any, name: str, octets: bytes) -> None:
+    """Store the position `name` in the transaction `txn`; an empty one is forgotten."""
+    key = name.encode()
+    if octets:
+        txn.put(key, sealed(key, octets), db=database)
+    else:
+        txn.delete(key, db=database)

@@ -32,9 +32,11 @@ id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says w
 sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.  Two names are no
+changes in the transaction that holds what was read up to there.  Three names are no
 sources' but the relay's: "/received" has how far other relays have sent
-(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
+(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`), "/lanes" which
+queue of a destination takes what comes, where it has two: its id and "lane/" + its id
+(`lane_queues.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the
@@ -60,11 +62,11 @@ from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
-from relay.queue.format import FORMAT, is_older, make_queue, migrate, refuse_format
+from relay.queue.format import make_queue, settle_format
 from relay.queue.guarded import Guard
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
-from relay.queue.positions import sealed, unsealed
+from relay.queue.positions import put_position, unsealed
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
@@ -91,6 +93,7 @@ __all__ = [
 _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
+_Measured = tuple[dict[str, int], dict[str, int]]
 
 
 class DamagedRange(QueueError):
@@ -135,6 +138,7 @@ class QueueStore:
         stay below the size of the map."""
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
+        self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -258,13 +262,9 @@ class QueueStore:
                 ledger = self._changed_ledger(account, changed)
                 refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
             for name, position in transaction.positions.items():
-                key = name.encode()
-                if position:
-                    txn.put(key, sealed(key, position), db=self._positions)
-                else:
-                    txn.delete(key, db=self._positions)
+                put_position(txn, self._positions, name, position)
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed
 
@@ -286,7 +286,7 @@ class QueueStore:
                 self._books(txn, lambda id: self._changed_ledger(id, changed), at)
             )
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed, result
 
@@ -390,23 +390,30 @@ class QueueStore:
 
         return Books(txn, self._blocks, self._quarantine, ledger, append, at)
 
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn)
+        return self._measured(txn, changed)  # nothing else has changed
 
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
         return decode_ledger(id, value, checks=False) if value else Ledger()
 
-    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
-        """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
-        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
-        return sum(queues.values()) + aside, queues
+    def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
+        """What each queue and each quarantine takes of the map; only `ids` are looked at."""
+        queues, quarantines = dict(self.destination_bytes), dict(self._quarantine_bytes)
+        for id in ids:
+            quarantines[id] = database_bytes(txn, self._quarantine[id])
+            if id in self._blocks:
+                queues[id] = database_bytes(txn, self._blocks[id])
+        return queues, quarantines
+
+    def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
+        self.destination_bytes, self._quarantine_bytes = queues, quarantines
+        self.used_bytes = sum(queues.values()) + sum(quarantines.values())
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -422,7 +429,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = self._measured(txn)
+            self._note_measured(*self._measured(txn, self._quarantine))
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -488,20 +495,15 @@ def _check_format(environment: Any, path: str, *, read_only: bool = False) -> No
     """
     with environment.begin() as txn:
         empty = not txn.cursor().first()
-    if empty:
-        make_queue(environment)
-        return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
-        meta = environment.open_db(b"meta", create=False)
+        meta = None if empty else environment.open_db(b"meta", create=False)
         with environment.begin(db=meta) as txn:
-            found = txn.get(b"format")
-    if found is None:
-        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != FORMAT:
-        if read_only or not is_older(found):
-            raise refuse_format(path, found, read_only=read_only)
-        migrate(environment, found)
+            found = None if empty else txn.get(b"format")
+    if empty:
+        make_queue(environment)
+    else:
+        settle_format(environment, path, found, read_only=read_only)
 
 
 class _LmdbErrors:

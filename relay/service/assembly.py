@@ -19,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
@@ -28,9 +29,11 @@ from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.progress_watch import ProgressWatch
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
@@ -46,7 +49,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
-from relay.wire.parse_options import new_parser
+from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["assemble"]
 
@@ -88,8 +91,11 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
+    )
     notify = NotifySocket(systemd.notify_socket)
+    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
         [
@@ -97,16 +103,38 @@ def assemble(
             certificates,
             lookups,
             queue,
-            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            _lane_adoption(configuration, queue, notices),
+            _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
+            progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             *_observers(configuration, status, tools, notify, reactor),
             ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
+            _notify_service(notify, systemd, progress, reactor),
         ]
+    )
+
+
+def _flush_service(
+    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+) -> FlushService:
+    return FlushService(
+        pipelines(routes.values()),
+        append=queue.append,
+        reactor=reactor,
+        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
+    )
+
+
+def _notify_service(
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+) -> NotifyService:
+    return NotifyService(
+        notify=notify,
+        watchdog_seconds=systemd.watchdog_seconds,
+        reactor=reactor,
+        is_well=lambda: progress.is_well,
     )
 
 
@@ -161,9 +189,17 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         fully=configuration.examine_fully,
     )
+
+
+def _lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
 
 
 def _quarantine_limits(
@@ -192,13 +228,13 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
         routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
+        reads_usual=source.parse == ParseOptions(),
         sequences=_sequences(source, notices),
         on_astray=partial(_warn_astray, source.id, notices),
         quarantines_long=source.oversize == "quarantine",
@@ -208,7 +244,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -224,9 +260,15 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+    """Those of `destinations` that make their sources wait."""
+    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

@@ -23,8 +23,10 @@ from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.inspection import READINGS, Reading
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
+from relay.queue.transaction import destination_of
 
 __all__ = [
     "AdoptQueue",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 _STEP_RECORDS = 10_000
+_STEP_BYTES = 4 * 1024 * 1024
+_STEPS_PER_LIMIT = 8  # where the oldest leave for what is moved
+_RECORD_BYTES = 4  # what a record takes in its block beside its octets
 _STEPS_SECONDS_MAX = 2.0  # of one answer
 _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
@@ -117,7 +122,8 @@ class Destination(Protocol):
     """A destination's service, as far as it is needed here."""
 
     id: str
-    drain: Drain
+
+    def drain_of(self, queue: str) -> Drain | None: ...
 
     def pause(self) -> None: ...
 
@@ -131,6 +137,7 @@ class QueueTools:
 
     Args:
         destinations: The configured ones; all other queues are orphans.
+        limits: Those of the destinations.
     """
 
     def __init__(
@@ -140,8 +147,10 @@ class QueueTools:
         destinations: Sequence[Destination],
         admission: Admission,
         clock: Clock,
+        limits: Mapping[str, QueueLimit] | None = None,
     ) -> None:
         self._queue = queue
+        self._limits = {} if limits is None else limits
         self._destinations = {destination.id: destination for destination in destinations}
         self._admission = admission
         self._clock = clock
@@ -180,6 +189,7 @@ class QueueTools:
         if self._admission.closed:
             raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
+        self._step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
         stored = self._queue.append({id: payloads})
         return stored.addCallback(lambda _: Appended(len(payloads)))
 
@@ -199,15 +209,38 @@ class QueueTools:
     def replay_entries(self, wanted: ReplayEntries) -> Deferred[TakenOut]:
         """Send entries of a quarantine again, to one destination."""
         upto = self._account(wanted.account, wanted.upto)
+        to = self._destination(wanted.to).id
         return self._queue.operate(
             ReplayQuarantined(
                 wanted.account,
-                self._destination(wanted.to).id,
+                to,
                 seqs=wanted.seqs,
                 start=wanted.start,
                 upto=upto,
+                bytes_max=self._step_bytes(to),
             )
         )
+
+    def _step_bytes(self, id: str, *, wanted: int = 1) -> int:
+        """What may be added to the queue of `id` in one step; what is moved keeps its limit.
+
+        Raises:
+            QueueError: There is no room for `wanted` octets.
+        """
+        limit = self._limits.get(id)
+        if limit is None or not limit.bytes_max:
+            return _STEP_BYTES
+        room = limit.room_by_hand
+        if room is None:
+            return min(_STEP_BYTES, limit.bytes_max // _STEPS_PER_LIMIT)
+        if room < wanted:
+            raise QueueError(
+                f"the queue of {id} has room for {room:,} octets (queue_bytes_max of destinations."
+                f"{id} is {limit.bytes_max:,}, when_full {limit.when_full!r}): no more is put "
+                "there, and what is left stays where it is; let the upstream take some of it, or "
+                "raise the limit"
+            )
+        return min(_STEP_BYTES, room // 2 + 1)  # a page may be half empty
 
     def _account(self, id: str, upto: int) -> int:
         """`upto`, but not beyond what has a number now: what is replayed gets a new one."""
@@ -241,13 +274,20 @@ class QueueTools:
         return lambda wanted: ensureDeferred(guarded(wanted))
 
     async def _adopt(self, wanted: AdoptQueue) -> Adopted:
-        if wanted.orphan in self._destinations:
+        of = self._destinations.get(destination_of(wanted.orphan))
+        if of is not None and of.drain_of(wanted.orphan) is not None:
             raise QueueError(f"{wanted.orphan} is no orphan but a destination of the configuration")
-        adopt = Adopt(wanted.orphan, self._destination(wanted.to).id)
+        to = self._destination(wanted.to).id
         done = Adopted()
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
-            step = await self._queue.operate(adopt)
+            try:
+                bytes_max = self._step_bytes(to)
+            except QueueError:
+                if done.records or not self._queue.ledgers[wanted.orphan].queued:
+                    return done  # what is left is refused when it is asked for
+                raise
+            step = await self._queue.operate(Adopt(wanted.orphan, to, bytes_max=bytes_max))
             done.records += step.records
             done.set_aside += step.set_aside
             done.left = step.left
@@ -255,13 +295,13 @@ class QueueTools:
                 return done
 
     async def _purge(self, wanted: PurgeQueue) -> Purged:
-        destination = self._destinations.get(wanted.queue)
-        if destination is None:
+        destination = self._destinations.get(destination_of(wanted.queue))
+        drain = None if destination is None else destination.drain_of(wanted.queue)
+        if destination is None or drain is None:
             return await self._purge_steps(wanted, lambda upto: None)
-        drain = destination.drain
         drain.hold(BY_PURGE)
         try:
-            await self._wait_for_answers(destination)
+            await self._wait_for_answers(destination, wanted.queue, drain)
             return await self._purge_steps(wanted, drain.skip)
         finally:
             drain.release(BY_PURGE)
@@ -283,7 +323,7 @@ class QueueTools:
             if not done.left or self._clock.seconds() >= until:
                 return done
 
-    async def _wait_for_answers(self, destination: Destination) -> None:
+    async def _wait_for_answers(self, destination: Destination, queue: str, drain: Drain) -> None:
         """Until what was sent is answered for, and that is on disk.
 
         An upstream that does not answer is cut off: whether it has the records that
@@ -292,19 +332,18 @@ class QueueTools:
         for patience in (_ANSWERS_SECONDS_MAX, _ANSWERS_SECONDS_MAX / 2):
             until = self._clock.seconds() + patience
             while self._clock.seconds() < until:
-                if self._is_settled(destination):
+                if self._is_settled(queue, drain):
                     return
                 await self._pause()
             destination.break_link("its queue is being purged, and it does not answer")
-        if not self._is_settled(destination):
+        if not self._is_settled(queue, drain):
             raise QueueError(
-                f"{destination.drain.in_flight} records are on their way to {destination.id}, "
+                f"{drain.in_flight} records are on their way to {destination.id}, "
                 "which does not answer, or the disk is failing; nothing was purged"
             )
 
-    def _is_settled(self, destination: Destination) -> bool:
-        drain = destination.drain
-        stored = self._queue.ledgers[destination.id].acknowledged_seq
+    def _is_settled(self, queue: str, drain: Drain) -> bool:
+        stored = self._queue.ledgers[queue].acknowledged_seq
         return drain.in_flight == 0 and drain.acknowledged_seq == stored
 
     def _pause(self) -> Deferred[None]:

@@ -15,6 +15,7 @@ from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import SourceAdmission
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
@@ -25,6 +26,7 @@ from relay.service.tls_files import listener_problems, read_options, read_policy
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.inherited import adopt_socket
+from relay.transport.many_datagrams import ManyDatagrams
 from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
 from relay.transport.proxy_in import ProxyFactory
@@ -50,6 +52,7 @@ def new_source(
     systemd: Systemd = NO_SYSTEMD,
     local_block_seconds_max: float = 0.0,
     lineages: Lineages | None = None,
+    gathering: Gathering | None = None,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
@@ -58,6 +61,7 @@ def new_source(
         local_block_seconds_max: Longest pause of a unix stream socket by admission;
             0 = no limit.
         lineages: What relays have sent, for exactly once; None = at least once.
+        gathering: Reads connections before commits; None = each is read as it comes.
         quarantine: The account of what it set aside, for its report.
 
     Raises:
@@ -89,6 +93,7 @@ def new_source(
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
+    receiving["gathering"] = gathering
     return StreamSource(
         **serving,
         factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
@@ -131,6 +136,7 @@ def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[s
         "frame_bytes_max": configuration.frame_bytes_max,
         "oversize": configuration.oversize,
         "rates": PeerRates(rate_max=configuration.rate_per_peer_max, now=reactor.seconds),
+        "many": ManyDatagrams if ManyDatagrams.available else None,
     }
 
 

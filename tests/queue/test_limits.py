@@ -81,6 +81,27 @@ def test_the_oldest_leave_above_the_limit() -> None:
     assert oldest.has_to_evict
 
 
+@pytest.mark.parametrize(
+    ("when_full", "rooms"),
+    [
+        ("block", [950, 1, 0, 0]),
+        ("drop-newest", [950, 1, 0, 0]),
+        ("drop-by-severity", [800, 0, 0, 0]),  # or what comes by itself would be dropped for it
+        ("drop-oldest", [None, None, None, None]),
+    ],
+)
+def test_what_people_may_add_ends_where_others_would_have_to_pay_for_it(
+    when_full: str, rooms: list[int | None]
+) -> None:
+    full = limit(when_full, reserve_bytes=10**9)
+    found = []
+    for used in (0, 949, 950, 2000):
+        full.settle(0, used)
+        found.append(full.room_by_hand)
+    assert found == rooms
+    assert limit(when_full, bytes_max=0).room_by_hand is None
+
+
 def test_the_report() -> None:
     oldest = limit("drop-oldest", seconds_max=60.0)
     oldest.settle(0, 500)
@@ -96,3 +117,13 @@ def test_the_report() -> None:
         "seconds_to_empty": None,
         "blocks_sources": False,
     }
+
+
+def test_of_two_queues_the_older_one_makes_room() -> None:
+    limit = QueueLimit(destination="d", bytes_max=100, when_full="drop-oldest")
+    assert limit.bytes_max_of_queues({"d": 120}) == {"d": 100}
+    limit.queues = ("old", "new")
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 70, "new": 100}
+    limit.add_pending([b"123456"])
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 60, "new": 100}
+    assert limit.bytes_max_of_queues({"old": 8, "new": 130}) == {"old": 0, "new": 100}

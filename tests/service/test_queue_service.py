@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
-from tests.connections import RecordingNotices
+from tests.connections import RecordingNotices, fired
 from tests.queue_files import make_long_queue, put
 from tests.threads import Reactor
 
@@ -40,7 +40,9 @@ class Setup:
         self.folder = folder
         self.path = folder / "state" / "queue"
 
-    def service(self, *destinations: str, strict: bool = False) -> QueueService:
+    def service(
+        self, *destinations: str, strict: bool = False, lanes: Sequence[str] = ()
+    ) -> QueueService:
         return QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
@@ -50,11 +52,12 @@ class Setup:
             notices=self.notices,
             reactor=self.reactor,
             check_path=self.checked.append,
+            lanes=lanes,
             strict=strict,
         )
 
-    def started(self, *destinations: str) -> QueueService:
-        service = self.service(*destinations)
+    def started(self, *destinations: str, lanes: Sequence[str] = ()) -> QueueService:
+        service = self.service(*destinations, lanes=lanes)
         service.startService()
         return service
 
@@ -66,7 +69,7 @@ class Setup:
 def setup(tmp_path: Path) -> Iterator[Setup]:
     yield Setup(tmp_path)
     names = [thread.name for thread in threading.enumerate()]
-    assert not any(name.startswith("PoolThread-queue") for name in names), names
+    assert not any("queue-" in name for name in names), names
 
 
 def test_nothing_is_opened_before_the_start(setup: Setup) -> None:
@@ -235,6 +238,19 @@ def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
     setup.reactor.settle(service.append({"other": [b"x"]}))
     setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
     assert heard == [3]
+    setup.stop(service)
+
+
+def test_a_cursor_that_keeps_up_needs_no_thread_to_read(setup: Setup) -> None:
+    service = setup.started("out", "other")
+    cursor = service.cursor("out")
+    setup.reactor.settle(service.append({"other": [b"x"]}))
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    taken = fired(ensureDeferred(cursor.take(records_max=10, bytes_max=1000)))
+    assert [batch.payloads for batch in taken] == [[b"one", b"two"]]
+    later = service.cursor("out")  # nobody told it
+    taking = ensureDeferred(later.take(records_max=10, bytes_max=1000))
+    assert setup.reactor.settle(taking).payloads == [b"one", b"two"]
     setup.stop(service)
 
 
@@ -409,4 +425,23 @@ def test_a_map_smaller_than_what_is_there_still_lets_it_leave(setup: Setup) -> N
     service = setup.started()
     ledger = service.ledger("out")
     assert (ledger.delivered, ledger.queued) == (100, 0)
+    setup.stop(service)
+
+
+def test_a_destination_with_two_lanes_has_two_queues_and_no_lineage(setup: Setup) -> None:
+    service = setup.started("a", "b")
+    before = service.lineage("b")
+    setup.stop(service)
+    service = setup.started("a", "b", lanes=["b"])
+    assert service.lineage("a") is not None
+    assert service.lineage("b") is None
+    service.lane_queues.direct("b", older="b", newer="lane/b")
+    setup.reactor.settle(service.append({"a": [b"1"], "b": [b"2"]}))
+    assert [service.ledger(id).queued for id in ("a", "b", "lane/b")] == [1, 0, 1]
+    assert service.orphans == []
+    setup.stop(service)
+    service = setup.started("a", "b")
+    again = service.lineage("b")
+    assert before is not None and again is not None and again.id != before.id
+    assert service.orphans == ["lane/b"]
     setup.stop(service)
