@@ -164,8 +164,11 @@ class Drain:
 
     @property
     def stored_seq(self) -> int:
-        """Seq after the newest record."""
-        return self._stored
+        """Seq after the newest record.
+
+        One that was sent has been read from the disk, even if we have not been told of it.
+        """
+        return max(self._stored, self._sent_before)
 
     @property
     def is_coming(self) -> bool:
@@ -184,7 +187,7 @@ class Drain:
 
         While somebody takes records out by other ways, it waits for the release.
         """
-        assert self._session is None and self._acknowledged <= upto <= self._stored
+        assert self._session is None and self._acknowledged <= upto <= self.stored_seq
         if BY_PURGE in self._held:
             self._known = upto
             return

@@ -47,8 +47,8 @@ time, see replacement.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -56,7 +56,7 @@ from typing import Any, TypeVar
 import lmdb
 import msgspec
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
@@ -94,22 +94,6 @@ _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
 _Measured = tuple[dict[str, int], dict[str, int]]
-
-
-class DamagedRange(QueueError):
-    """Records that cannot be read: the block they are in is damaged.
-
-    Attributes:
-        seqs: All records of the block that are still queued.
-    """
-
-    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
-            f"cannot be read: {reason}"
-        )
-        self.seqs = seqs
-        self.reason = reason
 
 
 class QueueStore:
@@ -170,12 +154,12 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        try:
-            opening = partial(_open_environment, map_bytes=map_bytes)
+        with _opening(path, lock_fd):
+            open_queue = partial(_open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
-            recovery = prepare_file(path, opening, make_queue, strict=strict, look=guard.look)
+            recovery = prepare_file(path, open_queue, make_queue, strict=strict, look=guard.look)
             guard.settled()
-            environment = opening(path)
+            environment = open_queue(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
@@ -186,15 +170,6 @@ class QueueStore:
                 environment.close()
                 guard.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except OSError as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error.strerror}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     @classmethod
     def open_read_only(cls, path: str) -> QueueStore:
@@ -207,7 +182,7 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        try:
+        with _opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
@@ -218,12 +193,6 @@ class QueueStore:
             except BaseException:
                 environment.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     def close(self) -> None:
         """Close the environment and let others have it."""
@@ -468,6 +437,19 @@ class QueueStore:
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
         forget(txn, blocks, ledger, upto)
+
+
+@contextmanager
+def _opening(path: str, lock_fd: int) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
+    try:
+        yield
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

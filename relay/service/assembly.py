@@ -26,6 +26,7 @@ from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
@@ -41,6 +42,7 @@ from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
+from relay.service.remote_destination import RemoteDestination
 from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
@@ -54,6 +56,7 @@ from relay.wire.parse_options import ParseOptions, new_parser
 __all__ = ["assemble"]
 
 _MAP_SLACK_BYTES = 1024**3
+_REMOVAL_SECONDS = 0.02
 
 
 def assemble(
@@ -76,12 +79,7 @@ def assemble(
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
-    destinations = [
-        new_destination(
-            destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
-        )
-        for destination in configuration.destinations
-    ]
+    destinations, sending = _destinations(configuration, queue, certificates, notices, reactor)
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
@@ -105,7 +103,7 @@ def assemble(
             queue,
             _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
-            ConcurrentService(destinations),
+            sending,
             progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
@@ -114,6 +112,34 @@ def assemble(
             _notify_service(notify, systemd, progress, reactor),
         ]
     )
+
+
+def _destinations(
+    configuration: Configuration,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    notices: Notices,
+    reactor: Any,
+) -> tuple[Sequence[DestinationService], Service]:
+    """The destinations, and the service that runs them: here or in another process."""
+    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
+    if not configuration.drain_process:
+        destinations = [
+            new_destination(destination, reactor=reactor, **common)
+            for destination in configuration.destinations
+        ]
+        return destinations, ConcurrentService(destinations)
+    supervision = DrainSupervision(
+        lambda tell: [
+            RemoteDestination(destination, clock=reactor, tell=tell, **common)
+            for destination in configuration.destinations
+        ],
+        queue=queue,
+        start_run=partial(start_run, reactor),
+        notices=notices,
+        clock=reactor,
+    )
+    return supervision.destinations, supervision
 
 
 def _flush_service(
@@ -190,8 +216,10 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
+        # Those of another process come when they like, not with what is being stored.
+        removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
         strict=configuration.strict_queue,
-        fully=configuration.examine_fully,
+        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
     )
 
 

@@ -264,6 +264,8 @@ class Configuration:
     """Age at which what is there is dropped; 0 = never."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
+    drain_process: bool = False
+    """Run the destinations in a process of their own."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
     examine_fully: bool = False

@@ -26,6 +26,7 @@ from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
+from relay.queue.sharing import forget_dead_readers, map_bytes_of
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.refusal import StartRefused
@@ -53,6 +54,7 @@ class QueueService(Service):
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
         lanes: Ids of those destinations that have a second queue.
+        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         fully: Look through all of the file at the start; of long queues otherwise as they
@@ -84,6 +86,7 @@ class QueueService(Service):
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         lanes: Iterable[str] = (),
+        removal_seconds: float = 0.0,
         strict: bool = False,
         fully: bool = False,
     ) -> None:
@@ -101,6 +104,7 @@ class QueueService(Service):
         self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
+        self._removal_seconds = removal_seconds
         self._strict = strict
         self._cursors: dict[str, list[Cursor]] = {}
         self._fully = fully
@@ -148,6 +152,7 @@ class QueueService(Service):
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            removal_seconds=self._removal_seconds,
             gathering=self.gathering,
         )
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
@@ -252,6 +257,22 @@ class QueueService(Service):
         """
         self._subscribers[destination] = stored
         self._evicted_subscribers[destination] = evicted
+
+    # What a drain in another process needs.
+
+    @property
+    def path(self) -> str:
+        """Its directory."""
+        return self._path
+
+    @property
+    def map_bytes(self) -> int:
+        """Size of the map."""
+        return map_bytes_of(self._store)
+
+    def forget_dead_readers(self) -> None:
+        """Use the pages again that a process was reading which has ended."""
+        forget_dead_readers(self._store)
 
     # What status asks.
 
