@@ -29,7 +29,7 @@ __all__ = [
     "set_aside",
 ]
 
-MAP_BYTES = 64 * 1024**2
+MAP_BYTES = 16 * 1024**2
 
 
 @contextmanager
@@ -48,19 +48,19 @@ def opened(
         store.close()
 
 
-def make_long_queue(path: Path, payloads: Sequence[bytes]) -> None:
-    """A queue of destination a with `payloads`, each as if it had come alone."""
-    with opened(path, "a"):
+def make_long_queue(path: Path, payloads: Sequence[bytes], destination: str = "a") -> None:
+    """A queue with `payloads`, each as if it had come alone."""
+    with opened(path, destination):
         pass
     size = sum(map(len, payloads))
     ledger = Ledger(next_seq=len(payloads) + 1, queued_bytes=size)
     with environment(path) as found:
-        blocks, meta = found.open_db(b"blocks/a"), found.open_db(b"meta")
+        blocks, meta = found.open_db(b"blocks/" + destination.encode()), found.open_db(b"meta")
         with found.begin(write=True) as txn:
             for seq, payload in enumerate(payloads, 1):
                 block = encode_block([payload], received_at=0.0)
                 txn.put(struct.pack(">Q", seq), block, db=blocks, append=True)
-            txn.put(b"ledger/a", msgspec.json.encode(ledger), db=meta)
+            txn.put(b"ledger/" + destination.encode(), msgspec.json.encode(ledger), db=meta)
 
 
 @contextmanager

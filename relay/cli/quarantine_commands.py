@@ -23,7 +23,7 @@ from relay.cli.queue_access import (
 from relay.cli.status import size
 from relay.model.errors import QueueError
 from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
-from relay.queue.quarantine import TakenOut
+from relay.queue.quarantine import DAMAGED, TakenOut
 from relay.queue.transaction import destination_of, is_of_source
 from relay.service.queue_tools import ReplayEntries, TakeEntries
 
@@ -90,7 +90,7 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
         peer = f" from {entry.peer}" if entry.peer else ""
         click.echo(f"{entry.seq}  {stamp(entry.at)}  {_kind(entry)}{peer}: {_reason(entry)}")
         more = "…" if entry.octets > len(entry.payload) else ""
-        if entry.kind != "block":
+        if entry.kind not in ("block", DAMAGED):
             click.echo(f"    {text_of(entry.payload, where.secrets)}{more}")
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import lmdb
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
-from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
+from relay.queue.format import make_queue, settle_format
 
-__all__ = ["OurErrors", "check_format", "fill_new", "open_environment", "opening"]
+__all__ = ["OurErrors", "check_format", "open_environment", "opening"]
 
 _DATABASES_MAX = 2048
 
@@ -50,13 +50,6 @@ def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
         ) from error
 
 
-def fill_new(environment: Any) -> None:
-    """Make an empty queue of a new environment."""
-    # One transaction: half of a new queue would be a foreign environment.
-    with environment.begin(write=True) as txn:
-        put_format(environment, txn)
-
-
 def check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change.
 
@@ -64,20 +57,15 @@ def check_format(environment: Any, path: str, *, read_only: bool = False) -> Non
     """
     with environment.begin() as txn:
         empty = not txn.cursor().first()
-    if empty:
-        fill_new(environment)
-        return
     found: bytes | None = None
     with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
-        meta = environment.open_db(b"meta", create=False)
+        meta = None if empty else environment.open_db(b"meta", create=False)
         with environment.begin(db=meta) as txn:
-            found = txn.get(b"format")
-    if found is None:
-        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != FORMAT:
-        if read_only or not is_older(found):
-            raise refuse_format(path, found, read_only=read_only)
-        migrate(environment, found)
+            found = None if empty else txn.get(b"format")
+    if empty:
+        make_queue(environment)
+    else:
+        settle_format(environment, path, found, read_only=read_only)
 
 
 class OurErrors:

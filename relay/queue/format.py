@@ -20,15 +20,8 @@ from typing import Any
 
 from relay.model.errors import QueueFormatError
 
-__all__ = [
-    "FORMAT",
-    "MIGRATIONS",
-    "Migration",
-    "is_older",
-    "migrate",
-    "put_format",
-    "refuse_format",
-]
+__all__ = ["FORMAT", "MIGRATIONS", "Migration", "is_older", "make_queue", "migrate"]
+__all__ += ["refuse_format", "settle_format"]
 
 FORMAT = b"1"
 
@@ -46,9 +39,11 @@ MIGRATIONS: Mapping[bytes, Migration] = {}
 """By the format that is there.  Whoever makes format 2 puts ``b"1"`` here."""
 
 
-def put_format(environment: Any, txn: Any, number: bytes = FORMAT) -> None:
-    """Say in the transaction `txn` that the environment is a queue of format `number`."""
-    txn.put(b"format", number, db=environment.open_db(b"meta", txn=txn))
+def make_queue(environment: Any) -> None:
+    """Make an empty queue of a new environment."""
+    # One transaction: half of a new queue would be a foreign environment.
+    with environment.begin(write=True) as txn:
+        _put_format(environment, txn, FORMAT)
 
 
 def is_older(
@@ -62,6 +57,23 @@ def is_older(
     return number == known and len(seen) > 1
 
 
+def settle_format(environment: Any, path: str, found: bytes | None, *, read_only: bool) -> None:
+    """Make sure that the format of the queue in `path`, which was `found`, is ours.
+
+    Args:
+        read_only: Change nothing.
+
+    Raises:
+        QueueFormatError: It is none that is known here.
+    """
+    if found is None:
+        raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
+
+
 def migrate(
     environment: Any,
     number: bytes,
@@ -73,8 +85,12 @@ def migrate(
         step = migrations[number]
         with environment.begin(write=True) as txn:
             step.change(environment, txn)
-            put_format(environment, txn, step.to)
+            _put_format(environment, txn, step.to)
         number = step.to
+
+
+def _put_format(environment: Any, txn: Any, number: bytes) -> None:
+    txn.put(b"format", number, db=environment.open_db(b"meta", txn=txn))
 
 
 def refuse_format(path: str, number: bytes, *, read_only: bool = False) -> QueueFormatError:

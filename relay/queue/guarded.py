@@ -20,6 +20,8 @@ from relay.queue.ownership import sync_names
 __all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
 
 MARK = "examine-fully"
+_FIRST, _LAST = KEY.pack(0), KEY.pack(KEYS_STOP - 1)
+_BEYOND = _LAST + b"\0"
 
 
 class GuardedTransaction:
@@ -66,15 +68,15 @@ class GuardedCursor:
         self._low, self._high = b"", b""  # keys that are safe
 
     def first(self) -> bool:
-        self._late.ensure(self._name, 0)
+        self._approach(_FIRST)
         return self._came(self._cursor.first())
 
     def last(self) -> bool:
-        self._late.ensure(self._name, KEYS_STOP - 1)
+        self._approach(_LAST)
         return self._came(self._cursor.last())
 
     def set_range(self, key: bytes) -> bool:
-        self._late.ensure(self._name, KEY.unpack(key)[0])
+        self._approach(key)
         return self._came(self._cursor.set_range(key))
 
     def next(self) -> bool:
@@ -84,11 +86,15 @@ class GuardedCursor:
         return self._came(self._cursor.prev())
 
     def _came(self, found: bool) -> bool:
-        if found and not self._low <= bytes(self._cursor.key()) < self._high:
-            low, high = self._late.ensure(self._name, seq_of(self._cursor.key()))
-            self._low = KEY.pack(low)
-            self._high = KEY.pack(high) if high < KEYS_STOP else b"\xff" * (KEY.size + 1)
+        if found:
+            self._approach(bytes(self._cursor.key()))
         return found
+
+    def _approach(self, key: bytes) -> None:
+        if not self._low <= key < self._high:
+            low, high = self._late.ensure(self._name, seq_of(key))
+            self._low = KEY.pack(low)
+            self._high = KEY.pack(high) if high < KEYS_STOP else _BEYOND
 
 
 class Guard:

@@ -66,7 +66,7 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
-    """The account that is stored as `value`.
+    """The account of `id` that is stored as `value`.
 
     Args:
         checks: Refuse one that does not add up.

@@ -2,10 +2,16 @@
 
 An entry is a line of JSON, LF and octets, as `store.py` says.  A damaged block is one
 entry for all of its records; their number is in its label.
+
+The line begins with ``"crc"``: CRC-32 of all the rest, as eight hexadecimal digits, the rest
+being the entry without that member.  Entries of earlier versions have none.  One that
+does not fit is shown as damaged, and is not sent.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,6 +26,7 @@ from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 
 __all__ = [
+    "DAMAGED",
     "Label",
     "PurgeQuarantined",
     "ReplayQuarantined",
@@ -29,8 +36,12 @@ __all__ = [
     "read_entry",
     "refuse",
     "set_aside",
+    "write_entry",
 ]
 
+DAMAGED = "damaged"
+"""The kind of an entry that a disk has changed; its octets were never sent by anybody."""
+_CRC = re.compile(rb'\{"crc":"([0-9a-f]{8})",')
 _BYTES_PER_STEP_MAX = 4 * 1024 * 1024
 
 
@@ -41,7 +52,7 @@ class Label(msgspec.Struct, omit_defaults=True):
     at: float
     """When it was set aside, in seconds since 1970-01-01 UTC."""
     kind: str
-    """record, block or frame; empty if the label cannot be read."""
+    """record, block, frame or `DAMAGED`; empty if the label cannot be read."""
     peer: str = ""
     records: int = 1
     """How many records it stands for: more than one for a damaged block only."""
@@ -49,13 +60,25 @@ class Label(msgspec.Struct, omit_defaults=True):
     """Octets that it had before it was cut; 0 = it was not."""
 
 
+def write_entry(label: Label, octets: bytes) -> bytes:
+    """What `read_entry` reads."""
+    rest = msgspec.json.encode(label)[1:] + b"\n" + octets
+    return b'{"crc":"%08x",%b' % (zlib.crc32(rest), rest)
+
+
 def read_entry(value: bytes) -> tuple[Label, bytes]:
-    """Label and octets of an entry.  Total: a label that cannot be read says so."""
+    """Label and octets of an entry.  Total: one that cannot be read, or is damaged, says so."""
     line, _, octets = value.partition(b"\n")
     try:
-        return msgspec.json.decode(line, type=Label), octets
+        label = msgspec.json.decode(line, type=Label)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Label("its label cannot be read", 0.0, ""), value
+    crc = _CRC.match(value)
+    if crc is None or int(crc[1], 16) == zlib.crc32(value[crc.end() :]):
+        return label, octets
+    label.reason = f"its checksum is wrong; it was set aside for: {label.reason}"
+    label.kind = DAMAGED
+    return label, octets
 
 
 # The ways in.
@@ -75,10 +98,10 @@ def set_aside(
         kept = decode_block(value).payloads[aside.seqs.start - first :][:count]
     except BlockDamaged:
         label, kept = Label(aside.reason, at, "block", records=count), [value]
-    line = msgspec.json.encode(label) + b"\n"
     for seq, octets in enumerate(kept, aside.seqs.start):
-        txn.put(KEY.pack(seq), line + octets, db=quarantine)
-        ledger.quarantine_bytes += len(line) + len(octets)
+        entry = write_entry(label, octets)
+        txn.put(KEY.pack(seq), entry, db=quarantine)
+        ledger.quarantine_bytes += len(entry)
     ledger.quarantined += count
 
 
@@ -87,7 +110,7 @@ def refuse(txn: Any, quarantine: Any, ledger: Ledger, refusal: Refusal, at: floa
     label = Label(refusal.reason, at, "frame", peer=refusal.peer)
     for frame, original_bytes in zip_longest(refusal.frames, refusal.original_bytes):
         label.original_bytes = original_bytes or 0
-        value = msgspec.json.encode(label) + b"\n" + frame
+        value = write_entry(label, frame)
         if ledger.quarantine_bytes + len(value) > refusal.quarantine_bytes_max:
             count_dropped(ledger, "quarantine-full", 1)
         else:
@@ -106,7 +129,7 @@ class TakenOut(msgspec.Struct):
 
     records: int = 0
     skipped: int = 0
-    """Entries that were left there, because a damaged block has nothing to send."""
+    """Entries that were left there, because they are damaged and have nothing to send."""
     next_seq: int = 0
     """Where the next step goes on; 0 = there is nothing more to do."""
 
@@ -161,8 +184,8 @@ class ReplayQuarantined:
             if label.kind not in ("record", "frame") or not octets:
                 if self.seqs:
                     raise QueueError(
-                        f"quarantine of {self.account}: {seq} is a damaged block and cannot be "
-                        "sent; it can be shown and purged"
+                        f"quarantine of {self.account}: {seq} is damaged and cannot be sent; it "
+                        "can be shown and purged"
                     )
                 done.skipped += 1
                 continue
@@ -256,6 +279,7 @@ def _entries(books: Books, account: str, start: int, entries_max: int) -> Iterat
 def _take_out(
     books: Books, account: str, ledger: Ledger, seq: int, label: Label, size: int
 ) -> None:
+    label.records = min(label.records, ledger.quarantined)  # more than there are: damaged
     books.txn.delete(KEY.pack(seq), db=books.quarantine[account])
     ledger.quarantined -= label.records
     ledger.quarantine_bytes = max(0, ledger.quarantine_bytes - size)

@@ -11,6 +11,7 @@ from relay.queue.block import BlockDamaged, decode_block
 from relay.queue.books import KEY, database_bytes, seq_of
 from relay.queue.handles import Handles
 from relay.queue.ledger import Ledger, decode_ledger
+from relay.queue.positions import unsealed
 
 __all__ = [
     "measured",
@@ -61,13 +62,14 @@ def read_records(
 
 
 def read_positions(txn: Any, handles: Handles, source: str) -> dict[str, bytes]:
-    """How far `source` has read, by name; `txn` without buffers."""
+    """How far `source` has read, by name, empty where damaged; `txn` without buffers."""
     start = f"{source}/".encode()
     found: dict[str, bytes] = {}
     cursor = txn.cursor(db=handles.positions)
     more = cursor.set_range(start)
     while more and cursor.key().startswith(start):
-        found[cursor.key()[len(start) :].decode()] = cursor.value()
+        position = unsealed(cursor.key(), cursor.value())
+        found[cursor.key()[len(start) :].decode("utf-8", "replace")] = position or b""
         more = cursor.next()
     return found
 

@@ -9,7 +9,8 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
-    positions           key: source, "/", name      value: octets of the source's own
+    positions           key: source, "/", name      value: checksum, see positions.py, and
+                                                    octets of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the
@@ -25,7 +26,7 @@ ledger's `acknowledged_seq` says where the queue begins.
 
 A quarantined record's value starts with {"reason": …, "at": …, "kind": …};
 kind "record" is followed by the payload, kind "block" by a block as it was found, and
-"records" says how many records that was.
+"records" says how many records that was.  Before all that stands "crc", see quarantine.py.
 What a source sets aside instead of queueing it has the id "source/" + the source's
 id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
 sent it, and "original_bytes" how long it was if it was cut.
@@ -68,16 +69,17 @@ from relay.queue.books import (
 from relay.queue.environment import (
     OurErrors,
     check_format,
-    fill_new,
     open_environment,
     opening,
 )
 from relay.queue.eviction import count_late, evict
+from relay.queue.format import make_queue
 from relay.queue.guarded import Guard
 from relay.queue.handles import Handles
 from relay.queue.headroom import Headroom
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
+from relay.queue.positions import put_position
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.reading import (
     measured,
@@ -177,7 +179,7 @@ class QueueStore:
             remove_unfinished(path)
             open_file = partial(open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
-            recovery = prepare_file(path, open_file, fill_new, strict=strict, look=guard.look)
+            recovery = prepare_file(path, open_file, make_queue, strict=strict, look=guard.look)
             guard.settled()
             environment = open_file(path)
             try:
@@ -258,10 +260,7 @@ class QueueStore:
                 ledger = self._changed_ledger(account, changed)
                 refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
             for name, position in transaction.positions.items():
-                if position:
-                    txn.put(name.encode(), position, db=self._positions)
-                else:
-                    txn.delete(name.encode(), db=self._positions)
+                put_position(txn, self._positions, name, position)
             used = self._store_ledgers(txn, changed)
         self._note_measured(*used)
         self.ledgers.update(changed)

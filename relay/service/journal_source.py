@@ -47,7 +47,8 @@ class JournalSource(SourceService):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._reader.start(self._positions(self.id).get(CURSOR, b""))
+        cursor = self._positions(self.id).get(CURSOR)
+        self._reader.start(cursor or b"", is_lost=cursor == b"")
         self._log.info("source {id} reads {address}", id=self.id, address=self.address)
 
     def stopService(self) -> Deferred[None]:

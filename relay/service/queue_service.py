@@ -183,8 +183,17 @@ class QueueService(Service):
         return stored
 
     def positions(self, source: str) -> dict[str, bytes]:
-        """How far `source` has read, by name, as of the last commit."""
-        return self._store.positions(source)
+        """How far `source` has read, by name, as of the last commit; empty where damaged."""
+        found = self._store.positions(source)
+        damaged = sum(not position for position in found.values())
+        if damaged:
+            self._notices.warn(
+                f"source {source}",
+                "positions",
+                f"how far {damaged} of {len(found)} were read is damaged: read from the beginning, "
+                "so messages may come twice; look at the disk",
+            )
+        return found
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self._committer.acknowledge(destination, upto)

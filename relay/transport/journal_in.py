@@ -133,9 +133,14 @@ class JournalReader:
         paused = ", paused" if self._pauses else ""
         return ("follows the journal" if self._run == "follow" else "catches up") + paused
 
-    def start(self, cursor: bytes) -> None:
-        """Begin after the entry that `cursor` names; empty = there is none."""
+    def start(self, cursor: bytes, *, is_lost: bool = False) -> None:
+        """Begin after the entry that `cursor` names; empty = there is none.
+
+        Args:
+            is_lost: There was one, and nobody knows which: read everything.
+        """
         self._cursor = cursor
+        self._from_beginning = self._from_beginning or is_lost
         self._admission.register(self)
         # A child needs the reactor's signal handlers, and they come when it runs.
         self._retry = self._reactor.callLater(0, self._begin)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.crash.late_damage import late_outcomes, make_long_queue
 
-COUNT = int(os.environ.get("LATE_DAMAGE_COUNT", 40))
+COUNT = int(os.environ.get("LATE_DAMAGE_COUNT", 25))
 SEEDS = int(os.environ.get("DAMAGE_SEEDS", 1))
 
 

@@ -44,6 +44,8 @@ class Sender:
         self.acknowledged = 1
         self.lineage = Lineage.new(1)
         self.trouble: list[str] = []
+        self.evicted: set[bytes] = set()
+        self.dropped = 0  # as the ledger has it
         self.start()
 
     def start(self) -> None:
@@ -73,6 +75,16 @@ class Sender:
     def commit(self) -> None:
         """What is acknowledged gets to disk."""
         self.acknowledged = self.unsaved_acknowledged
+
+    def evict(self, count: int) -> None:
+        """The oldest records leave undelivered, in a commit with what is acknowledged."""
+        self.commit()
+        stop = min(self.acknowledged + count, len(self.records) + 1)
+        if stop > self.acknowledged:
+            self.evicted |= set(self.records[self.acknowledged - 1 : stop - 1])
+            self.dropped += stop - self.acknowledged
+            self.acknowledged = self.unsaved_acknowledged = stop
+            self.drain.evicted(stop, "queue-full")
 
     def connected(self) -> tuple[RelpClientProtocol, Wire]:
         wire = Wire()
@@ -106,7 +118,10 @@ class Sender:
         return self.records[start - 1 :][:3]
 
     def acknowledge(self, destination: str, upto: int) -> None:
-        self.unsaved_acknowledged = upto
+        self.unsaved_acknowledged = max(self.unsaved_acknowledged, upto)
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        self.dropped -= count
 
     def set_aside(self, destination: str, seqs: Any, reason: str) -> None:
         raise AssertionError(reason)
@@ -289,6 +304,80 @@ def test_each_record_arrives_once_and_in_order(happens: list[tuple[str, int]]) -
     assert world.receiver.records == world.sender.records
     assert world.sender.acknowledged == len(world.sender.records) + 1
     assert (world.sender.trouble, world.receiver.counters.missing_records) == ([], 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.one_of(steps, steps, st.tuples(st.just("evict"), small)), min_size=15, max_size=80)
+)
+def test_what_is_evicted_meanwhile_leaves_holes_and_nothing_comes_twice(
+    happens: list[tuple[str, int]],
+) -> None:
+    world = World()
+    for step in happens:
+        if step[0] == "evict":
+            world.sender.evict(step[1])
+        else:
+            take(world, step)
+    world.cut()  # where a session was about to begin at a record that is gone
+    world.settle()
+    sender, received = world.sender, world.receiver.records
+    assert sender.acknowledged == len(sender.records) + 1
+    arrived = set(received)
+    assert received == [record for record in sender.records if record in arrived]
+    assert set(sender.records) - arrived <= sender.evicted
+    # Nothing counts as delivered that did not come.  Of what came, some may count as
+    # dropped: what was overtaken and never answered for.
+    assert len(sender.records) - sender.dropped <= len(arrived)
+    assert sender.dropped <= len(sender.evicted)
+    assert all("dropped" in words for words in sender.trouble)
+
+
+def with_three_in_flight() -> World:
+    """The receiver has read three records and not stored them; two more wait."""
+    world = World()
+    world.settle()
+    world.sender.store(3)
+    for _ in range(3):
+        world.carry(10**6)
+    assert sum(len(frames) for frames, _, _ in world.receiver.underway) == 3
+    return world
+
+
+def test_an_answer_for_what_was_evicted_meanwhile_counts_as_delivered() -> None:
+    world = with_three_in_flight()
+    world.sender.evict(2)
+    assert world.sender.dropped == 2
+    world.receiver.commit(100)
+    world.carry(10**6)
+    world.sender.commit()
+    assert (world.sender.dropped, world.sender.acknowledged) == (0, 4)
+    world.sender.store(2)
+    world.settle()
+    assert world.receiver.records == world.sender.records
+
+
+def test_what_was_evicted_and_has_arrived_stays_dropped_if_nobody_said_so() -> None:
+    world = with_three_in_flight()
+    world.sender.evict(2)
+    world.kill_receiver(batches=100)  # on its disk, and not answered
+    world.sender.store(2)
+    world.settle()
+    assert world.receiver.records == world.sender.records
+    assert world.sender.dropped == 2
+
+
+def test_a_session_goes_on_behind_what_was_evicted() -> None:
+    world = with_three_in_flight()
+    world.sender.store(7)  # of which two have room in the window
+    world.carry(10**6)
+    world.sender.evict(8)
+    world.settle()
+    sent = world.sender.records
+    assert world.receiver.records == sent[:5] + sent[8:]
+    assert world.receiver.counters.missing_records == 3
+    assert world.sender.dropped == 3
+    assert ["dropped" in words for words in world.sender.trouble] == [True]
 
 
 @pytest.mark.parametrize("more", [2, 20], ids=["behind", "ahead of what was received"])

@@ -10,10 +10,10 @@ from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.queue.environment import (
     OurErrors,
     check_format,
-    fill_new,
     open_environment,
     opening,
 )
+from relay.queue.format import make_queue
 
 
 def test_an_empty_environment_becomes_a_queue(tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ def test_what_cannot_be_opened_is_let_go(error: Exception, kind: type[Exception]
 
 def test_half_of_a_new_queue_is_none(tmp_path: Path) -> None:
     environment = open_environment(str(tmp_path), 2**20)
-    fill_new(environment)
+    make_queue(environment)
     with environment.begin() as txn:
         assert [bytes(key) for key in txn.cursor().iternext(values=False)] == [b"meta"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import lmdb
 import msgspec
 import pytest
 
-from relay.queue.examination import KEY, find_damage, opened_file, sound_ledger
+from relay.queue.examination import KEY, examine, find_damage, opened_file, sound_ledger
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Transaction
+from tests.queue_files import make_long_queue, put
 
 MAP_BYTES = 2**24
 
@@ -140,3 +142,41 @@ def test_fields_of_a_later_version_can_be_passed_over() -> None:
     value = msgspec.json.encode({**msgspec.to_builtins(ledger), "later": 1})
     assert sound_ledger(value) is None
     assert sound_ledger(value, any_version=True) == ledger
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
+    make_long_queue(tmp_path, [b"%d" % seq * 90 for seq in range(1, 3001)])
+    return tmp_path
+
+
+def test_of_a_long_queue_most_is_left_for_later(long: Path) -> None:
+    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
+    assert examined.problems == []
+    assert examined.late is not None
+    assert examined.late.names == [b"blocks/a"]
+    examined.late.close()
+    assert examine(str(long), fully=False).late is None  # not so long
+    assert examine(str(long), fully=True).late is None
+
+
+@pytest.mark.parametrize("field", [3, 4, 5])  # branches, leaves, pages of values
+def test_numbers_that_do_not_add_up_have_all_of_it_looked_at(long: Path, field: int) -> None:
+    with opened_file(str(long)) as file:
+        snapshot = file.snapshots[0]
+        names = file.walk(snapshot.names, "", file.audit(snapshot))
+        (place,) = [name.offset for name in names if name.key == b"blocks/a"]
+    with open(long / "data.mdb", "r+b") as data:
+        data.seek(place + 8 * (field - 2))
+        (number,) = struct.unpack("=Q", data.read(8))
+        data.seek(place + 8 * (field - 2))
+        data.write(struct.pack("=Q", number ^ 2**20))
+    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
+    assert examined.late is None
+    assert "it says" in examined.problems[0]
+
+
+def test_a_long_queue_that_does_not_fit_its_ledger_is_damaged(long: Path) -> None:
+    put(long, "meta", b"ledger/a", b'{"next_seq": 2900}')
+    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
+    assert "its ledger says 1 to 2899" in examined.problems[0]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from relay.queue.ledger import Ledger, added_up
+from relay.model.errors import QueueFormatError
+from relay.queue.ledger import Ledger, added_up, decode_ledger
 
 
 def test_a_new_queue_is_empty_and_adds_up() -> None:
@@ -53,6 +54,23 @@ def test_it_survives_as_json_and_nothing_unknown_does() -> None:
     assert msgspec.json.decode(text, type=Ledger) == ledger
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text.replace(b"delivered", b"deliverd"), type=Ledger)
+
+
+def test_a_ledger_is_read_as_it_was_written() -> None:
+    ledger = Ledger(next_seq=5, acknowledged_seq=3, delivered=1, dropped={"purged": 1})
+    assert decode_ledger("a", msgspec.json.encode(ledger)) == ledger
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(b"{", "cannot be read"), (b'{"next_seq": 2, "moved": 1}', "add up")]
+)
+def test_a_ledger_that_is_wrong_is_refused(value: bytes, words: str) -> None:
+    with pytest.raises(QueueFormatError, match=f"queue of a: .*{words}"):
+        decode_ledger("a", value)
+
+
+def test_a_ledger_that_does_not_add_up_can_be_looked_at() -> None:
+    assert decode_ledger("a", b'{"next_seq": 2, "moved": 1}', checks=False).gap == -1
 
 
 def test_the_account_of_several_queues() -> None:

@@ -12,15 +12,18 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.inspection import ReadEntries, read_entries
 from relay.queue.quarantine import (
+    DAMAGED,
+    Label,
     PurgeQuarantined,
     ReplayQuarantined,
     TakenOut,
     Trimmed,
     TrimQuarantine,
     read_entry,
+    write_entry,
 )
 from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
-from tests.queue_files import append, damage, opened, remove, set_aside
+from tests.queue_files import append, damage, opened, put, remove, set_aside
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_a_damaged_block_counts_for_its_records_and_is_not_sent(tmp_path: Path) 
     with opened(tmp_path) as store:
         remove(store, "a", 5, SetAside(SeqRange(1, 4), "checksum"), SetAside(SeqRange(4, 5), "no"))
         assert store.ledgers["a"].quarantined == 4
-        with pytest.raises(QueueError, match="1 is a damaged block and cannot be sent"):
+        with pytest.raises(QueueError, match="1 is damaged and cannot be sent"):
             store.operate(ReplayQuarantined("a", "b", seqs=[1]), at=0.0)
         assert do(store, ReplayQuarantined("a", "b", upto=99)) == TakenOut(records=1, skipped=1)
         assert (store.ledgers["a"].quarantined, waiting(store, "b")) == (3, [b"4"])
@@ -153,3 +156,57 @@ def test_an_entry_whose_label_is_broken_is_shown_whole() -> None:
     label, octets = read_entry(b"{broken\nrest")
     assert (label.reason, label.records) == ("its label cannot be read", 1)
     assert octets == b"{broken\nrest"
+
+
+LABEL = Label("refused 5 times: 500 no", 9.0, "record", peer="192.0.2.1")
+
+
+@given(bit=st.integers(0, 8 * len(write_entry(LABEL, b"<13>hello")) - 1))
+def test_no_flipped_bit_makes_an_entry_that_nobody_sent(bit: int) -> None:
+    value = bytearray(write_entry(LABEL, b"<13>hello"))
+    value[bit // 8] ^= 1 << bit % 8
+    label, octets = read_entry(bytes(value))
+    assert label.kind in ("", DAMAGED) or (label, octets) == (LABEL, b"<13>hello")
+
+
+def test_an_entry_of_before_there_were_checksums_is_read_as_it_is() -> None:
+    value = b'{"reason":"no","at":9.0,"kind":"record"}\n<13>hello'
+    assert read_entry(value) == (Label("no", 9.0, "record"), b"<13>hello")
+
+
+def spoil(path: Path, seq: int, before: bytes, after: bytes) -> None:
+    value = put(path, "quarantine/a", seq, None) or b""
+    assert before in value
+    put(path, "quarantine/a", seq, value.replace(before, after))
+
+
+def test_a_damaged_entry_is_shown_and_purged_but_not_sent(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        append(store, a=[b"hello", b"world"])
+        set_aside(store, "a", 2)
+    spoil(tmp_path, 1, b"hello", b"hullo")
+    with opened(tmp_path) as store:
+        page = store.look(lambda books: read_entries(books, ReadEntries("a")))
+        assert [entry.kind for entry in page.entries] == [DAMAGED, "record"]
+        assert "checksum" in page.entries[0].reason
+        assert do(store, ReplayQuarantined("a", "b", upto=99)) == TakenOut(records=1, skipped=1)
+        assert waiting(store, "b") == [b"world"]
+        with pytest.raises(QueueError, match="1 is damaged and cannot be sent"):
+            do(store, ReplayQuarantined("a", "b", seqs=[1]))
+        assert do(store, PurgeQuarantined("a", seqs=[1])) == TakenOut(records=1)
+        assert store.ledgers["a"].quarantined == 0
+
+
+def test_a_damaged_label_does_not_take_more_records_than_there_are(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        append(store, a=[b"1", b"2"])
+    damage(tmp_path, "a", 1)
+    with opened(tmp_path) as store:
+        remove(store, "a", 3, SetAside(SeqRange(1, 3), "checksum"))
+    spoil(tmp_path, 1, b'"records":2', b'"records":6')
+    with opened(tmp_path) as store:
+        do(store, PurgeQuarantined("a", seqs=[1]))
+        ledger = store.ledgers["a"]
+        assert (ledger.quarantined, ledger.dropped) == (0, {"purged": 2})
+    with opened(tmp_path) as store:
+        assert store.recovery is None

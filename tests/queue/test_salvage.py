@@ -92,7 +92,7 @@ def test_all_of_a_sound_file_is_taken(queue: Path) -> None:
         delivered=1,
         quarantined=1,
         queued_bytes=6,
-        quarantine_bytes=47,
+        quarantine_bytes=64,
     )
     assert store.ledgers["source/s"].quarantined == 1
     assert store.positions("s") == {"f": b"9"}

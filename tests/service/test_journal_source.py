@@ -22,8 +22,8 @@ class Reader:
         self.is_reading = True
         self.starts, self.gaps = 3, 1
 
-    def start(self, cursor: bytes) -> None:
-        self.started.append(cursor)
+    def start(self, cursor: bytes, *, is_lost: bool = False) -> None:
+        self.started.append(b"lost" if is_lost else cursor)
 
     def stop(self) -> Deferred[None]:
         return self.stopped
@@ -54,6 +54,12 @@ def test_it_begins_for_the_first_time() -> None:
     source, reader = source_with({})
     source.startService()
     assert reader.started == [b""]
+
+
+def test_a_damaged_position_has_everything_read() -> None:
+    source, reader = source_with({"cursor": b""})
+    source.startService()
+    assert reader.started == [b"lost"]
 
 
 def test_it_has_stopped_when_its_reader_has() -> None:

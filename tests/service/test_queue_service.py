@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from relay.flow.lineages import Claim
+from relay.flow.lineages import RECEIVED, Claim
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.examination import examine
+from relay.queue.inspection import Read, read
+from relay.queue.late_examination import FileDamaged
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
@@ -22,6 +26,7 @@ from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices, fired
+from tests.queue_files import make_long_queue, put
 from tests.threads import Reactor
 
 
@@ -162,6 +167,68 @@ def test_a_strict_relay_does_not_start_with_a_damaged_queue(setup: Setup) -> Non
     with pytest.raises(StartRefused, match="is damaged"):
         setup.service(strict=True).startService()
     assert (setup.path / "data.mdb").read_bytes() == image
+
+
+def test_damage_that_is_found_late_ends_the_relay_once_and_loudly(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_long_queue(setup.path, [b"%06d" % seq * 45 for seq in range(1, 12_001)], "out")
+    late = partial(examine, reads_max=99, late_reads_min=99)
+    monkeypatch.setattr("relay.queue.guarded.examine", late)
+    with open(setup.path / "data.mdb", "r+b") as data:
+        leaf = data.read().index(b"007401" * 45) // 4096
+        data.seek(leaf * 4096)
+        data.write(b"\xff\xff\xff")
+    service = setup.started()
+    with capturedLogs() as events:
+        for _ in range(2):
+            reading = partial(read, wanted=Read("out", start=7401))
+            error = setup.reactor.settle(service.look(reading))
+            assert isinstance(error, FileDamaged), error
+        setup.reactor.run_handed_over()
+    (event,) = [event for event in events if event["log_level"] == LogLevel.critical]
+    assert f"page {leaf}: " in formatEvent(event)
+    assert setup.reactor.stops == 1
+    setup.stop(service)
+    service = setup.started()
+    assert service.ledger("out").queued == 12_000
+    assert len(service.damaged_files) == 1
+    setup.stop(service)
+
+
+def test_a_damaged_position_is_not_believed_and_said(setup: Setup) -> None:
+    service = setup.started()
+    setup.reactor.settle(service.append({}, positions={"in/f": b"offset 7", "in/g": b"offset 8"}))
+    setup.stop(service)
+    stored = put(setup.path, "positions", b"in/f", None) or b""
+    put(setup.path, "positions", b"in/f", stored.replace(b"7", b"9"))
+    service = setup.started()
+    assert service.positions("in") == {"f": b"", "g": b"offset 8"}
+    assert "1 of 2" in str(setup.notices.said)
+    setup.stop(service)
+
+
+OFFER = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3c", "00000000deadbeef", 1, 9)
+
+
+def test_a_lineage_with_a_damaged_position_is_a_new_one(setup: Setup) -> None:
+    """Believed, it would have the sender forget what never came."""
+    service = setup.started()
+    setup.reactor.settle(
+        service.append({"out": [b"x"]}, positions={f"{RECEIVED}/{OFFER.id}": b'{"have": 100}'})
+    )
+    setup.stop(service)
+    key = f"{RECEIVED}/{OFFER.id}".encode()
+    stored = put(setup.path, "positions", key, None) or b""
+    position = b'{"have":900,"epoch":"0000000000000001","seen":5}'
+    put(setup.path, "positions", key, stored[:9] + position)
+    service = setup.started()
+    granted: list[Have] = []
+    service.lineages.claim(
+        OFFER, None, granted=lambda claim, have: granted.append(have), lost=lambda: None
+    )
+    assert granted[0].seq == 0
+    setup.stop(service)
 
 
 def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:

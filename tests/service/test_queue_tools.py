@@ -444,7 +444,7 @@ def test_an_adoption_ends_at_the_limit_and_says_so_when_it_is_asked_again(setup:
 def test_a_replay_goes_as_far_as_there_is_room(setup: Setup) -> None:
     append(setup.queue.store, b=[b"%d" % number * 500 for number in range(5)])
     set_aside(setup.queue.store, "b", 8)
-    limit = setup.limit("a", "block", room=2500)
+    limit = setup.limit("a", "block", room=2700)
     (done,) = setup.ask("quarantine-replay", account="b", to="a")
     assert (done.records, done.next_seq) == (6, 7)
     limit.settle(0, 99_100)

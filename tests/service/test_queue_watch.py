@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import execute
 from twisted.internet.task import Clock
 
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueFull
 from relay.queue.admission import Admission
+from relay.queue.committer import Committer
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
+from relay.queue.store import QueueStore, Transaction
 from relay.service.queue_watch import QueueWatch
 from tests.connections import RecordingNotices
 
@@ -160,3 +164,47 @@ def test_nothing_goes_on_after_the_stop() -> None:
     setup = Setup()
     setup.watch.stopService()
     assert setup.clock.getDelayedCalls() == []
+
+
+class FullOnce(QueueStore):
+    """The disk is full when something is to leave for the first time."""
+
+    fails = 1
+
+    def commit(self, transaction: Transaction) -> dict[str, Ledger]:
+        if transaction.evictions and self.fails:
+            self.fails -= 1
+            raise QueueFull("no space")
+        return super().commit(transaction)
+
+
+def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
+    tmp_path: Path,
+) -> None:
+    store = FullOnce.open(str(tmp_path), destinations=["central"], map_bytes=2**24)
+    store.commit(Transaction(900.0, {"central": [b"old"]}))
+    store.commit(Transaction(999.0, {"central": [b"new"]}))
+    clock, failures = Clock(), list[BaseException]()
+    clock.advance(1000)
+    admission = Admission(pending_bytes_max=10**6, queue_bytes_max=10**6)
+    committer = Committer(
+        store,
+        run_in_thread=execute,
+        clock=clock,
+        admission=admission,
+        on_stored=lambda *_: None,
+        on_failure=failures.append,
+    )
+    queue: Any = Queue()
+    queue.ledger, queue.expire = store.ledgers.__getitem__, committer.expire
+    queue.oldest_received_at = store.oldest_received_at
+    limits = {"central": QueueLimit(destination="central", seconds_max=60.0)}
+    notices: Any = RecordingNotices()
+    QueueWatch(queue, admission, limits, notices=notices, clock=clock).startService()
+    assert [type(error) for error in failures] == [QueueFull]
+    assert store.ledgers["central"].dropped == {}
+    clock.advance(2)
+    assert len(failures) == 1
+    assert store.ledgers["central"].dropped == {"too-old": 1}
+    assert store.ledgers["central"].queued == 1
+    store.close()

@@ -95,3 +95,10 @@ def test_there_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [FilePosition("/none/x", 1, inode, 3, gone_at=9.0 - inode) for inode in (1, 2, 3)]
     positions = FilePositions(stored(*known))
     assert positions.tidy(set(), now=10.0) == {known[2].name: b""}
+
+
+def test_damaged_positions_are_none_but_no_first_use() -> None:
+    """A file is then read from its beginning, whatever is said of the first use."""
+    positions = FilePositions({"used": b"", "804-2f": b""})
+    assert not positions.is_first_use
+    assert positions.find((0x804, 0x2F), "/var/log/a.log") is None

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.queue.positions import sealed, unsealed
+from relay.queue.store import Transaction
+from tests.queue_files import opened, put
+
+KEY = b"in/804-2f"
+POSITION = b'{"path": "/var/log/a.log", "offset": 18211}'
+
+
+@given(key=st.binary(min_size=1), octets=st.binary())
+def test_what_was_sealed_comes_back(key: bytes, octets: bytes) -> None:
+    assert unsealed(key, sealed(key, octets)) == octets
+
+
+@given(bit=st.integers(0, 8 * len(sealed(KEY, POSITION)) - 1))
+def test_no_flipped_bit_makes_another_position(bit: int) -> None:
+    value = bytearray(sealed(KEY, POSITION))
+    value[bit // 8] ^= 1 << bit % 8
+    assert unsealed(KEY, bytes(value)) in (None, POSITION)
+
+
+def test_the_position_of_something_else_is_none() -> None:
+    assert unsealed(b"in/804-30", sealed(KEY, POSITION)) is None
+
+
+@pytest.mark.parametrize("octets", [POSITION, b"{}", b"s=1f;i=2;b=3", b'{"have": 5}'])
+def test_one_of_before_there_were_checksums_is_taken_as_it_is(octets: bytes) -> None:
+    assert unsealed(KEY, octets) == octets
+
+
+def test_the_store_returns_nothing_in_the_place_of_a_damaged_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.commit(Transaction(0.0, positions={"in/f": b"offset 1", "in/g": b"offset 2"}))
+    stored = bytearray(put(tmp_path, "positions", b"in/g", None) or b"")
+    stored[-1] ^= 4
+    put(tmp_path, "positions", b"in/g", bytes(stored))
+    put(tmp_path, "positions", b"in/h", b"of before")
+    with opened(tmp_path) as store:
+        assert store.positions("in") == {"f": b"offset 1", "g": b"", "h": b"of before"}
