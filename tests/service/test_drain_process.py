@@ -49,6 +49,8 @@ BEGIN = Begin("/queue", 1000, [Task(task_configuration(CONFIGURATION), 5, 8, Non
 
 
 class Store:
+    is_replaced = False
+
     def __init__(self) -> None:
         self.closed = False
 
