@@ -116,12 +116,12 @@ def test_a_file_that_was_replaced(tmp_path: Path) -> None:
     os.rename(tmp_path / "other" / "lock.mdb", tmp_path / "queue" / "lock.mdb")
     assert beside.is_replaced
     beside.close()
+    other.close()
     again = QueueBeside.open_beside(path, destinations=["d"], map_bytes=MAP_BYTES)
     assert not again.is_replaced
     read = again.read("d", start=1, records_max=9, bytes_max=999)
     assert read == [b"new", b"newer"]
     again.close()
-    other.close()
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
