@@ -170,7 +170,8 @@ class DrainProcess:
         level = event.get("log_level")
         namespace = event.get("log_namespace", "relay")
         self._tell(Said(namespace, "info" if level is None else level.name, text))
-        self.report_soon()
+        if self._services:  # what is worth a line has changed a state
+            self._reactor.callLater(0, self._report)
 
     def _begin(self, order: Begin) -> None:
         self._queue = RemoteQueue(

@@ -247,6 +247,8 @@ def test_the_log(setup: Setup) -> None:
     setup.said.clear()
     setup.process.say(event)
     assert setup.said == [Said("relay", "warn", "1")]
+    setup.destination.state.words = "not connected"
+    assert [said.words for said in setup.later(0)] == ["not connected"]
 
 
 def test_the_end(setup: Setup) -> None:
