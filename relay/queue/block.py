@@ -124,9 +124,6 @@ def received_at(value: bytes | memoryview) -> float | None:
 
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
-    if payloads and sum(map(len, payloads)) < BLOCK_BYTES_TARGET:
-        yield payloads
-        return
     start, size = 0, 0
     for index, payload in enumerate(payloads):
         size += len(payload)

@@ -151,9 +151,10 @@ class Committer:
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
         size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
         limited = {
-            id: limit.add_pending(payloads[id])
+            id: sum(
+                limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
+            )
             for id, limit in self._bounded.items()
-            if id in payloads
         }
         self._appends.append(
             _Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
@@ -296,9 +297,10 @@ class Committer:
         expiries, self._expiries = self._expiries, {}
         self._over = False
         evictions = {
-            id: Eviction(QUEUE_FULL, bytes_max=limit.bytes_max)
-            for id, limit in self._bounded.items()
+            queue: Eviction(QUEUE_FULL, bytes_max=bytes_max)
+            for limit in self._bounded.values()
             if limit.has_to_evict
+            for queue, bytes_max in limit.bytes_max_of_queues(self._store.destination_bytes).items()
         }
         for id, before in expiries.items():
             evictions[id] = Eviction(TOO_OLD, received_before=before)
@@ -406,7 +408,8 @@ class Committer:
             pending = 0
             if id in self._bounded:
                 pending = sum(append.limited.get(id, 0) for append in appends)
-            limit.settle(pending, self._store.destination_bytes[id])
+            used = self._store.destination_bytes
+            limit.settle(pending, sum(used[queue] for queue in limit.queues))
 
 
 def _transaction(

@@ -15,9 +15,12 @@ is received twice.  An orphan's records that another queue adopts go the same wa
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "added_up"]
 
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,3 +61,23 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
         """Records that are unaccounted for: 0, or there is a bug."""
         accounted = self.delivered + self.queued + self.quarantined + sum(self.dropped.values())
         return self.received - accounted
+
+
+def added_up(ledgers: Sequence[Ledger]) -> Ledger:
+    """One account for the queues that have `ledgers`.  It adds up as they do.
+
+    Its `next_seq` and `acknowledged_seq` are no numbers of records.
+    """
+    if len(ledgers) == 1:
+        return ledgers[0]
+    whole = Ledger(next_seq=1, acknowledged_seq=1)
+    dropped: Counter[str] = Counter()
+    for ledger in ledgers:
+        for name in Ledger.__struct_fields__:
+            if name != "dropped":
+                setattr(whole, name, getattr(whole, name) + getattr(ledger, name))
+        dropped.update(ledger.dropped)
+    whole.next_seq -= len(ledgers)
+    whole.acknowledged_seq -= len(ledgers)
+    whole.dropped = dict(dropped)
+    return whole

@@ -64,11 +64,15 @@ class Adopt:
     They leave one queue and come into the other in one transaction: whatever
     happens, each is in exactly one of them, and the next step goes on.  The time of
     receipt stays with them.
+
+    Args:
+        upto: Where to end, the beginning of a block; 0 = at the end.
     """
 
     orphan: str
     to: str
     bytes_max: int = 4 * 1024 * 1024
+    upto: int = 0
 
     def apply(self, books: Books) -> Adopted:
         ledger = books.ledger(self.orphan)
@@ -99,6 +103,8 @@ class Adopt:
         size = 0
         while found and size < self.bytes_max:
             start = max(seq_of(cursor.key()), ledger.acknowledged_seq)
+            if 0 < self.upto <= start:
+                return
             value = bytes(cursor.value())
             found = cursor.next()
             seqs = SeqRange(start, seq_of(cursor.key()) if found else ledger.next_seq)

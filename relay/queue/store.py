@@ -31,9 +31,11 @@ id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says w
 sent it, and "original_bytes" how long it was if it was cut.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.  Two names are no
+changes in the transaction that holds what was read up to there.  Three names are no
 sources' but the relay's: "/received" has how far other relays have sent
-(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
+(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`), "/lanes" which
+queue of a destination takes what comes, where it has two: its id and "lane/" + its id
+(`lane_queues.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the

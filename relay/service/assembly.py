@@ -30,6 +30,7 @@ from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -100,6 +101,7 @@ def assemble(
             certificates,
             lookups,
             queue,
+            _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
             sending,
             progress,
@@ -119,25 +121,34 @@ def _destinations(
     notices: Notices,
     reactor: Any,
 ) -> tuple[Sequence[DestinationService], Service]:
-    """The destinations, and the service that runs them: here or in another process."""
+    """The destinations, and the service that runs them.
+
+    In another process, if that is wanted; but those with two lanes here, because they also
+    move records from one queue to the other.
+    """
     common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
-    if not configuration.drain_process:
-        destinations = [
-            new_destination(destination, reactor=reactor, **common)
-            for destination in configuration.destinations
-        ]
-        return destinations, ConcurrentService(destinations)
-    supervision = DrainSupervision(
-        lambda tell: [
-            RemoteDestination(destination, clock=reactor, tell=tell, **common)
-            for destination in configuration.destinations
-        ],
-        queue=queue,
-        start_run=partial(start_run, reactor),
-        notices=notices,
-        clock=reactor,
-    )
-    return supervision.destinations, supervision
+    wanted = configuration.drain_process
+    there = [each for each in configuration.destinations if wanted and not each.backlog_percent]
+    destinations: dict[str, DestinationService] = {
+        each.id: new_destination(each, reactor=reactor, **common)
+        for each in configuration.destinations
+        if each not in there
+    }
+    running: list[Service] = [*destinations.values()]
+    if there:
+        supervision = DrainSupervision(
+            lambda tell: [
+                RemoteDestination(each, clock=reactor, tell=tell, **common) for each in there
+            ],
+            queue=queue,
+            start_run=partial(start_run, reactor),
+            notices=notices,
+            clock=reactor,
+        )
+        destinations |= {each.id: each for each in supervision.destinations}
+        running.append(supervision)
+    ordered = [destinations[each.id] for each in configuration.destinations]
+    return ordered, ConcurrentService(running)
 
 
 def _flush_service(
@@ -215,9 +226,17 @@ def _queue(
         limits=limits.values(),
         # Those of another process come when they like, not with what is being stored.
         removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
     )
+
+
+def _lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
 
 
 def _quarantine_limits(

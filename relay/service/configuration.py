@@ -214,6 +214,10 @@ class DestinationConfiguration:
     """RELP: most records without an answer; 1 to 100,000.  The window finds its size below."""
     drain_rate: DrainRate | None = None
     """The most that it is sent; None = as much as it takes."""
+    order: str = "oldest-first"
+    """What is sent first when there is a backlog: oldest-first, or live-first."""
+    backlog_share: int = 25
+    """With live-first: what the backlog gets of it, in percent; 1 to 99."""
     answer_seconds_max: float = 60.0
     """Longest wait for an answer before the connection counts as dead."""
     connect_seconds_max: float = 30.0
@@ -228,6 +232,11 @@ class DestinationConfiguration:
     """Records that wait for longer are dropped; 0 = none is."""
     when_full: str = "block"
     """What is done at `queue_bytes_max`, see `relay.queue.limits`."""
+
+    @property
+    def backlog_percent(self) -> int:
+        """The share of a backlog that is a lane of its own; 0 = it never is."""
+        return self.backlog_share if self.order == "live-first" else 0
 
 
 @dataclass(frozen=True, slots=True)

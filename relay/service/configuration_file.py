@@ -283,6 +283,7 @@ class _FileReader:
                 id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
             )
             self._check_retry(destination, where)
+            self._check_order(destination, values, where)
             destinations.append(destination)
         return destinations
 
@@ -350,6 +351,15 @@ class _FileReader:
             self.problems.append(
                 f"{where}.retry_seconds_min: {destination.retry_seconds_min:g} is more than "
                 f"retry_seconds_max, {destination.retry_seconds_max:g}; change one of them"
+            )
+
+    def _check_order(
+        self, destination: DestinationConfiguration, values: Mapping[str, object], where: str
+    ) -> None:
+        if "backlog_share" in values and not destination.backlog_percent:
+            self.problems.append(
+                f"{where}.backlog_share: has no meaning where the oldest messages go first; write "
+                'order = "live-first", or remove it'
             )
 
     def _rewrite(self, values: object, where: str) -> RewriteConfiguration:

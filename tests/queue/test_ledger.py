@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from relay.queue.ledger import Ledger
+from relay.queue.ledger import Ledger, added_up
 
 
 def test_a_new_queue_is_empty_and_adds_up() -> None:
@@ -53,3 +53,30 @@ def test_it_survives_as_json_and_nothing_unknown_does() -> None:
     assert msgspec.json.decode(text, type=Ledger) == ledger
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text.replace(b"delivered", b"deliverd"), type=Ledger)
+
+
+def test_the_account_of_several_queues() -> None:
+    first = Ledger(
+        next_seq=11,
+        acknowledged_seq=6,
+        delivered=4,
+        dropped={"too-old": 1, "noise": 2},
+        never_queued=2,
+        queued_bytes=50,
+    )
+    second = Ledger(
+        next_seq=21,
+        acknowledged_seq=20,
+        delivered=10,
+        quarantined=3,
+        dropped={"too-old": 4},
+        queued_bytes=7,
+        moved=2,
+    )
+    assert (first.gap, second.gap) == (0, 0)
+    whole = added_up([first, second])
+    assert (whole.received, whole.queued, whole.delivered) == (30, 6, 14)
+    assert (whole.quarantined, whole.queued_bytes, whole.gap) == (3, 57, 0)
+    assert whole.dropped == {"too-old": 5, "noise": 2}
+    assert first.dropped == {"too-old": 1, "noise": 2}
+    assert added_up([first]) is first

@@ -737,3 +737,27 @@ def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:
     text = SMALL + 'when_full = "drop-oldest"\n'
     (problem,) = problems(tmp_path, text)
     assert ".when_full: has no meaning without a limit" in problem
+
+
+def test_what_is_sent_first(tmp_path: Path) -> None:
+    for text, percent in (
+        ("", 0),
+        ('order = "oldest-first"\n', 0),
+        ('order = "live-first"\n', 25),
+        ('order = "live-first"\nbacklog_share = 40\n', 40),
+    ):
+        (out,) = read(tmp_path, SMALL + text).destinations
+        assert out.backlog_percent == percent
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('order = "newest"\n', "destinations.out.order: "),
+        ('order = "live-first"\nbacklog_share = 100\n', "destinations.out.backlog_share: "),
+        ("backlog_share = 40\n", "has no meaning where the oldest messages go first"),
+    ],
+)
+def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, words: str) -> None:
+    (problem,) = problems(tmp_path, SMALL + text)
+    assert words in problem
