@@ -26,6 +26,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogEvent, Logger, LogLevel, eventAsText, globalLogBeginner
 from twisted.python.threadpool import ThreadPool
 
+from relay.flow.drain import Drain
 from relay.model.clock import DelayedCall
 from relay.model.errors import QueueError
 from relay.queue.sharing import QueueBeside
@@ -142,7 +143,7 @@ class DrainProcess:
             Evicted: lambda order: self._queue.evicted(order.id, order.upto, order.reason),
             Hold: self._hold,
             Release: lambda order: self._services[order.id].drain.release(order.by),
-            Skip: lambda order: self._services[order.id].drain.skip(order.upto),
+            Skip: self._skip,
             BreakLink: lambda order: self._services[order.id].break_link(order.why),
             Reopen: lambda order: self._services[order.id].reopen(),
             Renew: lambda order: self._certificates.renew(order.id, order.material),
@@ -222,6 +223,11 @@ class DrainProcess:
     def _hold(self, order: Hold) -> None:
         self._services[order.id].drain.hold(order.by)
         self._holds[order.id] = self._holds.get(order.id, 0) + 1
+
+    def _skip(self, order: Skip) -> None:
+        drain = self._services[order.id].drain
+        assert isinstance(drain, Drain), order  # those with lanes are not here
+        drain.skip(order.upto)
 
     def _let_go(self, _: LetGo) -> None:
         self._queue.let_go().addCallback(lambda _: self._tell(LetItGo()))

@@ -168,7 +168,10 @@ def test_destinations_in_a_process_of_their_own(
         destinations=(
             DestinationConfiguration("all", Url("file", path=str(tmp_path / "all.log")), ("app",)),
             DestinationConfiguration(
-                "lanes", Url("udp", "127.0.0.1", 9), ("system",), backlog_percent=20
+                "lanes",
+                Url("file", path=str(tmp_path / "lanes.log")),
+                ("system",),
+                order="live-first",
             ),
             DestinationConfiguration("far", Url("relp", "127.0.0.1", 9), ("app",)),
         ),
