@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
@@ -52,8 +53,8 @@ class LaneQueue(Protocol):
     def direct(self, destination: str, *, older: str, newer: str) -> None:
         """Put what comes for `destination` into the queue `newer` from now on."""
 
-    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
-        """Move some of the oldest records of `queue`, before `upto`, to the end of `to`.
+    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
+        """Move some of the oldest records of `queue`, `start` to before `upto`, to the end of `to`.
 
         Fires with where `queue` begins then, once on disk.  Fails with QueueError.
         """
@@ -81,6 +82,13 @@ class Outbox:
         self._payloads += payloads
         self._octets += sum(map(len, payloads))
         self._on_more()
+
+    def fitting(self, octets_max: int) -> int:
+        """How many of the oldest records have no more octets than that; one at least."""
+        for count, octets in enumerate(accumulate(map(len, self._payloads))):
+            if octets > octets_max:
+                return max(1, count)
+        return len(self._payloads)
 
     def take(self, records: int) -> list[bytes]:
         """The oldest `records`."""
@@ -165,8 +173,8 @@ class Lanes:
 
     @property
     def in_flight(self) -> int:
-        """Records sent and not acknowledged, with those that were read ahead."""
-        return self._older.drain.in_flight + self._newer.drain.in_flight
+        """Records sent and not acknowledged; to the drains also what was read ahead is."""
+        return self._unanswered
 
     @property
     def sent_records(self) -> int:
@@ -334,7 +342,9 @@ class Lanes:
                 before = newer.drain.acknowledged_seq
                 if before >= self._boundary:
                     break
-                begins = await self._queue.move(newer.queue, to=older.queue, upto=self._boundary)
+                begins = await self._queue.move(
+                    newer.queue, to=older.queue, start=before, upto=self._boundary
+                )
                 newer.drain.skip(begins)
                 if newer.drain.acknowledged_seq == before:
                     break  # somebody else has taken them out
@@ -350,7 +360,7 @@ class Lanes:
     def _say_if_one_again(self) -> None:
         if self._are_two and not self._older.queued:
             self._are_two = False
-            self._on_change("the backlog has been delivered")
+            self._on_change("the backlog is over: one lane again")
 
     # Sending.
 
@@ -396,7 +406,9 @@ class Lanes:
             return supply
         seconds = self._pace.seconds_to_wait()
         if not seconds:
-            return Supply(min(supply.records, self._pace.room(records_max)), supply.is_coming)
+            fitting = self._older.outbox.fitting(self._pace.octets_max(BATCH_BYTES_MAX))
+            records = min(supply.records, self._pace.room(records_max), fitting)
+            return Supply(records, supply.is_coming)
         if self._wake is None:
             self._wake = self._clock.callLater(seconds, self._woken)
         return _NOTHING  # it has to wait, and nobody has to wait for it

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
+from relay.queue.books import Books
 from relay.queue.committer import Committer
 from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt
@@ -64,15 +65,26 @@ class LaneQueues:
         stored = self._committer.append({}, positions={f"{LANES}/{destination}": newer.encode()})
         stored.addErrback(_passed_over)
 
-    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
-        """Move some of the oldest records of `queue`, before `upto`, to the end of `to`.
+    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
+        """Move some of the oldest records of `queue`, `start` to before `upto`, to the end of `to`.
 
-        Fires with where `queue` begins then, once on disk.  Fails with QueueError.
+        Fires with where `queue` begins then, once on disk.  Fails with QueueError, also where
+        what was acknowledged before `start` cannot leave the queue.
         """
-        # What was acknowledged before has left `queue` when this is on disk.
-        settled = self._committer.append({})
-        settled.addCallback(lambda _: self._committer.operate(Adopt(queue, to, upto=upto)))
+        # Between two operations removals are committed, even where the disk has no room for
+        # what comes: that must not hold up who waits for this.
+        settled = self._committer.operate(_Nothing())
+        settled.addCallback(
+            lambda _: self._committer.operate(Adopt(queue, to, start=start, upto=upto))
+        )
         return settled.addCallback(lambda _: self._store.ledgers[queue].acknowledged_seq)
+
+
+class _Nothing:
+    """An operation."""
+
+    def apply(self, books: Books) -> None:
+        pass
 
 
 def _passed_over(failure: Failure) -> None:

@@ -20,7 +20,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Ledger", "added_up"]
+from relay.model.errors import QueueFormatError
+
+__all__ = ["Ledger", "added_up", "decode_ledger"]
 
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +63,24 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
         """Records that are unaccounted for: 0, or there is a bug."""
         accounted = self.delivered + self.queued + self.quarantined + sum(self.dropped.values())
         return self.received - accounted
+
+
+def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
+    """The account that is stored as `value`.
+
+    Args:
+        checks: Refuse one that does not add up.
+
+    Raises:
+        QueueFormatError: It cannot be read, or does not add up.
+    """
+    try:
+        ledger = msgspec.json.decode(value, type=Ledger)
+    except msgspec.MsgspecError as error:
+        raise QueueFormatError(f"queue of {id}: its ledger cannot be read: {error}") from error
+    if checks and (ledger.gap or ledger.queued < 0):
+        raise QueueFormatError(f"queue of {id}: its ledger does not add up: {value!r}")
+    return ledger
 
 
 def added_up(ledgers: Sequence[Ledger]) -> Ledger:

@@ -46,8 +46,8 @@ time, see replacement.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -55,7 +55,7 @@ from typing import Any, TypeVar
 import lmdb
 import msgspec
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
@@ -63,7 +63,7 @@ from relay.queue.books import Books, Operation, count_never_queued, database_byt
 from relay.queue.eviction import count_late, evict
 from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
 from relay.queue.guarded import Guard
-from relay.queue.ledger import Ledger
+from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
@@ -92,22 +92,6 @@ _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
 _Measured = tuple[dict[str, int], dict[str, int]]
-
-
-class DamagedRange(QueueError):
-    """Records that cannot be read: the block they are in is damaged.
-
-    Attributes:
-        seqs: All records of the block that are still queued.
-    """
-
-    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
-            f"cannot be read: {reason}"
-        )
-        self.seqs = seqs
-        self.reason = reason
 
 
 class QueueStore:
@@ -168,7 +152,7 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        try:
+        with _opening(path, lock_fd):
             open_environment = partial(_open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
             recovery = prepare_file(
@@ -186,15 +170,6 @@ class QueueStore:
                 environment.close()
                 guard.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except OSError as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error.strerror}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     @classmethod
     def open_read_only(cls, path: str) -> QueueStore:
@@ -207,7 +182,7 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        try:
+        with _opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
@@ -218,12 +193,6 @@ class QueueStore:
             except BaseException:
                 environment.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     def close(self) -> None:
         """Close the environment and let others have it."""
@@ -402,7 +371,7 @@ class QueueStore:
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
-        return _decode_ledger(id, value, checks=False) if value else Ledger()
+        return decode_ledger(id, value, checks=False) if value else Ledger()
 
     def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
         """What each queue and each quarantine takes of the map; only `ids` are looked at."""
@@ -424,7 +393,7 @@ class QueueStore:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = _decode_ledger(destination, value, checks=checks)
+                    self.ledgers[destination] = decode_ledger(destination, value, checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             if not is_of_source(id):
@@ -472,16 +441,17 @@ class QueueStore:
         forget(txn, blocks, ledger, upto)
 
 
-def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:
+@contextmanager
+def _opening(path: str, lock_fd: int) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
     try:
-        ledger = msgspec.json.decode(value, type=Ledger)
-    except msgspec.MsgspecError as error:
-        raise QueueFormatError(
-            f"queue of {destination}: its ledger cannot be read: {error}"
-        ) from error
-    if checks and (ledger.gap or ledger.queued < 0):
-        raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
-    return ledger
+        yield
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

@@ -224,9 +224,9 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         # Those of another process come when they like, not with what is being stored.
         removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
-        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
     )

@@ -53,8 +53,8 @@ class QueueService(Service):
         map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
-        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         lanes: Ids of those destinations that have a second queue.
+        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         fully: Look through all of the file at the start; of long queues otherwise as they
@@ -85,8 +85,8 @@ class QueueService(Service):
         reactor: Any,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
-        removal_seconds: float = 0.0,
         lanes: Iterable[str] = (),
+        removal_seconds: float = 0.0,
         strict: bool = False,
         fully: bool = False,
     ) -> None:
