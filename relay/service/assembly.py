@@ -123,25 +123,34 @@ def _destinations(
     notices: Notices,
     reactor: Any,
 ) -> tuple[Sequence[DestinationService], Service]:
-    """The destinations, and the service that runs them: here or in another process."""
+    """The destinations, and the service that runs them.
+
+    In another process, if that is wanted; but those with two lanes here, because they also
+    move records from one queue to the other.
+    """
     common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
-    if not configuration.drain_process:
-        destinations = [
-            new_destination(destination, reactor=reactor, **common)
-            for destination in configuration.destinations
-        ]
-        return destinations, ConcurrentService(destinations)
-    supervision = DrainSupervision(
-        lambda tell: [
-            RemoteDestination(destination, clock=reactor, tell=tell, **common)
-            for destination in configuration.destinations
-        ],
-        queue=queue,
-        start_run=partial(start_run, reactor),
-        notices=notices,
-        clock=reactor,
-    )
-    return supervision.destinations, supervision
+    wanted = configuration.drain_process
+    there = [each for each in configuration.destinations if wanted and not each.backlog_percent]
+    destinations: dict[str, DestinationService] = {
+        each.id: new_destination(each, reactor=reactor, **common)
+        for each in configuration.destinations
+        if each not in there
+    }
+    running: list[Service] = [*destinations.values()]
+    if there:
+        supervision = DrainSupervision(
+            lambda tell: [
+                RemoteDestination(each, clock=reactor, tell=tell, **common) for each in there
+            ],
+            queue=queue,
+            start_run=partial(start_run, reactor),
+            notices=notices,
+            clock=reactor,
+        )
+        destinations |= {each.id: each for each in supervision.destinations}
+        running.append(supervision)
+    ordered = [destinations[each.id] for each in configuration.destinations]
+    return ordered, ConcurrentService(running)
 
 
 def _flush_service(

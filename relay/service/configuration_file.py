@@ -26,7 +26,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
-from relay.service.conflicts import control_socket_problems, find_conflicts, process_problems
+from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.format_table import read_format
 from relay.service.listener_set import (
     SET_SCHEMES,
@@ -140,7 +140,6 @@ class _FileReader:
         filters = self._filters(tables)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
-        self.problems += process_problems(bool(relay.get("drain_process")), destinations)
         name = relay.pop("name", None) or self._host_name()
         tests = tables.get("tests", [])
         if not isinstance(tests, list):

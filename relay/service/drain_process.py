@@ -26,7 +26,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogEvent, Logger, LogLevel, eventAsText, globalLogBeginner
 from twisted.python.threadpool import ThreadPool
 
-from relay.flow.lanes import Lanes
+from relay.flow.drain import Drain
 from relay.model.clock import DelayedCall
 from relay.model.errors import QueueError
 from relay.queue.sharing import QueueBeside
@@ -171,7 +171,8 @@ class DrainProcess:
         level = event.get("log_level")
         namespace = event.get("log_namespace", "relay")
         self._tell(Said(namespace, "info" if level is None else level.name, text))
-        self.report_soon()
+        if self._services:  # what is worth a line has changed a state
+            self._reactor.callLater(0, self._report)
 
     def _begin(self, order: Begin) -> None:
         self._queue = RemoteQueue(
@@ -225,7 +226,7 @@ class DrainProcess:
 
     def _skip(self, order: Skip) -> None:
         drain = self._services[order.id].drain
-        assert not isinstance(drain, Lanes), order  # they stay in the main process: conflicts.py
+        assert isinstance(drain, Drain), order  # those with lanes are not here
         drain.skip(order.upto)
 
     def _let_go(self, _: LetGo) -> None:

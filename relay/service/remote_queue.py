@@ -29,6 +29,9 @@ __all__ = ["Readable", "RemoteQueue"]
 class Readable(Protocol):
     """The store that is opened beside its owner."""
 
+    @property
+    def is_replaced(self) -> bool: ...
+
     def read(
         self, destination: str, *, start: int, records_max: int, bytes_max: int
     ) -> list[bytes]: ...
@@ -56,6 +59,7 @@ class RemoteQueue:
         self._tell = tell
         self._run_in_thread = run_in_thread
         self._store: Readable | None = None
+        self._map_bytes = 0
         self._reading = 0  # in the threads
         self._to_close: Deferred[None] | None = None  # when nothing is read any more
         self._opened: list[Deferred[None]] = []  # reads that wait until it is open again
@@ -73,6 +77,7 @@ class RemoteQueue:
             QueueError: It cannot be opened.
         """
         assert self._store is None
+        self._map_bytes = map_bytes
         self._store = self._open_store(map_bytes)
         waiting, self._opened = self._opened, []
         for opened in waiting:
@@ -90,6 +95,8 @@ class RemoteQueue:
         self._tasks[id] = task
 
     def stored(self, id: str, upto: int) -> None:
+        if self._store is not None and self._to_close is None and self._store.is_replaced:
+            self.let_go().addCallback(lambda _: self.take_up(self._map_bytes))
         self._stored[id](upto)
 
     def evicted(self, id: str, upto: int, reason: str) -> None:

@@ -103,6 +103,27 @@ def test_a_reader_that_was_killed_holds_no_pages(owner: QueueStore, tmp_path: Pa
     assert turn_over(30) < pinned + 4 * 65536
 
 
+def test_a_file_that_was_replaced(tmp_path: Path) -> None:
+    # Here its owner has closed it: one process cannot open it twice.
+    QueueStore.open(str(tmp_path / "queue"), destinations=["d"], map_bytes=MAP_BYTES).close()
+    path = str(tmp_path / "queue")
+    beside = QueueBeside.open_beside(path, destinations=["d"], map_bytes=MAP_BYTES)
+    other = QueueStore.open(str(tmp_path / "other"), destinations=["d"], map_bytes=MAP_BYTES)
+    append(other, b"new", b"newer")
+    assert not beside.is_replaced
+    os.rename(tmp_path / "other" / "data.mdb", tmp_path / "queue" / "data.mdb")
+    assert not beside.is_replaced  # not yet both
+    os.rename(tmp_path / "other" / "lock.mdb", tmp_path / "queue" / "lock.mdb")
+    assert beside.is_replaced
+    beside.close()
+    other.close()
+    again = QueueBeside.open_beside(path, destinations=["d"], map_bytes=MAP_BYTES)
+    assert not again.is_replaced
+    read = again.read("d", start=1, records_max=9, bytes_max=999)
+    assert read == [b"new", b"newer"]
+    again.close()
+
+
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(QueueError):
         QueueBeside.open_beside(str(tmp_path / "none"), destinations=["d"], map_bytes=MAP_BYTES)

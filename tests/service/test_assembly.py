@@ -21,8 +21,10 @@ from relay.service.configuration import (
     SourceConfiguration,
     Url,
 )
+from relay.service.drain_supervision import DrainSupervision
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService
+from relay.service.sequence import ConcurrentService
 from relay.service.systemd import Systemd
 from tests.connections import Wire
 from tests.threads import Reactor
@@ -160,14 +162,33 @@ def test_destinations_in_a_process_of_their_own(
         spawned.append(arguments)
         raise OSError(11, "Resource temporarily unavailable")
 
-    relay = Relay(tmp_path, drain_process=True)
+    relay = Relay(
+        tmp_path,
+        drain_process=True,
+        destinations=(
+            DestinationConfiguration("all", Url("file", path=str(tmp_path / "all.log")), ("app",)),
+            DestinationConfiguration(
+                "lanes",
+                Url("file", path=str(tmp_path / "lanes.log")),
+                ("system",),
+                order="live-first",
+            ),
+            DestinationConfiguration("far", Url("relp", "127.0.0.1", 9), ("app",)),
+        ),
+    )
     monkeypatch.setattr(relay.reactor, "spawnProcess", spawn, raising=False)
     relay.start()
     relay.send("app", b"<13>app: one")
-    (supervision,) = [child for child in relay.service if child.name == "drain process"]
-    reports = [destination.report() for destination in supervision.destinations]
-    assert [report["id"] for report in reports] == ["all", "wrapped"]
-    assert reports[0]["state"].startswith("its process cannot be started: Resource")
+    supervision = next(
+        child
+        for service in relay.service
+        if isinstance(service, ConcurrentService)
+        for child in service
+        if isinstance(child, DrainSupervision)
+    )
+    reports = {destination.id: destination.report() for destination in supervision.destinations}
+    assert list(reports) == ["all", "far"]
+    assert reports["all"]["state"].startswith("its process cannot be started: Resource")
     assert [arguments[2][3] for arguments in spawned] == ["relay.service.drain_process"]
     relay.stop()
     assert supervision.destinations[0].report()["queued_records"] == 1

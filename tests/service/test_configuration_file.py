@@ -750,14 +750,6 @@ def test_what_is_sent_first(tmp_path: Path) -> None:
         assert out.backlog_percent == percent
 
 
-def test_lanes_and_a_drain_process_do_not_go_together(tmp_path: Path) -> None:
-    own = "\n[relay]\ndrain_process = true\n"
-    (problem,) = problems(tmp_path, SMALL + 'order = "live-first"\n' + own)
-    assert problem.startswith("destinations.out.order: ")
-    assert "relay.drain_process" in problem
-    assert read(tmp_path, SMALL + own).drain_process
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [

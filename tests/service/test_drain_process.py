@@ -49,6 +49,8 @@ BEGIN = Begin("/queue", 1000, [Task(task_configuration(CONFIGURATION), 5, 8, Non
 
 
 class Store:
+    is_replaced = False
+
     def __init__(self) -> None:
         self.closed = False
 
@@ -245,6 +247,8 @@ def test_the_log(setup: Setup) -> None:
     setup.said.clear()
     setup.process.say(event)
     assert setup.said == [Said("relay", "warn", "1")]
+    setup.destination.state.words = "not connected"
+    assert [said.words for said in setup.later(0)] == ["not connected"]
 
 
 def test_the_end(setup: Setup) -> None:

@@ -304,7 +304,7 @@ class RemoteMachine(EvictionMachine):
         self.head, self.end, _ = self.near.begin()
         self.orders.waiting.clear()
         self.far = RemoteQueue(
-            open_store=lambda map_bytes: self.store,
+            open_store=lambda map_bytes: self.store,  # type: ignore[arg-type,return-value]
             tell=self.reports.waiting.append,
             run_in_thread=self.reader,
         )

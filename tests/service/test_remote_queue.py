@@ -28,6 +28,7 @@ class Store:
     def __init__(self, map_bytes: int) -> None:
         self.map_bytes = map_bytes
         self.closed = False
+        self.is_replaced = False
 
     def read(
         self, destination: str, *, start: int, records_max: int, bytes_max: int
@@ -134,3 +135,20 @@ def test_the_queue_is_let_go_when_nothing_is_read(setup: Setup) -> None:
 def test_the_queue_is_let_go_at_once_when_nobody_reads(setup: Setup) -> None:
     assert setup.queue.let_go().called
     assert setup.stores[0].closed
+
+
+def test_a_queue_whose_file_was_replaced_is_opened_again(setup: Setup) -> None:
+    heard: list[Any] = []
+    setup.queue.subscribe("out", heard.append, lambda *left: None)
+    taken = setup.take()
+    setup.stores[0].is_replaced = True
+    setup.queue.stored("out", 9)
+    setup.queue.stored("out", 10)
+    assert heard == [9, 10]
+    assert len(setup.stores) == 1
+    setup.end_read()
+    assert taken.called
+    assert [store.map_bytes for store in setup.stores] == [1000, 1000]
+    assert setup.stores[0].closed
+    setup.queue.stored("out", 11)
+    assert len(setup.stores) == 2
