@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from relay.queue.block import payload_bytes
@@ -16,18 +16,24 @@ from relay.queue.ledger import Ledger
 
 __all__ = [
     "KEY",
+    "OPERATOR",
     "Books",
     "Operation",
     "count_dropped",
     "count_never_queued",
     "database_bytes",
     "forget",
+    "positions_of",
+    "put_positions",
     "seq_of",
     "to_block_with",
 ]
 
 KEY = struct.Struct(">Q")
 """A seq as a key."""
+
+OPERATOR = "operator"
+"""Why records were dropped that somebody gave up."""
 
 
 class _Append(Protocol):
@@ -52,6 +58,8 @@ class Books:
     """Stores payloads at the end of a queue; for operations only."""
     at: float
     """Seconds since 1970-01-01 UTC."""
+    history: Mapping[str, Any] = field(default_factory=dict)
+    """The history of each destination that has one or had one."""
 
 
 class Operation(Protocol):
@@ -93,6 +101,27 @@ def forget(txn: Any, database: Any, ledger: Ledger, upto: int) -> None:
         cursor.delete()
     if ledger.queued == 0:
         ledger.queued_bytes = 0  # whatever a damaged block claimed
+
+
+def positions_of(txn: Any, database: Any, source: str) -> dict[str, bytes]:
+    """How far `source` has read, by name."""
+    start = f"{source}/".encode()
+    found: dict[str, bytes] = {}
+    cursor = txn.cursor(db=database)
+    more = cursor.set_range(start)
+    while more and bytes(cursor.key()).startswith(start):
+        found[bytes(cursor.key())[len(start) :].decode()] = bytes(cursor.value())
+        more = cursor.next()
+    return found
+
+
+def put_positions(txn: Any, database: Any, positions: Mapping[str, bytes]) -> None:
+    """Store `positions` by ``source/name``; empty ones are forgotten."""
+    for name, position in positions.items():
+        if position:
+            txn.put(name.encode(), position, db=database)
+        else:
+            txn.delete(name.encode(), db=database)
 
 
 def count_dropped(ledger: Ledger, reason: str, count: int) -> None:

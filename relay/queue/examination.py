@@ -20,10 +20,20 @@ from relay.queue.ledger import Ledger
 from relay.queue.pages import Entry, PageFile, Snapshot
 from relay.queue.transaction import is_of_source
 
-__all__ = ["BLOCKS", "KEY", "LEDGER", "QUARANTINE", "find_damage", "opened_file", "sound_ledger"]
+__all__ = [
+    "BLOCKS",
+    "HISTORY",
+    "KEY",
+    "LEDGER",
+    "QUARANTINE",
+    "find_damage",
+    "opened_file",
+    "sound_ledger",
+]
 
 KEY = struct.Struct(">Q")
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
+HISTORY = b"history/"
 _OURS = (BLOCKS, QUARANTINE)
 _FOREIGN_HEADERS = (16, 24)  # where versions of LMDB have their magic number
 _MAGIC_AND_VERSION = struct.Struct("=II")
@@ -117,7 +127,7 @@ def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
                 audit.problems += _read_ledger(file, entry, ledgers)
         if name.key.startswith(BLOCKS):
             ends[name.key[len(BLOCKS) :].decode("utf-8", "replace")] = (first, last)
-        elif is_ours and not name.key.startswith((QUARANTINE, b"meta", b"positions")):
+        elif is_ours and not name.key.startswith((QUARANTINE, HISTORY, b"meta", b"positions")):
             audit.problems.append(f"{what}: unknown")
     file.check_free(snapshot, audit)
     if is_ours and not formats:

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Ledger"]
+from relay.model.errors import QueueFormatError
+
+__all__ = ["Ledger", "decode_ledger"]
 
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,3 +60,21 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
         """Records that are unaccounted for: 0, or there is a bug."""
         accounted = self.delivered + self.queued + self.quarantined + sum(self.dropped.values())
         return self.received - accounted
+
+
+def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
+    """The account that is stored as `value`.
+
+    Args:
+        checks: Refuse one that does not add up.
+
+    Raises:
+        QueueFormatError: It cannot be read, or does not add up.
+    """
+    try:
+        ledger = msgspec.json.decode(value, type=Ledger)
+    except msgspec.MsgspecError as error:
+        raise QueueFormatError(f"queue of {id}: its ledger cannot be read: {error}") from error
+    if checks and (ledger.gap or ledger.queued < 0):
+        raise QueueFormatError(f"queue of {id}: its ledger does not add up: {value!r}")
+    return ledger

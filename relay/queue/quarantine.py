@@ -15,7 +15,7 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.queue.block import BlockDamaged, decode_block
-from relay.queue.books import KEY, Books, count_dropped, seq_of, to_block_with
+from relay.queue.books import KEY, OPERATOR, Books, count_dropped, seq_of, to_block_with
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 
@@ -124,7 +124,7 @@ class PurgeQuarantined:
     start: int = 0
     upto: int = 0
     entries_max: int = 1000
-    reason: str = "purged"
+    reason: str = OPERATOR
 
     def apply(self, books: Books) -> TakenOut:
         ledger = books.ledger(self.account)

@@ -9,6 +9,7 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
+    history/<id>        key: seq, uint64 big endian value: time and block, see history.py
     positions           key: source, "/", name      value: octets of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
@@ -29,6 +30,9 @@ kind "record" is followed by the payload, kind "block" by a block as it was foun
 What a source sets aside instead of queueing it has the id "source/" + the source's
 id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
 sent it, and "original_bytes" how long it was if it was cut.
+
+A history has records that were delivered, for as long as the configuration says; most
+queues have none.
 
 A position says how far a source has read what it can read again, such as a file. It
 changes in the transaction that holds what was read up to there.  Two names are no
@@ -57,9 +61,18 @@ from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
-from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
+from relay.queue.books import (
+    Books,
+    Operation,
+    count_never_queued,
+    database_bytes,
+    forget,
+    positions_of,
+    put_positions,
+)
 from relay.queue.eviction import count_late, evict
-from relay.queue.ledger import Ledger
+from relay.queue.history import Histories
+from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
@@ -119,6 +132,8 @@ class QueueStore:
         self._blocks: dict[str, Any] = {}
         self._quarantine: dict[str, Any] = {}
         self._positions = environment.open_db(b"positions")
+        self.histories = Histories()
+        """What is kept of delivered records; none of it counts in `used_bytes`."""
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -141,6 +156,7 @@ class QueueStore:
         sources: Iterable[str] = (),
         map_bytes: int,
         strict: bool = True,
+        histories: Histories | None = None,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -152,6 +168,7 @@ class QueueStore:
                 map cannot even delete.
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
+            histories: For which destinations, what is delivered is kept.
 
         Raises:
             QueueInUse: Another process works with it.
@@ -167,6 +184,7 @@ class QueueStore:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
                 store.recovery = recovery
+                store.histories = histories or store.histories
                 store._open_queues(destinations, sources)
                 return store
             except BaseException:
@@ -246,11 +264,7 @@ class QueueStore:
                 account = account_of_source(refusal.source)
                 ledger = self._changed_ledger(account, changed)
                 refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
-            for name, position in transaction.positions.items():
-                if position:
-                    txn.put(name.encode(), position, db=self._positions)
-                else:
-                    txn.delete(name.encode(), db=self._positions)
+            put_positions(txn, self._positions, transaction.positions)
             used = self._store_ledgers(txn, changed)
         self.used_bytes, self.destination_bytes = used
         self.ledgers.update(changed)
@@ -339,15 +353,8 @@ class QueueStore:
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
-        start = f"{source}/".encode()
-        found: dict[str, bytes] = {}
-        with _LmdbErrors(), self._environment.begin(db=self._positions) as txn:
-            cursor = txn.cursor()
-            more = cursor.set_range(start)
-            while more and cursor.key().startswith(start):
-                found[cursor.key()[len(start) :].decode()] = cursor.value()
-                more = cursor.next()
-        return found
+        with _LmdbErrors(), self._environment.begin() as txn:
+            return positions_of(txn, self._positions, source)
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
@@ -364,19 +371,22 @@ class QueueStore:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
 
-        return Books(txn, self._blocks, self._quarantine, ledger, append, at)
+        kept = self.histories.databases
+        return Books(txn, self._blocks, self._quarantine, ledger, append, at, kept)
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn)
+        used = self._measured(txn)
+        self.histories.trim(txn, used[0])
+        return used
 
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
-        return _decode_ledger(id, value, checks=False) if value else Ledger()
+        return decode_ledger(id, value, checks=False) if value else Ledger()
 
     def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
         """What all queues and quarantines take of the map, and what each queue takes."""
@@ -391,7 +401,7 @@ class QueueStore:
             for key, value in txn.cursor():
                 if bytes(key).startswith(b"ledger/"):
                     destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = _decode_ledger(destination, value, checks=checks)
+                    self.ledgers[destination] = decode_ledger(destination, value, checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             if not is_of_source(id):
@@ -399,6 +409,7 @@ class QueueStore:
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
             self.used_bytes, self.destination_bytes = self._measured(txn)
+        self.histories.open(self._environment, self.used_bytes)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -436,19 +447,9 @@ class QueueStore:
             set_aside(txn, blocks, quarantine, ledger, aside, at)
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
+        left = SeqRange(ledger.acknowledged_seq, upto)
+        self.histories.keep(txn, destination, blocks, left, removal.set_aside, at=at)
         forget(txn, blocks, ledger, upto)
-
-
-def _decode_ledger(destination: str, value: bytes, *, checks: bool = True) -> Ledger:
-    try:
-        ledger = msgspec.json.decode(value, type=Ledger)
-    except msgspec.MsgspecError as error:
-        raise QueueFormatError(
-            f"queue of {destination}: its ledger cannot be read: {error}"
-        ) from error
-    if checks and (ledger.gap or ledger.queued < 0):
-        raise QueueFormatError(f"queue of {destination}: its ledger does not add up: {value!r}")
-    return ledger
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

@@ -16,7 +16,7 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
-from relay.observe.control import ControlFactory
+from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.queue.limits import QueueLimit
@@ -27,12 +27,14 @@ from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
+from relay.service.history_tools import HistoryTools
+from relay.service.history_watch import HistoryWatch
 from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.quarantine_limits import QuarantineLimits
-from relay.service.queue_limits import new_limits
+from relay.service.queue_limits import new_histories, new_limits
 from relay.service.queue_service import QueueService
 from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
@@ -88,7 +90,7 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    commands = _commands(status, queue, destinations, admission, reactor)
     notify = NotifySocket(systemd.notify_socket)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
@@ -101,7 +103,8 @@ def assemble(
             ConcurrentService(destinations),
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, tools, notify, reactor),
+            _history_watch(configuration, queue, notices, reactor),
+            *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             NotifyService(
                 notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
@@ -131,7 +134,26 @@ def _status(
         certificates=certificates.report,
         now=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
+        history_bytes=lambda: queue.histories.used_bytes,
     )
+
+
+def _commands(
+    status: Status,
+    queue: QueueService,
+    destinations: Sequence[DestinationService],
+    admission: Admission,
+    reactor: Any,
+) -> dict[str, Command]:
+    """What the control socket offers, by name."""
+    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    history = HistoryTools(
+        queue=queue,
+        destinations=[destination.id for destination in destinations],
+        admission=admission,
+        clock=reactor,
+    )
+    return {"status": status.document, **tools.commands(), **history.commands()}
 
 
 def _admission(configuration: Configuration) -> Admission:
@@ -162,6 +184,7 @@ def _queue(
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         strict=configuration.strict_queue,
+        histories=new_histories(configuration),
     )
 
 
@@ -172,6 +195,18 @@ def _quarantine_limits(
         queue=queue,
         bytes_max=configuration.quarantine_bytes_max,
         seconds_max=configuration.quarantine_seconds_max,
+        notices=notices,
+        clock=reactor,
+    )
+
+
+def _history_watch(
+    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
+) -> HistoryWatch:
+    return HistoryWatch(
+        queue=queue,
+        destinations=[destination.id for destination in configuration.destinations],
+        free_bytes_min=configuration.min_free_bytes,
         notices=notices,
         clock=reactor,
     )
@@ -236,14 +271,14 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 def _observers(
     configuration: Configuration,
     status: Status,
-    tools: QueueTools,
+    commands: Mapping[str, Command],
     notify: NotifySocket,
     reactor: Any,
 ) -> list[Service]:
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document, **tools.commands()}, clock=reactor),
+            factory=ControlFactory(commands, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(

@@ -14,12 +14,13 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
+from relay.queue.history import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
@@ -50,8 +51,10 @@ class QueueService(Service):
         limits: Those of the destinations.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
+        histories: For which destinations, what is delivered is kept.
 
     Attributes:
+        histories: What is kept of delivered messages; open while the queue is.
         lineages: What relays have sent that is in this queue.
     """
 
@@ -74,6 +77,7 @@ class QueueService(Service):
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         strict: bool = False,
+        histories: Histories | None = None,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -88,6 +92,7 @@ class QueueService(Service):
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
+        self.histories = histories or Histories()
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
@@ -105,6 +110,7 @@ class QueueService(Service):
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
                 strict=self._strict,
+                histories=self.histories,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
@@ -256,7 +262,8 @@ class QueueService(Service):
 
     @property
     def free_bytes(self) -> int:
-        """Room for the queue: what is free on the disk and in the file.
+        """Room for the queue: what is free on the disk and in the file, or would be
+        without the histories, which leave before anybody has to wait.
 
         Raises:
             OSError: The file system cannot be asked.
@@ -348,6 +355,8 @@ class QueueService(Service):
             )
 
     def _failed(self, error: BaseException) -> None:
+        if isinstance(error, QueueFull):
+            self.histories.disk_full = True  # until HistoryWatch sees that there is room
         if isinstance(error, QueueError):
             self._notices.warn(
                 "queue",

@@ -20,11 +20,11 @@ from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.admission import Admission
-from relay.queue.books import Books, Operation
-from relay.queue.inspection import READINGS, Reading
+from relay.queue.books import OPERATOR, Books, Operation
 from relay.queue.ledger import Ledger
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
+from relay.queue.readings import READINGS, Reading
 
 __all__ = [
     "AdoptQueue",
@@ -63,7 +63,7 @@ class PurgeQueue(msgspec.Struct, forbid_unknown_fields=True):
     queue: str
     upto: int = 0
     """Seq of the first record to keep; 0 = none that is there now."""
-    reason: str = "purged"
+    reason: str = OPERATOR
 
 
 class Purged(msgspec.Struct):
@@ -87,7 +87,7 @@ class TakeEntries(msgspec.Struct, forbid_unknown_fields=True):
     """Empty = all that are there from `start` on and before `upto`."""
     start: int = 0
     upto: int = 2**63
-    reason: str = "purged"
+    reason: str = OPERATOR
 
 
 class ReplayEntries(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,6 +159,7 @@ class QueueTools:
             "quarantine-replay": Asked(ReplayEntries, self.replay_entries),
             "pause": Asked(SomeDestination, self.pause),
             "resume": Asked(SomeDestination, self.resume),
+            "requeue": Asked(SomeDestination, self.requeue),
         }
 
     def _asked(self, reading: Reading) -> Asked:
@@ -173,6 +174,14 @@ class QueueTools:
 
     def resume(self, wanted: SomeDestination) -> None:
         self._destination(wanted.destination).resume()
+
+    def requeue(self, wanted: SomeDestination) -> int:
+        """Send again what is in flight, through a new session.  Returns: how many records."""
+        destination = self._destination(wanted.destination)
+        in_flight = destination.drain.in_flight
+        if in_flight:
+            destination.break_link("somebody wants what is in flight to be sent again")
+        return in_flight
 
     def append(self, wanted: AppendTo) -> Deferred[Appended]:
         """Put messages at the end of a destination's queue; empty ones are left out."""

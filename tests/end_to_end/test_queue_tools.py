@@ -105,7 +105,7 @@ def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(exported)
 
     assert (
-        site.said("queue", "purge", "central", "--yes") == "2,500 records were dropped (purged)\n"
+        site.said("queue", "purge", "central", "--yes") == "2,500 records were dropped (operator)\n"
     )
     site.send(b"after")
     assert "2,500 messages" in site.said(
@@ -123,7 +123,7 @@ def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> 
         ]
         wait_until(lambda: not site.audited()["central"]["queued"], "the last answers are stored")
     row = site.audited()["central"]
-    assert (row["received"], row["delivered"], row["dropped"]) == (5001, 2501, {"purged": 2500})
+    assert (row["received"], row["delivered"], row["dropped"]) == (5001, 2501, {"operator": 2500})
     assert "is in use by process" in site.said("queue", "compact", status=2)
     site.relay.stop()
     assert site.audited()["central"] == row
@@ -152,7 +152,7 @@ def test_a_message_that_an_upstream_refuses(site: Site) -> None:
         wait_until(lambda: not site.audited()["central"]["queued"], "its answer is stored")
         row = site.audited()["central"]
         assert (row["received"], row["delivered"], row["quarantined"]) == (4, 3, 0)
-        assert row["dropped"] == {"purged": 1}
+        assert row["dropped"] == {"operator": 1}
 
 
 def test_what_a_source_set_aside_is_sent_after_all(site: Site) -> None:
@@ -261,7 +261,7 @@ def test_a_purge_while_the_upstream_takes_records_loses_no_count(site: Site) -> 
             site.run("queue", "purge", "central", "--yes")
         wait_until(lambda: not site.audited()["central"]["queued"], "nothing waits", 30)
         row = site.audited()["central"]
-        assert row["delivered"] + row["dropped"].get("purged", 0) == row["received"] == 5000
+        assert row["delivered"] + row["dropped"].get("operator", 0) == row["received"] == 5000
         assert len(upstream.taken) == row["delivered"]  # nothing was in flight for long
 
 

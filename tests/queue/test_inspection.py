@@ -13,7 +13,6 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.books import Books
 from relay.queue.inspection import (
-    READINGS,
     Check,
     Checked,
     Nothing,
@@ -27,6 +26,7 @@ from relay.queue.inspection import (
     read_entries,
     tally,
 )
+from relay.queue.readings import READINGS
 from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
 from tests.queue_files import append, damage, environment, looked_at, opened, put, remove, set_aside
 

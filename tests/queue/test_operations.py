@@ -30,14 +30,14 @@ def test_a_backlog_is_given_up_from_its_head(tmp_path: Path) -> None:
         remove(store, "a", 2)
         assert do(store, Purge("a", 2, 4)) == 2
         ledger = store.ledgers["a"]
-        assert (ledger.delivered, ledger.queued, ledger.dropped) == (1, 1, {"purged": 2})
+        assert (ledger.delivered, ledger.queued, ledger.dropped) == (1, 1, {"operator": 2})
         assert waiting(store, "a") == [b"4"]
         assert do(store, Purge("a", 4, 5, reason="asked")) == 1
-        assert store.ledgers["a"].dropped == {"purged": 2, "asked": 1}
+        assert store.ledgers["a"].dropped == {"operator": 2, "asked": 1}
         assert (store.ledgers["a"].queued_bytes, store.used_bytes) == (0, 0)
         assert do(store, Purge("a", 5, 5)) == 0
     with opened(tmp_path) as store:
-        assert store.ledgers["a"].dropped == {"purged": 2, "asked": 1}
+        assert store.ledgers["a"].dropped == {"operator": 2, "asked": 1}
 
 
 @pytest.mark.parametrize(("start", "upto"), [(1, 3), (3, 3), (2, 4)])

@@ -190,7 +190,7 @@ def test_nothing_is_appended_while_the_queue_is_full(setup: Setup) -> None:
 def test_a_backlog_is_purged_and_the_drain_goes_on_behind_it(setup: Setup) -> None:
     (done,) = setup.ask("queue-purge", queue="a")
     assert (done.records, done.upto, done.left) == (3, 4, 0)
-    assert setup.queue.ledgers["a"].dropped == {"purged": 3}
+    assert setup.queue.ledgers["a"].dropped == {"operator": 3}
     session = setup.a.attach()
     setup.ask("queue-append", destination="a", payloads=["NA=="])
     assert session.sent == [b"4"]
@@ -225,7 +225,7 @@ def test_an_upstream_that_does_not_answer_is_cut_off(setup: Setup) -> None:
     assert answer[0].records == 3
     setup.a.drain.acknowledged(session, 3)  # too late: the session is gone
     ledger = setup.queue.ledgers["a"]
-    assert (ledger.delivered, ledger.dropped, ledger.gap) == (0, {"purged": 3}, 0)
+    assert (ledger.delivered, ledger.dropped, ledger.gap) == (0, {"operator": 3}, 0)
     assert setup.a.attach().sent == []
 
 
@@ -331,7 +331,7 @@ def test_what_was_set_aside_is_purged_or_sent_again(setup: Setup) -> None:
     session = setup.a.attach()
     (done,) = setup.ask("quarantine-replay", account="old", to="a")
     assert (done.records, session.sent[3:]) == (2, [b"o"] * 2)
-    assert setup.queue.ledgers["old"].dropped == {"purged": 1}
+    assert setup.queue.ledgers["old"].dropped == {"operator": 1}
     for command, arguments in (("purge", {}), ("replay", {"to": "a"})):
         answer = setup.ask(f"quarantine-{command}", account="none", **arguments)
         assert "there is no quarantine 'none'; there is: a, b, old" in said(answer)
