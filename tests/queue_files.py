@@ -11,6 +11,7 @@ from typing import Any
 import lmdb
 
 from relay.model.seq import SeqRange
+from relay.queue.history import Histories, HistoryLimit
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 
@@ -19,6 +20,7 @@ __all__ = [
     "append",
     "damage",
     "environment",
+    "kept",
     "looked_at",
     "opened",
     "put",
@@ -30,9 +32,18 @@ MAP_BYTES = 16 * 1024**2
 
 
 @contextmanager
-def opened(path: Path, *destinations: str, sources: Sequence[str] = ()) -> Iterator[QueueStore]:
+def opened(
+    path: Path,
+    *destinations: str,
+    sources: Sequence[str] = (),
+    histories: Histories | None = None,
+) -> Iterator[QueueStore]:
     store = QueueStore.open(
-        str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=MAP_BYTES
+        str(path),
+        destinations=destinations or ("a", "b"),
+        sources=sources,
+        map_bytes=MAP_BYTES,
+        histories=histories,
     )
     try:
         yield store
@@ -50,12 +61,20 @@ def looked_at(path: Path) -> Iterator[QueueStore]:
         store.close()
 
 
+def kept(*destinations: str, bytes_max: int = 2**30, room_bytes: int = 0) -> Histories:
+    """Histories of `destinations`, for an hour each."""
+    limits = {id: HistoryLimit(3600.0, bytes_max) for id in destinations}
+    return Histories(limits, room_bytes=room_bytes)
+
+
 def append(store: QueueStore, *, at: float = 0.0, **payloads: list[bytes]) -> None:
     store.commit(Transaction(at, payloads))
 
 
-def remove(store: QueueStore, destination: str, upto: int, *asides: SetAside) -> Ledger:
-    changed = store.commit(Transaction(9.0, {}, {destination: Removal(upto, list(asides))}))
+def remove(
+    store: QueueStore, destination: str, upto: int, *asides: SetAside, at: float = 9.0
+) -> Ledger:
+    changed = store.commit(Transaction(at, {}, {destination: Removal(upto, list(asides))}))
     return changed[destination]
 
 
