@@ -89,7 +89,7 @@ def read_history(books: Books, wanted: ReadHistory) -> Page:
         QueueError: There is no such history.
     """
     database = history_of(books, wanted.queue)
-    page = Page([], wanted.start, max(wanted.start, _end_of(books, database)))
+    page = Page([], wanted.start, max(wanted.start, _end_of(books, wanted.queue)))
     limit = max(1, min(wanted.records_max, _RECORDS_MAX))
     size = 0
     for count, (first, entry) in enumerate(entries_of(books, database, wanted.start)):
@@ -108,10 +108,16 @@ def read_history(books: Books, wanted: ReadHistory) -> Page:
     return page
 
 
-def _end_of(books: Books, database: Any) -> int:
+def _end_of(books: Books, id: str) -> int:
     """Seq after the newest record."""
-    cursor = books.txn.cursor(db=database)
-    return seq_of(cursor.key()) + records_in(cursor.value()) if cursor.last() else 1
+    cursor = books.txn.cursor(db=books.history[id])
+    if not cursor.last():
+        return 1
+    first = seq_of(cursor.key())
+    # A damaged block may claim anything; nothing is here that has not left the queue.
+    return min(
+        first + records_in(cursor.value()), max(first + 1, books.ledger(id).acknowledged_seq)
+    )
 
 
 def _records(entry: Any, first: int, start: int) -> list[Record]:
@@ -149,9 +155,11 @@ def check_history(books: Books, wanted: Check) -> Checked:
         page.blocks += 1
         if first < expected:
             page.problems.append(f"the entry of record {first} has records of the one before it")
-        expected = first + records_in(entry)
+        expected = first + 1
         try:
-            page.records += len(decode_block(block).payloads)
+            count = len(decode_block(block).payloads)
+            page.records += count
+            expected = first + count
         except BlockDamaged as damage:
             page.problems.append(f"what was delivered from {first} on cannot be read: {damage}")
     return page

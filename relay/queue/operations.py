@@ -169,7 +169,7 @@ class ReplayHistory:
                 try:
                     runs.append(decode_block(block_in(entry)).payloads)
                 except BlockDamaged:
-                    done.damaged += records_in(entry)
+                    done.damaged += min(records_in(entry), self.upto - first)
         if before:  # nothing of the rest is there any more
             done.gone = self.upto - before
         payloads = [payload for run in runs for payload in run]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from relay.queue.ledger import Ledger
+from relay.model.errors import QueueFormatError
+from relay.queue.ledger import Ledger, decode_ledger
 
 
 def test_a_new_queue_is_empty_and_adds_up() -> None:
@@ -53,3 +54,21 @@ def test_it_survives_as_json_and_nothing_unknown_does() -> None:
     assert msgspec.json.decode(text, type=Ledger) == ledger
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text.replace(b"delivered", b"deliverd"), type=Ledger)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"{", "cannot be read"),
+        (b'{"unknown": 1}', "cannot be read"),
+        (b'{"next_seq": 2, "acknowledged_seq": 2}', "does not add up"),
+        (b'{"delivered": -1, "acknowledged_seq": 2}', "does not add up"),
+    ],
+)
+def test_what_is_no_account(value: bytes, words: str) -> None:
+    with pytest.raises(QueueFormatError, match=f"queue of a: its ledger {words}"):
+        decode_ledger("a", value)
+
+
+def test_one_that_does_not_add_up_can_be_looked_at() -> None:
+    assert decode_ledger("a", b'{"next_seq": 2, "acknowledged_seq": 2}', checks=False).gap == 1
