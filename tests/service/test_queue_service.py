@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from relay.flow.lineages import Claim
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
@@ -22,6 +24,7 @@ from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices
+from tests.queue_files import kept
 from tests.threads import Reactor
 
 
@@ -223,6 +226,29 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
     assert f"{setup.folder}/state/queue: " in text
     assert "make room" in text
     assert setup.reactor.stops == 0
+
+
+def test_from_a_full_disk_on_nothing_delivered_is_kept(setup: Setup) -> None:
+    service = setup.service()
+    service._failed(QueueError("some other trouble"))
+    assert not service.histories.disk_full
+    service._failed(QueueFull("no space"))
+    assert service.histories.disk_full
+
+
+def test_what_is_delivered_is_kept_where_that_is_wanted(setup: Setup) -> None:
+    service = setup.service()
+    service.histories = kept("out")
+    service.startService()
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    free = service.free_bytes
+    service.acknowledge("out", 3)
+    setup.reactor.settle(service.append({"out": [b"three"]}))
+    found = setup.reactor.settle(service.look(partial(read_history, wanted=ReadHistory("out"))))
+    assert [record.payload for record in found.records] == [b"one", b"two"]
+    assert service.histories.used_bytes == 4096
+    assert service.free_bytes >= free - 64 * 1024  # what is kept counts as free
+    setup.stop(service)
 
 
 def test_a_defect_stops_the_relay(setup: Setup) -> None:

@@ -171,6 +171,29 @@ def test_a_destination_is_paused_and_resumed(setup: Setup) -> None:
     )
 
 
+def test_what_is_in_flight_is_sent_again(setup: Setup) -> None:
+    first = setup.a.attach(room=2)
+    assert setup.ask("requeue", destination="a") == [2]
+    assert setup.a.broken == ["somebody wants what is in flight to be sent again"]
+    again = setup.a.attach()
+    assert (first.sent, again.sent) == ([b"1", b"2"], [b"1", b"2", b"3"])
+    setup.a.drain.acknowledged(again, 3)
+    assert setup.queue.ledgers["a"].delivered == 3
+    assert setup.ask("requeue", destination="a") == [0]
+    assert len(setup.a.broken) == 1  # a connection that waits for work is left alone
+    assert "no destination 'old'" in said(setup.ask("requeue", destination="old"))
+
+
+def test_what_was_in_flight_of_a_paused_destination_waits_for_its_resume(setup: Setup) -> None:
+    setup.a.attach(room=2)
+    setup.ask("pause", destination="a")
+    assert setup.ask("requeue", destination="a") == [2]
+    again = setup.a.attach()
+    assert again.sent == []
+    setup.ask("resume", destination="a")
+    assert again.sent == [b"1", b"2", b"3"]
+
+
 def test_messages_are_appended(setup: Setup) -> None:
     session = setup.a.attach()
     (appended,) = setup.ask("queue-append", destination="a", payloads=["NA==", "", "NQ=="])
