@@ -84,9 +84,10 @@ def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
         with opened(where) as access:
             while True:
                 done = access.ask("history-replay", ReplayedSoFar, wanted)
-                if not begun and not done.waits:
+                has_begun = done.begins_at is not None or not done.waits
+                if has_begun and not begun:
                     _say_beginning(origin, period, done.begins_at)
-                begun = begun or not done.waits
+                begun = begun or has_begun
                 records, damaged = records + done.records, damaged + done.damaged
                 gone += done.gone
                 wanted.start, wanted.upto = done.next_seq, done.upto
