@@ -84,7 +84,7 @@ class Histories:
     Attributes:
         databases: Of each destination that has a history or had one.
         used_bytes: What they took of the map as of the last commit.
-        disk_full: Nothing is kept until somebody sets it back.
+        disk_full: It may be; nothing is kept until somebody sets it back.
         shed_entries: How many have left to make room, since the start.
     """
 
@@ -165,10 +165,12 @@ class Histories:
     def shed(self, txn: Any, excess: int, entries_max: int = _ENTRIES_PER_STEP_MAX) -> None:
         """Let entries leave, those first that were delivered first, until `excess` octets
         of the map are free."""
-        aim = max(0, self._measured(txn) - excess)
+        self.used_bytes = self._measured(txn)
+        aim = max(0, self.used_bytes - excess)
         while self.used_bytes > aim and entries_max > 0:
             heads = {id: oldest_in(txn, database) for id, database in self.databases.items()}
             filled = {id: at for id, at in heads.items() if at is not None}
+            assert filled, (self.used_bytes, aim)  # what is empty takes no pages
             database = self.databases[min(filled, key=lambda id: filled[id])]
             others = self.used_bytes - database_bytes(txn, database)
             shed = _shrink(txn, database, aim - others, min(_RUN_ENTRIES, entries_max))

@@ -3,7 +3,7 @@
 Their sizes are kept to in each commit (see `relay.queue.history`).  The disk is looked
 at here: what queues, quarantines and histories leave free there has to be
 `min_free_bytes`, and what is missing of that leaves the histories.  After a commit that
-found the disk full nothing is kept until there is room again.
+failed nothing is kept until there is room again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class HistoryWatch(Service):
                 "room (relay.queue_bytes_max, relay.min_free_bytes, or the disk is full)",
             )
         if histories.used_bytes and not self._pruning:
-            self._prune(histories.used_bytes if histories.disk_full else missing)
+            self._prune(missing)
 
     def _missing_bytes(self) -> int:
         """Octets that are missing on the disk; below 0 there is room to spare."""

@@ -14,13 +14,13 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
-from relay.model.errors import QueueError, QueueFull
+from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
-from relay.queue.history import Histories
+from relay.queue.history import Histories, PruneHistories
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
@@ -32,6 +32,7 @@ from relay.transport.notices import Notices
 __all__ = ["QueueService"]
 
 _MAP_SLACK_BYTES = 1024**3
+_SHED_BYTES = 64 * 1024**2  # that histories give up after a commit that failed
 _Found = TypeVar("_Found")
 
 
@@ -354,10 +355,20 @@ class QueueService(Service):
                 f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
             )
 
+    def _make_room(self) -> None:
+        """Let some of what is kept of delivered messages go, in case the disk is full.
+
+        LMDB says so in many ways.  HistoryWatch sees when there is room again.
+        """
+        self.histories.disk_full = True
+        if self.histories.used_bytes:
+            whole = dict.fromkeys(self.histories.databases, 0.0)
+            making = self._committer.operate(PruneHistories(self.histories, whole, _SHED_BYTES))
+            making.addErrback(lambda failure: failure.trap(QueueError))  # then next time
+
     def _failed(self, error: BaseException) -> None:
-        if isinstance(error, QueueFull):
-            self.histories.disk_full = True  # until HistoryWatch sees that there is room
         if isinstance(error, QueueError):
+            self._make_room()
             self._notices.warn(
                 "queue",
                 "commit",

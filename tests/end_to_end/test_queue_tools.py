@@ -145,7 +145,7 @@ def test_a_message_that_an_upstream_refuses(site: Site) -> None:
         site.run("quarantine", "replay", "central", "2")  # and it is refused again
         wait_until(lambda: "\n5  " in site.said("quarantine", "ls", "central"), "it is back", 30)
         upstream.poison = b"nothing"
-        site.run("quarantine", "replay", "central", "5")
+        site.run("queue", "requeue", "central", "5")
         wait_until(lambda: PLACE + b"poison 1" in upstream.taken, "it is delivered", 30)
         site.run("quarantine", "purge", "central", "4", "--yes")
         assert site.said("quarantine", "ls") == "nothing is in quarantine\n"
@@ -232,6 +232,23 @@ def test_what_comes_is_followed(site: Site, tmp_path: Path) -> None:
     finally:
         following.terminate()
         following.wait(20)
+
+
+def test_following_keeps_nothing_waiting_and_makes_no_file_grow(site: Site, tmp_path: Path) -> None:
+    command = site.command("queue", "tail", "central", "-f")
+    with (
+        PickyUpstream(site.central, b"none") as upstream,
+        (tmp_path / "out").open("wb") as output,
+        subprocess.Popen(command, stdout=output) as following,
+    ):
+        site.run("queue", "purge", "other", "--yes")
+        for start in range(0, 20_000, 500):
+            site.send(*(b"%d %s" % (number, b"x" * 1000) for number in range(start, start + 500)))
+            wait_until(lambda end=start + 500: len(upstream.taken) == end, "they are delivered")  # type: ignore[misc]
+            site.run("queue", "purge", "other", "--yes")
+        following.terminate()
+    data = site.relay.state_dir / "queue" / "data.mdb"
+    assert data.stat().st_blocks * 512 < 6 * 2**20  # of 20 MB for each of two destinations
 
 
 def test_after_a_purge_exactly_once_goes_on(programs: Programs, tmp_path: Path) -> None:

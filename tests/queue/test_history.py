@@ -312,6 +312,19 @@ def test_room_is_made_for_somebody_else(tmp_path: Path) -> None:
         prune(store, {"a": 0.0}, excess=10**9)
 
 
+def test_after_a_commit_that_failed_room_is_made_of_what_there_is(tmp_path: Path) -> None:
+    with opened(tmp_path, histories=kept("a")) as store:
+        fill(store, 2)
+        append(store, a=[BLOCK])
+        with pytest.raises(ValueError, match="later"), store._environment.begin(write=True) as txn:
+            queue = store._blocks["a"]
+            store.histories.keep(txn, "a", queue, SeqRange(3, 4), [], at=9.0)
+            store.histories.trim(txn, 0)
+            raise ValueError("later")
+        prune(store, {"a": 0.0}, excess=10**9)
+        assert (seqs(store), store.histories.used_bytes) == ([], 0)
+
+
 def test_an_entry_that_is_too_short_has_no_time() -> None:
     assert (acknowledged_at(b"short"), records_in(b"short")) == (0.0, 1)
 

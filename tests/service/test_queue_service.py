@@ -228,12 +228,22 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
     assert setup.reactor.stops == 0
 
 
-def test_from_a_full_disk_on_nothing_delivered_is_kept(setup: Setup) -> None:
+def test_when_a_commit_fails_what_is_kept_goes_first(setup: Setup) -> None:
     service = setup.service()
-    service._failed(QueueError("some other trouble"))
-    assert not service.histories.disk_full
-    service._failed(QueueFull("no space"))
+    service.histories = kept("out")
+    service.startService()
+    for _ in range(2):
+        setup.reactor.settle(service.append({"out": [b"x" * 5000]}))
+        service.acknowledge("out", service.ledger("out").next_seq)
+        setup.reactor.settle(service.append({"out": [b"left"]}))
+        assert service.histories.used_bytes > 0
+    service._failed(QueueError("mdb_txn_commit: Input/output error"))
     assert service.histories.disk_full
+    setup.reactor.settle(service.append({"out": [b"next"]}))
+    assert service.histories.used_bytes == 0
+    assert service.ledger("out").queued == 2
+    setup.stop(service)
+    service._failed(QueueError("it is closed"))
 
 
 def test_what_is_delivered_is_kept_where_that_is_wanted(setup: Setup) -> None:
