@@ -34,6 +34,9 @@ LOG_LINES_SHOWN = 60
 
 _LISTENING = "0A"
 _SYN_SENT = "02"
+# In /proc/net/unix: SOCK_DGRAM, and __SO_ACCEPTCON.
+_DATAGRAM = "0002"
+_ACCEPTS = "00010000"
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds_max: float = 20.0) -> None:
@@ -93,8 +96,10 @@ def is_bound_udp(port: int) -> bool:
 
 
 def is_listening_unix(path: str) -> bool:
+    """Whether a datagram socket is bound at `path`, or a stream socket takes connections there."""
     lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
-    return any(line.endswith(f" {path}") for line in lines)
+    found = [line.split(maxsplit=7) for line in lines if line.endswith(f" {path}")]
+    return any(kind == _DATAGRAM or flags == _ACCEPTS for _, _, _, flags, kind, *_ in found)
 
 
 def _inet_sockets(protocol: str) -> Iterator[tuple[str, str, str]]:

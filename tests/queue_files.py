@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 
 from relay.model.seq import SeqRange
+from relay.queue.block import encode_block
 from relay.queue.history import Histories, HistoryLimit
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
@@ -22,13 +24,14 @@ __all__ = [
     "environment",
     "kept",
     "looked_at",
+    "make_long_queue",
     "opened",
     "put",
     "remove",
     "set_aside",
 ]
 
-MAP_BYTES = 16 * 1024**2
+MAP_BYTES = 64 * 1024**2
 
 
 @contextmanager
@@ -36,19 +39,35 @@ def opened(
     path: Path,
     *destinations: str,
     sources: Sequence[str] = (),
+    map_bytes: int = 0,
     histories: Histories | None = None,
 ) -> Iterator[QueueStore]:
     store = QueueStore.open(
         str(path),
         destinations=destinations or ("a", "b"),
         sources=sources,
-        map_bytes=MAP_BYTES,
+        map_bytes=map_bytes or MAP_BYTES,
         histories=histories,
     )
     try:
         yield store
     finally:
         store.close()
+
+
+def make_long_queue(path: Path, payloads: Sequence[bytes]) -> None:
+    """A queue of destination a with `payloads`, each as if it had come alone."""
+    with opened(path, "a"):
+        pass
+    size = sum(map(len, payloads))
+    ledger = Ledger(next_seq=len(payloads) + 1, queued_bytes=size)
+    with environment(path) as found:
+        blocks, meta = found.open_db(b"blocks/a"), found.open_db(b"meta")
+        with found.begin(write=True) as txn:
+            for seq, payload in enumerate(payloads, 1):
+                block = encode_block([payload], received_at=0.0)
+                txn.put(struct.pack(">Q", seq), block, db=blocks, append=True)
+            txn.put(b"ledger/a", msgspec.json.encode(ledger), db=meta)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,7 @@ class RelayProcess(Program):
         )
         # Where the tests' folder is on tmpfs, it has to do: no power cut here.
         own = {"name": name, "state_dir": str(self.state_dir), "allow_volatile_state": True}
+        self._control_dir = str({**own, **(relay or {})}["state_dir"])
         self.configure(
             relay={**own, **(relay or {})},
             apps=apps or {},
@@ -127,8 +129,12 @@ class RelayProcess(Program):
         self.config_path.write_text(toml_text(tables))
 
     def is_listening(self) -> bool:
-        """Every source listens (read from the kernel's tables, nothing connects)."""
-        return all(_is_listening(url) for url in self._listeners)
+        """Every source and the control socket listens, as the kernel's tables have it.
+
+        The control socket is the last: what has privileges binds before the queue is opened.
+        """
+        control = os.path.join(self._control_dir, "control.sock")
+        return is_listening_unix(control) and all(map(_is_listening, self._listeners))
 
     def stop(self, seconds_max: float = 5.0) -> int:
         """SIGTERM; a clean end is part of every test that uses it."""

@@ -19,7 +19,11 @@ PURE = {"model", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
 LMDB_IMPORTER = "relay/queue/store.py"
 REACTOR_IMPORTER = "relay/service/options.py"  # inside makeService, so twistd --reactor works
-CATCHES_EVERYTHING = {"relay/service/sequence.py"}
+CATCHES_EVERYTHING = {
+    "relay/service/sequence.py",
+    "relay/service/worker.py",
+    "relay/transport/gathered_reads.py",
+}
 BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}
 MODULE_LINES_MAX, FUNCTION_LINES_MAX = 400, 50
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef

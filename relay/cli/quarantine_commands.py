@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 import msgspec
 
+from relay.cli.control_client import AskFailed
 from relay.cli.queue_access import (
     Access,
     Where,
@@ -20,6 +21,7 @@ from relay.cli.queue_access import (
     where_options,
 )
 from relay.cli.status import size
+from relay.model.errors import QueueError
 from relay.queue.books import OPERATOR
 from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
 from relay.queue.quarantine import TakenOut
@@ -179,7 +181,12 @@ def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
                 wanted.upto = account.next_seq
     whole = TakenOut()
     while True:
-        step = access.ask(command, TakenOut, wanted)
+        try:
+            step = access.ask(command, TakenOut, wanted)
+        except (AskFailed, QueueError) as error:
+            if not whole.records:
+                raise
+            give_up(f"{whole.records:,} records are done, then: {error}")
         whole.records += step.records
         whole.skipped += step.skipped
         if not step.next_seq:

@@ -53,16 +53,19 @@ def adopt(where: Where, orphan: str, destination: str) -> None:
     """Move all that waits in ORPHAN's queue to the end of DESTINATION's.
 
     Whatever interrupts this, each record is in one of them; say it again to go on.
+    At the limit of DESTINATION's queue it ends, unless the oldest leave there.
     """
     records = set_aside = 0
     with opened(where) as access:
-        while True:
-            done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
-            records, set_aside = records + done.records, set_aside + done.set_aside
-            if not done.left:
-                break
-            click.echo(f"{done.left:,} to go", err=True)
-    click.echo(f"{records:,} records moved from {orphan} to {destination}")
+        try:
+            while True:
+                done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
+                records, set_aside = records + done.records, set_aside + done.set_aside
+                if not done.left:
+                    break
+                click.echo(f"{done.left:,} to go", err=True)
+        finally:
+            click.echo(f"{records:,} records moved from {orphan} to {destination}", err=not records)
     if set_aside:
         click.echo(f"{set_aside:,} in damaged blocks went to the quarantine of {orphan}")
 

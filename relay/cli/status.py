@@ -61,7 +61,10 @@ def show(document: dict[str, Any], console: Console) -> None:
         style = "green" if report["ready"] else "bold yellow"
         console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
     for report in document["destinations"]:
-        if (fill := _fill(report.get("limit"))) is not None:  # older relays do not say
+        if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
+            words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
+        if (fill := _fill(report.get("limit"))) is not None:
             console.print(Text.assemble((f"{report['id']}: ", "bold"), fill))
     for report in document["sources"]:
         if report.get("behind_bytes"):

@@ -141,6 +141,13 @@ class Drain:
         """Seq after the newest record."""
         return self._stored
 
+    @property
+    def could_send(self) -> bool:
+        """Whether there are records that nothing but a session keeps from being sent."""
+        waits = self._pace is not None and self._pace.seconds_to_wait() > 0
+        kept = waits or self._held or self._finishing is not None
+        return self._sent < self._stored and not kept
+
     def skip_to(self, upto: int) -> None:
         """The upstream has said that it has the records before `upto`; no session may be on.
 
@@ -289,7 +296,7 @@ class Drain:
 
     def pump(self) -> None:
         """Send what there is, as far as the session has room."""
-        if not self._pumping and self._can_send():
+        if not self._pumping and self._can_send() and self._cursor.position < self._stored:
             self._pumping = True
             ensureDeferred(self._pump()).addErrback(self._failed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -51,6 +52,8 @@ class Intake:
         now: Seconds since 1970-01-01 UTC.
         counters: The source's.
         parser: How frames of this source are read.
+        reads_usual: Whether `parser` reads messages as `relay.wire.parse` does, so that a rewrite
+            may go without it.
         quarantines_long: Frames that were cut go to the quarantine of the source.
         quarantine_bytes_max: What that may hold.
         authorise: Says to which app each message belongs; None = nobody asks.
@@ -67,6 +70,7 @@ class Intake:
         now: Now,
         counters: SourceCounters,
         parser: Parser = _parse,
+        reads_usual: bool = True,
         quarantines_long: bool = False,
         quarantine_bytes_max: int = 0,
         authorise: Authorise | None = None,
@@ -79,6 +83,7 @@ class Intake:
         self._now = now
         self._counters = counters
         self._parser = parser
+        self._goes_straight = reads_usual and authorise is None and sequences is None
         self._quarantines_long = quarantines_long
         self._quarantine_bytes_max = quarantine_bytes_max
         self._authorise = authorise
@@ -141,12 +146,14 @@ class Intake:
     ) -> tuple[dict[str, Sequence[bytes]], dict[str, dict[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
         origin = origin._replace(received_at=self._now())
+        if self._goes_straight and marks is NO_MARKS:
+            parse = partial(self._parse, origin=origin)
+            routed = self._routes.route_straight(frames, origin, parse)
+            if routed is not None:
+                return routed.payloads, routed.drops, len(frames)
         messages: list[SyslogMessage] = []
         if self._authorise or self._sequences or self._routes.need_messages:
-            messages = self._parser(frames, origin)
-            self._counters.parse_failures += len(
-                [message for message in messages if message.tags and is_parse_failure(message)]
-            )
+            messages = self._parse(frames, origin)
         if self._sequences is not None:
             self._counters.missing_records += self._sequences.look(messages)
         if self._authorise is not None:
@@ -163,6 +170,13 @@ class Intake:
         if astray:
             self._go_astray(astray)
         return payloads, drops, len(frames) - astray
+
+    def _parse(self, frames: list[bytes], origin: Origin) -> list[SyslogMessage]:
+        messages = self._parser(frames, origin)
+        self._counters.parse_failures += len(
+            [message for message in messages if message.tags and is_parse_failure(message)]
+        )
+        return messages
 
     def _go_astray(self, count: int) -> None:
         self._counters.dropped["no-destination"] += count

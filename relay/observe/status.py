@@ -107,10 +107,16 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
             + _unless_zero(max(0, set_aside), "set aside")  # less: replayed or purged
             + _unless_zero(dropped, "dropped")
             + ("" if report["ready"] else f" ({report['state']})")
+            + _stall(report)
         )
     if not after["admission"]["open"]:
         parts.append(f"admission closed: {after['admission']['reason']}")
     return "statistics: " + "; ".join(parts)
+
+
+def _stall(report: dict[str, Any]) -> str:
+    seconds = report.get("stalled_seconds")
+    return "" if seconds is None else f" (nothing acknowledged for {seconds:.0f} s)"
 
 
 def _fill(limit: dict[str, Any] | None) -> str:

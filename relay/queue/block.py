@@ -20,13 +20,16 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
 from typing import NamedTuple
+
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
 
 __all__ = [
     "BLOCK_BYTES_TARGET",
     "Block",
     "BlockDamaged",
+    "DamagedRange",
     "block_header",
     "decode_block",
     "encode_block",
@@ -46,6 +49,22 @@ _HEADER = struct.Struct("<dI")
 
 class BlockDamaged(Exception):
     """The value is not a block that was written here.  Its text says what is wrong."""
+
+
+class DamagedRange(QueueError):
+    """Records that cannot be read: the block they are in is damaged.
+
+    Attributes:
+        seqs: All records of the block that are still queued.
+    """
+
+    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        super().__init__(
+            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
+            f"cannot be read: {reason}"
+        )
+        self.seqs = seqs
+        self.reason = reason
 
 
 class Block(NamedTuple):
@@ -88,11 +107,12 @@ def decode_block(value: bytes) -> Block:
     if not count or payloads_at > len(value):
         raise BlockDamaged(f"{count} records do not fit into {len(value)} octets")
     lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
-    stops = list(accumulate(lengths, initial=payloads_at))
-    if stops[-1] != len(value):
-        raise BlockDamaged(f"the records end at {stops[-1]}, the block at {len(value)}")
-    payloads = [value[start:stop] for start, stop in pairwise(stops)]
-    return Block(received_at, payloads)
+    stop = payloads_at + sum(lengths)
+    if stop != len(value):
+        raise BlockDamaged(f"the records end at {stop}, the block at {len(value)}")
+    # Not `struct.unpack_from`, which would keep the pattern of each block in its cache.
+    records = struct.Struct("%ds" * count % lengths)
+    return Block(received_at, list(records.unpack_from(value, payloads_at)))
 
 
 def block_header(value: bytes | memoryview) -> tuple[float, int]:
@@ -124,6 +144,9 @@ def received_at(value: bytes | memoryview) -> float | None:
 
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
+    if payloads and sum(map(len, payloads)) < BLOCK_BYTES_TARGET:
+        yield payloads
+        return
     start, size = 0, 0
     for index, payload in enumerate(payloads):
         size += len(payload)

@@ -23,8 +23,6 @@ __all__ = [
     "count_never_queued",
     "database_bytes",
     "forget",
-    "positions_of",
-    "put_positions",
     "seq_of",
     "to_block_with",
 ]
@@ -101,27 +99,6 @@ def forget(txn: Any, database: Any, ledger: Ledger, upto: int) -> None:
         cursor.delete()
     if ledger.queued == 0:
         ledger.queued_bytes = 0  # whatever a damaged block claimed
-
-
-def positions_of(txn: Any, database: Any, source: str) -> dict[str, bytes]:
-    """How far `source` has read, by name."""
-    start = f"{source}/".encode()
-    found: dict[str, bytes] = {}
-    cursor = txn.cursor(db=database)
-    more = cursor.set_range(start)
-    while more and bytes(cursor.key()).startswith(start):
-        found[bytes(cursor.key())[len(start) :].decode()] = bytes(cursor.value())
-        more = cursor.next()
-    return found
-
-
-def put_positions(txn: Any, database: Any, positions: Mapping[str, bytes]) -> None:
-    """Store `positions` by ``source/name``; empty ones are forgotten."""
-    for name, position in positions.items():
-        if position:
-            txn.put(name.encode(), position, db=database)
-        else:
-            txn.delete(name.encode(), db=database)
 
 
 def count_dropped(ledger: Ledger, reason: str, count: int) -> None:

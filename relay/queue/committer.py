@@ -29,6 +29,7 @@ from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Operation
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
@@ -72,14 +73,15 @@ class Committer:
     Args:
         run_in_thread: Must run one call at a time.
         clock: For the time of receipt and for trying again.
-        on_stored: Called with a destination's id and its next seq after a commit
-            that appended to it.
+        on_stored: Called with a destination's id, its next seq and the payloads before
+            that after a commit that appended to it; without payloads after an operation.
         limits: Those of the destinations.
         on_evicted: Called after a commit by which records left undelivered: with the
             destination's id, where its queue begins now, how many and the reason.
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
+        gathering: Who is to be read before a transaction takes what waits.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class Committer:
         run_in_thread: RunInThread,
         clock: Clock,
         admission: Admission,
-        on_stored: Callable[[str, int], None],
+        on_stored: Callable[[str, int, Sequence[bytes]], None],
         on_failure: Callable[[BaseException], None],
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
         retry_seconds: float = 1.0,
+        gathering: Gathering | None = None,
     ) -> None:
         self._store = store
         self._run_in_thread = run_in_thread
@@ -106,12 +109,14 @@ class Committer:
         self._on_evicted = on_evicted
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
+        self._gathering = gathering or Gathering(clock=clock)
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
         self._pending_bytes = 0
         self._underway: list[_Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
+        self._over = False  # a limit was exceeded by what is there, not by what comes
         self._closing = False
         self._closed = False  # nothing is committed any more
         self._pumping: Deferred[None] | None = None  # while a transaction runs
@@ -214,7 +219,7 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        if self._removals or self._expiries:
+        if self._removals or self._expiries or self._over:
             return True
         return bool(self._appends) and not self._hold_appends
 
@@ -239,6 +244,7 @@ class Committer:
 
     def _pump_ended(self) -> None:
         done, self._pumping = self._pumping, None
+        self._gathering.end()
         assert done is not None
         done.callback(None)
 
@@ -256,6 +262,7 @@ class Committer:
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
             transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
+            self._gathering.begin()
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
             except QueueError as error:
@@ -267,11 +274,16 @@ class Committer:
                 continue  # with the removals alone: they may make room
             for id, head in heads.items():  # before anybody is told of anything else
                 self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
-            self._committed(appends, changed)
+            self._committed(appends, transaction, changed)
+            # One commit lets so many blocks leave.  Where none could, none will now.
+            if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
+                self._over = self._has_to_evict()
+            self._gathering.gather()
         self._pump_ended()
 
     def _take_evictions(self) -> dict[str, Eviction]:
         expiries, self._expiries = self._expiries, {}
+        self._over = False
         evictions = {
             id: Eviction(QUEUE_FULL, bytes_max=limit.bytes_max)
             for id, limit in self._bounded.items()
@@ -280,6 +292,9 @@ class Committer:
         for id, before in expiries.items():
             evictions[id] = Eviction(TOO_OLD, received_before=before)
         return evictions
+
+    def _has_to_evict(self) -> bool:
+        return any(limit.has_to_evict for limit in self._bounded.values())
 
     def _head(self, destination: str, removals: Mapping[str, Removal]) -> int:
         """Where the queue of `destination` begins after `removals`."""
@@ -311,12 +326,15 @@ class Committer:
             return
         self._operations.pop(0)
         self._settle_limits(())
+        self._over = self._has_to_evict()
         self._publish_queue_bytes()
         for id, ledger in changed.items():
-            self._on_stored(id, ledger.next_seq)
+            self._on_stored(id, ledger.next_seq, ())
         done.callback(result)
 
-    def _committed(self, appends: list[_Append], changed: Mapping[str, Ledger]) -> None:
+    def _committed(
+        self, appends: list[_Append], transaction: Transaction, changed: Mapping[str, Ledger]
+    ) -> None:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
         self._settle_limits(appends)
@@ -326,9 +344,9 @@ class Committer:
         for append in appends:
             append.done.callback(None)
         self._underway = []
-        for destination in {name for append in appends for name in append.payloads}:
+        for destination, payloads in transaction.appends.items():
             if destination in changed:
-                self._on_stored(destination, changed[destination].next_seq)
+                self._on_stored(destination, changed[destination].next_seq, payloads)
 
     def _take_back(self, appends: list[_Append], removals: dict[str, Removal]) -> None:
         self._appends[:0] = appends

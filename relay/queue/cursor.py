@@ -1,17 +1,27 @@
-"""Read one destination's queue from its head on, a batch at a time."""
+"""Read one destination's queue from its head on, a batch at a time.
+
+What a commit has just stored is handed to the cursor too.  If that is what it has to
+take next, it stays in memory: a drain that keeps up never asks the disk.  A drain that
+does not keep up reads blocks from the disk, until it has reached the end of the queue.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from typing import Protocol
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.committer import RunInThread
+from relay.queue.committer import RECORD_BYTES, RunInThread
 
-__all__ = ["Batch", "Cursor", "Reads"]
+__all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]
+
+AHEAD_BYTES_MAX = 4 * 1024 * 1024
+"""What commits may leave in memory for one cursor, `RECORD_BYTES` a record included."""
 
 
 class Reads(Protocol):
@@ -49,7 +59,7 @@ class Cursor:
         self._store = store
         self._destination = destination
         self._run_in_thread = run_in_thread
-        self._ahead: list[bytes] = []  # records from `position` on, already read
+        self._ahead = _Ahead()  # records from `position` on, already in memory
         self._generation = 0  # of rewinds; a read from before one is thrown away
 
     async def take(self, *, records_max: int, bytes_max: int) -> Batch:
@@ -63,7 +73,7 @@ class Cursor:
             QueueError: The queue cannot be read.
         """
         start = self.position
-        if not self._ahead:
+        if not self._ahead.records:
             generation = self._generation
             read = partial(
                 self._store.read,
@@ -80,24 +90,85 @@ class Cursor:
                 payloads = []  # whatever is wrong there, it is not what comes next
             if generation != self._generation:
                 return Batch(SeqRange(self.position, self.position), [])
-            self._ahead = payloads
-        count = _fitting(self._ahead, records_max, bytes_max)
-        taken, self._ahead = self._ahead[:count], self._ahead[count:]
-        self.position = start + count
+            self._ahead = _Ahead()  # of what came meanwhile, this is the beginning
+            self._ahead.add(payloads)
+        taken = self._ahead.take(records_max, bytes_max)
+        self.position = start + len(taken)
         return Batch(SeqRange(start, self.position), taken)
+
+    def stored(self, upto: int, payloads: Sequence[bytes]) -> None:
+        """A commit has stored `payloads`, the records up to before `upto`.
+
+        They must not be changed any more.
+        """
+        if self.position + self._ahead.records == upto - len(payloads):
+            self._ahead.add(payloads)
+            if self._ahead.size > AHEAD_BYTES_MAX:
+                self._ahead = _Ahead()  # nobody takes them, or not fast enough
 
     def rewind(self, seq: int) -> None:
         """Take `seq` next."""
         self.position = seq
-        self._ahead = []
+        self._ahead = _Ahead()
         self._generation += 1
 
 
-def _fitting(payloads: Sequence[bytes], records_max: int, bytes_max: int) -> int:
-    """How many of `payloads` fit, but at least one if there is one."""
-    size = 0
-    for count, payload in enumerate(payloads):
+class _Ahead:
+    """Consecutive records in memory, in the runs in which they came.
+
+    Attributes:
+        records: How many there are.
+        size: What the runs take that were not taken whole, in octets.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.size = 0
+        self._runs: deque[tuple[Sequence[bytes], int]] = deque()  # with octets of payload
+        self._taken = 0  # records of the oldest run
+
+    def add(self, payloads: Sequence[bytes]) -> None:
+        if payloads:
+            octets = sum(map(len, payloads))
+            self._runs.append((payloads, octets))
+            self.records += len(payloads)
+            self.size += octets + RECORD_BYTES * len(payloads)
+
+    def take(self, records_max: int, bytes_max: int) -> Sequence[bytes]:
+        """Take the oldest ones, as many as fit, at least one if there is one."""
+        pieces: list[Sequence[bytes]] = []
+        while self._runs and records_max > 0 and (bytes_max > 0 or not pieces):
+            run, octets = self._runs[0]
+            start, stop = self._taken, len(run)
+            if start or stop > records_max or octets > bytes_max:
+                some = islice(run, start, start + records_max)
+                stop = start + _fitting(some, bytes_max, at_least=0 if pieces else 1)
+                if stop == start:
+                    break
+            piece = run if stop - start == len(run) else run[start:stop]
+            pieces.append(piece)
+            records_max -= len(piece)
+            bytes_max -= octets if piece is run else sum(map(len, piece))
+            self._forget(stop)
+        return pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
+
+    def _forget(self, stop: int) -> None:
+        """The oldest run was taken up to `stop`."""
+        run, octets = self._runs[0]
+        self.records -= stop - self._taken
+        self._taken = stop
+        if stop == len(run):
+            self._runs.popleft()
+            self._taken = 0
+            self.size -= octets + RECORD_BYTES * len(run)
+
+
+def _fitting(payloads: Iterable[bytes], bytes_max: int, *, at_least: int) -> int:
+    """How many of `payloads` fit."""
+    size = count = 0
+    for payload in payloads:
         size += len(payload)
-        if count == records_max or (size > bytes_max and count):
-            return count
-    return len(payloads)
+        if size > bytes_max and count >= at_least:
+            break
+        count += 1
+    return count

@@ -41,6 +41,8 @@ def evict(
 def count_late(ledger: Ledger, late: Mapping[str, int]) -> None:
     """Records that had been dropped, by reason, have arrived after all."""
     for reason, count in late.items():
+        if not count:
+            continue  # all that would have been late was set aside
         assert ledger.dropped.get(reason, 0) >= count, (reason, count, ledger)
         ledger.dropped[reason] -= count
         ledger.delivered += count

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.queue.format import FORMAT
+from relay.queue.late_examination import LateExamination
 from relay.queue.ledger import Ledger
-from relay.queue.pages import Entry, PageFile, Snapshot
+from relay.queue.pages import META_PAGES, Audit, Entry, PageFile, Snapshot, Tree
 from relay.queue.transaction import is_of_source
 
 __all__ = [
@@ -26,10 +28,15 @@ __all__ = [
     "KEY",
     "LEDGER",
     "QUARANTINE",
+    "Examined",
+    "examine",
     "find_damage",
-    "opened_file",
-    "sound_ledger",
 ]
+__all__ += ["opened_file", "sound_ledger"]
+
+READS_MAX = 10_000
+"""What a start reads of leaves and of the beginnings of values at most, but for ends."""
+LATE_READS_MIN = 1000
 
 KEY = struct.Struct(">Q")
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
@@ -50,27 +57,84 @@ def opened_file(path: str) -> Iterator[PageFile]:
         os.close(fd)
 
 
-def find_damage(path: str) -> list[str]:
-    """What is wrong with the queue in directory `path`, a line each.
+class Examined(NamedTuple):
+    """What came of looking a file through."""
 
-    A file of an unknown version, or of another program, is no damage; nor is none.
-    All of the file's pages are visited, their headers alone where they hold a block.
+    problems: list[str]
+    """What is wrong, a line each."""
+    late: LateExamination | None = None
+    """What is left to look at while the queue is in use."""
+
+
+def find_damage(path: str) -> list[str]:
+    """What is wrong with the queue in directory `path`, when all of it is looked at."""
+    return examine(path, fully=True).problems
+
+
+def examine(
+    path: str, *, fully: bool, reads_max: int = READS_MAX, late_reads_min: int = LATE_READS_MIN
+) -> Examined:
+    """Look through the file of the queue in directory `path`, before LMDB gets it.
+
+    A file of an unknown version, or of another program, is no damage; nor is none.  Of a
+    queue of another format the pages alone are judged: what they mean is for others to say.
+
+    Args:
+        fully: Visit every page, if only the header where it holds a block; otherwise
+            leave that of long queues for later.
+        reads_max: Pages that may have to be read before anything is left for later.
+        late_reads_min: What a queue has to have of them to count as long.
     """
     data = os.path.join(path, "data.mdb")
     if struct.calcsize("P") != 8 or not os.path.exists(data):
-        return []  # of 32-bit files nothing is known here
+        return Examined([])  # of 32-bit files nothing is known here
     with opened_file(path) as file:
         if not file.snapshots:
-            return [] if _is_foreign(data) else file.problems
-        problems = list(file.problems)
-        formats = []
-        for snapshot in file.snapshots[:1] if not problems else ():
-            problems += _problems(file, snapshot)
-        for snapshot in file.snapshots if not problems else ():
-            formats.append(_format(file, snapshot))
-        if len(formats) == 2 and _is_spoilt(*formats):
+            return Examined([] if _is_foreign(data) else file.problems)
+        if file.problems:
+            return Examined(file.problems)
+        formats = [_format(file, snapshot) for snapshot in file.snapshots]
+        is_spoilt = _is_spoilt(*formats)
+        is_known = is_spoilt or formats[0] in (None, FORMAT)
+        trees = _trees(file)
+        if fully or not is_known or sum(map(_reads, trees.values())) <= reads_max:
+            late = None
+        else:
+            long = {name for name, tree in trees.items() if _reads(tree) >= late_reads_min}
+            late = _examine_long(path, file, {name for name in long if name.startswith(BLOCKS)})
+        problems = [] if late is not None else _problems(file, is_known=is_known)
+        if not problems and is_spoilt:
             problems.append(f"the format is {formats[0]!r}, and was {formats[1]!r}")
-        return problems
+        return Examined(problems, late)
+
+
+def _trees(file: PageFile) -> dict[bytes, Tree]:
+    """The trees that have names, as far as they can be read."""
+    names = file.walk(file.snapshots[0].names, "names", file.audit(file.snapshots[0]))
+    found = ((name.key, file.tree(name)) for name in names)
+    return {key: tree for key, tree in found if tree is not None}
+
+
+def _reads(tree: Tree) -> int:
+    """How many pages have to be read to know that it is sound, branches left out."""
+    return tree.leaf_pages + (tree.entries if tree.overflow_pages else 0)
+
+
+def _examine_long(path: str, file: PageFile, names: Collection[bytes]) -> LateExamination | None:
+    """Begin with the trees `names`, and do all others; None if there is anything suspicious.
+
+    Where each page is either free or in use, and the branches lead to as many leaves as
+    there should be, the numbers of what was left out are right, too.
+    """
+    snapshot = file.snapshots[0]
+    audit = file.audit(snapshot)
+    late = LateExamination(path, audit)
+    left_out = sum(tree.overflow_pages for key, tree in _trees(file).items() if key in names)
+    problems = _problems(file, is_known=True, audit=audit, late=late, long=names)
+    if problems or not late.names or late.marked + left_out != snapshot.last_page + 1 - META_PAGES:
+        late.close()
+        return None
+    return late
 
 
 def sound_ledger(value: bytes, *, any_version: bool = False) -> Ledger | None:
@@ -102,13 +166,22 @@ def _is_foreign(data: str) -> bool:
     return False
 
 
-def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
-    audit = file.audit(snapshot)
+def _problems(
+    file: PageFile,
+    *,
+    is_known: bool,
+    audit: Audit | None = None,
+    late: LateExamination | None = None,
+    long: Collection[bytes] = (),
+) -> list[str]:
+    """What is wrong with the newest snapshot; of the trees `long`, with what `late` begins with."""
+    snapshot = file.snapshots[0]
+    audit = audit or file.audit(snapshot)
     ends: dict[str, tuple[bytes, bytes] | None] = {}
     ledgers: dict[str, Ledger] = {}
     formats = 0
     names = list(file.walk(snapshot.names, "names", audit))
-    is_ours = any(name.key.startswith(_OURS) for name in names)
+    is_ours = is_known and any(name.key.startswith(_OURS) for name in names)
     for name in names:
         what = name.key.decode("utf-8", "replace")
         tree = file.tree(name)
@@ -117,7 +190,12 @@ def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
                 audit.problems.append(f"{what}: it is no queue")
             continue
         first = last = b""
-        for entry in file.walk(tree, what, audit):
+        if late is not None and name.key in long:
+            first, last = late.begin(name.key, tree, audit)
+            entries: Iterator[Entry] = iter(())
+        else:
+            entries = file.walk(tree, what, audit)
+        for entry in entries:
             first, last = first or entry.key, entry.key
             if entry.is_subtree and is_ours:
                 audit.problems.append(f"{what}: there is something else in it")
@@ -132,16 +210,16 @@ def _problems(file: PageFile, snapshot: Snapshot) -> list[str]:
     file.check_free(snapshot, audit)
     if is_ours and not formats:
         audit.problems.append("meta: the format is missing")
-    if not audit.problems:
+    if is_ours and not audit.problems:
         audit.problems += _misfits(ends, ledgers)
     return audit.problems
 
 
-def _is_spoilt(now: bytes | None, before: bytes | None) -> bool:
-    """Whether the format was changed by no version: what a newer one makes of it is its own."""
-    if not now or not before:
+def _is_spoilt(now: bytes | None, before: bytes | None = None) -> bool:
+    """Whether the format was changed by no version: those go from one to the next."""
+    if not now or not before or now == before or len(now) != len(before):
         return False
-    return now not in (before, b"2") and len(now) == len(before)
+    return not (now.isdigit() and before.isdigit() and int(now) == int(before) + 1)
 
 
 def _format(file: PageFile, snapshot: Snapshot) -> bytes | None:

@@ -96,6 +96,19 @@ class QueueLimit:
         """Whether the oldest records have to leave."""
         return 0 < self.bytes_max < self.size and self.when_full == "drop-oldest"
 
+    @property
+    def room_by_hand(self) -> int | None:
+        """Octets until people may add nothing more; None = they may go on.
+
+        What they move is kept where it is, so it may wait: it takes no room from what comes
+        by itself.  Where the oldest leave, they leave for this too.
+        """
+        if not self.bytes_max or self.when_full == "drop-oldest":
+            return None
+        sheds_from = _SHEDDING[0][0] * self.bytes_max // 1000
+        by_severity = self.when_full == "drop-by-severity"
+        return max(0, (sheds_from if by_severity else self._unreserved_bytes) - self.size)
+
     def severity_max(self, *, reserved: bool) -> int:
         """The least severe messages that are still queued; below 0 = none are.
 

@@ -31,7 +31,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["Audit", "Entry", "PageFile", "Snapshot", "Tree"]
+__all__ = ["BRANCH", "LEAF", "META_PAGES", "NO_PAGE", "Audit", "Damage", "Entry", "PageFile"]
+__all__ += ["Snapshot", "Tree", "Walk", "check_order"]
 
 META_PAGES = 2
 _HEADER = struct.Struct("=QHHHH")
@@ -42,17 +43,18 @@ _TREE = struct.Struct("=IHHQQQQQ")
 _PAGE_NUMBER = struct.Struct("=Q")
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_BRANCH, _LEAF, _OVERFLOWN, _META_KIND = 1, 2, 4, 8
+BRANCH, LEAF, _OVERFLOWN, _META_KIND = 1, 2, 4, 8
 _BIG, _SUBTREE = 1, 2
 _INTEGER_KEYS = 8
-_NO_PAGE = 2**64 - 1
+NO_PAGE = 2**64 - 1
 _KEY_BYTES_MAX = 511
 _DEPTH_MAX = 32
 _FIRST_NUMBERS = 3  # transactions that may have had no page to give back
+_READS_MAX = 100
 _UNWRITTEN_BYTES_MAX = 2**30  # pages at the end that one transaction took and gave back
 
 
-class _Damage(Exception):
+class Damage(Exception):
     """Its text says what is wrong with a page."""
 
 
@@ -93,9 +95,24 @@ class Audit:
     """1 for each page that is in use."""
     problems: list[str] = field(default_factory=list)
 
+    def take(self, number: int, count: int, *, is_value: bool) -> None:
+        """Note that `count` pages from `number` on are in use, for a value or for a tree.
+
+        Raises:
+            Damage: They are not there, or in use already.
+        """
+        stop = number + count
+        if number < META_PAGES or stop > len(self.pages):
+            raise Damage("it is not in the file")
+        if 1 in self.pages[number:stop]:
+            raise Damage("it is used twice")
+        self.pages[number:stop] = b"\1" * count
+
 
 @dataclass(slots=True)
-class _Walk:
+class Walk:
+    """What was found on the way through one tree."""
+
     name: str
     audit: Audit
     is_sorted_by_number: bool
@@ -130,7 +147,27 @@ class PageFile:
         self.page_size = self.page_size or mmap.PAGESIZE  # LMDB's choice for a new file
         self._judge_metas(metas)
 
+    def newest(self) -> Snapshot:
+        """The newest snapshot now, while somebody writes to the file.
+
+        Raises:
+            Damage: There is none.
+        """
+        size = self.page_size
+        before: list[Snapshot | None] = []
+        for _ in range(_READS_MAX):  # one may fall into a write
+            self._size = os.fstat(self._fd).st_size
+            metas = [self._meta(0, size), self._meta(1, size)]
+            if metas == before:
+                break
+            before = metas
+        found = [meta for meta in metas if meta is not None]
+        if not found:
+            raise Damage("neither meta page makes sense")
+        return max(found, key=lambda meta: meta.number)
+
     def audit(self, snapshot: Snapshot) -> Audit:
+        """What is known of the pages of `snapshot` at first: nothing."""
         return Audit(bytearray(max(snapshot.last_page + 1, META_PAGES)))
 
     def value(self, entry: Entry) -> bytes:
@@ -145,9 +182,9 @@ class PageFile:
 
     def walk(self, tree: Tree, name: str, audit: Audit) -> Iterator[Entry]:
         """All entries of `tree` that can be read, in order; the rest is in `audit.problems`."""
-        walk = _Walk(name, audit, bool(tree.flags & _INTEGER_KEYS))
+        walk = Walk(name, audit, bool(tree.flags & _INTEGER_KEYS))
         before = len(audit.problems)
-        if tree.root != _NO_PAGE:
+        if tree.root != NO_PAGE:
             yield from self._descend(walk, tree.root, tree.depth, None, None)
         found = (walk.branch_pages, walk.leaf_pages, walk.overflow_pages, walk.entries)
         if len(audit.problems) == before and found != tree[3:7]:
@@ -161,7 +198,9 @@ class PageFile:
             if len(value) % 8 or not numbers or numbers[0] != len(numbers) - 1:
                 audit.problems.append("free pages: a list has the wrong length")
                 continue
-            for number, above in zip(numbers[1:], (_NO_PAGE, *numbers[1:]), strict=False):
+            if _take_free(audit.pages, numbers[1:]):
+                continue
+            for number, above in zip(numbers[1:], (NO_PAGE, *numbers[1:]), strict=False):
                 if not META_PAGES <= number < min(above, len(audit.pages)):
                     audit.problems.append(f"free pages: page {number} is out of place")
                 elif audit.pages[number]:
@@ -176,7 +215,7 @@ class PageFile:
         points to written over since.
         """
         pages = self._size // self.page_size
-        nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, _NO_PAGE)
+        nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, NO_PAGE)
         for number in range(META_PAGES, pages):
             if self._begins_with_name(number):
                 names = Tree(0, 0, 1, 0, 1, 0, 0, number)
@@ -190,7 +229,7 @@ class PageFile:
     def _begins_with_name(self, number: int) -> bool:
         page = os.pread(self._fd, self.page_size, number * self.page_size)
         found, _, kind, _, _ = _HEADER.unpack_from(page)
-        if (found, kind) != (number, _LEAF):
+        if (found, kind) != (number, LEAF):
             return False
         place = int.from_bytes(page[_HEADER.size : _HEADER.size + 2], sys.byteorder)
         return page[place + 4 : place + 6] == _SUBTREE.to_bytes(2, sys.byteorder)
@@ -252,23 +291,23 @@ class PageFile:
     # Trees.
 
     def _descend(
-        self, walk: _Walk, number: int, levels: int, low: bytes | None, high: bytes | None
+        self, walk: Walk, number: int, levels: int, low: bytes | None, high: bytes | None
     ) -> Iterator[Entry]:
         """Entries of the page `number`, whose keys are from `low` on and below `high`."""
         try:
             if not 1 <= levels <= _DEPTH_MAX:
-                raise _Damage("it is too deep")
-            page = self._page(walk, number, _BRANCH if levels > 1 else _LEAF)
+                raise Damage("it is too deep")
+            page = self.page(walk, number, BRANCH if levels > 1 else LEAF)
             if levels == 1:
                 walk.leaf_pages += 1
-                entries = self._leaf(walk, page, number)
-                _check_order([entry.key for entry in entries], low, high, walk)
+                entries = self.leaf(walk, page, number)
+                check_order([entry.key for entry in entries], low, high, walk)
                 walk.entries += len(entries)
             else:
                 walk.branch_pages += 1
-                children = self._branch(page)
-                _check_order([key for _, key in children[1:]], low, high, walk)
-        except _Damage as damage:
+                children = self.branch(page)
+                check_order([key for _, key in children[1:]], low, high, walk)
+        except Damage as damage:
             walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
             return
         if levels == 1:
@@ -278,36 +317,45 @@ class PageFile:
         for (child, key), stop in zip(children, stops, strict=True):
             yield from self._descend(walk, child, levels - 1, key or low, stop)
 
-    def _page(self, walk: _Walk, number: int, wanted: int) -> bytes:
+    def page(self, walk: Walk, number: int, wanted: int) -> bytes:
+        """The page `number`, which has to be of the kind `wanted`.
+
+        Raises:
+            Damage: It is not there, or something else.
+        """
         self._take(walk, number, 1)
         page = os.pread(self._fd, self.page_size, number * self.page_size)
         found, _, kind, _, _ = _HEADER.unpack_from(page)
         if (found, kind) != (number, wanted):
-            raise _Damage(f"its number is {found}, its kind {kind}, expected {wanted}")
+            raise Damage(f"its number is {found}, its kind {kind}, expected {wanted}")
         return page
 
-    def _take(self, walk: _Walk, number: int, count: int) -> None:
-        pages = walk.audit.pages
-        stop = number + count
-        if number < META_PAGES or stop > len(pages) or stop * self.page_size > self._size:
-            raise _Damage("it is not in the file")
-        if 1 in pages[number:stop]:
-            raise _Damage("it is used twice")
-        pages[number:stop] = b"\1" * count
+    def _take(self, walk: Walk, number: int, count: int, *, is_value: bool = False) -> None:
+        if (number + count) * self.page_size > self._size:
+            raise Damage("it is not in the file")
+        walk.audit.take(number, count, is_value=is_value)
 
     def _places(self, page: bytes) -> tuple[tuple[int, ...], int]:
         _, _, _, lower, upper = _HEADER.unpack_from(page)
         if not _HEADER.size < lower <= upper <= self.page_size or lower & 1:
-            raise _Damage(f"its bounds are {lower} and {upper}")
+            raise Damage(f"its bounds are {lower} and {upper}")
         count = (lower - _HEADER.size) // 2
         places = struct.unpack_from(f"={count}H", page, _HEADER.size)
         if min(places) < upper or max(places) + _NODE.size > self.page_size:
-            raise _Damage("a node is out of bounds")
+            raise Damage("a node is out of bounds")
         if len(set(places)) != count:
-            raise _Damage("two nodes are in one place")
+            raise Damage("two nodes are in one place")
         return places, self.page_size - upper
 
-    def _leaf(self, walk: _Walk, page: bytes, number: int) -> list[Entry]:
+    def leaf(self, walk: Walk, page: bytes, number: int, *, values: bool = True) -> list[Entry]:
+        """The entries of a leaf; those with damaged values are left out, and said in the audit.
+
+        Args:
+            values: Look at values on pages of their own, too.
+
+        Raises:
+            Damage: The page makes no sense.
+        """
         places, room = self._places(page)
         entries = []
         for place in places:
@@ -316,61 +364,89 @@ class PageFile:
             value_at = place + _NODE.size + key_size
             stop = value_at + (_PAGE_NUMBER.size if flags == _BIG else size)
             if not 1 <= key_size <= _KEY_BYTES_MAX or stop > self.page_size:
-                raise _Damage("a node is too long")
+                raise Damage("a node is too long")
             if flags not in (0, _BIG, _SUBTREE):
-                raise _Damage(f"a node has flags {flags}")
+                raise Damage(f"a node has flags {flags}")
             room -= (stop - place + 1) & ~1
             offset: int | None = number * self.page_size + value_at
             if flags == _BIG:
                 (first,) = _PAGE_NUMBER.unpack_from(page, value_at)
-                offset = self._overflow(walk, first, size)
+                offset = self._overflow(walk, first, size, look=values)
             if offset is not None:
                 key = page[place + _NODE.size : value_at]
                 entries.append(Entry(key, flags == _SUBTREE, offset, size))
         if room:
-            raise _Damage(f"{room} octets are left between its nodes")
+            raise Damage(f"{room} octets are left between its nodes")
         return entries
 
-    def _overflow(self, walk: _Walk, number: int, size: int) -> int | None:
+    def _overflow(self, walk: Walk, number: int, size: int, *, look: bool) -> int | None:
         """Where the value on the pages from `number` on begins; None if they are damaged."""
         count = (_HEADER.size - 1 + size) // self.page_size + 1
+        if not look:
+            walk.overflow_pages += count
+            return number * self.page_size + _HEADER.size
         try:
-            self._take(walk, number, count)
+            self._take(walk, number, count, is_value=True)
             header = os.pread(self._fd, _OVERFLOW.size, number * self.page_size)
             found, _, kind, length = _OVERFLOW.unpack(header)
             if (found, kind, length) != (number, _OVERFLOWN, count):
-                raise _Damage(f"its number is {found}, its kind {kind}, its length {length}")
-        except _Damage as damage:
+                raise Damage(f"its number is {found}, its kind {kind}, its length {length}")
+        except Damage as damage:
             walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
             return None
         walk.overflow_pages += count
         return number * self.page_size + _HEADER.size
 
-    def _branch(self, page: bytes) -> list[tuple[int, bytes]]:
+    def branch(self, page: bytes) -> list[tuple[int, bytes]]:
+        """The numbers of the pages below, each with its first key; that of the first is empty.
+
+        Raises:
+            Damage: The page makes no sense.
+        """
         places, room = self._places(page)
         if len(places) < 2:
-            raise _Damage("it has one branch only")
+            raise Damage("it has one branch only")
         children = []
         for index, place in enumerate(places):
             low, high, highest, key_size = _NODE.unpack_from(page, place)
             stop = place + _NODE.size + key_size
             if key_size > _KEY_BYTES_MAX or (index and not key_size) or stop > self.page_size:
-                raise _Damage("a node is too long")
+                raise Damage("a node is too long")
             room -= (stop - place + 1) & ~1
             key = page[place + _NODE.size : stop] if index else b""
             children.append((low | high << 16 | highest << 32, key))
         if room:
-            raise _Damage(f"{room} octets are left between its nodes")
+            raise Damage(f"{room} octets are left between its nodes")
         return children
 
 
-def _check_order(keys: list[bytes], low: bytes | None, high: bytes | None, walk: _Walk) -> None:
+def _take_free(pages: bytearray, numbers: tuple[int, ...]) -> bool:
+    """Mark `numbers` if they are in order and not in use; otherwise leave it to a closer look."""
+    if not numbers:
+        return True
+    if numbers[-1] < META_PAGES or numbers[0] >= len(pages):
+        return False
+    if list(numbers) != sorted(set(numbers), reverse=True):
+        return False
+    if any(map(pages.__getitem__, numbers)):
+        return False
+    for number in numbers:
+        pages[number] = 1
+    return True
+
+
+def check_order(keys: list[bytes], low: bytes | None, high: bytes | None, walk: Walk) -> None:
+    """Make sure that `keys` are in order, from `low` on and below `high`.
+
+    Raises:
+        Damage: They are not.
+    """
     if walk.is_sorted_by_number and sys.byteorder == "little":
         keys = [key[::-1] for key in keys]
         low, high = low and low[::-1], high and high[::-1]
     if not keys:
         return
     if any(one >= after for one, after in pairwise(keys)):
-        raise _Damage("its keys are not in order")
+        raise Damage("its keys are not in order")
     if (low and keys[0] < low) or (high and keys[-1] >= high):
-        raise _Damage("its keys are not where they belong")
+        raise Damage("its keys are not where they belong")

@@ -124,6 +124,7 @@ class PurgeQuarantined:
     start: int = 0
     upto: int = 0
     entries_max: int = 1000
+    bytes_max: int = _BYTES_PER_STEP_MAX
     reason: str = OPERATOR
 
     def apply(self, books: Books) -> TakenOut:
@@ -149,6 +150,8 @@ class ReplayQuarantined:
     start: int = 0
     upto: int = 0
     entries_max: int = 1000
+    bytes_max: int = _BYTES_PER_STEP_MAX
+    """What one step moves, about; `seqs` are moved whole or not at all."""
 
     def apply(self, books: Books) -> TakenOut:
         ledger = books.ledger(self.account)
@@ -167,6 +170,11 @@ class ReplayQuarantined:
             ledger.moved += label.records
             done.records += label.records
             payloads.append(octets)
+        if len(self.seqs) > 1 and (size := sum(map(len, payloads))) > self.bytes_max:
+            raise QueueError(
+                f"these are {size:,} octets, and {self.bytes_max:,} may be moved to the queue of "
+                f"{self.to} at a time now; name fewer, or say --all"
+            )
         books.append(self.to, payloads, received_at=books.at)
         return done
 
@@ -228,7 +236,7 @@ def _chosen(
     for count, entry in enumerate(_entries(books, account, operation.start, -1)):
         if entry[0] >= operation.upto:
             return
-        if count == operation.entries_max or size > _BYTES_PER_STEP_MAX:
+        if count == operation.entries_max or size > operation.bytes_max:
             done.next_seq = entry[0]
             return
         size += entry[3]

@@ -59,21 +59,16 @@ import msgspec
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, decode_block, encode_block, split
+from relay.queue.block import BlockDamaged, DamagedRange, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
-from relay.queue.books import (
-    Books,
-    Operation,
-    count_never_queued,
-    database_bytes,
-    forget,
-    positions_of,
-    put_positions,
-)
+from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
+from relay.queue.format import FORMAT, is_older, migrate, put_format, refuse_format
+from relay.queue.guarded import Guard
 from relay.queue.history import Histories
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
+from relay.queue.positions import positions_of, put_positions
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.replacement import Recovery, prepare_file
 from relay.queue.transaction import (
@@ -97,26 +92,10 @@ __all__ = [
     "account_of_source",
 ]
 
-_FORMAT = b"1"
 _DATABASES_MAX = 2048
 
 _Found = TypeVar("_Found")
-
-
-class DamagedRange(QueueError):
-    """Records that cannot be read: the block they are in is damaged.
-
-    Attributes:
-        seqs: All records of the block that are still queued.
-    """
-
-    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
-            f"cannot be read: {reason}"
-        )
-        self.seqs = seqs
-        self.reason = reason
+_Measured = tuple[dict[str, int], dict[str, int]]
 
 
 class QueueStore:
@@ -139,6 +118,7 @@ class QueueStore:
         included.  Values are replaced, never changed in place."""
         self.recovery: Recovery | None = None
         """Set if the file was damaged when it was opened."""
+        self._guard = Guard("", fully=True)
         self.used_bytes = 0
         """Octets of the map that queues and quarantines took as of the last commit.
 
@@ -146,6 +126,7 @@ class QueueStore:
         stay below the size of the map."""
         self.destination_bytes: dict[str, int] = {}
         """What the queue of each destination took of that."""
+        self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -157,6 +138,7 @@ class QueueStore:
         map_bytes: int,
         strict: bool = True,
         histories: Histories | None = None,
+        fully: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
 
@@ -169,6 +151,8 @@ class QueueStore:
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
             histories: For which destinations, what is delivered is kept.
+            fully: Look through all of the file first; otherwise long queues are looked at
+                as they are read, see late_examination.py.
 
         Raises:
             QueueInUse: Another process works with it.
@@ -178,17 +162,22 @@ class QueueStore:
         lock_fd = take_ownership(path)
         try:
             open_environment = partial(_open_environment, map_bytes=map_bytes)
-            recovery = prepare_file(path, open_environment, _put_format, strict=strict)
+            guard = Guard(path, fully=fully or strict)
+            recovery = prepare_file(
+                path, open_environment, _put_format, strict=strict, look=guard.look
+            )
+            guard.settled()
             environment = open_environment(path)
             try:
                 _check_format(environment, path)
                 store = cls(environment, lock_fd)
-                store.recovery = recovery
+                store.recovery, store._guard = recovery, guard
                 store.histories = histories or store.histories
                 store._open_queues(destinations, sources)
                 return store
             except BaseException:
                 environment.close()
+                guard.close()
                 raise
         except lmdb.Error as error:
             os.close(lock_fd)
@@ -215,7 +204,7 @@ class QueueStore:
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
-                _check_format(environment, path)
+                _check_format(environment, path, read_only=True)
                 store = cls(environment, lock_fd)
                 store._open_queues((), (), checks=False)
                 return store
@@ -232,6 +221,7 @@ class QueueStore:
     def close(self) -> None:
         """Close the environment and let others have it."""
         self._environment.close()
+        self._guard.close()
         os.close(self._lock_fd)
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -245,7 +235,7 @@ class QueueStore:
             QueueError: LMDB or the disk failed.  In both cases nothing was changed.
         """
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -266,7 +256,7 @@ class QueueStore:
                 refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
             put_positions(txn, self._positions, transaction.positions)
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed
 
@@ -283,12 +273,12 @@ class QueueStore:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
         changed: dict[str, Ledger] = {}
-        with _LmdbErrors(), self._environment.begin(write=True, buffers=True) as txn:
+        with _LmdbErrors(), self._begin(write=True, buffers=True) as txn:
             result = operation.apply(
                 self._books(txn, lambda id: self._changed_ledger(id, changed), at)
             )
             used = self._store_ledgers(txn, changed)
-        self.used_bytes, self.destination_bytes = used
+        self._note_measured(*used)
         self.ledgers.update(changed)
         return changed, result
 
@@ -300,12 +290,13 @@ class QueueStore:
         Raises:
             QueueError: `reading` refused, or LMDB failed.
         """
-        with _LmdbErrors(), self._environment.begin(buffers=True) as txn:
+        with _LmdbErrors(), self._begin(buffers=True) as txn:
             return reading(self._books(txn, lambda id: self._stored_ledger(txn, id), 0.0))
 
     def copy_compacted(self, fd: int) -> None:
         """Write the environment, without the pages that are free, to the file `fd`."""
         with _LmdbErrors():
+            self._guard.look_at_rest(self._environment)  # before LMDB reads it all
             self._environment.copyfd(fd, compact=True)
 
     def read(
@@ -322,7 +313,7 @@ class QueueStore:
         """
         payloads: list[bytes] = []
         size = 0
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
+        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
             cursor = txn.cursor()
             found = cursor.set_range(_KEY.pack(start))
             if not found or _KEY.unpack(cursor.key())[0] != start:
@@ -358,7 +349,7 @@ class QueueStore:
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
-        with _LmdbErrors(), self._environment.begin(db=self._blocks[destination]) as txn:
+        with _LmdbErrors(), self._begin(db=self._blocks[destination]) as txn:
             cursor = txn.cursor()
             if not cursor.first():
                 return None
@@ -367,6 +358,16 @@ class QueueStore:
             except BlockDamaged:
                 return None
 
+    def when_damaged(self, call: Callable[[str], None]) -> None:
+        """Have `call` called, from any thread, if the file turns out to be damaged.
+
+        It cannot be used on then; the next start looks through all of it.
+        """
+        self._guard.on_damage = call
+
+    def _begin(self, **options: Any) -> Any:
+        return self._guard.begin(self._environment, self._blocks, **options)
+
     def _books(self, txn: Any, ledger: Callable[[str], Ledger], at: float) -> Books:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
@@ -374,25 +375,32 @@ class QueueStore:
         kept = self.histories.databases
         return Books(txn, self._blocks, self._quarantine, ledger, append, at, kept)
 
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> tuple[int, dict[str, int]]:
+    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        used = self._measured(txn)
-        self.histories.trim(txn, used[0])
-        return used
+        queues, quarantines = self._measured(txn, changed)  # nothing else has changed
+        self.histories.trim(txn, sum(queues.values()) + sum(quarantines.values()))
+        return queues, quarantines
 
     def _stored_ledger(self, txn: Any, id: str) -> Ledger:
         """The account as the transaction sees it, whether it adds up or not."""
         value = txn.get(b"ledger/" + id.encode(), db=self._meta)
         return decode_ledger(id, value, checks=False) if value else Ledger()
 
-    def _measured(self, txn: Any) -> tuple[int, dict[str, int]]:
-        """What all queues and quarantines take of the map, and what each queue takes."""
-        queues = {id: database_bytes(txn, queue) for id, queue in self._blocks.items()}
-        aside = sum(database_bytes(txn, queue) for queue in self._quarantine.values())
-        return sum(queues.values()) + aside, queues
+    def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
+        """What each queue and each quarantine takes of the map; only `ids` are looked at."""
+        queues, quarantines = dict(self.destination_bytes), dict(self._quarantine_bytes)
+        for id in ids:
+            quarantines[id] = database_bytes(txn, self._quarantine[id])
+            if id in self._blocks:
+                queues[id] = database_bytes(txn, self._blocks[id])
+        return queues, quarantines
+
+    def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
+        self.destination_bytes, self._quarantine_bytes = queues, quarantines
+        self.used_bytes = sum(queues.values()) + sum(quarantines.values())
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
@@ -408,7 +416,7 @@ class QueueStore:
                 self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
-            self.used_bytes, self.destination_bytes = self._measured(txn)
+            self._note_measured(*self._measured(txn, self._quarantine))
         self.histories.open(self._environment, self.used_bytes)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
@@ -473,11 +481,14 @@ def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:
 def _put_format(environment: Any) -> None:
     # One transaction: half of a new queue would be a foreign environment.
     with environment.begin(write=True) as txn:
-        txn.put(b"format", _FORMAT, db=environment.open_db(b"meta", txn=txn))
+        put_format(environment, txn)
 
 
-def _check_format(environment: Any, path: str) -> None:
-    """Make sure that this is a queue of our format, or nothing yet, before any change."""
+def _check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+    """Make sure that this is a queue of our format, or nothing yet, before any change.
+
+    One of an older format is brought to ours, unless it is only looked at.
+    """
     with environment.begin() as txn:
         empty = not txn.cursor().first()
     if empty:
@@ -490,11 +501,10 @@ def _check_format(environment: Any, path: str) -> None:
             found = txn.get(b"format")
     if found is None:
         raise QueueFormatError(f"queue {path}: this LMDB environment is not a queue of syslogrelay")
-    if found != _FORMAT:
-        raise QueueFormatError(
-            f"queue {path} has format {found.decode('ascii', 'replace')!r}, this version knows "
-            f"format {_FORMAT.decode()!r} only; it was left as it is: use the version that made it"
-        )
+    if found != FORMAT:
+        if read_only or not is_older(found):
+            raise refuse_format(path, found, read_only=read_only)
+        migrate(environment, found)
 
 
 class _LmdbErrors:

@@ -30,7 +30,7 @@ from relay.wire.rfc5424 import header_field
 from relay.wire.structured_data import is_structured_data, without_controls
 from relay.wire.timestamp import StampTable, to_exact, to_milliseconds
 
-__all__ = ["ewmm"]
+__all__ = ["EndTable", "addressing_of", "ewmm", "pairs_of_origin"]
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
@@ -60,7 +60,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
             local senders.
         zone: Local zone for stamps that have no offset.
     """
-    addressing = b"%s %s - -" % (header_field(relay_name, 255), APP_NAME)
+    addressing = addressing_of(relay_name)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_milliseconds, origin.received_at, zone)
@@ -79,6 +79,11 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
         ]
 
     return rewrite
+
+
+def addressing_of(relay_name: bytes) -> bytes:
+    """HOSTNAME to MSGID in the header of an envelope."""
+    return b"%s %s - -" % (header_field(relay_name, 255), APP_NAME)
 
 
 def _as_received(message: SyslogMessage) -> bytes | None:
@@ -102,10 +107,10 @@ def _bodies(
     here, and what they share is made once.  That takes a fifth of the time.
     """
     sender = sender_of(origin, relay_name)
-    own = _pairs_of(origin, sender)
+    own = pairs_of_origin(origin, sender)
     sender_string = json_string(sender)
     after_header = b',"HOST_FROM":%s,"HOST":' % sender_string
-    ends = _EndTable(own, origin.source, exact)
+    ends = EndTable(own, origin.source, exact)
 
     def body_of(message: SyslogMessage) -> bytes:
         pairs = message.pairs
@@ -144,7 +149,7 @@ def _bodies(
     return body_of
 
 
-class _EndTable(dict[_EndKey, bytes]):
+class EndTable(dict[_EndKey, bytes]):
     """The end of a message's object, by its stamp, tags and first peer.  One table a batch."""
 
     def __init__(self, own: dict[str, bytes], source: str, exact: StampTable) -> None:
@@ -158,7 +163,17 @@ class _EndTable(dict[_EndKey, bytes]):
     def __missing__(self, key: _EndKey) -> bytes:
         timestamp, tags, peer = key if isinstance(key, tuple) else (key, (), None)
         exact = self._exact[timestamp]
-        stamp = b'"%s"' % exact
+        end = self[key] = (b'"%s"' % exact).join(self.parts(timestamp, tags, peer))
+        return end
+
+    def parts(
+        self,
+        timestamp: bytes | None,
+        tags: tuple[bytes, ...] = (),
+        peer: bytes | None = None,
+    ) -> list[bytes]:
+        """What stands before and behind the exact stamp; the whole end if there is none."""
+        exact = self._exact[timestamp]
         kind = (tags, peer, exact == b"")
         parts = self._parts.get(kind)
         if parts is None:
@@ -166,11 +181,10 @@ class _EndTable(dict[_EndKey, bytes]):
             if peer is not None:
                 pairs[PEER_NAME] = peer
             end = b"," + _json_object(pairs)[1:]
-            parts = end.split(stamp) if exact else [end]
+            parts = end.split(b'"%s"' % exact) if exact else [end]
             if len(parts) <= 2:  # only the stamp itself, and no other value, reads like it
                 self._parts[kind] = parts
-        end = self[key] = stamp.join(parts)
-        return end
+        return parts
 
     def added(self, timestamp: bytes | None, tags: tuple[bytes, ...]) -> dict[str, bytes]:
         """The pairs of tags, of earlier hops followed by our own, and of an exact stamp."""
@@ -186,7 +200,7 @@ class _EndTable(dict[_EndKey, bytes]):
         return pairs
 
 
-def _pairs_of(origin: Origin, sender: bytes) -> dict[str, bytes]:
+def pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
     """What every message of a batch gets from its origin."""
     pairs = {"HOST_FROM": sender}
     if _is_on_the_network(origin.peer_host):
@@ -207,7 +221,7 @@ def _is_on_the_network(peer_host: str) -> bool:
 
 
 def _pairs_of_message(
-    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: _EndTable
+    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: EndTable
 ) -> dict[str, bytes]:
     """Names and values of a message; those of its header come before its pairs.
 

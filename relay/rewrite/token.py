@@ -30,7 +30,17 @@ from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
-__all__ = ["Rewrite", "app_name", "byte_order_mark_of", "cee", "hostname_of", "sender_of", "tag"]
+__all__ = [
+    "Programs",
+    "Rewrite",
+    "app_name",
+    "byte_order_mark_of",
+    "cee",
+    "hostname_of",
+    "members_of",
+    "sender_of",
+    "tag",
+]
 
 Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order.  The origin is that of all."""
@@ -55,9 +65,8 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
         relay_name: HOST of messages without one from local senders.
         tags: For the member ``tags``, which a JSON object of its own keeps.
     """
-    token_member = b'"%s": %s' % (_TOKEN_KEY_OCTETS, json_string(token.reveal()))
-    tags_member = b'"tags": [%s]' % b", ".join([json_string(text.encode()) for text in tags])
-    members = b"%s, %s" % (token_member, tags_member) if tags else token_member
+    token_member = _member_of(token)
+    members = members_of(token, tags)
 
     def object_of(message: SyslogMessage) -> bytes:
         msg = message.msg
@@ -72,7 +81,7 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
-        programs = _Programs(sender_of(origin, relay_name))
+        programs = Programs(sender_of(origin, relay_name))
         return [
             b"<%d>%s%s%s"
             % (
@@ -159,7 +168,7 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     return rewrite
 
 
-class _Programs(dict[tuple[bytes | None, ...], bytes]):
+class Programs(dict[tuple[bytes | None, ...], bytes]):
     """What stands between stamp and object, by HOST, PROGRAM and PID; made on first use.
 
     Messages of a batch often come from a few programs.  Make one table per batch, so that
@@ -175,6 +184,18 @@ class _Programs(dict[tuple[bytes | None, ...], bytes]):
         host = format_hostname(_named(hostname) or self._sender)
         text = self[program] = b" %s %s%s " % (host, format_tag(app_name, procid), COOKIE)
         return text
+
+
+def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:
+    """What `cee` puts first into an object that has neither token nor tags."""
+    if not tags:
+        return _member_of(token)
+    texts = b", ".join([json_string(text.encode()) for text in tags])
+    return b'%s, "tags": [%s]' % (_member_of(token), texts)
+
+
+def _member_of(token: Token) -> bytes:
+    return b'"%s": %s' % (_TOKEN_KEY_OCTETS, json_string(token.reveal()))
 
 
 def sender_of(origin: Origin, relay_name: bytes) -> bytes:

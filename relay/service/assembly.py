@@ -19,6 +19,7 @@ from relay.model.counters import SourceCounters
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
+from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
@@ -33,6 +34,7 @@ from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.progress_watch import ProgressWatch
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_histories, new_limits
 from relay.service.queue_service import QueueService
@@ -48,7 +50,7 @@ from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
-from relay.wire.parse_options import new_parser
+from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["assemble"]
 
@@ -90,8 +92,9 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    commands = _commands(status, queue, destinations, admission, reactor)
+    commands = _commands(status, queue, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
+    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
     return RelayService(  # started top down, stopped bottom up
         [
@@ -99,17 +102,38 @@ def assemble(
             certificates,
             lookups,
             queue,
-            FlushService(pipelines(routes.values()), append=queue.append, reactor=reactor),
+            _flush_service(routes, limits, queue, reactor),
             ConcurrentService(destinations),
+            progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
             _history_watch(configuration, queue, notices, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
-            NotifyService(
-                notify=notify, watchdog_seconds=systemd.watchdog_seconds, reactor=reactor
-            ),
+            _notify_service(notify, systemd, progress, reactor),
         ]
+    )
+
+
+def _flush_service(
+    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+) -> FlushService:
+    return FlushService(
+        pipelines(routes.values()),
+        append=queue.append,
+        reactor=reactor,
+        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
+    )
+
+
+def _notify_service(
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+) -> NotifyService:
+    return NotifyService(
+        notify=notify,
+        watchdog_seconds=systemd.watchdog_seconds,
+        reactor=reactor,
+        is_well=lambda: progress.is_well,
     )
 
 
@@ -143,10 +167,13 @@ def _commands(
     queue: QueueService,
     destinations: Sequence[DestinationService],
     admission: Admission,
+    limits: Mapping[str, QueueLimit],
     reactor: Any,
 ) -> dict[str, Command]:
     """What the control socket offers, by name."""
-    tools = QueueTools(queue=queue, destinations=destinations, admission=admission, clock=reactor)
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
+    )
     history = HistoryTools(
         queue=queue,
         destinations=[destination.id for destination in destinations],
@@ -185,6 +212,7 @@ def _queue(
         limits=limits.values(),
         strict=configuration.strict_queue,
         histories=new_histories(configuration),
+        fully=configuration.examine_fully,
     )
 
 
@@ -226,13 +254,13 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    gauges = [gauge for id in fed if (gauge := limits[id].gauge) is not None]
     intake = Intake(
         routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
         append=queue.append,
         now=reactor.seconds,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
+        reads_usual=source.parse == ParseOptions(),
         sequences=_sequences(source, notices),
         on_astray=partial(_warn_astray, source.id, notices),
         quarantines_long=source.oversize == "quarantine",
@@ -242,7 +270,7 @@ def _source(
     )
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(gauges, reserved=source.uses_reserve),
+        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -258,9 +286,15 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
+        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )
+
+
+def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+    """Those of `destinations` that make their sources wait."""
+    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

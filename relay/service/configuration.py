@@ -261,6 +261,8 @@ class Configuration:
     """Accept a state_dir on tmpfs or a network file system."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
+    examine_fully: bool = False
+    """Look through the whole file of the queue at each start, however long that takes."""
     statistics_seconds: float = 60.0
     """Interval of the statistics line in the log; 0 = never."""
     filters: Mapping[str, object] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
+from relay.flow.progress import Progress, Standing
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.service.configuration import Url
@@ -36,6 +37,7 @@ class DestinationService(Service):
 
     Args:
         window_records: Most records in flight; 0 = as many as a session takes.
+        stall_seconds: Being connected for so long without an answer is a stall.
     """
 
     _log = Logger(namespace="relay")
@@ -55,6 +57,7 @@ class DestinationService(Service):
         retry_seconds_max: float,
         window_records: int = 0,
         drain_rate: DrainRate | None = None,
+        stall_seconds: float = 120.0,
     ) -> None:
         self.id = destination
         self.url = url
@@ -74,6 +77,7 @@ class DestinationService(Service):
         self._clock = clock
         self._window_records = window_records
         self._drain_rate = drain_rate
+        self.progress = Progress(seconds_max=stall_seconds)
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -140,6 +144,15 @@ class DestinationService(Service):
     def reopen(self) -> None:
         """Something may have been rotated."""
 
+    def standing(self) -> Standing:
+        """Whether it has something to do, and what for its progress."""
+        return Standing(
+            answers=(self.state.answers, self._queue.ledger(self.id).quarantined),
+            connected=self.state.ready,
+            in_flight=self.drain.in_flight,
+            could_send=self.drain.could_send,
+        )
+
     def report(self) -> dict[str, Any]:
         """Account, state and counters, for status."""
         ledger = self._queue.ledger(self.id)
@@ -155,6 +168,7 @@ class DestinationService(Service):
             "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
             "ready": self.state.ready and not paused,
             "paused": paused,
+            "stalled_seconds": self.progress.stalled_seconds,
             "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
             "delivered_records": ledger.delivered,

@@ -49,6 +49,7 @@ def new_destination(
         "retry_seconds_min": configuration.retry_seconds_min,
         "retry_seconds_max": configuration.retry_seconds_max,
         "drain_rate": configuration.drain_rate,
+        "stall_seconds": 2 * configuration.answer_seconds_max,
     }
     scheme = configuration.connect.scheme
     if scheme == "file":

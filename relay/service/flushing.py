@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from relay.flow.routing import Route
+from relay.flow.shedding import let_in, severities_let_in
 from relay.model.clock import DelayedCall
 from relay.model.errors import QueueError
+from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.pipeline import Pipeline
 
@@ -19,12 +23,22 @@ __all__ = ["FlushService"]
 _INTERVAL_SECONDS = 1.0
 
 
+class _Append(Protocol):
+    def __call__(
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        *,
+        drops: Mapping[str, Mapping[str, int]],
+    ) -> Deferred[None]: ...
+
+
 class FlushService(Service):
     """Looks once a second for what is due in the pipelines of destinations.
 
     Args:
         pipelines: By destination; those that hold nothing back are not looked at.
-        append: Stores payloads by destination.
+        append: Stores payloads by destination, and counts drops.
+        ways: Into the queues that may drop what comes.
     """
 
     name = "flush"
@@ -33,11 +47,13 @@ class FlushService(Service):
         self,
         pipelines: Mapping[str, Pipeline],
         *,
-        append: Callable[[Mapping[str, Sequence[bytes]]], Deferred[None]],
+        append: _Append,
         reactor: Any,
+        ways: Mapping[str, Route] | None = None,
     ) -> None:
         self._pipelines = {id: pipeline for id, pipeline in pipelines.items() if pipeline.holds}
         self._append = append
+        self._ways = ways or {}
         self._reactor = reactor
         self._call: DelayedCall | None = None
 
@@ -67,8 +83,23 @@ class FlushService(Service):
         for destination, pipeline in self._pipelines.items():
             messages = pipeline.flush(now, everything=everything)
             if messages:
-                stored = self._append({destination: pipeline.writer(messages, origin)})
+                taken, drops = self._let_in(destination, messages)
+                payloads = pipeline.writer(taken, origin) if taken else []
+                drops += Counter(pipeline.take_drops())
+                stored = self._append({destination: payloads}, drops={destination: drops})
                 stored.addErrback(_passed_over)
+
+    def _let_in(
+        self, destination: str, messages: list[SyslogMessage]
+    ) -> tuple[list[SyslogMessage], Counter[str]]:
+        """What the limit of the queue lets in of `messages`, and what it drops by reason."""
+        way = self._ways.get(destination)
+        let = severities_let_in([way]) if way is not None else {}
+        if way is None or destination not in let:
+            return messages, Counter()
+        severities = [message.severity for message in messages]
+        indexes, drops = let_in(way, severities, let[destination])
+        return [messages[index] for index in indexes], drops
 
 
 def _passed_over(failure: Failure) -> None:

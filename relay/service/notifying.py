@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -26,10 +26,19 @@ class NotifyService(Service):
     Args:
         watchdog_seconds: Silence after which systemd ends the process; 0 = never.  The
             reactor's own clock keeps it away, so a reactor that hangs is ended.
+        is_well: While it says no, there is silence too.
     """
 
-    def __init__(self, *, notify: Notifies, watchdog_seconds: float, reactor: Any) -> None:
+    def __init__(
+        self,
+        *,
+        notify: Notifies,
+        watchdog_seconds: float,
+        reactor: Any,
+        is_well: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._notify = notify
+        self._is_well = is_well
         self._seconds = watchdog_seconds / _REPORTS_PER_WATCHDOG
         self._reactor = reactor
         self._call: DelayedCall | None = None
@@ -48,5 +57,6 @@ class NotifyService(Service):
         self._notify.send({"STOPPING": "1", "STATUS": "stopping"})
 
     def _well(self) -> None:
-        self._notify.send({"WATCHDOG": "1"})
+        if self._is_well():
+            self._notify.send({"WATCHDOG": "1"})
         self._call = self._reactor.callLater(self._seconds, self._well)

@@ -20,6 +20,7 @@ from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
+from relay.queue.gathering import Gathering
 from relay.queue.history import Histories, PruneHistories
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
@@ -27,6 +28,7 @@ from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.service.refusal import StartRefused
+from relay.service.worker import Worker
 from relay.transport.notices import Notices
 
 __all__ = ["QueueService"]
@@ -53,10 +55,13 @@ class QueueService(Service):
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         histories: For which destinations, what is delivered is kept.
+        fully: Look through all of the file at the start; of long queues otherwise as they
+            are read, and the relay ends when there is damage.
 
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
         lineages: What relays have sent that is in this queue.
+        gathering: Has connections read before each commit.
     """
 
     name = "queue"
@@ -79,6 +84,7 @@ class QueueService(Service):
         limits: Iterable[QueueLimit] = (),
         strict: bool = False,
         histories: Histories | None = None,
+        fully: bool = False,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -94,9 +100,13 @@ class QueueService(Service):
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
         self.histories = histories or Histories()
+        self._cursors: dict[str, list[Cursor]] = {}
+        self._fully = fully
+        self._is_damaged = False  # found while it is in use
+        self.gathering = Gathering(clock=reactor)
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
-        self._writer = ThreadPool(minthreads=1, maxthreads=1, name="queue-writer")
+        self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
 
     def startService(self) -> None:
@@ -112,11 +122,13 @@ class QueueService(Service):
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
                 strict=self._strict,
                 histories=self.histories,
+                fully=self._fully,
             )
         except QueueError as error:
             raise StartRefused(str(error)) from error
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
+        self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
         self._say_recovered()
         self._begin_epochs()
         self._quarantine_full = {
@@ -127,13 +139,14 @@ class QueueService(Service):
         self._readers.start()
         self._committer = Committer(
             self._store,
-            run_in_thread=partial(deferToThreadPool, self._reactor, self._writer),
+            run_in_thread=self._writer,
             clock=self._reactor,
             admission=self._admission,
             on_stored=self._stored,
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            gathering=self.gathering,
         )
 
     def stopService(self) -> Deferred[None]:
@@ -179,13 +192,15 @@ class QueueService(Service):
         self._committer.set_aside(destination, seqs, reason)
 
     def cursor(self, destination: str) -> Cursor:
-        """A new cursor at the head of the queue of `destination`."""
-        return Cursor(
+        """A new cursor at the head of the queue of `destination`, for as long as we run."""
+        cursor = Cursor(
             self._store,
             destination,
             position=self.ledger(destination).acknowledged_seq,
             run_in_thread=partial(deferToThreadPool, self._reactor, self._readers),
         )
+        self._cursors.setdefault(destination, []).append(cursor)
+        return cursor
 
     def lineage(self, destination: str) -> Lineage | None:
         """The history of the numbers of `destination`, or None if it could not be stored."""
@@ -329,7 +344,9 @@ class QueueService(Service):
                 kept=recovery.kept_as,
             )
 
-    def _stored(self, destination: str, next_seq: int) -> None:
+    def _stored(self, destination: str, next_seq: int, payloads: Sequence[bytes]) -> None:
+        for cursor in self._cursors.get(destination, ()):
+            cursor.stored(next_seq, payloads)
         subscriber = self._subscribers.get(destination)
         if subscriber is not None:
             subscriber(next_seq)
@@ -365,6 +382,18 @@ class QueueService(Service):
             whole = dict.fromkeys(self.histories.databases, 0.0)
             making = self._committer.operate(PruneHistories(self.histories, whole, _SHED_BYTES))
             making.addErrback(lambda failure: failure.trap(QueueError))  # then next time
+
+    def _damaged(self, problem: str) -> None:
+        """LMDB must not read on.  The next start looks at everything and saves what it can."""
+        if not self._is_damaged:
+            self._is_damaged = True
+            self._log.critical(
+                "queue {path} is damaged: {problem}; stopping: the next start saves what can be "
+                "read of it; look at the disk",
+                path=self._path,
+                problem=problem,
+            )
+            self._reactor.stop()
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, QueueError):

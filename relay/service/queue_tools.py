@@ -22,6 +22,7 @@ from relay.observe.control import Asked
 from relay.queue.admission import Admission
 from relay.queue.books import OPERATOR, Books, Operation
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
 from relay.queue.readings import READINGS, Reading
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 _STEP_RECORDS = 10_000
+_STEP_BYTES = 4 * 1024 * 1024
+_STEPS_PER_LIMIT = 8  # where the oldest leave for what is moved
+_RECORD_BYTES = 4  # what a record takes in its block beside its octets
 _STEPS_SECONDS_MAX = 2.0  # of one answer
 _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
@@ -131,6 +135,7 @@ class QueueTools:
 
     Args:
         destinations: The configured ones; all other queues are orphans.
+        limits: Those of the destinations.
     """
 
     def __init__(
@@ -140,8 +145,10 @@ class QueueTools:
         destinations: Sequence[Destination],
         admission: Admission,
         clock: Clock,
+        limits: Mapping[str, QueueLimit] | None = None,
     ) -> None:
         self._queue = queue
+        self._limits = {} if limits is None else limits
         self._destinations = {destination.id: destination for destination in destinations}
         self._admission = admission
         self._clock = clock
@@ -189,6 +196,7 @@ class QueueTools:
         if self._admission.closed:
             raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
+        self._step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
         stored = self._queue.append({id: payloads})
         return stored.addCallback(lambda _: Appended(len(payloads)))
 
@@ -208,15 +216,38 @@ class QueueTools:
     def replay_entries(self, wanted: ReplayEntries) -> Deferred[TakenOut]:
         """Send entries of a quarantine again, to one destination."""
         upto = self._account(wanted.account, wanted.upto)
+        to = self._destination(wanted.to).id
         return self._queue.operate(
             ReplayQuarantined(
                 wanted.account,
-                self._destination(wanted.to).id,
+                to,
                 seqs=wanted.seqs,
                 start=wanted.start,
                 upto=upto,
+                bytes_max=self._step_bytes(to),
             )
         )
+
+    def _step_bytes(self, id: str, *, wanted: int = 1) -> int:
+        """What may be added to the queue of `id` in one step; what is moved keeps its limit.
+
+        Raises:
+            QueueError: There is no room for `wanted` octets.
+        """
+        limit = self._limits.get(id)
+        if limit is None or not limit.bytes_max:
+            return _STEP_BYTES
+        room = limit.room_by_hand
+        if room is None:
+            return min(_STEP_BYTES, limit.bytes_max // _STEPS_PER_LIMIT)
+        if room < wanted:
+            raise QueueError(
+                f"the queue of {id} has room for {room:,} octets (queue_bytes_max of destinations."
+                f"{id} is {limit.bytes_max:,}, when_full {limit.when_full!r}): no more is put "
+                "there, and what is left stays where it is; let the upstream take some of it, or "
+                "raise the limit"
+            )
+        return min(_STEP_BYTES, room // 2 + 1)  # a page may be half empty
 
     def _account(self, id: str, upto: int) -> int:
         """`upto`, but not beyond what has a number now: what is replayed gets a new one."""
@@ -252,11 +283,17 @@ class QueueTools:
     async def _adopt(self, wanted: AdoptQueue) -> Adopted:
         if wanted.orphan in self._destinations:
             raise QueueError(f"{wanted.orphan} is no orphan but a destination of the configuration")
-        adopt = Adopt(wanted.orphan, self._destination(wanted.to).id)
+        to = self._destination(wanted.to).id
         done = Adopted()
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
-            step = await self._queue.operate(adopt)
+            try:
+                bytes_max = self._step_bytes(to)
+            except QueueError:
+                if done.records or not self._queue.ledgers[wanted.orphan].queued:
+                    return done  # what is left is refused when it is asked for
+                raise
+            step = await self._queue.operate(Adopt(wanted.orphan, to, bytes_max=bytes_max))
             done.records += step.records
             done.set_aside += step.set_aside
             done.left = step.left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import threading
@@ -19,6 +20,7 @@ from relay.service.sequence import SequentialService
 __all__ = ["RelayService", "local_zone"]
 
 _STOP_SECONDS_MAX = 4.2
+_GARBAGE_THRESHOLD = 50_000  # objects made and not yet gone
 
 
 class RelayService(SequentialService):
@@ -45,6 +47,7 @@ class RelayService(SequentialService):
 
     def startService(self) -> None:
         _raise_open_files_limit()
+        _collect_garbage_less_often()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
@@ -79,3 +82,13 @@ def _raise_open_files_limit() -> None:
     """Every connection is an open file; take as many as the system allows us."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _collect_garbage_less_often() -> None:
+    """Thousands of objects live as long as one batch, and none of them is in a cycle.
+
+    With the default of 700 the collector looked for cycles once a batch: 6 % of the CPU time
+    of a message.
+    """
+    gc.freeze()  # modules and configuration stay
+    gc.set_threshold(_GARBAGE_THRESHOLD)

@@ -20,6 +20,8 @@ from relay.rewrite.formats import new_format, rfc3164, rfc5424
 from relay.rewrite.macros import check_settable
 from relay.rewrite.pipeline import Drops, Pipeline, Stage, Writer, first_fitting, without_empty
 from relay.rewrite.steps import Lookup, Template
+from relay.rewrite.straight import Straight, straight_cee
+from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.template import compile_template
 from relay.rewrite.token import app_name, cee, tag
 from relay.service.configuration import DestinationConfiguration, RewriteConfiguration
@@ -124,7 +126,8 @@ class Rewriting:
             return Route(destination.id, None, match)
         pipeline = Pipeline(stages, writer, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
-        return Route(destination.id, pipeline, match, take_drops)
+        straight = None if stages else self._straight(destination.rewrite)
+        return Route(destination.id, pipeline, match, take_drops, straight=straight)
 
     def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
         conditions = []
@@ -202,6 +205,13 @@ class Rewriting:
             for index, (match, token) in enumerate(rewrite.tokens)
         ]
         return first_fitting([*choices, (always, form(rewrite.token))])
+
+    def _straight(self, rewrite: RewriteConfiguration) -> Straight | None:
+        if rewrite.mode == "ewmm":
+            return straight_ewmm(self._relay_name, self._zone)
+        if rewrite.mode != "cee" or rewrite.token is None or rewrite.tokens:
+            return None
+        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name)
 
     def _context(self, destination: DestinationConfiguration) -> MacroContext:
         form = destination.format

@@ -86,6 +86,7 @@ RELAY: Mapping[str, Kind] = {
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
     "strict_queue": Flag(),
+    "examine_fully": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
 

@@ -15,6 +15,7 @@ from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import SourceAdmission
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
@@ -50,6 +51,7 @@ def new_source(
     systemd: Systemd = NO_SYSTEMD,
     local_block_seconds_max: float = 0.0,
     lineages: Lineages | None = None,
+    gathering: Gathering | None = None,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
@@ -58,6 +60,7 @@ def new_source(
         local_block_seconds_max: Longest pause of a unix stream socket by admission;
             0 = no limit.
         lineages: What relays have sent, for exactly once; None = at least once.
+        gathering: Reads connections before commits; None = each is read as it comes.
         quarantine: The account of what it set aside, for its report.
 
     Raises:
@@ -89,6 +92,7 @@ def new_source(
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
+    receiving["gathering"] = gathering
     return StreamSource(
         **serving,
         factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),

@@ -8,8 +8,6 @@ peer does not take what is written to it, and while it has sent too fast.
 
 from __future__ import annotations
 
-import socket
-import struct
 import typing
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,17 +24,17 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
+from relay.queue.gathering import Gathering
 from relay.transport.inbound_limits import InboundLimits, without_refused
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
-from relay.transport.sockets import plain_address
+from relay.transport.sockets import peer_credentials, plain_address
 from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
-_UCRED = struct.Struct("3i")
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
 
@@ -322,6 +320,7 @@ class InboundFactory(Factory):
     Args:
         new_protocol: Makes the protocol of one connection.
         secure: Whether TLS lies below the protocols.
+        gathering: Reads connections before commits; None = each is read as it comes.
     """
 
     noisy = False
@@ -341,6 +340,7 @@ class InboundFactory(Factory):
         secure: bool,
         permitted: PermittedPeers | None = None,
         rate_per_peer_max: int = 0,
+        gathering: Gathering | None = None,
     ) -> None:
         self.intake = intake
         self.admission = admission
@@ -354,6 +354,7 @@ class InboundFactory(Factory):
             limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
         )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
+        self.gathering = gathering
         self.connections: set[InboundProtocol] = set()
         self._of_peer: Counter[str] = Counter()
         self._origin = Origin(source=source, transport=transport)
@@ -397,10 +398,7 @@ class InboundFactory(Factory):
         peer = transport.getPeer()
         if getattr(peer, "host", None) is not None:
             return self._origin._replace(peer_host=plain_address(peer.host), peer_port=peer.port)
-        credentials = transport.getHandle().getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
-        )
-        pid, uid, gid = _UCRED.unpack(credentials)
+        pid, uid, gid = peer_credentials(transport.getHandle())
         return self._origin._replace(pid=pid, uid=uid, gid=gid)
 
     def connection_made(self, connection: InboundProtocol) -> None:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.flow.lineages import Claim, Lineages
-from relay.transport.inbound import InboundProtocol
+from relay.transport.gathered_reads import GatheredProtocol
 from relay.wire.relp_lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp_server import RelpServerSession
 
@@ -34,7 +34,7 @@ class _Batch:
 
 
 @implementer(IHalfCloseableProtocol)
-class RelpServerProtocol(InboundProtocol):
+class RelpServerProtocol(GatheredProtocol):
     """Moves octets between a connection and a `RelpServerSession`.
 
     A client that closes its sending side after its last message still gets its

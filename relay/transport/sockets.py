@@ -17,6 +17,7 @@ __all__ = [
     "bind_stream",
     "bind_unix",
     "kernel_drops",
+    "peer_credentials",
     "plain_address",
     "receive_buffer_bytes",
 ]
@@ -28,6 +29,8 @@ SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
+
+_UCRED = struct.Struct("3i")
 
 
 def bind_stream(host: str, port: int) -> socket.socket:
@@ -101,6 +104,13 @@ def receive_buffer_bytes(bound: socket.socket) -> int:
     The kernel doubles what it is asked for, to have room for its own structures.
     """
     return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+
+def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
+    """pid, uid and gid of who is at the other end of a unix socket."""
+    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(octets)
+    return pid, uid, gid
 
 
 def kernel_drops(bound: socket.socket) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
-from relay.transport.inbound import InboundProtocol
+from relay.transport.gathered_reads import GatheredProtocol
 from relay.wire.framing import AutoDecoder, FrameDecoder
 
 __all__ = ["SyslogStreamProtocol"]
 
 
-class SyslogStreamProtocol(InboundProtocol):
+class SyslogStreamProtocol(GatheredProtocol):
     """Feeds a connection's octets to a decoder, and its frames to the intake.
 
     Plain syslog cannot answer.  Hanging up is the only way to tell a sender that

@@ -59,6 +59,7 @@ class UpstreamState:
             sent twice by this connection.
         truncated_records: Records that were cut because the transport cannot carry them.
         failures: Connections that ended or could not be made, by kind.
+        answers: How often the upstream has acknowledged something.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class UpstreamState:
         self.connects = 0
         self.exactly_once = False
         self.failures = 0
+        self.answers = 0
         self.truncated_records = 0
         self._clock = clock
         self._on_ready = on_ready
@@ -117,6 +119,7 @@ class UpstreamState:
 
     def progressed(self) -> None:
         """The upstream has acknowledged something: the next failure is the first again."""
+        self.answers += 1
         self._failures_in_row = 0
 
     def failed(self, words: str) -> None:

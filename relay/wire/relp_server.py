@@ -23,6 +23,7 @@ from relay.model.errors import RelpError
 from relay.wire.relp_frame import (
     SERVERCLOSE,
     TXNR_MAX,
+    RelpFrame,
     RelpFrameDecoder,
     encode_answers,
     encode_frame,
@@ -105,15 +106,15 @@ class RelpServerSession:
         if self._farewell is not None:
             return []
         decoder = self._decoder
-        messages: list[bytes] = []
+        messages, frames = self._take_run(chunk)
+        run = len(messages)
         others: list[int] = []  # which of the frames are no messages
         continued = 0
-        frames = decoder.feed(chunk)
         for txnr, command, data in frames:
             if self._farewell is not None:
                 break
             if txnr != self._next_txnr:
-                index = len(messages) + len(others)
+                index = len(messages) + len(others) - run
                 if decoder.pieces.get(index, 1) == 1:
                     self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
                     break
@@ -132,19 +133,30 @@ class RelpServerSession:
                     self._first_unanswered = txnr
                 messages.append(data)
             else:
-                others.append(len(messages) + len(others))
+                others.append(len(messages) + len(others) - run)
                 self._other(txnr, command, data)
-        taken = len(messages) + len(others)
+        taken = len(messages) + len(others) - run
         self.unanswered += len(messages) - continued + self._inside_split
         self._inside_split = self.opened and decoder.inside_split and taken == len(frames)
         self.unanswered -= self._inside_split
         if decoder.cut or decoder.pieces:
-            self.cut = _of_messages(decoder.cut, others, taken)
-            self.pieces = _of_messages(decoder.pieces, others, taken)
+            self.cut = _of_messages(decoder.cut, others, taken, run)
+            self.pieces = _of_messages(decoder.pieces, others, taken, run)
         if decoder.error is not None and self._farewell is None:
             self._fail(str(decoder.error))
         self._finish_if_answered()
         return messages
+
+    def _take_run(self, chunk: bytes) -> tuple[list[bytes], list[RelpFrame]]:
+        """The messages at the start of what is there that need no second look; the rest."""
+        if not self.opened or self._unanswered_open is not None:
+            return [], self._decoder.feed(chunk)
+        messages, frames = self._decoder.feed_run(chunk, self._next_txnr)
+        if messages:
+            if not self.unanswered:
+                self._first_unanswered = self._next_txnr
+            self._next_txnr = next_txnr(self._next_txnr + len(messages) - 1)
+        return messages, frames
 
     def answer_open(self, offer: bytes) -> None:
         """Accept the ``open`` with which a lineage came; `offer` is one more line of ours."""
@@ -234,10 +246,16 @@ class RelpServerSession:
             self.finished = True
 
 
-def _of_messages(by_frame: dict[int, int], others: list[int], taken: int) -> dict[int, int]:
-    """`by_frame` by the index of the message, for the frames before `taken`."""
+def _of_messages(
+    by_frame: dict[int, int], others: list[int], taken: int, run: int
+) -> dict[int, int]:
+    """`by_frame` by the index of the message, for the frames before `taken`.
+
+    Args:
+        run: How many messages there are before the frames.
+    """
     return {
-        index - bisect_left(others, index): value
+        run + index - bisect_left(others, index): value
         for index, value in by_frame.items()
         if index < taken and index not in others
     }

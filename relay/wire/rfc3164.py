@@ -19,7 +19,14 @@ from relay.wire.parse_tags import INVALID_HOSTNAME
 from relay.wire.rfc5424 import PRIVAL, header_field
 from relay.wire.timestamp import BSD_STAMP, ISO_STAMP
 
-__all__ = ["format_hostname", "format_tag", "parse_rfc3164", "parse_usual_rfc3164"]
+__all__ = [
+    "HOST_AND_PROGRAM",
+    "PROGRAM_ONLY",
+    "format_hostname",
+    "format_tag",
+    "parse_rfc3164",
+    "parse_usual_rfc3164",
+]
 
 _HOSTNAME_OCTETS_MAX = 255
 _REPEATED = b"last message repeated"
@@ -50,6 +57,9 @@ _USUAL = re.compile(
     rb"<([0-9]{1,3})>((?>%s)) (?:([^ \[:]{1,%d}+) )?"
     rb"(([^ \[:]++)(?:\[([^\] :]++)\]:|:(?(3)|(?= |\Z))) ?)" % (_STAMP_TEXT, _HOSTNAME_OCTETS_MAX)
 )
+# The same from HOST to MSG, without groups; a grammar of the program goes in front of it.
+HOST_AND_PROGRAM = rb"[^ \[:]{1,%d}+ %%s[^ \[:]++(?:\[[^\] :]++\])?: ?" % _HOSTNAME_OCTETS_MAX
+PROGRAM_ONLY = rb"%s[^ \[:]++(?:\[[^\] :]++\]:|:(?= |\Z)) ?"
 _NOT_IN_TAG = bytes.maketrans(b"[]:", b"___")
 
 

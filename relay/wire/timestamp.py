@@ -23,7 +23,10 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 __all__ = [
     "BSD_STAMP",
     "ISO_STAMP",
+    "SURE_RFC3339",
+    "SURE_RFC3339_PARTS",
     "StampTable",
+    "UTC_OFFSETS",
     "format_epoch",
     "is_same_millisecond",
     "has_offset",
@@ -65,20 +68,27 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-# Those of them whose date is there in every year, so that it need not be checked.
-_SURE_RFC3339 = re.compile(
-    rb"(?!0000)([0-9]{4}-"
+# Those of them whose date is there in every year, so that it need not be checked; second,
+# fraction and offset.
+_SURE = (
+    rb"(?!0000)%s[0-9]{4}-"
     rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
     rb"|(?:0[13578]|1[02])-31)"
     rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    rb"(?:\.([0-9]++))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    rb"(?:\.%s[0-9]++))?%sZ|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+SURE_RFC3339_PARTS = _SURE % (b"(", b"(", b"(")
+"""The same as `SURE_RFC3339`; its groups are second, fraction without the point, and offset."""
+_SURE_RFC3339 = re.compile(SURE_RFC3339_PARTS)
+SURE_RFC3339 = _SURE % (b"(?:", b"(?:", b"(?:")
+"""Grammar of a stamp that `to_rfc3339` leaves as it is, without groups."""
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
     *(b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"),
 )
-_UTC_OFFSETS = (b"Z", b"-00:00")
+UTC_OFFSETS = (b"Z", b"-00:00")
+"""Offsets that a stamp with a number for its offset writes as +00:00."""
 _FUTURE_SECONDS_MAX = 31 * 86400
 
 
@@ -149,7 +159,7 @@ def to_milliseconds(stamp: bytes | None, received_at: float, zone: tzinfo) -> by
 
 def _with_milliseconds(second: bytes, fraction: bytes | None, offset: bytes) -> bytes:
     milliseconds = b"000" if fraction is None else fraction[:3].ljust(3, b"0")
-    return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in _UTC_OFFSETS else offset)
+    return b"%s.%s%s" % (second, milliseconds, b"+00:00" if offset in UTC_OFFSETS else offset)
 
 
 def is_same_millisecond(exact: bytes, stamp: bytes) -> bool:

@@ -76,6 +76,13 @@ def test_a_queue_that_is_nearly_full_shows_with_what_is_known_of_it() -> None:
     assert not any("% full" in line for line in lines)
 
 
+def test_a_destination_that_is_connected_and_gets_nowhere_is_unhealthy() -> None:
+    lines = shown(destinations=[{**DESTINATION, "stalled_seconds": 130.4}])
+    assert "central: unhealthy: nothing acknowledged in 2 m 10 s of being connected" in lines
+    lines = shown(destinations=[{**DESTINATION, "stalled_seconds": None}])
+    assert not any("unhealthy" in line for line in lines)
+
+
 def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     lines = shown()
     assert lines[0] == "relay web-1, syslogrelay 0.1.0, up 1 d 2 h"

@@ -17,6 +17,7 @@ from relay.model.seq import SeqRange
 from relay.queue.ledger import Ledger
 from relay.queue.store import (
     DamagedRange,
+    Eviction,
     QueueStore,
     Refusal,
     Removal,
@@ -51,9 +52,14 @@ def payload(destination: str, seq: int) -> bytes:
     return b"%s %d %s" % (destination.encode(), seq, dice.randbytes(size))
 
 
-def open_queue(path: str, *, strict: bool = True) -> QueueStore:
+def open_queue(path: str, *, strict: bool = True, fully: bool = True) -> QueueStore:
     return QueueStore.open(
-        path, destinations=DESTINATIONS, sources=[SOURCE], map_bytes=MAP_BYTES, strict=strict
+        path,
+        destinations=DESTINATIONS,
+        sources=[SOURCE],
+        map_bytes=MAP_BYTES,
+        strict=strict,
+        fully=fully,
     )
 
 
@@ -83,7 +89,20 @@ def random_transaction(store: QueueStore, dice: random.Random) -> Transaction:
     if dice.random() < 0.2:
         frames = [dice.randbytes(dice.randrange(1, 2000))]
         refusals.append(Refusal(SOURCE, "no-app", "peer", frames, _QUARANTINE_BYTES_MAX))
-    return Transaction(1.7e9, appends, removals, refusals=refusals, positions=positions)
+    drops = {"b": {"sampled": dice.randrange(1, 9)}} if dice.random() < 0.2 else {}
+    evictions = {}
+    if dice.random() < 0.1:
+        bytes_max = dice.randrange(store.destination_bytes["a"] + 1)
+        evictions["a"] = Eviction("queue-full", bytes_max=bytes_max)
+    return Transaction(
+        1.7e9,
+        appends,
+        removals,
+        drops=drops,
+        evictions=evictions,
+        refusals=refusals,
+        positions=positions,
+    )
 
 
 def _removal(ledger: Ledger, dice: random.Random) -> Removal:

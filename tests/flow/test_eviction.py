@@ -79,6 +79,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.answered: set[int] = set()
         self.refused: set[int] = set()
         self.crashed = False
+        self.hot = True  # the cursor is told what commits have stored
         self.open()
 
     def open(self) -> None:
@@ -93,16 +94,17 @@ class EvictionMachine(RuleBasedStateMachine):
             run_in_thread=self.writer,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda _, seq: self.drain.stored(seq),
+            on_stored=self.stored,
             on_failure=self.fail,
             limits=[self.limit],
             on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
         )
+        self.cursor = Cursor(
+            self.store, "d", position=ledger.acknowledged_seq, run_in_thread=self.reader
+        )
         self.drain = Drain(
             destination="d",
-            cursor=Cursor(
-                self.store, "d", position=ledger.acknowledged_seq, run_in_thread=self.reader
-            ),
+            cursor=self.cursor,
             queue=self.committer,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
@@ -113,8 +115,17 @@ class EvictionMachine(RuleBasedStateMachine):
         )
         self.session: Session | None = None
 
+    def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
+        if self.hot:
+            self.cursor.stored(seq, payloads)
+        self.drain.stored(seq)
+
     def fail(self, error: BaseException) -> None:
         raise AssertionError(repr(error))
+
+    @rule(hot=st.booleans())
+    def heat(self, hot: bool) -> None:
+        self.hot = hot
 
     @rule(count=st.integers(1, 6))
     def append(self, count: int) -> None:

@@ -354,3 +354,51 @@ def test_what_goes_astray_is_told(queue: Queue, counters: SourceCounters) -> Non
     nobody.accept([b"<11>error", b"<13>a", b"<13>b"], ORIGIN)
     nobody.accept([b"<11>error"], ORIGIN)
     assert (astray, counters.dropped) == ([2], {"no-destination": 2})
+
+
+def straight(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
+    """Takes what begins as a debug message does, with the time of receipt."""
+    payloads = [
+        b"%s at %.1f" % (frame, origin.received_at) if frame.startswith(b"<15>") else b""
+        for frame in frames
+    ]
+    return payloads, [index for index, payload in enumerate(payloads) if not payload]
+
+
+def test_usual_frames_go_straight_and_the_others_are_parsed_and_counted(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    both = intake(queue, counters, Route("loud", shout, straight=straight))
+    both.accept([b"<15>a", b"<999>x", b"<15>b", b"<13>y"], ORIGIN)
+    assert queue.appended == [
+        {
+            "loud": [
+                *(b"<15>a at 1000.5", b"<999>X at 1000.5"),
+                *(b"<15>b at 1000.5", b"<13>Y at 1000.5"),
+            ]
+        }
+    ]
+    assert counters.parse_failures == 1
+    queue.stored[0].callback(None)
+    assert (counters.stored_records, pending(counters)) == (4, 0)
+
+
+def test_what_was_cut_or_is_read_otherwise_is_parsed(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    route = Route("loud", shout, straight=straight)
+    intake(queue, counters, route).accept([b"<15>a"], ORIGIN, cut={0: 9})
+    Intake(
+        routes=[route],
+        append=queue.append,
+        now=lambda: 0.0,
+        counters=counters,
+        parser=lambda frames, origin: [parse(frame) for frame in frames],
+        reads_usual=False,
+    ).accept([b"<15>b"], ORIGIN)
+    apps = authorising(queue, counters, route)
+    apps.accept([b"<15>a1"], ORIGIN)
+    cut, unusual, authorised = [payloads["loud"] for payloads in queue.appended]
+    assert cut == [b"<15>A at 1000.5"]
+    assert unusual == [b"<15>B at 0.0"]
+    assert authorised == [b"<13>1 at 0.0"]

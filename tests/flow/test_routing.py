@@ -120,3 +120,44 @@ def test_drops_of_limits_and_rewrites_are_added() -> None:
     payloads, drops, _ = Routes([route]).route(FRAMES, MESSAGES, ORIGIN)
     assert payloads == {"a": [b"<11>ERROR", b"<13>NOTICE"]}
     assert drops == {"a": {"sampled": 1, "queue-full-debug": 3}}
+
+
+def small(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
+    """A straight way that leaves the notice alone."""
+    left = [index for index, frame in enumerate(frames) if frame.startswith(b"<13>")]
+    return [b"" if index in left else frame.lower() for index, frame in enumerate(frames)], left
+
+
+def test_a_straight_way_parses_only_what_it_leaves_alone() -> None:
+    parsed: list[bytes] = []
+
+    def parse(frames: list[bytes]) -> list[SyslogMessage]:
+        parsed.extend(frames)
+        return parse_all(frames)
+
+    frames = [frame.upper() for frame in FRAMES]
+    ways = [Route("a", loud, straight=small), Route("b", None), Route("c", loud, straight=small)]
+    routed = Routes(ways).route_straight(frames, ORIGIN, parse)
+    assert routed is not None
+    written = [b"<11>error", b"<13>NOTICE", b"<15>debug"]
+    assert routed == ({"a": written, "b": frames, "c": written}, {}, 0)
+    assert parsed == [b"<13>NOTICE"]  # once for both
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("b", loud),
+        Route("b", None, severity_in([3])),
+        Route("b", loud, severity_in([3]), straight=small),
+    ],
+)
+def test_one_route_that_needs_messages_makes_all_go_the_long_way(route: Route) -> None:
+    routes = Routes([Route("a", loud, straight=small), route])
+    assert routes.route_straight(FRAMES, ORIGIN, parse_all) is None
+
+
+def test_what_a_limit_drops_goes_the_long_way() -> None:
+    full = limit("a", "drop-newest", 1000)
+    routes = Routes([Route("a", loud, limit=full, straight=small)])
+    assert routes.route_straight(FRAMES, ORIGIN, parse_all) is None

@@ -98,6 +98,13 @@ def test_a_queue_that_fills_up_shows(percent: int | None, words: str) -> None:
     assert statistics_line(document, document).endswith(f"queued 7{words}")
 
 
+def test_a_stall_shows() -> None:
+    setup = Setup()
+    setup.destination.values["stalled_seconds"] = 130.4
+    document = setup.status.document()
+    assert statistics_line(document, document).endswith("queued 7 (nothing acknowledged for 130 s)")
+
+
 def test_a_bad_minute_on_one_line() -> None:
     setup = Setup()
     before = setup.status.document()

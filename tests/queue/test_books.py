@@ -7,13 +7,11 @@ import pytest
 from relay.queue.books import (
     Books,
     count_dropped,
-    positions_of,
-    put_positions,
     seq_of,
     to_block_with,
 )
 from relay.queue.ledger import Ledger
-from tests.queue_files import append, environment, opened, remove
+from tests.queue_files import append, opened, remove
 
 
 @pytest.mark.parametrize(
@@ -53,13 +51,3 @@ def test_what_is_seen_is_what_was_committed(tmp_path: Path) -> None:
         assert ids == (["a"], ["a", "source/in"])
         assert store.look(lambda books: books.ledger("a")) == store.ledgers["a"]
         assert store.look(lambda books: books.ledger("source/in")) == Ledger()
-
-
-def test_positions_are_put_and_forgotten_by_source(tmp_path: Path) -> None:
-    with environment(tmp_path) as found:
-        db = found.open_db(b"positions")
-        with found.begin(write=True) as txn:
-            put_positions(txn, db, {"in/f": b"1", "in/g": b"2", "in2/f": b"3"})
-            put_positions(txn, db, {"in/g": b"", "in/none": b""})
-            assert positions_of(txn, db, "in") == {"f": b"1"}
-            assert positions_of(txn, db, "none") == {}

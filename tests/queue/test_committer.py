@@ -14,6 +14,7 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.committer import RECORD_BYTES, Committer
+from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.store import Eviction, Refusal, SetAside, Transaction
@@ -108,13 +109,15 @@ class Relay:
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
+        self.gathering = Gathering(clock=self.clock)
         self.committer = Committer(
             self.disk,
             run_in_thread=self.disk.run_in_thread,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
+            gathering=self.gathering,
         )
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
@@ -174,6 +177,30 @@ def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None
         ({"a": [b"2", b"3"], "b": [b"4", b"5"]}, {"a": 2, "b": 4}),
     ]
     assert not relay.disk.busy
+
+
+def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) -> None:
+    told: list[Any] = []
+    relay.committer = Committer(
+        relay.disk,
+        run_in_thread=relay.disk.run_in_thread,
+        clock=relay.clock,
+        admission=relay.admission,
+        on_stored=lambda *stored: told.append(stored),
+        on_failure=relay.heard.append,
+    )
+    relay.append("one", b=[b"1"])
+    relay.append("two", a=[b"2"])
+    relay.append("three", a=[b"3", b"4"])
+    relay.disk.finish()
+    relay.disk.fail()
+    assert told == [("b", 2, [b"1"])]  # nothing that is not on disk
+    relay.clock.advance(1)
+    relay.disk.finish()
+    assert told[1:] == [("a", 4, [b"2", b"3", b"4"])]
+    relay.operate("operation")
+    relay.disk.finish()
+    assert told[2:] == [("b", 3, ())]
 
 
 def test_nobody_waits_longer_than_the_next_commit_however_many_others_come(relay: Relay) -> None:
@@ -575,7 +602,7 @@ class Limited(Relay):
             run_in_thread=self.disk.run_in_thread,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq: self.heard.append((destination, seq)),
+            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
             limits=[self.limit],
             on_evicted=lambda *evicted: self.heard.append(evicted),
@@ -645,6 +672,34 @@ def test_after_an_operation_the_limits_know_what_is_there() -> None:
     assert (relay.limit.used_bytes, gauge.full) == (100, True)
 
 
+def test_what_an_operation_puts_above_the_limit_lets_the_oldest_leave() -> None:
+    relay = Limited("drop-oldest")
+    relay.append("one", a=[b"1", b"2", b"3", b"4", b"5"])
+    relay.disk.finish()
+    relay.disk.destination_bytes = {"a": 150}
+    relay.operate("adopt")
+    relay.disk.finish()
+    relay.news()
+    relay.disk.leave = {"a": 3}
+    relay.disk.finish()  # nobody has appended anything, and it is not enough yet
+    assert relay.news() == [("a", 3, 2, "queue-full")]
+    relay.disk.leave, relay.disk.destination_bytes = {"a": 4}, {"a": 100}
+    relay.disk.finish()
+    assert relay.news() == [("a", 4, 1, "queue-full")]
+    assert not relay.disk.busy
+    evictions = [transaction.evictions for transaction in relay.disk.transactions[1:]]
+    assert evictions == [{"a": Eviction("queue-full", bytes_max=100)}] * 2
+
+
+def test_where_nothing_can_leave_it_is_not_tried_again_and_again() -> None:
+    relay = Limited("drop-oldest")
+    relay.disk.destination_bytes = {"a": 150}
+    relay.operate("adopt")
+    relay.disk.finish()
+    relay.disk.finish()
+    assert not relay.disk.busy
+
+
 def test_late_answers_are_kept_when_a_transaction_fails() -> None:
     relay = Limited("drop-oldest")
     relay.committer.acknowledge_late("a", 2, "queue-full")
@@ -653,3 +708,51 @@ def test_late_answers_are_kept_when_a_transaction_fails() -> None:
     relay.clock.advance(1)
     (removal,) = relay.disk.transactions[-1].removals.values()
     assert (removal.upto, removal.late) == (0, {"queue-full": 3})
+
+
+# Reading before a commit.
+
+
+class Waiting:
+    """Appends something when it is read before a commit, and waits again."""
+
+    def __init__(self, relay: Relay, *names: str) -> None:
+        self._relay = relay
+        self._names = list(names)
+
+    def read_now(self) -> bool:
+        if not self._names:
+            return False
+        name = self._names.pop(0)
+        self._relay.append(name, a=[name.encode()])
+        return True
+
+    def read_at_once(self) -> None:
+        self._relay.heard.append("at once")
+
+
+def test_what_is_read_before_a_commit_is_in_it(relay: Relay) -> None:
+    relay.append("first", a=[b"1"])
+    assert relay.gathering.commit == 1
+    relay.gathering.wait(Waiting(relay, "second", "third"))
+    relay.committer.acknowledge("b", 5)
+    relay.disk.finish()
+    assert relay.gathering.commit == 2
+    relay.disk.finish()
+    relay.disk.finish()
+    assert relay.disk.tried == [
+        ({"a": [b"1"]}, {}),
+        ({"a": [b"second"]}, {"b": 5}),
+        ({"a": [b"third"]}, {}),
+    ]
+    assert relay.news()[-1] == "at once"
+    assert relay.gathering.commit == 0
+
+
+@pytest.mark.parametrize("error", [FULL, ZeroDivisionError()], ids=["full", "defect"])
+def test_nobody_waits_for_a_commit_that_failed(relay: Relay, error: Exception) -> None:
+    relay.append("first", a=[b"1"])
+    relay.gathering.wait(Waiting(relay, "second"))
+    relay.disk.fail(error)
+    assert "at once" in relay.news()
+    assert relay.gathering.commit == 0

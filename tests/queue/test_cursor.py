@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.cursor import Batch, Cursor
+from relay.queue.committer import RECORD_BYTES
+from relay.queue.cursor import AHEAD_BYTES_MAX, Batch, Cursor
 from relay.queue.store import DamagedRange
 
 RECORDS = [b"%d" % seq for seq in range(10)]  # record n holds n
@@ -152,3 +155,115 @@ def test_a_failed_read_from_before_a_rewind_is_thrown_away(store: Store, cursor:
     cursor.rewind(1)
     store.finish()
     assert results == [Batch(SeqRange(1, 1), [])]
+
+
+# What commits leave in memory.
+
+
+def stored(cursor: Cursor, start: int, stop: int) -> None:
+    """A commit has stored the records from `start` to before `stop`."""
+    cursor.stored(stop, RECORDS[start:stop])
+
+
+def test_what_was_just_stored_is_not_read(store: Store, cursor: Cursor) -> None:
+    cursor.rewind(3)
+    stored(cursor, 3, 5)
+    stored(cursor, 5, 8)
+    assert take(cursor, records_max=4) == [Batch(SeqRange(3, 7), RECORDS[3:7])]
+    assert take(cursor) == [Batch(SeqRange(7, 8), RECORDS[7:8])]
+    assert store.reads == []
+    assert take(cursor) == [Batch(SeqRange(8, 10), RECORDS[8:])]
+    assert len(store.reads) == 1
+
+
+@pytest.mark.parametrize(("records_max", "bytes_max", "count"), [(3, 9, 3), (9, 3, 3), (9, 0, 1)])
+def test_limits_hold_across_commits(
+    cursor: Cursor, records_max: int, bytes_max: int, count: int
+) -> None:
+    stored(cursor, 0, 2)
+    stored(cursor, 2, 4)
+    (batch,) = take(cursor, records_max=records_max, bytes_max=bytes_max)
+    assert batch.payloads == RECORDS[:count]
+    (batch,) = take(cursor)
+    assert batch.payloads == RECORDS[count:4]
+
+
+def test_a_commit_beyond_what_is_next_is_not_kept(store: Store, cursor: Cursor) -> None:
+    stored(cursor, 4, 8)
+    assert take(cursor, records_max=4) == [Batch(SeqRange(0, 4), RECORDS[:4])]
+    assert len(store.reads) == 1
+
+
+def test_a_commit_that_was_read_already_is_not_kept_twice(store: Store, cursor: Cursor) -> None:
+    take(cursor, records_max=1)  # the rest of a block of four stays in memory
+    stored(cursor, 2, 4)
+    assert take(cursor) == [Batch(SeqRange(1, 4), RECORDS[1:4])]
+
+
+def test_a_commit_during_a_read_is_not_lost_and_not_doubled(store: Store, cursor: Cursor) -> None:
+    store.slow = True
+    results = take(cursor, records_max=1)
+    stored(cursor, 0, 6)
+    store.finish()
+    assert results == [Batch(SeqRange(0, 1), RECORDS[:1])]
+    assert take(cursor) == [Batch(SeqRange(1, 4), RECORDS[1:4])]
+
+
+def test_a_rewind_drops_what_commits_left(store: Store, cursor: Cursor) -> None:
+    stored(cursor, 0, 4)
+    cursor.rewind(2)
+    assert take(cursor, records_max=2) == [Batch(SeqRange(2, 4), RECORDS[2:4])]
+    assert len(store.reads) == 1
+
+
+def test_nothing_is_kept_for_a_cursor_that_falls_behind(store: Store, cursor: Cursor) -> None:
+    cursor.rewind(10)
+    record = b"x" * (AHEAD_BYTES_MAX // 2 - RECORD_BYTES)
+    cursor.stored(12, [record, record])
+    assert take(cursor, records_max=1)[0].payloads == [record]
+    cursor.stored(13, [b"y"])  # what was taken of a run counts until all of it is taken
+    assert take(cursor) == [Batch(SeqRange(11, 11), [])]
+    cursor.stored(14, [b"z"])  # something is missing before it
+    assert take(cursor) == [Batch(SeqRange(11, 11), [])]
+    assert [start for _, start, _, _ in store.reads] == [11, 11]
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("commit"), st.integers(0, 9)),
+    st.tuples(st.just("operate"), st.integers(1, 5)),  # an append that cursors do not see
+    st.tuples(st.just("take"), st.integers(1, 12)),
+    st.tuples(st.just("finish"), st.just(0)),
+    st.tuples(st.just("rewind"), st.integers(0, 60)),
+)
+
+
+@given(operations=st.lists(OPERATIONS, max_size=60), slow=st.booleans())
+def test_memory_and_disk_hold_the_same_records(
+    operations: list[tuple[str, int]], slow: bool
+) -> None:
+    records: list[bytes] = []
+    store = Store()
+    store.read = (
+        lambda _, *, start, records_max, bytes_max: records[  # type: ignore[method-assign]
+            start : -(-(start + records_max) // BLOCK) * BLOCK
+        ]
+    )
+    store.slow = slow
+    cursor = Cursor(store, "d", position=0, run_in_thread=store.run_in_thread)
+    batches: list[Batch] = []
+    taking: list[Any] = [None]
+    for operation, number in operations:
+        if operation in ("commit", "operate"):
+            new = [b"%d" % seq for seq in range(len(records), len(records) + number)]
+            records += new
+            cursor.stored(len(records), new if operation == "commit" else ())
+        elif operation == "take" and taking:  # one at a time
+            taking = take(cursor, records_max=number)
+            batches += taking
+        elif operation == "finish" and not taking:
+            store.finish()
+            batches += taking
+        elif operation == "rewind":
+            cursor.rewind(min(number, len(records)))
+    for batch in batches:
+        assert batch.payloads == [b"%d" % seq for seq in range(batch.seqs.start, batch.seqs.stop)]

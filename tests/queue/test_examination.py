@@ -110,6 +110,17 @@ def test_a_format_that_was_another_a_commit_ago(queue: Path, change: Change) -> 
 def test_the_next_format_is_not_ours_to_judge(queue: Path, change: Change) -> None:
     change("meta", {b"format": b"2"})
     assert find_damage(str(queue)) == []
+    change("meta", {b"ledger/a": b"of another kind"})
+    change("clocks/a", {b"key": b"value"})
+    change("blocks/a", {KEY.pack(1): None})
+    assert find_damage(str(queue)) == []
+
+
+def test_pages_of_the_next_format_are_judged_all_the_same(queue: Path, change: Change) -> None:
+    change("meta", {b"format": b"2"})
+    data = queue / "data.mdb"
+    data.write_bytes(data.read_bytes()[: 3 * 4096])
+    assert "not in the file" in find_damage(str(queue))[0]
 
 
 def test_a_history_is_looked_through_as_well(queue: Path) -> None:

@@ -186,7 +186,7 @@ def test_who_reads_page_by_page_does_not_make_the_file_grow(tmp_path: Path) -> N
         for start in range(1, 300):
             page(store, start, records_max=1)
             churn(store)
-    with opened(pinned) as store:
+    with opened(pinned, map_bytes=16 * 1024**2) as store:
         append(store, a=[b"1"] * 300)
 
         def read_all_at_once(books: Books) -> None:

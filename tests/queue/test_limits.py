@@ -81,6 +81,27 @@ def test_the_oldest_leave_above_the_limit() -> None:
     assert oldest.has_to_evict
 
 
+@pytest.mark.parametrize(
+    ("when_full", "rooms"),
+    [
+        ("block", [950, 1, 0, 0]),
+        ("drop-newest", [950, 1, 0, 0]),
+        ("drop-by-severity", [800, 0, 0, 0]),  # or what comes by itself would be dropped for it
+        ("drop-oldest", [None, None, None, None]),
+    ],
+)
+def test_what_people_may_add_ends_where_others_would_have_to_pay_for_it(
+    when_full: str, rooms: list[int | None]
+) -> None:
+    full = limit(when_full, reserve_bytes=10**9)
+    found = []
+    for used in (0, 949, 950, 2000):
+        full.settle(0, used)
+        found.append(full.room_by_hand)
+    assert found == rooms
+    assert limit(when_full, bytes_max=0).room_by_hand is None
+
+
 def test_the_report() -> None:
     oldest = limit("drop-oldest", seconds_max=60.0)
     oldest.settle(0, 500)

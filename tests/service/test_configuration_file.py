@@ -85,6 +85,7 @@ def test_every_key(tmp_path: Path) -> None:
         pending_bytes_max = "1 MiB"
         allow_volatile_state = true
         strict_queue = true
+        examine_fully = true
         statistics_seconds = 0
         [sources.secure]
         listen = "relp+tls://:20515"
@@ -125,6 +126,7 @@ def test_every_key(tmp_path: Path) -> None:
         pending_bytes_max=2**20,
         allow_volatile_state=True,
         strict_queue=True,
+        examine_fully=True,
         statistics_seconds=0.0,
     )
     assert configuration.sources == (

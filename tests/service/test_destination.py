@@ -250,6 +250,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "state": "appending to /var/log/x",
         "ready": True,
         "paused": False,
+        "stalled_seconds": None,
         "exactly_once": False,
         "received_records": 9,
         "delivered_records": 5,
@@ -282,6 +283,35 @@ def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> Non
     assert report["state"] == "appending to /var/log/x"
     local.service.break_link("why")  # there is none to break
     assert not session.closed
+
+
+def test_the_standing_says_whether_it_could_get_on(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    found = local.service.standing()
+    assert (found.connected, found.in_flight, found.could_send) == (False, 0, True)
+    session = local.open()
+    sent = local.service.standing()
+    assert (sent.connected, sent.in_flight, sent.could_send) == (True, 3, False)
+    assert sent.answers == found.answers
+    local.service.drain.acknowledged(session, 3)
+    answered = local.service.standing()
+    assert (answered.in_flight, answered.could_send) == (0, False)
+    assert answered.answers != sent.answers
+    setup.queue.account = Ledger(next_seq=5)
+    local.service.pause()
+    setup.queue.stored(5)
+    assert not local.service.standing().could_send  # it was told not to
+    local.service.resume()
+    assert local.service.standing().in_flight == 1
+
+
+def test_a_stall_shows_in_the_report(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.open()
+    for _ in range(3):
+        local.service.progress.look(setup.clock.seconds(), local.service.standing())
+        setup.clock.advance(60)
+    assert local.service.report()["stalled_seconds"] == 120.0
 
 
 def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> None:

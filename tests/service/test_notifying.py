@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.testing import MemoryReactorClock
 
@@ -15,9 +15,13 @@ class Reports:
         self.sent += [f"{name}={value}" for name, value in report.items()]
 
 
-def started(watchdog_seconds: float) -> tuple[NotifyService, Reports, MemoryReactorClock]:
+def started(
+    watchdog_seconds: float, is_well: Callable[[], bool] = lambda: True
+) -> tuple[NotifyService, Reports, MemoryReactorClock]:
     reports, reactor = Reports(), MemoryReactorClock()
-    service = NotifyService(notify=reports, watchdog_seconds=watchdog_seconds, reactor=reactor)
+    service = NotifyService(
+        notify=reports, watchdog_seconds=watchdog_seconds, reactor=reactor, is_well=is_well
+    )
     assert reports.sent == []
     service.startService()
     return service, reports, reactor
@@ -43,3 +47,16 @@ def test_the_watchdog_hears_from_us_twice_in_its_time() -> None:
     assert reports.sent.count("WATCHDOG=1") == 5
     service.stopService()
     assert reactor.getDelayedCalls() == []
+
+
+def test_the_watchdog_hears_nothing_while_something_is_stuck() -> None:
+    well = [True]
+    service, reports, reactor = started(10, lambda: well[0])
+    well[0] = False
+    for _ in range(4):
+        reactor.advance(5)
+    assert reports.sent.count("WATCHDOG=1") == 1
+    well[0] = True
+    reactor.advance(5)
+    assert reports.sent.count("WATCHDOG=1") == 2
+    service.stopService()

@@ -23,7 +23,7 @@ from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
-from tests.connections import RecordingNotices
+from tests.connections import RecordingNotices, fired
 from tests.queue_files import kept
 from tests.threads import Reactor
 
@@ -64,7 +64,7 @@ class Setup:
 def setup(tmp_path: Path) -> Iterator[Setup]:
     yield Setup(tmp_path)
     names = [thread.name for thread in threading.enumerate()]
-    assert not any(name.startswith("PoolThread-queue") for name in names), names
+    assert not any("queue-" in name for name in names), names
 
 
 def test_nothing_is_opened_before_the_start(setup: Setup) -> None:
@@ -171,6 +171,19 @@ def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
     setup.reactor.settle(service.append({"other": [b"x"]}))
     setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
     assert heard == [3]
+    setup.stop(service)
+
+
+def test_a_cursor_that_keeps_up_needs_no_thread_to_read(setup: Setup) -> None:
+    service = setup.started("out", "other")
+    cursor = service.cursor("out")
+    setup.reactor.settle(service.append({"other": [b"x"]}))
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    taken = fired(ensureDeferred(cursor.take(records_max=10, bytes_max=1000)))
+    assert [batch.payloads for batch in taken] == [[b"one", b"two"]]
+    later = service.cursor("out")  # nobody told it
+    taking = ensureDeferred(later.take(records_max=10, bytes_max=1000))
+    assert setup.reactor.settle(taking).payloads == [b"one", b"two"]
     setup.stop(service)
 
 

@@ -14,6 +14,7 @@ from relay.model.errors import QueueError, QueueFull, RelayError
 from relay.queue.admission import Admission
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Removal, Transaction
 from relay.service.queue_tools import QueueTools
 from tests.connections import fired
@@ -115,6 +116,7 @@ class Setup:
 
     def __init__(self, store: QueueStore) -> None:
         self.clock = Clock()
+        self.limits: dict[str, QueueLimit] = {}
         append(store, a=[b"1", b"2", b"3"], b=[b"x", b"y", b"z"], old=[b"o"] * 4)
         self.queue = Queue(store)
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
@@ -124,7 +126,15 @@ class Setup:
             destinations=[self.a, self.b],
             admission=self.admission,
             clock=self.clock,
+            limits=self.limits,
         )
+
+    def limit(self, id: str, when_full: str, *, room: int) -> QueueLimit:
+        """Give `id` a limit of 100,000 octets with `room` left, as the committer would."""
+        limit = QueueLimit(destination=id, bytes_max=100_000, when_full=when_full)
+        limit.settle(0, 100_000 - room)
+        self.limits[id] = limit
+        return limit
 
     def ask(self, command: str, **arguments: Any) -> list[Any]:
         """What the answer is so far, fit for JSON: nothing, a result or an error."""
@@ -367,3 +377,88 @@ def test_what_is_refused_again_is_not_replayed_again_at_once(setup: Setup) -> No
     (done,) = setup.ask("quarantine-replay", account="a", to="a", upto=2**60)
     assert (done.records, done.next_seq) == (1, 0)
     assert waiting(setup, "a") == [b"2", b"3", b"1"]
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("when_full", ["block", "drop-newest", "drop-by-severity"])
+def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) -> None:
+    set_aside(setup.queue.store, "b", 1)
+    setup.limit("a", when_full, room=0)
+    words = (
+        "the queue of a has room for 0 octets (queue_bytes_max of destinations.a is 100,000, "
+        f"when_full '{when_full}'): no more is put there, and what is left stays where it is"
+    )
+    for command, arguments in (
+        ("queue-append", {"destination": "a", "payloads": ["NA=="]}),
+        ("queue-adopt", {"orphan": "old", "to": "a"}),
+        ("quarantine-replay", {"account": "b", "to": "a"}),
+        ("quarantine-replay", {"account": "b", "to": "a", "seqs": [1]}),
+    ):
+        assert said(setup.ask(command, **arguments)).startswith(words)
+    assert waiting(setup, "a") == [b"1", b"2", b"3"]
+    assert waiting(setup, "old") == [b"o"] * 4
+    assert setup.queue.ledgers["b"].quarantined == 1
+    assert setup.queue.ledgers["a"].dropped == {}
+
+
+def test_what_does_not_fit_is_not_put_there_in_part(setup: Setup) -> None:
+    limit = setup.limit("a", "block", room=9)
+    two = ["NA==", "NA=="]  # five octets each, with their length
+    assert "has room for 9 octets" in said(setup.ask("queue-append", destination="a", payloads=two))
+    limit.settle(0, 99_990)
+    assert setup.ask("queue-append", destination="a", payloads=two)[0].records == 2
+
+
+def test_an_adoption_ends_at_the_limit_and_says_so_when_it_is_asked_again(setup: Setup) -> None:
+    for number in range(20):
+        append(setup.queue.store, old=[b"%d" % number * 500])
+    limit = setup.limit("a", "drop-newest", room=3000)
+    operate = setup.queue.operate
+
+    def settling(operation: Any) -> Deferred[Any]:
+        done = operate(operation)
+        limit.settle(0, 97_000 + setup.queue.ledgers["a"].queued_bytes)
+        return done
+
+    setup.queue.operate = settling  # type: ignore[method-assign]
+    (done,) = setup.ask("queue-adopt", orphan="old", to="a")
+    assert done.records > 4 and done.left == 24 - done.records
+    assert limit.size < limit.bytes_max + 1000  # one block more than the limit at most
+    assert "has room for 0 octets" in said(setup.ask("queue-adopt", orphan="old", to="a"))
+    assert setup.queue.ledgers["old"].queued == done.left
+    limit.settle(0, 0)
+    assert setup.ask("queue-adopt", orphan="old", to="a")[0].left == 0
+    limit.settle(0, 100_000)  # there is nothing that would need room
+    assert setup.ask("queue-adopt", orphan="old", to="a")[0].left == 0
+
+
+def test_a_replay_goes_as_far_as_there_is_room(setup: Setup) -> None:
+    append(setup.queue.store, b=[b"%d" % number * 500 for number in range(5)])
+    set_aside(setup.queue.store, "b", 8)
+    limit = setup.limit("a", "block", room=2500)
+    (done,) = setup.ask("quarantine-replay", account="b", to="a")
+    assert (done.records, done.next_seq) == (6, 7)
+    limit.settle(0, 99_100)
+    (words,) = setup.ask("quarantine-replay", account="b", to="a", seqs=[7, 8])
+    assert "may be moved to the queue of a at a time now; name fewer" in str(words)
+    assert setup.queue.ledgers["b"].quarantined == 2
+
+
+def test_where_the_oldest_leave_they_leave_for_this_too(setup: Setup) -> None:
+    for _ in range(20):
+        append(setup.queue.store, old=[b"x" * 1000])
+    setup.limit("a", "drop-oldest", room=0)
+    steps: list[Any] = []
+    operate = setup.queue.operate
+
+    def counting(operation: Any) -> Deferred[Any]:
+        steps.append(operation.bytes_max)
+        return operate(operation)
+
+    setup.queue.operate = counting  # type: ignore[method-assign]
+    (done,) = setup.ask("queue-adopt", orphan="old", to="a")
+    assert (done.records, done.left) == (24, 0)
+    # In steps: after each, the committer lets the oldest leave.
+    assert steps == [12_500, 12_500]

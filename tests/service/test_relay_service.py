@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import resource
 import shutil
 import threading
@@ -64,6 +65,17 @@ def test_after_a_clean_stop_a_thread_that_hangs_is_no_failure(statuses: list[int
     assert stopped == [None]
     Timer.made[0].call()
     assert statuses == [0]
+
+
+def test_the_garbage_of_a_batch_is_not_looked_for_in_each_batch() -> None:
+    before = gc.get_threshold()
+    try:
+        RelayService([]).startService()
+        assert gc.get_threshold()[0] >= 10_000
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def test_a_start_takes_as_many_open_files_as_there_may_be() -> None:

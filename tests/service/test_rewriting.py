@@ -172,3 +172,17 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
         "destinations.d.rewrite.tokens[0].match.x",
         "destinations.d.match.severty",
     ]
+
+
+def test_only_cee_and_ewmm_without_steps_or_filters_go_straight() -> None:
+    def straight(**keys: Any) -> object:
+        return Maker().route(rewrite=RewriteConfiguration(**keys)).straight
+
+    assert straight(mode="cee", token=TOKEN) is not None
+    assert straight(mode="tag", token=TOKEN) is None
+    assert straight(mode="ewmm") is not None
+    assert straight(mode="ewmm", steps=({"rate": 1},)) is None
+    assert straight(mode="cee", token=TOKEN, steps=({"rate": 1},)) is None
+    errors = {"severity": "..err"}
+    assert straight(mode="cee", token=TOKEN, tokens=((errors, TOKEN),)) is None
+    assert Maker().route().straight is None

@@ -12,6 +12,7 @@ from relay.transport.sockets import (
     bind_stream,
     bind_unix,
     kernel_drops,
+    peer_credentials,
     plain_address,
     receive_buffer_bytes,
 )
@@ -134,3 +135,9 @@ def test_what_is_no_socket_stays(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="in use"):
         bound_unix(path, socket.SOCK_DGRAM)
     assert path.read_text() == "precious"
+
+
+def test_the_kernel_says_who_is_at_the_other_end() -> None:
+    here, there = socket.socketpair(socket.AF_UNIX)
+    with here, there:
+        assert peer_credentials(here) == (os.getpid(), os.getuid(), os.getgid())

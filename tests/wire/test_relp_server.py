@@ -17,6 +17,7 @@ from relay.wire.relp_frame import (
     TXNR_MAX,
     RelpFrame,
     RelpFrameDecoder,
+    encode_answers,
     encode_frame,
     encode_syslog,
 )
@@ -346,6 +347,50 @@ def test_after_abandon_nothing_is_answered_any_more(session: RelpServerSession) 
     session.answer(1)  # "c" was stored after all, but "not stored" would be answered
     session.abandon()
     assert session.data_to_send() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+
+
+# Runs of messages.
+
+MANY = [b"%d " % number + b"x" * 50 for number in range(60)]
+
+
+def test_what_comes_after_a_run_is_counted_from_its_start() -> None:
+    session = new_session(data_bytes_max=120)
+    session.receive(OPEN)
+    long = b"y" * 130
+    stream = encode_syslog(2, [*MANY, b"short", long]) + b"64 close 0\n"
+    assert session.receive(stream) == [*MANY, b"short", long[:120]]
+    assert (session.cut, session.pieces, session.unanswered) == ({61: 130}, {}, 62)
+    session.data_to_send()
+    session.answer(62)
+    assert session.data_to_send() == encode_answers(2, 62) + b"64 rsp 0\n" + SERVERCLOSE
+
+
+def test_a_long_close_after_a_run_is_no_message() -> None:
+    session = new_session(data_bytes_max=60)
+    session.receive(OPEN)
+    assert session.receive(encode_syslog(2, MANY) + b"62 close 61 " + b"z" * 61 + b"\n") == MANY
+    assert (session.cut, session.unanswered) == ({}, 60)
+
+
+@pytest.mark.parametrize("answered", [0, 1, 60])
+def test_answers_go_on_from_run_to_run(session: RelpServerSession, answered: int) -> None:
+    output = b""
+    for first in (2, 62, 122):
+        assert session.receive(encode_syslog(first, MANY)) == MANY
+        session.answer(answered)
+        output += session.data_to_send()
+    session.answer(session.unanswered)
+    assert output + session.data_to_send() == encode_answers(2, 180)
+
+
+def test_a_run_goes_on_after_the_last_number(session: RelpServerSession) -> None:
+    session._next_txnr = TXNR_MAX - 29
+    stream = encode_syslog(TXNR_MAX - 29, MANY[:30]) + encode_syslog(1, MANY[30:])
+    assert session.receive(stream) + session.receive(encode_syslog(31, MANY)) == MANY + MANY
+    session.answer(120)
+    assert session.data_to_send() == encode_answers(TXNR_MAX - 29, 120)
+    assert session.error is None
 
 
 # Anything.

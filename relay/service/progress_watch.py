@@ -1,0 +1,93 @@
+"""Looks whether destinations get on, and does something about it if one does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from relay.flow.progress import Progress, Standing
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.notices import Notices
+
+__all__ = ["ProgressWatch"]
+
+_INTERVAL_SECONDS_MAX = 2.0
+_LOOKS_PER_STALL = 8
+
+
+class Watched(Protocol):
+    """A destination's service, as far as it is needed here."""
+
+    id: str
+    progress: Progress
+
+    def standing(self) -> Standing: ...
+
+    def break_link(self, why: str) -> None: ...
+
+
+class ProgressWatch(Service):
+    """Connects a destination again that has stalled; says so where that does not help.
+
+    What is in flight waits for the upstream, and for that nobody has to be restarted.
+    What could be sent and is not waits for this process: if a new connection does not
+    change that, `is_well` becomes false, and the service manager is to end it.
+
+    Args:
+        destinations: Started before, and stopped after it.
+    """
+
+    name = "progress watch"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, destinations: Sequence[Watched], *, notices: Notices, clock: Clock) -> None:
+        self._destinations = tuple(destinations)
+        self._notices = notices
+        self._clock = clock
+        self._call: DelayedCall | None = None
+        self._was_well = True
+        shortest = min((each.progress.seconds_max for each in self._destinations), default=1e9)
+        self._interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is stuck that only a new process could help."""
+        return not any(destination.progress.stuck for destination in self._destinations)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._look()
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = self._clock.callLater(self._interval_seconds, self._look)
+        now = self._clock.seconds()
+        for destination in self._destinations:
+            standing = destination.standing()
+            if destination.progress.look(now, standing):
+                self._stalled(destination, standing)
+        if self._was_well and not self.is_well:
+            self._log.critical(
+                "records wait and are not sent, and connecting again has not helped: the service "
+                "manager gets no sign of life any more until they are"
+            )
+        self._was_well = self.is_well
+
+    def _stalled(self, destination: Watched, standing: Standing) -> None:
+        seconds = destination.progress.stalled_seconds
+        why = f"nothing acknowledged in {seconds:.0f} s of being connected"
+        more = "more could be sent" if standing.could_send else "nothing more to send"
+        self._notices.warn(
+            f"destination {destination.id}",
+            "stall",
+            f"{why}: {standing.in_flight:,} records in flight, {more}; connecting again",
+        )
+        destination.break_link(why)
