@@ -179,6 +179,7 @@ def _commands(
         destinations=[destination.id for destination in destinations],
         admission=admission,
         clock=reactor,
+        step_bytes=tools.step_bytes,
     )
     return {"status": status.document, **tools.commands(), **history.commands()}
 

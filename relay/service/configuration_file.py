@@ -279,7 +279,6 @@ class _FileReader:
             if url.is_tls:
                 self._add(upstream_problems(tls, partial(join_path, where)))
             table.setdefault("framing", default_framing(url.scheme))
-            table["history_seconds"] = table.pop("history", 0.0)
             destination = DestinationConfiguration(
                 id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -55,15 +55,23 @@ class HistoryTools:
 
     Args:
         destinations: Ids of those that there are in the configuration.
+        step_bytes: What may be added to a queue in one step; QueueError says why nothing may.
     """
 
     def __init__(
-        self, *, queue: Queue, destinations: Iterable[str], admission: Admission, clock: Clock
+        self,
+        *,
+        queue: Queue,
+        destinations: Iterable[str],
+        admission: Admission,
+        clock: Clock,
+        step_bytes: Callable[[str], int],
     ) -> None:
         self._queue = queue
         self._destinations = frozenset(destinations)
         self._admission = admission
         self._clock = clock
+        self._step_bytes = step_bytes
 
     def commands(self) -> dict[str, Asked]:
         """What the control socket offers, by name."""
@@ -83,11 +91,13 @@ class HistoryTools:
         done = ReplayedSoFar(next_seq=wanted.start, upto=upto)
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
-            if self._admission.closed:
-                done.waits = f"the queue takes nothing now: {self._admission.reason}"
+            done.waits, bytes_max = self._room(wanted.to)
+            if done.waits:
                 return done
             step = await self._queue.operate(
-                ReplayHistory(wanted.queue, wanted.to, wanted.period, done.next_seq, upto)
+                ReplayHistory(
+                    wanted.queue, wanted.to, wanted.period, done.next_seq, upto, bytes_max
+                )
             )
             done.records += step.records
             done.damaged += step.damaged
@@ -96,3 +106,12 @@ class HistoryTools:
             done.next_seq = step.next_seq
             if not step.next_seq or self._clock.seconds() >= until:
                 return done
+
+    def _room(self, to: str) -> tuple[str, int]:
+        """Why nothing may be added to the queue of `to`, and how much may in one step."""
+        if self._admission.closed:
+            return f"the queue takes nothing now: {self._admission.reason}", 0
+        try:
+            return "", self._step_bytes(to)
+        except QueueError as error:
+            return str(error), 0

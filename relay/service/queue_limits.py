@@ -41,10 +41,10 @@ def new_histories(configuration: Configuration) -> Histories:
     return Histories(
         {
             destination.id: HistoryLimit(
-                destination.history_seconds, destination.history_bytes_max or usual
+                destination.history, destination.history_bytes_max or usual
             )
             for destination in configuration.destinations
-            if destination.history_seconds
+            if destination.history
         },
         room_bytes=configuration.queue_bytes_max - configuration.reserve,
     )
@@ -86,7 +86,7 @@ def _history_problems(
     size = destination.history_bytes_max
     if size is None:
         return []
-    if not destination.history_seconds:
+    if not destination.history:
         return [
             f"{key('history_bytes_max')}: has no meaning without a history; set history for this "
             'destination too, for example history = "6h"'

@@ -196,7 +196,7 @@ class QueueTools:
         if self._admission.closed:
             raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
-        self._step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
+        self.step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
         stored = self._queue.append({id: payloads})
         return stored.addCallback(lambda _: Appended(len(payloads)))
 
@@ -224,11 +224,11 @@ class QueueTools:
                 seqs=wanted.seqs,
                 start=wanted.start,
                 upto=upto,
-                bytes_max=self._step_bytes(to),
+                bytes_max=self.step_bytes(to),
             )
         )
 
-    def _step_bytes(self, id: str, *, wanted: int = 1) -> int:
+    def step_bytes(self, id: str, *, wanted: int = 1) -> int:
         """What may be added to the queue of `id` in one step; what is moved keeps its limit.
 
         Raises:
@@ -288,7 +288,7 @@ class QueueTools:
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
             try:
-                bytes_max = self._step_bytes(to)
+                bytes_max = self.step_bytes(to)
             except QueueError:
                 if done.records or not self._queue.ledgers[wanted.orphan].queued:
                     return done  # what is left is refused when it is asked for

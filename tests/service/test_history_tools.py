@@ -47,9 +47,19 @@ class Setup:
             remove(store, "a", number + 1, at=10.0 * number)
         self.queue = Queue(store, self.clock)
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
+        self.room: Any = 4 * 1024 * 1024
         self.tools = HistoryTools(
-            queue=self.queue, destinations=("a", "b"), admission=self.admission, clock=self.clock
+            queue=self.queue,
+            destinations=("a", "b"),
+            admission=self.admission,
+            clock=self.clock,
+            step_bytes=self.step_bytes,
         )
+
+    def step_bytes(self, id: str) -> int:
+        if isinstance(self.room, Exception):
+            raise self.room
+        return int(self.room)
 
     def ask(self, **arguments: Any) -> Any:
         asked = self.tools.commands()["history-replay"]
@@ -114,6 +124,14 @@ def test_it_stops_in_the_middle_when_the_queue_is_full(setup: Setup) -> None:
     setup.queue.operate = step  # type: ignore[method-assign]
     assert setup.ask(start=done.next_seq, upto=done.upto).records == 2
     assert setup.waiting("b") == [b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_it_keeps_the_limit_of_the_queue_that_it_goes_to(setup: Setup) -> None:
+    setup.room = QueueError("the queue of b has room for 5 octets")
+    done = setup.ask()
+    assert (done.records, done.waits) == (0, "the queue of b has room for 5 octets")
+    setup.queue.seconds, setup.room = 3.0, 1
+    assert setup.ask().records == 1
 
 
 @pytest.mark.parametrize(

@@ -74,27 +74,27 @@ def test_limits_that_do_not() -> None:
 
 def test_a_history_has_a_size_whatever_is_said() -> None:
     assert new_histories(configuration()).limits == {}
-    assert new_histories(configuration(history_seconds=60.0)).limits == {
+    assert new_histories(configuration(history=60.0)).limits == {
         "central": HistoryLimit(60.0, 1024 * MiB)
     }
-    keys = {"history_seconds": 60.0, "history_bytes_max": 5 * MiB}
+    keys = {"history": 60.0, "history_bytes_max": 5 * MiB}
     assert new_histories(configuration(**keys)).limits == {"central": HistoryLimit(60.0, 5 * MiB)}
 
 
 def test_queues_and_histories_together_stay_below_where_sources_wait() -> None:
     relay = {"queue_bytes_max": 10 * MiB, "reserve_bytes": 2 * MiB}
-    histories = new_histories(configuration(relay, history_seconds=60.0))
+    histories = new_histories(configuration(relay, history=60.0))
     assert histories._room_bytes == 8 * MiB
 
 
 def test_sizes_of_histories_that_make_no_sense() -> None:
-    assert limit_problems(configuration(history_seconds=60.0, history_bytes_max=MiB)) == []
+    assert limit_problems(configuration(history=60.0, history_bytes_max=MiB)) == []
     assert limit_problems(configuration(history_bytes_max=MiB)) == [
         "destinations.central.history_bytes_max: has no meaning without a history; set history for "
         'this destination too, for example history = "6h"'
     ]
     relay = {"queue_bytes_max": 10 * MiB, "reserve_bytes": 2 * MiB}
-    keys = {"history_seconds": 60.0, "history_bytes_max": 9 * MiB}
+    keys = {"history": 60.0, "history_bytes_max": 9 * MiB}
     assert limit_problems(configuration(relay, **keys)) == [
         "destinations.central.history_bytes_max: 9 MiB is more than there can ever be room for: "
         "relay.queue_bytes_max without reserve_bytes is 8 MiB; change one of them"

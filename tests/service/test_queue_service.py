@@ -259,7 +259,11 @@ def test_when_a_commit_fails_what_is_kept_goes_first(setup: Setup) -> None:
     service._failed(QueueError("it is closed"))
 
 
-def test_what_is_delivered_is_kept_where_that_is_wanted(setup: Setup) -> None:
+def test_what_is_delivered_is_kept_where_that_is_wanted(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(setup.folder)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)  # which others use, too
     service = setup.service()
     service.histories = kept("out")
     service.startService()
@@ -270,7 +274,7 @@ def test_what_is_delivered_is_kept_where_that_is_wanted(setup: Setup) -> None:
     found = setup.reactor.settle(service.look(partial(read_history, wanted=ReadHistory("out"))))
     assert [record.payload for record in found.records] == [b"one", b"two"]
     assert service.histories.used_bytes == 4096
-    assert service.free_bytes >= free - 64 * 1024  # what is kept counts as free
+    assert service.free_bytes > free  # what is kept counts as free
     setup.stop(service)
 
 
