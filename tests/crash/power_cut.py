@@ -22,7 +22,15 @@ import msgspec
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import is_of_source
 from tests.crash.events import Committed, Event, Sync, Write
-from tests.crash.workload import DESTINATIONS, POSITION, SOURCE, drain, ledgers_of, open_queue
+from tests.crash.workload import (
+    DESTINATIONS,
+    POSITION,
+    SOURCE,
+    check_history,
+    drain,
+    ledgers_of,
+    open_queue,
+)
 from tests.crash.workload import payload as payload_of
 
 __all__ = ["PowerCuts", "record"]
@@ -153,8 +161,9 @@ class PowerCuts:
         (queue / "new").mkdir(parents=True)
         file = queue / "new" / "data.mdb" if is_new else queue / "data.mdb"
         file.write_bytes(image)
-        store = open_queue(str(queue))
+        store = open_queue(str(queue), keeps=True)
         try:
+            check_history(store)
             # What had come back is there; what was on its way may be, as a whole.
             allowed = self._committed[max(0, commits - 1) : commits + 1]
             found = ledgers_of(store)
@@ -171,6 +180,7 @@ class PowerCuts:
                 assert not damaged and list(records) == list(queued)
                 for seq, octets in records.items():
                     assert octets == payload_of(destination, seq), (destination, seq)
+            check_history(store)
         finally:
             store.close()
 

@@ -52,14 +52,14 @@ def main(path: str, seed: str, transactions: str, output: str) -> None:
     recorder = _Recorder()
     alive = interpose(recorder)
     dice = random.Random(seed)
-    store = open_queue(path)
+    store = open_queue(path, keeps=True)
     recorder.events.append(Committed(ledgers_of(store)))
     for number in range(int(transactions)):
         store.commit(random_transaction(store, dice))
         recorder.events.append(Committed(ledgers_of(store)))
         if number % 7 == 6:  # a new environment in between
             store.close()
-            store = open_queue(path)
+            store = open_queue(path, keeps=True)
     store.close()
     del alive
     with open(output, "wb") as file:
