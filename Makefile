@@ -69,8 +69,8 @@ else
 	    POWER_CUT_SEEDS=$${POWER_CUT_SEEDS:-5} POWER_CUT_TRANSACTIONS=100 POWER_CUT_SUBSETS=4 \
 	    DAMAGE_SEEDS=$${DAMAGE_SEEDS:-5} DAMAGE_COUNT=$${DAMAGE_COUNT:-4000} \
 	    SMALL_DISK_STEP=4096 SMALL_DISK_MAX=$${SMALL_DISK_MAX:-2097152} \
-	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" \
-	    $(BIN)/python -m pytest --quiet -rP --durations=0 tests/crash $(ARGS)
+	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" TORTURE=1 \
+	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash $(ARGS)
 endif
 
 bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,b -r 3 -n 500000", BENCH_QUEUED=20)

@@ -25,7 +25,7 @@ from relay.model.errors import QueueError
 from relay.queue.books import OPERATOR
 from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
 from relay.queue.quarantine import TakenOut
-from relay.queue.transaction import is_of_source
+from relay.queue.transaction import destination_of, is_of_source
 from relay.service.queue_tools import ReplayEntries, TakeEntries
 
 __all__ = ["in_steps", "quarantine"]
@@ -142,14 +142,14 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
 @click.argument("id")
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
 @click.option("--all", "everything", is_flag=True, help="All that are there now.")
-@click.option("--to", metavar="DESTINATION", help="Whose queue gets them; default: ID itself.")
+@click.option("--to", metavar="DESTINATION", help="Whose queue gets them; default: that of ID.")
 def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: str | None) -> None:
     """Send entries again: each becomes a new record at the end of a queue."""
     _check_choice(seqs, everything)
     if to is None:
         if is_of_source(id):
             raise click.UsageError("what a source set aside goes to a destination: say --to")
-        to = id
+        to = destination_of(id)
     with opened(where) as access:
         done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
     click.echo(f"{done.records:,} records are in the queue of {to} again")

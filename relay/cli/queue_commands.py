@@ -33,7 +33,7 @@ from relay.cli.replay import replay, requeue
 from relay.cli.status import duration, size
 from relay.model.message import SEVERITY_NAMES
 from relay.queue.inspection import Account, Record
-from relay.queue.transaction import is_of_source
+from relay.queue.transaction import account_of_lane, destination_of, is_of_source
 from relay.rewrite.pattern import compiled, glob
 from relay.wire.parse import parse
 
@@ -109,8 +109,12 @@ def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
     if access.live:
         reports = ask(where.state_dir, "status")["destinations"]
         states = {report["id"]: report["state"] for report in reports}
+        for report in reports:
+            for name, lane in (report.get("lanes") or {}).items():
+                states[lane["queue"]] = f"{name} lane: {report['state']}"
     elif where.configuration is not None:
-        states = {each.id: "the relay is stopped" for each in where.configuration.destinations}
+        ids = [each.id for each in where.configuration.destinations]
+        states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
     rows = []
     for account in accounts:
         if is_of_source(account.id):
@@ -119,7 +123,8 @@ def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
         if states is not None:
             state = states.get(account.id, "orphan: no destination of the configuration")
             is_empty = not (account.queued or account.quarantined or account.history_bytes)
-            if account.id not in states and is_empty:
+            of_destination = account.id in states and destination_of(account.id) == account.id
+            if is_empty and not of_destination:
                 continue
         rows.append(
             {

@@ -10,8 +10,10 @@ import click
 
 from relay.cli.periods import period_of
 from relay.cli.quarantine_commands import in_steps
-from relay.cli.queue_access import Where, give_up, opened, stamp, where_options
+from relay.cli.queue_access import Access, Where, give_up, opened, stamp, where_options
 from relay.queue.history_reading import Period
+from relay.queue.inspection import Account
+from relay.queue.transaction import account_of_lane
 from relay.service.history_tools import ReplayDelivered, ReplayedSoFar
 from relay.service.queue_tools import (
     Appended,
@@ -76,39 +78,56 @@ def replay(
         give_up(f"{what}: {error.strerror}")
 
 
-def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
-    wanted = ReplayDelivered(origin, to, period)
+class _Sum:
+    """What a replay came to."""
+
     records = damaged = gone = 0
-    begun, said = False, ""
+
+
+def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
+    done = _Sum()
     try:
         with opened(where) as access:
-            while True:
-                done = access.ask("history-replay", ReplayedSoFar, wanted)
-                has_begun = done.begins_at is not None or not done.waits
-                if has_begun and not begun:
-                    _say_beginning(origin, period, done.begins_at)
-                begun = begun or has_begun
-                records, damaged = records + done.records, damaged + done.damaged
-                gone += done.gone
-                wanted.start, wanted.upto = done.next_seq, done.upto
-                if done.waits:
-                    if done.waits != said:
-                        click.echo(f"{done.waits}: waiting; {records:,} so far", err=True)
-                    said = done.waits
-                    time.sleep(_WAIT_SECONDS)
-                elif not done.next_seq:
-                    break
+            lane = account_of_lane(origin)
+            accounts = access.ask("queue-accounts", list[Account])
+            has_lane = any(each.id == lane and each.history_bytes for each in accounts)
+            for queue in (origin, lane) if has_lane else (origin,):
+                _replay_one(access, queue, to, period, done)
     finally:
-        click.echo(f"{records:,} messages are in the queue of {to} again", err=not records)
-    if damaged:
-        click.echo(f"{damaged:,} cannot be read and are not among them", err=True)
-    if gone:
         click.echo(
-            f"up to {gone:,} are not among them: they left the history meanwhile, which has to "
-            "make room for what comes",
+            f"{done.records:,} messages are in the queue of {to} again", err=not done.records
+        )
+    if done.damaged:
+        click.echo(f"{done.damaged:,} cannot be read and are not among them", err=True)
+    if done.gone:
+        click.echo(
+            f"up to {done.gone:,} are not among them: they left the history meanwhile, which has "
+            "to make room for what comes",
             err=True,
         )
-    raise SystemExit(1 if damaged or gone else 0)
+    raise SystemExit(1 if done.damaged or done.gone else 0)
+
+
+def _replay_one(access: Access, queue: str, to: str, period: Period, done: _Sum) -> None:
+    wanted = ReplayDelivered(queue, to, period)
+    begun, said = False, ""
+    while True:
+        step = access.ask("history-replay", ReplayedSoFar, wanted)
+        has_begun = step.begins_at is not None or not step.waits
+        if has_begun and not begun:
+            _say_beginning(queue, period, step.begins_at)
+        begun = begun or has_begun
+        done.records += step.records
+        done.damaged += step.damaged
+        done.gone += step.gone
+        wanted.start, wanted.upto = step.next_seq, step.upto
+        if step.waits:
+            if step.waits != said:
+                click.echo(f"{step.waits}: waiting; {done.records:,} so far", err=True)
+            said = step.waits
+            time.sleep(_WAIT_SECONDS)
+        elif not step.next_seq:
+            return
 
 
 def _say_beginning(origin: str, period: Period, begins_at: float | None) -> None:

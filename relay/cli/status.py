@@ -66,6 +66,8 @@ def show(document: dict[str, Any], console: Console) -> None:
             console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
         if (fill := _fill(report.get("limit"))) is not None:
             console.print(Text.assemble((f"{report['id']}: ", "bold"), fill))
+        if (lanes := _lanes(report.get("lanes"))) is not None:
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), lanes))
     for report in document["sources"]:
         if report.get("behind_bytes"):
             words = ", ".join(_behind(file) for file in report["files_behind"][:3])
@@ -169,6 +171,17 @@ def _fill(limit: dict[str, Any] | None) -> Text | None:
     if limit["blocks_sources"]:
         words += "; sources that feed it wait"
     return Text(words, style="bold red" if limit["fill_percent"] >= 95 else "bold yellow")
+
+
+def _lanes(lanes: dict[str, Any] | None) -> Text | None:
+    """What is in two lanes, and how fast each is; None while there is one."""
+    if lanes is None or not lanes["backlog"]["queued_records"]:
+        return None
+    words = [
+        f"{name} {lane['queued_records']:,} queued, {lane['delivered_per_second']:,.0f} a second"
+        for name, lane in lanes.items()
+    ]
+    return Text("two lanes: " + "; ".join(words), style="bold yellow")
 
 
 def _behind(file: dict[str, Any]) -> str:

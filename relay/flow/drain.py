@@ -28,7 +28,15 @@ from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
 from relay.queue.store import DamagedRange
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_RECORDS_MAX", "BY_PURGE", "Drain", "Forgets", "Session"]
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "BATCH_RECORDS_MAX",
+    "BY_PURGE",
+    "Drain",
+    "Forgets",
+    "Session",
+    "Supplies",
+]
 
 BY_PURGE = "purge"
 """Who holds a drain to take records out of its queue."""
@@ -46,6 +54,24 @@ class Session(Protocol):
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send at most `room` records, none empty."""
+
+
+class Supplies(Protocol):
+    """A drain, or two lanes (`lanes.py`), as far as a session needs one."""
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the newest record that this session was sent."""
+
+    def attach(self, session: Session) -> None: ...
+
+    def detach(self, session: Session) -> None: ...
+
+    def pump(self) -> None: ...
+
+    def acknowledged(self, session: Session, count: int) -> None: ...
+
+    def refused(self, session: Session, words: str) -> bool: ...
 
 
 class Forgets(Protocol):
@@ -138,8 +164,16 @@ class Drain:
 
     @property
     def stored_seq(self) -> int:
-        """Seq after the newest record."""
-        return self._stored
+        """Seq after the newest record.
+
+        One that was sent has been read from the disk, even if we have not been told of it.
+        """
+        return max(self._stored, self._sent_before)
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether more is being read, or will be when the session has room."""
+        return self._can_send() and self._retry is None and self._cursor.position < self._stored
 
     @property
     def could_send(self) -> bool:
@@ -153,7 +187,7 @@ class Drain:
 
         While somebody takes records out by other ways, it waits for the release.
         """
-        assert self._session is None and self._acknowledged <= upto <= self._stored
+        assert self._session is None and self._acknowledged <= upto <= self.stored_seq
         if BY_PURGE in self._held:
             self._known = upto
             return
@@ -199,8 +233,10 @@ class Drain:
         self._holds += 1
 
     def release(self, by: str) -> None:
-        """Send again, unless somebody else holds it."""
-        self._held.discard(by)
+        """Send again, unless somebody else holds it, or `by` does not."""
+        if by not in self._held:
+            return  # setting the cursor back would throw away what is being read
+        self._held.remove(by)
         if by == BY_PURGE and self._known > self._acknowledged:
             self._acknowledged = self._sent = self._known
             self._queue.acknowledge(self._destination, self._known)
@@ -213,7 +249,7 @@ class Drain:
 
         Only while it is held for that and nothing is in flight.
         """
-        assert BY_PURGE in self._held and self.in_flight == 0, (self._held, self.in_flight)
+        assert self._held and self.in_flight == 0, (self._held, self.in_flight)
         self._acknowledged = max(self._acknowledged, upto)
         self._sent = self._acknowledged
         self._sent_before = max(self._sent_before, self._sent)

@@ -7,6 +7,7 @@
     ├── UpstreamError        an upstream refused, vanished or fell silent
     └── QueueError           the disk queue could not do what was asked
         ├── QueueFull        the map or the disk is full; nothing was changed
+        ├── DamagedRange     records cannot be read
         ├── QueueInUse       another process has the queue
         └── QueueFormatError the files are not a queue of this format
 
@@ -18,8 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relay.model.seq import SeqRange
+
 __all__ = [
     "ConfigurationError",
+    "DamagedRange",
     "FramingError",
     "QueueError",
     "QueueFormatError",
@@ -65,6 +69,22 @@ class QueueError(RelayError):
 
 class QueueFull(QueueError):
     """No room in the map or on the file system."""
+
+
+class DamagedRange(QueueError):
+    """Records that cannot be read: the block they are in is damaged.
+
+    Attributes:
+        seqs: All records of the block that are still queued.
+    """
+
+    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        super().__init__(
+            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
+            f"cannot be read: {reason}"
+        )
+        self.seqs = seqs
+        self.reason = reason
 
 
 class QueueInUse(QueueError):

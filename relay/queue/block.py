@@ -22,14 +22,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from relay.model.errors import QueueError
-from relay.model.seq import SeqRange
-
 __all__ = [
     "BLOCK_BYTES_TARGET",
     "Block",
     "BlockDamaged",
-    "DamagedRange",
     "block_header",
     "decode_block",
     "encode_block",
@@ -49,22 +45,6 @@ _HEADER = struct.Struct("<dI")
 
 class BlockDamaged(Exception):
     """The value is not a block that was written here.  Its text says what is wrong."""
-
-
-class DamagedRange(QueueError):
-    """Records that cannot be read: the block they are in is damaged.
-
-    Attributes:
-        seqs: All records of the block that are still queued.
-    """
-
-    def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
-            f"cannot be read: {reason}"
-        )
-        self.seqs = seqs
-        self.reason = reason
 
 
 class Block(NamedTuple):
@@ -144,9 +124,6 @@ def received_at(value: bytes | memoryview) -> float | None:
 
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
-    if payloads and sum(map(len, payloads)) < BLOCK_BYTES_TARGET:
-        yield payloads
-        return
     start, size = 0, 0
     for index, payload in enumerate(payloads):
         size += len(payload)

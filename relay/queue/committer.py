@@ -81,6 +81,8 @@ class Committer:
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
         retry_seconds: Pause before a failed transaction is tried again.
+        removal_seconds: How long acknowledgements may wait for an append to share its
+            transaction; a crash meanwhile sends those records again.
         gathering: Who is to be read before a transaction takes what waits.
     """
 
@@ -96,6 +98,7 @@ class Committer:
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
         retry_seconds: float = 1.0,
+        removal_seconds: float = 0.0,
         gathering: Gathering | None = None,
     ) -> None:
         self._store = store
@@ -109,6 +112,8 @@ class Committer:
         self._on_evicted = on_evicted
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
+        self._removal_seconds = removal_seconds
+        self._removal_wait: DelayedCall | None = None  # removals alone are no reason to begin
         self._gathering = gathering or Gathering(clock=clock)
         self._appends: list[_Append] = []
         self._removals: dict[str, Removal] = {}
@@ -146,9 +151,10 @@ class Committer:
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
         size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
         limited = {
-            id: limit.add_pending(payloads[id])
+            id: sum(
+                limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
+            )
             for id, limit in self._bounded.items()
-            if id in payloads
         }
         self._appends.append(
             _Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
@@ -162,6 +168,8 @@ class Committer:
 
         A crash before it sends them again.
         """
+        if self._removal_seconds and not self._removals and not self._closing:
+            self._removal_wait = self._clock.callLater(self._removal_seconds, self._removals_waited)
         self._removal(destination, upto)
         self._start_pump()
 
@@ -179,6 +187,7 @@ class Committer:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
         # Whole before the pump starts, which may take it away at once.
         self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
+        self._end_removal_wait()
         self._start_pump()
 
     def operate(self, operation: Operation) -> Deferred[Any]:
@@ -197,6 +206,7 @@ class Committer:
         """Commit what is left.  Appends that cannot be stored now fail."""
         self._closing = True
         self._cancel_retry()
+        self._end_removal_wait()
         self._hold_appends = False
         self._start_pump()
         if self._pumping is not None:
@@ -219,7 +229,7 @@ class Committer:
         return bool(self._operations) or self._has_changes()
 
     def _has_changes(self) -> bool:
-        if self._removals or self._expiries or self._over:
+        if self._expiries or self._over or (self._removals and self._removal_wait is None):
             return True
         return bool(self._appends) and not self._hold_appends
 
@@ -228,6 +238,7 @@ class Committer:
         assert failure.value is not None
         self._closed = True
         self._cancel_retry()
+        self._end_removal_wait()
         self._on_failure(failure.value)
         self._fail_appends()
         self._pump_ended()
@@ -258,6 +269,7 @@ class Committer:
             if not self._hold_appends:
                 appends, self._appends = self._appends, []
             self._underway = appends
+            self._end_removal_wait()
             removals, self._removals = self._removals, {}
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
@@ -285,9 +297,10 @@ class Committer:
         expiries, self._expiries = self._expiries, {}
         self._over = False
         evictions = {
-            id: Eviction(QUEUE_FULL, bytes_max=limit.bytes_max)
-            for id, limit in self._bounded.items()
+            queue: Eviction(QUEUE_FULL, bytes_max=bytes_max)
+            for limit in self._bounded.values()
             if limit.has_to_evict
+            for queue, bytes_max in limit.bytes_max_of_queues(self._store.destination_bytes).items()
         }
         for id, before in expiries.items():
             evictions[id] = Eviction(TOO_OLD, received_before=before)
@@ -352,12 +365,22 @@ class Committer:
         self._appends[:0] = appends
         self._underway = []
         self._hold_appends = True
+        self._end_removal_wait()
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():
             earlier = self._removals.setdefault(destination, Removal(removal.upto))
             earlier.upto = max(earlier.upto, removal.upto)
             earlier.set_aside += removal.set_aside
             earlier.late += removal.late
+
+    def _removals_waited(self) -> None:
+        self._removal_wait = None
+        self._start_pump()
+
+    def _end_removal_wait(self) -> None:
+        if self._removal_wait is not None:
+            self._removal_wait.cancel()
+            self._removal_wait = None
 
     def _try_again_later(self) -> None:
         if not self._closing and self._retry is None:
@@ -385,7 +408,8 @@ class Committer:
             pending = 0
             if id in self._bounded:
                 pending = sum(append.limited.get(id, 0) for append in appends)
-            limit.settle(pending, self._store.destination_bytes[id])
+            used = self._store.destination_bytes
+            limit.settle(pending, sum(used[queue] for queue in limit.queues))
 
 
 def _transaction(

@@ -15,11 +15,14 @@ is received twice.  An orphan's records that another queue adopts go the same wa
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
 from relay.model.errors import QueueFormatError
 
-__all__ = ["Ledger", "decode_ledger"]
+__all__ = ["Ledger", "added_up", "decode_ledger"]
 
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,3 +81,23 @@ def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
     if checks and (ledger.gap or ledger.queued < 0):
         raise QueueFormatError(f"queue of {id}: its ledger does not add up: {value!r}")
     return ledger
+
+
+def added_up(ledgers: Sequence[Ledger]) -> Ledger:
+    """One account for the queues that have `ledgers`.  It adds up as they do.
+
+    Its `next_seq` and `acknowledged_seq` are no numbers of records.
+    """
+    if len(ledgers) == 1:
+        return ledgers[0]
+    whole = Ledger(next_seq=1, acknowledged_seq=1)
+    dropped: Counter[str] = Counter()
+    for ledger in ledgers:
+        for name in Ledger.__struct_fields__:
+            if name != "dropped":
+                setattr(whole, name, getattr(whole, name) + getattr(ledger, name))
+        dropped.update(ledger.dropped)
+    whole.next_seq -= len(ledgers)
+    whole.acknowledged_seq -= len(ledgers)
+    whole.dropped = dict(dropped)
+    return whole

@@ -12,7 +12,7 @@ use the reserve: local sources, and urgent messages where they can be told apart
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from relay.model.message import SEVERITY_NAMES
@@ -51,6 +51,7 @@ class QueueLimit:
         on_drop: Called with how many records were dropped, and the reason.
 
     Attributes:
+        queues: That of the destination, or its two lanes, the older one first.
         trend: Of the size, as far as somebody notes it.
         gauge: What closes admission for the sources of the destination, if anything.
     """
@@ -67,6 +68,7 @@ class QueueLimit:
     ) -> None:
         assert when_full in POLICIES, when_full
         self.destination = destination
+        self.queues: tuple[str, ...] = (destination,)
         self.bytes_max = bytes_max
         self.seconds_max = seconds_max
         self.when_full = when_full
@@ -95,6 +97,18 @@ class QueueLimit:
     def has_to_evict(self) -> bool:
         """Whether the oldest records have to leave."""
         return 0 < self.bytes_max < self.size and self.when_full == "drop-oldest"
+
+    def bytes_max_of_queues(self, used_bytes: Mapping[str, int]) -> dict[str, int]:
+        """What each queue may take when the oldest records have to leave.
+
+        Args:
+            used_bytes: What each takes on disk.
+        """
+        older, newer = self.queues[0], self.queues[-1]
+        if older == newer:
+            return {older: self.bytes_max}
+        beside = used_bytes[newer] + self.pending_bytes
+        return {older: max(0, self.bytes_max - beside), newer: self.bytes_max}
 
     @property
     def room_by_hand(self) -> int | None:

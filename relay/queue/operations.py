@@ -69,14 +69,25 @@ class Adopt:
     They leave one queue and come into the other in one transaction: whatever
     happens, each is in exactly one of them, and the next step goes on.  The time of
     receipt stays with them.
+
+    Args:
+        start: Refuse if the queue begins before this: what was acknowledged has not left yet.
+        upto: Where to end, the beginning of a block; 0 = at the end.
     """
 
     orphan: str
     to: str
     bytes_max: int = 4 * 1024 * 1024
+    start: int = 0
+    upto: int = 0
 
     def apply(self, books: Books) -> Adopted:
         ledger = books.ledger(self.orphan)
+        if ledger.acknowledged_seq < self.start:
+            raise QueueError(
+                f"queue of {self.orphan}: it begins with record {ledger.acknowledged_seq} on disk, "
+                f"and the ones before {self.start} have been acknowledged; ask again"
+            )
         done = Adopted()
         upto = ledger.acknowledged_seq
         for seqs, block in self._head(books, ledger):
@@ -104,6 +115,8 @@ class Adopt:
         size = 0
         while found and size < self.bytes_max:
             start = max(seq_of(cursor.key()), ledger.acknowledged_seq)
+            if 0 < self.upto <= start:
+                return
             value = bytes(cursor.value())
             found = cursor.next()
             seqs = SeqRange(start, seq_of(cursor.key()) if found else ledger.next_seq)

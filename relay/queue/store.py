@@ -35,9 +35,11 @@ A history has records that were delivered, for as long as the configuration says
 queues have none.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.  Two names are no
+changes in the transaction that holds what was read up to there.  Three names are no
 sources' but the relay's: "/received" has how far other relays have sent
-(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`).
+(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`), "/lanes" which
+queue of a destination takes what comes, where it has two: its id and "lane/" + its id
+(`lane_queues.py`).
 
 Next to the environment lies `owner.lock`, held (flock) by the relay that works
 with the queue; its text is that process's number.  A new `data.mdb` is made in the
@@ -48,8 +50,8 @@ time, see replacement.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -57,9 +59,9 @@ from typing import Any, TypeVar
 import lmdb
 import msgspec
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull
 from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, DamagedRange, decode_block, encode_block, split
+from relay.queue.block import BlockDamaged, decode_block, encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import Books, Operation, count_never_queued, database_bytes, forget
 from relay.queue.eviction import count_late, evict
@@ -160,7 +162,7 @@ class QueueStore:
             QueueError: It cannot be made, opened or read.
         """
         lock_fd = take_ownership(path)
-        try:
+        with _opening(path, lock_fd):
             open_environment = partial(_open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
             recovery = prepare_file(
@@ -179,15 +181,6 @@ class QueueStore:
                 environment.close()
                 guard.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except OSError as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error.strerror}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     @classmethod
     def open_read_only(cls, path: str) -> QueueStore:
@@ -200,7 +193,7 @@ class QueueStore:
             QueueError: There is none, or it cannot be read.
         """
         lock_fd = hold_existing(path)
-        try:
+        with _opening(path, lock_fd):
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = _open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
@@ -211,12 +204,6 @@ class QueueStore:
             except BaseException:
                 environment.close()
                 raise
-        except lmdb.Error as error:
-            os.close(lock_fd)
-            raise QueueError(f"queue {path}: {error}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
 
     def close(self) -> None:
         """Close the environment and let others have it."""
@@ -458,6 +445,19 @@ class QueueStore:
         left = SeqRange(ledger.acknowledged_seq, upto)
         self.histories.keep(txn, destination, blocks, left, removal.set_aside, at=at)
         forget(txn, blocks, ledger, upto)
+
+
+@contextmanager
+def _opening(path: str, lock_fd: int) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
+    try:
+        yield
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
 
 
 def _open_environment(path: str, map_bytes: int, **options: bool) -> Any:

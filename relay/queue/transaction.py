@@ -14,11 +14,14 @@ __all__ = [
     "Removal",
     "SetAside",
     "Transaction",
+    "account_of_lane",
     "account_of_source",
+    "destination_of",
     "is_of_source",
 ]
 
 _SOURCE_ACCOUNT = "source/"
+_LANE_ACCOUNT = "lane/"
 
 
 def account_of_source(source: str) -> str:
@@ -29,6 +32,16 @@ def account_of_source(source: str) -> str:
 def is_of_source(account: str) -> bool:
     """Whether a ledger is that of a source, not of a destination."""
     return account.startswith(_SOURCE_ACCOUNT)
+
+
+def account_of_lane(destination: str) -> str:
+    """Id of the second queue of a destination with two lanes; no destination can have it."""
+    return _LANE_ACCOUNT + destination
+
+
+def destination_of(account: str) -> str:
+    """The destination that a queue is of."""
+    return account.removeprefix(_LANE_ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)

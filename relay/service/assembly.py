@@ -26,11 +26,13 @@ from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.history_tools import HistoryTools
-from relay.service.history_watch import HistoryWatch
+from relay.service.history_watch import new_history_watch
 from relay.service.journal_source import new_journal_source
+from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -42,6 +44,7 @@ from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
+from relay.service.remote_destination import RemoteDestination
 from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
@@ -55,6 +58,7 @@ from relay.wire.parse_options import ParseOptions, new_parser
 __all__ = ["assemble"]
 
 _MAP_SLACK_BYTES = 1024**3
+_REMOVAL_SECONDS = 0.02
 
 
 def assemble(
@@ -77,12 +81,7 @@ def assemble(
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
-    destinations = [
-        new_destination(
-            destination, queue=queue, certificates=certificates, notices=notices, reactor=reactor
-        )
-        for destination in configuration.destinations
-    ]
+    destinations, sending = _destinations(configuration, queue, certificates, notices, reactor)
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
@@ -102,17 +101,46 @@ def assemble(
             certificates,
             lookups,
             queue,
+            _lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
-            ConcurrentService(destinations),
+            sending,
             progress,
             _quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            _history_watch(configuration, queue, notices, reactor),
+            new_history_watch(configuration, queue, notices, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
     )
+
+
+def _destinations(
+    configuration: Configuration,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    notices: Notices,
+    reactor: Any,
+) -> tuple[Sequence[DestinationService], Service]:
+    """The destinations, and the service that runs them: here or in another process."""
+    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
+    if not configuration.drain_process:
+        destinations = [
+            new_destination(destination, reactor=reactor, **common)
+            for destination in configuration.destinations
+        ]
+        return destinations, ConcurrentService(destinations)
+    supervision = DrainSupervision(
+        lambda tell: [
+            RemoteDestination(destination, clock=reactor, tell=tell, **common)
+            for destination in configuration.destinations
+        ],
+        queue=queue,
+        start_run=partial(start_run, reactor),
+        notices=notices,
+        clock=reactor,
+    )
+    return supervision.destinations, supervision
 
 
 def _flush_service(
@@ -211,10 +239,20 @@ def _queue(
         reactor=reactor,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
+        # Those of another process come when they like, not with what is being stored.
+        removal_seconds=_REMOVAL_SECONDS if configuration.drain_process else 0.0,
         strict=configuration.strict_queue,
         histories=new_histories(configuration),
-        fully=configuration.examine_fully,
+        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
     )
+
+
+def _lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
 
 
 def _quarantine_limits(
@@ -224,18 +262,6 @@ def _quarantine_limits(
         queue=queue,
         bytes_max=configuration.quarantine_bytes_max,
         seconds_max=configuration.quarantine_seconds_max,
-        notices=notices,
-        clock=reactor,
-    )
-
-
-def _history_watch(
-    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
-) -> HistoryWatch:
-    return HistoryWatch(
-        queue=queue,
-        destinations=[destination.id for destination in configuration.destinations],
-        free_bytes_min=configuration.min_free_bytes,
         notices=notices,
         clock=reactor,
     )

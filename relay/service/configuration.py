@@ -214,6 +214,10 @@ class DestinationConfiguration:
     """RELP: most records without an answer; 1 to 100,000.  The window finds its size below."""
     drain_rate: DrainRate | None = None
     """The most that it is sent; None = as much as it takes."""
+    order: str = "oldest-first"
+    """What is sent first when there is a backlog: oldest-first, or live-first."""
+    backlog_share: int = 25
+    """With live-first: what the backlog gets of it, in percent; 1 to 99."""
     answer_seconds_max: float = 60.0
     """Longest wait for an answer before the connection counts as dead."""
     connect_seconds_max: float = 30.0
@@ -232,6 +236,11 @@ class DestinationConfiguration:
     """Seconds for which what was delivered is kept; 0 = it is not."""
     history_bytes_max: int | None = None
     """What is kept of it at most, on disk; None = a quarter of the relay's `queue_bytes_max`."""
+
+    @property
+    def backlog_percent(self) -> int:
+        """The share of a backlog that is a lane of its own; 0 = it never is."""
+        return self.backlog_share if self.order == "live-first" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +268,8 @@ class Configuration:
     """Age at which what is there is dropped; 0 = never."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
+    drain_process: bool = False
+    """Run the destinations in a process of their own."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
     examine_fully: bool = False

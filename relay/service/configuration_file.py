@@ -26,7 +26,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
-from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.conflicts import control_socket_problems, find_conflicts, process_problems
 from relay.service.format_table import read_format
 from relay.service.listener_set import (
     SET_SCHEMES,
@@ -140,6 +140,7 @@ class _FileReader:
         filters = self._filters(tables)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
+        self.problems += process_problems(bool(relay.get("drain_process")), destinations)
         name = relay.pop("name", None) or self._host_name()
         tests = tables.get("tests", [])
         if not isinstance(tests, list):
@@ -283,6 +284,7 @@ class _FileReader:
                 id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
             )
             self._check_retry(destination, where)
+            self._check_order(destination, values, where)
             destinations.append(destination)
         return destinations
 
@@ -350,6 +352,15 @@ class _FileReader:
             self.problems.append(
                 f"{where}.retry_seconds_min: {destination.retry_seconds_min:g} is more than "
                 f"retry_seconds_max, {destination.retry_seconds_max:g}; change one of them"
+            )
+
+    def _check_order(
+        self, destination: DestinationConfiguration, values: Mapping[str, object], where: str
+    ) -> None:
+        if "backlog_share" in values and not destination.backlog_percent:
+            self.problems.append(
+                f"{where}.backlog_share: has no meaning where the oldest messages go first; write "
+                'order = "live-first", or remove it'
             )
 
     def _rewrite(self, values: object, where: str) -> RewriteConfiguration:

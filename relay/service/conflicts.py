@@ -11,7 +11,7 @@ from relay.service.configuration import DestinationConfiguration, SourceConfigur
 from relay.service.url import UNIX_PATH_OCTETS_MAX
 from relay.wire.wildcard import matches, parse_wildcard
 
-__all__ = ["control_socket_problems", "find_conflicts"]
+__all__ = ["control_socket_problems", "find_conflicts", "process_problems"]
 
 _TCP_SCHEMES = ("tcp", "tls", "relp", "relp+tls")
 
@@ -54,6 +54,22 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
     return [
         f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
         f"{octets_max}: choose a shorter path"
+    ]
+
+
+def process_problems(
+    drain_process: bool, destinations: Sequence[DestinationConfiguration]
+) -> list[str]:
+    """A problem for each destination whose two lanes would be in a process of their own.
+
+    Lanes change places and move records within the transactions of what comes in, and only
+    the main process has those.
+    """
+    return [
+        f'destinations.{destination.id}.order: "live-first" does not go with '
+        "relay.drain_process; remove one of them"
+        for destination in destinations
+        if drain_process and destination.backlog_percent
     ]
 
 

@@ -13,11 +13,13 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
+from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
 from relay.flow.progress import Progress, Standing
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
+from relay.queue.ledger import added_up
 from relay.service.configuration import Url
 from relay.service.queue_service import QueueService
 from relay.transport.datagram_out import DatagramSession
@@ -37,12 +39,15 @@ class DestinationService(Service):
 
     Args:
         window_records: Most records in flight; 0 = as many as a session takes.
+        backlog_percent: What a backlog gets of what is sent while there are fresh messages;
+            0 = it is sent before them.
         stall_seconds: Being connected for so long without an answer is a stall.
     """
 
     _log = Logger(namespace="relay")
-    drain: Drain  # both exist from startService on
-    numbering: Numbering
+    drain: Drain | Lanes  # both exist from startService on
+    numbering: Numbering | None
+    """None with lanes: what they send has no numbers that a receiver could know."""
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class DestinationService(Service):
         retry_seconds_max: float,
         window_records: int = 0,
         drain_rate: DrainRate | None = None,
+        backlog_percent: int = 0,
         stall_seconds: float = 120.0,
     ) -> None:
         self.id = destination
@@ -77,6 +83,7 @@ class DestinationService(Service):
         self._clock = clock
         self._window_records = window_records
         self._drain_rate = drain_rate
+        self._backlog_percent = backlog_percent
         self.progress = Progress(seconds_max=stall_seconds)
 
     def warn(self, kind: str, words: str) -> None:
@@ -84,10 +91,58 @@ class DestinationService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        ledger = self._queue.ledger(self.id)
-        self.drain = Drain(
+        window = pace = None
+        if self._window_records:
+            window = Window(records_max=self._window_records, clock=self._clock)
+        if self._drain_rate is not None:
+            pace = Pace(self._drain_rate, clock=self._clock)
+        if self._backlog_percent:
+            self._start_lanes(window, pace)
+        else:
+            self._start_drain(window, pace)
+        self.start_link()
+
+    def _start_drain(self, window: Window | None, pace: Pace | None) -> None:
+        self.drain = drain = self._new_drain(self.id, window=window, pace=pace)
+        self.numbering = Numbering(
+            self._queue.lineage(self.id),
+            drain=drain,
+            save=partial(self._queue.keep_lineage, self.id),
+            on_trouble=lambda words: self.warn("lineage", words),
+        )
+        self._queue.subscribe(self.id, drain.stored, drain.evicted)
+
+    def _start_lanes(self, window: Window | None, pace: Pace | None) -> None:
+        queues = self._queue.lane_queues
+        older, newer = queues.of(self.id)
+        queues.direct(self.id, older=older, newer=newer)
+        self.drain = lanes = Lanes(
             destination=self.id,
-            cursor=self._queue.cursor(self.id),
+            older=older,
+            newer=newer,
+            new_drain=self._new_drain,
+            queue=queues,
+            backlog_percent=self._backlog_percent,
+            clock=self._clock,
+            on_trouble=lambda words: self.warn("queue", words),
+            on_change=lambda words: self._log.info(
+                "destination {id}: {words}", id=self.id, words=words
+            ),
+            window=window,
+            pace=pace,
+        )
+        self.numbering = None
+        for queue in (older, newer):
+            stored = partial(lanes.stored, queue)
+            self._queue.subscribe(queue, stored, lanes.drain_of(queue).evicted)
+
+    def _new_drain(
+        self, queue: str, *, window: Window | None = None, pace: Pace | None = None
+    ) -> Drain:
+        ledger = self._queue.ledger(queue)
+        return Drain(
+            destination=queue,
+            cursor=self._queue.cursor(queue),
             queue=self._queue,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
@@ -95,19 +150,15 @@ class DestinationService(Service):
             clock=self._clock,
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
-            window=Window(records_max=self._window_records, clock=self._clock)
-            if self._window_records
-            else None,
-            pace=None if self._drain_rate is None else Pace(self._drain_rate, clock=self._clock),
+            window=window,
+            pace=pace,
         )
-        self.numbering = Numbering(
-            self._queue.lineage(self.id),
-            drain=self.drain,
-            save=partial(self._queue.keep_lineage, self.id),
-            on_trouble=lambda words: self.warn("lineage", words),
-        )
-        self._queue.subscribe(self.id, self.drain.stored, self.drain.evicted)
-        self.start_link()
+
+    def drain_of(self, queue: str) -> Drain | None:
+        """The drain of one of the destination's queues; None if `queue` is not one of them."""
+        if isinstance(self.drain, Lanes):
+            return self.drain.drain_of(queue) if queue in self.drain.queues else None
+        return self.drain if queue == self.id else None
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -146,8 +197,9 @@ class DestinationService(Service):
 
     def standing(self) -> Standing:
         """Whether it has something to do, and what for its progress."""
+        aside = sum(self._queue.ledger(queue).quarantined for queue in self._queues)
         return Standing(
-            answers=(self.state.answers, self._queue.ledger(self.id).quarantined),
+            answers=(self.state.answers, aside),
             connected=self.state.ready,
             in_flight=self.drain.in_flight,
             could_send=self.drain.could_send,
@@ -155,12 +207,8 @@ class DestinationService(Service):
 
     def report(self) -> dict[str, Any]:
         """Account, state and counters, for status."""
-        ledger = self._queue.ledger(self.id)
-        try:
-            oldest = self._queue.oldest_received_at(self.id)
-        except QueueError:  # the counters are worth showing all the same
-            oldest = None
-        age = None if oldest is None else max(0.0, self._clock.seconds() - oldest)
+        ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
+        age = self._age()
         paused = self.drain.is_held(_BY_HAND)
         return {
             "id": self.id,
@@ -174,7 +222,7 @@ class DestinationService(Service):
             "delivered_records": ledger.delivered,
             "queued_records": ledger.queued,
             "queued_bytes": ledger.queued_bytes,
-            "oldest_seconds": age if ledger.queued else None,
+            "oldest_seconds": age,
             "quarantined_records": ledger.quarantined,
             "quarantine_bytes": ledger.quarantine_bytes,
             "dropped_records": dict(ledger.dropped),
@@ -185,7 +233,25 @@ class DestinationService(Service):
             "failures": self.state.failures,
             "truncated_records": self.state.truncated_records,
             "limit": None if (limit := self._queue.limit(self.id)) is None else limit.report(),
+            "lanes": self.drain.report() if isinstance(self.drain, Lanes) else None,
         }
+
+    @property
+    def _queues(self) -> tuple[str, ...]:
+        return self.drain.queues if isinstance(self.drain, Lanes) else (self.id,)
+
+    def _age(self) -> float | None:
+        """Seconds since the oldest record came in that waits."""
+        try:
+            found = [
+                self._queue.oldest_received_at(queue)
+                for queue in self._queues
+                if self._queue.ledger(queue).queued
+            ]
+        except QueueError:  # the counters are worth showing all the same
+            return None
+        oldest = min((at for at in found if at is not None), default=None)
+        return None if oldest is None else max(0.0, self._clock.seconds() - oldest)
 
 
 class StreamDestination(DestinationService):

@@ -24,10 +24,11 @@ from relay.transport.notices import Notices
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.tls import TlsUpstream
+from relay.transport.tls_context import TlsMaterial
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 from relay.wire.framing import encode_newline, encode_octet_counted
 
-__all__ = ["new_destination"]
+__all__ = ["new_destination", "tls_upstream"]
 
 
 def new_destination(
@@ -49,6 +50,7 @@ def new_destination(
         "retry_seconds_min": configuration.retry_seconds_min,
         "retry_seconds_max": configuration.retry_seconds_max,
         "drain_rate": configuration.drain_rate,
+        "backlog_percent": configuration.backlog_percent,
         "stall_seconds": 2 * configuration.answer_seconds_max,
     }
     scheme = configuration.connect.scheme
@@ -74,25 +76,34 @@ def new_destination(
     )
 
 
+def tls_upstream(
+    configuration: DestinationConfiguration,
+) -> Callable[[TlsMaterial], TlsUpstream]:
+    """What makes TLS connections to an upstream, from what its files hold."""
+    url, tls = configuration.connect, configuration.tls
+    return partial(
+        TlsUpstream,
+        server_name=tls.server_name or url.host,
+        peer_verify=tls.peer_verify,
+        fingerprints=read_policy(tls).fingerprints,
+        options=read_options(tls),
+    )
+
+
 def _endpoint(
     configuration: DestinationConfiguration, certificates: CertificateWatch, reactor: Any
 ) -> Callable[[UpstreamState], PreparedEndpoint]:
-    url, tls = configuration.connect, configuration.tls
+    url = configuration.connect
     # Resolves the name at each attempt and tries all of its addresses.
     wrapped = HostnameEndpoint(
         reactor, url.host, url.port, timeout=configuration.connect_seconds_max
     )
     upstream = None
     if url.is_tls:
-        new = partial(
-            TlsUpstream,
-            server_name=tls.server_name or url.host,
-            peer_verify=tls.peer_verify,
-            fingerprints=read_policy(tls).fingerprints,
-            options=read_options(tls),
-        )
         subject = f"destination {configuration.id}"
-        upstream = certificates.keep(subject, tls, upstream_problems, new)
+        upstream = certificates.keep(
+            subject, configuration.tls, upstream_problems, tls_upstream(configuration)
+        )
     return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
 
 

@@ -18,9 +18,11 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
 from relay.queue.history import Histories, PruneHistories
+from relay.queue.transaction import destination_of
+from relay.service.configuration import Configuration
 from relay.transport.notices import Notices
 
-__all__ = ["HistoryWatch"]
+__all__ = ["HistoryWatch", "new_history_watch"]
 
 _INTERVAL_SECONDS = 2.0
 _ROOM_BYTES_MIN = 16 * 1024**2
@@ -36,6 +38,19 @@ class Queue(Protocol):
     def free_bytes(self) -> int: ...
 
     def operate(self, operation: Operation) -> Deferred[Any]: ...
+
+
+def new_history_watch(
+    configuration: Configuration, queue: Queue, notices: Notices, clock: Clock
+) -> HistoryWatch:
+    """The one of a relay with this configuration."""
+    return HistoryWatch(
+        queue=queue,
+        destinations=[destination.id for destination in configuration.destinations],
+        free_bytes_min=configuration.min_free_bytes,
+        notices=notices,
+        clock=clock,
+    )
 
 
 class HistoryWatch(Service):
@@ -105,12 +120,16 @@ class HistoryWatch(Service):
 
     def _prune(self, excess: int) -> None:
         now, histories = self._clock.seconds(), self._queue.histories
-        before = {id: now - limit.seconds_max for id, limit in histories.limits.items()}
-        # Whose destination has left the configuration, perhaps for another name, stays for as
-        # long as any would.
         longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
-        orphans = set(histories.databases) - self._destinations if longest else set()
-        before |= dict.fromkeys(orphans, now - longest)
+        before = {}
+        for id in histories.databases:
+            # Of a destination that has no lanes any more, what the second one had stays.
+            limit = histories.limits.get(destination_of(id))
+            if limit is not None:
+                before[id] = now - limit.seconds_max
+            elif longest and destination_of(id) not in self._destinations:
+                # It has left the configuration, perhaps for another name.
+                before[id] = now - longest
         self._pruning = True
         step = self._queue.operate(PruneHistories(histories, before, max(0, excess)))
         step.addCallbacks(self._pruned, self._failed)

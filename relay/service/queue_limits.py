@@ -7,6 +7,7 @@ from functools import partial
 
 from relay.queue.history import Histories, HistoryLimit
 from relay.queue.limits import TOO_OLD, QueueLimit
+from relay.queue.transaction import account_of_lane
 from relay.service.configuration import Configuration, DestinationConfiguration
 from relay.service.table import bytes_in_words, join_path
 from relay.transport.notices import Notices
@@ -38,16 +39,15 @@ def new_histories(configuration: Configuration) -> Histories:
     It goes before sources have to wait, so the reserve is no room for it.
     """
     usual = configuration.queue_bytes_max // 4
-    return Histories(
-        {
-            destination.id: HistoryLimit(
-                destination.history, destination.history_bytes_max or usual
-            )
-            for destination in configuration.destinations
-            if destination.history
-        },
-        room_bytes=configuration.queue_bytes_max - configuration.reserve,
-    )
+    limits: dict[str, HistoryLimit] = {}
+    for destination in configuration.destinations:
+        if destination.history:
+            size = destination.history_bytes_max or usual
+            ids = [destination.id]
+            if destination.backlog_percent:  # one for each of its queues
+                ids.append(account_of_lane(destination.id))
+            limits |= dict.fromkeys(ids, HistoryLimit(destination.history, size // len(ids)))
+    return Histories(limits, room_bytes=configuration.queue_bytes_max - configuration.reserve)
 
 
 def limit_problems(configuration: Configuration) -> list[str]:

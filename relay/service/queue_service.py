@@ -22,11 +22,14 @@ from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.gathering import Gathering
 from relay.queue.history import Histories, PruneHistories
+from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.replacement import damaged_files
+from relay.queue.sharing import forget_dead_readers, map_bytes_of
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
+from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.refusal import StartRefused
 from relay.service.worker import Worker
 from relay.transport.notices import Notices
@@ -52,6 +55,8 @@ class QueueService(Service):
         map_bytes: Size of the map; more if what is there already needs it.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
+        lanes: Ids of those destinations that have a second queue.
+        removal_seconds: How long acknowledgements may wait for messages to be committed with.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
         histories: For which destinations, what is delivered is kept.
@@ -61,13 +66,15 @@ class QueueService(Service):
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
         lineages: What relays have sent that is in this queue.
+        lane_queues: The second queues of destinations.
         gathering: Has connections read before each commit.
     """
 
     name = "queue"
     _log = Logger(namespace="relay")
-    _store: QueueStore  # all three exist from startService on
+    _store: QueueStore  # all four exist from startService on
     _committer: Committer
+    lane_queues: LaneQueues
     _quarantine_full: dict[str, int]  # what quarantines had to drop, as far as it was said
 
     def __init__(
@@ -82,6 +89,8 @@ class QueueService(Service):
         reactor: Any,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
+        lanes: Iterable[str] = (),
+        removal_seconds: float = 0.0,
         strict: bool = False,
         histories: Histories | None = None,
         fully: bool = False,
@@ -89,7 +98,9 @@ class QueueService(Service):
         self._path = path
         self._destinations = tuple(destinations)
         self._sources = tuple(sources)
-        self._accounts = {*self._destinations, *map(account_of_source, self._sources)}
+        self._lanes = tuple(lanes)
+        self._queues = (*self._destinations, *map(account_of_lane, self._lanes))
+        self._accounts = {*self._queues, *map(account_of_source, self._sources)}
         self._map_bytes = map_bytes
         self._admission = admission
         self._notices = notices
@@ -98,6 +109,7 @@ class QueueService(Service):
         self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
+        self._removal_seconds = removal_seconds
         self._strict = strict
         self.histories = histories or Histories()
         self._cursors: dict[str, list[Cursor]] = {}
@@ -116,7 +128,7 @@ class QueueService(Service):
             self._check_path(self._path)
             self._store = QueueStore.open(
                 self._path,
-                destinations=self._destinations,
+                destinations=self._queues,
                 sources=self._sources,
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
@@ -130,6 +142,7 @@ class QueueService(Service):
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
         self._say_recovered()
+        self._say_found()
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -146,8 +159,10 @@ class QueueService(Service):
             on_failure=self._failed,
             limits=self._limits.values(),
             on_evicted=self._evicted,
+            removal_seconds=self._removal_seconds,
             gathering=self.gathering,
         )
+        self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -169,7 +184,8 @@ class QueueService(Service):
         drops: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
-        stored = self._committer.append(payloads, refusals, positions, drops)
+        entered = self.lane_queues.entered(payloads)
+        stored = self._committer.append(entered, refusals, positions, drops)
         for source in {refusal.source for refusal in refusals}:
             stored.addCallback(self._look_at_quarantine, source)
         return stored
@@ -240,6 +256,22 @@ class QueueService(Service):
         self._subscribers[destination] = stored
         self._evicted_subscribers[destination] = evicted
 
+    # What a drain in another process needs.
+
+    @property
+    def path(self) -> str:
+        """Its directory."""
+        return self._path
+
+    @property
+    def map_bytes(self) -> int:
+        """Size of the map."""
+        return map_bytes_of(self._store)
+
+    def forget_dead_readers(self) -> None:
+        """Use the pages again that a process was reading which has ended."""
+        forget_dead_readers(self._store)
+
     # What status asks.
 
     def ledger(self, destination: str) -> Ledger:
@@ -301,7 +333,7 @@ class QueueService(Service):
         """Note in the histories of the queues that the relay has started."""
         kept = self._store.positions(SENT)
         begun: dict[str, Lineage] = {}
-        for destination in self._destinations:
+        for destination in {*self._destinations} - {*self._lanes}:
             ledger = self._store.ledgers[destination]
             lineage = Lineage.decode(kept.get(destination))
             begun[destination] = (
@@ -312,6 +344,8 @@ class QueueService(Service):
                 )
             )
         positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        # What lanes send has no numbers, and afterwards the old ones would mean nothing.
+        positions |= {f"{SENT}/{id}": b"" for id in self._lanes if id in kept}
         try:
             self._store.commit(Transaction(self._reactor.seconds(), positions=positions))
         except QueueError as error:
@@ -344,6 +378,19 @@ class QueueService(Service):
                 kept=recovery.kept_as,
             )
 
+    def _say_found(self) -> None:
+        """What is there from before, the queues without a destination included."""
+        for id, ledger in sorted(self._store.ledgers.items()):
+            if ledger.queued:
+                self._log.info(
+                    "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
+                    records=ledger.queued,
+                    id=id,
+                    first=ledger.acknowledged_seq,
+                    last=ledger.next_seq - 1,
+                    orphan="" if id in self._accounts else ", which is not in the configuration",
+                )
+
     def _stored(self, destination: str, next_seq: int, payloads: Sequence[bytes]) -> None:
         for cursor in self._cursors.get(destination, ()):
             cursor.stored(next_seq, payloads)
@@ -355,7 +402,7 @@ class QueueService(Service):
         subscriber = self._evicted_subscribers.get(destination)
         if subscriber is not None:
             subscriber(upto, reason)
-        limit = self._limits.get(destination)
+        limit = self._limits.get(destination_of(destination))
         if limit is not None:
             limit.dropped(count, reason)
 

@@ -26,6 +26,7 @@ from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
 from relay.queue.readings import READINGS, Reading
+from relay.queue.transaction import account_of_lane, destination_of
 
 __all__ = [
     "AdoptQueue",
@@ -121,7 +122,8 @@ class Destination(Protocol):
     """A destination's service, as far as it is needed here."""
 
     id: str
-    drain: Drain
+
+    def drain_of(self, queue: str) -> Drain | None: ...
 
     def pause(self) -> None: ...
 
@@ -185,7 +187,9 @@ class QueueTools:
     def requeue(self, wanted: SomeDestination) -> int:
         """Send again what is in flight, through a new session.  Returns: how many records."""
         destination = self._destination(wanted.destination)
-        in_flight = destination.drain.in_flight
+        queues = (destination.id, account_of_lane(destination.id))
+        drains = [drain for id in queues if (drain := destination.drain_of(id)) is not None]
+        in_flight = sum(drain.in_flight for drain in drains)
         if in_flight:
             destination.break_link("somebody wants what is in flight to be sent again")
         return in_flight
@@ -281,7 +285,8 @@ class QueueTools:
         return lambda wanted: ensureDeferred(guarded(wanted))
 
     async def _adopt(self, wanted: AdoptQueue) -> Adopted:
-        if wanted.orphan in self._destinations:
+        of = self._destinations.get(destination_of(wanted.orphan))
+        if of is not None and of.drain_of(wanted.orphan) is not None:
             raise QueueError(f"{wanted.orphan} is no orphan but a destination of the configuration")
         to = self._destination(wanted.to).id
         done = Adopted()
@@ -301,13 +306,13 @@ class QueueTools:
                 return done
 
     async def _purge(self, wanted: PurgeQueue) -> Purged:
-        destination = self._destinations.get(wanted.queue)
-        if destination is None:
+        destination = self._destinations.get(destination_of(wanted.queue))
+        drain = None if destination is None else destination.drain_of(wanted.queue)
+        if destination is None or drain is None:
             return await self._purge_steps(wanted, lambda upto: None)
-        drain = destination.drain
         drain.hold(BY_PURGE)
         try:
-            await self._wait_for_answers(destination)
+            await self._wait_for_answers(destination, wanted.queue, drain)
             return await self._purge_steps(wanted, drain.skip)
         finally:
             drain.release(BY_PURGE)
@@ -329,7 +334,7 @@ class QueueTools:
             if not done.left or self._clock.seconds() >= until:
                 return done
 
-    async def _wait_for_answers(self, destination: Destination) -> None:
+    async def _wait_for_answers(self, destination: Destination, queue: str, drain: Drain) -> None:
         """Until what was sent is answered for, and that is on disk.
 
         An upstream that does not answer is cut off: whether it has the records that
@@ -338,19 +343,18 @@ class QueueTools:
         for patience in (_ANSWERS_SECONDS_MAX, _ANSWERS_SECONDS_MAX / 2):
             until = self._clock.seconds() + patience
             while self._clock.seconds() < until:
-                if self._is_settled(destination):
+                if self._is_settled(queue, drain):
                     return
                 await self._pause()
             destination.break_link("its queue is being purged, and it does not answer")
-        if not self._is_settled(destination):
+        if not self._is_settled(queue, drain):
             raise QueueError(
-                f"{destination.drain.in_flight} records are on their way to {destination.id}, "
+                f"{drain.in_flight} records are on their way to {destination.id}, "
                 "which does not answer, or the disk is failing; nothing was purged"
             )
 
-    def _is_settled(self, destination: Destination) -> bool:
-        drain = destination.drain
-        stored = self._queue.ledgers[destination.id].acknowledged_seq
+    def _is_settled(self, queue: str, drain: Drain) -> bool:
+        stored = self._queue.ledgers[queue].acknowledged_seq
         return drain.in_flight == 0 and drain.acknowledged_seq == stored
 
     def _pause(self) -> Deferred[None]:

@@ -106,19 +106,19 @@ class QueueWatch(Service):
             limit.trend.note(now, limit.size)
             if limit.bytes_max:
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
-            if limit.seconds_max:
-                self._expire(limit, now - limit.seconds_max)
+            for queue in limit.queues if limit.seconds_max else ():
+                self._expire(limit, queue, now - limit.seconds_max)
 
-    def _expire(self, limit: QueueLimit, before: float) -> None:
-        if not self._queue.ledger(limit.destination).queued:
+    def _expire(self, limit: QueueLimit, queue: str, before: float) -> None:
+        if not self._queue.ledger(queue).queued:
             return
         try:
-            oldest = self._queue.oldest_received_at(limit.destination)
+            oldest = self._queue.oldest_received_at(queue)
         except QueueError as error:
             self._notices.warn(f"destination {limit.destination}", TOO_OLD, str(error))
             return
         if oldest is not None and oldest < before:
-            self._queue.expire(limit.destination, before)
+            self._queue.expire(queue, before)
 
     def _new_fill(self, limit: QueueLimit) -> _Fill:
         return _Fill(

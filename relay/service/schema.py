@@ -86,6 +86,7 @@ RELAY: Mapping[str, Kind] = {
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
     "strict_queue": Flag(),
+    "drain_process": Flag(),
     "examine_fully": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
@@ -151,6 +152,8 @@ DESTINATION: Mapping[str, Kind] = {
     "framing": Choice(("octet-counting", "newline")),
     "window_records": Whole(1, 100_000),
     "drain_rate": Rate(),
+    "order": Choice(("oldest-first", "live-first")),
+    "backlog_share": Whole(1, 99),
     "answer_seconds_max": Seconds(0.1, 3600),
     "connect_seconds_max": Seconds(0.1, 3600),
     "retry_seconds_min": Seconds(0.01, 86400),

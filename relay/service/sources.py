@@ -26,6 +26,7 @@ from relay.service.tls_files import listener_problems, read_options, read_policy
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.inherited import adopt_socket
+from relay.transport.many_datagrams import ManyDatagrams
 from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
 from relay.transport.proxy_in import ProxyFactory
@@ -135,6 +136,7 @@ def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[s
         "frame_bytes_max": configuration.frame_bytes_max,
         "oversize": configuration.oversize,
         "rates": PeerRates(rate_max=configuration.rate_per_peer_max, now=reactor.seconds),
+        "many": ManyDatagrams if ManyDatagrams.available else None,
     }
 
 

@@ -2,7 +2,8 @@
 
 Twisted cuts datagrams at 8 KiB and cannot read what comes beside them (who sent
 it, whether it was cut, how many were lost before it), so this reads the socket
-itself: several datagrams a wake-up, one batch for each sender among them.
+itself: several datagrams a wake-up, one batch for each sender among them.  UDP has
+them with one call where that is possible (`many_datagrams.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -22,6 +23,7 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
 from relay.transport.inbound import Intake
+from relay.transport.many_datagrams import ManyDatagrams, Received, Sender
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
@@ -38,8 +40,6 @@ _DESCRIPTOR = struct.Struct("i")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size)
 _REASONS_OF_PEERS = ("not-allowed", "rate-limit")  # each peer is warned of
 
-_Sender = tuple[str, int, tuple[int, int, int] | None]
-
 
 @implementer(IReadDescriptor)
 class DatagramReader:
@@ -53,6 +53,7 @@ class DatagramReader:
         oversize: What to do with longer ones: an `OversizePolicy`'s name.
         permitted: Whose datagrams are taken; None = everybody's.
         rates: How many of each peer; None = all.
+        many: Takes several at a time from a UDP socket; None = one by one.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class DatagramReader:
         oversize: str = "truncate",
         permitted: PermittedPeers | None = None,
         rates: PeerRates | None = None,
+        many: Callable[..., ManyDatagrams] | None = None,
     ) -> None:
         self._socket = bound
         self._origin = Origin(source=source, transport=transport)
@@ -89,6 +91,9 @@ class DatagramReader:
         self._permitted = permitted or PermittedPeers()
         self._rates = rates
         self._kernel_drops = 0
+        self._many = None
+        if many is not None and transport == "udp":
+            self._many = many(bound, frame_bytes_max=frame_bytes_max, kept_bytes_max=len(buffer))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -116,29 +121,32 @@ class DatagramReader:
 
     def _read(self) -> bool:
         """Take what has come, up to a limit; whether there may be more."""
-        batches: dict[_Sender, list[bytes]] = {}
-        long: dict[_Sender, dict[int, int]] = {}  # by index: octets of the whole
-        more = True
+        received = self._receive_each() if self._many is None else self._many.receive()
+        if received.error is not None:
+            self._warn("receive", f"cannot receive: {received.error}")
+        for sender, frames in received.batches.items():
+            self._accept(sender, frames, received.long.get(sender, {}))
+        if self._origin.transport == "udp":
+            self._count_kernel_drops()
+        return received.more
+
+    def _receive_each(self) -> Received:
+        """Take what has come one by one, up to a limit."""
+        batches: dict[Sender, list[bytes]] = {}
+        long: dict[Sender, dict[int, int]] = {}
         for _ in range(_DATAGRAMS_MAX):
             try:
                 size, ancillary, address = self._receive()
             except BlockingIOError:
-                more = False
-                break
+                return Received(batches, long, more=False)
             except OSError as error:  # such as an ICMP error from an earlier answer
-                self._warn("receive", f"cannot receive: {error}")
-                more = False
-                break
+                return Received(batches, long, more=False, error=error)
             sender = self._sender(address, ancillary)
             frames = batches.setdefault(sender, [])
             if size > self._frame_bytes_max:
                 long.setdefault(sender, {})[len(frames)] = size
             frames.append(bytes(self._octets[:size]))
-        for sender, frames in batches.items():
-            self._accept(sender, frames, long.get(sender, {}))
-        if self._origin.transport == "udp":
-            self._count_kernel_drops()
-        return more
+        return Received(batches, long, more=True)
 
     def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], Any]:
         """Octets of the next datagram, what came beside it, and from whom."""
@@ -150,7 +158,7 @@ class DatagramReader:
         )
         return size, ancillary, address
 
-    def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> _Sender:
+    def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> Sender:
         credentials = None
         for level, kind, octets in ancillary:
             if level != socket.SOL_SOCKET:
@@ -178,7 +186,7 @@ class DatagramReader:
                 "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
             )
 
-    def _accept(self, sender: _Sender, frames: list[bytes], long: dict[int, int]) -> None:
+    def _accept(self, sender: Sender, frames: list[bytes], long: dict[int, int]) -> None:
         host, port, credentials = sender
         if host and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
@@ -206,7 +214,7 @@ class DatagramReader:
         stored.addErrback(self._not_stored)
 
     def _without_refused(
-        self, sender: _Sender, frames: list[bytes], marks: Marks
+        self, sender: Sender, frames: list[bytes], marks: Marks
     ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
         """Drop what admission does not let in."""
         taken = self._admission.let_in(frames)
@@ -216,7 +224,7 @@ class DatagramReader:
         return [frames[index] for index in taken], *marks.picked(taken)
 
     def _settle_long(
-        self, sender: _Sender, frames: list[bytes], long: dict[int, int]
+        self, sender: Sender, frames: list[bytes], long: dict[int, int]
     ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
         """Apply the policy to those of `frames` whose indexes are in `long`."""
         pieces: dict[int, int] = {}
@@ -245,7 +253,7 @@ class DatagramReader:
                 cut[len(split) - 1] = long[index]
         return split, cut, pieces
 
-    def _drop(self, sender: _Sender, frames: list[bytes], reason: str, why: str) -> None:
+    def _drop(self, sender: Sender, frames: list[bytes], reason: str, why: str) -> None:
         if not frames:
             return
         self._counters.received_records += len(frames)
@@ -262,6 +270,6 @@ class DatagramReader:
         self._notices.warn(subject, kind, text, group=f"{subject}, {peer}" if peer else None)
 
 
-def _words(sender: _Sender) -> str:
+def _words(sender: Sender) -> str:
     host, port, credentials = sender
     return Origin("", "", host, port, pid=credentials[0] if credentials else None).peer

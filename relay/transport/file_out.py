@@ -15,7 +15,7 @@ from functools import partial
 
 from twisted.python.failure import Failure
 
-from relay.flow.drain import Drain
+from relay.flow.drain import Supplies
 from relay.queue.committer import RunInThread
 from relay.wire.framing import encode_newline
 
@@ -77,7 +77,7 @@ class FileSession:
         self,
         file: AppendedFile,
         *,
-        drain: Drain,
+        drain: Supplies,
         run_in_thread: RunInThread,
         on_failure: Callable[[str], None],
     ) -> None:

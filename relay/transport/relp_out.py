@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from relay.flow.drain import Drain
+from relay.flow.drain import Supplies
 from relay.flow.numbering import Numbering
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import UpstreamProtocol, UpstreamState
@@ -37,7 +37,7 @@ class RelpClientProtocol(UpstreamProtocol):
     def __init__(
         self,
         *,
-        drain: Drain,
+        drain: Supplies,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from relay.flow.drain import Drain
+from relay.flow.drain import Supplies
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
 
@@ -56,7 +56,7 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
     def __init__(
         self,
         *,
-        drain: Drain,
+        drain: Supplies,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

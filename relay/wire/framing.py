@@ -254,7 +254,8 @@ class NewlineDecoder:
 
     def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
         """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
-        if b"\r\n" in text or text.endswith(b"\r"):
+        # Looking for one octet is many times faster than for two.
+        if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
             lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
         else:
             lines = text.split(b"\n")
@@ -262,7 +263,8 @@ class NewlineDecoder:
             lines = [line or b"\n" for line in lines]
         limit = self._frame_bytes_max
         if len(text) <= limit or max(map(len, lines)) <= limit:
-            lines = [line for line in lines if line]
+            if b"" in lines:
+                lines = [line for line in lines if line]
             return frames + lines if frames else lines
         for line in lines:
             if len(line) > limit:

@@ -61,6 +61,13 @@ def client_with(payloads: list[bytes]) -> RelpClientSession:
     return session
 
 
+def encode_all(payloads: list[bytes]) -> None:
+    """As commits do it, with what has come since the last one."""
+    for start in range(0, MESSAGES, BATCH_RECORDS):
+        for run in split(payloads[start : start + BATCH_RECORDS]):
+            encode_block(run, received_at=1e9)
+
+
 def send_all(payloads: list[bytes]) -> None:
     """As the drain does it, a batch at a time."""
     session = RelpClientSession(window_records=MESSAGES, software=b"bench")
@@ -141,9 +148,7 @@ def measure() -> dict[str, float]:
             f"format {name}": nanoseconds(lambda rewrite=rewrite: rewrite(messages, ORIGIN))
             for name, rewrite in formats().items()
         },
-        "encode blocks": nanoseconds(
-            lambda: [encode_block(run, received_at=1e9) for run in split(payloads)]
-        ),
+        "encode blocks": nanoseconds(lambda: encode_all(payloads)),
         "decode blocks": nanoseconds(lambda: [decode_block(block) for block in blocks]),
         "relp: client sends": nanoseconds(lambda: send_all(payloads)),
         "relp: client takes answers": nanoseconds(

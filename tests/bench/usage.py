@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +28,13 @@ class Usage(NamedTuple):
 
 
 class Watch:
-    """Measures a process between `__enter__` and `__exit__`; then `usage` is there."""
+    """Measures a process between `__enter__` and `__exit__`; then `usage` is there.
+
+    Its child processes count as well, those that are there at the end.
+    """
 
     def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._folder = Path("/proc") / str(pid)
         self._done = threading.Event()
         self._anonymous = 0
@@ -68,14 +73,22 @@ class Watch:
                 return
 
     def _cpu_seconds(self) -> float:
-        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        fields = [text.rpartition(")")[2].split() for text in self._texts("stat")]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / TICKS_PER_SECOND
 
     def _written_bytes(self) -> int:
-        return _number(r"^write_bytes: (\d+)", (self._folder / "io").read_text())
+        return sum(_number(r"^write_bytes: (\d+)", text) for text in self._texts("io"))
 
     def _status(self, name: str) -> int:
-        return _number(rf"^{name}:\s+(\d+) kB", (self._folder / "status").read_text()) * 1024
+        kibibytes = [_number(rf"^{name}:\s+(\d+) kB", text) for text in self._texts("status")]
+        return sum(kibibytes) * 1024
+
+    def _texts(self, name: str) -> Iterator[str]:
+        """The file `name` of the process and of each of its children."""
+        yield (self._folder / name).read_text()
+        for child in children_of(self._pid):
+            with suppress(OSError):  # it has ended
+                yield Path(f"/proc/{child}/{name}").read_text()
 
 
 def counting_syncs(command: Sequence[str], report: Path) -> list[str] | None:
@@ -95,8 +108,12 @@ def sync_count(report: Path) -> int:
 
 def traced_pid(pid: int) -> int:
     """The program that the strace `pid` runs."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else pid
+    children = children_of(pid)
+    return children[0] if children else pid
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _number(pattern: str, text: str) -> int:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from relay.cli.main import main
 from relay.cli.queue_commands import severities
+from relay.queue.transaction import Transaction
 from tests import queue_files
 
 TOKEN = b"0d3f1f60-aaaa-bbbb-cccc-123456789abc"
@@ -76,6 +77,21 @@ def test_a_configuration_tells_orphans_from_destinations(queue: Queue) -> None:
     done = CliRunner().invoke(main, ["queue", "ls", "--json", "--config", str(config)])
     (row,) = json.loads(done.output)
     assert (row["id"], row["state"]) == ("a", "orphan: no destination of the configuration")
+
+
+def test_second_queues_are_those_of_their_destinations(tmp_path: Path) -> None:
+    with queue_files.opened(tmp_path / "queue", "a", "lane/a", "lane/b") as store:
+        store.commit(Transaction(1.0, {"lane/a": [b"<13>x"], "lane/b": [b"<13>y"]}))
+    config = tmp_path / "relay.toml"
+    config.write_text(
+        f'[relay]\nstate_dir = "{tmp_path}"\n[sources.in]\nlisten = "udp://:1514"\n'
+        '[destinations.a]\nconnect = "tcp://far:1"\n'
+    )
+    done = CliRunner().invoke(main, ["queue", "ls", "--json", "--config", str(config)])
+    assert [(row["id"], row["state"]) for row in json.loads(done.output)] == [
+        ("lane/a", "the relay is stopped"),
+        ("lane/b", "orphan: no destination of the configuration"),
+    ]
 
 
 def test_the_oldest_and_the_newest_are_shown(queue: Queue) -> None:

@@ -29,7 +29,9 @@ class Relay:
 
     def ask(self, command: str, kind: Any, arguments: Any = None) -> Any:
         if command == "queue-accounts":
-            return [Account("a", 0, 0, 0, 2, {}, 0, 0, 0, 1, 9)]
+            counts: Any = (0, 0, 0, 2, {}, 0, 0, 0, 1, 9)
+            lanes = [Account("lane/b", *counts, history_bytes=4096), Account("lane/a", *counts)]
+            return [Account("a", *counts), *lanes]
         copied = type(arguments)(
             *(getattr(arguments, name) for name in arguments.__struct_fields__)
         )
@@ -82,6 +84,17 @@ def test_a_period_of_another_destination_by_receipt(relay: Relay) -> None:
     ((_, asked),) = relay.asked
     assert (asked.queue, asked.to) == ("old", "a")
     assert (asked.period.to, asked.period.by_receipt) == (120.0, True)
+
+
+def test_of_two_lanes_both_histories_are_replayed(relay: Relay) -> None:
+    relay.answers = [
+        ReplayedSoFar(records=3, begins_at=50.0, upto=20),
+        ReplayedSoFar(records=4, begins_at=50.0, upto=9),
+    ]
+    assert run("replay", "b", *SINCE) == "7 messages are in the queue of b again\n"
+    assert [(asked.queue, asked.to, asked.upto) for _, asked in relay.asked] == [
+        *(("b", "b", 0), ("lane/b", "b", 0))
+    ]
 
 
 def test_it_waits_for_room(relay: Relay) -> None:

@@ -196,3 +196,17 @@ def test_files_that_are_behind() -> None:
 def test_what_never_came_from_a_relay() -> None:
     lines = shown(sources=[{**SOURCE, "missing_records": 1200}])
     assert "net: dropped 11 (empty), never came 1,200, cut to the size limit 4" in lines
+
+
+def test_two_lanes_are_shown_while_there_are_two() -> None:
+    lane = {"queue": "x", "in_flight_records": 0}
+    lanes = {
+        "backlog": {**lane, "queued_records": 12345, "delivered_per_second": 250.4},
+        "live": {**lane, "queued_records": 3, "delivered_per_second": 1750.0},
+    }
+    line = "central: two lanes: backlog 12,345 queued, 250 a second; live 3 queued, 1,750 a second"
+    assert line in shown(width=120, destinations=[{**DESTINATION, "lanes": lanes}])
+    lanes["backlog"]["queued_records"] = 0
+    for one in (lanes, None):
+        lines = shown(width=120, destinations=[{**DESTINATION, "lanes": one}])
+        assert not [line for line in lines if "lanes" in line]

@@ -1,4 +1,4 @@
-"""A damaged file: it opens, what can be read is delivered, the rest counted (pains 2, 5, 6, 8)."""
+"""A damaged file: it opens, what can be read is delivered, the rest counted."""
 
 from __future__ import annotations
 

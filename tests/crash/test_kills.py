@@ -1,4 +1,4 @@
-"""`kill -9` of sender, relay and receiver in every combination (pains 9 to 11, 26)."""
+"""`kill -9` of sender, relay and receiver in every combination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outages with `kill -9` in each: the backlog is whole, nothing grows (pains 4, 19, 50)."""
+"""Outages with `kill -9` in each: the backlog is whole, nothing grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A power cut: what was answered is there afterwards, and nothing that was not (pains 1, 9)."""
+"""A power cut: what was answered is there afterwards, and nothing that was not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full at any size: intake waits, the drain goes on, nothing is lost (pain 16)."""
+"""A disk that is full at any size: intake waits, the drain goes on, nothing is lost."""
 
 from __future__ import annotations
 

@@ -154,6 +154,7 @@ class TwoRelays:
     Args:
         cuts: Whether connections are cut.
         edge_tls, central_tls: Keys of the edge's destination and of the central source.
+        relay: Further keys of the edge.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class TwoRelays:
         seed: int = 0,
         edge_tls: Mapping[str, Any] | None = None,
         central_tls: Mapping[str, Any] | None = None,
+        relay: Mapping[str, Any] | None = None,
     ) -> None:
         scheme = "relp+tls" if central_tls else "relp"
         edge_port, central_port = free_port(), free_port()
@@ -186,6 +188,7 @@ class TwoRelays:
                     "retry_seconds_max": 0.2,
                 }
             },
+            relay=relay,
         )
         self.central = RelayProcess(
             folder / "central",

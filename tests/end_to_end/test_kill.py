@@ -33,7 +33,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def test_everything_answered_arrives(programs: Programs, tmp_path: Path) -> None:
+def test_what_was_answered_arrives_whatever_is_killed(programs: Programs, tmp_path: Path) -> None:
     moments = random.Random(seed_from("KILL_SEED"))
     port = free_port()
     central = Central(programs, tmp_path / "central", free_port())

@@ -55,14 +55,14 @@ def assert_in_order(lines: list[bytes], count: int) -> None:
         assert numbers(lines, tag) == list(range(count)), tag
 
 
-def test_upstream_comes_late(site: Site) -> None:
+def test_what_came_while_the_upstream_was_away_arrives_in_order(site: Site) -> None:
     site.relay.start()
     expected = site.feed(3000)
     site.central.start()
     assert_in_order(site.central.wait_for(expected), 3000)
 
 
-def test_upstream_goes_and_comes_back(site: Site) -> None:
+def test_outage_after_outage_everything_arrives_in_order(site: Site) -> None:
     site.central.start()
     site.relay.start()
     expected = site.feed(500)
@@ -87,7 +87,7 @@ def test_backlog_survives_stop_and_start(site: Site) -> None:
     assert_in_order(site.central.wait_for(expected), 2000)
 
 
-def test_upstream_killed_in_the_middle_of_a_window(site: Site) -> None:
+def test_an_upstream_killed_in_the_middle_of_a_window_gets_the_rest(site: Site) -> None:
     site.relay.start()
     expected = site.feed(10000)
     for enough in (1, 5000, 12000):

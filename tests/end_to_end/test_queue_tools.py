@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,14 @@ PLACE = b"<13>Oct 11 22:14:15 web-1 prog: "
 class Site:
     """A relay with the destinations `central` and `other`, both away."""
 
-    def __init__(self, programs: Programs, folder: Path, central: Central | None = None) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        folder: Path,
+        central: Central | None = None,
+        relay: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.relay_keys = relay
         self.relp, self.tcp, self.open = (free_port() for _ in range(3))
         self.central, self.other = free_port(), free_port()
         self.programs = programs
@@ -56,6 +63,7 @@ class Site:
             sources=self.sources,
             destinations=self.destinations,
             apps={"far": {"networks": ["192.0.2.0/24"]}},
+            relay=self.relay_keys,
         )
 
     def send(self, *texts: bytes) -> None:
@@ -93,7 +101,15 @@ def site(programs: Programs, tmp_path: Path) -> Site:
     return Site(programs, tmp_path / "edge")
 
 
-def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> None:
+@pytest.fixture(params=["one process", "two processes"])
+def each_site(programs: Programs, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
+    """One whose destinations run in the same process, and one whose do not."""
+    keys = {"drain_process": request.param == "two processes"}
+    return Site(programs, tmp_path / "edge", relay=keys)
+
+
+def test_what_waits_for_an_upstream_that_is_away(each_site: Site, tmp_path: Path) -> None:
+    site = each_site
     site.send(*(b"message %d" % number for number in range(1, 2501)))
     rows = {row["id"]: row for row in json.loads(site.run("queue", "ls", "--json").stdout)}
     assert rows["central"]["records"] == 2500
@@ -135,7 +151,8 @@ def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> 
     assert site.audited()["central"] == row
 
 
-def test_a_message_that_an_upstream_refuses(site: Site) -> None:
+def test_a_message_that_an_upstream_refuses(each_site: Site) -> None:
+    site = each_site
     with PickyUpstream(site.central, b"poison") as upstream:
         site.send(b"one", b"poison 1", b"two", b"poison 2")
         wait_until(

@@ -40,6 +40,8 @@ class Mute(PickyUpstream):
         self.silent = True
         self.heard = 0
         """Messages of the session that came last."""
+        self.heard_max = 0
+        """Of all sessions."""
 
     def _answer(self, session: socket.socket) -> None:
         self.heard = 0
@@ -49,6 +51,7 @@ class Mute(PickyUpstream):
         response = super()._response(txnr, command, data)
         if command == b"syslog":
             self.heard += 1
+            self.heard_max = max(self.heard, self.heard_max)
             return b"" if self.silent else response
         return response
 
@@ -82,7 +85,7 @@ def test_an_upstream_that_never_answers_is_unhealthy_and_not_for_ever(
         assert report_of(relay, "file")["stalled_seconds"] is None
         assert "nothing acknowledged in " in relay.log()
         assert report_of(relay, "mute")["failures"] > 0  # it connects again by itself
-        assert 0 < mute.heard <= 256  # and does not pour more into it
+        assert 0 < mute.heard_max <= 256  # and does not pour more into it
         mute.silent = False
         wait_until(lambda: len(set(mute.taken)) == len(messages), "all messages to be taken", 30)
         wait_until(
@@ -116,7 +119,6 @@ def test_a_relay_that_is_stuck_itself_gives_the_service_manager_no_sign_of_life(
     manager = Manager(tmp_path)
     port = free_port()
     central = Central(programs, tmp_path / "central", free_port())
-    central.start()
     paths = f"{site}:{os.environ.get('PYTHONPATH', '')}"
     relay = RelayProcess(
         tmp_path,
@@ -135,7 +137,8 @@ def test_a_relay_that_is_stuck_itself_gives_the_service_manager_no_sign_of_life(
     relay.start(wait=False)
     wait_until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
     messages = numbered("app", 100)
-    feed(port, messages)
+    feed(port, messages)  # while nobody takes them: what is sent at once need not be read
+    central.start()
     wait_until(lambda: "no sign of life any more" in relay.log(), "the relay to see it")
     manager.heard("")
     manager.reports.clear()
@@ -201,15 +204,14 @@ def test_whatever_is_wrong_with_upstreams_the_relay_stays_and_says_when_it_tries
         feed(port, numbered("app", 100))
         for id in broken:
             wait_until(lambda id=id: report_of(relay, id)["failures"] >= 4, f"{id} fails", 30)
-        states = {id: report_of(relay, id)["state"] for id in broken}
         feed(port, numbered("app", 100, start=100))
         assert numbers(wait_for_lines(arrived, 200), "app") == list(range(200))
-    print(states)
-    assert all(": " in words or " by " in words or "name" in words for words in states.values())
-    wait_until(
-        lambda: "next try in 1 s" in report_of(relay, "refused")["state"], "the next try to be said"
-    )
-    for report in status_of(relay)["destinations"]:
-        left = 0 if report["id"] == "file" else 200
-        assert report["queued_records"] == left, report
+    for id in broken:
+        wait_until(
+            lambda id=id: report_of(relay, id)["state"].endswith(", next try in 1 s"),  # type: ignore[misc]
+            f"{id} is to be tried again",
+        )
+    wait_until(lambda: report_of(relay, "file")["queued_records"] == 0, "the answers to be noted")
+    queued = {each["id"]: each["queued_records"] for each in status_of(relay)["destinations"]}
+    assert queued == {"file": 0, **dict.fromkeys(broken, 200)}
     relay.stop()

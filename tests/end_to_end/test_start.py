@@ -93,7 +93,9 @@ def test_a_file_in_the_place_of_a_unix_socket(programs: Programs, tmp_path: Path
     assert path.read_text() == "precious"
 
 
-def test_queue_in_use_by_another_relay(programs: Programs, tmp_path: Path) -> None:
+def test_a_queue_in_use_by_another_relay_is_refused_and_that_one_goes_on(
+    programs: Programs, tmp_path: Path
+) -> None:
     port = free_port()
     listen = {"listen": f"relp://127.0.0.1:{port}"}
     first = relay_for(programs, tmp_path, source=listen, name="first")
@@ -148,7 +150,9 @@ def test_unreadable_private_key(
     assert not relay.state_dir.exists()
 
 
-def test_queue_of_an_unknown_format(programs: Programs, tmp_path: Path) -> None:
+def test_a_queue_that_cannot_be_opened_is_refused_and_left_as_it_is(
+    programs: Programs, tmp_path: Path
+) -> None:
     port, central = free_port(), free_port()
     relay = RelayProcess(
         tmp_path,

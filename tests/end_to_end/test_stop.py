@@ -32,7 +32,7 @@ def silent() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("scheme", ["relp", "relp+tls", "tcp", "tls"])
-def test_the_upstream_never_reads(
+def test_a_stop_does_not_wait_for_an_upstream_that_never_reads(
     programs: Programs,
     tmp_path: Path,
     certificates: CertificateFiles,
@@ -55,7 +55,9 @@ def test_the_upstream_never_reads(
         relay.stop(STOP_SECONDS_MAX)
 
 
-def test_the_upstream_takes_no_connections(programs: Programs, tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_an_upstream_that_takes_no_connections(
+    programs: Programs, tmp_path: Path
+) -> None:
     feed = free_port()
     with ExitStack() as open_sockets, socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -77,7 +79,7 @@ def test_the_upstream_takes_no_connections(programs: Programs, tmp_path: Path) -
         relay.stop(STOP_SECONDS_MAX)
 
 
-def test_clients_are_connected_and_silent(
+def test_a_stop_does_not_wait_for_silent_clients(
     programs: Programs, tmp_path: Path, certificates: CertificateFiles
 ) -> None:
     ports = {scheme: free_port() for scheme in ("tcp", "tls", "relp")}
@@ -113,7 +115,7 @@ def test_clients_are_connected_and_silent(
     assert not Path(unix).exists()
 
 
-def test_in_the_middle_of_traffic(
+def test_a_stop_in_the_middle_of_traffic_takes_no_longer(
     programs: Programs, tmp_path: Path, silent: socket.socket
 ) -> None:
     feed = free_port()
@@ -138,7 +140,7 @@ def test_in_the_middle_of_traffic(
         relay.stop(STOP_SECONDS_MAX)
 
 
-def test_the_name_server_never_answers(programs: Programs, tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_a_name_server(programs: Programs, tmp_path: Path) -> None:
     """The resolver's thread hangs in a system call; the interpreter would wait for it."""
     if os.geteuid() != 0:
         pytest.skip("only root can take port 53 and give a process another resolv.conf")

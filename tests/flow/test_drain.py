@@ -369,6 +369,15 @@ def test_held_during_a_read(setup: Setup, released_first: bool) -> None:
     assert (session.sent, setup.trouble) == (numbers(1, 10), [])
 
 
+def test_a_release_of_what_is_not_held_does_not_disturb_a_read(setup: Setup) -> None:
+    setup.disk.slow = True
+    session = setup.attached()
+    setup.drain.release("hand")
+    setup.disk.slow = False
+    setup.disk.finish()
+    assert session.sent == numbers(1, 10)
+
+
 def test_what_left_by_other_ways_is_skipped(setup: Setup) -> None:
     session = setup.attached(room=2)
     setup.drain.acknowledged(session, 2)

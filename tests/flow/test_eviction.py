@@ -69,6 +69,8 @@ class Session:
 
 
 class EvictionMachine(RuleBasedStateMachine):
+    crashes = True  # then less can be said of the accounts
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
@@ -97,17 +99,18 @@ class EvictionMachine(RuleBasedStateMachine):
             on_stored=self.stored,
             on_failure=self.fail,
             limits=[self.limit],
-            on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
+            on_evicted=lambda _, upto, count, reason: self.tell_evicted(upto, reason),
         )
-        self.cursor = Cursor(
-            self.store, "d", position=ledger.acknowledged_seq, run_in_thread=self.reader
-        )
+        self.new_drain(ledger.acknowledged_seq, ledger.next_seq)
+
+    def new_drain(self, head: int, stored: int) -> None:
+        self.cursor = Cursor(self.store, "d", position=head, run_in_thread=self.reader)
         self.drain = Drain(
             destination="d",
             cursor=self.cursor,
-            queue=self.committer,
-            acknowledged=ledger.acknowledged_seq,
-            stored=ledger.next_seq,
+            queue=self.forgets(),
+            acknowledged=head,
+            stored=stored,
             refusals_max=1,
             clock=self.clock,
             on_progress=lambda: None,
@@ -115,10 +118,21 @@ class EvictionMachine(RuleBasedStateMachine):
         )
         self.session: Session | None = None
 
+    # What another process would be told, and say.
+
+    def forgets(self) -> Any:
+        return self.committer
+
     def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
         if self.hot:
             self.cursor.stored(seq, payloads)
         self.drain.stored(seq)
+
+    def tell_evicted(self, upto: int, reason: str) -> None:
+        self.drain.evicted(upto, reason)
+
+    def threads(self) -> list[Any]:
+        return [self.writer, self.reader]
 
     def fail(self, error: BaseException) -> None:
         raise AssertionError(repr(error))
@@ -140,7 +154,7 @@ class EvictionMachine(RuleBasedStateMachine):
 
     @rule()
     def step_all(self) -> None:
-        for thread in (self.writer, self.reader):
+        for thread in self.threads():
             thread.run()
             thread.tell()
 
@@ -181,6 +195,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.clock.advance(5)
         self.committer.expire("d", self.clock.seconds() - seconds)
 
+    @precondition(lambda self: self.crashes)
     @rule(ran=st.booleans())
     def crash(self, ran: bool) -> None:
         if ran:
@@ -204,9 +219,10 @@ class EvictionMachine(RuleBasedStateMachine):
         if self.session is None:
             self.attach(5)
         assert self.session is not None
-        threads = (self.writer, self.reader)
         for _ in range(1000):
-            if not self.session.in_flight and not any(one.waiting or one.ended for one in threads):
+            if not self.session.in_flight and not any(
+                one.waiting or one.ended for one in self.threads()
+            ):
                 break
             self.step_all()
             self.clock.advance(1)

@@ -103,7 +103,7 @@ class SlowDisk:
 class Relay:
     """A committer with everything it talks to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, removal_seconds: float = 0.0) -> None:
         self.disk = SlowDisk()
         self.clock = Clock()
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
@@ -117,6 +117,7 @@ class Relay:
             admission=self.admission,
             on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
+            removal_seconds=removal_seconds,
             gathering=self.gathering,
         )
 
@@ -756,3 +757,69 @@ def test_nobody_waits_for_a_commit_that_failed(relay: Relay, error: Exception) -
     relay.disk.fail(error)
     assert "at once" in relay.news()
     assert relay.gathering.commit == 0
+
+
+# Acknowledgements that wait for an append.
+
+
+@pytest.fixture
+def patient() -> Relay:
+    return Relay(removal_seconds=0.02)
+
+
+def test_acknowledgements_ride_with_the_next_append(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.clock.advance(0.01)
+    patient.committer.acknowledge("a", 3)
+    assert not patient.disk.busy
+    patient.append("one", b=[b"1"])
+    patient.committer.acknowledge("a", 4)
+    patient.disk.finish()
+    assert not patient.disk.busy  # no transaction for the last one alone
+    patient.append("two", b=[b"2"])
+    patient.disk.finish()
+    assert [removals for _, removals in patient.disk.tried] == [{"a": 3}, {"a": 4}]
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_acknowledgements_wait_no_longer_than_that(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.clock.advance(0.015)
+    patient.committer.acknowledge("a", 3)
+    patient.clock.advance(0.006)
+    assert patient.disk.busy
+    patient.disk.finish()
+    assert patient.disk.tried == [({}, {"a": 3})]
+
+
+def test_what_is_set_aside_does_not_wait(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.committer.set_aside("a", SeqRange(2, 3), "refused")
+    assert patient.disk.busy
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_acknowledgements_that_wait_are_committed_at_the_end(patient: Relay) -> None:
+    patient.committer.acknowledge("a", 2)
+    patient.close()
+    patient.disk.finish()
+    assert patient.disk.tried == [({}, {"a": 2})]
+    assert patient.news() == ["closed"]
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_they_do_not_wait_where_a_full_disk_needs_the_room(patient: Relay) -> None:
+    patient.append("one", a=[b"1"])
+    patient.committer.acknowledge("b", 2)
+    patient.disk.fail()
+    assert patient.disk.busy
+    assert patient.clock.getDelayedCalls() == []
+    patient.disk.finish()
+    assert patient.disk.tried == [({"a": [b"1"]}, {}), ({}, {"b": 2})]
+
+
+def test_after_a_defect_they_wait_for_nothing(patient: Relay) -> None:
+    patient.append("one", a=[b"1"])
+    patient.committer.acknowledge("b", 2)
+    patient.disk.fail(ZeroDivisionError())
+    assert patient.clock.getDelayedCalls() == []

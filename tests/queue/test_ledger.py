@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from relay.model.errors import QueueFormatError
-from relay.queue.ledger import Ledger, decode_ledger
+from relay.queue.ledger import Ledger, added_up, decode_ledger
 
 
 def test_a_new_queue_is_empty_and_adds_up() -> None:
@@ -72,3 +72,30 @@ def test_what_is_no_account(value: bytes, words: str) -> None:
 
 def test_one_that_does_not_add_up_can_be_looked_at() -> None:
     assert decode_ledger("a", b'{"next_seq": 2, "acknowledged_seq": 2}', checks=False).gap == 1
+
+
+def test_the_account_of_several_queues() -> None:
+    first = Ledger(
+        next_seq=11,
+        acknowledged_seq=6,
+        delivered=4,
+        dropped={"too-old": 1, "noise": 2},
+        never_queued=2,
+        queued_bytes=50,
+    )
+    second = Ledger(
+        next_seq=21,
+        acknowledged_seq=20,
+        delivered=10,
+        quarantined=3,
+        dropped={"too-old": 4},
+        queued_bytes=7,
+        moved=2,
+    )
+    assert (first.gap, second.gap) == (0, 0)
+    whole = added_up([first, second])
+    assert (whole.received, whole.queued, whole.delivered) == (30, 6, 14)
+    assert (whole.quarantined, whole.queued_bytes, whole.gap) == (3, 57, 0)
+    assert whole.dropped == {"too-old": 5, "noise": 2}
+    assert first.dropped == {"too-old": 1, "noise": 2}
+    assert added_up([first]) is first

@@ -117,3 +117,13 @@ def test_the_report() -> None:
         "seconds_to_empty": None,
         "blocks_sources": False,
     }
+
+
+def test_of_two_queues_the_older_one_makes_room() -> None:
+    limit = QueueLimit(destination="d", bytes_max=100, when_full="drop-oldest")
+    assert limit.bytes_max_of_queues({"d": 120}) == {"d": 100}
+    limit.queues = ("old", "new")
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 70, "new": 100}
+    limit.add_pending([b"123456"])
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 60, "new": 100}
+    assert limit.bytes_max_of_queues({"old": 8, "new": 130}) == {"old": 0, "new": 100}

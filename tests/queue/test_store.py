@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from relay.model.errors import QueueError, QueueFormatError, QueueFull, QueueInUse
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
+from relay.queue.books import Books, database_bytes
 from relay.queue.history import Histories
 from relay.queue.history_reading import Period, ReadHistory, read_history
 from relay.queue.inspection import Check
@@ -681,9 +682,21 @@ class StoreMachine(RuleBasedStateMachine):
             history = {record.seq: record.payload for record in found.records}
             assert history == self.delivered[destination]
             assert len(history) == self.store.ledgers[destination].delivered
+        # What was measured after what each commit has changed is what there is.
+        queues, quarantines = self.store.look(_sizes)
+        assert self.store.destination_bytes == queues
+        assert self.store.used_bytes == sum(queues.values()) + sum(quarantines.values())
         # Over all accounts nothing is received twice, wherever it moved.
         ledgers = self.store.ledgers.values()
         assert sum(ledger.received for ledger in ledgers) == self.came_in
+
+
+def _sizes(books: Books) -> tuple[dict[str, int], dict[str, int]]:
+    """What each queue and each quarantine takes of the map."""
+    return (
+        {id: database_bytes(books.txn, queue) for id, queue in books.blocks.items()},
+        {id: database_bytes(books.txn, queue) for id, queue in books.quarantine.items()},
+    )
 
 
 TestStoreMachine = StoreMachine.TestCase

@@ -151,6 +151,29 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     relay.stop()
 
 
+def test_destinations_in_a_process_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[Any] = []
+
+    def spawn(*arguments: Any, **keywords: Any) -> None:
+        spawned.append(arguments)
+        raise OSError(11, "Resource temporarily unavailable")
+
+    relay = Relay(tmp_path, drain_process=True)
+    monkeypatch.setattr(relay.reactor, "spawnProcess", spawn, raising=False)
+    relay.start()
+    relay.send("app", b"<13>app: one")
+    (supervision,) = [child for child in relay.service if child.name == "drain process"]
+    reports = [destination.report() for destination in supervision.destinations]
+    assert [report["id"] for report in reports] == ["all", "wrapped"]
+    assert reports[0]["state"].startswith("its process cannot be started: Resource")
+    assert [arguments[2][3] for arguments in spawned] == ["relay.service.drain_process"]
+    relay.stop()
+    assert supervision.destinations[0].report()["queued_records"] == 1
+    assert not (tmp_path / "all.log").exists()
+
+
 def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.service.configuration import SourceConfiguration, Url
+from relay.service.configuration import Configuration, SourceConfiguration, Url
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ def test_values_cannot_be_changed_after_the_start() -> None:
     source = SourceConfiguration(id="a", listen=Url("udp", port=514))
     with pytest.raises(AttributeError):
         source.frame_bytes_max = 1  # type: ignore[misc]
+
+
+def test_nobody_has_to_ask_for_limits_of_disk_and_memory() -> None:
+    defaults = Configuration(name="a", state_dir="/var/lib/a")
+    limits = (defaults.queue_bytes_max, defaults.pending_bytes_max, defaults.quarantine_bytes_max)
+    assert all(0 < limit <= 4 * 2**30 for limit in limits)
+    assert defaults.min_free_bytes > 0  # the disk is not filled even if it is small

@@ -704,6 +704,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
         tmp_path,
         """
         [relay]
+        drain_process = true
         queue_bytes_max = "1 GiB"
         min_free_bytes = 0
         local_block_seconds_max = 0.25
@@ -725,6 +726,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     )
     assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
     assert configuration.reserve == 2**30 // 20
+    assert configuration.drain_process
     assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
     limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
@@ -745,3 +747,35 @@ def test_a_history_of_deliveries(tmp_path: Path) -> None:
     assert (out.history, out.history_bytes_max) == (0.0, None)
     (problem,) = problems(tmp_path, SMALL + 'history = "for ever"\n')
     assert ".history: expected a time from 0 to " in problem
+
+
+def test_what_is_sent_first(tmp_path: Path) -> None:
+    for text, percent in (
+        ("", 0),
+        ('order = "oldest-first"\n', 0),
+        ('order = "live-first"\n', 25),
+        ('order = "live-first"\nbacklog_share = 40\n', 40),
+    ):
+        (out,) = read(tmp_path, SMALL + text).destinations
+        assert out.backlog_percent == percent
+
+
+def test_lanes_and_a_drain_process_do_not_go_together(tmp_path: Path) -> None:
+    own = "\n[relay]\ndrain_process = true\n"
+    (problem,) = problems(tmp_path, SMALL + 'order = "live-first"\n' + own)
+    assert problem.startswith("destinations.out.order: ")
+    assert "relay.drain_process" in problem
+    assert read(tmp_path, SMALL + own).drain_process
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('order = "newest"\n', "destinations.out.order: "),
+        ('order = "live-first"\nbacklog_share = 100\n', "destinations.out.backlog_share: "),
+        ("backlog_share = 40\n", "has no meaning where the oldest messages go first"),
+    ],
+)
+def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, words: str) -> None:
+    (problem,) = problems(tmp_path, SMALL + text)
+    assert words in problem

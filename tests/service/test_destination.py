@@ -267,6 +267,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "failures": 0,
         "truncated_records": 0,
         "limit": None,
+        "lanes": None,
     }
 
 
@@ -321,6 +322,85 @@ def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> 
     setup.queue.failing = False
     setup.queue.account = Ledger(next_seq=4, acknowledged_seq=4, delivered=3)
     assert local.service.report()["oldest_seconds"] is None
+
+
+# Two lanes.
+
+
+class LaneQueue(Queue):
+    """Two queues, the older one with six records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts = {
+            "out": Ledger(next_seq=7, queued_bytes=60, delivered=0),
+            "lane/out": Ledger(next_seq=4, acknowledged_seq=3, delivered=2, queued_bytes=5),
+        }
+        self.subscribed: dict[str, Callable[[int], None]] = {}
+        self.lane_queues = self
+
+    def of(self, destination: str) -> tuple[str, str]:
+        return destination, f"lane/{destination}"
+
+    def direct(self, destination: str, *, older: str, newer: str) -> None:
+        self.events.append(f"{older} before {newer}")
+
+    def ledger(self, destination: str) -> Ledger:
+        return self.accounts[destination]
+
+    def cursor(self, destination: str) -> Cursor:
+        return Cursor(self, destination, position=1, run_in_thread=execute)  # type: ignore[arg-type]
+
+    def read(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        stop = self.accounts[destination].next_seq
+        return [f"{destination} {seq}".encode() for seq in range(start, stop)]
+
+    def subscribe(
+        self,
+        destination: str,
+        stored: Callable[[int], None],
+        evicted: Callable[[int, str], None],
+    ) -> None:
+        self.subscribed[destination] = stored
+
+    def oldest_received_at(self, destination: str) -> float | None:
+        return {"out": 70.0, "lane/out": 90.0}[destination]
+
+
+def test_with_live_first_there_are_two_queues_and_one_report(setup: Setup) -> None:
+    setup.queue = setup.common["queue"] = LaneQueue()
+    setup.common["backlog_percent"] = 25
+    local = Local(setup)
+    local.service.startService()
+    assert setup.queue.events == ["out before lane/out"]
+    assert local.service.numbering is None
+    session = local.open()
+    assert session.sent == [b"lane/out 3", *(b"out %d" % seq for seq in range(1, 7))]
+    setup.queue.accounts["lane/out"] = Ledger(next_seq=5, acknowledged_seq=3, delivered=2)
+    setup.queue.subscribed["lane/out"](5)
+    assert session.sent[7:] == [b"lane/out 4"]
+    report = local.service.report()
+    assert (report["received_records"], report["queued_records"]) == (10, 8)
+    assert (report["delivered_records"], report["oldest_seconds"]) == (2, 30.0)
+    assert (report["in_flight_records"], report["sent_records"]) == (8, 8)
+    assert report["lanes"]["backlog"]["queue"] == "out"
+    assert report["lanes"]["live"]["queued_records"] == 2
+    service = local.service
+    assert isinstance(service.drain_of("out"), Drain)
+    assert service.drain_of("out") is not service.drain_of("lane/out")
+    assert service.drain_of("other") is None
+    service.pause()
+    assert service.report()["paused"]
+    service.resume()
+    assert not service.report()["paused"]
+
+
+def test_the_drain_of_a_destination_with_one_queue(local: Local) -> None:
+    local.service.startService()
+    assert local.service.drain_of("out") is local.service.drain
+    assert local.service.drain_of("lane/out") is None
 
 
 # Connections.

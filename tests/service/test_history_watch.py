@@ -76,6 +76,9 @@ class Setup:
     def filled(self) -> list[str]:
         return [id for id in ("a", "long", "plain", "gone") if self.records(id)]
 
+    def filled_bytes(self) -> int:
+        return self.store.histories.used_bytes
+
     def records(self, id: str) -> int:
         wanted = ReadHistory(id)
         return len(self.store.look(lambda books: read_history(books, wanted)).records)
@@ -102,6 +105,17 @@ def test_each_is_kept_for_its_time(setup: Setup) -> None:
     assert (setup.filled(), setup.notices.said) == ([], [])
     setup.watch.stopService()
     assert setup.clock.getDelayedCalls() == []
+
+
+def test_what_a_second_lane_delivered_stays_when_there_is_one_lane_again(setup: Setup) -> None:
+    histories = setup.store.histories
+    histories.databases["lane/a"] = histories.databases.pop("plain")
+    setup.watch.startService()
+    assert "plain" not in histories.databases
+    assert histories.used_bytes == 4 * 12288
+    setup.advance(13)  # as long as what the first one delivered
+    assert setup.filled_bytes() == 2 * 12288
+    setup.watch.stopService()
 
 
 def test_without_any_history_in_the_configuration_all_leaves(setup: Setup) -> None:

@@ -77,8 +77,12 @@ def test_a_history_has_a_size_whatever_is_said() -> None:
     assert new_histories(configuration(history=60.0)).limits == {
         "central": HistoryLimit(60.0, 1024 * MiB)
     }
-    keys = {"history": 60.0, "history_bytes_max": 5 * MiB}
-    assert new_histories(configuration(**keys)).limits == {"central": HistoryLimit(60.0, 5 * MiB)}
+    keys = {"history": 60.0, "history_bytes_max": 6 * MiB}
+    assert new_histories(configuration(**keys)).limits == {"central": HistoryLimit(60.0, 6 * MiB)}
+    assert new_histories(configuration(**keys, order="live-first")).limits == {
+        "central": HistoryLimit(60.0, 3 * MiB),
+        "lane/central": HistoryLimit(60.0, 3 * MiB),
+    }
 
 
 def test_queues_and_histories_together_stay_below_where_sources_wait() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ class Setup:
         self.folder = folder
         self.path = folder / "state" / "queue"
 
-    def service(self, *destinations: str, strict: bool = False) -> QueueService:
+    def service(
+        self, *destinations: str, strict: bool = False, lanes: Sequence[str] = ()
+    ) -> QueueService:
         return QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
@@ -48,11 +50,12 @@ class Setup:
             notices=self.notices,
             reactor=self.reactor,
             check_path=self.checked.append,
+            lanes=lanes,
             strict=strict,
         )
 
-    def started(self, *destinations: str) -> QueueService:
-        service = self.service(*destinations)
+    def started(self, *destinations: str, lanes: Sequence[str] = ()) -> QueueService:
+        service = self.service(*destinations, lanes=lanes)
         service.startService()
         return service
 
@@ -395,4 +398,23 @@ def test_a_map_smaller_than_what_is_there_still_lets_it_leave(setup: Setup) -> N
     service = setup.started()
     ledger = service.ledger("out")
     assert (ledger.delivered, ledger.queued) == (100, 0)
+    setup.stop(service)
+
+
+def test_a_destination_with_two_lanes_has_two_queues_and_no_lineage(setup: Setup) -> None:
+    service = setup.started("a", "b")
+    before = service.lineage("b")
+    setup.stop(service)
+    service = setup.started("a", "b", lanes=["b"])
+    assert service.lineage("a") is not None
+    assert service.lineage("b") is None
+    service.lane_queues.direct("b", older="b", newer="lane/b")
+    setup.reactor.settle(service.append({"a": [b"1"], "b": [b"2"]}))
+    assert [service.ledger(id).queued for id in ("a", "b", "lane/b")] == [1, 0, 1]
+    assert service.orphans == []
+    setup.stop(service)
+    service = setup.started("a", "b")
+    again = service.lineage("b")
+    assert before is not None and again is not None and again.id != before.id
+    assert service.orphans == ["lane/b"]
     setup.stop(service)

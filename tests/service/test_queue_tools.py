@@ -80,24 +80,33 @@ class Destination:
         self.broken: list[str] = []
         self.session: Session | None = None
         self.can_be_broken = True
+        self.clock = clock
+        self.drain = self.new_drain(id, queue)
+        self.second: Drain | None = None
+
+    def new_drain(self, id: str, queue: Queue) -> Drain:
         ledger = queue.ledgers[id]
-        self.drain = Drain(
+        drain = Drain(
             destination=id,
             cursor=Cursor(queue.store, id, position=ledger.acknowledged_seq, run_in_thread=execute),
             queue=queue,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals_max=3,
-            clock=clock,
+            clock=self.clock,
             on_progress=lambda: None,
             on_trouble=lambda words: None,
         )
-        queue.subscribers[id] = self.drain.stored
+        queue.subscribers[id] = drain.stored
+        return drain
 
     def attach(self, room: int = 100) -> Session:
         self.session = Session(room)
         self.drain.attach(self.session)
         return self.session
+
+    def drain_of(self, queue: str) -> Drain | None:
+        return self.drain if queue == self.id else self.second
 
     def pause(self) -> None:
         self.drain.hold("hand")
@@ -353,6 +362,27 @@ def test_an_orphan_is_adopted_and_sent(setup: Setup) -> None:
 )
 def test_what_cannot_be_adopted(setup: Setup, orphan: str, to: str, words: str) -> None:
     assert words in said(setup.ask("queue-adopt", orphan=orphan, to=to))
+
+
+def test_a_lane_is_purged_as_a_queue_of_its_own(tmp_path: Path) -> None:
+    with opened(tmp_path, "a", "b", "old", "lane/a", "lane/b") as store:
+        setup = Setup(store)
+        store.commit(Transaction(0.0, {"lane/a": [b"4", b"5"], "lane/b": [b"6"]}))
+        second = setup.a.second = setup.a.new_drain("lane/a", setup.queue)
+        assert "is no orphan" in said(setup.ask("queue-adopt", orphan="lane/a", to="a"))
+        session = Session(1)
+        second.attach(session)
+        purged = setup.ask("queue-purge", queue="lane/a")
+        setup.clock.advance(0.05)
+        assert purged == []  # one of its records is on its way
+        second.acknowledged(session, 1)
+        setup.clock.advance(0.05)
+        assert purged[0].records == 1
+        assert not second.is_held("purge")
+        assert [store.ledgers[id].queued for id in ("a", "lane/a")] == [3, 0]
+        # b has one lane by now: what is left in its second queue is an orphan.
+        assert setup.ask("queue-adopt", orphan="lane/b", to="b")[0].records == 1
+        assert setup.ask("queue-purge", queue="lane/b")[0].records == 0
 
 
 # Quarantines.

@@ -102,6 +102,14 @@ def test_old_records_leave_at_the_start_and_later() -> None:
     assert setup.queue.expired == [("central", 946.0)]
 
 
+def test_old_records_leave_both_lanes() -> None:
+    setup = Setup(seconds_max=60.0)
+    setup.limit.queues = ("lane/central", "central")
+    setup.queue.oldest = 900.0
+    setup.clock.advance(2)
+    assert setup.queue.expired == [("lane/central", 942.0), ("central", 942.0)]
+
+
 @pytest.mark.parametrize("seconds_max", [0.0, 60.0])
 def test_where_there_is_nothing_old_nothing_leaves(seconds_max: float) -> None:
     setup = Setup(seconds_max=seconds_max)

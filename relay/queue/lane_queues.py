@@ -1,0 +1,91 @@
+"""Destinations with two queues: which of the two takes what comes.
+
+One of them has the id of the destination, the other that of `account_of_lane`.  They
+change places, so which is the newer one is stored: as a position, in the transaction of
+the first record that goes there, or in an earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.model.errors import QueueError
+from relay.queue.books import Books
+from relay.queue.committer import Committer
+from relay.queue.limits import QueueLimit
+from relay.queue.operations import Adopt
+from relay.queue.store import QueueStore
+from relay.queue.transaction import account_of_lane
+
+__all__ = ["LANES", "LaneQueues"]
+
+LANES = "/lanes"
+"""Where those positions are; no source's id contains a slash."""
+
+
+class LaneQueues:
+    """The second queues of a store.
+
+    Args:
+        limits: Those of the destinations, by id.
+    """
+
+    def __init__(
+        self, store: QueueStore, committer: Committer, limits: Mapping[str, QueueLimit]
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._limits = limits
+        self._entrances: dict[str, str] = {}  # the newer queue, by destination
+
+    def entered(self, payloads: Mapping[str, Sequence[bytes]]) -> Mapping[str, Sequence[bytes]]:
+        """What comes for destinations, by the queue that it goes into."""
+        if not self._entrances:
+            return payloads
+        return {self._entrances.get(id, id): run for id, run in payloads.items()}
+
+    def of(self, destination: str) -> tuple[str, str]:
+        """The two queues of `destination`, the older one first."""
+        lane = account_of_lane(destination)
+        newer = self._store.positions(LANES).get(destination, b"").decode("utf-8", "replace")
+        if newer not in (destination, lane):  # it was never said, or the file was damaged
+            newer = lane if self._store.ledgers[lane].queued else destination
+        return (destination, lane) if newer == lane else (lane, destination)
+
+    def direct(self, destination: str, *, older: str, newer: str) -> None:
+        """Put what comes for `destination` into its queue `newer` from now on."""
+        self._entrances[destination] = newer
+        limit = self._limits.get(destination)
+        if limit is not None:
+            limit.queues = (older, newer)
+        # Should the relay stop before that is stored, nothing that comes later is either.
+        stored = self._committer.append({}, positions={f"{LANES}/{destination}": newer.encode()})
+        stored.addErrback(_passed_over)
+
+    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
+        """Move some of the oldest records of `queue`, `start` to before `upto`, to the end of `to`.
+
+        Fires with where `queue` begins then, once on disk.  Fails with QueueError, also where
+        what was acknowledged before `start` cannot leave the queue.
+        """
+        # Between two operations removals are committed, even where the disk has no room for
+        # what comes: that must not hold up who waits for this.
+        settled = self._committer.operate(_Nothing())
+        settled.addCallback(
+            lambda _: self._committer.operate(Adopt(queue, to, start=start, upto=upto))
+        )
+        return settled.addCallback(lambda _: self._store.ledgers[queue].acknowledged_seq)
+
+
+class _Nothing:
+    """An operation."""
+
+    def apply(self, books: Books) -> None:
+        pass
+
+
+def _passed_over(failure: Failure) -> None:
+    failure.trap(QueueError)

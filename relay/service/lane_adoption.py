@@ -1,0 +1,71 @@
+"""What is left in the second queue of a destination that has but one lane by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from relay.model.errors import QueueError
+from relay.queue.books import Operation
+from relay.queue.ledger import Ledger
+from relay.queue.operations import Adopt
+from relay.queue.transaction import account_of_lane
+from relay.transport.notices import Notices
+
+__all__ = ["LaneAdoption"]
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]: ...
+
+    def operate(self, operation: Operation) -> Deferred[Any]: ...
+
+
+class LaneAdoption(Service):
+    """Puts what is left in second queues behind what waits for the same destination.
+
+    At the start, step by step, so that nothing waits for it.
+
+    Args:
+        destinations: Ids of those with one lane.
+    """
+
+    name = "lane-adoption"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, destinations: Iterable[str], *, queue: Queue, notices: Notices) -> None:
+        self._destinations = tuple(destinations)
+        self._queue = queue
+        self._notices = notices
+
+    def startService(self) -> None:
+        Service.startService(self)
+        for destination in self._destinations:
+            lane = self._queue.ledgers.get(account_of_lane(destination))
+            if lane is not None and lane.queued:
+                self._log.info(
+                    "destination {id}: {count} messages of its second lane go behind the others",
+                    id=destination,
+                    count=lane.queued,
+                )
+                ensureDeferred(self._adopt(destination))
+
+    async def _adopt(self, destination: str) -> None:
+        lane = account_of_lane(destination)
+        try:
+            while self.running and self._queue.ledgers[lane].queued:
+                await self._queue.operate(Adopt(lane, destination))
+        except QueueError as error:
+            self._notices.warn(
+                f"destination {destination}",
+                "lanes",
+                f"{self._queue.ledgers[lane].queued} messages stay in the queue {lane} until the "
+                f"next start, or `queue adopt {lane} {destination}`: {error}",
+            )

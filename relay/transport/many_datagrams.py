@@ -1,0 +1,165 @@
+"""Many datagrams of a UDP socket with one system call: recvmmsg(2), by ctypes.
+
+Python's own calls take one datagram each, and each gives the interpreter's lock away and
+waits for it, which at a hundred thousand a second, with a thread that commits, costs more
+than the datagrams.  Where the C library has no recvmmsg there is no `ManyDatagrams`, and
+`DatagramReader` takes them one by one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from typing import NamedTuple
+
+from relay.transport.sockets import plain_address
+
+__all__ = ["DATAGRAMS_MAX", "ManyDatagrams", "Received", "Sender", "host_and_port"]
+
+DATAGRAMS_MAX = 128
+"""Of one call."""
+_UDP_BYTES_MAX = 65_535
+_NAME_BYTES = 28  # of struct sockaddr_in6, the longest that comes
+_INET = struct.Struct("!2xH4s")
+_INET6 = struct.Struct("!2xH4x16s")
+
+Sender = tuple[str, int, tuple[int, int, int] | None]
+"""Host, port, and pid, uid and gid if the kernel vouches for them."""
+
+
+class Received(NamedTuple):
+    """What a wake-up brought."""
+
+    batches: dict[Sender, list[bytes]]
+    long: dict[Sender, dict[int, int]]
+    """Which of them were too long and are cut: index to the octets of the whole."""
+    more: bool
+    """There may be more."""
+    error: OSError | None = None
+    """Why no more could be received."""
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr of the C library."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_bytes", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_bytes", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Received(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = (("header", _Header), ("received_bytes", ctypes.c_uint32))
+
+
+class ManyDatagrams:
+    """Receives from one bound, non-blocking UDP socket.
+
+    Args:
+        frame_bytes_max: Longer datagrams are reported as `Received.long`.
+        kept_bytes_max: Octets to keep of each, at least as many.
+    """
+
+    available = hasattr(ctypes.CDLL(None), "recvmmsg")
+    """Whether the C library has it."""
+
+    def __init__(self, bound: socket.socket, *, frame_bytes_max: int, kept_bytes_max: int) -> None:
+        self._socket = bound
+        self._frame_bytes_max = frame_bytes_max
+        # Pages that no datagram has touched take no memory.
+        self._slot_bytes = min(kept_bytes_max, _UDP_BYTES_MAX)
+        self._octets = (ctypes.c_char * (self._slot_bytes * DATAGRAMS_MAX))()
+        self._names = (ctypes.c_char * (_NAME_BYTES * DATAGRAMS_MAX))()
+        self._vectors = (_Vector * DATAGRAMS_MAX)()
+        self._headers = (_Received * DATAGRAMS_MAX)()
+        for index, vector in enumerate(self._vectors):
+            header = self._headers[index].header
+            vector.base = ctypes.addressof(self._octets) + index * self._slot_bytes
+            vector.length = self._slot_bytes
+            header.name = ctypes.addressof(self._names) + index * _NAME_BYTES
+            header.name_bytes = _NAME_BYTES
+            header.vectors = ctypes.addressof(vector)
+            header.vector_count = 1
+        self._all_octets = memoryview(self._octets).cast("B")
+        self._all_names = memoryview(self._names).cast("B")
+        words = memoryview(self._headers).cast("B").cast("I")
+        first, step = _Received.received_bytes.offset // 4, ctypes.sizeof(_Received) // 4
+        self._sizes = words[first::step]
+        self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
+
+    def receive(self) -> Received:
+        """Take what has come, up to a limit."""
+        # With MSG_TRUNC the kernel says how long a datagram is, however little of it is taken.
+        count = self._call(
+            self._socket.fileno(), self._headers, DATAGRAMS_MAX, socket.MSG_TRUNC, None
+        )
+        if count < 0:
+            number = ctypes.get_errno()
+            again = number in (errno.EAGAIN, errno.EINTR)
+            error = None if again else OSError(number, os.strerror(number))
+            return Received({}, {}, more=False, error=error)
+        sizes = self._sizes[:count].tolist()
+        names = bytes(self._all_names[: count * _NAME_BYTES])
+        batches: dict[Sender, list[bytes]] = {}
+        long: dict[Sender, dict[int, int]] = {}
+        if names == names[:_NAME_BYTES] * count and max(sizes) <= self._frame_bytes_max:
+            batches[_sender(names)] = self._frames(sizes)
+        else:
+            self._sort(sizes, names, batches, long)
+        return Received(batches, long, more=count == DATAGRAMS_MAX)
+
+    def _frames(self, sizes: list[int]) -> list[bytes]:
+        octets, slot = self._all_octets, self._slot_bytes
+        return [
+            bytes(octets[start : start + size])
+            for start, size in zip(range(0, slot * len(sizes), slot), sizes, strict=True)
+        ]
+
+    def _sort(
+        self,
+        sizes: list[int],
+        names: bytes,
+        batches: dict[Sender, list[bytes]],
+        long: dict[Sender, dict[int, int]],
+    ) -> None:
+        """By sender, and with those that are too long."""
+        senders: dict[bytes, Sender] = {}
+        limit, slot = self._frame_bytes_max, self._slot_bytes
+        for index, frame in enumerate(self._frames([min(size, slot) for size in sizes])):
+            name = names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
+            if name not in senders:
+                senders[name] = _sender(name)
+            frames = batches.setdefault(senders[name], [])
+            if sizes[index] > limit:
+                long.setdefault(senders[name], {})[len(frames)] = sizes[index]
+            frames.append(frame)
+
+
+def _sender(name: bytes) -> Sender:
+    return *host_and_port(name), None
+
+
+def host_and_port(name: bytes) -> tuple[str, int]:
+    """What a struct sockaddr says; nothing of a unix socket."""
+    (family,) = struct.unpack_from("=H", name)
+    if family == socket.AF_INET:
+        port, address = _INET.unpack_from(name)
+        return socket.inet_ntop(socket.AF_INET, address), port
+    if family == socket.AF_INET6:
+        port, address = _INET6.unpack_from(name)
+        return plain_address(socket.inet_ntop(socket.AF_INET6, address)), port
+    return "", 0
