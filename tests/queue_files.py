@@ -13,6 +13,7 @@ import msgspec
 
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
+from relay.queue.history import Histories, HistoryLimit
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 
@@ -21,6 +22,7 @@ __all__ = [
     "append",
     "damage",
     "environment",
+    "kept",
     "looked_at",
     "make_long_queue",
     "opened",
@@ -37,10 +39,15 @@ def opened(
     path: Path,
     *destinations: str,
     sources: Sequence[str] = (),
-    map_bytes: int = MAP_BYTES,
+    map_bytes: int = 0,
+    histories: Histories | None = None,
 ) -> Iterator[QueueStore]:
     store = QueueStore.open(
-        str(path), destinations=destinations or ("a", "b"), sources=sources, map_bytes=map_bytes
+        str(path),
+        destinations=destinations or ("a", "b"),
+        sources=sources,
+        map_bytes=map_bytes or MAP_BYTES,
+        histories=histories,
     )
     try:
         yield store
@@ -73,12 +80,20 @@ def looked_at(path: Path) -> Iterator[QueueStore]:
         store.close()
 
 
+def kept(*destinations: str, bytes_max: int = 2**30, room_bytes: int = 0) -> Histories:
+    """Histories of `destinations`, for an hour each."""
+    limits = {id: HistoryLimit(3600.0, bytes_max) for id in destinations}
+    return Histories(limits, room_bytes=room_bytes)
+
+
 def append(store: QueueStore, *, at: float = 0.0, **payloads: list[bytes]) -> None:
     store.commit(Transaction(at, payloads))
 
 
-def remove(store: QueueStore, destination: str, upto: int, *asides: SetAside) -> Ledger:
-    changed = store.commit(Transaction(9.0, {}, {destination: Removal(upto, list(asides))}))
+def remove(
+    store: QueueStore, destination: str, upto: int, *asides: SetAside, at: float = 9.0
+) -> Ledger:
+    changed = store.commit(Transaction(at, {}, {destination: Removal(upto, list(asides))}))
     return changed[destination]
 
 

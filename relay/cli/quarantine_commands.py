@@ -22,12 +22,13 @@ from relay.cli.queue_access import (
 )
 from relay.cli.status import size
 from relay.model.errors import QueueError
+from relay.queue.books import OPERATOR
 from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
 from relay.queue.quarantine import DAMAGED, TakenOut
 from relay.queue.transaction import destination_of, is_of_source
 from relay.service.queue_tools import ReplayEntries, TakeEntries
 
-__all__ = ["quarantine"]
+__all__ = ["in_steps", "quarantine"]
 
 _PREVIEW_BYTES = 200
 _WHOLE_BYTES = 32 * 1024 * 1024
@@ -150,7 +151,7 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
             raise click.UsageError("what a source set aside goes to a destination: say --to")
         to = destination_of(id)
     with opened(where) as access:
-        done = _in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
+        done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
     click.echo(f"{done.records:,} records are in the queue of {to} again")
     if done.skipped:
         click.echo(f"{done.skipped:,} damaged blocks were left there: they cannot be sent")
@@ -163,16 +164,16 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
 @click.option("--all", "everything", is_flag=True, help="All that are there now.")
 @click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
 def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: bool) -> None:
-    """Give entries up; they are counted as dropped, under `purged`."""
+    """Give entries up; they are counted as dropped, under `operator`."""
     _check_choice(seqs, everything)
     if not yes:
         raise click.UsageError(f"this gives up what is in the quarantine of {id}: say --yes")
     with opened(where) as access:
-        done = _in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
-    click.echo(f"{done.records:,} records were dropped (purged)")
+        done = in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
+    click.echo(f"{done.records:,} records were dropped ({OPERATOR})")
 
 
-def _in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
+def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
     """Ask until everything is done that was there at first."""
     if not wanted.seqs:
         for account in access.ask("queue-accounts", list[Account]):

@@ -18,19 +18,23 @@ from rich.table import Table
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.model.errors import ConfigurationError, QueueError
 from relay.queue.books import Books
-from relay.queue.inspection import READINGS, Nothing, Page, Read, Record
+from relay.queue.history_reading import Period, ReadHistory
+from relay.queue.inspection import Nothing, Page, Read, Record
+from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore
 from relay.rewrite.masked import masked
 from relay.service.configuration import Configuration
 from relay.service.configuration_file import read_configuration
 
 __all__ = [
+    "ALWAYS",
     "DEFAULT_STATE_DIR",
     "Access",
     "Where",
     "console_of",
     "give_up",
     "opened",
+    "page_of",
     "records",
     "stamp",
     "table_of",
@@ -40,6 +44,8 @@ __all__ = [
 
 DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 _ANSWER_SECONDS_MAX = 40.0
+
+ALWAYS = Period()
 
 _T = TypeVar("_T")
 _NOTHING = Nothing()
@@ -74,7 +80,7 @@ class Access(Protocol):
 
     @property
     def used_bytes(self) -> int:
-        """What queues and quarantines take of the file, in octets."""
+        """What queues, quarantines and histories take of the file, in octets."""
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         """Raises AskFailed or QueueError, with words for people."""
@@ -88,7 +94,8 @@ class _Live:
 
     @property
     def used_bytes(self) -> int:
-        return int(ask(self._state_dir, "status")["admission"]["queue_bytes"])
+        admission = ask(self._state_dir, "status")["admission"]
+        return int(admission["queue_bytes"]) + int(admission["history_bytes"])
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         answer = ask(
@@ -111,17 +118,17 @@ class _Stopped:
 
     @property
     def used_bytes(self) -> int:
-        return self._store.used_bytes
+        return self._store.used_bytes + self._store.histories.used_bytes
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
-        if command not in READINGS:
+        if command not in QUESTIONS:
             raise AskFailed("no relay is running, and only a running relay can do that")
         answer: _T = self._store.look(partial(_answer, command, arguments))
         return answer
 
 
 def _answer(command: str, arguments: msgspec.Struct, books: Books) -> Any:
-    return READINGS[command].function(books, arguments)
+    return QUESTIONS[command].function(books, arguments)
 
 
 @contextmanager
@@ -196,19 +203,48 @@ def give_up(text: str, status: int = 2) -> NoReturn:
 
 
 def records(
-    access: Access, queue: str, *, start: int = 0, since: float = 0.0, stop: int | None = None
+    access: Access,
+    queue: str,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    period: Period = ALWAYS,
+    history: bool = False,
 ) -> Iterator[Record]:
-    """The records of a queue, page by page, to before `stop` or where it ended at first."""
+    """The records of a queue, page by page, to before `stop` or where it ended at first.
+
+    Those of damaged blocks are among them, whatever the period.
+
+    Args:
+        history: Those that were delivered, instead of those that wait.
+    """
     while True:
-        page = access.ask("queue-read", Page, Read(queue, start=start, since=since))
+        page = page_of(access, queue, start=start, period=period, history=history)
         stop = page.end_seq if stop is None else stop
         for record in page.records:
             if record.seq >= stop:
                 return
-            yield record
+            if history or record.damaged or not period.to or record.at < period.to:
+                yield record
         if page.next_seq >= stop:
             return
         start = page.next_seq
+
+
+def page_of(
+    access: Access,
+    queue: str,
+    *,
+    start: int = 0,
+    period: Period = ALWAYS,
+    history: bool = False,
+    **limits: int,
+) -> Page:
+    """A page of a queue, or of its history."""
+    if history:
+        wanted = ReadHistory(queue, start, period, **limits)
+        return access.ask("history-read", Page, wanted)
+    return access.ask("queue-read", Page, Read(queue, start, period.since, **limits))
 
 
 def stamp(at: float) -> str:

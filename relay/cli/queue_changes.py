@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import IO
-
 import click
 import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
-from relay.cli.queue_access import Access, Where, give_up, opened, where_options
+from relay.cli.queue_access import Access, Where, opened, where_options
 from relay.cli.status import size
+from relay.queue.books import OPERATOR
 from relay.queue.compaction import compact_queue
 from relay.queue.inspection import Account, Check, Checked
 from relay.queue.operations import Adopted
@@ -18,66 +16,19 @@ from relay.queue.transaction import is_of_source
 from relay.service.compacting import Compact, Compacted
 from relay.service.queue_tools import (
     AdoptQueue,
-    Appended,
-    AppendTo,
     Purged,
     PurgeQueue,
     SomeDestination,
 )
-from relay.wire.framing import NewlineDecoder, OctetCountingDecoder
 
-__all__ = ["adopt", "compact", "pause", "purge", "replay", "resume", "verify"]
-
-_CHUNK_BYTES = 256 * 1024
-_FRAME_BYTES_MAX = 16 * 1024 * 1024  # what frame_bytes_max can be
-_BATCH_RECORDS = 1000
-
-
-@click.command()
-@where_options
-@click.argument("file", type=click.File("rb"))
-@click.option("--to", required=True, metavar="DESTINATION", help="Whose queue gets them.")
-@click.option("--lines", is_flag=True, help="FILE has one message a line.")
-def replay(where: Where, file: IO[bytes], to: str, lines: bool) -> None:
-    """Put the messages in FILE (- is standard input) at the end of a queue.
-
-    FILE is what `queue export` writes.  Each message is on disk when it is
-    counted; after an error, the first ones that were counted are there.
-    """
-    stored = 0
-    with opened(where) as access:
-        try:
-            for batch in _messages(file, lines):
-                stored += access.ask("queue-append", Appended, AppendTo(to, batch)).records
-        except ValueError as error:
-            give_up(f"{file.name}: {error}; {stored:,} messages were stored")
-        finally:
-            click.echo(f"{stored:,} messages are in the queue of {to}", err=not stored)
-
-
-def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
-    """What is in the file, in batches of moderate size."""
-    decoder: NewlineDecoder | OctetCountingDecoder
-    if lines:
-        decoder = NewlineDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
-    else:
-        decoder = OctetCountingDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
-    ended = False
-    while not ended:
-        chunk = file.read(_CHUNK_BYTES)
-        ended = not chunk
-        frames = decoder.feed(chunk) if chunk else decoder.finish()
-        for start in range(0, len(frames), _BATCH_RECORDS):
-            yield frames[start : start + _BATCH_RECORDS]
-        if decoder.error is not None:
-            raise ValueError(f"{decoder.error}; is it one message a line (--lines)?")
+__all__ = ["adopt", "compact", "pause", "purge", "resume", "verify"]
 
 
 @click.command()
 @where_options
 @click.argument("destination")
 @click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
-@click.option("--reason", default="purged", show_default=True, help="What it is counted under.")
+@click.option("--reason", default=OPERATOR, show_default=True, help="What it is counted under.")
 def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
     """Give up all that waits for DESTINATION (or an orphan) now.
 
@@ -126,24 +77,35 @@ def adopt(where: Where, orphan: str, destination: str) -> None:
 @where_options
 @click.argument("destination", required=False)
 def verify(where: Where, destination: str | None) -> None:
-    """Read every block of one queue or of all, and say which are damaged.
+    """Read every block of one queue or of all, histories too, and say which are damaged.
 
     Changes nothing.  Status 1 if there is damage.
     """
     damaged = False
     with opened(where) as access:
-        ids = [destination] if destination else queues_of(access)
-        for id in ids:
-            checked = check_all(access, id, checksums=True)
-            outcome = "damaged" if checked.problems else "whole"
-            click.echo(
-                f"{id}: {outcome}: {checked.records:,} records "
-                f"in {checked.blocks:,} blocks of {size(checked.octets)}"
-            )
-            for problem in checked.problems:
-                click.echo(f"{id}: {problem}")
-            damaged = damaged or bool(checked.problems)
+        for account in access.ask("queue-accounts", list[Account]):
+            id = account.id
+            if is_of_source(id) or destination not in (None, id):
+                continue
+            damaged |= _verify(id, check_all(access, id, checksums=True))
+            if account.history_since is not None:
+                checked = check_all(access, id, checksums=True, command="history-check")
+                damaged |= _verify(f"history of {id}", checked)
+        if destination is not None and destination not in queues_of(access):
+            check_all(access, destination, checksums=True)  # says what there is
     raise SystemExit(1 if damaged else 0)
+
+
+def _verify(what: str, checked: Checked) -> bool:
+    """Say what came of it.  Returns: whether there is damage."""
+    outcome = "damaged" if checked.problems else "whole"
+    click.echo(
+        f"{what}: {outcome}: {checked.records:,} records "
+        f"in {checked.blocks:,} blocks of {size(checked.octets)}"
+    )
+    for problem in checked.problems:
+        click.echo(f"{what}: {problem}")
+    return bool(checked.problems)
 
 
 def queues_of(access: Access) -> list[str]:
@@ -152,12 +114,12 @@ def queues_of(access: Access) -> list[str]:
     return [account.id for account in accounts if not is_of_source(account.id)]
 
 
-def check_all(access: Access, id: str, *, checksums: bool) -> Checked:
-    """All pages of the check of a queue, as one."""
+def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue-check") -> Checked:
+    """All pages of the check of a queue, or of a history, as one."""
     whole = Checked()
     start = 0
     while True:
-        page = access.ask("queue-check", Checked, Check(id, start=start, checksums=checksums))
+        page = access.ask(command, Checked, Check(id, start=start, checksums=checksums))
         whole.blocks += page.blocks
         whole.records += page.records
         whole.octets += page.octets

@@ -7,29 +7,32 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
 from relay.cli.control_client import ask
+from relay.cli.periods import Chosen, period_options
 from relay.cli.queue_access import (
     Access,
     Where,
     console_of,
     give_up,
     opened,
+    page_of,
     records,
     stamp,
     table_of,
     text_of,
     where_options,
 )
-from relay.cli.queue_changes import adopt, compact, purge, replay, verify
+from relay.cli.queue_changes import adopt, compact, purge, verify
+from relay.cli.replay import replay, requeue
 from relay.cli.status import duration, size
 from relay.model.message import SEVERITY_NAMES
-from relay.queue.inspection import Account, Page, Read, Record
+from relay.queue.inspection import Account, Record
 from relay.queue.transaction import account_of_lane, destination_of, is_of_source
 from relay.rewrite.pattern import compiled, glob
 from relay.wire.parse import parse
@@ -63,20 +66,29 @@ def ls(where: Where, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows)))
         return
-    table = table_of("queue", "state", "records", "bytes", "oldest", "quarantined", texts=2)
+    columns = ["records", "bytes", "oldest", "quarantined"]
+    has_history = any(row["history_bytes"] for row in rows)
+    if has_history:
+        columns += ["history", "since"]
+    table = table_of("queue", "state", *columns, texts=2)
     for row in rows:
-        age = row["oldest_seconds"]
+        kept = (size(row["history_bytes"]), _age(row["history_seconds"])) if has_history else ()
         table.add_row(
             row["id"],
             row["state"],
             f"{row['records']:,}",
             size(row["bytes"]),
-            "-" if age is None else duration(age),
+            _age(row["oldest_seconds"]),
             f"{row['quarantined']:,}",
+            *kept,
         )
     console_of().print(table)
     click.echo()
     click.echo(_space(os.path.join(where.queue_path, "data.mdb"), used))
+
+
+def _age(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
 
 
 def _space(path: str, used_bytes: int) -> str:
@@ -110,21 +122,27 @@ def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
         state = "the relay is stopped"
         if states is not None:
             state = states.get(account.id, "orphan: no destination of the configuration")
+            is_empty = not (account.queued or account.quarantined or account.history_bytes)
             of_destination = account.id in states and destination_of(account.id) == account.id
-            if not (of_destination or account.queued or account.quarantined):
+            if is_empty and not of_destination:
                 continue
-        oldest = account.oldest_at
         rows.append(
             {
                 "id": account.id,
                 "state": state,
                 "records": account.queued,
                 "bytes": account.queued_bytes,
-                "oldest_seconds": None if oldest is None else max(0.0, time.time() - oldest),
+                "oldest_seconds": _seconds_since(account.oldest_at),
                 "quarantined": account.quarantined,
+                "history_bytes": account.history_bytes,
+                "history_seconds": _seconds_since(account.history_since),
             }
         )
     return rows
+
+
+def _seconds_since(at: float | None) -> float | None:
+    return None if at is None else max(0.0, time.time() - at)
 
 
 @queue.command()
@@ -132,10 +150,12 @@ def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
 @click.argument("destination")
 @click.option("-n", "count", default=10, show_default=True, help="How many records.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def peek(where: Where, destination: str, count: int, as_json: bool) -> None:
+@period_options
+def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chosen) -> None:
     """Show the oldest records, those that go next.  Tokens are masked."""
     with opened(where) as access:
-        _show_some(where, _first(records(access, destination), count), as_json)
+        found = records(access, destination, period=chosen.period, history=chosen.history)
+        _show_some(where, _first(found, count), as_json)
 
 
 @queue.command()
@@ -144,22 +164,26 @@ def peek(where: Where, destination: str, count: int, as_json: bool) -> None:
 @click.option("-n", "count", default=10, show_default=True, help="How many records.")
 @click.option("-f", "--follow", is_flag=True, help="And those that come, until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def tail(where: Where, destination: str, count: int, follow: bool, as_json: bool) -> None:
+@click.option("--history", is_flag=True, help="What was delivered.")
+def tail(
+    where: Where, destination: str, count: int, follow: bool, as_json: bool, history: bool
+) -> None:
     """Show the newest records.  Tokens are masked.
 
     With -f, what is delivered before it was seen is not shown: this reads the
-    queue every half second.
+    queue every half second.  With --history too, all that is delivered is shown.
     """
     with opened(where) as access:
         if follow and not access.live:
             give_up("no relay is running, so nothing comes: leave -f out")
-        end = _end_of(access, destination)
-        _show_some(where, records(access, destination, start=max(1, end - count)), as_json)
+        read = partial(records, access, destination, history=history)
+        end = _end_of(access, destination, history)
+        _show_some(where, read(start=max(1, end - count)), as_json)
         while follow:
             time.sleep(_POLL_SECONDS)
-            start, end = end, _end_of(access, destination)
+            start, end = end, _end_of(access, destination, history)
             if end > start:
-                _show_some(where, records(access, destination, start=start, stop=end), as_json)
+                _show_some(where, read(start=start, stop=end), as_json)
 
 
 @queue.command()
@@ -168,20 +192,25 @@ def tail(where: Where, destination: str, count: int, follow: bool, as_json: bool
 @click.argument("pattern")
 @click.option("-i", "--ignore-case", is_flag=True)
 @click.option("-F", "--fixed", is_flag=True, help="PATTERN is a text, no regular expression.")
-@click.option("--since", metavar="ISO", help="Came in at or after this, as 2026-10-01T22:00:00Z.")
+@period_options
 @click.option("--hostname", metavar="GLOB", help="Whose HOSTNAME fits; * and ?.")
 @click.option("--severity", metavar="RANGE", help="As err, ..err or warning..; 0 is emerg.")
 @click.option("-c", "--count", "counts", is_flag=True, help="Only say how many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def grep(
-    where: Where, destination: str, pattern: str, counts: bool, as_json: bool, **options: Any
+    where: Where,
+    destination: str,
+    pattern: str,
+    counts: bool,
+    as_json: bool,
+    chosen: Chosen,
+    **options: Any,
 ) -> None:
     """Show the records whose octets fit PATTERN.  Tokens are masked.
 
     The relay only reads; what is looked for is looked for here.
     """
     try:
-        since = _seconds(options.pop("since"))
         fits = _test_of(pattern, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -190,15 +219,16 @@ def grep(
     def fitting(all_records: Iterator[Record]) -> Iterator[Record]:
         nonlocal found
         for record in all_records:
-            if record.damaged or (record.at >= since and fits(record.payload)):
+            if record.damaged or fits(record.payload):
                 found += not record.damaged
                 yield record
 
     with opened(where) as access:
-        chosen = fitting(records(access, destination, since=since))
+        all_records = records(access, destination, period=chosen.period, history=chosen.history)
+        shown = fitting(all_records)
         if counts:
-            chosen = iter([record for record in chosen if record.damaged])
-        _show_some(where, chosen, as_json)
+            shown = iter([record for record in shown if record.damaged])
+        _show_some(where, shown, as_json)
     if counts:
         click.echo(found)
     raise SystemExit(0 if found else 1)
@@ -250,7 +280,8 @@ def severities(text: str) -> frozenset[int]:
 @click.argument("destination")
 @click.option("--lines", is_flag=True, help="A line feed after each, not its length before it.")
 @click.option("--orphan", is_flag=True, help="Refuse if it is a destination's queue.")
-def export(where: Where, destination: str, lines: bool, orphan: bool) -> None:
+@period_options
+def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Chosen) -> None:
     """Write the records to standard output as they are, tokens and all.
 
     Each is framed by octet counting (RFC 6587), which `queue replay` reads.
@@ -261,7 +292,7 @@ def export(where: Where, destination: str, lines: bool, orphan: bool) -> None:
     with opened(where) as access:
         if orphan:
             _check_orphan(where, access, destination)
-        for record in records(access, destination):
+        for record in records(access, destination, period=chosen.period, history=chosen.history):
             if record.damaged:
                 damaged += 1
                 click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
@@ -288,19 +319,8 @@ def _check_orphan(where: Where, access: Access, id: str) -> None:
         raise click.UsageError(f"{id} is no orphan, or that cannot be told; leave --orphan out")
 
 
-def _end_of(access: Access, id: str) -> int:
-    return access.ask("queue-read", Page, Read(id, records_max=1)).end_seq
-
-
-def _seconds(iso: str | None) -> float:
-    if iso is None:
-        return 0.0
-    try:
-        return datetime.fromisoformat(iso).timestamp()
-    except ValueError:
-        raise ValueError(
-            f"--since: {iso!r} is no time such as 2026-10-01T22:00:00Z or 2026-10-01"
-        ) from None
+def _end_of(access: Access, id: str, history: bool) -> int:
+    return page_of(access, id, history=history, records_max=1).end_seq
 
 
 def _first(found: Iterator[Record], count: int) -> Iterator[Record]:
@@ -317,10 +337,13 @@ def _show_some(where: Where, found: Iterator[Record], as_json: bool) -> None:
         text = text_of(record.payload, secrets)
         if as_json:
             line = {"seq": record.seq, "at": stamp(record.at), "payload": text}
+            if record.acknowledged_at:
+                line["delivered_at"] = stamp(record.acknowledged_at)
             click.echo(msgspec.json.encode(line))
         else:
-            click.echo(f"{record.seq}  {stamp(record.at)}  {text}")
+            delivered = f"  {stamp(record.acknowledged_at)}" if record.acknowledged_at else ""
+            click.echo(f"{record.seq}  {stamp(record.at)}{delivered}  {text}")
 
 
-for each in (adopt, compact, purge, replay, verify):
+for each in (adopt, compact, purge, replay, requeue, verify):
     queue.add_command(each)

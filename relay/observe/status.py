@@ -24,6 +24,7 @@ class Status:
     Args:
         now: Seconds since 1970-01-01 UTC.
         allocated_bytes: What the queue's file takes on the disk.
+        history_bytes: What of that delivered records take.
         orphans: Ids of queues that have records but no destination.
         damaged_files: Paths of queue files that were damaged at a start, and are kept.
         certificates: Our own, and revocation lists, with the days that they have left.
@@ -43,6 +44,7 @@ class Status:
         certificates: Callable[[], list[dict[str, Any]]],
         now: Callable[[], float],
         allocated_bytes: Callable[[], int] = lambda: 0,
+        history_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._name = name
         self._version = version
@@ -55,6 +57,7 @@ class Status:
         self._certificates = certificates
         self._now = now
         self._allocated_bytes = allocated_bytes
+        self._history_bytes = history_bytes
         self._started_at = now()
 
     def document(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Status:
                 "pending_bytes": self._admission.pending_bytes,
                 "queue_bytes": self._admission.queue_bytes,
                 "queue_bytes_max": self._admission.queue_bytes_max,
+                "history_bytes": self._history_bytes(),
                 "allocated_bytes": self._allocated_bytes(),
                 "free_bytes": self._admission.free_bytes,
             },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from relay.queue.block import payload_bytes
@@ -16,6 +16,7 @@ from relay.queue.ledger import Ledger
 
 __all__ = [
     "KEY",
+    "OPERATOR",
     "Books",
     "Operation",
     "RemovesOnly",
@@ -29,6 +30,9 @@ __all__ = [
 
 KEY = struct.Struct(">Q")
 """A seq as a key."""
+
+OPERATOR = "operator"
+"""Why records were dropped that somebody gave up."""
 
 
 class _Append(Protocol):
@@ -53,6 +57,8 @@ class Books:
     """Stores payloads at the end of a queue; for operations only."""
     at: float
     """Seconds since 1970-01-01 UTC."""
+    history: Mapping[str, Any] = field(default_factory=dict)
+    """The history of each destination that has one or had one."""
 
 
 class Operation(Protocol):

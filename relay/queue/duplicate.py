@@ -1,9 +1,10 @@
 """Bring a second environment up to date with the one in use, a bounded step at a time.
 
-A database with a slash in its name is a queue of one account: new keys are beyond all
+A database with a slash in its name is that of one account: new keys are beyond all
 others, and the value of a key never changes.  So what is missing in the duplicate lies
-at its end, and what it has too much lies, but for a quarantine, at its head.  The other
-databases are small, and copied where they differ.
+at its end, and what it has too much lies, but for a quarantine, at its head.  (A history
+makes an exception where the numbers of a queue began anew; it is copied from its beginning
+then.)  The other databases are small, and copied where they differ.
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ def _catch_up(txn: Any, source: Any, target: Any, copy: Any, bytes_max: int) -> 
         return max(copied, bytes_max)
     if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
         _delete_others(txn, source, target, copy)
+    if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
+        target.drop(copy, delete=False)  # one came before others: once more
+        return bytes_max
     return copied
 
 

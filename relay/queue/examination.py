@@ -22,7 +22,16 @@ from relay.queue.ledger import Ledger
 from relay.queue.pages import META_PAGES, Audit, Entry, PageFile, Snapshot, Tree
 from relay.queue.transaction import is_of_source
 
-__all__ = ["BLOCKS", "KEY", "LEDGER", "QUARANTINE", "Examined", "examine", "find_damage"]
+__all__ = [
+    "BLOCKS",
+    "HISTORY",
+    "KEY",
+    "LEDGER",
+    "QUARANTINE",
+    "Examined",
+    "examine",
+    "find_damage",
+]
 __all__ += ["opened_file", "sound_ledger"]
 
 READS_MAX = 10_000
@@ -31,6 +40,7 @@ LATE_READS_MIN = 1000
 
 KEY = struct.Struct(">Q")
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
+HISTORY = b"history/"
 _OURS = (BLOCKS, QUARANTINE)
 _FOREIGN_HEADERS = (16, 24)  # where versions of LMDB have their magic number
 _MAGIC_AND_VERSION = struct.Struct("=II")
@@ -195,7 +205,7 @@ def _problems(
                 audit.problems += _read_ledger(file, entry, ledgers)
         if name.key.startswith(BLOCKS):
             ends[name.key[len(BLOCKS) :].decode("utf-8", "replace")] = (first, last)
-        elif is_ours and not name.key.startswith((QUARANTINE, b"meta", b"positions")):
+        elif is_ours and not name.key.startswith((QUARANTINE, HISTORY, b"meta", b"positions")):
             audit.problems.append(f"{what}: unknown")
     file.check_free(snapshot, audit)
     if is_ours and not formats:

@@ -15,6 +15,8 @@ from relay.queue.guarded import Guard
 
 __all__ = ["Handles"]
 
+_KINDS = (b"blocks/", b"quarantine/", b"history/")
+
 
 class Handles:
     """An environment, the handles of its databases, and how many read in it.
@@ -26,6 +28,7 @@ class Handles:
     Attributes:
         blocks: The database of blocks of each destination.
         quarantine: The quarantine of each account.
+        history: What is kept of what each destination delivered.
     """
 
     def __init__(self, environment: Any, guard: Guard | None = None) -> None:
@@ -35,6 +38,7 @@ class Handles:
         self.positions = environment.open_db(b"positions")
         self.blocks: dict[str, Any] = {}
         self.quarantine: dict[str, Any] = {}
+        self.history: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._readers = 0
         self._is_left = False
@@ -42,19 +46,22 @@ class Handles:
     def like(self, environment: Any) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
         handles = Handles(environment)
-        for id in self.blocks:
-            handles.blocks[id] = environment.open_db(f"blocks/{id}".encode(), create=False)
-        for id in self.quarantine:
-            handles.quarantine[id] = environment.open_db(f"quarantine/{id}".encode(), create=False)
+        for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
+            for id in ours:
+                theirs[id] = environment.open_db(kind + id.encode(), create=False)
         return handles
+
+    @property
+    def _by_kind(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return self.blocks, self.quarantine, self.history
 
     def databases(self) -> dict[bytes, Any]:
         """All of them by name; in the thread that writes."""
         with self.environment.begin() as txn:
             names = [bytes(name) for name in txn.cursor().iternext(values=False)]
         ours = {b"meta": self.meta, b"positions": self.positions}
-        ours |= {b"blocks/" + id.encode(): db for id, db in self.blocks.items()}
-        ours |= {b"quarantine/" + id.encode(): db for id, db in self.quarantine.items()}
+        for kind, databases in zip(_KINDS, self._by_kind, strict=True):
+            ours |= {kind + id.encode(): db for id, db in databases.items()}
         others = {name for name in names if name not in ours}
         return ours | {name: self.environment.open_db(name, create=False) for name in others}
 

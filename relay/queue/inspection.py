@@ -5,24 +5,23 @@ reading returns a page of what there is and where the next one begins, and the q
 may change in between: records leave at the head and come at the end, but a record never
 changes its seq.
 
-`READINGS` has them by name, for the control socket of a running relay as for a
-queue whose relay is stopped.
+`questions.py` has them by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from relay.model.errors import QueueError
 from relay.queue.block import BlockDamaged, block_header, decode_block
-from relay.queue.books import KEY, Books, seq_of, to_block_with
+from relay.queue.books import KEY, Books, database_bytes, seq_of, to_block_with
+from relay.queue.history import oldest_in
 from relay.queue.quarantine import read_entry
 
 __all__ = [
-    "READINGS",
     "Account",
     "Check",
     "Checked",
@@ -32,7 +31,6 @@ __all__ = [
     "Page",
     "Read",
     "ReadEntries",
-    "Reading",
     "Record",
     "Tally",
     "account_of",
@@ -70,6 +68,10 @@ class Account(msgspec.Struct):
     next_seq: int
     oldest_at: float | None = None
     """When the oldest record came in (seconds since 1970-01-01 UTC); None = there is none."""
+    history_bytes: int = 0
+    """What its history takes of the map."""
+    history_since: float | None = None
+    """When the oldest record in its history was acknowledged; None = there is none."""
 
 
 def accounts(books: Books, _: Nothing) -> list[Account]:
@@ -85,6 +87,7 @@ def account_of(books: Books, id: str) -> Account:
         cursor = books.txn.cursor(db=books.blocks[id])
         if cursor.first():
             oldest_at = block_header(cursor.value())[0]
+    history = books.history.get(id)
     return Account(
         id,
         ledger.received,
@@ -98,6 +101,8 @@ def account_of(books: Books, id: str) -> Account:
         ledger.acknowledged_seq,
         ledger.next_seq,
         oldest_at,
+        history_bytes=0 if history is None else database_bytes(books.txn, history),
+        history_since=None if history is None else oldest_in(books.txn, history),
     )
 
 
@@ -122,6 +127,8 @@ class Record(msgspec.Struct):
     payload: bytes = b""
     damaged: str = ""
     """Why it cannot be read; it then stands for all records of its block."""
+    acknowledged_at: float = 0.0
+    """Of the history: when it was delivered (seconds since 1970-01-01 UTC)."""
 
 
 class Page(msgspec.Struct):
@@ -353,19 +360,3 @@ def _database(databases: Mapping[str, Any], id: str, what: str) -> Any:
         known = ", ".join(sorted(databases)) or "none"
         raise QueueError(f"there is no {what} {id!r}; there is: {known}")
     return databases[id]
-
-
-class Reading(NamedTuple):
-    """A question about the queue, and how it is answered."""
-
-    arguments: type[msgspec.Struct]
-    function: Callable[[Books, Any], Any]
-
-
-READINGS: Mapping[str, Reading] = {
-    "queue-accounts": Reading(Nothing, accounts),
-    "queue-read": Reading(Read, read),
-    "queue-check": Reading(Check, check),
-    "quarantine-read": Reading(ReadEntries, read_entries),
-    "quarantine-tally": Reading(ReadEntries, tally),
-}

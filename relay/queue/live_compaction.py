@@ -44,7 +44,7 @@ class LiveCompaction:
         Raises:
             QueueError: The disk has no room for it, or it cannot be made.
         """
-        wanted = self._store.used_bytes + self._store.used_bytes // 8 + _ROOM_BYTES
+        wanted = self._store.in_use_bytes + self._store.in_use_bytes // 8 + _ROOM_BYTES
         try:
             disk = os.statvfs(self._path)
             if (free := disk.f_bavail * disk.f_frsize) < wanted:

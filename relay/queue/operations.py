@@ -1,4 +1,5 @@
-"""What people do to whole queues: give a backlog up, or move it to another destination.
+"""What people do to whole queues: give a backlog up, move it to another destination, or
+send again what was delivered.
 
 Each step is a transaction with an upper limit, so that nothing waits long behind it,
 and says where the next one begins.
@@ -14,12 +15,16 @@ import msgspec
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.block import Block, BlockDamaged, decode_block
-from relay.queue.books import Books, RemovesOnly, count_dropped, forget, seq_of
+from relay.queue.books import OPERATOR, Books, RemovesOnly, count_dropped, forget, seq_of
+from relay.queue.history import block_in, oldest_in, records_in
+from relay.queue.history_reading import Period, entries_of, history_of
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import set_aside
 from relay.queue.transaction import SetAside
 
-__all__ = ["Adopt", "Adopted", "Purge"]
+__all__ = ["Adopt", "Adopted", "Purge", "ReplayHistory", "Replayed"]
+
+_ENTRIES_PER_STEP_MAX = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Purge(RemovesOnly):
     queue: str
     start: int
     upto: int
-    reason: str = "purged"
+    reason: str = OPERATOR
 
     def apply(self, books: Books) -> int:
         """Returns: how many records left."""
@@ -120,3 +125,68 @@ class Adopt:
                 yield seqs, decode_block(value)
             except BlockDamaged as damage:
                 yield seqs, damage
+
+
+class Replayed(msgspec.Struct):
+    """What one step of a replay did."""
+
+    records: int = 0
+    damaged: int = 0
+    """Records that cannot be read."""
+    gone: int = 0
+    """Records, at most, that left the history after the step before this one."""
+    begins_at: float | None = None
+    """When the oldest record in the history was acknowledged; None = it is empty."""
+    next_seq: int = 0
+    """Where the next step goes on; 0 = there is nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayHistory:
+    """Put records that `queue` has delivered at the end of the queue of `to`, once more.
+
+    They stay in the history, and are received anew where they are now.  They came in
+    now as far as limits of age are concerned.
+
+    Args:
+        start: Seq of the entry to begin with; 0 = the oldest.
+        upto: Seq of the first record to leave out.
+    """
+
+    queue: str
+    to: str
+    period: Period
+    start: int
+    upto: int
+    bytes_max: int = 4 * 1024 * 1024
+
+    def apply(self, books: Books) -> Replayed:
+        history = history_of(books, self.queue)
+        done = Replayed(begins_at=oldest_in(books.txn, history))
+        size = entries = 0
+        before = self.start
+        runs: list[list[bytes]] = []
+        for first, entry in entries_of(books, history, self.start):
+            if first >= self.upto:
+                break
+            if first < self.start:
+                continue
+            if size >= self.bytes_max or entries == _ENTRIES_PER_STEP_MAX:
+                done.next_seq = first
+                break
+            if before:  # the entry that a step goes on with was there when it was named
+                done.gone, before = first - before, 0
+            entries += 1
+            if self.period.has(entry):
+                size += len(entry)
+                try:
+                    runs.append(decode_block(block_in(entry)).payloads)
+                except BlockDamaged:
+                    done.damaged += min(records_in(entry), self.upto - first)
+        if before:  # nothing of the rest is there any more
+            done.gone = self.upto - before
+        payloads = [payload for run in runs for payload in run]
+        done.records = len(payloads)
+        if payloads:
+            books.append(self.to, payloads, received_at=books.at)
+        return done

@@ -21,7 +21,15 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.queue.block import BlockDamaged, decode_block
-from relay.queue.books import KEY, Books, RemovesOnly, count_dropped, seq_of, to_block_with
+from relay.queue.books import (
+    KEY,
+    OPERATOR,
+    Books,
+    RemovesOnly,
+    count_dropped,
+    seq_of,
+    to_block_with,
+)
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 
@@ -148,7 +156,7 @@ class PurgeQuarantined(RemovesOnly):
     upto: int = 0
     entries_max: int = 1000
     bytes_max: int = _BYTES_PER_STEP_MAX
-    reason: str = "purged"
+    reason: str = OPERATOR
 
     def apply(self, books: Books) -> TakenOut:
         ledger = books.ledger(self.account)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from relay.queue.block import BlockDamaged, decode_block, payload_bytes
-from relay.queue.examination import BLOCKS, KEY, LEDGER, QUARANTINE, sound_ledger
+from relay.queue.examination import BLOCKS, HISTORY, KEY, LEDGER, QUARANTINE, sound_ledger
 from relay.queue.ledger import Ledger
 from relay.queue.pages import Entry, PageFile, Snapshot
 from relay.queue.transaction import is_of_source
@@ -132,6 +132,10 @@ def salvage(file: PageFile, environment: Any) -> Salvaged:
             else:
                 ledger = _copy_blocks(file, sources, key, ledger, last_aside, writer, salvaged)
             writer.put(b"meta", LEDGER + key, msgspec.json.encode(ledger))
+        for name in sorted(name for name in names if name.startswith(HISTORY)):
+            for entry, _ in _merged(sources, name):
+                if len(entry.key) == KEY.size:
+                    writer.put(name, entry.key, file.value(entry))
         writer.commit()
     except BaseException:
         writer.abort()

@@ -9,6 +9,7 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
+    history/<id>        key: seq, uint64 big endian value: time and block, see history.py
     positions           key: source, "/", name      value: checksum, see positions.py, and
                                                     octets of the source's own
 
@@ -30,6 +31,9 @@ kind "record" is followed by the payload, kind "block" by a block as it was foun
 What a source sets aside instead of queueing it has the id "source/" + the source's
 id, a ledger and a quarantine, but no blocks; its kind is "frame", "peer" says who
 sent it, and "original_bytes" how long it was if it was cut.
+
+A history has records that were delivered, for as long as the configuration says; most
+queues have none.
 
 A position says how far a source has read what it can read again, such as a file. It
 changes in the transaction that holds what was read up to there.  Three names are no
@@ -56,6 +60,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
 from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
 from relay.queue.books import (
@@ -77,6 +82,7 @@ from relay.queue.format import make_queue
 from relay.queue.guarded import Guard
 from relay.queue.handles import Handles
 from relay.queue.headroom import Headroom
+from relay.queue.history import Histories
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.ownership import hold_existing, take_ownership
 from relay.queue.positions import put_position
@@ -126,8 +132,11 @@ class QueueStore:
         *,
         guard: Guard | None = None,
         headroom_path: str | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self._lock_fd = lock_fd
+        self.histories = histories or Histories()
+        """What is kept of delivered records; none of it counts in `used_bytes`."""
         self._headroom = Headroom(headroom_path)
         self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
@@ -154,6 +163,7 @@ class QueueStore:
         sources: Iterable[str] = (),
         map_bytes: int,
         strict: bool = True,
+        histories: Histories | None = None,
         fully: bool = True,
     ) -> QueueStore:
         """Open the queue in directory `path`, or make it.
@@ -166,6 +176,7 @@ class QueueStore:
                 map cannot even delete.
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
+            histories: For which destinations, what is delivered is kept.
             fully: Look through all of the file first; otherwise long queues are looked at
                 as they are read, see late_examination.py.
 
@@ -184,7 +195,9 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(environment, lock_fd, guard=guard, headroom_path=path)
+                store = cls(
+                    environment, lock_fd, guard=guard, headroom_path=path, histories=histories
+                )
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store._headroom.make()
@@ -222,6 +235,11 @@ class QueueStore:
         self._handles.leave()
         os.close(self._lock_fd)
 
+    @property
+    def in_use_bytes(self) -> int:
+        """Octets of the map that are not free: `used_bytes`, and what is kept of deliveries."""
+        return self.used_bytes + self.histories.used_bytes
+
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
         """Make all of `transaction` durable, or nothing of it.
 
@@ -235,7 +253,7 @@ class QueueStore:
         self._refuse_if_spoilt()
         if not (growth := transaction.growth):
             return self._headroom.with_room(partial(self._commit, transaction))
-        self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.used_bytes)
+        self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
         return self._commit(transaction)
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -354,6 +372,7 @@ class QueueStore:
 
     def _use(self, handles: Handles) -> None:
         self._handles = handles
+        self.histories.databases = handles.history
         # For the thread of `commit`, which is the one that changes them.
         self._environment = handles.environment
         self._meta, self._positions = handles.meta, handles.positions
@@ -414,14 +433,16 @@ class QueueStore:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
 
-        return Books(txn, handles.blocks, handles.quarantine, ledger, append, at)
+        return Books(txn, handles.blocks, handles.quarantine, ledger, append, at, handles.history)
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""
         for id, ledger in changed.items():
             assert ledger.gap == 0, (id, ledger)
             txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        return self._measured(txn, changed)  # nothing else has changed
+        queues, quarantines = self._measured(txn, changed)  # nothing else has changed
+        self.histories.trim(txn, sum(queues.values()) + sum(quarantines.values()))
+        return queues, quarantines
 
     def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
         """What each queue and each quarantine takes of the map; only `ids` are looked at."""
@@ -447,6 +468,7 @@ class QueueStore:
             self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
         with self._environment.begin() as txn:
             self._note_measured(*self._measured(txn, self._quarantine))
+        self.histories.open(self._environment, self.used_bytes)
 
     def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
         if destination not in changed:
@@ -484,4 +506,6 @@ class QueueStore:
             set_aside(txn, blocks, quarantine, ledger, aside, at)
         aside_records = ledger.quarantined - quarantined
         ledger.delivered += upto - ledger.acknowledged_seq - aside_records
+        left = SeqRange(ledger.acknowledged_seq, upto)
+        self.histories.keep(txn, destination, blocks, left, removal.set_aside, at=at)
         forget(txn, blocks, ledger, upto)

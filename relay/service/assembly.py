@@ -16,27 +16,33 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.counters import SourceCounters
-from relay.observe.control import ControlFactory
+from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
-from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
 from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
+from relay.service.history_tools import HistoryTools
+from relay.service.history_watch import new_history_watch
 from relay.service.journal_source import new_journal_source
-from relay.service.lane_adoption import LaneAdoption
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.progress_watch import ProgressWatch
-from relay.service.quarantine_limits import QuarantineLimits
+from relay.service.queue_assembly import (
+    new_admission,
+    new_compaction,
+    new_lane_adoption,
+    new_quarantine_limits,
+    new_queue,
+)
 from relay.service.queue_limits import new_limits
 from relay.service.queue_service import QueueService
 from relay.service.queue_tools import QueueTools
@@ -48,7 +54,6 @@ from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
-from relay.service.state_dir import refuse_volatile
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
@@ -73,9 +78,9 @@ def assemble(
         StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=Logger(namespace="relay"))
-    admission = _admission(configuration)
+    admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
-    queue = _queue(configuration, admission, limits, notices, reactor)
+    queue = new_queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
@@ -89,10 +94,8 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    tools = QueueTools(
-        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
-    )
-    compaction = _compaction(configuration, queue, sending, notices, reactor)
+    compaction = new_compaction(configuration, queue, sending, notices, reactor)
+    commands = _commands(status, queue, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
@@ -103,13 +106,16 @@ def assemble(
             lookups,
             queue,
             compaction,
-            _lane_adoption(configuration, queue, notices),
+            new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
             sending,
             progress,
-            _quarantine_limits(configuration, queue, notices, reactor),
+            new_quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            *_observers(configuration, status, (tools, compaction), notify, reactor),
+            new_history_watch(configuration, queue, notices, reactor),
+            *_observers(
+                configuration, status, {**commands, **compaction.commands()}, notify, reactor
+            ),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
@@ -196,75 +202,30 @@ def _status(
         certificates=certificates.report,
         now=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
+        history_bytes=lambda: queue.histories.used_bytes,
     )
 
 
-def _admission(configuration: Configuration) -> Admission:
-    return Admission(
-        pending_bytes_max=configuration.pending_bytes_max,
-        queue_bytes_max=configuration.queue_bytes_max,
-        reserve_bytes=configuration.reserve,
-        free_bytes_min=configuration.min_free_bytes,
-    )
-
-
-def _queue(
-    configuration: Configuration,
+def _commands(
+    status: Status,
+    queue: QueueService,
+    destinations: Sequence[DestinationService],
     admission: Admission,
     limits: Mapping[str, QueueLimit],
-    notices: Notices,
     reactor: Any,
-) -> QueueService:
-    return QueueService(
-        path=os.path.join(configuration.state_dir, "queue"),
-        destinations=[destination.id for destination in configuration.destinations],
-        sources=[source.id for source in configuration.sources if _sets_aside(source)],
-        # A full map cannot even delete: admission has to close long before.
-        map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
-        admission=admission,
-        notices=notices,
-        reactor=reactor,
-        check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
-        limits=limits.values(),
-        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
-        strict=configuration.strict_queue,
-        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
+) -> dict[str, Command]:
+    """What the control socket offers, by name."""
+    tools = QueueTools(
+        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
     )
-
-
-def _compaction(
-    configuration: Configuration,
-    queue: QueueService,
-    sending: Service,
-    notices: Notices,
-    reactor: Any,
-) -> CompactionService:
-    return CompactionService(
-        queue,
-        configuration.compact_free_percent,
-        notices=notices,
-        clock=reactor,
-        beside=sending if isinstance(sending, DrainSupervision) else None,
-    )
-
-
-def _lane_adoption(
-    configuration: Configuration, queue: QueueService, notices: Notices
-) -> LaneAdoption:
-    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
-    return LaneAdoption(with_one, queue=queue, notices=notices)
-
-
-def _quarantine_limits(
-    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
-) -> QuarantineLimits:
-    return QuarantineLimits(
+    history = HistoryTools(
         queue=queue,
-        bytes_max=configuration.quarantine_bytes_max,
-        seconds_max=configuration.quarantine_seconds_max,
-        notices=notices,
+        destinations=[destination.id for destination in destinations],
+        admission=admission,
         clock=reactor,
+        step_bytes=tools.step_bytes,
     )
+    return {"status": status.document, **tools.commands(), **history.commands()}
 
 
 def _source(
@@ -332,15 +293,14 @@ def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Not
 def _observers(
     configuration: Configuration,
     status: Status,
-    tools: tuple[QueueTools, CompactionService],
+    commands: Mapping[str, Command],
     notify: NotifySocket,
     reactor: Any,
 ) -> list[Service]:
-    commands = {name: asked for tool in tools for name, asked in tool.commands().items()}
     return [
         ControlService(
             path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory({"status": status.document, **commands}, clock=reactor),
+            factory=ControlFactory(commands, clock=reactor),
             reactor=reactor,
         ),
         StatisticsService(
@@ -405,13 +365,3 @@ def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck |
         notices.warn(f"source {source.id}", "sequence", words, group=f"sequence of {counter}")
 
     return SequenceCheck(warn)
-
-
-def _sets_aside(source: SourceConfiguration) -> bool:
-    """Whether there may be a quarantine of what came from `source`."""
-    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
-    return unauthorised or source.oversize == "quarantine"
-
-
-def _check_nothing(path: str) -> None:
-    pass

@@ -54,7 +54,7 @@ class Queue(Protocol):
     def allocated_bytes(self) -> int: ...
 
     @property
-    def used_bytes(self) -> int: ...
+    def in_use_bytes(self) -> int: ...
 
     def new_compaction(self) -> LiveCompaction: ...
 
@@ -156,7 +156,7 @@ class CompactionService(Service):
         self._wait()
         allocated, used, before = (
             self._queue.allocated_bytes,
-            self._queue.used_bytes,
+            self._queue.in_use_bytes,
             self._used_bytes,
         )
         self._used_bytes = used

@@ -232,6 +232,10 @@ class DestinationConfiguration:
     """Records that wait for longer are dropped; 0 = none is."""
     when_full: str = "block"
     """What is done at `queue_bytes_max`, see `relay.queue.limits`."""
+    history: float = 0.0
+    """Seconds for which what was delivered is kept; 0 = it is not."""
+    history_bytes_max: int | None = None
+    """What is kept of it at most, on disk; None = a quarter of the relay's `queue_bytes_max`."""
 
     @property
     def backlog_percent(self) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from relay.queue.history import Histories, HistoryLimit
 from relay.queue.limits import TOO_OLD, QueueLimit
+from relay.queue.transaction import account_of_lane
 from relay.service.configuration import Configuration, DestinationConfiguration
 from relay.service.table import bytes_in_words, join_path
 from relay.transport.notices import Notices
 
-__all__ = ["limit_problems", "new_limits"]
+__all__ = ["limit_problems", "new_histories", "new_limits"]
 
 _BYTES_MIN = 1024**2  # several blocks
 _WHAT_TO_DO = "raise it, or bring the upstream back"
@@ -29,6 +31,23 @@ def new_limits(configuration: Configuration, notices: Notices) -> dict[str, Queu
         )
         for destination in configuration.destinations
     }
+
+
+def new_histories(configuration: Configuration) -> Histories:
+    """What is kept of delivered messages.
+
+    It goes before sources have to wait, so the reserve is no room for it.
+    """
+    usual = configuration.queue_bytes_max // 4
+    limits: dict[str, HistoryLimit] = {}
+    for destination in configuration.destinations:
+        if destination.history:
+            size = destination.history_bytes_max or usual
+            ids = [destination.id]
+            if destination.backlog_percent:  # one for each of its queues
+                ids.append(account_of_lane(destination.id))
+            limits |= dict.fromkeys(ids, HistoryLimit(destination.history, size // len(ids)))
+    return Histories(limits, room_bytes=configuration.queue_bytes_max - configuration.reserve)
 
 
 def limit_problems(configuration: Configuration) -> list[str]:
@@ -57,7 +76,29 @@ def limit_problems(configuration: Configuration) -> list[str]:
                 f"{key('queue_bytes_max')}: {bytes_in_words(destination.queue_bytes_max)} is more "
                 f"than relay.queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
             )
+        problems += _history_problems(destination, configuration, key)
     return problems
+
+
+def _history_problems(
+    destination: DestinationConfiguration, configuration: Configuration, key: Callable[[str], str]
+) -> list[str]:
+    size = destination.history_bytes_max
+    if size is None:
+        return []
+    if not destination.history:
+        return [
+            f"{key('history_bytes_max')}: has no meaning without a history; set history for this "
+            'destination too, for example history = "6h"'
+        ]
+    room = configuration.queue_bytes_max - configuration.reserve
+    if size > room:
+        return [
+            f"{key('history_bytes_max')}: {bytes_in_words(size)} is more than there can ever be "
+            f"room for: relay.queue_bytes_max without reserve_bytes is {bytes_in_words(room)}; "
+            "change one of them"
+        ]
+    return []
 
 
 def _on_drop(destination: DestinationConfiguration, notices: Notices) -> Callable[[int, str], None]:

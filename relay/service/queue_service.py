@@ -21,6 +21,7 @@ from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.gathering import Gathering
+from relay.queue.history import Histories, PruneHistories
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
@@ -30,6 +31,7 @@ from relay.queue.replacement import damaged_files
 from relay.queue.sharing import forget_dead_readers, map_bytes_of
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
+from relay.service.queue_found import say_found, say_recovered
 from relay.service.refusal import StartRefused
 from relay.service.worker import Worker
 from relay.transport.notices import Notices
@@ -38,6 +40,7 @@ __all__ = ["QueueService"]
 
 _MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
+_SHED_BYTES = 64 * 1024**2  # that histories give up after a commit that failed
 _Found = TypeVar("_Found")
 
 
@@ -58,10 +61,12 @@ class QueueService(Service):
         lanes: Ids of those destinations that have a second queue.
         strict: Do not start with a damaged file; otherwise it is put aside, and what
             can be read of it is in the queue.
+        histories: For which destinations, what is delivered is kept.
         fully: Look through all of the file at the start; of long queues otherwise as they
             are read, and the relay ends when there is damage.
 
     Attributes:
+        histories: What is kept of delivered messages; open while the queue is.
         lineages: What relays have sent that is in this queue.
         lane_queues: The second queues of destinations.
         gathering: Has connections read before each commit.
@@ -88,6 +93,7 @@ class QueueService(Service):
         limits: Iterable[QueueLimit] = (),
         lanes: Iterable[str] = (),
         strict: bool = False,
+        histories: Histories | None = None,
         fully: bool = False,
     ) -> None:
         self._path = path
@@ -105,6 +111,7 @@ class QueueService(Service):
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
+        self.histories = histories or Histories()
         self._cursors: dict[str, list[Cursor]] = {}
         self._fully = fully
         self._is_damaged = False  # found while it is in use
@@ -126,6 +133,7 @@ class QueueService(Service):
                 # After a limit was lowered there may be more than fits: that has to leave.
                 map_bytes=max(self._map_bytes, self.allocated_bytes + _MAP_SLACK_BYTES),
                 strict=self._strict,
+                histories=self.histories,
                 fully=self._fully,
             )
         except QueueError as error:
@@ -133,8 +141,9 @@ class QueueService(Service):
         except OSError as error:
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
-        self._say_recovered()
-        self._say_found()
+        if self._store.recovery is not None:
+            say_recovered(self._store.recovery, self._path, self._log)
+        say_found(self._store.ledgers, self._accounts, self._log)
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -314,6 +323,11 @@ class QueueService(Service):
         return self._store.used_bytes
 
     @property
+    def in_use_bytes(self) -> int:
+        """Octets of the file that are not free: `used_bytes`, and the histories."""
+        return self._store.in_use_bytes
+
+    @property
     def allocated_bytes(self) -> int:
         """Octets that the file takes on the disk.  Until it is compacted, what is free in it
         is used again."""
@@ -324,7 +338,8 @@ class QueueService(Service):
 
     @property
     def free_bytes(self) -> int:
-        """Room for the queue: what is free on the disk and in the file.
+        """Room for the queue: what is free on the disk and in the file, or would be
+        without the histories, which leave before anybody has to wait.
 
         Raises:
             OSError: The file system cannot be asked.
@@ -371,39 +386,6 @@ class QueueService(Service):
             return
         self._lineages = begun
 
-    def _say_recovered(self) -> None:
-        recovery = self._store.recovery
-        if recovery is not None:
-            salvaged = recovery.salvaged
-            lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
-            if salvaged.may_lack_more:
-                lost.append("there may have been more")
-            self._log.critical(
-                "queue {path} was damaged: {problem}{more}; {records} records could be read, "
-                "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
-                "disk",
-                path=self._path,
-                problem=recovery.problems[0],
-                more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
-                records=salvaged.records,
-                unreadable=salvaged.unreadable_records,
-                lost="".join(f", {words}" for words in lost),
-                kept=recovery.kept_as,
-            )
-
-    def _say_found(self) -> None:
-        """What is there from before, the queues without a destination included."""
-        for id, ledger in sorted(self._store.ledgers.items()):
-            if ledger.queued:
-                self._log.info(
-                    "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
-                    records=ledger.queued,
-                    id=id,
-                    first=ledger.acknowledged_seq,
-                    last=ledger.next_seq - 1,
-                    orphan="" if id in self._accounts else ", which is not in the configuration",
-                )
-
     def _stored(self, destination: str, next_seq: int, payloads: Sequence[bytes]) -> None:
         for cursor in self._cursors.get(destination, ()):
             cursor.stored(next_seq, payloads)
@@ -432,6 +414,17 @@ class QueueService(Service):
                 f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
             )
 
+    def _make_room(self) -> None:
+        """Let some of what is kept of delivered messages go, in case the disk is full.
+
+        LMDB says so in many ways.  HistoryWatch sees when there is room again.
+        """
+        self.histories.disk_full = True
+        if self.histories.used_bytes:
+            whole = dict.fromkeys(self.histories.databases, 0.0)
+            making = self._committer.operate(PruneHistories(self.histories, whole, _SHED_BYTES))
+            making.addErrback(lambda failure: failure.trap(QueueError))  # then next time
+
     def _damaged(self, problem: str) -> None:
         """LMDB must not read on.  The next start looks at everything and saves what it can."""
         if not self._is_damaged:
@@ -447,6 +440,7 @@ class QueueService(Service):
     def failed(self, error: BaseException) -> None:
         """Say what the store could not do; stop the relay if that is a defect."""
         if isinstance(error, QueueError):
+            self._make_room()
             self._notices.warn(
                 "queue",
                 "commit",

@@ -20,13 +20,13 @@ from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.admission import Admission
-from relay.queue.books import Books, Operation
-from relay.queue.inspection import READINGS, Reading
+from relay.queue.books import OPERATOR, Books, Operation
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
-from relay.queue.transaction import destination_of
+from relay.queue.questions import QUESTIONS, Question
+from relay.queue.transaction import account_of_lane, destination_of
 
 __all__ = [
     "AdoptQueue",
@@ -68,7 +68,7 @@ class PurgeQueue(msgspec.Struct, forbid_unknown_fields=True):
     queue: str
     upto: int = 0
     """Seq of the first record to keep; 0 = none that is there now."""
-    reason: str = "purged"
+    reason: str = OPERATOR
 
 
 class Purged(msgspec.Struct):
@@ -92,7 +92,7 @@ class TakeEntries(msgspec.Struct, forbid_unknown_fields=True):
     """Empty = all that are there from `start` on and before `upto`."""
     start: int = 0
     upto: int = 2**63
-    reason: str = "purged"
+    reason: str = OPERATOR
 
 
 class ReplayEntries(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,9 +158,9 @@ class QueueTools:
 
     def commands(self) -> dict[str, Asked]:
         """What the control socket offers, by name."""
-        readings = {name: self._asked(reading) for name, reading in READINGS.items()}
+        questions = {name: self._asked(question) for name, question in QUESTIONS.items()}
         return {
-            **readings,
+            **questions,
             "queue-append": Asked(AppendTo, self.append),
             "queue-purge": Asked(PurgeQueue, self._alone(self._purge)),
             "queue-adopt": Asked(AdoptQueue, self._alone(self._adopt)),
@@ -168,13 +168,14 @@ class QueueTools:
             "quarantine-replay": Asked(ReplayEntries, self.replay_entries),
             "pause": Asked(SomeDestination, self.pause),
             "resume": Asked(SomeDestination, self.resume),
+            "requeue": Asked(SomeDestination, self.requeue),
         }
 
-    def _asked(self, reading: Reading) -> Asked:
+    def _asked(self, question: Question) -> Asked:
         def answer(arguments: Any) -> Deferred[Any]:
-            return self._queue.look(partial(_apply, reading, arguments))
+            return self._queue.look(partial(_apply, question, arguments))
 
-        return Asked(reading.arguments, answer)
+        return Asked(question.arguments, answer)
 
     def pause(self, wanted: SomeDestination) -> None:
         """Stop sending to a destination until `resume` or the next start."""
@@ -183,13 +184,23 @@ class QueueTools:
     def resume(self, wanted: SomeDestination) -> None:
         self._destination(wanted.destination).resume()
 
+    def requeue(self, wanted: SomeDestination) -> int:
+        """Send again what is in flight, through a new session.  Returns: how many records."""
+        destination = self._destination(wanted.destination)
+        queues = (destination.id, account_of_lane(destination.id))
+        drains = [drain for id in queues if (drain := destination.drain_of(id)) is not None]
+        in_flight = sum(drain.in_flight for drain in drains)
+        if in_flight:
+            destination.break_link("somebody wants what is in flight to be sent again")
+        return in_flight
+
     def append(self, wanted: AppendTo) -> Deferred[Appended]:
         """Put messages at the end of a destination's queue; empty ones are left out."""
         id = self._destination(wanted.destination).id
         if self._admission.closed:
             raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
-        self._step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
+        self.step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
         stored = self._queue.append({id: payloads})
         return stored.addCallback(lambda _: Appended(len(payloads)))
 
@@ -217,11 +228,11 @@ class QueueTools:
                 seqs=wanted.seqs,
                 start=wanted.start,
                 upto=upto,
-                bytes_max=self._step_bytes(to),
+                bytes_max=self.step_bytes(to),
             )
         )
 
-    def _step_bytes(self, id: str, *, wanted: int = 1) -> int:
+    def step_bytes(self, id: str, *, wanted: int = 1) -> int:
         """What may be added to the queue of `id` in one step; what is moved keeps its limit.
 
         Raises:
@@ -282,7 +293,7 @@ class QueueTools:
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
             try:
-                bytes_max = self._step_bytes(to)
+                bytes_max = self.step_bytes(to)
             except QueueError:
                 if done.records or not self._queue.ledgers[wanted.orphan].queued:
                     return done  # what is left is refused when it is asked for
@@ -352,5 +363,5 @@ class QueueTools:
         return passed
 
 
-def _apply(reading: Reading, arguments: Any, books: Books) -> Any:
-    return reading.function(books, arguments)
+def _apply(question: Question, arguments: Any, books: Books) -> Any:
+    return question.function(books, arguments)

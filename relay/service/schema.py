@@ -17,6 +17,7 @@ from relay.service.table import (
     Anything,
     Choice,
     Choices,
+    Duration,
     Expression,
     Flag,
     Kind,
@@ -162,6 +163,8 @@ DESTINATION: Mapping[str, Kind] = {
     "queue_bytes_max": Size(0, 16 * TiB),
     "queue_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "when_full": Choice(POLICIES),
+    "history": Duration(0, 100 * YEAR_SECONDS),
+    "history_bytes_max": Size(1 * MiB, 16 * TiB),
 }
 
 TOKEN: Mapping[str, Kind] = {

@@ -16,11 +16,13 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from relay.flow.pacing import DrainRate
+from relay.model.duration import seconds_in
 
 __all__ = [
     "Anything",
     "Choice",
     "Choices",
+    "Duration",
     "Expression",
     "Flag",
     "Kind",
@@ -203,6 +205,25 @@ class Seconds:
         ):
             return float(value)
         raise _unfit(f"seconds, a number from {self.low:,g} to {self.high:,g}", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A time in seconds, as a number or as a text with a unit; both ends are in the range."""
+
+    low: float
+    high: float
+
+    def read(self, value: object) -> float:
+        try:
+            seconds = seconds_in(value) if isinstance(value, str) else value
+            return Seconds(self.low, self.high).read(seconds)
+        except ValueError:
+            raise _unfit(
+                f"a time from {self.low:,g} to {self.high:,g} seconds, as seconds or as a text "
+                'such as "90s", "30m", "6h" or "7d"',
+                value,
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

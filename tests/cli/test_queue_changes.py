@@ -37,6 +37,21 @@ def test_a_whole_queue_is_said_to_be_whole(folder: Path) -> None:
     assert run(folder, "queue", "verify", "b").startswith("b: whole")
 
 
+def test_a_history_is_read_as_well(folder: Path) -> None:
+    with queue_files.opened(folder / "queue", histories=queue_files.kept("a")) as store:
+        queue_files.remove(store, "a", 3)
+        queue_files.remove(store, "a", 6)
+    lines = run(folder, "queue", "verify").splitlines()
+    assert lines[1] == "history of a: whole: 4 records in 2 blocks of 54 B"
+    value = queue_files.put(folder / "queue", "history/a", 3, None) or b""
+    queue_files.put(folder / "queue", "history/a", 3, value[:-1] + b"?")
+    lines = run(folder, "queue", "verify", "a", status=1).splitlines()
+    assert lines[2] == (
+        "history of a: what was delivered from 3 on cannot be read: checksum mismatch"
+    )
+    assert "there is no queue 'c'" in run(folder, "queue", "verify", "c", status=2)
+
+
 def test_damage_is_said_with_its_records(folder: Path) -> None:
     queue_files.damage(folder / "queue", "a", 3)
     lines = run(folder, "queue", "verify", status=1).splitlines()

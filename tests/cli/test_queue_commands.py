@@ -196,3 +196,77 @@ def test_damage_is_said_and_the_rest_is_shown(queue: Queue) -> None:
     assert words == "from record 2 on: checksum mismatch\n1 records\n"
     assert queue.run("peek", "a").startswith("from record 2 on: checksum mismatch\n7 ")
     assert queue.run("grep", "a", "last", "-c").endswith("\n1\n")
+
+
+# What was delivered.
+
+
+@pytest.fixture
+def delivered(tmp_path: Path) -> Queue:
+    """Records 1 to 4 were delivered at 5,000 s, and 5 to 7 at 6,000."""
+    queue = Queue(tmp_path)
+    with queue_files.opened(queue.path, histories=queue_files.kept("a")) as store:
+        queue_files.remove(store, "a", 5, at=5000.0)
+        queue_files.remove(store, "a", 8, at=6000.0)
+    return queue
+
+
+def test_histories_are_listed_where_there_are_any(delivered: Queue) -> None:
+    header, a, *_, space = delivered.run("ls").splitlines()
+    assert header.split()[-2:] == ["history", "since"]
+    assert " 0  4.0 KiB  " in a
+    assert space.endswith(" KiB on disk, 4.0 KiB are in use")
+    (row,) = json.loads(delivered.run("ls", "--json"))
+    assert (row["records"], row["history_bytes"]) == (0, 4096)
+    assert row["history_seconds"] > 10**9
+
+
+def test_what_was_delivered_is_shown_with_both_times(delivered: Queue) -> None:
+    assert delivered.numbers("peek", "a") == []
+    assert delivered.numbers("peek", "a", "--history") == [2, 3, 4, 5, 6, 7]
+    assert delivered.numbers("tail", "a", "--history", "-n", "2") == [6, 7]
+    line = delivered.run("peek", "a", "--history", "-n", "1")
+    assert line.startswith("2  1970-01-01T00:16:40.000Z  1970-01-01T01:23:20.000Z  <9>Oct 11")
+    shown = json.loads(delivered.run("tail", "a", "--history", "-n", "1", "--json"))
+    assert shown == {
+        "seq": 7,
+        "at": "1970-01-01T00:33:20.000Z",
+        "payload": "<13>Oct 11 22:14:15 web 0d3f…9abc: last",
+        "delivered_at": "1970-01-01T01:40:00.000Z",
+    }
+    assert "there is no history of 'b'; there is: a" in delivered.run(
+        "peek", "b", "--history", status=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["message [12]"], [2, 3]),
+        (["", "--since", "1970-01-01T01:30:00Z"], [5, 6, 7]),
+        (["", "--to", "1970-01-01T01:30:00Z"], [2, 3, 4]),
+        (["", "--since", "1970-01-01T00:20:00Z", "--received"], [7]),
+        (["", "--to", "1970-01-01T00:20:00Z", "--received"], [2, 3, 4, 5, 6]),
+        (["", "--hostname", "host1", "--severity", "..err"], [2, 4]),
+        (["", "--since", "1h"], []),
+    ],
+)
+def test_what_was_delivered_is_found(
+    delivered: Queue, options: list[str], found: list[int]
+) -> None:
+    status = 0 if found else 1
+    assert delivered.numbers("grep", "a", "--history", *options, status=status) == found
+
+
+def test_what_was_delivered_is_exported(delivered: Queue) -> None:
+    options = ("--history", "--to", "1970-01-01T01:30:00Z", "--lines")
+    *lines, count = delivered.run("export", "a", *options).splitlines()
+    assert (len(lines), count) == (3, "3 records")
+    assert delivered.run("export", "a", "--lines") == "0 records\n"
+
+
+def test_what_waits_is_chosen_by_when_it_came_in(queue: Queue) -> None:
+    before = ("--to", "1970-01-01T00:20:00Z")
+    assert queue.numbers("peek", "a", *before) == [2, 3, 4, 5, 6]
+    assert queue.numbers("peek", "a", "--since", "1970-01-01T00:20:00Z") == [7]
+    assert queue.run("export", "a", "--lines", *before).endswith("5 records\n")

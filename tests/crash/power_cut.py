@@ -23,7 +23,15 @@ from relay.queue.ledger import Ledger
 from relay.queue.replacement import COMPACTED
 from relay.queue.transaction import is_of_source
 from tests.crash.events import Committed, Event, Renamed, Sync, Write
-from tests.crash.workload import DESTINATIONS, POSITION, SOURCE, drain, ledgers_of, open_queue
+from tests.crash.workload import (
+    DESTINATIONS,
+    POSITION,
+    SOURCE,
+    check_history,
+    drain,
+    ledgers_of,
+    open_queue,
+)
 from tests.crash.workload import payload as payload_of
 
 __all__ = ["PowerCuts", "record"]
@@ -165,8 +173,9 @@ class PowerCuts:
             place = queue / folder if folder in FOLDERS else queue
             place.mkdir(exist_ok=True)
             (place / "data.mdb").write_bytes(image)
-        store = open_queue(str(queue))
+        store = open_queue(str(queue), keeps=True)
         try:
+            check_history(store)
             # What had come back is there; what was on its way may be, as a whole.
             allowed = self._committed[max(0, commits - 1) : commits + 1]
             found = ledgers_of(store)
@@ -183,6 +192,7 @@ class PowerCuts:
                 assert not damaged and list(records) == list(queued)
                 for seq, octets in records.items():
                     assert octets == payload_of(destination, seq), (destination, seq)
+            check_history(store)
         finally:
             store.close()
 

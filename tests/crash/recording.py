@@ -79,7 +79,7 @@ def main(path: str, seed: str, transactions: str, output: str) -> None:
     alive = interpose(recorder)
     _watch_renames(recorder)
     dice = random.Random(seed)
-    store = open_queue(path)
+    store = open_queue(path, keeps=True)
     recorder.events.append(Committed(ledgers_of(store)))
 
     def commit() -> None:
@@ -92,7 +92,7 @@ def main(path: str, seed: str, transactions: str, output: str) -> None:
             _compact(store, path, commit)
         if number % 7 == 6:  # a new environment in between
             store.close()
-            store = open_queue(path)
+            store = open_queue(path, keeps=True)
     store.close()
     del alive
     with open(output, "wb") as file:

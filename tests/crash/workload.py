@@ -14,6 +14,8 @@ import msgspec
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
+from relay.queue.history import Histories, HistoryLimit
+from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import (
     Eviction,
@@ -30,6 +32,7 @@ __all__ = [
     "MAP_BYTES",
     "POSITION",
     "SOURCE",
+    "check_history",
     "drain",
     "ledgers_of",
     "open_queue",
@@ -51,7 +54,15 @@ def payload(destination: str, seq: int) -> bytes:
     return b"%s %d %s" % (destination.encode(), seq, dice.randbytes(size))
 
 
-def open_queue(path: str, *, strict: bool = True, fully: bool = True) -> QueueStore:
+def open_queue(
+    path: str, *, strict: bool = True, fully: bool = True, keeps: bool = False
+) -> QueueStore:
+    """Open the queue.
+
+    Args:
+        keeps: What destination ``b``, of which nothing is evicted, delivers is kept.
+    """
+    histories = Histories({"b": HistoryLimit(3600.0, MAP_BYTES)} if keeps else {})
     return QueueStore.open(
         path,
         destinations=DESTINATIONS,
@@ -59,7 +70,23 @@ def open_queue(path: str, *, strict: bool = True, fully: bool = True) -> QueueSt
         map_bytes=MAP_BYTES,
         strict=strict,
         fully=fully,
+        histories=histories,
     )
+
+
+def check_history(store: QueueStore) -> None:
+    """What was kept by a queue that `keeps` is what was delivered, and nothing else."""
+    start, count = 0, 0
+    while True:
+        wanted = ReadHistory("b", start)
+        page = store.look(lambda books, wanted=wanted: read_history(books, wanted))
+        for record in page.records:
+            assert record.payload == payload("b", record.seq), record.seq
+        count += len(page.records)
+        if page.next_seq == page.end_seq:
+            break
+        start = page.next_seq
+    assert count == store.ledgers["b"].delivered, (count, store.ledgers["b"])
 
 
 def ledgers_of(store: QueueStore) -> dict[str, bytes]:

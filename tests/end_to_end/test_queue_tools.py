@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from relay.cli.control_client import ask
 from tests import queue_files
 from tests.end_to_end.central import Central, numbered
 from tests.end_to_end.picky import PickyUpstream
@@ -121,7 +123,7 @@ def test_what_waits_for_an_upstream_that_is_away(each_site: Site, tmp_path: Path
     (tmp_path / "file").write_bytes(exported)
 
     assert (
-        site.said("queue", "purge", "central", "--yes") == "2,500 records were dropped (purged)\n"
+        site.said("queue", "purge", "central", "--yes") == "2,500 records were dropped (operator)\n"
     )
     site.send(b"after")
     assert "2,500 messages" in site.said(
@@ -139,7 +141,7 @@ def test_what_waits_for_an_upstream_that_is_away(each_site: Site, tmp_path: Path
         ]
         wait_until(lambda: not site.audited()["central"]["queued"], "the last answers are stored")
     row = site.audited()["central"]
-    assert (row["received"], row["delivered"], row["dropped"]) == (5001, 2501, {"purged": 2500})
+    assert (row["received"], row["delivered"], row["dropped"]) == (5001, 2501, {"operator": 2500})
     assert " before, " in site.said("queue", "compact")
     assert site.audited()["central"] == row
     assert site.numbers("queue", "peek", "other", "-n", "1") == [1]
@@ -164,14 +166,14 @@ def test_a_message_that_an_upstream_refuses(each_site: Site) -> None:
         site.run("quarantine", "replay", "central", "2")  # and it is refused again
         wait_until(lambda: "\n5  " in site.said("quarantine", "ls", "central"), "it is back", 30)
         upstream.poison = b"nothing"
-        site.run("quarantine", "replay", "central", "5")
+        site.run("queue", "requeue", "central", "5")
         wait_until(lambda: PLACE + b"poison 1" in upstream.taken, "it is delivered", 30)
         site.run("quarantine", "purge", "central", "4", "--yes")
         assert site.said("quarantine", "ls") == "nothing is in quarantine\n"
         wait_until(lambda: not site.audited()["central"]["queued"], "its answer is stored")
         row = site.audited()["central"]
         assert (row["received"], row["delivered"], row["quarantined"]) == (4, 3, 0)
-        assert row["dropped"] == {"purged": 1}
+        assert row["dropped"] == {"operator": 1}
 
 
 def test_what_a_source_set_aside_is_sent_after_all(site: Site) -> None:
@@ -253,6 +255,26 @@ def test_what_comes_is_followed(site: Site, tmp_path: Path) -> None:
         following.wait(20)
 
 
+def _has_taken(upstream: PickyUpstream, count: int) -> bool:
+    return len(upstream.taken) == count
+
+
+def test_following_keeps_nothing_waiting_and_makes_no_file_grow(site: Site, tmp_path: Path) -> None:
+    command = site.command("queue", "tail", "central", "-f")
+    with (
+        PickyUpstream(site.central, b"none") as upstream,
+        (tmp_path / "out").open("wb") as output,
+        subprocess.Popen(command, stdout=output) as following,
+    ):
+        for start in range(0, 10_000, 500):
+            site.send(*(b"%d %s" % (number, b"x" * 1000) for number in range(start, start + 500)))
+            wait_until(partial(_has_taken, upstream, start + 500), "they are delivered")
+            ask(str(site.relay.state_dir), "queue-purge", {"queue": "other"})
+        following.terminate()
+    data = site.relay.state_dir / "queue" / "data.mdb"
+    assert data.stat().st_blocks * 512 < 6 * 2**20  # of 10 MB for each of two destinations
+
+
 def test_after_a_purge_exactly_once_goes_on(programs: Programs, tmp_path: Path) -> None:
     central = Central(programs, tmp_path / "central", free_port())
     site = Site(programs, tmp_path / "edge", central=central)
@@ -280,7 +302,7 @@ def test_a_purge_while_the_upstream_takes_records_loses_no_count(site: Site) -> 
             site.run("queue", "purge", "central", "--yes")
         wait_until(lambda: not site.audited()["central"]["queued"], "nothing waits", 30)
         row = site.audited()["central"]
-        assert row["delivered"] + row["dropped"].get("purged", 0) == row["received"] == 5000
+        assert row["delivered"] + row["dropped"].get("operator", 0) == row["received"] == 5000
         assert len(upstream.taken) == row["delivered"]  # nothing was in flight for long
 
 

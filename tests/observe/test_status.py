@@ -69,6 +69,7 @@ def test_the_document_has_everything() -> None:
             "pending_bytes": 101,
             "queue_bytes": 50,
             "queue_bytes_max": 1000,
+            "history_bytes": 0,
             "allocated_bytes": 0,
             "free_bytes": None,
         },

@@ -298,7 +298,7 @@ class AccountingMachine(RuleBasedStateMachine):
         count = min(count, len(account.waiting))
         purge = Purge(id, account.head, account.head + count)
         assert self.store.operate(purge, at=self.now)[1] == count
-        account.dropped["purged"] += len(account.take(count))
+        account.dropped["operator"] += len(account.take(count))
 
     @rule(to=st.sampled_from(["a", "b"]), bytes_max=st.sampled_from([1, 100, 10**6]))
     def adopt(self, to: str, bytes_max: int) -> None:
@@ -334,7 +334,7 @@ class AccountingMachine(RuleBasedStateMachine):
         seqs = sorted(account.aside)[number % len(account.aside) :][:count]
         replay = ReplayQuarantined(id, to, seqs=seqs)
         if any(account.aside[seq].payload is None for seq in seqs):
-            with pytest.raises(QueueError, match="is a damaged block"):
+            with pytest.raises(QueueError, match="is damaged and cannot be sent"):
                 self.store.operate(replay, at=self.now)
             return
         assert self.store.operate(replay, at=self.now)[1].records == len(seqs)
@@ -378,7 +378,7 @@ class AccountingMachine(RuleBasedStateMachine):
             seqs = [seqs[number % len(seqs)]]
         purge = PurgeQuarantined(id, seqs=[] if everything else seqs, upto=2**63)
         self.store.operate(purge, at=self.now)
-        account.dropped["purged"] += sum(account.aside.pop(seq).records for seq in seqs)
+        account.dropped["operator"] += sum(account.aside.pop(seq).records for seq in seqs)
 
     @rule(id=any_account, bytes_max=st.sampled_from([0, 10**9]), seconds=st.integers(0, 200))
     def trim_quarantine(self, id: str, bytes_max: int, seconds: int) -> None:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.queue.books import Books, count_dropped, seq_of, to_block_with
+from relay.queue.books import (
+    Books,
+    count_dropped,
+    seq_of,
+    to_block_with,
+)
 from relay.queue.ledger import Ledger
 from tests.queue_files import append, opened, remove
 

@@ -7,7 +7,9 @@ import pytest
 
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.compaction import compact_queue
-from tests.queue_files import append, opened, remove
+from relay.queue.history import PruneHistories
+from relay.queue.history_reading import ReadHistory, read_history
+from tests.queue_files import append, kept, opened, remove
 
 
 def test_the_file_gets_smaller_and_keeps_everything(tmp_path: Path) -> None:
@@ -25,6 +27,18 @@ def test_the_file_gets_smaller_and_keeps_everything(tmp_path: Path) -> None:
         assert store.ledgers == ledgers
         assert len(store.read("b", start=1, records_max=99, bytes_max=999_999)) == 50
         append(store, a=[b"new"])
+
+
+def test_a_history_is_kept(tmp_path: Path) -> None:
+    with opened(tmp_path, histories=kept("a")) as store:
+        for number in range(1, 4):
+            append(store, a=[b"%d" % number])
+            remove(store, "a", number + 1, at=10.0 * number)
+        store.operate(PruneHistories(store.histories, {"a": 20.0}), at=99.0)
+    compact_queue(str(tmp_path))
+    with opened(tmp_path) as store:
+        found = store.look(lambda books: read_history(books, ReadHistory("a"))).records
+        assert [(each.seq, each.payload) for each in found] == [(2, b"2"), (3, b"3")]
 
 
 def test_what_an_interrupted_one_left_is_in_nobodys_way(tmp_path: Path) -> None:

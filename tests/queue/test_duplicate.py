@@ -114,6 +114,15 @@ def test_what_has_changed_since_is_made_up_for(
     assert_equal(pair)
 
 
+def test_keys_before_others_are_a_reason_to_copy_all_of_them_once_more(pair: Pair) -> None:
+    pair.change(keys(*range(10, 20)))
+    pair.catch_up()
+    pair.change(keys(3, 4))
+    assert not pair.catch_up()[1]
+    assert pair.catch_up()[1]
+    assert_equal(pair)
+
+
 def test_accounts_and_positions_change_in_place(pair: Pair) -> None:
     pair.change({b"ledger/a": b"1", b"ledger/b": b"1"}, name=b"meta")
     pair.catch_up()

@@ -11,8 +11,8 @@ import pytest
 
 from relay.queue.examination import KEY, examine, find_damage, opened_file, sound_ledger
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Transaction
-from tests.queue_files import make_long_queue, put
+from relay.queue.store import QueueStore, Removal, Transaction
+from tests.queue_files import kept, make_long_queue, opened, put
 
 MAP_BYTES = 2**24
 
@@ -122,6 +122,27 @@ def test_pages_of_the_next_format_are_judged_all_the_same(queue: Path, change: C
     data = queue / "data.mdb"
     data.write_bytes(data.read_bytes()[: 3 * 4096])
     assert "not in the file" in find_damage(str(queue))[0]
+
+
+def test_a_history_is_looked_through_as_well(queue: Path) -> None:
+    with opened(queue, histories=kept("a")) as store:
+        for number in range(1, 5):
+            store.commit(Transaction(0.0, removals={"a": Removal(number + 1)}))
+    assert find_damage(str(queue)) == []
+    data = queue / "data.mdb"
+    octets = bytearray(data.read_bytes())
+    place = octets.rindex(b"history/a")
+    with opened_file(str(queue)) as file:
+        (name,) = [
+            entry
+            for entry in file.walk(file.snapshots[0].names, "names", file.audit(file.snapshots[0]))
+            if entry.key == b"history/a"
+        ]
+        tree = file.tree(name)
+    assert tree is not None and place > 0
+    octets[tree.root * 4096 : tree.root * 4096 + 4096] = bytes(4096)
+    data.write_bytes(octets)
+    assert any("history/a" in problem for problem in find_damage(str(queue)))
 
 
 def test_names_that_are_not_ours_among_ours(queue: Path, change: Change) -> None:

@@ -153,7 +153,7 @@ USES = {
     "eviction": lambda store: store.commit(
         Transaction(0.0, evictions={"a": Eviction("full", bytes_max=0, blocks_max=10**6)})
     ),
-    "a purge": lambda store: store.operate(Purge("a", 1, 7500, reason="purged"), at=0.0),
+    "a purge": lambda store: store.operate(Purge("a", 1, 7500, reason="operator"), at=0.0),
     "an acknowledgement": lambda store: store.commit(Transaction(0.0, {}, {"a": Removal(7500)})),
     "a compaction": lambda store: compact(store),
 }

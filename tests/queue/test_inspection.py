@@ -13,7 +13,6 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.books import Books
 from relay.queue.inspection import (
-    READINGS,
     Check,
     Checked,
     Nothing,
@@ -27,12 +26,13 @@ from relay.queue.inspection import (
     read_entries,
     tally,
 )
+from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
 from tests.queue_files import append, damage, environment, looked_at, opened, put, remove, set_aside
 
 
 def ask(store: QueueStore, name: str, arguments: Any) -> Any:
-    return store.look(lambda books: READINGS[name].function(books, arguments))
+    return store.look(lambda books: QUESTIONS[name].function(books, arguments))
 
 
 def page(store: QueueStore, start: int = 0, **options: Any) -> Page:

@@ -35,7 +35,7 @@ def test_a_record_too_many_shows_unless_it_was_received(field: str, gap: int) ->
 
 def test_a_record_that_moved_is_received_where_it_is_now() -> None:
     # Of ten, two were set aside: one of them is purged, one has been replayed as number 11.
-    ledger = Ledger(next_seq=12, acknowledged_seq=11, delivered=8, dropped={"purged": 1}, moved=1)
+    ledger = Ledger(next_seq=12, acknowledged_seq=11, delivered=8, dropped={"operator": 1}, moved=1)
     assert (ledger.received, ledger.queued, ledger.gap) == (10, 1, 0)
     # And nine of ten were adopted by another queue.
     orphan = Ledger(next_seq=11, acknowledged_seq=11, delivered=1, moved=9)

@@ -12,10 +12,18 @@ import pytest
 
 from relay.model.errors import QueueError, QueueFull
 from relay.queue import live_compaction
+from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.live_compaction import LiveCompaction
 from relay.queue.store import QueueStore
-from tests.crash.workload import DESTINATIONS, drain, ledgers_of, open_queue, random_transaction
-from tests.queue_files import append, opened, remove
+from tests.crash.workload import (
+    DESTINATIONS,
+    check_history,
+    drain,
+    ledgers_of,
+    open_queue,
+    random_transaction,
+)
+from tests.queue_files import append, kept, opened, remove
 
 NAMES = ["data.mdb", "headroom", "lock.mdb", "owner.lock"]
 
@@ -65,6 +73,24 @@ def test_the_file_gets_smaller_and_is_the_one_in_use(tmp_path: Path) -> None:
         assert store.ledgers["b"].queued == 0
 
 
+def test_what_is_kept_of_deliveries_goes_along_and_needs_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, histories=kept("a")) as store:
+        fill(store)
+        assert store.in_use_bytes > store.used_bytes + 49 * 20_000
+        compact(store, tmp_path)
+        append(store, a=[b"new"])
+        remove(store, "a", 52)
+        found = store.look(lambda books: read_history(books, ReadHistory("a", records_max=99)))
+        assert [len(record.payload) for record in found.records] == [20_000] * 50 + [3]
+        assert store.histories.used_bytes > 50 * 20_000
+        disk = SimpleNamespace(f_bavail=store.used_bytes + 9 * 2**20 - 2**18, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda path: disk)
+        with pytest.raises(QueueError, match="make room"):
+            begun(store, tmp_path)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_happens_meanwhile_is_in_the_new_file(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -72,7 +98,7 @@ def test_whatever_happens_meanwhile_is_in_the_new_file(
     monkeypatch.setattr(live_compaction, "_STEP_BYTES", 60_000)
     monkeypatch.setattr(live_compaction, "_REST_BYTES_MAX", 90_000)
     dice = random.Random(seed)
-    store = open_queue(str(tmp_path))
+    store = open_queue(str(tmp_path), keeps=True)
     for _ in range(4):
         for _ in range(8):
             store.commit(random_transaction(store, dice))
@@ -82,10 +108,12 @@ def test_whatever_happens_meanwhile_is_in_the_new_file(
                 store.commit(random_transaction(store, dice))
             if compaction.step() and dice.random() < 0.5 and compaction.switch():
                 break
+    check_history(store)
     ledgers = ledgers_of(store)
     store.close()
-    store = open_queue(str(tmp_path))
+    store = open_queue(str(tmp_path), keeps=True)
     assert ledgers_of(store) == ledgers
+    check_history(store)
     for destination in DESTINATIONS:
         queued = store.ledgers[destination].queued
         records, damaged = drain(store, destination)

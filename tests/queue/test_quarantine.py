@@ -55,11 +55,11 @@ def waiting(store: QueueStore, destination: str = "a") -> list[bytes]:
 def test_purging_counts_what_it_drops(store: QueueStore) -> None:
     assert do(store, PurgeQuarantined("a", seqs=[2, 4])) == TakenOut(records=2)
     ledger = store.ledgers["a"]
-    assert (entries(store), ledger.quarantined, ledger.dropped) == ([1, 3, 5], 3, {"purged": 2})
+    assert (entries(store), ledger.quarantined, ledger.dropped) == ([1, 3, 5], 3, {"operator": 2})
     assert (ledger.received, ledger.queued) == (7, 2)
     do(store, PurgeQuarantined("a", upto=99, reason="known"))
     ledger = store.ledgers["a"]
-    assert ledger.dropped == {"purged": 2, "known": 3}
+    assert ledger.dropped == {"operator": 2, "known": 3}
     assert (ledger.quarantined, ledger.quarantine_bytes) == (0, 0)
 
 
@@ -120,7 +120,7 @@ def test_a_damaged_block_counts_for_its_records_and_is_not_sent(tmp_path: Path) 
         assert do(store, ReplayQuarantined("a", "b", upto=99)) == TakenOut(records=1, skipped=1)
         assert (store.ledgers["a"].quarantined, waiting(store, "b")) == (3, [b"4"])
         assert do(store, PurgeQuarantined("a", seqs=[1])).records == 3
-        assert store.ledgers["a"].dropped == {"purged": 3}
+        assert store.ledgers["a"].dropped == {"operator": 3}
 
 
 # Limits.
@@ -207,6 +207,6 @@ def test_a_damaged_label_does_not_take_more_records_than_there_are(tmp_path: Pat
     with opened(tmp_path) as store:
         do(store, PurgeQuarantined("a", seqs=[1]))
         ledger = store.ledgers["a"]
-        assert (ledger.quarantined, ledger.dropped) == (0, {"purged": 2})
+        assert (ledger.quarantined, ledger.dropped) == (0, {"operator": 2})
     with opened(tmp_path) as store:
         assert store.recovery is None

@@ -10,6 +10,7 @@ import pytest
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.queue.examination import KEY, opened_file
+from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.salvage import Salvaged, salvage
 from relay.queue.store import (
@@ -19,6 +20,7 @@ from relay.queue.store import (
     SetAside,
     Transaction,
 )
+from tests.queue_files import kept, opened, remove
 
 MAP_BYTES = 2**24
 Change = Callable[..., None]
@@ -194,4 +196,21 @@ def test_what_the_newest_snapshot_lost_is_taken_from_the_one_before(queue: Path)
     store, salvaged = rescued(queue)
     assert contents(store) == [b"3", b"4", b"5", b"6", b"7", b"8", SeqRange(9, 10)]
     assert salvaged.unreadable_records == 1  # what came with the newest alone
+    store.close()
+
+
+def test_a_history_is_kept_as_far_as_it_can_be_read(queue: Path, change: Change) -> None:
+    with opened(queue, "a", histories=kept("a")) as store:
+        remove(store, "a", 5, at=7.0)
+        remove(store, "a", 8, at=8.0)
+    change("blocks/a", {KEY.pack(7): b"damaged"})
+    store, _ = rescued(queue)
+    found = store.look(lambda books: read_history(books, ReadHistory("a"))).records
+    assert [(each.seq, each.acknowledged_at, each.payload) for each in found] == [
+        *((3, 7.0, b"3"), (4, 7.0, b"4")),
+        *((5, 8.0, b"5"), (6, 8.0, b"6"), (7, 8.0, b"7")),
+    ]
+    ledger = store.ledgers["a"]
+    assert (ledger.delivered, ledger.queued, ledger.gap) == (6, 1, 0)
+    assert set(store.ledgers) == {"a", "source/s"}
     store.close()

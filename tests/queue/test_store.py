@@ -25,10 +25,12 @@ from relay.model.errors import DamagedRange, QueueError, QueueFormatError, Queue
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.books import Books, database_bytes
+from relay.queue.history import Histories
+from relay.queue.history_reading import Period, ReadHistory, read_history
 from relay.queue.inspection import Check
 from relay.queue.inspection import check as inspect
 from relay.queue.ledger import Ledger
-from relay.queue.operations import Adopt, Purge
+from relay.queue.operations import Adopt, Purge, ReplayHistory
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
 from relay.queue.store import (
     QueueStore,
@@ -38,6 +40,7 @@ from relay.queue.store import (
     Transaction,
     account_of_source,
 )
+from tests.queue_files import kept
 
 MAP_BYTES = 16 * 1024**2
 HALF_BLOCK = b"x" * (BLOCK_BYTES_TARGET // 2)
@@ -50,10 +53,18 @@ class Queue:
         self.path = path
         self.store: Any = None
 
-    def open(self, *destinations: str, map_bytes: int = MAP_BYTES) -> QueueStore:
+    def open(
+        self,
+        *destinations: str,
+        map_bytes: int = MAP_BYTES,
+        histories: Histories | None = None,
+    ) -> QueueStore:
         self.close()
         self.store = QueueStore.open(
-            str(self.path), destinations=destinations or ("a", "b"), map_bytes=map_bytes
+            str(self.path),
+            destinations=destinations or ("a", "b"),
+            map_bytes=map_bytes,
+            histories=histories,
         )
         return self.store
 
@@ -554,8 +565,9 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
         self.queue = Queue(self.directory / "queue")
-        self.store = self.queue.open(*DESTINATIONS)
+        self.store = self.queue.open(*DESTINATIONS, histories=kept("a", "old"))
         self.came_in = 0
+        self.delivered: dict[str, dict[int, bytes]] = {name: {} for name in DESTINATIONS}
         self.payloads: dict[str, list[bytes]] = {name: [] for name in DESTINATIONS}
         self.gone = dict.fromkeys(DESTINATIONS, 0)
         self.moved = dict.fromkeys(DESTINATIONS, 0)
@@ -571,7 +583,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.store = self.queue.open(*DESTINATIONS)
+        self.store = self.queue.open(*DESTINATIONS, histories=kept("a", "old"))
+
+    def deliver(self, destination: str, upto: int) -> None:
+        """The payloads up to there have been delivered."""
+        for index in range(self.gone[destination], upto):
+            self.delivered[destination][index + 1] = self.payloads[destination][index]
+        self.gone[destination] = upto
 
     @rule(a=runs, b=runs, old=runs, acknowledged=st.sampled_from([None, 0.0, 0.5, 1.0]))
     def commit(
@@ -579,7 +597,8 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         removals = {}
         if acknowledged is not None:
-            self.gone["a"] += int(acknowledged * (len(self.payloads["a"]) - self.gone["a"]))
+            waiting = len(self.payloads["a"]) - self.gone["a"]
+            self.deliver("a", self.gone["a"] + int(acknowledged * waiting))
             removals = {"a": Removal(1 + self.gone["a"])}
         appends = {"a": a, "b": b, "old": old}
         self.store.commit(Transaction(0.0, appends, removals))
@@ -590,7 +609,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(destination=some, count=st.integers(0, 9))
     def acknowledge(self, destination: str, count: int) -> None:
         stored = len(self.payloads[destination])
-        self.gone[destination] = min(stored, self.gone[destination] + count)
+        self.deliver(destination, min(stored, self.gone[destination] + count))
         remove(self.store, destination, 1 + self.gone[destination])
 
     @precondition(lambda self: self.gone["a"] < len(self.payloads["a"]))
@@ -626,6 +645,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.aside["a"].pop(seq)
         self.purged["a"] += 1
 
+    @rule(queue=st.sampled_from(["a", "old"]), to=some, bytes_max=st.sampled_from([1, 10**6]))
+    def replay_history(self, queue: str, to: str, bytes_max: int) -> None:
+        upto = self.store.ledgers[queue].acknowledged_seq
+        again = list(self.delivered[queue].values())
+        next_seq, records = 0, 0
+        while True:
+            replay = ReplayHistory(queue, to, Period(), next_seq, upto, bytes_max)
+            _, step = self.store.operate(replay, at=0.0)
+            records += step.records
+            assert (step.damaged, step.gone) == (0, 0)
+            if not step.next_seq:
+                break
+            next_seq = step.next_seq
+        assert records == len(again)
+        self.payloads[to] += again
+        self.came_in += len(again)
+
     @rule(to=st.sampled_from(["a", "b"]), bytes_max=st.sampled_from([1, 10**6]))
     def adopt(self, to: str, bytes_max: int) -> None:
         _, step = self.store.operate(Adopt("old", to, bytes_max=bytes_max), at=0.0)
@@ -653,6 +689,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert read(self.store, destination, 1 + gone) == queued
             page = self.store.look(lambda books, id=destination: inspect(books, Check(id)))
             assert page.problems == []
+        for destination in ("a", "old"):  # what was delivered, and nothing else
+            wanted = ReadHistory(destination)
+            found = self.store.look(lambda books, wanted=wanted: read_history(books, wanted))
+            history = {record.seq: record.payload for record in found.records}
+            assert history == self.delivered[destination]
+            assert len(history) == self.store.ledgers[destination].delivered
         # What was measured after what each commit has changed is what there is.
         queues, quarantines = self.store.look(_sizes)
         assert self.store.destination_bytes == queues

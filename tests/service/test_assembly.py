@@ -237,7 +237,7 @@ def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
     def refuse(path: str) -> None:
         raise StartRefused(f"{path} is on tmpfs")
 
-    monkeypatch.setattr("relay.service.assembly.refuse_volatile", refuse)
+    monkeypatch.setattr("relay.service.queue_assembly.refuse_volatile", refuse)
     relay = Relay(tmp_path, allow_volatile_state=allowed)
     if allowed:
         relay.start()

@@ -20,7 +20,7 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.allocated_bytes = 0
-        self.used_bytes = 0
+        self.in_use_bytes = 0
         self.done: list[str] = []
         self.steps = 2
         self.switches = 1
@@ -43,7 +43,7 @@ class FakeQueue:
         self._did("switch")
         if self.done.count("switch") < self.switches:
             return False
-        self.allocated_bytes = self.used_bytes
+        self.allocated_bytes = self.in_use_bytes
         return True
 
     def abandon(self) -> None:
@@ -99,7 +99,7 @@ class Setup:
         self.service.startService()
 
     def look(self, *, allocated: int, used: int) -> None:
-        self.queue.allocated_bytes, self.queue.used_bytes = allocated, used
+        self.queue.allocated_bytes, self.queue.in_use_bytes = allocated, used
         self.clock.advance(60.0)
 
     def began(self) -> bool:
@@ -112,7 +112,7 @@ def setup() -> Setup:
 
 
 def test_one_that_was_asked_for_is_over_when_the_file_was_replaced(setup: Setup) -> None:
-    setup.queue.allocated_bytes, setup.queue.used_bytes = 5000, 1000
+    setup.queue.allocated_bytes, setup.queue.in_use_bytes = 5000, 1000
     answers = fired(setup.service.ask(Compact()))
     with capturedLogs() as logs:
         setup.queue.run(4)

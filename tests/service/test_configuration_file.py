@@ -739,6 +739,16 @@ def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:
     assert ".when_full: has no meaning without a limit" in problem
 
 
+def test_a_history_of_deliveries(tmp_path: Path) -> None:
+    text = SMALL + 'history = "6h"\nhistory_bytes_max = "100 MiB"\n'
+    (out,) = read(tmp_path, text).destinations
+    assert (out.history, out.history_bytes_max) == (21600.0, 100 * 2**20)
+    (out,) = read(tmp_path, SMALL).destinations
+    assert (out.history, out.history_bytes_max) == (0.0, None)
+    (problem,) = problems(tmp_path, SMALL + 'history = "for ever"\n')
+    assert ".history: expected a time from 0 to " in problem
+
+
 def test_what_is_sent_first(tmp_path: Path) -> None:
     for text, percent in (
         ("", 0),

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from relay.queue.history import HistoryLimit
 from relay.service.configuration import Configuration, DestinationConfiguration, Url
-from relay.service.queue_limits import limit_problems, new_limits
+from relay.service.queue_limits import limit_problems, new_histories, new_limits
 from tests.connections import RecordingNotices
 
 MiB = 2**20
@@ -68,4 +69,37 @@ def test_limits_that_do_not() -> None:
     assert limit_problems(configuration(when_full="drop-oldest")) == [
         "destinations.central.when_full: has no meaning without a limit; set queue_bytes_max for "
         "this destination too"
+    ]
+
+
+def test_a_history_has_a_size_whatever_is_said() -> None:
+    assert new_histories(configuration()).limits == {}
+    assert new_histories(configuration(history=60.0)).limits == {
+        "central": HistoryLimit(60.0, 1024 * MiB)
+    }
+    keys = {"history": 60.0, "history_bytes_max": 6 * MiB}
+    assert new_histories(configuration(**keys)).limits == {"central": HistoryLimit(60.0, 6 * MiB)}
+    assert new_histories(configuration(**keys, order="live-first")).limits == {
+        "central": HistoryLimit(60.0, 3 * MiB),
+        "lane/central": HistoryLimit(60.0, 3 * MiB),
+    }
+
+
+def test_queues_and_histories_together_stay_below_where_sources_wait() -> None:
+    relay = {"queue_bytes_max": 10 * MiB, "reserve_bytes": 2 * MiB}
+    histories = new_histories(configuration(relay, history=60.0))
+    assert histories._room_bytes == 8 * MiB
+
+
+def test_sizes_of_histories_that_make_no_sense() -> None:
+    assert limit_problems(configuration(history=60.0, history_bytes_max=MiB)) == []
+    assert limit_problems(configuration(history_bytes_max=MiB)) == [
+        "destinations.central.history_bytes_max: has no meaning without a history; set history for "
+        'this destination too, for example history = "6h"'
+    ]
+    relay = {"queue_bytes_max": 10 * MiB, "reserve_bytes": 2 * MiB}
+    keys = {"history": 60.0, "history_bytes_max": 9 * MiB}
+    assert limit_problems(configuration(relay, **keys)) == [
+        "destinations.central.history_bytes_max: 9 MiB is more than there can ever be room for: "
+        "relay.queue_bytes_max without reserve_bytes is 8 MiB; change one of them"
     ]

@@ -16,6 +16,7 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.examination import examine
+from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.inspection import Read, read
 from relay.queue.late_examination import FileDamaged
 from relay.queue.ledger import Ledger
@@ -26,7 +27,7 @@ from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
 from tests.connections import RecordingNotices, fired
-from tests.queue_files import make_long_queue, put
+from tests.queue_files import kept, make_long_queue, put
 from tests.threads import Reactor
 
 
@@ -306,6 +307,43 @@ def test_a_failing_commit_is_said_and_tried_again(setup: Setup) -> None:
     assert f"{setup.folder}/state/queue: " in text
     assert "make room" in text
     assert setup.reactor.stops == 0
+
+
+def test_when_a_commit_fails_what_is_kept_goes_first(setup: Setup) -> None:
+    service = setup.service()
+    service.histories = kept("out")
+    service.startService()
+    for _ in range(2):
+        setup.reactor.settle(service.append({"out": [b"x" * 5000]}))
+        service.acknowledge("out", service.ledger("out").next_seq)
+        setup.reactor.settle(service.append({"out": [b"left"]}))
+        assert service.histories.used_bytes > 0
+    service.failed(QueueError("mdb_txn_commit: Input/output error"))
+    assert service.histories.disk_full
+    setup.reactor.settle(service.append({"out": [b"next"]}))
+    assert service.histories.used_bytes == 0
+    assert service.ledger("out").queued == 2
+    setup.stop(service)
+    service.failed(QueueError("it is closed"))
+
+
+def test_what_is_delivered_is_kept_where_that_is_wanted(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(setup.folder)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)  # which others use, too
+    service = setup.service()
+    service.histories = kept("out")
+    service.startService()
+    setup.reactor.settle(service.append({"out": [b"one", b"two"]}))
+    free = service.free_bytes
+    service.acknowledge("out", 3)
+    setup.reactor.settle(service.append({"out": [b"three"]}))
+    found = setup.reactor.settle(service.look(partial(read_history, wanted=ReadHistory("out"))))
+    assert [record.payload for record in found.records] == [b"one", b"two"]
+    assert service.histories.used_bytes == 4096
+    assert service.free_bytes > free  # what is kept counts as free
+    setup.stop(service)
 
 
 def test_a_defect_stops_the_relay(setup: Setup) -> None:

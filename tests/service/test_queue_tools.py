@@ -190,6 +190,29 @@ def test_a_destination_is_paused_and_resumed(setup: Setup) -> None:
     )
 
 
+def test_what_is_in_flight_is_sent_again(setup: Setup) -> None:
+    first = setup.a.attach(room=2)
+    assert setup.ask("requeue", destination="a") == [2]
+    assert setup.a.broken == ["somebody wants what is in flight to be sent again"]
+    again = setup.a.attach()
+    assert (first.sent, again.sent) == ([b"1", b"2"], [b"1", b"2", b"3"])
+    setup.a.drain.acknowledged(again, 3)
+    assert setup.queue.ledgers["a"].delivered == 3
+    assert setup.ask("requeue", destination="a") == [0]
+    assert len(setup.a.broken) == 1  # a connection that waits for work is left alone
+    assert "no destination 'old'" in said(setup.ask("requeue", destination="old"))
+
+
+def test_what_was_in_flight_of_a_paused_destination_waits_for_its_resume(setup: Setup) -> None:
+    setup.a.attach(room=2)
+    setup.ask("pause", destination="a")
+    assert setup.ask("requeue", destination="a") == [2]
+    again = setup.a.attach()
+    assert again.sent == []
+    setup.ask("resume", destination="a")
+    assert again.sent == [b"1", b"2", b"3"]
+
+
 def test_messages_are_appended(setup: Setup) -> None:
     session = setup.a.attach()
     (appended,) = setup.ask("queue-append", destination="a", payloads=["NA==", "", "NQ=="])
@@ -209,7 +232,7 @@ def test_nothing_is_appended_while_the_queue_is_full(setup: Setup) -> None:
 def test_a_backlog_is_purged_and_the_drain_goes_on_behind_it(setup: Setup) -> None:
     (done,) = setup.ask("queue-purge", queue="a")
     assert (done.records, done.upto, done.left) == (3, 4, 0)
-    assert setup.queue.ledgers["a"].dropped == {"purged": 3}
+    assert setup.queue.ledgers["a"].dropped == {"operator": 3}
     session = setup.a.attach()
     setup.ask("queue-append", destination="a", payloads=["NA=="])
     assert session.sent == [b"4"]
@@ -244,7 +267,7 @@ def test_an_upstream_that_does_not_answer_is_cut_off(setup: Setup) -> None:
     assert answer[0].records == 3
     setup.a.drain.acknowledged(session, 3)  # too late: the session is gone
     ledger = setup.queue.ledgers["a"]
-    assert (ledger.delivered, ledger.dropped, ledger.gap) == (0, {"purged": 3}, 0)
+    assert (ledger.delivered, ledger.dropped, ledger.gap) == (0, {"operator": 3}, 0)
     assert setup.a.attach().sent == []
 
 
@@ -371,7 +394,7 @@ def test_what_was_set_aside_is_purged_or_sent_again(setup: Setup) -> None:
     session = setup.a.attach()
     (done,) = setup.ask("quarantine-replay", account="old", to="a")
     assert (done.records, session.sent[3:]) == (2, [b"o"] * 2)
-    assert setup.queue.ledgers["old"].dropped == {"purged": 1}
+    assert setup.queue.ledgers["old"].dropped == {"operator": 1}
     for command, arguments in (("purge", {}), ("replay", {"to": "a"})):
         answer = setup.ask(f"quarantine-{command}", account="none", **arguments)
         assert "there is no quarantine 'none'; there is: a, b, old" in said(answer)

@@ -1,0 +1,95 @@
+"""Times on the command line, and which records they choose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+from relay.model.duration import seconds_in
+from relay.queue.history_reading import Period
+
+__all__ = ["Chosen", "instant", "period_of", "period_options"]
+
+
+class Chosen(msgspec.Struct):
+    """Which records a command is to look at."""
+
+    period: Period
+    history: bool
+    """Those that were delivered, not those that wait."""
+
+
+def instant(text: str, option: str, *, now: float) -> float:
+    """Seconds since 1970-01-01 UTC of a stamp (RFC 3339, or less of it), or of an age.
+
+    A stamp without a zone is in that of this host.
+
+    Raises:
+        ValueError: It is neither; the text names `option`.
+    """
+    try:
+        return now - seconds_in(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{option}: {text!r} is no time such as 2026-10-01T22:00:00Z or 2026-10-01, and no age "
+            "such as 2h or 30m"
+        ) from None
+
+
+def period_of(since: str | None, to: str | None, *, by_receipt: bool = False) -> Period:
+    """The period between two times as they were written.
+
+    Raises:
+        click.UsageError: One of them is no time, or nothing can be between them.
+    """
+    now = time.time()
+    try:
+        period = Period(
+            0.0 if since is None else instant(since, "--since", now=now),
+            0.0 if to is None else instant(to, "--to", now=now),
+            by_receipt,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if period.to and period.to <= period.since:
+        raise click.UsageError("--to is not after --since, so nothing can be between them")
+    return period
+
+
+def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` options for a period and the history, as the argument `chosen`."""
+
+    def with_period(
+        *, since: str | None, to: str | None, history: bool, received: bool, **arguments: Any
+    ) -> Any:
+        period = period_of(since, to, by_receipt=received)
+        return command(chosen=Chosen(period, history), **arguments)
+
+    with_period.__name__, with_period.__doc__ = command.__name__, command.__doc__
+    with_period.__dict__.update(command.__dict__)  # click keeps options there
+    for option, settings in (
+        ("--received", {"is_flag": True, "help": "With --history, times are those of receipt."}),
+        (
+            "--history",
+            {"is_flag": True, "help": "What was delivered; --since and --to are when."},
+        ),
+        ("--to", {"metavar": "TIME", "help": "Before this."}),
+        (
+            "--since",
+            {
+                "metavar": "TIME",
+                "help": "Came in at or after this: 2026-10-01T22:00:00Z, or an age as 2h.",
+            },
+        ),
+    ):
+        with_period = click.option(option, **settings)(with_period)
+    return with_period

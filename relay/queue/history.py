@@ -1,0 +1,272 @@
+"""The history: records that an upstream has acknowledged, kept for a while.
+
+An upstream may lose what it has taken.  Where a destination has a history, the commit
+that counts records as delivered also copies them from the queue to `history/<id>`: a
+block that is delivered as a whole as it is, with its checksum; of others the records
+that were delivered, as a block of their own.  So exactly what is counted as delivered
+is there.  What left by another way (dropped, set aside, purged, adopted) never is; nor
+is what a limit had dropped when its answer came, for it was gone by then.
+
+No account knows of the history: what is there was delivered, and stays so.  It has
+limits of age and size, and it is the first to go when room gets short: queues,
+quarantines and histories together stay below `room_bytes`, at which sources would have
+to wait, and from a full disk on nothing is kept until there is room again.
+
+Key of an entry: the seq of its first record.  Value:
+
+    offset  size    field
+    0       8       when it was acknowledged: IEEE 754 double, little endian, seconds
+                    since 1970-01-01 UTC
+    8       …       block, see block.py; none if it was damaged in the queue
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.model.seq import SeqRange
+from relay.queue.block import BlockDamaged, block_header, decode_block, encode_block
+from relay.queue.books import KEY, Books, RemovesOnly, database_bytes, seq_of, to_block_with
+from relay.queue.transaction import SetAside
+
+__all__ = [
+    "Histories",
+    "HistoryLimit",
+    "PruneHistories",
+    "acknowledged_at",
+    "block_in",
+    "oldest_in",
+    "records_in",
+]
+
+_PREFIX = b"history/"
+_STAMP = struct.Struct("<d")
+_ENTRIES_PER_STEP_MAX = 2048
+_RUN_ENTRIES = 64  # that are shed of one history before the others are looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLimit:
+    """What the history of one destination may hold."""
+
+    seconds_max: float
+    """Age, since the acknowledgement, at which an entry leaves."""
+    bytes_max: int
+    """In whole pages on disk."""
+
+
+def acknowledged_at(entry: Any) -> float:
+    """When the records of `entry` were acknowledged (seconds since 1970-01-01 UTC)."""
+    return float(_STAMP.unpack_from(entry)[0]) if len(entry) >= _STAMP.size else 0.0
+
+
+def block_in(entry: Any) -> bytes:
+    """The block of `entry`; empty if there was none that could be read."""
+    return bytes(entry[_STAMP.size :])
+
+
+def records_in(entry: Any) -> int:
+    """How many records `entry` stands for, by its header alone; 1 if nothing tells."""
+    return block_header(memoryview(entry)[_STAMP.size :])[1] or 1
+
+
+class Histories:
+    """The histories in one store.
+
+    Args:
+        limits: By destination; what others deliver is not kept.
+        room_bytes: What queues, quarantines and histories may take together; 0 = no
+            limit.
+
+    Attributes:
+        databases: Of each destination that has a history or had one.
+        used_bytes: What they took of the map as of the last commit.
+        disk_full: It may be; nothing is kept until somebody sets it back.
+        shed_entries: How many have left to make room, since the start.
+    """
+
+    def __init__(
+        self, limits: Mapping[str, HistoryLimit] | None = None, *, room_bytes: int = 0
+    ) -> None:
+        self.limits = dict(limits or {})
+        self.databases: dict[str, Any] = {}
+        self.used_bytes = 0
+        self.disk_full = False
+        self.shed_entries = 0
+        self._room_bytes = room_bytes
+        self._others_bytes = 0  # what is no history, as of the last commit
+        self._kept = 0  # entries in this transaction
+
+    def open(self, environment: Any, others_bytes: int) -> None:
+        """Open the databases that are there, and make those that are missing.
+
+        Args:
+            others_bytes: What queues and quarantines take now.
+        """
+        with environment.begin() as txn:
+            names = [bytes(name) for name, _ in txn.cursor()]
+        found = [name[len(_PREFIX) :].decode() for name in names if name.startswith(_PREFIX)]
+        for id in {*found, *self.limits}:
+            self.databases[id] = environment.open_db(_PREFIX + id.encode())
+        self._others_bytes = others_bytes
+        with environment.begin() as txn:
+            self.used_bytes = self._measured(txn)
+
+    def keep(
+        self,
+        txn: Any,
+        destination: str,
+        blocks: Any,
+        seqs: SeqRange,
+        asides: Sequence[SetAside],
+        *,
+        at: float,
+    ) -> None:
+        """Copy the records `seqs`, which are about to leave, without those set aside.
+
+        Args:
+            txn: A write transaction.
+            blocks: The queue, with these records and those after them.
+            at: When they were acknowledged (seconds since 1970-01-01 UTC).
+        """
+        if destination not in self.limits or self.disk_full:
+            return
+        if 0 < self._room_bytes <= self._others_bytes:
+            return  # it would have to leave at once
+        history, stamp = self.databases[destination], _STAMP.pack(at)
+        for run in _delivered(seqs, asides):
+            for seq, block in _cut(txn.cursor(db=blocks), run):
+                key, value = KEY.pack(seq), b"".join((stamp, block))
+                # Appending fills pages, but seqs need not come in order.
+                if not txn.put(key, value, db=history, append=True):
+                    txn.put(key, value, db=history)
+                self._kept += 1
+
+    def trim(self, txn: Any, others_bytes: int) -> None:
+        """Keep to the sizes, in a commit; the oldest entries go.
+
+        Args:
+            others_bytes: What queues and quarantines take now.
+        """
+        self._others_bytes = others_bytes
+        if not self.databases:
+            return
+        entries_max, self._kept = self._kept + _ENTRIES_PER_STEP_MAX, 0
+        for id, limit in self.limits.items():
+            _shrink(txn, self.databases[id], limit.bytes_max, entries_max)
+        self.used_bytes = self._measured(txn)
+        excess = others_bytes + self.used_bytes - self._room_bytes
+        if self._room_bytes and self.used_bytes and excess > 0:
+            self.shed(txn, excess, entries_max)
+
+    def shed(self, txn: Any, excess: int, entries_max: int = _ENTRIES_PER_STEP_MAX) -> None:
+        """Let entries leave, those first that were delivered first, until `excess` octets
+        of the map are free."""
+        self.used_bytes = self._measured(txn)
+        aim = max(0, self.used_bytes - excess)
+        while self.used_bytes > aim and entries_max > 0:
+            heads = {id: oldest_in(txn, database) for id, database in self.databases.items()}
+            filled = {id: at for id, at in heads.items() if at is not None}
+            assert filled, (self.used_bytes, aim)  # what is empty takes no pages
+            database = self.databases[min(filled, key=lambda id: filled[id])]
+            others = self.used_bytes - database_bytes(txn, database)
+            shed = _shrink(txn, database, aim - others, min(_RUN_ENTRIES, entries_max))
+            self.used_bytes = others + database_bytes(txn, database)
+            self.shed_entries += shed
+            entries_max -= shed
+
+    def _measured(self, txn: Any) -> int:
+        return sum(database_bytes(txn, each) for each in self.databases.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PruneHistories(RemovesOnly):
+    """Let entries leave: those that are too old, and the oldest where room is short.
+
+    Args:
+        before: By destination: those acknowledged before that (seconds since 1970-01-01
+            UTC) leave; of destinations that are not named all leave.
+        excess: Octets of the map that have to become free, as far as a step gets.
+    """
+
+    histories: Histories
+    before: Mapping[str, float]
+    excess: int = 0
+
+    def apply(self, books: Books) -> bool:
+        """Returns: whether there is more to do."""
+        room = _ENTRIES_PER_STEP_MAX
+        for id, database in books.history.items():
+            room -= _forget_before(books.txn, database, self.before.get(id), room)
+        if self.excess > 0:
+            self.histories.shed(books.txn, self.excess)
+        return room == 0
+
+
+def _delivered(seqs: SeqRange, asides: Sequence[SetAside]) -> Iterator[SeqRange]:
+    """What is left of `seqs` without those set aside."""
+    start = seqs.start
+    for aside in sorted(asides, key=lambda aside: aside.seqs.start):
+        if aside.seqs.start > start:
+            yield SeqRange(start, min(aside.seqs.start, seqs.stop))
+        start = max(start, aside.seqs.stop)
+    if start < seqs.stop:
+        yield SeqRange(start, seqs.stop)
+
+
+def _cut(cursor: Any, run: SeqRange) -> Iterator[tuple[int, Any]]:
+    """The records `run` as blocks, each with the seq of its first record."""
+    found = to_block_with(cursor, run.start)
+    while found:
+        first, value = seq_of(cursor.key()), cursor.value()
+        if first >= run.stop:
+            return
+        found = cursor.next()
+        # Where the last block ends only its header says here.
+        stop = seq_of(cursor.key()) if found else first + block_header(value)[1]
+        start = max(first, run.start)
+        if start == first and stop <= run.stop:
+            yield start, value
+        elif stop > start:
+            yield start, _part_of(value, start - first, run.stop - first)
+
+
+def _part_of(value: Any, start: int, stop: int) -> bytes:
+    """Some records of a block as a block; nothing if it was damaged since they were sent."""
+    try:
+        block = decode_block(bytes(value))
+    except BlockDamaged:
+        return b""
+    return encode_block(block.payloads[start:stop], received_at=block.received_at)
+
+
+def oldest_in(txn: Any, database: Any) -> float | None:
+    """When the oldest entry of a history was acknowledged (seconds since 1970-01-01 UTC);
+    None = it is empty."""
+    cursor = txn.cursor(db=database)
+    return acknowledged_at(cursor.value()) if cursor.first() else None
+
+
+def _shrink(txn: Any, database: Any, bytes_max: int, entries_max: int) -> int:
+    """Delete entries from the oldest on while there is too much; return how many."""
+    count = 0
+    cursor = txn.cursor(db=database)
+    while count < entries_max and database_bytes(txn, database) > bytes_max and cursor.first():
+        cursor.delete()
+        count += 1
+    return count
+
+
+def _forget_before(txn: Any, database: Any, before: float | None, entries_max: int) -> int:
+    """Delete entries acknowledged before that, or all; return how many."""
+    count = 0
+    cursor = txn.cursor(db=database)
+    while count < entries_max and cursor.first():
+        if before is not None and acknowledged_at(cursor.value()) >= before:
+            break
+        cursor.delete()
+        count += 1
+    return count

@@ -1,0 +1,120 @@
+"""The queue and what looks after it, as the configuration says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import Service
+
+from relay.queue.admission import Admission
+from relay.queue.limits import QueueLimit
+from relay.service.compacting import CompactionService
+from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.drain_supervision import DrainSupervision
+from relay.service.lane_adoption import LaneAdoption
+from relay.service.quarantine_limits import QuarantineLimits
+from relay.service.queue_limits import new_histories
+from relay.service.queue_service import QueueService
+from relay.service.state_dir import refuse_volatile
+from relay.transport.notices import Notices
+
+__all__ = [
+    "new_admission",
+    "new_compaction",
+    "new_lane_adoption",
+    "new_quarantine_limits",
+    "new_queue",
+    "sets_aside",
+]
+
+_MAP_SLACK_BYTES = 1024**3
+
+
+def new_admission(configuration: Configuration) -> Admission:
+    """What decides whether there is room for what comes in."""
+    return Admission(
+        pending_bytes_max=configuration.pending_bytes_max,
+        queue_bytes_max=configuration.queue_bytes_max,
+        reserve_bytes=configuration.reserve,
+        free_bytes_min=configuration.min_free_bytes,
+    )
+
+
+def new_queue(
+    configuration: Configuration,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
+    notices: Notices,
+    reactor: Any,
+) -> QueueService:
+    """The queue of all destinations.  Opens nothing before its `startService`."""
+    return QueueService(
+        path=os.path.join(configuration.state_dir, "queue"),
+        destinations=[destination.id for destination in configuration.destinations],
+        sources=[source.id for source in configuration.sources if sets_aside(source)],
+        # A full map cannot even delete: admission has to close long before.
+        map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
+        admission=admission,
+        notices=notices,
+        reactor=reactor,
+        check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
+        strict=configuration.strict_queue,
+        histories=new_histories(configuration),
+        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
+    )
+
+
+def new_compaction(
+    configuration: Configuration,
+    queue: QueueService,
+    sending: Service,
+    notices: Notices,
+    reactor: Any,
+) -> CompactionService:
+    """What makes the queue's file small again.
+
+    Args:
+        sending: What runs the destinations, perhaps in another process.
+    """
+    return CompactionService(
+        queue,
+        configuration.compact_free_percent,
+        notices=notices,
+        clock=reactor,
+        beside=sending if isinstance(sending, DrainSupervision) else None,
+    )
+
+
+def new_lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    """What puts the lanes of a destination that has one queue again into that."""
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
+
+
+def new_quarantine_limits(
+    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
+) -> QuarantineLimits:
+    """What keeps the quarantines to their limits."""
+    return QuarantineLimits(
+        queue=queue,
+        bytes_max=configuration.quarantine_bytes_max,
+        seconds_max=configuration.quarantine_seconds_max,
+        notices=notices,
+        clock=reactor,
+    )
+
+
+def sets_aside(source: SourceConfiguration) -> bool:
+    """Whether there may be a quarantine of what came from `source`."""
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
+
+
+def _check_nothing(path: str) -> None:
+    pass

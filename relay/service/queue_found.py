@@ -1,0 +1,50 @@
+"""What is said in the log of a queue that was there before the relay was started."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from twisted.logger import Logger
+
+from relay.queue.ledger import Ledger
+from relay.queue.replacement import Recovery
+
+__all__ = ["say_found", "say_recovered"]
+
+
+def say_recovered(recovery: Recovery, path: str, log: Logger) -> None:
+    """Say that the queue in directory `path` was damaged, and what could be saved."""
+    salvaged = recovery.salvaged
+    lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
+    if salvaged.may_lack_more:
+        lost.append("there may have been more")
+    log.critical(
+        "queue {path} was damaged: {problem}{more}; {records} records could be read, "
+        "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
+        "disk",
+        path=path,
+        problem=recovery.problems[0],
+        more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
+        records=salvaged.records,
+        unreadable=salvaged.unreadable_records,
+        lost="".join(f", {words}" for words in lost),
+        kept=recovery.kept_as,
+    )
+
+
+def say_found(ledgers: Mapping[str, Ledger], configured: Container[str], log: Logger) -> None:
+    """Say how many records wait in which queue.
+
+    Args:
+        configured: Accounts that have a destination; the others are orphans.
+    """
+    for id, ledger in sorted(ledgers.items()):
+        if ledger.queued:
+            log.info(
+                "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
+                records=ledger.queued,
+                id=id,
+                first=ledger.acknowledged_seq,
+                last=ledger.next_seq - 1,
+                orphan="" if id in configured else ", which is not in the configuration",
+            )

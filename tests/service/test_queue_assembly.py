@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.queue_assembly import new_admission, new_queue, sets_aside
+from relay.service.queue_limits import new_limits
+from relay.service.refusal import StartRefused
+from relay.service.url import Url
+from tests.connections import RecordingNotices
+from tests.threads import Reactor
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, False),
+        ({"oversize": "quarantine"}, True),
+        ({"unauthorised": "quarantine"}, False),  # nobody has to show anything
+        ({"unauthorised": "quarantine", "authorise": ("token",)}, True),
+        ({"authorise": ("token",)}, False),
+    ],
+)
+def test_which_sources_have_a_quarantine(keys: dict[str, Any], expected: bool) -> None:
+    assert sets_aside(SourceConfiguration("in", Url("udp", "::", 514), **keys)) is expected
+
+
+def test_there_is_room_for_as_much_as_is_configured(tmp_path: Path) -> None:
+    admission = new_admission(
+        Configuration("web-1", str(tmp_path), queue_bytes_max=10_000_000, reserve_bytes=0)
+    )
+    source = admission.for_source([])
+    admission.set_queue_bytes(9_000_000)
+    assert not source.closed
+    admission.set_queue_bytes(10_000_000)
+    assert source.closed
+
+
+def test_a_queue_opens_when_it_is_started(tmp_path: Path) -> None:
+    blocked = tmp_path / "state"
+    blocked.write_bytes(b"no directory")
+    configuration = Configuration("web-1", str(blocked), allow_volatile_state=True)
+    notices = RecordingNotices()
+    limits = new_limits(configuration, notices)
+    queue = new_queue(configuration, new_admission(configuration), limits, notices, Reactor())
+    with pytest.raises(StartRefused, match="state_dir"):
+        queue.startService()
