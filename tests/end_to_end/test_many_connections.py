@@ -22,7 +22,7 @@ from tests.relay_process import RelayProcess, wait_for_lines
 
 CONNECTIONS = int(os.environ.get("MANY_CONNECTIONS") or 2000)
 SECONDS_MAX = 30 + CONNECTIONS / 100
-ROUNDS = 3
+ROUNDS = 6
 RSS_BYTES_EACH_MAX = 16 * 1024
 LEFT_BYTES_EACH_MAX = 8 * 1024
 SPARE_BYTES = 16 * 2**20
