@@ -10,6 +10,9 @@ import pytest
 HERE = Path(__file__).parent
 WITH_PROCESSES = (HERE / "crash", HERE / "end_to_end", HERE / "interop")
 
+# Programs are started hundreds of times: none of them has to compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(autouse=True)
 def no_global_reactor(request: pytest.FixtureRequest) -> Iterator[None]:

@@ -119,10 +119,10 @@ def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: P
     relays.edge.start()
     sender = OnceSender(relays.port)
     sender.start()
-    for _ in range(CYCLES):
+    for number in range(CYCLES):
         threading.Event().wait(chance.uniform(0, ALIVE_SECONDS_MAX))
         child = wait_for_drain_process(relays.edge)
-        if chance.random() < 0.7:
+        if number % 3 < 2:  # one that ends again and again would be waited for ever longer
             os.kill(child, signal.SIGKILL)
         else:
             relays.edge.kill()
