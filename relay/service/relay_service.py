@@ -20,7 +20,7 @@ from relay.service.sequence import SequentialService
 __all__ = ["RelayService", "local_zone"]
 
 _STOP_SECONDS_MAX = 4.2
-_GARBAGE_THRESHOLDS = (20_000, 1, 1)
+_GARBAGE_THRESHOLDS = (50_000, 1, 1)
 
 
 class RelayService(SequentialService):
@@ -89,8 +89,8 @@ def _collect_garbage_less_often() -> None:
 
     With the default of 700 the collector looked for cycles once a batch: 6 % of the CPU time
     of a message.  Connections that are gone are in cycles; so that they do not pile up, all
-    that is not frozen is looked through when there are about 80,000 more objects, which is
-    those of 3,000 connections.
+    that is not frozen is looked through when there are about 200,000 more objects, which is
+    those of 8,000 connections.  More often would slow down what has long batches.
     """
     gc.freeze()  # modules and configuration stay
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

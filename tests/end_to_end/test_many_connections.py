@@ -22,10 +22,11 @@ from tests.relay_process import RelayProcess, wait_for_lines
 
 CONNECTIONS = int(os.environ.get("MANY_CONNECTIONS") or 2000)
 SECONDS_MAX = 30 + CONNECTIONS / 100
-ROUNDS = 6
+ROUNDS = 12
 RSS_BYTES_EACH_MAX = 16 * 1024
 LEFT_BYTES_EACH_MAX = 8 * 1024
 SPARE_BYTES = 16 * 2**20
+GARBAGE_BYTES_MAX = 24 * 2**20
 SPARE_DESCRIPTORS = 200
 
 
@@ -87,7 +88,8 @@ def test_all_are_answered_and_leave_nothing(
         assert peak - loaded < CONNECTIONS * RSS_BYTES_EACH_MAX + SPARE_BYTES
     # What the allocator keeps after the first time has to do for all that follow.
     assert after[0] - loaded < CONNECTIONS * LEFT_BYTES_EACH_MAX + SPARE_BYTES
-    assert after[-1] - after[0] < SPARE_BYTES
+    # But for connections that were in cycles: the collector comes after 8,000 of them.
+    assert after[-1] - after[0] < GARBAGE_BYTES_MAX
     everything = 10 + ROUNDS * CONNECTIONS
     lines = wait_for_lines(arrived, everything * MESSAGES_EACH)
     assert expected <= set(lines)
