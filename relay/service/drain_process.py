@@ -60,6 +60,7 @@ from relay.service.drain_messages import (
     decode_orders,
     encode,
 )
+from relay.service.interpreter import set_for_batches
 from relay.service.remote_queue import Readable, RemoteQueue
 from relay.transport.child_process import CHANNEL_FD, end_with_parent
 from relay.transport.message_channel import MessageChannel
@@ -327,6 +328,7 @@ def main(parent: int) -> None:
     factory.noisy = False
     reactor.adoptStreamConnection(CHANNEL_FD, socket.AF_UNIX, factory)
     os.close(CHANNEL_FD)
+    set_for_batches()
     reactor.run(installSignalHandlers=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import threading
@@ -15,12 +14,12 @@ from zoneinfo import ZoneInfo
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
+from relay.service.interpreter import set_for_batches
 from relay.service.sequence import SequentialService
 
 __all__ = ["RelayService", "local_zone"]
 
 _STOP_SECONDS_MAX = 4.2
-_GARBAGE_THRESHOLDS = (50_000, 1, 1)
 
 
 class RelayService(SequentialService):
@@ -47,7 +46,7 @@ class RelayService(SequentialService):
 
     def startService(self) -> None:
         _raise_open_files_limit()
-        _collect_garbage_less_often()
+        set_for_batches()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
@@ -82,15 +81,3 @@ def _raise_open_files_limit() -> None:
     """Every connection is an open file; take as many as the system allows us."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _collect_garbage_less_often() -> None:
-    """Thousands of objects live as long as one batch, and none of them is in a cycle.
-
-    With the default of 700 the collector looked for cycles once a batch: 6 % of the CPU time
-    of a message.  Connections that are gone are in cycles; so that they do not pile up, all
-    that is not frozen is looked through when there are about 200,000 more objects, which is
-    those of 8,000 connections.  More often would slow down what has long batches.
-    """
-    gc.freeze()  # modules and configuration stay
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import resource
 import shutil
 import threading
@@ -67,17 +66,6 @@ def test_after_a_clean_stop_a_thread_that_hangs_is_no_failure(statuses: list[int
     assert statuses == [0]
 
 
-def test_the_garbage_of_a_batch_is_not_looked_for_in_each_batch() -> None:
-    before = gc.get_threshold()
-    try:
-        RelayService([]).startService()
-        assert gc.get_threshold()[0] >= 10_000
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
 def test_a_start_takes_as_many_open_files_as_there_may_be() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -110,3 +98,10 @@ def test_without_tz_it_is_that_of_etc_localtime(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("TZ", raising=False)
     offset = datetime(2026, 7, 1, tzinfo=UTC).astimezone(local_zone()).utcoffset()
     assert offset == datetime(2026, 7, 1, tzinfo=UTC).astimezone().utcoffset()
+
+
+def test_its_start_sets_the_interpreter_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("relay.service.relay_service.set_for_batches", lambda: called.append("set"))
+    RelayService([]).startService()
+    assert called == ["set"]
