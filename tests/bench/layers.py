@@ -21,6 +21,7 @@ from relay.rewrite.formats import new_format
 from relay.rewrite.straight import straight_cee
 from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.token import Rewrite, cee
+from relay.service.interpreter import set_for_batches
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
 from relay.wire.parse_options import ParseOptions, new_parser
@@ -160,6 +161,7 @@ def measure() -> dict[str, float]:
 
 
 def main() -> None:
+    set_for_batches()  # as in the relay
     print(f"Python {sys.version.split()[0]}, {platform.machine()}, {MESSAGES:,} messages")
     for layer, cost in measure().items():
         print(f"{layer:32} {cost:8.0f} ns")
