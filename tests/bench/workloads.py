@@ -22,7 +22,8 @@ __all__ = ["Bench", "Case", "Numbers", "WORKLOADS", "cases_of"]
 
 Numbers = dict[str, float]
 MIB = 1 << 20
-RUN_SECONDS_MAX = 60.0
+RUN_SECONDS_MAX = 60.0  # and as long as the slowest takes for a long queue
+RATE_MIN = 50_000
 SETTLED_SECONDS = 0.6
 POLL_SECONDS = 0.02
 LATENCY_RATE = 5000
@@ -146,7 +147,7 @@ def backlog(
             began = time.monotonic()
             options = {"connections": connections}
             with bench.tools.generator("lines", listen, count, **options) as generator:
-                generator.wait_report(RUN_SECONDS_MAX)
+                generator.wait_report(_seconds_max(count))
             ended = _settled(program, taking)
         numbers["intake/s"] = count / (ended - began)
         numbers["intake peak MiB"] = taking.usage.peak_bytes / MIB
@@ -160,7 +161,7 @@ def backlog(
             Watch(program.pid) as draining,
             bench.sink(subject, upstream, count, connections) as sink,
         ):
-            _wait_all(sink, subject, program)
+            _wait_all(sink, subject, program, _seconds_max(count))
             found = sink.end_and_report()
     twice = _verified(subject, found)
     numbers["drain/s"] = count / max(1e-6, (found["last_us"] - found["first_us"]) / 1e6)
@@ -270,15 +271,21 @@ def _per_message(usage: Usage, count: int) -> Numbers:
     }
 
 
-def _wait_all(sink: Sink, subject: Subject, program: Program) -> None:
-    deadline = time.monotonic() + RUN_SECONDS_MAX
+def _seconds_max(count: int) -> float:
+    return max(RUN_SECONDS_MAX, count / RATE_MIN)
+
+
+def _wait_all(
+    sink: Sink, subject: Subject, program: Program, seconds_max: float = RUN_SECONDS_MAX
+) -> None:
+    deadline = time.monotonic() + seconds_max
     while not sink.has_all:
         ensure_running(subject, program)
         if time.monotonic() > deadline:
             found = sink.end_and_report()
             raise BenchError(
                 f"{subject.name}: {found['missing']:,} messages missing after"
-                f" {RUN_SECONDS_MAX:.0f} s"
+                f" {seconds_max:.0f} s"
             )
         time.sleep(POLL_SECONDS)
 
