@@ -40,7 +40,7 @@ from relay.wire.parse import parse
 __all__ = ["queue", "severities"]
 
 _POLL_SECONDS = 0.5
-_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth a stop
+_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth the writing
 
 
 @click.group()
@@ -92,7 +92,7 @@ def _age(seconds: float | None) -> str:
 
 
 def _space(path: str, used_bytes: int) -> str:
-    """What the file takes on the disk.  It never shrinks by itself."""
+    """What the file takes on the disk, and what of that is in use."""
     try:
         on_disk = os.stat(path).st_blocks * 512
     except OSError as error:

@@ -53,7 +53,9 @@ def show(document: dict[str, Any], console: Console) -> None:
         console.print(Text(f"not taking more: {admission['reason']}", style="bold red"))
     if admission.get("allocated_bytes"):  # older relays do not say
         on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
-        console.print(f"queue file: {on_disk} on disk, {used} in use", markup=False)
+        history = admission.get("history_bytes", 0)
+        kept = f", {size(history)} of history" if history else ""
+        console.print(f"queue file: {on_disk} on disk, {used} in use{kept}", markup=False)
     console.print()
     console.print(_sources(document["sources"]))
     console.print()

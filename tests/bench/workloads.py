@@ -284,8 +284,7 @@ def _wait_all(
         if time.monotonic() > deadline:
             found = sink.end_and_report()
             raise BenchError(
-                f"{subject.name}: {found['missing']:,} messages missing after"
-                f" {seconds_max:.0f} s"
+                f"{subject.name}: {found['missing']:,} messages missing after {seconds_max:.0f} s"
             )
         time.sleep(POLL_SECONDS)
 

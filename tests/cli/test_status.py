@@ -146,6 +146,21 @@ def test_a_source_that_reads_says_what_it_does() -> None:
     assert "net: dropped 11 (empty), cut to the size limit 4, gaps in the journal 2" in lines
 
 
+@pytest.mark.parametrize(
+    ("history_bytes", "words"),
+    [(0, "12.0 KiB in use"), (4096, "12.0 KiB in use, 4.0 KiB of history")],
+)
+def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words: str) -> None:
+    admission = {
+        "open": True,
+        "reason": "",
+        "allocated_bytes": 65536,
+        "queue_bytes": 12288,
+        "history_bytes": history_bytes,
+    }
+    assert f"queue file: 64.0 KiB on disk, {words}" in shown(admission=admission)
+
+
 def test_closed_admission_and_orphans_are_said() -> None:
     lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
     assert "not taking more: the queue is full" in lines
