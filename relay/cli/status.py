@@ -52,10 +52,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     if not admission["open"]:
         console.print(Text(f"not taking more: {admission['reason']}", style="bold red"))
     if admission.get("allocated_bytes"):  # older relays do not say
-        on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
-        history = admission.get("history_bytes", 0)
-        kept = f", {size(history)} of history" if history else ""
-        console.print(f"queue file: {on_disk} on disk, {used} in use{kept}", markup=False)
+        console.print(_file(admission), markup=False)
     console.print()
     console.print(_sources(document["sources"]))
     console.print()
@@ -128,6 +125,14 @@ def _table(*columns: str, texts: int = 1) -> Table:
             no_wrap=index != 1 or texts == 1,
         )
     return table
+
+
+def _file(admission: dict[str, Any]) -> str:
+    """What the queue's file takes, and what of that is in use."""
+    on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
+    history = admission.get("history_bytes", 0)
+    kept = f", {size(history)} of history" if history else ""
+    return f"queue file: {on_disk} on disk, {used} in use{kept}"
 
 
 def _sources(reports: list[dict[str, Any]]) -> Table:
