@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
 from relay.queue.history import Histories, PruneHistories
 from relay.queue.transaction import destination_of
 from relay.service.configuration import Configuration
+from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
 __all__ = ["HistoryWatch", "new_history_watch"]
@@ -53,7 +53,7 @@ def new_history_watch(
     )
 
 
-class HistoryWatch(Service):
+class HistoryWatch(PeriodicService):
     """Looks at all histories every two seconds.
 
     Args:
@@ -72,27 +72,15 @@ class HistoryWatch(Service):
         notices: Notices,
         clock: Clock,
     ) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._queue = queue
         self._destinations = set(destinations)
         self._free_bytes_min = free_bytes_min
         self._notices = notices
-        self._clock = clock
-        self._call: DelayedCall | None = None
         self._pruning = False
         self._said = 0  # of what was shed
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._look()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self._clock.callLater(_INTERVAL_SECONDS, self._look)
+    def look(self) -> None:
         histories = self._queue.histories
         if not histories.databases:
             return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from twisted.application.service import Service
 from twisted.logger import Logger
 
 from relay.flow.progress import Progress, Standing
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
+from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
 __all__ = ["ProgressWatch"]
@@ -29,7 +29,7 @@ class Watched(Protocol):
     def break_link(self, why: str) -> None: ...
 
 
-class ProgressWatch(Service):
+class ProgressWatch(PeriodicService):
     """Connects a destination again that has stalled; says so where that does not help.
 
     What is in flight waits for the upstream, and for that nobody has to be restarted.
@@ -44,31 +44,19 @@ class ProgressWatch(Service):
     _log = Logger(namespace="relay")
 
     def __init__(self, destinations: Sequence[Watched], *, notices: Notices, clock: Clock) -> None:
+        shortest = min((each.progress.seconds_max for each in destinations), default=1e9)
+        interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
+        super().__init__(interval_seconds=interval_seconds, clock=clock)
         self._destinations = tuple(destinations)
         self._notices = notices
-        self._clock = clock
-        self._call: DelayedCall | None = None
         self._was_well = True
-        shortest = min((each.progress.seconds_max for each in self._destinations), default=1e9)
-        self._interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is stuck that only a new process could help."""
         return not any(destination.progress.stuck for destination in self._destinations)
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._look()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self._clock.callLater(self._interval_seconds, self._look)
+    def look(self) -> None:
         now = self._clock.seconds()
         for destination in self._destinations:
             standing = destination.standing()

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Trimmed, TrimQuarantine
+from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
 __all__ = ["QuarantineLimits"]
@@ -34,7 +34,7 @@ class Queue(Protocol):
     def operate(self, operation: Operation) -> Deferred[Any]: ...
 
 
-class QuarantineLimits(Service):
+class QuarantineLimits(PeriodicService):
     """Looks at all quarantines every ten seconds.
 
     Args:
@@ -53,25 +53,13 @@ class QuarantineLimits(Service):
         notices: Notices,
         clock: Clock,
     ) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._queue = queue
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max
         self._notices = notices
-        self._clock = clock
-        self._call: DelayedCall | None = None
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._look()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self._clock.callLater(_INTERVAL_SECONDS, self._look)
+    def look(self) -> None:
         before = self._clock.seconds() - self._seconds_max if self._seconds_max else 0.0
         for account, ledger in list(self._queue.ledgers.items()):
             if ledger.quarantine_bytes > self._bytes_max or (before and ledger.quarantined):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.application.service import Service
-
 from relay.model.errors import QueueError
 from relay.queue.admission import Admission
 from relay.queue.limits import TOO_OLD, QueueLimit
 from relay.queue.trend import Trend
+from relay.service.periodic import PeriodicService
 from relay.service.queue_service import QueueService
 from relay.service.table import bytes_in_words
 from relay.transport.notices import Notices
@@ -47,7 +46,7 @@ class _Fill:
             self._passed = passed
 
 
-class QueueWatch(Service):
+class QueueWatch(PeriodicService):
     """Runs between the start of the destinations and that of the sources.
 
     Args:
@@ -65,12 +64,11 @@ class QueueWatch(Service):
         notices: Notices,
         clock: Any,
     ) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._queue = queue
         self._admission = admission
         self._limits = tuple(limits.values())
         self._notices = notices
-        self._clock = clock
-        self._call: Any = None
         self._trend = Trend()
         size = bytes_in_words(admission.queue_bytes_max)
         self._fill = _Fill(
@@ -79,18 +77,7 @@ class QueueWatch(Service):
         )
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._look()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self._clock.callLater(_INTERVAL_SECONDS, self._look)
+    def look(self) -> None:
         was_closed = self._admission.closed
         try:
             self._admission.set_free_bytes(self._queue.free_bytes)

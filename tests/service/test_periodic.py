@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from relay.service.periodic import PeriodicService
+
+
+class Looking(PeriodicService):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(interval_seconds=2.0, clock=clock)
+        self.looks: list[float] = []
+        self.error: Exception | None = None
+        self._now = clock.seconds
+
+    def look(self) -> None:
+        self.looks.append(self._now())
+        if self.error is not None:
+            raise self.error
+
+
+def test_it_looks_at_once_and_then_after_each_interval_until_it_is_stopped() -> None:
+    service = Looking(clock := Clock())
+    service.startService()
+    clock.pump([1.0, 1.0, 1.9, 0.1])
+    assert service.looks == [0.0, 2.0, 4.0]
+    service.stopService()
+    service.stopService()
+    clock.advance(10.0)
+    assert service.looks == [0.0, 2.0, 4.0]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_look_that_fails_is_not_the_last_one() -> None:
+    service = Looking(clock := Clock())
+    service.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        service.startService()
+    service.error = None
+    clock.advance(2.0)
+    assert service.looks == [0.0, 2.0]
