@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from relay.model.errors import QueueError
 from tests.connections import fired
 
-__all__ = ["Reactor"]
+__all__ = ["LateThread", "Reactor"]
 
 
 class _PoolInPlace:
@@ -61,3 +62,29 @@ class Reactor(MemoryReactorClock):
         while not results:
             self.run_next()
         return results[0]
+
+
+class LateThread:
+    """Runs one call at a time; that it has ended is told later."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+        self.ended: list[tuple[Any, Deferred[Any]]] = []
+
+    def __call__(self, call: Callable[[], Any]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((call, done))
+        return done
+
+    def run(self) -> None:
+        if self.waiting:
+            call, done = self.waiting.pop(0)
+            try:
+                self.ended.append((call(), done))
+            except QueueError:
+                self.ended.append((Failure(), done))
+
+    def tell(self) -> None:
+        if self.ended:
+            result, done = self.ended.pop(0)
+            done.callback(result)

@@ -5,53 +5,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from relay.flow.drain import Drain
-from relay.model.errors import QueueError
 from relay.queue.admission import Admission
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
+from tests.threads import LateThread
 
 PAGES_MAX = 6
 RECORD_BYTES = 1500
-
-
-class Thread:
-    """Runs one call at a time; that it has ended is told later."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
-        self.ended: list[tuple[Any, Deferred[Any]]] = []
-
-    def __call__(self, call: Callable[[], Any]) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
-        self.waiting.append((call, done))
-        return done
-
-    def run(self) -> None:
-        if self.waiting:
-            call, done = self.waiting.pop(0)
-            try:
-                self.ended.append((call(), done))
-            except QueueError:
-                self.ended.append((Failure(), done))
-
-    def tell(self) -> None:
-        if self.ended:
-            result, done = self.ended.pop(0)
-            done.callback(result)
 
 
 class Session:
@@ -85,7 +57,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.writer, self.reader = Thread(), Thread()
+        self.writer, self.reader = LateThread(), LateThread()
         self.store = QueueStore.open(
             str(self.directory), destinations=["d"], map_bytes=2**24, strict=False
         )

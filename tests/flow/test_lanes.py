@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from relay.flow.drain import BATCH_BYTES_MAX, BY_PURGE, Drain
 from relay.flow.lanes import Lanes, Outbox
@@ -33,6 +32,7 @@ from relay.queue.ledger import Ledger, added_up
 from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
 from tests.connections import fired
+from tests.threads import LateThread
 
 SMALL = 4  # what is less does not become a lane, in most of these tests
 
@@ -587,32 +587,6 @@ def test_finishing_waits_for_both_lanes() -> None:
 # The real queue.
 
 
-class Thread:
-    """Runs one call at a time; that it has ended is told later."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
-        self.ended: list[tuple[Any, Deferred[Any]]] = []
-
-    def __call__(self, call: Callable[[], Any]) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
-        self.waiting.append((call, done))
-        return done
-
-    def run(self) -> None:
-        if self.waiting:
-            call, done = self.waiting.pop(0)
-            try:
-                self.ended.append((call(), done))
-            except QueueError:
-                self.ended.append((Failure(), done))
-
-    def tell(self) -> None:
-        if self.ended:
-            result, done = self.ended.pop(0)
-            done.callback(result)
-
-
 class Upstream:
     """A session whose answers the test gives."""
 
@@ -647,7 +621,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.writer, self.reader = Thread(), Thread()
+        self.writer, self.reader = LateThread(), LateThread()
         self.cursors: dict[str, Cursor] = {}
         self.store = QueueStore.open(
             str(self.directory), destinations=["d", "lane/d"], map_bytes=2**24

@@ -40,11 +40,12 @@ class Setup:
         self.checked: list[str] = []
         self.folder = folder
         self.path = folder / "state" / "queue"
+        self.services: list[QueueService] = []
 
     def service(
         self, *destinations: str, strict: bool = False, lanes: Sequence[str] = ()
     ) -> QueueService:
-        return QueueService(
+        service = QueueService(
             path=str(self.path),
             destinations=destinations or ("out",),
             sources=("in",),
@@ -56,6 +57,8 @@ class Setup:
             lanes=lanes,
             strict=strict,
         )
+        self.services.append(service)
+        return service
 
     def started(self, *destinations: str, lanes: Sequence[str] = ()) -> QueueService:
         service = self.service(*destinations, lanes=lanes)
@@ -68,9 +71,14 @@ class Setup:
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Iterator[Setup]:
-    yield Setup(tmp_path)
+    setup = Setup(tmp_path)
+    yield setup
     names = [thread.name for thread in threading.enumerate()]
-    assert not any("queue-" in name for name in names), names
+    are_left = any("queue-" in name for name in names)
+    if are_left:  # by a test that failed: the interpreter would wait for them at its end
+        for service in filter(lambda each: each.running, setup.services):
+            setup.reactor.settle(service.stopService())
+    assert not are_left, names
 
 
 def test_nothing_is_opened_before_the_start(setup: Setup) -> None:
