@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit fuzz torture bench check certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit fuzz torture bench check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,7 +24,10 @@ $(BIN)/python:
 	        exit 1; \
 	    fi; }
 
-$(VENV)/installed: $(BIN)/python pyproject.toml
+# What is written in Cython is compiled when the package is installed, if there is a compiler.
+COMPILED := $(shell find relay -name '*.pyx' -o -name '*.pxd') deploy/compile_modules.py
+
+$(VENV)/installed: $(BIN)/python pyproject.toml $(COMPILED)
 	@echo "installing syslogrelay into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -46,10 +49,15 @@ run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." pa
 	@echo "    $(BIN)/syslogrelay status --config deploy/quickstart.toml"
 	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
 
+# Without it the tests of what is compiled are skipped.
+compiler:
+	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null; } || true
+
 interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
 	@$(BIN)/python -m tests.interop.packages
 
-test: $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
+test: compiler $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program

@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "relay").rglob("*.py"))
+COMPILED = sorted(
+    path for path in (ROOT / "relay").rglob("*.p*") if path.suffix in (".pyx", ".pxd")
+)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LAYERS = ["model", "wire", "rewrite", "queue", "flow", "transport", "observe", "service", "cli"]
@@ -88,6 +91,18 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         if isinstance(node, FUNCTION):
             lines = lines_without_docstrings(node, node.end_lineno - node.lineno + 1)
             assert lines <= FUNCTION_LINES_MAX, f"{node.name}: {lines} lines"
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=name_of)
+def test_what_is_compiled_keeps_to_the_same_rules(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MODULE_LINES_MAX
+    for function in re.split(r"^(?=(?:    )?c?p?def )", text, flags=re.MULTILINE):
+        assert function.rstrip().count("\n") < FUNCTION_LINES_MAX, function
+    package = path.relative_to(ROOT).parts[1]
+    for layer in re.findall(r"^from relay\.(\w+)", text, flags=re.MULTILINE):
+        assert LAYERS.index(layer) <= LAYERS.index(package)
+    assert path.suffix == ".pxd" or path.with_suffix(".pyi").exists()
 
 
 @each_module

@@ -45,8 +45,10 @@ def status(state_dir: str | None, config: str | None, as_json: bool) -> None:
 def show(document: dict[str, Any], console: Console) -> None:
     """Print a status document for people."""
     uptime = duration(document["uptime_seconds"])
+    pure = "" if document.get("compiled", True) else " in pure Python"  # older relays do not say
     console.print(
-        f"relay {document['name']}, syslogrelay {document['version']}, up {uptime}", markup=False
+        f"relay {document['name']}, syslogrelay {document['version']}{pure}, up {uptime}",
+        markup=False,
     )
     admission = document["admission"]
     if not admission["open"]:

@@ -22,6 +22,7 @@ class Status:
     """Puts the reports together.
 
     Args:
+        is_compiled: The rewrites for which there is compiled code use it.
         now: Seconds since 1970-01-01 UTC.
         allocated_bytes: What the queue's file takes on the disk.
         history_bytes: What of that delivered records take.
@@ -35,6 +36,7 @@ class Status:
         *,
         name: str,
         version: str,
+        is_compiled: bool,
         state_dir: str,
         sources: Sequence[Reports],
         destinations: Sequence[Reports],
@@ -48,6 +50,7 @@ class Status:
     ) -> None:
         self._name = name
         self._version = version
+        self._is_compiled = is_compiled
         self._state_dir = state_dir
         self._sources = sources
         self._destinations = destinations
@@ -66,6 +69,7 @@ class Status:
             "status_version": STATUS_VERSION,
             "name": self._name,
             "version": self._version,
+            "compiled": self._is_compiled,
             "state_dir": self._state_dir,
             "uptime_seconds": self._now() - self._started_at,
             "admission": {

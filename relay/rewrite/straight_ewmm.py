@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import tzinfo
 
 from relay.model.origin import Origin
+from relay.rewrite.acceleration import IS_COMPILED, write_ewmm
 from relay.rewrite.ewmm import EndTable, addressing_of, pairs_of_origin
 from relay.rewrite.json_text import json_string
-from relay.rewrite.straight import Straight, lines_of, string_for, take_apart
+from relay.rewrite.straight import Straight, first_and_then, lines_of, string_for, take_apart
 from relay.rewrite.token import sender_of
 from relay.wire.structured_data import without_controls
 from relay.wire.timestamp import UTC_OFFSETS, StampTable, to_exact, to_milliseconds
@@ -19,17 +20,21 @@ __all__ = ["straight_ewmm"]
 _LEGACY_GROUPS = 4  # of the pattern of RFC 3164, which has fewer than that of RFC 5424
 
 
-def straight_ewmm(relay_name: bytes, zone: tzinfo) -> Straight:
+def straight_ewmm(relay_name: bytes, zone: tzinfo, *, pure: bool = False) -> Straight:
     """What `relay.rewrite.ewmm.ewmm` makes of usual frames.
 
     Arguments as for `ewmm`.
+
+    Args:
+        pure: Python alone, even where there is compiled code.
     """
     addressing = addressing_of(relay_name)
 
-    def write(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
+    def plain(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
         found, left = take_apart(lines_of(frames, whole), [WHOLE_RFC5424, USUAL_RFC3164])
-        batch = _Batch(origin, sender_of(origin, relay_name), addressing, whole, zone)
+        batch = _Batch(origin, sender_of(origin, relay_name), addressing, zone)
+        batch.string = string_for(whole)
         payloads = [
             batch.legacy(*groups) if len(groups) == _LEGACY_GROUPS else batch.modern(*groups)
             for groups in found
@@ -38,7 +43,19 @@ def straight_ewmm(relay_name: bytes, zone: tzinfo) -> Straight:
             payloads.insert(index, b"")
         return payloads, left
 
-    return write
+    def quick(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
+        batch = _Batch(origin, sender_of(origin, relay_name), addressing, zone)
+        return write_ewmm(
+            frames,
+            addressing,
+            batch.halves,
+            batch.ends,
+            batch.stamps,
+            batch.ends.parts,
+            json_string,
+        )
+
+    return plain if pure or not IS_COMPILED else first_and_then(quick, plain)
 
 
 class _Batch:
@@ -48,15 +65,13 @@ class _Batch:
     without it are made once for each addressing.
     """
 
-    def __init__(
-        self, origin: Origin, sender: bytes, addressing: bytes, whole: bytes, zone: tzinfo
-    ) -> None:
+    def __init__(self, origin: Origin, sender: bytes, addressing: bytes, zone: tzinfo) -> None:
         exact = StampTable(to_exact, origin.received_at, zone)
-        self._ends = EndTable(pairs_of_origin(origin, sender), origin.source, exact)
-        self._stamps = StampTable(to_milliseconds, origin.received_at, zone)
-        self._string = string_for(whole)
+        self.ends = EndTable(pairs_of_origin(origin, sender), origin.source, exact)
+        self.stamps = StampTable(to_milliseconds, origin.received_at, zone)
+        self.string: Callable[[bytes], bytes] = json_string
         self._addressing = addressing
-        self._halves = _Halves(json_string(sender))
+        self.halves = _Halves(json_string(sender))
         self._around: list[bytes] | None = None  # what stands before and behind an exact stamp
 
     def modern(
@@ -70,13 +85,13 @@ class _Batch:
         msg: bytes,
     ) -> bytes:
         """The envelope of a message of RFC 5424, by the groups of its pattern."""
-        start, middle = self._halves[addressing]
+        start, middle = self.halves[addressing]
         if fraction is None or len(fraction) < 3:
             fraction = (fraction or b"").ljust(3, b"0")
         if len(fraction) > 3 and fraction[3:].strip(b"0"):
             end = self._end_with(b"%b.%b%b" % (second, fraction, offset))
         else:
-            end = self._ends[None]
+            end = self.ends[None]
         return b"%b1 %b.%b%b %b %b %b%b%b%b" % (
             pri,
             second,
@@ -85,28 +100,28 @@ class _Batch:
             self._addressing,
             b"-" if structured_data is None else without_controls(structured_data),
             start,
-            self._string(msg),
+            self.string(msg),
             middle,
             end,
         )
 
     def legacy(self, pri: bytes, stamp: bytes, addressing: bytes, msg: bytes) -> bytes:
         """The envelope of a message of RFC 3164, by the groups of its pattern."""
-        start, middle = self._halves[addressing]
+        start, middle = self.halves[addressing]
         return b"%b1 %b %b - %b%b%b%b" % (
             pri,
-            self._stamps[stamp],
+            self.stamps[stamp],
             self._addressing,
             start,
-            self._string(msg),
+            self.string(msg),
             middle,
-            self._ends[stamp],
+            self.ends[stamp],
         )
 
     def _end_with(self, exact: bytes) -> bytes:
         """The end of an object with `exact` as its exact stamp."""
         if self._around is None:
-            self._around = self._ends.parts(exact)
+            self._around = self.ends.parts(exact)
         before, behind = self._around  # no other value there can read like a stamp
         return b'%b"%b"%b' % (before, exact, behind)
 

@@ -31,6 +31,7 @@ from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.history_tools import HistoryTools
 from relay.service.history_watch import new_history_watch
+from relay.service.interpreter import is_pure
 from relay.service.journal_source import new_journal_source
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
@@ -193,6 +194,7 @@ def _status(
     return Status(
         name=configuration.name,
         version=__version__,
+        is_compiled=not is_pure(),
         state_dir=configuration.state_dir,
         sources=sources,
         destinations=destinations,
@@ -328,6 +330,7 @@ def _routes(
         base_dir=configuration.base_dir,
         problems=problems,
         warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
+        pure=is_pure(),
     )
     routes = {
         destination.id: rewriting.route(destination) for destination in configuration.destinations

@@ -1,14 +1,23 @@
-"""How the interpreter is set for work in batches."""
+"""How the interpreter is set for work in batches, and what it runs of its own."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
-__all__ = ["set_for_batches"]
+from relay.rewrite.acceleration import IS_COMPILED
 
+__all__ = ["is_pure", "set_for_batches"]
+
+_PURE_VARIABLE = "SYSLOGRELAY_PURE"
 _GARBAGE_THRESHOLDS = (50_000, 1, 1)
 _SWITCH_SECONDS = 0.0001
+
+
+def is_pure() -> bool:
+    """Whether everything is done in Python: what can be compiled is not, or not wanted."""
+    return not IS_COMPILED or bool(os.environ.get(_PURE_VARIABLE))
 
 
 def set_for_batches() -> None:

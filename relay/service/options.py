@@ -14,6 +14,7 @@ from relay.model.errors import ConfigurationError
 from relay.service.configuration import Configuration
 from relay.service.configuration_file import read_configuration
 from relay.service.configuration_flags import configuration_from_flags
+from relay.service.interpreter import is_pure
 from relay.service.refusal import StartRefused
 from relay.service.systemd import initial_environment, take_systemd
 
@@ -73,7 +74,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Show the versions of syslogrelay and Twisted, and exit."""
-        print(f"syslogrelay {__version__}")
+        print(f"syslogrelay {__version__} ({'pure Python' if is_pure() else 'compiled'})")
         print(f"Twisted {twisted_version}")
         raise SystemExit(0)
 

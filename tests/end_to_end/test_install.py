@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -16,18 +18,23 @@ PROJECT = Path(__file__).parents[2]
 PIP_SECONDS_MAX = 300
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("wheel")
+def built_in(directory: Path, **environment: str) -> Path:
+    """A wheel of the project."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--wheel-dir", directory, PROJECT],
         check=True,
         timeout=PIP_SECONDS_MAX,
         cwd=directory,
+        env={**os.environ, **environment},
     )
     (built,) = directory.glob("syslogrelay-*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built_in(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +65,20 @@ def test_the_wheel_carries_package_plugin_and_types(wheel: Path) -> None:
         "twisted",
         f"syslogrelay-{relay.__version__}.dist-info",
     }
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
+def test_the_wheel_carries_what_is_compiled_and_not_its_sources(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {Path(name).name.split(".")[0] for name in names if name.endswith(".so")} == {"compiled"}
+    assert not [name for name in names if name.endswith((".pyx", ".pxd", ".c"))]
+    assert not wheel.name.endswith("-any.whl")
+
+
+def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) -> None:
+    wheel = built_in(tmp_path, CC="/nonexistent/cc")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ from tests.fuzz.oracles import (
     line_frames,
     relp_frames,
 )
-from tests.fuzz.rewrites import check_hops, check_rewrites
+from tests.fuzz.rewrites import check_hops, check_rewrites, check_straight
 from tests.fuzz.sessions import check_client, check_server
 from tests.fuzz.stamps import check_stamp
 
@@ -309,4 +309,5 @@ TARGETS = {
     "json": Target(corpus.JSON, check_json),
     "envelope": Target(corpus.ENVELOPES, check_envelope),
     "rewrites": Target(corpus.LINES, check_rewrites),
+    "straight ways": Target(corpus.LINES, check_straight),
 }

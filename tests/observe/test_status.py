@@ -42,6 +42,7 @@ class Setup:
             name="web-1",
             version="1.2",
             state_dir="/var/lib/x",
+            is_compiled=True,
             sources=[self.source],
             destinations=[self.destination],
             admission=self.admission,
@@ -61,6 +62,7 @@ def test_the_document_has_everything() -> None:
         "status_version": 1,
         "name": "web-1",
         "version": "1.2",
+        "compiled": True,
         "state_dir": "/var/lib/x",
         "uptime_seconds": 60.0,
         "admission": {

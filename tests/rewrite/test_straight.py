@@ -14,7 +14,7 @@ from tests.rewrite.test_token import RECEIVED_AT, TOKEN, ZONE
 from tests.wire.test_usual_headers import NEARLY_USUAL
 
 CEE = cee(TOKEN, ZONE, relay_name=b"vm")
-STRAIGHT = straight_cee(TOKEN, ZONE, relay_name=b"vm")
+WAYS = {pure: straight_cee(TOKEN, ZONE, relay_name=b"vm", pure=pure) for pure in (False, True)}
 
 USUAL = [
     b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 [x@1 a="b"] \xef\xbb\xbfcaf\xc3\xa9',
@@ -38,9 +38,11 @@ UNUSUAL = [
 
 def both_ways(lines: list[bytes], origin: Origin = NETWORK) -> list[int]:
     """Check what goes straight; return the indexes of what does not."""
-    payloads, left = STRAIGHT(lines, origin)
     expected = CEE(parse_all(lines), origin)
-    assert [b"" if i in left else expected[i] for i in range(len(lines))] == payloads
+    for way in WAYS.values():
+        payloads, left = way(lines, origin)
+        assert [b"" if i in left else expected[i] for i in range(len(lines))] == payloads
+    assert left == WAYS[False](lines, origin)[1]
     return left
 
 

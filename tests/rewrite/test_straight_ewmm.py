@@ -14,7 +14,7 @@ from tests.rewrite.test_token import ZONE
 from tests.wire.test_usual_headers import NEARLY_USUAL
 
 EWMM = ewmm(b"vm", ZONE)
-STRAIGHT = straight_ewmm(b"vm", ZONE)
+WAYS = {pure: straight_ewmm(b"vm", ZONE, pure=pure) for pure in (False, True)}
 STAMPS = [
     *(b"2003-10-11T22:14:15Z", b"2003-10-11T22:14:15.1-00:00", b"2003-10-11T22:14:15.12+02:00"),
     *(b"2003-10-11T22:14:15.123Z", b"2003-10-11T22:14:15.1230Z", b"2003-10-11T22:14:15.1234567Z"),
@@ -24,9 +24,11 @@ STAMPS = [
 
 def both_ways(lines: list[bytes], origin: Origin = NETWORK) -> list[int]:
     """Check what goes straight; return the indexes of what does not."""
-    payloads, left = STRAIGHT(lines, origin)
     expected = EWMM(parse_all(lines), origin)
-    assert payloads == [b"" if i in left else expected[i] for i in range(len(lines))]
+    for way in WAYS.values():
+        payloads, left = way(lines, origin)
+        assert payloads == [b"" if i in left else expected[i] for i in range(len(lines))]
+    assert left == WAYS[False](lines, origin)[1]
     return left
 
 

@@ -3,7 +3,19 @@ from __future__ import annotations
 import gc
 import sys
 
-from relay.service.interpreter import set_for_batches
+import pytest
+
+from relay.rewrite.acceleration import IS_COMPILED
+from relay.service.interpreter import is_pure, set_for_batches
+
+
+def test_what_is_compiled_is_used_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SYSLOGRELAY_PURE", raising=False)
+    assert is_pure() is not IS_COMPILED
+    monkeypatch.setenv("SYSLOGRELAY_PURE", "1")
+    assert is_pure()
 
 
 def test_garbage_is_not_looked_for_in_each_batch_and_threads_take_turns_quickly() -> None:

@@ -11,6 +11,7 @@ from twisted.copyright import version as twisted_version
 from twisted.python.usage import UsageError
 
 from relay import __version__
+from relay.service.interpreter import is_pure
 from relay.service.options import Options, makeService
 from relay.service.refusal import StartRefused
 
@@ -29,6 +30,7 @@ def assemble(reactor, configuration, systemd):
     return MultiService()
 assembly.assemble = assemble
 sys.modules["relay.service.assembly"] = assembly
+from relay.service.interpreter import is_pure
 from relay.service.options import Options, makeService
 assert "twisted.internet.reactor" not in sys.modules
 options = Options()
@@ -81,7 +83,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         Options().parseOptions(["--version"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert text == f"syslogrelay {__version__}\nTwisted {twisted_version}\n"
+    how = "pure Python" if is_pure() else "compiled"
+    assert text == f"syslogrelay {__version__} ({how})\nTwisted {twisted_version}\n"
 
 
 def test_an_unknown_flag_is_a_usage_error() -> None:
