@@ -26,6 +26,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Batch, Cursor
+from relay.wire.sizes import octets_of
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -397,7 +398,7 @@ class Drain:
 
     def _send(self, session: Session, batch: Batch) -> None:
         if self._pace is not None:
-            self._pace.sent(len(batch.payloads), sum(map(len, batch.payloads)))
+            self._pace.sent(len(batch.payloads), octets_of(batch.payloads))
         self.sent_records += len(batch.payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)

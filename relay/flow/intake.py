@@ -21,6 +21,7 @@ from relay.model.origin import Origin
 from relay.queue.transaction import Refusal
 from relay.wire.parse import parse_all
 from relay.wire.parse_tags import is_parse_failure
+from relay.wire.sizes import octets_of
 
 __all__ = ["Append", "Intake", "Parser"]
 
@@ -115,7 +116,7 @@ class Intake:
         """
         counters = self._counters
         counters.received_records += len(frames)
-        counters.received_bytes += sum(map(len, frames))
+        counters.received_bytes += octets_of(frames)
         marks = Marks(cut or {}, pieces or {}) if cut or pieces else NO_MARKS
         refusals: list[Refusal] = []
         if marks.cut and self._quarantines_long:

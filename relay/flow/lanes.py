@@ -35,6 +35,7 @@ from relay.flow.throughput import Throughput
 from relay.flow.turns import Supply, Turns
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
+from relay.wire.sizes import octets_of
 
 __all__ = ["BACKLOG_RECORDS_MIN", "LaneQueue", "Lanes"]
 
@@ -80,7 +81,7 @@ class Outbox:
 
     def send(self, payloads: Sequence[bytes]) -> None:
         self._payloads += payloads
-        self._octets += sum(map(len, payloads))
+        self._octets += octets_of(payloads)
         self._on_more()
 
     def fitting(self, octets_max: int) -> int:
@@ -94,7 +95,7 @@ class Outbox:
         """The oldest `records`."""
         taken = self._payloads[:records]
         del self._payloads[:records]
-        self._octets -= sum(map(len, taken))
+        self._octets -= octets_of(taken)
         return taken
 
 
@@ -388,7 +389,7 @@ class Lanes:
             taken = lane.outbox.take(turn.records)
             payloads += taken
             if self._pace is not None and not turn.is_live:
-                self._pace.sent(len(taken), sum(map(len, taken)))
+                self._pace.sent(len(taken), octets_of(taken))
             self._push_run(lane, len(taken))
         if payloads:
             session.send(payloads)

@@ -36,6 +36,7 @@ from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
+from relay.wire.sizes import octets_of
 
 __all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
 
@@ -154,7 +155,7 @@ class Committer:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
-        size = sum(sum(map(len, run)) + RECORD_BYTES * len(run) for run in runs)
+        size = sum(octets_of(run) + RECORD_BYTES * len(run) for run in runs)
         limited = {
             id: sum(
                 limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads

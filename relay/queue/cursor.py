@@ -8,15 +8,16 @@ does not keep up reads blocks from the disk, until it has reached the end of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.committer import RECORD_BYTES, RunInThread
+from relay.wire.sizes import fitting, octets_of
 
 __all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]
 
@@ -129,7 +130,7 @@ class _Ahead:
 
     def add(self, payloads: Sequence[bytes]) -> None:
         if payloads:
-            octets = sum(map(len, payloads))
+            octets = octets_of(payloads)
             self._runs.append((payloads, octets))
             self.records += len(payloads)
             self.size += octets + RECORD_BYTES * len(payloads)
@@ -141,14 +142,14 @@ class _Ahead:
             run, octets = self._runs[0]
             start, stop = self._taken, len(run)
             if start or stop > records_max or octets > bytes_max:
-                some = islice(run, start, start + records_max)
-                stop = start + _fitting(some, bytes_max, at_least=0 if pieces else 1)
+                stop = min(stop, start + records_max)
+                stop = start + (fitting(run, start, stop, bytes_max) or (0 if pieces else 1))
                 if stop == start:
                     break
             piece = run if stop - start == len(run) else run[start:stop]
             pieces.append(piece)
             records_max -= len(piece)
-            bytes_max -= octets if piece is run else sum(map(len, piece))
+            bytes_max -= octets if piece is run else octets_of(piece)
             self._forget(stop)
         return pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
 
@@ -161,14 +162,3 @@ class _Ahead:
             self._runs.popleft()
             self._taken = 0
             self.size -= octets + RECORD_BYTES * len(run)
-
-
-def _fitting(payloads: Iterable[bytes], bytes_max: int, *, at_least: int) -> int:
-    """How many of `payloads` fit."""
-    size = count = 0
-    for payload in payloads:
-        size += len(payload)
-        if size > bytes_max and count >= at_least:
-            break
-        count += 1
-    return count

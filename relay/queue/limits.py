@@ -19,6 +19,7 @@ from relay.model.message import SEVERITY_NAMES
 from relay.queue.admission import URGENT_SEVERITY_MAX
 from relay.queue.gauge import Gauge, Level
 from relay.queue.trend import Trend
+from relay.wire.sizes import octets_of
 
 __all__ = ["POLICIES", "QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
 
@@ -153,7 +154,7 @@ class QueueLimit:
 
     def add_pending(self, payloads: Sequence[bytes]) -> int:
         """`payloads` wait for their commit.  Returns what to `settle` after it."""
-        size = sum(map(len, payloads)) + _STORED_RECORD_BYTES * len(payloads)
+        size = octets_of(payloads) + _STORED_RECORD_BYTES * len(payloads)
         self.pending_bytes += size
         self._tell()
         return size

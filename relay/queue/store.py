@@ -104,6 +104,7 @@ from relay.queue.transaction import (
     account_of_source,
     is_of_source,
 )
+from relay.wire.sizes import octets_of
 
 __all__ = [
     "Eviction",
@@ -492,7 +493,7 @@ class QueueStore:
                     f"queue of {destination}: there are blocks beyond record {ledger.next_seq}"
                 )
             ledger.next_seq += len(run)
-            ledger.queued_bytes += sum(map(len, run))
+            ledger.queued_bytes += octets_of(run)
 
     def _remove(
         self, txn: Any, destination: str, ledger: Ledger, removal: Removal, at: float

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay.model.seq import SeqRange
+from relay.wire.sizes import octets_of
 
 __all__ = [
     "Eviction",
@@ -114,4 +115,4 @@ class Transaction:
     def growth(self) -> int:
         """Octets that this adds to queues and quarantines of sources; 0 = it adds nothing."""
         runs = [*self.appends.values(), *(refusal.frames for refusal in self.refusals)]
-        return sum(sum(map(len, run)) + len(run) for run in runs)
+        return sum(octets_of(run) + len(run) for run in runs)

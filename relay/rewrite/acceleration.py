@@ -1,12 +1,12 @@
-"""What is compiled of the rewrites, where it could be compiled (see `compiled.pyx`)."""
+"""What is compiled of this layer, where it could be compiled (see `compiled.pyx`)."""
 
 from __future__ import annotations
 
-__all__ = ["IS_COMPILED", "write_cee", "write_ewmm"]
+__all__ = ["IS_COMPILED", "compiled"]
 
 try:
-    from relay.rewrite.compiled import write_cee, write_ewmm
-except ImportError:  # no compiler when the package was built, or another Python than now
-    IS_COMPILED = False
-else:
-    IS_COMPILED = True
+    from relay.rewrite import compiled
+except ImportError:  # no compiler when it was built, another Python now, or not wanted
+    compiled = None  # type: ignore[assignment]
+
+IS_COMPILED = compiled is not None

@@ -16,7 +16,7 @@ import msgspec
 
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.rewrite.acceleration import IS_COMPILED, write_cee
+from relay.rewrite.acceleration import IS_COMPILED, compiled
 from relay.rewrite.json_text import json_string
 from relay.rewrite.token import Programs, members_of, sender_of
 from relay.wire.parse import DELIMITERS
@@ -81,7 +81,7 @@ def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes, pure: bool = 
         return payloads, left
 
     def quick(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-        return write_cee(frames, *tables(origin), json_string)
+        return compiled.write_cee(frames, *tables(origin), json_string)
 
     return plain if pure or not IS_COMPILED else first_and_then(quick, plain)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import tzinfo
 
 from relay.model.origin import Origin
-from relay.rewrite.acceleration import IS_COMPILED, write_ewmm
+from relay.rewrite.acceleration import IS_COMPILED, compiled
 from relay.rewrite.ewmm import EndTable, addressing_of, pairs_of_origin
 from relay.rewrite.json_text import json_string
 from relay.rewrite.straight import Straight, first_and_then, lines_of, string_for, take_apart
@@ -45,7 +45,7 @@ def straight_ewmm(relay_name: bytes, zone: tzinfo, *, pure: bool = False) -> Str
 
     def quick(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         batch = _Batch(origin, sender_of(origin, relay_name), addressing, zone)
-        return write_ewmm(
+        return compiled.write_ewmm(
             frames,
             addressing,
             batch.halves,

@@ -330,7 +330,6 @@ def _routes(
         base_dir=configuration.base_dir,
         problems=problems,
         warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
-        pure=is_pure(),
     )
     routes = {
         destination.id: rewriting.route(destination) for destination in configuration.destinations

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
-from relay.rewrite.acceleration import IS_COMPILED
+from relay.queue.acceleration import IS_COMPILED as QUEUE_IS_COMPILED
+from relay.rewrite.acceleration import IS_COMPILED as REWRITE_IS_COMPILED
+from relay.wire.acceleration import IS_COMPILED as WIRE_IS_COMPILED
 
 __all__ = ["is_pure", "set_for_batches"]
 
-_PURE_VARIABLE = "SYSLOGRELAY_PURE"
 _GARBAGE_THRESHOLDS = (50_000, 1, 1)
 _SWITCH_SECONDS = 0.0001
 
 
 def is_pure() -> bool:
-    """Whether everything is done in Python: what can be compiled is not, or not wanted."""
-    return not IS_COMPILED or bool(os.environ.get(_PURE_VARIABLE))
+    """Whether something is done in Python that could be compiled; `relay` says when."""
+    return not (WIRE_IS_COMPILED and REWRITE_IS_COMPILED and QUEUE_IS_COMPILED)
 
 
 def set_for_batches() -> None:

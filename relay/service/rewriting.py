@@ -71,7 +71,6 @@ class Rewriting:
         lookup: Opens a table for the step `map`; ValueError says what is wrong.
         base_dir: Directory for relative paths.
         problems: One line is appended for everything that is wrong.
-        pure: Nothing compiled is used.
     """
 
     def __init__(
@@ -87,7 +86,6 @@ class Rewriting:
         base_dir: str,
         problems: list[str],
         warn: Warn = lambda destination, kind, text: None,
-        pure: bool = False,
     ) -> None:
         self._relay_name = relay_name.encode("ascii", "replace")
         self._zone = zone
@@ -96,7 +94,6 @@ class Rewriting:
         self._base_dir = base_dir
         self._problems = problems
         self._warn = warn
-        self._pure = pure
         self._started_at = now()
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
@@ -211,10 +208,10 @@ class Rewriting:
 
     def _straight(self, rewrite: RewriteConfiguration) -> Straight | None:
         if rewrite.mode == "ewmm":
-            return straight_ewmm(self._relay_name, self._zone, pure=self._pure)
+            return straight_ewmm(self._relay_name, self._zone)
         if rewrite.mode != "cee" or rewrite.token is None or rewrite.tokens:
             return None
-        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name, pure=self._pure)
+        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name)
 
     def _context(self, destination: DestinationConfiguration) -> MacroContext:
         form = destination.format

@@ -29,6 +29,7 @@ from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import kernel_drops, plain_address
 from relay.wire.long_frame import split_frame
+from relay.wire.sizes import octets_of
 
 __all__ = ["DatagramReader"]
 
@@ -257,7 +258,7 @@ class DatagramReader:
         if not frames:
             return
         self._counters.received_records += len(frames)
-        self._counters.received_bytes += sum(map(len, frames))
+        self._counters.received_bytes += octets_of(frames)
         self._counters.dropped[reason] += len(frames)
         text = f"{len(frames)} datagrams dropped, the last from {_words(sender)}: {why}"
         self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from relay.model.errors import FramingError
+from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.long_frame import CutFrame, SplitFrame
 
 __all__ = [
@@ -254,6 +255,11 @@ class NewlineDecoder:
 
     def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
         """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
+        if IS_COMPILED:
+            keeps_empty = self._keeps_empty and ended
+            found = compiled.split_lines(text, self._frame_bytes_max, keeps_empty)
+            if found is not None:
+                return frames + found if frames else found
         # Looking for one octet is many times faster than for two.
         if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
             lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay.model.errors import RelpError
+from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.long_frame import SplitFrame
 from relay.wire.relp_run import TXNR_MAX, cut_run
 
@@ -29,6 +30,8 @@ __all__ = [
     "encode_frame",
     "encode_syslog",
     "next_txnr",
+    "plain_encode_consecutive",
+    "plain_encode_syslog",
 ]
 
 SERVERCLOSE = b"0 serverclose 0\n"
@@ -95,7 +98,7 @@ class RelpFrameDecoder:
         messages: list[bytes] = []
         start = 0
         if self._long_frame is None:
-            messages, start = cut_run(buffer, first_txnr, data_bytes_max=self._data_bytes_max)
+            messages, start = cut_run(buffer, first_txnr, self._data_bytes_max)
         return messages, self._frames(buffer, start)
 
     def _joined(self, chunk: bytes) -> bytes:
@@ -248,7 +251,7 @@ def encode_frame(txnr: int, command: bytes, data: bytes) -> bytes:
     return b"%d %s %d %s\n" % (txnr, command, len(data), data)
 
 
-def encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
+def plain_encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
     """`payloads` as ``syslog`` frames numbered from `first_txnr`, for one write.
 
     The numbers must not pass `TXNR_MAX`; payloads must not be empty.
@@ -268,4 +271,13 @@ def encode_answers(first_txnr: int, count: int) -> bytes:
     if last > TXNR_MAX:
         before = TXNR_MAX - first_txnr + 1
         return encode_answers(first_txnr, before) + encode_answers(1, count - before)
-    return b"%d rsp 6 200 OK\n" * count % tuple(range(first_txnr, last + 1))
+    return _encode_consecutive(first_txnr, count)
+
+
+def plain_encode_consecutive(first_txnr: int, count: int) -> bytes:
+    """``200 OK`` for `count` frames from `first_txnr` on, which must not pass `TXNR_MAX`."""
+    return b"%d rsp 6 200 OK\n" * count % tuple(range(first_txnr, first_txnr + count))
+
+
+encode_syslog = compiled.encode_syslog if IS_COMPILED else plain_encode_syslog
+_encode_consecutive = compiled.encode_answers if IS_COMPILED else plain_encode_consecutive

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["TXNR_MAX", "cut_run"]
+from relay.wire.acceleration import IS_COMPILED, compiled
+
+__all__ = ["TXNR_MAX", "cut_run", "plain_cut_run"]
 
 TXNR_MAX = 999_999_999
 
@@ -18,7 +20,7 @@ _HEADER = re.compile(rb"([0-9]{1,9}) syslog ([0-9]{1,9}) ")
 _WHOLE_BYTES_MIN = 2048  # below that, there are too few frames for it to pay
 
 
-def cut_run(buffer: bytes, first_txnr: int, *, data_bytes_max: int) -> tuple[list[bytes], int]:
+def plain_cut_run(buffer: bytes, first_txnr: int, data_bytes_max: int) -> tuple[list[bytes], int]:
     """The messages at the start of `buffer` that are numbered from `first_txnr` on.
 
     Returns:
@@ -73,3 +75,6 @@ def _cut_singly(buffer: bytes, txnr: int, data_bytes_max: int) -> tuple[list[byt
         start = stop + 1
         txnr += 1
     return messages, start
+
+
+cut_run = compiled.cut_run if IS_COMPILED else plain_cut_run

@@ -37,7 +37,7 @@ def string(text: bytes) -> bytes:
 
 
 def write(*frames: Any) -> tuple[list[bytes], list[int]]:
-    return acceleration.write_cee(list(frames), STARTS, STAMPS, string)
+    return acceleration.compiled.write_cee(list(frames), STARTS, STAMPS, string)
 
 
 def test_usual_frames_are_written_by_compiled_code_alone() -> None:
@@ -73,7 +73,7 @@ def test_what_is_not_bytes_is_a_type_error(frame: Any) -> None:
     with pytest.raises(TypeError):
         write(FRAME, frame)
     with pytest.raises(TypeError):
-        acceleration.write_cee((FRAME,), STARTS, STAMPS, string)  # type: ignore[arg-type]
+        acceleration.compiled.write_cee((FRAME,), STARTS, STAMPS, string)  # type: ignore[arg-type]
 
 
 def test_an_error_in_a_table_is_passed_on() -> None:

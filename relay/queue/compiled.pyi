@@ -1,0 +1,9 @@
+"""Types of `compiled.pyx`."""
+
+from collections.abc import Callable, Sequence
+
+def runs(payloads: Sequence[bytes], run_bytes: int) -> list[int]: ...
+def encode(
+    version: int, header: bytes, payloads: Sequence[bytes], crc32: Callable[[memoryview], int]
+) -> bytes: ...
+def cut(value: bytes | memoryview, lengths_at: int, count: int) -> tuple[int, list[bytes]]: ...

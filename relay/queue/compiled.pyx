@@ -1,0 +1,110 @@
+# cython: language_level=3
+# cython: boundscheck=False
+# cython: wraparound=False
+"""Blocks put together and taken apart in compiled code; `block.py` says what they are."""
+
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_Check,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from libc.stdint cimport UINT32_MAX, uint32_t
+from libc.string cimport memcpy
+
+cdef enum:
+    PREFIX_BYTES = 5  # version and checksum
+
+
+cdef inline Py_ssize_t size_of(object payload) except -1:
+    if not PyBytes_Check(payload):
+        raise TypeError(f"expected bytes, found {type(payload).__name__}")
+    return PyBytes_GET_SIZE(payload)
+
+
+cdef inline uint32_t number_at(const unsigned char *p) noexcept nogil:
+    """The number in four octets, the least significant first."""
+    return p[0] | p[1] << 8 | p[2] << 16 | <uint32_t>p[3] << 24
+
+
+cdef inline void put_number(unsigned char *to, uint32_t number) noexcept nogil:
+    to[0] = number & 0xFF
+    to[1] = number >> 8 & 0xFF
+    to[2] = number >> 16 & 0xFF
+    to[3] = number >> 24
+
+
+def runs(payloads, Py_ssize_t run_bytes) -> list:
+    """`relay.queue.block.plain_runs`."""
+    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
+    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
+    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t i
+    cdef list stops = []
+    for i in range(count):
+        octets += size_of(<object>PySequence_Fast_GET_ITEM(row, i))
+        if octets >= run_bytes or i == count - 1:
+            stops.append(i + 1)
+            octets = 0
+    return stops
+
+
+def encode(int version, bytes header not None, payloads, crc32) -> bytes:
+    """`relay.queue.block.plain_encode`, with the `header` before the lengths written already.
+
+    Args:
+        crc32: Makes the checksum of octets.
+    """
+    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
+    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
+    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t i, size
+    for i in range(count):
+        size = size_of(<object>PySequence_Fast_GET_ITEM(row, i))
+        if size > UINT32_MAX:
+            raise ValueError(f"a record of {size} octets, possible are {UINT32_MAX}")
+        octets += size
+    value = PyBytes_FromStringAndSize(
+        NULL, PREFIX_BYTES + PyBytes_GET_SIZE(header) + 4 * count + octets
+    )
+    cdef unsigned char *start = <unsigned char *>PyBytes_AS_STRING(value)
+    cdef unsigned char *length = start + PREFIX_BYTES
+    memcpy(length, PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header))
+    length += PyBytes_GET_SIZE(header)
+    cdef unsigned char *record = length + 4 * count
+    cdef object payload
+    for i in range(count):
+        payload = <object>PySequence_Fast_GET_ITEM(row, i)
+        size = PyBytes_GET_SIZE(payload)
+        put_number(length + 4 * i, <uint32_t>size)
+        memcpy(record, PyBytes_AS_STRING(payload), size)
+        record += size
+    start[0] = version
+    put_number(start + 1, crc32(memoryview(value)[PREFIX_BYTES:]))  # nobody else has it yet
+    return value
+
+
+def cut(const unsigned char[::1] value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
+    """The records of a block, and where they end; none if that is not its end.
+
+    Args:
+        lengths_at: Offset of their lengths, which are all there.
+    """
+    cdef Py_ssize_t size = value.shape[0]
+    cdef Py_ssize_t at = lengths_at + 4 * count
+    cdef Py_ssize_t stop = at
+    cdef Py_ssize_t i
+    cdef uint32_t length
+    cdef list records = []
+    if lengths_at < 0 or count < 1 or at > size:
+        raise ValueError(f"{count} lengths at {lengths_at} are not in {size} octets")
+    for i in range(count):
+        stop += number_at(&value[lengths_at + 4 * i])
+    if stop != size:
+        return stop, records
+    for i in range(count):
+        length = number_at(&value[lengths_at + 4 * i])
+        records.append(PyBytes_FromStringAndSize(<const char *>&value[0] + at, length))
+        at += length
+    return stop, records
