@@ -18,11 +18,11 @@ differs by no more than one commit.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from relay.queue.acceleration import IS_COMPILED, compiled
+from relay.queue.checksum import crc32
 
 __all__ = [
     "BLOCK_BYTES_TARGET",
@@ -62,7 +62,7 @@ def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
     """`payloads` (at least one, each under 4 GiB) as a value."""
     if IS_COMPILED:
         header = _HEADER.pack(received_at, len(payloads))
-        return compiled.encode(_VERSION, header, payloads, zlib.crc32)
+        return compiled.encode(_VERSION, header, payloads, crc32)
     return plain_encode(payloads, received_at)
 
 
@@ -76,7 +76,7 @@ def plain_encode(payloads: Sequence[bytes], received_at: float) -> bytes:
             *payloads,
         ]
     )
-    return _PREFIX.pack(_VERSION, zlib.crc32(body)) + body
+    return _PREFIX.pack(_VERSION, crc32(body)) + body
 
 
 def decode_block(value: bytes) -> Block:
@@ -93,7 +93,7 @@ def decode_block(value: bytes) -> Block:
     version, checksum = _PREFIX.unpack_from(value)
     if version != _VERSION:
         raise BlockDamaged(f"block version {version}, known is {_VERSION}")
-    if zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+    if crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         raise BlockDamaged("checksum mismatch")
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
     payloads_at = lengths_at + 4 * count
@@ -141,7 +141,7 @@ def received_at(value: bytes | memoryview) -> float | None:
     if len(value) < _PREFIX.size + _HEADER.size:
         return None
     version, checksum = _PREFIX.unpack_from(value)
-    if version != _VERSION or zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+    if version != _VERSION or crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         return None
     at, _ = _HEADER.unpack_from(value, _PREFIX.size)
     return float(at)

@@ -10,8 +10,9 @@ earlier version, are text that begins with something else, and are taken as they
 from __future__ import annotations
 
 import re
-import zlib
 from typing import Any
+
+from relay.queue.checksum import crc32
 
 __all__ = ["put_position", "sealed", "unsealed"]
 
@@ -21,14 +22,14 @@ _SEAL = re.compile(rb"(.)([0-9a-f]{8})", re.DOTALL)
 
 def sealed(key: bytes, octets: bytes) -> bytes:
     """What to store under `key`."""
-    return b"%b%08x%b" % (_MARK, zlib.crc32(octets, zlib.crc32(key)), octets)
+    return b"%b%08x%b" % (_MARK, crc32(octets, crc32(key)), octets)
 
 
 def unsealed(key: bytes, value: bytes) -> bytes | None:
     """The octets in `value`, which is stored under `key`; None if they are damaged."""
     seal = _SEAL.match(value)
     octets = value[seal.end() :] if seal else b""
-    if seal and int(seal[2], 16) == zlib.crc32(octets, zlib.crc32(key)):
+    if seal and int(seal[2], 16) == crc32(octets, crc32(key)):
         return octets  # whatever its mark is like
     return None if value[:1] < b" " else value
 

@@ -11,7 +11,6 @@ does not fit is shown as damaged, and is not sent.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -30,6 +29,7 @@ from relay.queue.books import (
     seq_of,
     to_block_with,
 )
+from relay.queue.checksum import crc32
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 
@@ -71,7 +71,7 @@ class Label(msgspec.Struct, omit_defaults=True):
 def write_entry(label: Label, octets: bytes) -> bytes:
     """What `read_entry` reads."""
     rest = msgspec.json.encode(label)[1:] + b"\n" + octets
-    return b'{"crc":"%08x",%b' % (zlib.crc32(rest), rest)
+    return b'{"crc":"%08x",%b' % (crc32(rest), rest)
 
 
 def read_entry(value: bytes) -> tuple[Label, bytes]:
@@ -82,7 +82,7 @@ def read_entry(value: bytes) -> tuple[Label, bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Label("its label cannot be read", 0.0, ""), value
     crc = _CRC.match(value)
-    if crc is None or int(crc[1], 16) == zlib.crc32(value[crc.end() :]):
+    if crc is None or int(crc[1], 16) == crc32(value[crc.end() :]):
         return label, octets
     label.reason = f"its checksum is wrong; it was set aside for: {label.reason}"
     label.kind = DAMAGED

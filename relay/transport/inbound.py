@@ -30,7 +30,7 @@ from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
-from relay.transport.sockets import peer_credentials, plain_address
+from relay.transport.sockets import peer_credentials, plain_address, read_in_large_steps
 from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
@@ -113,6 +113,7 @@ class InboundProtocol(Protocol):
             self.transport.abortConnection()
             return
         factory.connection_made(self)
+        read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
         self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
         if factory.secure:

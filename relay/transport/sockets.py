@@ -11,14 +11,19 @@ import os
 import socket
 import stat
 import struct
+from typing import Any
+
+from twisted.protocols.policies import ProtocolWrapper
 
 __all__ = [
+    "READ_BYTES_MAX",
     "bind_datagram",
     "bind_stream",
     "bind_unix",
     "kernel_drops",
     "peer_credentials",
     "plain_address",
+    "read_in_large_steps",
     "receive_buffer_bytes",
 ]
 
@@ -26,6 +31,9 @@ _BACKLOG = 1024
 SO_PASSCRED = 16
 SO_RXQ_OVFL = 40
 SO_RCVBUFFORCE = 33
+READ_BYTES_MAX = 128 * 1024
+"""Of one connection at once: twice of what Twisted reads.  All that is read in it shares what a
+turn of the reactor costs."""
 SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
@@ -176,3 +184,10 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
             os.unlink(path)
         except OSError:
             return  # somebody is
+
+
+def read_in_large_steps(transport: Any) -> None:
+    """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    transport.bufferSize = READ_BYTES_MAX
