@@ -8,6 +8,8 @@ def write_cee(
     starts: Mapping[bytes, bytes],
     stamps: Mapping[Any, bytes],
     string: Callable[[bytes], bytes],
+    own_object: Callable[[bytes], bytes | None],
+    before_text_bytes: int,
 ) -> tuple[list[bytes], list[int]]: ...
 def write_ewmm(
     frames: list[bytes],

@@ -115,18 +115,25 @@ cdef class LastOf:
         return self.value
 
 
-def write_cee(list frames, starts, stamps, string):
-    """The payloads of usual frames with no brace in their MSG, and the indexes of the others.
+def write_cee(
+    list frames, starts, stamps, string, own_object, Py_ssize_t before_text_bytes
+):
+    """The payloads of usual frames, and the indexes of the others.
 
     Args:
         starts: What stands between stamp and text, by addressing.
         stamps: Stamps in RFC 3339, by those of RFC 3164.
         string: Makes a JSON string of any text.
+        own_object: Makes an object of a MSG that is one itself, None of others; asked if
+            there is a brace in MSG.
+        before_text_bytes: How much of each start belongs to the object that a text gets.
     """
     cdef Cee form = Cee()
     form.starts = LastOf(starts)
     form.stamps = LastOf(stamps)
     form.string = string
+    form.own_object = own_object
+    form.before_text_bytes = before_text_bytes
     return written(frames, form)
 
 
@@ -207,18 +214,16 @@ cdef class Form:
 cdef class Cee(Form):
     cdef LastOf starts
     cdef LastOf stamps
+    cdef object own_object
+    cdef Py_ssize_t before_text_bytes
 
     cdef bytes modern(self, octet *p, UsualLine *line):
         if line.msg < line.end and p[line.msg] == c" ":
             line.msg += 1
-        if memchr(p + line.msg, c"{", line.end - line.msg) != NULL:
-            return None
         cdef bytes start = self.starts.get(p + line.addressing, line.procid_end - line.addressing)
         return self.payload(p, line, piece(p + line.stamp, line.stamp_end - line.stamp), start)
 
     cdef bytes legacy(self, octet *p, UsualLine *line):
-        if memchr(p + line.msg, c"{", line.end - line.msg) != NULL:
-            return None
         cdef bytes start = self.starts.get(
             p + line.addressing, line.addressing_end - line.addressing
         )
@@ -227,11 +232,18 @@ cdef class Cee(Form):
 
     cdef bytes payload(self, octet *p, UsualLine *line, Piece stamp, bytes start):
         cdef Piece[5] pieces
+        cdef bytes written
         pieces[0] = piece(p, line.pri_end)
         pieces[1] = stamp
         pieces[2] = piece_of(start)
         pieces[3] = piece(p + line.msg, line.end - line.msg)
         pieces[4] = piece(b"}", 1)
+        if memchr(pieces[3].at, c"{", pieces[3].size) != NULL:
+            written = self.own_object(octets_of(pieces[3].at, pieces[3].size))
+            if written is not None:
+                pieces[2].size = max(0, pieces[2].size - self.before_text_bytes)
+                pieces[3] = piece_of(written)
+                return joined(pieces, 4)
         return self.with_text(pieces, 5, 3)
 
 

@@ -18,7 +18,7 @@ from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.acceleration import IS_COMPILED, compiled
 from relay.rewrite.json_text import json_string
-from relay.rewrite.token import Programs, members_of, sender_of
+from relay.rewrite.token import Programs, members_of, object_writer, sender_of
 from relay.wire.parse import DELIMITERS
 from relay.wire.timestamp import StampTable, to_rfc3339
 from relay.wire.usual_headers import USUAL_RFC3164, USUAL_RFC5424, named_by
@@ -44,26 +44,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes, pure: bool = False) -> Straight:
-    """What `relay.rewrite.token.cee` makes of usual frames that have no brace in their MSG.
+    """What `relay.rewrite.token.cee` makes of usual frames.
 
     Arguments as for `cee`.
 
     Args:
         pure: Python alone, even where there is compiled code.
     """
-    members = members_of(token)
+    before_text = b'{%b, "message": ' % members_of(token)
+    own_object = object_writer(token)
 
     def tables(origin: Origin) -> tuple[_Starts, StampTable]:
-        starts = _Starts(Programs(sender_of(origin, relay_name)), members)
+        starts = _Starts(Programs(sender_of(origin, relay_name)), before_text)
         return starts, StampTable(to_rfc3339, origin.received_at, zone)
 
     def plain(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
-        headers, left = take_apart(
-            lines_of(frames, whole),
-            [USUAL_RFC5424, USUAL_RFC3164],
-            without=_BRACE if _BRACE in whole else None,
-        )
+        headers, left = take_apart(lines_of(frames, whole), [USUAL_RFC5424, USUAL_RFC3164])
         starts, stamps = tables(origin)
         string = string_for(whole)
         payloads = [
@@ -76,12 +73,20 @@ def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes, pure: bool = 
             )
             for pri, stamp, addressing, msg in headers
         ]
+        if _BRACE in whole:
+            for index, (pri, stamp, addressing, msg) in enumerate(headers):
+                if _BRACE in msg and (written := own_object(msg)) is not None:
+                    stamp = stamp if addressing[0] == _SPACE else stamps[stamp]
+                    program = starts[addressing].removesuffix(before_text)
+                    payloads[index] = b"%b%b%b%b" % (pri, stamp, program, written)
         for index in left:
             payloads.insert(index, b"")
         return payloads, left
 
     def quick(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-        return compiled.write_cee(frames, *tables(origin), json_string)
+        return compiled.write_cee(
+            frames, *tables(origin), json_string, own_object, len(before_text)
+        )
 
     return plain if pure or not IS_COMPILED else first_and_then(quick, plain)
 
@@ -104,14 +109,13 @@ def first_and_then(first: Straight, second: Straight) -> Straight:
 class _Starts(dict[bytes, bytes]):
     """What stands between stamp and text, by addressing; made on first use, one table a batch."""
 
-    def __init__(self, programs: Programs, members: bytes) -> None:
+    def __init__(self, programs: Programs, before_text: bytes) -> None:
         super().__init__()
         self._programs = programs
-        self._members = members
+        self._before_text = before_text
 
     def __missing__(self, addressing: bytes) -> bytes:
-        program = self._programs[named_by(addressing)]
-        start = self[addressing] = b'%b{%b, "message": ' % (program, self._members)
+        start = self[addressing] = self._programs[named_by(addressing)] + self._before_text
         return start
 
 
@@ -128,13 +132,12 @@ def string_for(whole: bytes) -> Callable[[bytes], bytes]:
 
 
 def take_apart(
-    lines: Sequence[bytes], forms: Sequence[re.Pattern[bytes]], *, without: int | None = None
+    lines: Sequence[bytes], forms: Sequence[re.Pattern[bytes]]
 ) -> tuple[list[tuple[bytes, ...]], list[int]]:
     """The groups of the one of two forms that each of `lines` has, and the indexes of the others.
 
     Args:
         lines: At least one.
-        without: Lines with this octet in their last group are among the others.
     """
     first, second = (form.match for form in forms)
     if first(lines[0]) is None:  # the others are likely to be as the first one
@@ -143,16 +146,9 @@ def take_apart(
     if None in matches:
         matches = [match or second(line) for match, line in zip(matches, lines, strict=True)]
     found = [match.groups() for match in matches if match is not None]
-    if without is None and len(found) == len(lines):
+    if len(found) == len(lines):
         return found, []
-    left = [
-        index
-        for index, match in enumerate(matches)
-        if match is None or (without is not None and without in match.groups()[-1])
-    ]
-    if without is not None:
-        found = [groups for groups in found if without not in groups[-1]]
-    return found, left
+    return found, [index for index, match in enumerate(matches) if match is None]
 
 
 def _ascii_string(text: bytes) -> bytes:

@@ -38,6 +38,7 @@ __all__ = [
     "cee",
     "hostname_of",
     "members_of",
+    "object_writer",
     "sender_of",
     "tag",
 ]
@@ -65,19 +66,17 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
         relay_name: HOST of messages without one from local senders.
         tags: For the member ``tags``, which a JSON object of its own keeps.
     """
-    token_member = _member_of(token)
     members = members_of(token, tags)
+    own_object = object_writer(token, tags)
 
     def object_of(message: SyslogMessage) -> bytes:
         msg = message.msg
-        found = find_object(msg) if b"{" in msg else None  # the quick way out
-        if found is None:
-            if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
-                msg = msg[1:]
-            return b'{%s, "message": %s}' % (members, json_string(msg))
-        if _TOKEN_KEY in found.keys:
-            return found.text
-        return add_members(found.text, token_member if "tags" in found.keys else members)
+        written = own_object(msg) if b"{" in msg else None  # the quick way out
+        if written is not None:
+            return written
+        if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
+            msg = msg[1:]
+        return b'{%s, "message": %s}' % (members, json_string(msg))
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
@@ -184,6 +183,23 @@ class Programs(dict[tuple[bytes | None, ...], bytes]):
         host = format_hostname(_named(hostname) or self._sender)
         text = self[program] = b" %s %s%s " % (host, format_tag(app_name, procid), COOKIE)
         return text
+
+
+def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], bytes | None]:
+    """Make a function that puts `token` into the JSON object that a MSG is; None if it is none.
+
+    Arguments as for `cee`.
+    """
+    token_member = _member_of(token)
+    members = members_of(token, tags)
+
+    def write(msg: bytes) -> bytes | None:
+        found = find_object(msg)
+        if found is None or _TOKEN_KEY in found.keys:
+            return None if found is None else found.text
+        return add_members(found.text, token_member if "tags" in found.keys else members)
+
+    return write
 
 
 def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:

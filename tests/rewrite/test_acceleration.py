@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1_795_222_400.0)
 FRAME = b'<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 [a b="c"] hello'
 LEGACY = b"<165>Nov 21 05:00:00 192.0.2.7 app[123]: hello"
-STARTS = {b" web-1 app 123": b" modern ", b"192.0.2.7 app[123]: ": b" legacy "}
+STARTS = {b" web-1 app 123": b" modern: ", b"192.0.2.7 app[123]: ": b" legacy: "}
 STAMPS = {b"Nov 21 05:00:00": b"STAMP"}
 BOTH_WAYS = [
     [straight_cee(Token(b"t"), UTC, relay_name=b"vm", pure=pure) for pure in (False, True)],
@@ -36,17 +36,21 @@ def string(text: bytes) -> bytes:
     return b"(%b)" % text
 
 
+def own_object(msg: bytes) -> bytes | None:
+    return b"<%b>" % msg if msg.endswith(b"}") else None
+
+
 def write(*frames: Any) -> tuple[list[bytes], list[int]]:
-    return acceleration.compiled.write_cee(list(frames), STARTS, STAMPS, string)
+    return acceleration.compiled.write_cee(list(frames), STARTS, STAMPS, string, own_object, 2)
 
 
 def test_usual_frames_are_written_by_compiled_code_alone() -> None:
     assert write(FRAME, LEGACY, FRAME + b"\r\n\0", FRAME.replace(b"hello", b"\xef\xbb\xbf")) == (
         [
-            b'<165>2026-11-21T05:00:00.000003Z modern "hello"}',
-            b'<165>STAMP legacy "hello"}',
-            b'<165>2026-11-21T05:00:00.000003Z modern "hello"}',
-            b'<165>2026-11-21T05:00:00.000003Z modern ""}',
+            b'<165>2026-11-21T05:00:00.000003Z modern: "hello"}',
+            b'<165>STAMP legacy: "hello"}',
+            b'<165>2026-11-21T05:00:00.000003Z modern: "hello"}',
+            b'<165>2026-11-21T05:00:00.000003Z modern: ""}',
         ],
         [],
     )
@@ -54,7 +58,7 @@ def test_usual_frames_are_written_by_compiled_code_alone() -> None:
 
 def test_a_text_that_is_more_than_printable_ascii_is_written_by_python() -> None:
     payloads, left = write(FRAME + b"\t", FRAME + b'"\\', FRAME + b"\xc3\xa9", FRAME)
-    assert [payload.partition(b"modern ")[2] for payload in payloads] == [
+    assert [payload.partition(b"modern: ")[2] for payload in payloads] == [
         b"(hello\t)}",
         b'"hello\\"\\\\"}',
         b"(hello\xc3\xa9)}",
@@ -63,7 +67,7 @@ def test_a_text_that_is_more_than_printable_ascii_is_written_by_python() -> None
     assert left == []
 
 
-@pytest.mark.parametrize("frame", [b"", b"\n", b"hello", FRAME + b"{", LEGACY + b"{", None])
+@pytest.mark.parametrize("frame", [b"", b"\n", b"hello", FRAME.replace(b"[a", b"[a "), None])
 def test_other_frames_are_left_alone(frame: Any) -> None:
     assert write(frame, FRAME, frame)[1] == [0, 2]
 
@@ -73,7 +77,18 @@ def test_what_is_not_bytes_is_a_type_error(frame: Any) -> None:
     with pytest.raises(TypeError):
         write(FRAME, frame)
     with pytest.raises(TypeError):
-        acceleration.compiled.write_cee((FRAME,), STARTS, STAMPS, string)  # type: ignore[arg-type]
+        acceleration.compiled.write_cee((FRAME,), STARTS, STAMPS, string, own_object, 2)  # type: ignore[arg-type]
+
+
+def test_an_object_is_written_without_what_begins_that_of_a_text() -> None:
+    payloads, left = write(FRAME + b"{", FRAME + b"{}", LEGACY + b"{}", LEGACY)
+    assert [payload.partition(b"Z")[2] or payload for payload in payloads] == [
+        b' modern: "hello{"}',
+        b" modern<hello{}>",
+        b"<165>STAMP legacy<hello{}>",
+        b'<165>STAMP legacy: "hello"}',
+    ]
+    assert left == []
 
 
 def test_an_error_in_a_table_is_passed_on() -> None:

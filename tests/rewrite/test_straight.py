@@ -27,11 +27,17 @@ USUAL = [
     b"<34>Oct 11 22:14:15 mymachine su:failed",
     b"<34>Oct 11 22:14:15 su: failed\n",
     b"<34>2003-10-11T22:14:15.003+02:00 - sshd[1]: \xff",
+    b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 - {"a": 1}',
+    b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 - \xef\xbb\xbf  @cee: {"tags": ["x"]} \n',
+    b'<34>Oct 11 22:14:15 h prog:{"logsene-app-token":"x","a":"\xc3\xa9\r\n"}',
+    b'<34>Oct 11 22:14:15 h prog: {"a":\r\n1}',
+    b"<34>Oct 11 22:14:15 h prog: {",
+    b'<34>Oct 11 22:14:15 h prog: use {"a": "\xff"}',
 ]
 UNUSUAL = [
-    b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 - {"a": 1}',
+    b"<192>1 2003-10-11T22:14:15.003Z h app 77 ID47 - x",
     b"<13>hello",
-    b"<34>Oct 11 22:14:15 h prog: {",
+    b"<13>1 2003-10-11T22:14:15.003Z h app 77 ID47 [x",
     b"\n",
 ]
 
