@@ -54,7 +54,7 @@ def ask(
         raise AskFailed(f"{path}: {error}") from error
     try:
         reply = msgspec.json.decode(answer, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AskFailed(f"{path}: the answer is incomplete: {error}") from error
     if "error" in reply:
         raise AskFailed(str(reply["error"]))

@@ -235,5 +235,5 @@ class Lineages:
 def _decoded(octets: bytes) -> _Position | None:
     try:
         return msgspec.json.decode(octets, type=_Position)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # as if it had been forgotten

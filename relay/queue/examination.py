@@ -147,7 +147,7 @@ def sound_ledger(value: bytes, *, any_version: bool = False) -> Ledger | None:
         fields = msgspec.json.decode(value, type=dict[str, Any])
         known = {name: fields[name] for name in Ledger.__struct_fields__ if name in fields}
         ledger = msgspec.convert(known if any_version else fields, Ledger)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     counts = (ledger.delivered, ledger.quarantined, ledger.never_queued, *ledger.dropped.values())
     if ledger.gap or ledger.queued < 0 or ledger.acknowledged_seq < 1 or min(counts) < 0:

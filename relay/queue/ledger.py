@@ -76,7 +76,7 @@ def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
     """
     try:
         ledger = msgspec.json.decode(value, type=Ledger)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise QueueFormatError(f"queue of {id}: its ledger cannot be read: {error}") from error
     if checks and (ledger.gap or ledger.queued < 0):
         raise QueueFormatError(f"queue of {id}: its ledger does not add up: {value!r}")

@@ -40,7 +40,7 @@ class Lineage(msgspec.Struct, frozen=True):
         """What `encode` made, or None if there is nothing that can be read."""
         try:
             lineage = None if octets is None else msgspec.json.decode(octets, type=cls)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return lineage if lineage is not None and lineage.epochs else None
 

@@ -16,7 +16,10 @@ from cpython.bytes cimport (
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
+from relay.wire.usual_lines cimport UsualLine, find_rfc3164, find_rfc5424, octet
+
 cdef bytes LF = b"\n"
+cdef object new_tuple = tuple.__new__  # what a NamedTuple's own constructor calls in the end
 
 # Of a number without sign: 2**63 has 19.
 cdef enum:
@@ -170,3 +173,109 @@ def cut_run(bytes buffer not None, Py_ssize_t first_txnr, Py_ssize_t data_bytes_
         frame = p + size + 1
         txnr += 1
     return messages, frame - start
+
+
+cdef class Words:
+    """What messages of a batch have in common more often than not, to be made once."""
+
+    cdef object host
+    cdef object app
+    cdef object procid
+    cdef object msgid
+    cdef object header
+
+
+cdef inline object octets_at(octet *at, Py_ssize_t size):
+    return PyBytes_FromStringAndSize(<const char *>at, size)
+
+
+cdef inline object word_at(object last, octet *at, Py_ssize_t size):
+    """The octets at `at`: those of `last` if they are the same."""
+    if (
+        last is not None
+        and PyBytes_GET_SIZE(last) == size
+        and memcmp(PyBytes_AS_STRING(last), at, size) == 0
+    ):
+        return last
+    return octets_at(at, size)
+
+
+cdef inline object field_at(object last, octet *at, Py_ssize_t size):
+    """The header field at `at`, None for the NILVALUE."""
+    return None if size == 1 and at[0] == c"-" else word_at(last, at, size)
+
+
+cdef inline int prival_of(octet *p, Py_ssize_t pri_end) noexcept nogil:
+    cdef int prival = 0
+    cdef Py_ssize_t i
+    for i in range(1, pri_end - 1):
+        prival = prival * 10 + p[i] - 0x30
+    return prival
+
+
+def parse_usual(list frames, message_type) -> tuple:
+    """Messages of those frames that are usual ones, and the indexes of the others.
+
+    Args:
+        message_type: `SyslogMessage`.
+    """
+    cdef UsualLine line
+    cdef Words words = Words()
+    cdef list messages = [None] * len(frames)
+    cdef list left = []
+    cdef Py_ssize_t i, size
+    cdef bytes frame
+    cdef octet *p
+    for i in range(len(messages)):
+        frame = frames[i]
+        if frame is None:
+            raise TypeError("expected bytes, found None")
+        p = <octet *>PyBytes_AS_STRING(frame)
+        size = PyBytes_GET_SIZE(frame)
+        if find_rfc5424(p, size, &line):
+            messages[i] = new_tuple(message_type, rfc5424_fields(frame, p, &line, words))
+        elif find_rfc3164(p, size, &line):
+            messages[i] = new_tuple(message_type, rfc3164_fields(frame, p, &line, words))
+        else:
+            left.append(i)
+    return messages, left
+
+
+cdef tuple rfc5424_fields(bytes frame, octet *p, UsualLine *line, Words words):
+    cdef int prival = prival_of(p, line.pri_end)
+    cdef object data = None
+    words.host = field_at(words.host, p + line.host, line.host_end - line.host)
+    words.app = field_at(words.app, p + line.app, line.app_end - line.app)
+    words.procid = field_at(words.procid, p + line.procid, line.procid_end - line.procid)
+    cdef Py_ssize_t msgid = line.procid_end + 1
+    words.msgid = field_at(words.msgid, p + msgid, line.addressing_end - msgid)
+    if p[line.data] != c"-":
+        data = octets_at(p + line.data, line.data_end - line.data)
+    return (
+        prival // 8, prival % 8, 1,
+        octets_at(p + line.stamp, line.stamp_end - line.stamp),
+        words.host, words.app, words.procid, words.msgid, data,
+        octets_at(p + line.msg, line.end - line.msg),
+        frame, None, (), "", False,
+    )
+
+
+cdef tuple rfc3164_fields(bytes frame, octet *p, UsualLine *line, Words words):
+    cdef int prival = prival_of(p, line.pri_end)
+    cdef object host = None
+    cdef object procid = None
+    if line.host_end > line.host:
+        host = words.host = word_at(words.host, p + line.host, line.host_end - line.host)
+    words.app = word_at(words.app, p + line.app, line.app_end - line.app)
+    if line.procid_end > line.procid:
+        procid = words.procid = word_at(
+            words.procid, p + line.procid, line.procid_end - line.procid
+        )
+    words.header = word_at(words.header, p + line.app, line.addressing_end - line.app)
+    return (
+        prival // 8, prival % 8, 0,
+        octets_at(p + line.stamp, line.stamp_end - line.stamp),
+        host, words.app, procid, None, None,
+        octets_at(p + line.msg, line.end - line.msg),
+        frame, {"LEGACY_MSGHDR": words.header}, (), "", False,
+    )

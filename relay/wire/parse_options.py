@@ -36,7 +36,7 @@ from relay.wire.message_steps import (
     without_legacy_header,
     without_tags,
 )
-from relay.wire.parse import Dialect, parse, parse_all
+from relay.wire.parse import Dialect, parse_all
 from relay.wire.readers import (
     Read,
     converting,
@@ -188,13 +188,14 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     Raises:
         ValueError: An option has a value that means nothing; the text says which.
     """
-    read, steps = _reader(options), _steps(options, zone)
-    if read is None and not steps:
-        return _parse_plainly
-    reads = read or _parse_default
+    dialect = _dialect(options)
+    read, steps = _reader(options, dialect), _steps(options, zone)
 
     def parse_batch(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
-        messages = [reads(frame, frame) for frame in frames]
+        if read is None:
+            messages = parse_all(frames, dialect)
+        else:
+            messages = [read(frame, frame) for frame in frames]
         for step in steps:
             messages = step(messages, origin)
         return messages
@@ -202,28 +203,17 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     return parse_batch
 
 
-def _parse_plainly(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
-    return parse_all(frames)
-
-
-def _parse_default(text: bytes, frame: bytes) -> SyslogMessage:
-    return parse(frame)
-
-
-def _reader(options: ParseOptions) -> Read | None:
-    """How one frame is read, from its text and itself; None = as by `parse`."""
-    dialect = _dialect(options)
+def _reader(options: ParseOptions, dialect: Dialect) -> Read | None:
+    """How one frame is read, from its text and itself; None = by `dialect`, no more."""
     read: Read | None = None
     if options.no_parse:
         read = reading_nothing(dialect.default_pri)
     elif options.no_header:
         read = reading_pri(dialect.default_pri)
-    elif dialect != Dialect():
-        read = reading(dialect)
     if options.parse_tags == "all":
-        read = telling_what_is_missing(read or _parse_default)
+        read = telling_what_is_missing(read or reading(dialect))
     if options.store_raw:
-        read = storing_raw(read or _parse_default)
+        read = storing_raw(read or reading(dialect))
     if options.message_bytes_max:
         if options.message_bytes_max < 0:
             raise ValueError("message_bytes_max is an octet count, 0 or more")

@@ -17,7 +17,12 @@ cdef struct UsualLine:
     Py_ssize_t second_end      # of RFC 5424: of the stamp without fraction and offset
     Py_ssize_t fraction_end    # the same as second_end if there is none
     Py_ssize_t stamp_end
-    Py_ssize_t addressing
+    Py_ssize_t addressing      # what names host, program and process, as in the patterns
+    Py_ssize_t host            # HOSTNAME; its end is here if there is none, as of what follows
+    Py_ssize_t host_end
+    Py_ssize_t app             # APP-NAME, or the program
+    Py_ssize_t app_end
+    Py_ssize_t procid
     Py_ssize_t procid_end      # of RFC 5424: of the addressing without MSGID
     Py_ssize_t addressing_end  # of RFC 5424: with MSGID
     Py_ssize_t data            # of RFC 5424: STRUCTURED-DATA, or the NILVALUE
@@ -178,12 +183,15 @@ cdef inline bint find_rfc5424(octet *p, Py_ssize_t size, UsualLine *line) noexce
     line.addressing = at = line.stamp_end
     if p[at] != c" ":
         return False
-    at = end_of_word(p, at + 1, size, 255)
+    line.host = at + 1
+    line.host_end = at = end_of_word(p, at + 1, size, 255)
     if at == 0 or may_be_envelope(p, at + 1, size):
         return False
-    at = end_of_word(p, at + 1, size, 48)
+    line.app = at + 1
+    line.app_end = at = end_of_word(p, at + 1, size, 48)
     if at == 0:
         return False
+    line.procid = at + 1
     line.procid_end = at = end_of_word(p, at + 1, size, 128)
     if at == 0:
         return False
@@ -256,11 +264,15 @@ cdef inline bint find_rfc3164(octet *p, Py_ssize_t size, UsualLine *line) noexce
     line.addressing = at = line.stamp_end + 1
     end = end_of_tag_word(p, at, size)
     has_host = end > at and p[end] == c" "
+    line.host = line.host_end = at
     if has_host:
         if end - at > 255:
             return False
+        line.host_end = end
         at = end + 1
         end = end_of_tag_word(p, at, size)
+    line.app = at
+    line.app_end = line.procid = line.procid_end = end
     if end == at or p[end] == c" " or may_be_envelope(p, at, size):
         return False
     if p[end] == c"[":
@@ -269,6 +281,8 @@ cdef inline bint find_rfc3164(octet *p, Py_ssize_t size, UsualLine *line) noexce
             end += 1
         if end == at or size - end < 2 or p[end] != c"]" or p[end + 1] != c":":
             return False
+        line.procid = at
+        line.procid_end = end
         end += 1
     elif not has_host and end + 1 < size and p[end + 1] != c" ":
         return False  # might be half of an IPv6 address

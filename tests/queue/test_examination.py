@@ -165,6 +165,11 @@ def test_fields_of_a_later_version_can_be_passed_over() -> None:
     assert sound_ledger(value, any_version=True) == ledger
 
 
+@pytest.mark.parametrize("value", [b"{", b'{"moved\xa2":1}', b'{"moved":' + b"[" * 10_000])
+def test_a_ledger_that_is_no_json_is_not_sound(value: bytes) -> None:
+    assert sound_ledger(value, any_version=True) is None
+
+
 @pytest.fixture
 def long(tmp_path: Path) -> Path:
     make_long_queue(tmp_path, [b"%d" % seq * 90 for seq in range(1, 3001)])

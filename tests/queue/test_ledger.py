@@ -62,7 +62,13 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(b"{", "cannot be read"), (b'{"next_seq": 2, "moved": 1}', "add up")]
+    ("value", "words"),
+    [
+        (b"{", "cannot be read"),
+        (b'{"moved\xa2": 1}', "cannot be read"),
+        (b'{"other": ' + b"[" * 10_000, "cannot be read"),
+        (b'{"next_seq": 2, "moved": 1}', "add up"),
+    ],
 )
 def test_a_ledger_that_is_wrong_is_refused(value: bytes, words: str) -> None:
     with pytest.raises(QueueFormatError, match=f"queue of a: .*{words}"):

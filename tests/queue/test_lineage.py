@@ -19,7 +19,9 @@ def test_it_comes_back_from_disk() -> None:
     assert Lineage.decode(lineage.encode()) == lineage
 
 
-@pytest.mark.parametrize("octets", [None, b"", b"{}", b'{"id": "x", "epochs": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "octets", [None, b"", b"{}", b'{"id": "x", "epochs": []}', b"\xff", b'{"i\xa2": 1}']
+)
 def test_what_cannot_be_read_is_none(octets: bytes | None) -> None:
     assert Lineage.decode(octets) is None
 

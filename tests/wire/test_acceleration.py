@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.model.message import SyslogMessage
 from relay.wire.acceleration import IS_COMPILED, compiled
+from relay.wire.adapters import adapt
 from relay.wire.framing import NewlineDecoder
+from relay.wire.parse import DELIMITERS, Dialect, parse_all, parse_as, plain_parse_all
 from relay.wire.relp_frame import plain_encode_consecutive, plain_encode_syslog
 from relay.wire.relp_run import plain_cut_run
 from relay.wire.sizes import plain_fitting, plain_octets_of
+from tests.any_messages import frames
+from tests.wire.test_usual_headers import NEARLY_USUAL
 
 pytestmark = pytest.mark.skipif(
     not IS_COMPILED, reason="the package was installed without a C compiler, or SYSLOGRELAY_PURE"
@@ -57,6 +62,40 @@ def test_runs(stream: bytes, first_txnr: int, data_bytes_max: int) -> None:
     assert compiled.cut_run(stream, first_txnr, data_bytes_max) == expected
 
 
+usual = st.sampled_from(
+    [
+        b'<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 [a b="c"] \xef\xbb\xbfhello\n',
+        b"<0>1 2026-11-21T05:00:00+01:00 - - - - -",
+        b"<13>1 2026-11-21T05:00:00+01:00 web-1 app 12 - -  two spaces",
+        b"<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed\r\n",
+        b"<34>Oct  1 22:14:15 mymachine su:failed",
+        b"<191>Oct  1 22:14:15 su: failed",
+        b"<13>Oct  1 22:14:15 2026 su: failed",
+        b"<13>Oct  1 22:14:15 192.0.2.1 %ASA-6-302013: Built",
+        b'<13>1 2026-11-21T05:00:00Z h @syslog-ng - - - {"MESSAGE":"x"}',
+    ]
+)
+
+
+@given(st.lists(st.one_of(usual, NEARLY_USUAL, frames)), st.booleans())
+def test_messages(lines: list[bytes], adapting: bool) -> None:
+    dialect = Dialect(adapt=adapt if adapting else None)
+    plain = [parse_as(dialect, line.rstrip(DELIMITERS), line) for line in lines]
+    assert parse_all(lines, dialect) == plain
+    assert parse_all(tuple(lines), dialect) == plain
+    if not adapting:
+        assert plain_parse_all(lines) == plain
+
+
+def test_usual_messages_are_made_by_compiled_code_alone() -> None:
+    lines = [b"<34>Oct 11 22:14:15 192.0.2.1 su[230]: x\n", b"<13>1 2026-11-21T05:00:00Z a b c d -"]
+    messages, left = compiled.parse_usual([*lines, b"hello", *lines], SyslogMessage)
+    assert (messages[:2] + messages[3:], left) == (plain_parse_all(lines * 2), [2])
+    assert all(type(message) is SyslogMessage for message in messages if message)
+    first, second = compiled.parse_usual(lines[:1] * 2, SyslogMessage)[0]
+    assert first.app_name is second.app_name  # made once
+
+
 def test_a_run_ends_wherever_its_octets_end() -> None:
     stream = plain_encode_syslog(99, [b"hello", b"a\nb", b"x" * 12])
     for size in range(len(stream)):
@@ -92,6 +131,7 @@ def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
         lambda: compiled.encode_syslog(1, [b"x", wrong]),
         lambda: compiled.split_lines(wrong, 10, False),
         lambda: compiled.cut_run(wrong, 1, 10),
+        lambda: compiled.parse_usual([wrong], SyslogMessage),
     ):
         with pytest.raises(TypeError):
             call()
@@ -111,6 +151,8 @@ def test_numbers_below_zero_are_refused() -> None:
 def test_nothing_is_kept_of_what_went_through() -> None:
     payloads = [b"%d" % number * 7 for number in range(500)]
     stream = plain_encode_syslog(1, payloads)
+    lines = [b"<34>Oct 11 22:14:15 h su[%d]: x" % number for number in range(250)]
+    lines += [b"<34>1 2026-11-21T05:00:00Z h su %d - - x" % number for number in range(250)]
 
     def blocks_after() -> int:
         for row in (list(payloads), tuple(payloads)):
@@ -120,6 +162,7 @@ def test_nothing_is_kept_of_what_went_through() -> None:
         compiled.encode_answers(1, 500)
         compiled.cut_run(stream, 1, 1000)
         compiled.split_lines(stream, 1000, True)
+        compiled.parse_usual(lines, SyslogMessage)
         gc.collect()
         return sys.getallocatedblocks()
 
