@@ -105,6 +105,15 @@ def test_what_is_compiled_keeps_to_the_same_rules(path: Path) -> None:
     assert path.suffix == ".pxd" or path.with_suffix(".pyi").exists()
 
 
+def test_what_is_compiled_is_newer_than_its_source() -> None:
+    """Or the tests would try something else than what is written here; `make venv` compiles."""
+    modules = sorted((ROOT / "relay").rglob("*.so"))
+    if modules:
+        newest = max(COMPILED, key=lambda path: path.stat().st_mtime)
+        for module in modules:
+            assert module.stat().st_mtime >= newest.stat().st_mtime, f"{module} or {newest}"
+
+
 @each_module
 def test_defects_are_not_swallowed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
