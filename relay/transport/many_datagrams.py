@@ -16,8 +16,16 @@ import struct
 from typing import NamedTuple
 
 from relay.transport.sockets import plain_address
+from relay.wire.acceleration import IS_COMPILED, compiled
 
-__all__ = ["DATAGRAMS_MAX", "ManyDatagrams", "Received", "Sender", "host_and_port"]
+__all__ = [
+    "DATAGRAMS_MAX",
+    "ManyDatagrams",
+    "Received",
+    "Sender",
+    "host_and_port",
+    "plain_cut_slots",
+]
 
 DATAGRAMS_MAX = 128
 """Of one call."""
@@ -123,11 +131,7 @@ class ManyDatagrams:
         return Received(batches, long, more=count == DATAGRAMS_MAX)
 
     def _frames(self, sizes: list[int]) -> list[bytes]:
-        octets, slot = self._all_octets, self._slot_bytes
-        return [
-            bytes(octets[start : start + size])
-            for start, size in zip(range(0, slot * len(sizes), slot), sizes, strict=True)
-        ]
+        return _cut_slots(self._all_octets, self._slot_bytes, sizes)
 
     def _sort(
         self,
@@ -147,6 +151,17 @@ class ManyDatagrams:
             if sizes[index] > limit:
                 long.setdefault(senders[name], {})[len(frames)] = sizes[index]
             frames.append(frame)
+
+
+def plain_cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
+    """What stands at the start of each slot."""
+    return [
+        bytes(octets[start : start + size])
+        for start, size in zip(range(0, slot_bytes * len(sizes), slot_bytes), sizes, strict=True)
+    ]
+
+
+_cut_slots = compiled.cut_slots if IS_COMPILED else plain_cut_slots
 
 
 def _sender(name: bytes) -> Sender:

@@ -97,6 +97,20 @@ def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty)
         p = stop + 1
 
 
+def cut_slots(const unsigned char[::1] octets, Py_ssize_t slot_bytes, list sizes) -> list:
+    """What stands at the start of each slot: `relay.transport.many_datagrams` has its twin."""
+    cdef Py_ssize_t i, size
+    cdef list frames = []
+    if slot_bytes < 1 or octets.shape[0] // slot_bytes < len(sizes):
+        raise ValueError(f"{len(sizes)} slots of {slot_bytes} in {octets.shape[0]} octets")
+    for i in range(len(sizes)):
+        size = sizes[i]
+        if not 0 <= size <= slot_bytes:
+            raise ValueError(f"{size} octets in a slot of {slot_bytes}")
+        frames.append(PyBytes_FromStringAndSize(<const char *>&octets[i * slot_bytes], size))
+    return frames
+
+
 def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
     """`relay.wire.relp_frame.plain_encode_syslog`."""
     cdef object row = PySequence_Fast(payloads, "payloads are no sequence")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
+from relay.transport.many_datagrams import plain_cut_slots
 from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.adapters import adapt
 from relay.wire.framing import NewlineDecoder
@@ -100,6 +101,21 @@ def test_a_run_ends_wherever_its_octets_end() -> None:
     stream = plain_encode_syslog(99, [b"hello", b"a\nb", b"x" * 12])
     for size in range(len(stream)):
         assert compiled.cut_run(stream[:size], 99, 100) == plain_cut_run(stream[:size], 99, 100)
+
+
+@given(st.binary(min_size=40, max_size=90), st.lists(st.integers(0, 10), max_size=4))
+def test_slots(octets: bytes, sizes: list[int]) -> None:
+    expected = plain_cut_slots(memoryview(octets), 10, sizes)
+    assert compiled.cut_slots(memoryview(octets), 10, sizes) == expected
+
+
+@pytest.mark.parametrize(
+    ("slot_bytes", "sizes"),
+    [(10, [1] * 5), (10, [11]), (10, [-1]), (0, [0]), (-1, [0]), (41, [1]), (2**62, [1, 1])],
+)
+def test_slots_that_are_not_there_are_refused(slot_bytes: int, sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match=str(slot_bytes)):
+        compiled.cut_slots(memoryview(bytes(40)), slot_bytes, sizes)
 
 
 lines = st.lists(st.sampled_from([b"a", b"bc", b"\r", b"\n", b"\r\n", b"x" * 9])).map(b"".join)
