@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Append(Protocol):
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
+        sender: Hashable | None = None,
     ) -> Deferred[None]: ...
 
 
@@ -60,6 +61,7 @@ class Intake:
         authorise: Says to which app each message belongs; None = nobody asks.
         quarantines_unauthorised: Messages of no app go to the quarantine of the source.
         sequences: Looks for messages that are missing; None = nobody looks.
+        answers: Senders wait for answers.
         on_astray: Called with how many messages of a batch no destination takes.
     """
 
@@ -77,6 +79,7 @@ class Intake:
         authorise: Authorise | None = None,
         quarantines_unauthorised: bool = False,
         sequences: SequenceCheck | None = None,
+        answers: bool = False,
         on_astray: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._routes = Routes(routes)
@@ -90,6 +93,7 @@ class Intake:
         self._authorise = authorise
         self._quarantines_unauthorised = quarantines_unauthorised
         self._sequences = sequences
+        self._answers = answers
         self._on_astray = on_astray
 
     def accept(
@@ -136,7 +140,8 @@ class Intake:
         if not (payloads or drops or refusals or positions):
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals)
-        stored = self._append(payloads, refusals, positions, drops)
+        sender = (origin.peer_host, origin.peer_port) if self._answers else None
+        stored = self._append(payloads, refusals, positions, drops, sender)
         return stored.addCallbacks(
             lambda _: self._stored(count, aside),
             lambda failure: self._not_stored(failure, count + aside),

@@ -18,9 +18,7 @@ and closes; that is how a full disk becomes backward pressure.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,8 +29,10 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
+from relay.queue.append import Append, transaction_of
 from relay.queue.books import Operation
 from relay.queue.gathering import Gathering
+from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
@@ -61,18 +61,6 @@ class Commits(Protocol):
     def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
 
 
-@dataclass(slots=True)
-class _Append:
-    payloads: Mapping[str, Sequence[bytes]]
-    refusals: Sequence[Refusal]
-    positions: Mapping[str, bytes]
-    drops: Mapping[str, Mapping[str, int]]
-    size: int
-    done: Deferred[None]
-    limited: Mapping[str, int] = field(default_factory=dict)
-    """What its destinations with limits are to settle after the commit."""
-
-
 class Committer:
     """Collect appends and removals while a transaction is on its way to disk.
 
@@ -89,6 +77,7 @@ class Committer:
         retry_seconds: Pause before a failed transaction is tried again.
         removal_seconds: What an acknowledgement waits for an append, at most.
         gathering: Who is to be read before a transaction takes what waits.
+        interval: How soon one transaction may follow another; None = at once.
     """
 
     def __init__(
@@ -105,6 +94,7 @@ class Committer:
         retry_seconds: float = 1.0,
         removal_seconds: float = 0.0,
         gathering: Gathering | None = None,
+        interval: CommitInterval | None = None,
     ) -> None:
         self._store = store
         self._run_in_thread = run_in_thread
@@ -119,13 +109,14 @@ class Committer:
         self._retry_seconds = retry_seconds
         self._removal_seconds = removal_seconds
         self._gathering = gathering or Gathering(clock=clock)
-        self._appends: list[_Append] = []
+        self._interval = interval or CommitInterval(clock=clock)
+        self._appends: list[Append] = []
         self._removals: dict[str, Removal] = {}
         self._removals_due = False  # also without an append
         self._removals_call: DelayedCall | None = None  # makes them due
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
         self._pending_bytes = 0
-        self._underway: list[_Append] = []  # appends of the transaction that runs
+        self._underway: list[Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
         self._over = False  # a limit was exceeded by what is there, not by what comes
         self._closing = False
@@ -141,6 +132,7 @@ class Committer:
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
+        sender: Hashable | None = None,
     ) -> Deferred[None]:
         """Store `payloads`, by destination.  Fires once they are on disk, never before.
 
@@ -150,6 +142,7 @@ class Committer:
             refusals: What goes to the quarantine of a source instead.
             positions: How far sources have read with this, by ``source/name``.
             drops: How many records rewrites and limits dropped, by destination and reason.
+            sender: Who waits for the answer; None = nobody.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
@@ -163,9 +156,10 @@ class Committer:
             for id, limit in self._bounded.items()
         }
         self._appends.append(
-            _Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
+            Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
         )
         self._set_pending(self._pending_bytes + size)
+        self._interval.came(sum(map(len, runs)), sender)
         self._start_pump()
         return done
 
@@ -205,6 +199,7 @@ class Committer:
             return fail(QueueError("the queue is closed"))
         done: Deferred[Any] = Deferred()
         self._operations.append((operation, done))
+        self._interval.end()
         self._start_pump()
         return done
 
@@ -213,6 +208,7 @@ class Committer:
         self._closing = True
         self._cancel_retry()
         self._hold_appends = False
+        self._interval.end()
         self._start_removing()
         if self._pumping is not None:
             await self._pumping
@@ -283,12 +279,14 @@ class Committer:
         done.callback(None)
 
     async def _pump(self) -> None:
+        await self._until_due()
         while self._has_work():
             if self._operations:
                 await self._operate()
             if not self._has_changes():
                 continue
-            appends: list[_Append] = []
+            self._interval.begin()
+            appends: list[Append] = []
             if not self._hold_appends:
                 appends, self._appends = self._appends, []
             self._underway = appends
@@ -296,7 +294,7 @@ class Committer:
             self._set_removals_due(False)
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
-            transaction = _transaction(self._clock.seconds(), appends, removals, evictions)
+            transaction = transaction_of(self._clock.seconds(), appends, removals, evictions)
             self._gathering.begin()
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
@@ -313,8 +311,14 @@ class Committer:
             # One commit lets so many blocks leave.  Where none could, none will now.
             if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
                 self._over = self._has_to_evict()
+            await self._until_due()
             self._gathering.gather()
         self._pump_ended()
+
+    async def _until_due(self) -> None:
+        waiting = None if self._closing else self._interval.wait()
+        if waiting is not None:
+            await waiting
 
     def _take_evictions(self) -> dict[str, Eviction]:
         expiries, self._expiries = self._expiries, {}
@@ -369,7 +373,7 @@ class Committer:
         done.callback(result)
 
     def _committed(
-        self, appends: list[_Append], transaction: Transaction, changed: Mapping[str, Ledger]
+        self, appends: list[Append], transaction: Transaction, changed: Mapping[str, Ledger]
     ) -> None:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
@@ -384,7 +388,7 @@ class Committer:
             if destination in changed:
                 self._on_stored(destination, changed[destination].next_seq, payloads)
 
-    def _take_back(self, appends: list[_Append], removals: dict[str, Removal]) -> None:
+    def _take_back(self, appends: list[Append], removals: dict[str, Removal]) -> None:
         self._appends[:0] = appends
         self._underway = []
         self._hold_appends = True
@@ -417,35 +421,10 @@ class Committer:
     def _publish_queue_bytes(self) -> None:
         self._admission.set_queue_bytes(self._store.used_bytes)
 
-    def _settle_limits(self, appends: Sequence[_Append]) -> None:
+    def _settle_limits(self, appends: Sequence[Append]) -> None:
         for id, limit in self._limits.items():
             pending = 0
             if id in self._bounded:
                 pending = sum(append.limited.get(id, 0) for append in appends)
             used = self._store.destination_bytes
             limit.settle(pending, sum(used[queue] for queue in limit.queues))
-
-
-def _transaction(
-    received_at: float,
-    appends: Sequence[_Append],
-    removals: Mapping[str, Removal],
-    evictions: Mapping[str, Eviction],
-) -> Transaction:
-    """All `appends` and `removals` in one, in the order of the calls."""
-    payloads: dict[str, list[bytes]] = {}
-    drops: dict[str, Counter[str]] = {}
-    for append in appends:
-        for destination, run in append.payloads.items():
-            payloads.setdefault(destination, []).extend(run)
-        for destination, reasons in append.drops.items():
-            drops.setdefault(destination, Counter()).update(reasons)
-    return Transaction(
-        received_at,
-        payloads,
-        removals,
-        drops=drops,
-        evictions=evictions,
-        refusals=[refusal for append in appends for refusal in append.refusals],
-        positions={name: at for append in appends for name, at in append.positions.items()},
-    )

@@ -244,20 +244,8 @@ def _source(
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    intake = Intake(
-        routes=[_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed],
-        append=queue.append,
-        now=reactor.seconds,
-        counters=counters,
-        parser=new_parser(source.parse, zone=local_zone()),
-        reads_usual=source.parse == ParseOptions(),
-        sequences=_sequences(source, notices),
-        on_astray=partial(_warn_astray, source.id, notices),
-        quarantines_long=source.oversize == "quarantine",
-        quarantine_bytes_max=configuration.quarantine_bytes_max,
-        authorise=new_authorise(source, configuration.apps, notices=notices),
-        quarantines_unauthorised=source.unauthorised == "quarantine",
-    )
+    ways = [_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed]
+    intake = _intake(source, configuration, ways, queue, counters, notices, reactor)
     receiving: dict[str, Any] = {
         "intake": intake,
         "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
@@ -279,6 +267,32 @@ def _source(
         gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
+    )
+
+
+def _intake(
+    source: SourceConfiguration,
+    configuration: Configuration,
+    ways: Sequence[Route],
+    queue: QueueService,
+    counters: SourceCounters,
+    notices: Notices,
+    reactor: Any,
+) -> Intake:
+    return Intake(
+        routes=ways,
+        append=queue.append,
+        now=reactor.seconds,
+        counters=counters,
+        parser=new_parser(source.parse, zone=local_zone()),
+        reads_usual=source.parse == ParseOptions(),
+        sequences=_sequences(source, notices),
+        answers=source.listen.scheme.startswith("relp"),
+        on_astray=partial(_warn_astray, source.id, notices),
+        quarantines_long=source.oversize == "quarantine",
+        quarantine_bytes_max=configuration.quarantine_bytes_max,
+        authorise=new_authorise(source, configuration.apps, notices=notices),
+        quarantines_unauthorised=source.unauthorised == "quarantine",
     )
 
 

@@ -277,6 +277,8 @@ class Configuration:
     examine_fully: bool = False
     """Look through the whole file of the queue at each start, however long that takes."""
     statistics_seconds: float = 60.0
+    commit_seconds_min: float = 0.002
+    """From the beginning of one commit to the next while messages stream in."""
     """Interval of the statistics line in the log; 0 = never."""
     filters: Mapping[str, object] = field(default_factory=dict)
     """Named filters, as TOML has them."""

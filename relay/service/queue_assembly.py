@@ -65,6 +65,7 @@ def new_queue(
         strict=configuration.strict_queue,
         histories=new_histories(configuration),
         fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
+        commit_seconds_min=configuration.commit_seconds_min,
     )
 
 

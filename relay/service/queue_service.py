@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.gathering import Gathering
 from relay.queue.history import Histories, PruneHistories
+from relay.queue.interval import CommitInterval
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
@@ -64,6 +65,7 @@ class QueueService(Service):
         histories: For which destinations, what is delivered is kept.
         fully: Look through all of the file at the start; of long queues otherwise as they
             are read, and the relay ends when there is damage.
+        commit_seconds_min: As for `CommitInterval`.
 
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
@@ -95,6 +97,7 @@ class QueueService(Service):
         strict: bool = False,
         histories: Histories | None = None,
         fully: bool = False,
+        commit_seconds_min: float = 0.0,
     ) -> None:
         self._path = path
         self._destinations = tuple(destinations)
@@ -114,6 +117,7 @@ class QueueService(Service):
         self.histories = histories or Histories()
         self._cursors: dict[str, list[Cursor]] = {}
         self._fully = fully
+        self._commit_seconds_min = commit_seconds_min
         self._is_damaged = False  # found while it is in use
         self.gathering = Gathering(clock=reactor)
         self._subscribers: dict[str, Callable[[int], None]] = {}
@@ -161,6 +165,7 @@ class QueueService(Service):
             limits=self._limits.values(),
             on_evicted=self._evicted,
             removal_seconds=_REMOVAL_SECONDS,
+            interval=CommitInterval(clock=self._reactor, seconds=self._commit_seconds_min),
             gathering=self.gathering,
         )
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
@@ -183,10 +188,11 @@ class QueueService(Service):
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
+        sender: Hashable | None = None,
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
         entered = self.lane_queues.entered(payloads)
-        stored = self._committer.append(entered, refusals, positions, drops)
+        stored = self._committer.append(entered, refusals, positions, drops, sender)
         for source in {refusal.source for refusal in refusals}:
             stored.addCallback(self._look_at_quarantine, source)
         return stored

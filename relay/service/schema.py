@@ -81,6 +81,7 @@ RELAY: Mapping[str, Kind] = {
     "reserve_bytes": Size(0, 16 * TiB),
     "min_free_bytes": Size(0, 16 * TiB),
     "local_block_seconds_max": Seconds(0, 3600),
+    "commit_seconds_min": Seconds(0, 1),
     "pending_bytes_max": Size(64 * KiB, 1 * GiB),
     "quarantine_bytes_max": Size(0, 1 * TiB),
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),

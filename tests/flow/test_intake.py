@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -31,6 +31,7 @@ class Queue:
         self.positions: list[Mapping[str, bytes] | None] = []
         self.drops: list[Mapping[str, Mapping[str, int]] | None] = []
         self.stored: list[Deferred[None]] = []
+        self.senders: list[Hashable | None] = []
 
     def append(
         self,
@@ -38,7 +39,9 @@ class Queue:
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
+        sender: Hashable | None = None,
     ) -> Deferred[None]:
+        self.senders.append(sender)
         self.appended.append(payloads)
         self.refusals += refusals
         self.positions.append(positions)
@@ -59,6 +62,21 @@ def counters() -> SourceCounters:
 
 def intake(queue: Queue, counters: SourceCounters, *routes: Route) -> Intake:
     return Intake(routes=routes, append=queue.append, now=lambda: 1000.5, counters=counters)
+
+
+@pytest.mark.parametrize(("answers", "senders"), [(False, [None]), (True, [("192.0.2.9", 7)])])
+def test_who_waits_for_an_answer_is_told_to_the_queue(
+    queue: Queue, counters: SourceCounters, answers: bool, senders: list[object]
+) -> None:
+    both = Intake(
+        routes=[Route("a", None)],
+        append=queue.append,
+        now=lambda: 1000.5,
+        counters=counters,
+        answers=answers,
+    )
+    both.accept([b"<13>x"], Origin("in", "relp", "192.0.2.9", 7))
+    assert queue.senders == senders
 
 
 def shout(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:

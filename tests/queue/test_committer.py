@@ -15,6 +15,7 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.committer import RECORD_BYTES, Committer
 from relay.queue.gathering import Gathering
+from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.store import Eviction, Refusal, SetAside, Transaction
@@ -103,7 +104,7 @@ class SlowDisk:
 class Relay:
     """A committer with everything it talks to."""
 
-    def __init__(self, removal_seconds: float = 0.0) -> None:
+    def __init__(self, removal_seconds: float = 0.0, commit_seconds_min: float = 0.0) -> None:
         self.disk = SlowDisk()
         self.clock = Clock()
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
@@ -119,6 +120,7 @@ class Relay:
             on_failure=self.heard.append,
             removal_seconds=removal_seconds,
             gathering=self.gathering,
+            interval=CommitInterval(clock=self.clock, seconds=commit_seconds_min),
         )
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
@@ -478,9 +480,11 @@ def test_a_defect_while_closing_does_not_keep_it_from_ending(relay: Relay) -> No
 steps = st.sampled_from(["append", "append to both", "acknowledge", "finish", "fail", "wait"])
 
 
-@given(st.lists(steps, max_size=40))
-def test_every_append_is_stored_once_in_order_whatever_the_disk_does(script: list[str]) -> None:
-    relay, names = Relay(), []
+@given(st.lists(steps, max_size=40), st.sampled_from([0.0, 0.5, 1.5]))
+def test_every_append_is_stored_once_in_order_whatever_the_disk_does(
+    script: list[str], commit_seconds_min: float
+) -> None:
+    relay, names = Relay(commit_seconds_min=commit_seconds_min), []
     for number, step in enumerate(script):
         payload = b"%d" % number
         if step.startswith("append"):
