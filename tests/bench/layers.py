@@ -9,8 +9,10 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC
+from functools import partial
+from typing import Any
 
 from relay.model.origin import Origin
 from relay.model.token import Token
@@ -32,7 +34,10 @@ from relay.wire.relp_server import RelpServerSession
 MESSAGES = 20_000
 ROUNDS = 7
 CHUNK_BYTES = 65536
+CHUNK_RECORDS = 250
+"""What is parsed and rewritten at a time, as it comes from a socket."""
 BATCH_RECORDS = 1500
+"""What is stored and sent at a time."""
 OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
 FORMATS = ("rfc5424", "rfc3164", "template", "json")
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
@@ -62,11 +67,27 @@ def client_with(payloads: list[bytes]) -> RelpClientSession:
     return session
 
 
+def in_chunks(rows: Sequence[Any], call: Callable[[Any], object]) -> Callable[[], None]:
+    """`call` with the rows, a chunk at a time."""
+    parts = [rows[at : at + CHUNK_RECORDS] for at in range(0, MESSAGES, CHUNK_RECORDS)]
+
+    def call_all() -> None:
+        for part in parts:
+            call(part)
+
+    return call_all
+
+
 def encode_all(payloads: list[bytes]) -> None:
     """As commits do it, with what has come since the last one."""
     for start in range(0, MESSAGES, BATCH_RECORDS):
         for run in split(payloads[start : start + BATCH_RECORDS]):
             encode_block(run, received_at=1e9)
+
+
+def decode_all(blocks: list[bytes]) -> None:
+    for block in blocks:
+        decode_block(block)
 
 
 def send_all(payloads: list[bytes]) -> None:
@@ -128,7 +149,11 @@ def measure() -> dict[str, float]:
     as_cee = cee(token, UTC, relay_name=b"relay")
     straight = straight_cee(token, UTC, relay_name=b"relay")
     straight_envelope = straight_ewmm(b"relay", UTC)
-    as_ewmm = ewmm(b"relay", UTC)
+    rewrites = {
+        "rewrite cee": as_cee,
+        "rewrite ewmm": ewmm(b"relay", UTC),
+        **{f"format {name}": rewrite for name, rewrite in formats().items()},
+    }
     payloads = as_cee(messages, ORIGIN)
     blocks = [encode_block(run, received_at=1e9) for run in split(payloads)]
     answers = chunks(encode_answers(2, MESSAGES))
@@ -137,20 +162,22 @@ def measure() -> dict[str, float]:
     sent = chunks(client_with(payloads).data_to_send())
     return {
         "decode lines": nanoseconds(lambda: decode_lines(lines)),
-        "parse": nanoseconds(lambda: parse_all(received)),
-        "parse rfc3164": nanoseconds(lambda: parse_all(legacy)),
-        "parse with adapters": nanoseconds(lambda: adapting(received, ORIGIN)),
-        "rewrite cee": nanoseconds(lambda: as_cee(messages, ORIGIN)),
-        "straight to cee": nanoseconds(lambda: straight(received, ORIGIN)),
-        "straight to cee, rfc3164": nanoseconds(lambda: straight(legacy, ORIGIN)),
-        "straight to ewmm": nanoseconds(lambda: straight_envelope(received, ORIGIN)),
-        "rewrite ewmm": nanoseconds(lambda: as_ewmm(messages, ORIGIN)),
+        "parse": nanoseconds(in_chunks(received, parse_all)),
+        "parse rfc3164": nanoseconds(in_chunks(legacy, parse_all)),
+        "parse with adapters": nanoseconds(in_chunks(received, partial(adapting, origin=ORIGIN))),
+        "straight to cee": nanoseconds(in_chunks(received, partial(straight, origin=ORIGIN))),
+        "straight to cee, rfc3164": nanoseconds(
+            in_chunks(legacy, partial(straight, origin=ORIGIN))
+        ),
+        "straight to ewmm": nanoseconds(
+            in_chunks(received, partial(straight_envelope, origin=ORIGIN))
+        ),
         **{
-            f"format {name}": nanoseconds(lambda rewrite=rewrite: rewrite(messages, ORIGIN))
-            for name, rewrite in formats().items()
+            name: nanoseconds(in_chunks(messages, partial(rewrite, origin=ORIGIN)))
+            for name, rewrite in rewrites.items()
         },
         "encode blocks": nanoseconds(lambda: encode_all(payloads)),
-        "decode blocks": nanoseconds(lambda: [decode_block(block) for block in blocks]),
+        "decode blocks": nanoseconds(lambda: decode_all(blocks)),
         "relp: client sends": nanoseconds(lambda: send_all(payloads)),
         "relp: client takes answers": nanoseconds(
             lambda: receive_answers(waiting.pop(), answers),
