@@ -3,6 +3,7 @@
 # cython: wraparound=False
 """Blocks put together and taken apart in compiled code; `block.py` says what they are."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_Check,
@@ -85,13 +86,23 @@ def encode(int version, bytes header not None, payloads, crc32) -> bytes:
     return value
 
 
-def cut(const unsigned char[::1] value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
+def cut(value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
     """The records of a block, and where they end; none if that is not its end.
 
     Args:
         lengths_at: Offset of their lengths, which are all there.
     """
-    cdef Py_ssize_t size = value.shape[0]
+    cdef Py_buffer octets
+    PyObject_GetBuffer(value, &octets, PyBUF_SIMPLE)
+    try:
+        return cut_octets(<const unsigned char *>octets.buf, octets.len, lengths_at, count)
+    finally:
+        PyBuffer_Release(&octets)
+
+
+cdef tuple cut_octets(
+    const unsigned char *p, Py_ssize_t size, Py_ssize_t lengths_at, Py_ssize_t count
+):
     cdef Py_ssize_t at = lengths_at + 4 * count
     cdef Py_ssize_t stop = at
     cdef Py_ssize_t i
@@ -100,11 +111,11 @@ def cut(const unsigned char[::1] value, Py_ssize_t lengths_at, Py_ssize_t count)
     if lengths_at < 0 or count < 1 or at > size:
         raise ValueError(f"{count} lengths at {lengths_at} are not in {size} octets")
     for i in range(count):
-        stop += number_at(&value[lengths_at + 4 * i])
+        stop += number_at(p + lengths_at + 4 * i)
     if stop != size:
         return stop, records
     for i in range(count):
-        length = number_at(&value[lengths_at + 4 * i])
-        records.append(PyBytes_FromStringAndSize(<const char *>&value[0] + at, length))
+        length = number_at(p + lengths_at + 4 * i)
+        records.append(PyBytes_FromStringAndSize(<const char *>p + at, length))
         at += length
     return stop, records

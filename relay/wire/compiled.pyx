@@ -7,6 +7,7 @@ Each function has its twin in Python, named in its docstring, and does the same:
 octets, and what is not worth a special case here is left to the twin.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_Check,
@@ -97,17 +98,26 @@ def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty)
         p = stop + 1
 
 
-def cut_slots(const unsigned char[::1] octets, Py_ssize_t slot_bytes, list sizes) -> list:
+def cut_slots(octets, Py_ssize_t slot_bytes, list sizes) -> list:
     """What stands at the start of each slot: `relay.transport.many_datagrams` has its twin."""
+    cdef Py_buffer found
+    PyObject_GetBuffer(octets, &found, PyBUF_SIMPLE)
+    try:
+        return slots_of(<const char *>found.buf, found.len, slot_bytes, sizes)
+    finally:
+        PyBuffer_Release(&found)
+
+
+cdef list slots_of(const char *p, Py_ssize_t octets, Py_ssize_t slot_bytes, list sizes):
     cdef Py_ssize_t i, size
     cdef list frames = []
-    if slot_bytes < 1 or octets.shape[0] // slot_bytes < len(sizes):
-        raise ValueError(f"{len(sizes)} slots of {slot_bytes} in {octets.shape[0]} octets")
+    if slot_bytes < 1 or octets // slot_bytes < len(sizes):
+        raise ValueError(f"{len(sizes)} slots of {slot_bytes} in {octets} octets")
     for i in range(len(sizes)):
         size = sizes[i]
         if not 0 <= size <= slot_bytes:
             raise ValueError(f"{size} octets in a slot of {slot_bytes}")
-        frames.append(PyBytes_FromStringAndSize(<const char *>&octets[i * slot_bytes], size))
+        frames.append(PyBytes_FromStringAndSize(p + i * slot_bytes, size))
     return frames
 
 
