@@ -49,10 +49,11 @@ run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." pa
 	@echo "    $(BIN)/syslogrelay status --config deploy/quickstart.toml"
 	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
 
-# Without it the tests of what is compiled are skipped.
+# Without it the tests of what is compiled are skipped.  What was installed before is so anew.
 compiler:
 	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null; } || true
+	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null && \
+	    rm -f $(VENV)/installed; } || true
 
 interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
 	@$(BIN)/python -m tests.interop.packages

@@ -22,7 +22,7 @@ class Status:
     """Puts the reports together.
 
     Args:
-        is_compiled: The rewrites for which there is compiled code use it.
+        is_compiled: What can be compiled is, and is used.
         now: Seconds since 1970-01-01 UTC.
         allocated_bytes: What the queue's file takes on the disk.
         history_bytes: What of that delivered records take.

@@ -316,7 +316,8 @@ class Committer:
         self._pump_ended()
 
     async def _until_due(self) -> None:
-        waiting = None if self._closing else self._interval.wait()
+        hurries = self._closing or self._operations
+        waiting = None if hurries else self._interval.wait()
         if waiting is not None:
             await waiting
 

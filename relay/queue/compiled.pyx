@@ -4,24 +4,15 @@
 """Blocks put together and taken apart in compiled code; `block.py` says what they are."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport (
-    PyBytes_AS_STRING,
-    PyBytes_Check,
-    PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
-)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.stdint cimport UINT32_MAX, uint32_t
 from libc.string cimport memcpy
 
+from relay.wire.payload cimport size_of
+
 cdef enum:
     PREFIX_BYTES = 5  # version and checksum
-
-
-cdef inline Py_ssize_t size_of(object payload) except -1:
-    if not PyBytes_Check(payload):
-        raise TypeError(f"expected bytes, found {type(payload).__name__}")
-    return PyBytes_GET_SIZE(payload)
 
 
 cdef inline uint32_t number_at(const unsigned char *p) noexcept nogil:

@@ -8,15 +8,11 @@ octets, and what is not worth a special case here is left to the twin.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport (
-    PyBytes_AS_STRING,
-    PyBytes_Check,
-    PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
-)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
+from relay.wire.payload cimport size_of
 from relay.wire.usual_lines cimport UsualLine, find_rfc3164, find_rfc5424, octet
 
 cdef bytes LF = b"\n"
@@ -25,12 +21,6 @@ cdef object new_tuple = tuple.__new__  # what a NamedTuple's own constructor cal
 # Of a number without sign: 2**63 has 19.
 cdef enum:
     DIGITS_MAX = 20
-
-
-cdef inline Py_ssize_t size_of(object payload) except -1:
-    if not PyBytes_Check(payload):
-        raise TypeError(f"expected bytes, found {type(payload).__name__}")
-    return PyBytes_GET_SIZE(payload)
 
 
 cdef inline Py_ssize_t digits_of(Py_ssize_t number) noexcept nogil:

@@ -78,8 +78,11 @@ def test_the_wheel_carries_what_is_compiled_and_not_its_sources(wheel: Path) -> 
     assert not wheel.name.endswith("-any.whl")
 
 
-def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) -> None:
-    wheel = built_in(tmp_path, CC="/nonexistent/cc")
+@pytest.mark.parametrize("compiler", ["/nonexistent/cc", "false"])  # or one without headers
+def test_without_a_compiler_the_package_is_built_all_the_same(
+    tmp_path: Path, compiler: str
+) -> None:
+    wheel = built_in(tmp_path, CC=compiler)
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
 

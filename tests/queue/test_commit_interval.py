@@ -63,5 +63,6 @@ def test_an_operation_waits_for_no_interval(relay: Relay) -> None:
     relay.append("two", a=[b"3"])
     relay.operate("an operation")
     relay.disk.finish()
+    relay.clock.advance(1 / 64)
     relay.disk.finish()
     assert relay.disk.tried == ["an operation", ({"a": [b"3"]}, {})]

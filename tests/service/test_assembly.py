@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+from relay.flow.intake import Intake
 from relay.model.token import Token
 from relay.queue.store import QueueStore
+from relay.service import assembly
 from relay.service.assembly import assemble
 from relay.service.configuration import (
     AppConfiguration,
@@ -100,6 +102,22 @@ def test_assembling_opens_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert relay.reactor.getReaders() == []
     assert relay.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(("scheme", "answers"), [("relp", True), ("tcp", False), ("udp", False)])
+def test_the_queue_is_told_who_waits_for_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, answers: bool
+) -> None:
+    told: list[bool] = []
+
+    def intake(*, answers: bool, **keywords: Any) -> Intake:
+        told.append(answers)
+        return Intake(answers=answers, **keywords)
+
+    monkeypatch.setattr(assembly, "Intake", intake)
+    source = SourceConfiguration("app", Url(scheme, host="127.0.0.1", port=20514))
+    assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)))
+    assert told == [answers]
 
 
 def test_every_source_feeds_its_destinations(tmp_path: Path) -> None:

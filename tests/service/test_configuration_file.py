@@ -87,6 +87,7 @@ def test_every_key(tmp_path: Path) -> None:
         strict_queue = true
         examine_fully = true
         statistics_seconds = 0
+        commit_seconds_min = 0.01
         [sources.secure]
         listen = "relp+tls://:20515"
         trusted_ca = "ca.pem"
@@ -128,6 +129,7 @@ def test_every_key(tmp_path: Path) -> None:
         strict_queue=True,
         examine_fully=True,
         statistics_seconds=0.0,
+        commit_seconds_min=0.01,
     )
     assert configuration.sources == (
         SourceConfiguration(

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+)
 from relay.service.queue_assembly import new_admission, new_queue, sets_aside
 from relay.service.queue_limits import new_limits
 from relay.service.refusal import StartRefused
@@ -48,3 +52,23 @@ def test_a_queue_opens_when_it_is_started(tmp_path: Path) -> None:
     queue = new_queue(configuration, new_admission(configuration), limits, notices, Reactor())
     with pytest.raises(StartRefused, match="state_dir"):
         queue.startService()
+
+
+def test_commits_follow_each_other_as_configured(tmp_path: Path) -> None:
+    configuration = Configuration(
+        "web-1",
+        str(tmp_path),
+        destinations=(DestinationConfiguration("out", Url("relp", "::1", 20514), ("in",)),),
+        allow_volatile_state=True,
+        commit_seconds_min=0.5,
+    )
+    notices, reactor = RecordingNotices(), Reactor()
+    limits = new_limits(configuration, notices)
+    queue = new_queue(configuration, new_admission(configuration), limits, notices, reactor)
+    queue.startService()
+    reactor.settle(queue.append({"out": [b"one", b"two"]}))
+    third = queue.append({"out": [b"three"]})
+    assert [call.getTime() for call in reactor.getDelayedCalls()] == [0.5]
+    reactor.advance(0.5)
+    assert reactor.settle(third) is None
+    reactor.settle(queue.stopService())

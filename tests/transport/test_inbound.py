@@ -21,6 +21,7 @@ from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.peer_check import PeerPolicy, fingerprints_of, parse_fingerprint
 from relay.transport.peers import PermittedPeers
+from relay.transport.sockets import READ_BYTES_MAX
 from relay.transport.tls import TlsListener, TlsUpstream
 from relay.transport.tls_context import TlsMaterial
 from tests.connections import Pair, RecordingIntake, RecordingNotices, Wire, fired, lose
@@ -105,6 +106,7 @@ def test_a_connection_is_counted_while_it_lasts(listener: Listener) -> None:
     protocol, wire = listener.connect()
     assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 1)
     assert wire.keep_alive
+    assert wire.bufferSize == READ_BYTES_MAX
     lose(protocol)
     assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 0)
 

@@ -4,16 +4,22 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from relay.transport.sockets import (
+    READ_BYTES_MAX,
     bind_datagram,
     bind_stream,
     bind_unix,
     kernel_drops,
     peer_credentials,
     plain_address,
+    read_in_large_steps,
     receive_buffer_bytes,
 )
 
@@ -141,3 +147,11 @@ def test_the_kernel_says_who_is_at_the_other_end() -> None:
     here, there = socket.socketpair(socket.AF_UNIX)
     with here, there:
         assert peer_credentials(here) == (os.getpid(), os.getuid(), os.getgid())
+
+
+def test_connections_are_read_in_large_steps_below_what_lies_on_them() -> None:
+    lowest: Any = StringTransport()
+    lower, upper = (ProtocolWrapper(WrappingFactory(Factory()), Protocol()) for _ in range(2))
+    lower.transport, upper.transport = lowest, lower
+    read_in_large_steps(upper)
+    assert lowest.bufferSize == READ_BYTES_MAX == 131072
