@@ -31,7 +31,19 @@ CATCHES_EVERYTHING = {
     "relay/transport/gathered_reads.py",
 }
 BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}
-MODULE_LINES_MAX, FUNCTION_LINES_MAX = 400, 50
+CLASS_LINES_MAX, FUNCTION_LINES_MAX = 250, 50
+LARGE_CLASSES = {  # each is to be split; none may be added
+    "Committer",
+    "Drain",
+    "FileReader",
+    "JournalReader",
+    "Lanes",
+    "PageFile",
+    "QueueService",
+    "QueueStore",
+    "_FileReader",
+}
+LARGE_CLASS_LINES_MAX = 350
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -83,20 +95,20 @@ def test_what_may_not_be_imported(path: Path) -> None:
 
 
 @each_module
-def test_modules_and_functions_are_short(path: Path) -> None:
-    text = path.read_text()
-    tree = ast.parse(text)
-    assert lines_without_docstrings(tree, text.count("\n")) <= MODULE_LINES_MAX
-    for node in ast.walk(tree):
-        if isinstance(node, FUNCTION):
+def test_classes_and_functions_are_short(path: Path) -> None:
+    """Modules have no limit of their own: cutting one for its length makes splinters, not nouns."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, FUNCTION | ast.ClassDef):
             lines = lines_without_docstrings(node, node.end_lineno - node.lineno + 1)
-            assert lines <= FUNCTION_LINES_MAX, f"{node.name}: {lines} lines"
+            limit = FUNCTION_LINES_MAX
+            if isinstance(node, ast.ClassDef):
+                limit = LARGE_CLASS_LINES_MAX if node.name in LARGE_CLASSES else CLASS_LINES_MAX
+            assert lines <= limit, f"{node.name}: {lines} lines"
 
 
 @pytest.mark.parametrize("path", COMPILED, ids=name_of)
 def test_what_is_compiled_keeps_to_the_same_rules(path: Path) -> None:
     text = path.read_text()
-    assert text.count("\n") <= MODULE_LINES_MAX
     for function in re.split(r"^(?=(?:    )?c?p?def )", text, flags=re.MULTILINE):
         assert function.rstrip().count("\n") < FUNCTION_LINES_MAX, function
     package = path.relative_to(ROOT).parts[1]
