@@ -6,12 +6,17 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 WITH_PROCESSES = (HERE / "crash", HERE / "end_to_end", HERE / "interop")
 
 # Programs are started hundreds of times: none of them has to compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A busy machine is slow, and that is no failure.
+settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-load")
 
 
 @pytest.fixture(autouse=True)

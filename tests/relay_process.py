@@ -107,8 +107,6 @@ class RelayProcess(Program):
         )
         # Where the tests' folder is on tmpfs, it has to do: no power cut here.
         own = {"name": name, "state_dir": str(self.state_dir), "allow_volatile_state": True}
-        if os.environ.get("TWO_PROCESSES"):  # every test can be run with a drain process
-            own["drain_process"] = True
         self._control_dir = str({**own, **(relay or {})}["state_dir"])
         self.configure(
             relay={**own, **(relay or {})},

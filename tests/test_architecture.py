@@ -23,7 +23,6 @@ IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "
 LMDB_IMPORTER = "relay/queue/environment.py"
 REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
     "relay/service/options.py": "makeService",
-    "relay/service/drain_process.py": "main",
 }
 CATCHES_EVERYTHING = {
     "relay/service/sequence.py",

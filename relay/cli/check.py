@@ -23,6 +23,7 @@ def check(file: str) -> None:
     queue and binds no socket.  Ends with status 0 if a relay could start with
     it, and with 1 after one line on standard error for each problem.  Tests in
     the configuration ([[tests]]) are run, and a failed one is a problem.
+    A warning is printed as well and does not change the status.
     """
     try:
         configuration = read_configuration(file)
@@ -33,6 +34,8 @@ def check(file: str) -> None:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from None
+    for warning in configuration.warnings:
+        click.echo(f"{file}: warning: {warning}", err=True)
     sources = _counted(len(configuration.sources), "source")
     destinations = _counted(len(configuration.destinations), "destination")
     tests = ", " + _counted(len(configuration.tests), "test") if configuration.tests else ""

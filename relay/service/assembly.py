@@ -26,7 +26,6 @@ from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
-from relay.service.drain_supervision import DrainSupervision, start_run
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.history_tools import HistoryTools
@@ -50,7 +49,6 @@ from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
-from relay.service.remote_destination import RemoteDestination
 from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
@@ -62,7 +60,7 @@ from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["assemble"]
 
-_MAP_SLACK_BYTES = 1024**3
+_log = Logger(namespace="relay")
 
 
 def assemble(
@@ -78,14 +76,18 @@ def assemble(
     Raises:
         StartRefused: A source is to use an inherited socket that is not there.
     """
-    notices = Notices(clock=reactor, log=Logger(namespace="relay"))
+    notices = Notices(clock=reactor, log=_log)
+    _warn_of_configuration(configuration)
     admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
     queue = new_queue(configuration, admission, limits, notices, reactor)
     certificates = CertificateWatch(notices=notices, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes = _routes(configuration, lookups, notices, reactor)
-    destinations, sending = _destinations(configuration, queue, certificates, notices, reactor)
+    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
+    destinations = [
+        new_destination(each, reactor=reactor, **common) for each in configuration.destinations
+    ]
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
@@ -95,7 +97,7 @@ def assemble(
     ]
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
-    compaction = new_compaction(configuration, queue, sending, notices, reactor)
+    compaction = new_compaction(configuration, queue, notices, reactor)
     commands = _commands(status, queue, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
@@ -109,7 +111,7 @@ def assemble(
             compaction,
             new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, reactor),
-            sending,
+            ConcurrentService(destinations),
             progress,
             new_quarantine_limits(configuration, queue, notices, reactor),
             QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
@@ -121,43 +123,6 @@ def assemble(
             _notify_service(notify, systemd, progress, reactor),
         ]
     )
-
-
-def _destinations(
-    configuration: Configuration,
-    queue: QueueService,
-    certificates: CertificateWatch,
-    notices: Notices,
-    reactor: Any,
-) -> tuple[Sequence[DestinationService], Service]:
-    """The destinations, and the service that runs them.
-
-    In another process, if that is wanted; but those with two lanes here, because they also
-    move records from one queue to the other.
-    """
-    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
-    wanted = configuration.drain_process
-    there = [each for each in configuration.destinations if wanted and not each.backlog_percent]
-    destinations: dict[str, DestinationService] = {
-        each.id: new_destination(each, reactor=reactor, **common)
-        for each in configuration.destinations
-        if each not in there
-    }
-    running: list[Service] = [*destinations.values()]
-    if there:
-        supervision = DrainSupervision(
-            lambda tell: [
-                RemoteDestination(each, clock=reactor, tell=tell, **common) for each in there
-            ],
-            queue=queue,
-            start_run=partial(start_run, reactor),
-            notices=notices,
-            clock=reactor,
-        )
-        destinations |= {each.id: each for each in supervision.destinations}
-        running.append(supervision)
-    ordered = [destinations[each.id] for each in configuration.destinations]
-    return ordered, ConcurrentService(running)
 
 
 def _flush_service(
@@ -299,6 +264,11 @@ def _intake(
 def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
     """Those of `destinations` that make their sources wait."""
     return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
+
+
+def _warn_of_configuration(configuration: Configuration) -> None:
+    for warning in configuration.warnings:
+        _log.warn("{path}: {warning}", path=configuration.path, warning=warning)
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

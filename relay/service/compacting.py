@@ -65,20 +65,11 @@ class Queue(Protocol):
     def failed(self, error: BaseException) -> None: ...
 
 
-class Beside(Protocol):
-    """Another process that reads the file, if there is one."""
-
-    def let_go(self) -> Deferred[None]: ...
-
-    def take_up(self) -> None: ...
-
-
 class CompactionService(Service):
     """Looks once a minute whether the file is worth compacting; one runs at a time.
 
     Args:
         free_percent: Part of the file that has to be free; 0 = only when asked.
-        beside: Closes the file before it is replaced, and opens the new one.
     """
 
     name = "compaction"
@@ -91,10 +82,8 @@ class CompactionService(Service):
         *,
         notices: Notices,
         clock: Clock,
-        beside: Beside | None = None,
     ) -> None:
         self._queue = queue
-        self._beside = beside
         self._free_percent = free_percent
         self._notices = notices
         self._clock = clock
@@ -181,21 +170,11 @@ class CompactionService(Service):
                 while not await self._queue.in_reader(compaction.step):
                     if self._stopping:
                         raise QueueError("the relay stops; its queue is as it was")
-                if await self._switch(compaction):
+                if await self._queue.in_writer(compaction.switch):
                     return
             raise QueueError("the queue changes faster than it can be copied; try again later")
         finally:
             await self._queue.in_reader(compaction.abandon)
-
-    async def _switch(self, compaction: LiveCompaction) -> bool:
-        """Let `compaction` go over to the new file while no other process reads the old one."""
-        if self._beside is None:
-            return await self._queue.in_writer(compaction.switch)
-        await self._beside.let_go()
-        try:
-            return await self._queue.in_writer(compaction.switch)
-        finally:
-            self._beside.take_up()
 
     def _failed(self, failure: Failure) -> None:
         assert failure.value is not None

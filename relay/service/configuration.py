@@ -268,8 +268,6 @@ class Configuration:
     """Age at which what is there is dropped; 0 = never."""
     allow_volatile_state: bool = False
     """Accept a state_dir on tmpfs or a network file system."""
-    drain_process: bool = False
-    """Run the destinations in a process of their own."""
     strict_queue: bool = False
     """Do not start with a damaged queue, instead of going on with what can be read."""
     compact_free_percent: int = 50
@@ -284,6 +282,8 @@ class Configuration:
     """Named filters, as TOML has them."""
     tests: tuple[object, ...] = ()
     """Messages and what is to become of them, as TOML has them; run by `check`."""
+    warnings: tuple[str, ...] = ()
+    """What is no error in the file, but deserves a look; `check` prints and the start logs it."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""
 

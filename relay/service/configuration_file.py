@@ -39,7 +39,17 @@ from relay.service.parse_table import read_parse_options
 from relay.service.queue_limits import limit_problems
 from relay.service.rewrite_table import read_rewrite
 from relay.service.route_problems import route_problems
-from relay.service.schema import DESTINATION, FILE, ID, RELAY, RELAY_NAME, SOURCE, TLS, foreign_keys
+from relay.service.schema import (
+    DESTINATION,
+    FILE,
+    ID,
+    RELAY,
+    RELAY_NAME,
+    RETIRED_RELAY_KEYS,
+    SOURCE,
+    TLS,
+    foreign_keys,
+)
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
 from relay.service.tls_files import listener_problems, upstream_problems
 from relay.service.url import Role, parse_url
@@ -113,13 +123,14 @@ class _FileReader:
 
     def __init__(self, base_dir: str) -> None:
         self.problems: list[str] = []
+        self._warnings: list[str] = []
         self._base_dir = base_dir
         self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
         self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
         tables = read_table(values, FILE, "", self.problems)
-        relay = read_table(tables.get("relay", {}), RELAY, "relay", self.problems)
+        relay = read_table(self._current(tables.get("relay", {})), RELAY, "relay", self.problems)
         source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
@@ -153,6 +164,7 @@ class _FileReader:
             apps=apps,
             filters=filters,
             tests=tuple(tests),
+            warnings=tuple(self._warnings),
             path=path,
             **relay,
         )
@@ -160,6 +172,14 @@ class _FileReader:
         self._add(expectation_problems(configuration))
         self._add(limit_problems(configuration))
         return configuration
+
+    def _current(self, values: object) -> object:
+        """The table `relay` without the keys that have no effect any more."""
+        if not isinstance(values, dict):
+            return values
+        for key in RETIRED_RELAY_KEYS.keys() & values.keys():
+            self._warnings.append(f"relay.{key}: {RETIRED_RELAY_KEYS[key]}")
+        return {key: value for key, value in values.items() if key not in RETIRED_RELAY_KEYS}
 
     def _filters(self, tables: Mapping[str, Any]) -> dict[str, object]:
         values = tables.get("filters", {})

@@ -28,7 +28,7 @@ from relay.transport.tls_context import TlsMaterial
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 from relay.wire.framing import encode_newline, encode_octet_counted
 
-__all__ = ["new_destination", "tls_upstream"]
+__all__ = ["new_destination"]
 
 
 def new_destination(
@@ -76,7 +76,7 @@ def new_destination(
     )
 
 
-def tls_upstream(
+def _tls_upstream(
     configuration: DestinationConfiguration,
 ) -> Callable[[TlsMaterial], TlsUpstream]:
     """What makes TLS connections to an upstream, from what its files hold."""
@@ -102,7 +102,7 @@ def _endpoint(
     if url.is_tls:
         subject = f"destination {configuration.id}"
         upstream = certificates.keep(
-            subject, configuration.tls, upstream_problems, tls_upstream(configuration)
+            subject, configuration.tls, upstream_problems, _tls_upstream(configuration)
         )
     return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
 

@@ -6,13 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.application.service import Service
-
 from relay.queue.admission import Admission
 from relay.queue.limits import QueueLimit
 from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
-from relay.service.drain_supervision import DrainSupervision
 from relay.service.lane_adoption import LaneAdoption
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_histories
@@ -64,7 +61,7 @@ def new_queue(
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
         histories=new_histories(configuration),
-        fully=configuration.examine_fully or configuration.drain_process,  # which has no guard
+        fully=configuration.examine_fully,
         commit_seconds_min=configuration.commit_seconds_min,
     )
 
@@ -72,21 +69,15 @@ def new_queue(
 def new_compaction(
     configuration: Configuration,
     queue: QueueService,
-    sending: Service,
     notices: Notices,
     reactor: Any,
 ) -> CompactionService:
-    """What makes the queue's file small again.
-
-    Args:
-        sending: What runs the destinations, perhaps in another process.
-    """
+    """What makes the queue's file small again."""
     return CompactionService(
         queue,
         configuration.compact_free_percent,
         notices=notices,
         clock=reactor,
-        beside=sending if isinstance(sending, DrainSupervision) else None,
     )
 
 

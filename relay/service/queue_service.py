@@ -29,7 +29,6 @@ from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.live_compaction import LiveCompaction
 from relay.queue.replacement import damaged_files
-from relay.queue.sharing import forget_dead_readers, map_bytes_of
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.queue_found import say_found, say_recovered
@@ -284,22 +283,6 @@ class QueueService(Service):
         """
         self._subscribers[destination] = stored
         self._evicted_subscribers[destination] = evicted
-
-    # What a drain in another process needs.
-
-    @property
-    def path(self) -> str:
-        """Its directory."""
-        return self._path
-
-    @property
-    def map_bytes(self) -> int:
-        """Size of the map."""
-        return map_bytes_of(self._store)
-
-    def forget_dead_readers(self) -> None:
-        """Use the pages again that a process was reading which has ended."""
-        forget_dead_readers(self._store)
 
     # What status asks.
 

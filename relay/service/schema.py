@@ -87,11 +87,16 @@ RELAY: Mapping[str, Kind] = {
     "quarantine_seconds_max": Seconds(0, 100 * YEAR_SECONDS),
     "allow_volatile_state": Flag(),
     "strict_queue": Flag(),
-    "drain_process": Flag(),
     "compact_free_percent": Whole(0, 95),
     "examine_fully": Flag(),
     "statistics_seconds": Seconds(0, YEAR_SECONDS),
 }
+
+RETIRED_RELAY_KEYS: Mapping[str, str] = {
+    "drain_process": "has no effect any more: destinations run in the relay's only process; "
+    "remove it",
+}
+"""Keys that older versions knew.  A file that still has one gets this warning, not an error."""
 
 TLS: Mapping[str, Kind] = {
     "trusted_ca": _PATH,

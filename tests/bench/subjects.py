@@ -94,25 +94,12 @@ class Traced:
             self.program.wait_exit()
 
 
-class _Relay(RelayProcess):
-    """Ready when all of its processes are: their start is not what is measured."""
-
-    def is_listening(self) -> bool:
-        both = "drain_process = true" in self.config_path.read_text()
-        return super().is_listening() and (not both or " runs" in self.log())
-
-
 def relay(
     mode: str = "none",
     certificates: CertificateFiles | None = None,
     arguments: Sequence[str] = FOREGROUND,
-    processes: int = 1,
 ) -> Subject:
-    """The relay with the rewrite `mode`; `arguments` are twistd's.
-
-    Args:
-        processes: 2 = the drain in a process of its own.
-    """
+    """The relay with the rewrite `mode`; `arguments` are twistd's."""
 
     def make(folder: Path, ports: Ports) -> Program:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,16 +120,15 @@ def relay(
             }
         if certificates is not None and "tls" in ports.upstream[0]:
             upstream |= {"trusted_ca": certificates.ca}
-        return _Relay(
+        return RelayProcess(
             folder,
             sources={"feed": source},
             destinations={"upstream": upstream},
-            relay={"queue_bytes_max": "40 GiB", "drain_process": processes == 2},
+            relay={"queue_bytes_max": "40 GiB"},
             arguments=arguments,
         )
 
-    name = f"relay, {mode}" + (", two processes" if processes == 2 else "")
-    return Subject(name, "relp", "power cut", make)
+    return Subject(f"relay, {mode}", "relp", "power cut", make)
 
 
 _RSYSLOG_QUEUES = {

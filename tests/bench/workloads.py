@@ -333,7 +333,6 @@ def _a(bench: Bench) -> Iterator[Case]:
         measure = partial(steady, connections=connections)
         for mode in ("none", "cee", "ewmm"):
             yield Case("a", name, relay(mode), measure)
-        yield Case("a", name, relay("cee", processes=2), measure)
         for subject in _peers(bench, "memory", "disk", ng=(True, False)):
             yield Case("a", name, subject, measure)
         if connections == 1:
@@ -343,12 +342,12 @@ def _a(bench: Bench) -> Iterator[Case]:
 
 def _b(bench: Bench) -> Iterator[Case]:
     peers = _peers(bench, "memory", "disk", ng=(True, False))
-    for subject in [relay("none"), relay("cee"), relay("cee", processes=2), *peers]:
+    for subject in [relay("none"), relay("cee"), *peers]:
         yield Case("b", "", subject, partial(backlog, count=bench.count))
 
 
 def _c(bench: Bench) -> Iterator[Case]:
-    ours = [relay("none"), relay("cee"), relay("cee", processes=2)]
+    ours = [relay("none"), relay("cee")]
     for subject in [*ours, *_peers(bench, "memory", "disk")]:
         yield Case("c", "window 5000", subject, partial(steady, feed="relp"))
 

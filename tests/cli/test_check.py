@@ -49,3 +49,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
         1,
         f"{tmp_path}/none: cannot read it: No such file or directory\n",
     )
+
+
+def test_a_key_that_has_no_effect_any_more_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text("[relay]\ndrain_process = true\n" + GOOD)
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (0, f"{path}: ok: 1 source, 2 destinations\n")
+    assert result.stderr.startswith(f"{path}: warning: relay.drain_process: has no effect")

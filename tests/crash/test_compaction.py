@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import partial
 from pathlib import Path
-
-import pytest
 
 from relay.cli.control_client import AskFailed, ask
 from tests.crash.audit import assert_drained
@@ -61,12 +58,10 @@ class Compactions(threading.Thread):
         assert not self.is_alive()
 
 
-@pytest.mark.parametrize("processes", [1, 2], ids=["alone", "with-drain-process"])
 def test_what_was_answered_is_delivered_whatever_a_kill_leaves_of_a_compaction(
-    programs: Programs, tmp_path: Path, processes: int
+    programs: Programs, tmp_path: Path
 ) -> None:
-    new_relay = partial(edge_relay, drain_process=processes == 2)
-    chain = Chain(programs, tmp_path, seed=seed_from("COMPACTION_SEED"), new_relay=new_relay)
+    chain = Chain(programs, tmp_path, seed=seed_from("COMPACTION_SEED"))
     relay = chain.relay
     assert isinstance(relay, RelayProcess)
     chain.start()

@@ -101,15 +101,7 @@ def site(programs: Programs, tmp_path: Path) -> Site:
     return Site(programs, tmp_path / "edge")
 
 
-@pytest.fixture(params=["one process", "two processes"])
-def each_site(programs: Programs, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
-    """One whose destinations run in the same process, and one whose do not."""
-    keys = {"drain_process": request.param == "two processes"}
-    return Site(programs, tmp_path / "edge", relay=keys)
-
-
-def test_what_waits_for_an_upstream_that_is_away(each_site: Site, tmp_path: Path) -> None:
-    site = each_site
+def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> None:
     site.send(*(b"message %d" % number for number in range(1, 2501)))
     rows = {row["id"]: row for row in json.loads(site.run("queue", "ls", "--json").stdout)}
     assert rows["central"]["records"] == 2500
@@ -153,8 +145,7 @@ def test_what_waits_for_an_upstream_that_is_away(each_site: Site, tmp_path: Path
     assert site.audited()["central"] == row
 
 
-def test_a_message_that_an_upstream_refuses(each_site: Site) -> None:
-    site = each_site
+def test_a_message_that_an_upstream_refuses(site: Site) -> None:
     with PickyUpstream(site.central, b"poison") as upstream:
         site.send(b"one", b"poison 1", b"two", b"poison 2")
         wait_until(

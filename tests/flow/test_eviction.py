@@ -41,8 +41,6 @@ class Session:
 
 
 class EvictionMachine(RuleBasedStateMachine):
-    crashes = True  # then less can be said of the accounts
-
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
@@ -73,7 +71,7 @@ class EvictionMachine(RuleBasedStateMachine):
             on_stored=self.stored,
             on_failure=self.fail,
             limits=[self.limit],
-            on_evicted=lambda _, upto, count, reason: self.tell_evicted(upto, reason),
+            on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
         )
         self.new_drain(ledger.acknowledged_seq, ledger.next_seq)
 
@@ -82,7 +80,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.drain = Drain(
             destination="d",
             cursor=self.cursor,
-            queue=self.forgets(),
+            queue=self.committer,
             acknowledged=head,
             stored=stored,
             refusals_max=1,
@@ -92,18 +90,10 @@ class EvictionMachine(RuleBasedStateMachine):
         )
         self.session: Session | None = None
 
-    # What another process would be told, and say.
-
-    def forgets(self) -> Any:
-        return self.committer
-
     def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
         if self.hot:
             self.cursor.stored(seq, payloads)
         self.drain.stored(seq)
-
-    def tell_evicted(self, upto: int, reason: str) -> None:
-        self.drain.evicted(upto, reason)
 
     def threads(self) -> list[Any]:
         return [self.writer, self.reader]
@@ -169,7 +159,6 @@ class EvictionMachine(RuleBasedStateMachine):
         self.clock.advance(5)
         self.committer.expire("d", self.clock.seconds() - seconds)
 
-    @precondition(lambda self: self.crashes)
     @rule(ran=st.booleans())
     def crash(self, ran: bool) -> None:
         if ran:

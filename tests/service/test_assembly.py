@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,8 @@ from relay.service.configuration import (
     SourceConfiguration,
     Url,
 )
-from relay.service.drain_supervision import DrainSupervision
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService
-from relay.service.sequence import ConcurrentService
 from relay.service.systemd import Systemd
 from tests.connections import Wire
 from tests.threads import Reactor
@@ -171,48 +170,6 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     relay.stop()
 
 
-def test_destinations_in_a_process_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spawned: list[Any] = []
-
-    def spawn(*arguments: Any, **keywords: Any) -> None:
-        spawned.append(arguments)
-        raise OSError(11, "Resource temporarily unavailable")
-
-    relay = Relay(
-        tmp_path,
-        drain_process=True,
-        destinations=(
-            DestinationConfiguration("all", Url("file", path=str(tmp_path / "all.log")), ("app",)),
-            DestinationConfiguration(
-                "lanes",
-                Url("file", path=str(tmp_path / "lanes.log")),
-                ("system",),
-                order="live-first",
-            ),
-            DestinationConfiguration("far", Url("relp", "127.0.0.1", 9), ("app",)),
-        ),
-    )
-    monkeypatch.setattr(relay.reactor, "spawnProcess", spawn, raising=False)
-    relay.start()
-    relay.send("app", b"<13>app: one")
-    supervision = next(
-        child
-        for service in relay.service
-        if isinstance(service, ConcurrentService)
-        for child in service
-        if isinstance(child, DrainSupervision)
-    )
-    reports = {destination.id: destination.report() for destination in supervision.destinations}
-    assert list(reports) == ["all", "far"]
-    assert reports["all"]["state"].startswith("its process cannot be started: Resource")
-    assert [arguments[2][3] for arguments in spawned] == ["relay.service.drain_process"]
-    relay.stop()
-    assert supervision.destinations[0].report()["queued_records"] == 1
-    assert not (tmp_path / "all.log").exists()
-
-
 def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()
@@ -224,20 +181,29 @@ def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
     assert relay.ended == []
 
 
-def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path) -> None:
-    said: list[str] = []
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The lines of the log."""
+    lines: list[str] = []
 
-    class Lines:
+    class Observer:
         def __call__(self, event: LogEvent) -> None:
-            said.append(formatEvent(event))
+            lines.append(formatEvent(event))
 
-    lines = Lines()
-    globalLogPublisher.addObserver(lines)
-    try:
-        assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}))
-    finally:
-        globalLogPublisher.removeObserver(lines)
-    assert [line for line in said if "syslog.socket (number 3)" in line]
+    observer = Observer()
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
+
+
+def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[str]) -> None:
+    assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}))
+    assert [line for line in logged if "syslog.socket (number 3)" in line]
+
+
+def test_warnings_of_the_configuration_are_logged(tmp_path: Path, logged: list[str]) -> None:
+    assemble(Reactor(), configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml"))
+    assert "/etc/r.toml: relay.x: is old" in logged
 
 
 def test_a_refused_start_leaves_no_thread_that_keeps_the_process(tmp_path: Path) -> None:

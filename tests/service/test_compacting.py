@@ -86,7 +86,7 @@ class FakeQueue:
 
 
 class Setup:
-    def __init__(self, free_percent: int = 50, beside: Any = None) -> None:
+    def __init__(self, free_percent: int = 50) -> None:
         self.queue = FakeQueue()
         self.clock = Clock()
         self.notices: Any = RecordingNotices()
@@ -94,7 +94,6 @@ class Setup:
             *(self.queue, free_percent),
             notices=self.notices,
             clock=self.clock,
-            beside=beside,
         )
         self.service.startService()
 
@@ -260,43 +259,3 @@ def test_it_can_be_switched_off() -> None:
     assert not setup.began()
     assert fired(setup.service.ask(Compact())) == []
     assert setup.began()
-
-
-class Beside:
-    """Another process; `closed` fires when it has let go."""
-
-    def __init__(self) -> None:
-        self.closed: Deferred[None] = Deferred()
-        self.did: list[str] = []
-
-    def let_go(self) -> Deferred[None]:
-        self.did.append("let go")
-        return self.closed
-
-    def take_up(self) -> None:
-        self.did.append("take up")
-
-
-def test_nobody_beside_has_the_file_open_while_it_is_replaced() -> None:
-    beside = Beside()
-    setup = Setup(beside=beside)
-    setup.service.ask(Compact())
-    setup.queue.run(3)
-    assert (setup.queue.done, beside.did) == (["begin", "step", "step"], ["let go"])
-    assert not setup.began()  # the switch waits
-    beside.closed.callback(None)
-    setup.queue.run()
-    assert setup.queue.done[-1] == "switch"
-    assert beside.did == ["let go", "take up"]
-
-
-def test_who_is_beside_takes_the_file_up_again_when_it_was_not_replaced() -> None:
-    beside = Beside()
-    setup = Setup(beside=beside)
-    answers = fired(setup.service.ask(Compact()))
-    setup.queue.error, setup.queue.error_at = QueueError("no"), "switch"
-    setup.queue.run(3)
-    beside.closed.callback(None)
-    setup.queue.run_all()
-    assert beside.did == ["let go", "take up"]
-    assert answers[0].error == "no"

@@ -706,7 +706,6 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
         tmp_path,
         """
         [relay]
-        drain_process = true
         queue_bytes_max = "1 GiB"
         min_free_bytes = 0
         local_block_seconds_max = 0.25
@@ -728,11 +727,19 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     )
     assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
     assert configuration.reserve == 2**30 // 20
-    assert configuration.drain_process
     assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
     limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
     assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
+
+
+@pytest.mark.parametrize("value", ["true", "false", '"yes"'])
+def test_a_key_that_has_no_effect_any_more_is_a_warning(tmp_path: Path, value: str) -> None:
+    configuration = read(tmp_path, f"[relay]\ndrain_process = {value}\n" + SMALL)
+    (warning,) = configuration.warnings
+    assert warning.startswith("relay.drain_process: has no effect any more")
+    assert warning.endswith("remove it")
+    assert replace(configuration, warnings=()) == read(tmp_path, SMALL)
 
 
 def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def names(value_type: type) -> set[str]:
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
     assert set(RELAY) == names(Configuration) - {
-        *("sources", "destinations", "apps", "filters", "tests", "path")
+        *("sources", "destinations", "apps", "filters", "tests", "path", "warnings")
     }
     assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
         *("token_file", "token_files", "token_env")
