@@ -145,7 +145,12 @@ def _new_file_session(
         # So that a file that cannot be opened is known before there is a record for it.
         await run_in_thread(partial(file.append, b"", reopen=True))
         return FileSession(
-            file, drain=destination.drain, run_in_thread=run_in_thread, on_failure=on_failure
+            file,
+            drain=destination.drain,
+            run_in_thread=run_in_thread,
+            clock=reactor,
+            on_failure=on_failure,
+            on_reopened=partial(destination.warn, "reopened"),
         )
 
     return ensureDeferred(open_file())

@@ -3,11 +3,16 @@
 The file is opened for appending and made with mode 0640.  After a failed write
 what may have been written of the batch is cut off again, so that a full disk
 leaves no halves of lines.
+
+A file that is removed, renamed or replaced is opened by its name again, within a
+second and before the next batch.  A batch that was written while the file was
+being removed is written again: nothing is delivered into a file without a name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -16,12 +21,15 @@ from functools import partial
 from twisted.python.failure import Failure
 
 from relay.flow.drain import Supplies
+from relay.model.clock import Clock, DelayedCall
 from relay.queue.committer import RunInThread
 from relay.wire.framing import encode_newline
 
 __all__ = ["AppendedFile", "FileSession"]
 
 _BATCH_RECORDS = 8192
+_LOOK_SECONDS = 1.0  # between two looks at whether the file still has its name
+_REMOVALS_MAX = 10  # of the file during one append
 
 
 class AppendedFile:
@@ -31,31 +39,61 @@ class AppendedFile:
         self.path = path
         self._fd: int | None = None
 
-    def append(self, octets: bytes, *, reopen: bool) -> None:
+    def append(self, octets: bytes, *, reopen: bool = False) -> str:
         """Write `octets` at the end, and come back when they are on disk.
 
         Args:
-            reopen: The file may have been renamed: open it by its name again.
+            reopen: Open the file by its name again, whatever seems to be there.
+
+        Returns:
+            Why the file had to be opened again: "removed" or "renamed or replaced"; empty
+            if it did not.
 
         Raises:
             OSError: Nothing was added, as far as the file system allows that.
         """
         if reopen:
             self.close()
+        why = self._moved()
+        for _ in range(_REMOVALS_MAX):
+            if why:
+                self.close()
+            if self._fd is None:
+                self._fd = _open(self.path)
+            self._write(self._fd, octets)
+            # The path may have been unlinked during the write, and the batch with it.
+            if not octets or os.fstat(self._fd).st_nlink:
+                return why
+            why = "removed"
+        self.close()
+        raise OSError(errno.ENOENT, "the file is removed again and again")
+
+    def _moved(self) -> str:
+        """What has happened to the open file since it was opened, in words."""
         if self._fd is None:
-            self._fd = _open(self.path)
-        regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        size = os.fstat(self._fd).st_size
+            return ""
+        opened = os.fstat(self._fd)
+        try:
+            named = os.stat(self.path)
+        except FileNotFoundError:
+            return "renamed or replaced" if opened.st_nlink else "removed"
+        return "" if os.path.samestat(opened, named) else "renamed or replaced"
+
+    def _write(self, fd: int, octets: bytes) -> None:
+        if not octets:
+            return
+        status = os.fstat(fd)
+        regular = stat.S_ISREG(status.st_mode)
         try:
             view = memoryview(octets)
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.write(fd, view) :]
             if regular:
-                os.fdatasync(self._fd)
+                os.fdatasync(fd)
         except OSError:
             if regular:
                 with contextlib.suppress(OSError):  # the first error is the one to report
-                    os.ftruncate(self._fd, size)
+                    os.ftruncate(fd, status.st_size)
             self.close()
             raise
 
@@ -71,6 +109,7 @@ class FileSession:
     Args:
         run_in_thread: Must run one call at a time.
         on_failure: Called once, with words; the session is over then.
+        on_reopened: Called with words when the file had been removed, renamed or replaced.
     """
 
     def __init__(
@@ -79,15 +118,20 @@ class FileSession:
         *,
         drain: Supplies,
         run_in_thread: RunInThread,
+        clock: Clock,
         on_failure: Callable[[str], None],
+        on_reopened: Callable[[str], None],
     ) -> None:
         self._file = file
         self._drain = drain
         self._run_in_thread = run_in_thread
+        self._clock = clock
         self._on_failure = on_failure
+        self._on_reopened = on_reopened
         self._writing = False
         self._closed = False
         self._reopen = False
+        self._look: DelayedCall = clock.callLater(_LOOK_SECONDS, self._look_at_name)
 
     @property
     def room(self) -> int:
@@ -105,6 +149,8 @@ class FileSession:
     def close(self) -> None:
         """Write nothing more; what is being written now does not count."""
         self._closed = True
+        if self._look.active():
+            self._look.cancel()
         self._drain.detach(self)
         if not self._writing:
             self._file.close()
@@ -113,10 +159,17 @@ class FileSession:
         self._writing = True
         reopen, self._reopen = self._reopen, False
         written = self._run_in_thread(partial(self._file.append, octets, reopen=reopen))
-        written.addCallbacks(lambda _: self._written(count), self._failed)
+        written.addCallbacks(self._written, self._failed, callbackArgs=(count,))
 
-    def _written(self, count: int) -> None:
+    def _look_at_name(self) -> None:
+        self._look = self._clock.callLater(_LOOK_SECONDS, self._look_at_name)
+        if not self._writing:
+            self._write(b"", 0)
+
+    def _written(self, moved: str, count: int) -> None:
         self._writing = False
+        if moved:
+            self._on_reopened(f"{self._file.path} was {moved}; opened it again by its name")
         if self._closed:
             self._file.close()
             return

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
 
 from relay.transport.file_out import AppendedFile, FileSession
 from tests.connections import RecordingDrain
@@ -21,8 +22,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_file_is_made_with_its_directory_and_not_for_everybody(path: Path) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n", reopen=False)
-    file.append(b"two\n", reopen=False)
+    file.append(b"one\n")
+    file.append(b"two\n")
     assert path.read_bytes() == b"one\ntwo\n"
     assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0
     file.close()
@@ -32,26 +33,74 @@ def test_what_is_there_stays(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"zero\n")
     file = AppendedFile(str(path))
-    file.append(b"one\n", reopen=False)
+    file.append(b"one\n")
     file.close()
     assert path.read_bytes() == b"zero\none\n"
 
 
-def test_a_renamed_file_is_written_to_until_it_is_reopened(path: Path) -> None:
+def test_a_renamed_file_is_opened_again_before_the_next_batch(path: Path) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n", reopen=False)
+    assert file.append(b"one\n") == ""
     rotated = path.rename(path.with_suffix(".1"))
-    file.append(b"two\n", reopen=False)
-    assert not path.exists()
-    file.append(b"three\n", reopen=True)
-    assert (rotated.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"three\n")
+    assert file.append(b"two\n") == "renamed or replaced"
+    assert file.append(b"three\n") == ""
+    assert (rotated.read_bytes(), path.read_bytes()) == (b"one\n", b"two\nthree\n")
     file.close()
+
+
+def test_a_removed_file_is_made_again_before_the_next_batch(path: Path) -> None:
+    file = AppendedFile(str(path))
+    file.append(b"one\n")
+    path.unlink()
+    assert file.append(b"two\n") == "removed"
+    assert path.read_bytes() == b"two\n"
+    file.close()
+
+
+def test_a_replaced_file_is_not_what_is_written_to(path: Path) -> None:
+    file = AppendedFile(str(path))
+    file.append(b"one\n")
+    other = path.with_suffix(".new")
+    other.write_bytes(b"zero\n")
+    other.replace(path)
+    assert file.append(b"two\n") == "renamed or replaced"
+    assert path.read_bytes() == b"zero\ntwo\n"
+    file.close()
+
+
+@pytest.mark.parametrize("removals", [1, 3, 9])
+def test_a_batch_that_went_into_a_file_while_it_was_removed_is_written_again(
+    path: Path, removals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AppendedFile(str(path))
+    sync, left = os.fdatasync, [removals]
+
+    def removed_meanwhile(fd: int) -> None:
+        sync(fd)
+        if left[0]:
+            left[0] -= 1
+            path.unlink()
+
+    monkeypatch.setattr(os, "fdatasync", removed_meanwhile)
+    assert file.append(b"one\n") == "removed"
+    assert path.read_bytes() == b"one\n"
+    file.close()
+
+
+def test_a_file_that_is_removed_without_end_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AppendedFile(str(path))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: path.unlink())
+    with pytest.raises(OSError, match="removed again and again"):
+        file.append(b"one\n")
+    assert file._fd is None
 
 
 def test_a_full_disk() -> None:
     file = AppendedFile("/dev/full")
     with pytest.raises(OSError, match="No space left") as raised:
-        file.append(b"one\n", reopen=False)
+        file.append(b"one\n")
     assert raised.value.errno == errno.ENOSPC
     assert file._fd is None
 
@@ -60,7 +109,7 @@ def test_no_half_of_a_batch_stays_after_a_failure(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n", reopen=False)
+    file.append(b"one\n")
     write = os.write
 
     def full(fd: int, octets: Any) -> int:
@@ -70,10 +119,10 @@ def test_no_half_of_a_batch_stays_after_a_failure(
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):
-        file.append(b"two\nthree\n", reopen=False)
+        file.append(b"two\nthree\n")
     monkeypatch.undo()
     assert path.read_bytes() == b"one\n"
-    file.append(b"two\nthree\n", reopen=False)
+    file.append(b"two\nthree\n")
     assert path.read_bytes() == b"one\ntwo\nthree\n"
     file.close()
 
@@ -91,13 +140,13 @@ def test_a_disk_that_cannot_even_cut_says_why_it_failed_first(
     monkeypatch.setattr(os, "write", full)
     monkeypatch.setattr(os, "ftruncate", fail)
     with pytest.raises(OSError, match="No space left"):
-        file.append(b"one\n", reopen=False)
+        file.append(b"one\n")
     assert file._fd is None
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        AppendedFile(str(tmp_path)).append(b"one\n", reopen=False)
+        AppendedFile(str(tmp_path)).append(b"one\n")
 
 
 class Setup:
@@ -108,11 +157,15 @@ class Setup:
         self.failures: list[str] = []
         self.waiting: list[Callable[[], None]] = []
         self.file = AppendedFile(path)
+        self.clock = Clock()
+        self.reopened: list[str] = []
         self.session = FileSession(
             self.file,
             drain=self.drain,
             run_in_thread=self._later,
+            clock=self.clock,
             on_failure=self.failures.append,
+            on_reopened=self.reopened.append,
         )
 
     def _later(self, call: Callable[[], Any]) -> Deferred[Any]:
@@ -161,6 +214,30 @@ def test_reopening_makes_the_new_file_at_once(setup: Setup, path: Path) -> None:
     assert setup.session.room == 8192
 
 
+def test_without_traffic_a_removed_file_is_made_again_within_a_second(
+    setup: Setup, path: Path
+) -> None:
+    setup.session.send([b"one"])
+    setup.write()
+    path.unlink()
+    setup.clock.advance(1.0)
+    setup.write()
+    assert path.read_bytes() == b""
+    assert setup.reopened == [f"{path} was removed; opened it again by its name"]
+    setup.clock.advance(1.0)
+    setup.write()
+    assert len(setup.reopened) == 1
+
+
+def test_a_look_waits_for_the_batch_that_is_being_written(setup: Setup) -> None:
+    setup.session.send([b"one"])
+    setup.clock.advance(1.0)
+    assert len(setup.waiting) == 1
+    setup.write()
+    setup.clock.advance(1.0)
+    assert len(setup.waiting) == 1
+
+
 def test_reopening_waits_for_the_batch_that_is_being_written(setup: Setup, path: Path) -> None:
     setup.session.send([b"one"])
     setup.write()
@@ -170,7 +247,7 @@ def test_reopening_waits_for_the_batch_that_is_being_written(setup: Setup, path:
     assert len(setup.waiting) == 1
     setup.write()
     setup.write()
-    assert (rotated.read_bytes(), path.read_bytes()) == (b"one\ntwo\n", b"")
+    assert (rotated.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
     assert (setup.waiting, setup.session.room) == ([], 8192)
 
 
@@ -182,6 +259,7 @@ def test_closing_closes_the_file(setup: Setup) -> None:
     assert (setup.drain.events, setup.session.room) == (["pump", "detach"], 0)
     setup.session.reopen()
     assert setup.waiting == []
+    assert setup.clock.getDelayedCalls() == []
 
 
 def test_closing_while_a_batch_is_written(setup: Setup, path: Path) -> None:
