@@ -1,12 +1,15 @@
 """Send less: drop, take a sample, limit the rate, say repeats only once.
 
-Everything dropped here is counted under a reason.
+Everything dropped here is counted under a reason.  Senders choose host names and
+texts, so long ones are remembered as digests: 10,000 senders cost a few MiB.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -17,6 +20,10 @@ from relay.rewrite.steps import Template
 __all__ = ["RepeatSuppression", "drop", "limit_rate", "sample"]
 
 _BUCKETS_MAX = 10_000
+_KEY_BYTES_MAX = 64  # a longer one is remembered as its digest
+_DIGEST_BYTES = 16
+# What a summary carries of the message before it: as much as RFC 5424 §6 lets a header hold.
+_HOSTNAME_BYTES_MAX, _APP_NAME_BYTES_MAX, _PROCID_BYTES_MAX = 255, 48, 128
 
 
 def drop(reason: str, drops: Drops) -> Change:
@@ -57,6 +64,7 @@ def limit_rate(
     buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # tokens, and when
 
     def passes(key: bytes, now: float) -> bool:
+        key = _short(key)
         tokens, since = buckets.pop(key, (burst, now))
         tokens = min(burst, tokens + max(0.0, now - since) * rate_max)
         enough = tokens >= 1
@@ -96,7 +104,7 @@ class RepeatSuppression:
         self._seconds_max = seconds_max
         self._drops = drops
         # By host: the message, how often it was held back, and since when.
-        self._last: OrderedDict[bytes, tuple[SyslogMessage, int, float]] = OrderedDict()
+        self._last: OrderedDict[bytes, tuple[_Remembered, int, float]] = OrderedDict()
 
     def __call__(
         self, messages: Sequence[SyslogMessage], origin: Origin
@@ -116,46 +124,93 @@ class RepeatSuppression:
     def flush(self, now: float) -> list[SyslogMessage]:
         """What is due at `now`: say it, and go on counting from zero."""
         due = []
-        for host, (message, count, since) in list(self._last.items()):
+        for host, (last, count, since) in list(self._last.items()):
             if count and now - since >= self._seconds_max:
-                due.append(_summary(host, message, count))
+                due.append(last.summary(count))
                 del self._last[host]
         return due
 
     def _take(self, message: SyslogMessage, origin: Origin, passed: list[SyslogMessage]) -> None:
         host = message.hostname or origin.peer_host.encode("ascii", "replace")
+        key, digest = _short(host), _digest_of(message)
         now = origin.received_at
-        last, count, since = self._last.pop(host, (None, 0, now))
-        if last is not None and _same(last, message):
+        last, count, since = self._last.pop(key, (None, 0, now))
+        if last is not None and last.digest == digest:
             self._drops["repeated"] += 1
             count += 1
             since = now if count == 1 else since
             if now - since >= self._seconds_max:
-                passed.append(_summary(host, last, count))
+                passed.append(last.summary(count))
                 count = 0
-            self._last[host] = (last, count, since)
+            self._last[key] = (last, count, since)
             return
         if last is not None and count:
-            passed.append(_summary(host, last, count))
+            passed.append(last.summary(count))
         passed.append(message)
-        self._last[host] = (message, 0, now)
+        self._last[key] = (_Remembered.of(message, host, digest), 0, now)
         if len(self._last) > _BUCKETS_MAX:
-            host, (oldest, count, _) = self._last.popitem(last=False)
+            _, (oldest, count, _) = self._last.popitem(last=False)
             if count:
-                passed.append(_summary(host, oldest, count))
+                passed.append(oldest.summary(count))
 
 
-def _same(one: SyslogMessage, other: SyslogMessage) -> bool:
-    return (
-        one.msg == other.msg
-        and one.app_name == other.app_name
-        and one.procid == other.procid
-        and one.hostname == other.hostname
-        and one.pri == other.pri
-    )
+class _Remembered(NamedTuple):
+    """Of the last message of a host: enough to know it again and to sum up its repeats."""
+
+    digest: bytes
+    facility: int
+    severity: int
+    hostname: bytes | None
+    app_name: bytes | None
+    procid: bytes | None
+    app: str
+
+    @classmethod
+    def of(cls, message: SyslogMessage, host: bytes, digest: bytes) -> _Remembered:
+        """Args:
+        host: Its host, or its peer where it names none.
+        """
+        return cls(
+            digest,
+            message.facility,
+            message.severity,
+            host[:_HOSTNAME_BYTES_MAX] or None,
+            message.app_name and message.app_name[:_APP_NAME_BYTES_MAX],
+            message.procid and message.procid[:_PROCID_BYTES_MAX],
+            message.app,
+        )
+
+    def summary(self, count: int) -> SyslogMessage:
+        # No stamp: it gets that of its sending, which is when the repeats were counted.
+        text = b"last message repeated %d %s" % (count, b"time" if count == 1 else b"times")
+        return SyslogMessage(
+            facility=self.facility,
+            severity=self.severity,
+            version=0,
+            timestamp=None,
+            hostname=self.hostname,
+            app_name=self.app_name,
+            procid=self.procid,
+            msgid=None,
+            structured_data=None,
+            msg=text,
+            raw=b"<%d>%s" % (8 * self.facility + self.severity, text),
+            app=self.app,
+        )
 
 
-def _summary(host: bytes, message: SyslogMessage, count: int) -> SyslogMessage:
-    # No stamp: it gets that of its sending, which is when the repeats were counted.
-    text = b"last message repeated %d %s" % (count, b"time" if count == 1 else b"times")
-    return message._replace(hostname=host or None, msg=text, timestamp=None)
+def _digest_of(message: SyslogMessage) -> bytes:
+    """Equal for messages of the same host, program, process, priority and MSG."""
+    fields = (message.hostname, message.app_name, message.procid)
+    # Lengths first, or text could move from one field to the next unnoticed.
+    lengths = [-1 if field is None else len(field) for field in fields]
+    digest = hashlib.blake2b(repr((message.pri, lengths)).encode(), digest_size=_DIGEST_BYTES)
+    for field in (*fields, message.msg):
+        digest.update(field or b"")
+    return digest.digest()
+
+
+def _short(key: bytes) -> bytes:
+    if len(key) <= _KEY_BYTES_MAX:
+        return key
+    return hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest()

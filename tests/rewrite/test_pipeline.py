@@ -74,7 +74,7 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
     assert pipeline.flush(9) == []
     (summary,) = pipeline.flush(10)
     assert summary.msg == b"last message repeated 2 times"
-    assert summary.raw == b"<13>AIN"
+    assert summary.raw == b"<13>LAST MESSAGE REPEATED 2 TIMES"
     assert pipeline.flush(100) == []
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import tracemalloc
+from collections.abc import Callable, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +88,15 @@ def test_repeats_become_one_message_when_something_else_comes() -> None:
         *(b"b", b"last message repeated 1 time", b"c"),
     ]
     assert (out[1].app_name, out[1].hostname, out[1].timestamp) == (b"app", b"web", None)
+    assert out[1].raw == b"<13>last message repeated 2 times"
     assert drops == {"repeated": 3}
+
+
+def test_a_summary_belongs_to_the_app_of_what_it_sums_up() -> None:
+    stage = suppressing(Drops())
+    sent = message("a")._replace(app="shop", facility=4, severity=2)
+    summary = stage([sent, sent, message("b")], origin())[1]
+    assert (summary.app, summary.pri, summary.procid) == ("shop", 34, b"1")
 
 
 def test_hosts_do_not_interrupt_each_other() -> None:
@@ -121,6 +131,49 @@ def test_what_it_does_not_look_at_passes_and_interrupts_nothing() -> None:
     other = parse(b"<13>Oct 11 22:14:15 web other: x")
     batch = [message("a"), other, message("a"), other]
     assert texts(stage(batch, origin())) == [b"a", b"x", b"x"]
+
+
+def bytes_kept_by(call: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        call()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_senders_choose_is_not_remembered_at_its_length() -> None:
+    """8,000 host names, programs and texts of 60 KB each would be more than 1 GB."""
+    text = "x" * 60_000
+    stage, rate = suppressing(Drops()), thinning.limit_rate(1.0, 1.0, Drops(), per=host_and_text)
+
+    def send() -> None:
+        for number in range(2_000):
+            name = f"{number}{text}"
+            sent = message(text)._replace(hostname=name.encode(), app_name=name.encode())
+            stage([sent, sent], origin())
+            rate([sent], origin())
+
+    assert bytes_kept_by(send) < 4 * 2**20
+
+
+def host_and_text(messages: Sequence[SyslogMessage], _: Origin) -> list[bytes]:
+    return [(each.hostname or b"") + each.msg for each in messages]
+
+
+def test_long_names_that_differ_at_their_ends_are_different_senders() -> None:
+    stage, rate = suppressing(Drops()), thinning.limit_rate(1.0, 1.0, Drops(), per=host_and_text)
+    batch = [message("a")._replace(hostname=b"h" * 300 + end) for end in (b"1", b"2", b"1", b"2")]
+    assert len(stage(batch, origin())) == 2
+    assert [result is None for result in rate(batch, origin())] == [False, False, True, True]
+
+
+def test_fields_that_only_add_up_to_the_same_text_are_no_repeat() -> None:
+    stage = suppressing(Drops())
+    one = message("a")._replace(app_name=b"app", procid=b"12")
+    other = message("a")._replace(app_name=b"app1", procid=b"2")
+    assert len(stage([one, other], origin())) == 2
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["web", "db"]))))
