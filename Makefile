@@ -61,9 +61,9 @@ interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalc
 test: compiler $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
 	$(BIN)/python -m pytest $(ARGS)
 
-test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program
-	$(BIN)/python -m pytest --ignore=tests/interop --ignore=tests/end_to_end \
-	    --ignore=tests/crash $(ARGS)
+test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick \
+	    --ignore=tests/interop --ignore=tests/end_to_end --ignore=tests/crash $(ARGS)
 
 fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=...), then 10,000 RELP sessions
 	$(BIN)/python -m tests.fuzz

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -16,7 +17,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is slow, and that is no failure.
 settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("any-load"), max_examples=25)
 settings.load_profile("any-load")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are a large heap, which no collection during them has to go through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -139,3 +139,11 @@ def test_modules_are_named_for_what_they_do_and_tested(path: Path) -> None:
     assert path.stem not in BANNED_NAMES
     tests = ROOT / "tests" / path.relative_to(ROOT / "relay").parent / f"test_{path.name}"
     assert path.name == "__init__.py" or tests.exists()
+
+
+def test_state_machines_are_marked_slow() -> None:
+    """They try many random cases, and `make test-unit` takes a minute."""
+    made = re.compile(r"^\w+ = .*\.TestCase\b.*$", re.MULTILINE)
+    lines = [line for path in TESTS for line in made.findall(path.read_text())]
+    assert lines
+    assert [line for line in lines if " = pytest.mark.slow(" not in line] == []

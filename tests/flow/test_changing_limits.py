@@ -45,7 +45,7 @@ runs = st.builds(
 
 
 @given(runs=st.lists(runs, min_size=1, max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_backlog_stays_whatever_the_limits_become(
     runs: list[Run], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

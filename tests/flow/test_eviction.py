@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -221,5 +222,5 @@ class EvictionMachine(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
 
-TestEvictionMachine = EvictionMachine.TestCase
-TestEvictionMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestEvictionMachine = pytest.mark.slow(EvictionMachine.TestCase)
+TestEvictionMachine.settings = settings(max_examples=60, stateful_step_count=40)

@@ -294,7 +294,8 @@ def take(world: World, step: tuple[str, int]) -> None:
         getattr(world, name)()
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(st.lists(steps, min_size=15, max_size=80))
 def test_each_record_arrives_once_and_in_order(happens: list[tuple[str, int]]) -> None:
     world = World()
@@ -306,7 +307,8 @@ def test_each_record_arrives_once_and_in_order(happens: list[tuple[str, int]]) -
     assert (world.sender.trouble, world.receiver.counters.missing_records) == ([], 0)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(
     st.lists(st.one_of(steps, steps, st.tuples(st.just("evict"), small)), min_size=15, max_size=80)
 )

@@ -866,7 +866,7 @@ def lanes_of(numbers: Sequence[int]) -> int:
     return len(ends)
 
 
-TestLanesMachine = LanesMachine.TestCase
-TestEvictingMachine = EvictingMachine.TestCase
-for case in (TestLanesMachine, TestEvictingMachine):
-    case.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestLanesMachine = pytest.mark.slow(LanesMachine.TestCase)
+TestEvictingMachine = pytest.mark.slow(EvictingMachine.TestCase)
+TestLanesMachine.settings = settings(max_examples=60, stateful_step_count=50)
+TestEvictingMachine.settings = TestLanesMachine.settings

@@ -13,6 +13,8 @@ import pytest
 from tests.fuzz.campaign import input_of, run
 from tests.fuzz.targets import TARGETS, Target
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("FUZZ_SEED") or 5424)
 INPUTS = 20_000
 

@@ -536,5 +536,5 @@ class AccountingMachine(RuleBasedStateMachine):
         return self.store.look(entries)
 
 
-TestAccounting = AccountingMachine.TestCase
-TestAccounting.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAccounting = pytest.mark.slow(AccountingMachine.TestCase)
+TestAccounting.settings = settings(max_examples=80, stateful_step_count=40)

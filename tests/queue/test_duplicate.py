@@ -149,7 +149,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(actions=actions)
 def test_any_order_of_changes_and_steps(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]]

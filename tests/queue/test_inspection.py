@@ -131,7 +131,7 @@ def test_what_is_not_there_is_said_with_what_is(store: QueueStore) -> None:
             ask(store, name, arguments)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     blocks=st.lists(st.lists(st.binary(max_size=9), min_size=1, max_size=5), max_size=6),
     records_max=st.integers(1, 7),

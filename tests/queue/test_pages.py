@@ -153,7 +153,8 @@ def test_a_page_that_is_free_and_in_use_is_noticed(sound: Path, tmp_path: Path) 
     )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(data=st.data())
 def test_no_damage_makes_it_crash_or_read_what_was_not_there(
     sound: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

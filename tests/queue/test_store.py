@@ -712,8 +712,8 @@ def _sizes(books: Books) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
-TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestStoreMachine = pytest.mark.slow(StoreMachine.TestCase)
+TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=25)
 
 
 def test_what_is_used_counts_pages_and_not_octets(queue: Queue) -> None:

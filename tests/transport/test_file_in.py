@@ -694,7 +694,5 @@ class Rotations(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestRotations = Rotations.TestCase
-TestRotations.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
-)
+TestRotations = pytest.mark.slow(Rotations.TestCase)
+TestRotations.settings = settings(max_examples=100, stateful_step_count=40, derandomize=True)
