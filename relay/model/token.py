@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Token", "masked_secret"]
+import re
+
+__all__ = ["Token", "is_secret", "masked_secret"]
+
+_SECRET_OCTETS_MAX = 255
+_SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_OCTETS_MAX)
 
 
 class Token:
@@ -19,9 +24,11 @@ class Token:
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
-        if not 1 <= len(secret) <= 255:
-            raise ValueError(f"a token has 1 to 255 characters, this one {len(secret)}")
-        if not all(0x21 <= octet <= 0x7E for octet in secret):
+        if not 1 <= len(secret) <= _SECRET_OCTETS_MAX:
+            raise ValueError(
+                f"a token has 1 to {_SECRET_OCTETS_MAX} characters, this one {len(secret)}"
+            )
+        if not is_secret(secret):
             raise ValueError("a token is printable ASCII without spaces, this one is not")
         self._secret = secret
 
@@ -39,6 +46,11 @@ class Token:
 
     def __hash__(self) -> int:
         return hash(self._secret)
+
+
+def is_secret(text: bytes) -> bool:
+    """Whether `text` can be a token: 1 to 255 octets of printable US-ASCII without space."""
+    return _SECRET.fullmatch(text) is not None
 
 
 def masked_secret(secret: bytes) -> str:

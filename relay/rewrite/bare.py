@@ -19,7 +19,7 @@ __all__ = ["with_hosts"]
 # follows its colon at once, as it does not in prose, and the tag is not the scheme of a URL.
 _HOST = rb"([0-9A-Za-z][0-9A-Za-z._-]{0,254}+) ++"
 _TAG = rb"(([^ \[:]++)(?:\[([^\] :]*+)\])?: ?)"
-_TOKEN = rb"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|-):"
+_TOKEN = rb"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|-):"
 _WITH_COOKIE = re.compile(rb"%s(?=[^ :]++: ?@cee:|%s)%s" % (_HOST, _TOKEN, _TAG))
 _WITHOUT_PRI = re.compile(
     rb"%s(?=[^ :]++: ?@cee:|%s|[0-9]*+[A-Za-z_][^ :]*+:(?! |//))%s" % (_HOST, _TOKEN, _TAG)

@@ -5,7 +5,7 @@ from typing import Any
 
 def write_cee(
     frames: list[bytes],
-    starts: Mapping[bytes, bytes],
+    starts: Mapping[bytes, bytes | None],
     stamps: Mapping[Any, bytes],
     string: Callable[[bytes], bytes],
     own_object: Callable[[bytes], bytes | None],

@@ -121,7 +121,7 @@ def write_cee(
     """The payloads of usual frames, and the indexes of the others.
 
     Args:
-        starts: What stands between stamp and text, by addressing.
+        starts: What stands between stamp and text, by addressing; None = leave the frame alone.
         stamps: Stamps in RFC 3339, by those of RFC 3164.
         string: Makes a JSON string of any text.
         own_object: Makes an object of a MSG that is one itself, None of others; asked if
@@ -233,6 +233,8 @@ cdef class Cee(Form):
     cdef bytes payload(self, octet *p, UsualLine *line, Piece stamp, bytes start):
         cdef Piece[5] pieces
         cdef bytes written
+        if start is None:
+            return None
         pieces[0] = piece(p, line.pri_end)
         pieces[1] = stamp
         pieces[2] = piece_of(start)

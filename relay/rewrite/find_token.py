@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
+from relay.model.token import is_secret
 from relay.rewrite.json_text import text_cutter
 from relay.wire.parse import parse
 
@@ -46,7 +47,8 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     """The token in the JSON object that MSG is, with or without cookie, or None.
 
     An object whose end was cut off because the message was too long, or whose text is not
-    UTF-8, will do if the token is there.  A value that is no string is no token.
+    UTF-8, will do if the token is there.  A value that is no string, or cannot be a token, is
+    none.
     """
     raw = message.raw
     # The quick way out: the name could only be written otherwise with \\u escapes.
@@ -56,8 +58,11 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     for text in _may_be_json(message):
         found = _cut(text)
         if found is not None and line.endswith(text):
+            secrets = tuple(filter(is_secret, found[1]))
+            if not secrets:
+                continue
             start = len(line) - len(text)
-            return Claim(tuple(found[1]), raw[:start] + found[0] + raw[len(line) :])
+            return Claim(secrets, raw[:start] + found[0] + raw[len(line) :])
     return None
 
 

@@ -8,7 +8,7 @@ checked, and then members are put into its text or cut out of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +19,9 @@ __all__ = [
     "add_members",
     "find_object",
     "json_string",
+    "member_cutter",
     "text_cutter",
+    "text_of_string",
 ]
 
 COOKIE = b"@cee:"
@@ -34,6 +36,7 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _STRINGS = re.compile(_STRING, re.DOTALL)
 _OPENING = re.compile(rb"%s(?:%s%s)?(?=\{)" % (_SPACE, re.escape(COOKIE), _SPACE))
 _TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
+_STRUCTURE = re.compile(rb"%s|[][{},]" % _STRING, re.DOTALL)
 _NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
 
 # Values stay raw: their syntax is checked, but nothing is made of them.
@@ -47,8 +50,9 @@ class JsonObject(NamedTuple):
 
     text: bytes
     """The object, verbatim but for line ends between its tokens."""
-    keys: Container[str]
-    """Names of its members, unescaped; not those of objects inside it."""
+    members: Mapping[str, msgspec.Raw]
+    """Its members by their unescaped names; the last of those with one name.  Not those of
+    objects inside it."""
 
 
 def json_string(text: bytes) -> bytes:
@@ -78,7 +82,7 @@ def find_object(msg: bytes) -> JsonObject | None:
     if text[:1] != b"{" or text[-1:] != b"}":
         return None
     try:
-        keys = _members.decode(text)
+        members = _members.decode(text)
         text.decode()  # the decoder skips values without looking at their encoding
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
@@ -86,7 +90,7 @@ def find_object(msg: bytes) -> JsonObject | None:
         # In valid JSON they can only be whitespace.  Left in, a transport that
         # ends messages with LF would escape them and break the object.
         text = text.translate(_LINE_ENDS_TO_SPACE)
-    return JsonObject(text, keys)
+    return JsonObject(text, members)
 
 
 def add_members(text: bytes, members: bytes) -> bytes:
@@ -142,6 +146,57 @@ def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None
     return cut
 
 
+def member_cutter(name: str) -> Callable[[bytes], bytes]:
+    """Make a function that cuts all members called `name` out of an object, whatever their values.
+
+    It takes the text of a `JsonObject`.  The other members stay as written.
+
+    Args:
+        name: Printable US-ASCII without quote and backslash.
+    """
+    wanted = re.compile(b'"%s"' % b"".join(map(_spellings, name)))
+
+    def cut(text: bytes) -> bytes:
+        ends = _member_ends(text)
+        starts = [text.index(b"{"), *ends[:-1]]
+        kept = [
+            text[start + 1 : end]
+            for start, end in zip(starts, ends, strict=True)
+            if wanted.match(text[start + 1 : end].lstrip(_WHITESPACE)) is None
+        ]
+        return b"{%s}" % b",".join(kept).strip(_WHITESPACE)
+
+    return cut
+
+
+def text_of_string(value: bytes) -> bytes | None:
+    """The text of a JSON string, in UTF-8; None if `value` is other JSON.
+
+    Half a surrogate pair stands for no text, so a string with one is None as well.
+    """
+    try:
+        return _text.decode(value).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def _member_ends(text: bytes) -> list[int]:
+    """Where the members of a JSON object end: at their commas and at the last brace."""
+    ends = []
+    depth = 0
+    for found in _STRUCTURE.finditer(text):
+        match found[0]:
+            case b"{" | b"[":
+                depth += 1
+            case b"}" | b"]":
+                depth -= 1
+                if not depth:
+                    ends.append(found.start())
+            case b"," if depth == 1:
+                ends.append(found.start())
+    return ends
+
+
 def _spellings(letter: str) -> bytes:
     """A pattern for the ways to write a character in a JSON string."""
     code = b"%04x" % ord(letter)
@@ -160,7 +215,5 @@ def _depth(text: bytes, depth: int) -> int:
 
 def _octets_of(value: bytes) -> bytes:
     """What a JSON string stands for; what stands for nothing, as it is written."""
-    try:
-        return _text.decode(value).encode()
-    except (msgspec.DecodeError, UnicodeError):
-        return value
+    text = text_of_string(value)
+    return value if text is None else text

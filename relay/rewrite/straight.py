@@ -8,9 +8,9 @@ could be compiled.  Frames that are unusual in any way are left to these.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 
@@ -18,7 +18,14 @@ from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.acceleration import IS_COMPILED, compiled
 from relay.rewrite.json_text import json_string
-from relay.rewrite.token import Programs, members_of, object_writer, sender_of
+from relay.rewrite.token import (
+    IsToken,
+    Programs,
+    members_of,
+    object_writer,
+    sender_of,
+    token_test,
+)
 from relay.wire.parse import DELIMITERS
 from relay.wire.timestamp import StampTable, to_rfc3339
 from relay.wire.usual_headers import USUAL_RFC3164, USUAL_RFC5424, named_by
@@ -43,8 +50,15 @@ _BRACE = ord("{")
 _encode = msgspec.json.Encoder().encode
 
 
-def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes, pure: bool = False) -> Straight:
-    """What `relay.rewrite.token.cee` makes of usual frames.
+def straight_cee(
+    token: Token,
+    zone: tzinfo,
+    *,
+    relay_name: bytes,
+    known: Collection[bytes] = (),
+    pure: bool = False,
+) -> Straight:
+    """What `relay.rewrite.token.cee` makes of usual frames whose header carries no token.
 
     Arguments as for `cee`.
 
@@ -53,15 +67,19 @@ def straight_cee(token: Token, zone: tzinfo, *, relay_name: bytes, pure: bool = 
     """
     before_text = b'{%b, "message": ' % members_of(token)
     own_object = object_writer(token)
+    is_token = token_test(token, known)
 
     def tables(origin: Origin) -> tuple[_Starts, StampTable]:
-        starts = _Starts(Programs(sender_of(origin, relay_name)), before_text)
+        starts = _Starts(Programs(sender_of(origin, relay_name)), before_text, is_token)
         return starts, StampTable(to_rfc3339, origin.received_at, zone)
 
     def plain(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
         headers, left = take_apart(lines_of(frames, whole), [USUAL_RFC5424, USUAL_RFC3164])
-        starts, stamps = tables(origin)
+        table, stamps = tables(origin)
+        if None in map(table.__getitem__, {addressing for _, _, addressing, _ in headers}):
+            headers, left = _without_tokens(headers, left, table)
+        starts = cast("dict[bytes, bytes]", table)
         string = string_for(whole)
         payloads = [
             b"%b%b%b%b}"
@@ -106,17 +124,39 @@ def first_and_then(first: Straight, second: Straight) -> Straight:
     return write
 
 
-class _Starts(dict[bytes, bytes]):
-    """What stands between stamp and text, by addressing; made on first use, one table a batch."""
+class _Starts(dict[bytes, bytes | None]):
+    """What stands between stamp and text, by addressing; made on first use, one table a batch.
 
-    def __init__(self, programs: Programs, before_text: bytes) -> None:
+    None where the program is an app token, whose object is another one.
+    """
+
+    def __init__(self, programs: Programs, before_text: bytes, is_token: IsToken) -> None:
         super().__init__()
         self._programs = programs
         self._before_text = before_text
+        self._is_token = is_token
 
-    def __missing__(self, addressing: bytes) -> bytes:
-        start = self[addressing] = self._programs[named_by(addressing)] + self._before_text
+    def __missing__(self, addressing: bytes) -> bytes | None:
+        program = named_by(addressing)
+        start = None
+        if not self._is_token(program[1]):
+            start = self._programs[program] + self._before_text
+        self[addressing] = start
         return start
+
+
+def _without_tokens(
+    headers: list[tuple[bytes, ...]], left: list[int], starts: _Starts
+) -> tuple[list[tuple[bytes, ...]], list[int]]:
+    """`headers` without those that carry a token, and `left` with the indexes of these."""
+    total = len(headers) + len(left)
+    before = set(left)
+    taken = [index for index in range(total) if index not in before]
+    carrying = {
+        index for index, header in zip(taken, headers, strict=True) if starts[header[2]] is None
+    }
+    headers = [header for header in headers if starts[header[2]] is not None]
+    return headers, [index for index in range(total) if index in before or index in carrying]
 
 
 def lines_of(frames: Sequence[bytes], whole: bytes) -> Sequence[bytes]:

@@ -8,8 +8,10 @@ STAMP is RFC 3339 in all of them, HOST is never missing.
 
 Rules that bind this file:
 
-1. A message whose JSON already names a token keeps that token, and gets no other
-   one in any place; only its header is put in order.
+1. A message that already carries a token keeps it, and gets no other one in any place.
+   A token is a member of the JSON object that is MSG, if its value is a text that can be
+   one; or a TAG or APP-NAME in the form of a token, or one of those that are known.  In a
+   header it is no PROGRAM: `cee` moves it into the object.
 2. Rewriting what a rewrite has made changes nothing.  Two relays in a row send
    what one would.
 3. Nothing in a header but PRINTUSASCII and single spaces.  MSG may hold any octet
@@ -18,19 +20,31 @@ Rules that bind this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.model.token import Token
+from relay.model.token import Token, is_secret
 from relay.rewrite.bare import with_hosts
-from relay.rewrite.json_text import COOKIE, add_members, find_object, json_string
+from relay.rewrite.elements import PREFIX, element_pairs
+from relay.rewrite.json_layout import Layouts, Strings
+from relay.rewrite.json_text import (
+    COOKIE,
+    JsonObject,
+    add_members,
+    find_object,
+    json_string,
+    member_cutter,
+    text_of_string,
+)
 from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
 __all__ = [
+    "IsToken",
     "Programs",
     "Rewrite",
     "app_name",
@@ -41,10 +55,14 @@ __all__ = [
     "object_writer",
     "sender_of",
     "tag",
+    "token_test",
 ]
 
 Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order.  The origin is that of all."""
+
+IsToken = Callable[[bytes | None], bool]
+"""Whether a TAG or APP-NAME is an app token and no name."""
 
 _TOKEN_KEY = "logsene-app-token"
 _TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
@@ -52,9 +70,30 @@ _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 # What came in an envelope may end with these, and the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TOKEN_FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+_without_token = member_cutter(_TOKEN_KEY)
 
 
-def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = ()) -> Rewrite:
+def token_test(token: Token, known: Collection[bytes]) -> IsToken:
+    """Make a test for tokens in headers: those in the form of one, `token`, and `known` ones."""
+    secrets = frozenset((token.reveal(), *known))
+
+    def is_token(name: bytes | None) -> bool:
+        return name is not None and (name in secrets or _TOKEN_FORM.fullmatch(name) is not None)
+
+    return is_token
+
+
+def cee(
+    token: Token,
+    zone: tzinfo,
+    *,
+    relay_name: bytes,
+    tags: Sequence[str] = (),
+    known: Collection[bytes] = (),
+    structured_data: bool = False,
+) -> Rewrite:
     """Send MSG as a JSON object behind an ``@cee:`` cookie, with `token` in it.
 
     A MSG that is a JSON object itself, with or without cookie, gets the token as
@@ -65,37 +104,67 @@ def cee(token: Token, zone: tzinfo, *, relay_name: bytes, tags: Sequence[str] = 
         zone: Local zone for stamps that have no offset.
         relay_name: HOST of messages without one from local senders.
         tags: For the member ``tags``, which a JSON object of its own keeps.
+        known: Tokens of apps, which a header may carry whatever their form.
+        structured_data: Put STRUCTURED-DATA into the member ``_SDATA`` and MSGID into
+            ``msgid``, unless a JSON object of its own has these.
     """
-    members = members_of(token, tags)
-    own_object = object_writer(token, tags)
-
-    def object_of(message: SyslogMessage) -> bytes:
-        msg = message.msg
-        written = own_object(msg) if b"{" in msg else None  # the quick way out
-        if written is not None:
-            return written
-        if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
-            msg = msg[1:]
-        return b'{%s, "message": %s}' % (members, json_string(msg))
+    is_token = token_test(token, known)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
         programs = Programs(sender_of(origin, relay_name))
-        return [
-            b"<%d>%s%s%s"
-            % (
-                message.facility * 8 + message.severity,
-                stamps[message.timestamp],
-                programs[message.hostname, message.app_name, message.procid],
-                object_of(message),
+        objects = _Objects(token, tags, structured_data=structured_data)
+        payloads = []
+        for message in with_hosts(messages):
+            app_name, procid, own = message.app_name, message.procid, None
+            if is_token(app_name):
+                app_name, procid, own = None, None, app_name
+            payloads.append(
+                b"<%d>%s%s%s"
+                % (
+                    message.facility * 8 + message.severity,
+                    stamps[message.timestamp],
+                    programs[message.hostname, app_name, procid],
+                    objects[own](message),
+                )
             )
-            for message in with_hosts(messages)
-        ]
+        return payloads
 
     return rewrite
 
 
-def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
+class _Objects(dict[bytes | None, Callable[[SyslogMessage], bytes]]):
+    """Functions that write objects, by the token that a message carries; None = it has none.
+
+    Make one table per batch, so that it cannot outgrow the batch.
+    """
+
+    def __init__(self, token: Token, tags: Sequence[str], *, structured_data: bool) -> None:
+        super().__init__()
+        self._token = token
+        self._tags = tags
+        self._structured_data = structured_data
+
+    def __missing__(self, own: bytes | None) -> Callable[[SyslogMessage], bytes]:
+        token = self._token if own is None else Token(own)
+        members = members_of(token, self._tags)
+        own_object = object_writer(token, self._tags)
+        further_members = _further_members if self._structured_data else None
+
+        def object_of(message: SyslogMessage) -> bytes:
+            msg = message.msg
+            written = own_object(msg) if b"{" in msg else None  # the quick way out
+            if written is None:
+                if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
+                    msg = msg[1:]
+                written = b'{%s, "message": %s}' % (members, json_string(msg))
+            return written if further_members is None else further_members(written, message)
+
+        self[own] = object_of
+        return object_of
+
+
+def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()) -> Rewrite:
     """Send `token` as the TAG of an RFC 3164 header.  The program name is lost.
 
     Arguments as for `cee`.
@@ -106,17 +175,20 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     secret = token.reveal()
     if any(octet in secret for octet in b":[]"):
         raise ValueError("a token that is sent as a tag cannot contain a colon or a bracket")
+    is_token = token_test(token, known)
 
     def payload(message: SyslogMessage, start: bytes) -> bytes:
         if _has_token(message):
             own_tag = format_tag(message.app_name, message.procid)
             return b"%s%s%s" % (start, own_tag, message.msg.lstrip(b" "))
-        msg = _text_of(message, secret)
-        if message.app_name == secret and _legacy_header(message).endswith(b" "):
+        if not is_token(message.app_name):
+            return b"%s%s:%s" % (start, secret, _text_of(message))
+        msg = message.msg
+        if _legacy_header(message).endswith(b" "):
             # Parsing took it off.  Left off, each relay would take one more from
             # a text that begins with spaces.
             msg = b" " + msg
-        return b"%s%s:%s" % (start, secret, msg)
+        return b"%s%s:%s" % (start, message.app_name, msg)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc3339, origin.received_at, zone)
@@ -129,7 +201,9 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     return rewrite
 
 
-def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
+def app_name(
+    token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
+) -> Rewrite:
     """Send RFC 5424 with `token` as the APP-NAME.  The program name is lost.
 
     Arguments as for `cee`.
@@ -140,12 +214,13 @@ def app_name(token: Token, zone: tzinfo, *, relay_name: bytes) -> Rewrite:
     secret = token.reveal()
     if len(secret) > _APP_NAME_OCTETS_MAX:
         raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_OCTETS_MAX} characters")
+    is_token = token_test(token, known)
 
     def payload(message: SyslogMessage, stamp: bytes, sender: bytes) -> bytes:
-        if _has_token(message):
+        if is_token(message.app_name) or _has_token(message):
             name, msg = message.app_name, message.msg
         else:
-            name, msg = secret, _text_of(message, secret)
+            name, msg = secret, _text_of(message)
         header = format_header(
             message.pri,
             stamp,
@@ -188,16 +263,22 @@ class Programs(dict[tuple[bytes | None, ...], bytes]):
 def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], bytes | None]:
     """Make a function that puts `token` into the JSON object that a MSG is; None if it is none.
 
-    Arguments as for `cee`.
+    An object that names a token stays as it is.  A member of that name with another value
+    than a token, such as null or a number, gives way.  Arguments as for `cee`.
     """
     token_member = _member_of(token)
     members = members_of(token, tags)
 
     def write(msg: bytes) -> bytes | None:
         found = find_object(msg)
-        if found is None or _TOKEN_KEY in found.keys:
-            return None if found is None else found.text
-        return add_members(found.text, token_member if "tags" in found.keys else members)
+        if found is None:
+            return None
+        text = found.text
+        if _TOKEN_KEY in found.members:
+            if _names_token(found):
+                return text
+            text = _without_token(text)
+        return add_members(text, token_member if "tags" in found.members else members)
 
     return write
 
@@ -239,17 +320,40 @@ def _has_token(message: SyslogMessage) -> bool:
     if _TOKEN_KEY_OCTETS not in message.msg:  # the quick way out
         return False
     found = find_object(message.msg)
-    return found is not None and _TOKEN_KEY in found.keys
+    return found is not None and _names_token(found)
 
 
-def _text_of(message: SyslogMessage, secret: bytes) -> bytes:
+def _names_token(found: JsonObject) -> bool:
+    value = found.members.get(_TOKEN_KEY)
+    text = None if value is None else text_of_string(bytes(value))
+    return text is not None and is_secret(text)
+
+
+def _further_members(text: bytes, message: SyslogMessage) -> bytes:
+    """The object `text` with structured data and MSGID, where it has no such members."""
+    members = []
+    if message.msgid:
+        members.append(("msgid", b'"msgid": ' + json_string(message.msgid)))
+    elements = element_pairs(message)
+    if elements:  # as the format json has them
+        pairs = {f"_SDATA.{name[len(PREFIX) :]}": value for name, value in elements.items()}
+        members.append(("_SDATA", Layouts().write(pairs, Strings())[1:-1]))
+    if not members:
+        return text
+    found = find_object(text)
+    there = () if found is None else found.members
+    new = [member for name, member in members if name not in there]
+    return add_members(text, b", ".join(new)) if new else text
+
+
+def _text_of(message: SyslogMessage) -> bytes:
     """MSG, and what would get lost with the program name although it is text.
 
     Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).
     Without one the program may be the first word of the text and is put back.
     """
     header = _legacy_header(message)
-    if message.app_name == secret or b":" in header or b"[" in header:
+    if b":" in header or b"[" in header:
         return message.msg
     return header + message.msg
 

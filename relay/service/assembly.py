@@ -306,7 +306,7 @@ def _routes(
     rewriting = Rewriting(
         named_filters=configuration.filters,
         sources=[source.id for source in configuration.sources],
-        apps=[app.id for app in configuration.apps],
+        apps=configuration.apps,
         relay_name=configuration.name,
         zone=local_zone(),
         now=reactor.seconds,

@@ -174,6 +174,8 @@ class RewriteConfiguration:
     """Set for cee, tag and app-name."""
     tokens: tuple[tuple[object, Token], ...] = ()
     """Other tokens, each with the filter, as TOML has it, that messages have to fit for it."""
+    structured_data: bool = False
+    """Of cee: put STRUCTURED-DATA and MSGID into the object."""
     steps: tuple[object, ...] = ()
     """What comes before, as TOML has it."""
 

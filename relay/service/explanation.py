@@ -192,7 +192,7 @@ class Explainer:
         return Rewriting(
             named_filters=configuration.filters,
             sources=[source.id for source in configuration.sources],
-            apps=[app.id for app in configuration.apps],
+            apps=configuration.apps,
             relay_name=configuration.name,
             zone=self._zone,
             now=lambda: self._now,

@@ -76,6 +76,18 @@ def _read_form(
     if len(problems) > known:
         return RewriteConfiguration()
     mode = table["mode"]
+    if "structured_data" in table and mode != "cee":
+        problems.append(
+            f"{path}.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
+        )
+        return RewriteConfiguration(mode)
+    form = _read_token_form(mode, table, path, base_dir, problems)
+    return replace(form, structured_data=table.get("structured_data", False))
+
+
+def _read_token_form(
+    mode: str, table: Mapping[str, Any], path: str, base_dir: str, problems: list[str]
+) -> RewriteConfiguration:
     ways = [key for key in _WAYS if key in table]
     if mode not in TOKEN_MODES:
         problems.extend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -24,7 +24,11 @@ from relay.rewrite.straight import Straight, straight_cee
 from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.template import compile_template
 from relay.rewrite.token import app_name, cee, tag
-from relay.service.configuration import DestinationConfiguration, RewriteConfiguration
+from relay.service.configuration import (
+    AppConfiguration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+)
 from relay.service.filter_table import FilterTables
 from relay.service.step_table import StepTables
 from relay.service.table import join_path
@@ -37,16 +41,29 @@ Warn = Callable[[str, str, str], None]
 _TYPE_CAST = "type-cast"
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
 
-_FORMS = {"cee": cee, "tag": tag, "app-name": app_name}
+_FORMS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
 
 
-def token_form(mode: str, token: Token, *, relay_name: bytes, zone: tzinfo) -> Writer:
+def token_form(
+    mode: str,
+    token: Token,
+    *,
+    relay_name: bytes,
+    zone: tzinfo,
+    known: Collection[bytes] = (),
+    structured_data: bool = False,
+) -> Writer:
     """The writer for `mode`: cee, tag or app-name.
+
+    Args:
+        known: Tokens that messages may carry in their headers, whatever their form.
+        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
 
     Raises:
         ValueError: `token` cannot take the place that the mode gives it.
     """
-    return _FORMS[mode](token, zone, relay_name=relay_name)
+    form = partial(_FORMS[mode], token, zone, relay_name=relay_name, known=known)
+    return form(structured_data=True) if structured_data else form()
 
 
 def pipelines(routes: Iterable[Route]) -> dict[str, Pipeline]:
@@ -65,7 +82,7 @@ class Rewriting:
     Args:
         named_filters: What ``filter = "NAME"`` refers to.
         sources: Ids of sources.
-        apps: Ids of apps.
+        apps: Those whose tokens messages may carry.
         relay_name: Host of local messages that name none, and LOGHOST.
         zone: Of stamps and clocks without one.
         lookup: Opens a table for the step `map`; ValueError says what is wrong.
@@ -78,7 +95,7 @@ class Rewriting:
         *,
         named_filters: Mapping[str, object],
         sources: Sequence[str],
-        apps: Sequence[str],
+        apps: Sequence[AppConfiguration],
         relay_name: str,
         zone: tzinfo,
         now: Now,
@@ -97,10 +114,11 @@ class Rewriting:
         self._started_at = now()
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
+        self._app_tokens = [token for app in apps for token in app.tokens]
         self._filters = FilterTables(
             named_filters,
             sources=sources,
-            apps=apps,
+            apps=[app.id for app in apps],
             relay_name=self._relay_name,
             zone=zone,
             problems=problems,
@@ -194,7 +212,14 @@ class Rewriting:
 
     def _token_writer(self, rewrite: RewriteConfiguration, where: str) -> Writer:
         assert rewrite.token is not None
-        form = partial(token_form, rewrite.mode, relay_name=self._relay_name, zone=self._zone)
+        form = partial(
+            token_form,
+            rewrite.mode,
+            relay_name=self._relay_name,
+            zone=self._zone,
+            known=self._known_tokens(rewrite),
+            structured_data=rewrite.structured_data,
+        )
         if not rewrite.tokens:
             return form(rewrite.token)
         choices: list[tuple[Condition, Writer]] = [
@@ -209,9 +234,17 @@ class Rewriting:
     def _straight(self, rewrite: RewriteConfiguration) -> Straight | None:
         if rewrite.mode == "ewmm":
             return straight_ewmm(self._relay_name, self._zone)
-        if rewrite.mode != "cee" or rewrite.token is None or rewrite.tokens:
+        if rewrite.mode != "cee" or rewrite.token is None:
             return None
-        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name)
+        if rewrite.tokens or rewrite.structured_data:
+            return None
+        known = self._known_tokens(rewrite)
+        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name, known=known)
+
+    def _known_tokens(self, rewrite: RewriteConfiguration) -> list[bytes]:
+        """Tokens that a message may carry, whatever their form."""
+        own = [token for _, token in rewrite.tokens]
+        return [token.reveal() for token in (*self._app_tokens, *own)]
 
     def _context(self, destination: DestinationConfiguration) -> MacroContext:
         form = destination.format

@@ -17,7 +17,7 @@ def route_problems(configuration: Configuration) -> list[str]:
     rewriting = Rewriting(
         named_filters=configuration.filters,
         sources=[source.id for source in configuration.sources],
-        apps=[app.id for app in configuration.apps],
+        apps=configuration.apps,
         relay_name=configuration.name,
         zone=UTC,
         now=float,

@@ -186,6 +186,7 @@ REWRITE: Mapping[str, Kind] = {
     "mode": Choice(REWRITE_MODES),
     **{key: kind for key, kind in TOKEN.items() if key != "match"},
     "tokens": Anything(),
+    "structured_data": Flag(),
 }
 
 APP: Mapping[str, Kind] = {

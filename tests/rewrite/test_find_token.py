@@ -265,3 +265,13 @@ def test_any_octets_behind_a_claim(after: bytes) -> None:
     if claim is not None:
         assert claim.secrets[0] == b"T"
         assert claim.rest.startswith(STAMP + b"a: {")
+
+
+def test_what_cannot_be_a_token_is_no_claim() -> None:
+    for value in (b'""', b"null", b"5", b'"a b"', b'["x"]'):
+        assert cut(STAMP + b'su: {"logsene-app-token":%s,"a":1}' % value) is None
+        line = STAMP + b'su: {"logsene-app-token":"T","logsene-app-token":%s,"a":1}' % value
+        found = cut(line)
+        assert found is not None
+        assert found[0] == (b"T",)
+        assert b'"T"' not in found[1]

@@ -11,7 +11,9 @@ from relay.rewrite.json_text import (
     add_members,
     find_object,
     json_string,
+    member_cutter,
     text_cutter,
+    text_of_string,
 )
 
 
@@ -97,7 +99,7 @@ def test_what_is_not_a_json_object(msg: bytes) -> None:
 def test_keys_are_those_of_the_top_and_unescaped() -> None:
     found = find_object(b'{"\\u0061b":1,"c":{"d":1}}')
     assert found is not None
-    assert [name in found.keys for name in ("ab", "c", "d")] == [True, True, False]
+    assert [name in found.members for name in ("ab", "c", "d")] == [True, True, False]
 
 
 def test_members_are_added_first() -> None:
@@ -217,3 +219,44 @@ def test_a_long_one_takes_no_more_than_its_length(piece: bytes) -> None:
     """Looking at it again from each of its octets would take minutes."""
     found = cut(b'{"t-1":"x",' + piece * 200_000)
     assert found is not None
+
+
+without = member_cutter("t-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        (b'{"t-1":null}', b"{}"),
+        (b'{"t-1" : 5 , "a": 1e400 }', b'{"a": 1e400}'),
+        (b'{"a":1,"t-1":{"t-1":[",","}"]},"b":{"t-1":2}}', b'{"a":1,"b":{"t-1":2}}'),
+        (b'{"t-1":"","a":"t-1","t-1":false}', b'{"a":"t-1"}'),
+        (rb'{"\u0074-1":[],"a\"t-1":"},{"}', rb'{"a\"t-1":"},{"}'),
+        (b'{"a":1}', b'{"a":1}'),
+        (b"{}", b"{}"),
+    ],
+)
+def test_members_are_cut_out_whatever_they_hold(text: bytes, rest: bytes) -> None:
+    assert without(text) == rest
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["t-1", "a", 'b"t-1', "{,"]), values), max_size=6),
+    st.booleans(),
+)
+def test_what_is_left_are_the_other_members(members: list[tuple[str, Any]], ascii: bool) -> None:
+    written = [
+        f"{json.dumps(name, ensure_ascii=ascii)} : {json.dumps(value, ensure_ascii=ascii)}"
+        for name, value in members
+    ]
+    found = find_object(("{" + " , ".join(written) + "}").encode())
+    assert found is not None
+    left = json.loads(without(found.text), object_pairs_hook=list)
+    assert [name for name, _ in left] == [name for name, _ in members if name != "t-1"]
+
+
+def test_the_text_of_a_string() -> None:
+    assert text_of_string(rb'"caf\u00e9"') == "café".encode()
+    assert text_of_string(b'""') == b""
+    for other in (b"null", b"5", b"[]", rb'"\ud800"', b"", b'"'):
+        assert text_of_string(other) is None

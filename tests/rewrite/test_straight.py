@@ -31,8 +31,13 @@ USUAL = [
     b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 - \xef\xbb\xbf  @cee: {"tags": ["x"]} \n',
     b'<34>Oct 11 22:14:15 h prog:{"logsene-app-token":"x","a":"\xc3\xa9\r\n"}',
     b'<34>Oct 11 22:14:15 h prog: {"a":\r\n1}',
+    b'<34>Oct 11 22:14:15 h prog: {"a":1,"logsene-app-token":null}',
     b"<34>Oct 11 22:14:15 h prog: {",
     b'<34>Oct 11 22:14:15 h prog: use {"a": "\xff"}',
+]
+WITH_TOKENS = [
+    b"<13>1 2003-10-11T22:14:15Z h 99999999-8888-7777-6666-555555555555 p m - x",
+    b'<13>Oct 11 22:14:15 h 99999999-8888-7777-6666-555555555555[7]: {"a": 1}',
 ]
 UNUSUAL = [
     b"<192>1 2003-10-11T22:14:15.003Z h app 77 ID47 - x",
@@ -58,7 +63,7 @@ def test_usual_frames_become_what_the_long_way_makes_of_them(line: bytes) -> Non
     assert both_ways([line, line], LOCAL) == []
 
 
-@pytest.mark.parametrize("line", UNUSUAL)
+@pytest.mark.parametrize("line", UNUSUAL + WITH_TOKENS)
 def test_unusual_frames_are_left_alone(line: bytes) -> None:
     assert both_ways([line]) == [0]
 
@@ -69,9 +74,17 @@ def test_usual_and_unusual_ones_in_one_batch_stay_in_order() -> None:
     assert both_ways(lines[::-1]) == [1, 3, 5, 7]
     assert both_ways(USUAL) == []
     assert both_ways(USUAL[::-1]) == []
+    lines = [USUAL[0], WITH_TOKENS[0], UNUSUAL[0], WITH_TOKENS[1], USUAL[6]]
+    assert both_ways(lines) == [1, 2, 3]
 
 
-@given(st.lists(st.one_of(NEARLY_USUAL, frames, st.sampled_from(USUAL)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.one_of(NEARLY_USUAL, frames, st.sampled_from(USUAL + WITH_TOKENS)),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_nothing_becomes_what_the_long_way_would_not_make_of_it(lines: list[bytes]) -> None:
     both_ways(lines)
 

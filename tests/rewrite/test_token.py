@@ -87,12 +87,106 @@ def test_cee(line: bytes, expected: bytes) -> None:
             b'{"logsene-app-token": "%s", "a":{"logsene-app-token":"x"}}' % SECRET,
         ),
         (b'{"logsene-app-token":"other","m":1}', b'{"logsene-app-token":"other","m":1}'),
-        (b'@cee: {"m":1, "logsene\\u002dapp-token": 5}', b'{"m":1, "logsene\\u002dapp-token": 5}'),
+        (
+            rb'@cee: {"m":1, "logsene\u002dapp-token": "other"}',
+            rb'{"m":1, "logsene\u002dapp-token": "other"}',
+        ),
     ],
 )
 def test_cee_adds_the_token_to_objects_that_have_none(msg: bytes, expected: bytes) -> None:
     payload = send(CEE, b"<13>1 2003-10-11T22:14:15Z h a - - - " + msg)
     assert payload == b"<13>2003-10-11T22:14:15Z h a:@cee: " + expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"null", b'""', b'" "', b"5", b"true", b"[]", b'["x"]', b'{"a":"}"}', b'"a b"'],
+)
+def test_what_cannot_be_a_token_gives_way_to_one(value: bytes) -> None:
+    named = b'"logsene-app-token":%s' % value
+    for msg in (b'{%s,"m":1}', b'@cee: {"m":1,%s}', b'{"logsene-app-token":"x","m":1,%s}'):
+        line = b"<13>1 2003-10-11T22:14:15Z h a - - - " + msg % named
+        payload = send(CEE, line)
+        assert payload.endswith(b'@cee: {"logsene-app-token": "%s", "m":1}' % SECRET)
+        assert send(TAG, line).startswith(b"<13>2003-10-11T22:14:15Z h %s:" % SECRET)
+        assert b" h %s - - - " % SECRET in send(APP_NAME, line)
+
+
+OTHER = b"99999999-8888-7777-6666-55555555555A"
+KNOWN = b"token-of-an-app"
+
+
+@pytest.mark.parametrize("own", [OTHER, KNOWN])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"my-host %s:hello",
+        b"<13>Oct 11 22:14:15 my-host %s: hello",
+        b"<13>Oct 11 22:14:15 my-host %s[12]: hello",
+        b"<13>1 2026-10-11T22:14:15+02:00 my-host %s - - - hello",
+    ],
+)
+def test_a_token_in_a_header_is_kept(line: bytes, own: bytes) -> None:
+    known = [KNOWN]
+    with_cee = cee(TOKEN, ZONE, relay_name=b"vm", known=known)
+    with_tag = tag(TOKEN, ZONE, relay_name=b"vm", known=known)
+    with_app_name = app_name(TOKEN, ZONE, relay_name=b"vm", known=known)
+    payload = send(with_cee, line % own)
+    assert payload.endswith(
+        b' my-host -:@cee: {"logsene-app-token": "%s", "message": "hello"}' % own
+    )
+    assert re.fullmatch(rb"<13>\S+ my-host %s: ?hello" % own, send(with_tag, line % own))
+    assert re.fullmatch(
+        rb"<13>1 \S+ my-host %s (-|12) - - hello" % own, send(with_app_name, line % own)
+    )
+
+
+def test_an_object_gets_the_token_of_its_header_unless_it_names_one() -> None:
+    line = b"<13>1 2003-10-11T22:14:15Z h %s - - - " % OTHER
+    start = b"<13>2003-10-11T22:14:15Z h -:@cee: "
+    expected = b'{"logsene-app-token": "%s", "a":1}' % OTHER
+    assert send(CEE, line + b'{"a":1}') == start + expected
+    assert send(CEE, line + b'{"a":1,"logsene-app-token":null}') == start + expected
+    own = b'{"logsene-app-token":"x"}'
+    assert send(CEE, line + own) == start + own
+
+
+def test_what_only_looks_like_a_token_is_a_name() -> None:
+    for name in (OTHER[:-1], OTHER + b"0", OTHER.replace(b"A", b"g"), KNOWN):
+        payload = send(CEE, b"<13>1 2003-10-11T22:14:15Z h %s - - - x" % name)
+        assert payload.startswith(b"<13>2003-10-11T22:14:15Z h %s:" % name)
+
+
+@pytest.mark.parametrize(
+    ("msg", "expected"),
+    [
+        (
+            b"hello",
+            b'"msgid": "ID1", "_SDATA":{"x@1.2":{"a":["1","2"],"b":"\\"]"},"y":""},'
+            b' "logsene-app-token": "%s", "message": "hello"' % SECRET,
+        ),
+        (
+            b'{"msgid":7,"c":1}',
+            b'"_SDATA":{"x@1.2":{"a":["1","2"],"b":"\\"]"},"y":""},'
+            b' "logsene-app-token": "%s", "msgid":7,"c":1' % SECRET,
+        ),
+        (b'{"msgid":7,"_SDATA":0}', b'"logsene-app-token": "%s", "msgid":7,"_SDATA":0' % SECRET),
+        (
+            b'{"logsene-app-token":"x","_SDATA":0}',
+            b'"msgid": "ID1", "logsene-app-token":"x","_SDATA":0',
+        ),
+    ],
+)
+def test_structured_data_goes_into_the_object_where_that_is_asked_for(
+    msg: bytes, expected: bytes
+) -> None:
+    rewrite = cee(TOKEN, ZONE, relay_name=b"vm", structured_data=True)
+    line = rb'<13>1 2003-10-11T22:14:15Z h a - ID1 [x@1.2 a="1" a="2" b="\"\]"][y] ' + msg
+    payload = send(rewrite, line)
+    assert payload == b"<13>2003-10-11T22:14:15Z h a:@cee: {%s}" % expected
+    assert send(rewrite, payload) == payload
+    plain = b"<13>1 2003-10-11T22:14:15Z h a - - - " + msg
+    assert send(rewrite, plain) == send(CEE, plain)
 
 
 def test_cee_wraps_what_is_nearly_an_object() -> None:

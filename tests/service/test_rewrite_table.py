@@ -71,7 +71,7 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
         (
             {"mode": "cee", "token": SECRET},
             "d.rewrite.token: unknown key, did you mean 'tokens'? Allowed here: mode, "
-            "token_file, token_env, tokens",
+            "token_file, token_env, tokens, structured_data",
         ),
         (
             {"mode": "cee", "token_env": "RELAY_NO_SUCH_VARIABLE"},
@@ -201,3 +201,17 @@ def test_what_is_wrong_with_several_tokens(tokens: object, problem: str, token_d
     _, problems = read({"mode": "cee", "tokens": tokens}, token_dir)
     assert len(problems) == 1
     assert problem in problems[0]
+
+
+def test_structured_data_is_a_key_of_cee(token_dir: Path) -> None:
+    values = {"mode": "cee", "token_file": "token", "structured_data": True}
+    rewrite, problems = read(values, token_dir)
+    assert problems == []
+    assert rewrite.structured_data
+    rewrite, problems = read({"mode": "cee", "tokens": [{"token_file": "token"}]}, token_dir)
+    assert not rewrite.structured_data
+    for mode in ("none", "tag", "app-name", "ewmm"):
+        _, problems = read({**values, "mode": mode}, token_dir)
+        assert problems == [
+            f"d.rewrite.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
+        ]

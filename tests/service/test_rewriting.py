@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -12,6 +13,7 @@ from relay.model.token import Token
 from relay.rewrite.filters import selected
 from relay.rewrite.value_pairs import Pair, Selection
 from relay.service.configuration import (
+    AppConfiguration,
     DestinationConfiguration,
     FormatConfiguration,
     RewriteConfiguration,
@@ -33,7 +35,7 @@ class Maker:
         self.rewriting = Rewriting(
             named_filters={"errors": {"severity": "..err"}},
             sources=["in"],
-            apps=["shop"],
+            apps=[AppConfiguration("shop", tokens=(Token(b"shop-token"),))],
             relay_name="web-1",
             zone=UTC,
             now=lambda: 0.0,
@@ -186,3 +188,31 @@ def test_only_cee_and_ewmm_without_steps_or_filters_go_straight() -> None:
     errors = {"severity": "..err"}
     assert straight(mode="cee", token=TOKEN, tokens=((errors, TOKEN),)) is None
     assert Maker().route().straight is None
+
+
+@pytest.mark.parametrize("mode", ["cee", "tag", "app-name"])
+def test_a_message_keeps_the_token_of_an_app_in_its_header(mode: str) -> None:
+    tokens: tuple[tuple[object, Token], ...] = (({"facility": "mail"}, Token(b"mail-token")),)
+    for rewrite in (RewriteConfiguration(mode, TOKEN), RewriteConfiguration(mode, TOKEN, tokens)):
+        for own in [b"shop-token"] + [token.reveal() for _, token in rewrite.tokens]:
+            line = b"<13>1 2003-10-11T22:14:15Z h %s - - - hello" % own
+            (payload,) = sent([parse(line)], rewrite=rewrite)
+            assert own in payload
+            assert TOKEN.reveal() not in payload
+
+
+def test_the_tokens_of_apps_are_known_on_the_straight_way_too() -> None:
+    straight = Maker().route(rewrite=RewriteConfiguration("cee", TOKEN)).straight
+    assert straight is not None
+    frames = [b"<13>1 2003-10-11T22:14:15Z h %s - - - hi" % name for name in (b"a", b"shop-token")]
+    assert straight(frames, ORIGIN)[1] == [1]
+
+
+def test_cee_has_structured_data_where_that_is_asked_for() -> None:
+    rewrite = RewriteConfiguration("cee", TOKEN, structured_data=True)
+    message = parse(b'<13>1 2003-10-11T22:14:15Z h a - ID1 [x@1 b="c"] hi')
+    (payload,) = sent([message], rewrite=rewrite)
+    assert b'"msgid": "ID1", "_SDATA":{"x@1":{"b":"c"}}, ' in payload
+    (payload,) = sent([message], rewrite=replace(rewrite, tokens=(({"sources": "in"}, TOKEN),)))
+    assert b'"_SDATA"' in payload
+    assert Maker().route(rewrite=rewrite).straight is None
