@@ -52,6 +52,7 @@ class Intake:
     Args:
         routes: Where they go; destinations are distinct.
         now: Seconds since 1970-01-01 UTC.
+        elapsed: Seconds on a clock that is never set.
         counters: The source's.
         parser: How frames of this source are read.
         reads_usual: Whether `parser` reads messages as `relay.wire.parse` does, so that a rewrite
@@ -71,6 +72,7 @@ class Intake:
         routes: Sequence[Route],
         append: Append,
         now: Now,
+        elapsed: Callable[[], float] = lambda: 0.0,
         counters: SourceCounters,
         parser: Parser = _parse,
         reads_usual: bool = True,
@@ -85,6 +87,7 @@ class Intake:
         self._routes = Routes(routes)
         self._append = append
         self._now = now
+        self._elapsed = elapsed
         self._counters = counters
         self._parser = parser
         self._goes_straight = reads_usual and authorise is None and sequences is None
@@ -151,7 +154,7 @@ class Intake:
         self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
     ) -> tuple[dict[str, Sequence[bytes]], dict[str, dict[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
-        origin = origin._replace(received_at=self._now())
+        origin = origin._replace(received_at=self._now(), monotonic_at=self._elapsed())
         if self._goes_straight and marks is NO_MARKS:
             parse = partial(self._parse, origin=origin)
             routed = self._routes.route_straight(frames, origin, parse)

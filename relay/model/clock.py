@@ -1,14 +1,23 @@
-"""Time as an argument."""
+"""Time as an argument: a clock for durations, and a clock for stamps.
+
+Every interval, timeout, rate and age is measured with a `Clock`, which runs steadily
+whatever happens to the time of day.  Only stamps (when a message came in, when a
+certificate ends) come from the `WallClock`, which administrators and NTP may set.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "DelayedCall", "Now"]
+__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock"]
 
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
+
+_STEP_SECONDS_MIN = 2.0  # what is less is a correction that changes no age noticeably
+_STEPS_MAX = 32
 
 
 class DelayedCall(Protocol):
@@ -28,8 +37,81 @@ class Clock(Protocol):
     and `twisted.internet.task.Clock` both fit.
     """
 
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """Seconds since an unspecified start; never set, never going back."""
+        ...
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
     ) -> Any: ...
+
+
+class ClockStep(NamedTuple):
+    """The wall clock was set forward: after `at` (seconds since 1970) came `at` + `seconds`."""
+
+    at: float
+    seconds: float
+
+
+class WallClock:
+    """The time of day, and ages that survive its being set.
+
+    A stamp from before a step forward looks older than it is, by the size of the step.
+    Ages here leave that out, so that setting the clock drops nothing as too old.  After a
+    step back, old stamps lie in the future for a while: their age is 0 until then.
+
+    Args:
+        now: The time of day.
+        elapsed: Seconds on a clock that is never set.
+        on_step: Called with how many seconds the clock was set forward, or back (below 0).
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Now,
+        elapsed: Callable[[], float],
+        on_step: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.now = now
+        self.elapsed = elapsed
+        self._on_step = on_step
+        self._offset = now() - elapsed()
+        self._steps: deque[ClockStep] = deque(maxlen=_STEPS_MAX)  # forward, the newest last
+
+    def watch(self) -> None:
+        """Notice whether the clock was set; to be called every few seconds."""
+        offset = self.now() - self.elapsed()
+        seconds = offset - self._offset
+        if abs(seconds) >= _STEP_SECONDS_MIN:
+            if seconds > 0:
+                self._steps.append(ClockStep(self.elapsed() + self._offset, seconds))
+            else:
+                self._undo(-seconds)
+            self._on_step(seconds)
+        self._offset = offset
+
+    def _undo(self, seconds: float) -> None:
+        """A step back takes back the latest steps forward, as far as it goes."""
+        while self._steps and seconds > 0:
+            step = self._steps.pop()
+            if step.seconds > seconds:
+                self._steps.append(step._replace(seconds=step.seconds - seconds))
+            seconds -= step.seconds
+
+    def age(self, stamp: float) -> float:
+        """Seconds since `stamp`, at least 0."""
+        self.watch()
+        age = self.now() - stamp
+        age -= sum(step.seconds for step in self._steps if stamp <= step.at)
+        return max(0.0, age)
+
+    def before(self, seconds: float) -> float:
+        """The stamp such that what has an earlier one is more than `seconds` old."""
+        self.watch()
+        stamp = self.now() - seconds
+        for step in reversed(self._steps):
+            # Nothing has a stamp between `at` and `at + seconds`.
+            if stamp < step.at + step.seconds:
+                stamp -= step.seconds
+        return stamp

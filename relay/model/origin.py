@@ -10,8 +10,8 @@ __all__ = ["Origin"]
 class Origin(NamedTuple):
     """Where and when a batch of frames came in.
 
-    A protocol makes one per connection; the intake stamps `received_at` on each
-    batch with `_replace`.
+    A protocol makes one per connection; the intake stamps `received_at` and
+    `monotonic_at` on each batch with `_replace`.
     """
 
     source: str
@@ -33,6 +33,8 @@ class Origin(NamedTuple):
     gid: int | None = None
     received_at: float = 0.0
     """Seconds since 1970-01-01 UTC."""
+    monotonic_at: float = 0.0
+    """The same moment on a clock that is never set, for rates and intervals."""
 
     @property
     def peer(self) -> str:

@@ -23,7 +23,7 @@ class Status:
 
     Args:
         is_compiled: What can be compiled is, and is used.
-        now: Seconds since 1970-01-01 UTC.
+        elapsed: Seconds on a clock that is never set.
         allocated_bytes: What the queue's file takes on the disk.
         history_bytes: What of that delivered records take.
         orphans: Ids of queues that have records but no destination.
@@ -44,7 +44,7 @@ class Status:
         orphans: Callable[[], list[str]],
         damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
-        now: Callable[[], float],
+        elapsed: Callable[[], float],
         allocated_bytes: Callable[[], int] = lambda: 0,
         history_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -58,10 +58,10 @@ class Status:
         self._orphans = orphans
         self._damaged_files = damaged_files
         self._certificates = certificates
-        self._now = now
+        self._elapsed = elapsed
         self._allocated_bytes = allocated_bytes
         self._history_bytes = history_bytes
-        self._started_at = now()
+        self._started_at = elapsed()
 
     def document(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -71,7 +71,7 @@ class Status:
             "version": self._version,
             "compiled": self._is_compiled,
             "state_dir": self._state_dir,
-            "uptime_seconds": self._now() - self._started_at,
+            "uptime_seconds": self._elapsed() - self._started_at,
             "admission": {
                 "open": not self._admission.closed,
                 "reason": self._admission.reason,

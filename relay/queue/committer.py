@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
 
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock, DelayedCall, Now
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
@@ -66,7 +66,8 @@ class Committer:
 
     Args:
         run_in_thread: Must run one call at a time.
-        clock: For the time of receipt and for trying again.
+        clock: For trying again.
+        now: For the time of receipt.
         on_stored: Called with a destination's id, its next seq and the payloads before
             that after a commit that appended to it; without payloads after an operation.
         limits: Those of the destinations.
@@ -86,6 +87,7 @@ class Committer:
         *,
         run_in_thread: RunInThread,
         clock: Clock,
+        now: Now,
         admission: Admission,
         on_stored: Callable[[str, int, Sequence[bytes]], None],
         on_failure: Callable[[BaseException], None],
@@ -99,6 +101,7 @@ class Committer:
         self._store = store
         self._run_in_thread = run_in_thread
         self._clock = clock
+        self._now = now
         self._admission = admission
         self._on_stored = on_stored
         self._on_failure = on_failure
@@ -294,7 +297,7 @@ class Committer:
             self._set_removals_due(False)
             evictions = self._take_evictions()
             heads = {id: self._head(id, removals) for id in evictions}
-            transaction = transaction_of(self._clock.seconds(), appends, removals, evictions)
+            transaction = transaction_of(self._now(), appends, removals, evictions)
             self._gathering.begin()
             try:
                 changed = await self._run_in_thread(partial(self._store.commit, transaction))
@@ -358,7 +361,7 @@ class Committer:
     async def _operate(self) -> None:
         """Do the oldest operation; the others let the next transaction go first."""
         operation, done = self._operations[0]  # a defect leaves it there to be answered
-        operate = partial(self._store.operate, operation, at=self._clock.seconds())
+        operate = partial(self._store.operate, operation, at=self._now())
         try:
             changed, result = await self._run_in_thread(operate)
         except QueueError as error:

@@ -52,7 +52,7 @@ class MacroContext:
 
     relay_name: bytes
     now: Now
-    """Asked once a batch, for the macros C_, P_ and SYSUPTIME."""
+    """Asked once a batch, for the macros C_ and P_."""
     zone: tzinfo = UTC
     """Local zone: of stamps that have no offset, and of the relay's own times."""
     time_zone: tzinfo | None = None

@@ -127,7 +127,9 @@ _HARD: Mapping[str, Column] = {
     "RUNID": _same(lambda batch: b"%d" % batch.context.runid),
     "LOGHOST": _same(lambda batch: batch.context.relay_name),
     # In hundredths of a second.
-    "SYSUPTIME": _same(lambda batch: b"%d" % ((batch.now - batch.context.started_at) * 100)),
+    "SYSUPTIME": _same(
+        lambda batch: b"%d" % ((batch.origin.monotonic_at - batch.context.started_at) * 100)
+    ),
     **dict.fromkeys(
         ("SOURCEIP", "PEERIP"),
         _same(lambda batch: batch.origin.peer_host.encode("ascii", "replace") or _LOCAL_ADDRESS),

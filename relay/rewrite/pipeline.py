@@ -43,7 +43,9 @@ Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 class Holds(Protocol):
     """A stage that holds messages back for a while."""
 
-    def flush(self, now: float) -> list[SyslogMessage]: ...
+    def flush(self, now: float) -> list[SyslogMessage]:
+        """What is due at `now`, in the unit of `Origin.monotonic_at`."""
+        ...
 
 
 class Pipeline:
@@ -70,21 +72,21 @@ class Pipeline:
             messages = stage(messages, origin)
         return messages
 
-    def flush(self, now: float, *, everything: bool = False) -> list[SyslogMessage]:
-        """Messages that the stages held back and that are due at `now`.
+    def flush(self, origin: Origin, *, everything: bool = False) -> list[SyslogMessage]:
+        """Messages that the stages held back and that are due.
 
         They went through the stages before the one that held them, and go through
         those after it.
 
         Args:
+            origin: Says when now is.
             everything: What is not due as well.
         """
         due: list[SyslogMessage] = []
-        origin = Origin("", "", received_at=now)
         for stage in self._stages:
             due = [*stage(due, origin)] if due else due
             if isinstance(stage, Holds):
-                due += stage.flush(math.inf if everything else now)
+                due += stage.flush(math.inf if everything else origin.monotonic_at)
         return due
 
     @property

@@ -78,7 +78,7 @@ def limit_rate(
     def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage | None]:
         keys = per(messages, origin) if per is not None else [b""] * len(messages)
         return [
-            message if passes(key, origin.received_at) else None
+            message if passes(key, origin.monotonic_at) else None
             for message, key in zip(messages, keys, strict=True)
         ]
 
@@ -133,7 +133,7 @@ class RepeatSuppression:
     def _take(self, message: SyslogMessage, origin: Origin, passed: list[SyslogMessage]) -> None:
         host = message.hostname or origin.peer_host.encode("ascii", "replace")
         key, digest = _short(host), _digest_of(message)
-        now = origin.received_at
+        now = origin.monotonic_at
         last, count, since = self._last.pop(key, (None, 0, now))
         if last is not None and last.digest == digest:
             self._drops["repeated"] += 1

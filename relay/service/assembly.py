@@ -15,6 +15,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
+from relay.model.clock import Now, WallClock
 from relay.model.counters import SourceCounters
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
@@ -64,34 +65,38 @@ _log = Logger(namespace="relay")
 
 
 def assemble(
-    reactor: Any, configuration: Configuration, systemd: Systemd = NO_SYSTEMD
+    reactor: Any, configuration: Configuration, systemd: Systemd = NO_SYSTEMD, *, now: Now
 ) -> RelayService:
     """Build the service tree.  Opens nothing; the services say when that happens.
 
     Args:
         reactor: Provides IReactorTime, IReactorThreads, IReactorFDSet, IReactorTCP
             and IReactorSocket (zope interfaces have no intersection type, hence Any).
+            Its `seconds` is a clock that is never set (`steady_reactor.py`).
         systemd: What it passed to the process.
+        now: The time of day, for stamps.
 
     Raises:
         StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=_log)
     _warn_of_configuration(configuration)
+    wall = WallClock(now=now, elapsed=reactor.seconds, on_step=_say_step)
     admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
-    queue = new_queue(configuration, admission, limits, notices, reactor)
-    certificates = CertificateWatch(notices=notices, reactor=reactor)
+    queue = new_queue(configuration, admission, limits, notices, wall, reactor)
+    certificates = CertificateWatch(notices=notices, now=now, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
-    routes = _routes(configuration, lookups, notices, reactor)
+    routes = _routes(configuration, lookups, notices, wall, reactor)
     common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
     destinations = [
-        new_destination(each, reactor=reactor, **common) for each in configuration.destinations
+        new_destination(each, wall=wall, reactor=reactor, **common)
+        for each in configuration.destinations
     ]
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
-            *(certificates, notices, reactor, systemd),
+            *(certificates, notices, wall, reactor, systemd),
         )
         for source in configuration.sources
     ]
@@ -110,12 +115,12 @@ def assemble(
             queue,
             compaction,
             new_lane_adoption(configuration, queue, notices),
-            _flush_service(routes, limits, queue, reactor),
+            _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
             progress,
-            new_quarantine_limits(configuration, queue, notices, reactor),
-            QueueWatch(queue, admission, limits, notices=notices, clock=reactor),
-            new_history_watch(configuration, queue, notices, reactor),
+            new_quarantine_limits(configuration, queue, notices, wall, reactor),
+            QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
+            new_history_watch(configuration, queue, notices, wall, reactor),
             *_observers(
                 configuration, status, {**commands, **compaction.commands()}, notify, reactor
             ),
@@ -126,11 +131,16 @@ def assemble(
 
 
 def _flush_service(
-    routes: Mapping[str, Route], limits: Mapping[str, QueueLimit], queue: QueueService, reactor: Any
+    routes: Mapping[str, Route],
+    limits: Mapping[str, QueueLimit],
+    queue: QueueService,
+    now: Now,
+    reactor: Any,
 ) -> FlushService:
     return FlushService(
         pipelines(routes.values()),
         append=queue.append,
+        now=now,
         reactor=reactor,
         ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
     )
@@ -167,7 +177,7 @@ def _status(
         orphans=lambda: queue.orphans,
         damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
-        now=reactor.seconds,
+        elapsed=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
         history_bytes=lambda: queue.histories.used_bytes,
     )
@@ -204,13 +214,14 @@ def _source(
     limits: Mapping[str, QueueLimit],
     certificates: CertificateWatch,
     notices: Notices,
+    wall: WallClock,
     reactor: Any,
     systemd: Systemd,
 ) -> SourceService:
     counters = SourceCounters()
     fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
     ways = [_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed]
-    intake = _intake(source, configuration, ways, queue, counters, notices, reactor)
+    intake = _intake(source, configuration, ways, queue, counters, notices, wall)
     receiving: dict[str, Any] = {
         "intake": intake,
         "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
@@ -220,8 +231,13 @@ def _source(
         "quarantine": partial(queue.source_ledger, source.id),
     }
     if source.listen.scheme == "file":
-        name = configuration.name
-        return new_file_source(source, relay_name=name, positions=queue.positions, **receiving)
+        return new_file_source(
+            source,
+            relay_name=configuration.name,
+            positions=queue.positions,
+            wall=wall,
+            **receiving,
+        )
     if source.listen.scheme == "journald":
         return new_journal_source(source, positions=queue.positions, **receiving)
     return new_source(
@@ -242,12 +258,13 @@ def _intake(
     queue: QueueService,
     counters: SourceCounters,
     notices: Notices,
-    reactor: Any,
+    wall: WallClock,
 ) -> Intake:
     return Intake(
         routes=ways,
         append=queue.append,
-        now=reactor.seconds,
+        now=wall.now,
+        elapsed=wall.elapsed,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
         reads_usual=source.parse == ParseOptions(),
@@ -299,7 +316,11 @@ def _observers(
 
 
 def _routes(
-    configuration: Configuration, lookups: LookupFiles, notices: Notices, reactor: Any
+    configuration: Configuration,
+    lookups: LookupFiles,
+    notices: Notices,
+    wall: WallClock,
+    reactor: Any,
 ) -> dict[str, Route]:
     """The way into each destination's queue, by its id."""
     problems: list[str] = []
@@ -309,10 +330,11 @@ def _routes(
         apps=configuration.apps,
         relay_name=configuration.name,
         zone=local_zone(),
-        now=reactor.seconds,
+        now=wall.now,
         lookup=lookups.open,
         base_dir=configuration.base_dir,
         problems=problems,
+        started_at=reactor.seconds(),
         warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
     )
     routes = {
@@ -321,6 +343,15 @@ def _routes(
     if problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(problems))
     return routes
+
+
+def _say_step(seconds: float) -> None:
+    Logger(namespace="relay").info(
+        "the clock was set {direction} by {seconds:,.0f} s; intervals and the ages of what is "
+        "queued go by a clock that is not set",
+        direction="forward" if seconds > 0 else "back",
+        seconds=abs(seconds),
+    )
 
 
 def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:

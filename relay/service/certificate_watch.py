@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Now
 from relay.service.configuration import TlsConfiguration
 from relay.service.expiry import Expiry, expiries_of
 from relay.service.tls_files import Where, read_material
@@ -68,8 +68,9 @@ class CertificateWatch(Service):
     name = "certificates"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, notices: Notices, reactor: Any) -> None:
+    def __init__(self, *, notices: Notices, now: Now, reactor: Any) -> None:
         self._notices = notices
+        self._now = now
         self._reactor = reactor
         self._watched: list[_Watched] = []
         self._call: DelayedCall | None = None
@@ -116,7 +117,7 @@ class CertificateWatch(Service):
 
     def report(self) -> list[dict[str, Any]]:
         """Our certificates and the revocation lists, with the days they have left, for status."""
-        now = self._reactor.seconds()
+        now = self._now()
         return [
             expiry.report(watched.subject, now)
             for watched in self._watched
@@ -144,7 +145,7 @@ class CertificateWatch(Service):
             self._notices.warn(watched.subject, "certificates", words)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
-        now = self._reactor.seconds()
+        now = self._now()
         for expiry in watched.expiries:
             if words := expiry.warning(now):
                 group = f"{watched.subject}, {expiry.path}, {expiry.issuer}"

@@ -17,7 +17,7 @@ from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
 from relay.flow.progress import Progress, Standing
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.errors import QueueError
 from relay.queue.ledger import added_up
 from relay.service.configuration import Url
@@ -58,6 +58,7 @@ class DestinationService(Service):
         refusals_max: int,
         notices: Notices,
         clock: Clock,
+        wall: WallClock,
         retry_seconds_min: float,
         retry_seconds_max: float,
         window_records: int = 0,
@@ -81,6 +82,7 @@ class DestinationService(Service):
         self._refusals_max = refusals_max
         self._notices = notices
         self._clock = clock
+        self._wall = wall
         self._window_records = window_records
         self._drain_rate = drain_rate
         self._backlog_percent = backlog_percent
@@ -251,7 +253,7 @@ class DestinationService(Service):
         except QueueError:  # the counters are worth showing all the same
             return None
         oldest = min((at for at in found if at is not None), default=None)
-        return None if oldest is None else max(0.0, self._clock.seconds() - oldest)
+        return None if oldest is None else self._wall.age(oldest)
 
 
 class StreamDestination(DestinationService):

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
+from relay.model.clock import WallClock
 from relay.queue.committer import RunInThread
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import DestinationConfiguration
@@ -37,6 +38,7 @@ def new_destination(
     queue: QueueService,
     certificates: CertificateWatch,
     notices: Notices,
+    wall: WallClock,
     reactor: Any,
 ) -> DestinationService:
     """Build the service of one destination; reads its certificate files."""
@@ -47,6 +49,7 @@ def new_destination(
         "refusals_max": configuration.refusals_max,
         "notices": notices,
         "clock": reactor,
+        "wall": wall,
         "retry_seconds_min": configuration.retry_seconds_min,
         "retry_seconds_max": configuration.retry_seconds_max,
         "drain_rate": configuration.drain_rate,

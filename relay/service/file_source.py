@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import Service
 
 from relay.flow.intake import Intake
+from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.queue.admission import SourceAdmission
@@ -80,6 +81,7 @@ def new_file_source(
     admission: SourceAdmission,
     counters: SourceCounters,
     notices: Notices,
+    wall: WallClock,
     reactor: Any,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> FileSource:
@@ -111,6 +113,7 @@ def new_file_source(
             admission=admission,
             counters=counters,
             notices=notices,
+            wall=wall,
             clock=reactor,
         ),
     )

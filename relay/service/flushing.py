@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.routing import Route
 from relay.flow.shedding import let_in, severities_let_in
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Now
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -48,12 +48,14 @@ class FlushService(Service):
         pipelines: Mapping[str, Pipeline],
         *,
         append: _Append,
+        now: Now,
         reactor: Any,
         ways: Mapping[str, Route] | None = None,
     ) -> None:
         self._pipelines = {id: pipeline for id, pipeline in pipelines.items() if pipeline.holds}
         self._append = append
         self._ways = ways or {}
+        self._now = now
         self._reactor = reactor
         self._call: DelayedCall | None = None
 
@@ -78,10 +80,9 @@ class FlushService(Service):
         self._flush(everything=False)
 
     def _flush(self, *, everything: bool) -> None:
-        now = self._reactor.seconds()
-        origin = Origin("", "", received_at=now)
+        origin = Origin("", "", received_at=self._now(), monotonic_at=self._reactor.seconds())
         for destination, pipeline in self._pipelines.items():
-            messages = pipeline.flush(now, everything=everything)
+            messages = pipeline.flush(origin, everything=everything)
             if messages:
                 taken, drops = self._let_in(destination, messages)
                 payloads = pipeline.writer(taken, origin) if taken else []

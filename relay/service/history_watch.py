@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.model.clock import Clock
+from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
 from relay.queue.history import Histories, PruneHistories
@@ -41,7 +41,7 @@ class Queue(Protocol):
 
 
 def new_history_watch(
-    configuration: Configuration, queue: Queue, notices: Notices, clock: Clock
+    configuration: Configuration, queue: Queue, notices: Notices, wall: WallClock, clock: Clock
 ) -> HistoryWatch:
     """The one of a relay with this configuration."""
     return HistoryWatch(
@@ -49,6 +49,7 @@ def new_history_watch(
         destinations=[destination.id for destination in configuration.destinations],
         free_bytes_min=configuration.min_free_bytes,
         notices=notices,
+        wall=wall,
         clock=clock,
     )
 
@@ -70,6 +71,7 @@ class HistoryWatch(PeriodicService):
         destinations: Iterable[str],
         free_bytes_min: int,
         notices: Notices,
+        wall: WallClock,
         clock: Clock,
     ) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
@@ -77,6 +79,7 @@ class HistoryWatch(PeriodicService):
         self._destinations = set(destinations)
         self._free_bytes_min = free_bytes_min
         self._notices = notices
+        self._wall = wall
         self._pruning = False
         self._said = 0  # of what was shed
 
@@ -107,17 +110,17 @@ class HistoryWatch(PeriodicService):
         return self._free_bytes_min - free
 
     def _prune(self, excess: int) -> None:
-        now, histories = self._clock.seconds(), self._queue.histories
+        histories = self._queue.histories
         longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
         before = {}
         for id in histories.databases:
             # Of a destination that has no lanes any more, what the second one had stays.
             limit = histories.limits.get(destination_of(id))
             if limit is not None:
-                before[id] = now - limit.seconds_max
+                before[id] = self._wall.before(limit.seconds_max)
             elif longest and destination_of(id) not in self._destinations:
                 # It has left the configuration, perhaps for another name.
-                before[id] = now - longest
+                before[id] = self._wall.before(longest)
         self._pruning = True
         step = self._queue.operate(PruneHistories(histories, before, max(0, excess)))
         step.addCallbacks(self._pruned, self._failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -16,6 +17,7 @@ from relay.service.configuration_file import read_configuration
 from relay.service.configuration_flags import configuration_from_flags
 from relay.service.interpreter import is_pure
 from relay.service.refusal import StartRefused
+from relay.service.steady_reactor import run_steadily
 from relay.service.systemd import initial_environment, take_systemd
 
 __all__ = ["Options", "makeService"]
@@ -102,7 +104,8 @@ def makeService(options: Options) -> IService:
     from relay.service.assembly import assemble
 
     systemd = take_systemd(os.environ, initial=initial_environment(), pid=os.getpid())
-    relay: Any = assemble(reactor, configuration, systemd)
+    run_steadily(reactor)
+    relay: Any = assemble(reactor, configuration, systemd, now=time.time)
     return relay  # type: ignore[no-any-return]  # zope: it provides IService
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from relay.model.clock import Clock
+from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
@@ -51,6 +51,7 @@ class QuarantineLimits(PeriodicService):
         bytes_max: int,
         seconds_max: float,
         notices: Notices,
+        wall: WallClock,
         clock: Clock,
     ) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
@@ -58,9 +59,10 @@ class QuarantineLimits(PeriodicService):
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max
         self._notices = notices
+        self._wall = wall
 
     def look(self) -> None:
-        before = self._clock.seconds() - self._seconds_max if self._seconds_max else 0.0
+        before = self._wall.before(self._seconds_max) if self._seconds_max else 0.0
         for account, ledger in list(self._queue.ledgers.items()):
             if ledger.quarantine_bytes > self._bytes_max or (before and ledger.quarantined):
                 trimming = self._queue.operate(

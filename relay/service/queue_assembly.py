@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from relay.model.clock import WallClock
 from relay.queue.admission import Admission
 from relay.queue.limits import QueueLimit
 from relay.service.compacting import CompactionService
@@ -44,6 +45,7 @@ def new_queue(
     admission: Admission,
     limits: Mapping[str, QueueLimit],
     notices: Notices,
+    wall: WallClock,
     reactor: Any,
 ) -> QueueService:
     """The queue of all destinations.  Opens nothing before its `startService`."""
@@ -56,6 +58,7 @@ def new_queue(
         admission=admission,
         notices=notices,
         reactor=reactor,
+        wall=wall,
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
@@ -90,7 +93,11 @@ def new_lane_adoption(
 
 
 def new_quarantine_limits(
-    configuration: Configuration, queue: QueueService, notices: Notices, reactor: Any
+    configuration: Configuration,
+    queue: QueueService,
+    notices: Notices,
+    wall: WallClock,
+    reactor: Any,
 ) -> QuarantineLimits:
     """What keeps the quarantines to their limits."""
     return QuarantineLimits(
@@ -98,6 +105,7 @@ def new_quarantine_limits(
         bytes_max=configuration.quarantine_bytes_max,
         seconds_max=configuration.quarantine_seconds_max,
         notices=notices,
+        wall=wall,
         clock=reactor,
     )
 

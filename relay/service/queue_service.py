@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
+from relay.model.clock import WallClock
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
@@ -90,6 +91,7 @@ class QueueService(Service):
         admission: Admission,
         notices: Notices,
         reactor: Any,
+        wall: WallClock,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         lanes: Iterable[str] = (),
@@ -108,9 +110,10 @@ class QueueService(Service):
         self._admission = admission
         self._notices = notices
         self._reactor = reactor
+        self._wall = wall
         self._check_path = check_path
         self._limits = {limit.destination: limit for limit in limits}
-        self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=reactor.seconds)
+        self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=wall.now)
         self._lineages: dict[str, Lineage] = {}  # of the destinations
         self._strict = strict
         self.histories = histories or Histories()
@@ -158,6 +161,7 @@ class QueueService(Service):
             self._store,
             run_in_thread=self._writer,
             clock=self._reactor,
+            now=self._wall.now,
             admission=self._admission,
             on_stored=self._stored,
             on_failure=self.failed,
@@ -364,7 +368,7 @@ class QueueService(Service):
         # What lanes send has no numbers, and afterwards the old ones would mean nothing.
         positions |= {f"{SENT}/{id}": b"" for id in self._lanes if id in kept}
         try:
-            self._store.commit(Transaction(self._reactor.seconds(), positions=positions))
+            self._store.commit(Transaction(self._wall.now(), positions=positions))
         except QueueError as error:
             self._notices.warn(
                 "queue",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from relay.model.clock import WallClock
 from relay.model.errors import QueueError
 from relay.queue.admission import Admission
 from relay.queue.limits import TOO_OLD, QueueLimit
@@ -62,6 +63,7 @@ class QueueWatch(PeriodicService):
         limits: Mapping[str, QueueLimit],
         *,
         notices: Notices,
+        wall: WallClock,
         clock: Any,
     ) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
@@ -69,6 +71,7 @@ class QueueWatch(PeriodicService):
         self._admission = admission
         self._limits = tuple(limits.values())
         self._notices = notices
+        self._wall = wall
         self._trend = Trend()
         size = bytes_in_words(admission.queue_bytes_max)
         self._fill = _Fill(
@@ -78,6 +81,7 @@ class QueueWatch(PeriodicService):
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
 
     def look(self) -> None:
+        self._wall.watch()
         was_closed = self._admission.closed
         try:
             self._admission.set_free_bytes(self._queue.free_bytes)
@@ -94,7 +98,7 @@ class QueueWatch(PeriodicService):
             if limit.bytes_max:
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
             for queue in limit.queues if limit.seconds_max else ():
-                self._expire(limit, queue, now - limit.seconds_max)
+                self._expire(limit, queue, self._wall.before(limit.seconds_max))
 
     def _expire(self, limit: QueueLimit, queue: str, before: float) -> None:
         if not self._queue.ledger(queue).queued:

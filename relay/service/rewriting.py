@@ -88,6 +88,7 @@ class Rewriting:
         lookup: Opens a table for the step `map`; ValueError says what is wrong.
         base_dir: Directory for relative paths.
         problems: One line is appended for everything that is wrong.
+        started_at: When the relay started, in the unit of `Origin.monotonic_at`.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Rewriting:
         lookup: Callable[[str], Lookup],
         base_dir: str,
         problems: list[str],
+        started_at: float = 0.0,
         warn: Warn = lambda destination, kind, text: None,
     ) -> None:
         self._relay_name = relay_name.encode("ascii", "replace")
@@ -111,7 +113,7 @@ class Rewriting:
         self._base_dir = base_dir
         self._problems = problems
         self._warn = warn
-        self._started_at = now()
+        self._started_at = started_at
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
         self._app_tokens = [token for app in apps for token in app.tokens]

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.flow.intake import Intake
-from relay.model.clock import Clock
+from relay.model.clock import Now
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
@@ -42,7 +42,7 @@ class FileDelivery:
         intake: Intake,
         counters: SourceCounters,
         notices: Notices,
-        clock: Clock,
+        now: Now,
     ) -> None:
         self._source = source
         self._origin = Origin(source=source, transport="file")
@@ -51,14 +51,14 @@ class FileDelivery:
         self._intake = intake
         self._counters = counters
         self._notices = notices
-        self._clock = clock
+        self._now = now
 
     def hand_over(self, path: str, lines: Lines, positions: Mapping[str, bytes]) -> Deferred[None]:
         """Store `lines` of the file at `path`, and `positions` with them.
 
         Fails with QueueError if neither could be stored.
         """
-        read_at = self._clock.seconds()
+        read_at = self._now()
         frames = self._new_frames(lines.frames, path=octets_of(path), read_at=read_at)
         cut: Mapping[int, int] = lines.long
         if cut:

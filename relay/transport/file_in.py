@@ -24,7 +24,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from relay.flow.intake import Intake
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.queue.admission import SourceAdmission
@@ -93,6 +93,7 @@ class FileReader:
         admission: SourceAdmission,
         counters: SourceCounters,
         notices: Notices,
+        wall: WallClock,
         clock: Clock,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -109,11 +110,12 @@ class FileReader:
             intake=intake,
             counters=counters,
             notices=notices,
-            clock=clock,
+            now=wall.now,
         )
         self._admission = admission
         self._counters = counters
         self._notices = notices
+        self._wall = wall
         self._clock = clock
         self._say = say
         self._files: dict[Identity, TailedFile] = {}
@@ -176,7 +178,7 @@ class FileReader:
             self._next_search = now + _SEARCH_SHARE * (self._clock.seconds() - now)
         if now >= self._next_tidy:
             self._next_tidy = now + _TIDY_SECONDS
-            self._delivery.store(self._positions.tidy(self._names(), now))
+            self._delivery.store(self._positions.tidy(self._names(), self._wall))
         for file in list(self._files.values()):
             if not file.is_busy and not file.is_queued and self._is_due(file):
                 self._enqueue(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 
+from relay.model.clock import WallClock
 from relay.transport.file_search import Identity, inodes_in
 from relay.wire.file_position import FilePosition, parse_position
 
@@ -62,12 +63,13 @@ class FilePositions:
             if path is not None and path not in paths and _may_be_the_same(position, path):
                 yield position, path
 
-    def tidy(self, opened: Collection[str], now: float) -> dict[str, bytes]:
+    def tidy(self, opened: Collection[str], wall: WallClock) -> dict[str, bytes]:
         """Note which files are gone; forget those that have been for long, or are too many.
 
         Returns:
             What to store; an empty value forgets.
         """
+        now = wall.now()
         changes: dict[str, bytes] = {}
         folders: dict[str, dict[int, str]] = {}
         closed = [position for name, position in self._positions.items() if name not in opened]
@@ -77,7 +79,7 @@ class FilePositions:
                 gone_at = 0.0
             elif gone_at == 0:
                 gone_at = now
-            elif now - gone_at > _GONE_SECONDS_MAX:
+            elif wall.age(gone_at) > _GONE_SECONDS_MAX:
                 changes[position.name] = b""
                 continue
             if gone_at != position.gone_at:

@@ -21,6 +21,7 @@ from relay.flow.drain import Drain
 from relay.queue.admission import Admission
 from relay.service.queue_service import QueueService
 from relay.transport.notices import Notices
+from tests.clocks import wall_of
 
 DESTINATION = "central"
 BATCHES = (1, 7, 100, 2000)
@@ -50,7 +51,7 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
         destinations=[DESTINATION],
         map_bytes=1 << 31,
         admission=admission,
-        notices=Notices(clock=reactor, log=Logger()),
+        notices=Notices(wall=wall_of(reactor), clock=reactor, log=Logger()),
         reactor=reactor,
         check_path=lambda path: None,
     )

@@ -108,6 +108,7 @@ def _committer(store: Any, limit: QueueLimit, clock: Clock) -> Committer:
     return Committer(
         store,
         run_in_thread=execute,
+        now=clock.seconds,
         clock=clock,
         admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
         on_stored=lambda *_: None,

@@ -629,6 +629,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.committer = Committer(
             self.store,
             run_in_thread=self.writer,
+            now=self.clock.seconds,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             on_stored=self.committed,

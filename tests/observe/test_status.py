@@ -49,7 +49,7 @@ class Setup:
             orphans=lambda: ["old"],
             damaged_files=lambda: ["/q/data.mdb.damaged-1"],
             certificates=lambda: [{"subject": "source in", "expires_days": 3.5}],
-            now=lambda: self.now,
+            elapsed=lambda: self.now,
         )
 
 

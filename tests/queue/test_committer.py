@@ -114,6 +114,7 @@ class Relay:
         self.committer = Committer(
             self.disk,
             run_in_thread=self.disk.run_in_thread,
+            now=self.clock.seconds,
             clock=self.clock,
             admission=self.admission,
             on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
@@ -187,6 +188,7 @@ def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) ->
     relay.committer = Committer(
         relay.disk,
         run_in_thread=relay.disk.run_in_thread,
+        now=relay.clock.seconds,
         clock=relay.clock,
         admission=relay.admission,
         on_stored=lambda *stored: told.append(stored),
@@ -605,6 +607,7 @@ class Limited(Relay):
         self.committer = Committer(
             self.disk,
             run_in_thread=self.disk.run_in_thread,
+            now=self.clock.seconds,
             clock=self.clock,
             admission=self.admission,
             on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),

@@ -35,6 +35,7 @@ class Setup:
         self.committer = Committer(
             self.store,
             run_in_thread=self.run_in_thread,
+            now=Clock().seconds,
             clock=Clock(),
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             on_stored=lambda queue, seq, payloads: None,

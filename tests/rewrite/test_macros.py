@@ -11,9 +11,7 @@ from relay.rewrite.macros import HARD_MACROS, check_settable, compile_macro, ori
 from relay.wire.parse import parse
 from tests.any_messages import LOCAL, NETWORK, SECURE, messages, names, origins
 
-CONTEXT = MacroContext(
-    b"vm", lambda: 1795222405.5, started_at=1795222400.0, hostid=0xCAFE, runid=12
-)
+CONTEXT = MacroContext(b"vm", lambda: 1795222405.5, started_at=100.0, hostid=0xCAFE, runid=12)
 MODERN = parse(b'<165>1 2003-10-11T22:14:15.003Z h evntslog 77 ID47 [x@1.2 a="b"] text\n')
 LEGACY = parse(b"<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed")
 BARE = parse(b"<13>1 - - - - - - text")
@@ -63,7 +61,7 @@ def value_of(name: str, message: SyslogMessage, origin: Origin = NETWORK) -> byt
     ],
 )
 def test_values(name: str, expected: bytes) -> None:
-    assert value_of(name, MODERN) == expected
+    assert value_of(name, MODERN, NETWORK._replace(monotonic_at=105.5)) == expected
 
 
 def test_legacy_messages() -> None:

@@ -35,6 +35,10 @@ def nothing(drops: Drops) -> Change:
     return per_message(change)
 
 
+def at(seconds: float) -> Origin:
+    return Origin("", "", monotonic_at=seconds)
+
+
 def raws(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
     return [message.raw for message in messages]
 
@@ -71,11 +75,11 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
     assert not Pipeline([each(shout)], raws, drops).holds
     same = [MESSAGES[0]] * 3
     assert pipeline(same, ORIGIN) == [b"<13>AINin"]
-    assert pipeline.flush(9) == []
-    (summary,) = pipeline.flush(10)
+    assert pipeline.flush(at(9)) == []
+    (summary,) = pipeline.flush(at(10))
     assert summary.msg == b"last message repeated 2 times"
     assert summary.raw == b"<13>LAST MESSAGE REPEATED 2 TIMES"
-    assert pipeline.flush(100) == []
+    assert pipeline.flush(at(100)) == []
 
 
 def form(mark: bytes) -> Writer:

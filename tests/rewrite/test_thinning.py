@@ -16,7 +16,7 @@ from relay.wire.parse import parse
 
 
 def origin(at: float = 1000.0) -> Origin:
-    return Origin("in", "udp", "192.0.2.1", 5, received_at=at)
+    return Origin("in", "udp", "192.0.2.1", 5, received_at=0.0, monotonic_at=at)
 
 
 def message(text: str, host: str = "web") -> SyslogMessage:

@@ -66,7 +66,9 @@ class Relay:
         self.folder = folder
         self.reactor = Reactor()
         self.ended: list[int] = []
-        self.service: RelayService = assemble(self.reactor, configuration(folder, **keywords))
+        self.service: RelayService = assemble(
+            self.reactor, configuration(folder, **keywords), now=self.reactor.seconds
+        )
         self.service._end_process = self.ended.append
 
     def start(self) -> None:
@@ -115,7 +117,7 @@ def test_the_queue_is_told_who_waits_for_answers(
 
     monkeypatch.setattr(assembly, "Intake", intake)
     source = SourceConfiguration("app", Url(scheme, host="127.0.0.1", port=20514))
-    assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)))
+    assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)), now=float)
     assert told == [answers]
 
 
@@ -197,12 +199,12 @@ def logged() -> Iterator[list[str]]:
 
 
 def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[str]) -> None:
-    assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}))
+    assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}), now=float)
     assert [line for line in logged if "syslog.socket (number 3)" in line]
 
 
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path, logged: list[str]) -> None:
-    assemble(Reactor(), configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml"))
+    assemble(Reactor(), configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml"), now=float)
     assert "/etc/r.toml: relay.x: is old" in logged
 
 
@@ -259,6 +261,7 @@ def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Pat
             ),
             allow_volatile_state=True,
         ),
+        now=float,
     )
     relay = Relay(tmp_path)
     relay.reactor, relay.service, service._end_process = reactor, service, relay.ended.append

@@ -51,7 +51,9 @@ class Setup:
         self.clock.advance(FIRST.certificate.not_valid_after_utc.timestamp() - 89 * DAY)
         self.notices: Any = RecordingNotices()
         self.lines: list[str] = []
-        self.watch = CertificateWatch(notices=self.notices, reactor=self.clock)
+        self.watch = CertificateWatch(
+            notices=self.notices, now=self.clock.seconds, reactor=self.clock
+        )
         self.watch._log = Logger(namespace="test", observer=self._note)
         (folder / "ca.pem").write_bytes(AUTHORITY.certificate_pem())
         self.write("certificate", FIRST.certificate_pem())

@@ -18,6 +18,7 @@ from relay.queue.lineage import Lineage
 from relay.service.configuration import Url
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices, Wire, fired, lose
 
 
@@ -83,6 +84,7 @@ class Setup:
             "refusals_max": 3,
             "notices": self.notices,
             "clock": self.clock,
+            "wall": wall_of(self.clock),
             "retry_seconds_min": 1,
             "retry_seconds_max": 60,
         }

@@ -19,6 +19,7 @@ from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.upstream import PreparedEndpoint
 from relay.wire.framing import encode_newline, encode_octet_counted
 from tests.certificate_files import SERVER_NAME, make_certificate_files
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
 from tests.threads import Reactor
 
@@ -62,8 +63,11 @@ class Setup:
         return new_destination(
             configuration,
             queue=self.queue,
-            certificates=CertificateWatch(notices=self.notices, reactor=self.reactor),
+            certificates=CertificateWatch(
+                notices=self.notices, now=self.reactor.seconds, reactor=self.reactor
+            ),
             notices=self.notices,
+            wall=wall_of(self.reactor),
             reactor=self.reactor,
         )
 

@@ -10,6 +10,7 @@ from relay.queue.admission import Admission
 from relay.service.configuration import SourceConfiguration, Url
 from relay.service.file_source import FileSource, new_file_source
 from relay.wire.parse import parse
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
@@ -54,6 +55,7 @@ class Setup:
             admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
             counters=SourceCounters(),
             notices=self.notices,
+            wall=wall_of(self.reactor),
             reactor=self.reactor,
         )
         assert service.report()["received_records"] == 0  # asked before the start, too

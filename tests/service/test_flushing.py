@@ -39,6 +39,7 @@ class Relay:
         self.service = FlushService(
             {"held": self.pipeline, "plain": plain},
             append=self.append,
+            now=self.clock.seconds,
             reactor=self.clock,
             ways={"held": Route("held", self.pipeline, limit=limit)},
         )
@@ -52,7 +53,7 @@ class Relay:
         return fail(QueueError("stopped")) if self.full else succeed(None)
 
     def repeat(self) -> None:
-        self.pipeline([MESSAGE] * 3, Origin("in", "udp", received_at=self.clock.seconds()))
+        self.pipeline([MESSAGE] * 3, Origin("in", "udp", monotonic_at=self.clock.seconds()))
 
 
 def test_what_is_due_is_stored() -> None:
@@ -86,7 +87,10 @@ def test_nothing_is_done_where_nothing_is_held() -> None:
     clock = Clock()
     plain = Pipeline([], lambda messages, origin: [], Drops())
     service = FlushService(
-        {"plain": plain}, append=lambda payloads, drops: succeed(None), reactor=clock
+        {"plain": plain},
+        append=lambda payloads, drops: succeed(None),
+        now=clock.seconds,
+        reactor=clock,
     )
     service.startService()
     assert not clock.getDelayedCalls()

@@ -13,6 +13,7 @@ from relay.queue.history import Histories, HistoryLimit
 from relay.queue.history_reading import ReadHistory, read_history
 from relay.queue.store import QueueStore
 from relay.service.history_watch import HistoryWatch
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.queue_files import append, opened, remove
 
@@ -66,6 +67,7 @@ class Setup:
             destinations=("a", "long", "plain"),
             free_bytes_min=100 * MiB,
             notices=self.notices,
+            wall=wall_of(self.clock),
             clock=self.clock,
         )
 
@@ -138,6 +140,7 @@ def test_a_relay_that_never_had_one_is_left_alone(tmp_path: Path) -> None:
             destinations=(),
             free_bytes_min=MiB,
             notices=RecordingNotices(),  # type: ignore[arg-type]
+            wall=wall_of(clock),
             clock=clock,
         )
         watch.startService()

@@ -25,7 +25,7 @@ import sys, types
 sys.path.insert(0, {root!r})
 from twisted.application.service import MultiService
 assembly = types.ModuleType("relay.service.assembly")
-def assemble(reactor, configuration, systemd):
+def assemble(reactor, configuration, systemd, *, now):
     print(type(reactor).__name__, configuration.name, len(configuration.sources))
     return MultiService()
 assembly.assemble = assemble

@@ -12,6 +12,7 @@ from relay.model.errors import QueueFull
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.service.quarantine_limits import QuarantineLimits
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.queue_files import append, opened, set_aside
 
@@ -57,6 +58,7 @@ class Setup:
             bytes_max=bytes_max,
             seconds_max=seconds_max,
             notices=self.notices,
+            wall=wall_of(self.clock),
             clock=self.clock,
         )
 

@@ -14,6 +14,7 @@ from relay.service.queue_assembly import new_admission, new_queue, sets_aside
 from relay.service.queue_limits import new_limits
 from relay.service.refusal import StartRefused
 from relay.service.url import Url
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
@@ -49,7 +50,9 @@ def test_a_queue_opens_when_it_is_started(tmp_path: Path) -> None:
     configuration = Configuration("web-1", str(blocked), allow_volatile_state=True)
     notices = RecordingNotices()
     limits = new_limits(configuration, notices)
-    queue = new_queue(configuration, new_admission(configuration), limits, notices, Reactor())
+    reactor = Reactor()
+    admission = new_admission(configuration)
+    queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
     with pytest.raises(StartRefused, match="state_dir"):
         queue.startService()
 
@@ -64,7 +67,8 @@ def test_commits_follow_each_other_as_configured(tmp_path: Path) -> None:
     )
     notices, reactor = RecordingNotices(), Reactor()
     limits = new_limits(configuration, notices)
-    queue = new_queue(configuration, new_admission(configuration), limits, notices, reactor)
+    admission = new_admission(configuration)
+    queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
     queue.startService()
     reactor.settle(queue.append({"out": [b"one", b"two"]}))
     third = queue.append({"out": [b"three"]})

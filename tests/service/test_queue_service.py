@@ -26,6 +26,7 @@ from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
 from tests.queue_files import kept, make_long_queue, put
 from tests.threads import Reactor
@@ -52,6 +53,7 @@ class Setup:
             map_bytes=10 * 2**20,
             admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
             notices=self.notices,
+            wall=wall_of(self.reactor),
             reactor=self.reactor,
             check_path=self.checked.append,
             lanes=lanes,

@@ -14,6 +14,7 @@ from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Transaction
 from relay.service.queue_watch import QueueWatch
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 
 
@@ -55,6 +56,7 @@ class Setup:
             self.admission,
             {"central": self.limit},
             notices=self.notices,
+            wall=wall_of(self.clock),
             clock=self.clock,
         )
         self.watch.startService()
@@ -190,6 +192,7 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
     committer = Committer(
         store,
         run_in_thread=execute,
+        now=clock.seconds,
         clock=clock,
         admission=admission,
         on_stored=lambda *_: None,
@@ -200,7 +203,9 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
     queue.oldest_received_at = store.oldest_received_at
     limits = {"central": QueueLimit(destination="central", seconds_max=60.0)}
     notices: Any = RecordingNotices()
-    QueueWatch(queue, admission, limits, notices=notices, clock=clock).startService()
+    QueueWatch(
+        queue, admission, limits, notices=notices, wall=wall_of(clock), clock=clock
+    ).startService()
     assert [type(error) for error in failures] == [QueueFull]
     assert store.ledgers["central"].dropped == {}
     clock.advance(2)

@@ -43,7 +43,7 @@ class Setup:
             intake=self.queue,
             counters=self.counters,
             notices=self.notices,
-            clock=Clock(),
+            now=Clock().seconds,
         )
 
 

@@ -23,6 +23,7 @@ from relay.transport.file_in import FileLimits, FileReader
 from relay.transport.tailed_file import CHUNK_BYTES, fits
 from relay.wire.file_position import parse_position
 from relay.wire.lines import LineDecoder
+from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 
 
@@ -112,6 +113,7 @@ class Site:
             admission=self.admission,
             counters=self.counters,
             notices=self.notices,
+            wall=wall_of(self.clock),
             clock=self.clock,
             say=self.said.append,
             **options,

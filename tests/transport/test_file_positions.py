@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.model.clock import WallClock
 from relay.transport.file_positions import FilePositions
 from relay.wire.file_position import FilePosition, parse_position
 
@@ -67,26 +68,30 @@ def test_of_an_empty_file_the_name_has_to_fit(
     assert bool(list(FilePositions(stored(known)).moved(set()))) == is_found
 
 
+def at(now: float) -> WallClock:
+    return WallClock(now=lambda: now, elapsed=float)
+
+
 def test_what_is_gone_for_a_week_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "open").touch()
     gone = FilePosition(str(tmp_path / "gone"), 1, 2, 3)
     opened = FilePosition(str(tmp_path / "other"), 1, 4, 3)
     positions = FilePositions(stored(position_of(tmp_path / "a"), gone, opened))
-    changes = positions.tidy({opened.name}, now=100.0)
+    changes = positions.tidy({opened.name}, wall=at(100.0))
     assert {name: parse_position(octets) for name, octets in changes.items()} == {
         gone.name: gone._replace(gone_at=100.0)
     }
-    assert positions.tidy({opened.name}, now=100.0 + 7 * DAY) == {}
-    assert positions.tidy({opened.name}, now=101.0 + 7 * DAY) == {gone.name: b""}
-    assert positions.tidy({opened.name}, now=102.0 + 7 * DAY) == {}
+    assert positions.tidy({opened.name}, wall=at(100.0 + 7 * DAY)) == {}
+    assert positions.tidy({opened.name}, wall=at(101.0 + 7 * DAY)) == {gone.name: b""}
+    assert positions.tidy({opened.name}, wall=at(102.0 + 7 * DAY)) == {}
 
 
 def test_what_comes_back_is_not_forgotten(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     position = position_of(tmp_path / "a")._replace(gone_at=1.0)
     positions = FilePositions(stored(position))
-    changes = positions.tidy(set(), now=100 * DAY)
+    changes = positions.tidy(set(), wall=at(100 * DAY))
     assert changes == {position.name: position._replace(gone_at=0.0).encode()}
 
 
@@ -94,7 +99,7 @@ def test_there_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.transport.file_positions._POSITIONS_MAX", 2)
     known = [FilePosition("/none/x", 1, inode, 3, gone_at=9.0 - inode) for inode in (1, 2, 3)]
     positions = FilePositions(stored(*known))
-    assert positions.tidy(set(), now=10.0) == {known[2].name: b""}
+    assert positions.tidy(set(), wall=at(10.0)) == {known[2].name: b""}
 
 
 def test_damaged_positions_are_none_but_no_first_use() -> None:
