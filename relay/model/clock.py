@@ -8,7 +8,7 @@ certificate ends) come from the `WallClock`, which administrators and NTP may se
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock"]
@@ -63,21 +63,29 @@ class WallClock:
     Args:
         now: The time of day.
         elapsed: Seconds on a clock that is never set.
-        on_step: Called with how many seconds the clock was set forward, or back (below 0).
     """
 
-    def __init__(
-        self,
-        *,
-        now: Now,
-        elapsed: Callable[[], float],
-        on_step: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
+    def __init__(self, *, now: Now, elapsed: Callable[[], float]) -> None:
         self.now = now
         self.elapsed = elapsed
-        self._on_step = on_step
+        self._subscribers: list[Callable[[float], None]] = []
         self._offset = now() - elapsed()
         self._steps: deque[ClockStep] = deque(maxlen=_STEPS_MAX)  # forward, the newest last
+
+    @property
+    def steps(self) -> tuple[ClockStep, ...]:
+        """The latest steps forward that were not taken back, oldest first."""
+        return tuple(self._steps)
+
+    def restore(self, steps: Iterable[ClockStep]) -> None:
+        """Begin with the steps of an earlier process, without those that lie ahead."""
+        now = self.now()
+        self._steps.extend(step for step in steps if step.at + step.seconds <= now)
+
+    def subscribe(self, on_step: Callable[[float], None]) -> None:
+        """Have `on_step` called with how many seconds the clock was set forward, or back
+        (below 0)."""
+        self._subscribers.append(on_step)
 
     def watch(self) -> None:
         """Notice whether the clock was set; to be called every few seconds."""
@@ -88,8 +96,10 @@ class WallClock:
                 self._steps.append(ClockStep(self.elapsed() + self._offset, seconds))
             else:
                 self._undo(-seconds)
-            self._on_step(seconds)
         self._offset = offset
+        if abs(seconds) >= _STEP_SECONDS_MIN:
+            for on_step in self._subscribers:
+                on_step(seconds)
 
     def _undo(self, seconds: float) -> None:
         """A step back takes back the latest steps forward, as far as it goes."""
@@ -102,16 +112,17 @@ class WallClock:
     def age(self, stamp: float) -> float:
         """Seconds since `stamp`, at least 0."""
         self.watch()
-        age = self.now() - stamp
-        age -= sum(step.seconds for step in self._steps if stamp <= step.at)
-        return max(0.0, age)
+        for step in self._steps:
+            if stamp < step.at + step.seconds:
+                stamp += step.seconds
+        return max(0.0, self.now() - stamp)
 
     def before(self, seconds: float) -> float:
         """The stamp such that what has an earlier one is more than `seconds` old."""
         self.watch()
         stamp = self.now() - seconds
         for step in reversed(self._steps):
-            # Nothing has a stamp between `at` and `at + seconds`.
+            # What has a stamp between `at` and `at + seconds` came before a step back.
             if stamp < step.at + step.seconds:
                 stamp -= step.seconds
         return stamp

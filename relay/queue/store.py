@@ -11,7 +11,9 @@ One LMDB environment in a directory of its own, with these named databases:
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
     history/<id>        key: seq, uint64 big endian value: time and block, see history.py
     positions           key: source, "/", name      value: checksum, see positions.py, and
-                                                    octets of the source's own
+                                                    octets of the source's own;
+                                                    names with a slash: lineage.py, lane_queues.py,
+                                                    clock_steps.py
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the

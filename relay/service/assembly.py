@@ -24,6 +24,7 @@ from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
+from relay.service.clock_watch import ClockWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
@@ -81,7 +82,7 @@ def assemble(
     """
     notices = Notices(clock=reactor, log=_log)
     _warn_of_configuration(configuration)
-    wall = WallClock(now=now, elapsed=reactor.seconds, on_step=_say_step)
+    wall = WallClock(now=now, elapsed=reactor.seconds)
     admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
     queue = new_queue(configuration, admission, limits, notices, wall, reactor)
@@ -104,6 +105,7 @@ def assemble(
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     compaction = new_compaction(configuration, queue, notices, reactor)
     commands = _commands(status, queue, destinations, admission, limits, reactor)
+    commands |= compaction.commands()
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     reopen = [destination.reopen for destination in destinations]
@@ -113,21 +115,34 @@ def assemble(
             certificates,
             lookups,
             queue,
+            ClockWatch(wall, queue=queue, clock=reactor),
             compaction,
             new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
             progress,
-            new_quarantine_limits(configuration, queue, notices, wall, reactor),
-            QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
-            new_history_watch(configuration, queue, notices, wall, reactor),
-            *_observers(
-                configuration, status, {**commands, **compaction.commands()}, notify, reactor
-            ),
+            *_limit_watches(configuration, queue, admission, limits, notices, wall, reactor),
+            *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ]
     )
+
+
+def _limit_watches(
+    configuration: Configuration,
+    queue: QueueService,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
+    notices: Notices,
+    wall: WallClock,
+    reactor: Any,
+) -> list[Service]:
+    return [
+        new_quarantine_limits(configuration, queue, notices, wall, reactor),
+        QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
+        new_history_watch(configuration, queue, notices, wall, reactor),
+    ]
 
 
 def _flush_service(
@@ -343,15 +358,6 @@ def _routes(
     if problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(problems))
     return routes
-
-
-def _say_step(seconds: float) -> None:
-    Logger(namespace="relay").info(
-        "the clock was set {direction} by {seconds:,.0f} s; intervals and the ages of what is "
-        "queued go by a clock that is not set",
-        direction="forward" if seconds > 0 else "back",
-        seconds=abs(seconds),
-    )
 
 
 def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:

@@ -81,7 +81,6 @@ class QueueWatch(PeriodicService):
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
 
     def look(self) -> None:
-        self._wall.watch()
         was_closed = self._admission.closed
         try:
             self._admission.set_free_bytes(self._queue.free_bytes)

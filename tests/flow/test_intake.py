@@ -88,6 +88,23 @@ def pending(counters: SourceCounters) -> int:
     return counters.received_records - done
 
 
+def test_a_batch_has_its_moment_on_both_clocks(queue: Queue, counters: SourceCounters) -> None:
+    origins: list[Origin] = []
+
+    def note(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        origins.append(origin)
+        return [message.raw for message in messages]
+
+    Intake(
+        routes=[Route("d", note)],
+        append=queue.append,
+        now=lambda: 1e9,
+        elapsed=lambda: 5.0,
+        counters=counters,
+    ).accept([b"<13>x"], ORIGIN)
+    assert [(each.received_at, each.monotonic_at) for each in origins] == [(1e9, 5.0)]
+
+
 def test_every_destination_gets_its_own_form_in_one_append(
     queue: Queue, counters: SourceCounters
 ) -> None:

@@ -45,7 +45,8 @@ class SettableClock:
         self.elapsed = 50.0
         self.offset = 1_700_000_000.0
         self.steps: list[float] = []
-        self.wall = WallClock(now=self.now, elapsed=lambda: self.elapsed, on_step=self.steps.append)
+        self.wall = WallClock(now=self.now, elapsed=lambda: self.elapsed)
+        self.wall.subscribe(self.steps.append)
 
     def now(self) -> float:
         return self.elapsed + self.offset
@@ -105,6 +106,32 @@ def test_a_clock_that_is_set_wrong_and_right_again_makes_nothing_older() -> None
     assert clock.wall.age(stamp) <= 4.0
     clock.elapsed += 120.0
     assert clock.wall.before(60.0) > stamp
+
+
+def test_what_came_before_a_step_back_is_not_old_after_one_forward() -> None:
+    clock = SettableClock()
+    stamp = clock.now()
+    for step in (-30 * DAY, YEAR):
+        clock.set(step)
+        clock.wall.watch()
+    assert clock.wall.age(stamp) == 0.0
+    assert clock.wall.before(60.0) < stamp
+    clock.elapsed += 61.0
+    assert clock.wall.before(60.0) > stamp  # it is as old as that by any reckoning
+
+
+def test_steps_are_taken_over_from_an_earlier_process() -> None:
+    clock = SettableClock()
+    stamp = clock.now()
+    clock.set(YEAR)
+    clock.wall.watch()
+    later = WallClock(now=clock.now, elapsed=float)
+    later.restore(clock.wall.steps)
+    assert later.before(60.0) < stamp and later.age(stamp) < 1.0
+    clock.set(-YEAR)  # while none was running
+    after_that = WallClock(now=clock.now, elapsed=float)
+    after_that.restore(clock.wall.steps)
+    assert after_that.steps == ()
 
 
 def test_a_small_correction_is_no_step() -> None:

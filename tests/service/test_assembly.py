@@ -121,6 +121,22 @@ def test_the_queue_is_told_who_waits_for_answers(
     assert told == [answers]
 
 
+def test_stamps_go_by_the_time_of_day_and_rates_by_the_clock_that_is_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks: list[tuple[float, float]] = []
+    reactor = Reactor()
+    reactor.advance(7.0)
+
+    def intake(*, now: Any, elapsed: Any, **keywords: Any) -> Intake:
+        clocks.append((now(), elapsed()))
+        return Intake(now=now, elapsed=elapsed, **keywords)
+
+    monkeypatch.setattr(assembly, "Intake", intake)
+    assemble(reactor, configuration(tmp_path), now=lambda: 1e9)
+    assert clocks == [(1e9, 7.0)] * 2
+
+
 def test_every_source_feeds_its_destinations(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()
@@ -204,7 +220,8 @@ def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[st
 
 
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path, logged: list[str]) -> None:
-    assemble(Reactor(), configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml"), now=float)
+    warned = configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml")
+    assemble(Reactor(), warned, now=float)
     assert "/etc/r.toml: relay.x: is old" in logged
 
 

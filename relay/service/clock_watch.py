@@ -1,0 +1,61 @@
+"""Notices that the time of day was set, says so, and keeps it for the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.model.clock import Clock, WallClock
+from relay.model.errors import QueueError
+from relay.queue.clock_steps import CLOCK, decode_steps, encode_steps
+from relay.service.periodic import PeriodicService
+
+__all__ = ["ClockWatch"]
+
+_INTERVAL_SECONDS = 2.0
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    def positions(self, source: str) -> Mapping[str, bytes]: ...
+
+    def append(
+        self, payloads: Mapping[str, Any], *, positions: Mapping[str, bytes]
+    ) -> Deferred[None]: ...
+
+
+class ClockWatch(PeriodicService):
+    """Starts after the queue, and before whatever asks for ages.
+
+    What is queued has stamps from before a step, so a later start needs to know of it.
+    """
+
+    name = "clock-watch"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, wall: WallClock, *, queue: Queue, clock: Clock) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
+        self._wall = wall
+        self._queue = queue
+
+    def startService(self) -> None:
+        self._wall.restore(decode_steps(self._queue.positions(CLOCK)))
+        self._wall.subscribe(self._stepped)
+        super().startService()
+
+    def look(self) -> None:
+        self._wall.watch()
+
+    def _stepped(self, seconds: float) -> None:
+        self._log.info(
+            "the clock was set {direction} by {seconds:,.0f} s; intervals, and the ages of what "
+            "is queued, do not depend on it",
+            direction="forward" if seconds > 0 else "back",
+            seconds=abs(seconds),
+        )
+        kept = self._queue.append({}, positions=encode_steps(self._wall.steps))
+        kept.addErrback(lambda failure: failure.trap(QueueError))  # it is said where it failed
