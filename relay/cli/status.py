@@ -68,8 +68,8 @@ def show(document: dict[str, Any], console: Console) -> None:
         if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
             words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
             console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
-        if (fill := _fill(report.get("limit"))) is not None:
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), fill))
+        if (queue := _queue(report)) is not None:
+            console.print(Text.assemble((f"{report['id']}: ", "bold"), queue))
         if (lanes := _lanes(report.get("lanes"))) is not None:
             console.print(Text.assemble((f"{report['id']}: ", "bold"), lanes))
     for report in document["sources"]:
@@ -171,14 +171,21 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _fill(limit: dict[str, Any] | None) -> Text | None:
-    """How full the queue of a destination is; None while that is no news."""
-    if limit is None or limit["fill_percent"] is None or limit["fill_percent"] < 50:
+def _queue(report: dict[str, Any]) -> Text | None:
+    """How full the queue of a destination is and when it will be empty; None while neither
+    is news."""
+    limit = report.get("limit")
+    if limit is None:
         return None
+    if limit["fill_percent"] is None or limit["fill_percent"] < 50:
+        if limit["seconds_to_empty"] is None:
+            return None
+        left = f"{report['queued_records']:,} queued"
+        return Text(f"{left}, empty in {duration(limit['seconds_to_empty'])}", style="yellow")
     words = f"queue {limit['fill_percent']} % full"
     words += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
     for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty")):
-        if limit[key]:
+        if limit[key] is not None:
             words += f", {what} in {duration(limit[key])}"
     if limit["blocks_sources"]:
         words += "; sources that feed it wait"

@@ -28,4 +28,5 @@ class Throughput:
         self._at = self._clock.seconds()
 
     def _share_since(self) -> float:
-        return min(1.0, (self._clock.seconds() - self._at) / _SECONDS)
+        # A clock that was set back has not let any time pass.
+        return min(1.0, max(0.0, self._clock.seconds() - self._at) / _SECONDS)

@@ -53,7 +53,9 @@ class QueueLimit:
 
     Attributes:
         queues: That of the destination, or its two lanes, the older one first.
-        trend: Of the size, as far as somebody notes it.
+        trend: Of the size in bytes; `QueueWatch` notes it.
+        undelivered: The trend of the records that have come in and were not delivered;
+            `QueueWatch` notes it.
         gauge: What closes admission for the sources of the destination, if anything.
     """
 
@@ -77,6 +79,7 @@ class QueueLimit:
         self.used_bytes = 0
         self.dropped = on_drop
         self.trend = Trend()
+        self.undelivered = Trend()
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
         self.gauge: Gauge | None = None
         if bytes_max and when_full == "block":
@@ -139,8 +142,13 @@ class QueueLimit:
             return _NONE
         return _ALL if reserved or size < self._unreserved_bytes else URGENT_SEVERITY_MAX
 
-    def report(self) -> dict[str, Any]:
-        """The limits and how near they are, for status."""
+    def report(self, *, backlog_records: int = 0) -> dict[str, Any]:
+        """The limits and how near they are, for status.
+
+        Args:
+            backlog_records: Records that wait while the destination takes what it is sent;
+                0 = there is no such backlog, so no time in which it will have drained.
+        """
         return {
             "queue_bytes_max": self.bytes_max,
             "queue_seconds_max": self.seconds_max,
@@ -148,7 +156,7 @@ class QueueLimit:
             "used_bytes": self.size,
             "fill_percent": 100 * self.size // self.bytes_max if self.bytes_max else None,
             "seconds_to_full": self.trend.seconds_to(self.bytes_max) if self.bytes_max else None,
-            "seconds_to_empty": self.trend.seconds_to(0),
+            "seconds_to_empty": self.undelivered.seconds_until(-backlog_records),
             "blocks_sources": self.gauge is not None and self.gauge.full,
         }
 

@@ -31,6 +31,7 @@ __all__ = ["DestinationService", "LocalDestination", "StreamDestination"]
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _CLOSE_SECONDS_MAX = 0.5
+_BACKLOG_SECONDS_MIN = 2.0  # age of the oldest record; younger ones are just on their way
 _BY_HAND = "hand"  # who holds the drain of a destination that is paused
 
 
@@ -212,11 +213,14 @@ class DestinationService(Service):
         ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
         age = self._age()
         paused = self.drain.is_held(_BY_HAND)
+        ready = self.state.ready and not paused
+        limit = self._queue.limit(self.id)
+        has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
             "id": self.id,
             "connect": str(self.url),
             "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
-            "ready": self.state.ready and not paused,
+            "ready": ready,
             "paused": paused,
             "stalled_seconds": self.progress.stalled_seconds,
             "exactly_once": self.state.exactly_once,
@@ -234,7 +238,9 @@ class DestinationService(Service):
             "connects": self.state.connects,
             "failures": self.state.failures,
             "truncated_records": self.state.truncated_records,
-            "limit": None if (limit := self._queue.limit(self.id)) is None else limit.report(),
+            "limit": None
+            if limit is None
+            else limit.report(backlog_records=ledger.queued if has_backlog else 0),
             "lanes": self.drain.report() if isinstance(self.drain, Lanes) else None,
         }
 

@@ -94,6 +94,8 @@ class QueueWatch(PeriodicService):
         self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
         for limit in self._limits:
             limit.trend.note(now, limit.size)
+            accounts = [self._queue.ledger(queue) for queue in limit.queues]
+            limit.undelivered.note(now, sum(each.received - each.delivered for each in accounts))
             if limit.bytes_max:
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
             for queue in limit.queues if limit.seconds_max else ():

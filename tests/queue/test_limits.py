@@ -107,16 +107,19 @@ def test_the_report() -> None:
     oldest.settle(0, 500)
     oldest.trend.note(0.0, 400)
     oldest.trend.note(10.0, 500)
-    assert oldest.report() == {
+    oldest.undelivered.note(0.0, 90)
+    oldest.undelivered.note(10.0, 60)
+    assert oldest.report(backlog_records=30) == {
         "queue_bytes_max": 1000,
         "queue_seconds_max": 60.0,
         "when_full": "drop-oldest",
         "used_bytes": 500,
         "fill_percent": 50,
         "seconds_to_full": 50.0,
-        "seconds_to_empty": None,
+        "seconds_to_empty": 10.0,
         "blocks_sources": False,
     }
+    assert oldest.report(backlog_records=0)["seconds_to_empty"] is None
 
 
 def test_of_two_queues_the_older_one_makes_room() -> None:

@@ -29,6 +29,7 @@ class Queue:
         self.account = Ledger(next_seq=4, queued_bytes=15)
         self.events: list[Any] = []
         self.oldest: float | None = 90.0
+        self.limits: QueueLimit | None = None
         self.failing = False
 
     def ledger(self, destination: str) -> Ledger:
@@ -58,7 +59,7 @@ class Queue:
         self.evicted = evicted
 
     def limit(self, destination: str) -> QueueLimit | None:
-        return None
+        return self.limits
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self.events.append(upto)
@@ -271,6 +272,32 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "limit": None,
         "lanes": None,
     }
+
+
+def test_the_report_says_when_a_backlog_will_have_drained(local: Local, setup: Setup) -> None:
+    setup.queue.account = Ledger(next_seq=101, acknowledged_seq=61, delivered=60)
+    setup.queue.limits = limit = QueueLimit(destination="out")
+    limit.undelivered.note(90.0, 60)
+    limit.undelivered.note(100.0, 40)
+
+    def seconds() -> float | None:
+        found: float | None = local.service.report()["limit"]["seconds_to_empty"]
+        return found
+
+    local.service.startService()
+    assert seconds() is None  # not connected
+    session = local.open()
+    assert seconds() == 20.0
+    setup.queue.oldest = setup.clock.seconds() - 1.9
+    assert seconds() is None  # just on its way
+    setup.queue.oldest = setup.clock.seconds() - 2
+    assert seconds() == 20.0
+    local.service.pause()
+    assert seconds() is None
+    local.service.resume()
+    session.close()
+    local.fail("disk full")
+    assert seconds() is None
 
 
 def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> None:

@@ -23,6 +23,8 @@ class Queue:
         self.free_bytes: Any = 10**9
         self.oldest: Any = None
         self.queued = 1
+        self.delivered = 0
+        self.purged = 0
         self.expired: list[tuple[str, float]] = []
 
     def __getattribute__(self, name: str) -> Any:
@@ -32,7 +34,8 @@ class Queue:
         return value
 
     def ledger(self, destination: str) -> Ledger:
-        return Ledger(next_seq=1 + self.queued)
+        head = 1 + self.delivered + self.purged
+        return Ledger(next_seq=head + self.queued, acknowledged_seq=head, delivered=self.delivered)
 
     def oldest_received_at(self, destination: str) -> float | None:
         return self.oldest
@@ -160,6 +163,34 @@ def test_the_queue_of_the_relay_is_watched_too() -> None:
     assert (subject, kind) == ("queue", "fill")
     assert text.startswith("96 % full")
     assert text.endswith("all sources are paused then")
+
+
+def test_after_an_outage_the_time_to_empty_is_known_within_four_seconds() -> None:
+    setup = Setup()
+    setup.limit.queues = ("lane/central", "central")
+
+    def seconds(queued: int, delivered: int) -> float | None:
+        setup.queue.queued, setup.queue.delivered = queued // 2, delivered // 2
+        setup.look()
+        found: float | None = setup.limit.report(backlog_records=queued)["seconds_to_empty"]
+        return found
+
+    for queued in range(0, 60_000, 2000):
+        assert seconds(queued, 0) is None
+    assert seconds(54_000, 6000) == 2 * 54 / 4  # 1,000 a second still come
+    assert seconds(48_000, 14_000) == pytest.approx(48 / 2.5)
+    for queued in range(46_000, -2, -2000):
+        found = seconds(queued, 62_000 - queued)
+    assert found is None
+    assert seconds(0, 62_000) is None
+
+
+def test_what_people_purge_is_not_taken_for_a_backlog_that_drains() -> None:
+    setup = Setup()
+    for queued in (1000, 1000, 300, 300):
+        setup.queue.queued, setup.queue.purged = queued, 1000 - queued
+        setup.look()
+        assert setup.limit.report(backlog_records=queued)["seconds_to_empty"] is None
 
 
 def test_nothing_goes_on_after_the_stop() -> None:
