@@ -67,8 +67,8 @@ class Where(msgspec.Struct):
         if self.configuration is None:
             return []
         tokens = [token for app in self.configuration.apps for token in app.tokens]
-        rewrites = [destination.rewrite for destination in self.configuration.destinations]
-        tokens += [rewrite.token for rewrite in rewrites if rewrite.token is not None]
+        for destination in self.configuration.destinations:
+            tokens += destination.rewrite.known_tokens
         return [token.reveal() for token in tokens]
 
 

@@ -16,7 +16,7 @@ from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.service.configuration import TlsConfiguration, Url
 from relay.service.relay_service import local_zone
-from relay.service.tls_files import read_material, upstream_problems
+from relay.service.tls_files import file_problems, read_material, upstream_problems
 from relay.service.url import parse_url
 from relay.transport.tls import TlsUpstream
 from relay.wire.rfc5424 import format_header, format_message
@@ -152,7 +152,7 @@ def _tls_upstream(url: Url, options: Mapping[str, str | None]) -> TlsUpstream | 
         private_key_passphrase_file=path("private_key_passphrase_file"),
         server_name=options["server_name"] or "",
     )
-    if problems := upstream_problems(tls, _flag):
+    if problems := [*upstream_problems(tls, _flag), *file_problems(tls, _flag)]:
         raise ValueError("; ".join(problems))
     try:
         return TlsUpstream(read_material(tls), server_name=tls.server_name or url.host)

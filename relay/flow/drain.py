@@ -33,6 +33,7 @@ __all__ = [
     "BATCH_RECORDS_MAX",
     "BY_PURGE",
     "Drain",
+    "Fill",
     "Forgets",
     "Session",
     "Supplies",
@@ -43,6 +44,9 @@ BY_PURGE = "purge"
 BATCH_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 512 * 1024
 _RETRY_SECONDS = 1.0  # after a failure to read the queue
+
+Fill = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""Makes of records what is sent of them, one each; QueueError says why that cannot be done."""
 
 
 class Session(Protocol):
@@ -97,6 +101,7 @@ class Drain:
         on_trouble: Called with errors of the queue and with what was set aside.
         window: How many records may be in flight; None = what the session takes.
         pace: How fast to send; None = as fast as possible.
+        fill: What is done to records before they are sent.
 
     Attributes:
         sent_records: Records handed to sessions, repeats included.
@@ -117,6 +122,7 @@ class Drain:
         on_trouble: Callable[[str], None],
         window: Window | None = None,
         pace: Pace | None = None,
+        fill: Fill = lambda payloads: payloads,
     ) -> None:
         self.sent_records = 0
         self.resent_records = 0
@@ -137,6 +143,7 @@ class Drain:
         self._session: Session | None = None
         self._pumping = False
         self._window = window
+        self._fill = fill
         self._pace = pace if pace is not None and pace.is_limited else None
         self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
         self._finishing: Deferred[None] | None = None  # set = send nothing more
@@ -397,13 +404,21 @@ class Drain:
         return seconds > 0
 
     def _send(self, session: Session, batch: Batch) -> None:
+        payloads = self._filled(batch)
         if self._pace is not None:
-            self._pace.sent(len(batch.payloads), octets_of(batch.payloads))
-        self.sent_records += len(batch.payloads)
+            self._pace.sent(len(payloads), octets_of(payloads))
+        self.sent_records += len(payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)
         self._sent = batch.seqs.stop
-        session.send(batch.payloads)
+        session.send(payloads)
+
+    def _filled(self, batch: Batch) -> Sequence[bytes]:
+        try:
+            return self._fill(batch.payloads)
+        except QueueError:
+            self._cursor.rewind(batch.seqs.start)
+            raise
 
     def _set_aside(self, seqs: SeqRange, reason: str) -> None:
         self._on_trouble(

@@ -34,6 +34,7 @@ from relay.service.history_tools import HistoryTools
 from relay.service.history_watch import new_history_watch
 from relay.service.interpreter import is_pure
 from relay.service.journal_source import new_journal_source
+from relay.service.late_tokens import LateTokens, TokenWatch
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -88,12 +89,10 @@ def assemble(
     queue = new_queue(configuration, admission, limits, notices, wall, reactor)
     certificates = CertificateWatch(notices=notices, now=now, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
-    routes = _routes(configuration, lookups, notices, wall, reactor)
+    routes, tokens = _routes(configuration, lookups, notices, wall, reactor)
     common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
-    destinations = [
-        new_destination(each, wall=wall, reactor=reactor, **common)
-        for each in configuration.destinations
-    ]
+    destinations = _destinations(configuration, tokens, common, wall, reactor)
+    token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
     sources = [
         _source(
             *(source, configuration, routes, queue, admission, limits),
@@ -108,11 +107,12 @@ def assemble(
     commands |= compaction.commands()
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
-    reopen = [destination.reopen for destination in destinations]
+    on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
     return RelayService(  # started top down, stopped bottom up
         [
-            HangupService(callbacks=[*reopen, certificates.check, lookups.check], reactor=reactor),
+            HangupService(callbacks=[*on_hangup, lookups.check], reactor=reactor),
             certificates,
+            token_watch,
             lookups,
             queue,
             ClockWatch(wall, queue=queue, clock=reactor),
@@ -142,6 +142,19 @@ def _limit_watches(
         new_quarantine_limits(configuration, queue, notices, wall, reactor),
         QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
         new_history_watch(configuration, queue, notices, wall, reactor),
+    ]
+
+
+def _destinations(
+    configuration: Configuration,
+    tokens: Mapping[str, LateTokens],
+    common: Mapping[str, Any],
+    wall: WallClock,
+    reactor: Any,
+) -> list[DestinationService]:
+    return [
+        new_destination(each, tokens=tokens[each.id], wall=wall, reactor=reactor, **common)
+        for each in configuration.destinations
     ]
 
 
@@ -336,8 +349,8 @@ def _routes(
     notices: Notices,
     wall: WallClock,
     reactor: Any,
-) -> dict[str, Route]:
-    """The way into each destination's queue, by its id."""
+) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
+    """The way into each destination's queue, and the tokens for it, by its id."""
     problems: list[str] = []
     rewriting = Rewriting(
         named_filters=configuration.filters,
@@ -357,7 +370,7 @@ def _routes(
     }
     if problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(problems))
-    return routes
+    return routes, rewriting.tokens
 
 
 def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:

@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from relay.model.clock import DelayedCall, Now
 from relay.service.configuration import TlsConfiguration
 from relay.service.expiry import Expiry, expiries_of
-from relay.service.tls_files import Where, read_material
+from relay.service.prerequisite import Prerequisite
+from relay.service.tls_files import file_problems, read_material
 from relay.transport.notices import Notices
 from relay.transport.tls_context import TlsMaterial
 
@@ -23,7 +24,6 @@ __all__ = ["CertificateWatch", "Renewable"]
 _CHECK_SECONDS = 60.0
 _REPEAT_SECONDS = 3600.0
 
-Problems = Callable[[TlsConfiguration, Where], list[str]]
 Stamp = tuple[int, int, int] | None
 
 
@@ -43,8 +43,9 @@ class _Watched:
 
     subject: str
     tls: TlsConfiguration
-    problems: Problems
     target: Renewable
+    needed: Prerequisite
+    """Has trouble until the files could be used for the first time."""
     used: list[Stamp]
     """The files as they were when what is in use was read."""
     expiries: list[Expiry]
@@ -58,7 +59,8 @@ class CertificateWatch(Service):
     New files are read and checked together, as at the start.  If they are right, new
     connections use them; those that exist go on as they are.  If they are not, what
     was used before still is: a certificate and its key cannot be replaced in one step,
-    so a pair that does not fit is looked at again with the next check.
+    so a pair that does not fit is looked at again with the next check.  Where nothing was used
+    before, a listener or upstream waits for files that are right.
 
     Warns as well when our certificates and the revocation lists are about to expire.
 
@@ -79,24 +81,20 @@ class CertificateWatch(Service):
         self,
         subject: str,
         tls: TlsConfiguration,
-        problems: Problems,
-        new: Callable[[TlsMaterial], R],
+        new: Callable[[None], R],
+        needed: Prerequisite,
     ) -> R:
         """Make a listener or upstream from the files of `tls`, and renew it from now on.
 
         Args:
             subject: Whose files they are, for warnings: ``source relays``.
-            problems: What is wrong with files; looked at before they are used again.
-            new: Makes it.
-
-        Raises:
-            ValueError, SSL.Error: The files cannot be used.
+            new: Makes it, without the content of files.
+            needed: Has trouble as long as the files cannot be used.
         """
-        stamps = _stamps(tls)  # first: a change while they are read is a change
-        material = read_material(tls)
-        target = new(material)
-        expiries = expiries_of(material, certificate=tls.certificate)
-        self._watched.append(_Watched(subject, tls, problems, target, stamps, expiries))
+        target = new(None)
+        watched = _Watched(subject, tls, target, needed, _stamps(tls), [])
+        needed.trouble = _use(watched)
+        self._watched.append(watched)
         return target
 
     def startService(self) -> None:
@@ -129,20 +127,26 @@ class CertificateWatch(Service):
         self.check()
 
     def _renew(self, watched: _Watched) -> None:
-        stamps = _stamps(watched.tls)
-        if stamps == watched.used:
+        stamps = _stamps(watched.tls)  # first: a change while they are read is a change
+        waits = bool(watched.needed.trouble)
+        # What is not used yet may become right without a change: by rights, or by time.
+        if stamps == watched.used and not waits:
             watched.said = ""
             return
         trouble = _use(watched)
         if not trouble:
             watched.used, watched.said = stamps, ""
             self._log.info("{who}: new TLS files are in use", who=watched.subject)
+            if waits:
+                watched.needed.fulfil()
             return
+        if waits:
+            watched.needed.trouble = trouble
         now = self._reactor.seconds()
         if trouble != watched.said or now >= watched.repeat_at:
             watched.said, watched.repeat_at = trouble, now + _REPEAT_SECONDS
             words = f"new TLS files cannot be used, the old ones still are: {trouble}"
-            self._notices.warn(watched.subject, "certificates", words)
+            self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
         now = self._now()
@@ -154,7 +158,7 @@ class CertificateWatch(Service):
 
 def _use(watched: _Watched) -> str:
     """Make `watched` use its files as they are now; return what keeps it from that."""
-    problems = watched.problems(watched.tls, lambda key: key)
+    problems = file_problems(watched.tls, lambda key: key)
     if problems:
         return "; ".join(problems)
     try:

@@ -25,6 +25,7 @@ __all__ = [
     "RewriteConfiguration",
     "SourceConfiguration",
     "TlsConfiguration",
+    "UnreadToken",
     "Url",
 ]
 
@@ -167,17 +168,35 @@ class AppConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadToken:
+    """Where a token should be that could not be read."""
+
+    problem: str
+    """Why, for people."""
+    file: str = ""
+    """Absolute path; or else there is a variable."""
+    variable: str = ""
+    """Of the environment."""
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteConfiguration:
     mode: str = "none"
     """none, cee, tag, app-name or ewmm."""
-    token: Token | None = None
+    token: Token | UnreadToken | None = None
     """Set for cee, tag and app-name."""
-    tokens: tuple[tuple[object, Token], ...] = ()
+    tokens: tuple[tuple[object, Token | UnreadToken], ...] = ()
     """Other tokens, each with the filter, as TOML has it, that messages have to fit for it."""
     structured_data: bool = False
     """Of cee: put STRUCTURED-DATA and MSGID into the object."""
     steps: tuple[object, ...] = ()
     """What comes before, as TOML has it."""
+
+    @property
+    def known_tokens(self) -> list[Token]:
+        """Those that could be read."""
+        named = [self.token, *(token for _, token in self.tokens)]
+        return [token for token in named if isinstance(token, Token)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -51,7 +51,7 @@ from relay.service.schema import (
     foreign_keys,
 )
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
-from relay.service.tls_files import listener_problems, upstream_problems
+from relay.service.tls_files import Where, file_problems, listener_problems, upstream_problems
 from relay.service.url import Role, parse_url
 
 __all__ = ["DEFAULT_STATE_DIR", "default_frame_bytes_max", "default_framing", "read_configuration"]
@@ -62,10 +62,14 @@ _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document
 _PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")
 
 
-def read_configuration(path: str) -> Configuration:
+def read_configuration(path: str, *, to_start: bool = False) -> Configuration:
     """Read the configuration file at `path`.
 
     Relative paths in the file are relative to its directory.
+
+    Args:
+        to_start: Leave aside what is wrong with certificates, keys and tokens: the sources and
+            destinations that need them wait until they are right.
 
     Raises:
         ConfigurationError: Every problem of the file, one line each, beginning
@@ -74,8 +78,9 @@ def read_configuration(path: str) -> Configuration:
     values = _load(path)
     reader = _FileReader(os.path.dirname(os.path.abspath(path)))
     configuration = reader.read(values, os.path.abspath(path))
-    if reader.problems:
-        raise ConfigurationError([f"{path}: {problem}" for problem in reader.problems])
+    problems = reader.problems if to_start else [*reader.problems, *reader.unready]
+    if problems:
+        raise ConfigurationError([f"{path}: {problem}" for problem in problems])
     return configuration
 
 
@@ -123,6 +128,7 @@ class _FileReader:
 
     def __init__(self, base_dir: str) -> None:
         self.problems: list[str] = []
+        self.unready: list[str] = []  # what is wrong with files that a running relay waits for
         self._warnings: list[str] = []
         self._base_dir = base_dir
         self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
@@ -230,7 +236,7 @@ class _FileReader:
             if url is None:  # the files that it names are worth a look all the same
                 tls = self._tls(table)
                 if tls.certificate or tls.private_key:
-                    self._add(listener_problems(tls, partial(join_path, where)))
+                    self._check_tls(tls, listener_problems, where)
                 continue
             url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
             self._check_proxies(table, where)
@@ -243,7 +249,7 @@ class _FileReader:
                 sources += self._set(id, url, tls, table, where)
                 continue
             if url.is_tls:
-                self._add(listener_problems(tls, partial(join_path, where)))
+                self._check_tls(tls, listener_problems, where)
             self._check_lines(table, where)
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
@@ -267,7 +273,7 @@ class _FileReader:
         sources = []
         for name, (member, listen) in opened.items():
             if listen.is_tls:
-                self._add(listener_problems(tls, partial(join_path, where)))
+                self._check_tls(tls, listener_problems, where)
             keys = {"frame_bytes_max": default_frame_bytes_max(listen.scheme), **table}
             if listen.is_tls:
                 keys["tls"] = tls
@@ -292,12 +298,12 @@ class _FileReader:
             table["format"] = read_format(values, where, problems=self.problems)
             url = self._url(values, table, "connect", where)
             if url is None:  # the files that it names are worth a look all the same
-                self._add(upstream_problems(self._tls(table), partial(join_path, where)))
+                self._check_tls(self._tls(table), upstream_problems, where)
                 continue
             self._check_meaning(values, DESTINATION, url, where)
             tls = self._tls(table)
             if url.is_tls:
-                self._add(upstream_problems(tls, partial(join_path, where)))
+                self._check_tls(tls, upstream_problems, where)
             table.setdefault("framing", default_framing(url.scheme))
             destination = DestinationConfiguration(
                 id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
@@ -386,8 +392,26 @@ class _FileReader:
         if values is None:
             return RewriteConfiguration()
         return read_rewrite(
-            values, f"{where}.rewrite", base_dir=self._base_dir, problems=self.problems
+            values,
+            f"{where}.rewrite",
+            base_dir=self._base_dir,
+            problems=self.problems,
+            unread=self.unready,
         )
+
+    def _check_tls(
+        self,
+        tls: TlsConfiguration,
+        problems: Callable[[TlsConfiguration, Where], list[str]],
+        where: str,
+    ) -> None:
+        """Look at the keys by `problems`, and then into the files that they name."""
+        place = partial(join_path, where)
+        self._add(problems(tls, place))
+        known = {problem.partition(": ")[0] for problem in (*self.problems, *self.unready)}
+        self.unready += [
+            text for text in file_problems(tls, place) if text.partition(": ")[0] not in known
+        ]
 
     def _tls(self, table: dict[str, Any]) -> TlsConfiguration:
         """Take the TLS keys out of `table`."""

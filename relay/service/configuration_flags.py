@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
@@ -14,6 +15,7 @@ from relay.service.configuration import (
     RewriteConfiguration,
     SourceConfiguration,
     TlsConfiguration,
+    UnreadToken,
     Url,
 )
 from relay.service.configuration_file import (
@@ -23,7 +25,7 @@ from relay.service.configuration_file import (
 )
 from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.listener_set import SET_SCHEMES
-from relay.service.rewrite_table import check_form, token_from_file
+from relay.service.rewrite_table import read_token
 from relay.service.schema import RELAY_NAME, REWRITE_MODES, TOKEN_MODES
 from relay.service.table import Choice
 from relay.service.tls_files import upstream_problems
@@ -150,7 +152,9 @@ def _tls(
     return tls
 
 
-def _token(mode: str, token_file: str, base_dir: str, problems: list[str]) -> Token | None:
+def _token(
+    mode: str, token_file: str, base_dir: str, problems: list[str]
+) -> Token | UnreadToken | None:
     try:
         Choice(REWRITE_MODES).read(mode)
     except ValueError as error:
@@ -166,13 +170,11 @@ def _token(mode: str, token_file: str, base_dir: str, problems: list[str]) -> To
     if not token_file:
         problems.append(f"--rewrite: mode {mode!r} needs a token; add --token-file FILE")
         return None
+    place = UnreadToken("", file=_absolute(base_dir, token_file))
     try:
-        token = token_from_file(_absolute(base_dir, token_file))
-        check_form(mode, token)
+        return read_token(mode, place)
     except ValueError as error:
-        problems.append(f"--token-file: {error}")
-        return None
-    return token
+        return replace(place, problem=str(error))
 
 
 def _name(name: str, problems: list[str]) -> str:

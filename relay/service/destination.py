@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from relay.flow.drain import Drain
+from relay.flow.drain import Drain, Fill
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
@@ -21,6 +21,7 @@ from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.errors import QueueError
 from relay.queue.ledger import added_up
 from relay.service.configuration import Url
+from relay.service.prerequisite import Prerequisite
 from relay.service.queue_service import QueueService
 from relay.transport.datagram_out import DatagramSession
 from relay.transport.file_out import FileSession
@@ -88,6 +89,20 @@ class DestinationService(Service):
         self._drain_rate = drain_rate
         self._backlog_percent = backlog_percent
         self.progress = Progress(seconds_max=stall_seconds)
+        self.fill: Fill = lambda payloads: payloads
+        self._prerequisites: list[Prerequisite] = []
+        self._linked = False  # since all of them are there
+
+    def require(self, prerequisite: Prerequisite) -> None:
+        """Make no session before `prerequisite` is there; call it before the start."""
+        self._prerequisites.append(prerequisite)
+        prerequisite.when_fulfilled(self._link)
+
+    @property
+    def state_words(self) -> str:
+        """The state in words."""
+        words = "; ".join(filter(None, (each.words for each in self._prerequisites)))
+        return words or self.state.words
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -103,7 +118,13 @@ class DestinationService(Service):
             self._start_lanes(window, pace)
         else:
             self._start_drain(window, pace)
-        self.start_link()
+        self._link()
+
+    def _link(self) -> None:
+        """Begin to make sessions, if nothing is missing for them."""
+        if self.running and not self._linked and not any(p.trouble for p in self._prerequisites):
+            self._linked = True
+            self.start_link()
 
     def _start_drain(self, window: Window | None, pace: Pace | None) -> None:
         self.drain = drain = self._new_drain(self.id, window=window, pace=pace)
@@ -155,6 +176,7 @@ class DestinationService(Service):
             on_trouble=lambda words: self.warn("queue", words),
             window=window,
             pace=pace,
+            fill=self.fill,
         )
 
     def drain_of(self, queue: str) -> Drain | None:
@@ -174,7 +196,9 @@ class DestinationService(Service):
         await finished
         if patience.active():
             patience.cancel()
-        await self.stop_link()
+        if self._linked:
+            self._linked = False
+            await self.stop_link()
 
     def start_link(self) -> None:
         """Begin to make sessions."""
@@ -219,7 +243,7 @@ class DestinationService(Service):
         return {
             "id": self.id,
             "connect": str(self.url),
-            "state": f"paused by hand; {self.state.words}" if paused else self.state.words,
+            "state": f"paused by hand; {self.state_words}" if paused else self.state_words,
             "ready": ready,
             "paused": paused,
             "stalled_seconds": self.progress.stalled_seconds,

@@ -16,9 +16,11 @@ from relay.queue.committer import RunInThread
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import DestinationConfiguration
 from relay.service.destination import DestinationService, LocalDestination, StreamDestination
+from relay.service.late_tokens import LateTokens
+from relay.service.prerequisite import Prerequisite
 from relay.service.queue_service import QueueService
 from relay.service.sources import RELP_SOFTWARE
-from relay.service.tls_files import read_options, read_policy, upstream_problems
+from relay.service.tls_files import read_options, read_policy
 from relay.transport.datagram_out import DatagramSession
 from relay.transport.file_out import AppendedFile, FileSession
 from relay.transport.notices import Notices
@@ -37,11 +39,16 @@ def new_destination(
     *,
     queue: QueueService,
     certificates: CertificateWatch,
+    tokens: LateTokens,
     notices: Notices,
     wall: WallClock,
     reactor: Any,
 ) -> DestinationService:
-    """Build the service of one destination; reads its certificate files."""
+    """Build the service of one destination; reads its certificate files.
+
+    Args:
+        tokens: Those of its form.
+    """
     common: dict[str, Any] = {
         "destination": configuration.id,
         "url": configuration.connect,
@@ -56,6 +63,22 @@ def new_destination(
         "backlog_percent": configuration.backlog_percent,
         "stall_seconds": 2 * configuration.answer_seconds_max,
     }
+    tls_files = Prerequisite("its messages are queued until the files are right")
+    service = _service(configuration, common, certificates, tls_files, notices, reactor)
+    service.require(tls_files)
+    service.require(tokens.needed)
+    service.fill = tokens.fill
+    return service
+
+
+def _service(
+    configuration: DestinationConfiguration,
+    common: dict[str, Any],
+    certificates: CertificateWatch,
+    tls_files: Prerequisite,
+    notices: Notices,
+    reactor: Any,
+) -> DestinationService:
     scheme = configuration.connect.scheme
     if scheme == "file":
         file = AppendedFile(configuration.connect.path)
@@ -72,7 +95,7 @@ def new_destination(
             **common,
         )
     return StreamDestination(
-        new_endpoint=_endpoint(configuration, certificates, reactor),
+        new_endpoint=_endpoint(configuration, certificates, tls_files, reactor),
         new_protocol=_protocol(configuration, reactor),
         window_records=configuration.window_records if scheme in ("relp", "relp+tls") else 0,
         **common,
@@ -81,7 +104,7 @@ def new_destination(
 
 def _tls_upstream(
     configuration: DestinationConfiguration,
-) -> Callable[[TlsMaterial], TlsUpstream]:
+) -> Callable[[TlsMaterial | None], TlsUpstream]:
     """What makes TLS connections to an upstream, from what its files hold."""
     url, tls = configuration.connect, configuration.tls
     return partial(
@@ -94,7 +117,10 @@ def _tls_upstream(
 
 
 def _endpoint(
-    configuration: DestinationConfiguration, certificates: CertificateWatch, reactor: Any
+    configuration: DestinationConfiguration,
+    certificates: CertificateWatch,
+    tls_files: Prerequisite,
+    reactor: Any,
 ) -> Callable[[UpstreamState], PreparedEndpoint]:
     url = configuration.connect
     # Resolves the name at each attempt and tries all of its addresses.
@@ -105,7 +131,7 @@ def _endpoint(
     if url.is_tls:
         subject = f"destination {configuration.id}"
         upstream = certificates.keep(
-            subject, configuration.tls, upstream_problems, _tls_upstream(configuration)
+            subject, configuration.tls, _tls_upstream(configuration), tls_files
         )
     return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
 

@@ -256,8 +256,5 @@ def _tokens_of(configuration: Configuration) -> list[Token]:
     """All tokens, the longest first: one may be a part of another."""
     tokens = {token for app in configuration.apps for token in app.tokens}
     for destination in configuration.destinations:
-        rewrite = destination.rewrite
-        tokens |= {token for _, token in rewrite.tokens}
-        if rewrite.token is not None:
-            tokens.add(rewrite.token)
+        tokens.update(destination.rewrite.known_tokens)
     return sorted(tokens, key=lambda token: -len(token.reveal()))

@@ -119,7 +119,7 @@ def _configuration(options: Options) -> Configuration:
             raise ConfigurationError(
                 [f"--config and {given} exclude each other; write it all into the file"]
             )
-        return read_configuration(options["config"])
+        return read_configuration(options["config"], to_start=True)
     if not flags:
         raise ConfigurationError(
             [

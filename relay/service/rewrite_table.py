@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any
 
 from relay.model.token import Token
-from relay.service.configuration import RewriteConfiguration
-from relay.service.rewriting import token_form
+from relay.rewrite.pipeline import Writer
+from relay.rewrite.token import app_name, cee, tag
+from relay.service.configuration import RewriteConfiguration, UnreadToken
 from relay.service.schema import REWRITE, TOKEN, TOKEN_MODES
 from relay.service.table import join_path, masked, read_table, shown
 
@@ -24,17 +26,20 @@ __all__ = [
     "check_form",
     "names_a_form",
     "read_rewrite",
+    "read_token",
     "token_from_environment",
+    "token_form",
     "token_from_file",
 ]
 
+_FORMS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
 _WAYS = ("token_file", "token_env", "tokens")
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 
 
 def read_rewrite(
-    values: object, path: str, *, base_dir: str, problems: list[str]
+    values: object, path: str, *, base_dir: str, problems: list[str], unread: list[str]
 ) -> RewriteConfiguration:
     """Read a rewrite: a table such as ``{ mode = "cee", token_file = "token" }``, or a list.
 
@@ -46,9 +51,10 @@ def read_rewrite(
         path: Its dotted path, for the problems.
         base_dir: Directory for a relative token_file.
         problems: One line is appended for each thing that is wrong.
+        unread: One line is appended for each token that cannot be read.
     """
     if not isinstance(values, list):
-        return _read_form(values, path, base_dir=base_dir, problems=problems)
+        return _read_form(values, path, base_dir, problems, unread)
     for index, step in enumerate(values[:-1]):
         if isinstance(step, dict) and "mode" in step:
             problems.append(f"{path}[{index}]: a table with a mode is the last one; move it there")
@@ -56,7 +62,7 @@ def read_rewrite(
     if not values or not isinstance(values[-1], dict) or "mode" not in values[-1]:
         return RewriteConfiguration(steps=tuple(values))
     where = f"{path}[{len(values) - 1}]"
-    form = _read_form(values[-1], where, base_dir=base_dir, problems=problems)
+    form = _read_form(values[-1], where, base_dir, problems, unread)
     return replace(form, steps=tuple(values[:-1]))
 
 
@@ -67,7 +73,7 @@ def names_a_form(values: object) -> bool:
 
 
 def _read_form(
-    values: object, path: str, *, base_dir: str, problems: list[str]
+    values: object, path: str, base_dir: str, problems: list[str], unread: list[str]
 ) -> RewriteConfiguration:
     known = len(problems)
     table = read_table(values, REWRITE, path, problems)
@@ -81,12 +87,17 @@ def _read_form(
             f"{path}.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
         )
         return RewriteConfiguration(mode)
-    form = _read_token_form(mode, table, path, base_dir, problems)
+    form = _read_token_form(mode, table, path, base_dir, problems, unread)
     return replace(form, structured_data=table.get("structured_data", False))
 
 
 def _read_token_form(
-    mode: str, table: Mapping[str, Any], path: str, base_dir: str, problems: list[str]
+    mode: str,
+    table: Mapping[str, Any],
+    path: str,
+    base_dir: str,
+    problems: list[str],
+    unread: list[str],
 ) -> RewriteConfiguration:
     ways = [key for key in _WAYS if key in table]
     if mode not in TOKEN_MODES:
@@ -103,17 +114,18 @@ def _read_token_form(
         )
         return RewriteConfiguration(mode)
     if "tokens" in table:
-        return _read_tokens(mode, table["tokens"], join_path(path, "tokens"), base_dir, problems)
-    try:
-        token = _read_token(mode, table, base_dir)
-    except ValueError as error:
-        problems.append(f"{join_path(path, ways[0])}: {error}")
-        return RewriteConfiguration(mode)
-    return RewriteConfiguration(mode, token)
+        where = join_path(path, "tokens")
+        return _read_tokens(mode, table["tokens"], where, base_dir, problems, unread)
+    return RewriteConfiguration(mode, _token_of(mode, table, path, base_dir, unread))
 
 
 def _read_tokens(
-    mode: str, values: object, path: str, base_dir: str, problems: list[str]
+    mode: str,
+    values: object,
+    path: str,
+    base_dir: str,
+    problems: list[str],
+    unread: list[str],
 ) -> RewriteConfiguration:
     """Several tokens: the first whose match fits; the last is for all other messages."""
     if not isinstance(values, list) or not values:
@@ -122,7 +134,7 @@ def _read_tokens(
             f'"mail" }}, {{ token_file = "others" }}], found {shown(values)}'
         )
         return RewriteConfiguration(mode)
-    found: list[tuple[object, Token]] = []
+    found: list[tuple[object, Token | UnreadToken]] = []
     for index, value in enumerate(values):
         where = f"{path}[{index}]"
         table = read_table(value, TOKEN, where, problems)
@@ -137,22 +149,63 @@ def _read_tokens(
                 f"{' and '.join(ways) or 'neither'}"
             )
         else:
-            try:
-                found.append((table.get("match"), _read_token(mode, table, base_dir)))
-            except ValueError as error:
-                problems.append(f"{join_path(where, ways[0])}: {error}")
+            token = _token_of(mode, table, where, base_dir, unread)
+            found.append((table.get("match"), token))
     if len(found) < len(values):
         return RewriteConfiguration(mode)
     return RewriteConfiguration(mode, found[-1][1], tokens=tuple(found[:-1]))
 
 
-def _read_token(mode: str, table: Mapping[str, Any], base_dir: str) -> Token:
-    if "token_file" in table:
-        token = token_from_file(os.path.join(base_dir, table["token_file"]))
+def _token_of(
+    mode: str, table: Mapping[str, Any], where: str, base_dir: str, unread: list[str]
+) -> Token | UnreadToken:
+    """The token that `table` names; if it cannot be read, why not."""
+    key = "token_file" if "token_file" in table else "token_env"
+    if key == "token_file":
+        place = UnreadToken("", file=os.path.join(base_dir, table[key]))
     else:
-        token = token_from_environment(table["token_env"])
+        place = UnreadToken("", variable=table[key])
+    try:
+        return read_token(mode, place)
+    except ValueError as error:
+        unread.append(f"{join_path(where, key)}: {error}")
+        return replace(place, problem=str(error))
+
+
+def read_token(mode: str, place: UnreadToken) -> Token:
+    """The token in `place`, for the form of `mode`.
+
+    Raises:
+        ValueError: There is none, or `mode` has no room for it.
+    """
+    if place.variable:
+        token = token_from_environment(place.variable)
+    else:
+        token = token_from_file(place.file)
     check_form(mode, token)
     return token
+
+
+def token_form(
+    mode: str,
+    token: Token,
+    *,
+    relay_name: bytes,
+    zone: tzinfo,
+    known: Collection[bytes] = (),
+    structured_data: bool = False,
+) -> Writer:
+    """The writer for `mode`: cee, tag or app-name.
+
+    Args:
+        known: Tokens that messages may carry in their headers, whatever their form.
+        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
+
+    Raises:
+        ValueError: `token` cannot take the place that the mode gives it.
+    """
+    form = partial(_FORMS[mode], token, zone, relay_name=relay_name, known=known)
+    return form(structured_data=True) if structured_data else form()
 
 
 def check_form(mode: str, token: Token) -> None:

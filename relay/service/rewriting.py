@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -23,47 +23,24 @@ from relay.rewrite.steps import Lookup, Template
 from relay.rewrite.straight import Straight, straight_cee
 from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.template import compile_template
-from relay.rewrite.token import app_name, cee, tag
 from relay.service.configuration import (
     AppConfiguration,
     DestinationConfiguration,
     RewriteConfiguration,
 )
 from relay.service.filter_table import FilterTables
+from relay.service.late_tokens import LateTokens
+from relay.service.rewrite_table import token_form
 from relay.service.step_table import StepTables
 from relay.service.table import join_path
 
-__all__ = ["Rewriting", "Warn", "pipelines", "token_form"]
+__all__ = ["Rewriting", "Warn", "pipelines"]
 
 Warn = Callable[[str, str, str], None]
 """Is told a destination's id, a kind of trouble and one line about it."""
 
 _TYPE_CAST = "type-cast"
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
-
-_FORMS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
-
-
-def token_form(
-    mode: str,
-    token: Token,
-    *,
-    relay_name: bytes,
-    zone: tzinfo,
-    known: Collection[bytes] = (),
-    structured_data: bool = False,
-) -> Writer:
-    """The writer for `mode`: cee, tag or app-name.
-
-    Args:
-        known: Tokens that messages may carry in their headers, whatever their form.
-        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
-
-    Raises:
-        ValueError: `token` cannot take the place that the mode gives it.
-    """
-    form = partial(_FORMS[mode], token, zone, relay_name=relay_name, known=known)
-    return form(structured_data=True) if structured_data else form()
 
 
 def pipelines(routes: Iterable[Route]) -> dict[str, Pipeline]:
@@ -89,6 +66,9 @@ class Rewriting:
         base_dir: Directory for relative paths.
         problems: One line is appended for everything that is wrong.
         started_at: When the relay started, in the unit of `Origin.monotonic_at`.
+
+    Attributes:
+        tokens: Those of the forms, by destination.
     """
 
     def __init__(
@@ -106,6 +86,7 @@ class Rewriting:
         started_at: float = 0.0,
         warn: Warn = lambda destination, kind, text: None,
     ) -> None:
+        self.tokens: dict[str, LateTokens] = {}
         self._relay_name = relay_name.encode("ascii", "replace")
         self._zone = zone
         self._now = now
@@ -140,13 +121,16 @@ class Rewriting:
         drops = Drops()
         context = self._context(destination)
         stages = self._stages(destination, where, context, drops)
+        self.tokens[destination.id] = LateTokens(
+            destination.rewrite, partial(self._token_form, where=join_path(where, "rewrite"))
+        )
         writer = self._writer(destination, where, context, drops, changes=bool(stages))
         match = self._match(destination, where)
         if writer is None:
             return Route(destination.id, None, match)
         pipeline = Pipeline(stages, writer, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
-        straight = None if stages else self._straight(destination.rewrite)
+        straight = None if stages else self._straight(destination)
         return Route(destination.id, pipeline, match, take_drops, straight=straight)
 
     def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
@@ -195,7 +179,7 @@ class Rewriting:
         if rewrite.mode == "ewmm":
             return ewmm(self._relay_name, self._zone)
         if rewrite.token is not None:
-            return self._token_writer(rewrite, join_path(where, "rewrite"))
+            return self.tokens[destination.id].form[0]
         if form is not None and form.name != "raw":
             report = partial(self._cast_failed, destination.id)
             writer = new_format(
@@ -212,40 +196,44 @@ class Rewriting:
         # Changed messages in the format in which they came, if it can hold them.
         return first_fitting([(_needs_rfc5424, rfc5424(context)), (always, rfc3164(context))])
 
-    def _token_writer(self, rewrite: RewriteConfiguration, where: str) -> Writer:
-        assert rewrite.token is not None
+    def _token_form(
+        self, rewrite: RewriteConfiguration, *, where: str
+    ) -> tuple[Writer, Straight | None]:
+        """The form of a rewrite whose tokens are all known."""
+        assert isinstance(rewrite.token, Token)
+        known = self._known_tokens(rewrite)
         form = partial(
             token_form,
             rewrite.mode,
             relay_name=self._relay_name,
             zone=self._zone,
-            known=self._known_tokens(rewrite),
+            known=known,
             structured_data=rewrite.structured_data,
         )
         if not rewrite.tokens:
-            return form(rewrite.token)
+            straight = None
+            if rewrite.mode == "cee" and not rewrite.structured_data:
+                name = self._relay_name
+                straight = straight_cee(rewrite.token, self._zone, relay_name=name, known=known)
+            return form(rewrite.token), straight
         choices: list[tuple[Condition, Writer]] = [
             (
                 self._filters.condition(match, f"{join_path(where, 'tokens')}[{index}].match"),
                 form(token),
             )
             for index, (match, token) in enumerate(rewrite.tokens)
+            if isinstance(token, Token)
         ]
-        return first_fitting([*choices, (always, form(rewrite.token))])
+        return first_fitting([*choices, (always, form(rewrite.token))]), None
 
-    def _straight(self, rewrite: RewriteConfiguration) -> Straight | None:
-        if rewrite.mode == "ewmm":
+    def _straight(self, destination: DestinationConfiguration) -> Straight | None:
+        if destination.rewrite.mode == "ewmm":
             return straight_ewmm(self._relay_name, self._zone)
-        if rewrite.mode != "cee" or rewrite.token is None:
-            return None
-        if rewrite.tokens or rewrite.structured_data:
-            return None
-        known = self._known_tokens(rewrite)
-        return straight_cee(rewrite.token, self._zone, relay_name=self._relay_name, known=known)
+        return self.tokens[destination.id].form[1] if destination.rewrite.token else None
 
     def _known_tokens(self, rewrite: RewriteConfiguration) -> list[bytes]:
         """Tokens that a message may carry, whatever their form."""
-        own = [token for _, token in rewrite.tokens]
+        own = [token for _, token in rewrite.tokens if isinstance(token, Token)]
         return [token.reveal() for token in (*self._app_tokens, *own)]
 
     def _context(self, destination: DestinationConfiguration) -> MacroContext:

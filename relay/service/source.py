@@ -15,16 +15,22 @@ from twisted.logger import Logger
 from relay.model.counters import SourceCounters
 from relay.queue.ledger import Ledger
 from relay.service.configuration import Url
+from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.table import bytes_in_words
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
-from relay.transport.sockets import receive_buffer_bytes
+from relay.transport.sockets import listen, receive_buffer_bytes
 from relay.transport.unix_listener import UnixListener
 
 __all__ = ["DatagramSource", "SourceService", "StreamSource"]
 
 _FINISH_SECONDS_MAX = 1.5
+_FREE_PORT_MIN = 1024
+_HOW_TO_BIND = (
+    "; ports below 1024 need CAP_NET_BIND_SERVICE, as in deploy/syslogrelay.service, or a socket "
+    "that systemd passes (systemd://)"
+)
 
 
 class SourceService(Service):
@@ -63,6 +69,8 @@ class SourceService(Service):
             self._socket = self._bind()
         except OSError as error:
             reason = error.strerror or str(error)
+            if isinstance(error, PermissionError) and 0 < self.url.port < _FREE_PORT_MIN:
+                reason += _HOW_TO_BIND
             raise StartRefused(
                 f"source {self.id}: cannot listen on {self.url}: {reason}"
             ) from error
@@ -72,8 +80,12 @@ class SourceService(Service):
         if not self._bound:
             self.privilegedStartService()
         Service.startService(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Receive from now on."""
         self.open(self._socket)
-        self._log.info("source {id} listens on {address}", id=self.id, address=self.address)
+        self._log.info("source {id}: listening on {address}", id=self.id, address=self.address)
 
     @property
     def address(self) -> str:
@@ -135,16 +147,49 @@ class StreamSource(SourceService):
     Args:
         factory: Knows the open connections.
         wrap: Puts TLS below a factory, or nothing.
+        prerequisite: What it does not listen without.
     """
 
-    _stop_listening: Callable[[], Any]  # exists from startService on
+    _stop_listening: Callable[[], Any] | None = None  # while it does not listen
 
     def __init__(
-        self, *, factory: InboundFactory, wrap: Callable[[InboundFactory], Any], **kwargs: Any
+        self,
+        *,
+        factory: InboundFactory,
+        wrap: Callable[[InboundFactory], Any],
+        prerequisite: Prerequisite,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._factory = factory
         self._wrap = wrap
+        self._prerequisite = prerequisite
+        prerequisite.when_fulfilled(self._begin_late)
+
+    def begin(self) -> None:
+        if not self._prerequisite.trouble:
+            super().begin()
+
+    def report(self) -> dict[str, Any]:
+        report = super().report()
+        if self._prerequisite.trouble:
+            report |= {"state": self._prerequisite.words, "ready": False}
+        return report
+
+    def _begin_late(self) -> None:
+        """What was missing when the relay started is there."""
+        if not self.running or self._stop_listening is not None:
+            return
+        try:
+            if self._socket.fileno() < 0:  # it could not listen before
+                self._socket = self._bind()
+            elif not self.url.inherited:
+                listen(self._socket)
+        except OSError as error:
+            self._prerequisite.trouble = f"cannot listen on {self.url}: {error.strerror or error}"
+            self._log.warn("source {id}: {words}", id=self.id, words=self._prerequisite.trouble)
+            return
+        self.begin()
 
     def open(self, bound: socket.socket) -> None:
         self.note_address(bound)
@@ -164,6 +209,9 @@ class StreamSource(SourceService):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
+        if self._stop_listening is None:
+            self._socket.close()
+            return
         await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 

@@ -19,10 +19,11 @@ from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
+from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
 from relay.service.systemd import NO_SYSTEMD, Systemd, resolve_inherited
-from relay.service.tls_files import listener_problems, read_options, read_policy
+from relay.service.tls_files import read_options, read_policy
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.inherited import adopt_socket
@@ -68,6 +69,7 @@ def new_source(
         StartRefused: It is to use an inherited socket that is not there, or another one.
     """
     configuration, descriptor = _resolved(configuration, systemd)
+    tls_files = Prerequisite("it does not listen until the files are right")
     permitted = PermittedPeers(allow=configuration.allow, deny=configuration.deny)
     receiving: dict[str, Any] = {
         "source": configuration.id,
@@ -81,7 +83,7 @@ def new_source(
     serving: dict[str, Any] = {
         "source": configuration.id,
         "url": configuration.listen,
-        "bind": _binding(configuration, descriptor),
+        "bind": _binding(configuration, descriptor, tls_files),
         "counters": counters,
         "quarantine": quarantine,
         "reactor": reactor,
@@ -97,7 +99,8 @@ def new_source(
     return StreamSource(
         **serving,
         factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
-        wrap=_wrapping(configuration, permitted, certificates, reactor),
+        wrap=_wrapping(configuration, permitted, certificates, tls_files, reactor),
+        prerequisite=tls_files,
     )
 
 
@@ -144,10 +147,11 @@ def _wrapping(
     configuration: SourceConfiguration,
     permitted: PermittedPeers,
     certificates: CertificateWatch,
+    tls_files: Prerequisite,
     reactor: Any,
 ) -> Callable[[InboundFactory], Any]:
     """What lies between the socket and the factory, if anything: gate, PROXY protocol, TLS."""
-    with_tls = _tls_wrapping(configuration, certificates, reactor)
+    with_tls = _tls_wrapping(configuration, certificates, tls_files, reactor)
 
     def wrap(factory: InboundFactory) -> Any:
         wrapped = with_tls(factory)
@@ -192,7 +196,7 @@ def _resolved(
 
 
 def _binding(
-    configuration: SourceConfiguration, descriptor: int | None
+    configuration: SourceConfiguration, descriptor: int | None, tls_files: Prerequisite
 ) -> Callable[[], socket.socket]:
     url = configuration.listen
     if descriptor is not None:
@@ -210,7 +214,7 @@ def _binding(
             mode=configuration.socket_mode,
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
-    return lambda: bind_stream(url.host, url.port)
+    return lambda: bind_stream(url.host, url.port, listens=not tls_files.trouble)
 
 
 def _protocol(
@@ -222,7 +226,10 @@ def _protocol(
 
 
 def _tls_wrapping(
-    configuration: SourceConfiguration, certificates: CertificateWatch, reactor: Any
+    configuration: SourceConfiguration,
+    certificates: CertificateWatch,
+    tls_files: Prerequisite,
+    reactor: Any,
 ) -> Callable[[Any], Any]:
     if not configuration.listen.is_tls:
         return lambda factory: factory
@@ -233,5 +240,5 @@ def _tls_wrapping(
         policy=read_policy(tls),
         options=read_options(tls),
     )
-    listener: Any = certificates.keep(f"source {configuration.id}", tls, listener_problems, new)
+    listener: Any = certificates.keep(f"source {configuration.id}", tls, new, tls_files)
     return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=reactor)

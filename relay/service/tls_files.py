@@ -23,6 +23,7 @@ from relay.transport.tls_context import TlsMaterial, TlsOptions, load_crls, new_
 
 __all__ = [
     "Where",
+    "file_problems",
     "listener_problems",
     "policy_problems",
     "read_material",
@@ -43,7 +44,7 @@ _RSA_BITS_MIN = 2048
 
 
 def listener_problems(tls: TlsConfiguration, where: Where) -> list[str]:
-    """What keeps a TLS listener from working, one line each; reads the files."""
+    """What is wrong with the keys of a TLS listener, one line each; reads no file."""
     problems = []
     if not tls.certificate and not tls.private_key:
         problems.append(
@@ -58,11 +59,11 @@ def listener_problems(tls: TlsConfiguration, where: Where) -> list[str]:
         )
     elif not tls.trusted_ca:
         problems += _without_meaning(tls, where, ("peer_names", "crl"), "without trusted_ca")
-    return problems + policy_problems(tls, where) + _file_problems(tls, where)
+    return problems + policy_problems(tls, where) + _own_key_problems(tls, where)
 
 
 def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
-    """What keeps a TLS connection to an upstream from working; reads the files."""
+    """What is wrong with the keys of a TLS connection to an upstream; reads no file."""
     problems = []
     if tls.peer_verify == "optional":
         problems.append(
@@ -76,7 +77,7 @@ def upstream_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     if tls.peer_fingerprints and not tls.trusted_ca:
         why = "with peer_fingerprints and without trusted_ca"
         problems += _without_meaning(tls, where, ("crl",), why)
-    return problems + policy_problems(tls, where) + _file_problems(tls, where)
+    return problems + policy_problems(tls, where) + _own_key_problems(tls, where)
 
 
 def read_material(tls: TlsConfiguration) -> TlsMaterial:
@@ -146,7 +147,25 @@ def _without_meaning(
     ]
 
 
-def _file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+def _own_key_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+    """What is missing of certificate, private_key and passphrase, of which none works alone."""
+    problems: list[str] = []
+    if tls.private_key_passphrase_file and not tls.private_key:
+        problems += _without_meaning(
+            tls, where, ("private_key_passphrase_file",), "without private_key"
+        )
+    for given, absent in (("certificate", "private_key"), ("private_key", "certificate")):
+        if getattr(tls, given) and not getattr(tls, absent):
+            problems.append(f"{where(absent)}: is missing; {given} does not work without it")
+    return problems
+
+
+def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
+    """What is wrong with the files that `tls` names, one line each.
+
+    The administrator mends them without touching the configuration, and time may: a
+    certificate that is not valid yet becomes valid.
+    """
     problems: list[str] = []
 
     def tried(key: str, look: Callable[[], T]) -> T | None:
@@ -164,13 +183,6 @@ def _file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     key = None
     if bool(passphrase_file) == bool(passphrase):  # what it says without one would mislead
         key = tried("private_key", lambda: _private_key(tls.private_key, passphrase or b""))
-    if passphrase_file and not tls.private_key:
-        problems += _without_meaning(
-            tls, where, ("private_key_passphrase_file",), "without private_key"
-        )
-    for given, absent in (("certificate", "private_key"), ("private_key", "certificate")):
-        if getattr(tls, given) and not getattr(tls, absent):
-            problems.append(f"{where(absent)}: is missing; {given} does not work without it")
     if own is not None and key is not None and _public_octets(own) != _public_octets(key):
         problems.append(
             f"{where('private_key')}: {tls.private_key} does not belong to the first certificate "
@@ -189,9 +201,14 @@ def _certificates(path: str) -> list[x509.Certificate]:
 
 def _own_certificate(path: str) -> x509.Certificate:
     own = _certificates(path)[0]
-    ended = own.not_valid_after_utc
-    if ended < datetime.now(UTC):
+    begins, ended, now = own.not_valid_before_utc, own.not_valid_after_utc, datetime.now(UTC)
+    if ended < now:
         raise ValueError(f"the certificate in {path} expired on {ended:%Y-%m-%d}; replace it")
+    if begins > now:
+        raise ValueError(
+            f"the certificate in {path} is not valid before {begins:%Y-%m-%d %H:%M} UTC; replace "
+            "it, or check the clock"
+        )
     return own
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "bind_stream",
     "bind_unix",
     "kernel_drops",
+    "listen",
     "peer_credentials",
     "plain_address",
     "read_in_large_steps",
@@ -41,16 +42,33 @@ _MEMINFO_DROPS = 8
 _UCRED = struct.Struct("3i")
 
 
-def bind_stream(host: str, port: int) -> socket.socket:
+def bind_stream(host: str, port: int, *, listens: bool = True) -> socket.socket:
     """A listening TCP socket.
 
     Args:
         host: Address or name; empty = all addresses, IPv6 and IPv4.
+        listens: False to hold the port and refuse connections until `listen`.
 
     Raises:
         OSError: It cannot be bound.
     """
-    return _bind_inet(host, port, socket.SOCK_STREAM)
+    bound = _bind_inet(host, port, socket.SOCK_STREAM)
+    if listens:
+        listen(bound)
+    return bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Accept connections at a stream socket that is bound.
+
+    Raises:
+        OSError: Somebody else listens there; `bound` is closed if it did not listen before.
+    """
+    try:
+        bound.listen(_BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
 
 
 def bind_datagram(host: str, port: int, *, receive_buffer_bytes: int) -> socket.socket:
@@ -153,8 +171,6 @@ def _bind_one(
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
         bound.bind(address)  # type: ignore[arg-type]  # what getaddrinfo said
-        if kind == socket.SOCK_STREAM:
-            bound.listen(_BACKLOG)
         bound.setblocking(False)
     except BaseException:
         bound.close()

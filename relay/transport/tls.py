@@ -48,7 +48,8 @@ class TlsListener:
     """Makes the server's end of TLS connections.
 
     Args:
-        material: Certificate, key and whom to trust, as PEM.
+        material: Certificate, key and whom to trust, as PEM; None = they are not known
+            yet, and no connection is made before `renew`.
         peer_verify: required = a peer without a valid certificate is refused;
             optional = it need not have one, but what it has must be valid;
             none = it is not asked.
@@ -58,7 +59,7 @@ class TlsListener:
 
     def __init__(
         self,
-        material: TlsMaterial,
+        material: TlsMaterial | None,
         *,
         peer_verify: str = "required",
         policy: PeerPolicy = _ANY_PEER,
@@ -71,7 +72,8 @@ class TlsListener:
             self._flags = SSL.VERIFY_PEER
             if peer_verify == "required":
                 self._flags |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-        self.renew(material)
+        if material is not None:
+            self.renew(material)
 
     def renew(self, material: TlsMaterial) -> None:
         """Use `material` for connections from now on; those that exist stay as they are.
@@ -108,7 +110,8 @@ class TlsUpstream:
 
     Args:
         material: Whom to trust (nobody named = whom the system trusts, but only
-            the fingerprints if there are any), and our own certificate, if any.
+            the fingerprints if there are any), and our own certificate, if any;
+            None = it is not known yet, and no connection is made before `renew`.
         server_name: Name or address that the upstream's certificate must carry
             as a subjectAltName (RFC 9525; the common name does not count).  A
             name is also sent as SNI.
@@ -118,7 +121,7 @@ class TlsUpstream:
 
     def __init__(
         self,
-        material: TlsMaterial,
+        material: TlsMaterial | None,
         *,
         server_name: str,
         peer_verify: str = "required",
@@ -129,7 +132,8 @@ class TlsUpstream:
         self._verifies = peer_verify != "none"
         self._policy = PeerPolicy(server_name=self._server_name, fingerprints=fingerprints)
         self._options = options
-        self.renew(material)
+        if material is not None:
+            self.renew(material)
 
     def renew(self, material: TlsMaterial) -> None:
         """Use `material` for connections from now on; those that exist stay as they are.

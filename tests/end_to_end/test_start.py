@@ -11,7 +11,6 @@ from typing import Any
 import lmdb
 import pytest
 
-from tests.certificate_files import CertificateFiles
 from tests.end_to_end.central import numbered
 from tests.end_to_end.users import USER, folder_of_user, python_for_user
 from tests.processes import Program, Programs, free_port
@@ -129,24 +128,6 @@ def test_unknown_key(programs: Programs, tmp_path: Path) -> None:
     source = {"listen": f"relp://127.0.0.1:{free_port()}", "idle_secs_max": 5}
     relay = relay_for(programs, tmp_path, source=source)
     refusal(relay, "sources.feed.idle_secs_max", "idle_seconds_max")
-    assert not relay.state_dir.exists()
-
-
-@pytest.mark.parametrize("content", [None, "no key at all\n"], ids=["missing", "not a key"])
-def test_unreadable_private_key(
-    programs: Programs, tmp_path: Path, certificates: CertificateFiles, content: str | None
-) -> None:
-    key = tmp_path / "key.pem"
-    if content is not None:
-        key.write_text(content)
-    source = {
-        "listen": f"relp+tls://127.0.0.1:{free_port()}",
-        "certificate": certificates.server_certificate,
-        "private_key": str(key),
-        "trusted_ca": certificates.ca,
-    }
-    relay = relay_for(programs, tmp_path, source=source)
-    refusal(relay, "sources.feed.private_key", str(key))
     assert not relay.state_dir.exists()
 
 

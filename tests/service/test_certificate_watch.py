@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, Logger, formatEvent
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.service.configuration import TlsConfiguration
-from relay.service.tls_files import listener_problems
+from relay.service.prerequisite import Prerequisite
 from relay.transport.tls import TlsListener
 from relay.transport.tls_context import TlsMaterial
 from tests.connections import RecordingNotices
@@ -28,8 +28,8 @@ DAY = 86400.0
 class Target:
     """Keeps what it was renewed with."""
 
-    def __init__(self, material: TlsMaterial) -> None:
-        self.materials = [material]
+    def __init__(self, material: None) -> None:
+        self.materials: list[TlsMaterial] = []
         self.trouble: Exception | None = None
 
     def renew(self, material: TlsMaterial) -> None:
@@ -63,8 +63,12 @@ class Setup:
             certificate=str(folder / "certificate"),
             private_key=str(folder / "private_key"),
         )
-        self.target = self.watch.keep("source in", self.tls, listener_problems, Target)
+        self.target = self.keep("source in", self.tls, Target)
         self.watch.startService()
+
+    def keep(self, subject: str, tls: TlsConfiguration, new: Any) -> Any:
+        self.needed = Prerequisite("it waits")
+        return self.watch.keep(subject, tls, new, self.needed)
 
     def _note(self, event: LogEvent) -> None:
         self.lines.append(formatEvent(event))
@@ -162,17 +166,50 @@ def test_files_that_openssl_does_not_take(setup: Setup) -> None:
 
 
 def test_a_real_listener_is_renewed(setup: Setup) -> None:
-    listener = setup.watch.keep("source b", setup.tls, listener_problems, TlsListener)
+    listener = setup.keep("source b", setup.tls, TlsListener)
     before = listener._context
     setup.write_pair(SECOND)
     setup.watch.check()
     assert listener._context is not before
 
 
-def test_files_that_cannot_be_used_at_the_start(setup: Setup) -> None:
+def test_files_that_cannot_be_used_at_the_start_are_waited_for(setup: Setup) -> None:
     setup.write("certificate", b"nonsense")
-    with pytest.raises(ValueError):
-        setup.watch.keep("source b", setup.tls, listener_problems, TlsListener)
+    target = setup.keep("source b", setup.tls, Target)
+    begun: list[str] = []
+    setup.needed.when_fulfilled(lambda: begun.append("begun"))
+    for _ in range(3):
+        setup.clock.advance(60)
+    words = f"certificate: {setup.tls.certificate} holds no certificate; expected PEM with a line"
+    assert setup.needed.words == f"{words} -----BEGIN CERTIFICATE-----; it waits"
+    assert [said for said in setup.notices.said if said[0] == "source b"] == [
+        ("source b", "certificates", setup.needed.words)
+    ]
+    assert begun == []
+    setup.write_pair(SECOND)
+    setup.clock.advance(60)
+    assert (begun, setup.needed.words) == (["begun"], "")
+    assert target.serves == SECOND.certificate_pem()
+
+
+def test_files_that_become_right_without_a_change_are_used(setup: Setup) -> None:
+    """By time, that is, or because somebody was given the right to read them."""
+    later = make_certificate("later", days_from=1, days_to=300)
+    setup.write_pair(later)
+    target = setup.keep("source b", setup.tls, Target)
+    assert "is not valid before" in setup.needed.trouble
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.service.certificate_watch.file_problems", lambda *_: [])
+        setup.clock.advance(60)
+    assert (setup.needed.trouble, target.serves) == ("", later.certificate_pem())
+
+
+def test_a_certificate_that_has_expired_is_waited_for(setup: Setup) -> None:
+    setup.write_pair(make_certificate("old", days_from=-20, days_to=-10))
+    setup.keep("destination b", setup.tls, Target)
+    assert setup.needed.trouble.startswith(
+        f"certificate: the certificate in {setup.tls.certificate} expired on "
+    )
 
 
 def test_expiry_is_warned_of_at_30_7_and_1_days_and_then(setup: Setup) -> None:
@@ -201,7 +238,7 @@ def test_a_fresh_certificate_ends_the_warnings(setup: Setup) -> None:
 
 def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
     alone = TlsConfiguration(trusted_ca=setup.tls.trusted_ca)
-    setup.watch.keep("destination out", alone, lambda *_: [], Target)
+    setup.keep("destination out", alone, Target)
     setup.watch.check()
     assert setup.words == []
     path = setup.tls.certificate
@@ -220,7 +257,7 @@ def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
     setup.write("crl.pem", make_crl(AUTHORITY, days=10, life_days=7))
     tls = TlsConfiguration(trusted_ca=setup.tls.trusted_ca, crl=path)
     setup.clock.rightNow = datetime.now(UTC).timestamp() + 8 * DAY
-    setup.watch.keep("destination out", tls, lambda *_: [], Target)
+    setup.keep("destination out", tls, Target)
     setup.watch.check()
     assert [word for word in setup.words if "revocation" in word] == []
     for _ in range(3 * 24):

@@ -21,6 +21,7 @@ from relay.service.configuration import (
     RewriteConfiguration,
     SourceConfiguration,
     TlsConfiguration,
+    UnreadToken,
     Url,
 )
 from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
@@ -457,6 +458,46 @@ def test_certificate_files_are_looked_into(tmp_path: Path) -> None:
     text = SMALL.replace("tcp://far:514", "tls://far:6514") + 'trusted_ca = "ca.pem"'
     assert problems(tmp_path, text) == [
         f"destinations.out.trusted_ca: cannot read {tmp_path}/ca.pem: No such file or directory"
+    ]
+
+
+def test_a_start_waits_for_files_and_for_nothing_else(tmp_path: Path) -> None:
+    text = """
+        [sources.in]
+        listen = "tls://:6514"
+        certificate = "missing.pem"
+        private_key = "missing-key.pem"
+        peer_verify = "none"
+        [destinations.out]
+        connect = "tls://central:6514"
+        trusted_ca = "missing-ca.pem"
+        rewrite = { mode = "tag", tokens = [
+            { match = { facility = "mail" }, token_env = "NOT_SET" }, { token_file = "none" } ] }
+    """
+    path = tmp_path / "relay.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(path))
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "sources.in.certificate",
+        "sources.in.private_key",
+        "destinations.out.rewrite.tokens[0].token_env",
+        "destinations.out.rewrite.tokens[1].token_file",
+        "destinations.out.trusted_ca",
+    ]
+    configuration = read_configuration(str(path), to_start=True)
+    (destination,) = configuration.destinations
+    assert destination.tls.trusted_ca == str(tmp_path / "missing-ca.pem")
+    token = destination.rewrite.token
+    assert isinstance(token, UnreadToken)
+    assert token.file == str(tmp_path / "none")
+    assert destination.rewrite.known_tokens == []
+
+    path.write_text(text.replace('peer_verify = "none"', ""))
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(path), to_start=True)
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "sources.in.trusted_ca"
     ]
 
 

@@ -15,6 +15,7 @@ from relay.service.configuration import (
     RewriteConfiguration,
     SourceConfiguration,
     TlsConfiguration,
+    UnreadToken,
     Url,
 )
 from relay.service.configuration_flags import configuration_from_flags
@@ -124,15 +125,21 @@ def test_token_problems(tmp_path: Path) -> None:
         "--token-file: has no meaning for --rewrite ewmm, only for cee, tag, app-name; remove it "
         "or change the mode"
     ]
-    assert problems(LISTEN, FORWARD, rewrite="cee", token_file="x") == [
-        "--token-file: cannot read the token file /base/x: No such file or directory"
-    ]
 
 
-def test_the_authority_is_looked_into() -> None:
-    assert problems(LISTEN, ["tls://far:6514"], trusted_ca="ca.pem") == [
-        "--trusted-ca: cannot read /base/ca.pem: No such file or directory"
-    ]
+def test_files_that_are_missing_are_waited_for() -> None:
+    configuration = configuration_from_flags(
+        *(LISTEN, ["tls://far:6514"]),
+        base_dir="/base",
+        rewrite="cee",
+        token_file="x",
+        trusted_ca="ca.pem",
+    )
+    (destination,) = configuration.destinations
+    assert destination.tls.trusted_ca == "/base/ca.pem"
+    assert destination.rewrite.token == UnreadToken(
+        "cannot read the token file /base/x: No such file or directory", file="/base/x"
+    )
 
 
 def test_a_file_may_be_listened_to() -> None:

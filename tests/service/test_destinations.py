@@ -11,9 +11,15 @@ from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
 from relay.service.certificate_watch import CertificateWatch
-from relay.service.configuration import DestinationConfiguration, TlsConfiguration, Url
+from relay.service.configuration import (
+    DestinationConfiguration,
+    RewriteConfiguration,
+    TlsConfiguration,
+    Url,
+)
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.service.destinations import new_destination
+from relay.service.late_tokens import LateTokens
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.upstream import PreparedEndpoint
@@ -52,6 +58,10 @@ class Queue:
         self.upto = upto
 
 
+def no_form(rewrite: RewriteConfiguration) -> Any:
+    raise AssertionError("it has no token")
+
+
 class Setup:
     def __init__(self) -> None:
         self.reactor = Reactor()
@@ -60,12 +70,14 @@ class Setup:
 
     def build(self, url: Url, **keywords: Any) -> Any:
         configuration = DestinationConfiguration("out", url, ("in",), **keywords)
+        self.certificates = CertificateWatch(
+            notices=self.notices, now=self.reactor.seconds, reactor=self.reactor
+        )
         return new_destination(
             configuration,
             queue=self.queue,
-            certificates=CertificateWatch(
-                notices=self.notices, now=self.reactor.seconds, reactor=self.reactor
-            ),
+            certificates=self.certificates,
+            tokens=LateTokens(configuration.rewrite, no_form),
             notices=self.notices,
             wall=wall_of(self.reactor),
             reactor=self.reactor,
@@ -194,3 +206,30 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
     assert service.state.words.startswith(
         "nowhere.invalid:514: Name or service not known, next try in "
     )
+
+
+def test_it_sends_nothing_before_its_files_are_right(setup: Setup, tmp_path: Path) -> None:
+    files = make_certificate_files(tmp_path)
+    url = Url("relp+tls", host="up.example.com", port=20514)
+    missing = tmp_path / "missing.pem"
+    service = setup.build(url, tls=TlsConfiguration(trusted_ca=str(missing)))
+    begun: list[str] = []
+    service.start_link = lambda: begun.append("begun")
+    service.startService()
+    setup.certificates.check()
+    assert begun == []
+    assert service.state_words == (
+        f"trusted_ca: cannot read {missing}: No such file or directory; its messages are queued "
+        "until the files are right"
+    )
+    missing.write_bytes(Path(files.ca).read_bytes())
+    setup.certificates.check()
+    assert begun == ["begun"]
+    assert service.state_words == "not started"
+
+
+def test_it_stops_without_ever_having_had_its_files(setup: Setup) -> None:
+    url = Url("relp+tls", host="up.example.com", port=20514)
+    service = setup.build(url, tls=TlsConfiguration(trusted_ca="/missing.pem"))
+    service.startService()
+    assert fired(service.stopService()) == [None]

@@ -11,8 +11,9 @@ from twisted.copyright import version as twisted_version
 from twisted.python.usage import UsageError
 
 from relay import __version__
+from relay.service.configuration import UnreadToken
 from relay.service.interpreter import is_pure
-from relay.service.options import Options, makeService
+from relay.service.options import Options, _configuration, makeService
 from relay.service.refusal import StartRefused
 
 ROOT = Path(__file__).parents[2]
@@ -119,10 +120,14 @@ def test_relative_paths_of_flags_start_at_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ("--listen", "udp://:1", "--forward", "udp://far:1", "--rewrite", "cee")
-    assert refused(*flags, "--token-file", "token") == [
-        f"--token-file: cannot read the token file {tmp_path}/token: No such file or directory"
-    ]
+    flags = ("--listen", "udp://:1", "--forward", "udp://far:1", "--state-dir", "state")
+    options = Options()
+    options.parseOptions([*flags, "--rewrite", "cee", "--token-file", "token"])
+    configuration = _configuration(options)
+    (destination,) = configuration.destinations
+    assert isinstance(destination.rewrite.token, UnreadToken)
+    assert destination.rewrite.token.file == f"{tmp_path}/token"
+    assert configuration.state_dir == f"{tmp_path}/state"
 
 
 def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 def read(values: object, base_dir: Path) -> tuple[RewriteConfiguration, list[str]]:
     problems: list[str] = []
-    return read_rewrite(values, "d.rewrite", base_dir=str(base_dir), problems=problems), problems
+    rewrite = read_rewrite(
+        values, "d.rewrite", base_dir=str(base_dir), problems=problems, unread=problems
+    )
+    return rewrite, problems
 
 
 @pytest.fixture
@@ -143,7 +146,12 @@ def test_a_token_that_does_not_fit_its_place(
     (tmp_path / "token").write_text(token)
     problems: list[str] = []
     values = {"mode": mode, "token_file": "token"}
-    read_rewrite(values, "destinations.a.rewrite", base_dir=str(tmp_path), problems=problems)
+    read_rewrite(
+        *(values, "destinations.a.rewrite"),
+        base_dir=str(tmp_path),
+        problems=[],
+        unread=problems,
+    )
     assert len(problems) == 1
     assert problems[0].startswith("destinations.a.rewrite.token_file: ")
     assert words in problems[0]

@@ -19,7 +19,8 @@ from relay.service.configuration import (
     RewriteConfiguration,
     Url,
 )
-from relay.service.rewriting import Rewriting, pipelines, token_form
+from relay.service.rewrite_table import token_form
+from relay.service.rewriting import Rewriting, pipelines
 from relay.wire.parse import parse, parse_all
 
 TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")

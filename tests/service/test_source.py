@@ -15,6 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from relay.model.counters import SourceCounters
 from relay.queue.ledger import Ledger
 from relay.service.configuration import Url
+from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, StreamSource
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
@@ -78,6 +79,7 @@ def stream(
     reactor: Reactor,
     bind: Callable[[], socket.socket] = lambda: bind_stream("127.0.0.1", 0),
     url: Url = ANY_PORT,
+    prerequisite: Prerequisite | None = None,
 ) -> tuple[StreamSource, Connections]:
     factory: Any = Connections(reactor)
     service = StreamSource(
@@ -88,6 +90,7 @@ def stream(
         reactor=reactor,
         factory=factory,
         wrap=lambda inner: ("wrapped", inner),
+        prerequisite=prerequisite or Prerequisite("it waits"),
     )
     return service, factory
 
@@ -136,8 +139,69 @@ def test_a_socket_that_cannot_be_bound_refuses_the_start(reactor: Reactor, start
     with pytest.raises(StartRefused) as refused:
         getattr(service, start)()
     assert refused.value.text == (
-        "source in: cannot listen on tcp://127.0.0.1:514: Permission denied"
+        "source in: cannot listen on tcp://127.0.0.1:514: Permission denied; ports below 1024 need "
+        "CAP_NET_BIND_SERVICE, as in deploy/syslogrelay.service, or a socket that systemd passes "
+        "(systemd://)"
     )
+
+
+def test_a_socket_that_may_not_be_bound_for_another_reason(reactor: Reactor) -> None:
+    service, _ = stream(reactor, refuse, Url("unix", path="/run/log"))
+    with pytest.raises(StartRefused) as refused:
+        service.startService()
+    assert refused.value.text == ("source in: cannot listen on unix:///run/log: Permission denied")
+
+
+def test_without_its_files_it_holds_its_port_and_refuses_connections(reactor: Reactor) -> None:
+    files = Prerequisite("it waits")
+    files.trouble = "no certificate"
+    service, factory = stream(
+        reactor, lambda: bind_stream("127.0.0.1", 0, listens=False), prerequisite=files
+    )
+    service.startService()
+    where = service._socket.getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(where)
+    assert reactor.events == []
+    report = service.report()
+    assert (report["state"], report["ready"]) == ("no certificate; it waits", False)
+
+    files.fulfil()
+    assert reactor.events == [("wrapped", factory)]
+    assert service.address == f"tcp://127.0.0.1:{where[1]}"
+    assert "state" not in service.report()
+    files.fulfil()
+    assert len(reactor.events) == 1
+
+
+def test_a_port_that_somebody_took_meanwhile_is_tried_again(reactor: Reactor) -> None:
+    files = Prerequisite("it waits")
+    files.trouble = "no certificate"
+    port = 0
+
+    def bind() -> socket.socket:
+        return bind_stream("127.0.0.1", port, listens=not files.trouble)
+
+    service, factory = stream(reactor, bind, prerequisite=files)
+    service.startService()
+    port = service._socket.getsockname()[1]
+    with bind_stream("127.0.0.1", port):
+        for _ in range(2):
+            files.fulfil()
+            assert files.trouble == ("cannot listen on tcp://127.0.0.1:0: Address already in use")
+    files.fulfil()
+    assert (files.trouble, reactor.events) == ("", [("wrapped", factory)])
+
+
+def test_it_stops_without_ever_having_had_its_files(reactor: Reactor) -> None:
+    files = Prerequisite("it waits")
+    files.trouble = "no certificate"
+    service, _ = stream(reactor, prerequisite=files)
+    service.startService()
+    assert fired(service.stopService()) == [None]
+    assert service._socket.fileno() == -1
+    files.fulfil()
+    assert reactor.events == []
 
 
 def test_it_stops_listening_and_then_lets_connections_end(reactor: Reactor) -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from relay.service.certificates import make_authority, make_leaf
 from relay.service.configuration import TlsConfiguration
 from relay.service.tls_files import (
+    file_problems,
     listener_problems,
     read_material,
     read_options,
@@ -53,11 +54,19 @@ def tls(
 
 
 def on_listener(configuration: TlsConfiguration) -> list[str]:
-    return listener_problems(configuration, lambda key: f"s.{key}")
+    return all_problems(listener_problems, configuration, "s")
 
 
 def on_upstream(configuration: TlsConfiguration) -> list[str]:
-    return upstream_problems(configuration, lambda key: f"d.{key}")
+    return all_problems(upstream_problems, configuration, "d")
+
+
+def all_problems(of_keys: Any, configuration: TlsConfiguration, id: str) -> list[str]:
+    """Those of the keys and those of the files."""
+    return [
+        *of_keys(configuration, lambda key: f"{id}.{key}"),
+        *file_problems(configuration, lambda key: f"{id}.{key}"),
+    ]
 
 
 def test_good_files(files: Path) -> None:
