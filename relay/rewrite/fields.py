@@ -18,7 +18,7 @@ from relay.wire.structured_data import (
     parse_structured_data,
 )
 
-__all__ = ["Getter", "Setter", "getter", "names_of", "setter"]
+__all__ = ["MACRO_FIELDS", "Getter", "Setter", "getter", "names_of", "setter"]
 
 Getter = Callable[[SyslogMessage], bytes | None]
 """The value as text, or None if there is none."""
@@ -32,6 +32,8 @@ _FIELDS = {
     **dict.fromkeys(("MSGID", "msgid"), "msgid"),
     **dict.fromkeys(("MESSAGE", "MSG", "MSGONLY", "msg"), "msg"),
 }
+MACRO_FIELDS: frozenset[str] = frozenset(name for name in _FIELDS if name.isupper())
+"""syslog-ng's names of header fields and MSG."""
 _NAMES = {
     "hostname": "HOST",
     "app_name": "PROGRAM",

@@ -1,7 +1,9 @@
 """Take a value apart into pairs: JSON, key=value, CSV, a regular expression, a date.
 
 Each function makes a `Change`.  What does not fit leaves the message as it is, but
-for a tag, so that a filter further on can tell.
+for a tag, so that a filter further on can tell.  A value whose name, prefix included, is
+that of a field (HOST, PROGRAM, PID, MSGID, MESSAGE, or an alias) sets this field, as in
+syslog-ng; every other value becomes a pair.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from relay.model.message import SyslogMessage
-from relay.rewrite.fields import getter
+from relay.rewrite.fields import MACRO_FIELDS, getter, setter
 from relay.rewrite.pipeline import Change, per_message
-from relay.wire.json_pairs import flatten_json
+from relay.wire.json_pairs import flatten_json, text_of
 
 __all__ = [
     "NOT_PARSED_TAG",
@@ -31,6 +33,8 @@ NOT_PARSED_TAG = b"syslogrelay.not-parsed"
 _PAIRS_MAX = 1000  # of one value
 _COOKIES = (b"@cee:", b"@cim:")
 _CONTROL = re.compile(r"[\r\n\0]")
+
+_SETTERS = {name: setter(name) for name in MACRO_FIELDS}
 
 _Found = Mapping[str, bytes] | None
 
@@ -157,10 +161,13 @@ def _parsing(source: str, prefix: str, take_apart: Callable[[bytes], _Found]) ->
         found = take_apart(value)
         if found is None:
             return _not_parsed(message)
-        pairs = {**(message.pairs or {})}
-        for name, text in found.items():
-            pairs[prefix + name] = text
-        return message._replace(pairs=pairs or None)
+        values = {prefix + name: text for name, text in found.items()}
+        pairs = {name: text for name, text in values.items() if name not in _SETTERS}
+        message = message._replace(pairs={**(message.pairs or {}), **pairs} or None)
+        for name, text in values.items():
+            if name in _SETTERS:
+                message = _SETTERS[name](message, text_of(text))
+        return message
 
     return per_message(change)
 

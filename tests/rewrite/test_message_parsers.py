@@ -36,6 +36,71 @@ def test_json(cookie: bytes) -> None:
     assert found == {".j.a": b"x", ".j.b.c": b"1.50"}
 
 
+FIELDS = ("hostname", "app_name", "procid", "msgid", "msg")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            message_parsers.parse_csv(
+                "MESSAGE", "", ["HOST", "PROGRAM", "PID", "MSGID", "MESSAGE"]
+            ),
+            b"h,p,7,ID,hello",
+        ),
+        (
+            message_parsers.parse_csv(
+                "MESSAGE", "", ["FULLHOST", "PROGRAM", "PID", "MSGID", "MSG"]
+            ),
+            b"h,p,7,ID,hello",
+        ),
+        (
+            message_parsers.parse_regex(
+                "MESSAGE",
+                "",
+                re.compile(
+                    rb"(?P<HOST>\w+) (?P<PROGRAM>\w+) (?P<PID>\d+) (?P<MSGID>\w+) (?P<MSGONLY>.+)"
+                ),
+            ),
+            b"h p 7 ID hello",
+        ),
+        (
+            message_parsers.parse_key_values("MESSAGE", ""),
+            b"HOST=h PROGRAM=p PID=7 MSGID=ID MESSAGE=hello",
+        ),
+        (
+            message_parsers.parse_json("MESSAGE", ""),
+            b'{"HOST":"h","PROGRAM":"p","PID":7,"MSGID":"ID","MESSAGE":"hello"}',
+        ),
+        (
+            message_parsers.parse_csv("MESSAGE", "M", ["SGID", "ESSAGE"]),
+            b"ID,hello",
+        ),
+    ],
+)
+def test_values_with_the_name_of_a_field_set_it(change: Change, text: bytes) -> None:
+    (before,) = [parse(b"<13>Oct 11 22:14:15 h p[7]: " + text)]
+    (message,) = change([before], Origin("in", "tcp"))
+    assert message is not None
+    expected = [b"h", b"p", b"7", b"ID", b"hello"]
+    assert [getattr(message, field) for field in FIELDS] == expected
+    assert not set(message.pairs or {}) & {"HOST", "PROGRAM", "PID", "MSGID", "MESSAGE", "MSG"}
+
+
+def test_a_header_that_a_parser_has_changed_is_not_sent_as_it_came() -> None:
+    change = message_parsers.parse_csv("MESSAGE", "", ["PROGRAM", "rest"])
+    (message,) = change([parse(b"<13>Oct 11 22:14:15 h p[7]: q,x")], Origin("in", "tcp"))
+    assert message is not None
+    assert message.pairs == {"rest": b"x"}
+
+
+def test_other_names_are_pairs_however_like_a_field_they_look() -> None:
+    found = pairs(message_parsers.parse_json("MESSAGE", ""), b'{"host":1,"msg":"x","hostname":"y"}')
+    assert found == {"host": b"1", "msg": b"x", "hostname": b"y"}
+    found = pairs(message_parsers.parse_csv("MESSAGE", ".c.", ["HOST"]), b"h")
+    assert found == {".c.HOST": b"h"}
+
+
 @pytest.mark.parametrize("text", [b"", b"text", b"[1]", b'{"a":', b"@cee:"])
 def test_what_is_no_json_object_gets_a_tag(text: bytes) -> None:
     assert pairs(message_parsers.parse_json("MESSAGE", ""), text) is None
