@@ -313,7 +313,8 @@ def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> li
 
 def _warn_of_configuration(configuration: Configuration) -> None:
     for warning in configuration.warnings:
-        _log.warn("{path}: {warning}", path=configuration.path, warning=warning)
+        path = configuration.path or "command line"
+        _log.warn("{path}: {warning}", path=path, warning=warning)
 
 
 def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

@@ -303,7 +303,7 @@ class Configuration:
     """Named filters, as TOML has them."""
     tests: tuple[object, ...] = ()
     """Messages and what is to become of them, as TOML has them; run by `check`."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=(), compare=False)
     """What is no error in the file, but deserves a look; `check` prints and the start logs it."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""

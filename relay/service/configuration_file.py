@@ -26,6 +26,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
+from relay.service.configuration_warnings import configuration_warnings
 from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.format_table import read_format
 from relay.service.listener_set import (
@@ -177,7 +178,10 @@ class _FileReader:
         self._add(route_problems(configuration))
         self._add(expectation_problems(configuration))
         self._add(limit_problems(configuration))
-        return configuration
+        if self.problems:
+            return configuration
+        found = configuration_warnings(values, configuration.destinations, base_dir=self._base_dir)
+        return replace(configuration, warnings=(*configuration.warnings, *found))
 
     def _current(self, values: object) -> object:
         """The table `relay` without the keys that have no effect any more."""

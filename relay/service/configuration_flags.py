@@ -23,6 +23,7 @@ from relay.service.configuration_file import (
     default_frame_bytes_max,
     default_framing,
 )
+from relay.service.configuration_warnings import secret_warnings
 from relay.service.conflicts import control_socket_problems, find_conflicts
 from relay.service.listener_set import SET_SCHEMES
 from relay.service.rewrite_table import read_token
@@ -96,7 +97,15 @@ def configuration_from_flags(
         state_dir=state_dir,
         sources=sources,
         destinations=destinations,
+        warnings=_warnings(token_file, base_dir),
     )
+
+
+def _warnings(token_file: str, base_dir: str) -> tuple[str, ...]:
+    if not token_file:
+        return ()
+    found = secret_warnings({"token_file": token_file}, "", base_dir=base_dir)
+    return tuple(f"--token-file{text.removeprefix('token_file')}" for text in found)
 
 
 def _sources(listening: Mapping[str, Url], problems: list[str]) -> tuple[SourceConfiguration, ...]:

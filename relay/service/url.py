@@ -90,6 +90,11 @@ def parse_url(text: str, role: Role, *, base_dir: str) -> Url:
         return _journal_url(rest)
     if scheme in SET_SCHEMES:
         return _set_url(scheme, rest)
+    if role == "connect" and "$" in rest:
+        raise ValueError(
+            f"found '$' in {url_shown(text)}; files for each host or day, with macros in their "
+            "names, are not available yet; write a path without '$'"
+        )
     return _path_url(scheme, rest, base_dir)
 
 

@@ -57,3 +57,14 @@ def test_a_key_that_has_no_effect_any_more_is_a_warning(tmp_path: Path) -> None:
     result = check(path)
     assert (result.exit_code, result.stdout) == (0, f"{path}: ok: 1 source, 2 destinations\n")
     assert result.stderr.startswith(f"{path}: warning: relay.drain_process: has no effect")
+
+
+def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(GOOD + 'template = "$HOTS"\n')
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (0, f"{path}: ok: 1 source, 2 destinations\n")
+    assert result.stderr == (
+        f"{path}: warning: destinations.two.template: there is no macro HOTS, did you mean 'HOST'? "
+        "it is empty unless messages bring a pair of this name\n"
+    )

@@ -147,3 +147,13 @@ def test_a_file_may_be_listened_to() -> None:
     (source,) = configuration.sources
     assert source.listen.path == "/var/log/*.log"
     assert source.id.startswith("file-var-log-_.log-")
+
+
+def test_a_token_that_every_user_can_read_is_a_warning(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"rewrite": "cee", "token_file": "token", "base_dir": str(tmp_path)}
+    (tmp_path / "token").write_text("secret-secret-secret\n")
+    (tmp_path / "token").chmod(0o644)
+    (warning,) = configuration_from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings
+    assert warning.startswith("--token-file: every user can read")
+    (tmp_path / "token").chmod(0o600)
+    assert configuration_from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings == ()

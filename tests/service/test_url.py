@@ -59,6 +59,14 @@ def test_a_file_may_be_relative_and_have_any_length() -> None:
     assert connect("file:///100%25/a?b#c").path == "/100%25/a?b#c"
 
 
+@pytest.mark.parametrize("path", ["${HOST}.log", "logs/$HOST/a.log", "///var/log/a$"])
+def test_a_file_for_each_host_is_refused_and_not_taken_literally(path: str) -> None:
+    with pytest.raises(ValueError, match=r"'\$' .* not available yet"):
+        connect(f"file:{path}")
+    assert listen("file:a$b.log").path == "/base/a$b.log"
+    assert parse_url("file:a.log", "connect", base_dir="/b$").path == "/b$/a.log"
+
+
 def test_a_file_that_is_listened_to_may_have_wildcards() -> None:
     assert listen("file:///var/**/[ab]?.log") == Url("file", path="/var/**/[ab]?.log")
     assert listen("file:*.log").path == "/base/*.log"
