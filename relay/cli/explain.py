@@ -17,6 +17,7 @@ from rich.text import Text
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Origin
+from relay.model.printable import printable
 from relay.service.configuration_file import read_configuration
 from relay.service.explanation import Explainer, Explanation, described
 from relay.service.format_table import TimeZone
@@ -203,10 +204,7 @@ def _zone(name: str | None) -> tzinfo:
 
 def _visible(octets: bytes) -> str:
     """Text for a terminal: what is no text or moves the cursor is escaped."""
-    text = octets.decode(errors="backslashreplace")
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return printable(octets, length_max=None)
 
 
 def _give_up(text: str) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.model.errors import ConfigurationError, QueueError
+from relay.model.printable import printable
 from relay.queue.books import Books
 from relay.queue.history_reading import Period, ReadHistory
 from relay.queue.inspection import Nothing, Page, Read, Record
@@ -255,10 +256,4 @@ def stamp(at: float) -> str:
 
 def text_of(payload: bytes, secrets: list[bytes]) -> str:
     """A payload on one line: tokens are masked, and no octet can move the cursor."""
-    text = masked(payload, secrets).decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return printable(masked(payload, secrets), length_max=None)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from relay.cli.control_client import AskFailed, ask
 from relay.model.errors import ConfigurationError
+from relay.model.printable import printable
 from relay.service.configuration_file import read_configuration
 
 __all__ = ["status"]
@@ -29,7 +30,7 @@ def status(state_dir: str | None, config: str | None, as_json: bool) -> None:
     try:
         if config is not None:
             state_dir = read_configuration(config).state_dir
-        document = ask(state_dir or DEFAULT_STATE_DIR, "status")
+        document = _printable(ask(state_dir or DEFAULT_STATE_DIR, "status"))
     except ConfigurationError as error:
         _give_up("\n".join(error.problems))
     except AskFailed as error:
@@ -93,6 +94,15 @@ def show(document: dict[str, Any], console: Console) -> None:
         )
     for path in document.get("damaged_files", ()):  # older relays do not say
         console.print(Text(f"the queue was damaged, its file is kept as {path}", style="bold red"))
+
+
+def _printable(value: Any) -> Any:
+    """`value` with every text in it fit for a terminal: upstreams and peers have a say in some."""
+    if isinstance(value, str):
+        return printable(value, length_max=None)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(member) for key, member in value.items()}
+    return [_printable(member) for member in value] if isinstance(value, list) else value
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import msgspec
 
 from relay.model.clock import Now
+from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.wire.relp_lineage import Have, LineageOffer
 
 __all__ = ["LINEAGES_MAX", "RECEIVED", "Claim", "Lineages"]
@@ -63,6 +64,7 @@ class Claim:
         offer: What the client said.
         missing: Records before `offer.first` that never came here and were not
             counted before; set when the claim is granted.
+        leaps: They would be more than is believed: `missing` is 0 then.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Claim:
     ) -> None:
         self.offer = offer
         self.missing = 0
+        self.leaps = False
         self._lineages = lineages
         self._lineage = lineage
         self.identity = identity
@@ -121,7 +124,9 @@ class Claim:
         have = lineage.position.have
         self._next_seq = max(self.offer.first, have + 1)
         if have:
-            self.missing = max(0, self.offer.first - max(have + 1, lineage.missing_to))
+            missing = max(0, self.offer.first - max(have + 1, lineage.missing_to))
+            self.leaps = missing > BELIEVED_RECORDS_MAX
+            self.missing = 0 if self.leaps else missing
             lineage.missing_to = max(lineage.missing_to, self.offer.first)
         self._granted(self, Have(have, lineage.position.epoch))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.message import SyslogMessage
+from relay.model.printable import printable
 from relay.rewrite.fields import getter
 from relay.rewrite.sequence_ids import COUNTER_NAME, SEQUENCE_MAX, SEQUENCE_NAME
 
@@ -27,10 +29,10 @@ class SequenceCheck:
 
     Args:
         on_gap: Called with the name of a counter, in words, and how many of its
-            messages are missing.
+            messages are missing; None = more than anybody would believe.
     """
 
-    def __init__(self, on_gap: Callable[[str, int], None]) -> None:
+    def __init__(self, on_gap: Callable[[str, int | None], None]) -> None:
         self._on_gap = on_gap
         self._last: OrderedDict[bytes, int] = OrderedDict()
 
@@ -54,8 +56,11 @@ class SequenceCheck:
         if len(self._last) > _COUNTERS_MAX:
             self._last.popitem(last=False)
         gap = 0 if last is None or last == SEQUENCE_MAX else max(0, number - last - 1)
+        if gap > BELIEVED_RECORDS_MAX:
+            self._on_gap(printable(counter), None)
+            return 0
         if gap:
-            self._on_gap(counter.decode(errors="backslashreplace"), gap)
+            self._on_gap(printable(counter), gap)
         return gap
 
 

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["SourceCounters"]
+__all__ = ["BELIEVED_RECORDS_MAX", "SourceCounters"]
+
+BELIEVED_RECORDS_MAX = 100_000_000
+"""What a peer may say at once that it has numbered and did not come, or came already.
+
+Three hours of 10,000 messages a second.  Numbers are the peer's own; what is more says
+nothing, and counting it would spoil the count for everybody."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, WallClock
-from relay.model.counters import SourceCounters
+from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
@@ -397,8 +397,13 @@ def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck |
     if not source.check_sequence:
         return None
 
-    def warn(counter: str, missing: int) -> None:
+    def warn(counter: str, missing: int | None) -> None:
         words = f"{missing} messages that {counter} has numbered are missing"
+        if missing is None:
+            words = (
+                f"the numbers of {counter} jump by more than {BELIEVED_RECORDS_MAX:,}: that many "
+                "are not believed to be missing, and none is counted"
+            )
         notices.warn(f"source {source.id}", "sequence", words, group=f"sequence of {counter}")
 
     return SequenceCheck(warn)

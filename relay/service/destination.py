@@ -19,6 +19,7 @@ from relay.flow.pacing import DrainRate, Pace, Window
 from relay.flow.progress import Progress, Standing
 from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.errors import QueueError
+from relay.model.printable import printable
 from relay.queue.ledger import added_up
 from relay.service.configuration import Url
 from relay.service.prerequisite import Prerequisite
@@ -74,7 +75,7 @@ class DestinationService(Service):
             target=url.path or str(url).partition("://")[2],
             clock=clock,
             on_ready=lambda words: self._log.info(
-                "destination {id}: {words}", id=self.id, words=words
+                "destination {id}: {words}", id=self.id, words=printable(words)
             ),
             on_failure=lambda words: self.warn("connection", words),
             retry_seconds_min=retry_seconds_min,

@@ -7,9 +7,11 @@ from typing import Any
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
+from relay.model.printable import printable
 
 __all__ = ["Notices"]
 
+_TEXT_MAX = 2000  # characters of one warning
 _SUBJECTS_MAX = 200  # at a time, with an interval of their own
 
 
@@ -56,5 +58,7 @@ class Notices:
             self._emit(subject, text + more)
 
     def _emit(self, subject: str, text: str) -> None:
-        values: dict[str, Any] = {"subject": subject, "text": text}
+        # Peers have a say in many of these.
+        shown = printable(text, length_max=_TEXT_MAX)
+        values: dict[str, Any] = {"subject": printable(subject), "text": shown}
         self._log.warn("{subject}: {text}", **values)

@@ -26,6 +26,8 @@ from service_identity.cryptography import (
     verify_certificate_ip_address,
 )
 
+from relay.model.printable import printable
+
 __all__ = [
     "CertificateCheck",
     "Fingerprint",
@@ -47,6 +49,8 @@ _FINGERPRINT = re.compile(r"(SHA-?256|SHA-?1):([0-9A-F]{2}(?::?[0-9A-F]{2})*)", 
 
 # X509_V_ERR_*: what speaks against the issuers of a certificate, not against itself.
 _NO_TRUST = {2, 3, 8, 11, 12, 18, 19, 20, 21, 33, 35}
+
+_REFUSAL_MAX = 500  # characters, most of them names
 
 # Of X509_V_ERR_*, those that administrators meet.
 _CHAIN_ERRORS = {
@@ -169,7 +173,8 @@ class CertificateCheck:
             refusal = self._refusal(certificate.to_cryptography(), code, depth, ok)
         except ValueError as error:  # what cryptography says of a certificate that it cannot read
             refusal = f"the certificate cannot be read: {error}"
-        self._transport.certificate_refusal = refusal
+        # Names in it are what the peer has written.
+        self._transport.certificate_refusal = printable(refusal, length_max=_REFUSAL_MAX)
         self._vouched = self._vouched and bool(ok)
         self._transport.certificate_vouched = self._vouched and not depth and not refusal
         return not refusal

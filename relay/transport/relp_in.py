@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.flow.lineages import Claim, Lineages
+from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.printable import printable
 from relay.transport.gathered_reads import GatheredProtocol
 from relay.wire.relp_lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp_server import RelpServerSession
@@ -145,14 +147,20 @@ class RelpServerProtocol(GatheredProtocol):
         self.factory.counters.refused_lineages += 1
         self.warn(
             "lineage",
-            f"the lineage {session.lineage.id} is another sender's, not one of {identity!r}: "
-            "its messages are taken at least once",
+            f"the lineage {session.lineage.id} is another sender's, not one of "
+            f"{printable(identity or '')!r}: its messages are taken at least once",
         )
         session.answer_open(NOT_BELIEVED)
 
     def _granted(self, claim: Claim, have: Have) -> None:
         """Nothing of an earlier connection is underway: the client may begin."""
         offer, counters = claim.offer, self.factory.counters
+        if claim.leaps:
+            self.warn(
+                "missing",
+                f"it goes on more than {BELIEVED_RECORDS_MAX:,} records after the last one that "
+                "came: that many are not believed to be missing, and none is counted",
+            )
         if claim.missing:
             counters.missing_records += claim.missing
             self.warn(
@@ -169,7 +177,8 @@ class RelpServerProtocol(GatheredProtocol):
                     "from it: it was restored from an older copy and may send some messages twice",
                 )
         elif have.seq >= offer.first:
-            counters.duplicate_records += have.seq + 1 - offer.first
+            again = have.seq + 1 - offer.first
+            counters.duplicate_records += again if again <= BELIEVED_RECORDS_MAX else 0
         self._session.answer_open(format_have(have))
         self._write()
 

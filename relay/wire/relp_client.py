@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 
 from relay.model.errors import RelpError
+from relay.model.printable import printable
 from relay.wire.inflight import Inflight
 from relay.wire.relp_frame import (
     RelpFrame,
@@ -187,21 +188,21 @@ class RelpClientSession:
             if rsp is None:
                 self._end(f"not an answer: {data[:40]!r}")
                 return
-            words = data.decode("utf-8", "backslashreplace")[:200]
+            words = printable(data)
             if rsp[1] == b"200" or not self._inflight.answer(txnr, refusal=words):
                 self._end(f"an answer to txnr {txnr}, which is not waiting for one")
 
     def _receive_open_rsp(self, data: bytes) -> None:
         rsp = _RSP.match(data)
         if rsp is None or rsp[1] != b"200":
-            words = data[:200].decode("utf-8", "backslashreplace") or "no status code"
+            words = printable(data) or "no status code"
             self._end(f"the server refused the session: {words}")
             return
         # One server puts its first offer where the words belong.
         offers = parse_offers((rsp[2] or b"") + b"\n" + (rsp[3] or b""))
         version = offers.get(b"relp_version", [b"0"])[0]
         if version.strip(b"0"):
-            self._end(f"the server wants RELP version {version!r}, allowed is 0")
+            self._end(f"the server wants RELP version {version[:20]!r}, allowed is 0")
         elif b"syslog" not in offers.get(b"commands", ()):
             self._end("the server does not take syslog messages")
         else:

@@ -76,7 +76,8 @@ HAVE = b"syslogrelay_have"
 NOT_BELIEVED = HAVE + b"=no"
 """The answer to a client whose lineage is known to be somebody else's."""
 
-SEQ_MAX = 2**63 - 1
+SEQ_MAX = 10**15
+"""A million records a second for thirty years: what is more is no queue's."""
 
 _ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _EPOCH = re.compile(rb"[0-9a-f]{16}\Z")

@@ -57,6 +57,23 @@ def shown(width: int = 80, **changes: Any) -> list[str]:
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
+HOSTILE = "500 \x1b[2J\x07\r\nhacked: connected\x9b31m\u202egnp"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_an_upstream_says_moves_no_cursor_and_forges_no_line(
+    monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    hostile = document(destinations=[{**DESTINATION, "state": HOSTILE}], orphans=["a\x9bb"])
+    monkeypatch.setattr("relay.cli.status.ask", lambda *_: hostile)
+    printed = CliRunner().invoke(main, ["status", *options]).output
+    assert all(line.isprintable() for line in printed.split("\n"))
+    assert "hacked" in printed
+    if not options:
+        line = r"central: 500 \x1b[2J\x07\r\nhacked: connected\x9b31m\u202egnp"
+        assert line in map(str.rstrip, printed.split("\n"))
+
+
 def test_a_queue_that_is_nearly_full_shows_with_what_is_known_of_it() -> None:
     limit = {
         "queue_bytes_max": 2**30,

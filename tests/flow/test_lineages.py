@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from relay.flow.lineages import RECEIVED, Claim, Lineages
-from relay.wire.relp_lineage import Have, LineageOffer
+from relay.wire.relp_lineage import SEQ_MAX, Have, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")
 EPOCH, LATER = "00000000000000e1", "00000000000000e2"
@@ -179,6 +179,13 @@ def test_missing_records_are_counted_once(disk: Disk) -> None:
     again = Connection(disk, first=17)  # and nothing was stored meanwhile
     assert again.claim is not None and again.claim.missing == 2
     assert again.claim.next_seq == 17
+
+
+def test_a_jump_that_cannot_be_true_is_not_counted(disk: Disk) -> None:
+    Connection(disk).stores(10)
+    gap = Connection(disk, first=SEQ_MAX)
+    assert gap.claim is not None and (gap.claim.missing, gap.claim.leaps) == (0, True)
+    assert gap.claim.next_seq == SEQ_MAX
 
 
 def test_a_lineage_belongs_to_its_first_identity(disk: Disk) -> None:

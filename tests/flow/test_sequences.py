@@ -16,11 +16,11 @@ def numbered(value: object, counter: str = "relay/central") -> SyslogMessage:
     return parse(text.encode())
 
 
-def gaps(*messages: SyslogMessage) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
+def gaps(*messages: SyslogMessage) -> list[tuple[str, int | None]]:
+    found: list[tuple[str, int | None]] = []
     check = SequenceCheck(lambda counter, missing: found.append((counter, missing)))
     total = sum(check.look([message]) for message in messages)
-    assert total == sum(missing for _, missing in found)
+    assert total == sum(missing or 0 for _, missing in found)
     return found
 
 
@@ -41,6 +41,17 @@ def test_a_new_start_and_repeats_are_no_gaps() -> None:
 @pytest.mark.parametrize("value", ["", "x", "0", "-1", "1.5", "9" * 30, "2147483648"])
 def test_what_is_no_number_says_nothing(value: str) -> None:
     assert gaps(numbered(1), numbered(value), numbered(2)) == []
+
+
+def test_a_jump_that_cannot_be_true_is_told_and_not_counted() -> None:
+    assert gaps(numbered(1), numbered(SEQUENCE_MAX)) == [("relay/central", None)]
+    assert gaps(numbered(1), numbered(100_000_002)) == [("relay/central", 100_000_000)]
+    assert gaps(numbered(1), numbered(100_000_003)) == [("relay/central", None)]
+
+
+def test_the_name_of_a_counter_is_printable() -> None:
+    ((counter, _),) = gaps(numbered(1, "a\x1b[2J\u202e"), numbered(3, "a\x1b[2J\u202e"))
+    assert counter == r"a\x1b[2J\u202e"
 
 
 def test_a_number_of_nobody_says_nothing() -> None:

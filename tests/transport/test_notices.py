@@ -35,6 +35,14 @@ def test_braces_of_a_peer_are_no_format(log: Log) -> None:
     assert log.lines == ["source in: no RELP header: {x!r} {"]
 
 
+def test_what_a_peer_says_is_one_line(log: Log) -> None:
+    log.notices.warn("destination up", "connection", "500 \x1b[2J\r\nall is well\x9b31m\u202e")
+    log.notices.warn("destination\nup", "connection", "x" * 100_000)
+    one, other = log.lines
+    assert one == r"destination up: 500 \x1b[2J\r\nall is well\x9b31m\u202e"
+    assert other.startswith(r"destination\nup: xxx") and len(other) < 2100
+
+
 def test_what_is_held_back_is_counted_and_said_later(log: Log) -> None:
     for number in range(1, 1236):
         log.notices.warn("source in", "idle", f"closed {number}")

@@ -229,6 +229,22 @@ def test_a_certificate_that_cannot_be_read_is_refused_in_words() -> None:
     assert transport.certificate_refusal == "the certificate cannot be read: invalid version"
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [PeerPolicy(server_name="wanted"), PeerPolicy(names=("wanted",)), PeerPolicy()],
+    ids=["name of a server", "names", "chain"],
+)
+def test_names_in_a_certificate_move_no_cursor(policy: PeerPolicy) -> None:
+    hostile = "\x1b[2J\x07\r\nall is well\u202e" + "x" * 40
+    names = [x509.DNSName(f"\x1b[31m\r\n{number}.example") for number in range(200)]
+    for issued in (make_certificate(hostile, names), make_certificate(hostile)):
+        code = 0 if policy.names or policy.server_name else 2
+        heard, refusal = check(policy, (issued, code, 0))
+        assert heard == [False]
+        assert refusal.isprintable(), repr(refusal)
+        assert len(refusal) <= 500
+
+
 def vouched(policy: PeerPolicy, *calls: tuple[Issued, int, int]) -> bool:
     """Whether the names of the certificate count, after the same calls."""
     transport = Transport()

@@ -17,7 +17,7 @@ from relay.queue.admission import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits
 from relay.transport.relp_in import RelpServerProtocol
 from relay.wire.relp_frame import encode_frame, encode_syslog
-from relay.wire.relp_lineage import LineageOffer, format_lineage
+from relay.wire.relp_lineage import SEQ_MAX, LineageOffer, format_lineage
 from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
 
 OPEN = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog")
@@ -495,6 +495,20 @@ def test_missing_records_are_said_and_counted() -> None:
     assert kind == "missing"
     assert text.startswith("it goes on with record 6, the last one that came is 2: 3 were set")
     assert b"\nsyslogrelay_have=2," in connection.answers()
+
+
+def test_numbers_that_cannot_be_true_are_neither_shown_nor_counted() -> None:
+    relays = Relays().after(b"one", b"two")
+    connection = relays.connection(first=SEQ_MAX, end=SEQ_MAX)
+    assert connection.counters.missing_records == 0
+    ((_, kind, text),) = connection.notices.said
+    assert kind == "missing"
+    assert text.startswith("it goes on more than 100,000,000 records after the last one that came")
+    assert str(SEQ_MAX) not in text
+    connection.send(2, b"three")
+    connection.stored(0)
+    again = relays.connection(first=1, end=SEQ_MAX)
+    assert again.counters.duplicate_records == 0
 
 
 def test_a_restored_client_is_reported() -> None:

@@ -284,6 +284,43 @@ def test_what_is_acknowledged_is_a_prefix_of_what_was_answered(
     assert (acknowledged, session.unacknowledged) == (len(order), 0)
 
 
+HOSTILE = "\x1b[2J\x07\r\n\u202e\u2066".encode() + b"\x9b31m\0"
+
+
+@pytest.mark.parametrize("tail", [b"", b"x" * 100_000], ids=["short", "100 KB"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"%d rsp %d 500 %s\n", id="a refusal"),
+        pytest.param(b"%d rsp %d %s\n", id="no code"),
+        pytest.param(b"9%d rsp %d 200 %s\n", id="of nothing"),
+        pytest.param(b"%d serverclose %d %s\n", id="another command"),
+    ],
+)
+def test_what_a_server_says_is_one_short_printable_line(
+    session: RelpClientSession, answer: bytes, tail: bytes
+) -> None:
+    text = HOSTILE + tail
+    for txnr in (2, 3, 4):
+        length = len(text) + (4 if b" 500 " in answer or b" 200 " in answer else 0)
+        session.receive(answer % (txnr, length, text))
+    words = session.refusal or str(session.error)
+    assert words.isprintable(), repr(words)
+    assert len(words) <= 300
+
+
+@pytest.mark.parametrize("tail", [b"", b"x" * 100_000], ids=["short", "100 KB"])
+@pytest.mark.parametrize(
+    "answer", [b"500 %s", b"%s", b"200 OK\nrelp_version=%s\ncommands=syslog", b"200 OK\n%s"]
+)
+def test_what_a_server_says_to_open_is_one_short_printable_line(answer: bytes, tail: bytes) -> None:
+    session = new_session(window_records=4)
+    session.receive(encode_frame(1, b"rsp", answer % (HOSTILE + tail)))
+    words = str(session.error)
+    assert session.over and words.isprintable(), repr(words)
+    assert len(words) <= 300
+
+
 answers = [b"2 rsp 6 200 OK\n", b"3 rsp 3 200\n", b"4 rsp 5 500 x\n", b"0 foo 0\n", b"5 rsp 0\n"]
 streams = st.one_of(st.binary(), st.lists(st.sampled_from(answers)).map(b"".join))
 
