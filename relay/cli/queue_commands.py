@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ from relay.cli.status import duration, size
 from relay.model.message import SEVERITY_NAMES
 from relay.queue.inspection import Account, Record
 from relay.queue.transaction import account_of_lane, destination_of, is_of_source
-from relay.rewrite.pattern import compiled, glob
+from relay.rewrite.pattern import glob, regex, substring
 from relay.wire.parse import parse
 
 __all__ = ["queue", "severities"]
@@ -242,14 +241,14 @@ def _test_of(
     hostname: str | None,
     severity: str | None,
 ) -> Callable[[bytes], bool]:
-    search = compiled(re.escape(pattern) if fixed else pattern, ignore_case=ignore_case).search
+    is_found = (substring if fixed else regex)(pattern, ignore_case=ignore_case)
     if hostname is None and severity is None:
-        return lambda payload: search(payload) is not None
+        return is_found
     allowed = severities(severity or "..")
     is_host = glob(hostname or "*", ignore_case=True)
 
     def fits(payload: bytes) -> bool:
-        if search(payload) is None:
+        if not is_found(payload):
             return False
         message = parse(payload)
         return message.severity in allowed and is_host(message.hostname or b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from relay.model.expression import TIMEOUTS
 from relay.queue.admission import Admission
 
 __all__ = ["Reports", "Status", "statistics_line"]
@@ -87,6 +88,7 @@ class Status:
             "orphans": self._orphans(),
             "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
+            "expression_timeouts": dict(TIMEOUTS),
         }
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 
+from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.rewrite.fields import MACRO_FIELDS, getter, setter
 from relay.rewrite.pipeline import Change, per_message
@@ -105,16 +106,10 @@ def parse_csv(
     return _parsing(source, prefix, take_apart)
 
 
-def parse_regex(source: str, prefix: str, pattern: re.Pattern[bytes]) -> Change:
+def parse_regex(source: str, prefix: str, pattern: Expression) -> Change:
     """The named groups of `pattern`, found anywhere in the value; those that took part."""
 
-    def take_apart(value: bytes) -> _Found:
-        match = pattern.search(value)
-        if match is None:
-            return None
-        return {name: text for name, text in match.groupdict().items() if text is not None}
-
-    return _parsing(source, prefix, take_apart)
+    return _parsing(source, prefix, pattern.captures)
 
 
 def parse_date(source: str, format: str, zone: tzinfo) -> Change:

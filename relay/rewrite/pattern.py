@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["TextTest", "compiled", "glob", "name_glob", "regex", "substring"]
+from relay.model.expression import Expression
+
+__all__ = ["TextTest", "glob", "name_glob", "regex", "substring"]
 
 TextTest = Callable[[bytes], bool]
 
@@ -22,8 +24,8 @@ def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
                 return lambda text: text.startswith(fixed)
             if not fixed and b"*" not in rest:
                 return lambda text: text.endswith(rest)
-    translated = re.escape(octets).replace(rb"\*", b".*").replace(rb"\?", b".")
-    return _found(re.compile(translated, _flags(ignore_case)).fullmatch)
+    translated = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return Expression(rf"(?s)\A{translated}\Z", ignore_case=ignore_case).search
 
 
 def substring(part: str, *, ignore_case: bool = False) -> TextTest:
@@ -31,7 +33,8 @@ def substring(part: str, *, ignore_case: bool = False) -> TextTest:
     octets = part.encode()
     if not ignore_case:
         return lambda text: octets in text
-    return _found(re.compile(re.escape(octets), _flags(True)).search)
+    search = re.compile(re.escape(octets), re.IGNORECASE).search
+    return lambda text: search(text) is not None
 
 
 def regex(pattern: str, *, ignore_case: bool = False) -> TextTest:
@@ -40,30 +43,10 @@ def regex(pattern: str, *, ignore_case: bool = False) -> TextTest:
     Raises:
         ValueError: `pattern` is no regular expression of Python's `re`.
     """
-    return _found(compiled(pattern, ignore_case=ignore_case).search)
-
-
-def compiled(pattern: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
-    """`pattern` for octets.
-
-    Raises:
-        ValueError: It is no regular expression; the text says where it goes wrong.
-    """
-    try:
-        return re.compile(pattern.encode(), re.IGNORECASE if ignore_case else 0)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+    return Expression(pattern, ignore_case=ignore_case).search
 
 
 def name_glob(pattern: str) -> Callable[[str], bool]:
     """Whether a name fits `pattern`, case and all."""
     test = glob(pattern)
     return lambda name: test(name.encode("utf-8", "surrogateescape"))
-
-
-def _flags(ignore_case: bool) -> re.RegexFlag:
-    return re.DOTALL | re.IGNORECASE if ignore_case else re.DOTALL
-
-
-def _found(search: Callable[[bytes], object]) -> TextTest:
-    return lambda text: search(text) is not None

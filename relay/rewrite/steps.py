@@ -6,10 +6,10 @@ templates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.fields import getter, names_of, setter
@@ -87,9 +87,11 @@ def rename(names: Mapping[str, str]) -> Change:
 
 
 def subst(
-    pattern: re.Pattern[bytes], replacement: bytes, names: Sequence[str], *, count: int = 0
+    pattern: Expression, replacement: bytes, names: Sequence[str], *, count: int = 0
 ) -> Change:
     r"""Replace what `pattern` finds in the values of `names`.
+
+    A value for which `pattern` reaches its time limit stays as it is.
 
     Args:
         replacement: May refer to groups, as in ``\1`` or ``\g<name>``.
@@ -101,7 +103,10 @@ def subst(
         for value_of, put in places:
             value = value_of(message)
             if value:
-                new = pattern.sub(replacement, value, count)
+                try:
+                    new = pattern.sub(replacement, value, count)
+                except TimeoutError:
+                    continue
                 if new != value:
                     message = put(message, new)
         return message

@@ -28,6 +28,7 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
+from relay.service.expression_watch import ExpressionWatch
 from relay.service.file_source import new_file_source
 from relay.service.flushing import FlushService
 from relay.service.history_tools import HistoryTools
@@ -56,6 +57,7 @@ from relay.service.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.source import SourceService
 from relay.service.sources import new_source
+from relay.service.stop_guard import StopGuard
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
@@ -110,6 +112,7 @@ def assemble(
     on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
     return RelayService(  # started top down, stopped bottom up
         [
+            StopGuard(reactor=reactor),
             HangupService(callbacks=[*on_hangup, lookups.check], reactor=reactor),
             certificates,
             token_watch,
@@ -121,6 +124,7 @@ def assemble(
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
             progress,
+            ExpressionWatch(notices=notices, clock=reactor),
             *_limit_watches(configuration, queue, admission, limits, notices, wall, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),

@@ -28,6 +28,7 @@ from relay.service.configuration import (
 )
 from relay.service.configuration_warnings import configuration_warnings
 from relay.service.conflicts import control_socket_problems, find_conflicts
+from relay.service.expression_watch import backtracking_warnings
 from relay.service.format_table import read_format
 from relay.service.listener_set import (
     SET_SCHEMES,
@@ -171,7 +172,7 @@ class _FileReader:
             apps=apps,
             filters=filters,
             tests=tuple(tests),
-            warnings=tuple(self._warnings),
+            warnings=(*self._warnings, *backtracking_warnings(values)),
             path=path,
             **relay,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from twisted.application.service import Service
 from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
+from relay.model.expression import Expression
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
@@ -122,7 +122,7 @@ def new_file_source(
 def _decoding(configuration: SourceConfiguration) -> Callable[[int], LineDecoder]:
     begins = None
     if configuration.multi_line:
-        begins = re.compile(configuration.multi_line.encode()).search
+        begins = Expression(configuration.multi_line).search
     size = configuration.frame_bytes_max
     return lambda start: LineDecoder(start=start, frame_bytes_max=size, begins=begins)
 

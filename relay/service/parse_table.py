@@ -6,7 +6,6 @@ hyphen for the underscore.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -14,7 +13,17 @@ from typing import Any
 
 from relay.service.filter_table import FACILITIES, SEVERITIES
 from relay.service.format_table import TimeZone
-from relay.service.table import Choice, Flag, Kind, Text, Texts, did_you_mean, read_table, shown
+from relay.service.table import (
+    Choice,
+    Expression,
+    Flag,
+    Kind,
+    Text,
+    Texts,
+    did_you_mean,
+    read_table,
+    shown,
+)
 from relay.wire.parse_options import ParseOptions, new_parser
 
 __all__ = ["PARSE", "read_parse_options"]
@@ -51,18 +60,6 @@ class _Octets:
         return read.encode() if isinstance(read, str) else tuple(text.encode() for text in read)
 
 
-@dataclass(frozen=True, slots=True)
-class _Expression:
-    def read(self, value: object) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f"expected a regular expression, found {shown(value)}")
-        try:
-            re.compile(value.encode())
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from None
-        return value
-
-
 _FLAGS = (
     *("adapters", "no_parse", "no_header", "no_rfc3164_fallback", "no_hostname"),
     *("expect_hostname", "check_hostname", "check_program", "kernel", "guess_timezone"),
@@ -74,7 +71,7 @@ _FLAGS = (
 PARSE: Mapping[str, Kind] = {
     "mode": Choice(("auto", "rfc3164", "rfc5424")),
     **dict.fromkeys(_FLAGS, Flag()),
-    "bad_hostname": _Expression(),
+    "bad_hostname": Expression(),
     "default_facility": _Number(FACILITIES, 23),
     "default_severity": _Number(SEVERITIES, 7),
     "time_zone": TimeZone(),

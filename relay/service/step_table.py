@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
+from relay.model.expression import Expression
 from relay.rewrite import message_parsers, personal_data, sequence_ids, steps, thinning
 from relay.rewrite.filters import Condition, always
-from relay.rewrite.pattern import compiled, glob
+from relay.rewrite.pattern import glob
 from relay.rewrite.pipeline import Change, Drops, Stage, each, only
 from relay.service.filter_table import FACILITIES, SEVERITIES, FilterTables
 from relay.service.table import did_you_mean, join_path, shown
@@ -140,12 +141,11 @@ class StepTables:
         return steps.rename(names)
 
     def subst(self, table: _Table, drops: Drops) -> Change:
-        pattern = compiled(_text(table["subst"]), ignore_case=table.get("ignore_case") is True)
+        pattern = Expression(_text(table["subst"]), ignore_case=table.get("ignore_case") is True)
         replacement = _text(table.get("with", "")).encode()
         try:
-            # A template is only looked at when something is found; this finds something.
-            re.compile(pattern.pattern + b"|", pattern.flags).sub(replacement, b"")
-        except (re.error, IndexError) as error:
+            pattern.check_replacement(replacement)
+        except ValueError as error:
             raise ValueError(f"cannot put in {shown(table['with'])}: {error}") from None
         names = self._settable(table.get("in", ["MESSAGE"]))
         return steps.subst(pattern, replacement, names, count=int(table.get("first_only") is True))
@@ -242,8 +242,8 @@ class StepTables:
                 source, prefix, columns, delimiter=delimiter, greedy=greedy
             )
         if kind == "regex":
-            pattern = compiled(_text(table.get("pattern", "")))
-            if not pattern.groupindex:
+            pattern = Expression(_text(table.get("pattern", "")))
+            if not pattern.names:
                 raise ValueError("pattern: has no named group; write for example (?P<USER>[a-z]+)")
             return message_parsers.parse_regex(source, prefix, pattern)
         if kind == "date":
@@ -302,14 +302,14 @@ def _which_verb(table: _Table, verbs: Sequence[str]) -> str:
     return f"expected a step, {found}{near} the steps are: {allowed}"
 
 
-def _patterns(value: object) -> list[re.Pattern[bytes]]:
+def _patterns(value: object) -> list[personal_data.Finder]:
     """Kinds of personal data by name, or a regular expression."""
     kinds = personal_data.KINDS
     if isinstance(value, str) and value not in kinds:
         if re.fullmatch(r"[a-z0-9]+", value):
             near = did_you_mean(value, kinds) or ";"
             raise ValueError(f"there is no kind {shown(value)}{near} there are {', '.join(kinds)}")
-        return [compiled(value)]
+        return [Expression(value)]
     names = _texts([value] if isinstance(value, str) else value)
     for name in names:
         if name not in kinds:

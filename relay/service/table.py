@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from relay.flow.pacing import DrainRate
+from relay.model import expression
 from relay.model.duration import seconds_in
 
 __all__ = [
@@ -105,15 +106,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A regular expression for octets."""
+    """A regular expression for bytes."""
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not value:
             raise _unfit("a regular expression", value)
         try:
-            re.compile(value.encode())
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{shown(value)} is no regular expression: {error}") from None
+            expression.Expression(value)
+        except ValueError as error:
+            raise ValueError(f"{shown(value)} is {error}") from None
         return value
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Literal
 
+from relay.model.expression import Expression
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Origin
 from relay.wire.adapters import adapt
@@ -245,14 +246,14 @@ def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
     if options.bad_hostname is None and not options.check_hostname:
         return None
     try:
-        bad = re.compile((options.bad_hostname or r"(?!)").encode())
-    except re.error as error:
-        raise ValueError(f"bad_hostname is no regular expression: {error}") from error
+        bad = None if options.bad_hostname is None else Expression(options.bad_hostname)
+    except ValueError as error:
+        raise ValueError(f"bad_hostname is {error}") from error
 
     def accepts_host(word: bytes) -> bool:
         if options.check_hostname and _HOSTNAME.fullmatch(word) is None:
             return False
-        return bad.search(word) is None
+        return bad is None or not bad.search(word)
 
     return accepts_host
 

@@ -80,6 +80,7 @@ def test_the_document_has_everything() -> None:
         "orphans": ["old"],
         "damaged_files": ["/q/data.mdb.damaged-1"],
         "certificates": [{"subject": "source in", "expires_days": 3.5}],
+        "expression_timeouts": {},
     }
 
 

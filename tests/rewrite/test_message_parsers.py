@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import re
 from datetime import UTC, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite import message_parsers
@@ -147,7 +147,7 @@ def test_the_last_column_can_take_the_rest() -> None:
 
 
 def test_named_groups() -> None:
-    pattern = re.compile(rb"user (?P<USER>\w+)(?: from (?P<FROM>\S+))?")
+    pattern = Expression(r"user (?P<USER>\w+)(?: from (?P<FROM>\S+))?")
     change = message_parsers.parse_regex("MESSAGE", "x.", pattern)
     assert pairs(change, b"user bob from ::1") == {"x.USER": b"bob", "x.FROM": b"::1"}
     assert pairs(change, b"user bob") == {"x.USER": b"bob"}
@@ -196,7 +196,7 @@ def test_any_octets_pass(text: bytes) -> None:
         message_parsers.parse_json("MESSAGE", ""),
         message_parsers.parse_key_values("MESSAGE", ""),
         message_parsers.parse_csv("MESSAGE", "", ["a", "b"]),
-        message_parsers.parse_regex("MESSAGE", "", re.compile(rb"(?P<x>.+)")),
+        message_parsers.parse_regex("MESSAGE", "", Expression("(?P<x>.+)")),
         message_parsers.parse_date("MESSAGE", "%Y", UTC),
         message_parsers.parse_date("MESSAGE", "unix", UTC),
     ):

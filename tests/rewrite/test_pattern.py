@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite.pattern import compiled, glob, name_glob, regex, substring
+from relay.rewrite.pattern import glob, name_glob, regex, substring
 
 TEXT = st.text(alphabet="aAb.*?\n", max_size=6)
 
@@ -33,10 +33,17 @@ def test_a_regular_expression_is_searched() -> None:
 
 def test_what_is_no_regular_expression_is_said_with_the_place() -> None:
     with pytest.raises(ValueError, match=r"not a regular expression: .*position 1"):
-        compiled("a(b")
+        regex("a(b")
 
 
 def test_octets_that_are_no_text_can_be_in_what_is_looked_at() -> None:
     assert glob("a*")(b"a\xff\n")
     assert glob("a?c")(b"a\xffc")
     assert name_glob("x*")("x\udcff")
+
+
+def test_a_glob_with_many_stars_takes_no_longer_for_a_text_made_to_slow_it_down() -> None:
+    """With backtracking this takes longer than the universe is old."""
+    fits = glob("*" + "a*" * 40 + "b")
+    assert not fits(b"a" * 20_000)
+    assert fits(b"a" * 20_000 + b"b")

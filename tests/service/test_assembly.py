@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -309,3 +310,14 @@ def test_a_full_destination_holds_up_those_who_feed_it_and_nobody_else(tmp_path:
     gauge.set(2**20)
     assert [app.closed, system.closed].count(True) == 1
     relay.stop()
+
+
+def test_slow_expressions_are_watched_and_a_stop_is_guarded(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    assert relay.service.getServiceNamed("expressions").running
+    before = signal.getsignal(signal.SIGINT)
+    relay.reactor.advance(0)
+    guarded = signal.getsignal(signal.SIGINT)
+    relay.stop()
+    assert (guarded is before, signal.getsignal(signal.SIGINT) is before) == (False, True)

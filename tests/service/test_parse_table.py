@@ -53,7 +53,7 @@ def test_options() -> None:
         ({"no_parse": 1}, "no_parse: expected true or false, found 1"),
         ({"default_facility": "lokal0"}, "default_facility: found 'lokal0', did you mean 'local0"),
         ({"default_severity": 8}, "default_severity: found 8; allowed are 0 to 7"),
-        ({"bad_hostname": "("}, "bad_hostname: no regular expression"),
+        ({"bad_hostname": "("}, "is not a regular expression"),
         ({"bad_hostname": 1}, "bad_hostname: expected a regular expression, found 1"),
         ({"encoding": "klingon"}, "klingon"),
         ({"time_zone": "Mars"}, "time_zone: expected a time zone"),

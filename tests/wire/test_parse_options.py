@@ -95,7 +95,7 @@ def test_options_for_certain_lines(
         ({"mode": "rfc9999"}, "mode 'rfc9999'"),
         ({"default_facility": 24}, "default_facility is 0 to 23"),
         ({"default_severity": -1}, "default_severity 0 to 7"),
-        ({"bad_hostname": "("}, "bad_hostname is no regular expression"),
+        ({"bad_hostname": "("}, "bad_hostname is not a regular expression"),
         ({"encoding": "klingon"}, "encoding 'klingon'"),
         ({"message_bytes_max": -1}, "message_bytes_max"),
         ({"parse_tags": "some"}, "parse_tags 'some'"),
