@@ -124,8 +124,7 @@ def assemble(
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
             progress,
-            ExpressionWatch(notices=notices, clock=reactor),
-            *_limit_watches(configuration, queue, admission, limits, notices, wall, reactor),
+            *_watches(configuration, queue, admission, limits, notices, wall, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
@@ -133,7 +132,7 @@ def assemble(
     )
 
 
-def _limit_watches(
+def _watches(
     configuration: Configuration,
     queue: QueueService,
     admission: Admission,
@@ -143,6 +142,7 @@ def _limit_watches(
     reactor: Any,
 ) -> list[Service]:
     return [
+        ExpressionWatch(notices=notices, clock=reactor),
         new_quarantine_limits(configuration, queue, notices, wall, reactor),
         QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
         new_history_watch(configuration, queue, notices, wall, reactor),

@@ -58,8 +58,8 @@ FIELDS = ("hostname", "app_name", "procid", "msgid", "msg")
             message_parsers.parse_regex(
                 "MESSAGE",
                 "",
-                re.compile(
-                    rb"(?P<HOST>\w+) (?P<PROGRAM>\w+) (?P<PID>\d+) (?P<MSGID>\w+) (?P<MSGONLY>.+)"
+                Expression(
+                    r"(?P<HOST>\w+) (?P<PROGRAM>\w+) (?P<PID>\d+) (?P<MSGID>\w+) (?P<MSGONLY>.+)"
                 ),
             ),
             b"h p 7 ID hello",
