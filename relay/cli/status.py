@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.cli.control_client import AskFailed, ask
+from relay.cli.queue_access import stamp
 from relay.model.errors import ConfigurationError
 from relay.model.printable import printable
 from relay.service.configuration_file import read_configuration
@@ -45,15 +46,17 @@ def status(state_dir: str | None, config: str | None, as_json: bool) -> None:
 
 def show(document: dict[str, Any], console: Console) -> None:
     """Print a status document for people."""
+    admission = document["admission"]
+    if not admission["open"]:
+        since = admission.get("since")  # older relays do not say
+        ago = "" if since is None else f" since {stamp(since)}"
+        console.print(Text(f"not taking more{ago}: {admission['reason']}", style="bold red"))
     uptime = duration(document["uptime_seconds"])
     pure = "" if document.get("compiled", True) else " in pure Python"  # older relays do not say
     console.print(
         f"relay {document['name']}, syslogrelay {document['version']}{pure}, up {uptime}",
         markup=False,
     )
-    admission = document["admission"]
-    if not admission["open"]:
-        console.print(Text(f"not taking more: {admission['reason']}", style="bold red"))
     if admission.get("allocated_bytes"):  # older relays do not say
         console.print(_file(admission), markup=False)
     console.print()

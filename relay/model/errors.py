@@ -6,7 +6,8 @@
     ├── RelpError            a peer broke RELP (a value, never raised)
     ├── UpstreamError        an upstream refused, vanished or fell silent
     └── QueueError           the disk queue could not do what was asked
-        ├── QueueFull        the map or the disk is full; nothing was changed
+        ├── StorageFailed    the disk, or LMDB, did not do it; nothing was changed
+        │   └── QueueFull    because the map or the disk is full
         ├── DamagedRange     records cannot be read
         ├── QueueInUse       another process has the queue
         └── QueueFormatError the files are not a queue of this format
@@ -31,6 +32,7 @@ __all__ = [
     "QueueInUse",
     "RelayError",
     "RelpError",
+    "StorageFailed",
     "UpstreamError",
 ]
 
@@ -67,7 +69,11 @@ class QueueError(RelayError):
     """The disk queue failed; what was asked for has not happened."""
 
 
-class QueueFull(QueueError):
+class StorageFailed(QueueError):
+    """The disk refused, or LMDB did.  Its text says why in words that people can act upon."""
+
+
+class QueueFull(StorageFailed):
     """No room in the map or on the file system."""
 
 

@@ -66,6 +66,7 @@ class Status:
 
     def document(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
+        failure = self._admission.failure
         return {
             "status_version": STATUS_VERSION,
             "name": self._name,
@@ -76,6 +77,7 @@ class Status:
             "admission": {
                 "open": not self._admission.closed,
                 "reason": self._admission.reason,
+                "since": failure.since if failure is not None else None,
                 "pending_bytes": self._admission.pending_bytes,
                 "queue_bytes": self._admission.queue_bytes,
                 "queue_bytes_max": self._admission.queue_bytes_max,
@@ -95,6 +97,8 @@ class Status:
 def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
     """What happened between two documents of `Status.document`, on one line."""
     parts = []
+    if not after["admission"]["open"]:
+        parts.append(f"admission closed: {after['admission']['reason']}")
     earlier = {report["id"]: report for report in before["sources"]}
     for report in after["sources"]:
         old = earlier[report["id"]]
@@ -115,8 +119,6 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
             + ("" if report["ready"] else f" ({report['state']})")
             + _stall(report)
         )
-    if not after["admission"]["open"]:
-        parts.append(f"admission closed: {after['admission']['reason']}")
     return "statistics: " + "; ".join(parts)
 
 

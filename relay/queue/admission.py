@@ -16,15 +16,24 @@ messages where they can be told apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.queue.gauge import Gauge, Level
 from relay.wire.parse import severity_of
 
-__all__ = ["URGENT_SEVERITY_MAX", "Admission", "Pausable", "SourceAdmission"]
+__all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]
 
 URGENT_SEVERITY_MAX = 2
 """Least severe messages that may use the reserve, whatever their source: crit."""
+
+
+class Failure(NamedTuple):
+    """Why nothing can be stored."""
+
+    reason: str
+    """One line for people."""
+    since: float
+    """When it began: seconds since 1970-01-01 UTC."""
 
 
 class Pausable(Protocol):
@@ -101,7 +110,8 @@ class SourceAdmission:
 
 
 class Admission(SourceAdmission):
-    """What concerns all sources: what waits for the disk, the queue, and the disk.
+    """What concerns all sources: whether anything can be stored, what waits for the disk, the
+    queue, and the disk.
 
     Args:
         pending_bytes_max: Close when more than this waits for its commit; open
@@ -124,7 +134,12 @@ class Admission(SourceAdmission):
         self.queue_bytes_max = queue_bytes_max
         self.free_bytes: int | None = None
         """Room on the disk, as far as it was looked at."""
+        self.failure: Failure | None = None
+        """Why nothing can be stored; None while everything can."""
         self._free_bytes_min = free_bytes_min
+        self._storage = Gauge(
+            Level(1, 1), words=lambda _: self.failure.reason if self.failure else ""
+        )
         # Above the limit closes, at half of it opens: hence the ones.
         self._pending = Gauge(
             Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
@@ -148,7 +163,8 @@ class Admission(SourceAdmission):
                 f"(min_free_bytes is {free_bytes_min:,})"
             ),
         )
-        super().__init__((self._queue, self._disk, self._pending))
+        self._shared = (self._storage, self._queue, self._disk, self._pending)
+        super().__init__(self._shared)
 
     @property
     def pending_bytes(self) -> int:
@@ -164,8 +180,21 @@ class Admission(SourceAdmission):
         Args:
             gauges: Those of the destinations that it feeds.
         """
-        shared = (self._queue, self._disk, self._pending)
-        return SourceAdmission((*shared, *gauges), reserved=reserved)
+        return SourceAdmission((*self._shared, *gauges), reserved=reserved)
+
+    def set_failure(self, reason: str, at: float) -> None:
+        """Nothing can be stored: let nothing in, not even what may use the reserve.
+
+        Args:
+            at: Now, in seconds since 1970-01-01 UTC.
+        """
+        self.failure = Failure(reason, at if self.failure is None else self.failure.since)
+        self._storage.set(1)
+
+    def clear_failure(self) -> None:
+        """Everything that waited has been stored."""
+        self.failure = None
+        self._storage.set(0)
 
     def set_pending_bytes(self, size: int) -> None:
         """Say how much waits for its commit."""

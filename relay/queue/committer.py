@@ -12,8 +12,9 @@ A removal alone is not worth a transaction: it waits a little for an append with
 can go, unless so much is acknowledged that a crash would send too much of it again.
 
 When a transaction fails nothing is given up: removals are tried alone (they make
-room), appends wait and are tried again after a while.  Admission sees what waits
-and closes; that is how a full disk becomes backward pressure.
+room), appends wait and are tried again, in smaller batches (`waiting.py`).  Admission
+closes until everything that waits is on disk; that is how a full disk becomes backward
+pressure.
 """
 
 from __future__ import annotations
@@ -26,22 +27,19 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall, Now
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueFull, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
-from relay.queue.append import Append, transaction_of
+from relay.queue.append import Append, size_of, transaction_of
 from relay.queue.books import Operation
 from relay.queue.gathering import Gathering
 from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
-from relay.wire.sizes import octets_of
+from relay.queue.waiting import Waiting
 
-__all__ = ["RECORD_BYTES", "Commits", "Committer", "RunInThread"]
-
-RECORD_BYTES = 64
-"""What a record that waits for its commit takes beside its octets, about."""
+__all__ = ["Commits", "Committer", "RunInThread"]
 
 _REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
@@ -60,6 +58,8 @@ class Commits(Protocol):
 
     def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
 
+    def probe(self) -> None: ...
+
 
 class Committer:
     """Collect appends and removals while a transaction is on its way to disk.
@@ -75,6 +75,8 @@ class Committer:
             destination's id, where its queue begins now, how many and the reason.
         on_failure: Called with every error of the store.  One that is no QueueError is
             a defect: nothing is committed any more, and the relay has to stop.
+        on_given_up: Called at the end with the messages that could not be stored and that
+            nobody sends again: how many, by account.
         retry_seconds: Pause before a failed transaction is tried again.
         removal_seconds: What an acknowledgement waits for an append, at most.
         gathering: Who is to be read before a transaction takes what waits.
@@ -93,6 +95,7 @@ class Committer:
         on_failure: Callable[[BaseException], None],
         limits: Iterable[QueueLimit] = (),
         on_evicted: Callable[[str, int, int, str], None] = lambda *_: None,
+        on_given_up: Callable[[Mapping[str, int]], None] = lambda lost: None,
         retry_seconds: float = 1.0,
         removal_seconds: float = 0.0,
         gathering: Gathering | None = None,
@@ -108,19 +111,19 @@ class Committer:
         self._limits = {limit.destination: limit for limit in limits}
         self._bounded = {id: limit for id, limit in self._limits.items() if limit.bytes_max}
         self._on_evicted = on_evicted
+        self._on_given_up = on_given_up
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
         self._removal_seconds = removal_seconds
         self._gathering = gathering or Gathering(clock=clock)
         self._interval = interval or CommitInterval(clock=clock)
-        self._appends: list[Append] = []
+        self._waiting = Waiting()
         self._removals: dict[str, Removal] = {}
         self._removals_due = False  # also without an append
         self._removals_call: DelayedCall | None = None  # makes them due
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
-        self._pending_bytes = 0
-        self._underway: list[Append] = []  # appends of the transaction that runs
         self._hold_appends = False  # after a failure, until something succeeds
+        self._probes = False  # nothing waits, and whether the disk is well is to be found out
         self._over = False  # a limit was exceeded by what is there, not by what comes
         self._closing = False
         self._closed = False  # nothing is committed any more
@@ -151,17 +154,16 @@ class Committer:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
-        size = sum(octets_of(run) + RECORD_BYTES * len(run) for run in runs)
+        comes_again = sender is not None or bool(positions)
         limited = {
             id: sum(
                 limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
             )
             for id, limit in self._bounded.items()
         }
-        self._appends.append(
-            Append(payloads, refusals, positions or {}, drops or {}, size, done, limited)
-        )
-        self._set_pending(self._pending_bytes + size)
+        rest = (positions or {}, drops or {}, size_of(runs), done, limited, comes_again)
+        self._waiting.add(Append(payloads, refusals, *rest))
+        self._publish_pending_bytes()
         self._interval.came(sum(map(len, runs)), sender)
         self._start_pump()
         return done
@@ -248,12 +250,12 @@ class Committer:
             ensureDeferred(self._pump()).addErrback(self._defect)
 
     def _has_work(self) -> bool:
-        return bool(self._operations) or self._has_changes()
+        return bool(self._operations) or self._has_changes() or self._probes
 
     def _has_changes(self) -> bool:
         if (self._removals and self._removals_due) or self._expiries or self._over:
             return True
-        return bool(self._appends) and not self._hold_appends
+        return bool(self._waiting) and not self._hold_appends
 
     def _defect(self, failure: Failure) -> None:
         """Stop for good, but leave nobody waiting: whoever closes has to get there."""
@@ -266,14 +268,14 @@ class Committer:
         self._pump_ended()
 
     def _fail_appends(self) -> None:
-        appends = [append for append in self._underway if not append.done.called]
-        appends += self._appends
-        self._underway, self._appends = [], []
-        waiting: list[Deferred[Any]] = [append.done for append in appends]
+        waiting: list[Deferred[Any]]
+        waiting, lost = self._waiting.give_up()
         waiting += [done for _, done in self._operations]
         self._operations = []
         for done in waiting:
-            done.errback(QueueError("the relay stopped while the queue was failing"))
+            done.errback(QueueError("the relay stopped while nothing could be stored"))
+        if lost:
+            self._on_given_up(lost)
 
     def _pump_ended(self) -> None:
         done, self._pumping = self._pumping, None
@@ -286,37 +288,67 @@ class Committer:
         while self._has_work():
             if self._operations:
                 await self._operate()
-            if not self._has_changes():
-                continue
-            self._interval.begin()
-            appends: list[Append] = []
-            if not self._hold_appends:
-                appends, self._appends = self._appends, []
-            self._underway = appends
-            removals, self._removals = self._removals, {}
-            self._set_removals_due(False)
-            evictions = self._take_evictions()
-            heads = {id: self._head(id, removals) for id in evictions}
-            transaction = transaction_of(self._now(), appends, removals, evictions)
-            self._gathering.begin()
-            try:
-                changed = await self._run_in_thread(partial(self._store.commit, transaction))
-            except QueueError as error:
-                self._take_back(appends, removals)
-                self._on_failure(error)
-                if not (appends and self._removals):
-                    self._try_again_later()
+            if self._has_changes():
+                if not await self._commit():
                     break
-                continue  # with the removals alone: they may make room
-            for id, head in heads.items():  # before anybody is told of anything else
-                self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
-            self._committed(appends, transaction, changed)
-            # One commit lets so many blocks leave.  Where none could, none will now.
-            if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
-                self._over = self._has_to_evict()
-            await self._until_due()
-            self._gathering.gather()
+            elif self._probes:
+                await self._probe()
         self._pump_ended()
+
+    async def _commit(self) -> bool:
+        """Run a transaction with what waits.  Returns whether to go on without a pause."""
+        self._interval.begin()
+        appends = [] if self._hold_appends else self._waiting.take()
+        removals, self._removals = self._removals, {}
+        self._set_removals_due(False)
+        evictions = self._take_evictions()
+        heads = {id: self._head(id, removals) for id in evictions}
+        transaction = transaction_of(self._now(), appends, removals, evictions)
+        self._gathering.begin()
+        try:
+            changed = await self._run_in_thread(partial(self._store.commit, transaction))
+        except QueueError as error:
+            return self._not_committed(error, appends, removals)
+        for id, head in heads.items():  # before anybody is told of anything else
+            self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
+        self._committed(appends, transaction, changed)
+        # One commit lets so many blocks leave.  Where none could, none will now.
+        if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
+            self._over = self._has_to_evict()
+        await self._until_due()
+        self._gathering.gather()
+        return True
+
+    def _not_committed(
+        self, error: QueueError, appends: list[Append], removals: dict[str, Removal]
+    ) -> bool:
+        """Returns whether there is something to try at once."""
+        has_smaller = self._waiting.take_back() and isinstance(error, QueueFull)
+        self._take_back(removals)
+        self._failed(error)
+        if appends and self._removals:
+            self._hold_appends = True
+            return True  # with the removals alone: they may make room
+        if has_smaller:
+            return True
+        self._hold_appends = True
+        self._try_again_later()
+        return False
+
+    def _failed(self, error: QueueError) -> None:
+        """Nothing comes in until everything that waits has been stored."""
+        self._admission.set_failure(str(error), self._now())
+        self._on_failure(error)
+
+    async def _probe(self) -> None:
+        self._probes = False
+        try:
+            await self._run_in_thread(self._store.probe)
+        except QueueError as error:
+            self._failed(error)
+            self._try_again_later()
+        else:
+            self._admission.clear_failure()
 
     async def _until_due(self) -> None:
         hurries = self._closing or self._operations
@@ -366,6 +398,9 @@ class Committer:
             changed, result = await self._run_in_thread(operate)
         except QueueError as error:
             self._operations.pop(0)
+            if isinstance(error, StorageFailed):
+                self._admission.set_failure(str(error), self._now())
+                self._try_again_later()
             done.errback(error)
             return
         self._operations.pop(0)
@@ -382,20 +417,20 @@ class Committer:
         if not appends and self._hold_appends:
             self._hold_appends = False  # there may be room now
         self._settle_limits(appends)
+        is_everything = self._waiting.stored(appends)
         # In this order, what moves from one gauge to the other does not open admission.
         self._publish_queue_bytes()
-        self._set_pending(self._pending_bytes - sum(append.size for append in appends))
+        self._publish_pending_bytes()
+        if is_everything:
+            self._probes = False
+            self._admission.clear_failure()
         for append in appends:
             append.done.callback(None)
-        self._underway = []
         for destination, payloads in transaction.appends.items():
             if destination in changed:
                 self._on_stored(destination, changed[destination].next_seq, payloads)
 
-    def _take_back(self, appends: list[Append], removals: dict[str, Removal]) -> None:
-        self._appends[:0] = appends
-        self._underway = []
-        self._hold_appends = True
+    def _take_back(self, removals: dict[str, Removal]) -> None:
         self._set_removals_due(True)
         newer, self._removals = self._removals, removals
         for destination, removal in newer.items():
@@ -411,6 +446,7 @@ class Committer:
     def _try_again(self) -> None:
         self._retry = None
         self._hold_appends = False
+        self._probes = not self._waiting and self._admission.failure is not None
         self._start_removing()
 
     def _cancel_retry(self) -> None:
@@ -418,9 +454,8 @@ class Committer:
             self._retry.cancel()
             self._retry = None
 
-    def _set_pending(self, size: int) -> None:
-        self._pending_bytes = size
-        self._admission.set_pending_bytes(size)
+    def _publish_pending_bytes(self) -> None:
+        self._admission.set_pending_bytes(self._waiting.size)
 
     def _publish_queue_bytes(self) -> None:
         self._admission.set_queue_bytes(self._store.used_bytes)

@@ -16,7 +16,8 @@ from typing import Protocol
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.committer import RECORD_BYTES, RunInThread
+from relay.queue.append import RECORD_BYTES
+from relay.queue.committer import RunInThread
 from relay.wire.sizes import fitting, octets_of
 
 __all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]

@@ -10,7 +10,8 @@ from typing import Any
 
 import lmdb
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
+from relay.queue.disk_error import reason_of, says_full
 from relay.queue.format import make_queue, settle_format
 
 __all__ = ["OurErrors", "check_format", "open_environment", "opening"]
@@ -69,7 +70,20 @@ def check_format(environment: Any, path: str, *, read_only: bool = False) -> Non
 
 
 class OurErrors:
-    """Turn LMDB's exceptions into ours."""
+    """Turn LMDB's exceptions into ours.
+
+    Args:
+        what: What an error means.
+        path: Directory of the queue; None = do not look there for the true reason.
+        wanted_bytes: How much is to be written.
+    """
+
+    def __init__(
+        self, what: str = "nothing can be stored", path: str | None = None, wanted_bytes: int = 0
+    ) -> None:
+        self._what = what
+        self._path = path
+        self._wanted_bytes = wanted_bytes
 
     def __enter__(self) -> None:
         return None
@@ -80,11 +94,10 @@ class OurErrors:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, lmdb.PanicError):
-            return  # LMDB is done for until it is opened again: not for another try
+        if not isinstance(error, lmdb.Error) or isinstance(error, lmdb.PanicError):
+            return  # after a panic LMDB is done for until it is opened again: not for another try
         if isinstance(error, lmdb.MapFullError):
-            raise QueueFull("the queue's map is full") from error
-        if isinstance(error, lmdb.DiskError):
-            raise QueueFull(f"no space for the queue: {error}") from error
-        if isinstance(error, lmdb.Error):
-            raise QueueError(f"the queue's storage failed: {error}") from error
+            raise QueueFull(f"{self._what}: the queue's map is full") from error
+        reason = reason_of(str(error), self._path, self._wanted_bytes)
+        is_full = isinstance(error, lmdb.DiskError) or says_full(reason)
+        raise (QueueFull if is_full else StorageFailed)(f"{self._what}: {reason}") from error

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from relay.model.errors import QueueError, QueueFull
+from relay.queue.disk_error import FULL
 
 __all__ = ["HEADROOM", "Headroom"]
 
@@ -25,7 +26,6 @@ HEADROOM = "headroom"
 _BYTES_MAX = 1024 * 1024
 _BYTES_MIN = 128 * 1024
 _SHARE = 16  # of what is free on a small disk
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _T = TypeVar("_T")
 
@@ -59,7 +59,7 @@ class Headroom:
         except OSError as error:
             with suppress(OSError):
                 os.unlink(name)  # half of it
-            self._is_possible = error.errno in _FULL  # or this file system has no such thing
+            self._is_possible = error.errno in FULL  # or this file system has no such thing
 
     def before_growth(self, *, wanted_bytes: int, used_bytes: int) -> None:
         """See that removals will have room after a change that adds `wanted_bytes`.
@@ -77,7 +77,10 @@ class Headroom:
         assert self._path is not None
         allocated = os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
         if allocated - used_bytes < _BYTES_MIN + 2 * wanted_bytes:
-            raise QueueFull("no space for the queue: what is left is kept for removals")
+            raise QueueFull(
+                f"nothing can be stored: {os.strerror(errno.ENOSPC)} (what is left is kept for "
+                "removals)"
+            )
 
     def with_room(self, removal: Callable[[], _T]) -> _T:
         """Do `removal`; if it does not fit, again with the room that was kept."""

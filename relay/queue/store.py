@@ -118,6 +118,7 @@ __all__ = [
     "account_of_source",
 ]
 
+_PROBE_BYTES = 64 * 1024
 _Found = TypeVar("_Found")
 _Measured = tuple[dict[str, int], dict[str, int]]
 
@@ -133,14 +134,15 @@ class QueueStore:
         environment: Any,
         lock_fd: int,
         *,
+        path: str | None = None,
         guard: Guard | None = None,
-        headroom_path: str | None = None,
         histories: Histories | None = None,
     ) -> None:
+        self._path = path
         self._lock_fd = lock_fd
         self.histories = histories or Histories()
         """What is kept of delivered records; none of it counts in `used_bytes`."""
-        self._headroom = Headroom(headroom_path)
+        self._headroom = Headroom(path)
         self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
@@ -198,9 +200,7 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(
-                    environment, lock_fd, guard=guard, headroom_path=path, histories=histories
-                )
+                store = cls(environment, lock_fd, path=path, guard=guard, histories=histories)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store._headroom.make()
@@ -251,7 +251,7 @@ class QueueStore:
 
         Raises:
             QueueFull: The map or the file system is full.
-            QueueError: LMDB or the disk failed.  In both cases nothing was changed.
+            StorageFailed: LMDB or the disk failed.  In both cases nothing was changed.
         """
         self._refuse_if_spoilt()
         if not (growth := transaction.growth):
@@ -261,7 +261,7 @@ class QueueStore:
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
-        with OurErrors(), self._begin(write=True, buffers=True) as txn:
+        with self._errors(transaction.growth), self._begin(write=True, buffers=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -287,6 +287,17 @@ class QueueStore:
         self.ledgers.update(changed)
         return changed
 
+    def probe(self) -> None:
+        """Find out whether something can be stored: write what is there once more.
+
+        Raises:
+            StorageFailed: It cannot.
+        """
+        self._refuse_if_spoilt()
+        self._headroom.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
+        with self._errors(_PROBE_BYTES), self._begin(write=True) as txn:
+            txn.put(b"format", txn.get(b"format", db=self._meta), db=self._meta)
+
     def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]:
         """Make all of `operation` durable, or nothing of it; from the thread of `commit`.
 
@@ -307,7 +318,7 @@ class QueueStore:
 
     def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
-        with OurErrors(), self._begin(write=True, buffers=True) as txn:
+        with self._errors(), self._begin(write=True, buffers=True) as txn:
             ledger = partial(self._changed_ledger, changed=changed)
             result = operation.apply(self._books(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
@@ -333,7 +344,7 @@ class QueueStore:
         Raises:
             QueueError: LMDB or the disk failed.
         """
-        with OurErrors():
+        with self._errors():
             return open_environment(path, self._environment.info()["map_size"])
 
     @contextmanager
@@ -345,7 +356,7 @@ class QueueStore:
     @contextmanager
     def writing(self) -> Iterator[Handles]:
         """The environment in use, with LMDB's exceptions as ours; for the thread of `commit`."""
-        with OurErrors():
+        with self._errors():
             yield self._handles
 
     def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
@@ -360,7 +371,7 @@ class QueueStore:
             QueueError, OSError: It could not be put in place; nothing was changed.
             RuntimeError: A power cut may undo it.  Nothing is committed any more.
         """
-        with OurErrors():
+        with self._errors():
             handles = self._handles.like(environment)
             with environment.begin() as txn:
                 used = measured(txn, handles, handles.quarantine)
@@ -387,7 +398,8 @@ class QueueStore:
         while not (handles := self._handles).enter():
             if handles is self._handles:  # otherwise it was replaced since we looked
                 raise QueueError("the queue is closed")
-        with OurErrors(), handles.transaction(buffers=buffers) as txn:
+        errors = OurErrors("the queue cannot be read")
+        with errors, handles.transaction(buffers=buffers) as txn:
             yield txn, handles
 
     def _refuse_if_spoilt(self) -> None:
@@ -426,6 +438,9 @@ class QueueStore:
         It cannot be used on then; the next start looks through all of it.
         """
         self._handles.guard.on_damage = call
+
+    def _errors(self, wanted_bytes: int = 0) -> OurErrors:
+        return OurErrors(path=self._path, wanted_bytes=wanted_bytes)
 
     def _begin(self, **options: Any) -> Any:
         return self._handles.begin(**options)

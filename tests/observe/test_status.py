@@ -68,6 +68,7 @@ def test_the_document_has_everything() -> None:
         "admission": {
             "open": False,
             "reason": "101 octets wait for the disk",
+            "since": None,
             "pending_bytes": 101,
             "queue_bytes": 50,
             "queue_bytes_max": 1000,
@@ -123,7 +124,22 @@ def test_a_bad_minute_on_one_line() -> None:
     )
     setup.admission.set_pending_bytes(101)
     assert statistics_line(before, setup.status.document()) == (
-        "statistics: in: received 5, dropped 3; "
-        "out: delivered 3, queued 9, set aside 1, dropped 4 (refused by up:514, next try in 4 s); "
-        "admission closed: 101 octets wait for the disk"
+        "statistics: admission closed: 101 octets wait for the disk; in: received 5, dropped 3; "
+        "out: delivered 3, queued 9, set aside 1, dropped 4 (refused by up:514, next try in 4 s)"
     )
+
+
+def test_what_cannot_be_stored_comes_first_in_words_and_with_its_beginning() -> None:
+    setup = Setup()
+    before = setup.status.document()
+    setup.admission.set_failure("nothing can be stored: No space left on device", 1005.0)
+    setup.admission.set_failure("nothing can be stored: Disk quota exceeded", 1007.0)
+    after = setup.status.document()
+    admission = after["admission"]
+    assert (admission["open"], admission["since"]) == (False, 1005.0)
+    assert admission["reason"] == "nothing can be stored: Disk quota exceeded"
+    line = statistics_line(before, after)
+    assert line.startswith("statistics: admission closed: nothing can be stored: Disk quota")
+    setup.admission.clear_failure()
+    admission = setup.status.document()["admission"]
+    assert (admission["open"], admission["reason"], admission["since"]) == (True, "", None)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from relay.model.errors import QueueError, QueueFull
+from relay.model.errors import QueueError, QueueFull, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
-from relay.queue.committer import RECORD_BYTES, Committer
+from relay.queue.append import RECORD_BYTES
+from relay.queue.committer import Committer
 from relay.queue.gathering import Gathering
 from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
@@ -28,7 +29,7 @@ class SlowDisk:
 
     def __init__(self) -> None:
         self.ledgers = {"a": Ledger(), "b": Ledger(queued_bytes=7)}
-        self.tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.tried: list[Any] = []
         self.received_at: list[float] = []
         self.transactions: list[Transaction] = []
         self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
@@ -83,6 +84,11 @@ class SlowDisk:
         self.ledgers.update(changed)
         return changed, f"{operation} done"
 
+    def probe(self) -> None:
+        self.tried.append("probe")
+        if self._error is not None:
+            raise self._error
+
     def finish(self) -> None:
         self._error = None
         self._underway.pop().callback(None)
@@ -110,6 +116,7 @@ class Relay:
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
+        self.given_up: list[Any] = []
         self.gathering = Gathering(clock=self.clock)
         self.committer = Committer(
             self.disk,
@@ -119,6 +126,7 @@ class Relay:
             admission=self.admission,
             on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
             on_failure=self.heard.append,
+            on_given_up=self.given_up.append,
             removal_seconds=removal_seconds,
             gathering=self.gathering,
             interval=CommitInterval(clock=self.clock, seconds=commit_seconds_min),
@@ -200,12 +208,12 @@ def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) ->
     relay.disk.finish()
     relay.disk.fail()
     assert told == [("b", 2, [b"1"])]  # nothing that is not on disk
-    relay.clock.advance(1)
     relay.disk.finish()
-    assert told[1:] == [("a", 4, [b"2", b"3", b"4"])]
+    relay.disk.finish()
+    assert told[1:] == [("a", 2, [b"2"]), ("a", 4, [b"3", b"4"])]
     relay.operate("operation")
     relay.disk.finish()
-    assert told[2:] == [("b", 3, ())]
+    assert told[3:] == [("b", 3, ())]
 
 
 def test_nobody_waits_longer_than_the_next_commit_however_many_others_come(relay: Relay) -> None:
@@ -276,7 +284,8 @@ def test_a_failed_append_waits_and_is_tried_again(relay: Relay) -> None:
     assert not relay.disk.busy
     relay.clock.advance(0.2)
     relay.disk.finish()
-    assert relay.news() == ["one", "two", ("a", 3)]
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 2), "two", ("a", 3)]
     assert relay.disk.stored["a"] == [b"1", b"2"]
     assert relay.clock.getDelayedCalls() == []
 
@@ -346,15 +355,103 @@ def test_failed_removals_join_the_newer_ones(relay: Relay) -> None:
     )
 
 
-def test_admission_closes_while_too_much_is_held(relay: Relay) -> None:
-    relay.append("one", a=[b"x" * 8])
+def test_admission_closes_with_the_first_failure_until_everything_is_stored(relay: Relay) -> None:
+    relay.append("one", a=[b"x"])
     relay.disk.fail()
-    assert not relay.admission.closed
+    assert (relay.admission.closed, relay.admission.reason) == (True, str(FULL))
+    assert relay.admission.failure == (str(FULL), 0.0)
     relay.append("two", a=[b"x"], b=[b"xx"])
-    assert (relay.admission.closed, relay.admission.pending_bytes) == (True, 11 + 3 * RECORD_BYTES)
+    relay.clock.advance(1.0)
+    relay.disk.fail()
+    assert relay.admission.failure == (str(FULL), 0.0)
     relay.clock.advance(1.0)
     relay.disk.finish()
+    assert relay.admission.closed, "something still waits"
+    relay.disk.finish()
     assert (relay.admission.closed, relay.admission.pending_bytes) == (False, 0)
+    assert relay.admission.failure is None
+
+
+def test_what_does_not_fit_at_once_is_stored_in_ever_smaller_batches(relay: Relay) -> None:
+    relay.append("first", a=[b"0"])
+    relay.append("some", a=[b"1", b"2"], b=[b"3"])
+    relay.append("others", a=[b"4", b"5", b"6"])
+    relay.disk.finish()
+    assert relay.news() == ["first", ("a", 2)]
+    relay.disk.fail()  # all of it
+    relay.disk.fail()  # the first half
+    relay.disk.finish()
+    assert relay.news() == [FULL, FULL, ("a", 3)], "nobody is answered for a part"
+    relay.disk.finish()  # twice as much
+    while relay.disk.busy:
+        relay.disk.finish()
+    assert relay.news() == ["some", ("a", 4), ("b", 2), "others", ("a", 7)]
+    assert relay.disk.stored == {"a": [b"0", b"1", b"2", b"4", b"5", b"6"], "b": [b"3"]}
+    assert not relay.admission.closed
+    tried = [sum(map(len, appends.values())) for appends, _ in relay.disk.tried]
+    assert tried == [1, 6, 3, 1, 2, 3]
+
+
+def test_one_message_that_does_not_fit_waits(relay: Relay) -> None:
+    relay.append("one", a=[b"1", b"2"])
+    relay.disk.fail()
+    relay.disk.fail()
+    assert not relay.disk.busy, "there is nothing smaller to try"
+    relay.clock.advance(1.0)
+    assert relay.disk.busy
+
+
+def test_a_failing_disk_gets_a_pause_also_if_less_could_be_tried(relay: Relay) -> None:
+    relay.append("one", a=[b"1", b"2"])
+    relay.disk.fail(StorageFailed("Input/output error"))
+    assert not relay.disk.busy
+
+
+def test_how_far_a_source_was_read_is_stored_with_all_of_it(relay: Relay) -> None:
+    relay.committer.append({"a": [b"1", b"2"]}, positions={"in/f": b"2"})
+    relay.disk.fail()
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert [sum(map(len, appends.values())) for appends, _ in relay.disk.tried] == [2, 2]
+
+
+def test_where_only_removals_failed_the_disk_is_tried_until_it_is_well(relay: Relay) -> None:
+    relay.committer.acknowledge("a", 1)
+    relay.disk.fail()
+    assert relay.admission.closed
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert not relay.admission.closed
+    relay.operate("operation")
+    relay.disk.fail()
+    assert relay.admission.closed
+    relay.clock.advance(1.0)
+    relay.disk.fail()
+    assert relay.disk.tried[-1] == "probe" and relay.admission.closed
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert not relay.admission.closed
+    assert relay.clock.getDelayedCalls() == []
+
+
+def test_what_is_given_up_at_the_end_is_counted_unless_it_comes_again(relay: Relay) -> None:
+    relay.append("lost", a=[b"1", b"2", b"3"], b=[b"4"])
+    relay.disk.fail()
+    relay.disk.fail()
+    relay.disk.finish()  # one message of them fits
+    relay.disk.fail()
+    for keywords in ({"sender": "peer"}, {"positions": {"in/f": b"1"}}):
+        relay.committer.append({"a": [b"5"]}, **keywords).addErrback(lambda failure: None)
+    refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
+    relay.committer.append({}, [refusal]).addErrback(lambda failure: None)
+    relay.news()
+    relay.close()
+    while relay.disk.busy:
+        relay.disk.fail()
+    assert ("lost", QueueError) in relay.news()
+    stored = len(relay.disk.stored["a"]) + len(relay.disk.stored["b"])
+    assert stored == 1
+    assert relay.given_up == [{"a": 2, "b": 1, "source/in": 1}]
 
 
 def test_admission_knows_what_the_queues_hold(relay: Relay) -> None:
@@ -519,12 +616,15 @@ def test_positions_refusals_and_drops_ride_with_their_append(
     relay.disk.finish()
     relay.disk.fail()
     assert relay.news()[-1] is FULL
-    relay.clock.advance(1)
     relay.disk.finish()
-    for transaction in relay.disk.transactions[1:]:
-        assert transaction.refusals == [refusal, refusal]
-        assert transaction.positions == {"in/f": b"2", "in/g": b"1"}
-        assert transaction.drops == {"a": {"x": 3, "y": 1}}
+    relay.disk.finish()
+    _, both, one, other = relay.disk.transactions
+    assert both.refusals == [refusal, refusal]
+    assert both.positions == {"in/f": b"2", "in/g": b"1"}
+    assert both.drops == {"a": {"x": 3, "y": 1}}
+    assert one.refusals == other.refusals == [refusal]
+    assert (one.positions, other.positions) == ({"in/f": b"1", "in/g": b"1"}, {"in/f": b"2"})
+    assert (one.drops, other.drops) == ({"a": {"x": 1}}, {"a": {"x": 2, "y": 1}})
 
 
 # What people ask for.
@@ -590,7 +690,7 @@ def test_a_defect_leaves_no_operation_waiting(relay: Relay) -> None:
     relay.disk.fail(ZeroDivisionError())
     defect, *answers = relay.news()
     assert isinstance(defect, ZeroDivisionError)
-    why = "the relay stopped while the queue was failing"
+    why = "the relay stopped while nothing could be stored"
     assert answers == [("one", why), ("two", why)]
 
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.queue.committer import RECORD_BYTES
+from relay.queue.append import RECORD_BYTES
 from relay.queue.cursor import AHEAD_BYTES_MAX, Batch, Cursor
 
 RECORDS = [b"%d" % seq for seq in range(10)]  # record n holds n

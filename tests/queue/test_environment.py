@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from relay.model.errors import QueueError, QueueFormatError, QueueFull
+from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
 from relay.queue.environment import (
     OurErrors,
     check_format,
@@ -41,7 +41,7 @@ def test_what_lmdb_does_not_know_is_left_alone(tmp_path: Path) -> None:
     [
         (lmdb.MapFullError("x"), QueueFull),
         (lmdb.DiskError("x"), QueueFull),
-        (lmdb.Error("x"), QueueError),
+        (lmdb.Error("x"), StorageFailed),
         (lmdb.PanicError("x"), lmdb.PanicError),
         (ZeroDivisionError(), ZeroDivisionError),
     ],

@@ -21,7 +21,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.model.errors import DamagedRange, QueueError, QueueFormatError, QueueFull, QueueInUse
+from relay.model.errors import (
+    DamagedRange,
+    QueueError,
+    QueueFormatError,
+    QueueFull,
+    QueueInUse,
+    StorageFailed,
+)
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.books import Books, database_bytes
@@ -540,7 +547,7 @@ class BrokenEnvironment:
     [
         (lmdb.MapFullError("x"), QueueFull),
         (lmdb.DiskError("x"), QueueFull),
-        (lmdb.Error("x"), QueueError),
+        (lmdb.Error("x"), StorageFailed),
         (lmdb.PanicError("x"), lmdb.PanicError),  # only opening it again helps
     ],
 )

@@ -1,0 +1,104 @@
+"""Appends that wait for their commit, and how much of them one commit takes.
+
+Usually a commit takes everything that waits.  On a full disk that would never fit again
+once more waits than there is room for.  So the limit of a batch is halved with each
+failure, down to one message, and doubled with each success until everything fits again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+
+from relay.queue.append import Append, split
+from relay.queue.transaction import account_of_source
+
+__all__ = ["NOT_STORED", "Waiting"]
+
+NOT_STORED = "not-stored"
+"""Why messages are given up that could not be stored before the relay stopped."""
+
+
+class Waiting:
+    """The appends that wait, oldest first.
+
+    Attributes:
+        size: Octets of what waits and of what is on its way to disk, about.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._appends: list[Append] = []
+        self._underway: list[Append] = []
+        self._batch_bytes: int | None = None  # None = no limit
+
+    def __bool__(self) -> bool:
+        return bool(self._appends)
+
+    def add(self, append: Append) -> None:
+        self._appends.append(append)
+        self.size += append.size
+
+    def take(self) -> list[Append]:
+        """What the next commit stores."""
+        if self._batch_bytes is None:
+            self._underway, self._appends = self._appends, []
+            return self._underway
+        size = count = 0
+        for append in self._appends:
+            if count and size + append.size > self._batch_bytes:
+                break
+            size += append.size
+            count += 1
+        batch, self._appends = self._appends[:count], self._appends[count:]
+        if size > self._batch_bytes and (parts := split(batch[-1], self._batch_bytes)):
+            batch[-1], rest = parts
+            self._appends.insert(0, rest)
+        self._underway = batch
+        return batch
+
+    def take_back(self) -> bool:
+        """The commit failed: its appends wait again.  Returns whether fewer will be tried next."""
+        batch, self._underway = self._underway, []
+        self._appends[:0] = batch
+        if not batch:
+            return False
+        size = sum(append.size for append in batch)
+        can_be_smaller = len(batch) > 1 or split(batch[0], size // 2) is not None
+        self._batch_bytes = max(1, size // 2)
+        return can_be_smaller
+
+    def stored(self, batch: Sequence[Append]) -> bool:
+        """`batch` is on disk.  Returns whether nothing waits that came before it or with it."""
+        stored = sum(append.size for append in batch)
+        self.size -= stored
+        is_everything = self._batch_bytes is None or not self._appends
+        if is_everything:
+            self._batch_bytes = None
+        elif batch and self._batch_bytes is not None:
+            self._batch_bytes = 2 * max(self._batch_bytes, stored)
+        return is_everything
+
+    def give_up(self) -> tuple[list[Deferred[None]], Counter[str]]:
+        """Forget everything that is not on disk.
+
+        Returns:
+            Who waits for it, and how many messages of those are lost that nobody sends
+            again: by account.
+        """
+        appends = [append for append in self._underway if not append.done.called]
+        appends += self._appends
+        self._underway, self._appends, self.size = [], [], 0
+        lost: Counter[str] = Counter()
+        for append in appends:
+            if not append.comes_again:
+                lost.update(_records(append.payloads))
+                for refusal in append.refusals:
+                    lost[account_of_source(refusal.source)] += len(refusal.frames)
+        return [append.done for append in appends], +lost
+
+
+def _records(payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+    return {destination: len(run) for destination, run in payloads.items()}
