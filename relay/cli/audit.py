@@ -16,6 +16,11 @@ from relay.queue.transaction import is_of_source
 __all__ = ["audit"]
 
 
+_NUMBERS = ("received", "delivered", "queued", "quarantined", "gap")
+_QUEUE_ROW: dict[str, Any] = {"id": "(queue file)", "dropped": {}}
+"""Stands for no account: destinations cannot have this id."""
+
+
 @click.command()
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -23,12 +28,16 @@ def audit(where: Where, as_json: bool) -> None:
     """Check that received = delivered + queued + quarantined + dropped.
 
     For every destination, orphan and source that sets messages aside; and that as
-    many records are in the queue and the quarantine as the account says.
+    many records are in the queue and the quarantine as the account says, and that the relay
+    can store what comes in.
 
     Status 0: all adds up.  1: something does not.  2: it could not be found out.
     """
     with opened(where) as access:
+        failure = access.failure
         rows = [_row(access, account) for account in access.ask("queue-accounts", list[Account])]
+    if failure:
+        rows.insert(0, {**dict.fromkeys(_NUMBERS, 0), **_QUEUE_ROW, "problems": [failure]})
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows)))
     else:

@@ -83,6 +83,10 @@ class Access(Protocol):
     def used_bytes(self) -> int:
         """What queues, quarantines and histories take of the file, in octets."""
 
+    @property
+    def failure(self) -> str:
+        """Why nothing can be stored now, in words; empty while everything can."""
+
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         """Raises AskFailed or QueueError, with words for people."""
 
@@ -97,6 +101,13 @@ class _Live:
     def used_bytes(self) -> int:
         admission = ask(self._state_dir, "status")["admission"]
         return int(admission["queue_bytes"]) + int(admission["history_bytes"])
+
+    @property
+    def failure(self) -> str:
+        admission = ask(self._state_dir, "status")["admission"]
+        if admission.get("since") is None:  # closed for another reason, or open
+            return ""
+        return f"{admission['reason']} (since {stamp(admission['since'])})"
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         answer = ask(
@@ -113,6 +124,7 @@ class _Live:
 
 class _Stopped:
     live = False
+    failure = ""
 
     def __init__(self, store: QueueStore) -> None:
         self._store = store

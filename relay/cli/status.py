@@ -48,9 +48,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     """Print a status document for people."""
     admission = document["admission"]
     if not admission["open"]:
-        since = admission.get("since")  # older relays do not say
-        ago = "" if since is None else f" since {stamp(since)}"
-        console.print(Text(f"not taking more{ago}: {admission['reason']}", style="bold red"))
+        console.print(_closed(admission))
     uptime = duration(document["uptime_seconds"])
     pure = "" if document.get("compiled", True) else " in pure Python"  # older relays do not say
     console.print(
@@ -140,6 +138,13 @@ def _table(*columns: str, texts: int = 1) -> Table:
             no_wrap=index != 1 or texts == 1,
         )
     return table
+
+
+def _closed(admission: dict[str, Any]) -> Text:
+    """Why nothing comes in, and since when if that is known."""
+    since = admission.get("since")  # older relays do not say
+    ago = "" if since is None else f" since {stamp(since)}"
+    return Text(f"not taking more{ago}: {admission['reason']}", style="bold red")
 
 
 def _file(admission: dict[str, Any]) -> str:

@@ -64,7 +64,9 @@ def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
     heads = {destination: run[: counts[destination]] for destination, run in runs.items()}
     tails = {destination: run[counts[destination] :] for destination, run in runs.items()}
     size = size_of(heads.values())
-    head = Append(heads, (), {}, {}, size, Deferred(), comes_again=append.comes_again)
+    nobody: Deferred[None] = Deferred()
+    nobody.addErrback(lambda failure: None)
+    head = Append(heads, (), {}, {}, size, nobody, comes_again=append.comes_again)
     return head, replace(append, payloads=tails, size=append.size - size)
 
 

@@ -36,6 +36,7 @@ from relay.queue.gathering import Gathering
 from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
+from relay.queue.removals import Removals
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
 from relay.queue.waiting import Waiting
 
@@ -118,7 +119,7 @@ class Committer:
         self._gathering = gathering or Gathering(clock=clock)
         self._interval = interval or CommitInterval(clock=clock)
         self._waiting = Waiting()
-        self._removals: dict[str, Removal] = {}
+        self._removals = Removals()
         self._removals_due = False  # also without an append
         self._removals_call: DelayedCall | None = None  # makes them due
         self._operations: list[tuple[Operation, Deferred[Any]]] = []
@@ -173,7 +174,7 @@ class Committer:
 
         A crash before it sends them again.
         """
-        self._removal(destination, upto)
+        self._removals.of(destination, upto)
         if upto - self._store.ledgers[destination].acknowledged_seq >= _REMOVALS_MAX:
             self._start_removing()
         else:
@@ -181,7 +182,7 @@ class Committer:
 
     def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
         """Records that were dropped under `reason` have arrived all the same."""
-        self._removal(destination, 0).late[reason] += count
+        self._removals.of(destination).late[reason] += count
         self._start_removing()
 
     def expire(self, destination: str, received_before: float) -> None:
@@ -192,7 +193,7 @@ class Committer:
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
         # Whole before the pump starts, which may take it away at once.
-        self._removal(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
+        self._removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self._start_removing()
 
     def operate(self, operation: Operation) -> Deferred[Any]:
@@ -219,12 +220,6 @@ class Committer:
             await self._pumping
         self._closed = True
         self._fail_appends()
-
-    def _removal(self, destination: str, upto: int) -> Removal:
-        """What the next transaction removes from `destination`, `upto` included."""
-        removal = self._removals.setdefault(destination, Removal(upto))
-        removal.upto = max(removal.upto, upto)
-        return removal
 
     def _start_removing_soon(self) -> None:
         """With the next append, or after a while."""
@@ -299,7 +294,7 @@ class Committer:
         """Run a transaction with what waits.  Returns whether to go on without a pause."""
         self._interval.begin()
         appends = [] if self._hold_appends else self._waiting.take()
-        removals, self._removals = self._removals, {}
+        removals = self._removals.take()
         self._set_removals_due(False)
         evictions = self._take_evictions()
         heads = {id: self._head(id, removals) for id in evictions}
@@ -324,7 +319,8 @@ class Committer:
     ) -> bool:
         """Returns whether there is something to try at once."""
         has_smaller = self._waiting.take_back() and isinstance(error, QueueFull)
-        self._take_back(removals)
+        self._removals.take_back(removals)
+        self._set_removals_due(True)
         self._failed(error)
         if appends and self._removals:
             self._hold_appends = True
@@ -381,13 +377,7 @@ class Committer:
         """The records from `start` to `stop` have left, if there are any."""
         if start == stop:
             return
-        # What was answered while the transaction ran is counted as dropped by now.
-        removal = self._removals.get(destination)
-        if removal is not None and removal.upto > start:
-            gone = [aside for aside in removal.set_aside if aside.seqs.stop <= stop]
-            removal.set_aside = [aside for aside in removal.set_aside if aside not in gone]
-            late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
-            removal.late[reason] += late
+        self._removals.evicted(destination, start, stop, reason)
         self._on_evicted(destination, stop, stop - start, reason)
 
     async def _operate(self) -> None:
@@ -429,15 +419,6 @@ class Committer:
         for destination, payloads in transaction.appends.items():
             if destination in changed:
                 self._on_stored(destination, changed[destination].next_seq, payloads)
-
-    def _take_back(self, removals: dict[str, Removal]) -> None:
-        self._set_removals_due(True)
-        newer, self._removals = self._removals, removals
-        for destination, removal in newer.items():
-            earlier = self._removals.setdefault(destination, Removal(removal.upto))
-            earlier.upto = max(earlier.upto, removal.upto)
-            earlier.set_aside += removal.set_aside
-            earlier.late += removal.late
 
     def _try_again_later(self) -> None:
         if not self._closing and self._retry is None:

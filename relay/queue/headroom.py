@@ -89,11 +89,13 @@ class Headroom:
         except QueueError:
             if not self.is_there:
                 raise
-            self._give_up()
+            self.give_up()
         return removal()
 
-    def _give_up(self) -> None:
-        assert self._path is not None
+    def give_up(self) -> None:
+        """Let others have the room."""
+        if self._path is None:
+            return
         self.is_there = False
         with suppress(OSError):
             os.unlink(os.path.join(self._path, HEADROOM))

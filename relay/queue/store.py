@@ -238,6 +238,10 @@ class QueueStore:
         self._handles.leave()
         os.close(self._lock_fd)
 
+    def give_up_headroom(self) -> None:
+        """Let a note have the room that was kept for removals; for the end."""
+        self._headroom.give_up()
+
     @property
     def in_use_bytes(self) -> int:
         """Octets of the map that are not free: `used_bytes`, and what is kept of deliveries."""

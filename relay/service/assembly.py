@@ -128,7 +128,8 @@ def assemble(
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
-        ]
+        ],
+        exit_status=queue.exit_status,
     )
 
 

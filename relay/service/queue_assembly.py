@@ -11,6 +11,7 @@ from relay.queue.admission import Admission
 from relay.queue.limits import QueueLimit
 from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.exit_status import ExitStatus
 from relay.service.lane_adoption import LaneAdoption
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_histories
@@ -59,6 +60,7 @@ def new_queue(
         notices=notices,
         reactor=reactor,
         wall=wall,
+        exit_status=ExitStatus(reactor),
         check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
         limits=limits.values(),
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],

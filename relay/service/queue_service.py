@@ -32,6 +32,8 @@ from relay.queue.live_compaction import LiveCompaction
 from relay.queue.replacement import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
+from relay.service.exit_status import ExitStatus
+from relay.service.given_up_messages import count_given_up, note_given_up
 from relay.service.queue_found import say_found, say_recovered
 from relay.service.refusal import StartRefused
 from relay.service.worker import Worker
@@ -57,6 +59,7 @@ class QueueService(Service):
         destinations: Ids of the configured destinations.
         sources: Ids of the sources that may set frames aside.
         map_bytes: Size of the map; more if what is there already needs it.
+        exit_status: Of the process: it ends with 1 where the queue gives up.
         check_path: Raises StartRefused if `path` is no place for a queue.
         limits: Those of the destinations.
         lanes: Ids of those destinations that have a second queue.
@@ -70,6 +73,7 @@ class QueueService(Service):
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
         lineages: What relays have sent that is in this queue.
+        exit_status: Of the process.
         lane_queues: The second queues of destinations.
         gathering: Has connections read before each commit.
     """
@@ -92,6 +96,7 @@ class QueueService(Service):
         notices: Notices,
         reactor: Any,
         wall: WallClock,
+        exit_status: ExitStatus,
         check_path: Callable[[str], None],
         limits: Iterable[QueueLimit] = (),
         lanes: Iterable[str] = (),
@@ -111,6 +116,7 @@ class QueueService(Service):
         self._notices = notices
         self._reactor = reactor
         self._wall = wall
+        self.exit_status = exit_status
         self._check_path = check_path
         self._limits = {limit.destination: limit for limit in limits}
         self.lineages = Lineages(load=lambda: self.positions(RECEIVED), now=wall.now)
@@ -150,6 +156,7 @@ class QueueService(Service):
         if self._store.recovery is not None:
             say_recovered(self._store.recovery, self._path, self._log)
         say_found(self._store.ledgers, self._accounts, self._log)
+        count_given_up(self._store, self._path, now=self._wall.now, log=self._log)
         self._begin_epochs()
         self._quarantine_full = {
             id: ledger.dropped.get("quarantine-full", 0)
@@ -165,6 +172,7 @@ class QueueService(Service):
             admission=self._admission,
             on_stored=self._stored,
             on_failure=self.failed,
+            on_given_up=self._note_given_up,
             limits=self._limits.values(),
             on_evicted=self._evicted,
             removal_seconds=_REMOVAL_SECONDS,
@@ -350,6 +358,12 @@ class QueueService(Service):
         """When the oldest queued record came in, or None (seconds since 1970 UTC)."""
         return self._store.oldest_received_at(destination)
 
+    def _note_given_up(self, lost: Mapping[str, int]) -> None:
+        """Nobody sends these messages again, and they cannot be stored."""
+        self.exit_status.fail()
+        self._store.give_up_headroom()
+        note_given_up(lost, self._path, self._log)
+
     def _begin_epochs(self) -> None:
         """Note in the histories of the queues that the relay has started."""
         kept = self._store.positions(SENT)
@@ -422,13 +436,14 @@ class QueueService(Service):
         """LMDB must not read on.  The next start looks at everything and saves what it can."""
         if not self._is_damaged:
             self._is_damaged = True
+            self._admission.set_failure(f"the queue is damaged: {problem}", self._wall.now())
             self._log.critical(
                 "queue {path} is damaged: {problem}; stopping: the next start saves what can be "
                 "read of it; look at the disk",
                 path=self._path,
                 problem=problem,
             )
-            self._reactor.stop()
+            self.exit_status.give_up()
 
     def failed(self, error: BaseException) -> None:
         """Say what the store could not do; stop the relay if that is a defect."""
@@ -443,5 +458,7 @@ class QueueService(Service):
             return
         # A defect.  Without commits nothing works any more; whoever supervises the
         # process starts it again, and the queue is whole.
-        self._log.critical("queue: {error!r}: stopping", error=error)
-        self._reactor.stop()
+        words = f"nothing can be stored until the relay is started again: {error!r}"
+        self._admission.set_failure(words, self._wall.now())
+        self._log.critical("queue: {words}; stopping", words=words)
+        self.exit_status.give_up()

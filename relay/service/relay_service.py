@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
+from relay.service.exit_status import ExitStatus
 from relay.service.interpreter import set_for_batches
 from relay.service.sequence import SequentialService
 
@@ -32,15 +33,21 @@ class RelayService(SequentialService):
 
     Args:
         children: In the order of their start.
+        exit_status: Of the process; None = it is 0 after a clean stop.
         end_process: Ends the process at once, with this status.
     """
 
     _log = Logger(namespace="relay")
 
     def __init__(
-        self, children: Iterable[Any] = (), *, end_process: Callable[[int], object] = os._exit
+        self,
+        children: Iterable[Any] = (),
+        *,
+        exit_status: ExitStatus | None = None,
+        end_process: Callable[[int], object] = os._exit,
     ) -> None:
         super().__init__(children)
+        self._exit_status = exit_status
         self._end_process = end_process
         self._stopped = False
 
@@ -62,7 +69,8 @@ class RelayService(SequentialService):
         self._log.info("stopped after {seconds:.1f} s", seconds=time.monotonic() - began)
 
     def _end(self) -> None:
-        self._end_process(0 if self._stopped else 1)
+        has_failed = self._exit_status is not None and self._exit_status.has_failed
+        self._end_process(0 if self._stopped and not has_failed else 1)
 
 
 def local_zone() -> tzinfo:

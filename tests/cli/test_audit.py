@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from relay.cli import queue_access
 from relay.cli.main import main
 from relay.queue.store import Refusal, Transaction
 from tests import queue_files
@@ -97,3 +98,15 @@ def test_an_entry_that_is_missing_is_said(folder: Path) -> None:
 
 def test_what_cannot_be_found_out_is_status_two(tmp_path: Path) -> None:
     assert "no relay is running" in run(tmp_path, status=2)
+
+
+def test_a_relay_that_cannot_store_fails_the_audit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "nothing can be stored: No space left on device (since 2027-01-15T08:00:00.000Z)"
+    monkeypatch.setattr(queue_access._Stopped, "failure", words)
+    lines = run(folder, status=1).splitlines()
+    assert lines[1].split() == ["(queue", "file)", "0", "0", "0", "0", "0", "no"]
+    assert lines[-1] == f"(queue file): {words}"
+    first, *_ = json.loads(run(folder, "--json", status=1))
+    assert (first["id"], first["problems"]) == ("(queue file)", [words])

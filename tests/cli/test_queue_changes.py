@@ -126,6 +126,7 @@ class Pages:
 
     live = True
     used_bytes = 0
+    failure = ""
 
     def __init__(self) -> None:
         self.asked: list[Check] = []

@@ -21,6 +21,7 @@ class Relay:
 
     live = True
     used_bytes = 0
+    failure = ""
 
     def __init__(self) -> None:
         self.answers: list[Any] = []

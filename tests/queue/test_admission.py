@@ -199,3 +199,15 @@ def test_what_cannot_wait_comes_in_if_it_may(relay: Admission) -> None:
     assert list(reserved.let_in(all_of_them)) == [0, 1, 2, 3, 4]
     relay.set_queue_bytes(1000)
     assert (other.let_in(all_of_them), reserved.let_in(all_of_them)) == ([], [])
+
+
+def test_what_cannot_be_stored_is_not_let_in_not_even_into_the_reserve() -> None:
+    admission = Admission(pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100)
+    reserved = admission.for_source([], reserved=True)
+    admission.set_queue_bytes(950)
+    assert not reserved.closed
+    admission.set_failure("nothing can be stored: Read-only file system", 7.0)
+    assert reserved.closed and reserved.let_in([b"<0>emergency"]) == []
+    assert admission.reason == "nothing can be stored: Read-only file system"
+    admission.clear_failure()
+    assert not reserved.closed

@@ -23,6 +23,7 @@ from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
 from relay.queue.store import QueueStore, Refusal, Transaction
+from relay.service.exit_status import ExitStatus
 from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
 from relay.wire.relp_lineage import Have, LineageOffer
@@ -55,6 +56,7 @@ class Setup:
             notices=self.notices,
             wall=wall_of(self.reactor),
             reactor=self.reactor,
+            exit_status=ExitStatus(self.reactor),
             check_path=self.checked.append,
             lanes=lanes,
             strict=strict,

@@ -1,0 +1,63 @@
+"""Messages that could not be stored before the relay stopped: noted then, counted at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.logger import Logger
+
+from relay.model.clock import Now
+from relay.model.errors import QueueError
+from relay.queue.given_up import COUNTED, GivenUp
+from relay.queue.store import QueueStore, Transaction
+from relay.queue.transaction import destination_of, is_of_source
+from relay.queue.waiting import NOT_STORED
+
+__all__ = ["count_given_up", "note_given_up"]
+
+
+def note_given_up(lost: Mapping[str, int], path: str, log: Logger) -> None:
+    """Note in the directory `path` of the queue that these messages are lost, by account."""
+    kept = "the next start counts them"
+    try:
+        GivenUp(path).write(lost)
+    except OSError as error:
+        kept = f"that cannot be noted for the next start: {error.strerror}"
+    log.critical(
+        "queue: gave up {what}, because nothing could be stored; {kept}",
+        what=_in_words(lost),
+        kept=kept,
+    )
+
+
+def count_given_up(store: QueueStore, path: str, *, now: Now, log: Logger) -> None:
+    """Count in the accounts of `store` what the last stop gave up."""
+    given_up = GivenUp(path)
+    note = given_up.read()
+    if note is not None and store.positions(COUNTED).get("last") != note.id.encode():
+        known = {id: count for id, count in note.lost.items() if id in store.ledgers}
+        transaction = Transaction(
+            now(),
+            drops={id: {NOT_STORED: count} for id, count in known.items()},
+            positions={f"{COUNTED}/last": note.id.encode()},
+        )
+        what = _in_words(note.lost)
+        try:
+            store.commit(transaction)
+        except QueueError as error:
+            log.warn(
+                "the last stop gave up {what}; not counted yet: {error}", what=what, error=error
+            )
+            return
+        log.warn("the last stop gave up {what}", what=what)
+    given_up.clear()
+
+
+def _in_words(lost: Mapping[str, int]) -> str:
+    """Messages by account, as in ``30,226 messages for central (not-stored)``."""
+    parts = [
+        f"{count:,} {'message' if count == 1 else 'messages'} "
+        + (f"of {id.partition('/')[2]}" if is_of_source(id) else f"for {destination_of(id)}")
+        for id, count in sorted(lost.items())
+    ]
+    return ", ".join(parts) + f" ({NOT_STORED})"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.queue.append import RECORD_BYTES, Append
+from relay.queue.waiting import Waiting
+
+MESSAGE = RECORD_BYTES + 1
+
+
+def append(count: int, **keys: Any) -> Append:
+    return Append({"a": [b"x"] * count}, (), {}, {}, count * MESSAGE, Deferred(), **keys)
+
+
+def waiting_for(*counts: int) -> Waiting:
+    waiting = Waiting()
+    for count in counts:
+        waiting.add(append(count))
+    return waiting
+
+
+def sizes(batch: list[Append]) -> list[int]:
+    return [len(each.payloads["a"]) for each in batch]
+
+
+def test_a_commit_takes_everything_that_waits() -> None:
+    waiting = waiting_for(3, 4)
+    assert sizes(waiting.take()) == [3, 4] and not waiting
+
+
+def test_each_failure_halves_the_batch_down_to_one_message() -> None:
+    waiting = waiting_for(3, 4, 1)
+    tried = []
+    for _ in range(5):
+        tried.append(sizes(waiting.take()))
+        has_smaller = waiting.take_back()
+    assert tried == [[3, 4, 1], [3], [1], [1], [1]]
+    assert not has_smaller
+    assert waiting.size == 8 * MESSAGE
+
+
+def test_each_success_takes_more_until_everything_is_taken_again() -> None:
+    waiting = waiting_for(20)
+    for _ in range(5):
+        waiting.take()
+        waiting.take_back()
+    tried, is_everything = [], False
+    while waiting:
+        batch = waiting.take()
+        tried.append(sum(sizes(batch)))
+        assert not is_everything
+        is_everything = waiting.stored(batch)
+    assert tried == [1, 1, 3, 5, 10]
+    assert (is_everything, waiting.size) == (True, 0)
+    for count in (5, 7):
+        waiting.add(append(count))
+    assert sizes(waiting.take()) == [5, 7]
+
+
+def test_what_is_given_up_is_counted_once_and_only_if_it_is_lost() -> None:
+    waiting = waiting_for(4)
+    waiting.add(append(9, comes_again=True))
+    waiting.take()
+    waiting.take_back()
+    batch = waiting.take()
+    assert sizes(batch) == [4]
+    waiting.stored(batch)
+    for each in batch:
+        each.done.callback(None)
+    waiting.add(append(3))
+    told, lost = waiting.give_up()
+    assert (len(told), lost) == (2, {"a": 3})
+    assert (bool(waiting), waiting.size) == (False, 0)
