@@ -25,6 +25,7 @@ from relay.queue.limits import QueueLimit
 from relay.service.authorising import new_authorise
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.clock_watch import ClockWatch
+from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
 from relay.service.destinations import new_destination
@@ -105,8 +106,7 @@ def assemble(
     _warn_of_unused(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     compaction = new_compaction(configuration, queue, notices, reactor)
-    commands = _commands(status, queue, destinations, admission, limits, reactor)
-    commands |= compaction.commands()
+    commands = _commands(status, queue, compaction, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
@@ -219,6 +219,7 @@ def _status(
 def _commands(
     status: Status,
     queue: QueueService,
+    compaction: CompactionService,
     destinations: Sequence[DestinationService],
     admission: Admission,
     limits: Mapping[str, QueueLimit],
@@ -235,7 +236,8 @@ def _commands(
         clock=reactor,
         step_bytes=tools.step_bytes,
     )
-    return {"status": status.document, **tools.commands(), **history.commands()}
+    asked = {**tools.commands(), **history.commands(), **compaction.commands()}
+    return {"status": status.document, **asked}
 
 
 def _source(
