@@ -10,7 +10,7 @@ from relay.cli.certificates import certs
 from relay.cli.check import check
 from relay.cli.explain import explain
 from relay.cli.quarantine_commands import quarantine
-from relay.cli.queue_changes import pause, resume
+from relay.cli.queue_changes import connect, pause, resume
 from relay.cli.queue_commands import queue
 from relay.cli.send import send
 from relay.cli.status import status
@@ -31,6 +31,7 @@ def main() -> None:
 main.add_command(audit)
 main.add_command(check)
 main.add_command(certs)
+main.add_command(connect)
 main.add_command(explain)
 main.add_command(pause)
 main.add_command(quarantine)

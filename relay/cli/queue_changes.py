@@ -8,20 +8,21 @@ import msgspec
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.queue_access import Access, Where, opened, where_options
 from relay.cli.status import size
+from relay.model.printable import printable
 from relay.queue.books import OPERATOR
 from relay.queue.compaction import compact_queue
 from relay.queue.inspection import Account, Check, Checked
 from relay.queue.operations import Adopted
 from relay.queue.transaction import is_of_source
 from relay.service.compacting import Compact, Compacted
+from relay.service.destination_tools import SomeDestination, SomeDestinations
 from relay.service.queue_tools import (
     AdoptQueue,
     Purged,
     PurgeQueue,
-    SomeDestination,
 )
 
-__all__ = ["adopt", "compact", "pause", "purge", "resume", "verify"]
+__all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
 
 
 @click.command()
@@ -161,18 +162,32 @@ def _compact_live(state_dir: str) -> tuple[int, int]:
 def pause(where: Where, destination: str) -> None:
     """Send nothing more to DESTINATION.
 
-    Its queue grows meanwhile; `resume` ends that, and so does a restart of the relay.
+    Its queue grows meanwhile; only `resume` ends that: a restart of the relay does not.
     """
     with opened(where) as access:
         access.ask("pause", type(None), SomeDestination(destination))
-    click.echo(f"{destination}: paused, until `resume` or a restart of the relay")
+    click.echo(f"{destination}: paused, until `syslogrelay resume {destination}`")
 
 
 @click.command()
 @where_options
 @click.argument("destination")
 def resume(where: Where, destination: str) -> None:
-    """Send to DESTINATION again after `pause`."""
+    """Send to DESTINATION again after `pause`, and connect to it at once."""
     with opened(where) as access:
         access.ask("resume", type(None), SomeDestination(destination))
     click.echo(f"{destination}: resumed")
+
+
+@click.command()
+@where_options
+@click.argument("destination", required=False)
+def connect(where: Where, destination: str | None) -> None:
+    """Connect to DESTINATION now, without waiting for the next try; without one, to all.
+
+    A connection that there is, or that is being made, stays as it is.
+    """
+    with opened(where) as access:
+        states = access.ask("connect", dict[str, str], SomeDestinations(destination or ""))
+    for id, state in states.items():
+        click.echo(f"{id}: {printable(state, length_max=None)}")

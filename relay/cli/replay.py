@@ -14,12 +14,12 @@ from relay.cli.queue_access import Access, Where, give_up, opened, stamp, where_
 from relay.queue.history_reading import Period
 from relay.queue.inspection import Account
 from relay.queue.transaction import account_of_lane
+from relay.service.destination_tools import SomeDestination
 from relay.service.history_tools import ReplayDelivered, ReplayedSoFar
 from relay.service.queue_tools import (
     Appended,
     AppendTo,
     ReplayEntries,
-    SomeDestination,
 )
 from relay.wire.framing import NewlineDecoder, OctetCountingDecoder
 

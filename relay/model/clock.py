@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock"]
+__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock", "in_utc"]
 
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
@@ -126,3 +127,8 @@ class WallClock:
             if stamp < step.at + step.seconds:
                 stamp -= step.seconds
         return stamp
+
+
+def in_utc(stamp: float) -> str:
+    """`stamp` (seconds since 1970-01-01 UTC) for people, as in ``2026-10-01 22:14:15 UTC``."""
+    return f"{datetime.fromtimestamp(stamp, UTC):%Y-%m-%d %H:%M:%S UTC}"

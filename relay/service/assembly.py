@@ -28,6 +28,7 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
 from relay.service.destination import DestinationService
+from relay.service.destination_tools import DestinationTools
 from relay.service.destinations import new_destination
 from relay.service.expression_watch import ExpressionWatch
 from relay.service.file_source import new_file_source
@@ -85,7 +86,6 @@ def assemble(
         StartRefused: A source is to use an inherited socket that is not there.
     """
     notices = Notices(clock=reactor, log=_log)
-    _warn_of_configuration(configuration)
     wall = WallClock(now=now, elapsed=reactor.seconds)
     admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
@@ -93,8 +93,7 @@ def assemble(
     certificates = CertificateWatch(notices=notices, now=now, reactor=reactor)
     lookups = LookupFiles(notices=notices, reactor=reactor)
     routes, tokens = _routes(configuration, lookups, notices, wall, reactor)
-    common: dict[str, Any] = {"queue": queue, "certificates": certificates, "notices": notices}
-    destinations = _destinations(configuration, tokens, common, wall, reactor)
+    destinations = _destinations(configuration, tokens, queue, certificates, notices, wall, reactor)
     token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
     sources = [
         _source(
@@ -103,10 +102,11 @@ def assemble(
         )
         for source in configuration.sources
     ]
-    _warn_of_unused(systemd, configuration, notices)
+    _warn(systemd, configuration, notices)
     status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
     compaction = new_compaction(configuration, queue, notices, reactor)
-    commands = _commands(status, queue, compaction, destinations, admission, limits, reactor)
+    tools = DestinationTools(destinations, queue=queue, now=now)
+    commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
@@ -123,6 +123,7 @@ def assemble(
             new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
+            tools,
             progress,
             *_watches(configuration, queue, admission, limits, notices, wall, reactor),
             *_observers(configuration, status, commands, notify, reactor),
@@ -153,12 +154,22 @@ def _watches(
 def _destinations(
     configuration: Configuration,
     tokens: Mapping[str, LateTokens],
-    common: Mapping[str, Any],
+    queue: QueueService,
+    certificates: CertificateWatch,
+    notices: Notices,
     wall: WallClock,
     reactor: Any,
 ) -> list[DestinationService]:
     return [
-        new_destination(each, tokens=tokens[each.id], wall=wall, reactor=reactor, **common)
+        new_destination(
+            each,
+            queue=queue,
+            certificates=certificates,
+            tokens=tokens[each.id],
+            notices=notices,
+            wall=wall,
+            reactor=reactor,
+        )
         for each in configuration.destinations
     ]
 
@@ -220,6 +231,7 @@ def _commands(
     status: Status,
     queue: QueueService,
     compaction: CompactionService,
+    destination_tools: DestinationTools,
     destinations: Sequence[DestinationService],
     admission: Admission,
     limits: Mapping[str, QueueLimit],
@@ -237,7 +249,7 @@ def _commands(
         step_bytes=tools.step_bytes,
     )
     asked = {**tools.commands(), **history.commands(), **compaction.commands()}
-    return {"status": status.document, **asked}
+    return {"status": status.document, **asked, **destination_tools.commands()}
 
 
 def _source(
@@ -318,13 +330,11 @@ def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> li
     return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
 
 
-def _warn_of_configuration(configuration: Configuration) -> None:
+def _warn(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
     for warning in configuration.warnings:
         path = configuration.path or "command line"
         _log.warn("{path}: {warning}", path=path, warning=warning)
 
-
-def _warn_of_unused(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
     for unused in systemd.unused(source.listen for source in configuration.sources):
         notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
 

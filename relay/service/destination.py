@@ -17,7 +17,7 @@ from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
 from relay.flow.progress import Progress, Standing
-from relay.model.clock import Clock, DelayedCall, WallClock
+from relay.model.clock import Clock, DelayedCall, WallClock, in_utc
 from relay.model.errors import QueueError
 from relay.model.printable import printable
 from relay.queue.ledger import added_up
@@ -27,7 +27,12 @@ from relay.service.queue_service import QueueService
 from relay.transport.datagram_out import DatagramSession
 from relay.transport.file_out import FileSession
 from relay.transport.notices import Notices
-from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import (
+    PreparedEndpoint,
+    RetryClock,
+    UpstreamProtocol,
+    UpstreamState,
+)
 
 __all__ = ["DestinationService", "LocalDestination", "StreamDestination"]
 
@@ -93,6 +98,7 @@ class DestinationService(Service):
         self.fill: Fill = lambda payloads: payloads
         self._prerequisites: list[Prerequisite] = []
         self._linked = False  # since all of them are there
+        self._paused_since: float | None = None
 
     def require(self, prerequisite: Prerequisite) -> None:
         """Make no session before `prerequisite` is there; call it before the start."""
@@ -103,7 +109,10 @@ class DestinationService(Service):
     def state_words(self) -> str:
         """The state in words."""
         words = "; ".join(filter(None, (each.words for each in self._prerequisites)))
-        return words or self.state.words
+        words = words or self.state.words
+        if self._paused_since is None:
+            return words
+        return f"paused by hand since {in_utc(self._paused_since)}; {words}"
 
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
@@ -212,13 +221,23 @@ class DestinationService(Service):
     def break_link(self, why: str) -> None:
         """End the session at once, if that can be done; the next one comes by itself."""
 
-    def pause(self) -> None:
-        """Send nothing more until `resume` or the next start; answers are still taken."""
+    def connect(self) -> None:
+        """Try now what would be tried after a pause; nothing else is changed."""
+
+    def pause(self, since: float) -> None:
+        """Send nothing more until `resume`; answers are still taken.
+
+        Args:
+            since: When somebody asked for it, in seconds since 1970-01-01 UTC.
+        """
+        self._paused_since = since
         self.drain.hold(_BY_HAND)
 
     def resume(self) -> None:
-        """Send again after `pause`."""
+        """Send again after `pause`, and connect at once."""
+        self._paused_since = None
         self.drain.release(_BY_HAND)
+        self.connect()
 
     def reopen(self) -> None:
         """Something may have been rotated."""
@@ -237,16 +256,17 @@ class DestinationService(Service):
         """Account, state and counters, for status."""
         ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
         age = self._age()
-        paused = self.drain.is_held(_BY_HAND)
+        paused = self._paused_since is not None
         ready = self.state.ready and not paused
         limit = self._queue.limit(self.id)
         has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
             "id": self.id,
             "connect": str(self.url),
-            "state": f"paused by hand; {self.state_words}" if paused else self.state_words,
+            "state": self.state_words,
             "ready": ready,
             "paused": paused,
+            "paused_since": self._paused_since,
             "stalled_seconds": self.progress.stalled_seconds,
             "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,
@@ -306,6 +326,7 @@ class StreamDestination(DestinationService):
         self._new_endpoint = new_endpoint
         self._new_protocol = new_protocol
         self._protocol: UpstreamProtocol | None = None
+        self._retries = RetryClock(self._clock)
 
     def start_link(self) -> None:
         endpoint: Any = self._new_endpoint(self.state)
@@ -314,7 +335,7 @@ class StreamDestination(DestinationService):
             endpoint,
             factory,
             retryPolicy=self.state.retry_policy,
-            clock=self._clock,  # type: ignore[arg-type]  # an IReactorTime in fact
+            clock=self._retries,  # type: ignore[arg-type]  # as much of one as it uses
             prepareConnection=lambda protocol: protocol.ready,
         )
         self._client.startService()
@@ -332,6 +353,10 @@ class StreamDestination(DestinationService):
             cut.cancel()
         # ClientService does not wait for a connection that was still being prepared.
         protocol.give_up("stopping")
+
+    def connect(self) -> None:
+        if self._retries.hurry():
+            self.state.connecting()
 
     def break_link(self, why: str) -> None:
         if self._protocol is not None:
@@ -400,6 +425,11 @@ class LocalDestination(DestinationService):
         self.state.failed(words)
         if self.running:
             self._retry = self._clock.callLater(self.state.retry_policy(), self.start_link)
+
+    def connect(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.reset(0)
+            self.state.connecting()
 
     async def stop_link(self) -> None:
         self.state.stopped()

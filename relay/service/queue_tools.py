@@ -26,7 +26,7 @@ from relay.queue.limits import QueueLimit
 from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
 from relay.queue.questions import QUESTIONS, Question
-from relay.queue.transaction import account_of_lane, destination_of
+from relay.queue.transaction import destination_of
 
 __all__ = [
     "AdoptQueue",
@@ -36,7 +36,6 @@ __all__ = [
     "Purged",
     "QueueTools",
     "ReplayEntries",
-    "SomeDestination",
     "TakeEntries",
 ]
 
@@ -49,10 +48,6 @@ _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
 
 _T = TypeVar("_T")
-
-
-class SomeDestination(msgspec.Struct, forbid_unknown_fields=True):
-    destination: str
 
 
 class AppendTo(msgspec.Struct, forbid_unknown_fields=True):
@@ -125,10 +120,6 @@ class Destination(Protocol):
 
     def drain_of(self, queue: str) -> Drain | None: ...
 
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
     def break_link(self, why: str) -> None: ...
 
 
@@ -166,9 +157,6 @@ class QueueTools:
             "queue-adopt": Asked(AdoptQueue, self._alone(self._adopt)),
             "quarantine-purge": Asked(TakeEntries, self.purge_entries),
             "quarantine-replay": Asked(ReplayEntries, self.replay_entries),
-            "pause": Asked(SomeDestination, self.pause),
-            "resume": Asked(SomeDestination, self.resume),
-            "requeue": Asked(SomeDestination, self.requeue),
         }
 
     def _asked(self, question: Question) -> Asked:
@@ -176,23 +164,6 @@ class QueueTools:
             return self._queue.look(partial(_apply, question, arguments))
 
         return Asked(question.arguments, answer)
-
-    def pause(self, wanted: SomeDestination) -> None:
-        """Stop sending to a destination until `resume` or the next start."""
-        self._destination(wanted.destination).pause()
-
-    def resume(self, wanted: SomeDestination) -> None:
-        self._destination(wanted.destination).resume()
-
-    def requeue(self, wanted: SomeDestination) -> int:
-        """Send again what is in flight, through a new session.  Returns: how many records."""
-        destination = self._destination(wanted.destination)
-        queues = (destination.id, account_of_lane(destination.id))
-        drains = [drain for id in queues if (drain := destination.drain_of(id)) is not None]
-        in_flight = sum(drain.in_flight for drain in drains)
-        if in_flight:
-            destination.break_link("somebody wants what is in flight to be sent again")
-        return in_flight
 
     def append(self, wanted: AppendTo) -> Deferred[Appended]:
         """Put messages at the end of a destination's queue; empty ones are left out."""

@@ -35,10 +35,14 @@ from relay.transport.tls import tls_failure_words
 __all__ = [
     "CountingWrapper",
     "PreparedEndpoint",
+    "RetryClock",
     "UpstreamProtocol",
     "UpstreamState",
     "failure_words",
 ]
+
+
+_JITTER_FACTOR = 1.25
 
 
 class UpstreamState:
@@ -49,7 +53,7 @@ class UpstreamState:
         on_ready: Called with words when records can be sent.
         on_failure: Called with words when a connection ends or cannot be made.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
-            it doubles with each failure and has a jitter of a quarter.  A
+            it doubles with each failure, and is up to a quarter longer by chance.  A
             connection that was of no use (nothing acknowledged, and it did not
             last for `retry_seconds_max`) counts as one more failure in a row.
 
@@ -149,10 +153,34 @@ class UpstreamState:
             attempt: As ClientService counts them.  Not used: it starts again with
                 every connection, even one that the upstream ends at once.
         """
-        delay: float = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
-        delay = min(delay, self._retry_seconds_max) * (1.0 + self._jitter() / 4)
+        doubled = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
+        longest = min(doubled * _JITTER_FACTOR, self._retry_seconds_max)
+        shortest = min(doubled, max(longest / _JITTER_FACTOR, self._retry_seconds_min))
+        delay = shortest + self._jitter() * (longest - shortest)
         self._next_try_at = self._clock.seconds() + delay
         return delay
+
+
+class RetryClock:
+    """The clock of a ClientService, which only waits between attempts with it.
+
+    ClientService itself cannot be told to try at once.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._retry: DelayedCall | None = None
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: object) -> Any:
+        self._retry = self._clock.callLater(delay, call, *args)
+        return self._retry
+
+    def hurry(self) -> bool:
+        """End the wait, if there is one.  Returns: whether there was."""
+        if self._retry is None or not self._retry.active():
+            return False
+        self._retry.reset(0)
+        return True
 
 
 @implementer(IHandshakeListener)

@@ -21,7 +21,7 @@ from relay.cli.queue_access import (
 )
 from relay.model.errors import QueueError
 from relay.queue.inspection import Account
-from relay.service.queue_tools import SomeDestination
+from relay.service.destination_tools import SomeDestination
 from tests import queue_files
 
 

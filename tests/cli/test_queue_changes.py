@@ -68,6 +68,8 @@ def test_damage_is_said_with_its_records(folder: Path) -> None:
         ("queue", "replay", __file__, "--lines", "--to", "a"),
         ("pause", "a"),
         ("resume", "a"),
+        ("connect", "a"),
+        ("connect",),
     ],
 )
 def test_changes_need_a_relay_that_runs(folder: Path, arguments: tuple[str, ...]) -> None:

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from relay.cli.main import main
 from relay.queue.inspection import Account
 from relay.queue.quarantine import TakenOut
+from relay.service.destination_tools import SomeDestination
 from relay.service.history_tools import ReplayDelivered, ReplayedSoFar
-from relay.service.queue_tools import Appended, AppendTo, ReplayEntries, SomeDestination
+from relay.service.queue_tools import Appended, AppendTo, ReplayEntries
 from tests import queue_files
 
 

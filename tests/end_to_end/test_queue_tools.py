@@ -35,6 +35,7 @@ class Site:
         folder: Path,
         central: Central | None = None,
         relay: Mapping[str, Any] | None = None,
+        retry: Mapping[str, Any] = RETRY,
     ) -> None:
         self.relay_keys = relay
         self.relp, self.tcp, self.open = (free_port() for _ in range(3))
@@ -42,8 +43,8 @@ class Site:
         self.programs = programs
         url = f"relp://127.0.0.1:{self.central}" if central is None else central.url
         self.destinations: dict[str, Any] = {
-            "central": {"connect": url, **RETRY},
-            "other": {"connect": f"relp://127.0.0.1:{self.other}", **RETRY},
+            "central": {"connect": url, **retry},
+            "other": {"connect": f"relp://127.0.0.1:{self.other}", **retry},
         }
         self.sources: dict[str, Any] = {
             "relp": {"listen": f"relp://127.0.0.1:{self.relp}"},
@@ -92,6 +93,11 @@ class Site:
         lines = self.run(*arguments).stdout.decode().splitlines()
         return [int(line.split()[0]) for line in lines]
 
+    def report(self) -> dict[str, Any]:
+        """Of central."""
+        report: dict[str, Any] = ask(str(self.relay.state_dir), "status")["destinations"][0]
+        return report
+
     def audited(self) -> dict[str, Any]:
         return {row["id"]: row for row in json.loads(self.run("audit", "--json").stdout)}
 
@@ -122,8 +128,12 @@ def test_what_waits_for_an_upstream_that_is_away(site: Site, tmp_path: Path) -> 
         "queue", "replay", str(tmp_path / "file"), "--to", "central"
     )
     site.run("pause", "central")
+    site.relay.stop()
+    site.relay.start()  # which does not end it
+    assert "destination central: paused by hand since " in site.relay.log()
     with PickyUpstream(site.central, b"none") as upstream:
-        wait_until(lambda: "paused by hand; connected" in site.said("status"), "the pause", 30)
+        wait_until(lambda: "UTC; connected to" in site.said("status"), "a connection", 30)
+        assert "paused by hand since " in site.said("status")
         assert upstream.taken == []
         site.run("resume", "central")
         wait_until(lambda: len(upstream.taken) == 2501, "all of it", 30)
@@ -284,6 +294,21 @@ def test_after_a_purge_exactly_once_goes_on(programs: Programs, tmp_path: Path) 
     central.wait_for(first + replayed + last)
     assert received(central.arrived) == first + replayed + last
     site.run("audit")
+
+
+def test_nobody_has_to_wait_for_the_next_try(programs: Programs, tmp_path: Path) -> None:
+    hours = {"retry_seconds_min": 3600, "retry_seconds_max": 7200}
+    site = Site(programs, tmp_path, retry=hours)
+    commands = ["connect", "central"], ["connect"], ["queue", "requeue", "central"]
+    for command in (*commands, ["resume", "central"]):
+        site.send(b"message")
+        wait_until(lambda: "next try in" in site.report()["state"], "the next try to be far")
+        with PickyUpstream(site.central, b"none") as upstream:
+            said = site.said(*command)
+            if command[0] == "connect":
+                assert f"central: connecting to 127.0.0.1:{site.central}" in said
+            wait_until(lambda: upstream.taken, f"{command} to connect")
+    assert "no destination 'gone'" in site.said("connect", "gone", status=2)
 
 
 def test_a_purge_while_the_upstream_takes_records_loses_no_count(site: Site) -> None:

@@ -190,6 +190,28 @@ def test_a_session_that_fails_is_replaced(local: Local, setup: Setup) -> None:
     assert (local.service.state.connects, local.service.state.failures) == (4, 3)
 
 
+@pytest.mark.parametrize("by", ["connect", "resume"])
+def test_what_would_be_tried_after_a_pause_is_tried_now(
+    local: Local, setup: Setup, by: str
+) -> None:
+    local.service.startService()
+    for _ in range(8):
+        local.opening[-1].errback(Failure(OSError("something")))
+        setup.clock.advance(60)
+    local.opening[-1].errback(Failure(OSError("something")))
+    attempts = len(local.opening)
+    getattr(local.service, by)()
+    assert local.service.state.words.startswith("connecting to /var/log/x")
+    setup.clock.advance(0)
+    assert len(local.opening) == attempts + 1
+    local.service.connect()  # one attempt at a time
+    setup.clock.advance(60)
+    assert len(local.opening) == attempts + 1
+    session = local.open()
+    local.service.connect()
+    assert (session.closed, len(local.opening)) == (False, attempts + 1)
+
+
 def test_a_stop_waits_a_second_for_answers(local: Local, setup: Setup) -> None:
     local.service.startService()
     session = local.open()
@@ -253,6 +275,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "state": "appending to /var/log/x",
         "ready": True,
         "paused": False,
+        "paused_since": None,
         "stalled_seconds": None,
         "exactly_once": False,
         "received_records": 9,
@@ -292,7 +315,7 @@ def test_the_report_says_when_a_backlog_will_have_drained(local: Local, setup: S
     assert seconds() is None  # just on its way
     setup.queue.oldest = setup.clock.seconds() - 2
     assert seconds() == 20.0
-    local.service.pause()
+    local.service.pause(0.0)
     assert seconds() is None
     local.service.resume()
     session.close()
@@ -302,11 +325,13 @@ def test_the_report_says_when_a_backlog_will_have_drained(local: Local, setup: S
 
 def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> None:
     local.service.startService()
-    local.service.pause()
+    local.service.pause(0.0)
     session = local.open()
     report = local.service.report()
     assert (session.sent, report["ready"], report["paused"]) == ([], False, True)
-    assert report["state"] == "paused by hand; appending to /var/log/x"
+    assert (
+        report["state"] == "paused by hand since 1970-01-01 00:00:00 UTC; appending to /var/log/x"
+    )
     local.service.resume()
     report = local.service.report()
     assert (len(session.sent), report["ready"], report["paused"]) == (3, True, False)
@@ -328,7 +353,7 @@ def test_the_standing_says_whether_it_could_get_on(local: Local, setup: Setup) -
     assert (answered.in_flight, answered.could_send) == (0, False)
     assert answered.answers != sent.answers
     setup.queue.account = Ledger(next_seq=5)
-    local.service.pause()
+    local.service.pause(0.0)
     setup.queue.stored(5)
     assert not local.service.standing().could_send  # it was told not to
     local.service.resume()
@@ -420,7 +445,7 @@ def test_with_live_first_there_are_two_queues_and_one_report(setup: Setup) -> No
     assert isinstance(service.drain_of("out"), Drain)
     assert service.drain_of("out") is not service.drain_of("lane/out")
     assert service.drain_of("other") is None
-    service.pause()
+    service.pause(0.0)
     assert service.report()["paused"]
     service.resume()
     assert not service.report()["paused"]
@@ -506,6 +531,31 @@ class Stream:
 @pytest.fixture
 def stream(setup: Setup) -> Stream:
     return Stream(setup)
+
+
+@pytest.mark.parametrize("by", ["connect", "resume"])
+def test_a_connection_that_waits_for_its_next_try_is_made_now(
+    stream: Stream, setup: Setup, by: str
+) -> None:
+    stream.service.startService()
+    for _ in range(8):
+        stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
+        setup.clock.advance(60)
+    stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
+    assert "next try in" in stream.service.state.words
+    attempts = len(stream.endpoint.attempts)
+    getattr(stream.service, by)()
+    assert stream.service.state.words.startswith("connecting to up:514")
+    setup.clock.advance(0)
+    assert len(stream.endpoint.attempts) == attempts + 1
+    stream.service.connect()  # one attempt at a time
+    setup.clock.advance(60)
+    assert len(stream.endpoint.attempts) == attempts + 1
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stream.service.connect()
+    setup.clock.advance(60)
+    assert (wire.disconnecting, len(stream.endpoint.attempts)) == (False, attempts + 1)
 
 
 def test_a_connection_gets_the_queue_when_it_is_prepared(stream: Stream, setup: Setup) -> None:

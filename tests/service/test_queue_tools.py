@@ -108,12 +108,6 @@ class Destination:
     def drain_of(self, queue: str) -> Drain | None:
         return self.drain if queue == self.id else self.second
 
-    def pause(self) -> None:
-        self.drain.hold("hand")
-
-    def resume(self) -> None:
-        self.drain.release("hand")
-
     def break_link(self, why: str) -> None:
         self.broken.append(why)
         if self.can_be_broken and self.session is not None:
@@ -177,40 +171,6 @@ def test_reading_is_offered(setup: Setup) -> None:
     (page,) = setup.ask("queue-read", queue="a", start=2)
     assert [record.payload for record in page.records] == [b"2", b"3"]
     assert "there is no queue 'c'" in said(setup.ask("queue-read", queue="c"))
-
-
-def test_a_destination_is_paused_and_resumed(setup: Setup) -> None:
-    assert setup.ask("pause", destination="a") == [None]
-    session = setup.a.attach()
-    assert session.sent == []
-    assert setup.ask("resume", destination="a") == [None]
-    assert session.sent == [b"1", b"2", b"3"]
-    assert said(setup.ask("pause", destination="old")) == (
-        "there is no destination 'old'; there is: a, b"
-    )
-
-
-def test_what_is_in_flight_is_sent_again(setup: Setup) -> None:
-    first = setup.a.attach(room=2)
-    assert setup.ask("requeue", destination="a") == [2]
-    assert setup.a.broken == ["somebody wants what is in flight to be sent again"]
-    again = setup.a.attach()
-    assert (first.sent, again.sent) == ([b"1", b"2"], [b"1", b"2", b"3"])
-    setup.a.drain.acknowledged(again, 3)
-    assert setup.queue.ledgers["a"].delivered == 3
-    assert setup.ask("requeue", destination="a") == [0]
-    assert len(setup.a.broken) == 1  # a connection that waits for work is left alone
-    assert "no destination 'old'" in said(setup.ask("requeue", destination="old"))
-
-
-def test_what_was_in_flight_of_a_paused_destination_waits_for_its_resume(setup: Setup) -> None:
-    setup.a.attach(room=2)
-    setup.ask("pause", destination="a")
-    assert setup.ask("requeue", destination="a") == [2]
-    again = setup.a.attach()
-    assert again.sent == []
-    setup.ask("resume", destination="a")
-    assert again.sent == [b"1", b"2", b"3"]
 
 
 def test_messages_are_appended(setup: Setup) -> None:
@@ -292,12 +252,12 @@ def test_a_purge_that_fails_lets_the_drain_go_on(setup: Setup) -> None:
 
 
 def test_a_pause_by_hand_outlives_a_purge(setup: Setup) -> None:
-    setup.ask("pause", destination="a")
+    setup.a.drain.hold("hand")
     setup.ask("queue-purge", queue="a")
     session = setup.a.attach()
     setup.ask("queue-append", destination="a", payloads=["NA=="])
     assert session.sent == []
-    setup.ask("resume", destination="a")
+    setup.a.drain.release("hand")
     assert session.sent == [b"4"]
 
 

@@ -214,24 +214,44 @@ def test_the_pause_doubles_up_to_its_limit_and_counts_down(link: Link) -> None:
         pauses.append(link.state.words.rpartition("in ")[2])
         link.clock.advance(0.5)
         link.clock.advance(61)
-    assert pauses == ["1 s", "2 s", "4 s", "8 s", "16 s", "32 s", "60 s", "60 s"]
+    assert pauses == ["1 s", "2 s", "4 s", "8 s", "16 s", "32 s", "48 s", "48 s"]
     link.endpoint.refuse(ConnectionRefusedError())
-    link.clock.advance(56)
+    link.clock.advance(44)
     assert link.state.words == f"refused by {TARGET}, next try in 4 s"
 
 
-def test_the_jitter_is_a_quarter_at_most() -> None:
+def pauses_of(shortest: float, longest: float, jitter: float) -> list[float]:
+    """The pauses after the first ten failures."""
     state = UpstreamState(
         target=TARGET,
         clock=Clock(),
         on_ready=print,
         on_failure=print,
-        retry_seconds_min=1,
-        retry_seconds_max=60,
-        jitter=lambda: 1.0,
+        retry_seconds_min=shortest,
+        retry_seconds_max=longest,
+        jitter=lambda: jitter,
     )
-    state.failed("x")
-    assert state.retry_policy() == 1.25
+    pauses = []
+    for _ in range(10):
+        state.failed("x")
+        pauses.append(state.retry_policy())
+    return pauses
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("bounds", [(1, 60), (0.1, 0.5), (5, 5), (3, 3.2), (60, 100)])
+def test_the_pause_keeps_to_its_bounds_whatever_the_jitter(
+    bounds: tuple[float, float], jitter: float
+) -> None:
+    pauses = pauses_of(*bounds, jitter)
+    assert min(pauses) >= bounds[0]
+    assert max(pauses) <= bounds[1]
+    assert pauses == sorted(pauses)
+
+
+def test_the_jitter_is_a_quarter_at_most() -> None:
+    assert pauses_of(1, 60, 1.0)[:3] == [1.25, 2.5, 5.0]
+    assert (pauses_of(1, 60, 0.0)[-1], pauses_of(1, 60, 1.0)[-1]) == (48.0, 60.0)
 
 
 def connect_and_lose(link: Link, *, seconds: float = 0, progress: bool = False) -> str:

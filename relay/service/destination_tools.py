@@ -1,0 +1,149 @@
+"""What the control socket can do with destinations, and the pauses that outlive a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.flow.drain import Drain
+from relay.model.clock import Now, in_utc
+from relay.model.errors import QueueError
+from relay.observe.control import Asked
+from relay.queue.transaction import account_of_lane
+
+__all__ = ["PAUSED", "DestinationTools", "SomeDestination", "SomeDestinations"]
+
+PAUSED = "/paused"
+"""Where the positions of pauses are; no source's id contains a slash."""
+
+
+class SomeDestination(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str
+
+
+class SomeDestinations(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str = ""
+    """Empty = all of them."""
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    def positions(self, source: str) -> Mapping[str, bytes]: ...
+
+    def append(
+        self, payloads: Mapping[str, Any], *, positions: Mapping[str, bytes]
+    ) -> Deferred[None]: ...
+
+
+class Destination(Protocol):
+    """A destination's service, as far as it is needed here."""
+
+    id: str
+
+    @property
+    def state_words(self) -> str: ...
+
+    def drain_of(self, queue: str) -> Drain | None: ...
+
+    def connect(self) -> None: ...
+
+    def pause(self, since: float) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def break_link(self, why: str) -> None: ...
+
+
+class DestinationTools(Service):
+    """Pauses destinations, and has them connect.
+
+    As a service it starts after the destinations, in the same turn of the reactor: no
+    session can have begun by then.
+    """
+
+    name = "destination-tools"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, destinations: Sequence[Destination], *, queue: Queue, now: Now) -> None:
+        self._destinations = {destination.id: destination for destination in destinations}
+        self._queue = queue
+        self._now = now
+
+    def commands(self) -> dict[str, Asked]:
+        """What the control socket offers, by name."""
+        return {
+            "connect": Asked(SomeDestinations, self.connect),
+            "pause": Asked(SomeDestination, self.pause),
+            "resume": Asked(SomeDestination, self.resume),
+            "requeue": Asked(SomeDestination, self.requeue),
+        }
+
+    def startService(self) -> None:
+        """Pause what was paused when the relay stopped."""
+        Service.startService(self)
+        for id, octets in self._queue.positions(PAUSED).items():
+            if (destination := self._destinations.get(id)) is not None:
+                since = _decoded(octets)
+                destination.pause(since)
+                self._log.warn(
+                    "destination {id}: paused by hand since {since}; `syslogrelay resume {id}` "
+                    "ends that",
+                    id=id,
+                    since=in_utc(since),
+                )
+
+    def connect(self, wanted: SomeDestinations) -> dict[str, str]:
+        """Have destinations try now.  Returns: their states, by id."""
+        chosen = list(self._destinations.values())
+        if wanted.destination:
+            chosen = [self._destination(wanted.destination)]
+        for destination in chosen:
+            destination.connect()
+        return {destination.id: destination.state_words for destination in chosen}
+
+    def pause(self, wanted: SomeDestination) -> Deferred[None]:
+        """Stop sending to a destination until `resume`.  Fires when a restart keeps to it."""
+        destination = self._destination(wanted.destination)
+        now = self._now()
+        destination.pause(now)
+        return self._keep(destination.id, msgspec.json.encode(now))
+
+    def resume(self, wanted: SomeDestination) -> Deferred[None]:
+        """Send again, and connect at once.  Fires when a restart keeps to it."""
+        destination = self._destination(wanted.destination)
+        destination.resume()
+        return self._keep(destination.id, b"")
+
+    def requeue(self, wanted: SomeDestination) -> int:
+        """Send again what is in flight, through a new session.  Returns: how many records."""
+        destination = self._destination(wanted.destination)
+        queues = (destination.id, account_of_lane(destination.id))
+        drains = [drain for id in queues if (drain := destination.drain_of(id)) is not None]
+        in_flight = sum(drain.in_flight for drain in drains)
+        if in_flight:
+            destination.break_link("somebody wants what is in flight to be sent again")
+        destination.connect()
+        return in_flight
+
+    def _keep(self, id: str, octets: bytes) -> Deferred[None]:
+        return self._queue.append({}, positions={f"{PAUSED}/{id}": octets})
+
+    def _destination(self, id: str) -> Destination:
+        if id not in self._destinations:
+            known = ", ".join(sorted(self._destinations))
+            raise QueueError(f"there is no destination {id!r}; there is: {known}")
+        return self._destinations[id]
+
+
+def _decoded(octets: bytes) -> float:
+    """When the pause began; 0 where that is damaged."""
+    try:
+        return msgspec.json.decode(octets, type=float)
+    except msgspec.DecodeError:
+        return 0.0
