@@ -38,8 +38,10 @@ class Wire(StringTransport):
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
 
-    def getHandle(self) -> None:
-        return None
+    handle: Any = None
+
+    def getHandle(self) -> Any:
+        return self.handle
 
     def loseConnection(self) -> None:
         self.asked_to_close = True

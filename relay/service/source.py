@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -26,6 +28,7 @@ from relay.transport.unix_listener import UnixListener
 __all__ = ["DatagramSource", "SourceService", "StreamSource"]
 
 _FINISH_SECONDS_MAX = 1.5
+_FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
 _FREE_PORT_MIN = 1024
 _HOW_TO_BIND = (
     "; ports below 1024 need CAP_NET_BIND_SERVICE, as in deploy/syslogrelay.service, or a socket "
@@ -202,7 +205,7 @@ class StreamSource(SourceService):
             return
         port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
-        self._stop_listening = port.stopListening
+        self._stop_listening = partial(_stop_port, port, inherited=bool(self.url.inherited))
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -212,6 +215,7 @@ class StreamSource(SourceService):
         if self._stop_listening is None:
             self._socket.close()
             return
+        self._factory.stopping = True
         await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 
@@ -265,7 +269,17 @@ class DatagramSource(SourceService):
         Service.stopService(self)
         self._reactor.removeReader(self._reader)
         self.remove_socket_file()
-        self._reader.drain_and_close()
+        self._reader.drain_and_close(inherited=bool(self.url.inherited))
+
+
+def _stop_port(port: Any, *, inherited: bool) -> Any:
+    """Accept who has come until now, unless they can wait for the next start, and stop."""
+    if not inherited:
+        for _ in range(_FINAL_ACCEPTS_MAX):
+            if not select.select([port], [], [], 0)[0]:
+                break
+            port.doRead()
+    return port.stopListening()
 
 
 def _quarantine_report(ledger: Ledger) -> dict[str, Any]:

@@ -8,6 +8,7 @@ them with one call where that is possible (`many_datagrams.py`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -92,6 +93,7 @@ class DatagramReader:
         self._permitted = permitted or PermittedPeers()
         self._rates = rates
         self._kernel_drops = 0
+        self._is_shut = False
         self._many = None
         if many is not None and transport == "udp":
             self._many = many(bound, frame_bytes_max=frame_bytes_max, kept_bytes_max=len(buffer))
@@ -113,8 +115,18 @@ class DatagramReader:
         """Count from here on: the socket is older than we are, and so is its count."""
         self._kernel_drops = kernel_drops(self._socket)
 
-    def drain_and_close(self) -> None:
-        """Take everything that is still in the kernel's buffer, then close."""
+    def drain_and_close(self, *, inherited: bool = False) -> None:
+        """Take everything that is still in the kernel's buffer, then close.
+
+        Args:
+            inherited: The socket outlives the relay, and keeps what comes meanwhile.
+        """
+        if self._origin.transport != "udp" and not inherited:
+            # From here on senders get EPIPE: nothing can come between the last read and
+            # the end, and be lost without anybody knowing.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+                self._is_shut = True
         for _ in range(_FINAL_READS_MAX):
             if not self._read():
                 break
@@ -142,6 +154,8 @@ class DatagramReader:
                 return Received(batches, long, more=False)
             except OSError as error:  # such as an ICMP error from an earlier answer
                 return Received(batches, long, more=False, error=error)
+            if self._is_shut and not size and not ancillary:  # the end, not a datagram
+                return Received(batches, long, more=False)
             sender = self._sender(address, ancillary)
             frames = batches.setdefault(sender, [])
             if size > self._frame_bytes_max:

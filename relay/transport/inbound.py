@@ -30,7 +30,12 @@ from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
-from relay.transport.sockets import peer_credentials, plain_address, read_in_large_steps
+from relay.transport.sockets import (
+    peer_credentials,
+    plain_address,
+    read_in_large_steps,
+    read_rest,
+)
 from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
@@ -229,6 +234,21 @@ class InboundProtocol(Protocol):
             )
         return factory.intake.accept(frames, self.origin)
 
+    def read_rest(self) -> None:
+        """Take what the kernel has received already.
+
+        A local peer gets EPIPE from here on, so what it could write has been taken.
+        While admission is closed it is dropped, and counted.
+        """
+        if self.closing or self.gone:
+            return
+        self._dropping = self._dropping or self.factory.admission.closed
+        read_rest(
+            self.transport,
+            is_local=not self.origin.peer_host,
+            goes_on=lambda: not self.closing and not self.gone,
+        )
+
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
         self.factory.warn(self.origin, kind, text)
@@ -356,6 +376,8 @@ class InboundFactory(Factory):
         )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
         self.gathering = gathering
+        self.stopping = False
+        """Whether those who come now waited in the kernel when the relay was stopped."""
         self.connections: set[InboundProtocol] = set()
         self._of_peer: Counter[str] = Counter()
         self._origin = Origin(source=source, transport=transport)
@@ -381,6 +403,8 @@ class InboundFactory(Factory):
 
     def refusal(self, host: str) -> str:
         """Why a peer cannot have one more connection, in words; empty if it can."""
+        if self.stopping:  # it came before; it is read once and closed
+            return ""
         of_peer_max = self.limits.connections_per_peer_max
         if len(self.connections) >= self.limits.connections_max:
             return f"{len(self.connections)} connections are open, which is connections_max"

@@ -6,11 +6,15 @@ plain calls, so that a failure is an exception at start instead of a line in a l
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import os
 import socket
 import stat
 import struct
+import termios
+from collections.abc import Callable
 from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
@@ -25,6 +29,7 @@ __all__ = [
     "peer_credentials",
     "plain_address",
     "read_in_large_steps",
+    "read_rest",
     "receive_buffer_bytes",
 ]
 
@@ -40,6 +45,8 @@ _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
 
 _UCRED = struct.Struct("3i")
+_INT = struct.Struct("i")
+_FINAL_READS_MAX = 512  # for those who go on sending while the relay stops
 
 
 def bind_stream(host: str, port: int, *, listens: bool = True) -> socket.socket:
@@ -204,6 +211,36 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
 
 def read_in_large_steps(transport: Any) -> None:
     """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
+    _lowest(transport).bufferSize = READ_BYTES_MAX
+
+
+def read_rest(transport: Any, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
+    """Read what the kernel has received for a connection, up to 64 MiB.
+
+    Args:
+        is_local: Of a unix socket: its peer gets EPIPE from here on, so that nothing can
+            come between the last read and the end, and be lost without anybody knowing.
+        goes_on: False once the connection has ended.
+    """
+    lowest = _lowest(transport)
+    connection: socket.socket | None = lowest.getHandle()
+    if connection is None:
+        return
+    if is_local:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+    for _ in range(_FINAL_READS_MAX):
+        if not goes_on() or not _unread_bytes(connection):
+            break
+        lowest.doRead()
+
+
+def _lowest(transport: Any) -> Any:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
-    transport.bufferSize = READ_BYTES_MAX
+    return transport
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(_INT.size))
+    return int(_INT.unpack(answer)[0])

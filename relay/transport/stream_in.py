@@ -32,6 +32,11 @@ class SyslogStreamProtocol(GatheredProtocol):
             self.violated(self._decoder.error)
             self.close()
 
+    def shut_down(self) -> None:
+        """Take what the kernel holds, and close: nobody would send it again."""
+        self.read_rest()
+        self.close()
+
     def end(self) -> None:
         failed_before = self._decoder.error is not None
         self._accept(self._decoder.finish())

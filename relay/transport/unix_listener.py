@@ -58,28 +58,46 @@ class UnixListener:
         """Accept who has come (called by the reactor)."""
         for _ in range(_ACCEPTS_MAX):
             try:
-                accepted, _ = self._socket.accept()
-            except BlockingIOError:
-                return
+                if not self._accept():
+                    return
             except OSError:
                 self._reactor.removeReader(self)
                 self._pause = self._reactor.callLater(_PAUSE_SECONDS, self._resume)
                 return
-            with accepted, contextlib.suppress(OSError):  # of a peer that is gone already
-                accepted.setblocking(False)
-                self._reactor.adoptStreamConnection(
-                    accepted.fileno(), socket.AF_UNIX, self._factory
-                )
 
     def stop(self) -> None:
-        """Accept nothing more and remove our socket file, if we have the right to."""
+        """Remove our socket file, if we have the right to, and accept who has come until now.
+
+        The kernel refuses further connections meanwhile, so what somebody has written
+        into one that it took is not lost.  Those of an inherited socket wait in it for the
+        next start.
+        """
         self._reactor.removeReader(self)
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
-        self._socket.close()
         if not self._inherited:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+                while self._accept():  # EINVAL is the end
+                    pass
+        self._socket.close()
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if nobody waits.
+
+        Raises:
+            OSError: There are no file descriptors left, for example.
+        """
+        try:
+            accepted, _ = self._socket.accept()
+        except BlockingIOError:
+            return False
+        with accepted, contextlib.suppress(OSError):  # of a peer that is gone already
+            accepted.setblocking(False)
+            self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._factory)
+        return True
 
     def _resume(self) -> None:
         self._reactor.addReader(self)

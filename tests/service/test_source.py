@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import stat
 from collections.abc import Callable
@@ -25,12 +26,21 @@ ANY_PORT = Url("tcp", host="127.0.0.1")
 
 
 class Port:
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, bound: socket.socket) -> None:
         self._reactor = reactor
+        self.bound = bound
         self.closing: Deferred[None] = Deferred()
+
+    def fileno(self) -> int:
+        return self.bound.fileno()
+
+    def doRead(self) -> None:
+        self.bound.accept()[0].close()
+        self._reactor.events.append("accept")
 
     def stopListening(self) -> Deferred[None]:
         self._reactor.events.append("stop listening")
+        self.bound.close()
         return self.closing
 
 
@@ -42,7 +52,7 @@ class Reactor(MemoryReactorClock):
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Port:
         self.events.append(factory)
-        self.ports.append(Port(self))
+        self.ports.append(Port(self, socket.socket(fileno=os.dup(fileDescriptor))))
         return self.ports[-1]
 
 
@@ -52,6 +62,7 @@ class Connections:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.closing: Deferred[None] = Deferred()
+        self.stopping = False
 
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
         self._reactor.events.append(("shut down", seconds_max))
@@ -62,7 +73,7 @@ class Reader:
     def __init__(self, bound: socket.socket) -> None:
         self.bound = bound
 
-    def drain_and_close(self) -> None:
+    def drain_and_close(self, *, inherited: bool) -> None:
         self.bound.close()
 
 
@@ -215,6 +226,20 @@ def test_it_stops_listening_and_then_lets_connections_end(reactor: Reactor) -> N
     assert stopped == []
     factory.closing.callback(None)
     assert stopped == [None]
+
+
+@pytest.mark.parametrize(("inherited", "accepted"), [("", ["accept"]), ("log", [])])
+def test_who_has_connected_before_the_stop_is_accepted_unless_the_socket_stays(
+    reactor: Reactor, inherited: str, accepted: list[str]
+) -> None:
+    url = Url("tcp", host="127.0.0.1", inherited=inherited)
+    service, factory = stream(reactor, url=url)
+    service.startService()
+    reactor.events.clear()
+    with socket.create_connection(reactor.ports[0].bound.getsockname()):
+        service.stopService()
+    assert reactor.events == [*accepted, "stop listening"]
+    assert factory.stopping
 
 
 def test_a_unix_socket_keeps_its_mode_and_goes_with_the_service(

@@ -334,6 +334,36 @@ def test_the_kernel_vouches_for_local_senders(path: Path, local: Source) -> None
     assert origin.peer == f"local process {os.getpid()}"
 
 
+def test_nothing_gets_lost_between_the_last_read_and_the_end(path: Path, local: Source) -> None:
+    with sender(path) as log:
+        for number in range(5):
+            log.send(b"<13>%d" % number)
+        log.send(b"")
+        log.send(b"<13>5")
+        read = local.reader._read
+
+        def and_somebody_writes() -> bool:
+            more = read()
+            with pytest.raises(BrokenPipeError):
+                log.send(b"<13>late")
+            return more
+
+        local.reader._read = and_somebody_writes  # type: ignore[method-assign]
+        local.reader.drain_and_close()
+    assert [frame for batch in local.intake.batches for frame in batch if frame] == [
+        b"<13>%d" % number for number in range(6)
+    ]
+
+
+def test_an_inherited_socket_goes_on_taking_datagrams(path: Path, local: Source) -> None:
+    with local.bound.dup() as other, sender(path) as log:
+        log.send(b"<13>one")
+        local.reader.drain_and_close(inherited=True)
+        log.send(b"<13>two")
+        assert other.recv(100) == b"<13>two"
+    assert local.intake.batches == [[b"<13>one"]]
+
+
 def test_local_datagrams_may_be_longer_than_udp_allows(path: Path, local: Source) -> None:
     with sender(path) as log:
         log.send(b"x" * 100_000)

@@ -111,6 +111,13 @@ def test_a_connection_is_counted_while_it_lasts(listener: Listener) -> None:
     assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 0)
 
 
+def test_those_who_waited_when_the_relay_was_stopped_are_all_read(listener: Listener) -> None:
+    listener.factory.stopping = True
+    for _ in range(3 * listener.factory.limits.connections_max):
+        listener.connect()
+    assert listener.counters.connections_refused == 0
+
+
 def test_no_timer_outlives_the_connection(listener: Listener) -> None:
     protocol, _ = listener.connect()
     protocol.close()

@@ -20,6 +20,7 @@ from relay.transport.sockets import (
     peer_credentials,
     plain_address,
     read_in_large_steps,
+    read_rest,
     receive_buffer_bytes,
 )
 
@@ -155,3 +156,44 @@ def test_connections_are_read_in_large_steps_below_what_lies_on_them() -> None:
     lower.transport, upper.transport = lowest, lower
     read_in_large_steps(upper)
     assert lowest.bufferSize == READ_BYTES_MAX == 131072
+
+
+class Connected:
+    """A transport that reads a socket, as the reactor's own do."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.read: list[bytes] = []
+
+    def getHandle(self) -> socket.socket:
+        return self.connection
+
+    def doRead(self) -> None:
+        self.read.append(self.connection.recv(10))
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_the_rest_is_what_the_kernel_holds(is_local: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport: Any = Connected(ours)
+        theirs.send(b"x" * 25)
+        read_rest(transport, is_local=is_local, goes_on=lambda: True)
+        assert transport.read == [b"x" * 10, b"x" * 10, b"x" * 5]
+        if is_local:
+            with pytest.raises(BrokenPipeError):
+                theirs.send(b"late")
+        else:
+            assert theirs.send(b"late") == 4
+
+
+def test_the_rest_ends_where_the_connection_does_and_where_nothing_ends() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport: Any = Connected(ours)
+        theirs.send(b"x" * 25)
+        read_rest(transport, is_local=False, goes_on=lambda: not transport.read)
+        assert transport.read == [b"x" * 10]
+        transport.doRead = lambda: transport.read.append(b"again")
+        read_rest(transport, is_local=False, goes_on=lambda: True)
+        assert len(transport.read) == 513

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ class Connection:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
-        self.wire = Wire()
-        factory = InboundFactory(
+        self.wire: Any = Wire()
+        self.factory = factory = InboundFactory(
             source="in",
             transport="tcp",
             new_protocol=SyslogStreamProtocol,
@@ -135,6 +136,31 @@ def test_a_frame_that_we_cut_off_ourselves_is_no_mistake_of_the_peer(
     connection.protocol.shut_down()
     lose(connection.protocol)
     assert connection.counters.protocol_errors == 0
+
+
+def test_a_stop_takes_what_the_kernel_holds(connection: Connection) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"one\ntwo\n")
+        connection.wire.handle = ours
+        connection.wire.doRead = lambda: connection.protocol.dataReceived(ours.recv(100))
+        connection.protocol.shut_down()
+    assert connection.intake.batches == [[b"one", b"two"]]
+    assert connection.wire.disconnecting
+
+
+def test_a_stop_while_nothing_is_taken_counts_what_the_kernel_holds(
+    connection: Connection,
+) -> None:
+    connection.factory.admission.set_pending_bytes(10_000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"one\ntwo\n")
+        connection.wire.handle = ours
+        connection.wire.doRead = lambda: connection.protocol.dataReceived(ours.recv(100))
+        connection.protocol.shut_down()
+    assert connection.intake.batches == []
+    assert connection.counters.dropped == {"admission-closed": 2}
 
 
 def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:

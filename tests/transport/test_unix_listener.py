@@ -66,6 +66,33 @@ def test_stopping_removes_the_file(path: Path, reactor: Reactor) -> None:
     assert reactor.getReaders() == []
 
 
+def test_those_who_connected_before_the_stop_are_accepted_and_nobody_after_them(
+    path: Path, reactor: Reactor
+) -> None:
+    listening = listener(path, reactor)
+    kept = path.with_suffix(".kept")
+    os.link(path, kept)
+    for number in range(150):
+        greet(path, b"%d" % number)
+    listening.stop()
+    assert reactor.greetings == [b"%d" % number for number in range(150)]
+    with pytest.raises(ConnectionRefusedError):
+        greet(kept, b"late")
+
+
+def test_those_who_wait_at_an_inherited_socket_are_left_for_the_next_start(
+    path: Path, reactor: Reactor
+) -> None:
+    bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+    with bound.dup() as other:
+        other.setblocking(False)
+        greet(path, b"one")
+        UnixListener(bound, Factory(), reactor=reactor, inherited=True).stop()
+        assert reactor.greetings == []
+        greet(path, b"two")
+        assert [other.accept()[0].recv(10) for _ in range(2)] == [b"one", b"two"]
+
+
 def test_the_file_of_an_inherited_socket_stays(path: Path, reactor: Reactor) -> None:
     bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
     UnixListener(bound, Factory(), reactor=reactor, inherited=True).stop()
@@ -86,6 +113,9 @@ class NoMoreDescriptors:
 
     def accept(self) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
+
+    def shutdown(self, how: int) -> None:
+        pass
 
     def close(self) -> None:
         pass
