@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from relay.flow.intake import Intake
 from relay.model.token import Token
@@ -21,82 +18,16 @@ from relay.service.configuration import (
     AppConfiguration,
     Configuration,
     DestinationConfiguration,
-    RewriteConfiguration,
     SourceConfiguration,
     Url,
 )
 from relay.service.refusal import StartRefused
-from relay.service.relay_service import RelayService
 from relay.service.systemd import Systemd
+from tests.assembled_relay import Relay, configuration
 from tests.connections import Wire
 from tests.threads import Reactor
 
-
-def configuration(folder: Path, **keywords: Any) -> Configuration:
-    """Two local sources; one file gets both, the other gets the first, in an envelope."""
-    app = keywords.pop("app", {})
-    return Configuration(
-        name="web-1",
-        state_dir=str(folder / "state"),
-        sources=(
-            SourceConfiguration("app", Url("unixgram", path=str(folder / "app")), **app),
-            SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
-        ),
-        **{
-            "allow_volatile_state": True,
-            "destinations": (
-                DestinationConfiguration(
-                    "all", Url("file", path=str(folder / "all.log")), ("app", "system")
-                ),
-                DestinationConfiguration(
-                    "wrapped",
-                    Url("file", path=str(folder / "wrapped.log")),
-                    ("app",),
-                    rewrite=RewriteConfiguration("ewmm"),
-                ),
-            ),
-            **keywords,
-        },
-    )
-
-
-class Relay:
-    """A relay on a reactor that does what it is told."""
-
-    def __init__(self, folder: Path, **keywords: Any) -> None:
-        self.folder = folder
-        self.reactor = Reactor()
-        self.ended: list[int] = []
-        self.service: RelayService = assemble(
-            self.reactor, configuration(folder, **keywords), now=self.reactor.seconds
-        )
-        self.service._end_process = self.ended.append
-
-    def start(self) -> None:
-        self.service.privilegedStartService()
-        self.service.startService()
-
-    def send(self, source: str, message: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.connect(str(self.folder / source))
-            sender.send(message)
-
-    def stop(self) -> None:
-        self.reactor.settle(self.service.stopService())
-
-
-@pytest.fixture(autouse=True)
-def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last resort of a stop would run in real time."""
-
-    class Timer:
-        def __init__(self, seconds: float, call: Any) -> None:
-            pass
-
-        def start(self) -> None:
-            pass
-
-    monkeypatch.setattr(threading, "Timer", Timer)
+pytestmark = pytest.mark.usefixtures("relays_end")
 
 
 def test_assembling_opens_nothing(tmp_path: Path) -> None:
@@ -198,21 +129,6 @@ def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
     assert not (tmp_path / "app").exists()
     assert not (tmp_path / "state" / "control.sock").exists()
     assert relay.ended == []
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The lines of the log."""
-    lines: list[str] = []
-
-    class Observer:
-        def __call__(self, event: LogEvent) -> None:
-            lines.append(formatEvent(event))
-
-    observer = Observer()
-    globalLogPublisher.addObserver(observer)
-    yield lines
-    globalLogPublisher.removeObserver(observer)
 
 
 def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[str]) -> None:

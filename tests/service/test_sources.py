@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
+from relay.service import sources
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration, TlsConfiguration, Url
 from relay.service.refusal import StartRefused
@@ -22,6 +23,7 @@ from relay.service.sources import RELP_SOFTWARE, new_source
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
+from relay.transport.many_datagrams import Received
 from relay.transport.peers import GateFactory
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
@@ -111,6 +113,28 @@ def test_udp_is_read_by_ourselves() -> None:
     (reader,) = reactor.getReaders()
     assert isinstance(reader, DatagramReader)
     assert reader._socket.type == socket.SOCK_DGRAM
+    service.stopService()
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_udp_is_read_with_one_call_for_many_datagrams_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, available: bool
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Many:
+        def __init__(self, bound: socket.socket, **keywords: int) -> None:
+            made.append(keywords)
+
+        def receive(self) -> Received:
+            return Received({}, {}, False)
+
+    Many.available = available  # type: ignore[attr-defined]
+    monkeypatch.setattr(sources, "ManyDatagrams", Many)
+    url = Url("udp", host="127.0.0.1")
+    service = build(SourceConfiguration("in", url, frame_bytes_max=999))
+    service.startService()
+    assert [keywords["frame_bytes_max"] for keywords in made] == [999] * available
     service.stopService()
 
 

@@ -1,0 +1,181 @@
+"""What each part of an assembled relay is there for happens, so it was started and told all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.model.seq import SeqRange
+from relay.queue.ledger import Ledger
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, SetAside, Transaction
+from relay.service import compacting
+from relay.service.configuration import (
+    DestinationConfiguration,
+    RewriteConfiguration,
+    SourceConfiguration,
+    TlsConfiguration,
+    Url,
+)
+from tests.assembled_relay import Relay
+from tests.certificate_files import make_certificate_files
+
+pytestmark = pytest.mark.usefixtures("relays_end")
+
+
+def away(folder: Path, **keywords: Any) -> DestinationConfiguration:
+    """A destination that takes nothing: its file is a directory."""
+    url = Url("file", path=str(folder))
+    return DestinationConfiguration("all", url, ("app", "system"), **keywords)
+
+
+def queue_before(folder: Path, *transactions: Transaction) -> None:
+    """What an earlier run has left in the queue of the destination `all`."""
+    path = folder / "state" / "queue"
+    path.parent.mkdir()
+    store = QueueStore.open(str(path), destinations=["all"], map_bytes=2**30)
+    for transaction in transactions:
+        store.commit(transaction)
+    store.close()
+
+
+def ledger_of(relay: Relay, account: str = "all") -> Ledger:
+    (queue,) = [service for service in relay.service if service.name == "queue"]
+    found: Ledger = queue.ledgers[account]
+    return found
+
+
+def run_until(relay: Relay, done: Callable[[], bool]) -> None:
+    """Run what threads hand over; time only moves when none of them has anything to do."""
+    while not done():
+        relay.reactor.run_next()
+
+
+def test_missing_numbers_are_looked_for_where_that_is_wanted(
+    tmp_path: Path, logged: list[str]
+) -> None:
+    relay = Relay(tmp_path, app={"check_sequence": True})
+    relay.start()
+    for number in (b"1", b"4"):
+        for source in ("app", "system"):
+            counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="hub"]' % number
+            relay.send(source, b"<13>1 - host app - - %s text" % counted)
+    relay.stop()
+    words = "2 messages that hub has numbered are missing"
+    assert [line for line in logged if words in line] == [f"source app: {words}"]
+    *_, sources, _ = relay.service
+    assert [source.counters.missing_records for source in sources] == [2, 0]
+
+
+def test_a_destination_s_quarantine_is_kept_to_its_size(tmp_path: Path) -> None:
+    aside = [SetAside(SeqRange(seq, seq + 1), "refused") for seq in (1, 2, 3)]
+    queue_before(
+        tmp_path,
+        Transaction(1.0, {"all": [b"x" * 400] * 3}),
+        Transaction(2.0, removals={"all": Removal(4, aside)}),
+    )
+    relay = Relay(tmp_path, destinations=(away(tmp_path),), quarantine_bytes_max=1000)
+    relay.start()
+    run_until(relay, lambda: bool(ledger_of(relay).dropped))
+    ledger = ledger_of(relay)
+    assert ledger.dropped == {"quarantine-full": 3 - ledger.quarantined}
+    assert 0 < ledger.quarantine_bytes <= 1000
+    relay.stop()
+
+
+def test_a_source_s_quarantine_is_kept_to_its_age(tmp_path: Path) -> None:
+    strict = {"frame_bytes_max": 500, "oversize": "quarantine"}
+    relay = Relay(tmp_path, app=strict, quarantine_seconds_max=60.0)
+    relay.start()
+    relay.send("app", b"x" * 600)
+    relay.stop()
+    relay = Relay(tmp_path, app=strict, quarantine_seconds_max=60.0)
+    relay.reactor.advance(30)
+    relay.start()
+    relay.reactor.advance(25)
+    assert ledger_of(relay, "source/app").quarantined == 1
+    relay.reactor.advance(15)
+    run_until(relay, lambda: not ledger_of(relay, "source/app").quarantined)
+    assert ledger_of(relay, "source/app").dropped == {"quarantine-aged": 1}
+    relay.stop()
+
+
+def test_of_a_queue_that_is_nearly_full_local_sources_have_the_rest(tmp_path: Path) -> None:
+    queue_before(tmp_path, Transaction(1.0, {"all": [b"x" * 1000] * 1000}))
+    relay = Relay(
+        tmp_path,
+        app={"reserved": False},
+        destinations=(away(tmp_path),),
+        queue_bytes_max=1_100_000,
+        reserve_bytes=200_000,
+        min_free_bytes=0,
+    )
+    relay.start()
+    for source in ("app", "system"):
+        relay.send(source, b"<13>x: y")
+    relay.stop()
+    *_, sources, _ = relay.service
+    assert {source.id: source.counters.stored_records for source in sources} == {
+        "app": 0,
+        "system": 1,
+    }
+
+
+def test_the_file_is_compacted_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    monkeypatch.setattr(compacting, "_FREE_BYTES_MIN", 2**20)
+    queue_before(
+        tmp_path,
+        Transaction(1.0, {"all": [b"x" * 1000] * 4000}),
+        Transaction(2.0, removals={"all": Removal(4001)}),
+    )
+    relay = Relay(tmp_path, destinations=(away(tmp_path),))
+    relay.start()
+    before = (tmp_path / "state/queue/data.mdb").stat().st_size
+    for _ in range(3):
+        relay.reactor.advance(60)
+    run_until(relay, lambda: any("was compacted" in line for line in logged))
+    assert (tmp_path / "state/queue/data.mdb").stat().st_size < before / 2
+    relay.stop()
+
+
+def test_new_certificates_are_in_use_after_a_minute(tmp_path: Path, logged: list[str]) -> None:
+    files = make_certificate_files(tmp_path / "old")
+    later = make_certificate_files(tmp_path / "new")
+    tls = TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+    url = Url("relp+tls", host="127.0.0.1")  # whichever port is free
+    relay = Relay(tmp_path, sources=(SourceConfiguration("app", url, tls=tls),))
+    relay.start()
+    shutil.copy(later.ca, files.ca)
+    relay.reactor.advance(59)
+    assert not any("TLS" in line for line in logged)
+    relay.reactor.advance(1)
+    assert "source app: new TLS files are in use" in logged
+    relay.stop()
+
+
+@pytest.mark.parametrize("how", ["SIGHUP", "a minute"])
+def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: str) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("web,1\n")
+    looks = {"map": str(table), "key": "$HOST", "into": ".team"}
+    mapped = away(tmp_path, rewrite=RewriteConfiguration(steps=(looks,)))
+    relay = Relay(tmp_path, destinations=(mapped,))
+    relay.start()
+    table.write_text("web,1\ndb,2\n")
+    if how == "SIGHUP":
+        os.kill(os.getpid(), signal.SIGHUP)
+        relay.reactor.run_handed_over()
+    else:
+        relay.reactor.advance(60)
+    assert f"{table}: read again, 2 keys" in logged
+    relay.stop()
