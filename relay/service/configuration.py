@@ -130,6 +130,8 @@ class SourceConfiguration:
     """Silence after which a message of several lines is complete."""
     files_max: int = 1000
     """More are not read, but counted and said."""
+    follow_symlinks: bool = False
+    """Read files that links out of the searched directory lead to."""
     matches: tuple[str, ...] = ()
     """Which entries of the journal to take, as journalctl wants it; none = all."""
     read_from: str = ""

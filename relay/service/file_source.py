@@ -104,6 +104,7 @@ def new_file_source(
             from_end=configuration.read_from == "end",
             limits=FileLimits(
                 files_max=configuration.files_max,
+                follow_symlinks=configuration.follow_symlinks,
                 drop_long=configuration.oversize == "drop",
                 silence_seconds_max=configuration.multi_line_seconds_max,
             ),

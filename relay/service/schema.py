@@ -145,6 +145,7 @@ SOURCE: Mapping[str, Kind] = {
     "multi_line": Expression(),
     "multi_line_seconds_max": Seconds(0.1, 3600),
     "files_max": Whole(1, 100_000),
+    "follow_symlinks": Flag(),
 }
 
 DESTINATION: Mapping[str, Kind] = {
@@ -220,7 +221,7 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("matches", "fields"), ("journald",)),
     "read_from": ("file", "journald"),
     **dict.fromkeys(("format", "tag", "facility", "severity", "files_max"), ("file",)),
-    **dict.fromkeys(("multi_line", "multi_line_seconds_max"), ("file",)),
+    **dict.fromkeys(("multi_line", "multi_line_seconds_max", "follow_symlinks"), ("file",)),
     "framing": ("tcp", "tls"),
     "window_records": _RELP_SCHEMES,
     "answer_seconds_max": _TCP_SCHEMES,

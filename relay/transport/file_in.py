@@ -34,7 +34,6 @@ from relay.transport.file_search import (
     FileSearch,
     Identity,
     identity_of,
-    open_regular,
     path_in_words,
     unreadable,
 )
@@ -66,6 +65,8 @@ class FileLimits:
     """More that match are not read; as many again may be read to their end."""
     drop_long: bool = False
     """Drop lines above the decoder's limit instead of cutting them."""
+    follow_symlinks: bool = False
+    """Read files that links out of the searched directory lead to."""
     silence_seconds_max: float = 5.0
     """How long a message waits for its next line."""
 
@@ -98,7 +99,7 @@ class FileReader:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._source = source
-        self._search = FileSearch(path)
+        self._search = FileSearch(path, follow_symlinks=limits.follow_symlinks)
         self._positions = FilePositions(stored)
         self._from_end = from_end
         self._limits = limits
@@ -222,7 +223,7 @@ class FileReader:
     def _open(self, path: str, changes: dict[str, bytes]) -> bool:
         """Open a file that was found; `changes` gets what is to be stored of it."""
         try:
-            fd = open_regular(path)
+            fd = self._search.open(path)
         except OSError as error:
             self._warn_of(path, "unreadable", unreadable(error))
             return False
@@ -261,7 +262,7 @@ class FileReader:
             if len(self._files) >= self._limits.files_max:
                 break  # the next start finds the others
             try:
-                fd = open_regular(path)
+                fd = self._search.open(path)
             except OSError:
                 continue  # whatever has its inode, it is not ours to read
             try:

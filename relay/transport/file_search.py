@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ __all__ = [
     "identity_of",
     "inodes_in",
     "octets_of",
-    "open_regular",
     "path_in_words",
     "unreadable",
 ]
@@ -45,7 +45,12 @@ class Found:
 
 
 class FileSearch:
-    """Looks for files.  It follows symlinks, but not to directories below ``**``.
+    """Looks for files, and opens them.
+
+    Whoever may write in the directory that it searches could link to a file that only the
+    relay may read.  So a path that leads out of the fixed part of the wildcard's directories
+    is a problem, unless `follow_symlinks` is set; links within it are followed, but not to
+    directories below ``**``.
 
     Every directory that a wildcard stands in is listed, and every file that matches
     is looked at (stat): a few microseconds each.  On a network file system whose
@@ -53,25 +58,75 @@ class FileSearch:
 
     Args:
         path: Absolute, with wildcards.
+        follow_symlinks: Wherever they lead.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, follow_symlinks: bool = False) -> None:
         self._steps = parse_wildcard(path)
+        fixed = itertools.takewhile(_is_name, self._steps[:-1])
+        self._directory = os.path.join("/", *map(str, fixed))
+        self._follow_symlinks = follow_symlinks
 
     def run(self) -> Found:
         """Look now."""
         found = Found()
+        folders: dict[str, str] = {}
         for path in sorted(self._paths(found)):
             try:
                 status = os.stat(path)
+                outside = self._outside(path, folders)
             except OSError as error:
                 _note(found, path, error)
                 continue
-            if stat.S_ISREG(status.st_mode):
+            if outside:
+                found.problems.append((path, outside))
+            elif stat.S_ISREG(status.st_mode):
                 found.files.setdefault(identity_of(status), path)
             else:
                 found.problems.append((path, _unfit(status.st_mode)))
         return found
+
+    def open(self, path: str) -> int:
+        """Open a regular file for reading, and nothing else that may have taken its place.
+
+        Raises:
+            OSError: It cannot be opened, is something else, or lies outside.
+        """
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(fd).st_mode
+            if not stat.S_ISREG(mode):
+                raise OSError(errno.EINVAL, _unfit(mode))
+            # Of what is open the kernel says where it is; the path may lead elsewhere by now.
+            outside = self._refusal(os.path.realpath(f"/proc/self/fd/{fd}"))
+            if outside:
+                raise OSError(errno.EPERM, outside)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _outside(self, path: str, folders: dict[str, str]) -> str:
+        """Why a path is not read that leads out of the directory; empty if it does not.
+
+        Args:
+            folders: Where directories really are; of one search.
+        """
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        target = os.path.join(folders[folder], name)
+        return self._refusal(os.path.realpath(target) if os.path.islink(target) else target)
+
+    def _refusal(self, target: str) -> str:
+        directory = os.path.join(os.path.realpath(self._directory), "")
+        if self._follow_symlinks or target.startswith(directory):
+            return ""
+        return (
+            f"leads to {path_in_words(target)}, outside of {path_in_words(self._directory)}; "
+            "if that is intended, set follow_symlinks = true"
+        )
 
     def _paths(self, found: Found) -> Iterator[str]:
         waiting: list[tuple[str, tuple[Step, ...]]] = [("/", self._steps)]
@@ -104,23 +159,12 @@ class FileSearch:
                         waiting.append((entry.path, rest))
 
 
+def _is_name(step: Step) -> bool:
+    return isinstance(step, str) and step != ANY_DEPTH
+
+
 def identity_of(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
-
-
-def open_regular(path: str) -> int:
-    """Open a regular file for reading, and nothing else that may have taken its place.
-
-    Raises:
-        OSError: It cannot be opened, or is something else.
-    """
-    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, _unfit(mode))
-    return fd
 
 
 def inodes_in(folder: str) -> dict[int, str]:
@@ -163,7 +207,7 @@ def _note(found: Found, path: str, error: OSError) -> None:
 def unreadable(error: OSError) -> str:
     """Why a file cannot be read, and what to do."""
     reason = error.strerror or str(error)
-    if error.errno in (errno.EACCES, errno.EPERM):
+    if error.errno == errno.EACCES:
         return f"{reason}; let the relay's user read it, with a group such as adm for example"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{reason}; raise the limit of open files (LimitNOFILE= in the systemd unit)"

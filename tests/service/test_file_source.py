@@ -113,6 +113,21 @@ def test_messages_of_several_lines(tmp_path: Path) -> None:
     service.stopService()
 
 
+def test_links_are_followed_out_of_the_directory_only_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    secret, logs = tmp_path / "secret", tmp_path / "logs"
+    secret.write_bytes(b"root:x\n")
+    logs.mkdir()
+    (logs / "a.log").symlink_to(secret)
+    refusing, following = Setup(logs), Setup(logs, follow_symlinks=True)
+    refusing.started().stopService()
+    following.started().stopService()
+    assert refusing.queue.frames == []
+    assert "follow_symlinks = true" in refusing.notices.said[0][-1]
+    assert [parse(frame).msg for frame in following.queue.frames] == [b"root:x"]
+
+
 def test_only_so_many_files(tmp_path: Path) -> None:
     setup = Setup(tmp_path, files_max=1)
     for name in ("a.log", "b.log"):

@@ -10,7 +10,6 @@ from relay.transport.file_search import (
     FileSearch,
     identity_of,
     inodes_in,
-    open_regular,
     path_in_words,
 )
 
@@ -70,8 +69,79 @@ def test_what_is_no_regular_file_is_said(tmp_path: Path) -> None:
     ]
     for name in ("folder.log", "pipe.log"):
         with pytest.raises(OSError, match="only regular files are read"):
-            open_regular(str(tmp_path / name))
+            FileSearch(f"{tmp_path}/*.log").open(str(tmp_path / name))
     assert "is a device" in FileSearch("/dev/null").run().problems[0][1]
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file that a link leads to from where somebody else may write."""
+    make(tmp_path, "secret/shadow", "logs/a.log")
+    return tmp_path / "secret/shadow"
+
+
+def refusal(tmp_path: Path, target: Path) -> str:
+    return (
+        f"leads to {target}, outside of {tmp_path}/logs; "
+        "if that is intended, set follow_symlinks = true"
+    )
+
+
+def test_a_link_out_of_the_directory_is_not_followed(tmp_path: Path, outside: Path) -> None:
+    link = tmp_path / "logs/b.log"
+    link.symlink_to(outside)
+    search = FileSearch(f"{tmp_path}/logs/*.log")
+    found = search.run()
+    assert list(found.files.values()) == [f"{tmp_path}/logs/a.log"]
+    assert found.problems == [(str(link), refusal(tmp_path, outside))]
+    with pytest.raises(OSError, match="outside of"):
+        search.open(str(link))
+
+
+@pytest.mark.parametrize("wildcard", ["*/shadow", "**/shadow", "x/shadow"])
+def test_nor_is_one_of_a_directory(tmp_path: Path, outside: Path, wildcard: str) -> None:
+    (tmp_path / "logs/x").symlink_to(outside.parent)
+    search = FileSearch(f"{tmp_path}/logs/{wildcard}")
+    assert not search.run().files or wildcard == "x/shadow"  # which names the link itself
+    if wildcard != "x/shadow":
+        with pytest.raises(OSError, match="outside of"):
+            search.open(str(tmp_path / "logs/x/shadow"))
+
+
+def test_a_path_without_wildcards_may_not_be_a_link_elsewhere_either(
+    tmp_path: Path, outside: Path
+) -> None:
+    link = tmp_path / "logs/b.log"
+    link.symlink_to(outside)
+    assert FileSearch(str(link)).run().problems == [(str(link), refusal(tmp_path, outside))]
+
+
+def test_a_link_that_took_the_place_of_a_file_is_not_opened(tmp_path: Path, outside: Path) -> None:
+    search = FileSearch(f"{tmp_path}/logs/*.log")
+    ((path,),) = (search.run().files.values(),)
+    os.unlink(path)
+    os.symlink(outside, path)
+    with pytest.raises(OSError, match="outside of"):
+        search.open(path)
+
+
+def test_links_within_the_directory_and_the_directorys_own_are_followed(tmp_path: Path) -> None:
+    make(tmp_path, "real/sub/a.txt")
+    (tmp_path / "logs").symlink_to("real")
+    (tmp_path / "real/current.log").symlink_to("sub/a.txt")
+    search = FileSearch(f"{tmp_path}/logs/*.log")
+    found = search.run()
+    assert (list(found.files.values()), found.problems) == ([f"{tmp_path}/logs/current.log"], [])
+    os.close(search.open(f"{tmp_path}/logs/current.log"))
+
+
+def test_links_are_followed_everywhere_where_that_is_intended(
+    tmp_path: Path, outside: Path
+) -> None:
+    (tmp_path / "logs/b.log").symlink_to(outside)
+    search = FileSearch(f"{tmp_path}/logs/*.log", follow_symlinks=True)
+    assert len(search.run().files) == 2
+    os.close(search.open(f"{tmp_path}/logs/b.log"))
 
 
 def test_what_cannot_be_listed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from relay.transport.file_search import open_regular
 from relay.transport.tailed_file import CHUNK_BYTES, TailedFile, fits, start_of_last_line
 from relay.wire.file_position import fingerprint_of
 from relay.wire.lines import LineDecoder
@@ -22,7 +21,7 @@ class Tail:
 
     def opened(self, offset: int = 0) -> TailedFile:
         file = TailedFile(
-            open_regular(str(self.path)),
+            os.open(self.path, os.O_RDONLY),
             path=str(self.path),
             offset=offset,
             new_decoder=lambda start: LineDecoder(start=start, frame_bytes_max=100),
