@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.copyright import version as twisted_version
+from twisted.logger import Logger
 from twisted.python import usage
 
 from relay import __version__
@@ -19,8 +20,11 @@ from relay.service.interpreter import is_pure
 from relay.service.refusal import StartRefused
 from relay.service.steady_reactor import run_steadily
 from relay.service.systemd import initial_environment, take_systemd
+from relay.service.twistd_hooks import new_observer, show_whole_refusals
 
 __all__ = ["Options", "makeService"]
+
+_log = Logger(namespace="relay")
 
 _EXAMPLES = """
 Examples:
@@ -106,6 +110,14 @@ def makeService(options: Options) -> IService:
     systemd = take_systemd(os.environ, initial=initial_environment(), pid=os.getpid())
     run_steadily(reactor)
     relay: Any = assemble(reactor, configuration, systemd, now=time.time)
+    relay.log_observer = new_observer(getattr(options, "parent", None), os.environ)
+    show_whole_refusals()
+    _log.info(
+        "syslogrelay {version} starts as {name}: its state is in {state_dir}",
+        version=__version__,
+        name=configuration.name,
+        state_dir=configuration.state_dir,
+    )
     return relay  # type: ignore[no-any-return]  # zope: it provides IService
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from relay.service.exit_status import ExitStatus
 from relay.service.interpreter import set_for_batches
@@ -35,6 +35,10 @@ class RelayService(SequentialService):
         children: In the order of their start.
         exit_status: Of the process; None = it is 0 after a clean stop.
         end_process: Ends the process at once, with this status.
+
+    Attributes:
+        log_observer: What writes the log of the application that it belongs to; None =
+            whatever twistd has.
     """
 
     _log = Logger(namespace="relay")
@@ -50,6 +54,12 @@ class RelayService(SequentialService):
         self._exit_status = exit_status
         self._end_process = end_process
         self._stopped = False
+        self.log_observer: ILogObserver | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
 
     def startService(self) -> None:
         _raise_open_files_limit()
@@ -60,6 +70,7 @@ class RelayService(SequentialService):
         last_resort = threading.Timer(_STOP_SECONDS_MAX, self._end)
         last_resort.daemon = True
         last_resort.start()
+        self._log.info("stopping")
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:

@@ -88,7 +88,7 @@ class SourceService(Service):
     def begin(self) -> None:
         """Receive from now on."""
         self.open(self._socket)
-        self._log.info("source {id}: listening on {address}", id=self.id, address=self.address)
+        self._log.info("source {id}: listens on {address}", id=self.id, address=self.address)
 
     @property
     def address(self) -> str:

@@ -94,7 +94,11 @@ def test_daemonises(programs: Programs, tmp_path: Path) -> None:
         send(port, tmp_path / "received.log")
         terminate(pid)
     assert not pid_file.exists()
-    assert f"127.0.0.1:{port}" in log.read_text()
+    lines = [line.partition(" ")[2] for line in log.read_text().splitlines()]
+    assert lines[0].startswith("syslogrelay ")
+    assert [line for line in lines if " starting on " in line or "twistd" in line] == []
+    assert f"source feed: listens on relp://127.0.0.1:{port}" in lines
+    assert lines[-1].startswith("stopped after ")
     assert "Traceback" not in log.read_text()
 
 
@@ -111,6 +115,8 @@ def test_a_daemon_that_cannot_start_says_so(programs: Programs, tmp_path: Path) 
         programs.add(relay)
         relay.start(wait=False)
         assert relay.wait_exit() > 0
+    sentence = f"source feed: cannot listen on relp://127.0.0.1:{port}: Address already in use\n"
+    assert relay.log() == sentence
     # The parent is told, and ends, before the child has written the reason.
     wait_until(lambda: f"127.0.0.1:{port}" in log.read_text(), "the reason in the log")
     assert not pid_file.exists()

@@ -230,12 +230,16 @@ class Manager:
 def test_it_reports_to_the_service_manager(programs: Programs, tmp_path: Path) -> None:
     manager = Manager(tmp_path)
     port = free_port()
+    log = tmp_path / "relay.log"
+    log.touch()
+    journal = f"{log.stat().st_dev}:{log.stat().st_ino}"  # which its output is connected to
+    reporting = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}
     relay = RelayProcess(
         tmp_path,
         sources={"feed": {"listen": f"relp://127.0.0.1:{port}"}},
         destinations={"file": {"connect": f"file://{tmp_path / 'received.log'}"}},
         relay={"statistics_seconds": 0.2},
-        environment={**os.environ, "NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"},
+        environment={**os.environ, **reporting, "JOURNAL_STREAM": journal},
     )
     programs.add(relay)
     relay.start(wait=False)
@@ -249,6 +253,9 @@ def test_it_reports_to_the_service_manager(programs: Programs, tmp_path: Path) -
     relay.stop()
     assert manager.heard("STOPPING=1")
     manager.close()
+    lines = relay.log().splitlines()
+    assert f"<6>source feed: listens on relp://127.0.0.1:{port}" in lines
+    assert [line for line in lines if line[0] + line[2] != "<>"] == []
 
 
 def test_a_relay_that_cannot_start_is_never_ready(programs: Programs, tmp_path: Path) -> None:

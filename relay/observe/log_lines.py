@@ -1,0 +1,82 @@
+"""Lines of the log: what of an event is written, and how.
+
+In the journal a line begins with its priority, ``<4>`` for a warning (sd-daemon(3)), and
+has no time, which the journal knows.  Elsewhere it has the time and, unless it is plain
+information, the level in a word.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.logger import (
+    LogEvent,
+    LogLevel,
+    eventAsText,
+    formatTime,
+)
+
+__all__ = ["file_line", "is_journal", "journal_line"]
+
+_PRIORITIES: Mapping[Any, int] = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
+_WORDS: Mapping[Any, str] = {
+    LogLevel.debug: "debug: ",
+    LogLevel.info: "",
+    LogLevel.warn: "warning: ",
+    LogLevel.error: "error: ",
+    LogLevel.critical: "critical: ",
+}
+_REMARKS = (None, LogLevel.debug, LogLevel.info)
+_OURS = ("relay", "stdout", "stderr")
+
+
+def is_journal(environment: Mapping[str, str], descriptor: int) -> bool:
+    """Whether `descriptor` leads to the journal, as systemd.exec(5) says of JOURNAL_STREAM."""
+    device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
+
+
+def journal_line(event: LogEvent) -> str | None:
+    """`event` for the journal, each line with its priority; None = it is not written."""
+    text = _text(event)
+    if text is None:
+        return None
+    start = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
+    return "".join(f"{start}{line}\n" for line in text.splitlines())
+
+
+def file_line(
+    event: LogEvent, format_time: Callable[[float | None], str] = formatTime
+) -> str | None:
+    """`event` for a file or terminal; None = it is not written."""
+    text = _text(event)
+    if text is None:
+        return None
+    word = _WORDS.get(event.get("log_level"), "")
+    lines = "\n\t".join(text.splitlines())
+    return f"{format_time(event.get('log_time'))} {word}{lines}\n"
+
+
+def _text(event: LogEvent) -> str | None:
+    """What `event` says; None if it is one of Twisted's remarks on its own work.
+
+    Those name classes and ports, and we say the same of sources and destinations.
+    """
+    namespace = str(event.get("log_namespace", ""))
+    level = event.get("log_level")
+    if namespace.partition(".")[0] not in _OURS and level in _REMARKS:
+        return None
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    return text if text.strip() else None
