@@ -29,6 +29,8 @@ __all__ = [
     "Url",
 ]
 
+_PENDING_BYTES_MAX = 32 * 1024**2
+
 
 @dataclass(frozen=True, slots=True)
 class Url:
@@ -277,14 +279,14 @@ class Configuration:
     queue_bytes_max: int = 4 * 1024**3
     """What the queue may hold, over all destinations."""
     reserve_bytes: int | None = None
-    """What is kept of that for those who may use the reserve; None = a twentieth."""
+    """What is kept of that for those who may use the reserve; None = see `reserve`."""
     min_free_bytes: int = 256 * 1024**2
     """Admission closes when there is less room on the file system of `state_dir`."""
     local_block_seconds_max: float = 1.0
     """Longest time that a program which writes to a unix stream socket has to wait while
     admission is closed; then its messages are dropped.  0 = for ever."""
-    pending_bytes_max: int = 32 * 1024**2
-    """Admission closes when this much waits for its commit."""
+    pending_bytes_max: int | None = None
+    """Admission closes when more than this waits for its commit; None = see `pending_max`."""
     quarantine_bytes_max: int = 64 * 1024**2
     """What the quarantine of each source and destination may hold."""
     quarantine_seconds_max: float = 0.0
@@ -298,9 +300,9 @@ class Configuration:
     examine_fully: bool = False
     """Look through the whole file of the queue at each start, however long that takes."""
     statistics_seconds: float = 60.0
+    """Interval of the statistics line in the log; 0 = never."""
     commit_seconds_min: float = 0.002
     """From the beginning of one commit to the next while messages stream in."""
-    """Interval of the statistics line in the log; 0 = never."""
     filters: Mapping[str, object] = field(default_factory=dict)
     """Named filters, as TOML has them."""
     tests: tuple[object, ...] = ()
@@ -312,8 +314,24 @@ class Configuration:
 
     @property
     def reserve(self) -> int:
-        """`reserve_bytes`, or what it is where nothing is said."""
-        return self.queue_bytes_max // 20 if self.reserve_bytes is None else self.reserve_bytes
+        """`reserve_bytes` in bytes, 0 = none.
+
+        By default a twentieth of the queue, and at least `pending_bytes_max` where that is set.
+        """
+        if self.reserve_bytes is not None:
+            return self.reserve_bytes
+        return max(self.queue_bytes_max // 20, self.pending_bytes_max or 0)
+
+    @property
+    def pending_max(self) -> int:
+        """`pending_bytes_max` in bytes.
+
+        By default 32 MiB, and no more than the reserve: what waits for its commit when the
+        queue closes is stored all the same, and takes room from the reserve.
+        """
+        if self.pending_bytes_max is not None:
+            return self.pending_bytes_max
+        return min(_PENDING_BYTES_MAX, self.reserve) if self.reserve else _PENDING_BYTES_MAX
 
     @property
     def base_dir(self) -> str:

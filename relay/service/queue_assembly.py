@@ -34,7 +34,7 @@ _MAP_SLACK_BYTES = 1024**3
 def new_admission(configuration: Configuration) -> Admission:
     """What decides whether there is room for what comes in."""
     return Admission(
-        pending_bytes_max=configuration.pending_bytes_max,
+        pending_bytes_max=configuration.pending_max,
         queue_bytes_max=configuration.queue_bytes_max,
         reserve_bytes=configuration.reserve,
         free_bytes_min=configuration.min_free_bytes,

@@ -55,9 +55,18 @@ def limit_problems(configuration: Configuration) -> list[str]:
     problems = []
     relay_max = configuration.queue_bytes_max
     if 2 * configuration.reserve > relay_max:
+        said = "pending_bytes_max" if configuration.reserve_bytes is None else "reserve_bytes"
         problems.append(
-            f"relay.reserve_bytes: {bytes_in_words(configuration.reserve)} is more than half of "
+            f"relay.{said}: {bytes_in_words(configuration.reserve)} is more than half of "
             f"queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
+        )
+    if 0 < configuration.reserve < configuration.pending_max:
+        pending = bytes_in_words(configuration.pending_max)
+        reserve = bytes_in_words(configuration.reserve)
+        problems.append(
+            f"relay.reserve_bytes: {reserve} is less than pending_bytes_max, {pending}, so one "
+            f"burst can take all of it; raise reserve_bytes to {pending} or more, lower "
+            f"pending_bytes_max to {reserve} or less, or set reserve_bytes to 0 for no reserve"
         )
     for destination in configuration.destinations:
         key = partial(join_path, join_path("destinations", destination.id))

@@ -14,7 +14,7 @@ from tests.relp_sender import RelpSender
 
 KiB = 1024
 LIMIT = 4 * 1024 * KiB
-PENDING = 512 * KiB
+PENDING = 192 * KiB
 PADDING = b" ".ljust(1000, b"x")
 
 

@@ -33,6 +33,6 @@ def test_values_cannot_be_changed_after_the_start() -> None:
 
 def test_nobody_has_to_ask_for_limits_of_disk_and_memory() -> None:
     defaults = Configuration(name="a", state_dir="/var/lib/a")
-    limits = (defaults.queue_bytes_max, defaults.pending_bytes_max, defaults.quarantine_bytes_max)
+    limits = (defaults.queue_bytes_max, defaults.pending_max, defaults.quarantine_bytes_max)
     assert all(0 < limit <= 4 * 2**30 for limit in limits)
     assert defaults.min_free_bytes > 0  # the disk is not filled even if it is small

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from relay.queue.history import HistoryLimit
 from relay.service.configuration import Configuration, DestinationConfiguration, Url
 from relay.service.queue_limits import limit_problems, new_histories, new_limits
@@ -69,6 +71,43 @@ def test_limits_that_do_not() -> None:
     assert limit_problems(configuration(when_full="drop-oldest")) == [
         "destinations.central.when_full: has no meaning without a limit; set queue_bytes_max for "
         "this destination too"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("relay", "reserve", "pending"),
+    [
+        ({}, 4096 * MiB // 20, 32 * MiB),
+        ({"queue_bytes_max": 640 * MiB}, 32 * MiB, 32 * MiB),
+        ({"queue_bytes_max": 100 * MiB}, 5 * MiB, 5 * MiB),
+        ({"queue_bytes_max": 1 * MiB}, MiB // 20, MiB // 20),
+        ({"queue_bytes_max": 100 * MiB, "pending_bytes_max": 8 * MiB}, 8 * MiB, 8 * MiB),
+        ({"queue_bytes_max": 100 * MiB, "pending_bytes_max": MiB}, 5 * MiB, MiB),
+        ({"reserve_bytes": 2 * MiB}, 2 * MiB, 2 * MiB),
+        ({"reserve_bytes": 50 * MiB}, 50 * MiB, 32 * MiB),
+        ({"reserve_bytes": 0}, 0, 32 * MiB),
+        ({"reserve_bytes": 0, "pending_bytes_max": MiB}, 0, MiB),
+        ({"reserve_bytes": MiB, "pending_bytes_max": MiB}, MiB, MiB),
+    ],
+)
+def test_what_waits_for_the_disk_never_takes_more_than_the_reserve(
+    relay: dict[str, int], reserve: int, pending: int
+) -> None:
+    made = configuration(relay)
+    assert (made.reserve, made.pending_max) == (reserve, pending)
+    assert limit_problems(made) == []
+
+
+def test_a_reserve_that_one_burst_can_take_is_refused() -> None:
+    assert limit_problems(configuration({"reserve_bytes": MiB, "pending_bytes_max": 4 * MiB})) == [
+        "relay.reserve_bytes: 1 MiB is less than pending_bytes_max, 4 MiB, so one burst can take "
+        "all of it; raise reserve_bytes to 4 MiB or more, lower pending_bytes_max to 1 MiB or "
+        "less, or set reserve_bytes to 0 for no reserve"
+    ]
+    relay = {"queue_bytes_max": 10 * MiB, "pending_bytes_max": 6 * MiB}
+    assert limit_problems(configuration(relay)) == [
+        "relay.pending_bytes_max: 6 MiB is more than half of queue_bytes_max, 10 MiB; change one "
+        "of them"
     ]
 
 
