@@ -62,7 +62,7 @@ class UpstreamState:
         exactly_once: Whether the upstream says what it has stored, so that nothing is
             sent twice by this connection.
         truncated_records: Records that were cut because the transport cannot carry them.
-        failures: Connections that ended or could not be made, by kind.
+        failures: How many connections ended or could not be made.
         answers: How often the upstream has acknowledged something.
     """
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import replace
 from ipaddress import ip_network
@@ -563,6 +564,10 @@ def test_the_examples_are_right(name: str, tmp_path: Path) -> None:
     text = (ROOT / "deploy" / name).read_text().replace("/etc/syslogrelay", str(tmp_path))
     configuration = read(tmp_path, text)
     assert configuration.destinations
+    # The numbers in comments are the defaults.
+    with_numbers, count = re.subn(r'^# (\w+ = (?:\d|"\d+ \w+"))', r"\1", text, flags=re.MULTILINE)
+    assert count
+    assert read(tmp_path, with_numbers) == configuration
 
 
 def test_the_journal(tmp_path: Path) -> None:
