@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 import msgspec
-from rich.text import Text
 
-from relay.cli.queue_access import Access, Where, console_of, opened, table_of, where_options
+from relay.cli.queue_access import Access, opened
 from relay.cli.queue_changes import check_all
+from relay.cli.screen import SEVERE, Screen, Table
+from relay.cli.where import Where, where_options
+from relay.model.words import counted
 from relay.queue.inspection import Account, ReadEntries, Tally
 from relay.queue.transaction import is_of_source
 
@@ -49,15 +51,17 @@ def _row(access: Access, account: Account) -> dict[str, Any]:
     problems = []
     if account.gap:
         more = "less" if account.gap > 0 else "more"
-        problems.append(f"{abs(account.gap):,} records {more} are accounted for than received")
+        problems.append(
+            f"{counted(abs(account.gap), 'record')} {more} are accounted for than received"
+        )
     if account.queued < 0:
-        problems.append(f"its account says that {account.queued:,} records are queued")
+        problems.append(f"its account says that {counted(account.queued, 'record')} are queued")
     elif not is_of_source(account.id):
         problems += check_all(access, account.id, checksums=False).problems
     found = access.ask("quarantine-tally", Tally, ReadEntries(account.id))
     if found.records != found.accounted_records:
         problems.append(
-            f"{found.records:,} records are in its quarantine, "
+            f"its quarantine holds {counted(found.records, 'record')}, "
             f"its account says {found.accounted_records:,}"
         )
     return {
@@ -73,20 +77,21 @@ def _row(access: Access, account: Account) -> dict[str, Any]:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    console = console_of()
-    table = table_of("account", "received", "= delivered", "+ queued", "+ quarantined", "+ dropped")
-    table.add_column("")
+    screen = Screen.of_output()
+    table = Table(
+        *("account", "received", "=delivered", "+queued", "+quarantined", "+dropped", "adds-up")
+    )
     for row in rows:
-        table.add_row(
+        table.add(
             row["id"],
             *(f"{row[name]:,}" for name in ("received", "delivered", "queued", "quarantined")),
             f"{sum(row['dropped'].values()):,}",
-            Text("no", style="bold red") if row["problems"] else Text("yes", style="green"),
+            "no" if row["problems"] else "yes",
         )
-    console.print(table)
+    screen.show(table)
     for row in rows:
         for reason, count in sorted(row["dropped"].items()):
-            console.print(Text(f"{row['id']}: dropped {count:,} ({reason})"))
+            screen.say(f"dropped {count:,} ({reason})", about=row["id"])
     for row in rows:
         for problem in row["problems"]:
-            console.print(Text(f"{row['id']}: {problem}", style="bold red"))
+            screen.say(problem, SEVERE, about=row["id"])

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import click
 
+from relay.cli.groups import Commands
+from relay.cli.output import give_up
 from relay.service.certificates import (
     Issued,
     load_issued,
@@ -22,7 +24,7 @@ __all__ = ["certs"]
 Purpose = Literal["server", "client"]
 
 
-@click.group()
+@click.group(cls=Commands)
 def certs() -> None:
     """Make certificates for TLS between relays: a private authority and leaves.
 
@@ -57,7 +59,7 @@ def ca(out: Path, rsa_key: bool, force: bool, common_name: str) -> None:
     try:
         authority = make_authority(common_name, rsa_key=rsa_key)
     except ValueError as error:
-        raise click.ClickException(f"--common-name: {error}") from None
+        give_up(f"--common-name: {error}")
     _write_all(out, {"ca": authority}, force=force)
 
 
@@ -119,7 +121,7 @@ def _leaf(authority: Issued, names: Sequence[str], purpose: Purpose, rsa_key: bo
     try:
         return make_leaf(authority, names, purpose=purpose, rsa_key=rsa_key)
     except ValueError as error:
-        raise click.ClickException(f"--name: {error}") from None
+        give_up(f"--name: {error}")
 
 
 def _authority(out: Path) -> Issued:
@@ -127,13 +129,11 @@ def _authority(out: Path) -> Issued:
     try:
         return load_issued(certificate.read_bytes(), key.read_bytes())
     except FileNotFoundError as error:
-        raise click.ClickException(
-            f"{error.filename} is missing; make it with: syslogrelay certs ca --out {out}"
-        ) from None
+        give_up(f"{error.filename} is missing; make it with: syslogrelay certs ca --out {out}")
     except OSError as error:
-        raise click.ClickException(f"cannot read {error.filename}: {error.strerror}") from None
+        give_up(f"cannot read {error.filename}: {error.strerror}")
     except ValueError as error:
-        raise click.ClickException(f"{certificate} and {key} are no authority: {error}") from None
+        give_up(f"{certificate} and {key} are no authority: {error}")
 
 
 def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
@@ -144,7 +144,7 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
         files.append((out / f"{name}.pem", one.certificate_pem(), 0o644))
     existing = [str(path) for path, _, _ in files if path.exists()]
     if existing and not force:
-        raise click.ClickException(
+        give_up(
             f"{', '.join(existing)} already there; choose another --out, or replace with --force"
         )
     try:
@@ -152,7 +152,7 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
         for path, octets, mode in files:
             _write(path, octets, mode, replace=force)
     except OSError as error:
-        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None
+        give_up(f"cannot write {error.filename}: {error.strerror}")
     for name, one in issued.items():
         ends = one.certificate.not_valid_after_utc
         click.echo(f"{out / name}.pem and {name}-key.pem, valid until {ends:%Y-%m-%d}")

@@ -6,7 +6,9 @@ import time
 
 import click
 
-from relay.model.errors import ConfigurationError
+from relay.cli.output import give_up
+from relay.model.errors import ConfigurationError, ConfigurationUnreadable
+from relay.model.words import counted
 from relay.service.configuration_file import read_configuration
 from relay.service.message_tests import failures_of
 from relay.service.relay_service import local_zone
@@ -21,26 +23,24 @@ def check(file: str) -> None:
 
     Reads FILE and the certificates, keys and tokens that it names; opens no
     queue and binds no socket.  Ends with status 0 if a relay could start with
-    it, and with 1 after one line on standard error for each problem.  Tests in
-    the configuration ([[tests]]) are run, and a failed one is a problem.
-    A warning is printed as well and does not change the status.
+    it, with 1 after one line on standard error for each problem, and with 2 if FILE
+    cannot be read.  Tests in the configuration ([[tests]]) are run, and a failed one
+    is a problem.  A warning is printed as well and does not change the status.
     """
     try:
         configuration = read_configuration(file)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())
         if failures:
             raise ConfigurationError([f"{file}: {failure}" for failure in failures])
+    except ConfigurationUnreadable as error:
+        give_up(str(error))
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from None
     for warning in configuration.warnings:
         click.echo(f"{file}: warning: {warning}", err=True)
-    sources = _counted(len(configuration.sources), "source")
-    destinations = _counted(len(configuration.destinations), "destination")
-    tests = ", " + _counted(len(configuration.tests), "test") if configuration.tests else ""
+    sources = counted(len(configuration.sources), "source")
+    destinations = counted(len(configuration.destinations), "destination")
+    tests = ", " + counted(len(configuration.tests), "test") if configuration.tests else ""
     click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

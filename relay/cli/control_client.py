@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-__all__ = ["AskFailed", "NoRelay", "ask"]
+__all__ = ["ANSWER_SECONDS_MAX", "AskFailed", "NoRelay", "ask"]
 
-_ANSWER_SECONDS_MAX = 10.0
+ANSWER_SECONDS_MAX = 5.0
+"""For what a relay answers from memory; only one that hangs takes longer."""
+
+_STATES = {
+    "T": "is stopped by a signal; kill -CONT lets it go on",
+    "t": "is stopped by a debugger",
+    "D": "waits for a disk that does not answer",
+    "Z": "has ended, and its parent has not noticed",
+}
 
 
 class AskFailed(Exception):
@@ -27,12 +36,12 @@ def ask(
     command: str,
     arguments: Mapping[str, Any] | None = None,
     *,
-    seconds_max: float = _ANSWER_SECONDS_MAX,
+    seconds_max: float = ANSWER_SECONDS_MAX,
 ) -> Any:
     """What the relay with this state directory answers to `command`.
 
     Raises:
-        AskFailed: No relay runs there, we may not ask it, or it refused.
+        AskFailed: No relay runs there, it hangs, we may not ask it, or it refused.
     """
     path = os.path.join(state_dir, "control.sock")
     question: dict[str, Any] = {"command": command}
@@ -50,8 +59,10 @@ def ask(
         raise AskFailed(
             f"{path}: permission denied; ask as the relay's user, or as root"
         ) from error
+    except (TimeoutError, BlockingIOError) as error:  # the latter: too many wait for it already
+        raise AskFailed(f"{_silent(state_dir)} (no answer within {seconds_max:g} s)") from error
     except OSError as error:
-        raise AskFailed(f"{path}: {error}") from error
+        raise AskFailed(f"{path}: {error.strerror or error}") from error
     try:
         reply = msgspec.json.decode(answer, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -70,3 +81,21 @@ def _exchange(path: str, request: bytes, seconds_max: float) -> bytes:
         while chunk := connection.recv(65536):
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+def _silent(state_dir: str) -> str:
+    """What can be said of a relay that takes a connection and does not answer."""
+    try:
+        with open(os.path.join(state_dir, "queue", "owner.lock"), encoding="ascii") as file:
+            pid = int(file.read(20))
+    except (OSError, ValueError):
+        return "the relay does not answer; it may hang"
+    state = _STATES.get(_state_of(pid), "does not answer; it may hang")
+    return f"the relay (process {pid}) {state}"
+
+
+def _state_of(pid: int) -> str:
+    """The letter of proc(5) for the state of a process; empty if it cannot be told."""
+    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read(4096).rpartition(b") ")[2][:1].decode("ascii", "replace")
+    return ""

@@ -6,14 +6,14 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
+from ipaddress import ip_address
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from relay.cli.output import binary_output, give_up
+from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Origin
@@ -30,7 +30,9 @@ __all__ = ["explain"]
 
 @click.command()
 @click.argument("message", required=False)
-@click.option("--config", metavar="FILE", help="Show what each destination of FILE makes of it.")
+@click.option(
+    "-c", "--config", metavar="FILE", help="Show what each destination of FILE makes of it."
+)
 @click.option("--source", default="", help="Id of the source it comes by (default: the first).")
 @click.option("--peer", default="", metavar="ADDRESS", help="Who sends it (default: local).")
 @click.option("--tls-name", multiple=True, help="A name in the sender's verified certificate.")
@@ -63,6 +65,8 @@ def explain(
     """
     try:
         clock, local = _moment(now), _zone(zone)
+        _check_peer(peer)
+        screen = Screen.of_output()
         if config is None:
             explainer = None
             parser = new_parser(_options(mode, options), zone=local)
@@ -79,43 +83,46 @@ def explain(
             if as_json:
                 _write_json(explained, clock, local, with_outcomes=explainer is not None)
             else:
-                show(explained, Console(highlight=False), now=clock, zone=local)
+                show(explained, screen, now=clock, zone=local)
     except ConfigurationError as error:
-        _give_up("\n".join(error.problems))
+        give_up("\n".join(error.problems))
     except ValueError as error:
-        _give_up(str(error))
+        give_up(str(error))
 
 
-def show(explained: Explanation, console: Console, *, now: float, zone: tzinfo) -> None:
+def show(explained: Explanation, screen: Screen, *, now: float, zone: tzinfo) -> None:
     """Print for people."""
-    console.print(_fields(explained.message, now, zone))
+    fields = _fields(explained.message, now, zone)
+    width = max(len(name) for name, _ in fields)
+    for name, text in fields:
+        screen.say(f"{name:<{width}}  {text}")
     if explained.refused:
-        console.print(Text(f"refused: {explained.refused}", style="bold red"))
+        screen.say(f"refused: {explained.refused}", SEVERE)
     for outcome in explained.outcomes:
-        style = "green" if outcome.taken else "yellow"
         mark = "→" if outcome.taken else "✗"
-        console.print(Text(f"{mark} {outcome.destination}: {outcome.why}", style=style))
+        style = GOOD if outcome.taken else WARNING
+        screen.say(f"{mark} {outcome.destination}: {outcome.why}", style)
         if outcome.payload is not None:
-            console.print(Text(f"    {_visible(outcome.payload)}"), soft_wrap=True)
-    console.print()
+            click.echo(f"    {_visible(outcome.payload)}")  # to be copied: never wrapped
+    click.echo()
 
 
-def _fields(message: SyslogMessage, now: float, zone: tzinfo) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+def _fields(message: SyslogMessage, now: float, zone: tzinfo) -> list[tuple[str, str]]:
     fields = described(message, now=now, zone=zone, text=_visible)
     fields["facility"] = f"{message.facility} ({FACILITY_NAMES[message.facility]})"
     fields["severity"] = f"{message.severity} ({SEVERITY_NAMES[message.severity]})"
     if message.app:
         fields["app"] = message.app
+    rows = []
     for name, value in fields.items():
         if isinstance(value, dict):
             for inner, text in value.items():
                 if isinstance(text, dict):
                     text = " ".join(f'{key}="{one}"' for key, many in text.items() for one in many)
-                table.add_row(name, Text(f"{inner}: {text}"))
+                rows.append((name, f"{inner}: {text}"))
         elif value not in (None, []):
-            table.add_row(name, Text(", ".join(value) if isinstance(value, list) else str(value)))
-    return table
+            rows.append((name, ", ".join(value) if isinstance(value, list) else str(value)))
+    return rows
 
 
 def _write_json(explained: Explanation, now: float, zone: tzinfo, *, with_outcomes: bool) -> None:
@@ -131,7 +138,7 @@ def _write_json(explained: Explanation, now: float, zone: tzinfo, *, with_outcom
             }
             for outcome in explained.outcomes
         }
-    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+    binary_output().write(msgspec.json.encode(document) + b"\n")
 
 
 def _frames(message: str | None, as_json: bool) -> list[bytes]:
@@ -202,11 +209,16 @@ def _zone(name: str | None) -> tzinfo:
         raise ValueError(f"--zone: {error}") from None
 
 
+def _check_peer(text: str) -> None:
+    if text:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError(
+                f"--peer: expected an address such as 192.0.2.1 or 2001:db8::1, found {text!r}"
+            ) from None
+
+
 def _visible(octets: bytes) -> str:
     """Text for a terminal: what is no text or moves the cursor is escaped."""
     return printable(octets, length_max=None)
-
-
-def _give_up(text: str) -> None:
-    click.echo(text, err=True)
-    raise SystemExit(1)

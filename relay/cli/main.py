@@ -5,37 +5,37 @@ from __future__ import annotations
 import click
 
 from relay import __version__
-from relay.cli.audit import audit
-from relay.cli.certificates import certs
-from relay.cli.check import check
-from relay.cli.explain import explain
-from relay.cli.quarantine_commands import quarantine
-from relay.cli.queue_changes import connect, pause, resume
-from relay.cli.queue_commands import queue
-from relay.cli.send import send
-from relay.cli.status import status
+from relay.cli.groups import Program
 
 __all__ = ["main"]
 
+_MODULES = {
+    "audit": "audit",
+    "certs": "certificates",
+    "check": "check",
+    "connect": "queue_changes",
+    "explain": "explain",
+    "pause": "queue_changes",
+    "quarantine": "quarantine_commands",
+    "queue": "queue_commands",
+    "resume": "queue_changes",
+    "send": "send",
+    "status": "status",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=Program,
+    modules=_MODULES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="syslogrelay", message="%(prog)s %(version)s")
 def main() -> None:
     """A syslog relay with a disk queue: an answer means on disk.
 
     Start a relay with `twistd --nodaemon syslogrelay --config FILE`; these
     commands do what there is to do around it.
+
+    Exit status: 0 done, and the answer is yes; 1 the answer is no; 2 it could not be
+    done, and standard error says why.
     """
-
-
-main.add_command(audit)
-main.add_command(check)
-main.add_command(certs)
-main.add_command(connect)
-main.add_command(explain)
-main.add_command(pause)
-main.add_command(quarantine)
-main.add_command(queue)
-main.add_command(resume)
-main.add_command(send)
-main.add_command(status)

@@ -45,7 +45,7 @@ def instant(text: str, option: str, *, now: float) -> float:
         ) from None
 
 
-def period_of(since: str | None, to: str | None, *, by_receipt: bool = False) -> Period:
+def period_of(since: str | None, until: str | None, *, by_receipt: bool = False) -> Period:
     """The period between two times as they were written.
 
     Raises:
@@ -55,13 +55,13 @@ def period_of(since: str | None, to: str | None, *, by_receipt: bool = False) ->
     try:
         period = Period(
             0.0 if since is None else instant(since, "--since", now=now),
-            0.0 if to is None else instant(to, "--to", now=now),
+            0.0 if until is None else instant(until, "--until", now=now),
             by_receipt,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if period.to and period.to <= period.since:
-        raise click.UsageError("--to is not after --since, so nothing can be between them")
+        raise click.UsageError("--until is not after --since, so nothing can be between them")
     return period
 
 
@@ -69,9 +69,9 @@ def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` options for a period and the history, as the argument `chosen`."""
 
     def with_period(
-        *, since: str | None, to: str | None, history: bool, received: bool, **arguments: Any
+        *, since: str | None, until: str | None, history: bool, received: bool, **arguments: Any
     ) -> Any:
-        period = period_of(since, to, by_receipt=received)
+        period = period_of(since, until, by_receipt=received)
         return command(chosen=Chosen(period, history), **arguments)
 
     with_period.__name__, with_period.__doc__ = command.__name__, command.__doc__
@@ -80,9 +80,9 @@ def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--received", {"is_flag": True, "help": "With --history, times are those of receipt."}),
         (
             "--history",
-            {"is_flag": True, "help": "What was delivered; --since and --to are when."},
+            {"is_flag": True, "help": "What was delivered; --since and --until are when."},
         ),
-        ("--to", {"metavar": "TIME", "help": "Before this."}),
+        ("--until", {"metavar": "TIME", "help": "Before this."}),
         (
             "--since",
             {

@@ -9,26 +9,20 @@ import click
 import msgspec
 
 from relay.cli.control_client import AskFailed
-from relay.cli.queue_access import (
-    Access,
-    Where,
-    console_of,
-    give_up,
-    opened,
-    stamp,
-    table_of,
-    text_of,
-    where_options,
-)
-from relay.cli.status import size
+from relay.cli.groups import Commands
+from relay.cli.output import binary_output, give_up
+from relay.cli.queue_access import Access, opened, stamp, text_of
+from relay.cli.screen import Screen, Table
+from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
+from relay.model.words import counted, size
 from relay.queue.books import OPERATOR
-from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries
+from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries, Tally
 from relay.queue.quarantine import DAMAGED, TakenOut
 from relay.queue.transaction import destination_of, is_of_source
 from relay.service.queue_tools import ReplayEntries, TakeEntries
 
-__all__ = ["in_steps", "quarantine"]
+__all__ = ["damaged_blocks", "in_steps", "quarantine"]
 
 _PREVIEW_BYTES = 200
 _WHOLE_BYTES = 32 * 1024 * 1024
@@ -36,7 +30,7 @@ _WHOLE_BYTES = 32 * 1024 * 1024
 _Request = TypeVar("_Request", ReplayEntries, TakeEntries)
 
 
-@click.group()
+@click.group(cls=Commands)
 def quarantine() -> None:
     """See what was set aside, send it again, or give it up.
 
@@ -72,15 +66,20 @@ def _list_accounts(access: Access, as_json: bool) -> None:
         ]
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
         return
-    table = table_of("quarantine", "oldest", "its reason", "records", "bytes", texts=3)
+    screen = Screen.of_output()
+    if not rows:
+        screen.say("nothing is in quarantine")
+        return
+    table = Table("quarantine", "oldest", "records", "bytes", texts=2)
     for account, entry in rows:
         oldest_at = "-" if entry is None else stamp(entry.at)
-        reason = "-" if entry is None else text_of(entry.reason.encode(), [])
-        table.add_row(
-            *(account.id, oldest_at, reason),
-            *(f"{account.quarantined:,}", size(account.quarantine_bytes)),
-        )
-    console_of().print(table if rows else "nothing is in quarantine")
+        numbers = (f"{account.quarantined:,}", size(account.quarantine_bytes))
+        table.add(account.id, oldest_at, *numbers)
+    screen.show(table)
+    screen.say()
+    for account, entry in rows:
+        if entry is not None:
+            screen.say(f"its oldest: {_reason(entry)}", about=account.id)
 
 
 def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
@@ -121,7 +120,7 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
         give_up(f"quarantine of {id}: there is no {seq}")
     entry = page.entries[0]
     if raw:
-        click.echo(entry.payload, nl=False)
+        binary_output().write(entry.payload)
     elif as_json:
         click.echo(msgspec.json.encode(_document(where, entry)))
     else:
@@ -131,7 +130,7 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
             ("reason", _reason(entry)),
             ("what", _kind(entry)),
             ("peer", entry.peer or "-"),
-            ("octets", _octets(entry)),
+            ("bytes", _octets(entry)),
         ):
             click.echo(f"{name:>9}  {text}")
         click.echo(f"\n{text_of(entry.payload, where.secrets)}")
@@ -152,9 +151,9 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
         to = destination_of(id)
     with opened(where) as access:
         done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
-    click.echo(f"{done.records:,} records are in the queue of {to} again")
+    click.echo(f"{counted(done.records, 'record')} moved to the queue of {to}")
     if done.skipped:
-        click.echo(f"{done.skipped:,} damaged blocks were left there: they cannot be sent")
+        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
 
 
 @quarantine.command()
@@ -166,11 +165,15 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
 def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: bool) -> None:
     """Give entries up; they are counted as dropped, under `operator`."""
     _check_choice(seqs, everything)
-    if not yes:
-        raise click.UsageError(f"this gives up what is in the quarantine of {id}: say --yes")
     with opened(where) as access:
+        found = access.ask("quarantine-tally", Tally, ReadEntries(id))  # refuses what is not there
+        if not yes:
+            give_up(
+                f"this gives up what is in the quarantine of {id}, which holds "
+                f"{counted(found.records, 'record')}: say --yes"
+            )
         done = in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
-    click.echo(f"{done.records:,} records were dropped ({OPERATOR})")
+    click.echo(f"{counted(done.records, 'record')} dropped ({OPERATOR})")
 
 
 def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
@@ -186,7 +189,7 @@ def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
         except (AskFailed, QueueError) as error:
             if not whole.records:
                 raise
-            give_up(f"{whole.records:,} records are done, then: {error}")
+            give_up(f"{error}; before that: {counted(whole.records, 'record')}")
         whole.records += step.records
         whole.skipped += step.skipped
         if not step.next_seq:
@@ -199,8 +202,14 @@ def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
         raise click.UsageError("say which: numbers as `quarantine ls ID` shows them, or --all")
 
 
+def damaged_blocks(number: int) -> str:
+    return counted(number, "damaged block")
+
+
 def _kind(entry: Entry) -> str:
-    return f"damaged block of {entry.records} records" if entry.kind == "block" else entry.kind
+    if entry.kind == "block":
+        return f"damaged block of {counted(entry.records, 'record')}"
+    return entry.kind
 
 
 def _octets(entry: Entry) -> str:

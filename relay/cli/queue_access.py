@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
-from relay.model.errors import ConfigurationError, QueueError
+from relay.cli.where import Where
 from relay.model.printable import printable
 from relay.queue.books import Books
 from relay.queue.history_reading import Period, ReadHistory
@@ -24,53 +20,23 @@ from relay.queue.inspection import Nothing, Page, Read, Record
 from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore
 from relay.rewrite.masked import masked
-from relay.service.configuration import Configuration
-from relay.service.configuration_file import read_configuration
 
 __all__ = [
     "ALWAYS",
-    "DEFAULT_STATE_DIR",
     "Access",
-    "Where",
-    "console_of",
-    "give_up",
     "opened",
     "page_of",
     "records",
     "stamp",
-    "table_of",
     "text_of",
-    "where_options",
 ]
 
-DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 _ANSWER_SECONDS_MAX = 40.0
 
 ALWAYS = Period()
 
 _T = TypeVar("_T")
 _NOTHING = Nothing()
-
-
-class Where(msgspec.Struct):
-    """Which relay is meant, by its options on the command line."""
-
-    state_dir: str
-    configuration: Configuration | None = None
-
-    @property
-    def queue_path(self) -> str:
-        return os.path.join(self.state_dir, "queue")
-
-    @property
-    def secrets(self) -> list[bytes]:
-        """The tokens of the configuration, to mask them."""
-        if self.configuration is None:
-            return []
-        tokens = [token for app in self.configuration.apps for token in app.tokens]
-        for destination in self.configuration.destinations:
-            tokens += destination.rewrite.known_tokens
-        return [token.reveal() for token in tokens]
 
 
 class Access(Protocol):
@@ -153,7 +119,7 @@ def opened(where: Where) -> Iterator[Access]:
         QueueError: The queue cannot be read.
     """
     try:
-        ask(where.state_dir, "queue-accounts", {}, seconds_max=_ANSWER_SECONDS_MAX)
+        ask(where.state_dir, "status")  # from memory: tells at once whether anybody answers
     except NoRelay as error:
         if not os.path.isdir(where.queue_path):
             raise AskFailed(f"{error}; and there is no queue {where.queue_path}") from error
@@ -164,55 +130,6 @@ def opened(where: Where) -> Iterator[Access]:
             store.close()
     else:
         yield _Live(where.state_dir)
-
-
-def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `command` the options --state-dir and --config, as the argument `where`.
-
-    What it could not do because of the relay or the queue ends it with status 2.
-    """
-
-    def with_where(*, state_dir: str | None, config: str | None, **arguments: Any) -> Any:
-        configuration = None
-        if config is not None:
-            try:
-                configuration = read_configuration(config)
-            except ConfigurationError as error:
-                give_up("\n".join(error.problems))
-            state_dir = state_dir or configuration.state_dir
-        try:
-            return command(where=Where(state_dir or DEFAULT_STATE_DIR, configuration), **arguments)
-        except (AskFailed, QueueError) as error:
-            give_up(str(error))
-
-    with_where.__name__, with_where.__doc__ = command.__name__, command.__doc__
-    with_where.__dict__.update(command.__dict__)  # click keeps options there
-    for option, metavar, words in (
-        ("--config", "FILE", "Its configuration, to find that directory in."),
-        ("--state-dir", "DIR", "State directory of the relay to ask."),
-    ):
-        with_where = click.option(option, metavar=metavar, help=words)(with_where)
-    return with_where
-
-
-def console_of() -> Console:
-    """Where tables go.  Whoever reads a pipe wants whole lines."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-
-
-def table_of(*columns: str, texts: int = 1) -> Table:
-    """A table whose first `texts` columns are text and the others numbers."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), show_edge=False)
-    for index, column in enumerate(columns):
-        is_text = index < texts
-        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
-    return table
-
-
-def give_up(text: str, status: int = 2) -> NoReturn:
-    """End with one line on standard error."""
-    click.echo(f"syslogrelay: {text}", err=True)
-    raise SystemExit(status)
 
 
 def records(

@@ -6,9 +6,12 @@ import click
 import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
-from relay.cli.queue_access import Access, Where, opened, where_options
-from relay.cli.status import size
+from relay.cli.output import give_up
+from relay.cli.queue_access import Access, opened
+from relay.cli.where import Where, where_options
+from relay.model.errors import QueueError
 from relay.model.printable import printable
+from relay.model.words import counted, size
 from relay.queue.books import OPERATOR
 from relay.queue.compaction import compact_queue
 from relay.queue.inspection import Account, Check, Checked
@@ -36,17 +39,34 @@ def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
     Records that are with an upstream which does not answer are given up too,
     though it may have them; the connection to it is cut.
     """
-    if not yes:
-        raise click.UsageError(f"this gives up all that waits for {destination}: say --yes")
     records, upto = 0, 0
     with opened(where) as access:
+        waiting = _account(access, destination).queued
+        if not yes:
+            give_up(
+                f"this gives up all that waits for {destination}, {counted(waiting, 'record')}: "
+                "say --yes"
+            )
         while True:
             done = access.ask("queue-purge", Purged, PurgeQueue(destination, upto, reason))
             records, upto = records + done.records, done.upto
             if not done.left:
                 break
             click.echo(f"{done.left:,} to go", err=True)
-    click.echo(f"{records:,} records were dropped ({reason})")
+    click.echo(f"{counted(records, 'record')} dropped ({reason})")
+
+
+def _account(access: Access, id: str) -> Account:
+    """The account of a queue.
+
+    Raises:
+        AskFailed: There is no such queue.
+    """
+    accounts = access.ask("queue-accounts", list[Account])
+    known = {account.id: account for account in accounts if not is_of_source(account.id)}
+    if id not in known:
+        raise AskFailed(f"there is no queue {id!r}; there is: {', '.join(known) or 'none'}")
+    return known[id]
 
 
 @click.command()
@@ -61,17 +81,23 @@ def adopt(where: Where, orphan: str, destination: str) -> None:
     """
     records = set_aside = 0
     with opened(where) as access:
-        try:
-            while True:
+        while True:
+            try:
                 done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
-                records, set_aside = records + done.records, set_aside + done.set_aside
-                if not done.left:
-                    break
-                click.echo(f"{done.left:,} to go", err=True)
-        finally:
-            click.echo(f"{records:,} records moved from {orphan} to {destination}", err=not records)
+            except (AskFailed, QueueError) as error:
+                before = f"; before that: {_moved(records, orphan, destination)}"
+                give_up(f"{error}{before if records else ''}")
+            records, set_aside = records + done.records, set_aside + done.set_aside
+            if not done.left:
+                break
+            click.echo(f"{done.left:,} to go", err=True)
+    click.echo(_moved(records, orphan, destination))
     if set_aside:
         click.echo(f"{set_aside:,} in damaged blocks went to the quarantine of {orphan}")
+
+
+def _moved(records: int, orphan: str, destination: str) -> str:
+    return f"{counted(records, 'record')} moved from {orphan} to {destination}"
 
 
 @click.command()
@@ -101,8 +127,8 @@ def _verify(what: str, checked: Checked) -> bool:
     """Say what came of it.  Returns: whether there is damage."""
     outcome = "damaged" if checked.problems else "whole"
     click.echo(
-        f"{what}: {outcome}: {checked.records:,} records "
-        f"in {checked.blocks:,} blocks of {size(checked.octets)}"
+        f"{what}: {outcome}: {counted(checked.records, 'record')} "
+        f"in {counted(checked.blocks, 'block')} of {size(checked.octets)}"
     )
     for problem in checked.problems:
         click.echo(f"{what}: {problem}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,24 +12,23 @@ import click
 import msgspec
 
 from relay.cli.control_client import ask
+from relay.cli.groups import Commands
+from relay.cli.output import binary_output, give_up, wait_while_read
 from relay.cli.periods import Chosen, period_options
 from relay.cli.queue_access import (
     Access,
-    Where,
-    console_of,
-    give_up,
     opened,
     page_of,
     records,
     stamp,
-    table_of,
     text_of,
-    where_options,
 )
 from relay.cli.queue_changes import adopt, compact, purge, verify
 from relay.cli.replay import replay, requeue
-from relay.cli.status import duration, size
+from relay.cli.screen import Screen, Table
+from relay.cli.where import Where, where_options
 from relay.model.message import SEVERITY_NAMES
+from relay.model.words import counted, duration, size
 from relay.queue.inspection import Account, Record
 from relay.queue.transaction import account_of_lane, destination_of, is_of_source
 from relay.rewrite.pattern import glob, regex, substring
@@ -42,7 +40,7 @@ _POLL_SECONDS = 0.5
 _WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth the writing
 
 
-@click.group()
+@click.group(cls=Commands)
 def queue() -> None:
     """See what waits in the queues, take it out, or move it.
 
@@ -69,21 +67,24 @@ def ls(where: Where, as_json: bool) -> None:
     has_history = any(row["history_bytes"] for row in rows)
     if has_history:
         columns += ["history", "since"]
-    table = table_of("queue", "state", *columns, texts=2)
+    table = Table("queue", *columns)
     for row in rows:
         kept = (size(row["history_bytes"]), _age(row["history_seconds"])) if has_history else ()
-        table.add_row(
+        table.add(
             row["id"],
-            row["state"],
             f"{row['records']:,}",
             size(row["bytes"]),
             _age(row["oldest_seconds"]),
             f"{row['quarantined']:,}",
             *kept,
         )
-    console_of().print(table)
-    click.echo()
-    click.echo(_space(os.path.join(where.queue_path, "data.mdb"), used))
+    screen = Screen.of_output()
+    screen.show(table)
+    screen.say()
+    for row in rows:
+        screen.say(row["state"], about=row["id"])
+    screen.say()
+    screen.say(_space(os.path.join(where.queue_path, "data.mdb"), used))
 
 
 def _age(seconds: float | None) -> str:
@@ -111,8 +112,7 @@ def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
         for report in reports:
             for name, lane in (report.get("lanes") or {}).items():
                 states[lane["queue"]] = f"{name} lane: {report['state']}"
-    elif where.configuration is not None:
-        ids = [each.id for each in where.configuration.destinations]
+    elif (ids := where.destinations) is not None:
         states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
     rows = []
     for account in accounts:
@@ -179,7 +179,7 @@ def tail(
         end = _end_of(access, destination, history)
         _show_some(where, read(start=max(1, end - count)), as_json)
         while follow:
-            time.sleep(_POLL_SECONDS)
+            wait_while_read(_POLL_SECONDS)
             start, end = end, _end_of(access, destination, history)
             if end > start:
                 _show_some(where, read(start=start, stop=end), as_json)
@@ -194,7 +194,7 @@ def tail(
 @period_options
 @click.option("--hostname", metavar="GLOB", help="Whose HOSTNAME fits; * and ?.")
 @click.option("--severity", metavar="RANGE", help="As err, ..err or warning..; 0 is emerg.")
-@click.option("-c", "--count", "counts", is_flag=True, help="Only say how many.")
+@click.option("--count", "counts", is_flag=True, help="Only say how many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def grep(
     where: Where,
@@ -286,7 +286,7 @@ def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Ch
     Each is framed by octet counting (RFC 6587), which `queue replay` reads.
     They stay in the queue.
     """
-    output = sys.stdout.buffer
+    output = binary_output()
     count = damaged = with_line_feeds = 0
     with opened(where) as access:
         if orphan:
@@ -301,10 +301,10 @@ def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Ch
             payload = record.payload
             output.write(payload + b"\n" if lines else b"%d %s" % (len(payload), payload))
     output.flush()
-    click.echo(f"{count:,} records", err=True)
+    click.echo(counted(count, "record"), err=True)
     if with_line_feeds:
         click.echo(
-            f"{with_line_feeds:,} of them have line feeds in them and became several lines; "
+            f"{with_line_feeds:,} of them with line feeds became several lines; "
             "without --lines they stay whole",
             err=True,
         )

@@ -8,9 +8,14 @@ from typing import IO
 
 import click
 
+from relay.cli.control_client import AskFailed
+from relay.cli.output import give_up
 from relay.cli.periods import period_of
-from relay.cli.quarantine_commands import in_steps
-from relay.cli.queue_access import Access, Where, give_up, opened, stamp, where_options
+from relay.cli.quarantine_commands import damaged_blocks, in_steps
+from relay.cli.queue_access import Access, opened, stamp
+from relay.cli.where import Where, where_options
+from relay.model.errors import QueueError
+from relay.model.words import counted
 from relay.queue.history_reading import Period
 from relay.queue.inspection import Account
 from relay.queue.transaction import account_of_lane
@@ -35,7 +40,8 @@ _WAIT_SECONDS = 1.0
 @where_options
 @click.argument("what", metavar="DESTINATION|FILE")
 @click.option("--since", metavar="TIME", help="Delivered at or after: a stamp, or an age as 2h.")
-@click.option("--to", metavar="TIME|DESTINATION", help="Delivered before; of FILE, who gets it.")
+@click.option("--until", metavar="TIME", help="Delivered before.")
+@click.option("--to", metavar="DESTINATION", help="Whose queue gets the messages of FILE.")
 @click.option("--from", "origin", metavar="DESTINATION", help="Whose history; default: its own.")
 @click.option("--received", is_flag=True, help="Times are when messages came in.")
 @click.option("--lines", is_flag=True, help="FILE has one message a line.")
@@ -43,6 +49,7 @@ def replay(
     where: Where,
     what: str,
     since: str | None,
+    until: str | None,
     to: str | None,
     origin: str | None,
     received: bool,
@@ -50,7 +57,7 @@ def replay(
 ) -> None:
     """Put messages at the end of a queue: delivered ones, or those in a file.
 
-    DESTINATION --since TIME [--to TIME] sends again what is in its history, which
+    DESTINATION --since TIME [--until TIME] sends again what is in its history, which
     a destination with `history = "6h"` has.  Times are stamps such as
     2026-10-01T22:00:00Z, or ages such as 2h.  It goes on when the queue is full and
     has room again.
@@ -60,22 +67,27 @@ def replay(
     ones that were counted are there.
     """
     if since is not None:
-        if lines:
-            raise click.UsageError("--lines is for files, --since for what was delivered")
-        period = period_of(since, to, by_receipt=received)
+        if lines or to is not None:
+            raise click.UsageError("--to and --lines are for files, --since for what was delivered")
+        period = period_of(since, until, by_receipt=received)
         _replay_history(where, origin or what, what, period)
         return
-    if origin is not None or received:
+    if origin is not None or until is not None or received:
         raise click.UsageError("to send again what was delivered, say --since")
     if to is None:
         raise click.UsageError(
             "say --since TIME for what DESTINATION was sent, or --to DESTINATION for a file"
         )
     try:
-        with click.open_file(what, "rb") as file:
-            _replay_file(where, file, to, lines)
+        file = click.open_file(what, "rb")
     except OSError as error:
         give_up(f"{what}: {error.strerror}")
+    with file:
+        _replay_file(where, file, to, lines)
+
+
+def _again(count: int, noun: str, to: str) -> str:
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'} in the queue of {to} again"
 
 
 class _Sum:
@@ -94,9 +106,7 @@ def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
             for queue in (origin, lane) if has_lane else (origin,):
                 _replay_one(access, queue, to, period, done)
     finally:
-        click.echo(
-            f"{done.records:,} messages are in the queue of {to} again", err=not done.records
-        )
+        click.echo(_again(done.records, "message", to), err=not done.records)
     if done.damaged:
         click.echo(f"{done.damaged:,} cannot be read and are not among them", err=True)
     if done.gone:
@@ -144,10 +154,17 @@ def _replay_file(where: Where, file: IO[bytes], to: str, lines: bool) -> None:
         try:
             for batch in _messages(file, lines):
                 stored += access.ask("queue-append", Appended, AppendTo(to, batch)).records
+        except OSError as error:
+            give_up(f"{file.name}: {error.strerror}; {_stored(stored, to)}")
         except ValueError as error:
-            give_up(f"{file.name}: {error}; {stored:,} messages were stored")
-        finally:
-            click.echo(f"{stored:,} messages are in the queue of {to}", err=not stored)
+            give_up(f"{file.name}: {error}; {_stored(stored, to)}")
+        except (AskFailed, QueueError) as error:
+            give_up(f"{error}; {_stored(stored, to)}")
+    click.echo(_stored(stored, to))
+
+
+def _stored(count: int, to: str) -> str:
+    return f"{counted(count, 'message')} went into the queue of {to}"
 
 
 def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
@@ -184,8 +201,8 @@ def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
         wanted = ReplayEntries(destination, destination, list(seqs))
         again = 0 if seqs else access.ask("requeue", int, SomeDestination(destination))
         done = in_steps(access, "quarantine-replay", wanted)
-    click.echo(f"{done.records:,} records of the quarantine are in the queue of {destination}")
+    click.echo(f"{counted(done.records, 'record')} moved from the quarantine to {destination}")
     if done.skipped:
-        click.echo(f"{done.skipped:,} damaged blocks were left there: they cannot be sent")
+        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
     if not seqs:
-        click.echo(f"{again:,} records were in flight and are sent again")
+        click.echo(f"{counted(again, 'record')} in flight: sent again")

@@ -2,99 +2,62 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from relay.cli.control_client import AskFailed, ask
+from relay.cli.control_client import ask
 from relay.cli.queue_access import stamp
-from relay.model.errors import ConfigurationError
+from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
+from relay.cli.where import Where, where_options
 from relay.model.printable import printable
-from relay.service.configuration_file import read_configuration
+from relay.model.words import counted, duration, size
 
-__all__ = ["status"]
-
-DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+__all__ = ["show", "status"]
 
 
 @click.command()
-@click.option("--state-dir", metavar="DIR", help="State directory of the relay to ask.")
-@click.option("--config", metavar="FILE", help="Its configuration, to find that directory in.")
+@where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
-def status(state_dir: str | None, config: str | None, as_json: bool) -> None:
+def status(where: Where, as_json: bool) -> None:
     """Show sources, destinations and the queue of a running relay."""
-    try:
-        if config is not None:
-            state_dir = read_configuration(config).state_dir
-        document = _printable(ask(state_dir or DEFAULT_STATE_DIR, "status"))
-    except ConfigurationError as error:
-        _give_up("\n".join(error.problems))
-    except AskFailed as error:
-        _give_up(str(error))
+    document = _printable(ask(where.state_dir, "status"))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(document)))
     else:
-        # Whoever reads a pipe wants whole lines.
-        width = None if sys.stdout.isatty() else 200
-        show(document, Console(highlight=False, width=width))
+        show(document, Screen.of_output())
 
 
-def show(document: dict[str, Any], console: Console) -> None:
+def show(document: dict[str, Any], screen: Screen) -> None:
     """Print a status document for people."""
     admission = document["admission"]
     if not admission["open"]:
-        console.print(_closed(admission))
+        screen.say(_closed(admission), SEVERE)
     uptime = duration(document["uptime_seconds"])
     pure = "" if document.get("compiled", True) else " in pure Python"  # older relays do not say
-    console.print(
-        f"relay {document['name']}, syslogrelay {document['version']}{pure}, up {uptime}",
-        markup=False,
-    )
+    screen.say(f"relay {document['name']}, syslogrelay {document['version']}{pure}, up {uptime}")
     if admission.get("allocated_bytes"):  # older relays do not say
-        console.print(_file(admission), markup=False)
-    console.print()
-    console.print(_sources(document["sources"]))
-    console.print()
-    console.print(_destinations(document["destinations"]))
-    console.print()
-    with_state = [report for report in document["sources"] if "state" in report]
-    for report in (*with_state, *document["destinations"]):
-        style = "green" if report["ready"] else "bold yellow"
-        console.print(Text.assemble((f"{report['id']}: ", "bold"), (report["state"], style)))
-    for report in document["destinations"]:
-        if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
-            words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
-        if (queue := _queue(report)) is not None:
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), queue))
-        if (lanes := _lanes(report.get("lanes"))) is not None:
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), lanes))
+        screen.say(_file(admission))
+    screen.say()
+    screen.show(_sources(document["sources"]))
+    screen.say()
+    screen.show(_destinations(document["destinations"]))
+    screen.say()
     for report in document["sources"]:
-        if report.get("behind_bytes"):
-            words = ", ".join(_behind(file) for file in report["files_behind"][:3])
-            text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), text))
-        if report.get("files_refused"):
-            text = f"{report['files_refused']:,} files not read (files_max)"
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), (text, "bold red")))
+        _say_of_source(report, screen)
+    for report in document["destinations"]:
+        _say_of_destination(report, screen)
     for report in (*document["sources"], *document["destinations"]):
         if losses := _losses(report):
-            words = ", ".join(losses)
-            console.print(Text.assemble((f"{report['id']}: ", "bold"), (words, "bold red")))
+            screen.say(", ".join(losses), SEVERE, about=report["id"])
     for report in document.get("certificates", ()):  # older relays do not say
-        if (expiry := _expiry(report)) is not None:
-            console.print(expiry)
+        _say_of_expiry(report, screen)
     for orphan in document["orphans"]:
-        console.print(
-            Text(f"{orphan}: has records but no destination in the configuration", style="yellow")
-        )
+        words = "has records but no destination in the configuration"
+        screen.say(words, WARNING, about=orphan)
     for path in document.get("damaged_files", ()):  # older relays do not say
-        console.print(Text(f"the queue was damaged, its file is kept as {path}", style="bold red"))
+        screen.say(f"the queue was damaged, its file is kept as {path}", SEVERE)
 
 
 def _printable(value: Any) -> Any:
@@ -106,45 +69,43 @@ def _printable(value: Any) -> Any:
     return [_printable(member) for member in value] if isinstance(value, list) else value
 
 
-def duration(seconds: float) -> str:
-    """A length of time in at most two units, as in ``3 m 20 s``."""
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
+    if "state" in report:
+        screen.say(report["state"], _style(report), about=report["id"])
+    if report.get("behind_bytes"):
+        words = ", ".join(_behind(file) for file in report["files_behind"][:3])
+        text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
+        screen.say(text, about=report["id"])
+    if report.get("files_refused"):
+        text = f"{counted(report['files_refused'], 'file')} not read (files_max)"
+        screen.say(text, SEVERE, about=report["id"])
 
 
-def size(octets: int) -> str:
-    """A number of octets in the largest unit that it fills."""
-    amount = float(octets)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def _table(*columns: str, texts: int = 1) -> Table:
-    """A table whose first `texts` columns are text and the others numbers."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(
-            column,
-            justify="left" if index < texts else "right",
-            overflow="fold",
-            no_wrap=index != 1 or texts == 1,
+def _say_of_destination(report: dict[str, Any], screen: Screen) -> None:
+    screen.say(report["state"], _style(report), about=report["id"])
+    if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
+        words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
+        screen.say(words, SEVERE, about=report["id"])
+    _say_of_queue(report, screen)
+    lanes = report.get("lanes")
+    if lanes is not None and lanes["backlog"]["queued_records"]:
+        words = "; ".join(
+            f"{name} {lane['queued_records']:,} queued, "
+            f"{lane['delivered_per_second']:,.0f} a second"
+            for name, lane in lanes.items()
         )
-    return table
+        screen.say(f"two lanes: {words}", WARNING, about=report["id"])
 
 
-def _closed(admission: dict[str, Any]) -> Text:
+def _style(report: dict[str, Any]) -> Style:
+    return GOOD if report["ready"] else WARNING
+
+
+def _closed(admission: dict[str, Any]) -> str:
     """Why nothing comes in, and since when if that is known."""
     since = admission.get("since")  # older relays do not say
     ago = "" if since is None else f" since {stamp(since)}"
-    return Text(f"not taking more{ago}: {admission['reason']}", style="bold red")
+    return f"not taking more{ago}: {admission['reason']}"
 
 
 def _file(admission: dict[str, Any]) -> str:
@@ -156,9 +117,9 @@ def _file(admission: dict[str, Any]) -> str:
 
 
 def _sources(reports: list[dict[str, Any]]) -> Table:
-    table = _table("source", "listens on", "received", "stored", "open", "errors", texts=2)
+    table = Table("source", "listens on", "received", "stored", "open", "errors", texts=2)
     for report in reports:
-        table.add_row(
+        table.add(
             report["id"],
             report["address"],
             f"{report['received_records']:,}",
@@ -170,13 +131,13 @@ def _sources(reports: list[dict[str, Any]]) -> Table:
 
 
 def _destinations(reports: list[dict[str, Any]]) -> Table:
-    table = _table(
+    table = Table(
         *("destination", "received", "delivered", "queued", "bytes"),
         *("oldest", "in flight", "resent"),
     )
     for report in reports:
         oldest = report["oldest_seconds"]
-        table.add_row(
+        table.add(
             report["id"],
             f"{report['received_records']:,}",
             f"{report['delivered_records']:,}",
@@ -189,17 +150,17 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _queue(report: dict[str, Any]) -> Text | None:
-    """How full the queue of a destination is and when it will be empty; None while neither
-    is news."""
+def _say_of_queue(report: dict[str, Any], screen: Screen) -> None:
+    """How full the queue of a destination is and when it will be empty, if that is news."""
     limit = report.get("limit")
     if limit is None:
-        return None
+        return
     if limit["fill_percent"] is None or limit["fill_percent"] < 50:
-        if limit["seconds_to_empty"] is None:
-            return None
-        left = f"{report['queued_records']:,} queued"
-        return Text(f"{left}, empty in {duration(limit['seconds_to_empty'])}", style="yellow")
+        if limit["seconds_to_empty"] is not None:
+            left = f"{report['queued_records']:,} queued"
+            words = f"{left}, empty in {duration(limit['seconds_to_empty'])}"
+            screen.say(words, WARNING, about=report["id"])
+        return
     words = f"queue {limit['fill_percent']} % full"
     words += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
     for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty")):
@@ -207,18 +168,7 @@ def _queue(report: dict[str, Any]) -> Text | None:
             words += f", {what} in {duration(limit[key])}"
     if limit["blocks_sources"]:
         words += "; sources that feed it wait"
-    return Text(words, style="bold red" if limit["fill_percent"] >= 95 else "bold yellow")
-
-
-def _lanes(lanes: dict[str, Any] | None) -> Text | None:
-    """What is in two lanes, and how fast each is; None while there is one."""
-    if lanes is None or not lanes["backlog"]["queued_records"]:
-        return None
-    words = [
-        f"{name} {lane['queued_records']:,} queued, {lane['delivered_per_second']:,.0f} a second"
-        for name, lane in lanes.items()
-    ]
-    return Text("two lanes: " + "; ".join(words), style="bold yellow")
+    screen.say(words, SEVERE if limit["fill_percent"] >= 95 else WARNING, about=report["id"])
 
 
 def _behind(file: dict[str, Any]) -> str:
@@ -248,11 +198,11 @@ def _losses(report: dict[str, Any]) -> list[str]:
     return losses
 
 
-def _expiry(report: dict[str, Any]) -> Text | None:
-    """What is to be said of a certificate or revocation list; None while it has time."""
+def _say_of_expiry(report: dict[str, Any], screen: Screen) -> None:
+    """Name a certificate or a revocation list whose time has nearly come."""
     if report.get("kind") == "crl":
         if not report["is_due"]:
-            return None
+            return
         days = report["days_left"]
         words = f"should have been replaced by {report['next_update']}"
         if days > 0:
@@ -260,13 +210,8 @@ def _expiry(report: dict[str, Any]) -> Text | None:
         what = f"the revocation list of {report['issuer']!r} in {report['crl']}"
     else:
         if (days := report["expires_days"]) > 30:
-            return None
+            return
         words = f"expires in {days:g} days" if days > 0 else "has expired"
         what = f"the certificate in {report['certificate']}"
-    style = "bold yellow" if days > (0 if "issuer" in report else 7) else "bold red"
-    return Text(f"{report['subject']}: {what} {words}", style=style)
-
-
-def _give_up(text: str) -> None:
-    click.echo(f"syslogrelay status: {text}", err=True)
-    raise SystemExit(1)
+    is_late = days <= (0 if "issuer" in report else 7)
+    screen.say(f"{what} {words}", SEVERE if is_late else WARNING, about=report["subject"])

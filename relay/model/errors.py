@@ -2,6 +2,7 @@
 
     RelayError
     ├── ConfigurationError   the administrator has to change something
+    │   └── ConfigurationUnreadable  its file is not there, or may not be read
     ├── FramingError         a peer broke the framing (a value, never raised)
     ├── RelpError            a peer broke RELP (a value, never raised)
     ├── UpstreamError        an upstream refused, vanished or fell silent
@@ -24,6 +25,7 @@ from relay.model.seq import SeqRange
 
 __all__ = [
     "ConfigurationError",
+    "ConfigurationUnreadable",
     "DamagedRange",
     "FramingError",
     "QueueError",
@@ -51,6 +53,10 @@ class ConfigurationError(RelayError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = list(problems)
+
+
+class ConfigurationUnreadable(ConfigurationError):
+    """There is no such file, or it may not be read."""
 
 
 class FramingError(RelayError):

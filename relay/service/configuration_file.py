@@ -8,15 +8,13 @@ that the configuration names (certificates, keys, tokens) are read.
 from __future__ import annotations
 
 import os
-import re
 import socket
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from relay.model.errors import ConfigurationError
+from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.apps_table import app_problems, read_apps
 from relay.service.configuration import (
     Configuration,
@@ -54,14 +52,40 @@ from relay.service.schema import (
 )
 from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
 from relay.service.tls_files import Where, file_problems, listener_problems, upstream_problems
+from relay.service.toml_text import Place, TomlSlip, line_of, parse_toml, places, state_dir_in
 from relay.service.url import Role, parse_url
 
-__all__ = ["DEFAULT_STATE_DIR", "default_frame_bytes_max", "default_framing", "read_configuration"]
+__all__ = [
+    "DEFAULT_PATH",
+    "DEFAULT_STATE_DIR",
+    "Examined",
+    "default_frame_bytes_max",
+    "default_framing",
+    "examine_file",
+    "read_configuration",
+]
+
+DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
+"""Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
 DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 
-_TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 _PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")
+
+
+class Examined(NamedTuple):
+    """What a configuration file says, however much of it is wrong."""
+
+    problems: list[str]
+    """One line each, beginning with the file's name and, where that is known, the line."""
+    configuration: Configuration | None = None
+    """What is right; None if the file cannot be read or is not TOML."""
+    is_whole: bool = False
+    """Nothing is wrong, but perhaps with the certificates, keys and tokens that it names."""
+    state_dir: str = ""
+    """Empty if that cannot be told for sure."""
+    state_dir_from: str = ""
+    """How that was found, if the file is not TOML."""
 
 
 def read_configuration(path: str, *, to_start: bool = False) -> Configuration:
@@ -74,16 +98,76 @@ def read_configuration(path: str, *, to_start: bool = False) -> Configuration:
             destinations that need them wait until they are right.
 
     Raises:
+        ConfigurationUnreadable: There is no such file, or it may not be read.
         ConfigurationError: Every problem of the file, one line each, beginning
             with `path`.
     """
-    values = _load(path)
+    text = _text_of(path)
+    try:
+        values = parse_toml(text)
+    except TomlSlip as slip:
+        raise ConfigurationError([_slip(path, slip)]) from None
+    configuration, problems, unready = _read(path, text, values)
+    problems += [] if to_start else unready
+    if problems:
+        raise ConfigurationError(problems)
+    return configuration
+
+
+def examine_file(path: str) -> Examined:
+    """Read as much of the configuration file at `path` as is right."""
+    try:
+        text = _text_of(path)
+        values = parse_toml(text)
+    except ConfigurationUnreadable as error:
+        return Examined(error.problems)
+    except ConfigurationError as error:
+        return _by_line(error.problems, path)
+    except TomlSlip as slip:
+        return _by_line([_slip(path, slip)], path)
+    configuration, problems, unready = _read(path, text, values)
+    relay = values.get("relay", {})
+    given = relay.get("state_dir", DEFAULT_STATE_DIR) if isinstance(relay, dict) else None
+    is_known = isinstance(given, str) and given != ""
+    return Examined(
+        problems + unready,
+        configuration,
+        is_whole=not problems,
+        state_dir=configuration.state_dir if is_known else "",
+    )
+
+
+def _by_line(problems: list[str], path: str) -> Examined:
+    """The state directory alone, of a file that is not TOML."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        state_dir = state_dir_in(file.read())
+    if state_dir is None:
+        return Examined(problems)
+    if not state_dir:
+        return Examined(
+            problems, state_dir=DEFAULT_STATE_DIR, state_dir_from="(no line of it says another one)"
+        )
+    state_dir = _absolute(os.path.dirname(os.path.abspath(path)), state_dir)
+    return Examined(problems, state_dir=state_dir, state_dir_from="(the only line that says so)")
+
+
+def _read(
+    path: str, text: str, values: Mapping[str, object]
+) -> tuple[Configuration, list[str], list[str]]:
+    """What is right in the file; its problems with their lines; those of files that it names."""
     reader = _FileReader(os.path.dirname(os.path.abspath(path)))
     configuration = reader.read(values, os.path.abspath(path))
-    problems = reader.problems if to_start else [*reader.problems, *reader.unready]
-    if problems:
-        raise ConfigurationError([f"{path}: {problem}" for problem in problems])
-    return configuration
+    found = places(text) if reader.problems or reader.unready else []
+    problems, unready = (
+        [_with_line(problem, path, found) for problem in some]
+        for some in (reader.problems, reader.unready)
+    )
+    return configuration, problems, unready
+
+
+def _with_line(problem: str, path: str, found: Sequence[Place]) -> str:
+    line = line_of(problem, found)
+    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
 
 
 def default_framing(scheme: str) -> str:
@@ -100,29 +184,29 @@ def default_frame_bytes_max(scheme: str) -> int:
     return 262144 if scheme in ("relp", "relp+tls") else 65536
 
 
-def _load(path: str) -> dict[str, Any]:
+def _text_of(path: str) -> str:
     try:
         with open(path, "rb") as file:
             octets = file.read()
     except OSError as error:
-        raise ConfigurationError([f"{path}: cannot read it: {error.strerror}"]) from None
+        raise ConfigurationUnreadable([f"{path}: cannot read it: {error.strerror}"]) from None
     try:
-        text = octets.decode()
+        return octets.decode()
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         column = error.start - octets.rfind(b"\n", 0, error.start)
         raise ConfigurationError(
-            [f"{path}:{line}:{column}: not UTF-8: found the octet 0x{octets[error.start]:02x}"]
+            [f"{path}:{line}:{column}: not UTF-8: found the byte 0x{octets[error.start]:02x}"]
         ) from None
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
-        place = _TOML_PLACE.fullmatch(str(error))
-        if place is None:
-            raise ConfigurationError([f"{path}: not TOML: {error}"]) from None
-        line = int(place[2] or text.count("\n") + 1)
-        column = int(place[3] or len(text) - text.rfind("\n"))
-        raise ConfigurationError([f"{path}:{line}:{column}: not TOML: {place[1]}"]) from None
+
+
+def _slip(path: str, slip: TomlSlip) -> str:
+    place = f":{slip.line}:{slip.column}" if slip.line else ""
+    return f"{path}{place}: {slip.words}"
+
+
+def _absolute(base_dir: str, path: str) -> str:
+    return os.path.normpath(os.path.join(base_dir, path))
 
 
 class _FileReader:
@@ -432,4 +516,4 @@ class _FileReader:
         self.problems += [text for text in problems if text.partition(": ")[0] not in known]
 
     def _absolute(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self._base_dir, path))
+        return _absolute(self._base_dir, path)

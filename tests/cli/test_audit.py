@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_all_adds_up(folder: Path) -> None:
     header, a, source, drops = run(folder).splitlines()
-    assert header.split()[:3] == ["account", "received", "="]
+    assert header.split()[:3] == ["account", "received", "=delivered"]
     assert a.split() == ["a", "13", "4", "4", "2", "3", "yes"]
     assert source.split() == ["source/in", "1", "0", "0", "1", "0", "yes"]
     assert drops == "a: dropped 3 (noise)"
@@ -59,7 +59,7 @@ def forge(folder: Path, **changes: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"delivered": 3}, ["a: 1 records less are accounted for than received"]),
+        ({"delivered": 3}, ["a: 1 record less are accounted for than received"]),
         ({"delivered": 6}, ["a: 2 records more are accounted for than received"]),
         (
             {"next_seq": 13},
@@ -67,7 +67,7 @@ def forge(folder: Path, **changes: int) -> None:
         ),
         (
             {"quarantined": 1, "delivered": 5},
-            ["a: 2 records are in its quarantine, its account says 1"],
+            ["a: its quarantine holds 2 records, its account says 1"],
         ),
         (
             {"acknowledged_seq": 12, "delivered": 9},
@@ -93,7 +93,7 @@ def test_records_that_are_missing_are_said(folder: Path) -> None:
 
 def test_an_entry_that_is_missing_is_said(folder: Path) -> None:
     queue_files.put(folder / "queue", "quarantine/source/in", struct.pack(">Q", 1), None)
-    assert "source/in: 0 records are in its quarantine" in run(folder, status=1)
+    assert "source/in: its quarantine holds 0 records" in run(folder, status=1)
 
 
 def test_what_cannot_be_found_out_is_status_two(tmp_path: Path) -> None:

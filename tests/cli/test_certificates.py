@@ -84,10 +84,10 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     assert certs("ca", *out).exit_code == 0
     before = (tmp_path / "ca.pem").read_bytes()
     result = certs("all", *out)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == (
-        f"Error: {tmp_path}/ca-key.pem, {tmp_path}/ca.pem already there; choose another --out, or "
-        "replace with --force\n"
+        f"syslogrelay: {tmp_path}/ca-key.pem, {tmp_path}/ca.pem already there; choose "
+        "another --out, or replace with --force\n"
     )
     assert names(tmp_path) == {"ca.pem", "ca-key.pem"}
     assert (tmp_path / "ca.pem").read_bytes() == before
@@ -99,8 +99,8 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 def test_a_leaf_needs_an_authority(tmp_path: Path) -> None:
     result = certs("server", "--out", str(tmp_path))
     assert (result.exit_code, result.stderr) == (
-        1,
-        f"Error: {tmp_path}/ca.pem is missing; make it with: syslogrelay certs ca --out "
+        2,
+        f"syslogrelay: {tmp_path}/ca.pem is missing; make it with: syslogrelay certs ca --out "
         f"{tmp_path}\n",
     )
 
@@ -109,22 +109,24 @@ def test_a_foreign_authority(tmp_path: Path) -> None:
     assert certs("all", "--out", str(tmp_path)).exit_code == 0
     (tmp_path / "ca-key.pem").write_bytes((tmp_path / "server-key.pem").read_bytes())
     result = certs("client", "--out", str(tmp_path), "--force")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "are no authority: the private key does not belong to the certificate" in result.stderr
 
 
 def test_bad_names(tmp_path: Path) -> None:
     result = certs("all", "--out", str(tmp_path), "--name", "a b")
-    assert result.exit_code == 1
-    assert result.stderr == "Error: --name: expected a DNS name or an IP address, found 'a b'\n"
+    assert result.exit_code == 2
+    assert (
+        result.stderr == "syslogrelay: --name: expected a DNS name or an IP address, found 'a b'\n"
+    )
     result = certs("ca", "--out", str(tmp_path), "--common-name", "")
-    assert result.stderr == "Error: --common-name: a common name cannot be empty\n"
+    assert result.stderr == "syslogrelay: --common-name: a common name cannot be empty\n"
     assert names(tmp_path) == set()
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     result = certs("ca", "--out", str(tmp_path / "file/certs"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "cannot write" in result.stderr
     assert "Not a directory" in result.stderr

@@ -39,15 +39,15 @@ def test_every_problem_is_a_line_on_standard_error(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     lines = result.stderr.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith(f"{path}: sources.in.x: unknown key")
-    assert lines[1].startswith(f"{path}: destinations.one.connect: unknown scheme 'upd'")
+    assert lines[0].startswith(f"{path}:3: sources.in.x: unknown key")
+    assert lines[1].startswith(f"{path}:6: destinations.one.connect: unknown scheme 'upd'")
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_no_wrong_one(tmp_path: Path) -> None:
     result = check(tmp_path / "none")
     assert (result.exit_code, result.stderr) == (
-        1,
-        f"{tmp_path}/none: cannot read it: No such file or directory\n",
+        2,
+        f"syslogrelay: {tmp_path}/none: cannot read it: No such file or directory\n",
     )
 
 

@@ -97,12 +97,13 @@ def test_one_object_for_each_line() -> None:
         (["--now", "noon", "x"], "", "--now: expected a time such as"),
         (["--zone", "Mars", "x"], "", "--zone: expected a time zone"),
         (["--options", "no-pars", "x"], "", "--options.no_pars: unknown key, did you mean"),
+        (["--peer", "nope", "x"], "", "--peer: expected an address such as 192.0.2.1"),
         (["--config", "/none.toml", "x"], "", "/none.toml: cannot read it"),
     ],
 )
 def test_mistakes_are_said(arguments: list[str], input: str, words: str) -> None:
     status, output, error = run(*arguments, input=input)
-    assert (status, output) == (1, "")
+    assert (status, output) == (2, "")
     assert words in error
 
 

@@ -30,8 +30,10 @@ def test_a_stamp_without_a_zone_is_in_that_of_this_host() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2", "-2h", "0001-01-01", "2026-13-01"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match=r"--to: .* is no time such as .*, and no age such as 2h"):
-        instant(text, "--to", now=10_000.0)
+    with pytest.raises(
+        ValueError, match=r"--until: .* is no time such as .*, and no age such as 2h"
+    ):
+        instant(text, "--until", now=10_000.0)
 
 
 def test_periods_have_ends_or_not() -> None:
@@ -46,7 +48,7 @@ def test_periods_have_ends_or_not() -> None:
     ("since", "to"), [("1h", "2h"), ("1970-01-02T00:00Z", "1970-01-02T00:00Z")]
 )
 def test_a_period_that_holds_nothing(since: str, to: str) -> None:
-    with pytest.raises(click.UsageError, match="--to is not after --since"):
+    with pytest.raises(click.UsageError, match="--until is not after --since"):
         period_of(since, to)
 
 
@@ -62,5 +64,5 @@ def test_a_command_gets_them_as_one() -> None:
     assert runner.invoke(say, ["a"]).output == "a False 0 False\n"
     options = ["--history", "--received", "--since", "1970-01-01T00:00:09Z"]
     assert runner.invoke(say, ["a", *options]).output == "a True 9 True\n"
-    assert runner.invoke(say, ["a", "--to", "x"]).exit_code == 2
+    assert runner.invoke(say, ["a", "--until", "x"]).exit_code == 2
     assert "an age as 2h" in runner.invoke(say, ["--help"]).output

@@ -2,24 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.cli.control_client import AskFailed
-from relay.cli.queue_access import (
-    Where,
-    give_up,
-    opened,
-    records,
-    stamp,
-    table_of,
-    text_of,
-    where_options,
-)
-from relay.model.errors import QueueError
+from relay.cli.queue_access import opened, records, stamp, text_of
+from relay.cli.where import Where
 from relay.queue.inspection import Account
 from relay.service.destination_tools import SomeDestination
 from tests import queue_files
@@ -69,45 +58,6 @@ def test_the_file_is_free_again_afterwards(where: Where) -> None:
         pass
 
 
-@click.command()
-@where_options
-@click.argument("word")
-def say(where: Where, word: str) -> None:
-    """Say it."""
-    if word == "fail":
-        raise QueueError("it is gone")
-    click.echo(f"{where.state_dir} {[secret.decode() for secret in where.secrets]} {word}")
-
-
-def test_the_options_say_which_relay(tmp_path: Path) -> None:
-    (tmp_path / "tok").write_text("secret-of-ours-123")
-    (tmp_path / "relay.toml").write_text(
-        '[relay]\nstate_dir = "here"\n[sources.in]\nlisten = "udp://:1514"\n'
-        'authorise = ["token"]\n[destinations.out]\nconnect = "tcp://far:1"\n'
-        'rewrite = { mode = "tag", token_file = "tok" }\n'
-        '[apps.one]\ntoken_file = "tok"\n'
-    )
-    config = str(tmp_path / "relay.toml")
-    run = CliRunner().invoke
-    assert run(say, ["x"]).output == "/var/lib/syslogrelay [] x\n"
-    assert run(say, ["--state-dir", "/there", "x"]).output == "/there [] x\n"
-    secrets = "['secret-of-ours-123', 'secret-of-ours-123']"
-    assert run(say, ["--config", config, "x"]).output == f"{tmp_path}/here {secrets} x\n"
-    done = run(say, ["--config", config, "--state-dir", "/there", "x"])
-    assert done.output.startswith("/there ['secret")
-    assert "Say it." in run(say, ["--help"]).output
-
-
-def test_what_cannot_be_done_is_one_line_and_status_two(tmp_path: Path) -> None:
-    done = CliRunner().invoke(say, ["fail"])
-    assert (done.exit_code, done.output) == (2, "syslogrelay: it is gone\n")
-    done = CliRunner().invoke(say, ["--config", str(tmp_path / "none.toml"), "x"])
-    assert done.exit_code == 2
-    assert "none.toml" in done.output
-    with pytest.raises(SystemExit):
-        give_up("no")
-
-
 def test_times_are_utc() -> None:
     assert stamp(1790892855.0039) == "2026-10-01T22:14:15.003Z"
     assert stamp(0) == "1970-01-01T00:00:00.000Z"
@@ -122,8 +72,3 @@ def test_a_payload_is_one_line_that_cannot_harm_a_terminal() -> None:
 @given(st.binary())
 def test_any_payload_is_printable(payload: bytes) -> None:
     assert text_of(payload, []).isprintable()
-
-
-def test_numbers_stand_to_the_right() -> None:
-    columns = table_of("a", "b", "c", texts=2).columns
-    assert [column.justify for column in columns] == ["left", "left", "right"]

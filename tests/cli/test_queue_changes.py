@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_whole_queue_is_said_to_be_whole(folder: Path) -> None:
     assert run(folder, "queue", "verify").splitlines() == [
         "a: whole: 4 records in 2 blocks of 59 B",
-        "b: whole: 1 records in 1 blocks of 22 B",
+        "b: whole: 1 record in 1 block of 22 B",
     ]
     assert run(folder, "queue", "verify", "b").startswith("b: whole")
 
@@ -77,8 +77,18 @@ def test_changes_need_a_relay_that_runs(folder: Path, arguments: tuple[str, ...]
     assert "4 records" in run(folder, "queue", "verify", "a")
 
 
-def test_purging_needs_a_yes(folder: Path) -> None:
-    assert "say --yes" in run(folder, "queue", "purge", "a", status=2)
+def test_purging_needs_a_yes_and_something_to_purge(folder: Path) -> None:
+    assert run(folder, "queue", "purge", "a", status=2) == (
+        "syslogrelay: this gives up all that waits for a, 4 records: say --yes\n"
+    )
+    for options in ([], ["--yes"]):
+        assert run(folder, "queue", "purge", "nope", *options, status=2) == (
+            "syslogrelay: there is no queue 'nope'; there is: a, b\n"
+        )
+
+
+def test_adopting_nothing_is_one_line(folder: Path) -> None:
+    assert run(folder, "queue", "adopt", "a", "b", status=2).count("\n") == 1
 
 
 def test_compacting_says_what_it_won(folder: Path) -> None:

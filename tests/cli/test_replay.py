@@ -81,8 +81,8 @@ def test_what_was_delivered_is_replayed_step_by_step(relay: Relay) -> None:
 
 def test_a_period_of_another_destination_by_receipt(relay: Relay) -> None:
     relay.answers = [ReplayedSoFar(begins_at=50.0, upto=2)]
-    to = ("--to", "1970-01-01T00:02:00Z")
-    run("replay", "a", *SINCE, *to, "--from", "old", "--received")
+    until = ("--until", "1970-01-01T00:02:00Z")
+    run("replay", "a", *SINCE, *until, "--from", "old", "--received")
     ((_, asked),) = relay.asked
     assert (asked.queue, asked.to) == ("old", "a")
     assert (asked.period.to, asked.period.by_receipt) == (120.0, True)
@@ -122,7 +122,7 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
     relay.answers = [ReplayedSoFar(records=1, damaged=2, gone=3000, begins_at=150.0, upto=20)]
     assert run("replay", "a", *SINCE, status=1).splitlines() == [
         "the history of a begins with 1970-01-01T00:02:30.000Z",
-        "1 messages are in the queue of a again",
+        "1 message is in the queue of a again",
         "2 cannot be read and are not among them",
         "up to 3,000 are not among them: they left the history meanwhile, which has to make room "
         "for what comes",
@@ -136,8 +136,10 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
     [
         (["a"], "say --since TIME for what DESTINATION was sent, or --to DESTINATION"),
         (["a", "--since", "x"], "--since: 'x' is no time such as"),
-        (["a", "--since", "1h", "--to", "b"], "--to: 'b' is no time such as"),
-        (["a", "--since", "1h", "--lines"], "--lines is for files"),
+        (["a", "--since", "1h", "--until", "b"], "--until: 'b' is no time such as"),
+        (["a", "--since", "1h", "--to", "b"], "--to and --lines are for files"),
+        (["a", "--to", "b", "--until", "1h"], "say --since"),
+        (["a", "--since", "1h", "--lines"], "--to and --lines are for files"),
         (["a", "--to", "b", "--from", "c"], "say --since"),
         (["a", "--to", "b", "--received"], "say --since"),
         (["/nowhere/at all", "--to", "b"], "/nowhere/at all: No such file or directory"),
@@ -152,7 +154,7 @@ def test_a_file_is_replayed(relay: Relay, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"3 one3 two")
     relay.answers = [Appended(2)]
     output = run("replay", str(tmp_path / "file"), "--to", "a")
-    assert output == "2 messages are in the queue of a\n"
+    assert output == "2 messages went into the queue of a\n"
     assert relay.asked == [("queue-append", AppendTo("a", [b"one", b"two"]))]
 
 
@@ -160,17 +162,17 @@ def test_a_file_of_something_else_says_how_far_it_got(relay: Relay, tmp_path: Pa
     (tmp_path / "file").write_bytes(b"3 oneand so on")
     relay.answers = [Appended(1)]
     output = run("replay", str(tmp_path / "file"), "--to", "a", status=2)
-    assert "is it one message a line (--lines)?; 1 messages were stored" in output
+    assert "is it one message a line (--lines)?; 1 message went into the queue of a" in output
     relay.answers = [Appended(1)]
-    assert "1 messages" in run("replay", str(tmp_path / "file"), "--to", "a", "--lines")
+    assert "1 message went" in run("replay", str(tmp_path / "file"), "--to", "a", "--lines")
 
 
 def test_the_quarantine_and_what_is_in_flight_are_requeued(relay: Relay) -> None:
     relay.answers = [1200, TakenOut(3, 1, next_seq=5), TakenOut(1)]
     assert run("requeue", "a").splitlines() == [
-        "4 records of the quarantine are in the queue of a",
-        "1 damaged blocks were left there: they cannot be sent",
-        "1,200 records were in flight and are sent again",
+        "4 records moved from the quarantine to a",
+        "left there, because they cannot be sent: 1 damaged block",
+        "1,200 records in flight: sent again",
     ]
     assert relay.asked == [
         ("requeue", SomeDestination("a")),
@@ -181,7 +183,7 @@ def test_the_quarantine_and_what_is_in_flight_are_requeued(relay: Relay) -> None
 
 def test_some_of_the_quarantine_is_requeued_and_nothing_else(relay: Relay) -> None:
     relay.answers = [TakenOut(2)]
-    assert run("requeue", "a", "3", "4") == "2 records of the quarantine are in the queue of a\n"
+    assert run("requeue", "a", "3", "4") == "2 records moved from the quarantine to a\n"
     assert relay.asked == [("quarantine-replay", ReplayEntries("a", "a", [3, 4]))]
 
 

@@ -122,7 +122,7 @@ def test_what_an_upstream_has_lost_is_sent_again_and_nothing_else(
     shutil.rmtree(central.state_dir)
     central.arrived.unlink()
     central.start()
-    said = edge.said("queue", "replay", "central", "--since", times[1], "--to", times[2])
+    said = edge.said("queue", "replay", "central", "--since", times[1], "--until", times[2])
     assert said == "300 messages are in the queue of central again\n"
     assert central.wait_for(batches[1]) == batches[1]
     edge.wait_delivered()

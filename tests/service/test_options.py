@@ -110,8 +110,8 @@ def test_problems_of_a_file_are_one_line_each(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     path.write_text("[sources.in]\n[destinations.out]\n")
     assert refused("--config", str(path)) == [
-        f'{path}: sources.in.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
-        f"{path}: destinations.out.connect: is missing; write for example connect = "
+        f'{path}:1: sources.in.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
+        f"{path}:2: destinations.out.connect: is missing; write for example connect = "
         '"relp://central.example.com:20514"',
     ]
 

@@ -1,0 +1,138 @@
+"""How commands end: exit statuses, and output that nobody takes any more.
+
+0    done, and the answer is yes
+1    done, and the answer is no: faults were found, or nothing
+2    it could not be done: wrong options, no relay, no room for the output
+130  interrupted (SIGINT), as a shell says it
+141  the reader of the output has gone (SIGPIPE)
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, NoReturn, TextIO
+
+import click
+
+__all__ = ["binary_output", "ending_quietly", "flush", "give_up", "wait_while_read"]
+
+_CANNOT = 2
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+
+
+def give_up(text: str, status: int = _CANNOT) -> NoReturn:
+    """End with `text`, one line for each problem, on standard error."""
+    with suppress(OSError):  # then nobody can be told
+        for line in text.splitlines():
+            click.echo(f"syslogrelay: {line}", err=True)
+    raise SystemExit(status)
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """Turn an interruption, and output that cannot be written, into an exit status.
+
+    SIGPIPE stays ignored, as Python has it: it would also end a command whose relay
+    closes a connection.
+    """
+    output = _watch_output()
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
+    except OSError as error:
+        if output is None or error is not output.failure:
+            about = "" if error.filename is None else f"{error.filename}: "
+            give_up(f"{about}{error.strerror or error}")
+        _discard_output()
+        if error.errno == errno.EPIPE:
+            raise SystemExit(_PIPE_CLOSED) from None
+        give_up(f"cannot write: {error.strerror}")
+
+
+def flush() -> None:
+    """Write what is buffered; OSError if that cannot be done."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def binary_output() -> BinaryIO:
+    """Standard output, for bytes."""
+    if sys.stdout is None:
+        give_up("cannot write: standard output is closed")
+    return sys.stdout.buffer
+
+
+def wait_while_read(seconds: float) -> None:
+    """Wait; end the command at once if the reader of its output goes away meanwhile."""
+    descriptor = _descriptor(sys.stdout)
+    if descriptor is None:
+        time.sleep(seconds)
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)  # POLLERR and POLLHUP are always reported
+    if poll.poll(seconds * 1000):
+        _discard_output()
+        raise SystemExit(_PIPE_CLOSED)
+
+
+class _Output(io.FileIO):
+    """A descriptor that remembers why it could not be written to.
+
+    Nothing else tells an error of the output from that of another file.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, octets: Any, /) -> int:
+        try:
+            return super().write(octets)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def _watch_output() -> _Output | None:
+    """Put an `_Output` below standard output; None if that is no file, as in tests."""
+    stream = sys.stdout
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    if isinstance(raw, _Output):
+        return raw
+    descriptor = _descriptor(stream)
+    if descriptor is None or not isinstance(stream, io.TextIOWrapper):
+        return None
+    if stream is not sys.__stdout__:
+        return None
+    output = _Output(descriptor, "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(output),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+    )
+    return output
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from trying once more to write what is buffered."""
+    descriptor = _descriptor(sys.stdout)
+    if descriptor is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    """None if it is no file, as in tests."""
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            return stream.fileno()
+    return None

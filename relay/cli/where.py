@@ -1,0 +1,118 @@
+"""Which relay a command is about: what its options, the environment and files say.
+
+All that a command needs of a configuration is the state directory (and the tokens, to
+mask them), so a file with errors will do as long as it says that much.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+import msgspec
+
+from relay.cli.control_client import AskFailed
+from relay.cli.output import give_up
+from relay.model.errors import QueueError
+from relay.service.configuration import Configuration
+from relay.service.configuration_file import DEFAULT_PATH, DEFAULT_STATE_DIR, examine_file
+
+__all__ = ["STATE_DIR_VARIABLE", "Where", "located", "where_options"]
+
+STATE_DIR_VARIABLE = "SYSLOGRELAY_STATE_DIR"
+
+
+class Where(msgspec.Struct):
+    """Which relay is meant."""
+
+    state_dir: str
+    configuration: Configuration | None = None
+    """What is right in its file; None if that is not known."""
+    is_whole: bool = True
+    """All of it is right, but perhaps the certificates, keys and tokens that it names."""
+
+    @property
+    def queue_path(self) -> str:
+        return os.path.join(self.state_dir, "queue")
+
+    @property
+    def destinations(self) -> list[str] | None:
+        """Ids of the destinations; None if they are not known."""
+        if self.configuration is None or not self.is_whole:
+            return None
+        return [destination.id for destination in self.configuration.destinations]
+
+    @property
+    def secrets(self) -> list[bytes]:
+        """The tokens of the configuration, to mask them."""
+        if self.configuration is None:
+            return []
+        tokens = [token for app in self.configuration.apps for token in app.tokens]
+        for destination in self.configuration.destinations:
+            tokens += destination.rewrite.known_tokens
+        return [token.reveal() for token in tokens]
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options --state-dir and --config, as the argument `where`.
+
+    What it could not do because of the relay or the queue ends it with status 2.
+    """
+
+    def with_where(*, state_dir: str | None, config: str | None, **arguments: Any) -> Any:
+        where = located(state_dir, config, os.environ)
+        try:
+            return command(where=where, **arguments)
+        except (AskFailed, QueueError) as error:
+            give_up(str(error))
+
+    with_where.__name__, with_where.__doc__ = command.__name__, command.__doc__
+    with_where.__dict__.update(command.__dict__)  # click keeps options there
+    for short, option, metavar, words in (
+        (
+            *("-c", "--config", "FILE"),
+            f"The relay's configuration, which says where that is; default: {DEFAULT_PATH}.",
+        ),
+        (
+            *("-d", "--state-dir", "DIR"),
+            f"State directory of the relay; default: {STATE_DIR_VARIABLE} in the environment.",
+        ),
+    ):
+        with_where = click.option(short, option, metavar=metavar, help=words)(with_where)
+    return with_where
+
+
+def located(state_dir: str | None, config: str | None, environment: Mapping[str, str]) -> Where:
+    """Where the relay is: the option before the file, both before the defaults.
+
+    Warns on standard error of a file with errors, and ends the command if nothing says
+    where the state directory is.
+    """
+    if config is None and state_dir is None:
+        state_dir = environment.get(STATE_DIR_VARIABLE) or None
+    if config is None:
+        if state_dir is not None:
+            return Where(state_dir)
+        if not os.path.exists(DEFAULT_PATH):
+            return Where(DEFAULT_STATE_DIR)
+    return _said_by_file(config or DEFAULT_PATH, state_dir)
+
+
+def _said_by_file(path: str, state_dir: str | None) -> Where:
+    found = examine_file(path)
+    if not found.problems:
+        assert found.configuration is not None
+        return Where(state_dir or found.state_dir, found.configuration)
+    more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+    first = f"{found.problems[0]}{more}"
+    if not (state_dir or found.state_dir):
+        give_up(f"{first}; name the state directory of the relay with --state-dir")
+    where = Where(state_dir or found.state_dir, found.configuration, is_whole=found.is_whole)
+    source = "" if state_dir else f" {found.state_dir_from}"
+    click.echo(
+        f"syslogrelay: warning: {first}; going on with state directory {where.state_dir}{source}",
+        err=True,
+    )
+    return where

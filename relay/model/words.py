@@ -1,0 +1,35 @@
+"""Numbers as people read them: counts with their nouns, sizes, lengths of time."""
+
+from __future__ import annotations
+
+__all__ = ["counted", "duration", "size"]
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`number` with its noun: ``1 message``, ``2,500 messages``.
+
+    Args:
+        plural: Of a noun that does not just take an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most two units, as in ``3 m 20 s``; never a negative one."""
+    rest = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def size(octets: int) -> str:
+    """A number of bytes in the largest binary unit that it fills: ``61.2 KiB``."""
+    amount = float(octets)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} TiB"

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.model.words import counted, duration, size
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 messages"), (1, "1 message"), (2, "2 messages"), (2500, "2,500 messages")],
+)
+def test_one_of_a_thing_is_not_a_plural(number: int, words: str) -> None:
+    assert counted(number, "message") == words
+
+
+def test_irregular_plurals() -> None:
+    assert [counted(number, "entry", "entries") for number in (1, 2)] == ["1 entry", "2 entries"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0.4, "0 s"), (59, "59 s"), (60, "1 m"), (3661, "1 h 1 m"), (90061, "1 d 1 h")),
+        (-3600, "0 s"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")],
+)
+def test_sizes(octets: int, words: str) -> None:
+    assert size(octets) == words
