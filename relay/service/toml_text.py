@@ -28,7 +28,7 @@ _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)",
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _PART_OF_PATH = re.compile(r'\.?([A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*")|\[([0-9]+)\]')
 _STATE_DIR = re.compile(
-    r"""(?:relay\s*\.\s*)?state_dir\s*=\s*(?:"([^"\\]+)"|'([^']+)')\s*(?:\#.*)?"""
+    r"""(?:["']?relay["']?\s*\.\s*)?["']?state_dir["']?\s*=\s*(?:"([^"\\]+)"|'([^']+)')\s*(?:\#.*)?"""
 )
 _TYPOGRAPHIC = set("\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _DEPTH_MAX = 50

@@ -138,6 +138,7 @@ def test_lists_in_lists_in_lists() -> None:
         ('[relay]\nstate_dir = "/a"\nx = \n', "/a"),
         ("[relay\nstate_dir='/a' # there\n", "/a"),
         ('relay.state_dir = "/a"\nx', "/a"),
+        ('["relay"]\n"state_dir" = "/a"\nx', "/a"),
         ('# state_dir = "/b"\n[relay]\nstate_dir = "/a"\n', "/a"),
         ('state_dir = "/a"\nstate_dir = "/a"\n', "/a"),
         ("[relay]\nname =\n", ""),
