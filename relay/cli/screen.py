@@ -85,11 +85,8 @@ class Screen:
             about: What it is about: stands before the text, and in bold.
         """
         head = f"{about}:" if about else ""
-        first, *others = self._wrapped(
-            f"{head} {printable(text, length_max=None)}"
-            if head
-            else printable(text, length_max=None)
-        )
+        text = printable(text, length_max=None)
+        first, *others = self._wrapped(f"{head} {text}" if head else text)
         if not first.startswith(head):  # an id that is wider than the terminal
             head = ""
         click.echo(self._styled(head, STRONG) + self._styled(first[len(head) :], style))

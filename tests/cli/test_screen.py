@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from relay.cli.screen import SEVERE, Screen, Table, printable
+from relay.cli.screen import SEVERE, Screen, Table
 
 LONG_ID = "central-frankfurt-rack-7-relay-2.example"
 
@@ -88,7 +88,6 @@ def test_a_text_is_wrapped_between_words_for_a_terminal_only() -> None:
 
 def test_what_others_say_cannot_move_the_cursor() -> None:
     assert said("500 \x1b[31mno\r", None) == [r"500 \x1b[31mno\r"]
-    assert printable("grün\n\u202e") == r"grün\n\u202e"
 
 
 @pytest.mark.parametrize(
