@@ -52,7 +52,7 @@ def _row(access: Access, account: Account) -> dict[str, Any]:
     if account.gap:
         more = "less" if account.gap > 0 else "more"
         problems.append(
-            f"{counted(abs(account.gap), 'record')} {more} are accounted for than received"
+            f"its account has {counted(abs(account.gap), 'record')} {more} than were received"
         )
     if account.queued < 0:
         problems.append(f"its account says that {counted(account.queued, 'record')} are queued")

@@ -85,8 +85,9 @@ def adopt(where: Where, orphan: str, destination: str) -> None:
             try:
                 done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
             except (AskFailed, QueueError) as error:
-                before = f"; before that: {_moved(records, orphan, destination)}"
-                give_up(f"{error}{before if records else ''}")
+                if records:
+                    click.echo(_moved(records, orphan, destination))
+                give_up(str(error))
             records, set_aside = records + done.records, set_aside + done.set_aside
             if not done.left:
                 break

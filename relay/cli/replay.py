@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 
@@ -105,8 +105,11 @@ def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
             has_lane = any(each.id == lane and each.history_bytes for each in accounts)
             for queue in (origin, lane) if has_lane else (origin,):
                 _replay_one(access, queue, to, period, done)
-    finally:
-        click.echo(_again(done.records, "message", to), err=not done.records)
+    except (AskFailed, QueueError, KeyboardInterrupt):
+        if done.records:
+            click.echo(_again(done.records, "message", to))
+        raise
+    click.echo(_again(done.records, "message", to))
     if done.damaged:
         click.echo(f"{done.damaged:,} cannot be read and are not among them", err=True)
     if done.gone:
@@ -155,12 +158,18 @@ def _replay_file(where: Where, file: IO[bytes], to: str, lines: bool) -> None:
             for batch in _messages(file, lines):
                 stored += access.ask("queue-append", Appended, AppendTo(to, batch)).records
         except OSError as error:
-            give_up(f"{file.name}: {error.strerror}; {_stored(stored, to)}")
+            _give_up_after(f"{file.name}: {error.strerror}", stored, to)
         except ValueError as error:
-            give_up(f"{file.name}: {error}; {_stored(stored, to)}")
+            _give_up_after(f"{file.name}: {error}", stored, to)
         except (AskFailed, QueueError) as error:
-            give_up(f"{error}; {_stored(stored, to)}")
+            _give_up_after(str(error), stored, to)
     click.echo(_stored(stored, to))
+
+
+def _give_up_after(text: str, stored: int, to: str) -> NoReturn:
+    if stored:
+        click.echo(_stored(stored, to))
+    give_up(text)
 
 
 def _stored(count: int, to: str) -> str:

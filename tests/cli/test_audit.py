@@ -59,8 +59,8 @@ def forge(folder: Path, **changes: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"delivered": 3}, ["a: 1 record less are accounted for than received"]),
-        ({"delivered": 6}, ["a: 2 records more are accounted for than received"]),
+        ({"delivered": 3}, ["a: its account has 1 record less than were received"]),
+        ({"delivered": 6}, ["a: its account has 2 records more than were received"]),
         (
             {"next_seq": 13},
             ["a: the block of record 1 has 10 records, the numbers around it leave room for 12"],
