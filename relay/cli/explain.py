@@ -23,7 +23,7 @@ from relay.service.explanation import Explainer, Explanation, described
 from relay.service.format_table import TimeZone
 from relay.service.parse_table import read_parse_options
 from relay.service.relay_service import local_zone
-from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser
+from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf8_of
 
 __all__ = ["explain"]
 
@@ -69,12 +69,14 @@ def explain(
         screen = Screen.of_output()
         if config is None:
             explainer = None
-            parser = new_parser(_options(mode, options), zone=local)
+            parse = _options(mode, options)
+            parser = new_parser(parse, zone=local)
         else:
             explainer = Explainer(read_configuration(config), now=clock, zone=local)
         for frame in _frames(message, as_json):
             if explainer is None:
-                (parsed,) = parser([frame], Origin("stdin", "stdin", received_at=clock))
+                origin = Origin("stdin", "stdin", received_at=clock)
+                (parsed,) = parser([utf8_of(parse, frame)], origin)
                 explained = Explanation(parsed)
             else:
                 explained = explainer.explain(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay import __version__
-from relay.wire.framing import NewlineDecoder
+from relay.wire.lines import LineDecoder
 from relay.wire.relp_client import RelpClientSession
 
 __all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
@@ -44,8 +44,12 @@ class LineReader:
         message_of: Makes the message.
         line_bytes_max: Longer lines are cut there.
 
+    Lines are those of files: LF and CR LF end them, NUL is an octet like others, and a byte
+    order mark at the beginning is no text.
+
     Attributes:
         count: Messages made so far.
+        truncated: How many lines were cut so far.
         ended: There are no more.
     """
 
@@ -54,20 +58,18 @@ class LineReader:
     ) -> None:
         self.descriptor = descriptor
         self.count = 0
+        self.truncated = 0
         self.ended = False
         self._message_of = message_of
-        self._decoder = NewlineDecoder(frame_bytes_max=line_bytes_max)
-
-    @property
-    def truncated(self) -> int:
-        """How many lines were cut so far."""
-        return self._decoder.truncated
+        self._decoder = LineDecoder(start=0, frame_bytes_max=line_bytes_max)
 
     def read(self) -> list[bytes]:
         """Read what is there; wait if there is nothing."""
         chunk = os.read(self.descriptor, _CHUNK_BYTES)
-        lines = self._decoder.feed(chunk) if chunk else self._decoder.finish()
+        found = self._decoder.feed(chunk) if chunk else self._decoder.finish()
+        lines = [line for line in found.frames if line]
         self.ended = not chunk
+        self.truncated += len(found.long)
         self.count += len(lines)
         return [self._message_of(line) for line in lines]
 

@@ -20,8 +20,7 @@ from typing import NamedTuple
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token, masked_secret
-from relay.rewrite.find_token import find_claim, names_of, without_name
-from relay.wire.parse import parse
+from relay.rewrite.find_token import find_claim, names_of, parse_rest, without_name
 
 __all__ = [
     "UNAUTHORISED",
@@ -153,7 +152,7 @@ class Authorisation:
             if "" in apps:
                 app, false_claim = "", claim.secrets[apps.index("")]
             if any(apps) and not self._keep_tokens:
-                message = parse(claim.rest)
+                message = parse_rest(message, claim.rest)
         for _ in range(_NAMES_MAX):
             known = next((name for name in names_of(message) if self._app_of_secret(name)), None)
             if known is None:

@@ -21,7 +21,7 @@ from relay.model.token import is_secret
 from relay.rewrite.json_text import text_cutter
 from relay.wire.parse import parse
 
-__all__ = ["Claim", "find_claim", "names_of", "without_name"]
+__all__ = ["Claim", "find_claim", "names_of", "parse_rest", "without_name"]
 
 _KEY = "logsene-app-token"
 _KEY_OCTETS = _KEY.encode("ascii")
@@ -55,7 +55,8 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     if _KEY_OCTETS not in raw and b"\\u00" not in raw:
         return None
     line = raw.rstrip(_DELIMITERS)
-    for text in _may_be_json(message):
+    for may_end in _may_be_json(message):
+        text = may_end.rstrip(_DELIMITERS)
         found = _cut(text)
         if found is not None and line.endswith(text):
             secrets = tuple(filter(is_secret, found[1]))
@@ -64,6 +65,15 @@ def find_claim(message: SyslogMessage) -> Claim | None:
             start = len(line) - len(text)
             return Claim(secrets, raw[:start] + found[0] + raw[len(line) :])
     return None
+
+
+def parse_rest(message: SyslogMessage, rest: bytes) -> SyslogMessage:
+    """What `message` is without its token: `rest`, parsed again."""
+    line_end = message.msg[len(message.msg.rstrip(_DELIMITERS)) :]  # where it belongs to MSG
+    parsed = parse(rest)
+    if not line_end or parsed.msg.endswith(line_end):
+        return parsed
+    return parsed._replace(msg=parsed.msg + line_end)
 
 
 def names_of(message: SyslogMessage) -> list[bytes]:
@@ -88,9 +98,9 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
     if message.version:
         fields = raw.split(b" ", 4)
         fields[3] = _NILVALUE
-        return parse(b" ".join(fields))
+        return parse_rest(message, b" ".join(fields))
     text = _bare_text(message)
-    start = len(raw.rstrip(_DELIMITERS)) - len(text)
+    start = len(raw.rstrip(_DELIMITERS)) - len(text.rstrip(_DELIMITERS))
     found = _BARE.match(text) if message.timestamp is None else None
     if found is not None and found[1] == name:
         start += found.start(1)
@@ -99,7 +109,8 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
         return message
     # Without a colon the dash would be read as the first word of the text.
     ends = raw[stop : stop + 1] in (b":", b"[")
-    return parse(raw[:start] + (_NILVALUE if ends else b"-:") + raw[stop:])
+    rest = raw[:start] + (_NILVALUE if ends else b"-:") + raw[stop:]
+    return parse_rest(message, rest)
 
 
 def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:

@@ -368,5 +368,6 @@ def byte_order_mark_of(message: SyslogMessage) -> bytes:
         return _BYTE_ORDER_MARK
     if _BYTE_ORDER_MARK not in message.raw or not message.version:
         return b""
-    marked = message.raw.rstrip(b"\n\r\0").endswith(_BYTE_ORDER_MARK + message.msg)
+    msg = message.msg.rstrip(_DELIMITERS)
+    marked = message.raw.rstrip(_DELIMITERS).endswith(_BYTE_ORDER_MARK + msg)
     return _BYTE_ORDER_MARK if marked else b""

@@ -314,7 +314,7 @@ def _intake(
         elapsed=wall.elapsed,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
-        reads_usual=source.parse == ParseOptions(),
+        reads_usual=replace(source.parse, encoding=None) == ParseOptions(),
         sequences=_sequences(source, notices),
         answers=source.listen.scheme.startswith("relp"),
         on_astray=partial(_warn_astray, source.id, notices),

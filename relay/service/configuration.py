@@ -13,6 +13,7 @@ from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.flow.pacing import DrainRate
+from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY
 from relay.model.token import Token
 from relay.rewrite.value_pairs import Selection
 from relay.wire.parse_options import ParseOptions
@@ -124,8 +125,10 @@ class SourceConfiguration:
     """text: a message is made of each line; syslog: the lines are messages."""
     tag: str = ""
     """APP-NAME; empty = the file's name without its last suffix."""
-    facility: str = "user"
-    severity: str = "notice"
+    facility: int = DEFAULT_FACILITY
+    """0 to 23, of those messages."""
+    severity: int = DEFAULT_SEVERITY
+    """0 to 7."""
     multi_line: str = ""
     """A line that this matches begins a message, others continue it; empty = no."""
     multi_line_seconds_max: float = 5.0

@@ -35,7 +35,7 @@ from relay.service.listener_set import (
     with_members,
 )
 from relay.service.message_tests import expectation_problems
-from relay.service.parse_table import read_parse_options
+from relay.service.parse_table import encoding_problem, read_parse_options
 from relay.service.queue_limits import limit_problems
 from relay.service.rewrite_table import read_rewrite
 from relay.service.route_problems import route_problems
@@ -337,6 +337,7 @@ class _FileReader:
             if url.scheme in SET_SCHEMES:
                 sources += self._set(id, url, tls, table, where)
                 continue
+            self._check_encoding(table, url, where)
             if url.is_tls:
                 self._check_tls(tls, listener_problems, where)
             self._check_lines(table, where)
@@ -366,6 +367,7 @@ class _FileReader:
             keys = {"frame_bytes_max": default_frame_bytes_max(listen.scheme), **table}
             if listen.is_tls:
                 keys["tls"] = tls
+            self._check_encoding(table, listen, where)
             self._port_keys[f"{id}.{name}"] = f"{where}.{member.port_key}"
             sources.append(SourceConfiguration(id=f"{id}.{name}", listen=listen, **keys))
         self._members[id] = tuple(source.id for source in sources)
@@ -451,6 +453,11 @@ class _FileReader:
                 for key in ("tag", "facility", "severity")
                 if key in table
             ]
+
+    def _check_encoding(self, table: Mapping[str, Any], url: Url, where: str) -> None:
+        encoding = table["parse"].encoding if "parse" in table else None
+        if encoding is not None and (problem := encoding_problem(encoding, url)):
+            self._add([f"{where}.parse.encoding: {problem}"])
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:

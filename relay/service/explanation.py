@@ -24,7 +24,7 @@ from relay.service.configuration import (
 from relay.service.lookup_file import LookupFile
 from relay.service.rewriting import Rewriting
 from relay.wire.json_pairs import text_of
-from relay.wire.parse_options import new_parser
+from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_rfc3339
@@ -116,6 +116,7 @@ class Explainer:
             tls_names=tls_names,
             received_at=self._now,
         )
+        frame = utf8_of(known.parse, frame)
         messages = new_parser(known.parse, zone=self._zone)([frame], origin)
         explanation = Explanation(messages[0])
         authorise = new_authorise(known, self._configuration.apps, notices=_Quiet())

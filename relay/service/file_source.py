@@ -13,7 +13,6 @@ from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.expression import Expression
-from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration import SourceConfiguration
@@ -21,6 +20,8 @@ from relay.service.source import SourceService
 from relay.transport.file_delivery import NewFrames
 from relay.transport.file_in import FileLimits, FileReader
 from relay.transport.notices import Notices
+from relay.transport.tailed_file import NewDecoder
+from relay.wire.charset import Charset
 from relay.wire.line_message import LineFormat
 from relay.wire.lines import LineDecoder
 
@@ -120,20 +121,25 @@ def new_file_source(
     )
 
 
-def _decoding(configuration: SourceConfiguration) -> Callable[[int], LineDecoder]:
+def _decoding(configuration: SourceConfiguration) -> NewDecoder:
     begins = None
     if configuration.multi_line:
         begins = Expression(configuration.multi_line).search
-    size = configuration.frame_bytes_max
-    return lambda start: LineDecoder(start=start, frame_bytes_max=size, begins=begins)
+    encoding = configuration.parse.encoding
+    common = partial(
+        LineDecoder,
+        frame_bytes_max=configuration.frame_bytes_max,
+        begins=begins,
+        charset=None if encoding is None else Charset(encoding),
+    )
+    return lambda start, head: common(start=start, head=head)
 
 
 def _framing(configuration: SourceConfiguration, relay_name: str) -> NewFrames:
     if configuration.format == "syslog":
         return _as_they_are
-    facility = FACILITY_NAMES.index(configuration.facility)
     return LineFormat(
-        pri=8 * facility + SEVERITY_NAMES.index(configuration.severity),
+        pri=8 * configuration.facility + configuration.severity,
         hostname=relay_name.encode("ascii", "replace"),
         tag=configuration.tag.encode("ascii", "replace"),
     ).frames

@@ -11,42 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from relay.service.configuration import Url
 from relay.service.filter_table import FACILITIES, SEVERITIES
 from relay.service.format_table import TimeZone
-from relay.service.table import (
-    Choice,
-    Expression,
-    Flag,
-    Kind,
-    Text,
-    Texts,
-    did_you_mean,
-    read_table,
-    shown,
-)
+from relay.service.table import Choice, Expression, Flag, Kind, Named, Text, Texts, read_table
+from relay.wire.charset import Charset
 from relay.wire.parse_options import ParseOptions, new_parser
 
-__all__ = ["PARSE", "read_parse_options"]
+__all__ = ["PARSE", "encoding_problem", "read_parse_options"]
+
+# What comes in pieces that are whole texts; the kind of a socket of systemd is known at the start.
+_WHOLE_TEXTS = ("udp", "unixgram", "relp", "relp+tls", "systemd")
 
 _WORD = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """A name of facilities or severities, or its number."""
-
-    names: Mapping[str, int]
-    high: int
-
-    def read(self, value: object) -> int:
-        if isinstance(value, str) and value.lower() in self.names:
-            return self.names[value.lower()]
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.high:
-            return value
-        near = did_you_mean(str(value), self.names) or ";"
-        raise ValueError(
-            f"found {shown(value)}{near} allowed are 0 to {self.high} and {', '.join(self.names)}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +42,15 @@ _FLAGS = (
     *("expect_hostname", "check_hostname", "check_program", "kernel", "guess_timezone"),
     *("keep_timestamp", "keep_hostname", "chain_hostnames", "piggyback_errors", "store_raw"),
     *("dont_store_legacy_msghdr", "no_multi_line", "assume_utf8", "validate_utf8"),
-    *("sanitize_utf8", "empty_lines"),
+    *("sanitize_utf8", "empty_lines", "keep_line_end"),
 )
 
 PARSE: Mapping[str, Kind] = {
     "mode": Choice(("auto", "rfc3164", "rfc5424")),
     **dict.fromkeys(_FLAGS, Flag()),
     "bad_hostname": Expression(),
-    "default_facility": _Number(FACILITIES, 23),
-    "default_severity": _Number(SEVERITIES, 7),
+    "default_facility": Named(FACILITIES, 23),
+    "default_severity": Named(SEVERITIES, 7),
     "time_zone": TimeZone(),
     "host_override": _Octets(_WORD),
     "program_override": _Octets(_WORD),
@@ -102,3 +79,26 @@ def read_parse_options(values: object, path: str, *, problems: list[str]) -> Par
         problems.append(f"{path}: {error}")
         return ParseOptions()
     return options
+
+
+def encoding_problem(encoding: str, url: Url) -> str:
+    """Why a source at `url` cannot take text in `encoding`; empty if it can.
+
+    Raises:
+        ValueError: There is no such encoding.
+    """
+    charset = Charset(encoding)
+    if url.scheme == "journald":
+        return "has no meaning for journald, whose entries say themselves what they are; remove it"
+    if charset.is_ascii_superset or url.scheme in _WHOLE_TEXTS:
+        return ""
+    if url.scheme == "file" and charset.line_feed:
+        return ""
+    if url.scheme == "file":
+        why = "it does not tell where a line of a file ends; write the file in UTF-8"
+    else:
+        why = (
+            f"messages over {url.scheme} are cut from a stream before they are converted; send "
+            f"UTF-8, or use udp, unixgram or relp"
+        )
+    return f"{encoding!r} is no superset of US-ASCII, and {why}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.flow.authorisation import WAYS
-from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.queue.limits import POLICIES
 from relay.service.configuration import Url
+from relay.service.filter_table import FACILITIES, SEVERITIES
 from relay.service.journal_keys import FieldNames, Matches
 from relay.service.listener_set import PORT_KEYS, schemes_of
 from relay.service.table import (
@@ -21,6 +21,7 @@ from relay.service.table import (
     Expression,
     Flag,
     Kind,
+    Named,
     Networks,
     Permissions,
     Rate,
@@ -140,8 +141,8 @@ SOURCE: Mapping[str, Kind] = {
     **dict.fromkeys(PORT_KEYS, Whole(0, 65535)),
     "format": Choice(("text", "syslog")),
     "tag": Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
-    "facility": Choice(FACILITY_NAMES),
-    "severity": Choice(SEVERITY_NAMES),
+    "facility": Named(FACILITIES, 23),
+    "severity": Named(SEVERITIES, 7),
     "multi_line": Expression(),
     "multi_line_seconds_max": Seconds(0.1, 3600),
     "files_max": Whole(1, 100_000),

@@ -19,11 +19,13 @@ from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
+from relay.service.parse_table import encoding_problem
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
 from relay.service.systemd import NO_SYSTEMD, Systemd, resolve_inherited
 from relay.service.tls_files import read_options, read_policy
+from relay.transport.converted_intake import ConvertedIntake
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.inherited import adopt_socket
@@ -35,6 +37,7 @@ from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
+from relay.wire.charset import Charset
 
 __all__ = ["RELP_SOFTWARE", "new_source"]
 
@@ -66,10 +69,12 @@ def new_source(
         quarantine: The account of what it set aside, for its report.
 
     Raises:
-        StartRefused: It is to use an inherited socket that is not there, or another one.
+        StartRefused: It is to use an inherited socket that is not there, or another one, or
+            one whose messages cannot be converted.
     """
     configuration, descriptor = _resolved(configuration, systemd)
     tls_files = Prerequisite("it does not listen until the files are right")
+    intake, configuration = _converted(intake, configuration, counters, notices)
     permitted = PermittedPeers(allow=configuration.allow, deny=configuration.deny)
     receiving: dict[str, Any] = {
         "source": configuration.id,
@@ -102,6 +107,32 @@ def new_source(
         wrap=_wrapping(configuration, permitted, certificates, tls_files, reactor),
         prerequisite=tls_files,
     )
+
+
+def _converted(
+    intake: Intake,
+    configuration: SourceConfiguration,
+    counters: SourceCounters,
+    notices: Notices,
+) -> tuple[Any, SourceConfiguration]:
+    """An intake that makes UTF-8 of frames, and what is taken for it; both unchanged without."""
+    encoding = configuration.parse.encoding
+    if encoding is None:
+        return intake, configuration
+    problem = encoding_problem(encoding, configuration.listen)
+    if problem:
+        raise StartRefused(f"source {configuration.id}: parse.encoding: {problem}")
+    charset = Charset(encoding)
+    converted = ConvertedIntake(
+        intake,
+        charset=charset,
+        frame_bytes_max=configuration.frame_bytes_max,
+        oversize=configuration.oversize,
+        counters=counters,
+        notices=notices,
+    )
+    received_max = configuration.frame_bytes_max * charset.octets_per_byte_max
+    return converted, replace(configuration, frame_bytes_max=received_max)
 
 
 def _inbound(

@@ -26,7 +26,7 @@ from relay.rewrite.filters import Condition, always
 from relay.rewrite.pattern import glob
 from relay.rewrite.pipeline import Change, Drops, Stage, each, only
 from relay.service.filter_table import FACILITIES, SEVERITIES, FilterTables
-from relay.service.table import did_you_mean, join_path, shown
+from relay.service.table import Named, did_you_mean, join_path, shown
 
 __all__ = ["StepTables"]
 
@@ -192,10 +192,10 @@ class StepTables:
         return steps.clear_tags([glob(tag) for tag in _texts(table["clear_tags"])])
 
     def set_severity(self, table: _Table, drops: Drops) -> Change:
-        return steps.set_priority(severity=_named(table["set_severity"], SEVERITIES, 7))
+        return steps.set_priority(severity=Named(SEVERITIES, 7).read(table["set_severity"]))
 
     def set_facility(self, table: _Table, drops: Drops) -> Change:
-        return steps.set_priority(facility=_named(table["set_facility"], FACILITIES, 23))
+        return steps.set_priority(facility=Named(FACILITIES, 23).read(table["set_facility"]))
 
     def drop(self, table: _Table, drops: Drops) -> Change:
         reason = table["drop"]
@@ -329,15 +329,6 @@ def _secret(path: str) -> bytes:
             f"the key file {path} holds {len(key)} octets; a key has 16 to {_KEY_BYTES_MAX}"
         )
     return key
-
-
-def _named(value: object, names: Mapping[str, int], high: int) -> int:
-    if isinstance(value, str) and value.lower() in names:
-        return names[value.lower()]
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= high:
-        return value
-    near = did_you_mean(str(value), names) or ";"
-    raise ValueError(f"found {shown(value)}{near} allowed are 0 to {high} and {', '.join(names)}")
 
 
 def _number(value: object, low: float, high: float, *, whole: bool = False) -> float:

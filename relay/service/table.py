@@ -27,6 +27,7 @@ __all__ = [
     "Expression",
     "Flag",
     "Kind",
+    "Named",
     "Networks",
     "Permissions",
     "Rate",
@@ -102,6 +103,24 @@ class Choice:
             return value
         near = did_you_mean(value, self.words) if isinstance(value, str) else ""
         raise ValueError(f"expected one of {', '.join(self.words)}; found {shown(value)}{near}")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A number from 0 on, or a name for one in any case."""
+
+    names: Mapping[str, int]
+    high: int
+
+    def read(self, value: object) -> int:
+        if isinstance(value, str) and value.lower() in self.names:
+            return self.names[value.lower()]
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.high:
+            return value
+        near = did_you_mean(str(value), self.names) or ";"
+        raise ValueError(
+            f"found {shown(value)}{near} allowed are 0 to {self.high} and {', '.join(self.names)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ class FileReader:
     def _offset(self, fd: int, path: str, known: FilePosition | None) -> int:
         if known is None:
             is_old = self._from_end and self._positions.is_first_use
-            return start_of_last_line(fd) if is_old else 0
+            return start_of_last_line(fd, self._new_decoder) if is_old else 0
         if fits(fd, known):
             return known.offset
         if not self._next_search:  # later a new file is nothing to speak of

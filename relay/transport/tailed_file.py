@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable
 
 from relay.transport.file_search import Identity, identity_of
+from relay.wire.charset import HEAD_BYTES
 from relay.wire.file_position import HEAD_BYTES_MAX, FilePosition, fingerprint_of
 from relay.wire.lines import LineDecoder
 
 __all__ = ["CHUNK_BYTES", "NewDecoder", "TailedFile", "fits", "start_of_last_line"]
 
 CHUNK_BYTES = 65536
-NewDecoder = Callable[[int], LineDecoder]
-"""Makes the decoder of a file that is read from an offset on."""
+NewDecoder = Callable[[int, bytes], LineDecoder]
+"""Makes the decoder of a file that is read from an offset on, given the file's first octets."""
 
 
 class TailedFile:
@@ -33,7 +34,7 @@ class TailedFile:
     ) -> None:
         self.path = path
         self.identity: Identity = identity_of(os.fstat(fd))
-        self.decoder = new_decoder(offset)
+        self.decoder = new_decoder(offset, _head_of(fd))
         self.stored = offset
         """Offset as of the last commit."""
         self.size = 0
@@ -90,7 +91,7 @@ class TailedFile:
 
     def begin_again(self) -> None:
         """Read from the start."""
-        self.decoder = self._new_decoder(0)
+        self.decoder = self._new_decoder(0, b"")
         self._head = b""
 
     def position(self) -> FilePosition:
@@ -111,15 +112,23 @@ def fits(fd: int, position: FilePosition) -> bool:
     return len(head) == position.fingerprint_bytes and fingerprint_of(head) == position.fingerprint
 
 
-def start_of_last_line(fd: int) -> int:
+def start_of_last_line(fd: int, new_decoder: NewDecoder) -> int:
     """Where the line begins that is not complete yet: the end, if there is none.
 
     A line of which more than `CHUNK_BYTES` are there counts as complete.
     """
     size = os.fstat(fd).st_size
-    start = max(0, size - CHUNK_BYTES)
+    line_feed = new_decoder(size, _head_of(fd)).line_feed
+    unit = len(line_feed)
+    start = max(0, size - CHUNK_BYTES) // unit * unit
     tail = os.pread(fd, size - start, start)
-    line_feed = tail.rfind(b"\n")
-    if line_feed < 0:
-        return size if start else 0
-    return start + line_feed + 1
+    at = tail.rfind(line_feed)
+    while at >= 0 and at % unit:  # octets of two characters
+        at = tail.rfind(line_feed, 0, at + unit - 1)
+    if at < 0:
+        return size // unit * unit if start else 0
+    return start + at + unit
+
+
+def _head_of(fd: int) -> bytes:
+    return os.pread(fd, HEAD_BYTES, 0)

@@ -9,6 +9,8 @@ from datetime import UTC, timedelta, timezone, tzinfo
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.wire.adapters import app_tag
+from relay.wire.ewmm import APP_NAME
+from relay.wire.parse import DELIMITERS
 from relay.wire.parse_tags import INVALID_PROGRAM, SANITIZED, is_parse_failure
 from relay.wire.timestamp import StampTable, format_epoch, has_offset, to_datetime, to_rfc3339
 
@@ -22,6 +24,7 @@ __all__ = [
     "with_chained_host",
     "with_host",
     "with_kernel_program",
+    "with_line_end",
     "with_offsets",
     "with_peer_host",
     "with_program",
@@ -65,6 +68,16 @@ def each(change: Callable[[SyslogMessage], SyslogMessage]) -> Step:
         return [change(message) for message in messages]
 
     return step
+
+
+def with_line_end(message: SyslogMessage) -> SyslogMessage:
+    """CR and LF at the end of the frame belong to MSG; what is in an envelope has its own."""
+    frame, msg = message.raw, message.msg
+    line = frame.rstrip(DELIMITERS)
+    line_end = frame[len(line) :].replace(b"\0", b"")
+    if not line_end or not line.endswith(msg) or APP_NAME in line[: len(line) - len(msg)]:
+        return message
+    return message._replace(msg=msg + line_end)
 
 
 def without_bad_program(message: SyslogMessage) -> SyslogMessage:

@@ -17,6 +17,7 @@ from relay.model.expression import Expression
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Origin
 from relay.wire.adapters import adapt
+from relay.wire.charset import Charset
 from relay.wire.message_steps import (
     Step,
     each,
@@ -27,6 +28,7 @@ from relay.wire.message_steps import (
     with_chained_host,
     with_host,
     with_kernel_program,
+    with_line_end,
     with_offsets,
     with_peer_host,
     with_program,
@@ -40,7 +42,6 @@ from relay.wire.message_steps import (
 from relay.wire.parse import Dialect, parse_all
 from relay.wire.readers import (
     Read,
-    converting,
     cutting,
     reading,
     reading_nothing,
@@ -49,7 +50,7 @@ from relay.wire.readers import (
     telling_what_is_missing,
 )
 
-__all__ = ["OPTION_NAMES", "ParseOptions", "Parser", "new_parser", "options_named"]
+__all__ = ["OPTION_NAMES", "ParseOptions", "Parser", "new_parser", "options_named", "utf8_of"]
 
 Parser = Callable[[Sequence[bytes], Origin], list[SyslogMessage]]
 """Frames of a batch, and where they are from, to messages: one a frame, in order."""
@@ -118,7 +119,9 @@ class ParseOptions:
     no_multi_line: bool = False
     """CR, LF and NUL in MSG become spaces."""
     encoding: str | None = None
-    """Character set that lines are converted from, to UTF-8, before they are parsed."""
+    """Character set that the source converts from, to UTF-8 (`utf8_of`); a parser gets UTF-8."""
+    keep_line_end: bool = False
+    """CR and LF at the end of a frame belong to MSG."""
     assume_utf8: bool = False
     """MSG gets a byte order mark where RFC 5424 is written, whatever is in it."""
     validate_utf8: bool = False
@@ -129,7 +132,7 @@ class ParseOptions:
     """Empty lines are messages, but for those before the first that is not empty.  The framing
     sees to it; the parser drops nothing."""
     message_bytes_max: int = 0
-    """What a line is cut to before it is parsed, in octets; 0 = nothing."""
+    """What a line is cut to before it is parsed, in bytes; 0 = nothing."""
 
 
 OPTION_NAMES: Mapping[str, tuple[str, Any]] = {
@@ -153,6 +156,7 @@ OPTION_NAMES: Mapping[str, tuple[str, Any]] = {
     "assume-utf8": ("assume_utf8", True),
     "validate-utf8": ("validate_utf8", True),
     "sanitize-utf8": ("sanitize_utf8", True),
+    "keep-line-end": ("keep_line_end", True),
     "empty-lines": ("empty_lines", True),
     "chain-hostnames": ("chain_hostnames", True),
     "adapters": ("adapters", True),
@@ -177,6 +181,11 @@ def options_named(names: Iterable[str]) -> ParseOptions:
     return ParseOptions(**fields)
 
 
+def utf8_of(options: ParseOptions, frame: bytes) -> bytes:
+    """A frame as the parser gets it.  ValueError: there is no such encoding."""
+    return frame if options.encoding is None else Charset(options.encoding).to_utf8(frame)
+
+
 def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     """A parser that does what `options` say.
 
@@ -189,6 +198,8 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     Raises:
         ValueError: An option has a value that means nothing; the text says which.
     """
+    if options.encoding is not None:
+        Charset(options.encoding)  # or ValueError
     dialect = _dialect(options)
     read, steps = _reader(options, dialect), _steps(options, zone)
 
@@ -219,8 +230,6 @@ def _reader(options: ParseOptions, dialect: Dialect) -> Read | None:
         if options.message_bytes_max < 0:
             raise ValueError("message_bytes_max is an octet count, 0 or more")
         read = cutting(read or reading(dialect), options.message_bytes_max)
-    if options.encoding is not None:
-        read = converting(read or reading(dialect), options.encoding)
     return read
 
 
@@ -261,6 +270,7 @@ def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
 def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
     """What is done to the messages of a batch, in order."""
     asked: list[tuple[object, Step]] = [
+        (options.keep_line_end, each(with_line_end)),
         (options.check_program, each(without_bad_program)),
         (options.kernel, each(with_kernel_program)),
         (options.parse_tags == "all", each(with_app_tag)),

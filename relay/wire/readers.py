@@ -20,7 +20,6 @@ from relay.wire.rfc5424 import PRIVAL
 
 __all__ = [
     "Read",
-    "converting",
     "cutting",
     "reading",
     "reading_nothing",
@@ -113,30 +112,6 @@ def cutting(read: Read, octets_max: int) -> Read:
         return read(text[:octets_max], frame)
 
     return cut_and_read
-
-
-def converting(read: Read, encoding: str) -> Read:
-    """The text is converted from `encoding`, one of Python's text encodings, to UTF-8.
-
-    An octet that means nothing in it becomes U+FFFD; a text that cannot be converted
-    at all is read as it is.
-
-    Raises:
-        ValueError: There is no such encoding.
-    """
-    try:
-        b"a".decode(encoding, "replace")
-    except (LookupError, UnicodeError) as error:
-        raise ValueError(f"encoding {encoding!r}: {error}") from error
-
-    def convert_and_read(text: bytes, frame: bytes) -> SyslogMessage:
-        try:
-            text = text.decode(encoding, "replace").encode()
-        except UnicodeError:
-            pass
-        return read(text, frame)
-
-    return convert_and_read
 
 
 def _of_msg(pri: tuple[int, int], msg: bytes, raw: bytes, tags: Tags = ()) -> SyslogMessage:

@@ -67,6 +67,13 @@ def answer_all(session: RelpServerSession, count: int) -> None:
     session.answer(count)
 
 
+def test_a_line_is_a_message_whatever_is_in_it() -> None:
+    with lines(b"\xef\xbb\xbfwith \0 nul\n\r\n\0\r\nlast\0") as reader:
+        assert reader.read() == [b"<with \0 nul>", b"<\0>"]
+        assert reader.read() == [b"<last\0>"]
+        assert (reader.count, reader.truncated, reader.ended) == (3, 0, True)
+
+
 def test_every_line_is_a_message_and_is_answered() -> None:
     with Relay(answer_all) as relay, lines(b"one\n\ntwo\r\nthree") as reader:
         outcome = send_relp(relay.here, reader, seconds_max=5)

@@ -11,9 +11,10 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.find_token import find_claim, names_of, without_name
+from relay.rewrite.find_token import find_claim, names_of, parse_rest, without_name
 from relay.rewrite.token import app_name, cee, tag
 from relay.wire.parse import parse
+from relay.wire.parse_options import ParseOptions, new_parser
 
 TOKEN = b"0f9e8d7c-89ab-cdef-0123-456789abcdef"
 OTHER = Token(b"another-token-another-token")
@@ -275,3 +276,23 @@ def test_what_cannot_be_a_token_is_no_claim() -> None:
         assert found is not None
         assert found[0] == (b"T",)
         assert b'"T"' not in found[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        STAMP + b'su: {"logsene-app-token":"T","a":1}',
+        STAMP + b"T: hello",
+        b"<13>1 2003-10-11T22:14:15Z h T - - - hello",
+    ],
+)
+def test_a_line_end_that_belongs_to_msg_stays_behind_the_token(line: bytes) -> None:
+    (message,) = new_parser(ParseOptions(keep_line_end=True), zone=UTC)([line + b"\r\n"], ORIGIN)
+    claim = find_claim(message)
+    if claim is None:
+        rest = without_name(message, b"T")
+    else:
+        assert claim.secrets == (b"T",)
+        rest = parse_rest(message, claim.rest)
+    assert rest.msg in (b'{"a":1}\r\n', b"hello\r\n")
+    assert b"T" not in rest.raw.replace(b"T0", b"").replace(b"T2", b"")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.rewrite.token import Rewrite, app_name, cee, tag
+from relay.rewrite.token import Rewrite, app_name, byte_order_mark_of, cee, tag
 from relay.wire.parse import parse, parse_all
 
 SECRET = b"01234567-89ab-cdef-0123-456789abcdef"
@@ -379,3 +379,9 @@ def test_each_message_of_a_batch_has_its_own_program() -> None:
         for pid in (b"-", b"7", b"app")
     ]
     assert CEE(parse_all(lines), NETWORK) == [send(CEE, line) for line in lines]
+
+
+def test_a_mark_is_found_before_a_text_with_its_line_end() -> None:
+    message = parse(b"<13>1 - h a - - - \xef\xbb\xbfx\r\n")
+    kept = message._replace(msg=message.msg + b"\r\n")
+    assert byte_order_mark_of(message) == byte_order_mark_of(kept) == b"\xef\xbb\xbf"

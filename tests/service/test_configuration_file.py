@@ -722,8 +722,8 @@ def test_files_as_a_source(tmp_path: Path) -> None:
         "app",
         Url("file", path=f"{tmp_path}/logs/*.log"),
         tag="shop",
-        facility="local0",
-        severity="err",
+        facility=16,
+        severity=3,
         multi_line=r"^\S",
         multi_line_seconds_max=2.0,
         read_from="end",
@@ -826,3 +826,44 @@ def test_what_is_sent_first(tmp_path: Path) -> None:
 def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, words: str) -> None:
     (problem,) = problems(tmp_path, SMALL + text)
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["tcp://:514", "unix:log.sock", "default-network://", "sematext-receiver://"],
+)
+def test_a_stream_that_cannot_be_cut_before_it_is_converted(tmp_path: Path, listen: str) -> None:
+    text = """
+[sources.in]
+listen = "LISTEN"
+parse = { encoding = "ENCODING" }
+[destinations.out]
+connect = "tcp://far:514"
+""".replace("LISTEN", listen)
+    if "//:" not in listen and "unix" not in listen:
+        files = make_certificate_files(tmp_path)
+        keys = f'certificate = "{files.server_certificate}"\nprivate_key = "{files.server_key}"\n'
+        text = text.replace("parse", f'{keys}trusted_ca = "{files.ca}"\nparse')
+    (problem,) = problems(tmp_path, text.replace("ENCODING", "utf-16le"))
+    assert problem.startswith(
+        "sources.in.parse.encoding: 'utf-16le' is no superset of US-ASCII, and messages over "
+    )
+    assert problem.endswith("send UTF-8, or use udp, unixgram or relp")
+    assert read(tmp_path, text.replace("ENCODING", "cp1252")).sources
+
+
+def test_facility_and_severity_of_files_by_name_and_by_number(tmp_path: Path) -> None:
+    text = SMALL.replace("udp://:514", "file:*.log")
+
+    def with_keys(facility: str, severity: str) -> str:
+        keys = f"facility = {facility}\nseverity = {severity}\n"
+        return text.replace("[destinations.out]", keys + "[destinations.out]")
+
+    for facility, severity in (('"local0"', '"err"'), ("16", "3"), ('"LOCAL0"', '"error"')):
+        (source,) = read(tmp_path, with_keys(facility, severity)).sources
+        assert (source.facility, source.severity) == (16, 3)
+    found = problems(tmp_path, with_keys("24", '"erorr"'))
+    assert [problem[:60] for problem in found] == [
+        "sources.in.facility: found 24; allowed are 0 to 23 and kern, "[:60],
+        "sources.in.severity: found 'erorr', did you mean 'error'? allowed"[:60],
+    ]

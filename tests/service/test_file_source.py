@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from relay.model.counters import SourceCounters
@@ -10,6 +11,7 @@ from relay.queue.admission import Admission
 from relay.service.configuration import SourceConfiguration, Url
 from relay.service.file_source import FileSource, new_file_source
 from relay.wire.parse import parse
+from relay.wire.parse_options import ParseOptions
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
@@ -68,7 +70,7 @@ class Setup:
 
 
 def test_lines_become_messages(tmp_path: Path) -> None:
-    setup = Setup(tmp_path, facility="local0", severity="err")
+    setup = Setup(tmp_path, facility=16, severity=3)
     (tmp_path / "shop.log").write_bytes(b"one\n")
     service = setup.started()
     (message,) = map(parse, setup.queue.frames)
@@ -134,4 +136,48 @@ def test_only_so_many_files(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     service = setup.started()
     assert (service.report()["files_open"], service.report()["files_refused"]) == (1, 1)
+    service.stopService()
+
+
+TEXT = "line one café\r\nline \U0001f600\nthe end"
+
+
+@pytest.mark.parametrize("name", ["utf-16le", "utf-16be", "cp037", "ISO-8859-1"])
+@pytest.mark.parametrize("stop", [0, 3, 27, 30, 31, 35])
+def test_files_in_other_character_sets(tmp_path: Path, name: str, stop: int) -> None:
+    mark = {"utf-16le": b"\xff\xfe", "utf-16be": b"\xfe\xff"}.get(name, b"")
+    octets = mark + TEXT.encode(name, "ignore")
+    setup = Setup(tmp_path, parse=ParseOptions(encoding=name))
+    (tmp_path / "café.log").write_bytes(octets[:stop])
+    setup.started().stopService()  # and read on after a restart
+    (tmp_path / "café.log").write_bytes(octets)
+    setup.started().stopService()
+    messages = [parse(frame) for frame in setup.queue.frames]
+    expected = TEXT.encode(name, "ignore").decode(name).split("\n")[:-1]
+    assert [message.msg.decode() for message in messages] == [
+        line.removesuffix("\r") for line in expected
+    ]
+    assert all("café.log".encode() in (message.structured_data or b"") for message in messages)
+
+
+def test_reading_from_the_end_of_a_file_in_another_character_set(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, parse=ParseOptions(encoding="utf-16"), read_from="end", format="syslog")
+    path = tmp_path / "a.log"
+    path.write_bytes(b"\xfe\xff" + "old\nne".encode("utf-16be"))
+    setup.started().stopService()
+    with path.open("ab") as file:
+        file.write("w\n".encode("utf-16be"))
+    setup.started().stopService()
+    assert setup.queue.frames == [b"new"]
+
+
+def test_a_byte_order_mark_and_a_nul(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, format="syslog")
+    path = tmp_path / "a.log"
+    path.write_bytes(b"\xef\xbb\xbf<13>one\0 \0two\n\xef\xbb\xbfthree\n")
+    service = setup.started()
+    assert setup.queue.frames == [b"<13>one\0 \0two", b"\xef\xbb\xbfthree"]
+    path.write_bytes(b"\xef\xbb\xbf<13>after rotation\n")
+    setup.reactor.pump([1.0] * 3)
+    assert setup.queue.frames[2:] == [b"<13>after rotation"]
     service.stopService()

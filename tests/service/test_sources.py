@@ -21,6 +21,7 @@ from relay.service.refusal import StartRefused
 from relay.service.source import DatagramSource, SourceService, StreamSource
 from relay.service.sources import RELP_SOFTWARE, new_source
 from relay.service.systemd import NO_SYSTEMD, Systemd
+from relay.transport.converted_intake import ConvertedIntake
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
 from relay.transport.many_datagrams import Received
@@ -28,6 +29,7 @@ from relay.transport.peers import GateFactory
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.stream_in import SyslogStreamProtocol
+from relay.wire.parse_options import ParseOptions
 from tests.certificate_files import make_certificate_files
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
@@ -285,3 +287,32 @@ def test_an_inherited_udp_socket_has_no_proxies() -> None:
 
 def test_what_we_call_ourselves() -> None:
     assert RELP_SOFTWARE.startswith(b"syslogrelay,")
+
+
+@pytest.mark.parametrize("scheme", ["udp", "relp", "tcp"])
+def test_text_is_converted_before_the_intake_gets_it(scheme: str) -> None:
+    url = Url(scheme, host="127.0.0.1")
+    parse = ParseOptions(encoding="gb18030")
+    service = build(SourceConfiguration("in", url, frame_bytes_max=500, parse=parse))
+    if isinstance(service, DatagramSource):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+            reader: Any = service._new_reader(bound)
+        assert len(reader._buffers[0]) == 2000  # of which any could be a byte of UTF-8
+        intake = reader._intake
+    else:
+        factory = factory_of(service)
+        assert factory.limits.frame_bytes_max == 2000
+        intake = factory.intake
+    assert isinstance(intake, ConvertedIntake)
+
+
+def test_an_inherited_stream_is_refused_if_its_text_cannot_be_cut() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as inherited:
+        inherited.bind(("127.0.0.1", 0))
+        inherited.listen()
+        systemd = Systemd({inherited.fileno(): "a"})
+        configuration = SourceConfiguration(
+            "in", Url("systemd", inherited="a"), parse=ParseOptions(encoding="utf-16")
+        )
+        with pytest.raises(StartRefused, match=r"parse.encoding: 'utf-16' is no superset"):
+            build(configuration, systemd=systemd)

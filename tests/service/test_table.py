@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date
 from typing import Any
@@ -17,6 +18,7 @@ from relay.service.table import (
     Expression,
     Flag,
     Kind,
+    Named,
     Networks,
     Permissions,
     Rate,
@@ -251,3 +253,18 @@ def test_rates(value: object, rate: DrainRate) -> None:
 def test_what_is_no_rate(value: object) -> None:
     with pytest.raises(ValueError, match="expected a size per second from 1 KiB"):
         Rate().read(value)
+
+
+def test_a_number_may_have_a_name() -> None:
+    kind = Named({"low": 0, "mid": 2}, 3)
+    assert [kind.read(value) for value in ("low", "MID", 0, 3)] == [0, 2, 0, 3]
+    for value, found in (
+        ("lwo", "'lwo', did you mean 'low'?"),
+        (4, "4;"),
+        (-1, "-1;"),
+        (True, "true;"),
+        ("3", "'3';"),
+        (1.0, "1;"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"found {found} allowed are 0 to 3 and")):
+            kind.read(value)

@@ -105,7 +105,7 @@ class Site:
             stored=dict(self.queue.positions),
             from_end=options.pop("from_end", False),
             limits=FileLimits(**limits),
-            new_decoder=lambda start: LineDecoder(
+            new_decoder=lambda start, head: LineDecoder(
                 start=start, frame_bytes_max=limit, begins=begins
             ),
             new_frames=lambda lines, path, read_at: lines,

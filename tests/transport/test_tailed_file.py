@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.transport.tailed_file import CHUNK_BYTES, TailedFile, fits, start_of_last_line
+from relay.wire.charset import Charset
 from relay.wire.file_position import fingerprint_of
 from relay.wire.lines import LineDecoder
 
@@ -24,7 +25,7 @@ class Tail:
             os.open(self.path, os.O_RDONLY),
             path=str(self.path),
             offset=offset,
-            new_decoder=lambda start: LineDecoder(start=start, frame_bytes_max=100),
+            new_decoder=lambda start, head: LineDecoder(start=start, frame_bytes_max=100),
             now=0.0,
         )
         self._open.append(file)
@@ -100,6 +101,39 @@ def test_whether_a_position_fits(tail: Tail, offset: int) -> None:
         os.close(fd)
 
 
+def new_decoder(start: int, head: bytes) -> LineDecoder:
+    return LineDecoder(start=start, frame_bytes_max=100)
+
+
+def new_wide_decoder(start: int, head: bytes) -> LineDecoder:
+    charset = Charset("utf-16le")
+    return LineDecoder(start=start, frame_bytes_max=100, charset=charset, head=head)
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("", 0),
+        ("one\n", 8),
+        ("one\ntw", 8),
+        ("on", 0),
+        ("\u0d00\n\u000a0\u0a00\u0a0a\u0a0d", 6),
+        ("\u0a00" * (CHUNK_BYTES // 2) + "x", CHUNK_BYTES + 2),
+    ],
+)
+def test_where_the_last_line_begins_in_other_character_sets(
+    tail: Tail, text: str, start: int
+) -> None:
+    for name, mark in (("utf-16le", b"\xff\xfe"), ("utf-16be", b"\xfe\xff")):
+        tail.path.write_bytes(mark + text.encode(name))
+        fd = os.open(tail.path, os.O_RDONLY)
+        try:
+            found = start_of_last_line(fd, new_wide_decoder)
+        finally:
+            os.close(fd)
+        assert found == (start + 2 if start else 0)
+
+
 @pytest.mark.parametrize(
     ("octets", "start"),
     [
@@ -115,6 +149,6 @@ def test_where_the_last_line_begins(tail: Tail, octets: bytes, start: int) -> No
     tail.path.write_bytes(octets)
     fd = os.open(tail.path, os.O_RDONLY)
     try:
-        assert start_of_last_line(fd) == start
+        assert start_of_last_line(fd, new_decoder) == start
     finally:
         os.close(fd)

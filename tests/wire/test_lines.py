@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import codecs
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.charset import Charset
 from relay.wire.lines import LineDecoder, Lines
 
 STACK = re.compile(rb"^\S").search
@@ -66,9 +69,14 @@ def test_of_a_line_without_end_little_is_kept() -> None:
     decoder = LineDecoder(start=0, frame_bytes_max=5)
     for _ in range(1000):
         decoder.feed(b"x" * 1000)
-    assert sum(map(len, decoder._held)) == 6
+    assert sum(map(len, decoder._held)) == 9  # with room for a CR and a byte order mark
     assert decoder.finish() == Lines([b"xxxxx"], {0: 1_000_000})
     assert decoder.position == 1_000_000
+    wide = LineDecoder(start=0, frame_bytes_max=5, charset=Charset("utf-16le"))
+    for _ in range(1000):
+        wide.feed(b"x\0" * 500)
+    assert sum(map(len, wide._held)) < 30
+    assert wide.finish() == Lines([b"xxxxx"], {0: 1_000_000 - 28 + 14})
 
 
 def test_a_message_ends_where_the_next_begins() -> None:
@@ -151,3 +159,132 @@ def test_going_on_from_a_position_repeats_nothing_and_leaves_nothing_out(
     frames += again.feed(octets[decoder.position :]).frames + again.finish().frames
     whole = LineDecoder(start=0, frame_bytes_max=99, begins=begins)  # type: ignore[arg-type]
     assert frames == whole.feed(octets).frames + whole.finish().frames
+
+
+def test_a_nul_is_an_octet_like_others() -> None:
+    decoder = LineDecoder(start=0, frame_bytes_max=100)
+    assert decoder.feed(b"with \0 nul\n\0\n") == Lines([b"with \0 nul", b"\0"], {})
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("begins", [None, STACK])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 100])
+def test_a_mark_at_the_beginning_of_a_file_is_no_text(begins: object, step: int) -> None:
+    octets = MARK + b"12345\r\n" + MARK + b"x\n"
+    decoder = LineDecoder(start=0, frame_bytes_max=5, begins=begins)  # type: ignore[arg-type]
+    frames: list[bytes] = []
+    for start in range(0, len(octets), step):
+        lines = decoder.feed(octets[start : start + step])
+        assert not lines.long
+        frames += lines.frames
+    assert frames + decoder.finish().frames == [b"12345", MARK + b"x"]
+    later = LineDecoder(start=7, frame_bytes_max=5)
+    assert later.feed(MARK + b"x\n").frames == [MARK + b"x"]
+    assert LineDecoder(start=0, frame_bytes_max=5).feed(MARK + b"\n").frames == [b""]
+
+
+TEXT = "line one café\r\n\n at \U0001f600 \u0a0a\u0d0a\u0a00\nlast \u2028\ud7ff\nend"
+CHARSETS = (
+    *("utf-16le", "utf-16be", "utf-16", "utf-32le", "utf-32be", "utf-32", "utf-7", "gb18030"),
+    *("cp037", "ISO-8859-1", "iso2022_jp_2", "utf-8"),
+)
+HEADS = {
+    "utf-16": codecs.BOM_UTF16_LE,
+    "utf-32": codecs.BOM_UTF32_LE,
+    "utf-8": MARK,
+}
+
+
+def encoded(text: str, name: str) -> bytes:
+    return text.encode({"utf-16": "utf-16le", "utf-32": "utf-32le"}.get(name, name), "ignore")
+
+
+def expected_lines(text: str, name: str) -> list[bytes]:
+    whole = Charset(name).line_to_utf8(encoded(text, name)).split(b"\n")
+    return [line.removesuffix(b"\r") for line in (whole if whole[-1] else whole[:-1])]
+
+
+@pytest.mark.parametrize("begins", [None, STACK])
+@pytest.mark.parametrize("name", CHARSETS)
+@pytest.mark.parametrize("marked", [False, True])
+def test_lines_are_converted_wherever_the_file_is_cut(
+    name: str, marked: bool, begins: object
+) -> None:
+    octets = HEADS.get(name[:6], HEADS.get(name, b"")) * marked + encoded(TEXT, name)
+    if name == "utf-16be" and marked:
+        octets = codecs.BOM_UTF16_BE + encoded(TEXT, name)
+    if name == "utf-32be" and marked:
+        octets = codecs.BOM_UTF32_BE + encoded(TEXT, name)
+    expected = expected_lines(TEXT, name)
+    if begins is not None:
+        expected = [b"\n".join(expected[:3]), *expected[3:]]
+    options: dict[str, Any] = {"frame_bytes_max": 200, "charset": Charset(name), "begins": begins}
+    for first in range(len(octets) + 1):
+        decoder = LineDecoder(start=0, **options)
+        frames = decoder.feed(octets[:first]).frames
+        # A crash here loses and repeats nothing.
+        again = LineDecoder(start=decoder.position, head=octets[:4], **options)
+        after = again.feed(octets[decoder.position :]).frames + again.finish().frames
+        rest = decoder.feed(octets[first:]).frames + decoder.finish().frames
+        assert frames + rest == expected
+        assert frames + after == expected
+        assert decoder.position == decoder.read == again.position == len(octets)
+    singly = LineDecoder(start=0, **options)
+    frames = [frame for octet in octets for frame in singly.feed(bytes([octet])).frames]
+    assert frames + singly.finish().frames == expected
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_the_limit_counts_bytes_of_utf8_and_keeps_characters_whole(limit: int) -> None:
+    line = "aé\u20ac\U0001f600b"
+    whole = line.encode()
+    shown = whole[:limit].decode(errors="ignore").encode()
+    for name in ("utf-16le", "utf-32be", "gb18030", "utf-7"):
+        decoder = LineDecoder(start=0, frame_bytes_max=limit, charset=Charset(name))
+        lines = decoder.feed((line + "\n").encode(name))
+        assert lines.frames == [shown]
+        assert list(lines.long) == [0] * (len(whole) > limit)
+        if limit > 3:  # so that all of it was kept
+            assert list(lines.long.values()) == [len(whole)] * (len(whole) > limit)
+    latin = LineDecoder(start=0, frame_bytes_max=limit, charset=Charset("ISO-8859-1"))
+    lines = latin.feed(b"\xe9" * 3 + b"\n")
+    assert lines.frames == [b"\xc3\xa9" * min(3, limit // 2)]
+    assert bool(lines.long) == (limit < 6)
+
+
+def test_a_mark_says_which_byte_order_a_file_has() -> None:
+    for name in ("utf-16", "utf-16le"):
+        octets = codecs.BOM_UTF16_BE + "a\nb\n".encode("utf-16be")
+        decoder = LineDecoder(start=0, frame_bytes_max=9, charset=Charset(name))
+        assert decoder.feed(octets).frames == [b"a", b"b"]
+        later = LineDecoder(start=6, frame_bytes_max=9, charset=Charset(name), head=octets[:4])
+        assert later.feed(octets[6:]).frames == [b"b"]
+    short = LineDecoder(start=0, frame_bytes_max=9, charset=Charset("utf-16"))
+    assert short.feed(codecs.BOM_UTF16_BE) == Lines([], {})
+    assert short.finish() == Lines([b""], {})
+    assert short.position == 2
+
+
+@given(
+    st.binary(max_size=60),
+    CUTS,
+    st.integers(1, 12),
+    st.sampled_from(CHARSETS),
+    st.sampled_from([None, STACK]),
+)
+def test_converted_frames_do_not_depend_on_chunks(
+    octets: bytes, cuts: list[int], limit: int, name: str, begins: object
+) -> None:
+    options: dict[str, Any] = {"charset": Charset(name), "begins": begins}
+
+    def decoded(chunks: list[bytes]) -> list[object]:
+        decoder = LineDecoder(start=0, frame_bytes_max=limit, **options)
+        results = [*(decoder.feed(chunk) for chunk in chunks), decoder.finish()]
+        frames = [frame for result in results for frame in result.frames]
+        assert all(len(frame) <= limit for frame in frames)
+        sizes = [size for result in results for size in result.long.values()]
+        return [frames, sizes, decoder.position]
+
+    assert decoded(pieces(octets, cuts)) == decoded([octets])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.wire.parse import parse, parse_all
-from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, options_named
+from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, options_named, utf8_of
 from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
 
@@ -51,7 +51,8 @@ def test_without_options_it_is_what_parse_all_does() -> None:
         ({"store_raw": True}, {"pairs": {"LEGACY_MSGHDR": b"su[1]: ", "RAWMSG": LINE}}),
         ({"dont_store_legacy_msghdr": True}, {"pairs": None, "app_name": b"su"}),
         ({"message_bytes_max": 30}, {"msg": b"t", "raw": LINE}),
-        ({"encoding": "utf-16-le"}, {"raw": LINE}),
+        ({"encoding": "utf-16-le"}, {}),  # a parser gets UTF-8
+        ({"keep_line_end": True}, {}),
         ({"default_facility": 3, "default_severity": 1}, {"facility": 4, "severity": 2}),
     ],
 )
@@ -123,6 +124,34 @@ def test_a_wrong_name_is_told_with_a_right_one() -> None:
         options_named(["noparse"])
     with pytest.raises(ValueError, match="there are no-parse, no-header"):
         options_named(["xyzzy"])
+
+
+@pytest.mark.parametrize(
+    ("line", "line_end", "kept"),
+    [
+        (LINE, b"\r\n", b"\r\n"),
+        (b"<13>1 - - - - - - x", b"\n\r\0\n", b"\n\r\n"),
+        (b"<13>1 - - - - - -", b"\n", b"\n"),
+        (b"<999>x", b"\r\n", b"\r\n"),
+        (LINE, b"\0", b""),
+        (b"<13>1 - h - - - - says @syslog-ng", b"\n", b"\n"),
+        # The line end is that of the envelope.
+        (b'<13>1 - h @syslog-ng - - - {"MESSAGE":"}"}', b"\n", b""),
+    ],
+)
+def test_a_line_end_can_belong_to_msg(line: bytes, line_end: bytes, kept: bytes) -> None:
+    without = parsed(line + line_end)
+    message = parsed(line + line_end, keep_line_end=True)
+    assert message == without._replace(msg=without.msg + kept)
+    assert parsed(line + line_end, keep_line_end=True, no_parse=True).msg == line + (
+        line_end.replace(b"\0", b"") if b"@syslog-ng -" not in line else b"\n"
+    )
+
+
+def test_a_frame_becomes_utf8_before_it_is_parsed() -> None:
+    wide = "café".encode("utf-16le")
+    assert utf8_of(ParseOptions(encoding="utf-16le"), wide) == "café".encode()
+    assert utf8_of(ParseOptions(), wide) == wide
 
 
 booleans = {

@@ -4,7 +4,6 @@ import pytest
 
 from relay.wire.parse import Dialect
 from relay.wire.readers import (
-    converting,
     cutting,
     reading,
     reading_nothing,
@@ -67,22 +66,3 @@ def test_the_line_becomes_a_pair() -> None:
 def test_text_is_cut_before_it_is_read() -> None:
     message = cutting(read, 30)(LINE, LINE)
     assert (message.msg, message.raw) == (b"c", LINE)
-
-
-def test_text_is_converted_before_it_is_read() -> None:
-    message = converting(read, "ISO-8859-1")(LINE, LINE)
-    assert (message.msg, message.raw) == ("café".encode(), LINE)
-    assert converting(read, "ascii")(LINE, LINE).msg == "caf\ufffd".encode()
-    wide = LINE.decode("latin-1").encode("utf-16-le")
-    assert converting(read, "utf-16-le")(wide, wide).hostname == b"h"
-
-
-def test_what_cannot_be_converted_is_read_as_it_is() -> None:
-    half = LINE + b"\\ud800"  # of a surrogate pair
-    assert converting(read, "unicode_escape")(half, half).msg == b"caf\xe9\\ud800"
-
-
-@pytest.mark.parametrize("encoding", ["latin-99", "base64", "idna", ""])
-def test_there_must_be_such_an_encoding(encoding: str) -> None:
-    with pytest.raises(ValueError, match=f"encoding {encoding!r}"):
-        converting(read, encoding)

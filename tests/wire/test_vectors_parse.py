@@ -11,7 +11,7 @@ import pytest
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser
+from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime
@@ -42,9 +42,10 @@ def options_of(vector: dict[str, Any], **more: Any) -> ParseOptions:
 def parsed(vector: dict[str, Any], **more: Any) -> tuple[SyslogMessage, float]:
     assert vector["tz"] == "UTC"
     received_at = datetime.fromisoformat(vector["now"]).timestamp()
-    parser = new_parser(options_of(vector, **more), zone=UTC)
+    options = options_of(vector, **more)
+    parser = new_parser(options, zone=UTC)
     origin = Origin("in", "udp", "192.0.2.1", 514, received_at=received_at)
-    (message,) = parser([vector["input"].encode("latin-1")], origin)
+    (message,) = parser([utf8_of(options, vector["input"].encode("latin-1"))], origin)
     return message, received_at
 
 

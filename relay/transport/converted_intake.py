@@ -1,0 +1,99 @@
+"""Make UTF-8 of what a source receives, before anything else looks at it.
+
+The size limit of a source counts the bytes of UTF-8, so what was within the limits of its
+transport may be too long now; the same policy applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, succeed
+
+from relay.flow.marks import Marks
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.transport.inbound import Intake
+from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
+from relay.wire.charset import Charset, whole_characters
+from relay.wire.long_frame import split_frame
+
+__all__ = ["ConvertedIntake"]
+
+
+class ConvertedIntake:
+    """An `Intake` in front of another one: frames come in `charset` and go on in UTF-8.
+
+    Args:
+        frame_bytes_max: Longest frame to pass on as it is, in bytes of UTF-8.
+        oversize: What to do with longer ones: an `OversizePolicy`'s name.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        charset: Charset,
+        frame_bytes_max: int,
+        oversize: str,
+        counters: SourceCounters,
+        notices: Notices,
+    ) -> None:
+        self._intake = intake
+        self._charset = charset
+        self._frame_bytes_max = frame_bytes_max
+        self._policy = OversizePolicy(oversize, frame_bytes_max=frame_bytes_max, counters=counters)
+        self._notices = notices
+
+    def accept(
+        self,
+        frames: list[bytes],
+        origin: Origin,
+        *,
+        cut: Mapping[int, int] | None = None,
+        pieces: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        texts = [self._charset.to_utf8(frame) for frame in frames]
+        known = Marks(cut or {}, pieces or {})
+        if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
+            texts, known = self._within_size(texts, known, origin)
+        if not texts and not positions:
+            return succeed(None)
+        return self._intake.accept(
+            texts, origin, cut=known.cut, pieces=known.pieces, positions=positions
+        )
+
+    def _within_size(
+        self, texts: list[bytes], known: Marks, origin: Origin
+    ) -> tuple[list[bytes], Marks]:
+        """Apply the policy to those of `texts` that are too long only now."""
+        frames: list[bytes] = []
+        cut: dict[int, int] = {}
+        pieces: dict[int, int] = {}
+        new_cut: dict[int, int] = {}
+        new_pieces: dict[int, int] = {}
+        for index, text in enumerate(texts):
+            at = len(frames)
+            parts = [text]
+            if self._policy.splits and index not in known.cut:
+                parts = split_frame(text, frame_bytes_max=self._frame_bytes_max)
+            if index in known.pieces:
+                pieces |= dict.fromkeys(range(at, at + len(parts)), known.pieces[index])
+            elif len(parts) > 1:
+                new_pieces |= dict(enumerate(range(1, len(parts) + 1), at))
+            if index in known.cut:
+                cut[at] = known.cut[index]
+            elif len(parts[0]) > self._frame_bytes_max:
+                new_cut[at] = len(text)
+            frames += [whole_characters(part, self._frame_bytes_max) for part in parts]
+        settled = self._policy.settle(frames, new_cut, new_pieces)
+        if settled.kind:
+            self._warn(origin, settled.kind, settled.text)
+        return settled.frames, Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})
+
+    def _warn(self, origin: Origin, kind: str, text: str) -> None:
+        source = f"source {origin.source}"
+        group = f"{source}, {origin.peer_host}"  # without port or process, which change
+        self._notices.warn(f"{source}, {origin.peer}", kind, text, group=group)

@@ -1,0 +1,12 @@
+"""The byte order mark of UTF-8, which some programs write before all that they write."""
+
+from __future__ import annotations
+
+__all__ = ["BYTE_ORDER_MARK", "without_byte_order_mark"]
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def without_byte_order_mark(octets: bytes) -> bytes:
+    """The first octets of a datagram, stream or file without a mark before them."""
+    return octets.removeprefix(BYTE_ORDER_MARK)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.transport.converted_intake import ConvertedIntake
+from relay.wire.charset import Charset
+from tests.connections import RecordingNotices, fired
+
+ORIGIN = Origin("in", "udp", "192.0.2.1", 514)
+LINE = "<13>Oct 11 22:14:15 h app: café"
+
+
+class Queue:
+    """Takes everything, when it is told to."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[Any, ...]] = []
+        self.stored: Deferred[None] = Deferred()
+
+    def accept(
+        self, frames: list[bytes], origin: Origin, *, cut: Any, pieces: Any, positions: Any
+    ) -> Deferred[None]:
+        self.accepted.append((frames, dict(cut), dict(pieces), positions))
+        return self.stored
+
+
+class Setup:
+    def __init__(self, encoding: str, limit: int = 1000, oversize: str = "truncate") -> None:
+        self.queue = Queue()
+        self.counters = SourceCounters()
+        self.notices = RecordingNotices()
+        notices: Any = self.notices
+        self.intake = ConvertedIntake(
+            self.queue,
+            charset=Charset(encoding),
+            frame_bytes_max=limit,
+            oversize=oversize,
+            counters=self.counters,
+            notices=notices,
+        )
+
+    def accepted(self, frames: list[bytes], **marks: Any) -> tuple[Any, ...]:
+        self.intake.accept(frames, ORIGIN, **marks)
+        (accepted,) = self.queue.accepted
+        return accepted
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16le", "utf-16", "utf-32be", "cp037", "latin-1", "utf-7"]
+)
+def test_frames_go_on_in_utf8(encoding: str) -> None:
+    frames = [LINE.encode(encoding), "x".encode(encoding), b""]
+    assert Setup(encoding).accepted(frames) == ([LINE.encode(), b"x", b""], {}, {}, None)
+
+
+def test_an_answer_is_that_of_the_queue() -> None:
+    setup = Setup("latin-1")
+    answer = setup.intake.accept([b"x"], ORIGIN, positions={"a": b"b"})
+    assert setup.queue.accepted == [([b"x"], {}, {}, {"a": b"b"})]
+    assert not fired(answer)
+    setup.queue.stored.callback(None)
+    assert fired(answer)
+
+
+def test_the_limit_counts_bytes_of_utf8() -> None:
+    setup = Setup("latin-1", limit=5)
+    frames, cut, pieces, _ = setup.accepted([b"\xe9\xe9\xe9", b"\xe9\xe9a", b"abcd\xe9"])
+    assert frames == ["éé".encode(), "ééa".encode(), b"abcd"]  # no half characters
+    assert (cut, pieces) == ({0: 6, 2: 6}, {})
+    assert setup.counters.truncated_records == 2
+    ((subject, kind, text),) = setup.notices.said
+    assert (subject, kind) == ("source in, 192.0.2.1:514", "truncated")
+    assert text == "2 longer than frame_bytes_max (5 octets): cut there"
+    wide = Setup("utf-16le", limit=5)
+    assert wide.accepted(["abcde".encode("utf-16le")])[:2] == ([b"abcde"], {})
+
+
+def test_what_the_transport_has_cut_stays_cut_and_is_not_counted_again() -> None:
+    setup = Setup("latin-1", limit=4)
+    frames, cut, _, _ = setup.accepted([b"abcd", b"\xe9\xe9\xe9\xe9", b"a"], cut={0: 99, 1: 98})
+    assert (frames, cut) == ([b"abcd", "éé".encode(), b"a"], {0: 99, 1: 98})
+    assert setup.counters.truncated_records == 0
+    assert setup.notices.said == []
+
+
+def test_long_ones_are_dropped() -> None:
+    setup = Setup("latin-1", limit=4, oversize="drop")
+    assert setup.accepted([b"\xe9\xe9\xe9", b"a"]) == ([b"a"], {}, {}, None)
+    assert setup.counters.dropped == {"too-long": 1}
+    assert setup.counters.received_records == 1  # the intake counts the rest
+    alone = Setup("latin-1", limit=4, oversize="drop")
+    assert fired(alone.intake.accept([b"\xe9\xe9\xe9"], ORIGIN))
+    assert alone.queue.accepted == []
+
+
+def test_long_ones_are_split() -> None:
+    setup = Setup("latin-1", limit=20, oversize="split")
+    line = b"<13>1 - - - - - - " + b"\xe9" * 12
+    frames, cut, pieces, _ = setup.accepted([b"x", line, b"y"])
+    text = line.decode("latin-1")
+    assert (frames[0], frames[-1], cut) == (b"x", b"y", {})
+    assert b"".join(frames[1:-1]).decode().replace("<13>", "").count("é") == text.count("é")
+    assert all(len(frame) <= 20 and frame.decode() for frame in frames)
+    assert pieces == dict(enumerate(range(1, len(frames) - 1), 1))
+    assert setup.counters.split_records == 1
+
+
+def test_pieces_of_a_transport_are_split_further() -> None:
+    setup = Setup("latin-1", limit=20, oversize="split")
+    frames, _, pieces, _ = setup.accepted([b"\xe9" * 20, b"\xe9" * 4], pieces={0: 1, 1: 2})
+    assert b"".join(frames).decode() == "é" * 24
+    assert pieces.keys() == set(range(len(frames)))
+    assert setup.counters.split_records == 0
+
+
+def test_long_ones_can_be_set_aside() -> None:
+    setup = Setup("latin-1", limit=4, oversize="quarantine")
+    assert setup.accepted([b"a", b"\xe9\xe9\xe9"])[:2] == ([b"a", "éé".encode()], {1: 6})
