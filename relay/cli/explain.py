@@ -60,6 +60,7 @@ def explain(
 ) -> None:
     """Explain MESSAGE, or each line of standard input.
 
+    MESSAGE is UTF-8, whatever the source receives; standard input is what it receives.
     With --json each line of input is {"frame": "…"}, one character an octet (latin-1), and
     so is all text of the output.
     """
@@ -73,14 +74,15 @@ def explain(
             parser = new_parser(parse, zone=local)
         else:
             explainer = Explainer(read_configuration(config), now=clock, zone=local)
+        is_utf8 = message is not None and not as_json  # a text from a terminal
         for frame in _frames(message, as_json):
             if explainer is None:
                 origin = Origin("stdin", "stdin", received_at=clock)
-                (parsed,) = parser([utf8_of(parse, frame)], origin)
+                (parsed,) = parser([frame if is_utf8 else utf8_of(parse, frame)], origin)
                 explained = Explanation(parsed)
             else:
                 explained = explainer.explain(
-                    frame, source=source, peer_host=peer, tls_names=tls_name
+                    frame, source=source, peer_host=peer, tls_names=tls_name, is_utf8=is_utf8
                 )
             if as_json:
                 _write_json(explained, clock, local, with_outcomes=explainer is not None)

@@ -93,10 +93,12 @@ class Explainer:
         source: str = "",
         peer_host: str = "",
         tls_names: tuple[str, ...] = (),
+        is_utf8: bool = False,
     ) -> Explanation:
         """What becomes of `frame`.
 
         Args:
+            is_utf8: Whether the frame is written in UTF-8, whatever the source receives.
             source: Id of the source; empty = the first.
             peer_host: Address of the sender; empty = a local one.
             tls_names: Names in its verified certificate.
@@ -116,7 +118,7 @@ class Explainer:
             tls_names=tls_names,
             received_at=self._now,
         )
-        frame = utf8_of(known.parse, frame)
+        frame = frame if is_utf8 else utf8_of(known.parse, frame)
         messages = new_parser(known.parse, zone=self._zone)([frame], origin)
         explanation = Explanation(messages[0])
         authorise = new_authorise(known, self._configuration.apps, notices=_Quiet())

@@ -8,7 +8,7 @@
     expect.alarm = { hostname = "web", severity = "info", payload = { contains = "bob" } }
     expect.archive = false                  # does not get it
 
-Texts are UTF-8; ``\\xNN`` stands for an octet that is not.
+Texts are UTF-8, whatever the source receives; ``\\xNN`` stands for an octet that is not.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def failures_of(configuration: Configuration, *, now: float, zone: tzinfo) -> li
             source=test.get("source", ""),
             peer_host=test.get("peer", ""),
             tls_names=tuple(test.get("tls_names", ())),
+            is_utf8=True,
         )
         name = f" ({test['name']})" if "name" in test else ""
         outcomes = {outcome.destination: outcome for outcome in explanation.outcomes}

@@ -107,6 +107,16 @@ def test_mistakes_are_said(arguments: list[str], input: str, words: str) -> None
     assert words in error
 
 
+def test_a_message_is_utf8_and_standard_input_is_what_a_source_receives() -> None:
+    options = ("--options", "encoding=utf-16le")
+    _, output, _ = run(*options, "<13>Oct 11 22:14:15 web app: café")
+    assert "café" in output
+    assert "web" in output
+    wide = "<13>Oct 11 22:14:15 web app: café".encode("utf-16le").decode("latin-1")
+    _, output, _ = run(*options, "--json", input=json.dumps({"frame": wide}))
+    assert json.loads(output)["msg"] == "café".encode().decode("latin-1")
+
+
 def test_people_see_fields_and_no_control_characters() -> None:
     status, output, _ = run(
         "<34>Oct 11 22:14:15 web su[7]: a\x1b[31mb",

@@ -103,3 +103,20 @@ def test_what_is_wrong_with_a_test_is_said(tmp_path: Path, test: str, problem: s
 
 def test_octets_can_be_written_in_texts() -> None:
     assert octets_of(tomllib.loads(r"x = 'a\xffé\x00'")["x"]) == b"a\xff\xc3\xa9\x00"
+
+
+def test_texts_are_utf8_whatever_the_source_receives(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        """
+        [sources.in]
+        listen = "udp://127.0.0.1:5514"
+        parse = { encoding = "utf-16le" }
+        [destinations.all]
+        connect = "file:///var/log/all"
+        [[tests]]
+        frame = "<13>Oct 11 22:14:15 web app: café"
+        expect.all = { hostname = "web", msg = "café", payload = { contains = "app: café" } }
+        """
+    )
+    assert failures_of(read_configuration(str(path)), now=1e9, zone=UTC) == []
