@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from relay.cli.control_client import ask
+from relay.cli.control_client import AskFailed, ask
 from relay.cli.queue_access import stamp
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
@@ -20,13 +20,50 @@ __all__ = ["show", "status"]
 @click.command()
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
-def status(where: Where, as_json: bool) -> None:
-    """Show sources, destinations and the queue of a running relay."""
-    document = _printable(ask(where.state_dir, "status"))
+@click.option("--check", "is_check", is_flag=True, help="Say in one line whether it is well.")
+def status(where: Where, as_json: bool, is_check: bool) -> None:
+    """Show sources, destinations and the queue of a running relay.
+
+    With --check: one line for a monitoring system such as Nagios, and status 0 if the
+    relay is well, 1 if it is degraded, 2 if it does not answer.
+    """
+    try:
+        document = _printable(ask(where.state_dir, "status"))
+    except AskFailed as error:
+        if not is_check:
+            raise
+        click.echo(_checked("no answer", [str(error)]))
+        raise SystemExit(2) from None
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(document)))
+    elif is_check:
+        if "degraded" not in document:
+            raise AskFailed("the relay is of an older version, which cannot say whether it is well")
+        click.echo(_verdict(document))
     else:
         show(document, Screen.of_output())
+    raise SystemExit(1 if is_check and document["degraded"] else 0)
+
+
+def _verdict(document: dict[str, Any]) -> str:
+    """Whether a relay is well, in one line."""
+    if document["degraded"]:
+        return _checked("degraded", document["degraded"])
+    queued = sum(report["queued_records"] for report in document["destinations"])
+    return _checked(
+        "ok",
+        [
+            f"relay {document['name']}",
+            counted(len(document["sources"]), "source"),
+            counted(len(document["destinations"]), "destination"),
+            f"{counted(queued, 'record')} queued",
+        ],
+    )
+
+
+def _checked(verdict: str, words: list[str]) -> str:
+    # Nagios takes what is behind a bar for numbers.
+    return f"{verdict}: {'; '.join(words)}".replace("|", "/")
 
 
 def show(document: dict[str, Any], screen: Screen) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from relay.model.expression import TIMEOUTS
+from relay.observe.health import RecentLosses, degradations
 from relay.queue.admission import Admission
 
 __all__ = ["Reports", "Status", "statistics_line"]
@@ -62,21 +63,26 @@ class Status:
         self._elapsed = elapsed
         self._allocated_bytes = allocated_bytes
         self._history_bytes = history_bytes
+        self._losses = RecentLosses()
         self._started_at = elapsed()
 
     def document(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         failure = self._admission.failure
-        return {
+        sources = [source.report() for source in self._sources]
+        destinations = [destination.report() for destination in self._destinations]
+        elapsed = self._elapsed()
+        document = {
             "status_version": STATUS_VERSION,
             "name": self._name,
             "version": self._version,
             "compiled": self._is_compiled,
             "state_dir": self._state_dir,
-            "uptime_seconds": self._elapsed() - self._started_at,
+            "uptime_seconds": elapsed - self._started_at,
             "admission": {
                 "open": not self._admission.closed,
                 "reason": self._admission.reason,
+                "busy": self._admission.is_busy,
                 "since": failure.since if failure is not None else None,
                 "pending_bytes": self._admission.pending_bytes,
                 "queue_bytes": self._admission.queue_bytes,
@@ -85,13 +91,15 @@ class Status:
                 "allocated_bytes": self._allocated_bytes(),
                 "free_bytes": self._admission.free_bytes,
             },
-            "sources": [source.report() for source in self._sources],
-            "destinations": [destination.report() for destination in self._destinations],
+            "sources": sources,
+            "destinations": destinations,
+            "recently": self._losses.report(sources, destinations, elapsed),
             "orphans": self._orphans(),
             "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
             "expression_timeouts": dict(TIMEOUTS),
         }
+        return {**document, "degraded": degradations(document)}
 
 
 def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -174,6 +174,13 @@ class Admission(SourceAdmission):
     def queue_bytes(self) -> int:
         return self._queue.size
 
+    @property
+    def is_busy(self) -> bool:
+        """Closed only because much waits for its commit, as in a burst; that is no fault."""
+        return self._pending.full and not any(
+            gauge.full for gauge in (self._storage, self._queue, self._disk)
+        )
+
     def for_source(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> SourceAdmission:
         """The admission of one source.
 

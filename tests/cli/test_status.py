@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,36 @@ def test_two_lanes_are_shown_while_there_are_two() -> None:
     for one in (lanes, None):
         lines = shown(width=120, destinations=[{**DESTINATION, "lanes": one}])
         assert not [line for line in lines if "lanes" in line]
+
+
+@pytest.mark.parametrize(
+    ("degraded", "status", "line"),
+    [
+        ([], 0, "ok: relay web-1; 1 source; 1 destination; 307 records queued"),
+        (["central: refused", "a|b"], 1, "degraded: central: refused; a/b"),
+    ],
+)
+def test_a_check_for_monitoring_is_one_line_and_a_status(
+    degraded: list[str], status: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.cli.status.ask", lambda *_: document(degraded=degraded))
+    done = CliRunner().invoke(main, ["status", "--check"])
+    assert (done.exit_code, done.stdout, done.stderr) == (status, f"{line}\n", "")
+    done = CliRunner().invoke(main, ["status", "--check", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["degraded"]) == (status, degraded)
+    assert CliRunner().invoke(main, ["status"]).exit_code == 0
+
+
+def test_a_check_of_a_relay_that_does_not_answer(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["status", "--check", "--state-dir", str(tmp_path)])
+    assert (done.exit_code, done.stdout.count("\n"), done.stderr) == (2, 1, "")
+    assert done.stdout.startswith("no answer: no relay is running")
+
+
+def test_a_check_of_a_relay_that_does_not_know_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.cli.status.ask", lambda *_: document())
+    done = CliRunner().invoke(main, ["status", "--check"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "older version" in done.stderr

@@ -100,6 +100,33 @@ def test_who_follows_a_queue_ends_when_asked_and_when_nobody_reads(relay: RelayP
     assert (followed.returncode, errors) == (130, b"")
 
 
+def test_a_check_tells_a_relay_that_is_well_from_one_that_is_not(
+    programs: Programs, tmp_path: Path
+) -> None:
+    port = free_port()
+    relay = RelayProcess.started(
+        programs,
+        tmp_path,
+        sources={"in": {"listen": f"tcp://127.0.0.1:{port}"}},
+        destinations={"file": {"connect": f"file://{tmp_path}/out"}},
+        relay={"min_free_bytes": 0},
+    )
+    here = ("-d", str(relay.state_dir))
+    wait_until(lambda: run("status", "--check", *here)[0] == 0, "the relay to be well")
+    assert run("status", "--check", *here) == (
+        *(0, "ok: relay relay; 1 source; 1 destination; 0 records queued\n", ""),
+    )
+    run("pause", "file", *here)
+    status, output, errors = run("status", "--check", *here)
+    assert (status, output.count("\n"), errors) == (1, 1, "")
+    assert output.startswith("degraded: file: paused by hand")
+    assert run("status", *here)[0] == 0
+    relay.stop()
+    status, output, errors = run("status", "--check", *here)
+    assert (status, output.count("\n"), errors) == (2, 1, "")
+    assert output.startswith("no answer: no relay is running")
+
+
 def test_a_relay_that_hangs_and_one_that_is_stopped(relay: RelayProcess) -> None:
     here = ("-d", str(relay.state_dir))
     pid = (relay.state_dir / "queue" / "owner.lock").read_text().strip()

@@ -48,7 +48,9 @@ class Setup:
             admission=self.admission,
             orphans=lambda: ["old"],
             damaged_files=lambda: ["/q/data.mdb.damaged-1"],
-            certificates=lambda: [{"subject": "source in", "expires_days": 3.5}],
+            certificates=lambda: [
+                {"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}
+            ],
             elapsed=lambda: self.now,
         )
 
@@ -68,6 +70,7 @@ def test_the_document_has_everything() -> None:
         "admission": {
             "open": False,
             "reason": "101 octets wait for the disk",
+            "busy": True,
             "since": None,
             "pending_bytes": 101,
             "queue_bytes": 50,
@@ -80,9 +83,28 @@ def test_the_document_has_everything() -> None:
         "destinations": [setup.destination.report()],
         "orphans": ["old"],
         "damaged_files": ["/q/data.mdb.damaged-1"],
-        "certificates": [{"subject": "source in", "expires_days": 3.5}],
+        "certificates": [{"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}],
         "expression_timeouts": {},
+        "recently": {"seconds": 0.0, "lost_records": {}},
+        "degraded": [
+            "source in: the certificate in /a.pem expires in 3.5 days",
+            "old: has records but no destination",
+            "damaged queue file /q/data.mdb.damaged-1",
+        ],
     }
+
+
+def test_losses_are_recent_as_long_as_they_are() -> None:
+    setup = Setup()
+    setup.status.document()
+    setup.source.values["dropped_records"] = {"kernel-buffer": 3}
+    setup.now += 600
+    assert (
+        "source/in: lost 3 (kernel-buffer) in the last 10 m"
+        in (setup.status.document()["degraded"])
+    )
+    setup.now += 900
+    assert not [words for words in setup.status.document()["degraded"] if "lost" in words]
 
 
 def test_a_quiet_minute_on_one_line() -> None:

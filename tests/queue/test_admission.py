@@ -211,3 +211,15 @@ def test_what_cannot_be_stored_is_not_let_in_not_even_into_the_reserve() -> None
     assert admission.reason == "nothing can be stored: Read-only file system"
     admission.clear_failure()
     assert not reserved.closed
+
+
+def test_a_burst_is_no_fault_and_anything_else_is() -> None:
+    admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
+    assert not admission.is_busy
+    admission.set_pending_bytes(101)
+    assert (admission.closed, admission.is_busy) == (True, True)
+    admission.set_failure("nothing can be stored", 1.0)
+    assert (admission.closed, admission.is_busy) == (True, False)
+    admission.clear_failure()
+    admission.set_queue_bytes(1000)
+    assert (admission.closed, admission.is_busy) == (True, False)

@@ -1,0 +1,140 @@
+"""Whether a relay is well, by its status document.
+
+`degradations` is the one place that decides it.  A source or destination that is not
+``ready`` is a degradation with its ``state`` as the reason, so a new state of them needs
+no change here; anything else gets a function below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any
+
+from relay.model.words import counted, duration
+
+__all__ = ["RecentLosses", "degradations"]
+
+_EXPIRES_DAYS = 14.0
+_NEARLY_FULL_PERCENT = 80
+_RECENT_SECONDS = 900.0
+_SNAPSHOT_SECONDS = 60.0
+
+# Reasons of drops for want of room or by a disk.  The others are what somebody has
+# configured or asked for, or what peers can bring about as they like.
+_LOSSES = ("admission-closed", "kernel-buffer", "not-stored", "quarantine-full", "too-old")
+_LOSSES_BEGIN = "queue-full"  # and by severity
+
+
+class RecentLosses:
+    """What was lost of late, by comparing counters with those of some time ago.
+
+    The counters are kept each time that somebody asks, at most once a minute.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, dict[str, dict[str, int]]]] = deque()
+
+    def report(
+        self,
+        sources: list[dict[str, Any]],
+        destinations: list[dict[str, Any]],
+        elapsed: float,
+    ) -> dict[str, Any]:
+        """What sources and destinations have lost, by id (``source/ID``) and reason.
+
+        Over the last 15 minutes, or since the first call.  Where nobody has asked for
+        longer, over the time since then; ``seconds`` says which.
+        """
+        now = {f"source/{report['id']}": _losses(report) for report in sources}
+        now |= {report["id"]: _losses(report) for report in destinations}
+        kept = self._kept
+        if not kept or elapsed - kept[-1][0] >= _SNAPSHOT_SECONDS:
+            kept.append((elapsed, now))
+        while len(kept) > 1 and elapsed - kept[1][0] >= _RECENT_SECONDS:
+            kept.popleft()
+        since, before = kept[0]
+        more = {
+            id: {
+                reason: count - before.get(id, {}).get(reason, 0)
+                for reason, count in losses.items()
+                if count > before.get(id, {}).get(reason, 0)
+            }
+            for id, losses in now.items()
+        }
+        return {
+            "seconds": elapsed - since,
+            "lost_records": {id: losses for id, losses in more.items() if losses},
+        }
+
+
+def _losses(report: dict[str, Any]) -> dict[str, int]:
+    quarantine = report.get("quarantine") or {"dropped_records": {}}
+    dropped = Counter(report["dropped_records"]) + Counter(quarantine["dropped_records"])
+    losses = {
+        reason: count
+        for reason, count in dropped.items()
+        if reason in _LOSSES or reason.startswith(_LOSSES_BEGIN)
+    }
+    for key, reason in (("missing_records", "missing"), ("gaps", "gap-in-the-journal")):
+        if report.get(key):
+            losses[reason] = report[key]
+    return losses
+
+
+def degradations(document: dict[str, Any]) -> list[str]:
+    """What keeps the relay from being well, in words; empty if nothing does."""
+    found = [*_admission(document["admission"])]
+    for source in document["sources"]:
+        found += [f"{source['id']}: {words}" for words in _source(source)]
+    for destination in document["destinations"]:
+        found += [f"{destination['id']}: {words}" for words in _destination(destination)]
+    found += _recent(document["recently"])
+    found += _certificates(document["certificates"])
+    found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
+    found += [f"damaged queue file {path}" for path in document["damaged_files"]]
+    return found
+
+
+def _admission(admission: dict[str, Any]) -> Iterator[str]:
+    if not admission["open"] and not admission["busy"]:
+        yield f"not taking more: {admission['reason']}"
+    elif 100 * admission["queue_bytes"] >= _NEARLY_FULL_PERCENT * admission["queue_bytes_max"] > 0:
+        percent = 100 * admission["queue_bytes"] // admission["queue_bytes_max"]
+        yield f"the queue is {percent} % full"
+
+
+def _source(report: dict[str, Any]) -> Iterator[str]:
+    if not report.get("ready", True):
+        yield report["state"]
+    if report.get("files_refused"):
+        yield f"{counted(report['files_refused'], 'file')} not read (files_max)"
+
+
+def _destination(report: dict[str, Any]) -> Iterator[str]:
+    if not report["ready"]:
+        yield report["state"]
+    if (seconds := report.get("stalled_seconds")) is not None:
+        yield f"nothing acknowledged in {duration(seconds)} of being connected"
+    percent = (report.get("limit") or {"fill_percent": None})["fill_percent"]
+    if percent is not None and percent >= _NEARLY_FULL_PERCENT:
+        yield f"its queue is {percent} % full"
+    if report["quarantined_records"]:
+        yield f"{counted(report['quarantined_records'], 'record')} in quarantine"
+
+
+def _recent(recently: dict[str, Any]) -> Iterator[str]:
+    for id, losses in recently["lost_records"].items():
+        words = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(losses.items()))
+        yield f"{id}: lost {words} in the last {duration(recently['seconds'])}"
+
+
+def _certificates(reports: list[dict[str, Any]]) -> Iterator[str]:
+    for report in reports:
+        if report.get("kind") == "crl":
+            if report["is_due"]:
+                words = f"is to be replaced by {report['next_update']}"
+                yield f"{report['subject']}: the revocation list in {report['crl']} {words}"
+        elif (days := report["expires_days"]) <= _EXPIRES_DAYS:
+            words = f"expires in {days:g} days" if days > 0 else "has expired"
+            yield f"{report['subject']}: the certificate in {report['certificate']} {words}"

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.observe.health import RecentLosses, degradations
+
+SOURCE: dict[str, Any] = {"id": "in", "dropped_records": {}}
+DESTINATION: dict[str, Any] = {
+    "id": "out",
+    "state": "connected to far:1",
+    "ready": True,
+    "stalled_seconds": None,
+    "quarantined_records": 0,
+    "dropped_records": {},
+    "limit": None,
+}
+ADMISSION = {
+    "open": True,
+    "busy": False,
+    "reason": "",
+    "queue_bytes": 79,
+    "queue_bytes_max": 100,
+}
+CERTIFICATE = {"subject": "source in", "certificate": "/a.pem", "expires_days": 14.1}
+REVOCATIONS = {"subject": "source in", "kind": "crl", "crl": "/r.pem", "is_due": False}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {
+        "admission": ADMISSION,
+        "sources": [SOURCE],
+        "destinations": [DESTINATION],
+        "recently": {"seconds": 900.0, "lost_records": {}},
+        "certificates": [CERTIFICATE, REVOCATIONS],
+        "orphans": [],
+        "damaged_files": [],
+        **changes,
+    }
+
+
+def test_nothing_is_wrong() -> None:
+    assert degradations(document()) == []
+
+
+def destination(**changes: Any) -> dict[str, Any]:
+    return {"destinations": [{**DESTINATION, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"admission": {**ADMISSION, "open": False, "reason": "the queue is full"}},
+            "not taking more: the queue is full",
+        ),
+        ({"admission": {**ADMISSION, "queue_bytes": 80}}, "the queue is 80 % full"),
+        (destination(ready=False, state="refused by far:1"), "out: refused by far:1"),
+        (
+            destination(stalled_seconds=130.0),
+            "out: nothing acknowledged in 2 m 10 s of being connected",
+        ),
+        (destination(limit={"fill_percent": 80}), "out: its queue is 80 % full"),
+        (destination(quarantined_records=1), "out: 1 record in quarantine"),
+        (
+            {"sources": [{**SOURCE, "ready": False, "state": "journalctl ended"}]},
+            "in: journalctl ended",
+        ),
+        ({"sources": [{**SOURCE, "files_refused": 2}]}, "in: 2 files not read (files_max)"),
+        (
+            {"recently": {"seconds": 900.0, "lost_records": {"in": {"too-old": 1200}}}},
+            "in: lost 1,200 (too-old) in the last 15 m",
+        ),
+        (
+            {"certificates": [{**CERTIFICATE, "expires_days": 14.0}]},
+            "source in: the certificate in /a.pem expires in 14 days",
+        ),
+        (
+            {"certificates": [{**CERTIFICATE, "expires_days": -0.1}]},
+            "source in: the certificate in /a.pem has expired",
+        ),
+        (
+            {"certificates": [{**REVOCATIONS, "is_due": True, "next_update": "today"}]},
+            "source in: the revocation list in /r.pem is to be replaced by today",
+        ),
+        ({"orphans": ["old"]}, "old: has records but no destination"),
+        ({"damaged_files": ["/q/damaged"]}, "damaged queue file /q/damaged"),
+    ],
+)
+def test_each_thing_that_is_wrong_is_said(changes: dict[str, Any], words: str) -> None:
+    assert degradations(document(**changes)) == [words]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"admission": {**ADMISSION, "open": False, "busy": True, "reason": "a burst"}},
+        {"admission": {**ADMISSION, "queue_bytes_max": 0}},
+        destination(limit={"fill_percent": 79}),
+        destination(limit={"fill_percent": None}),
+        {"sources": [{**SOURCE, "quarantined_records": 5}]},
+    ],
+)
+def test_what_is_as_it_was_wanted_is_no_degradation(changes: dict[str, Any]) -> None:
+    assert degradations(document(**changes)) == []
+
+
+def lost(losses: RecentLosses, at: float, **dropped: int) -> tuple[float, dict[str, Any]]:
+    reasons = {reason.replace("_", "-"): count for reason, count in dropped.items()}
+    found = losses.report([], [{"id": "a", "dropped_records": reasons}], at)
+    return found["seconds"], found["lost_records"]
+
+
+def test_losses_are_recent_for_a_quarter_of_an_hour() -> None:
+    losses = RecentLosses()
+    assert lost(losses, 0, queue_full=7) == (0, {})  # before this start
+    assert lost(losses, 60, queue_full=9) == (60, {"a": {"queue-full": 2}})
+    for minute in range(2, 16):
+        assert lost(losses, 60.0 * minute, queue_full=9)[1] == {"a": {"queue-full": 2}}
+    assert lost(losses, 960, queue_full=9) == (900, {})
+
+
+def test_where_nobody_asks_for_long_all_of_that_time_counts() -> None:
+    losses = RecentLosses()
+    lost(losses, 0, too_old=0)
+    assert lost(losses, 7200, too_old=3) == (7200, {"a": {"too-old": 3}})
+    assert lost(losses, 7300, too_old=3) == (7300, {"a": {"too-old": 3}})
+    assert lost(losses, 8200, too_old=3) == (900, {})
+
+
+def test_who_asks_all_the_time_takes_no_memory() -> None:
+    losses = RecentLosses()
+    for second in range(5000):
+        lost(losses, float(second), too_old=second)
+    assert lost(losses, 5000.0, too_old=5000)[0] < 1000
+    assert len(losses._kept) < 20
+
+
+@pytest.mark.parametrize("reason", ["operator", "not-allowed", "rate-limit", "empty", "noise"])
+def test_what_was_configured_or_is_up_to_peers_is_no_loss(reason: str) -> None:
+    losses = RecentLosses()
+    lost(losses, 0)
+    assert lost(losses, 60, **{reason: 5}) == (60, {})
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"quarantine": {"dropped_records": {"quarantine-full": 5}}}, "quarantine-full"),
+        ({"dropped_records": {"queue-full-debug": 5}}, "queue-full-debug"),
+        ({"missing_records": 5}, "missing"),
+        ({"gaps": 5}, "gap-in-the-journal"),
+    ],
+)
+def test_every_kind_of_loss(more: dict[str, Any], reason: str) -> None:
+    losses = RecentLosses()
+    losses.report([SOURCE], [DESTINATION], 0.0)
+    found = losses.report([{**SOURCE, **more}], [{**DESTINATION, "id": "in"}], 60.0)
+    assert found["lost_records"] == {"source/in": {reason: 5}}
