@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
-from relay.transport.tls import TlsUpstream, tls_failure_words
+from relay.transport.tls import TlsUpstream
+from relay.transport.tls_failure import tls_failure_words
 
 __all__ = ["TlsConnection"]
 

@@ -92,6 +92,7 @@ def read_material(tls: TlsConfiguration) -> TlsMaterial:
         passphrase=_passphrase(tls.private_key_passphrase_file),
         trusted_ca_pem=_content(tls.trusted_ca),
         crl_pem=_content(tls.crl),
+        certificate=tls.certificate,
         trusted_ca=tls.trusted_ca,
         crl=tls.crl,
     )

@@ -36,7 +36,8 @@ from relay.transport.sockets import (
     read_in_large_steps,
     read_rest,
 )
-from relay.transport.tls import identity_of, tls_failure_words, verified_certificate
+from relay.transport.tls import identity_of, verified_certificate
+from relay.transport.tls_failure import tls_failure
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -195,10 +196,10 @@ class InboundProtocol(Protocol):
         if timer is not None and timer.active():
             timer.cancel()
 
-    def violated(self, why: object) -> None:
-        """The peer broke its protocol: count it and say it."""
+    def violated(self, why: object, kind: str = "protocol") -> None:
+        """The peer broke its protocol: count it and log it, each `kind` by itself."""
         self.factory.counters.protocol_errors += 1
-        self.warn("protocol", str(why))
+        self.warn(kind, str(why))
 
     def store(
         self,
@@ -268,9 +269,9 @@ class InboundProtocol(Protocol):
     def _explain(self, reason: Failure) -> None:
         """Say why TLS failed; how other connections end says nothing."""
         if self.factory.secure and reason.value is not None and not self.closing:
-            words = tls_failure_words(self.transport, reason.value)
-            if words:
-                self.violated(words)
+            failure = tls_failure(self.transport, reason.value)
+            if failure.words:
+                self.violated(failure.words, failure.kind)
 
     def _idle(self) -> None:
         # A pause is our doing, but for a peer that does not take its answers.
@@ -285,7 +286,7 @@ class InboundProtocol(Protocol):
         if self._pauses:  # it is we who do not listen
             self.expect_within_handshake_time(what)
             return
-        self.violated(f"no {what} within {seconds:g} s")
+        self.violated(f"no {what} within {seconds:g} s", "handshake")
         self.close()
         self.transport.abortConnection()
 

@@ -140,7 +140,7 @@ class CertificateCheck:
     """OpenSSL's verify callback for one connection.
 
     OpenSSL itself only says that verification failed; the reason is left with the
-    transport, where `tls_failure_words` finds it.  (A connection's application data
+    transport, where `tls_failure` finds it.  (A connection's application data
     would be the place, but Twisted keeps its own there.)
 
     OpenSSL calls for every trouble that it finds, in no particular order, and at

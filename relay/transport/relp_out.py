@@ -18,6 +18,8 @@ from relay.wire.relp_lineage import format_lineage
 
 __all__ = ["RelpClientProtocol"]
 
+_TLS_ALERT = b"\x15\x03"  # what a TLS server answers to anything else
+
 
 @implementer(IPushProducer)
 class RelpClientProtocol(UpstreamProtocol):
@@ -58,6 +60,7 @@ class RelpClientProtocol(UpstreamProtocol):
             software=software,
             offer=format_lineage(self._offer) if self._offer is not None else b"",
         )
+        self._opening = False
         self._begun = False
         self._next_seq: int | None = None  # of the next message, if they are numbered
         self._answer_seconds_max = answer_seconds_max
@@ -83,8 +86,19 @@ class RelpClientProtocol(UpstreamProtocol):
     # The connection.
 
     def begin(self) -> None:
+        self._opening = True
         self.transport.registerProducer(self, True)
         self._write()
+
+    def unopened(self) -> str:
+        if not self._opening:
+            return super().unopened()
+        if self._secure:
+            return " before the session was open: is this a port for plain syslog (tls://)?"
+        return (
+            " before the session was open: is this a port for TLS (relp+tls://), or for plain "
+            "syslog (tcp://)?"
+        )
 
     def started(self) -> str:
         self._drain.attach(self)
@@ -94,6 +108,9 @@ class RelpClientProtocol(UpstreamProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self.over:
+            return
+        if not self._begun and not self._secure and data.startswith(_TLS_ALERT):
+            self.give_up("this port is for TLS: use relp+tls://")
             return
         session = self._session
         acknowledged = session.receive(data)

@@ -29,13 +29,13 @@ from relay.transport.peer_check import (
     names_of,
 )
 from relay.transport.tls_context import TlsMaterial, TlsOptions, new_context, revoke, trust
+from relay.transport.tls_failure import TlsEnd
 
 __all__ = [
     "TlsListener",
     "TlsUpstream",
     "identity_of",
     "names_of",
-    "tls_failure_words",
     "verified_certificate",
 ]
 
@@ -95,12 +95,12 @@ class TlsListener:
         wanted = [f"one signed by a CA{place}"] if material.trusted_ca_pem else []
         if self._policy.fingerprints:
             wanted.append("one of peer_fingerprints")
-        self._wanted = " or ".join(wanted)
+        self._end = _end("sender", material, self._options, wanted=" or ".join(wanted))
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         connection.set_verify(self._flags, self._new_check(tlsProtocol))
-        tlsProtocol.certificate_wanted = self._wanted  # for `tls_failure_words`
+        tlsProtocol.tls_end = self._end  # for `tls_failure`
         return connection
 
 
@@ -151,6 +151,7 @@ class TlsUpstream:
         self._context = context
         place = "" if self._policy.fingerprints else " of the system"
         self._new_check = _new_check(self._policy, material, otherwise=place)
+        self._end = _end("receiver", material, self._options)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
@@ -158,6 +159,7 @@ class TlsUpstream:
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
         if self._verifies:
             connection.set_verify(SSL.VERIFY_PEER, self._new_check(tlsProtocol))
+        tlsProtocol.tls_end = self._end  # for `tls_failure`
         return connection
 
 
@@ -174,6 +176,16 @@ def verified_certificate(transport: Any) -> x509.Certificate | None:
     return None if certificate is None else certificate.to_cryptography()
 
 
+def _end(peer: str, material: TlsMaterial, options: TlsOptions, *, wanted: str = "") -> TlsEnd:
+    return TlsEnd.of(
+        peer,
+        material.certificate_pem,
+        material.certificate,
+        version_min=options.version_min,
+        wanted=wanted,
+    )
+
+
 def _new_check(
     policy: PeerPolicy, material: TlsMaterial, *, otherwise: str = ""
 ) -> Callable[[Any], CertificateCheck]:
@@ -185,30 +197,3 @@ def _new_check(
         authorities=place if material.trusted_ca_pem else otherwise,
         crl=f" in {material.crl}" if material.crl else "",
     )
-
-
-def tls_failure_words(transport: Any, error: BaseException) -> str:
-    """Why TLS ended, in words; empty if `error` has nothing to do with TLS.
-
-    Args:
-        transport: The TLS transport, in its protocol's `connectionLost`.
-        error: What `connectionLost` was told.
-    """
-    if not isinstance(error, SSL.Error):
-        return ""
-    refusal: str = getattr(transport, "certificate_refusal", "")
-    if refusal:
-        return refusal
-    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    reasons = [entry[-1] for entry in queue]
-    reason = next((each for each in reasons if each), "the connection ended during the handshake")
-    if "wrong version number" in reason or "packet length too long" in reason:
-        return "the peer does not speak TLS"
-    if "http request" in reason:
-        return "the peer speaks HTTP, not TLS"
-    if "did not return a certificate" in reason:
-        wanted: str = getattr(transport, "certificate_wanted", "")
-        return "the peer sent no certificate" + (f", wanted is {wanted}" if wanted else "")
-    if "alert" in reason:
-        return f"the peer did not accept us: {reason}"
-    return f"TLS failed: {reason}"

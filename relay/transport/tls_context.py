@@ -34,6 +34,8 @@ class TlsMaterial:
     """Who may sign the certificates of peers."""
     crl_pem: bytes = b""
     """Revocation lists, one for each authority of a chain; empty = nobody looks."""
+    certificate: str = ""
+    """The file of `certificate_pem`, for words."""
     trusted_ca: str = ""
     """The file of `trusted_ca_pem`, for words."""
     crl: str = ""

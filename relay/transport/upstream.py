@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ConnectError,
@@ -30,7 +31,7 @@ from zope.interface import implementer
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
-from relay.transport.tls import tls_failure_words
+from relay.transport.tls_failure import tls_failure_words
 
 __all__ = [
     "CountingWrapper",
@@ -220,6 +221,10 @@ class UpstreamProtocol(Protocol):
     def ended(self) -> None:
         """The connection is gone, or never became ready."""
 
+    def unopened(self) -> str:
+        """What it may mean that the upstream closed it before it was ready; added to the words."""
+        return " during the TLS handshake" if self._secure else ""
+
     # What Twisted calls.
 
     def connectionMade(self) -> None:
@@ -275,8 +280,8 @@ class UpstreamProtocol(Protocol):
         self.gone = True
         self._cancel_prepare_call()
         words = self._why or failure_words(self.transport, reason, self._secure)
-        if not (self.prepared or self._why or self._secure):
-            words += " before the session was open; does it expect TLS?"
+        if not self.prepared and not self._why and not isinstance(reason.value, SSL.Error):
+            words += self.unopened()
         error = UpstreamError(f"{self.state.target}: {words}")
         self.state.failed(str(error))
         self.ended()

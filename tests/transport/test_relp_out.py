@@ -22,7 +22,9 @@ WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, window_records: int = 10, numbering: Any = None) -> None:
+    def __init__(
+        self, *, window_records: int = 10, numbering: Any = None, secure: bool = False
+    ) -> None:
         self.clock = Clock()
         self.drain: Any = RecordingDrain()
         self.wire = Wire()
@@ -39,7 +41,7 @@ class Connection:
             drain=self.drain,
             state=self.state,
             clock=self.clock,
-            secure=False,
+            secure=secure,
             prepare_seconds_max=30,
             window_records=window_records,
             software=b"test",
@@ -68,6 +70,40 @@ def test_it_speaks_first_and_is_ready_when_it_was_answered() -> None:
     assert connection.protocol.room == 10
     assert connection.state.words == "connected to up, every message acknowledged"
     assert connection.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("secure", "shaken", "words"),
+    [
+        (
+            False,
+            False,
+            " before the session was open: is this a port for TLS (relp+tls://), or for plain "
+            "syslog (tcp://)?",
+        ),
+        (True, False, " during the TLS handshake"),
+        (True, True, " before the session was open: is this a port for plain syslog (tls://)?"),
+    ],
+)
+def test_an_upstream_that_hangs_up_before_the_session_is_open(
+    secure: bool, shaken: bool, words: str
+) -> None:
+    connection = Connection(secure=secure)
+    if shaken:
+        connection.protocol.handshakeCompleted()
+    connection.protocol.ready.addErrback(lambda _: None)
+    connection.protocol.lost_unprepared(_closed())
+    assert connection.failures == [
+        f"up: the connection ended (Connection was closed cleanly){words}"
+    ]
+
+
+def test_an_upstream_that_answers_with_an_alert_of_tls() -> None:
+    connection = Connection()
+    connection.protocol.dataReceived(bytes.fromhex("15030100020246"))
+    connection.protocol.ready.addErrback(lambda _: None)
+    connection.protocol.lost_unprepared(_closed())
+    assert connection.failures == ["up: this port is for TLS: use relp+tls://"]
 
 
 def test_a_refused_opening() -> None:

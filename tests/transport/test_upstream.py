@@ -335,7 +335,10 @@ def test_an_upstream_that_does_not_speak_tls() -> None:
     lowest.dataReceived(b"220 smtp.example.com\r\n")
     assert wire.asked_to_close
     lose(lowest)
-    assert link.state.words == f"{TARGET}: the peer does not speak TLS, next try in 1 s"
+    assert link.state.words == (
+        f"{TARGET}: the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?"
+        ", next try in 1 s"
+    )
 
 
 def test_an_upstream_with_a_certificate_of_somebody_else() -> None:
