@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Token", "is_secret", "masked_secret"]
+__all__ = ["Token", "has_token_form", "is_secret", "masked_secret"]
 
 _SECRET_OCTETS_MAX = 255
+_FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_OCTETS_MAX)
 
 
@@ -51,6 +52,11 @@ class Token:
 def is_secret(text: bytes) -> bool:
     """Whether `text` can be a token: 1 to 255 octets of printable US-ASCII without space."""
     return _SECRET.fullmatch(text) is not None
+
+
+def has_token_form(text: bytes) -> bool:
+    """Whether `text` is a UUID, as Sematext's tokens are."""
+    return _FORM.fullmatch(text) is not None
 
 
 def masked_secret(secret: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from relay.model.token import masked_secret
+from relay.model.token import has_token_form, masked_secret
 from relay.rewrite.find_token import find_claim, names_of
 from relay.wire.parse import parse
 
@@ -18,7 +18,6 @@ __all__ = ["masked"]
 
 # Backslashes: of JSON that is a string in other JSON.
 _MEMBER = re.compile(rb'logsene-app-token\\*"\s*+:\s*+\\*"([^"\\]++)')
-_UUID = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def masked(payload: bytes, known: Collection[bytes] = ()) -> bytes:
@@ -28,7 +27,7 @@ def masked(payload: bytes, known: Collection[bytes] = ()) -> bytes:
     claim = find_claim(message)
     if claim is not None:
         found.update(claim.secrets)
-    found.update(name for name in names_of(message) if _UUID.fullmatch(name))
+    found.update(name for name in names_of(message) if has_token_form(name))
     for secret in sorted(found, key=len, reverse=True):  # one may be a part of another
         if secret:
             payload = payload.replace(secret, masked_secret(secret).encode())

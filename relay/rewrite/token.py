@@ -20,13 +20,12 @@ Rules that bind this file:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.model.token import Token, is_secret
+from relay.model.token import Token, has_token_form, is_secret
 from relay.rewrite.bare import with_hosts
 from relay.rewrite.elements import PREFIX, element_pairs
 from relay.rewrite.json_layout import Layouts, Strings
@@ -70,7 +69,6 @@ _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 # What came in an envelope may end with these, and the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TOKEN_FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _without_token = member_cutter(_TOKEN_KEY)
 
@@ -80,7 +78,7 @@ def token_test(token: Token, known: Collection[bytes]) -> IsToken:
     secrets = frozenset((token.reveal(), *known))
 
     def is_token(name: bytes | None) -> bool:
-        return name is not None and (name in secrets or _TOKEN_FORM.fullmatch(name) is not None)
+        return name is not None and (name in secrets or has_token_form(name))
 
     return is_token
 

@@ -12,8 +12,8 @@ from typing import Any
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.model.token import Token
 from relay.rewrite.filters import selected
+from relay.rewrite.masked import masked
 from relay.rewrite.pipeline import Pipeline
 from relay.service.authorising import new_authorise
 from relay.service.configuration import (
@@ -29,7 +29,7 @@ from relay.wire.parse_tags import is_parse_failure
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_rfc3339
 
-__all__ = ["Explainer", "Explanation", "Outcome", "described", "masked_octets"]
+__all__ = ["Explainer", "Explanation", "Outcome", "described"]
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Explainer:
         self._zone = zone
         self._problems: list[str] = []
         self._sources = {source.id: source for source in configuration.sources}
-        self._tokens = _tokens_of(configuration)
+        self._secrets = _secrets_of(configuration)
 
     def explain(
         self,
@@ -205,15 +205,7 @@ class Explainer:
         )
 
     def _masked(self, payload: bytes) -> bytes:
-        return masked_octets(payload, self._tokens)
-
-
-def masked_octets(payload: bytes, tokens: list[Token]) -> bytes:
-    """`payload` with all of `tokens` in it masked."""
-    for token in tokens:
-        if token.reveal() in payload:
-            payload = payload.replace(token.reveal(), str(token).encode())
-    return payload
+        return masked(payload, self._secrets)
 
 
 def described(
@@ -255,9 +247,8 @@ def described(
     }
 
 
-def _tokens_of(configuration: Configuration) -> list[Token]:
-    """All tokens, the longest first: one may be a part of another."""
+def _secrets_of(configuration: Configuration) -> list[bytes]:
     tokens = {token for app in configuration.apps for token in app.tokens}
     for destination in configuration.destinations:
         tokens.update(destination.rewrite.known_tokens)
-    return sorted(tokens, key=lambda token: -len(token.reveal()))
+    return [token.reveal() for token in tokens]

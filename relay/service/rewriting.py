@@ -233,8 +233,7 @@ class Rewriting:
 
     def _known_tokens(self, rewrite: RewriteConfiguration) -> list[bytes]:
         """Tokens that a message may carry, whatever their form."""
-        own = [token for _, token in rewrite.tokens if isinstance(token, Token)]
-        return [token.reveal() for token in (*self._app_tokens, *own)]
+        return [token.reveal() for token in (*self._app_tokens, *rewrite.known_tokens)]
 
     def _context(self, destination: DestinationConfiguration) -> MacroContext:
         form = destination.format

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.token import Token, masked_secret
+from relay.model.token import Token, has_token_form, is_secret, masked_secret
 
 SECRET = b"0123-secret-secret-cdef"
 
@@ -53,3 +53,15 @@ def test_tokens_are_values() -> None:
 )
 def test_what_may_be_a_secret_is_masked(secret: bytes, shown: str) -> None:
     assert masked_secret(secret) == shown
+
+
+def test_what_can_be_a_token_and_what_looks_like_one() -> None:
+    form = b"0f9e8d7c-89AB-cdef-0123-456789abcdef"
+    assert is_secret(form)
+    assert has_token_form(form)
+    for text in (b"x", form + b"0", form[1:], form.replace(b"-", b"_"), form.replace(b"f", b"g")):
+        assert is_secret(text)
+        assert not has_token_form(text)
+    for text in (b"", b"a b", b"x" * 256, form + b"\n"):
+        assert not is_secret(text)
+        assert not has_token_form(text)
