@@ -10,6 +10,7 @@ from relay.cli.output import give_up
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.model.words import counted
 from relay.service.configuration_file import read_configuration
+from relay.service.conflicts import obstacles_of
 from relay.service.message_tests import failures_of
 from relay.service.relay_service import local_zone
 
@@ -30,6 +31,7 @@ def check(file: str) -> None:
     try:
         configuration = read_configuration(file)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())
+        failures += obstacles_of(configuration)
         if failures:
             raise ConfigurationError([f"{file}: {failure}" for failure in failures])
     except ConfigurationUnreadable as error:

@@ -8,7 +8,8 @@
     ├── UpstreamError        an upstream refused, vanished or fell silent
     └── QueueError           the disk queue could not do what was asked
         ├── StorageFailed    the disk, or LMDB, did not do it; nothing was changed
-        │   └── QueueFull    because the map or the disk is full
+        │   ├── QueueFull    because the map or the disk is full
+        │   └── QueueMisplaced  because the file in use is not in its place any more
         ├── DamagedRange     records cannot be read
         ├── QueueInUse       another process has the queue
         └── QueueFormatError the files are not a queue of this format
@@ -32,6 +33,7 @@ __all__ = [
     "QueueFormatError",
     "QueueFull",
     "QueueInUse",
+    "QueueMisplaced",
     "RelayError",
     "RelpError",
     "StorageFailed",
@@ -81,6 +83,10 @@ class StorageFailed(QueueError):
 
 class QueueFull(StorageFailed):
     """No room in the map or on the file system."""
+
+
+class QueueMisplaced(StorageFailed):
+    """The queue's file was removed, moved or replaced: what it gets, a restart would not find."""
 
 
 class DamagedRange(QueueError):

@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall, Now
-from relay.model.errors import QueueError, QueueFull, StorageFailed
+from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.append import Append, size_of, transaction_of
@@ -54,6 +54,9 @@ class Commits(Protocol):
     ledgers: dict[str, Ledger]
     used_bytes: int
     destination_bytes: dict[str, int]
+
+    @property
+    def misplaced(self) -> str: ...
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
 
@@ -344,7 +347,21 @@ class Committer:
             self._failed(error)
             self._try_again_later()
         else:
+            self._recovered()
+
+    def probe(self) -> None:
+        """Find out whether something can be stored, if that is in doubt."""
+        self._probes = True
+        self._interval.end()
+        self._start_pump()
+
+    def _recovered(self, appends: Sequence[Append] = (), *, wholly: bool = True) -> None:
+        """Something was stored; `wholly` if nothing is left."""
+        if wholly:
+            self._probes = False
             self._admission.clear_failure()
+        for append in self._waiting.answered(appends):
+            append.done.callback(None)
 
     async def _until_due(self) -> None:
         hurries = self._closing or self._operations
@@ -411,11 +428,12 @@ class Committer:
         # In this order, what moves from one gauge to the other does not open admission.
         self._publish_queue_bytes()
         self._publish_pending_bytes()
-        if is_everything:
-            self._probes = False
-            self._admission.clear_failure()
-        for append in appends:
-            append.done.callback(None)
+        if self._store.misplaced:
+            self._waiting.withhold(appends)
+            self._failed(QueueMisplaced(self._store.misplaced))
+            self._try_again_later()
+        else:
+            self._recovered(appends, wholly=is_everything)
         for destination, payloads in transaction.appends.items():
             if destination in changed:
                 self._on_stored(destination, changed[destination].next_seq, payloads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import lmdb
 from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
 from relay.queue.disk_error import reason_of, says_full
 from relay.queue.format import make_queue, settle_format
+from relay.queue.ownership import Ownership, why_refused
 
 __all__ = ["OurErrors", "check_format", "open_environment", "opening"]
 
@@ -20,14 +22,16 @@ _DATABASES_MAX = 2048
 
 
 @contextmanager
-def opening(path: str, lock_fd: int) -> Iterator[None]:
+def opening(path: str, ownership: Ownership) -> Iterator[None]:
     """Let others have the queue if it cannot be opened, and say why."""
     try:
         yield
     except BaseException as error:
-        os.close(lock_fd)
+        ownership.release()
         if isinstance(error, lmdb.Error | OSError):
             reason = error.strerror if isinstance(error, OSError) else error
+            if os.strerror(errno.EACCES) in str(reason):
+                reason = why_refused(path) or reason
             raise QueueError(f"queue {path}: {reason}") from error
         raise
 

@@ -14,6 +14,7 @@ leaves one or the other.  The copy is synced before it, the names before the nex
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -31,11 +32,18 @@ _ROOM_BYTES = 8 * 1024 * 1024  # beside what is in use
 
 
 class LiveCompaction:
-    """One compaction of the queue in directory `path`, which `store` has open."""
+    """One compaction of the queue in directory `path`, which `store` has open.
 
-    def __init__(self, store: QueueStore, path: str) -> None:
+    Args:
+        put: Gives the new file its name, durably; see `replacement.py`.
+    """
+
+    def __init__(
+        self, store: QueueStore, path: str, *, put: Callable[[str], bool] = put_in_place
+    ) -> None:
         self._store = store
         self._path = path
+        self._put = put
         self._duplicate: Duplicate | None = None
 
     def begin(self) -> None:
@@ -88,6 +96,8 @@ class LiveCompaction:
         """
         duplicate = self._duplicate
         assert duplicate is not None
+        if self._put is put_in_place and (trouble := self._store.placement.trouble):
+            raise QueueError(f"the queue's file cannot be replaced: {trouble}")
         with self._store.snapshot() as txn:
             _, is_complete = duplicate.catch_up(txn, _REST_BYTES_MAX)
             if not is_complete:
@@ -95,7 +105,7 @@ class LiveCompaction:
             duplicate.check(txn)
         self._duplicate = None  # it may be in use from now on, whatever is raised
         try:
-            replace = partial(put_in_place, self._path)
+            replace = partial(self._put, self._path)
             self._store.replace_environment(duplicate.environment, replace)
         except (QueueError, OSError) as error:
             self._duplicate = duplicate

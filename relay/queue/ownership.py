@@ -4,44 +4,71 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import stat
 from contextlib import suppress
 
 from relay.model.errors import QueueError, QueueInUse
 
-__all__ = ["hold_existing", "sync_names", "take_ownership"]
+__all__ = ["Ownership", "hold_existing", "sync_names", "take_ownership", "why_refused"]
+
+_NAME = "owner.lock"
+_TRIES = 10
 
 
-def take_ownership(path: str) -> int:
+class Ownership:
+    """The locks on a queue's directory, and on the file `owner.lock` in it.
+
+    Somebody who clears up may remove the file, and a second relay would lock a new one;
+    the directory is there for as long as the queue is.  The file says who the owner is.
+    """
+
+    def __init__(self, *fds: int) -> None:
+        self._fds = fds
+
+    def is_of(self, path: str) -> bool:
+        """Whether the directory that is locked is the one at `path`."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        return any(os.path.samestat(os.fstat(fd), found) for fd in self._fds)
+
+    def release(self) -> None:
+        """Let others have the queue."""
+        fds, self._fds = self._fds, ()
+        for fd in fds:
+            os.close(fd)
+
+
+def take_ownership(path: str) -> Ownership:
     """Make the directory `path` if need be, and lock it for this process.
-
-    Returns:
-        The descriptor that holds the lock; closing it lets others have the queue.
 
     Raises:
         QueueInUse: Another process has it.
         QueueError: It cannot be made or locked.
     """
+    what_to_do = "stop that relay or give this one another state_dir"
     try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         os.makedirs(path, mode=0o700, exist_ok=True)
-        fd = os.open(os.path.join(path, "owner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        directory = _locked_directory(path, what_to_do)
+        try:
+            file = _locked_file(path, what_to_do)
+        except BaseException:
+            os.close(directory)
+            raise
     except OSError as error:
-        raise QueueError(
-            f"queue {path}: {error.strerror}; it has to be a directory "
-            f"that user {os.geteuid()} may write to"
-        ) from error
-    _lock(fd, path, "stop that relay or give this one another state_dir")
+        raise QueueError(f"queue {path}: {why_refused(path) or error.strerror}") from error
     with suppress(OSError):  # a full disk must not keep a queue from being drained
-        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
-    return fd
+        os.ftruncate(file, os.pwrite(file, b"%d\n" % os.getpid(), 0))
+    return Ownership(directory, file)
 
 
-def hold_existing(path: str) -> int:
+def hold_existing(path: str) -> Ownership:
     """Keep relays away from the queue in `path` while somebody looks into it.
 
     Makes no file: it would belong to whoever looks, and the relay could not use it.
-
-    Returns:
-        The descriptor that holds the lock.
 
     Raises:
         QueueInUse: A relay has it.
@@ -49,29 +76,97 @@ def hold_existing(path: str) -> int:
     """
     if not os.path.exists(os.path.join(path, "data.mdb")):
         raise QueueError(f"queue {path}: there is none, or you may not see it")
+    what_to_do = "stop that relay, or ask it through its control socket"
     try:
+        directory = _locked_directory(path, what_to_do)
         try:
-            fd = os.open(os.path.join(path, "owner.lock"), os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(os.path.join(path, _NAME), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:  # a copy, for example
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return Ownership(directory)
+        try:
+            _lock(file, path, what_to_do)
+        except BaseException:
+            os.close(directory)
+            raise
     except OSError as error:
-        raise QueueError(
-            f"queue {path}: {error.strerror}; look as the relay's user, or as root"
-        ) from error
-    _lock(fd, path, "stop that relay, or ask it through its control socket")
+        what = why_refused(path) or f"{error.strerror}; look as the relay's user, or as root"
+        raise QueueError(f"queue {path}: {what}") from error
+    return Ownership(directory, file)
+
+
+def _locked_directory(path: str, what_to_do: str) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _lock(fd, path, what_to_do)
     return fd
+
+
+def _locked_file(path: str, what_to_do: str) -> int:
+    """The lock's file, which is still the one with that name when it is locked."""
+    name = os.path.join(path, _NAME)
+    for _ in range(_TRIES):
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _lock(fd, path, what_to_do)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(name)):
+                return fd
+        os.close(fd)
+    raise QueueError(f"queue {path}: somebody removes {_NAME} again and again; find out who")
 
 
 def _lock(fd: int, path: str, what_to_do: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
-        raise QueueInUse(f"queue {path} is in use by process {owner}; {what_to_do}") from error
+        raise QueueInUse(
+            f"queue {path} is in use by process {_owner(path)}; {what_to_do}"
+        ) from error
     except OSError as error:
         os.close(fd)
         raise QueueError(f"queue {path}: it cannot be locked: {error.strerror}") from error
+
+
+def _owner(path: str) -> str:
+    """Number of the process that has the locks, as its file or the kernel says."""
+    with suppress(OSError), open(os.path.join(path, _NAME), encoding="ascii") as file:
+        if (text := file.read(20).strip()).isdigit():
+            return text
+    with suppress(OSError), open("/proc/locks", encoding="ascii") as file:
+        inode = f":{os.stat(path).st_ino}"
+        for line in file:
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(inode):
+                return fields[4]
+    return "unknown"
+
+
+def why_refused(path: str) -> str:
+    """Why this user cannot work in the directory `path`, and what helps; empty = unknown."""
+    above = os.path.dirname(os.path.abspath(path))
+    names = [os.path.join(path, name) for name in ("data.mdb", "lock.mdb", _NAME)]
+    for place in (os.path.dirname(above), above, path):
+        if os.path.exists(place) and not os.path.isdir(place):
+            return f"{place} is a file, and has to be a directory: move it away"
+    there = [place for place in (above, path, *names) if os.path.lexists(place)]
+    for place in there or [os.path.dirname(above)]:
+        wanted = os.R_OK | os.W_OK | (os.X_OK if os.path.isdir(place) else 0)
+        if not os.access(place, wanted, effective_ids=True):
+            with suppress(OSError):
+                found = os.stat(place)
+                owner, user = _user(found.st_uid), _user(os.geteuid())
+                return (
+                    f"{place} is owned by {owner} (mode {stat.S_IMODE(found.st_mode):04o}), and "
+                    f"user {user} may not write to it: run the relay as {owner}, or let {user} "
+                    "own it"
+                )
+    return ""
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def sync_names(path: str) -> None:

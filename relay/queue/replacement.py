@@ -27,8 +27,10 @@ __all__ = [
     "DAMAGED_FILES_MAX",
     "Recovery",
     "damaged_files",
+    "free_name",
     "make_file",
     "prepare_file",
+    "put_back",
     "put_in_place",
     "recover",
     "remove_unfinished",
@@ -94,6 +96,32 @@ def put_in_place(path: str) -> bool:
     """
     folder = os.path.join(path, COMPACTED)
     os.rename(os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb"))
+    return _settled(path, folder)
+
+
+def put_back(path: str) -> bool:
+    """As `put_in_place`, but where a file lies that one stays.
+
+    Raises:
+        OSError: There is a file.
+    """
+    folder = os.path.join(path, COMPACTED)
+    copy, place = os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb")
+    try:
+        os.link(copy, place)
+        os.unlink(copy)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system has links
+        if os.path.lexists(place):
+            raise
+        os.rename(copy, place)
+    sync_names(os.path.dirname(path))  # its directories may be new
+    return _settled(path, folder)
+
+
+def _settled(path: str, folder: str) -> bool:
+    """The data file has its name.  Returns whether the names are durable."""
     with suppress(OSError):  # the next start makes a new one of any
         os.rename(os.path.join(folder, "lock.mdb"), os.path.join(path, "lock.mdb"))
         os.rmdir(folder)
@@ -171,7 +199,7 @@ def recover(
         with opened_file(path) as file:
             return salvage(file, environment)
 
-    kept_as = _free_name(os.path.join(path, "data.mdb.damaged-"))
+    kept_as = free_name(os.path.join(path, "data.mdb.damaged-"))
     try:
         os.link(os.path.join(path, "data.mdb"), kept_as)
     except OSError:  # not every file system has links
@@ -184,7 +212,8 @@ def recover(
     return Recovery(kept_as, problems, salvaged)
 
 
-def _free_name(prefix: str) -> str:
+def free_name(prefix: str) -> str:
+    """A name that begins so, has the time in it, and that no file has."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     names = [prefix + stamp, *(f"{prefix}{stamp}-{n}" for n in range(1, DAMAGED_FILES_MAX + 1))]
     return next(name for name in names if not os.path.exists(name))

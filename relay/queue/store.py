@@ -44,24 +44,25 @@ sources' but the relay's: "/received" has how far other relays have sent
 queue of a destination takes what comes, where it has two: its id and "lane/" + its id
 (`lane_queues.py`).
 
-Next to the environment lies `owner.lock`, held (flock) by the relay that works
-with the queue; its text is that process's number.  A new `data.mdb` is made in the
+Next to the environment lies `owner.lock`, held (flock), like the directory itself, by the
+relay that works with the queue; its text is that process's number.  A new `data.mdb` is made in the
 directory `new` or `compacted` and renamed; one that was damaged stays as
 `data.mdb.damaged-` with the time, see replacement.py.  `headroom` holds nothing but room
-on the disk, see headroom.py.
+on the disk, see headroom.py, `given-up` how many messages could not be stored, see given_up.py,
+and `data.mdb.kept-` with a time is a queue whose place somebody else's file took, see
+restoration.py.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block, split
 from relay.queue.books import KEY as _KEY
@@ -86,7 +87,8 @@ from relay.queue.handles import Handles
 from relay.queue.headroom import Headroom
 from relay.queue.history import Histories
 from relay.queue.ledger import Ledger, decode_ledger
-from relay.queue.ownership import hold_existing, take_ownership
+from relay.queue.ownership import Ownership, hold_existing, take_ownership
+from relay.queue.place import Placement
 from relay.queue.positions import put_position
 from relay.queue.quarantine import refuse, set_aside
 from relay.queue.reading import (
@@ -132,14 +134,15 @@ class QueueStore:
     def __init__(
         self,
         environment: Any,
-        lock_fd: int,
+        ownership: Ownership,
         *,
         path: str | None = None,
         guard: Guard | None = None,
         histories: Histories | None = None,
     ) -> None:
         self._path = path
-        self._lock_fd = lock_fd
+        self.placement = Placement(path, ownership)
+        """Whether the next start finds the file."""
         self.histories = histories or Histories()
         """What is kept of delivered records; none of it counts in `used_bytes`."""
         self._headroom = Headroom(path)
@@ -190,8 +193,8 @@ class QueueStore:
             QueueFormatError: Not a queue, one of an unknown format, or damaged.
             QueueError: It cannot be made, opened or read.
         """
-        lock_fd = take_ownership(path)
-        with opening(path, lock_fd):
+        ownership = take_ownership(path)
+        with opening(path, ownership):
             remove_unfinished(path)
             open_file = partial(open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
@@ -200,7 +203,7 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(environment, lock_fd, path=path, guard=guard, histories=histories)
+                store = cls(environment, ownership, path=path, guard=guard, histories=histories)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store._headroom.make()
@@ -220,13 +223,13 @@ class QueueStore:
             QueueInUse: A relay works with it.
             QueueError: There is none, or it cannot be read.
         """
-        lock_fd = hold_existing(path)
-        with opening(path, lock_fd):
+        ownership = hold_existing(path)
+        with opening(path, ownership):
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
                 check_format(environment, path, read_only=True)
-                store = cls(environment, lock_fd)
+                store = cls(environment, ownership)
                 store._open_queues((), (), checks=False)
                 return store
             except BaseException:
@@ -236,11 +239,21 @@ class QueueStore:
     def close(self) -> None:
         """Close the environment and let others have it."""
         self._handles.leave()
-        os.close(self._lock_fd)
+        self.placement.close()
+
+    def own_again(self) -> None:
+        """Own the directory with the queue's path, which may be a new one; as `Placement` does."""
+        self.placement.own_again()
+        self._headroom.is_there = False  # that which was kept may have gone too
 
     def give_up_headroom(self) -> None:
         """Let a note have the room that was kept for removals; for the end."""
         self._headroom.give_up()
+
+    @property
+    def misplaced(self) -> str:
+        """Why what was committed last must not be answered; empty = it may be."""
+        return self.placement.misplaced
 
     @property
     def in_use_bytes(self) -> int:
@@ -255,13 +268,20 @@ class QueueStore:
 
         Raises:
             QueueFull: The map or the file system is full.
-            StorageFailed: LMDB or the disk failed.  In both cases nothing was changed.
+            StorageFailed: LMDB or the disk failed, or the file is not in its place.  In all
+                cases nothing was changed.
         """
         self._refuse_if_spoilt()
-        if not (growth := transaction.growth):
-            return self._headroom.with_room(partial(self._commit, transaction))
-        self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
-        return self._commit(transaction)
+        if transaction.is_answered:
+            self.placement.require()
+        if growth := transaction.growth:
+            self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
+            changed = self._commit(transaction)
+        else:
+            changed = self._headroom.with_room(partial(self._commit, transaction))
+        with suppress(QueueMisplaced):  # it has been committed, but not there
+            self.placement.require()
+        return changed
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
@@ -298,6 +318,7 @@ class QueueStore:
             StorageFailed: It cannot.
         """
         self._refuse_if_spoilt()
+        self.placement.require()
         self._headroom.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
         with self._errors(_PROBE_BYTES), self._begin(write=True) as txn:
             txn.put(b"format", txn.get(b"format", db=self._meta), db=self._meta)
@@ -315,6 +336,7 @@ class QueueStore:
             QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
         """
         self._refuse_if_spoilt()
+        self.placement.require()
         operate = partial(self._operate, operation, at)
         if isinstance(operation, RemovesOnly):
             return self._headroom.with_room(operate)
@@ -382,6 +404,7 @@ class QueueStore:
         is_durable = put_in_place()
         left = self._handles
         self._use(handles)
+        self.placement.moved()
         self._note_measured(*used)
         left.leave()
         if not is_durable:

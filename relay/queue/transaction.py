@@ -112,6 +112,11 @@ class Transaction:
     """New positions by ``source/name``; an empty one is forgotten."""
 
     @property
+    def is_answered(self) -> bool:
+        """Whether somebody is told that it is on disk, and relies on it."""
+        return bool(self.appends or self.refusals or self.positions or self.drops)
+
+    @property
     def growth(self) -> int:
         """Octets that this adds to queues and quarantines of sources; 0 = it adds nothing."""
         runs = [*self.appends.values(), *(refusal.frames for refusal in self.refusals)]

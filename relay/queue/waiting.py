@@ -33,6 +33,7 @@ class Waiting:
         self._appends: list[Append] = []
         self._underway: list[Append] = []
         self._batch_bytes: int | None = None  # None = no limit
+        self._withheld: list[Append] = []  # committed to a file that is not in its place
 
     def __bool__(self) -> bool:
         return bool(self._appends)
@@ -81,6 +82,15 @@ class Waiting:
             self._batch_bytes = 2 * max(self._batch_bytes, stored)
         return is_everything
 
+    def withhold(self, batch: Sequence[Append]) -> None:
+        """`batch` is in a file that a restart would not find: it is not to be answered yet."""
+        self._withheld += batch
+
+    def answered(self, batch: Sequence[Append]) -> list[Append]:
+        """Everything that is to be answered now, with `batch`."""
+        withheld, self._withheld = self._withheld, []
+        return [*withheld, *batch]
+
     def give_up(self) -> tuple[list[Deferred[None]], Counter[str]]:
         """Forget everything that is not on disk.
 
@@ -90,6 +100,7 @@ class Waiting:
         """
         appends = [append for append in self._underway if not append.done.called]
         appends += self._appends
+        withheld, self._withheld = self._withheld, []
         self._underway, self._appends, self.size = [], [], 0
         lost: Counter[str] = Counter()
         for append in appends:
@@ -97,7 +108,7 @@ class Waiting:
                 lost.update(_records(append.payloads))
                 for refusal in append.refusals:
                     lost[account_of_source(refusal.source)] += len(refusal.frames)
-        return [append.done for append in appends], +lost
+        return [append.done for append in (*withheld, *appends)], +lost
 
 
 def _records(payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:

@@ -50,6 +50,7 @@ from relay.service.queue_assembly import (
     new_queue,
 )
 from relay.service.queue_limits import new_limits
+from relay.service.queue_place import PlaceWatch
 from relay.service.queue_service import QueueService
 from relay.service.queue_tools import QueueTools
 from relay.service.queue_watch import QueueWatch
@@ -145,6 +146,7 @@ def _watches(
 ) -> list[Service]:
     return [
         ExpressionWatch(notices=notices, clock=reactor),
+        PlaceWatch(queue, clock=reactor),
         new_quarantine_limits(configuration, queue, notices, wall, reactor),
         QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
         new_history_watch(configuration, queue, notices, wall, reactor),

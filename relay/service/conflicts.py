@@ -7,11 +7,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
-from relay.service.configuration import DestinationConfiguration, SourceConfiguration, Url
+from relay.service.configuration import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+    Url,
+)
+from relay.service.state_dir import obstacles_in
 from relay.service.url import UNIX_PATH_OCTETS_MAX
+from relay.transport.sockets import obstacle_to_socket
 from relay.wire.wildcard import matches, parse_wildcard
 
-__all__ = ["control_socket_problems", "find_conflicts"]
+__all__ = ["control_socket_problems", "find_conflicts", "obstacles_of"]
 
 _TCP_SCHEMES = ("tcp", "tls", "relp", "relp+tls")
 
@@ -55,6 +62,17 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
         f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
         f"{octets_max}: choose a shorter path"
     ]
+
+
+def obstacles_of(configuration: Configuration) -> list[str]:
+    """What lies where the relay makes its directory and its sockets, one line for each."""
+    obstacles = obstacles_in(configuration.state_dir)
+    for source in configuration.sources:
+        if source.listen.scheme in ("unix", "unixgram") and not source.listen.inherited:
+            obstacle = obstacle_to_socket(source.listen.path)
+            if obstacle:
+                obstacles.append(f"sources.{source.id}: {source.listen}: {obstacle}")
+    return obstacles
 
 
 def _taken_addresses(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -13,35 +15,52 @@ from twisted.logger import Logger
 from relay.model.clock import DelayedCall
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status, statistics_line
+from relay.service.periodic import PeriodicService
 from relay.service.refusal import StartRefused
 from relay.transport.sockets import bind_unix
 from relay.transport.unix_listener import UnixListener
 
 __all__ = ["ControlService", "HangupService", "StatisticsService"]
 
+_LOOK_SECONDS = 2.0
 
-class ControlService(Service):
-    """Listens on the control socket (mode 0600) from startService on."""
+
+class ControlService(PeriodicService):
+    """Listens on the control socket (mode 0600); makes it again where it was removed."""
 
     name = "control"
+    _listener: UnixListener  # from startService on
 
     def __init__(self, *, path: str, factory: ControlFactory, reactor: Any) -> None:
+        super().__init__(interval_seconds=_LOOK_SECONDS, clock=reactor)
         self._path = path
         self._factory = factory
         self._reactor = reactor
 
     def startService(self) -> None:
-        Service.startService(self)
         try:
-            bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+            self._listen()
         except OSError as error:
             reason = error.strerror or error
             raise StartRefused(f"control socket {self._path}: {reason}") from error
-        self._listener = UnixListener(bound, self._factory, reactor=self._reactor)
+        super().startService()
 
     def stopService(self) -> None:
-        Service.stopService(self)
+        super().stopService()
         self._listener.stop()
+
+    def look(self) -> None:
+        # Whatever else lies there is somebody's.  The queue makes the directory again.
+        is_gone = not os.path.lexists(self._path)
+        if is_gone and os.path.isdir(os.path.dirname(self._path) or "."):
+            before = self._listener
+            with suppress(OSError):  # next time
+                self._listen()
+                before.stop()
+
+    def _listen(self) -> None:
+        bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+        self._listener = UnixListener(bound, self._factory, reactor=self._reactor)
 
 
 class StatisticsService(Service):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from relay.model.clock import WallClock
@@ -16,7 +17,7 @@ from relay.service.lane_adoption import LaneAdoption
 from relay.service.quarantine_limits import QuarantineLimits
 from relay.service.queue_limits import new_histories
 from relay.service.queue_service import QueueService
-from relay.service.state_dir import refuse_volatile
+from relay.service.state_dir import refuse_used, refuse_volatile
 from relay.transport.notices import Notices
 
 __all__ = [
@@ -61,7 +62,7 @@ def new_queue(
         reactor=reactor,
         wall=wall,
         exit_status=ExitStatus(reactor),
-        check_path=_check_nothing if configuration.allow_volatile_state else refuse_volatile,
+        check_path=partial(_check_path, may_forget=configuration.allow_volatile_state),
         limits=limits.values(),
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         strict=configuration.strict_queue,
@@ -118,5 +119,7 @@ def sets_aside(source: SourceConfiguration) -> bool:
     return unauthorised or source.oversize == "quarantine"
 
 
-def _check_nothing(path: str) -> None:
-    pass
+def _check_path(path: str, *, may_forget: bool) -> None:
+    refuse_used(path)
+    if not may_forget:
+        refuse_volatile(path)

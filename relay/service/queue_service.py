@@ -15,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.clock import WallClock
-from relay.model.errors import QueueError
+from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
@@ -35,6 +35,7 @@ from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.exit_status import ExitStatus
 from relay.service.given_up_messages import count_given_up, note_given_up
 from relay.service.queue_found import say_found, say_recovered
+from relay.service.queue_place import QueuePlace
 from relay.service.refusal import StartRefused
 from relay.service.worker import Worker
 from relay.transport.notices import Notices
@@ -72,6 +73,7 @@ class QueueService(Service):
 
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
+        place: Of the file.
         lineages: What relays have sent that is in this queue.
         exit_status: Of the process.
         lane_queues: The second queues of destinations.
@@ -80,8 +82,9 @@ class QueueService(Service):
 
     name = "queue"
     _log = Logger(namespace="relay")
-    _store: QueueStore  # all four exist from startService on
+    _store: QueueStore  # all five exist from startService on
     _committer: Committer
+    place: QueuePlace
     lane_queues: LaneQueues
     _quarantine_full: dict[str, int]  # what quarantines had to drop, as far as it was said
 
@@ -136,7 +139,6 @@ class QueueService(Service):
     def startService(self) -> None:
         Service.startService(self)
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             self._check_path(self._path)
             self._store = QueueStore.open(
                 self._path,
@@ -179,6 +181,7 @@ class QueueService(Service):
             interval=CommitInterval(clock=self._reactor, seconds=self._commit_seconds_min),
             gathering=self.gathering,
         )
+        self.place = QueuePlace(self._store, self._path, self._committer.probe, self._reactor)
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
 
     def stopService(self) -> Deferred[None]:
@@ -187,6 +190,7 @@ class QueueService(Service):
 
     async def _flush_and_close(self) -> None:
         await self._committer.close()
+        await self.place.leave(self._writer, self.exit_status)
         self._writer.stop()
         self._readers.stop()
         self._store.close()
@@ -334,7 +338,7 @@ class QueueService(Service):
         is used again."""
         try:
             return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     @property
@@ -447,6 +451,8 @@ class QueueService(Service):
 
     def failed(self, error: BaseException) -> None:
         """Say what the store could not do; stop the relay if that is a defect."""
+        if isinstance(error, QueueMisplaced):
+            return  # `PlaceWatch` says so
         if isinstance(error, QueueError):
             self._make_room()
             self._notices.warn(

@@ -1,13 +1,20 @@
-"""Where a queue can live: not on a file system that forgets or lies about syncing."""
+"""Where a queue can live: in a directory that nobody else uses, on a disk that keeps it."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
+from contextlib import suppress
 
+from relay.queue.ownership import why_refused
 from relay.service.refusal import StartRefused
+from relay.transport.sockets import obstacle_to_socket, peer_credentials
 
-__all__ = ["file_system_of", "refuse_volatile"]
+__all__ = ["CONTROL_SOCKET", "file_system_of", "obstacles_in", "refuse_used", "refuse_volatile"]
+
+CONTROL_SOCKET = "control.sock"
+"""Name of the control socket, in the state directory."""
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")  # how blanks and backslashes are written there
 _FORGETS = {"tmpfs", "ramfs"}
@@ -31,6 +38,33 @@ def refuse_volatile(path: str, *, mounts: str = "/proc/self/mountinfo") -> None:
             f"queue {path} would lie on {kind}, which {what}; choose a state_dir on a local disk, "
             "or set allow_volatile_state = true under [relay] if losing the queue is acceptable"
         )
+
+
+def refuse_used(path: str) -> None:
+    """Raise StartRefused if a relay answers at the control socket beside the queue `path`.
+
+    Its locks may have been removed, or lie in a directory that was moved away.
+    """
+    name = os.path.join(os.path.dirname(path), CONTROL_SOCKET)
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.setblocking(False)
+        probe.connect(name)
+        pid, _, _ = peer_credentials(probe)
+        raise StartRefused(
+            f"queue {path} is in use by process {pid}: it listens at {name}; "
+            "stop that relay or give this one another state_dir"
+        )
+
+
+def obstacles_in(state_dir: str) -> list[str]:
+    """What lies in the way of a state directory, one line each, whoever the relay runs as."""
+    places = [state_dir, os.path.join(state_dir, "queue")]
+    for place in places:
+        if os.path.lexists(place) and not os.path.isdir(place):
+            return [f"state_dir {state_dir}: {why_refused(places[1])}"]
+    name = os.path.join(state_dir, CONTROL_SOCKET)
+    obstacle = obstacle_to_socket(name)
+    return [f"control socket {name}: {obstacle}"] if obstacle else []
 
 
 def file_system_of(path: str, mountinfo: str) -> str:

@@ -7,6 +7,7 @@ plain calls, so that a failure is an exception at start instead of a line in a l
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import ipaddress
 import os
@@ -26,6 +27,7 @@ __all__ = [
     "bind_unix",
     "kernel_drops",
     "listen",
+    "obstacle_to_socket",
     "peer_credentials",
     "plain_address",
     "read_in_large_steps",
@@ -193,11 +195,25 @@ def _enlarge_receive_buffer(bound: socket.socket, size: int) -> None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def _remove_stale(path: str, kind: socket.SocketKind) -> None:
+def obstacle_to_socket(path: str) -> str:
+    """What lies at `path` that is no socket, and what helps; empty = nothing, or a socket."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return  # bind will refuse it
-    except FileNotFoundError:
+        mode = os.stat(path).st_mode
+    except OSError:
+        if not os.path.islink(path):
+            return ""
+        mode = os.lstat(path).st_mode
+    if stat.S_ISSOCK(mode):
+        return ""
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "dangling link"}
+    kind = kinds.get(stat.S_IFMT(mode), "device or pipe")
+    return f"a {kind} lies there, which is no socket: remove it, or choose another path"
+
+
+def _remove_stale(path: str, kind: socket.SocketKind) -> None:
+    if obstacle := obstacle_to_socket(path):
+        raise FileExistsError(errno.EEXIST, obstacle)
+    if not os.path.exists(path):
         return
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)

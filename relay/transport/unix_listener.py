@@ -39,6 +39,7 @@ class UnixListener:
     ) -> None:
         self._socket = listening
         self._path: str = listening.getsockname()
+        self._file = _file_at(self._path)
         self._factory = factory
         self._reactor = reactor
         self._inherited = inherited
@@ -66,7 +67,7 @@ class UnixListener:
                 return
 
     def stop(self) -> None:
-        """Remove our socket file, if we have the right to, and accept who has come until now.
+        """Remove our socket file, if it is there and we may, and accept who has come until now.
 
         The kernel refuses further connections meanwhile, so what somebody has written
         into one that it took is not lost.  Those of an inherited socket wait in it for the
@@ -77,7 +78,8 @@ class UnixListener:
             self._pause.cancel()
         if not self._inherited:
             with contextlib.suppress(OSError):
-                os.unlink(self._path)
+                if self._file == _file_at(self._path):
+                    os.unlink(self._path)
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)
                 while self._accept():  # EINVAL is the end
@@ -101,3 +103,12 @@ class UnixListener:
 
     def _resume(self) -> None:
         self._reactor.addReader(self)
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Device and inode of what has the name `path`; None = nothing, or it cannot be seen."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):  # an abstract address is no path
+        return None
+    return found.st_dev, found.st_ino

@@ -68,3 +68,24 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
         f"{path}: warning: destinations.two.template: there is no macro HOTS, did you mean 'HOST'? "
         "it is empty unless messages bring a pair of this name\n"
     )
+
+
+def test_a_file_where_a_directory_or_a_socket_goes_is_a_problem(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    for name in ("state", "log"):
+        (tmp_path / name).write_text("")
+    file.write_text(
+        f"""
+        [relay]
+        state_dir = "{tmp_path}/state"
+        [sources.local]
+        listen = "unixgram://{tmp_path}/log"
+        [destinations.out]
+        connect = "relp://127.0.0.1:20514"
+        """
+    )
+    result = check(file)
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert f"{tmp_path}/state is a file, and has to be a directory: move it away" in first
+    assert "sources.local: " in second and "a file lies there, which is no socket" in second

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from relay.model.errors import QueueError, QueueFull, StorageFailed
+from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.append import RECORD_BYTES
@@ -34,6 +34,7 @@ class SlowDisk:
         self.transactions: list[Transaction] = []
         self.stored: dict[str, list[bytes]] = {"a": [], "b": []}
         self.destination_bytes: dict[str, int] = {}
+        self.misplaced = ""
         self.leave: dict[str, int] = {}
         """Where a queue begins after an eviction."""
         self._error: Exception | None = None
@@ -491,6 +492,35 @@ def test_admission_does_not_open_for_what_fills_the_queue(relay: Relay) -> None:
     relay.append("one", a=[b"x" * 1000])
     relay.disk.finish()
     assert producer.calls == ("pause",)
+
+
+def test_what_was_committed_to_a_file_that_is_gone_is_answered_when_it_is_there_again(
+    relay: Relay,
+) -> None:
+    relay.append("one", a=[b"1"])
+    relay.disk.misplaced = "nothing can be stored: data.mdb was removed"
+    relay.disk.finish()
+    news = relay.news()
+    assert [str(error) for error in news[:1]] == [relay.disk.misplaced] and "one" not in news
+    assert relay.admission.reason == relay.disk.misplaced
+    relay.clock.advance(1.0)
+    relay.disk.fail(QueueMisplaced(relay.disk.misplaced))
+    assert "one" not in relay.news()
+    relay.clock.advance(1.0)
+    relay.disk.misplaced = ""
+    relay.disk.finish()
+    assert relay.news() == ["one"]
+    assert not relay.admission.closed
+    assert relay.disk.stored["a"] == [b"1"], "it is stored once"
+
+
+def test_whether_something_can_be_stored_can_be_asked(relay: Relay) -> None:
+    relay.committer.probe()
+    relay.disk.fail()
+    assert relay.admission.closed
+    relay.committer.probe()
+    relay.disk.finish()
+    assert not relay.admission.closed
 
 
 # The end.

@@ -14,6 +14,7 @@ from relay.queue.environment import (
     opening,
 )
 from relay.queue.format import make_queue
+from relay.queue.ownership import Ownership
 
 
 def test_an_empty_environment_becomes_a_queue(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_errors_of_lmdb_become_ours(error: Exception, kind: type[Exception]) -> 
 )
 def test_what_cannot_be_opened_is_let_go(error: Exception, kind: type[Exception]) -> None:
     fd, other = os.pipe()
-    with pytest.raises(kind), opening("queue", fd):
+    with pytest.raises(kind), opening("queue", Ownership(fd)):
         raise error
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(fd)

@@ -38,6 +38,7 @@ from relay.queue.inspection import Check
 from relay.queue.inspection import check as inspect
 from relay.queue.ledger import Ledger
 from relay.queue.operations import Adopt, Purge, ReplayHistory
+from relay.queue.ownership import Ownership
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
 from relay.queue.store import (
     QueueStore,
@@ -552,7 +553,7 @@ class BrokenEnvironment:
     ],
 )
 def test_errors_of_the_disk_become_ours(error: Exception, kind: type[Exception]) -> None:
-    store = QueueStore(BrokenEnvironment(error), lock_fd=-1)
+    store = QueueStore(BrokenEnvironment(error), Ownership())
     with pytest.raises(kind) as caught:
         store.commit(Transaction(0.0))
     assert type(caught.value) is kind

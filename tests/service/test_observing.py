@@ -63,10 +63,34 @@ def test_only_we_may_use_the_control_socket(tmp_path: Path, reactor: Reactor) ->
 def test_a_control_socket_that_cannot_be_made(tmp_path: Path, reactor: Reactor) -> None:
     obstacle = tmp_path / "control.sock"
     obstacle.mkdir()
-    with pytest.raises(StartRefused, match="Address already in use"):
+    with pytest.raises(StartRefused, match="a directory lies there, which is no socket: remove it"):
         control(obstacle, reactor)[0].startService()
     with pytest.raises(StartRefused, match="too long"):
         control(tmp_path / ("x" * 120), reactor)[0].startService()
+
+
+def test_a_control_socket_that_is_removed_is_made_again(tmp_path: Path, reactor: Reactor) -> None:
+    path = tmp_path / "state" / "control.sock"
+    service, _ = control(path, reactor)
+    service.startService()
+    path.unlink()
+    path.parent.rmdir()
+    reactor.advance(2.0)
+    assert not path.parent.exists(), "the queue makes its directory, with its mode"
+    path.parent.mkdir()
+    reactor.advance(2.0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        (listener,) = reactor.getReaders()
+        listener.doRead()
+    assert len(reactor.adopted) == 1
+    path.unlink()
+    path.write_text("somebody's")
+    reactor.advance(2.0)
+    service.stopService()
+    assert path.read_text() == "somebody's"
+    assert reactor.getDelayedCalls() == []
 
 
 # Statistics.

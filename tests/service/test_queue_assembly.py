@@ -53,7 +53,7 @@ def test_a_queue_opens_when_it_is_started(tmp_path: Path) -> None:
     reactor = Reactor()
     admission = new_admission(configuration)
     queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
-    with pytest.raises(StartRefused, match="state_dir"):
+    with pytest.raises(StartRefused, match="is a file, and has to be a directory"):
         queue.startService()
 
 

@@ -306,7 +306,9 @@ def test_a_place_that_is_no_place_for_a_queue(setup: Setup) -> None:
 
 def test_a_state_directory_that_cannot_be_made(setup: Setup) -> None:
     (setup.folder / "state").write_text("a file")
-    with pytest.raises(StartRefused, match=r"state_dir .*/state: .*File exists"):
+    with pytest.raises(
+        StartRefused, match=r"queue .*/state/queue: .*/state is a file, and has to be a directory"
+    ):
         setup.service().startService()
 
 

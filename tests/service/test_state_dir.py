@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from relay.service.refusal import StartRefused
-from relay.service.state_dir import file_system_of, refuse_volatile
+from relay.service.state_dir import (
+    file_system_of,
+    obstacles_in,
+    refuse_used,
+    refuse_volatile,
+)
 
 MOUNTS = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -73,3 +80,28 @@ def test_links_are_followed(tmp_path: Path) -> None:
 def test_a_local_disk_is_fine_and_so_is_not_knowing(tmp_path: Path) -> None:
     refuse_volatile(str(tmp_path), mounts=mounted_on(tmp_path, "ext4"))
     refuse_volatile(str(tmp_path), mounts=str(tmp_path / "missing"))
+
+
+def test_a_directory_whose_relay_answers_is_in_use(tmp_path: Path) -> None:
+    path = str(tmp_path / "queue")
+    refuse_used(path)
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(tmp_path / "control.sock"))
+        refuse_used(path)  # nobody listens
+        control.listen()
+        with pytest.raises(StartRefused, match=f"is in use by process {os.getpid()}: it listens"):
+            refuse_used(path)
+
+
+def test_what_lies_in_the_way_is_named(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    assert obstacles_in(str(state_dir)) == []
+    (state_dir / "queue").mkdir(parents=True)
+    assert obstacles_in(str(state_dir)) == []
+    (state_dir / "control.sock").write_text("")
+    (words,) = obstacles_in(str(state_dir))
+    assert "control.sock: a file lies there" in words
+    (state_dir / "queue").rmdir()
+    (state_dir / "queue").write_text("")
+    (words,) = obstacles_in(str(state_dir))
+    assert words.endswith("/state/queue is a file, and has to be a directory: move it away")

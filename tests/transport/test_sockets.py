@@ -17,6 +17,7 @@ from relay.transport.sockets import (
     bind_stream,
     bind_unix,
     kernel_drops,
+    obstacle_to_socket,
     peer_credentials,
     plain_address,
     read_in_large_steps,
@@ -136,12 +137,19 @@ def test_a_socket_in_use_stays(tmp_path: Path, kind: socket.SocketKind) -> None:
         assert path.stat().st_ino == inode
 
 
-def test_what_is_no_socket_stays(tmp_path: Path) -> None:
+def test_what_is_no_socket_stays_and_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("precious")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(FileExistsError) as caught:
         bound_unix(path, socket.SOCK_DGRAM)
+    words = "a {} lies there, which is no socket: remove it, or choose another path"
+    assert caught.value.strerror == words.format("file") == obstacle_to_socket(str(path))
     assert path.read_text() == "precious"
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    assert obstacle_to_socket(str(tmp_path / "link")) == words.format("dangling link")
+    assert obstacle_to_socket(str(tmp_path)) == words.format("directory")
+    assert obstacle_to_socket("/dev/null") == words.format("device or pipe")
+    assert obstacle_to_socket(str(tmp_path / "nothing")) == ""
 
 
 def test_the_kernel_says_who_is_at_the_other_end() -> None:

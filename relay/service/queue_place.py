@@ -1,0 +1,102 @@
+"""The queue's file while the relay runs: watched, brought back where it was removed, missed.
+
+The store looks with each commit; here it is looked for while nothing is committed, and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.model.clock import Clock
+from relay.model.errors import QueueError
+from relay.queue.given_up import GivenUp
+from relay.queue.place import Place
+from relay.queue.restoration import Restoration
+from relay.queue.store import QueueStore
+from relay.service.exit_status import ExitStatus
+from relay.service.periodic import PeriodicService
+
+__all__ = ["PlaceWatch", "QueuePlace"]
+
+_LOOK_SECONDS = 1.0
+_SAY_SECONDS = 60.0
+
+_log = Logger(namespace="relay")
+
+
+class QueuePlace:
+    """Has the file of `store` brought back into the directory `path`, and says so.
+
+    Args:
+        probe: Tries whether something can be stored.
+        reactor: Provides IReactorFromThreads.
+    """
+
+    def __init__(
+        self, store: QueueStore, path: str, probe: Callable[[], None], reactor: Any
+    ) -> None:
+        self.probe = probe
+        self._store = store
+        self._path = path
+        self._restoration = Restoration(store, path)
+        self._reactor = reactor
+        store.placement.bring_back = self._bring_back
+
+    @property
+    def trouble(self) -> str:
+        """Why a restart would not find the file that is in use; empty = it would."""
+        return self._store.placement.trouble
+
+    def _bring_back(self, place: Place) -> None:
+        words = self._restoration.bring_back(place)
+        GivenUp(self._path).clear()  # the room for its note may have gone as well
+        self._reactor.callFromThread(_log.critical, "queue: {words}", words=words)
+
+    async def leave(
+        self, run_in_writer: Callable[[Callable[[], Any]], Deferred[Any]], exit_status: ExitStatus
+    ) -> None:
+        """At the end: see that the file is where the next start finds it, or say where it is."""
+        if not self.trouble:
+            return
+        try:
+            await run_in_writer(self._store.placement.require)
+        except QueueError as error:
+            exit_status.fail()
+            try:
+                await run_in_writer(self._restoration.keep_again)
+            except (QueueError, OSError) as reason:
+                _log.critical("queue: it cannot be kept as it is now: {reason}", reason=reason)
+            _log.critical("queue: {error}; the next start will not find it", error=error)
+
+
+class Queue(Protocol):
+    """The queue service, as far as it is needed here."""
+
+    place: QueuePlace
+
+
+class PlaceWatch(PeriodicService):
+    """Looks once a second whether the file is in its place; says each minute that it is not."""
+
+    name = "place watch"
+
+    def __init__(self, queue: Queue, *, clock: Clock) -> None:
+        super().__init__(interval_seconds=_LOOK_SECONDS, clock=clock)
+        self._queue = queue
+        self._say_at = 0.0
+
+    def look(self) -> None:
+        if not (trouble := self._queue.place.trouble):
+            return
+        self._queue.place.probe()
+        now = self._clock.seconds()
+        if now >= self._say_at:
+            self._say_at = now + _SAY_SECONDS
+            _log.critical(
+                "queue: {trouble}; nothing is taken or answered until it is there again",
+                trouble=trouble,
+            )
