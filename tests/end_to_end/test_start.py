@@ -178,7 +178,7 @@ def test_state_dir_below_a_file(programs: Programs, tmp_path: Path) -> None:
     obstacle = tmp_path / "obstacle"
     obstacle.write_text("precious")
     relay = relay_for(programs, tmp_path, relay={"state_dir": str(obstacle / "state")})
-    refusal(relay, str(obstacle))
+    refusal(relay, f"{obstacle} is a file, and has to be a directory")
     assert obstacle.read_text() == "precious"
 
 
