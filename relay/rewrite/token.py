@@ -20,6 +20,7 @@ Rules that bind this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
 
@@ -70,6 +71,7 @@ _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 _DELIMITERS = b"\n\r\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_PLAIN_TOKEN = re.compile(rb'"[!#-\[\]-~]{1,255}"')  # as a JSON string without escapes
 _without_token = member_cutter(_TOKEN_KEY)
 
 
@@ -322,8 +324,10 @@ def _has_token(message: SyslogMessage) -> bool:
 
 
 def _names_token(found: JsonObject) -> bool:
-    value = found.members.get(_TOKEN_KEY)
-    text = None if value is None else text_of_string(bytes(value))
+    value = bytes(found.members.get(_TOKEN_KEY, b""))
+    if _PLAIN_TOKEN.fullmatch(value) is not None:  # the usual case
+        return True
+    text = text_of_string(value)
     return text is not None and is_secret(text)
 
 
