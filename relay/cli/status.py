@@ -17,6 +17,10 @@ from relay.model.words import counted, duration, size
 __all__ = ["show", "status"]
 
 
+_ERRORS_MAX = 5  # of one source or destination
+_ERRORS_SECONDS = 3600.0
+
+
 @click.command()
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
@@ -88,6 +92,7 @@ def show(document: dict[str, Any], screen: Screen) -> None:
     for report in (*document["sources"], *document["destinations"]):
         if losses := _losses(report):
             screen.say(", ".join(losses), SEVERE, about=report["id"])
+        _say_of_errors(report, screen)
     for report in document.get("certificates", ()):  # older relays do not say
         _say_of_expiry(report, screen)
     for orphan in document["orphans"]:
@@ -116,6 +121,20 @@ def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
     if report.get("files_refused"):
         text = f"{counted(report['files_refused'], 'file')} not read (files_max)"
         screen.say(text, SEVERE, about=report["id"])
+
+
+def _say_of_errors(report: dict[str, Any], screen: Screen) -> None:
+    """The last errors of a source or destination, of the last hour."""
+    errors = [
+        error
+        for error in report.get("last_errors", ())  # older relays do not say
+        if error["seconds_ago"] < _ERRORS_SECONDS and error["text"] not in report.get("state", "")
+    ]
+    for error in errors[:_ERRORS_MAX]:
+        peer = f"{error['peer']}: " if error["peer"] else ""
+        times = f", {error['count']:,} times" if error["count"] > 1 else ""
+        when = f"({duration(error['seconds_ago'])} ago{times})"
+        screen.say(f"last error: {peer}{error['text']} {when}", WARNING, about=report["id"])
 
 
 def _say_of_destination(report: dict[str, Any], screen: Screen) -> None:

@@ -30,6 +30,7 @@ class Status:
         history_bytes: What of that delivered records take.
         orphans: Ids of queues that have records but no destination.
         damaged_files: Paths of queue files that were damaged at a start, and are kept.
+        last_errors: The last warning of each kind about ``source ID`` or ``destination ID``.
         certificates: Our own, and revocation lists, with the days that they have left.
     """
 
@@ -49,6 +50,7 @@ class Status:
         elapsed: Callable[[], float],
         allocated_bytes: Callable[[], int] = lambda: 0,
         history_bytes: Callable[[], int] = lambda: 0,
+        last_errors: Callable[[str], list[dict[str, Any]]] = lambda owner: [],
     ) -> None:
         self._name = name
         self._version = version
@@ -63,14 +65,15 @@ class Status:
         self._elapsed = elapsed
         self._allocated_bytes = allocated_bytes
         self._history_bytes = history_bytes
+        self._last_errors = last_errors
         self._losses = RecentLosses()
         self._started_at = elapsed()
 
     def document(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         failure = self._admission.failure
-        sources = [source.report() for source in self._sources]
-        destinations = [destination.report() for destination in self._destinations]
+        sources = [self._with_errors("source", source) for source in self._sources]
+        destinations = [self._with_errors("destination", each) for each in self._destinations]
         elapsed = self._elapsed()
         document = {
             "status_version": STATUS_VERSION,
@@ -100,6 +103,10 @@ class Status:
             "expression_timeouts": dict(TIMEOUTS),
         }
         return {**document, "degraded": degradations(document)}
+
+    def _with_errors(self, what: str, subject: Reports) -> dict[str, Any]:
+        report = subject.report()
+        return {**report, "last_errors": self._last_errors(f"{what} {report['id']}")}
 
 
 def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -104,7 +104,8 @@ def assemble(
         for source in configuration.sources
     ]
     _warn(systemd, configuration, notices)
-    status = _status(configuration, sources, destinations, admission, queue, certificates, reactor)
+    watched = (admission, queue, certificates, notices, reactor)
+    status = _status(configuration, sources, destinations, *watched)
     compaction = new_compaction(configuration, queue, notices, reactor)
     tools = DestinationTools(destinations, queue=queue, now=now)
     commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
@@ -115,9 +116,7 @@ def assemble(
         [
             StopGuard(reactor=reactor),
             HangupService(callbacks=[*on_hangup, lookups.check], reactor=reactor),
-            certificates,
-            token_watch,
-            lookups,
+            *(certificates, token_watch, lookups),
             queue,
             ClockWatch(wall, queue=queue, clock=reactor),
             compaction,
@@ -210,6 +209,7 @@ def _status(
     admission: Admission,
     queue: QueueService,
     certificates: CertificateWatch,
+    notices: Notices,
     reactor: Any,
 ) -> Status:
     return Status(
@@ -226,6 +226,7 @@ def _status(
         elapsed=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
         history_bytes=lambda: queue.histories.used_bytes,
+        last_errors=notices.last_of,
     )
 
 

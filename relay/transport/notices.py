@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.logger import Logger
@@ -12,14 +14,31 @@ from relay.model.printable import printable
 __all__ = ["Notices"]
 
 _TEXT_MAX = 2000  # characters of one warning
-_SUBJECTS_MAX = 200  # at a time, with an interval of their own
+_SUBJECTS_MAX = 1000  # at a time, with an interval of their own
+_KINDS_MAX = 32  # of one source or destination, the last warning of each
+_KEPT_TEXT_MAX = 500  # characters of one of those
+_OWNERS = ("source ", "destination ")
+
+
+@dataclass(slots=True)
+class _Last:
+    """The last warning of one kind about a source or destination."""
+
+    peer: str
+    text: str
+    at: float
+    """Seconds on the clock."""
+    count: int
 
 
 class Notices:
-    """Logs a warning at once, then at most once per interval for the same subject.
+    """Logs a warning at once, then at most once per interval for the same subject and kind.
 
-    What was held back is counted and said with the next one of that subject, or
-    when its interval ends.
+    What was held back is counted, and logged when the interval ends: the last warning of that
+    subject and kind, with how many more there were.  Beyond a thousand subjects at a time all
+    further ones share an interval.
+
+    The last warning of each kind is kept for every source and destination.
 
     Args:
         interval_seconds: Shortest time between two warnings of one subject.
@@ -30,6 +49,7 @@ class Notices:
         self._log = log
         self._interval_seconds = interval_seconds
         self._held: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._last: dict[str, OrderedDict[str, _Last]] = {}
 
     def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
         """Warn about `subject` (a source or destination, perhaps with a peer's address).
@@ -40,6 +60,7 @@ class Notices:
             group: What shares an interval, if it is more than `subject`: a peer that
                 comes again from another port, for example.
         """
+        self._keep(subject, kind, text)
         key = (subject if group is None else group, kind)
         if key not in self._held and len(self._held) >= _SUBJECTS_MAX:
             key = ("", kind)  # peers can be many: all further ones share one
@@ -51,10 +72,37 @@ class Notices:
         self._clock.callLater(self._interval_seconds, self._end_interval, key)
         self._emit(subject, text)
 
+    def last_of(self, owner: str) -> list[dict[str, Any]]:
+        """The last warning of each kind about `owner`, such as ``source udp``; newest first."""
+        now = self._clock.seconds()
+        return [
+            {
+                "kind": kind,
+                "peer": last.peer,
+                "text": last.text,
+                "seconds_ago": max(0.0, now - last.at),
+                "count": last.count,
+            }
+            for kind, last in reversed(self._last.get(owner, {}).items())
+        ]
+
+    def _keep(self, subject: str, kind: str, text: str) -> None:
+        owner, _, peer = subject.partition(", ")
+        if not owner.startswith(_OWNERS):
+            return
+        of_owner = self._last.setdefault(owner, OrderedDict())
+        before = of_owner.pop(kind, None)
+        count = 1 if before is None else before.count + 1
+        shown = printable(text, length_max=_KEPT_TEXT_MAX)
+        of_owner[kind] = _Last(printable(peer), shown, self._clock.seconds(), count)
+        if len(of_owner) > _KINDS_MAX:
+            of_owner.popitem(last=False)
+
     def _end_interval(self, key: tuple[str, str]) -> None:
         count, subject, text = self._held.pop(key)
         if count:
-            more = f" (and {count - 1:,} more of this kind)" if count > 1 else ""
+            others = "" if key[0] else ", also from others"
+            more = f" (and {count - 1:,} more of this kind{others})" if count > 1 else ""
             self._emit(subject, text + more)
 
     def _emit(self, subject: str, text: str) -> None:

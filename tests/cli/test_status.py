@@ -167,6 +167,26 @@ def test_revocation_lists_are_named_when_they_are_due(days: float, words: str) -
     assert "CN=Two" not in text
 
 
+def test_the_last_errors_are_shown_with_their_peers() -> None:
+    def error(text: str, **values: Any) -> dict[str, Any]:
+        default = {"kind": "x", "peer": "", "seconds_ago": 190.0, "count": 1}
+        return {"text": text, **default, **values}
+
+    errors = [
+        error("no certificate", peer="10.0.0.9:4000", count=1200),
+        error("an old one", seconds_ago=4000.0),
+    ]
+    known = error("refused by 10.0.0.5:20514")  # the state says it already
+    lines = shown(
+        width=None,
+        sources=[{**SOURCE, "last_errors": errors}],
+        destinations=[{**DESTINATION, "last_errors": [known]}],
+    )
+    assert [line for line in lines if "last error" in line] == [
+        "net: last error: 10.0.0.9:4000: no certificate (3 m 10 s ago, 1,200 times)"
+    ]
+
+
 def test_a_source_that_reads_says_what_it_does() -> None:
     lines = shown(sources=[{**SOURCE, "state": "follows the journal", "ready": True, "gaps": 2}])
     assert "net: follows the journal" in lines

@@ -132,6 +132,7 @@ def test_the_relay_starts_spools_and_begins_by_itself(host: Host) -> None:
         assert not reports[id]["ready"]
         assert text in host.relay.log()
         assert reports[id].get("queued_records") in (None, 2)
+    assert reports["expired"]["last_errors"][0]["text"] == words["expired"]
     assert not is_listening_tcp(host.secure_port)
 
     checked = host.check()

@@ -52,6 +52,7 @@ class Setup:
                 {"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}
             ],
             elapsed=lambda: self.now,
+            last_errors=lambda owner: [{"text": f"error of {owner}"}],
         )
 
 
@@ -79,8 +80,10 @@ def test_the_document_has_everything() -> None:
             "allocated_bytes": 0,
             "free_bytes": None,
         },
-        "sources": [setup.source.report()],
-        "destinations": [setup.destination.report()],
+        "sources": [{**setup.source.report(), "last_errors": [{"text": "error of source in"}]}],
+        "destinations": [
+            {**setup.destination.report(), "last_errors": [{"text": "error of destination out"}]}
+        ],
         "orphans": ["old"],
         "damaged_files": ["/q/data.mdb.damaged-1"],
         "certificates": [{"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}],

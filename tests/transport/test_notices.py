@@ -69,10 +69,63 @@ def test_kinds_and_subjects_have_their_own_intervals(log: Log) -> None:
 def test_a_peer_that_comes_from_ever_new_ports_is_bounded(log: Log) -> None:
     for number in range(5000):
         log.notices.warn(f"peer {number}", "idle", "closed")
-    assert len(log.lines) == 201
-    assert len(log.clock.getDelayedCalls()) == 201
+    assert len(log.lines) == 1001
+    assert len(log.clock.getDelayedCalls()) == 1001
     log.clock.advance(60)
-    assert log.lines[201:] == ["peer 4999: closed (and 4,798 more of this kind)"]
+    assert log.lines[1001:] == ["peer 4999: closed (and 3,998 more of this kind, also from others)"]
+
+
+def test_the_summary_is_of_one_kind_and_one_peer(log: Log) -> None:
+    for _ in range(3):
+        for host in ("10.0.0.1", "10.0.0.2"):
+            for kind in ("tls-not-tls", "tls-unknown-ca"):
+                group = f"source in, {host}"
+                log.notices.warn(f"source in, {host}:99", kind, kind, group=group)
+    assert len(log.lines) == 4
+    log.clock.advance(60)
+    assert log.lines[4:] == [
+        f"source in, {host}:99: {kind} (and 1 more of this kind)"
+        for host in ("10.0.0.1", "10.0.0.2")
+        for kind in ("tls-not-tls", "tls-unknown-ca")
+    ]
+
+
+def test_the_last_of_each_kind_is_kept_with_its_peer_and_age(log: Log) -> None:
+    log.notices.warn("source in, 10.0.0.1:99", "idle", "closed")
+    log.clock.advance(5)
+    log.notices.warn("source in, 10.0.0.2:98", "protocol", "garbage \x1b")
+    log.clock.advance(5)
+    log.notices.warn("source in, 10.0.0.3:97", "idle", "closed")
+    log.notices.warn("destination out", "connection", "refused")
+    log.notices.warn("queue", "fill", "of nobody")
+    log.clock.advance(1)
+    assert log.notices.last_of("source in") == [
+        {
+            "kind": "idle",
+            "peer": "10.0.0.3:97",
+            "text": "closed",
+            "seconds_ago": 1.0,
+            "count": 2,
+        },
+        {
+            "kind": "protocol",
+            "peer": "10.0.0.2:98",
+            "text": r"garbage \x1b",
+            "seconds_ago": 6.0,
+            "count": 1,
+        },
+    ]
+    (last,) = log.notices.last_of("destination out")
+    assert (last["peer"], last["text"]) == ("", "refused")
+    assert log.notices.last_of("queue") == log.notices.last_of("source other") == []
+
+
+def test_what_is_kept_is_bounded(log: Log) -> None:
+    for number in range(100):
+        log.notices.warn("source in", f"kind {number}", "x" * 10_000)
+    kept = log.notices.last_of("source in")
+    assert [each["kind"] for each in kept] == [f"kind {99 - number}" for number in range(32)]
+    assert all(len(each["text"]) <= 520 for each in kept)
 
 
 def test_a_group_shares_an_interval(log: Log) -> None:
