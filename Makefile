@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit fuzz torture bench check certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz torture bench check certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -64,6 +64,9 @@ test: compiler $(VENV)/installed-dev interop-packages ## Install what the tests 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick \
 	    --ignore=tests/interop --ignore=tests/end_to_end --ignore=tests/crash $(ARGS)
+
+mutants: $(VENV)/installed-dev ## List small changes that no test notices (MODULE=relay/service/assembly.py, or a package)
+	$(BIN)/python -m tests.mutants $(MODULE)
 
 fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=...), then 10,000 RELP sessions
 	$(BIN)/python -m tests.fuzz
