@@ -25,6 +25,7 @@ from relay.flow.pacing import Pace, Window
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
+from relay.model.words import counted, span
 from relay.queue.cursor import Batch, Cursor
 from relay.wire.sizes import octets_of
 
@@ -318,7 +319,7 @@ class Drain:
         if self._refusals < self._refusals_max:
             return False
         seqs = SeqRange(self._acknowledged, self._acknowledged + 1)
-        self._set_aside(seqs, f"refused {self._refusals} times: {words}")
+        self._set_aside(seqs, f"refused {counted(self._refusals, 'time')}: {words}")
         return True
 
     def _answered_late(self, count: int) -> int:
@@ -422,7 +423,7 @@ class Drain:
 
     def _set_aside(self, seqs: SeqRange, reason: str) -> None:
         self._on_trouble(
-            f"records {seqs.start} to {seqs.stop - 1} were set aside in the quarantine: {reason}"
+            f"{span('record', seqs.start, seqs.stop - 1)} set aside in the quarantine: {reason}"
         )
         self._refusals = 0
         self._acknowledged = seqs.stop

@@ -35,6 +35,7 @@ from relay.flow.throughput import Throughput
 from relay.flow.turns import Supply, Turns
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
+from relay.model.words import counted
 from relay.wire.sizes import octets_of
 
 __all__ = ["BACKLOG_RECORDS_MIN", "LaneQueue", "Lanes"]
@@ -330,10 +331,10 @@ class Lanes:
             self._older, self._newer = newer, older
             self._queue.direct(self._destination, older=newer.queue, newer=older.queue)
             self._are_two = True
-            self._on_change(f"{newer.queued:,} messages are a backlog: new ones go first")
+            self._on_change(f"a backlog of {counted(newer.queued, 'message')}: new ones go first")
         elif not newer.drain.in_flight:
             self._boundary = newer.drain.stored_seq
-            self._on_change(f"{newer.queued:,} more messages join the backlog")
+            self._on_change(f"{counted(newer.queued, 'message')} more in the backlog")
             newer.drain.hold(_BY_MOVE)
             ensureDeferred(self._move(newer, older))
 
@@ -351,8 +352,8 @@ class Lanes:
                     break  # somebody else has taken them out
         except QueueError as error:
             self._on_trouble(
-                f"{newer.queued:,} messages stay before the new ones instead of joining the "
-                f"backlog, until the next connection: {error}"
+                f"until the next connection {counted(newer.queued, 'message')} cannot join the "
+                f"backlog and will go before the new ones: {error}"
             )
         finally:
             self._boundary = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.defer import Deferred
 
 from relay.flow.drain import Drain
+from relay.model.words import span
 from relay.queue.lineage import Lineage
 from relay.wire.relp_lineage import Have, LineageOffer, have_in, is_refused
 
@@ -72,9 +73,10 @@ class Numbering:
             if have.seq and have.seq + 1 < offer.first:
                 self._on_trouble(_behind(have, offer))
         elif not self._is_ours(offer, have):
+            waiting = span("record", offer.first, offer.end - 1)
             return self._renew(
                 f"the receiver has records up to {have.seq}, which were not sent from here "
-                f"(records {offer.first} to {offer.end - 1} wait): this queue was restored from "
+                f"({waiting} wait): this queue was restored from "
                 "an older copy, or a copy of it is in use; messages may be sent twice, this once"
             )
         else:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.model.seq import SeqRange
+from relay.model.words import span
 
 __all__ = [
     "ConfigurationError",
@@ -98,7 +99,7 @@ class DamagedRange(QueueError):
 
     def __init__(self, destination: str, seqs: SeqRange, reason: str) -> None:
         super().__init__(
-            f"queue of {destination}: records {seqs.start} to {seqs.stop - 1} "
+            f"queue of {destination}: {span('record', seqs.start, seqs.stop - 1)} "
             f"cannot be read: {reason}"
         )
         self.seqs = seqs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "size"]
+__all__ = ["counted", "duration", "size", "span"]
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -12,6 +12,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
         plural: Of a noun that does not just take an s.
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span(noun: str, first: int, last: int) -> str:
+    """Consecutive numbers of things: ``record 1``, ``records 1 to 5``."""
+    return f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
 
 
 def duration(seconds: float) -> str:

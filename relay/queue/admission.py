@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from relay.model.words import size
 from relay.queue.gauge import Gauge, Level
 from relay.wire.parse import severity_of
 
@@ -143,14 +144,14 @@ class Admission(SourceAdmission):
         # Above the limit closes, at half of it opens: hence the ones.
         self._pending = Gauge(
             Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
-            words="{:,} octets wait for the disk".format,
+            words=lambda pending: f"{size(pending)} wait for the disk",
         )
         self._queue = Gauge(
             Level.at(queue_bytes_max - reserve_bytes),
             Level.at(queue_bytes_max),
-            words=lambda size: (
-                f"the queue holds {size:,} octets (queue_bytes_max is {queue_bytes_max:,}"
-                + (f", reserve_bytes {reserve_bytes:,})" if reserve_bytes else ")")
+            words=lambda held: (
+                f"the queue holds {size(held)} (queue_bytes_max is {size(queue_bytes_max)}"
+                + (f", reserve_bytes {size(reserve_bytes)})" if reserve_bytes else ")")
             ),
         )
         # Of the disk it is what is missing that counts; below 0 there is room to spare.
@@ -159,8 +160,8 @@ class Admission(SourceAdmission):
             Level(1, 1 - margin),
             Level(half + 1, half + 1 - margin),
             words=lambda missing: (
-                f"the disk has room for {free_bytes_min - missing:,} octets "
-                f"(min_free_bytes is {free_bytes_min:,})"
+                f"the disk has room for {size(free_bytes_min - missing)} "
+                f"(min_free_bytes is {size(free_bytes_min)})"
             ),
         )
         self._shared = (self._storage, self._queue, self._disk, self._pending)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from relay.model.errors import QueueError
+from relay.model.words import counted, span
 from relay.queue.block import BlockDamaged, block_header, decode_block
 from relay.queue.books import KEY, Books, database_bytes, seq_of, to_block_with
 from relay.queue.history import oldest_in
@@ -236,7 +237,7 @@ def check(books: Books, wanted: Check) -> Checked:
             page.problems.append("there may be more: checking ended here")
             return page
         if first != expected:
-            page.problems.append(f"records {expected} to {first - 1} are in no block")
+            page.problems.append(f"{span('record', expected, first - 1)} in no block")
         value = cursor.value()
         page.octets += len(value)
         page.blocks += 1
@@ -245,15 +246,15 @@ def check(books: Books, wanted: Check) -> Checked:
         found = cursor.next()
         expected = seq_of(cursor.key()) if found else ledger.next_seq
         if damage:
-            page.problems.append(f"records {first} to {expected - 1} cannot be read: {damage}")
+            page.problems.append(f"{span('record', first, expected - 1)} cannot be read: {damage}")
         elif count != expected - first:
             page.problems.append(
-                f"the block of record {first} has {count} records, "
+                f"the block of record {first} has {counted(count, 'record')}, "
                 f"the numbers around it leave room for {expected - first}"
             )
         page.records += min(count, max(0, first + count - head))
     if not page.next_seq and expected != ledger.next_seq:
-        page.problems.append(f"records {expected} to {ledger.next_seq - 1} are in no block")
+        page.problems.append(f"{span('record', expected, ledger.next_seq - 1)} in no block")
     return page
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from relay.model.message import SEVERITY_NAMES
+from relay.model.words import size as in_words
 from relay.queue.admission import URGENT_SEVERITY_MAX
 from relay.queue.gauge import Gauge, Level
 from relay.queue.trend import Trend
@@ -179,6 +180,6 @@ class QueueLimit:
 
     def _full_words(self, size: int) -> str:
         return (
-            f"the queue of {self.destination} holds {size:,} octets (queue_bytes_max of "
-            f"destinations.{self.destination} is {self.bytes_max:,})"
+            f"the queue of {self.destination} holds {in_words(size)} (queue_bytes_max of "
+            f"destinations.{self.destination} is {in_words(self.bytes_max)})"
         )

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from relay.model.errors import QueueError
+from relay.model.words import size
 from relay.queue.duplicate import Duplicate
 from relay.queue.replacement import COMPACTED, put_in_place, remove_unfinished
 from relay.queue.store import QueueStore
@@ -57,7 +58,7 @@ class LiveCompaction:
             disk = os.statvfs(self._path)
             if (free := disk.f_bavail * disk.f_frsize) < wanted:
                 raise QueueError(
-                    f"the copy takes up to {wanted:,} octets, and the disk has {free:,}; make room"
+                    f"the copy takes up to {size(wanted)}, and the disk has {size(free)}; make room"
                 )
             remove_unfinished(self._path)
             folder = os.path.join(self._path, COMPACTED)

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from relay.model.errors import QueueError
+from relay.model.words import size as in_words
 from relay.queue.block import BlockDamaged, decode_block
 from relay.queue.books import (
     KEY,
@@ -203,8 +204,8 @@ class ReplayQuarantined:
             payloads.append(octets)
         if len(self.seqs) > 1 and (size := sum(map(len, payloads))) > self.bytes_max:
             raise QueueError(
-                f"these are {size:,} octets, and {self.bytes_max:,} may be moved to the queue of "
-                f"{self.to} at a time now; name fewer, or say --all"
+                f"these are {in_words(size)}, and {in_words(self.bytes_max)} may be moved to the "
+                f"queue of {self.to} at a time now; name fewer, or say --all"
             )
         books.append(self.to, payloads, received_at=books.at)
         return done

@@ -17,6 +17,7 @@ from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
+from relay.model.words import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission import Admission
@@ -408,8 +409,8 @@ def _warn_astray(source: str, notices: Notices, count: int) -> None:
     notices.warn(
         f"source {source}",
         "no-destination",
-        f"{count} messages dropped: no destination takes them; if they are wanted, add a "
-        "destination without match, or widen one",
+        f"{counted(count, 'message')} dropped: no destination takes them; if they are wanted, add "
+        "a destination without match, or widen one",
     )
 
 
@@ -418,7 +419,7 @@ def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck |
         return None
 
     def warn(counter: str, missing: int | None) -> None:
-        words = f"{missing} messages that {counter} has numbered are missing"
+        words = f"missing: {counted(missing or 0, 'message')} that {counter} has numbered"
         if missing is None:
             words = (
                 f"the numbers of {counter} jump by more than {BELIEVED_RECORDS_MAX:,}: that many "

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authorise
 from relay.model.origin import Origin
+from relay.model.words import counted
 from relay.service.configuration import AppConfiguration, SourceConfiguration
 from relay.transport.peer_check import name_matches
 
@@ -39,7 +40,8 @@ def new_authorise(
         notices.warn(
             f"{subject}, {origin.peer}",
             reason,
-            f"{count} messages {done}: {why}; if they are wanted, add the sender to an app",
+            f"{counted(count, 'message')} {done}: {why}; if they are wanted, add the sender to "
+            "an app",
             group=f"{subject}, {origin.peer_host}",
         )
 

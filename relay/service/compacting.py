@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
+from relay.model.words import size
 from relay.observe.control import Asked
 from relay.queue.live_compaction import LiveCompaction
 from relay.transport.notices import Notices
@@ -191,9 +192,9 @@ class CompactionService(Service):
         self._now = Compacted(now.number, True, now.bytes_before, after, error)
         if not error:
             self._log.info(
-                "the queue's file was compacted: {before:,} octets before, {after:,} now",
-                before=now.bytes_before,
-                after=after,
+                "the queue's file was compacted: {before} before, {after} now",
+                before=size(now.bytes_before),
+                after=size(after),
             )
         waiting, self._waiting = self._waiting, []
         for ended in waiting:

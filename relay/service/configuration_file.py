@@ -48,9 +48,10 @@ from relay.service.schema import (
     RETIRED_RELAY_KEYS,
     SOURCE,
     TLS,
+    fitting_keys,
     foreign_keys,
 )
-from relay.service.table import Kind, did_you_mean, join_path, read_table, shown
+from relay.service.table import Kind, did_you_mean, join_path, plain, read_table, shown
 from relay.service.tls_files import Where, file_problems, listener_problems, upstream_problems
 from relay.service.toml_text import Place, TomlSlip, line_of, parse_toml, places, state_dir_in
 from relay.service.url import Role, parse_url
@@ -320,7 +321,9 @@ class _FileReader:
         sources = []
         for id, values in tables.items():
             where = join_path("sources", id)
-            table = read_table(values, SOURCE, where, self.problems)
+            table = read_table(
+                values, SOURCE, where, self.problems, fitting=fitting_keys(SOURCE, values)
+            )
             url = self._url(values, table, "listen", where)
             if url is None:  # the files that it names are worth a look all the same
                 tls = self._tls(table)
@@ -379,7 +382,9 @@ class _FileReader:
         destinations = []
         for id, values in tables.items():
             where = join_path("destinations", id)
-            table = read_table(values, DESTINATION, where, self.problems)
+            table = read_table(
+                values, DESTINATION, where, self.problems, fitting=fitting_keys(DESTINATION, values)
+            )
             sources = table.pop("sources", source_ids)
             members = [one for ids in self._members.values() for one in ids]
             self._check_sources(sources, (*source_ids, *members), where)
@@ -471,8 +476,8 @@ class _FileReader:
     def _check_retry(self, destination: DestinationConfiguration, where: str) -> None:
         if destination.retry_seconds_min > destination.retry_seconds_max:
             self.problems.append(
-                f"{where}.retry_seconds_min: {destination.retry_seconds_min:g} is more than "
-                f"retry_seconds_max, {destination.retry_seconds_max:g}; change one of them"
+                f"{where}.retry_seconds_min: {plain(destination.retry_seconds_min)} is more than "
+                f"retry_seconds_max, {plain(destination.retry_seconds_max)}; change one of them"
             )
 
     def _check_order(

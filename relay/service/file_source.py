@@ -13,6 +13,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.expression import Expression
+from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration import SourceConfiguration
@@ -58,7 +59,7 @@ class FileSource(SourceService):
         Service.startService(self)
         reader = self._reader = self._new_reader(stored=self._positions(), say=self._say)
         reader.start()
-        self._say(f"reads {self.address}, {reader.report()['files_open']} files now")
+        self._say(f"reads {self.address}, {counted(reader.report()['files_open'], 'file')} now")
 
     def stopService(self) -> None:
         Service.stopService(self)

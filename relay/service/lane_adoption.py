@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from relay.model.errors import QueueError
+from relay.model.words import counted
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.operations import Adopt
@@ -51,9 +52,9 @@ class LaneAdoption(Service):
             lane = self._queue.ledgers.get(account_of_lane(destination))
             if lane is not None and lane.queued:
                 self._log.info(
-                    "destination {id}: {count} messages of its second lane go behind the others",
+                    "destination {id}: behind the others go {count} of its second lane",
                     id=destination,
-                    count=lane.queued,
+                    count=counted(lane.queued, "message"),
                 )
                 ensureDeferred(self._adopt(destination))
 
@@ -66,6 +67,7 @@ class LaneAdoption(Service):
             self._notices.warn(
                 f"destination {destination}",
                 "lanes",
-                f"{self._queue.ledgers[lane].queued} messages stay in the queue {lane} until the "
-                f"next start, or `queue adopt {lane} {destination}`: {error}",
+                f"until the next start the queue {lane} keeps "
+                f"{counted(self._queue.ledgers[lane].queued, 'message')}, or until "
+                f"`queue adopt {lane} {destination}`: {error}",
             )

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from relay.flow.progress import Progress, Standing
 from relay.model.clock import Clock
+from relay.model.words import counted
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
@@ -76,6 +77,6 @@ class ProgressWatch(PeriodicService):
         self._notices.warn(
             f"destination {destination.id}",
             "stall",
-            f"{why}: {standing.in_flight:,} records in flight, {more}; connecting again",
+            f"{why}: {counted(standing.in_flight, 'record')} in flight, {more}; connecting again",
         )
         destination.break_link(why)

@@ -14,10 +14,12 @@ from twisted.internet.defer import Deferred
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
+from relay.model.words import counted, size
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Trimmed, TrimQuarantine
 from relay.service.periodic import PeriodicService
+from relay.service.table import plain
 from relay.transport.notices import Notices
 
 __all__ = ["QuarantineLimits"]
@@ -76,13 +78,13 @@ class QuarantineLimits(PeriodicService):
             self._notices.warn(
                 f"quarantine of {account}",
                 "quarantine-full",
-                f"its oldest {trimmed.full:,} records were dropped; more than "
-                f"quarantine_bytes_max = {self._bytes_max:,} octets were set aside",
+                f"{counted(trimmed.full, 'record')} dropped, its oldest; more than "
+                f"quarantine_bytes_max = {size(self._bytes_max)} were set aside",
             )
         if trimmed.aged:
             self._notices.warn(
                 f"quarantine of {account}",
                 "quarantine-aged",
-                f"its oldest {trimmed.aged:,} records were dropped; they were older than "
-                f"quarantine_seconds_max = {self._seconds_max:g} s",
+                f"{counted(trimmed.aged, 'record')} dropped, older than "
+                f"quarantine_seconds_max = {plain(self._seconds_max)} s",
             )

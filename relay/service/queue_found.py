@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 
 from twisted.logger import Logger
 
+from relay.model.words import counted
 from relay.queue.ledger import Ledger
 from relay.queue.replacement import Recovery
 
@@ -19,13 +20,13 @@ def say_recovered(recovery: Recovery, path: str, log: Logger) -> None:
     if salvaged.may_lack_more:
         lost.append("there may have been more")
     log.critical(
-        "queue {path} was damaged: {problem}{more}; {records} records could be read, "
-        "{unreadable} are set aside unread{lost}; the file is kept as {kept}: look at the "
+        "queue {path} was damaged: {problem}{more}; {records} could be read, "
+        "{unreadable} set aside unread{lost}; the file is kept as {kept}: look at the "
         "disk",
         path=path,
         problem=recovery.problems[0],
         more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
-        records=salvaged.records,
+        records=counted(salvaged.records, "record"),
         unreadable=salvaged.unreadable_records,
         lost="".join(f", {words}" for words in lost),
         kept=recovery.kept_as,
@@ -41,8 +42,8 @@ def say_found(ledgers: Mapping[str, Ledger], configured: Container[str], log: Lo
     for id, ledger in sorted(ledgers.items()):
         if ledger.queued:
             log.info(
-                "queue: {records} records wait for {id}, numbers {first} to {last}{orphan}",
-                records=ledger.queued,
+                "queue of {id}: {records}, from number {first} to {last}{orphan}",
+                records=counted(ledger.queued, "record"),
                 id=id,
                 first=ledger.acknowledged_seq,
                 last=ledger.next_seq - 1,

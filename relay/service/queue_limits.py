@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from relay.model.words import counted
 from relay.queue.history import Histories, HistoryLimit
 from relay.queue.limits import TOO_OLD, QueueLimit
 from relay.queue.transaction import account_of_lane
 from relay.service.configuration import Configuration, DestinationConfiguration
-from relay.service.table import bytes_in_words, join_path
+from relay.service.table import bytes_in_words, join_path, plain
 from relay.transport.notices import Notices
 
 __all__ = ["limit_problems", "new_histories", "new_limits"]
@@ -116,12 +117,14 @@ def _on_drop(destination: DestinationConfiguration, notices: Notices) -> Callabl
         f"{key('queue_bytes_max')} is {bytes_in_words(destination.queue_bytes_max)} and when_full "
         f'"{destination.when_full}": {_WHAT_TO_DO}'
     )
-    old = f"{key('queue_seconds_max')} is {destination.queue_seconds_max:g}: {_WHAT_TO_DO}"
+    old = f"{key('queue_seconds_max')} is {plain(destination.queue_seconds_max)}: {_WHAT_TO_DO}"
 
     def on_drop(count: int, reason: str) -> None:
         why = old if reason == TOO_OLD else full
         notices.warn(
-            f"destination {destination.id}", reason, f"{count:,} messages dropped ({reason}): {why}"
+            f"destination {destination.id}",
+            reason,
+            f"{counted(count, 'message')} dropped ({reason}): {why}",
         )
 
     return on_drop

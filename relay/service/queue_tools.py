@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from relay.flow.drain import BY_PURGE, Drain
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
+from relay.model.words import counted, size
 from relay.observe.control import Asked
 from relay.queue.admission import Admission
 from relay.queue.books import OPERATOR, Books, Operation
@@ -217,8 +218,8 @@ class QueueTools:
             return min(_STEP_BYTES, limit.bytes_max // _STEPS_PER_LIMIT)
         if room < wanted:
             raise QueueError(
-                f"the queue of {id} has room for {room:,} octets (queue_bytes_max of destinations."
-                f"{id} is {limit.bytes_max:,}, when_full {limit.when_full!r}): no more is put "
+                f"the queue of {id} has room for {size(room)} (queue_bytes_max of destinations."
+                f"{id} is {size(limit.bytes_max)}, when_full {limit.when_full!r}): no more is put "
                 "there, and what is left stays where it is; let the upstream take some of it, or "
                 "raise the limit"
             )
@@ -320,8 +321,8 @@ class QueueTools:
             destination.break_link("its queue is being purged, and it does not answer")
         if not self._is_settled(queue, drain):
             raise QueueError(
-                f"{drain.in_flight} records are on their way to {destination.id}, "
-                "which does not answer, or the disk is failing; nothing was purged"
+                f"{destination.id} does not answer for {counted(drain.in_flight, 'record')} on "
+                "the way to it, or the disk is failing; nothing was purged"
             )
 
     def _is_settled(self, queue: str, drain: Drain) -> bool:

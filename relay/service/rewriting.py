@@ -13,6 +13,7 @@ from relay.model.clock import Now
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
+from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.ewmm import ewmm
 from relay.rewrite.filters import Condition, all_of, always, app_in
@@ -254,7 +255,7 @@ class Rewriting:
         drops = pipeline.take_drops()
         for reason in _WARNED_DROPS:
             if reason in drops:
-                text = f"{drops[reason]} messages dropped by its rewrite: {reason}"
+                text = f"{counted(drops[reason], 'message')} dropped by its rewrite: {reason}"
                 self._warn(destination, reason, text)
         return drops
 

@@ -32,6 +32,7 @@ from relay.service.table import (
     Whole,
     join_path,
 )
+from relay.service.url import CONNECT_SCHEMES, LISTEN_SCHEMES
 
 __all__ = [
     "APP",
@@ -46,6 +47,7 @@ __all__ = [
     "TLS",
     "TOKEN",
     "TOKEN_MODES",
+    "fitting_keys",
     "foreign_keys",
 ]
 
@@ -229,6 +231,26 @@ _SCHEMES_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "connect_seconds_max": _TCP_SCHEMES,
     "refusals_max": _RELP_SCHEMES,
 }
+
+
+def fitting_keys(schema: Mapping[str, Kind], values: object) -> list[str]:
+    """The keys of `schema` that have a meaning for the URL in the table `values`.
+
+    All of them if it has none with a known scheme.
+    """
+    table = values if isinstance(values, dict) else {}
+    key = "listen" if "listen" in schema else "connect"
+    scheme = str(table.get(key, "")).partition(":")[0].lower()
+    known = LISTEN_SCHEMES if key == "listen" else CONNECT_SCHEMES
+    if scheme not in known:
+        return list(schema)
+    schemes = {*schemes_of(scheme), *([str(table["protocol"])] if "protocol" in table else [])}
+    return [
+        name
+        for name in schema
+        if (name == "format" and key == "connect")
+        or schemes & set(_SCHEMES_OF_KEY.get(name, schemes))
+    ]
 
 
 def foreign_keys(table: Mapping[str, object], url: Url, path: str) -> list[str]:

@@ -26,7 +26,7 @@ from relay.rewrite.filters import Condition, always
 from relay.rewrite.pattern import glob
 from relay.rewrite.pipeline import Change, Drops, Stage, each, only
 from relay.service.filter_table import FACILITIES, SEVERITIES, FilterTables
-from relay.service.table import Named, did_you_mean, join_path, shown
+from relay.service.table import Named, did_you_mean, join_path, plain, shown
 
 __all__ = ["StepTables"]
 
@@ -336,7 +336,7 @@ def _number(value: object, low: float, high: float, *, whole: bool = False) -> f
     if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
         return value
     what = "a whole number" if whole else "a number"
-    raise ValueError(f"expected {what} from {low:,g} to {high:,g}, found {shown(value)}")
+    raise ValueError(f"expected {what} from {plain(low)} to {plain(high)}, found {shown(value)}")
 
 
 def _separator(value: object) -> str:

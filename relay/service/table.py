@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from relay.flow.pacing import DrainRate
 from relay.model import expression
@@ -40,9 +40,12 @@ __all__ = [
     "did_you_mean",
     "join_path",
     "masked",
+    "plain",
     "read_table",
     "shown",
 ]
+
+_T = TypeVar("_T")
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
@@ -224,7 +227,7 @@ class Seconds:
             and self.low <= value <= self.high  # never true for nan
         ):
             return float(value)
-        raise _unfit(f"seconds, a number from {self.low:,g} to {self.high:,g}", value)
+        raise _unfit(f"seconds, a number from {plain(self.low)} to {plain(self.high)}", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +243,8 @@ class Duration:
             return Seconds(self.low, self.high).read(seconds)
         except ValueError:
             raise _unfit(
-                f"a time from {self.low:,g} to {self.high:,g} seconds, as seconds or as a text "
-                'such as "90s", "30m", "6h" or "7d"',
+                f"a time from {plain(self.low)} to {plain(self.high)} seconds, as seconds or as a "
+                'text such as "90s", "30m", "6h" or "7d"',
                 value,
             ) from None
 
@@ -268,9 +271,10 @@ class Texts:
             raise _unfit(self.allowed, value)
         if not value:
             raise ValueError(f"expected {self.allowed}, found an empty list")
-        twice = [item for number, item in enumerate(value) if item in value[:number]]
+        twice = [shown(item) for number, item in enumerate(value) if item in value[:number]]
         if twice:
-            raise ValueError(f"{shown(twice[0])} is in the list twice; remove one")
+            are = "is" if len(twice) == 1 else "are"
+            raise ValueError(f"{', '.join(twice)} {are} in the list twice; remove one of each")
         return tuple(value)
 
 
@@ -282,7 +286,7 @@ class Choices:
 
     def read(self, value: object) -> tuple[str, ...]:
         items = Texts(f"a list of {', '.join(self.words)}").read(value)
-        return tuple(Choice(self.words).read(item) for item in items)
+        return _each(Choice(self.words).read, items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +295,7 @@ class Networks:
 
     def read(self, value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         texts = Texts('a list of addresses and networks, such as ["10.0.0.0/8", "::1"]')
-        return tuple(self._network(text) for text in texts.read(value))
+        return _each(self._network, texts.read(value))
 
     @staticmethod
     def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -299,7 +303,7 @@ class Networks:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             raise ValueError(
-                "expected addresses and networks, such as 192.0.2.1 or 10.0.0.0/8, found "
+                f"expected an address or a network, such as 192.0.2.1 or 10.0.0.0/8, found "
                 f"{shown(text)}"
             ) from None
         written = ipaddress.ip_address(text.partition("/")[0])
@@ -315,8 +319,26 @@ class Networks:
         return network
 
 
+def _each(read: Callable[[str], _T], items: Iterable[str]) -> tuple[_T, ...]:
+    """What `read` makes of each item; one ValueError for all that are wrong."""
+    found, wrong = [], []
+    for item in items:
+        try:
+            found.append(read(item))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return tuple(found)
+
+
 def read_table(
-    values: object, schema: Mapping[str, Kind], path: str, problems: list[str]
+    values: object,
+    schema: Mapping[str, Kind],
+    path: str,
+    problems: list[str],
+    *,
+    fitting: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Read the keys of one table.
 
@@ -325,6 +347,7 @@ def read_table(
         schema: The keys that are allowed.  None of them is required here.
         path: Dotted path of the table, for the problems; empty for the whole file.
         problems: One line is appended for every key that is unknown or wrong.
+        fitting: The keys to suggest for one that is unknown; none = all.
 
     Returns:
         The keys that were there and right.
@@ -337,8 +360,9 @@ def read_table(
         where = join_path(path, key)
         if key not in schema:
             # The value is not shown: it may be a secret under a misspelt name.
-            near = did_you_mean(key, schema) or "."
-            problems.append(f"{where}: unknown key{near} Allowed here: {', '.join(schema)}")
+            near = did_you_mean(key, fitting or schema) or did_you_mean(key, schema) or "."
+            allowed = ", ".join(fitting or schema)
+            problems.append(f"{where}: unknown key{near} Allowed here: {allowed}")
             continue
         try:
             result[key] = schema[key].read(value)
@@ -372,10 +396,15 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= 80 else value[:79] + "…")
     if isinstance(value, float):
-        return f"{value:g}"
+        return plain(value)
     if isinstance(value, int):  # Python refuses to write out very long ones
         return f"{value:,}" if abs(value) < 10**30 else "a number of more than 30 digits"
     return str(value)  # a date or a time
+
+
+def plain(number: float) -> str:
+    """A number with all of its digits: ``31,536,000``, ``0.01``."""
+    return f"{number:,.12g}"
 
 
 def masked(secret: str) -> str:

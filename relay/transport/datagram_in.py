@@ -22,6 +22,7 @@ from zope.interface import implementer
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
+from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
 from relay.transport.inbound import Intake
 from relay.transport.many_datagrams import ManyDatagrams, Received, Sender
@@ -197,7 +198,7 @@ class DatagramReader:
             self._counters.dropped["kernel-buffer"] += more
             self._warn(
                 "kernel-buffer",
-                f"the kernel dropped {more} datagrams: its receive "
+                f"the kernel dropped {counted(more, 'datagram')}: its receive "
                 "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
             )
 
@@ -274,7 +275,7 @@ class DatagramReader:
         self._counters.received_records += len(frames)
         self._counters.received_bytes += octets_of(frames)
         self._counters.dropped[reason] += len(frames)
-        text = f"{len(frames)} datagrams dropped, the last from {_words(sender)}: {why}"
+        text = f"{counted(len(frames), 'datagram')} dropped, the last from {_words(sender)}: {why}"
         self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")
 
     def _not_stored(self, failure: Failure) -> None:

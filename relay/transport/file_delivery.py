@@ -13,6 +13,7 @@ from relay.model.clock import Now
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
+from relay.model.words import counted
 from relay.transport.file_search import octets_of, path_in_words
 from relay.transport.notices import Notices
 from relay.wire.lines import Lines
@@ -79,7 +80,7 @@ class FileDelivery:
         self, path: str, frames: list[bytes], cut: Mapping[int, int]
     ) -> tuple[list[bytes], Mapping[int, int]]:
         counters = self._counters
-        what = f"{path_in_words(path)}: {len(cut)} lines longer than frame_bytes_max"
+        what = f"{path_in_words(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
         if not self._drop_long:
             counters.truncated_records += len(cut)
             self._warn(path, "truncated", f"{what}: cut there")

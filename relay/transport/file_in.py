@@ -27,6 +27,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
+from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
 from relay.transport.file_delivery import FileDelivery, NewFrames
 from relay.transport.file_positions import FilePositions
@@ -213,8 +214,8 @@ class FileReader:
                 there += 1
         self._refused = refused
         if refused:
-            text = f"{refused} more files match than files_max ({self._limits.files_max}): not read"
-            self._warn("files_max", text)
+            why = f"more match than files_max ({self._limits.files_max:,})"
+            self._warn("files_max", f"{counted(refused, 'file')} not read: {why}")
         if self._positions.is_first_use:
             self._positions.is_first_use = False
             changes.update(self._positions.mark())

@@ -408,9 +408,9 @@ class InboundFactory(Factory):
             return ""
         of_peer_max = self.limits.connections_per_peer_max
         if len(self.connections) >= self.limits.connections_max:
-            return f"{len(self.connections)} connections are open, which is connections_max"
+            return f"as many are open as connections_max allows ({self.limits.connections_max:,})"
         if host and of_peer_max and self._of_peer[host] >= of_peer_max:
-            return f"it has {of_peer_max} connections open, which is connections_per_peer_max"
+            return f"it has as many open as connections_per_peer_max allows ({of_peer_max:,})"
         return ""
 
     def warn(self, origin: Origin, kind: str, text: str) -> None:

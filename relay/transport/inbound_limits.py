@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
+from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
 
 __all__ = ["InboundLimits", "without_refused"]
@@ -44,5 +45,6 @@ def without_refused(
     counters.received_records += refused  # the intake counts the rest
     counters.received_bytes += sum(map(len, frames)) - sum(map(len, rest))
     counters.dropped["admission-closed"] += refused
-    why = f"{refused} messages dropped, it waited for local_block_seconds_max: {admission.reason}"
+    what = f"{counted(refused, 'message')} dropped"
+    why = f"{what}, it waited for local_block_seconds_max: {admission.reason}"
     return rest, marks.picked(taken), why

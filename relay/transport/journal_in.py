@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from relay.model.clock import DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
+from relay.model.words import size
 from relay.queue.admission import SourceAdmission
 from relay.transport.journalctl import Journalctl, Run, Selection
 from relay.transport.notices import Notices
@@ -298,7 +299,7 @@ class JournalReader:
 
     @property
     def _limit_in_words(self) -> str:
-        return f"frame_bytes_max ({self._frame_bytes_max} octets)"
+        return f"frame_bytes_max ({size(self._frame_bytes_max)})"
 
     def _stored(self, _: None) -> None:
         self._waiting -= 1

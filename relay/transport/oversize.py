@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from relay.model.counters import SourceCounters
+from relay.model.words import size
 
 __all__ = ["OversizePolicy", "Settled"]
 
@@ -66,6 +67,6 @@ class OversizePolicy:
             {} if self._name == "drop" else cut,
             pieces,
             "truncated" if self._name == "truncate" else "too-long",
-            f"{split or len(cut)} longer than frame_bytes_max ({self._frame_bytes_max} octets): "
+            f"{split or len(cut)} longer than frame_bytes_max ({size(self._frame_bytes_max)}): "
             f"{_WORDS[self._name]}",
         )

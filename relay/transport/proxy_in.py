@@ -75,7 +75,8 @@ class _ProxiedConnection(ProtocolWrapper):
         limits = self.factory.inbound.limits
         self._timer = self.factory.clock.callLater(limits.handshake_seconds_max, self._too_slow)
         if len(self.factory.waiting) >= limits.connections_max:
-            self._refuse("refused", f"{limits.connections_max} connections wait for their header")
+            waiting = f"{limits.connections_max:,} (connections_max) wait for their header"
+            self._refuse("refused", waiting)
         else:
             self.factory.waiting.add(self)
 

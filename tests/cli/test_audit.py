@@ -88,7 +88,7 @@ def test_what_does_not_add_up_is_said(
 
 def test_records_that_are_missing_are_said(folder: Path) -> None:
     queue_files.put(folder / "queue", "blocks/a", 1, None)
-    assert "a: records 7 to 10 are in no block" in run(folder, status=1)
+    assert "a: records 7 to 10 in no block" in run(folder, status=1)
 
 
 def test_an_entry_that_is_missing_is_said(folder: Path) -> None:

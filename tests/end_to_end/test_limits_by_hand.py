@@ -63,7 +63,7 @@ def test_a_backlog_of_four_times_the_limit_is_adopted(
         assert new["dropped"] == {"queue-full": COUNT - new["queued"]}
     else:
         assert done.returncode == 2, done
-        assert b"the queue of new has room for 0 octets" in done.stderr
+        assert b"the queue of new has room for 0 B" in done.stderr
         moved = rows["new"]["queued"]
         assert done.stdout.decode() == f"{moved:,} records moved from old to new\n"
         assert (rows["old"]["queued"], rows["new"]["dropped"]) == (COUNT - moved, {})

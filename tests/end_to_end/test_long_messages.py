@@ -16,6 +16,7 @@ import lmdb
 import pytest
 
 from relay.cli.control_client import ask
+from relay.model.words import size
 from relay.wire.framing import encode_newline, encode_octet_counted
 from relay.wire.long_frame import split_frame
 from tests.certificate_files import CertificateFiles
@@ -167,7 +168,7 @@ def test_long_messages_and_their_neighbours(
         assert report["dropped_records"] == ({"too-long": 1} if oversize == "drop" else {})
         assert report["protocol_errors"] == 0
     words = {"truncate": "cut there", "drop": "dropped", "quarantine": "set aside"}
-    text = f"1 longer than frame_bytes_max ({LIMIT} octets): {words.get(oversize, 'split')}"
+    text = f"1 longer than frame_bytes_max ({size(LIMIT)}): {words.get(oversize, 'split')}"
     assert relay.process.log().count(text) == each
     relay.process.stop()
     if oversize != "quarantine":

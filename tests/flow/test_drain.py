@@ -196,9 +196,7 @@ def test_a_record_refused_too_often_is_set_aside(setup: Setup) -> None:
     session = setup.attached()
     assert setup.drain.refused(session, "500 no")
     assert setup.queue.events == [("d", SeqRange(1, 2), "refused 3 times: 500 no")]
-    assert setup.trouble == [
-        "records 1 to 1 were set aside in the quarantine: refused 3 times: 500 no"
-    ]
+    assert setup.trouble == ["record 1 set aside in the quarantine: refused 3 times: 500 no"]
     assert session.sent == numbers(1, 10)
     assert not setup.drain.refused(session, "500 no")  # the next one has three tries of its own
     setup.drain.acknowledged(session, 1)

@@ -218,7 +218,7 @@ def test_a_backlog_becomes_a_lane_and_what_comes_goes_beside_it() -> None:
     assert of("a", session) == named("a", 1, 1000)
     assert of("b", session) == named("b", 1, 50)
     assert setup.said == [
-        "1,000 messages are a backlog: new ones go first",
+        "a backlog of 1,000 messages: new ones go first",
         "the backlog is over: one lane again",
     ]
     setup.comes("b", 10)
@@ -343,7 +343,7 @@ def test_what_waits_in_the_live_lane_joins_the_backlog_first() -> None:
     broken(setup, live=8)
     session = setup.attached()
     assert session.seen == named("a", 1, 20)
-    assert setup.said == ["8 more messages join the backlog"]
+    assert setup.said == ["8 messages more in the backlog"]
     setup.comes("b", 1)
     (move,) = setup.moves
     assert move[:3] == ("b", "a", 9)
@@ -379,7 +379,7 @@ def test_a_move_that_fails_leaves_them_in_the_live_lane() -> None:
     session = setup.attached()
     setup.moves[0][3].errback(QueueError("the disk is full"))
     assert of("b", session) == named("b", 1, 8)
-    assert "8 messages stay before the new ones" in setup.trouble[0]
+    assert "8 messages cannot join the backlog" in setup.trouble[0]
     assert "the disk is full" in setup.trouble[0]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.words import counted, duration, size
+from relay.model.words import counted, duration, size, span
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,7 @@ def test_durations(seconds: float, words: str) -> None:
 )
 def test_sizes(octets: int, words: str) -> None:
     assert size(octets) == words
+
+
+def test_one_number_is_no_range() -> None:
+    assert (span("record", 1, 1), span("record", 1, 5)) == ("record 1", "records 1 to 5")

@@ -70,7 +70,7 @@ def test_the_document_has_everything() -> None:
         "uptime_seconds": 60.0,
         "admission": {
             "open": False,
-            "reason": "101 octets wait for the disk",
+            "reason": "101 B wait for the disk",
             "busy": True,
             "since": None,
             "pending_bytes": 101,
@@ -149,7 +149,7 @@ def test_a_bad_minute_on_one_line() -> None:
     )
     setup.admission.set_pending_bytes(101)
     assert statistics_line(before, setup.status.document()) == (
-        "statistics: admission closed: 101 octets wait for the disk; in: received 5, dropped 3; "
+        "statistics: admission closed: 101 B wait for the disk; in: received 5, dropped 3; "
         "out: delivered 3, queued 9, set aside 1, dropped 4 (refused by up:514, next try in 4 s)"
     )
 

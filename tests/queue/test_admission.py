@@ -73,9 +73,9 @@ def test_both_gauges_have_to_be_low(admission: Admission, producer: Producer) ->
 
 def test_the_reason_names_the_gauge(admission: Admission) -> None:
     admission.set_pending_bytes(1234)
-    assert admission.reason == "1,234 octets wait for the disk"
+    assert admission.reason == "1.2 KiB wait for the disk"
     admission.set_queue_bytes(5000)
-    assert "queue_bytes_max is 1,000" in admission.reason
+    assert "queue_bytes_max is 1000 B" in admission.reason
     admission.set_queue_bytes(0)
     admission.set_pending_bytes(0)
     assert admission.reason == ""
@@ -151,7 +151,7 @@ def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: 
 def test_what_concerns_the_relay_closes_for_every_source(relay: Admission) -> None:
     source = relay.for_source([])
     relay.set_pending_bytes(101)
-    assert (source.closed, source.reason) == (True, "101 octets wait for the disk")
+    assert (source.closed, source.reason) == (True, "101 B wait for the disk")
 
 
 def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
@@ -161,7 +161,7 @@ def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
         relay.set_queue_bytes(size)
         found.append((other.closed, reserved.closed))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
-    assert "queue_bytes_max is 1,000, reserve_bytes 100" in relay.reason
+    assert "queue_bytes_max is 1000 B, reserve_bytes 100 B" in relay.reason
 
 
 def test_the_reserve_of_memory_is_nobodys(relay: Admission) -> None:
@@ -181,7 +181,7 @@ def test_a_disk_without_room_closes_and_opens_again_with_some_to_spare(relay: Ad
         *((True, True), (True, True), (True, False), (False, False)),
     ]
     relay.set_free_bytes(700)
-    assert other.reason == "the disk has room for 700 octets (min_free_bytes is 800)"
+    assert other.reason == "the disk has room for 700 B (min_free_bytes is 800 B)"
     assert relay.free_bytes == 700
 
 

@@ -226,7 +226,7 @@ def test_damage_is_found_by_checksums_only(tmp_path: Path) -> None:
 
 def test_blocks_that_are_missing_are_found(tmp_path: Path) -> None:
     for first, words in (
-        (1, ["records 1 to 2 are in no block"]),
+        (1, ["records 1 to 2 in no block"]),
         (3, ["the block of record 1 has 2 records, the numbers around it leave room for 4"]),
         (5, ["the block of record 3 has 2 records, the numbers around it leave room for 3"]),
     ):
@@ -243,7 +243,7 @@ def test_a_queue_without_any_block_is_found(tmp_path: Path) -> None:
         append(store, a=[b"1", b"2"])
     put(tmp_path, "blocks/a", 1, None)
     with looked_at(tmp_path) as store:
-        assert checked(store).problems == ["records 1 to 2 are in no block"]
+        assert checked(store).problems == ["records 1 to 2 in no block"]
 
 
 def test_a_header_that_lies_is_found(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_everything_that_authorises(folder: Path, monkeypatch: pytest.MonkeyPatc
         ({"a": {"token_file": "absent"}}, "apps.a.token_file: cannot read the token file"),
         ({"a": {"token_files": ["token", "no"]}}, "apps.a.token_files: cannot read the token file"),
         ({"a": {"token_env": "NOT_SET_"}}, "apps.a.token_env: the environment variable NOT_SET_"),
-        ({"a": {"networks": ["10.1"]}}, "apps.a.networks: expected addresses and networks"),
+        ({"a": {"networks": ["10.1"]}}, "apps.a.networks: expected an address or a network"),
         ({"a": {"tls_names": ["web.*"]}}, "apps.a.tls_names: expected host names, addresses and"),
         ({"a": {"tls_fingerprints": ["x"]}}, "apps.a.tls_fingerprints: expected SHA-256: or SHA-1"),
     ],

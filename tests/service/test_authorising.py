@@ -46,12 +46,12 @@ def test_what_was_refused_is_said_without_the_token() -> None:
     token = "no app has the token of the last one, wron…6789"
     none = "no app authorises them by token, network"
     assert notices.said == [
-        ("source in, 192.0.2.1:40000", "unknown-token", f"1 messages dropped: {token}; {more}"),
+        ("source in, 192.0.2.1:40000", "unknown-token", f"1 message dropped: {token}; {more}"),
         ("source in, 192.0.2.1:40000", "unauthorised", f"2 messages dropped: {none}; {more}"),
         (
             "source in, 192.0.2.1:40000",
             "unknown-token",
-            f"1 messages set aside in the quarantine: {token}; {more}",
+            f"1 message set aside in the quarantine: {token}; {more}",
         ),
         (
             "source in, 192.0.2.1:40000",

@@ -25,8 +25,8 @@ from relay.service.configuration import (
     UnreadToken,
     Url,
 )
-from relay.service.configuration_file import DEFAULT_STATE_DIR, read_configuration
-from relay.service.schema import DESTINATION, RELAY, SOURCE
+from relay.service.configuration_file import DEFAULT_STATE_DIR, examine_file, read_configuration
+from relay.service.schema import DESTINATION, RELAY, SOURCE, fitting_keys
 from tests.certificate_files import make_certificate_files
 from tests.odd_certificates import make_crl
 
@@ -303,7 +303,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         (
             SMALL.replace("udp://:514", "tls://:6514") + "[sources.in.tls]\n",
             [
-                f"sources.in.tls: unknown key. Allowed here: {', '.join(SOURCE)}",
+                "sources.in.tls: unknown key. Allowed here: "
+                + ", ".join(fitting_keys(SOURCE, {"listen": "tls://:6514"})),
                 "sources.in.certificate: is missing; a TLS listener needs certificate and "
                 "private_key",
                 'sources.in.trusted_ca: is missing; peer_verify = "required" (the default) '
@@ -867,3 +868,36 @@ def test_facility_and_severity_of_files_by_name_and_by_number(tmp_path: Path) ->
         "sources.in.facility: found 24; allowed are 0 to 23 and kern, "[:60],
         "sources.in.severity: found 'erorr', did you mean 'error'? allowed"[:60],
     ]
+
+
+def test_every_problem_has_the_line_of_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        '[relay]\nstatistics_seconds = -1\n[sources.in]\nlisten = "tcp://:514"\n'
+        'allow = [\n "10.0.0.1/8",\n "nope",\n "::1",\n "300.1.1.1",\n]\n'
+        "[destinations.out]\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(path))
+    lines = [problem.removeprefix(f"{path}:") for problem in caught.value.problems]
+    assert lines[0] == (
+        "2: relay.statistics_seconds: expected seconds, a number from 0 to 31,536,000, found -1"
+    )
+    assert lines[1].startswith("5: sources.in.allow: '10.0.0.1/8' has bits set after its prefix")
+    assert lines[1].count("; expected an address or a network") == 2
+    assert "found 'nope'" in lines[1]
+    assert "found '300.1.1.1'" in lines[1]
+    assert lines[2].startswith("11: destinations.out.connect: is missing")
+
+
+def test_what_a_broken_file_says_of_the_state_directory(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    for text, state_dir in (
+        (SMALL, DEFAULT_STATE_DIR),
+        ('[relay]\nstate_dir = "here"\ntypo = 1\n' + SMALL, f"{tmp_path}/here"),
+        ('[relay]\nstate_dir = "here"\nhalf =\n' + SMALL, f"{tmp_path}/here"),
+        ("[relay]\nstate_dir = 1\n" + SMALL, ""),
+        ("[relay]\nstate_dir = \n" + SMALL, ""),
+    ):
+        path.write_text(text)
+        assert examine_file(str(path)).state_dir == state_dir

@@ -102,7 +102,7 @@ def test_what_is_delivered_meanwhile_is_not_replayed_for_ever(setup: Setup) -> N
 def test_while_the_queue_takes_nothing_it_waits(setup: Setup) -> None:
     setup.admission.set_queue_bytes(100)
     done = setup.ask()
-    assert done.waits.startswith("the queue takes nothing now: the queue holds 100 octets")
+    assert done.waits.startswith("the queue takes nothing now: the queue holds 100 B")
     assert (done.records, done.next_seq, done.upto, setup.waiting("b")) == (0, 0, 6, [])
     done = setup.ask(start=3, upto=5)
     assert (done.next_seq, done.upto) == (3, 5)

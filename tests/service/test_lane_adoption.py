@@ -95,5 +95,5 @@ def test_a_failure_is_said(queue: Queue) -> None:
     queue.waiting.pop()[1].errback(QueueError("the disk is full"))
     ((subject, _, text),) = notices.said
     assert subject == "destination d"
-    assert "6 messages stay in the queue lane/d" in text
+    assert "until the next start the queue lane/d keeps 6 messages" in text
     assert "`queue adopt lane/d d`: the disk is full" in text

@@ -84,7 +84,7 @@ def test_too_much_is_dropped_oldest_first_and_said(setup: Setup) -> None:
     assert (setup.account.quarantined, setup.account.dropped) == (2, {"quarantine-full": 3})
     ((subject, kind, text),) = setup.notices.said
     assert (subject, kind) == ("quarantine of a", "quarantine-full")
-    assert text.startswith("its oldest 3 records were dropped; more than quarantine_bytes_max = ")
+    assert text.startswith("3 records dropped, its oldest; more than quarantine_bytes_max = ")
     service.stopService()
 
 

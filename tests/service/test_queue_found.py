@@ -19,8 +19,8 @@ def test_queues_are_named_with_what_waits_in_them() -> None:
     with capturedLogs() as events:
         say_found(ledgers, {"a", "empty"}, LOG)
     assert [formatEvent(event) for event in events] == [
-        "queue: 3 records wait for a, numbers 2 to 4",
-        "queue: 1 records wait for old, numbers 8 to 8, which is not in the configuration",
+        "queue of a: 3 records, from number 2 to 4",
+        "queue of old: 1 record, from number 8 to 8, which is not in the configuration",
     ]
 
 
@@ -30,7 +30,7 @@ def test_what_could_be_saved_is_said_and_what_could_not() -> None:
     with capturedLogs() as events:
         say_recovered(recovery, "queue", LOG)
     assert [formatEvent(event) for event in events] == [
-        "queue queue was damaged: page 7 is noise and 1 more; 5 records could be read, 2 are set "
+        "queue queue was damaged: page 7 is noise and 1 more; 5 records could be read, 2 set "
         "aside unread, the counts of a begin anew, there may have been more; the file is kept as "
         "queue/damaged-1.mdb: look at the disk"
     ]

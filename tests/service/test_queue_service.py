@@ -167,7 +167,7 @@ def test_a_damaged_queue_is_put_aside_loudly(setup: Setup) -> None:
     with capturedLogs() as events:
         service = setup.started()
     (event,) = [event for event in events if event["log_level"] == LogLevel.critical]
-    assert "2 records could be read, 0 are set aside" in formatEvent(event)
+    assert "2 records could be read, 0 set aside" in formatEvent(event)
     (kept,) = service.damaged_files
     assert kept in formatEvent(event)
     assert Path(kept).read_bytes() == image

@@ -183,7 +183,7 @@ def test_messages_are_appended(setup: Setup) -> None:
 def test_nothing_is_appended_while_the_queue_is_full(setup: Setup) -> None:
     setup.admission.set_queue_bytes(100)
     answer = setup.ask("queue-append", destination="a", payloads=["NA=="])
-    assert said(answer).startswith("the queue takes nothing now: the queue holds 100 octets")
+    assert said(answer).startswith("the queue takes nothing now: the queue holds 100 B")
 
 
 # Purging.
@@ -236,7 +236,7 @@ def test_what_cannot_be_called_back_is_not_purged(setup: Setup) -> None:
     session = setup.a.attach(room=2)
     answer = setup.ask("queue-purge", queue="a")
     settle(setup, 4)
-    assert said(answer).startswith("2 records are on their way to a")
+    assert said(answer).startswith("a does not answer for 2 records on the way to it")
     session.room = 9
     setup.a.drain.acknowledged(session, 2)
     assert session.sent == [b"1", b"2", b"3"]
@@ -377,7 +377,7 @@ def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) 
     set_aside(setup.queue.store, "b", 1)
     setup.limit("a", when_full, room=0)
     words = (
-        "the queue of a has room for 0 octets (queue_bytes_max of destinations.a is 100,000, "
+        "the queue of a has room for 0 B (queue_bytes_max of destinations.a is 97.7 KiB, "
         f"when_full '{when_full}'): no more is put there, and what is left stays where it is"
     )
     for command, arguments in (
@@ -396,7 +396,7 @@ def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) 
 def test_what_does_not_fit_is_not_put_there_in_part(setup: Setup) -> None:
     limit = setup.limit("a", "block", room=9)
     two = ["NA==", "NA=="]  # five octets each, with their length
-    assert "has room for 9 octets" in said(setup.ask("queue-append", destination="a", payloads=two))
+    assert "has room for 9 B" in said(setup.ask("queue-append", destination="a", payloads=two))
     limit.settle(0, 99_990)
     assert setup.ask("queue-append", destination="a", payloads=two)[0].records == 2
 
@@ -416,7 +416,7 @@ def test_an_adoption_ends_at_the_limit_and_says_so_when_it_is_asked_again(setup:
     (done,) = setup.ask("queue-adopt", orphan="old", to="a")
     assert done.records > 4 and done.left == 24 - done.records
     assert limit.size < limit.bytes_max + 1000  # one block more than the limit at most
-    assert "has room for 0 octets" in said(setup.ask("queue-adopt", orphan="old", to="a"))
+    assert "has room for 0 B" in said(setup.ask("queue-adopt", orphan="old", to="a"))
     assert setup.queue.ledgers["old"].queued == done.left
     limit.settle(0, 0)
     assert setup.ask("queue-adopt", orphan="old", to="a")[0].left == 0

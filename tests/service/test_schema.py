@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
@@ -13,7 +14,17 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.listener_set import PORT_KEYS
-from relay.service.schema import APP, DESTINATION, ID, RELAY, SOURCE, TLS, foreign_keys
+from relay.service.schema import (
+    APP,
+    DESTINATION,
+    ID,
+    RELAY,
+    SOURCE,
+    TLS,
+    fitting_keys,
+    foreign_keys,
+)
+from relay.service.table import Kind
 
 
 def names(value_type: type) -> set[str]:
@@ -114,3 +125,24 @@ def test_what_is_read_locally_is_not_split(scheme: str) -> None:
     ]
     assert foreign_keys({"oversize": "quarantine"}, Url(scheme), "sources.a") == []
     assert foreign_keys({"oversize": "split"}, Url("tcp"), "sources.a") == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "fit", "do_not"),
+    [
+        (SOURCE, {"listen": "udp://:514"}, "receive_buffer_bytes", "certificate"),
+        (SOURCE, {"listen": "TLS://:514"}, "certificate", "socket_mode"),
+        (SOURCE, {"listen": "file:///a"}, "multi_line", "allow"),
+        (SOURCE, {"listen": "default-network://"}, "certificate", "relp_port"),
+        (SOURCE, {"listen": "systemd://a", "protocol": "tls"}, "certificate", "udp_port"),
+        (DESTINATION, {"connect": "file:///a"}, "format", "window_records"),
+    ],
+)
+def test_only_keys_that_fit_the_scheme_are_suggested(
+    schema: Mapping[str, Kind], values: dict[str, object], fit: str, do_not: str
+) -> None:
+    keys = fitting_keys(schema, values)
+    assert fit in keys
+    assert do_not not in keys
+    assert fitting_keys(schema, {}) == list(schema)
+    assert fitting_keys(schema, {**values, "listen": "nope:", "connect": 5}) == list(schema)

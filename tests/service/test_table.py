@@ -31,6 +31,7 @@ from relay.service.table import (
     did_you_mean,
     join_path,
     masked,
+    plain,
     read_table,
     shown,
 )
@@ -268,3 +269,18 @@ def test_a_number_may_have_a_name() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(f"found {found} allowed are 0 to 3 and")):
             kind.read(value)
+
+
+def test_all_that_is_wrong_in_a_list_is_named() -> None:
+    with pytest.raises(ValueError, match="'a', 'b' are in the list twice"):
+        Texts().read(["a", "b", "a", "b"])
+    with pytest.raises(ValueError, match="found 'x'; expected one of a, b; found 'y'"):
+        Choices(("a", "b")).read(["x", "a", "y"])
+
+
+def test_numbers_have_all_of_their_digits() -> None:
+    assert [plain(number) for number in (31_536_000.0, 0.01, 3_153_600_000.0, 2.5)] == [
+        *("31,536,000", "0.01", "3,153,600,000", "2.5"),
+    ]
+    with pytest.raises(ValueError, match="a time from 0 to 3,153,600,000 seconds"):
+        Duration(0, 3_153_600_000.0).read(-1)

@@ -67,7 +67,7 @@ def test_missing_numbers_are_looked_for_where_that_is_wanted(
             counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="hub"]' % number
             relay.send(source, b"<13>1 - host app - - %s text" % counted)
     relay.stop()
-    words = "2 messages that hub has numbered are missing"
+    words = "missing: 2 messages that hub has numbered"
     assert [line for line in logged if words in line] == [f"source app: {words}"]
     *_, sources, _ = relay.service
     assert [source.counters.missing_records for source in sources] == [2, 0]

@@ -75,7 +75,7 @@ def test_the_limit_counts_bytes_of_utf8() -> None:
     assert setup.counters.truncated_records == 2
     ((subject, kind, text),) = setup.notices.said
     assert (subject, kind) == ("source in, 192.0.2.1:514", "truncated")
-    assert text == "2 longer than frame_bytes_max (5 octets): cut there"
+    assert text == "2 longer than frame_bytes_max (5 B): cut there"
     wide = Setup("utf-16le", limit=5)
     assert wide.accepted(["abcde".encode("utf-16le")])[:2] == ([b"abcde"], {})
 

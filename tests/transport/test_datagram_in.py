@@ -177,7 +177,7 @@ def test_datagrams_of_strangers_are_dropped_counted_and_said() -> None:
     assert source.notices.said[0] == (
         "source in",
         "not-allowed",
-        "1 datagrams dropped, the last from 192.0.2.1:1: not allowed by allow and deny",
+        "1 datagram dropped, the last from 192.0.2.1:1: not allowed by allow and deny",
     )
 
 

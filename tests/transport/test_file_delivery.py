@@ -67,7 +67,7 @@ def test_what_is_too_long(drop_long: bool) -> None:
         assert (frames, cut) == ([b"/a: one", b"/a: two"], {0: 99})
         assert setup.counters.truncated_records == 1
     what = "dropped" if drop_long else "cut there"
-    assert setup.notices.said[0][2] == f"/a: 1 lines longer than frame_bytes_max: {what}"
+    assert setup.notices.said[0][2] == f"/a: 1 line longer than frame_bytes_max: {what}"
 
 
 def test_positions_alone() -> None:

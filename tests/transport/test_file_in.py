@@ -468,7 +468,7 @@ def test_only_so_many_files_are_read(tmp_path: Path) -> None:
     assert site.notices.said[0] == (
         "source app",
         "files_max",
-        "2 more files match than files_max (2): not read",
+        "2 files not read: more match than files_max (2)",
     )
     (site.folder / "a.log").unlink()
     site.poll()

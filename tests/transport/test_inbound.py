@@ -193,7 +193,7 @@ def test_one_connection_too_many_of_a_peer() -> None:
     assert listener.counters.connections_refused == 1
     ((subject, kind, text),) = listener.notices.said
     assert (subject, kind) == ("source in, 10.0.0.1:40000", "refused")
-    assert text == "refused: it has 2 connections open, which is connections_per_peer_max"
+    assert text == "refused: it has as many open as connections_per_peer_max allows (2)"
     lose(first)
     _, fourth = listener.connect(from_host("10.0.0.1"))
     assert not fourth.disconnected
@@ -597,7 +597,7 @@ def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
     assert kept(listener, protocol, [b"<13>a", b"<13>bc"]) == []
     assert listener.counters.dropped == {"admission-closed": 2}
     assert (listener.counters.received_records, listener.counters.received_bytes) == (2, 11)
-    assert "1,000 octets wait for the disk" in listener.notices.said[-1][2]
+    assert "1000 B wait for the disk" in listener.notices.said[-1][2]
     listener.admission.set_pending_bytes(0)
     assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
     listener.admission.set_pending_bytes(1000)

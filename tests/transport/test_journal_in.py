@@ -334,7 +334,7 @@ def test_long_messages_are_cut() -> None:
     assert journal.intake.cuts == [{0: header + 5000, 2: header + 90}]
     assert journal.counters.truncated_records == 2
     assert journal.notices.said == [
-        ("source j", "truncated", "2 longer than frame_bytes_max (100 octets): cut there")
+        ("source j", "truncated", "2 longer than frame_bytes_max (100 B): cut there")
     ]
 
 

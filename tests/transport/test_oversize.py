@@ -33,7 +33,7 @@ def test_what_was_cut_goes_on(
 ) -> None:
     settled = policy(name, counters).settle(FRAMES, {1: 9}, {})
     assert settled[:4] == (FRAMES, {1: 9}, {}, kind)
-    assert settled.text == f"1 longer than frame_bytes_max (4 octets): {words}"
+    assert settled.text == f"1 longer than frame_bytes_max (4 B): {words}"
     assert counts(counters) == expected
     assert counters.received_records == 0  # the intake counts them
 

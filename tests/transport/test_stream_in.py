@@ -171,7 +171,7 @@ def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
     assert connection.counters.truncated_records == 1
     assert connection.notices.said[0][1:] == (
         "truncated",
-        "1 longer than frame_bytes_max (64 octets): cut there",
+        "1 longer than frame_bytes_max (64 B): cut there",
     )
     assert connection.notices.kinds == ["truncated"]
 
@@ -203,7 +203,7 @@ def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
         b"two",
     ]
     assert connection.counters.split_records == 1
-    assert connection.notices.said[0][2] == "1 longer than frame_bytes_max (64 octets): split"
+    assert connection.notices.said[0][2] == "1 longer than frame_bytes_max (64 B): split"
     numbers = [number for pieces in connection.intake.pieces for number in (pieces or {}).values()]
     assert numbers == [1, 2, 3]
 
