@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
 from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
+from relay.model.words import counted, size
 from relay.service.configuration import TlsConfiguration, Url
 from relay.service.relay_service import local_zone
 from relay.service.tls_files import file_problems, read_material, upstream_problems
@@ -83,17 +84,30 @@ def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: 
     try:
         outcome = _deliver(url, upstream, lines, timeout)
     except OSError as error:
-        click.echo(f"cannot connect to {url}: {error.strerror or error}", err=True)
+        click.echo(
+            f"nothing was sent: cannot connect to {url}: {error.strerror or error}", err=True
+        )
         raise SystemExit(1) from None
     if lines.truncated:
-        click.echo(f"{lines.truncated} lines were cut at {_LINE_BYTES_MAX} octets", err=True)
-    missing = lines.count - outcome.taken
-    if missing or outcome.problem:
-        rest = "" if lines.ended else "; the rest of the input was not read"
-        click.echo(
-            f"{missing} of {lines.count} messages were not taken: {outcome.problem}{rest}", err=True
-        )
+        cut = counted(lines.truncated, "line")
+        click.echo(f"{cut} cut to {size(_LINE_BYTES_MAX)}", err=True)
+    if outcome.problem or outcome.taken != lines.count:
+        click.echo(_not_taken(url, lines, outcome), err=True)
         raise SystemExit(1)
+
+
+def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
+    """What became of the messages that were not taken."""
+    problem = outcome.problem
+    if not outcome.opened and url.scheme == "relp":
+        problem += f"; if it speaks TLS there, write relp+tls{str(url).removeprefix('relp')}"
+    if not lines.count:
+        return f"nothing was sent: {problem}"
+    missing = lines.count - outcome.taken
+    were = "was" if missing == 1 else "were"
+    rest = "" if lines.ended else "; the rest of the input was not read"
+    of = counted(lines.count, "message")
+    return f"{missing:,} of {of} {were} not taken: {problem}{rest}"
 
 
 def read_pri(text: str) -> int:

@@ -21,6 +21,7 @@ __all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
 
 _CHUNK_BYTES = 65536
 _WINDOW_RECORDS = 1000
+_TLS_ALERT = b"\x15\x03"  # how a TLS server refuses what is no TLS (RFC 8446 §5.1)
 _SOFTWARE = b"syslogrelay-send," + __version__.encode()
 
 
@@ -82,6 +83,8 @@ class Outcome:
     """How many the relay has answered for (RELP), or the kernel has passed on to it."""
     problem: str = ""
     """What kept the others from it."""
+    opened: bool = False
+    """Whether the relay has agreed to take messages."""
 
 
 def send_relp(connection: Connection, lines: LineReader, *, seconds_max: float) -> Outcome:
@@ -181,7 +184,11 @@ class _RelpSending:
             if not self._is_done():
                 self.outcome.problem = "the relay has closed the connection"
             return False
+        if not self._session.ready and chunk.startswith(_TLS_ALERT):
+            self.outcome.problem = "the relay answers in TLS"
+            return False
         self.outcome.taken += self._session.receive(chunk)
+        self.outcome.opened |= self._session.ready
         while self._session.refusal is not None:
             self.outcome.problem = f"the relay refused a message: {self._session.refusal}"
             self.outcome.taken += self._session.skip_refused()

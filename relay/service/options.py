@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import time
 from typing import Any, ClassVar
 
@@ -17,10 +19,13 @@ from relay.service.configuration import Configuration
 from relay.service.configuration_file import read_configuration
 from relay.service.configuration_flags import configuration_from_flags
 from relay.service.interpreter import is_pure
+from relay.service.listener_set import SET_SCHEMES
 from relay.service.refusal import StartRefused
 from relay.service.steady_reactor import run_steadily
 from relay.service.systemd import initial_environment, take_systemd
+from relay.service.table import did_you_mean
 from relay.service.twistd_hooks import new_observer, show_whole_refusals
+from relay.service.url import CONNECT_SCHEMES, NETWORK_SCHEMES
 
 __all__ = ["Options", "makeService"]
 
@@ -50,15 +55,16 @@ class Options(usage.Options):
 
     longdesc = (
         "Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and "
-        "passes it on. Listens on udp, tcp, tls, relp, relp+tls (://host:port; no host means all "
-        "addresses), unixgram and unix (:///path); forwards to udp, tcp, tls, relp, relp+tls and "
-        "file. With flags every source feeds every destination, and both get their ids from their "
-        "URLs; a configuration file can do more."
+        f"passes it on. Listens on {', '.join(NETWORK_SCHEMES)} (://host:port; no host means all "
+        f"addresses), unixgram, unix and file (:///path), systemd://NAME, journald:// and the "
+        f"sets {', '.join(f'{scheme}://' for scheme in SET_SCHEMES)}; forwards to "
+        f"{', '.join(CONNECT_SCHEMES)}. With flags every source feeds every destination, and both "
+        "get their ids from their URLs; a configuration file can do more."
     )
 
     optParameters: ClassVar = [
         ["config", "c", None, "Read everything from this TOML file; excludes the other options."],
-        ["state-dir", None, None, "Directory of the disk queue. [default: /var/lib/syslogrelay]"],
+        ["state-dir", "d", None, "Directory of the disk queue. [default: /var/lib/syslogrelay]"],
         ["rewrite", None, None, "none, cee, tag, app-name or ewmm. [default: none]"],
         ["token-file", None, None, "File with the token for cee, tag and app-name."],
         ["name", None, None, "Name of this relay. [default: the host's name]"],
@@ -83,6 +89,18 @@ class Options(usage.Options):
         print(f"syslogrelay {__version__} ({'pure Python' if is_pure() else 'compiled'})")
         print(f"Twisted {twisted_version}")
         raise SystemExit(0)
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Read the command line; what is wrong with it would stand below all of twistd's help."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            wrong = re.search(r"--\S+", str(error))
+            known = [f"--{name.rstrip('=')}" for name in self.longOpt]
+            near = did_you_mean(wrong[0], known) if wrong else ""
+            print(f"twistd syslogrelay: {error}{near}", file=sys.stderr)
+            print("All options: twistd syslogrelay --help", file=sys.stderr)
+            raise SystemExit(2) from None
 
     def getUsage(self, width: int | None = None) -> str:
         """The help text, with the examples as they stand (longdesc gets re-wrapped)."""

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
-from relay.cli.send import _message, read_pri
+from relay.cli.send import _message, _not_taken, read_pri
+from relay.cli.sending import LineReader, Outcome
+from relay.service.configuration import Url
 from relay.wire.rfc5424 import parse_rfc5424
 
 
@@ -98,5 +100,28 @@ def test_nobody_is_there() -> None:
     status, output = run("--to", "unixgram:///nowhere/at/all")
     assert (status, output) == (
         1,
-        "cannot connect to unixgram:///nowhere/at/all: No such file or directory\n",
+        "nothing was sent: cannot connect to unixgram:///nowhere/at/all: No such file or "
+        "directory\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "ended", "outcome", "words"),
+    [
+        (
+            0,
+            False,
+            Outcome(0, "closed"),
+            "nothing was sent: closed; if it speaks TLS there, write relp+tls://h:1",
+        ),
+        (1, True, Outcome(0, "closed", True), "1 of 1 message was not taken: closed"),
+        (
+            *(2000, False, Outcome(1, "refused", True)),
+            "1,999 of 2,000 messages were not taken: refused; the rest of the input was not read",
+        ),
+    ],
+)
+def test_what_was_not_taken_is_said(count: int, ended: bool, outcome: Outcome, words: str) -> None:
+    lines = LineReader(0, bytes, line_bytes_max=100)
+    lines.count, lines.ended = count, ended
+    assert _not_taken(Url("relp", host="h", port=1), lines, outcome) == words

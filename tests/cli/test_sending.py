@@ -98,11 +98,20 @@ def test_no_lines_at_all() -> None:
     assert (outcome.taken, outcome.problem, reader.count) == (0, "", 0)
 
 
+def test_a_server_that_speaks_tls() -> None:
+    here, there = socket.socketpair()
+    with here, there, lines(b"one\n") as reader:
+        there.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+        outcome = send_relp(here, reader, seconds_max=5)
+    assert (outcome.opened, reader.count) == (False, 0)
+    assert outcome.problem == "the relay answers in TLS"
+
+
 def test_a_relay_that_does_not_answer() -> None:
     with Relay(lambda session, count: None) as relay, lines(b"one\ntwo\n") as reader:
         outcome = send_relp(relay.here, reader, seconds_max=0.1)
     assert (outcome.taken, reader.count) == (0, 2)
-    assert outcome.problem == "no answer within 0.1 s"
+    assert (outcome.opened, outcome.problem) == (True, "no answer within 0.1 s")
 
 
 def test_a_relay_that_ends_the_session() -> None:

@@ -43,7 +43,7 @@ def test_over_relp_and_over_a_unix_socket(programs: Programs, tmp_path: Path) ->
     done = send(text, *to_relp)
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        f"cannot connect to relp://127.0.0.1:{port}: Connection refused\n"
+        f"nothing was sent: cannot connect to relp://127.0.0.1:{port}: Connection refused\n"
     )
 
 
@@ -79,6 +79,11 @@ def test_over_tls(programs: Programs, tmp_path: Path, certificates: CertificateF
         ((*to, *shown), "is not among the trusted CAs of the system"),
         ((*to, *ca), "the receiver wants a client certificate: set "),
         (("--to", f"relp+tls://127.0.0.1:{plain}", *ca), "the peer does not speak TLS"),
+        (
+            ("--to", f"relp://127.0.0.1:{port}"),
+            "nothing was sent: the relay has closed the connection; if it speaks TLS there, write "
+            f"relp+tls://127.0.0.1:{port}",
+        ),
     ):
         done = send(b"lost\n", *arguments)
         assert done.returncode == 1
