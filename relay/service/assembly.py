@@ -42,6 +42,7 @@ from relay.service.late_tokens import LateTokens, TokenWatch
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
 from relay.service.observing import ControlService, HangupService, StatisticsService
+from relay.service.open_files import open_files_warning
 from relay.service.progress_watch import ProgressWatch
 from relay.service.queue_assembly import (
     new_admission,
@@ -339,6 +340,8 @@ def _warn(systemd: Systemd, configuration: Configuration, notices: Notices) -> N
         path = configuration.path or "command line"
         _log.warn("{path}: {warning}", path=path, warning=warning)
 
+    if words := open_files_warning(configuration.sources, len(configuration.destinations)):
+        _log.warn("{words}", words=words)
     for unused in systemd.unused(source.listen for source in configuration.sources):
         notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from twisted.logger import ILogObserver, Logger
 
 from relay.service.exit_status import ExitStatus
 from relay.service.interpreter import set_for_batches
+from relay.service.open_files import raise_open_files_limit
 from relay.service.sequence import SequentialService
 
 __all__ = ["RelayService", "local_zone"]
@@ -62,7 +62,7 @@ class RelayService(SequentialService):
             parent.setComponent(ILogObserver, self.log_observer)
 
     def startService(self) -> None:
-        _raise_open_files_limit()
+        raise_open_files_limit()
         set_for_batches()
         super().startService()
 
@@ -94,9 +94,3 @@ def local_zone() -> tzinfo:
             return ZoneInfo.from_file(file)
     except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
         return UTC
-
-
-def _raise_open_files_limit() -> None:
-    """Every connection is an open file; take as many as the system allows us."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -104,7 +104,7 @@ def new_source(
     return StreamSource(
         **serving,
         factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
-        wrap=_wrapping(configuration, permitted, certificates, tls_files, reactor),
+        wrap=_wrapping(configuration, certificates, tls_files, reactor),
         prerequisite=tls_files,
     )
 
@@ -176,12 +176,11 @@ def _datagram_limits(configuration: SourceConfiguration, reactor: Any) -> dict[s
 
 def _wrapping(
     configuration: SourceConfiguration,
-    permitted: PermittedPeers,
     certificates: CertificateWatch,
     tls_files: Prerequisite,
     reactor: Any,
 ) -> Callable[[InboundFactory], Any]:
-    """What lies between the socket and the factory, if anything: gate, PROXY protocol, TLS."""
+    """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
     with_tls = _tls_wrapping(configuration, certificates, tls_files, reactor)
 
     def wrap(factory: InboundFactory) -> Any:
@@ -189,7 +188,7 @@ def _wrapping(
         if configuration.proxy_protocol:
             wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
         # The gate looks at who connects, and so at proxies, not at those behind them.
-        return GateFactory(wrapped, admits=factory.admits) if permitted.is_limited else wrapped
+        return GateFactory(wrapped, admits=factory.admits)
 
     return wrap
 

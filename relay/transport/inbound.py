@@ -25,6 +25,11 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import SourceAdmission
 from relay.queue.gathering import Gathering
+from relay.transport.descriptors import (
+    DESCRIPTORS_RESERVED,
+    descriptors_left,
+    descriptors_limit,
+)
 from relay.transport.inbound_limits import InboundLimits, without_refused
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
@@ -391,16 +396,27 @@ class InboundFactory(Factory):
         return protocol
 
     def admits(self, address: Any) -> bool:
-        """Whether the peer at `address` may connect; a refusal is counted and said."""
-        if getattr(address, "host", None) is None:  # a local one
-            return True
-        host = plain_address(address.host)
-        if self.permitted.permits(host):
-            return True
-        self.counters.connections_refused += 1
-        origin = self._origin._replace(peer_host=host, peer_port=address.port)
-        self.warn(origin, "not-allowed", "refused: not allowed by allow and deny")
-        return False
+        """Whether the peer at `address` may connect; a refusal is counted and logged."""
+        origin = self._origin
+        if getattr(address, "host", None) is not None:  # not a local one
+            origin = origin._replace(peer_host=plain_address(address.host), peer_port=address.port)
+            if not self.permitted.permits(origin.peer_host):
+                self.counters.connections_refused += 1
+                self.warn(origin, "not-allowed", "refused: not allowed by allow and deny")
+                return False
+        left = descriptors_left()
+        if left < DESCRIPTORS_RESERVED:
+            self.counters.connections_refused += 1
+            words = (
+                f"refused: {left} of {descriptors_limit():,} file descriptors are left, for what "
+                "the relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
+                "connections_max"
+            )
+            source = f"source {origin.source}"
+            # Whoever comes then: the peers have nothing to do with it.
+            self.notices.warn(f"{source}, {origin.peer}", "descriptors", words, group=source)
+            return False
+        return True
 
     def refusal(self, host: str) -> str:
         """Why a peer cannot have one more connection, in words; empty if it can."""

@@ -94,7 +94,7 @@ def test_connections_over_tls(scheme: str, tmp_path: Path) -> None:
     factory = factory_of(service)
     assert factory.secure
     assert isinstance(service, StreamSource)
-    wrapped = service._wrap(factory)
+    wrapped = service._wrap(factory)._inner
     assert isinstance(wrapped, TLSMemoryBIOFactory)
     assert wrapped.wrappedFactory is factory
 
