@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.rewrite.template import macros_of
-from relay.service.configuration import DestinationConfiguration
+from relay.service.configuration import DestinationConfiguration, SourceConfiguration
 from relay.service.table import did_you_mean, join_path, shown
 
 __all__ = ["configuration_warnings", "secret_warnings"]
@@ -33,13 +33,17 @@ _MACROS = frozenset((*HARD_MACROS, *FIELD_NAMES, *ALIASES, *_PAIRS))
 
 
 def configuration_warnings(
-    values: Mapping[str, Any], destinations: tuple[DestinationConfiguration, ...], *, base_dir: str
+    values: Mapping[str, Any],
+    sources: Sequence[SourceConfiguration],
+    destinations: Sequence[DestinationConfiguration],
+    *,
+    base_dir: str,
 ) -> list[str]:
     """One line for each thing, with the dotted path of its key.
 
     Args:
         values: The whole file as TOML gave it; nothing in it is wrong.
-        destinations: Those in it.
+        sources, destinations: Those in it.
         base_dir: Directory for relative paths.
     """
     tables = {
@@ -50,8 +54,14 @@ def configuration_warnings(
     warnings = list(secret_warnings(values, "", base_dir=base_dir))
     for (role, where), table in tables.items():
         warnings += _certificate_warnings(table, where, role, base_dir)
+    for source in sources:
+        if source.listen.scheme in ("unix", "unixgram"):
+            where = f"{join_path('sources', source.id)}.listen"
+            warnings += _directory_warnings(source.listen.path, where)
     for destination in destinations:
         where = join_path("destinations", destination.id)
+        if destination.connect.scheme == "file":
+            warnings += _directory_warnings(destination.connect.path, f"{where}.connect")
         warnings += _macro_warnings(destination, where, tables["client", where])
     return list(dict.fromkeys(warnings))
 
@@ -78,6 +88,17 @@ def secret_warnings(value: object, where: str, *, base_dir: str) -> Iterator[str
                 yield f"{place}: the variable {item} holds an example instead of a token"
         else:
             yield from secret_warnings(item, place, base_dir=base_dir)
+
+
+def _directory_warnings(path: str, where: str) -> Iterator[str]:
+    """A directory that the relay would make, and another one for it: a typo rather than a wish."""
+    directory = os.path.dirname(path)
+    above = os.path.dirname(directory)
+    if path and not os.path.isdir(directory) and not os.path.isdir(above):
+        yield (
+            f"{where}: neither {directory} nor {above} exists; a relay makes both when it starts: "
+            "is the path right?"
+        )
 
 
 def _file_warnings(key: str, path: str, where: str) -> Iterator[str]:

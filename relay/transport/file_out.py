@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from relay.flow.drain import Supplies
 from relay.model.clock import Clock, DelayedCall
 from relay.queue.committer import RunInThread
+from relay.transport.directories import make_parents
 from relay.wire.framing import encode_newline
 
 __all__ = ["AppendedFile", "FileSession"]
@@ -197,7 +198,7 @@ def _open(path: str) -> int:
     except FileNotFoundError:
         pass
     parent = os.path.dirname(path) or "."
-    os.makedirs(parent, exist_ok=True)
+    make_parents(path)
     fd = os.open(path, flags | os.O_CREAT, 0o640)
     directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -20,6 +20,8 @@ from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
 
+from relay.transport.directories import make_parents
+
 __all__ = [
     "READ_BYTES_MAX",
     "bind_datagram",
@@ -102,7 +104,7 @@ def bind_unix(
     Raises:
         OSError: It cannot be bound.
     """
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    make_parents(path)
     _remove_stale(path, kind)
     bound = socket.socket(socket.AF_UNIX, kind)
     try:

@@ -162,3 +162,22 @@ trusted_ca = "{trusted}"
         "and no authority, so it vouches for no other certificate; put the authority there that "
         "signed it, or write peer_fingerprints"
     )
+
+
+def test_directories_that_look_like_a_typo(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    text = """
+[sources.good]
+listen = "unix:there/new/log.sock"
+[sources.bad]
+listen = "unixgram:thre/new/log.sock"
+[destinations.good]
+connect = "file:there/new/all.log"
+[destinations.bad]
+connect = "file:thre/new/all.log"
+"""
+    wrong = f"neither {tmp_path}/thre/new nor {tmp_path}/thre exists; a relay makes both when it"
+    assert warnings(tmp_path, text) == [
+        f"sources.bad.listen: {wrong} starts: is the path right?",
+        f"destinations.bad.connect: {wrong} starts: is the path right?",
+    ]

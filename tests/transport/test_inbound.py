@@ -18,6 +18,7 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.transport import inbound
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.peer_check import PeerPolicy, fingerprints_of, parse_fingerprint
 from relay.transport.peers import PermittedPeers
@@ -204,6 +205,20 @@ def test_peers_that_are_gone_are_forgotten() -> None:
     protocol, _ = listener.connect()
     lose(protocol)
     assert not listener.factory._of_peer
+
+
+def test_nobody_is_admitted_while_few_descriptors_are_left(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Local programs neither: what is left is for the relay itself."""
+    admits = listener.factory.admits
+    for left in (16, 15, 0):
+        monkeypatch.setattr(inbound, "descriptors_left", lambda left=left: left)
+        assert admits(IPv4Address("TCP", "10.0.0.1", 40000)) is (left == 16)
+        assert admits(UNIXAddress(None)) is (left == 16)
+    assert listener.counters.connections_refused == 4
+    assert listener.notices.kinds == ["descriptors"] * 4
+    assert listener.notices.said[0][2].startswith("refused: 15 of ")
 
 
 def test_strangers_are_not_admitted() -> None:

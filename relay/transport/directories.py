@@ -1,0 +1,27 @@
+"""Directories that the relay makes because a path in its configuration needs them."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.logger import Logger
+
+__all__ = ["make_parents"]
+
+_log = Logger(namespace="relay")
+
+
+def make_parents(path: str) -> None:
+    """Make the directories that are missing above `path`, and log each: it may be a typo.
+
+    Raises:
+        OSError: One cannot be made.
+    """
+    missing = []
+    directory = os.path.dirname(path) or "."
+    while not os.path.isdir(directory) and directory not in ("", "/"):
+        missing.append(directory)
+        directory = os.path.dirname(directory) or "."
+    for directory in reversed(missing):
+        os.makedirs(directory, exist_ok=True)
+        _log.info("made directory {directory} for {path}", directory=directory, path=path)
