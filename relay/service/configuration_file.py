@@ -266,12 +266,7 @@ class _FileReader:
         self._add(limit_problems(configuration))
         if self.problems:
             return configuration
-        found = configuration_warnings(
-            values,
-            configuration.sources,
-            configuration.destinations,
-            base_dir=self._base_dir,
-        )
+        found = configuration_warnings(values, configuration)
         return replace(configuration, warnings=(*configuration.warnings, *found))
 
     def _current(self, values: object) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cryptography import x509
@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.rewrite.template import macros_of
-from relay.service.configuration import DestinationConfiguration, SourceConfiguration
+from relay.service.configuration import Configuration, DestinationConfiguration
 from relay.service.table import did_you_mean, join_path, shown
 
 __all__ = ["configuration_warnings", "secret_warnings"]
@@ -32,20 +32,14 @@ _PAIRS = ("RAWMSG", "LEGACY_MSGHDR", "FILE_NAME", "TRANSPORT", "MSGFORMAT")
 _MACROS = frozenset((*HARD_MACROS, *FIELD_NAMES, *ALIASES, *_PAIRS))
 
 
-def configuration_warnings(
-    values: Mapping[str, Any],
-    sources: Sequence[SourceConfiguration],
-    destinations: Sequence[DestinationConfiguration],
-    *,
-    base_dir: str,
-) -> list[str]:
+def configuration_warnings(values: Mapping[str, Any], configuration: Configuration) -> list[str]:
     """One line for each thing, with the dotted path of its key.
 
     Args:
         values: The whole file as TOML gave it; nothing in it is wrong.
-        sources, destinations: Those in it.
-        base_dir: Directory for relative paths.
+        configuration: What was read from it.
     """
+    base_dir = configuration.base_dir
     tables = {
         (role, join_path(key, id)): table
         for role, key in (("server", "sources"), ("client", "destinations"))
@@ -54,11 +48,11 @@ def configuration_warnings(
     warnings = list(secret_warnings(values, "", base_dir=base_dir))
     for (role, where), table in tables.items():
         warnings += _certificate_warnings(table, where, role, base_dir)
-    for source in sources:
+    for source in configuration.sources:
         if source.listen.scheme in ("unix", "unixgram"):
             where = f"{join_path('sources', source.id)}.listen"
             warnings += _directory_warnings(source.listen.path, where)
-    for destination in destinations:
+    for destination in configuration.destinations:
         where = join_path("destinations", destination.id)
         if destination.connect.scheme == "file":
             warnings += _directory_warnings(destination.connect.path, f"{where}.connect")
