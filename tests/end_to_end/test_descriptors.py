@@ -59,7 +59,7 @@ def test_sources_refuse_and_everything_else_goes_on(programs: Programs, tmp_path
         last = reports["tcp"]["last_errors"][0]
         assert last["kind"] == "descriptors"
         assert last["count"] == reports["tcp"]["connections_refused"]
-        assert last["text"].startswith("refused: 15 of 64 file descriptors are left")
+        assert " of 64 file descriptors are left" in last["text"]
     wait_until(
         lambda: ask(str(relay.state_dir), "status")["sources"][1]["connections_open"] == 0,
         "all have gone",

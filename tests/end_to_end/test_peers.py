@@ -154,7 +154,7 @@ def test_what_the_kernel_drops_is_counted_without_another_datagram(
     assert report["dropped_records"] == {"kernel-buffer": dropped}
     assert 0 < dropped < len(sent)
     assert wait_for_lines(listener.arrived, len(sent) - dropped) == sent[: len(sent) - dropped]
-    assert f"the kernel dropped {dropped} datagrams" in listener.relay.log()
+    assert f"the kernel dropped {dropped:,} datagrams" in listener.relay.log()
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
