@@ -37,6 +37,11 @@ class Origin(NamedTuple):
     """The same moment on a clock that is never set, for rates and intervals."""
 
     @property
+    def is_local_socket(self) -> bool:
+        """Whether it came over a unix socket, where lines do not name their host."""
+        return self.transport in ("unixgram", "unix")
+
+    @property
     def peer(self) -> str:
         """The peer in words, for logs."""
         if self.peer_host:

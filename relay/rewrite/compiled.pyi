@@ -5,6 +5,7 @@ from typing import Any
 
 def write_cee(
     frames: list[bytes],
+    expects_host: bool,
     starts: Mapping[bytes, bytes | None],
     stamps: Mapping[Any, bytes],
     string: Callable[[bytes], bytes],
@@ -13,6 +14,7 @@ def write_cee(
 ) -> tuple[list[bytes], list[int]]: ...
 def write_ewmm(
     frames: list[bytes],
+    expects_host: bool,
     header: bytes,
     halves: Mapping[bytes, tuple[bytes, bytes]],
     ends: Mapping[Any, bytes],

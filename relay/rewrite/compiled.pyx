@@ -116,11 +116,18 @@ cdef class LastOf:
 
 
 def write_cee(
-    list frames, starts, stamps, string, own_object, Py_ssize_t before_text_bytes
+    list frames,
+    bint expects_host,
+    starts,
+    stamps,
+    string,
+    own_object,
+    Py_ssize_t before_text_bytes,
 ):
     """The payloads of usual frames, and the indexes of the others.
 
     Args:
+        expects_host: Lines of RFC 3164 name their host.
         starts: What stands between stamp and text, by addressing; None = leave the frame alone.
         stamps: Stamps in RFC 3339, by those of RFC 3164.
         string: Makes a JSON string of any text.
@@ -129,6 +136,7 @@ def write_cee(
         before_text_bytes: How much of each start belongs to the object that a text gets.
     """
     cdef Cee form = Cee()
+    form.expects_host = expects_host
     form.starts = LastOf(starts)
     form.stamps = LastOf(stamps)
     form.string = string
@@ -137,10 +145,11 @@ def write_cee(
     return written(frames, form)
 
 
-def write_ewmm(list frames, bytes header, halves, ends, stamps, parts, string):
+def write_ewmm(list frames, bint expects_host, bytes header, halves, ends, stamps, parts, string):
     """The envelopes of usual frames, and the indexes of the others.
 
     Args:
+        expects_host: Lines of RFC 3164 name their host.
         header: HOSTNAME to MSGID of the envelope.
         halves: What stands before and behind MSG, by addressing.
         ends: What stands behind that; by stamp of RFC 3164, and by None.
@@ -150,6 +159,7 @@ def write_ewmm(list frames, bytes header, halves, ends, stamps, parts, string):
         string: Makes a JSON string of any text.
     """
     cdef Ewmm form = Ewmm()
+    form.expects_host = expects_host
     form.header = b" %b " % header
     form.halves = LastOf(halves)
     form.ends = LastOf(ends)
@@ -181,6 +191,7 @@ cdef class Form:
     """How payloads are written."""
 
     cdef object string
+    cdef bint expects_host
 
     cdef bytes payload_of(self, bytes frame):
         """The payload of a frame; None if it is left alone."""
@@ -189,7 +200,7 @@ cdef class Form:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
         if find_rfc5424(p, size, &line):
             return self.modern(p, &line)
-        if find_rfc3164(p, size, &line):
+        if find_rfc3164(p, size, self.expects_host, &line):
             return self.legacy(p, &line)
         return None
 

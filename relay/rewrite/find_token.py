@@ -19,6 +19,7 @@ from typing import NamedTuple
 from relay.model.message import SyslogMessage
 from relay.model.token import is_secret
 from relay.rewrite.json_text import text_cutter
+from relay.rewrite.legacy_header import has_legacy_header, legacy_header, text_with_tag
 from relay.wire.parse import parse
 
 __all__ = ["Claim", "find_claim", "names_of", "parse_rest", "without_name"]
@@ -28,7 +29,7 @@ _KEY_OCTETS = _KEY.encode("ascii")
 _DELIMITERS = b"\n\r\0"
 _NILVALUE = b"-"
 
-# As in `relay/rewrite/bare.py`, but any tag: a token is known when it is seen.
+# HOST TAG of a line without stamp, with any tag: a token is known when it is seen.
 _BARE = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,254}+ ++([^ \[:]++)(?:\[[^\] :]*+\])?: ?")
 
 _cut = text_cutter(_KEY)
@@ -79,9 +80,8 @@ def parse_rest(message: SyslogMessage, rest: bytes) -> SyslogMessage:
 def names_of(message: SyslogMessage) -> list[bytes]:
     """What stands where a token may stand: the APP-NAME or tag, without a PID."""
     if message.version:
-        # As it was sent: parsing cuts it to 48 octets.
-        fields = message.raw.split(b" ", 4)
-        return fields[3:4] if len(fields) > 3 else []
+        start, stop = _app_name_in_raw(message)
+        return [message.raw[start:stop]] if stop else []
     names = []
     if message.timestamp is None and (text := _bare_text(message)):
         found = _BARE.match(text)
@@ -89,21 +89,27 @@ def names_of(message: SyslogMessage) -> list[bytes]:
             names.append(found[1])
     if message.app_name:
         names.append(message.app_name)
-    return names
+    elif has_legacy_header(message) and not legacy_header(message):
+        # A tag whose colon was left out is text, but a token is known when it is seen.
+        names += message.msg.split(b" ", 1)[:1]
+    if message.timestamp is None and message.hostname:
+        names.append(message.hostname)
+    return [name for name in names if name]
 
 
 def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
     """`message` with ``-`` where `name`, one of its `names_of`, stands; parsed again."""
     raw = message.raw
     if message.version:
-        fields = raw.split(b" ", 4)
-        fields[3] = _NILVALUE
-        return parse_rest(message, b" ".join(fields))
+        start, stop = _app_name_in_raw(message)
+        return parse_rest(message, raw[:start] + _NILVALUE + raw[stop:])
     text = _bare_text(message)
     start = len(raw.rstrip(_DELIMITERS)) - len(text.rstrip(_DELIMITERS))
     found = _BARE.match(text) if message.timestamp is None else None
     if found is not None and found[1] == name:
         start += found.start(1)
+    elif name not in (message.app_name, text[: len(name)]) and message.hostname == name:
+        start = raw.find(name)
     stop = start + len(name)
     if raw[start:stop] != name:
         return message
@@ -111,6 +117,19 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
     ends = raw[stop : stop + 1] in (b":", b"[")
     rest = raw[:start] + (_NILVALUE if ends else b"-:") + raw[stop:]
     return parse_rest(message, rest)
+
+
+def _app_name_in_raw(message: SyslogMessage) -> tuple[int, int]:
+    """Where APP-NAME stands in the frame, as it was sent: parsing cuts it to 48 octets."""
+    raw, at = message.raw, 0
+    if not message.app_name:
+        return 0, 0
+    for field in (message.timestamp, message.hostname):
+        if field:
+            at = raw.find(field, at) + len(field)
+    start = raw.find(b" " + message.app_name, at) + 1
+    stop = raw.find(b" ", start)
+    return start, len(raw.rstrip(_DELIMITERS)) if stop < 0 else stop
 
 
 def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
@@ -132,4 +151,4 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
 
 def _bare_text(message: SyslogMessage) -> bytes:
     """Everything from the tag on."""
-    return (message.pairs or {}).get("LEGACY_MSGHDR", b"") + message.msg
+    return text_with_tag(message)

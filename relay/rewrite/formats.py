@@ -23,12 +23,14 @@ from relay.model.origin import Origin
 from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
 from relay.rewrite.elements import elements_of
 from relay.rewrite.ewmm import ewmm
+from relay.rewrite.legacy_header import has_legacy_header, legacy_header
 from relay.rewrite.template import compile_template
 from relay.rewrite.time_macros import bsd_date, iso_date
 from relay.rewrite.token import Rewrite, byte_order_mark_of, hostname_of, sender_of
 from relay.rewrite.value_pairs import Report, Selection, ValuePairs
-from relay.wire.rfc3164 import format_hostname, format_tag
-from relay.wire.rfc5424 import format_header, format_message, header_field
+from relay.wire.hostname import format_hostname
+from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.tag import NO_TAG, format_tag, read_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
 __all__ = ["EMPTY", "FORMATS", "new_format", "rfc3164", "rfc5424"]
@@ -40,8 +42,8 @@ EMPTY = b" "
 
 _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 _DIGITS_MAX = 6  # RFC 5424 §6.2.3
-# A tag that is read again as it was written, if MSG does not begin with what it ends with.
-_PLAIN_TAG = re.compile(rb"[!-9;-Z\\-~]+(?:\[[!-9;-\\^-~]*\])?(?:: ?| )")
+_PRINTABLE = re.compile(rb"[^\x00-\x1f\x7f]++")
+_PRINTUSASCII = re.compile(rb"[!-~]++")
 # As words after a stamp, "last message repeated" and "Message forwarded from" are read in
 # their own way; behind these hosts a tag needs its colon to be one.
 _FIRST_OF_A_PHRASE = (b"last", b"Message")
@@ -165,34 +167,37 @@ def _from_template(text: str, context: MacroContext) -> Rewrite:
 def _program_and_text(message: SyslogMessage, octets_max: int) -> tuple[bytes | None, bytes]:
     """APP-NAME and MSG.
 
-    Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).  A first word
-    that fits no header is more likely text, and there it stays whole.
+    What can be no APP-NAME as it is stays whole, in front of the text: a name with blanks or
+    in another script, and a long word that only lacks the colon of a text (RFC 3164 §4.1.3).
     """
     app_name = message.app_name
-    if message.pairs is not None and app_name is not None:
-        header = message.pairs.get("LEGACY_MSGHDR", b"")
-        if (
-            header
-            and b":" not in header
-            and b"[" not in header
-            and header_field(app_name, octets_max) != app_name
-        ):
-            return None, header + message.msg
+    header = legacy_header(message) if app_name is not None else b""
+    if app_name is None or not header:
+        return app_name, message.msg
+    is_word = b":" not in header and b"[" not in header
+    if _PRINTUSASCII.fullmatch(app_name) is None or (is_word and len(app_name) > octets_max):
+        return None, header + message.msg
     return app_name, message.msg
 
 
 def _tag_and_text(message: SyslogMessage) -> bytes:
-    """The tag as it came if it can be, and MSG."""
-    literal = message.pairs.get("LEGACY_MSGHDR", b"") if message.pairs is not None else b""
-    msg = message.msg
-    if (
-        _PLAIN_TAG.fullmatch(literal) is not None
-        and (literal[-1:] == b" " or msg[:1] != b" ")
-        and message.hostname not in _FIRST_OF_A_PHRASE
-    ):
-        return literal + msg
+    """The tag as it came if it can be, and MSG; without a tag MSG alone if it looks like none."""
+    literal, msg = legacy_header(message), message.msg
+    if message.hostname not in _FIRST_OF_A_PHRASE:
+        if literal and _PRINTABLE.fullmatch(literal) is not None:
+            if literal[-1:] == b" " or msg[:1] != b" ":
+                return literal + msg
+        elif message.pairs is not None and literal == b"" and _is_plain_text(message):
+            return msg
     app_name, text = _program_and_text(message, len(message.app_name or b""))
     return b"%s %s" % (format_tag(app_name, message.procid), text)
+
+
+def _is_plain_text(message: SyslogMessage) -> bool:
+    """Whether it came without a tag, and its MSG is read as text again behind a host."""
+    if not has_legacy_header(message) or message.app_name or message.procid:
+        return False
+    return message.msg[:1] not in (b"", b" ") and read_tag(message.msg, 0) == NO_TAG
 
 
 def _iso_stamps(context: MacroContext, keep: _Convert) -> _Convert:

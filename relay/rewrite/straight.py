@@ -28,7 +28,7 @@ from relay.rewrite.token import (
 )
 from relay.wire.parse import DELIMITERS
 from relay.wire.timestamp import StampTable, to_rfc3339
-from relay.wire.usual_headers import USUAL_RFC3164, USUAL_RFC5424, named_by
+from relay.wire.usual_headers import USUAL_LOCAL, USUAL_RFC3164, USUAL_RFC5424, named_by
 
 __all__ = [
     "Straight",
@@ -37,6 +37,7 @@ __all__ = [
     "straight_cee",
     "string_for",
     "take_apart",
+    "usual_legacy",
 ]
 
 Straight: TypeAlias = "Callable[[list[bytes], Origin], tuple[list[bytes], list[int]]]"
@@ -75,7 +76,7 @@ def straight_cee(
 
     def plain(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
-        headers, left = take_apart(lines_of(frames, whole), [USUAL_RFC5424, USUAL_RFC3164])
+        headers, left = take_apart(lines_of(frames, whole), [USUAL_RFC5424, usual_legacy(origin)])
         table, stamps = tables(origin)
         if None in map(table.__getitem__, {addressing for _, _, addressing, _ in headers}):
             headers, left = _without_tokens(headers, left, table)
@@ -102,11 +103,15 @@ def straight_cee(
         return payloads, left
 
     def quick(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-        return compiled.write_cee(
-            frames, *tables(origin), json_string, own_object, len(before_text)
-        )
+        hosted, strings = not origin.is_local_socket, (json_string, own_object)
+        return compiled.write_cee(frames, hosted, *tables(origin), *strings, len(before_text))
 
     return plain if pure or not IS_COMPILED else first_and_then(quick, plain)
+
+
+def usual_legacy(origin: Origin) -> re.Pattern[bytes]:
+    """The pattern of usual lines of RFC 3164, which over unix sockets name no host."""
+    return USUAL_LOCAL if origin.is_local_socket else USUAL_RFC3164
 
 
 def first_and_then(first: Straight, second: Straight) -> Straight:

@@ -9,11 +9,18 @@ from relay.model.origin import Origin
 from relay.rewrite.acceleration import IS_COMPILED, compiled
 from relay.rewrite.ewmm import EndTable, addressing_of, pairs_of_origin
 from relay.rewrite.json_text import json_string
-from relay.rewrite.straight import Straight, first_and_then, lines_of, string_for, take_apart
+from relay.rewrite.straight import (
+    Straight,
+    first_and_then,
+    lines_of,
+    string_for,
+    take_apart,
+    usual_legacy,
+)
 from relay.rewrite.token import sender_of
 from relay.wire.structured_data import without_controls
 from relay.wire.timestamp import UTC_OFFSETS, StampTable, to_exact, to_milliseconds
-from relay.wire.usual_headers import USUAL_RFC3164, WHOLE_RFC5424, named_by
+from relay.wire.usual_headers import WHOLE_RFC5424, named_by
 
 __all__ = ["straight_ewmm"]
 
@@ -32,7 +39,7 @@ def straight_ewmm(relay_name: bytes, zone: tzinfo, *, pure: bool = False) -> Str
 
     def plain(frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
         whole = b"".join(frames)
-        found, left = take_apart(lines_of(frames, whole), [WHOLE_RFC5424, USUAL_RFC3164])
+        found, left = take_apart(lines_of(frames, whole), [WHOLE_RFC5424, usual_legacy(origin)])
         batch = _Batch(origin, sender_of(origin, relay_name), addressing, zone)
         batch.string = string_for(whole)
         payloads = [
@@ -47,6 +54,7 @@ def straight_ewmm(relay_name: bytes, zone: tzinfo, *, pure: bool = False) -> Str
         batch = _Batch(origin, sender_of(origin, relay_name), addressing, zone)
         return compiled.write_ewmm(
             frames,
+            not origin.is_local_socket,
             addressing,
             batch.halves,
             batch.ends,

@@ -27,7 +27,6 @@ from datetime import tzinfo
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token, has_token_form, is_secret
-from relay.rewrite.bare import with_hosts
 from relay.rewrite.elements import PREFIX, element_pairs
 from relay.rewrite.json_layout import Layouts, Strings
 from relay.rewrite.json_text import (
@@ -39,8 +38,10 @@ from relay.rewrite.json_text import (
     member_cutter,
     text_of_string,
 )
-from relay.wire.rfc3164 import format_hostname, format_tag
+from relay.rewrite.legacy_header import is_irregular, legacy_header, text_with_tag
+from relay.wire.hostname import format_hostname
 from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.tag import format_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
 __all__ = [
@@ -115,10 +116,13 @@ def cee(
         programs = Programs(sender_of(origin, relay_name))
         objects = _Objects(token, tags, structured_data=structured_data)
         payloads = []
-        for message in with_hosts(messages):
+        for message in messages:
             app_name, procid, own = message.app_name, message.procid, None
             if is_token(app_name):
                 app_name, procid, own = None, None, app_name
+            elif is_irregular(message) and find_object(message.msg) is None:
+                app_name, procid = None, None
+                message = message._replace(msg=text_with_tag(message))
             payloads.append(
                 b"<%d>%s%s%s"
                 % (
@@ -155,7 +159,7 @@ class _Objects(dict[bytes | None, Callable[[SyslogMessage], bytes]]):
             msg = message.msg
             written = own_object(msg) if b"{" in msg else None  # the quick way out
             if written is None:
-                if msg[:1] == b" " and not _legacy_header(message).endswith(b" "):
+                if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
                     msg = msg[1:]
                 written = b'{%s, "message": %s}' % (members, json_string(msg))
             return written if further_members is None else further_members(written, message)
@@ -184,7 +188,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
         if not is_token(message.app_name):
             return b"%s%s:%s" % (start, secret, _text_of(message))
         msg = message.msg
-        if _legacy_header(message).endswith(b" "):
+        if legacy_header(message).endswith(b" "):
             # Parsing took it off.  Left off, each relay would take one more from
             # a text that begins with spaces.
             msg = b" " + msg
@@ -195,7 +199,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
         sender = sender_of(origin, relay_name)
         return [
             payload(message, _legacy_start(message, stamps, sender)).rstrip(_DELIMITERS)
-            for message in with_hosts(messages)
+            for message in messages
         ]
 
     return rewrite
@@ -235,9 +239,7 @@ def app_name(
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_rfc5424, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
-        return [
-            payload(message, stamps[message.timestamp], sender) for message in with_hosts(messages)
-        ]
+        return [payload(message, stamps[message.timestamp], sender) for message in messages]
 
     return rewrite
 
@@ -354,14 +356,10 @@ def _text_of(message: SyslogMessage) -> bytes:
     Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).
     Without one the program may be the first word of the text and is put back.
     """
-    header = _legacy_header(message)
-    if b":" in header or b"[" in header:
+    header = legacy_header(message)
+    if (b":" in header or b"[" in header) and not is_irregular(message):
         return message.msg
-    return header + message.msg
-
-
-def _legacy_header(message: SyslogMessage) -> bytes:
-    return b"" if message.pairs is None else message.pairs.get("LEGACY_MSGHDR", b"")
+    return text_with_tag(message)
 
 
 def byte_order_mark_of(message: SyslogMessage) -> bytes:

@@ -39,7 +39,14 @@ class _Octets:
 
 _FLAGS = (
     *("adapters", "no_parse", "no_header", "no_rfc3164_fallback", "no_hostname"),
-    *("expect_hostname", "check_hostname", "check_program", "kernel", "guess_timezone"),
+    *(
+        "expect_hostname",
+        "local_hostname",
+        "check_hostname",
+        "check_program",
+        "kernel",
+        "guess_timezone",
+    ),
     *("keep_timestamp", "keep_hostname", "chain_hostnames", "piggyback_errors", "store_raw"),
     *("dont_store_legacy_msghdr", "no_multi_line", "assume_utf8", "validate_utf8"),
     *("sanitize_utf8", "empty_lines", "keep_line_end"),

@@ -40,15 +40,18 @@ def adapt(line: bytes, message: SyslogMessage, default_pri: tuple[int, int]) -> 
         message: What syslog makes of it.
         default_pri: Facility and severity of lines without PRI.
     """
-    _, _, version, timestamp, hostname, app_name, _, _, data, msg, raw, *_ = message
+    _, _, version, timestamp, hostname, app_name, _, _, data, msg, raw, _, tags, *_ = message
     if (
-        version == 0
-        and (
-            timestamp is None
-            or hostname is None
-            or app_name is None
-            or app_name < b":"  # that is, begins with a digit or %
-            or msg[:1] == b"%"
+        tags
+        or (
+            version == 0
+            and (
+                timestamp is None
+                or hostname is None
+                or app_name is None
+                or app_name < b":"  # that is, begins with a digit or %
+                or msg[:1] == b"%"
+            )
         )
     ):
         found = _read_raw(line, raw, default_pri)
@@ -58,7 +61,7 @@ def adapt(line: bytes, message: SyslogMessage, default_pri: tuple[int, int]) -> 
         return _with_json(message)
     if app_name in _PROGRAMS:
         return _of_program(line, message)
-    if app_name is not None and app_name[:2] == b"1,":
+    if (app_name or msg)[:2] == b"1,":
         return read_panos(message) or message
     if data is not None and _JUNOS in data and _is_junos(data):
         return _with_pairs(message, b"junos", {})

@@ -227,11 +227,12 @@ cdef inline int prival_of(octet *p, Py_ssize_t pri_end) noexcept nogil:
     return prival
 
 
-def parse_usual(list frames, message_type) -> tuple:
+def parse_usual(list frames, message_type, bint expects_host) -> tuple:
     """Messages of those frames that are usual ones, and the indexes of the others.
 
     Args:
         message_type: `SyslogMessage`.
+        expects_host: Lines of RFC 3164 name their host.
     """
     cdef UsualLine line
     cdef Words words = Words()
@@ -248,7 +249,7 @@ def parse_usual(list frames, message_type) -> tuple:
         size = PyBytes_GET_SIZE(frame)
         if find_rfc5424(p, size, &line):
             messages[i] = new_tuple(message_type, rfc5424_fields(frame, p, &line, words))
-        elif find_rfc3164(p, size, &line):
+        elif find_rfc3164(p, size, expects_host, &line):
             messages[i] = new_tuple(message_type, rfc3164_fields(frame, p, &line, words))
         else:
             left.append(i)

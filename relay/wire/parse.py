@@ -3,15 +3,15 @@
 Strategy: parsing is total.  It never raises, and every octet of a frame ends up in
 a field of the message; `raw` keeps the frame in any case.  In order:
 
-1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, the line is MSG,
-   under its PRI: a half-understood header is worse than none.
+1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, what could be read is
+   kept, and MSG begins where it ends (`relay/wire/malformed.py`).
 2. A PRI that is none (``<999>``, ``< 13>``) makes the line MSG, under PRI 13 (RFC 3164
    §4.3.3).
 3. An octet count before a PRI is passed over.
 4. Anything else is RFC 3164, with or without PRI.
 5. What is an envelope of EWMM is opened, whichever header it has.
 
-A line that became MSG has a tag that says why; see `relay.wire.parse_tags`.
+What could not be read has a tag that says so; see `relay.wire.parse_tags`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.ewmm import APP_NAME, decode_ewmm
-from relay.wire.malformed import error_text, find_defect
+from relay.wire.malformed import error_text, find_defect, parse_malformed
 from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
 from relay.wire.rfc3164 import parse_rfc3164, parse_usual_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
@@ -64,6 +64,8 @@ class Dialect(NamedTuple):
 
 
 _DEFAULT = Dialect()
+_NO_HOSTS = (None, False)
+_LOCAL = Dialect(hosts=_NO_HOSTS)
 # What makes no difference to lines with a usual header, before they are adapted.
 _FOR_UNUSUAL: dict[str, Any] = {
     name: Dialect._field_defaults[name] for name in ("default_pri", "adapt", "substitutes")
@@ -87,11 +89,12 @@ def parse(frame: bytes) -> SyslogMessage:
 def parse_all(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> list[SyslogMessage]:
     """Parse the frames of a batch by `dialect`, in order, one message a frame."""
     adapt = dialect.adapt
-    if not IS_COMPILED or dialect._replace(**_FOR_UNUSUAL) != _DEFAULT:
+    expects_host = dialect.hosts != _NO_HOSTS
+    if not IS_COMPILED or dialect._replace(**_FOR_UNUSUAL) not in (_DEFAULT, _LOCAL):
         if dialect == _DEFAULT:
             return plain_parse_all(frames)
         return [parse_as(dialect, frame.rstrip(DELIMITERS), frame) for frame in frames]
-    messages, left = compiled.parse_usual(list(frames), SyslogMessage)
+    messages, left = compiled.parse_usual(list(frames), SyslogMessage, expects_host)
     if adapt is not None:
         unusual = frozenset(left)
         messages = [
@@ -134,8 +137,10 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
         frame: What was received.
     """
     message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
-    if message is None and dialect.reads_rfc3164 and dialect.hosts == _DEFAULT.hosts:
+    if message is None and dialect.reads_rfc3164 and dialect.hosts[0] is None:
         message = parse_usual_rfc3164(line, frame)
+        if message is not None and message.hostname is not None and not dialect.hosts[1]:
+            message = None
     if message is None:
         message = _parse_other(line, frame, dialect)
     if message.app_name == APP_NAME:  # and nobody looks into what is inside
@@ -165,8 +170,10 @@ def _parse_other(line: bytes, frame: bytes, dialect: Dialect) -> SyslogMessage:
             known = parse_rfc5424(usual, frame)
             if known is not None:
                 return known
-        defect = find_defect(line, match.end())
-        return _unparsed(line, frame, pri, defect.tags, defect.offset, dialect)
+        if dialect.substitutes:
+            defect = find_defect(line, match.end())
+            return _unparsed(line, frame, pri, defect.tags, defect.offset, dialect)
+        return parse_malformed(line, frame, pri, match.start(2))
     start = match.end(1) + 1
     if not dialect.reads_rfc3164:
         return _unparsed(line, frame, pri, INVALID_VERSION, start, dialect)

@@ -80,6 +80,8 @@ class ParseOptions:
     no_hostname: bool = False
     expect_hostname: bool = True
     """False = `no_hostname`."""
+    local_hostname: bool = False
+    """Lines that come over unix sockets name their host, as those of the network do."""
     check_hostname: bool = False
     """HOSTNAME of RFC 3164 has only letters, digits and ``-_.:@/``."""
     check_program: bool = False
@@ -200,19 +202,34 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     """
     if options.encoding is not None:
         Charset(options.encoding)  # or ValueError
-    dialect = _dialect(options)
-    read, steps = _reader(options, dialect), _steps(options, zone)
+    steps = _steps(options, zone)
+    of_network = _batch_reader(options, expects_host=True)
+    of_local = of_network if options.local_hostname else _batch_reader(options, expects_host=False)
 
     def parse_batch(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
-        if read is None:
-            messages = parse_all(frames, dialect)
-        else:
-            messages = [read(frame, frame) for frame in frames]
+        messages = (of_local if origin.is_local_socket else of_network)(frames)
         for step in steps:
             messages = step(messages, origin)
         return messages
 
     return parse_batch
+
+
+def _batch_reader(
+    options: ParseOptions, *, expects_host: bool
+) -> Callable[[Sequence[bytes]], list[SyslogMessage]]:
+    """How the frames of a batch are read.
+
+    Args:
+        expects_host: False = no line names its host, whatever `options` say.
+    """
+    dialect = _dialect(options)
+    if not expects_host:
+        dialect = dialect._replace(hosts=(dialect.hosts[0], False))
+    read = _reader(options, dialect)
+    if read is None:
+        return lambda frames: parse_all(frames, dialect)
+    return lambda frames: [read(frame, frame) for frame in frames]
 
 
 def _reader(options: ParseOptions, dialect: Dialect) -> Read | None:

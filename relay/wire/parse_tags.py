@@ -31,7 +31,8 @@ __all__ = [
 
 Tags = tuple[bytes, ...]
 
-# The line is no syslog message: all of it is MSG.
+# A header that ends too early.  MSG begins with what was not understood; without PRI or
+# TIMESTAMP, that is all of the line or all after the PRI.
 INVALID_PRI: Tags = (b"syslog.invalid_pri",)
 INVALID_VERSION: Tags = (b"syslog.rfc5424_invalid_version",)
 MISSING_TIMESTAMP_5424: Tags = (b"syslog.rfc5424_missing_timestamp",)
@@ -67,7 +68,7 @@ _FAILURES = frozenset(
 
 
 def is_parse_failure(message: SyslogMessage) -> bool:
-    """Whether all of the line became MSG because it could not be parsed.
+    """Whether the line, or a part of its header, became MSG because it could not be parsed.
 
     It goes by the tags, so it knows nothing of messages parsed with `parse_tags` "none".
     """

@@ -1,12 +1,15 @@
 """Messages of RFC 3164 and its many dialects: parse them, and write their headers.
 
-Strategy: every line has a reading.  What cannot be a time stamp or a host name is
-read as the next part of the header, and what is left is MSG, so nothing is lost:
+Strategy: every line has a reading.  What cannot be a time stamp, a host name or a tag is
+not forced to be one: it is left in MSG, so nothing is lost.
 
     [sequence:] [*.]STAMP[:] [HOST] [PROGRAM[[PID]]][:] [MSG]
+    HOST PROGRAM[[PID]]: MSG            without PRI and stamp, as text comes from netcat
+    PROGRAM[[PID]]: MSG                 without a stamp
 
-A host is only expected after a stamp; without one, ``HOST TAG:text`` has HOST for its
-program, as syslog-ng reads it (`relay/rewrite/bare.py` knows better for tokens).
+Behind a stamp and a host a word without a colon is a program (``host su text``), because
+many senders leave the colon out.  Where there is no stamp it is text, and so is what begins
+with a brace, a quote or an ``@cee:`` cookie (`relay/wire/tag.py`).
 """
 
 from __future__ import annotations
@@ -15,52 +18,62 @@ import re
 from collections.abc import Callable
 
 from relay.model.message import SyslogMessage
+from relay.wire.hostname import (
+    HOSTNAME_BYTES_MAX,
+    USUAL_HOSTNAME,
+    is_address,
+    is_hostname,
+    without_brackets,
+)
 from relay.wire.parse_tags import INVALID_HOSTNAME
-from relay.wire.rfc5424 import PRIVAL, header_field
-from relay.wire.timestamp import BSD_STAMP, ISO_STAMP
+from relay.wire.rfc5424 import PRIVAL
+from relay.wire.tag import NO_TAG, USUAL_PID, USUAL_PROGRAM, Tag, is_object, read_tag
+from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME, has_offset
 
-__all__ = [
-    "HOST_AND_PROGRAM",
-    "PROGRAM_ONLY",
-    "format_hostname",
-    "format_tag",
-    "parse_rfc3164",
-    "parse_usual_rfc3164",
-]
+__all__ = ["HOST_AND_PROGRAM", "PROGRAM_ONLY", "parse_rfc3164", "parse_usual_rfc3164"]
 
-_HOSTNAME_OCTETS_MAX = 255
 _REPEATED = b"last message repeated"
+_SEQUENCE_MAX = 2**31 - 1  # RFC 5424 §7.3.1
 
 # What a NamedTuple's own constructor does, without a call of Python code in between.
 _new = tuple.__new__
 
 _STAMP_TEXT = rb"%s|%s" % (BSD_STAMP, ISO_STAMP)
-# Cisco's sequence number and the mark of its clock: * = not set, . = set but not synchronised
-# at the moment.  Without a PRI and a stamp they are text like any other.
-_SEQUENCE = re.compile(rb"([0-9]*+): ++")
-_MARK = re.compile(rb" *+([*.])")
-_CISCO_STAMP = re.compile(rb"(?:[0-9]*+: ++)? *+[*.]?(?:%s)" % _STAMP_TEXT)
+_STAMP = re.compile(rb" *+(%s)" % _STAMP_TEXT)
 # AIX relays insert "Message forwarded from".
-_STAMP = re.compile(rb" *+(%s):? *+(?:Message forwarded from ([^ :]+)[ :]*+)?" % _STAMP_TEXT)
-# A host ends at a space.  A colon ends the word before it, and that is then no
-# host, unless what has been read may be an IPv6 address.
-_HOST = rb"(?:(?:[0-9A-Fa-f]{0,4}:){0,7}[^ \[:]++|(?:[0-9A-Fa-f]{0,4}:){1,7}:)"
-_HOST_ONLY = re.compile(_HOST)
-# A colon ends a PID unless the bracket is closed; after no program it always does,
-# as in syslog-ng, which knows no [2001:db8::1].
-_TAG = rb"((?:([^ \[:]++)(?:\[(?:([^\] ]*+)\]|([^\] :]*+)))?|(?:\[([^\] :]*+)\]?)?):? ?)"
-_HOST_AND_TAG = re.compile(rb"(?:(%s) ++)?%s" % (_HOST, _TAG))
-_TAG_ONLY = re.compile(rb" *+()%s" % _TAG)
+_AFTER_STAMP = re.compile(rb":?[ \t]*+(?:Message forwarded from ([^ :]+)[ :]*+)?")
+_ZONE = re.compile(rb" %s(?=[ :]|\Z)" % ZONE_NAME)
+# Cisco's sequence number, which stands before a stamp, perhaps with the name of the device
+# between, or before %%FACILITY-SEVERITY-MNEMONIC; NX-OS leaves the number out and the colon
+# in.  The mark of its clock: * = not set, . = set but not synchronised at the moment.
+_SEQUENCE = re.compile(
+    rb"([0-9]*+): ++(?:(?=%%[A-Z][A-Z0-9_\-]*-[0-7]-)|(?=(?:[^ :%%*.][^ :%%]*+: ++)?[*.]?(?:%s)))"
+    % _STAMP_TEXT
+)
+_MARK = re.compile(rb" *+([*.])(?=%s)" % _STAMP_TEXT)
+_BLANKS = re.compile(rb" *+")
+_WORD = re.compile(rb"([^ ]++) ++")
+# A letter, so that no number is taken for a host.
+_HAS_LETTER = re.compile(rb"[A-Za-z\x80-\xff]")
+_BARE_HOST = re.compile(rb"(?!-)[0-9A-Za-z._\-\x80-\xff]++")
+# With a PRI, which comes from a program, a line without stamp has a host only if its tag is a
+# token, or stands where one was, or if a cookie follows.
+_TOKEN_OR_COOKIE = re.compile(
+    rb"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|-):|[^ :\[]++(?:\[[^\] :]*+\])?: ?@cee:"
+)
 # What nearly all lines are, in one: <PRI>STAMP [HOST ]PROGRAM[PID]: MSG.  Without a host and
-# without a blank after the colon, the word might be half an IPv6 address.
+# without a blank after the colon, the word might be half an IPv6 address, and a word in
+# capitals the name of a zone.
 _USUAL = re.compile(
-    rb"<([0-9]{1,3})>((?>%s)) (?:([^ \[:]{1,%d}+) )?"
-    rb"(([^ \[:]++)(?:\[([^\] :]++)\]:|:(?(3)|(?= |\Z))) ?)" % (_STAMP_TEXT, _HOSTNAME_OCTETS_MAX)
+    rb"<([0-9]{1,3})>((?>%s)) (?:(%s) |(?!%s:))"
+    rb"((%s)(?:\[(%s)\]:|:(?(3)|(?= |\Z))) ?)"
+    % (_STAMP_TEXT, USUAL_HOSTNAME, ZONE_NAME, USUAL_PROGRAM, USUAL_PID)
 )
 # The same from HOST to MSG, without groups; a grammar of the program goes in front of it.
-HOST_AND_PROGRAM = rb"[^ \[:]{1,%d}+ %%s[^ \[:]++(?:\[[^\] :]++\])?: ?" % _HOSTNAME_OCTETS_MAX
-PROGRAM_ONLY = rb"%s[^ \[:]++(?:\[[^\] :]++\]:|:(?= |\Z)) ?"
-_NOT_IN_TAG = bytes.maketrans(b"[]:", b"___")
+HOST_AND_PROGRAM = rb"%s %%s%s(?:\[%s\])?: ?" % (USUAL_HOSTNAME, USUAL_PROGRAM, USUAL_PID)
+PROGRAM_ONLY = rb"(?!%s:)%%s%s(?:\[%s\]:|:(?= |\Z)) ?" % (ZONE_NAME, USUAL_PROGRAM, USUAL_PID)
+
+_AcceptsHost = Callable[[bytes], bool]
 
 
 def parse_usual_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
@@ -88,7 +101,7 @@ def parse_rfc3164(
     raw: bytes,
     pri: tuple[int, int],
     start: int,
-    accepts_host: Callable[[bytes], bool] | None = None,
+    accepts_host: _AcceptsHost | None = None,
     expects_host: bool = True,
 ) -> SyslogMessage:
     """Parse a legacy message.  Any line is one.
@@ -103,83 +116,139 @@ def parse_rfc3164(
         accepts_host: Whether a word that could be a host is one; None = it always is.
         expects_host: False = no word is.
     """
-    structured_data = timestamp = forwarder = header = None
-    stamp = _STAMP.match(line, start)
-    if stamp is None and line[start : start + 1] < b";":  # a digit, a mark or a blank
-        structured_data, start = _cisco_attributes(line, start)
-        if structured_data is not None:
-            stamp = _STAMP.match(line, start)
+    structured_data, number, at = _cisco_attributes(line, start)
+    found = _STAMP.match(line, at)
+    timestamp = hostname = None
     tags: tuple[bytes, ...] = ()
-    if stamp is not None:
-        timestamp, forwarder = stamp.groups()
-        start = stamp.end()
-        if line.startswith(_REPEATED, start):
+    if found is None:
+        hostname, at, tag = _without_stamp(line, at, not start, expects_host)
+        if number:
+            tag = NO_TAG
+    else:
+        at = _end_of_stamp(line, found, expects_host)
+        timestamp = line[found.start(1) : at]
+        after = _AFTER_STAMP.match(line, at)
+        assert after is not None  # it matches anything, even nothing
+        hostname, at = after[1], after.end()
+        if number:  # no sequenceId of RFC 5424: it stays in front of the text
+            tag = NO_TAG
+        elif line.startswith(_REPEATED, at):
+            # fmt: off
             return SyslogMessage(
-                *(*pri, 0, timestamp, forwarder, None, None, None, structured_data),
-                line[start:],
-                raw,
+                *pri, 0, timestamp, hostname, None, None, None, structured_data, line[at:], raw
             )
-        if expects_host and forwarder is None:
-            header = _HOST_AND_TAG.match(line, start)
-            word = header[1] if header is not None else None
-            if word and not _is_host(word, accepts_host):
-                header, tags = None, INVALID_HOSTNAME
-    if header is None:
-        header = _TAG_ONLY.match(line, start)
-    assert header is not None  # _TAG matches anything, even nothing
-    hostname, text, app_name, pid, pid_unclosed, pid_only = header.groups()
-    hostname = hostname or forwarder
-    procid = pid or pid_unclosed or pid_only or None
+            # fmt: on
+        else:
+            if expects_host and hostname is None:
+                hostname, at, tags = _host(line, at, accepts_host)
+            behind_host = hostname is not None
+            tag = read_tag(
+                line, at, behind_host=behind_host, has_stamp=True, expects_host=expects_host
+            )
+    if hostname is not None:
+        hostname = without_brackets(hostname)
+    text = line[at : at + tag.size]
     # fmt: off
     return _new(SyslogMessage, (
-        pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, structured_data,
-        line[header.end():], raw, {"LEGACY_MSGHDR": text}, tags, "", False,
+        pri[0], pri[1], 0, timestamp, hostname, tag.program, tag.pid, None, structured_data,
+        number + line[at + tag.size:], raw, {"LEGACY_MSGHDR": text}, tags, "", False,
     ))
     # fmt: on
 
 
-def _is_host(word: bytes, accepts_host: Callable[[bytes], bool] | None) -> bool:
-    return len(word) <= _HOSTNAME_OCTETS_MAX and (accepts_host is None or accepts_host(word))
+def _end_of_stamp(line: bytes, stamp: re.Match[bytes], expects_host: bool) -> int:
+    """Where a stamp ends, with the name of a zone that may follow it.
+
+    What looks like one is no host if a colon follows it, or another host and a tag.
+    """
+    at = stamp.end()
+    zone = _ZONE.match(line, at)
+    if zone is None or has_offset(stamp[1]):
+        return at
+    end = zone.end()
+    if line[end : end + 1] != b" ":
+        return end
+    if not expects_host:
+        return end
+    word = _WORD.match(line, end + 1)
+    if word is None or not is_hostname(word[1]):
+        return at
+    tag = read_tag(line, word.end(), behind_host=True, has_stamp=True, expects_host=True)
+    behind = word.end()
+    is_sure = line[behind : behind + 1] in (b"{", b"[", b"@")
+    text = line[behind : behind + tag.size]
+    return end if is_sure or b":" in text or b"[" in text else at
 
 
-def _cisco_attributes(line: bytes, start: int) -> tuple[bytes | None, int]:
-    """Sequence number and clock mark as SD-ELEMENTs (RFC 5424 §7), and where they end."""
-    if not start and _CISCO_STAMP.match(line) is None:
-        return None, start
-    elements = b""
+def _host(
+    line: bytes, at: int, accepts_host: _AcceptsHost | None
+) -> tuple[bytes | None, int, tuple[bytes, ...]]:
+    """The host behind a stamp, where what is behind it begins, and what was wrong."""
+    word = _WORD.match(line, at)
+    if word is None:
+        return None, at, ()
+    if len(word[1]) > HOSTNAME_BYTES_MAX:
+        has_colon = b":" in word[1] or b"[" in word[1]
+        return None, at, () if has_colon else INVALID_HOSTNAME
+    if not is_hostname(word[1]):
+        return None, at, ()
+    if accepts_host is not None and not accepts_host(word[1]):
+        return None, at, INVALID_HOSTNAME
+    return word[1], word.end(), ()
+
+
+def _without_stamp(
+    line: bytes, start: int, is_bare: bool, expects_host: bool
+) -> tuple[bytes | None, int, Tag]:
+    """HOST of ``HOST TAG:`` or ``HOST {"an": "object"}``, where TAG or MSG begins, and TAG.
+
+    Args:
+        is_bare: There is no PRI.
+    """
+    blanks = _BLANKS.match(line, start)
+    assert blanks is not None  # it matches anything, even nothing
+    at = blanks.end()
+    word = _WORD.match(line, at) if expects_host else None
+    if word is not None and _is_bare_host(word[1]):
+        end = word.end()
+        if is_object(line, end):
+            return word[1], end, NO_TAG
+        if is_bare or _TOKEN_OR_COOKIE.match(line, end) is not None:
+            tag = read_tag(line, end, has_stamp=False)
+            if b":" in line[end : end + tag.size]:
+                return word[1], end, tag
+    tag = read_tag(line, at, behind_host=False, has_stamp=False, expects_host=expects_host)
+    return None, at if tag.size else start, tag
+
+
+def _is_bare_host(word: bytes) -> bool:
+    if len(word) > HOSTNAME_BYTES_MAX:
+        return False
+    if _BARE_HOST.fullmatch(word) is not None and _HAS_LETTER.search(word) is not None:
+        return is_hostname(word)
+    return is_address(without_brackets(word))
+
+
+def _cisco_attributes(line: bytes, start: int) -> tuple[bytes | None, bytes, int]:
+    """What Cisco writes before a stamp.
+
+    Returns:
+        Sequence number and clock mark as SD-ELEMENTs (RFC 5424 §7); the number with its colon
+        if it cannot be a sequenceId; and where the rest begins.
+    """
+    if line[start : start + 1] >= b";":  # neither a digit nor a mark nor a blank
+        return None, b"", start
+    elements = number = b""
     sequence = _SEQUENCE.match(line, start)
     if sequence is not None:
-        elements = b'[meta sequenceId="%s"]' % sequence[1]
+        digits = sequence[1]
+        if digits and digits[:1] != b"0" and len(digits) <= 10 and int(digits) <= _SEQUENCE_MAX:
+            elements = b'[meta sequenceId="%s"]' % digits
+        elif digits:
+            number = sequence[0]
         start = sequence.end()
     mark = _MARK.match(line, start)
     if mark is not None:
         elements += b'[timeQuality isSynced="%d"]' % (mark[1] == b".")
         start = mark.end()
-    return elements or None, start
-
-
-def format_hostname(value: bytes) -> bytes:
-    """Make a HOSTNAME of `value` that `parse_rfc3164` reads as one, 1 to 255 octets.
-
-    An IPv6 address loses its brackets; a colon or bracket that would end the
-    field becomes an underscore, as does an octet that is not PRINTUSASCII.
-    """
-    hostname = header_field(value, _HOSTNAME_OCTETS_MAX)
-    if _HOST_ONLY.fullmatch(hostname) is not None:
-        return hostname
-    if hostname[:1] == b"[" and _HOST_ONLY.fullmatch(hostname[1:-1]) is not None:
-        return hostname[1:-1]
-    return hostname.translate(_NOT_IN_TAG)
-
-
-def format_tag(app_name: bytes | None, procid: bytes | None) -> bytes:
-    """Write ``PROGRAM[PID]:``, which `parse_rfc3164` takes apart again.
-
-    Without a program the tag is ``-:``, after the NILVALUE of RFC 5424.  An empty
-    tag would make the receiver take the first word of MSG for it, an ``@cee:``
-    cookie for instance.
-    """
-    tag = header_field(app_name, len(app_name or b"")).translate(_NOT_IN_TAG)
-    if procid:
-        return b"%s[%s]:" % (tag, header_field(procid, len(procid)).translate(_NOT_IN_TAG))
-    return tag + b":"
+    return elements or None, number, start

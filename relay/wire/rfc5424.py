@@ -5,10 +5,19 @@ from __future__ import annotations
 import re
 
 from relay.model.message import SyslogMessage
+from relay.wire.hostname import is_hostname
 from relay.wire.structured_data import STRUCTURED_DATA, without_controls
 from relay.wire.timestamp import ISO_STAMP
 
-__all__ = ["PRIVAL", "format_header", "format_message", "header_field", "parse_rfc5424"]
+__all__ = [
+    "COLUMN",
+    "COLUMN_BYTES_MAX",
+    "PRIVAL",
+    "format_header",
+    "format_message",
+    "header_field",
+    "parse_rfc5424",
+]
 
 # §6.2.1: PRIVAL is 0 to 191.  Senders in the field pad it with zeros.
 PRIVAL = {
@@ -17,27 +26,23 @@ PRIVAL = {
     for spelling in (b"%d", b"%02d", b"%03d")
 }
 
-_HOSTNAME_OCTETS_MAX = 255
-_APP_NAME_OCTETS_MAX = 48
-_PROCID_OCTETS_MAX = 128
-_MSGID_OCTETS_MAX = 32
+COLUMN_BYTES_MAX = (255, 48, 128, 32)
+"""Longest HOSTNAME, APP-NAME, PROCID and MSGID (§6)."""
+_HOSTNAME_BYTES_MAX, _APP_NAME_BYTES_MAX, _PROCID_BYTES_MAX, _MSGID_BYTES_MAX = COLUMN_BYTES_MAX
+
+COLUMN = rb"[^\x00- \x7f]"
+"""One byte of these."""
 
 # A header field: its group is what it may hold, and not set for the NILVALUE.
-_FIELD = rb"(?:-(?= )|([^ ]{1,%d}+)[^ ]*+) "
+_FIELD = rb"(?:-(?= )|(%s{1,%d}+)%s*+) "
 # §6, from PRI to the octet before MSG (or its byte order mark, §6.4).  Fields are
-# taken with any octets but space; `format_header` is the strict side.  Without
+# taken with any octets but space and controls; `format_header` is the strict side.  Without
 # STRUCTURED-DATA a message is accepted only if nothing at all follows MSGID SP.
 _HEADER = re.compile(
     rb"<([0-9]{1,3})>0*1 (?:-|(%s)) %s(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?"
     % (
         ISO_STAMP,
-        b"".join(
-            _FIELD % octets_max
-            for octets_max in (
-                *(_HOSTNAME_OCTETS_MAX, _APP_NAME_OCTETS_MAX),
-                *(_PROCID_OCTETS_MAX, _MSGID_OCTETS_MAX),
-            )
-        ),
+        b"".join(_FIELD % (COLUMN, bytes_max, COLUMN) for bytes_max in COLUMN_BYTES_MAX),
         STRUCTURED_DATA,
     ),
     re.DOTALL,
@@ -107,12 +112,19 @@ def format_header(
     return b"<%d>1 %s %s %s %s %s %s" % (
         pri,
         timestamp or b"-",
-        header_field(hostname, _HOSTNAME_OCTETS_MAX),
-        header_field(app_name, _APP_NAME_OCTETS_MAX),
-        header_field(procid, _PROCID_OCTETS_MAX),
-        header_field(msgid, _MSGID_OCTETS_MAX),
+        _hostname(hostname),
+        header_field(app_name, _APP_NAME_BYTES_MAX),
+        header_field(procid, _PROCID_BYTES_MAX),
+        header_field(msgid, _MSGID_BYTES_MAX),
         without_controls(structured_data) if structured_data else b"-",
     )
+
+
+def _hostname(value: bytes | None) -> bytes:
+    """A header field; a name in UTF-8 stays as it is, although §6.2.4 has only US-ASCII."""
+    if value is None or value.isascii() or not is_hostname(value):
+        return header_field(value, _HOSTNAME_BYTES_MAX)
+    return value
 
 
 def format_message(header: bytes, msg: bytes) -> bytes:

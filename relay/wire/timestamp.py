@@ -1,9 +1,10 @@
 """Time stamps as senders write them, and the RFC 3339 stamps made from them.
 
-Two families are understood.  BSD: ``Mmm dd hh:mm:ss`` (RFC 3164 §4.1.2) with an
-optional fraction, or with a year before the clock (PIX, ASA) or after it
-(Linksys, H3C).  ISO: ``yyyy-mm-ddThh:mm:ss`` with optional fraction and offset,
-also with a blank for the T and a comma for the point.
+Two families are understood.  BSD: ``Mmm dd hh:mm:ss`` (RFC 3164 §4.1.2) with an optional
+fraction, and with a year before the clock (PIX, ASA), after it (Linksys, H3C) or before the
+month (NX-OS).  ISO: ``yyyy-mm-ddThh:mm:ss`` with an optional fraction, also with a blank or
+``t`` for the T and a comma for the point.  Both may have an offset from UTC (``Z``, ``+02:00``,
+``+0200``, ``+02``, also after a blank) or the name of a zone (``UTC``, ``CEST``).
 
 Strategy: parsing of messages only finds where a stamp ends (`BSD_STAMP`,
 `ISO_STAMP`); what it means is worked out when a rewrite needs it, because a BSD
@@ -27,6 +28,7 @@ __all__ = [
     "SURE_RFC3339_PARTS",
     "StampTable",
     "UTC_OFFSETS",
+    "ZONE_NAME",
     "format_epoch",
     "is_same_millisecond",
     "has_offset",
@@ -41,26 +43,60 @@ _CLOCK = rb"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)|N(?i:ov)|D(?i:ec))"
 _DAY = rb"[ 0-9]?[0-9]"
 _YEAR = rb"[12][0-9]{3}"
+_FRACTION = rb"(?:[.,][0-9]*)"
+# What follows an offset that is not in the form of RFC 3339: without this, any sign and two
+# digits would be one.
+_END = rb"(?=[ :\t]|\Z)"
+_NUMBER = rb"[+-][0-9]{2}(?::?[0-9]{2})?"
 
-# Grammar of a stamp, without groups, to be built into the patterns of a header.
-BSD_STAMP = b"%s %s (?:%s %s(?=[: ])|%s(?: %s(?=[ \t])|[.,][0-9]*|))" % (
+# Zones by name, and their minutes ahead of UTC.  The American ones are those of RFC 5322 §4.3.
+# CST, IST and BST are left out: each is the name of zones that are hours apart, and a wrong
+# time is worse than a zone that stays text.
+_ZONES = {
+    **dict.fromkeys((b"Z", b"UTC", b"GMT", b"UT", b"WET"), 0),
+    **dict.fromkeys((b"CET", b"MEZ", b"WEST"), 60),
+    **dict.fromkeys((b"CEST", b"MESZ", b"EET", b"SAST"), 120),
+    **dict.fromkeys((b"EEST", b"MSK"), 180),
+    **dict.fromkeys((b"HKT", b"SGT", b"AWST"), 480),
+    **dict.fromkeys((b"JST", b"KST"), 540),
+    b"AEST": 600,
+    b"AEDT": 660,
+    b"NZST": 720,
+    b"NZDT": 780,
+    b"EDT": -240,
+    b"EST": -300,
+    b"CDT": -300,
+    b"MDT": -360,
+    b"MST": -420,
+    b"PDT": -420,
+    b"PST": -480,
+}
+ZONE_NAME = rb"(?:%s)" % b"|".join(sorted(_ZONES, reverse=True))
+"""Grammar of the zones that are known by name, without groups."""
+
+# Grammar of a stamp, without groups, to be built into the patterns of a header.  Names of
+# zones are not in it: whether a word behind a stamp is one depends on what follows it.
+_BSD_CLOCK = rb"%s%s?(?:Z%s| ?%s%s)?" % (_CLOCK, _FRACTION, _END, _NUMBER, _END)
+BSD_STAMP = rb"(?:%s %s (?:%s %s(?: ?%s)?(?=[ \t])|%s|%s %s%s)|%s %s %s %s%s)" % (
     *(_MONTH, _DAY),
-    *(_YEAR, _CLOCK),
-    *(_CLOCK, _YEAR),
+    *(_CLOCK, _YEAR, _NUMBER),
+    _BSD_CLOCK,
+    *(_YEAR, _BSD_CLOCK, _END),
+    *(_YEAR, _MONTH, _DAY, _BSD_CLOCK, _END),
 )
-ISO_STAMP = (
-    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]%s(?:[.,][0-9]*)?"
-    rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?" % _CLOCK
+ISO_STAMP = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]%s%s?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}| ?%s%s)?" % (
+    *(_CLOCK, _FRACTION, _NUMBER, _END),
 )
 
+_OFFSET = rb"(?: ?(?P<offset>[Zz]|%s|%s))?" % (_NUMBER, ZONE_NAME)
 _BSD = re.compile(
-    rb"(?P<month>%s) (?P<day>%s) (?:(?P<year_before>%s) )?"
-    rb"(?P<h>..):(?P<m>..):(?P<s>..)(?:[.,](?P<fraction>[0-9]*))?(?: (?P<year_after>%s))?"
-    % (_MONTH, _DAY, _YEAR, _YEAR)
+    rb"(?:(?P<year_first>%s) )?(?P<month>%s) (?P<day>%s) (?:(?P<year_before>%s) )?"
+    rb"(?P<h>..):(?P<m>..):(?P<s>..)(?:[.,](?P<fraction>[0-9]*))?(?: (?P<year_after>%s))?%s"
+    % (_YEAR, _MONTH, _DAY, _YEAR, _YEAR, _OFFSET)
 )
 _ISO = re.compile(
-    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
-    rb"(?:[.,]([0-9]*))?(Z|[+-][0-9]{2}:[0-9]{2})?"
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    rb"(?:[.,](?P<fraction>[0-9]*))?%s" % _OFFSET
 )
 # RFC 3339 §5.6 date-time, upper case as RFC 5424 §6.2.3 demands.  The date is
 # checked separately; a leap second is left to the conversion.
@@ -192,7 +228,8 @@ def format_epoch(seconds: float, zone: tzinfo) -> bytes:
 
 def has_offset(stamp: bytes) -> bool:
     """Whether `stamp`, which is one of the two families, says how far from UTC it is."""
-    return stamp[-1:] == b"Z" or stamp[-6:-5] in (b"+", b"-")
+    parts = _ISO.fullmatch(stamp) or _BSD.fullmatch(stamp)
+    return parts is not None and parts["offset"] is not None
 
 
 def to_datetime(stamp: bytes | None, received_at: float, zone: tzinfo) -> datetime:
@@ -252,7 +289,8 @@ def _local_moment(stamp: bytes, received_at: float, zone: tzinfo) -> datetime | 
     month = _MONTHS.index(bsd["month"].lower()) + 1
     day, *clock = map(int, bsd.group("day", "h", "m", "s"))
     in_month = _since_month_began(day, clock, bsd["fraction"])
-    known_year = bsd["year_before"] or bsd["year_after"]
+    zone = _zone(bsd["offset"], zone)
+    known_year = bsd["year_before"] or bsd["year_after"] or bsd["year_first"]
     if known_year is not None:
         return datetime(int(known_year), month, 1, tzinfo=zone) + in_month
     return _in_latest_year(month, in_month, received_at, zone)
@@ -283,18 +321,18 @@ def _since_month_began(day: int, clock: list[int], fraction: bytes | None) -> ti
 def _zone(offset: bytes | None, local: tzinfo) -> tzinfo:
     if offset is None:
         return local
-    if offset == b"Z":
-        return UTC
-    minutes = int(offset[1:3]) * 60 + int(offset[4:])
-    return timezone(timedelta(minutes=-minutes if offset[:1] == b"-" else minutes))
+    minutes = _ZONES.get(offset.upper())
+    if minutes is None:
+        minutes = int(offset[1:3]) * 60 + int(offset[3:].lstrip(b":") or b"0")
+        if offset[:1] == b"-":
+            minutes = -minutes
+    return timezone(timedelta(minutes=minutes)) if minutes else UTC
 
 
 def _fraction_digits(stamp: bytes) -> int:
     """How many digits of fraction `stamp` has, six at most."""
-    iso = _ISO.fullmatch(stamp)
-    bsd = _BSD.fullmatch(stamp) if iso is None else None
-    fraction = iso[7] if iso is not None else bsd["fraction"] if bsd is not None else None
-    return min(len(fraction), 6) if fraction else 0
+    parts = _ISO.fullmatch(stamp) or _BSD.fullmatch(stamp)
+    return 0 if parts is None else min(len(parts["fraction"] or b""), 6)
 
 
 def _second(moment: datetime) -> str:

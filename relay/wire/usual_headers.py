@@ -29,36 +29,38 @@ import re
 
 from relay.wire.ewmm import APP_NAME
 from relay.wire.rfc3164 import HOST_AND_PROGRAM, PROGRAM_ONLY
+from relay.wire.rfc5424 import COLUMN
 from relay.wire.structured_data import STRUCTURED_DATA
 from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, SURE_RFC3339, SURE_RFC3339_PARTS
 
-__all__ = ["USUAL_RFC3164", "USUAL_RFC5424", "WHOLE_RFC5424", "named_by"]
+__all__ = ["USUAL_LOCAL", "USUAL_RFC3164", "USUAL_RFC5424", "WHOLE_RFC5424", "named_by"]
 
 _PRI = rb"<(?:[1-9]?[0-9]|1[0-8][0-9]|19[01])>"
 _NO_ENVELOPE = rb"(?!%s[ :\[])" % re.escape(APP_NAME)
 
-_WORDS = rb" [^ ]{1,255}+ %s[^ ]{1,48}+ [^ ]{1,128}+" % _NO_ENVELOPE
+_WORDS = rb" %s{1,255}+ %s%s{1,48}+ %s{1,128}+" % (COLUMN, _NO_ENVELOPE, COLUMN, COLUMN)
 _MARK = rb"(?: |\Z)(?:\xef\xbb\xbf)?"
 
 # Lines are without the delimiters at their end.
 USUAL_RFC5424 = re.compile(
-    rb"(%s)1 (%s)(%s) [^ ]++ (?:-|%s)%s ?(.*+)"
-    % (_PRI, SURE_RFC3339, _WORDS, STRUCTURED_DATA, _MARK),
+    rb"(%s)1 (%s)(%s) %s++ (?:-|%s)%s ?(.*+)"
+    % (_PRI, SURE_RFC3339, _WORDS, COLUMN, STRUCTURED_DATA, _MARK),
     re.DOTALL,
 )
 WHOLE_RFC5424 = re.compile(
-    rb"(%s)1 %s(%s [^ ]{1,32}+) (?:-|(%s))%s(.*+)"
-    % (_PRI, SURE_RFC3339_PARTS, _WORDS, STRUCTURED_DATA, _MARK),
+    rb"(%s)1 %s(%s %s{1,32}+) (?:-|(%s))%s(.*+)"
+    % (_PRI, SURE_RFC3339_PARTS, _WORDS, COLUMN, STRUCTURED_DATA, _MARK),
     re.DOTALL,
 )
+_LEGACY = rb"(%s)((?>%s|%s)) (%%s)(.*+)" % (_PRI, BSD_STAMP, ISO_STAMP)
+_PROGRAM_ONLY = PROGRAM_ONLY % _NO_ENVELOPE
 USUAL_RFC3164 = re.compile(
-    rb"(%s)((?>%s|%s)) (%s|%s)(.*+)"
-    % (_PRI, BSD_STAMP, ISO_STAMP, HOST_AND_PROGRAM, PROGRAM_ONLY)
-    % (_NO_ENVELOPE, _NO_ENVELOPE),
-    re.DOTALL,
+    _LEGACY % (HOST_AND_PROGRAM % _NO_ENVELOPE + b"|" + _PROGRAM_ONLY), re.DOTALL
 )
+USUAL_LOCAL = re.compile(_LEGACY % _PROGRAM_ONLY, re.DOTALL)
+"""`USUAL_RFC3164` of lines that do not name their host."""
 
-_HOST_PROGRAM_PID = re.compile(rb"(?:([^ ]+) )?([^ \[:]+)(?:\[([^\]]+)\])?: ?")
+_HOST_PROGRAM_PID = re.compile(rb"(?:([^ :\[]++) )?([^ \[:]++)(?:\[([^\]]++)\])?: ?")
 
 
 def named_by(addressing: bytes) -> tuple[bytes | None, ...]:

@@ -120,12 +120,13 @@ cdef inline bint find_stamp(
 cdef inline Py_ssize_t end_of_word(
     octet *p, Py_ssize_t at, Py_ssize_t size, Py_ssize_t octets_max
 ) noexcept nogil:
-    """Where a word of 1 to `octets_max` octets ends that a SP follows; 0 = there is none."""
+    """Where a word of 1 to `octets_max` octets without controls ends that a SP follows; 0 = there
+    is none."""
     cdef Py_ssize_t stop = min(size, at + octets_max + 1)
     cdef Py_ssize_t end = at
-    while end < stop and p[end] != c" ":
+    while end < stop and p[end] > 0x20 and p[end] != 0x7F:
         end += 1
-    return end if end < stop and end > at else 0
+    return end if end < stop and end > at and p[end] == c" " else 0
 
 
 cdef inline bint may_be_envelope(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
@@ -245,16 +246,69 @@ cdef inline bint find_bsd_stamp(
     return not is_year(p, at + 16, size)  # which would belong to the stamp
 
 
-cdef inline Py_ssize_t end_of_tag_word(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
-    """Where a word without SP, ``[`` and colon ends that one of these follows; `at` = nowhere."""
+cdef inline bint is_in_hostname(octet c) noexcept nogil:
+    """Whether an octet may be in a usual name of a host."""
+    return (
+        (c >= c"a" and c <= c"z")
+        or is_digit(c)
+        or c == c"-"
+        or c == c"."
+        or (c >= c"A" and c <= c"Z")
+        or c == c"_"
+    )
+
+
+cdef inline bint is_alphanumeric(octet c) noexcept nogil:
+    return (
+        (c >= c"a" and c <= c"z") or is_digit(c) or (c >= c"A" and c <= c"Z")
+    )
+
+
+cdef inline bint is_in_process(octet c) noexcept nogil:
+    """Whether an octet may be in the usual PID of a tag."""
+    return c > 0x20 and c < 0x7F and c != c"]" and c != c":" and c != c"["
+
+
+cdef inline bint is_in_program(octet c) noexcept nogil:
+    """Whether an octet may be in a usual name of a program."""
+    return (
+        c > 0x20
+        and c < 0x7F
+        and c != c":"
+        and c != c"["
+        and c != c"]"
+        and c != c'"'
+        and c != c"{"
+        and c != c"}"
+    )
+
+
+cdef inline Py_ssize_t end_of_program(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where the usual name of a program ends; `at` = there is none."""
     cdef Py_ssize_t end = at
-    while end < size and p[end] != c" " and p[end] != c"[" and p[end] != c":":
+    if at < size and p[at] == c"@":
+        return at
+    while end < size and is_in_program(p[end]):
         end += 1
-    return end if end < size else at
+    return end
 
 
-cdef inline bint find_rfc3164(octet *p, Py_ssize_t size, UsualLine *line) noexcept nogil:
-    """Whether the line is a usual one of RFC 3164, and where its parts are."""
+cdef inline bint may_be_zone(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Whether a word may be the name of a zone, which has up to 4 capitals."""
+    if end - at > 4:
+        return False
+    while at < end and c"A" <= p[at] <= c"Z":
+        at += 1
+    return at == end
+
+
+cdef inline bint find_rfc3164(
+    octet *p, Py_ssize_t size, bint expects_host, UsualLine *line
+) noexcept nogil:
+    """Whether the line is a usual one of RFC 3164, and where its parts are.
+
+    Without `expects_host` it has to be one that names no host.
+    """
     cdef Py_ssize_t at, end
     cdef bint has_host
     line.end = size = without_delimiters(p, size)
@@ -262,30 +316,36 @@ cdef inline bint find_rfc3164(octet *p, Py_ssize_t size, UsualLine *line) noexce
     if at == 0 or not find_bsd_stamp(p, at, size, line):
         return False
     line.addressing = at = line.stamp_end + 1
-    end = end_of_tag_word(p, at, size)
-    has_host = end > at and p[end] == c" "
+    end = at
+    while end < size and is_in_hostname(p[end]):
+        end += 1
+    has_host = end > at and end < size and p[end] == c" "
     line.host = line.host_end = at
     if has_host:
-        if end - at > 255:
+        if not expects_host or end - at > 255 or not is_alphanumeric(p[at]):
             return False
         line.host_end = end
         at = end + 1
-        end = end_of_tag_word(p, at, size)
+    end = end_of_program(p, at, size)
     line.app = at
     line.app_end = line.procid = line.procid_end = end
-    if end == at or p[end] == c" " or may_be_envelope(p, at, size):
+    if end == at or end == size:
         return False
     if p[end] == c"[":
         at = end = end + 1
-        while end < size and p[end] != c"]" and p[end] != c" " and p[end] != c":":
+        while end < size and is_in_process(p[end]):
             end += 1
         if end == at or size - end < 2 or p[end] != c"]" or p[end + 1] != c":":
             return False
         line.procid = at
         line.procid_end = end
         end += 1
-    elif not has_host and end + 1 < size and p[end + 1] != c" ":
-        return False  # might be half of an IPv6 address
+    elif p[end] != c":":
+        return False
+    elif not has_host and (
+        (end + 1 < size and p[end + 1] != c" ") or may_be_zone(p, line.app, end)
+    ):
+        return False  # might be half of an IPv6 address, or belong to the stamp
     end += 1
     if end < size and p[end] == c" ":
         end += 1

@@ -86,7 +86,7 @@ def test_one_object_for_each_line() -> None:
     lines = '{"frame": "<13>a"}\n\n{"frame": "\\u00e9"}\n'
     _, output, _ = run("--json", input=lines)
     read = [json.loads(line) for line in output.splitlines()]
-    assert [(fields["app_name"], fields["msg"]) for fields in read] == [("a", ""), ("é", "")]
+    assert [(fields["app_name"], fields["msg"]) for fields in read] == [(None, "a"), (None, "é")]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def own_object(msg: bytes) -> bytes | None:
 
 
 def write(*frames: Any) -> tuple[list[bytes], list[int]]:
-    return acceleration.compiled.write_cee(list(frames), STARTS, STAMPS, string, own_object, 2)
+    return acceleration.compiled.write_cee(
+        list(frames), True, STARTS, STAMPS, string, own_object, 2
+    )
 
 
 def test_usual_frames_are_written_by_compiled_code_alone() -> None:
@@ -77,7 +79,7 @@ def test_what_is_not_bytes_is_a_type_error(frame: Any) -> None:
     with pytest.raises(TypeError):
         write(FRAME, frame)
     with pytest.raises(TypeError):
-        acceleration.compiled.write_cee((FRAME,), STARTS, STAMPS, string, own_object, 2)  # type: ignore[arg-type]
+        acceleration.compiled.write_cee((FRAME,), True, STARTS, STAMPS, string, own_object, 2)  # type: ignore[arg-type]
 
 
 def test_an_object_is_written_without_what_begins_that_of_a_text() -> None:

@@ -100,9 +100,14 @@ def test_lines_are_those_of_syslog_ng(vector: dict[str, Any]) -> None:
         (b"<13>1 - - a - - - x", b"-", b'"PROGRAM":"a","MESSAGE":"x"'),
         (b'<13>1 - - - - - [a b="\n"] x', b'[a b="#012"]', b'"MESSAGE":"x"'),
         (
-            b"<13>35: a[1]: x",
+            b"<13>35: %A-3-B: x",
             b'[meta sequenceId="35"]',
-            b'"PROGRAM":"a","PID":"1","MESSAGE":"x","LEGACY_MSGHDR":"a[1]: "',
+            b'"PROGRAM":"%A-3-B","MESSAGE":"x","LEGACY_MSGHDR":"%A-3-B: "',
+        ),
+        (
+            b"<13>35: a[1]: x",
+            b"-",
+            b'"PROGRAM":"","MESSAGE":"35: a[1]: x","LEGACY_MSGHDR":""',
         ),
     ],
 )

@@ -343,9 +343,10 @@ def test_rewriting_again_changes_nothing(message: SyslogMessage, origin: Origin)
         assert again == once
 
 
-LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~]+ [!-~]*?:", re.DOTALL)
+NAME = rb"[!-~\x80-\xff]"  # in US-ASCII or UTF-8
+LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? %s+ %s*?:" % (NAME, NAME), re.DOTALL)
 HEADER = re.compile(
-    rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z?( [!-~]+){4} (-|\[a b=\"#012\"\]|\[.*)", re.DOTALL
+    rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z? %s+( [!-~]+){3} (-|\[a b=\"#012\"\]|\[.*)" % NAME, re.DOTALL
 )
 
 

@@ -49,7 +49,7 @@ def failures(
         'expect.errors = { severity = "err", facility = 1, tags = ["t"], app = "" }',
         'expect.errors = { severity = 3, facility = "user" }',
         'expect.errors = { pairs = { ".x" = "web", ".y" = false }, msgid = false }',
-        'expect.errors = { payload = { contains = "web a__[7]: hi" } }',
+        'expect.errors = { payload = { contains = "web aé[7]: hi" } }',
         'expect.all = { payload = "<11>Oct 11 22:14:15 web su[7]: hi" }',
         'source = "other"\nexpect.errors = false\nexpect.all = true',
     ],

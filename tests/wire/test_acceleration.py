@@ -78,22 +78,22 @@ usual = st.sampled_from(
 )
 
 
-@given(st.lists(st.one_of(usual, NEARLY_USUAL, frames)), st.booleans())
-def test_messages(lines: list[bytes], adapting: bool) -> None:
-    dialect = Dialect(adapt=adapt if adapting else None)
+@given(st.lists(st.one_of(usual, NEARLY_USUAL, frames)), st.booleans(), st.booleans())
+def test_messages(lines: list[bytes], adapting: bool, expects_host: bool) -> None:
+    dialect = Dialect(adapt=adapt if adapting else None, hosts=(None, expects_host))
     plain = [parse_as(dialect, line.rstrip(DELIMITERS), line) for line in lines]
     assert parse_all(lines, dialect) == plain
     assert parse_all(tuple(lines), dialect) == plain
-    if not adapting:
+    if not adapting and expects_host:
         assert plain_parse_all(lines) == plain
 
 
 def test_usual_messages_are_made_by_compiled_code_alone() -> None:
     lines = [b"<34>Oct 11 22:14:15 192.0.2.1 su[230]: x\n", b"<13>1 2026-11-21T05:00:00Z a b c d -"]
-    messages, left = compiled.parse_usual([*lines, b"hello", *lines], SyslogMessage)
+    messages, left = compiled.parse_usual([*lines, b"hello", *lines], SyslogMessage, True)
     assert (messages[:2] + messages[3:], left) == (plain_parse_all(lines * 2), [2])
     assert all(type(message) is SyslogMessage for message in messages if message)
-    first, second = compiled.parse_usual(lines[:1] * 2, SyslogMessage)[0]
+    first, second = compiled.parse_usual(lines[:1] * 2, SyslogMessage, True)[0]
     assert first.app_name is second.app_name  # made once
 
 
@@ -147,7 +147,7 @@ def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
         lambda: compiled.encode_syslog(1, [b"x", wrong]),
         lambda: compiled.split_lines(wrong, 10, False),
         lambda: compiled.cut_run(wrong, 1, 10),
-        lambda: compiled.parse_usual([wrong], SyslogMessage),
+        lambda: compiled.parse_usual([wrong], SyslogMessage, True),
     ):
         with pytest.raises(TypeError):
             call()
@@ -178,7 +178,7 @@ def test_nothing_is_kept_of_what_went_through() -> None:
         compiled.encode_answers(1, 500)
         compiled.cut_run(stream, 1, 1000)
         compiled.split_lines(stream, 1000, True)
-        compiled.parse_usual(lines, SyslogMessage)
+        compiled.parse_usual(lines, SyslogMessage, True)
         gc.collect()
         return sys.getallocatedblocks()
 

@@ -306,10 +306,10 @@ def reports(decoder: FrameDecoder, *chunks: bytes) -> Report:
     return found
 
 
-LONG = [b"one", b"<0>:456789ab\r3 bogus", b"two", b"x" * 9, b"y" * 8, b"z" * 18, b"end"]
+LONG = [b"one", b"<10>456789ab\r3 bogus", b"two", b"x" * 9, b"y" * 8, b"z" * 18, b"end"]
 CUT = [
     (b"one", 0, 0),
-    (b"<0>:4567", 20, 0),
+    (b"<10>4567", 20, 0),
     (b"two", 0, 0),
     (b"x" * 8, 9, 0),
     (b"y" * 8, 0, 0),
@@ -318,7 +318,7 @@ CUT = [
 ]
 PIECES = [
     (b"one", 0, 0),
-    *((b"<0>:4567", 0, 1), (b"<0>:89ab", 0, 2), (b"<0>:\r3 b", 0, 3), (b"<0>:ogus", 0, 4)),
+    *((b"<10>4567", 0, 1), (b"<10>89ab", 0, 2), (b"<10>\r3 b", 0, 3), (b"<10>ogus", 0, 4)),
     (b"two", 0, 0),
     *((b"x" * 8, 0, 1), (b"x", 0, 2)),
     (b"y" * 8, 0, 0),

@@ -70,7 +70,7 @@ def test_each_piece_has_the_header_of_the_first(header: bytes) -> None:
     ("start", "header"),
     [
         (b"<13>Oct 11 22:14:15 " + b"h" * 50 + b" app: ", b"<13>"),  # more than half
-        (b'<14>1 - h a - - [a b="' + b"c" * 400 + b'"] ', b"<14>"),  # not over in time
+        (b'<14>1 - h a - - [a b="' + b"c" * 400 + b'"] ', b"<14>1 - h a - - "),  # not over in time
         (b"<15>1 but not of RFC 5424 ", b"<15>"),
         (b"<191>", b"<191>"),
         (b"<192>", b""),
@@ -89,9 +89,9 @@ def test_without_a_fit_header_there_is_the_pri_or_nothing(start: bytes, header: 
 
 def test_a_tag_without_an_end_is_not_taken_for_a_header() -> None:
     """With other octets behind it, it would be another tag."""
-    start = b"<13>Oct 11 22:14:15 host app"
-    pieces = split_frame(start + b"[" + TEXT, frame_bytes_max=128)
-    assert pieces[1].startswith(b"<13>" + (start + b"[" + TEXT)[128:140])
+    header = b"<13>Oct 11 22:14:15 host "
+    pieces = split_frame(header + b"app[" + TEXT, frame_bytes_max=128)
+    assert pieces[1].startswith(header + (header + b"app[" + TEXT)[128:140])
 
 
 @pytest.mark.parametrize("letter", ["é", "€", "𝄞"])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from relay.wire.parse import Dialect, parse, parse_all, parse_as, severity_of
 from relay.wire.parse_tags import is_parse_failure
+from tests.wire.totality import lost_bytes
 
 PIECES = [
     *(b"<13>", b"<999>", b"<", b">", b"1 ", b"- ", b"Oct 11 22:14:15", b"2003-10-11T22:14:15Z"),
@@ -15,13 +16,13 @@ PIECES = [
 frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join))
 
 
-def test_without_a_stamp_there_is_no_host() -> None:
-    """Both of Sematext's lines for netcat; relay/rewrite/bare.py finds their hosts."""
+def test_lines_from_netcat_have_a_host() -> None:
+    """Both of Sematext's examples."""
     line = b'my-host my-process:@cee: {"logsene-app-token": "TOKEN", "message": "hello world!"}'
     cee, tag = parse_all([line + b"\n", b"my-host TOKEN:hello world!\n"])
-    assert (cee.hostname, cee.app_name, cee.pri) == (None, b"my-host", 13)
-    assert cee.msg.startswith(b"my-process:@cee: {")
-    assert (tag.hostname, tag.app_name, tag.msg) == (None, b"my-host", b"TOKEN:hello world!")
+    assert (cee.hostname, cee.app_name, cee.pri) == (b"my-host", b"my-process", 13)
+    assert cee.msg.startswith(b"@cee: {")
+    assert (tag.hostname, tag.app_name, tag.msg) == (b"my-host", b"TOKEN", b"hello world!")
 
 
 @pytest.mark.parametrize("line", [b"<192>Oct 11 22:14:15 h a: x", b"<999>x", b"< 13>x", b"<13"])
@@ -30,13 +31,12 @@ def test_a_pri_that_is_none_makes_the_line_msg(line: bytes) -> None:
     assert (message.pri, message.version, message.msg, message.app_name) == (13, 0, line, None)
 
 
-def test_half_an_rfc5424_header_makes_the_line_msg() -> None:
+def test_a_bad_stamp_costs_the_stamp_alone() -> None:
     message = parse(b"<165>1 BADTS host app - - - x\n")
-    assert (message.pri, message.version) == (165, 0)
-    assert message.msg == b"<165>1 BADTS host app - - - x"
+    assert (message.pri, message.version, message.timestamp) == (165, 1, None)
+    assert (message.hostname, message.app_name, message.msg) == (b"host", b"app", b"BADTS x")
     assert message.tags == (b"syslog.rfc5424_missing_timestamp",)
     assert message.raw == b"<165>1 BADTS host app - - - x\n"
-    assert message.hostname is None
 
 
 @pytest.mark.parametrize("line", [b"<13>1 - - - - - - a", b"<13>Oct 11 22:14:15 h a: a", b"<999>a"])
@@ -65,12 +65,12 @@ def test_an_octet_count_is_passed_over_and_told() -> None:
     assert message.tags == (b"syslog.unexpected_framing",)
     assert parse(b"20 <13>1 - h - - - - x").version == 1
     assert parse(b"20 <999>").tags == (b"syslog.unexpected_framing", b"syslog.invalid_pri")
-    assert parse(b"20 bottles").app_name == b"20"
+    assert parse(b"20 bottles").msg == b"20 bottles"
 
 
 def test_dialects_give_up_one_of_the_two() -> None:
     line = b"<13>1 - h a - - - x"
-    assert parse_as(Dialect(reads_rfc5424=False), line, line).app_name == b"1"
+    assert parse_as(Dialect(reads_rfc5424=False), line, line).msg == line[4:]
     strict = Dialect(reads_rfc3164=False)
     assert parse_as(strict, line, line).version == 1
     for legacy in (b"<13>2 - h", b"<13>Oct 11 22:14:15 h a: x", b"hello"):
@@ -84,9 +84,88 @@ def test_any_frame_is_a_message(frame: bytes) -> None:
     message = parse(frame)
     assert message.raw == frame
     assert 0 <= message.pri <= 191
-    assert frame.rstrip(b"\r\n\0").endswith(message.msg)
     for field in message[3:9]:
         assert field != b""
+
+
+LEGACY_PIECES = [
+    *(b"<13>", b"Oct 11 22:14:15", b"2026-10-11T22:14:15+02", b" UTC", b" +0200", b"host", b"h_1"),
+    *(
+        b" ",
+        b": ",
+        b"[",
+        b"]",
+        b"app",
+        b"app[12]: ",
+        b"text",
+        b"{",
+        b'{"a": "b c"}',
+        b"@cee:",
+        b'"',
+    ),
+    *(
+        b"35: ",
+        b"000: ",
+        b"*",
+        b"%A-1-B: ",
+        b"[::1] ",
+        b"\t",
+        b"\xc3\xa9",
+        b"\xff",
+        b"-",
+        b"CEF:0|a|b",
+    ),
+    *(
+        b"20 ",
+        b"Message forwarded from h: ",
+        b"last message repeated 2 times",
+        b"h" * 256,
+        b"su[a[b]][1]: ",
+    ),
+]
+MODERN_PIECES = [
+    *(
+        b"2026-10-11T22:14:15Z ",
+        b"2026-10-11T22:14:15+0200 ",
+        b"Oct 11 22:14:15 ",
+        b"BAD ",
+        b"- ",
+        b" ",
+    ),
+    *(
+        b"host ",
+        b"app ",
+        b"12 ",
+        b"ID47 ",
+        b"text",
+        b"[a b=c] ",
+        b'[a b="c"] ',
+        b"\xef\xbb\xbf",
+        b"[x",
+    ),
+    *(
+        b"LEEF:2.0|a|b ",
+        b"a\tb ",
+        b"\xc3\xa9 ",
+        b"h" * 64 + b" ",
+        b"UTC ",
+        b"2026-10-11 22:14:15 -05 ",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(LEGACY_PIECES), max_size=9).map(b"".join), st.booleans())
+def test_nothing_of_a_line_is_lost(line: bytes, expects_host: bool) -> None:
+    message = parse_as(Dialect(hosts=(None, expects_host)), line.rstrip(b"\r\n\0"), line)
+    assert lost_bytes(message) == b"", message
+
+
+@given(st.lists(st.sampled_from(MODERN_PIECES), max_size=9).map(b"".join))
+def test_nothing_of_a_broken_header_is_lost(rest: bytes) -> None:
+    message = parse(b"<13>1 " + rest)
+    if not any(len(field or b"") in (48, 128, 32, 255) for field in message[4:8]):  # may be cut
+        assert lost_bytes(message) == b"", message
+    assert message.version or message.tags
 
 
 @given(st.lists(frames))
@@ -118,3 +197,10 @@ def test_every_way_to_a_message_fills_every_field(frame: bytes) -> None:
     message = parse(frame)
     assert len(message) == len(type(message)._fields)
     assert (message.app, message.is_utf8) == ("", False)
+
+
+def test_what_is_lost_would_be_noticed() -> None:
+    message = parse(b"<13>Oct 11 22:14:15 h app: text")
+    assert lost_bytes(message) == b""
+    assert sorted(lost_bytes(message._replace(msg=b""))) == sorted(b"text")
+    assert lost_bytes(message._replace(hostname=None)) == b"h"

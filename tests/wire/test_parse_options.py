@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.wire.hostname import format_hostname
 from relay.wire.parse import parse, parse_all
 from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, options_named, utf8_of
-from relay.wire.rfc3164 import format_hostname, format_tag
 from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.tag import format_tag
 
 ORIGIN = Origin("in", "udp", "192.0.2.1", 514, received_at=1795000000.0)
 LINE = b"<34>Oct 11 22:14:15 h su[1]: text"
@@ -34,8 +35,8 @@ def test_without_options_it_is_what_parse_all_does() -> None:
     [
         ({"no_parse": True}, {"msg": LINE, "facility": 1, "severity": 5}),
         ({"no_header": True}, {"msg": LINE[4:], "facility": 4, "severity": 2}),
-        ({"no_hostname": True}, {"hostname": None, "app_name": b"h", "tags": ()}),
-        ({"expect_hostname": False}, {"hostname": None, "app_name": b"h", "tags": ()}),
+        ({"no_hostname": True}, {"hostname": None, "app_name": b"h su", "tags": ()}),
+        ({"expect_hostname": False}, {"hostname": None, "app_name": b"h su", "tags": ()}),
         ({"bad_hostname": "^h$"}, {"hostname": None, "tags": (b"syslog.invalid_hostname",)}),
         ({"bad_hostname": "x"}, {"hostname": b"h", "tags": ()}),
         ({"check_hostname": True}, {"hostname": b"h"}),
@@ -70,7 +71,7 @@ def test_each_option(options: dict[str, Any], changed: dict[str, Any]) -> None:
         (b"<13>Oct 11 22:14:15 h 1: x", {"check_program": True}, {"app_name": None}),
         (b"<13>Oct 11 22:14:15 h a: x\ny", {"no_multi_line": True}, {"msg": b"x y"}),
         (b"<13>Oct 11 22:14:15 h a: \xff", {"sanitize_utf8": True}, {"msg": b"\\xff"}),
-        (b"<13>1 - h a - - - x", {"mode": "rfc3164"}, {"app_name": b"1", "version": 0}),
+        (b"<13>1 - h a - - - x", {"mode": "rfc3164"}, {"msg": b"1 - h a - - - x", "version": 0}),
         (b"<13>1 - h a - - - x", {"mode": "rfc5424"}, {"app_name": b"a", "version": 1}),
         (b"<999>x", {"parse_tags": "none", "tags": (b"a",)}, {"tags": (b"a",)}),
         (b"<999>x", {"piggyback_errors": True}, {"facility": 5, "app_name": b"syslog-ng"}),
