@@ -123,13 +123,19 @@ class Screen:
                 yield self._row(line, widths, table.texts, is_title=not number)
         elif self._fits([0, *widths[table.texts :]]):
             for number, line in enumerate(lines):
-                yield self._styled(_GAP.join(line[: table.texts]), STRONG)
+                yield from self._texts(line[: table.texts])
                 numbers = self._row(
                     line[table.texts :], widths[table.texts :], 0, is_title=not number
                 )
                 yield _GAP + numbers
         else:
             yield from self._blocks(table)
+
+    def _texts(self, texts: Sequence[str]) -> Iterator[str]:
+        if self._fits([len(text) for text in texts]):
+            texts = [_GAP.join(texts)]
+        for number, text in enumerate(texts):
+            yield self._styled(f"{_GAP if number else ''}{text}", STRONG)
 
     def _fits(self, widths: Sequence[int]) -> bool:
         return self._width is None or sum(widths) + len(_GAP) * (len(widths) - 1) <= self._width
