@@ -343,11 +343,11 @@ def _rekeys(values: object, path: str, problems: list[str]) -> Iterable[Rekey]:
 
 
 def _entries(values: object, path: str, problems: list[str]) -> Iterable[tuple[str, object]]:
-    """The tables of a list, and how to call them: they are counted from 1."""
+    """The tables of a list, each with its path."""
     if not isinstance(values, list):
         problems.append(f"{path}: expected a list of tables, found {shown(values)}")
         return
-    for number, entry in enumerate(values, 1):
+    for number, entry in enumerate(values):
         yield f"{path}[{number}]", entry
 
 

@@ -185,11 +185,11 @@ def test_selections(text: str, expected: Selection) -> None:
         ),
         (
             'format = { name = "json", select = [{ key = "a", exclude = "b" }] }',
-            "d.format.select[1]: has 2 keys, expected one of them; write an entry for each",
+            "d.format.select[0]: has 2 keys, expected one of them; write an entry for each",
         ),
         (
             'format = { name = "json", select = [{ key = "a" }, "b"] }',
-            "d.format.select[2]: expected a table, found 'b'",
+            "d.format.select[1]: expected a table, found 'b'",
         ),
         (
             'format = { name = "json", select = "a" }',
@@ -215,20 +215,20 @@ def test_selections(text: str, expected: Selection) -> None:
         ),
         (
             'format = { name = "json", rekey = [{ shift = 1 }] }',
-            'd.format.rekey[1].match: is missing; write for example match = ".cee.*"',
+            'd.format.rekey[0].match: is missing; write for example match = ".cee.*"',
         ),
         (
             'format = { name = "json", rekey = [{ match = "*" }] }',
-            "d.format.rekey[1]: changes nothing; add one of shift, shift_levels, add_prefix, "
+            "d.format.rekey[0]: changes nothing; add one of shift, shift_levels, add_prefix, "
             "replace_prefix, upper, lower",
         ),
         (
             'format = { name = "json", rekey = [{ match = "*", upper = false }] }',
-            "d.format.rekey[1].upper: expected true, found false; remove the key instead",
+            "d.format.rekey[0].upper: expected true, found false; remove the key instead",
         ),
         (
             'format = { name = "json", rekey = [{ match = "*", replace_prefix = ["a"] }] }',
-            'd.format.rekey[1].replace_prefix: expected two texts, such as [".", "_"], found a '
+            'd.format.rekey[0].replace_prefix: expected two texts, such as [".", "_"], found a '
             "list of 1",
         ),
         (
