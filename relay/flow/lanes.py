@@ -334,7 +334,7 @@ class Lanes:
             self._on_change(f"a backlog of {counted(newer.queued, 'message')}: new ones go first")
         elif not newer.drain.in_flight:
             self._boundary = newer.drain.stored_seq
-            self._on_change(f"{counted(newer.queued, 'message')} more in the backlog")
+            self._on_change(f"these join the backlog: {counted(newer.queued, 'message')}")
             newer.drain.hold(_BY_MOVE)
             ensureDeferred(self._move(newer, older))
 

@@ -343,7 +343,7 @@ def test_what_waits_in_the_live_lane_joins_the_backlog_first() -> None:
     broken(setup, live=8)
     session = setup.attached()
     assert session.seen == named("a", 1, 20)
-    assert setup.said == ["8 messages more in the backlog"]
+    assert setup.said == ["these join the backlog: 8 messages"]
     setup.comes("b", 1)
     (move,) = setup.moves
     assert move[:3] == ("b", "a", 9)
