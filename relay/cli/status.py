@@ -128,7 +128,9 @@ def _say_of_errors(report: dict[str, Any], screen: Screen) -> None:
     errors = [
         error
         for error in report.get("last_errors", ())  # older relays do not say
-        if error["seconds_ago"] < _ERRORS_SECONDS and error["text"] not in report.get("state", "")
+        if error["seconds_ago"] < _ERRORS_SECONDS
+        and error["kind"] != "expiry"  # which has a line of its own
+        and error["text"] not in report.get("state", "")
     ]
     for error in errors[:_ERRORS_MAX]:
         peer = f"{error['peer']}: " if error["peer"] else ""

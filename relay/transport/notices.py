@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import re
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,20 @@ __all__ = ["Notices"]
 
 _TEXT_MAX = 2000  # characters of one warning
 _SUBJECTS_MAX = 1000  # at a time, with an interval of their own
-_KINDS_MAX = 32  # of one source or destination, the last warning of each
+_REASONS_MAX = 8  # of one kind and subject, each with an interval of its own
+_KEPT_MAX = 32  # of one source or destination: the last warning of each reason
+_REASON = re.compile(r"[A-Za-z ]{0,40}")
 _KEPT_TEXT_MAX = 500  # characters of one of those
 _OWNERS = ("source ", "destination ")
 
 
+_Key = tuple[str, str, str]
+"""Whom it is about, its kind, and how the text begins."""
+
+
 @dataclass(slots=True)
 class _Last:
-    """The last warning of one kind about a source or destination."""
+    """The last warning of one reason about a source or destination."""
 
     peer: str
     text: str
@@ -32,13 +39,14 @@ class _Last:
 
 
 class Notices:
-    """Logs a warning at once, then at most once per interval for the same subject and kind.
+    """Logs a warning at once, then at most once per interval for the same subject and reason.
 
     What was held back is counted, and logged when the interval ends: the last warning of that
-    subject and kind, with how many more there were.  Beyond a thousand subjects at a time all
-    further ones share an interval.
+    subject and reason, with how many more there were.  A reason is a kind and how the text
+    begins, up to what differs from case to case: numbers, names, what was found.  Beyond a
+    thousand of them at a time all further ones share an interval.
 
-    The last warning of each kind is kept for every source and destination.
+    The last warning of each reason is kept for every source and destination.
 
     Args:
         interval_seconds: Shortest time between two warnings of one subject.
@@ -48,32 +56,39 @@ class Notices:
         self._clock = clock
         self._log = log
         self._interval_seconds = interval_seconds
-        self._held: dict[tuple[str, str], tuple[int, str, str]] = {}
-        self._last: dict[str, OrderedDict[str, _Last]] = {}
+        self._held: dict[_Key, tuple[int, str, str]] = {}
+        self._reasons: Counter[tuple[str, str]] = Counter()
+        self._last: dict[str, OrderedDict[tuple[str, str], _Last]] = {}
 
     def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
         """Warn about `subject` (a source or destination, perhaps with a peer's address).
 
         Args:
-            kind: One word for the sort of trouble; each has its own interval.
+            kind: One word for the sort of trouble.
             text: One line that says what was found.
             group: What shares an interval, if it is more than `subject`: a peer that
                 comes again from another port, for example.
         """
-        self._keep(subject, kind, text)
-        key = (subject if group is None else group, kind)
+        found = _REASON.match(text)
+        reason = found[0].strip() if found else ""
+        self._keep(subject, kind, reason, text)
+        who = subject if group is None else group
+        key: _Key = (who, kind, reason)
+        if key not in self._held and self._reasons[who, kind] >= _REASONS_MAX:
+            key = (who, kind, "")  # a peer may have a say in it
         if key not in self._held and len(self._held) >= _SUBJECTS_MAX:
-            key = ("", kind)  # peers can be many: all further ones share one
+            key = ("", kind, "")  # peers can be many: all further ones share one
         if key in self._held:
             count, _, _ = self._held[key]
             self._held[key] = (count + 1, subject, text)
             return
         self._held[key] = (0, "", "")
+        self._reasons[key[:2]] += 1
         self._clock.callLater(self._interval_seconds, self._end_interval, key)
         self._emit(subject, text)
 
     def last_of(self, owner: str) -> list[dict[str, Any]]:
-        """The last warning of each kind about `owner`, such as ``source udp``; newest first."""
+        """The last warning of each reason about `owner`, such as ``source udp``; newest first."""
         now = self._clock.seconds()
         return [
             {
@@ -83,23 +98,26 @@ class Notices:
                 "seconds_ago": max(0.0, now - last.at),
                 "count": last.count,
             }
-            for kind, last in reversed(self._last.get(owner, {}).items())
+            for (kind, _), last in reversed(self._last.get(owner, {}).items())
         ]
 
-    def _keep(self, subject: str, kind: str, text: str) -> None:
+    def _keep(self, subject: str, kind: str, reason: str, text: str) -> None:
         owner, _, peer = subject.partition(", ")
         if not owner.startswith(_OWNERS):
             return
         of_owner = self._last.setdefault(owner, OrderedDict())
-        before = of_owner.pop(kind, None)
+        before = of_owner.pop((kind, reason), None)
         count = 1 if before is None else before.count + 1
         shown = printable(text, length_max=_KEPT_TEXT_MAX)
-        of_owner[kind] = _Last(printable(peer), shown, self._clock.seconds(), count)
-        if len(of_owner) > _KINDS_MAX:
+        of_owner[kind, reason] = _Last(printable(peer), shown, self._clock.seconds(), count)
+        if len(of_owner) > _KEPT_MAX:
             of_owner.popitem(last=False)
 
-    def _end_interval(self, key: tuple[str, str]) -> None:
+    def _end_interval(self, key: _Key) -> None:
         count, subject, text = self._held.pop(key)
+        self._reasons[key[:2]] -= 1
+        if not self._reasons[key[:2]]:
+            del self._reasons[key[:2]]
         if count:
             others = "" if key[0] else ", also from others"
             more = f" (and {count - 1:,} more of this kind{others})" if count > 1 else ""

@@ -12,13 +12,11 @@ from zope.interface import implementer
 from relay.flow.drain import Supplies
 from relay.flow.numbering import Numbering
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.upstream import UpstreamProtocol, UpstreamState
+from relay.transport.upstream import TLS_ALERT, UpstreamProtocol, UpstreamState
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_lineage import format_lineage
 
 __all__ = ["RelpClientProtocol"]
-
-_TLS_ALERT = b"\x15\x03"  # what a TLS server answers to anything else
 
 
 @implementer(IPushProducer)
@@ -90,9 +88,9 @@ class RelpClientProtocol(UpstreamProtocol):
         self.transport.registerProducer(self, True)
         self._write()
 
-    def unopened(self) -> str:
-        if not self._opening:
-            return super().unopened()
+    def remark(self) -> str:
+        if self.prepared or not self._opening:
+            return super().remark()
         if self._secure:
             return " before the session was open: is this a port for plain syslog (tls://)?"
         return (
@@ -109,7 +107,7 @@ class RelpClientProtocol(UpstreamProtocol):
     def dataReceived(self, data: bytes) -> None:
         if self.over:
             return
-        if not self._begun and not self._secure and data.startswith(_TLS_ALERT):
+        if not self._begun and not self._secure and data.startswith(TLS_ALERT):
             self.give_up("this port is for TLS: use relp+tls://")
             return
         session = self._session

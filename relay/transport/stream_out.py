@@ -19,12 +19,18 @@ from zope.interface import implementer
 
 from relay.flow.drain import Supplies
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import (
+    TLS_ALERT,
+    CountingWrapper,
+    UpstreamProtocol,
+    UpstreamState,
+)
 
 __all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
 
 _WINDOW_RECORDS = 8192
 _WINDOW_BYTES = 1024 * 1024
+_SOON_SECONDS = 3.0  # for a receiver that does not understand us to hang up
 _POLL_SECONDS_MIN = 0.002
 _POLL_SECONDS_MAX = 0.1
 
@@ -107,6 +113,7 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         super().connectionMade()
 
     def begin(self) -> None:
+        self._began_at = self._clock.seconds()
         self.transport.registerProducer(self, True)
         self.become_ready()
 
@@ -115,7 +122,15 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         return f"connected to {self.state.target}, delivered when its TCP acknowledges"
 
     def dataReceived(self, data: bytes) -> None:
-        pass  # a receiver of plain syslog has nothing to say
+        # A receiver of plain syslog has nothing to say.
+        if not self._secure and data.startswith(TLS_ALERT):
+            self.give_up("this port is for TLS: use tls://")
+
+    def remark(self) -> str:
+        if not self.prepared or self._clock.seconds() - self._began_at > _SOON_SECONDS:
+            return super().remark()
+        other = "RELP (relp+tls://)" if self._secure else "TLS (tls://) or RELP (relp://)"
+        return f" soon after it was opened: is this a port for {other}?"
 
     def ended(self) -> None:
         self._drain.detach(self)

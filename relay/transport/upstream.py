@@ -34,6 +34,7 @@ from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls_failure import tls_failure_words
 
 __all__ = [
+    "TLS_ALERT",
     "CountingWrapper",
     "PreparedEndpoint",
     "RetryClock",
@@ -44,6 +45,10 @@ __all__ = [
 
 
 _JITTER_FACTOR = 1.25
+
+
+TLS_ALERT = b"\x15\x03"
+"""What a TLS server may answer to anything else."""
 
 
 class UpstreamState:
@@ -221,9 +226,11 @@ class UpstreamProtocol(Protocol):
     def ended(self) -> None:
         """The connection is gone, or never became ready."""
 
-    def unopened(self) -> str:
-        """What it may mean that the upstream closed it before it was ready; added to the words."""
-        return " during the TLS handshake" if self._secure else ""
+    def remark(self) -> str:
+        """What it may mean that the upstream has closed the connection; added to the words."""
+        if self.prepared or not self._secure:
+            return ""
+        return " during the TLS handshake: is this a plain-text port, for tcp:// or relp://?"
 
     # What Twisted calls.
 
@@ -280,8 +287,8 @@ class UpstreamProtocol(Protocol):
         self.gone = True
         self._cancel_prepare_call()
         words = self._why or failure_words(self.transport, reason, self._secure)
-        if not self.prepared and not self._why and not isinstance(reason.value, SSL.Error):
-            words += self.unopened()
+        if not self._why and not isinstance(reason.value, SSL.Error):
+            words += self.remark()
         error = UpstreamError(f"{self.state.target}: {words}")
         self.state.failed(str(error))
         self.ended()

@@ -90,6 +90,31 @@ def test_the_summary_is_of_one_kind_and_one_peer(log: Log) -> None:
     ]
 
 
+def test_reasons_of_one_kind_have_their_own_intervals(log: Log) -> None:
+    for number in range(3):
+        log.notices.warn("source in", "protocol", f"the peer speaks TLS: {number}")
+        log.notices.warn("source in", "protocol", f"expected a length, found {number}")
+    log.clock.advance(60)
+    assert [line.removeprefix("source in: ") for line in log.lines] == [
+        "the peer speaks TLS: 0",
+        "expected a length, found 0",
+        "the peer speaks TLS: 2 (and 1 more of this kind)",
+        "expected a length, found 2 (and 1 more of this kind)",
+    ]
+    assert [last["text"][:8] for last in log.notices.last_of("source in")] == [
+        "expected",
+        "the peer",
+    ]
+
+
+def test_a_peer_that_chooses_the_words_is_bounded(log: Log) -> None:
+    for number in range(500):
+        log.notices.warn("source in", "protocol", chr(97 + number % 26) * (number + 1))
+    assert len(log.lines) == 9
+    log.clock.advance(60)
+    assert log.notices._held == log.notices._reasons == {}
+
+
 def test_the_last_of_each_kind_is_kept_with_its_peer_and_age(log: Log) -> None:
     log.notices.warn("source in, 10.0.0.1:99", "idle", "closed")
     log.clock.advance(5)
@@ -122,7 +147,7 @@ def test_the_last_of_each_kind_is_kept_with_its_peer_and_age(log: Log) -> None:
 
 def test_what_is_kept_is_bounded(log: Log) -> None:
     for number in range(100):
-        log.notices.warn("source in", f"kind {number}", "x" * 10_000)
+        log.notices.warn("source in", f"kind {number}", "x" * 10_000 + str(number))
     kept = log.notices.last_of("source in")
     assert [each["kind"] for each in kept] == [f"kind {99 - number}" for number in range(32)]
     assert all(len(each["text"]) <= 520 for each in kept)

@@ -81,7 +81,11 @@ def test_it_speaks_first_and_is_ready_when_it_was_answered() -> None:
             " before the session was open: is this a port for TLS (relp+tls://), or for plain "
             "syslog (tcp://)?",
         ),
-        (True, False, " during the TLS handshake"),
+        (
+            True,
+            False,
+            " during the TLS handshake: is this a plain-text port, for tcp:// or relp://?",
+        ),
         (True, True, " before the session was open: is this a port for plain syslog (tls://)?"),
     ],
 )

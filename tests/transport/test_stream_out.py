@@ -189,3 +189,20 @@ class Connected:
 def test_where_the_kernel_says_how_much_was_acknowledged() -> None:
     connected: Any = Connected()
     assert tcp_acknowledged_bytes(connected) == 2**33 + 1
+
+
+@pytest.mark.parametrize("seconds", [1, 4])
+def test_an_upstream_that_hangs_up_soon_may_expect_something_else(
+    connection: Connection, seconds: float
+) -> None:
+    connection.clock.advance(seconds)
+    lose(connection.protocol)
+    words = " soon after it was opened: is this a port for TLS (tls://) or RELP (relp://)?"
+    assert connection.failures[0].endswith(words) is (seconds == 1)
+
+
+def test_an_upstream_that_answers_with_an_alert_of_tls(connection: Connection) -> None:
+    connection.protocol.dataReceived(bytes.fromhex("15030100020246"))
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.failures == ["up: this port is for TLS: use tls://"]
