@@ -357,7 +357,9 @@ def _text_of(message: SyslogMessage) -> bytes:
     Without one the program may be the first word of the text and is put back.
     """
     header = legacy_header(message)
-    if (b":" in header or b"[" in header) and not is_irregular(message):
+    is_tag = b":" in header or b"[" in header
+    is_plain = b"[" not in (message.app_name or b"") and not is_irregular(message)
+    if not header or (is_tag and is_plain):
         return message.msg
     return text_with_tag(message)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
+from relay.rewrite.legacy_header import legacy_header, text_with_tag
 from relay.rewrite.token import Rewrite, app_name, byte_order_mark_of, cee, tag
 from relay.wire.parse import parse, parse_all
 
@@ -386,3 +387,88 @@ def test_a_mark_is_found_before_a_text_with_its_line_end() -> None:
     message = parse(b"<13>1 - h a - - - \xef\xbb\xbfx\r\n")
     kept = message._replace(msg=message.msg + b"\r\n")
     assert byte_order_mark_of(message) == byte_order_mark_of(kept) == b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("line", "tag_and_object", "text"),
+    [
+        (b"no header at all", b"-:", b"no header at all"),
+        (b"x", b"-:", b"x"),
+        (b"<13>hello world", b"-:", b"hello world"),
+        (b"404: not found", b"-:", b"404: not found"),
+        (b"<13>Oct 11 22:14:15 h [core:error] [pid 1] x", b"-:", b"[core:error] [pid 1] x"),
+        (b"<13>Oct 11 22:14:15 h app[12 text", b"-:", b"app[12 text"),
+        (b"<13>Oct 11 22:14:15 h [7] x", b"-:", b"[7] x"),
+        (b"<13>Oct 11 22:14:15\ta=b\tc=d e", b"-:", rb"a=b\tc=d e"),
+        (b"<13>Oct 11 22:14:15 h app: text", b"app:", b"text"),
+        (b"<13>Oct 11 22:14:15 h app[7] text", b"app[7]:", b"text"),
+        (b"<13>Oct 11 22:14:15 h app text", b"app:", b"text"),
+        (b"<13>Oct 11 22:14:15 h sssd[be[X]][9]: x", b"sssd[be[X]][9]:", b"x"),
+        (b"<13>Oct 11 22:14:15 h caf\xc3\xa9[1]: x", b"caf\xc3\xa9[1]:", b"x"),
+        (b"<13>1 - h CEF:0|a|b c", b"-:", b"CEF:0|a|b c"),
+        (b"<13>1 - h app 1 - [a b=c] d", b"app[1]:", b"[a b=c] d"),
+    ],
+)
+def test_what_is_no_tag_is_text_in_every_form(
+    line: bytes, tag_and_object: bytes, text: bytes
+) -> None:
+    payload = send(CEE, line)
+    assert payload.endswith(b" %s%s" % (tag_and_object, wrapped(b'"%s"' % text)))
+    assert send(CEE, payload) == payload
+    for rewrite in (TAG, APP_NAME):
+        written = send(rewrite, line)
+        assert written.endswith(text.replace(rb"\t", b"\t"))
+        assert send(rewrite, written) == written
+
+
+@pytest.mark.parametrize(
+    "text", [b"[core:error] [pid 1] x", b"sssd[be[X]][9]: x", b"app[12 text", b"[7] x"]
+)
+def test_irregular_tags_stay_as_they_came_behind_the_token(text: bytes) -> None:
+    payload = send(TAG, b"<13>Oct 11 22:14:15 h " + text)
+    assert payload == b"<13>%s h %s:%s" % (STAMP, SECRET, text)
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        [
+            *(
+                b"a",
+                b"app",
+                b"[",
+                b"]",
+                b"[7]",
+                b": ",
+                b":",
+                b" ",
+                b"host ",
+                b"{",
+                b'{"a":1}',
+                b"@cee:",
+            ),
+            *(b"404: ", b"\t", b"\xc3\xa9", b"=", b'"', b"-", b"[b[c]]", b"|", b"CEF:0|"),
+        ]
+    ),
+    min_size=1,
+    max_size=8,
+).map(b"".join)
+
+
+@given(st.sampled_from([b"", b"<13>", b"<13>Oct 11 22:14:15 ", b"<13>Oct 11 22:14:15 h "]), TEXTS)
+def test_no_form_loses_a_byte_of_a_text(start: bytes, text: bytes) -> None:
+    message = parse(start + text)
+    whole = text_with_tag(message)
+    payload = CEE([message], NETWORK)[0]
+    again = parse(payload)
+    members = json.loads(payload.partition(b"@cee: ")[2])
+    if "message" in members:
+        sent = members["message"].encode()
+        if message.msg[:1] == b" " and not legacy_header(message).endswith(b" "):
+            sent = b" " + sent  # which separates it from the tag
+        names = (again.app_name, again.procid)
+        kept = sent == message.msg and names == (message.app_name or b"-", message.procid)
+        assert kept or sent == whole, payload
+    for rewrite in (TAG, APP_NAME):
+        assert rewrite([message], NETWORK)[0].endswith(message.msg)
+    for line in (payload, TAG([message], NETWORK)[0]):
+        assert parse(line).hostname == (message.hostname or b"192.0.2.1")

@@ -123,3 +123,23 @@ def test_what_cannot_be_parsed_says_why() -> None:
     fields = described(parse(b"<13>1 2003-10-11T22:14:15Z h a - - [] m"), now=NOW, zone=UTC)
     assert fields["error"] == "syslog.rfc5424_invalid_sdata"
     assert (fields["hostname"], fields["app_name"], fields["msg"]) == ("h", "a", "[] m")
+
+
+@pytest.mark.parametrize(
+    ("listen", "peer", "hostname"),
+    [
+        ("unixgram:///run/log", "", None),
+        ("systemd://syslog.socket", "", None),
+        ("systemd://syslog.socket", "192.0.2.1", b"web"),
+        ("udp://127.0.0.1:514", "", b"web"),
+    ],
+)
+def test_a_line_is_read_as_its_source_reads_it(
+    tmp_path: Path, listen: str, peer: str, hostname: bytes | None
+) -> None:
+    (tmp_path / "relay.toml").write_text(
+        f'[sources.s]\nlisten = "{listen}"\n[destinations.d]\nconnect = "file:///var/log/d"\n'
+    )
+    explainer = Explainer(read_configuration(str(tmp_path / "relay.toml")), now=NOW, zone=UTC)
+    explained = explainer.explain(b"<13>Oct 11 22:14:15 web su: hi", peer_host=peer)
+    assert explained.message.hostname == hostname

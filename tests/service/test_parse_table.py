@@ -24,6 +24,7 @@ def test_options() -> None:
     options, problems = read(
         {
             "no_hostname": True,
+            "local_hostname": True,
             "default_facility": "local0",
             "default_severity": 3,
             "time_zone": "UTC",
@@ -36,6 +37,7 @@ def test_options() -> None:
     assert problems == []
     assert options == ParseOptions(
         no_hostname=True,
+        local_hostname=True,
         default_facility=16,
         default_severity=3,
         time_zone=UTC,

@@ -241,3 +241,33 @@ def test_what_is_written_as_rfc3164_is_read_back(
     assert (message.hostname, message.msg) == (host, msg)
     assert format_tag(message.app_name, message.procid) == tag
     assert message.pairs == {"LEGACY_MSGHDR": tag + b" "}
+
+
+LOCAL = ORIGIN._replace(transport="unixgram", peer_host="", peer_port=0)
+LOCAL_LINES = [
+    *(LINE, b"<34>Oct 11 22:14:15 su[1]: text", b"<34>Oct 11 22:14:15 Media Server[12]: x"),
+    *(b"my-host app: x", b"<13>my-host app:@cee: {}", b"<13>1 - h a - - - x", b"x", b""),
+]
+
+
+@pytest.mark.parametrize("transport", ["unixgram", "unix"])
+@pytest.mark.parametrize(
+    "options", [{}, {"adapters": True}, {"parse_tags": "all"}, {"store_raw": True}]
+)
+def test_lines_of_local_sockets_name_no_host(transport: str, options: dict[str, Any]) -> None:
+    origin = LOCAL._replace(transport=transport)
+    local = new_parser(ParseOptions(**options), zone=UTC)(LOCAL_LINES, origin)
+    without = new_parser(ParseOptions(no_hostname=True, **options), zone=UTC)(LOCAL_LINES, ORIGIN)
+    assert local == without
+    assert [message.hostname for message in local if message.hostname] == [b"h"]  # of RFC 5424
+
+
+def test_local_sockets_whose_lines_name_their_host_are_read_as_the_network() -> None:
+    parser = new_parser(ParseOptions(local_hostname=True), zone=UTC)
+    assert parser(LOCAL_LINES, LOCAL) == parser(LOCAL_LINES, ORIGIN) == parse_all(LOCAL_LINES)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "relp", "relp+tls", "file", "journald"])
+def test_all_other_sources_may_name_a_host(transport: str) -> None:
+    parser = new_parser(ParseOptions(), zone=UTC)
+    assert parser(LOCAL_LINES, LOCAL._replace(transport=transport)) == parse_all(LOCAL_LINES)

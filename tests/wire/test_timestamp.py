@@ -226,3 +226,48 @@ def test_exact_stamps_are_those_that_milliseconds_cut(stamp: bytes | None, exact
 )
 def test_the_same_millisecond(exact: bytes, stamp: bytes, is_same: bool) -> None:
     assert is_same_millisecond(exact, stamp) == is_same
+
+
+ZONES_BY_NAME = [
+    *((b"Z", 0), (b"UTC", 0), (b"GMT", 0), (b"UT", 0), (b"WET", 0), (b"WEST", 60), (b"CET", 60)),
+    *((b"CEST", 120), (b"EET", 120), (b"EEST", 180), (b"MSK", 180), (b"SGT", 480), (b"JST", 540)),
+    *((b"AEST", 600), (b"AEDT", 660), (b"NZDT", 780), (b"EST", -300), (b"EDT", -240)),
+    *((b"CDT", -300), (b"MST", -420), (b"MDT", -360), (b"PST", -480), (b"PDT", -420)),
+]
+WRITTEN_OFFSETS = [
+    *((b"+0200", 120), (b"+02", 120), (b"+02:00", 120), (b"-0530", -330), (b"-05", -300)),
+    *((b"+0000", 0), (b"-00", 0), (b"+1400", 840)),
+]
+
+
+@pytest.mark.parametrize(("zone", "minutes"), ZONES_BY_NAME + WRITTEN_OFFSETS)
+@pytest.mark.parametrize("fraction", [b"", b".5", b",123"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(b"Oct 11 22:14:15%s", b"Oct 11 2026 22:14:15%s", b"2026 Oct 11 22:14:15%s"),
+        *(b"2026-10-11T22:14:15%s", b"2026-10-11 22:14:15%s", b"2026-10-11t22:14:15%s"),
+    ],
+)
+def test_offsets_and_names_of_zones_make_the_instant(
+    form: bytes, fraction: bytes, zone: bytes, minutes: int
+) -> None:
+    local = timezone(timedelta(hours=9, minutes=30))
+    expected = datetime(2026, 10, 11, 22, 14, 15, tzinfo=timezone(timedelta(minutes=minutes)))
+    received_at = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
+    separators = [b" "] if zone.isalpha() and zone != b"Z" else [b" ", b""]
+    for separator in separators:
+        stamp = form % fraction + separator + zone
+        moment = to_datetime(stamp, received_at, local)
+        assert moment.replace(microsecond=0) == expected
+        assert moment.utcoffset() == expected.utcoffset()
+        assert has_offset(stamp)
+        digits = fraction[1:] and b"." + fraction[1:]
+        written = to_rfc3339(stamp, received_at, local)
+        assert written.startswith(b"2026-10-11T22:14:15%s" % digits)
+        assert datetime.fromisoformat(written.decode()).utcoffset() == expected.utcoffset()
+
+
+@pytest.mark.parametrize("stamp", [b"Oct 11 22:14:15 +9900", b"2026-10-11T22:14:15+9959"])
+def test_an_offset_of_more_than_a_day_is_no_stamp(stamp: bytes) -> None:
+    assert to_rfc3339(stamp, 0.0, UTC) == b"1970-01-01T00:00:00.000000+00:00"

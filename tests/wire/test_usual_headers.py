@@ -84,6 +84,8 @@ NEARLY_USUAL = st.tuples(
         [
             *(STAMP, b"Oct 11 22:14:15", b"Oct  1 22:14:15.5", b"2024-02-29T24:00:00+25:00"),
             *(b"2024-02-30T23:59:59+14:00", b"2024-02-28T23:59:59-00:00", b"-", b"0000-01-01"),
+            *(b"Oct 11 22:14:15+02", b"Oct 11 2026 22:14:15", b"2024-02-28T23:59:59+0200"),
+            *(b"Oct 11 22:14:15 UTC", b"Oct 11 22:14:15 EST", b"2024-02-28T23:59:59 Z"),
         ]
     ),
     st.text("a-@:[] {\x00\xe9syslog-ng", max_size=20).map(str.encode),
@@ -92,6 +94,18 @@ NEARLY_USUAL = st.tuples(
             [
                 *(b" ", b"  ", b"-", b"h", b"app", b"app[1]", b"[x]", b":", b": ", b"fe80::1"),
                 *(b'[a b="c"]', b'[a b="', b"\xef\xbb\xbf", b"@syslog-ng", b"\n", b"{", b"\0"),
+                *(
+                    b"\t",
+                    b"UTC",
+                    b"h_1 ",
+                    b"@cee:",
+                    b'"',
+                    b"b\xc3\xbcro ",
+                    b"%A-1-B: ",
+                    b"]",
+                    b"\x7f",
+                ),
+                *(b"a{b}: ", b"-h ", b"UTCX: ", b"x" * 256, b"[7]: ", b"h|i ", b"404: "),
             ]
         ),
         max_size=12,
