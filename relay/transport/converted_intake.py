@@ -41,7 +41,9 @@ class ConvertedIntake:
         notices: Notices,
     ) -> None:
         self._intake = intake
-        self._charset = charset
+        # Transports remove the mark of UTF-8 where a stream or datagram begins; others are only
+        # seen here.
+        self._to_utf8 = charset.line_to_utf8 if charset.is_ascii_superset else charset.to_utf8
         self._frame_bytes_max = frame_bytes_max
         self._policy = OversizePolicy(oversize, frame_bytes_max=frame_bytes_max, counters=counters)
         self._notices = notices
@@ -55,7 +57,7 @@ class ConvertedIntake:
         pieces: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
-        texts = [self._charset.to_utf8(frame) for frame in frames]
+        texts = [self._to_utf8(frame) for frame in frames]
         known = Marks(cut or {}, pieces or {})
         if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
             texts, known = self._within_size(texts, known, origin)

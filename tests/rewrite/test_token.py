@@ -26,7 +26,8 @@ LOCAL = Origin("in", "unixgram", pid=1, uid=2, gid=3, received_at=RECEIVED_AT)
 CEE = cee(TOKEN, ZONE, relay_name=b"vm")
 TAG = tag(TOKEN, ZONE, relay_name=b"vm")
 APP_NAME = app_name(TOKEN, ZONE, relay_name=b"vm")
-ALL = [CEE, TAG, APP_NAME]
+CEE_WITH_DATA = cee(TOKEN, ZONE, relay_name=b"vm", known=[b"app"], structured_data=True)
+ALL = [CEE, TAG, APP_NAME, CEE_WITH_DATA]
 
 STAMP = b"2026-10-11T22:14:15+02:00"
 NOW = b"2026-11-21T01:53:20.250000+01:00"
@@ -361,6 +362,10 @@ def test_headers_are_valid_and_cee_is_one_line_of_json(
     assert b"\0" not in payload
     members = json.loads(payload.partition(b":@cee: ")[2].decode("utf-8"))
     assert "logsene-app-token" in members
+    with_data = CEE_WITH_DATA([message], origin)[0].partition(b":@cee: ")[2]
+    pairs = json.loads(with_data, object_pairs_hook=list)
+    assert [name for name, _ in pairs].count("logsene-app-token") == 1
+    assert {name for name, _ in pairs} - members.keys() <= {"_SDATA", "msgid"}
     assert LEGACY_HEADER.match(TAG([message], origin)[0])
     assert HEADER.match(APP_NAME([message], origin)[0])
 

@@ -58,6 +58,12 @@ def test_frames_go_on_in_utf8(encoding: str) -> None:
     assert Setup(encoding).accepted(frames) == ([LINE.encode(), b"x", b""], {}, {}, None)
 
 
+def test_a_mark_is_removed_where_no_transport_can_see_it() -> None:
+    wide = b"\xff\xfe" + "x".encode("utf-16le")
+    assert Setup("utf-16be").accepted([wide, wide])[0] == [b"x", b"x"]
+    assert Setup("utf-8").accepted([b"\xef\xbb\xbfx"])[0] == [b"\xef\xbb\xbfx"]
+
+
 def test_an_answer_is_that_of_the_queue() -> None:
     setup = Setup("latin-1")
     answer = setup.intake.accept([b"x"], ORIGIN, positions={"a": b"b"})
