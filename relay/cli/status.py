@@ -183,7 +183,11 @@ def _sources(reports: list[dict[str, Any]]) -> Table:
             f"{report['received_records']:,}",
             f"{report['stored_records']:,}",
             str(report["connections_open"]),
-            str(report["protocol_errors"] + report["connections_refused"]),
+            str(
+                report["protocol_errors"]
+                + report.get("framing_errors", 0)
+                + report["connections_refused"]
+            ),
         )
     return table
 

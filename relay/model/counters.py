@@ -47,13 +47,19 @@ class SourceCounters:
     split_records: int = 0
     """Messages above the size limit that became several frames."""
     protocol_errors: int = 0
-    """Connections closed because the peer broke framing, RELP or TLS."""
+    """Connections closed because the peer broke RELP or TLS."""
+    framing_errors: int = 0
+    """Octet counts that were wrong; what stood there was taken as it is."""
     connections_open: int = 0
     connections_accepted: int = 0
     connections_refused: int = 0
     """Connections closed at once: too many, or the peer is not allowed."""
     connections_idle_closed: int = 0
     """Connections closed because the peer was silent for too long."""
+    connections_closed: Counter[str] = field(default_factory=Counter)
+    """Connections closed by reason: the peer speaks another protocol (``relp-protocol``,
+    ``tls-protocol``), or its frames that are not complete take too much memory
+    (``unfinished-frames``)."""
     duplicate_records: int = 0
     """Records that relays would have sent again, and did not because they were here."""
     missing_records: int = 0

@@ -4,6 +4,7 @@
     ├── ConfigurationError   the administrator has to change something
     │   └── ConfigurationUnreadable  its file is not there, or may not be read
     ├── FramingError         a peer broke the framing (a value, never raised)
+    │   └── WrongProtocol    a peer speaks something else
     ├── RelpError            a peer broke RELP (a value, never raised)
     ├── UpstreamError        an upstream refused, vanished or fell silent
     └── QueueError           the disk queue could not do what was asked
@@ -39,6 +40,7 @@ __all__ = [
     "RelpError",
     "StorageFailed",
     "UpstreamError",
+    "WrongProtocol",
 ]
 
 
@@ -64,6 +66,18 @@ class ConfigurationUnreadable(ConfigurationError):
 
 class FramingError(RelayError):
     """A stream that can no longer be cut into frames."""
+
+
+class WrongProtocol(FramingError):
+    """A stream of another protocol than the one that is expected.
+
+    Attributes:
+        protocol: What it is, in one word: ``relp``, ``tls`` or ``syslog``.
+    """
+
+    def __init__(self, protocol: str, text: str) -> None:
+        super().__init__(text)
+        self.protocol = protocol
 
 
 class RelpError(RelayError):

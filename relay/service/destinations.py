@@ -29,7 +29,7 @@ from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.tls import TlsUpstream
 from relay.transport.tls_context import TlsMaterial
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
-from relay.wire.framing import encode_newline, encode_octet_counted
+from relay.wire.framing import encode_newline_syslog, encode_octet_counted_syslog
 
 __all__ = ["new_destination"]
 
@@ -156,7 +156,7 @@ def _protocol(
                 **common,
             )
         counting = configuration.framing == "octet-counting"
-        encode = encode_octet_counted if counting else encode_newline
+        encode = encode_octet_counted_syslog if counting else encode_newline_syslog
         return SyslogStreamOutProtocol(encode=encode, **common)
 
     return new

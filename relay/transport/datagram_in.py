@@ -30,6 +30,7 @@ from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import kernel_drops, plain_address
+from relay.wire.byte_order_mark import without_byte_order_mark
 from relay.wire.long_frame import split_frame
 from relay.wire.sizes import octets_of
 
@@ -207,6 +208,7 @@ class DatagramReader:
         if host and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
             return
+        frames = [without_byte_order_mark(frame) for frame in frames]
         cut: Mapping[int, int] = {}
         pieces: Mapping[int, int] = {}
         if long:

@@ -72,6 +72,10 @@ class RelpServerProtocol(GatheredProtocol):
         super().handshakeCompleted()
         self.expect_within_handshake_time("RELP open")
 
+    @property
+    def unfinished_bytes(self) -> int:
+        return self._session.unfinished_bytes
+
     def take(self, chunk: bytes) -> None:
         session = self._session
         was_opened, was_ending = session.opened, session.ending

@@ -5,19 +5,24 @@ from __future__ import annotations
 from twisted.python.failure import Failure
 
 from relay.transport.gathered_reads import GatheredProtocol
-from relay.wire.framing import AutoDecoder, FrameDecoder
+from relay.wire.framing import AutoDecoder
 
 __all__ = ["SyslogStreamProtocol"]
+
+_SETTLE_SECONDS = 2.0
+"""Longest wait for octets that show what the ones before them are."""
 
 
 class SyslogStreamProtocol(GatheredProtocol):
     """Feeds a connection's octets to a decoder, and its frames to the intake.
 
     Plain syslog cannot answer.  Hanging up is the only way to tell a sender that
-    what it sent was not taken.
+    what it sent was not taken.  A wrong octet count is no reason for that: the decoder
+    finds the next frame.
     """
 
-    _decoder: FrameDecoder  # exists from begin on
+    _decoder: AutoDecoder  # exists from begin on
+    _framing_errors = 0  # of the decoder, those that were counted
 
     def begin(self) -> None:
         self._decoder = AutoDecoder(
@@ -26,11 +31,20 @@ class SyslogStreamProtocol(GatheredProtocol):
             keep_empty=self.factory.limits.keep_empty_lines,
         )
 
+    @property
+    def unfinished_bytes(self) -> int:
+        return self._decoder.unfinished_bytes
+
     def take(self, chunk: bytes) -> None:
         self._accept(self._decoder.feed(chunk))
-        if self._decoder.error is not None:
-            self.violated(self._decoder.error)
+        self._note_errors()
+        error = self._decoder.error
+        if error is not None:
+            self.factory.counters.connections_closed[f"{error.protocol}-protocol"] += 1
+            self.violated(f"refused: {error}", error.protocol)
             self.close()
+        elif self._decoder.undecided and "settle" not in self._timers:
+            self._expect_more()
 
     def shut_down(self) -> None:
         """Take what the kernel holds, and close: nobody would send it again."""
@@ -38,15 +52,33 @@ class SyslogStreamProtocol(GatheredProtocol):
         self.close()
 
     def end(self) -> None:
-        failed_before = self._decoder.error is not None
         self._accept(self._decoder.finish())
-        if self._decoder.error is not None and not failed_before and not self.closing:
-            self.violated(self._decoder.error)
+        if not self.closing:  # or it is we who ended the stream within a frame
+            self._note_errors()
 
     def _accept(self, frames: list[bytes]) -> None:
         if frames:
             stored = self.store(frames, self._decoder.cut, self._decoder.pieces)
             stored.addErrback(self._not_stored)
+
+    def _note_errors(self) -> None:
+        more = self._decoder.framing_errors - self._framing_errors
+        if more:
+            self._framing_errors += more
+            self.factory.counters.framing_errors += more
+            self.warn("framing", f"wrong framing, octets kept as they are: {self._decoder.problem}")
+
+    def _expect_more(self) -> None:
+        boundary = self._decoder.undecided
+        self._set_timer("settle", _SETTLE_SECONDS, self._settle, boundary)
+
+    def _settle(self, boundary: int) -> None:
+        del self._timers["settle"]
+        if self._decoder.undecided == boundary and not self._pauses:
+            self._accept(self._decoder.settle())
+            self._note_errors()
+        elif self._decoder.undecided:  # at another boundary, or it is we who do not listen
+            self._expect_more()
 
     def _not_stored(self, failure: Failure) -> None:
         self.warn("not-stored", f"messages were lost: {failure.getErrorMessage()}")

@@ -88,6 +88,132 @@ def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty)
         p = stop + 1
 
 
+cdef inline bint is_digit(char c) noexcept nogil:
+    return c"0" <= c <= c"9"
+
+
+cdef inline const char *after_pri(const char *p, const char *end) noexcept nogil:
+    """Where a PRI of 1 to 3 digits ends; NULL if there is none, or not all of it."""
+    cdef const char *start = p + 1
+    if p >= end or p[0] != c"<":
+        return NULL
+    p += 1
+    while p < end and is_digit(p[0]) and p - start < 3:
+        p += 1
+    return p + 1 if p > start and p < end and p[0] == c">" else NULL
+
+
+cdef inline bint may_begin_frame(const char *start, const char *end) noexcept nogil:
+    """Whether another frame may begin behind `start`: a count or LF stands before a ``<``."""
+    cdef const char *p = start
+    while True:
+        p = <const char *>memchr(p, c"<", end - p)
+        if p == NULL:
+            # Its last octets may be the first ones of a count with a PRI.
+            return end - start >= 2 and end[-1] == c" " and is_digit(end[-2])
+        if p > start and p[-1] == c"\n" or p - start >= 2 and p[-1] == c" " and is_digit(p[-2]):
+            return True
+        p += 1
+
+
+cdef enum:
+    LINE, FRAME, PART, UNUSUAL
+
+
+cdef int counted_at(
+    const char *p, const char *end, Py_ssize_t frame_bytes_max, bint counts,
+    const char **body, Py_ssize_t *length,
+) noexcept nogil:
+    """Whether a count with a PRI begins at `p`, or a line, or what is left to Python."""
+    cdef const char *pri_end
+    cdef const char *start = p
+    length[0] = 0
+    while p < end and is_digit(p[0]) and p - start < 10:
+        length[0] = 10 * length[0] + p[0] - c"0"
+        p += 1
+    if p == start:
+        return LINE
+    if p >= end - 1:
+        return UNUSUAL
+    if p[0] != c" ":
+        return LINE
+    body[0] = p + 1
+    pri_end = after_pri(p + 1, end)
+    if pri_end == NULL or start[0] == c"0":
+        return UNUSUAL if counts or p[1] == c"<" or start[0] == c"0" else LINE
+    if length[0] > frame_bytes_max or length[0] < pri_end - body[0]:
+        return UNUSUAL
+    if length[0] > end - body[0]:
+        return PART
+    return UNUSUAL if may_begin_frame(body[0] + 1, body[0] + length[0]) else FRAME
+
+
+cdef inline const char *line_end(const char *p, const char *end, bint has_nul) noexcept nogil:
+    cdef const char *stop = <const char *>memchr(p, c"\n", end - p)
+    cdef const char *nul = NULL
+    if has_nul:
+        nul = <const char *>memchr(p, 0, (end if stop == NULL else stop) - p)
+    return stop if nul == NULL else nul
+
+
+def cut_frames(
+    bytes data not None, Py_ssize_t start, Py_ssize_t frame_bytes_max, bint keep_empty,
+    bint glued, bint counts, list frames not None,
+) -> tuple:
+    """Add the usual frames of `data` from `start` on, as `AutoDecoder` takes them one by one.
+
+    What is not worth a special case is left.
+
+    Args:
+        glued: No line has come since the last counted frame, or since the stream's start.
+        counts: A counted frame has come.
+
+    Returns:
+        Where the first frame that is left begins; what `glued` and `counts` are there; what
+        alone is missing of it: so many octets with those that are there, or, if less than 0,
+        the end of a line.
+    """
+    cdef const char *first = PyBytes_AS_STRING(data)
+    cdef const char *end = first + PyBytes_GET_SIZE(data)
+    cdef const char *p = first + start
+    cdef const char *body = NULL
+    cdef const char *stop
+    cdef Py_ssize_t size = 0
+    cdef int kind
+    if not 0 <= start <= PyBytes_GET_SIZE(data) or frame_bytes_max < 1:
+        raise ValueError(f"a start of {start} in {len(data)} octets, at most {frame_bytes_max}")
+    cdef bint has_nul = memchr(p, 0, end - p) != NULL
+    while True:
+        while glued and p < end and (p[0] == c"\n" or p[0] == c"\r" or p[0] == 0):
+            p += 1
+        if p == end:
+            return p - first, glued, counts, 0
+        kind = counted_at(p, end, frame_bytes_max, counts, &body, &size)
+        if kind == FRAME:
+            frames.append(PyBytes_FromStringAndSize(body, size))
+            glued = counts = True
+            p = body + size
+            continue
+        if kind != LINE:
+            return p - first, glued, counts, (body - p + size if kind == PART else 0)
+        stop = line_end(p, end, has_nul)
+        size = (end if stop == NULL else stop) - p
+        if counts and (glued and after_pri(p, end) == NULL or may_begin_frame(p, p + size)):
+            return p - first, glued, counts, 0
+        if stop == NULL:
+            return p - first, glued, counts, (-1 if size <= frame_bytes_max + 1 else 0)
+        if size and p[size - 1] == c"\r":
+            size -= 1
+        if size > frame_bytes_max:
+            return p - first, glued, counts, 0
+        if size:
+            frames.append(PyBytes_FromStringAndSize(p, size))
+        elif keep_empty:
+            frames.append(LF)
+        glued = False
+        p = stop + 1
+
+
 def cut_slots(octets, Py_ssize_t slot_bytes, list sizes) -> list:
     """What stands at the start of each slot: `relay.transport.many_datagrams` has its twin."""
     cdef Py_buffer found

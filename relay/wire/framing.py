@@ -1,7 +1,7 @@
 """Cut a syslog byte stream into frames, and put frames into a stream (RFC 6587 §3.4).
 
 Strategy: a decoder takes chunks of any size and returns *all* frames that are
-now complete.  It never raises on input: a peer's mistake ends up in `error`,
+now complete.  It never raises on input: a peer's mistake ends up in an attribute,
 after the good frames before the mistake have been returned.  A frame longer than
 the limit is cut there, the rest of it is discarded and the stream stays in step,
 so that no part of a long message turns up as a message of its own.  Or it is split
@@ -9,7 +9,8 @@ into several messages (`long_frame.py`).  `cut` and `pieces` tell which frames o
 returned last were too long.
 
 Nothing a peer sends makes a decoder keep more than one frame of the longest
-allowed size plus one chunk.
+allowed size plus one chunk, and an octet of it takes little more than an octet of
+memory, however small the chunks are that it comes in.
 """
 
 from __future__ import annotations
@@ -18,9 +19,25 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from relay.model.errors import FramingError
+from relay.model.errors import FramingError, WrongProtocol
 from relay.wire.acceleration import IS_COMPILED, compiled
-from relay.wire.long_frame import CutFrame, SplitFrame
+from relay.wire.boundaries import (
+    COUNT,
+    PRI,
+    SEPARATORS,
+    START_BYTES_MAX,
+    Beginning,
+    Rest,
+    after_separators,
+    holds_counted,
+    inner_start,
+    is_followed,
+    may_be_count,
+    may_hold_count,
+    next_counted,
+)
+from relay.wire.byte_order_mark import BYTE_ORDER_MARK
+from relay.wire.long_frame import LongFrames, line_end
 
 __all__ = [
     "AutoDecoder",
@@ -28,15 +45,16 @@ __all__ = [
     "NewlineDecoder",
     "OctetCountingDecoder",
     "encode_newline",
+    "encode_newline_syslog",
     "encode_octet_counted",
+    "encode_octet_counted_syslog",
+    "plain_split_lines",
 ]
 
-# RFC 6587 §3.4.1 wants a non-zero first digit; senders in the field pad with
-# zeros and send empty frames, and put LF, CR or NUL between frames.
+# RFC 6587 §3.4.1 wants a non-zero first digit; files may be padded with zeros and hold
+# empty frames, and LF, CR or NUL between frames.
 _MSG_LEN_SP = re.compile(rb"[\r\n\0]*([0-9]{1,10}) ")
 _MSG_LEN_SO_FAR = re.compile(rb"[\r\n\0]*[0-9]{0,10}\Z")
-_BETWEEN_FRAMES = b"\r\n\0"
-_TLS_RECORD = b"\x16\x03"  # a handshake of SSL 3 or later (RFC 8446 §5.1)
 
 
 class FrameDecoder(Protocol):
@@ -66,49 +84,59 @@ class FrameDecoder(Protocol):
         """Note the end of the stream; return what it completes."""
 
 
-class OctetCountingDecoder:
-    """Decode ``MSG-LEN SP SYSLOG-MSG`` frames (RFC 6587 §3.4.1, RFC 5425 §4.3).
+class _LimitedDecoder:
+    """What decoders have in common: frames above the limit."""
+
+    def __init__(self, *, frame_bytes_max: int, split: bool) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
+        self._buffer = bytearray()  # what was not returned yet
+
+    @property
+    def truncated(self) -> int:
+        return self._long.truncated
+
+    @property
+    def cut(self) -> dict[int, int]:
+        return self._long.cut
+
+    @property
+    def pieces(self) -> dict[int, int]:
+        return self._long.pieces
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Octets that are kept of a frame until it is complete."""
+        return len(self._buffer) + self._long.kept_bytes
+
+
+class OctetCountingDecoder(_LimitedDecoder):
+    """Decode a file of ``MSG-LEN SP SYSLOG-MSG`` frames (RFC 6587 §3.4.1, RFC 5425 §4.3).
+
+    Every MSG-LEN is believed, so it needs a writer that makes no mistakes: after `error`
+    is set there is no point to resynchronise at.
 
     Args:
         frame_bytes_max: Longest SYSLOG-MSG to keep, in octets.  RFC 5425
             §4.3.1: receivers MUST take 2048 and SHOULD take 8192.
         split: Longer ones are split instead of cut.
-
-    Octet counting has no point to resynchronise at, so after `error` is set the
-    caller has to close the connection.
     """
 
     def __init__(self, *, frame_bytes_max: int, split: bool = False) -> None:
+        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
         self.error: FramingError | None = None
-        self.truncated = 0
-        self.cut: dict[int, int] = {}
-        self.pieces: dict[int, int] = {}
-        self._frame_bytes_max = frame_bytes_max
-        self._splits = split
-        # Chunks wait here, unjoined, until they can hold one more whole frame.
-        # A peer that sends one octet at a time therefore costs O(1) per octet.
-        self._chunks: list[bytes] = []
-        self._buffered_bytes = 0
-        self._wanted_bytes = 1
-        self._skip_bytes = 0  # what is still to come of a frame that is too long
-        self._split: SplitFrame | None = None  # takes it, unless it is discarded
+        self._wanted_bytes = 1  # of the buffer, before it can hold one more whole frame
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the frames they complete."""
-        if self.cut or self.pieces:
-            self.cut, self.pieces = {}, {}
+        self._long.forget_marks()
         if self.error is not None:
             return []
         frames: list[bytes] = []
-        if self._skip_bytes:
-            chunk = chunk[self._skip(chunk, frames) :]
-        if not chunk:  # or a frame skipped octet by octet would grow the list
-            return frames
-        self._chunks.append(chunk)
-        self._buffered_bytes += len(chunk)
-        if self._buffered_bytes < self._wanted_bytes:
-            return frames
-        return self._cut(b"".join(self._chunks), frames)
+        self._buffer += chunk[self._long.take(chunk, 0, frames) :]
+        if len(self._buffer) >= self._wanted_bytes:
+            self._cut(bytes(self._buffer), frames)
+        return frames
 
     def finish(self) -> list[bytes]:
         """Note the end of the stream; a partial frame is then an error.
@@ -116,77 +144,50 @@ class OctetCountingDecoder:
         Only of one that is being split is the rest returned, because the pieces
         before it were.
         """
-        self.cut, self.pieces = {}, {}
+        self._long.forget_marks()
         frames: list[bytes] = []
-        rest = b"".join(self._chunks).strip(_BETWEEN_FRAMES)
-        if self.error is None and (rest or self._skip_bytes):
+        rest = self._buffer.strip(SEPARATORS)
+        if self.error is None and (rest or self._long.missing_bytes):
             self.error = FramingError(f"the stream ended {len(rest)} octets into a frame")
-        if self._split is not None:
-            self._end_split(self._split, frames)
+        self._long.finish(frames)
         return frames
 
-    def _cut(self, buffer: bytes, frames: list[bytes]) -> list[bytes]:
+    def _cut(self, buffer: bytes, frames: list[bytes]) -> None:
         start = 0
         while start < len(buffer):
             header = _MSG_LEN_SP.match(buffer, start)
             if header is None:
-                if _MSG_LEN_SO_FAR.match(buffer, start):
-                    # Separators are dropped, or a peer could grow the buffer with them.
-                    rest = buffer[start:].lstrip(_BETWEEN_FRAMES)
-                    return self._keep(frames, rest, wanted=len(rest) + 1)
-                return self._fail(frames, buffer[start:].lstrip(_BETWEEN_FRAMES)[:20])
+                # Separators are dropped, or a file could grow the buffer with them.
+                rest = buffer[start:].lstrip(SEPARATORS)
+                if not _MSG_LEN_SO_FAR.match(rest):
+                    self.error = FramingError(
+                        "expected a length in octets and a space (octet counting), "
+                        f"found {rest[:20]!r}"
+                    )
+                    rest = b""
+                self._keep(rest, wanted=len(rest) + 1)
+                return
             length = int(header[1])
             kept = min(length, self._frame_bytes_max)
             stop = header.end() + kept
             if stop > len(buffer):
                 start = header.start(1)  # without the separators
-                return self._keep(frames, buffer[start:], wanted=stop - start)
+                self._keep(buffer[start:], wanted=stop - start)
+                return
             if kept < length:
-                self._begin_long(buffer[header.end() : stop], length, frames)
-                stop += self._skip(buffer[stop : stop + self._skip_bytes], frames)
+                self._long.begin_counted(buffer[header.end() : stop], length, frames)
+                stop = self._long.take(buffer, stop, frames)
             elif kept:
                 frames.append(buffer[header.end() : stop])
             start = stop
-        return self._keep(frames, b"", wanted=1)
+        self._keep(b"", wanted=1)
 
-    def _begin_long(self, kept: bytes, length: int, frames: list[bytes]) -> None:
-        self._skip_bytes = length - len(kept)
-        if self._splits:
-            self._split = SplitFrame(frame_bytes_max=self._frame_bytes_max)
-            self._split.feed(kept)  # completes nothing: the octet after it is missing
-            return
-        self.truncated += 1
-        self.cut[len(frames)] = length
-        frames.append(kept)
-
-    def _skip(self, octets: bytes, frames: list[bytes]) -> int:
-        """Take the rest of a long frame from the start of `octets`; return its length."""
-        skipped = octets[: self._skip_bytes]
-        self._skip_bytes -= len(skipped)
-        if self._split is not None:
-            _add_pieces(self._split, self._split.feed(skipped), frames, self.pieces)
-            if not self._skip_bytes:
-                self._end_split(self._split, frames)
-        return len(skipped)
-
-    def _end_split(self, split: SplitFrame, frames: list[bytes]) -> None:
-        _add_pieces(split, split.end(), frames, self.pieces)
-        self._split = None
-
-    def _keep(self, frames: list[bytes], rest: bytes, *, wanted: int) -> list[bytes]:
-        self._chunks = [rest]
-        self._buffered_bytes = len(rest)
+    def _keep(self, rest: bytes, *, wanted: int) -> None:
+        self._buffer = bytearray(rest)
         self._wanted_bytes = wanted
-        return frames
-
-    def _fail(self, frames: list[bytes], found: bytes) -> list[bytes]:
-        self.error = FramingError(
-            f"expected a length in octets and a space (octet counting), found {found!r}"
-        )
-        return self._keep(frames, b"", wanted=1)
 
 
-class NewlineDecoder:
+class NewlineDecoder(_LimitedDecoder):
     """Decode frames that end with LF, CR LF or NUL (RFC 6587 §3.4.2).
 
     Empty lines are separators, not frames, unless they are to be kept.  Any stream is
@@ -196,8 +197,8 @@ class NewlineDecoder:
     Args:
         frame_bytes_max: Longest frame to keep, in octets.
         split: Longer ones are split instead of cut.
-        keep_empty: Empty lines are frames too, of a single LF: a frame of nothing could not
-            be sent on.
+        keep_empty: Empty lines are frames too, of a single LF: a frame of nothing could
+            not be sent on.
     """
 
     error: FramingError | None = None
@@ -205,189 +206,367 @@ class NewlineDecoder:
     def __init__(
         self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
     ) -> None:
-        self.truncated = 0
-        self.cut: dict[int, int] = {}
-        self.pieces: dict[int, int] = {}
-        self._frame_bytes_max = frame_bytes_max
-        self._splits = split
+        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
         self._keeps_empty = keep_empty
-        self._chunks: list[bytes] = []  # of the line that has no end yet
-        self._buffered_bytes = 0
-        self._long: CutFrame | SplitFrame | None = None  # the line, if it is too long
-        self._held = b""  # a CR of it that may belong to its end
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the frames they complete."""
-        if self.cut or self.pieces:
-            self.cut, self.pieces = {}, {}
+        self._long.forget_marks()
         if b"\0" in chunk:
             chunk = chunk.replace(b"\0", b"\n")
         frames: list[bytes] = []
-        if self._long is not None:
-            octets, end, chunk = chunk.partition(b"\n")
-            self._feed_long(self._long, octets, frames)
-            if end:
-                self._end_long(self._long, frames)
+        chunk = chunk[self._long.take(chunk, 0, frames) :]
         whole, end, rest = chunk.rpartition(b"\n")
         if end:
-            self._chunks.append(whole)
-            frames = self._lines(b"".join(self._chunks), frames, ended=True)
-            self._chunks, self._buffered_bytes = [], 0
+            if self._buffer:
+                whole = bytes(self._buffer + whole)
+                self._buffer = bytearray()
+            frames = self._lines(whole, frames, ended=True)
         if rest:
-            self._chunks.append(rest)
-            self._buffered_bytes += len(rest)
+            self._buffer += rest
             # One octet more than the limit may still be the CR of CR LF.
-            if self._buffered_bytes > self._frame_bytes_max + 1:
-                self._long = self._new_long()
-                self._feed_long(self._long, b"".join(self._chunks), frames)
-                self._chunks, self._buffered_bytes = [], 0
+            if len(self._buffer) > self._frame_bytes_max + 1:
+                self._long.begin_line(bytes(self._buffer), frames)
+                self._buffer = bytearray()
         return frames
 
     def finish(self) -> list[bytes]:
         """Note the end of the stream; the last line needs no LF."""
-        self.cut, self.pieces = {}, {}
+        self._long.forget_marks()
         frames: list[bytes] = []
-        if self._long is not None:
-            self._end_long(self._long, frames)
-        frames = self._lines(b"".join(self._chunks), frames, ended=False)
-        self._chunks, self._buffered_bytes = [], 0
+        self._long.finish(frames)
+        frames = self._lines(bytes(self._buffer), frames, ended=False)
+        self._buffer = bytearray()
         return frames
 
     def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
         """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
-        if IS_COMPILED:
-            keeps_empty = self._keeps_empty and ended
-            found = compiled.split_lines(text, self._frame_bytes_max, keeps_empty)
-            if found is not None:
-                return frames + found if frames else found
-        # Looking for one octet is many times faster than for two.
-        if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
-            lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
-        else:
-            lines = text.split(b"\n")
-        if self._keeps_empty and ended:
-            lines = [line or b"\n" for line in lines]
-        limit = self._frame_bytes_max
-        if len(text) <= limit or max(map(len, lines)) <= limit:
-            if b"" in lines:
-                lines = [line for line in lines if line]
+        keep_empty = self._keeps_empty and ended
+        lines = _split_lines(text, self._frame_bytes_max, keep_empty)
+        if lines is not None:
             return frames + lines if frames else lines
-        for line in lines:
-            if len(line) > limit:
-                long = self._new_long()
-                self._take_long(long, line, frames)
-                self._end_long(long, frames)
+        for each in text.split(b"\n"):
+            line = each.removesuffix(b"\r")
+            if len(line) > self._frame_bytes_max:
+                self._long.take_line(line, frames)
             elif line:
                 frames.append(line)
+            elif keep_empty:
+                frames.append(b"\n")
         return frames
 
-    def _new_long(self) -> CutFrame | SplitFrame:
-        return (SplitFrame if self._splits else CutFrame)(frame_bytes_max=self._frame_bytes_max)
 
-    def _feed_long(self, long: CutFrame | SplitFrame, octets: bytes, frames: list[bytes]) -> None:
-        """Take the next octets of a line whose end is not in sight."""
-        octets = self._held + octets
-        self._held = octets[-1:] if octets.endswith(b"\r") else b""
-        self._take_long(long, octets.removesuffix(b"\r"), frames)
+def plain_split_lines(text: bytes, line_bytes_max: int, keep_empty: bool) -> list[bytes] | None:
+    """The lines of `text` without their CR; None if one of them is too long.
 
-    def _take_long(self, long: CutFrame | SplitFrame, octets: bytes, frames: list[bytes]) -> None:
-        complete = long.feed(octets)
-        if complete and isinstance(long, SplitFrame):
-            _add_pieces(long, complete, frames, self.pieces)
-
-    def _end_long(self, long: CutFrame | SplitFrame, frames: list[bytes]) -> None:
-        self._long, self._held = None, b""
-        if isinstance(long, SplitFrame):
-            _add_pieces(long, long.end(), frames, self.pieces)
-            return
-        self.truncated += 1
-        self.cut[len(frames)] = long.frame_bytes
-        frames += long.end()
+    Args:
+        keep_empty: Empty ones become a LF each, instead of being left out.
+    """
+    # Looking for one octet is many times faster than for two.
+    if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
+        lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
+    else:
+        lines = text.split(b"\n")
+    if len(text) > line_bytes_max and max(map(len, lines)) > line_bytes_max:
+        return None
+    if keep_empty:
+        return [line or b"\n" for line in lines]
+    return [line for line in lines if line] if b"" in lines else lines
 
 
-class AutoDecoder:
-    """Find out by a connection's first octets which framing it uses.
+_split_lines = compiled.split_lines if IS_COMPILED else plain_split_lines
 
-    Digits and a space mean octet counting, anything else lines; LF, CR and NUL
-    before the first frame say nothing.  The choice holds for the connection.  What
-    looks like TLS is neither: nothing in it is a message.
+
+class AutoDecoder(_LimitedDecoder):
+    """Decode a stream whose sender uses octet counting, lines, or both.
+
+    What a frame is shows at each boundary between frames, never once for a connection:
+
+    - ``MSG-LEN SP <PRI>``, without a leading zero, is a counted frame (RFC 6587 §3.4.1).
+    - ``MSG-LEN SP <`` without a PRI, and ``MSG-LEN SP`` with anything behind it once a
+      counted frame has come, is a counted frame if a plausible start or nothing follows its
+      end (`boundaries.py`).
+    - Everything else is a line, up to LF or NUL (RFC 6587 §3.4.2).
+
+    A wrong MSG-LEN shows in what follows the frame.  If that is no plausible start, the next
+    one is looked for: in the frame, whose MSG-LEN was too large then, or behind it.  What
+    lies between is returned as it is, and `framing_errors` counts.
+
+    No decision depends on where chunks are cut.  One that takes octets which have not come
+    yet is put off, and `undecided` says so; `settle` decides with what there is.
+
+    A byte order mark at the start of the stream is removed.
 
     Args:
         frame_bytes_max: Longest frame to keep, in octets.
         split: Longer ones are split instead of cut.
-        keep_empty: As for `NewlineDecoder`, after the first line that is not empty.
+        keep_empty: Empty lines between lines are frames of a single LF.
+
+    Attributes:
+        error: The peer speaks something else, TLS or RELP: nothing is returned then.
+        framing_errors: How often octets were not what the MSG-LEN before them announces.
+        problem: The last of these errors, in words.
     """
 
     def __init__(
         self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
     ) -> None:
-        self._frame_bytes_max = frame_bytes_max
-        self._splits = split
+        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
+        self.error: WrongProtocol | None = None
+        self.framing_errors = 0
+        self.problem = ""
         self._keeps_empty = keep_empty
-        self._undecided = b""  # at most ten digits, or one octet of TLS
-        self._decoder: OctetCountingDecoder | NewlineDecoder | None = None
-        self._is_tls = False
+        # The buffer begins at a boundary.  It is looked at again when it has the wanted
+        # octets, or when a line ends.
+        self._wanted_bytes = 1
+        self._wants_line = False
+        self._scanned_bytes = 0  # of the line in the buffer: no counted frame begins there
+        self._boundaries = 0
+        self._waits = False
+        self._beginning = Beginning()
+        self._counts = False  # a counted frame has come
+        self._glued = True  # only separators have come since it, or since the start
+        self._rest = Rest.COMES
 
     @property
-    def error(self) -> FramingError | None:
-        if self._is_tls:
-            return FramingError("the peer speaks TLS on a plain-text port")
-        return self._decoder.error if self._decoder is not None else None
+    def undecided(self) -> int:
+        """Non-zero if something complete may wait for octets that show what it is.
 
-    @property
-    def truncated(self) -> int:
-        return self._decoder.truncated if self._decoder is not None else 0
-
-    @property
-    def cut(self) -> dict[int, int]:
-        return self._decoder.cut if self._decoder is not None else {}
-
-    @property
-    def pieces(self) -> dict[int, int]:
-        return self._decoder.pieces if self._decoder is not None else {}
+        It is another number for each boundary.
+        """
+        return self._boundaries if self._waits and not self._wants_line else 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the frames they complete."""
-        if self._decoder is not None:
-            return self._decoder.feed(chunk)
-        chunk = (self._undecided + chunk).lstrip(_BETWEEN_FRAMES)
-        self._is_tls = self._is_tls or chunk.startswith(_TLS_RECORD)
-        if self._is_tls:
-            return []
-        if _MSG_LEN_SO_FAR.match(chunk) or chunk == _TLS_RECORD[:1]:
-            self._undecided = chunk
-            return []
-        counted = _MSG_LEN_SP.match(chunk) is not None
-        self._decoder = self._counting() if counted else self._lines()
-        return self._decoder.feed(chunk)
+        frames: list[bytes] = []
+        start, long = 0, self._long
+        if long.cut or long.pieces:
+            long.forget_marks()
+        if long.is_open:
+            start = long.take(chunk, 0, frames)
+        if self._buffer:
+            wanted = self._wanted_bytes - len(self._buffer)
+            if len(chunk) < wanted and not (self._wants_line and self._ends_line(chunk)):
+                self._buffer += chunk
+                return frames
+            chunk = b"".join((self._buffer, chunk))
+        if self.error is None:
+            self._cut(chunk, start, frames)
+        return frames
+
+    def settle(self) -> list[bytes]:
+        """Decide what is undecided as if nothing more came; return what that completes."""
+        self._long.forget_marks()
+        frames: list[bytes] = []
+        if self._waits and self.error is None:
+            self._rest = max(self._rest, Rest.LATE)
+            self._cut(bytes(self._buffer), 0, frames)
+            self._rest = Rest.COMES
+        return frames
 
     def finish(self) -> list[bytes]:
-        """Note the end of the stream; return what it completes."""
-        if self._is_tls:
-            return []
-        if self._decoder is None:  # digits only: a line without an end
-            self._decoder = self._lines()
-            return self._decoder.feed(self._undecided) + self._decoder.finish()
-        return self._decoder.finish()
+        """Note the end of the stream; return what it completes.
 
-    def _counting(self) -> OctetCountingDecoder:
-        return OctetCountingDecoder(frame_bytes_max=self._frame_bytes_max, split=self._splits)
+        The last line needs no LF.  Of a counted frame what has come is returned, and is
+        a framing error.
+        """
+        self._rest = Rest.MISSING
+        frames = self.settle()
+        if self._long.missing_bytes:
+            self._ended_early(self._long.missing_bytes)
+        self._long.finish(frames)
+        return frames
 
-    def _lines(self) -> NewlineDecoder:
-        return NewlineDecoder(
-            frame_bytes_max=self._frame_bytes_max,
-            split=self._splits,
-            keep_empty=self._keeps_empty,
-        )
+    def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
+        """Add the frames of `data` from `start` on to `frames`, and keep what is left."""
+        began, limit = start, self._frame_bytes_max
+        scanned, self._scanned_bytes = self._scanned_bytes, 0
+        self._wanted_bytes, self._wants_line, self._waits = 1, False, False
+        if not self._beginning.over:
+            start = self._beginning.end(data, start, self._rest)
+            self._waits = not self._beginning.over and start < len(data)
+            if self._beginning.foreign is not None:
+                self.error = self._beginning.foreign
+                start, self._waits = len(data), False
+        while start < len(data) and not self._waits:
+            if IS_COMPILED:
+                start, self._glued, self._counts, wanted = compiled.cut_frames(
+                    data, start, limit, self._keeps_empty, self._glued, self._counts, frames
+                )
+                if wanted and self._rest is Rest.COMES:
+                    self._wait_for(wanted, len(data) - start)
+                    break
+            else:
+                start = self._usual_lines(data, start, frames)
+            if start < len(data):
+                start = self._next(data, start, scanned if start == began else 0, frames)
+        if start < len(data):
+            self._buffer = bytearray(memoryview(data)[start:])
+        elif self._buffer:
+            self._buffer = bytearray()
+        if start != began:
+            self._boundaries += 1
 
+    def _usual_lines(self, data: bytes, start: int, frames: list[bytes]) -> int:
+        """Take all lines that are whole, if each of them is nothing else."""
+        last = data.rfind(b"\n", start)
+        if self._counts or last < start:
+            return start
+        if self._glued:
+            start = after_separators(data, start)
+        if last < start:
+            return start
+        text = data[start:last]
+        if b"\0" in text or may_hold_count(text):
+            return start
+        lines = plain_split_lines(text, self._frame_bytes_max, self._keeps_empty)
+        if lines is None:
+            return start
+        frames += lines
+        self._glued = False
+        return last + 1
 
-def _add_pieces(
-    split: SplitFrame, complete: list[bytes], frames: list[bytes], pieces: dict[int, int]
-) -> None:
-    """Add the pieces that `split` has just returned to `frames`, and their numbers."""
-    first = split.pieces - len(complete) + 1
-    pieces.update(enumerate(range(first, split.pieces + 1), len(frames)))
-    frames += complete
+    def _next(self, data: bytes, start: int, scanned: int, frames: list[bytes]) -> int:
+        """Take the frame at `start`; return where the next one begins, or `start` to wait.
+
+        Args:
+            scanned: In so many octets of it no counted frame begins, if it is a line.
+        """
+        if self._glued and (after := after_separators(data, start)) != start:
+            return after
+        if self._rest is not Rest.MISSING and may_be_count(data, start):
+            return self._wait(start, until=len(data) + 1)
+        count = COUNT.match(data, start)
+        if count is None:
+            return self._line(data, start, scanned, frames)
+        body, length = count.end(), int(count[1])
+        pri = PRI.match(data, body)
+        if pri is not None and length >= len(pri[0]):
+            return self._counted(data, start, body, length, frames)
+        if length == 0 and not self._counts:
+            may_count = data[body : body + 1].isdigit()
+        else:
+            may_count = self._counts or data.startswith(b"<", body)
+        if not may_count or length > self._frame_bytes_max:
+            return self._line(data, start, scanned, frames)
+        stop = body + length
+        followed = is_followed(data, start, stop, self._rest)
+        if followed is None:
+            return self._wait(start, until=max(stop, len(data)) + 1)
+        if not followed:
+            return self._line(data, start, scanned, frames)
+        return self._take(data, body, stop, frames)
+
+    def _counted(self, data: bytes, start: int, body: int, length: int, frames: list[bytes]) -> int:
+        """Take the frame of `length` octets that begins at `body` with a PRI."""
+        if length > self._frame_bytes_max:
+            return self._long_counted(data, start, body, length, frames)
+        stop = body + length
+        if stop > len(data):
+            inner = inner_start(data, body, len(data)) if self._rest else 0
+            if 0 < inner < len(data):
+                return self._resume(data, body, inner, length, frames)
+            if self._rest is not Rest.MISSING:
+                return self._wait(start, until=stop)
+            self._ended_early(stop - len(data))
+            stop = len(data)
+        elif inner := inner_start(data, body, stop):
+            followed = is_followed(data, start, stop, self._rest)
+            if followed is None:
+                return self._wait(start, until=len(data) + 1)
+            if not followed and inner < stop:
+                return self._resume(data, body, inner, length, frames)
+        return self._take(data, body, stop, frames)
+
+    def _take(self, data: bytes, body: int, stop: int, frames: list[bytes]) -> int:
+        if body < stop:
+            frames.append(data[body:stop])
+        self._glued = self._counts = True
+        return stop
+
+    def _resume(self, data: bytes, body: int, inner: int, length: int, frames: list[bytes]) -> int:
+        """Go on at `inner`, because the count of the frame at `body` is wrong."""
+        self._wrong(f"a frame of {length} octets was announced, another begins in it")
+        frames.append(data[body:inner].rstrip(SEPARATORS))
+        self._glued = self._counts = True
+        return inner
+
+    def _long_counted(
+        self, data: bytes, start: int, body: int, length: int, frames: list[bytes]
+    ) -> int:
+        stop = body + self._frame_bytes_max
+        if stop <= len(data):
+            self._long.begin_counted(data[body:stop], length, frames)
+            self._glued = self._counts = True
+            return self._long.take(data, stop, frames)
+        if self._rest is not Rest.MISSING:
+            return self._wait(start, until=stop)
+        self._ended_early(body + length - len(data))
+        return self._take(data, body, len(data), frames)
+
+    def _line(self, data: bytes, start: int, scanned: int, frames: list[bytes]) -> int:
+        end = line_end(data, start)
+        stop = end if end >= 0 else len(data)
+        is_ended = end >= 0 or self._rest is Rest.MISSING
+        longest = start + self._frame_bytes_max + 1  # it may still be the CR of CR LF
+        if self._counts:
+            seen = data if stop <= longest else data[: longest + 1]
+            inner, until = next_counted(
+                *(seen, start, start + scanned, min(stop, len(seen))),
+                *(self._frame_bytes_max, self._rest),
+            )
+            if until and stop <= longest:
+                until = until if end >= 0 else min(until, longest + 1)
+                return self._wait(start, until=until)
+            if inner < min(stop, len(seen)) and not until:
+                self._wrong("octets that are no frame stand before a counted one")
+                line = data[start:inner].rstrip(SEPARATORS)
+                frames += [line] if line else []
+                return inner
+        if not is_ended and stop <= longest:
+            self._wait_for(-1, stop - start)
+            return start
+        if self._glued and self._counts and PRI.match(data, start) is None:
+            self._wrong(f"no frame follows a counted one, but {data[start : start + 20]!r}")
+        self._glued = False
+        if not is_ended:
+            self._long.begin_line(data[start:], frames)
+            return stop
+        line = data[start:stop].removesuffix(b"\r")
+        if len(line) > self._frame_bytes_max:
+            self._long.take_line(line, frames)
+        elif line:
+            frames.append(line)
+        elif end >= 0 and self._keeps_empty:
+            frames.append(b"\n")
+        return stop + (end >= 0)
+
+    def _ends_line(self, chunk: bytes) -> bool:
+        """Whether `chunk` ends the line in the buffer, or may show that it is none."""
+        if b"\n" in chunk or b"\0" in chunk:
+            return True
+        return self._counts and holds_counted(bytes(self._buffer[-START_BYTES_MAX:]) + chunk)
+
+    def _wait(self, start: int, *, until: int) -> int:
+        self._waits = True
+        self._wanted_bytes = until - start
+        return start
+
+    def _wait_for(self, wanted: int, had_bytes: int) -> None:
+        """Wait for so many octets, or with a negative number for the end of a line."""
+        self._waits = True
+        self._wants_line = wanted < 0
+        self._wanted_bytes = wanted
+        if wanted < 0:
+            self._wanted_bytes = self._frame_bytes_max + 2
+            self._scanned_bytes = max(0, had_bytes - START_BYTES_MAX)
+
+    def _ended_early(self, missing_bytes: int) -> None:
+        self._wrong(f"the stream ended {missing_bytes} octets before the end of a frame")
+
+    def _wrong(self, problem: str) -> None:
+        self.framing_errors += 1
+        self.problem = problem
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:
@@ -407,9 +586,34 @@ def encode_newline(messages: Iterable[bytes]) -> bytes:
 
 
 def _one_line(message: bytes) -> bytes:
-    text = message.rstrip(_BETWEEN_FRAMES)
+    text = message.rstrip(SEPARATORS)
     if not text:
         text = message.replace(b"\r", b"#015")
     if b"\n" in text or b"\0" in text:
         text = text.replace(b"\n", b"#012").replace(b"\0", b"#000")
     return text + b"\n"
+
+
+# RFC 3164 §4.3.3: what a relay puts before a message without a PRI, and every receiver assumes.
+_DEFAULT_PRI = b"<13>"
+# What a receiver takes for the start of something else than a line: for a count (rsyslog any
+# digit), for TLS, or for octets before the first line that are no part of it.
+_NO_LINE_START = re.compile(rb"[0-9\r\x16]|" + BYTE_ORDER_MARK)
+
+
+def encode_octet_counted_syslog(messages: Iterable[bytes]) -> bytes:
+    """Frame `messages` for receivers that believe a count only if a PRI follows it."""
+    return encode_octet_counted(
+        [message if message.startswith(b"<") else _DEFAULT_PRI + message for message in messages]
+    )
+
+
+def encode_newline_syslog(messages: Iterable[bytes]) -> bytes:
+    """Frame `messages` so that no receiver takes the start of a line for an octet count.
+
+    A message that begins like one gets a PRI.
+    """
+    doubtful = _NO_LINE_START.match
+    return encode_newline(
+        [_DEFAULT_PRI + message if doubtful(message) else message for message in messages]
+    )

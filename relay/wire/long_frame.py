@@ -17,7 +17,7 @@ import re
 from relay.wire.parse import parse
 from relay.wire.rfc5424 import PRIVAL
 
-__all__ = ["CutFrame", "SplitFrame", "split_frame"]
+__all__ = ["CutFrame", "LongFrames", "SplitFrame", "line_end", "split_frame"]
 
 _PRI = re.compile(rb"<([0-9]{1,3})>")
 _DELIMITERS = b"\n\r\0"  # at the end of a frame, which `parse` does not count as MSG
@@ -45,6 +45,10 @@ class CutFrame:
     def end(self) -> list[bytes]:
         """The frame is over: return what was kept."""
         return [self._kept]
+
+    @property
+    def kept_bytes(self) -> int:
+        return len(self._kept)
 
 
 class SplitFrame:
@@ -84,6 +88,140 @@ class SplitFrame:
         """The frame is over: return its last piece."""
         self.pieces += 1
         return [self._header + self._waiting]
+
+    @property
+    def kept_bytes(self) -> int:
+        return len(self._header) + len(self._waiting)
+
+
+class LongFrames:
+    """The frames of one stream that are above the limit, one at a time.
+
+    Args:
+        frame_bytes_max: The limit, in octets.
+        split: They are split instead of cut.
+
+    Attributes:
+        truncated: How many were cut so far.
+        cut: Which of the frames returned last were cut: index to octets of the whole.
+        pieces: Which of them are pieces of one that was split: index to the number of
+            the piece, from 1.
+        missing_bytes: What is still to come of a frame whose length is known.
+    """
+
+    def __init__(self, *, frame_bytes_max: int, split: bool) -> None:
+        self.truncated = 0
+        self.cut: dict[int, int] = {}
+        self.pieces: dict[int, int] = {}
+        self.missing_bytes = 0
+        self._frame_bytes_max = frame_bytes_max
+        self._splits = split
+        self._frame: CutFrame | SplitFrame | None = None  # whose end has not come
+        self._held = b""  # a CR of a line that may belong to its end
+
+    @property
+    def kept_bytes(self) -> int:
+        """Octets that are kept of the frame whose end has not come."""
+        return self._frame.kept_bytes + len(self._held) if self._frame is not None else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the end of a frame has not come."""
+        return self._frame is not None or self.missing_bytes > 0
+
+    def forget_marks(self) -> None:
+        """Forget `cut` and `pieces`: other frames are returned now."""
+        if self.cut or self.pieces:
+            self.cut, self.pieces = {}, {}
+
+    def take_line(self, line: bytes, frames: list[bytes]) -> None:
+        """Take a line that has ended, without its end."""
+        self._begin()
+        self._feed(line, frames)
+        self._end(frames)
+
+    def begin_line(self, octets: bytes, frames: list[bytes]) -> None:
+        """Take the beginning of a line; it is above the limit already."""
+        self._begin()
+        self._feed_line(octets, frames)
+
+    def begin_counted(self, octets: bytes, length: int, frames: list[bytes]) -> None:
+        """Take the first octets of a frame of `length`, as many as the limit allows."""
+        self.missing_bytes = length - len(octets)
+        if self._splits:
+            self._begin()
+            self._feed(octets, frames)  # completes nothing: the octet after it is missing
+            return
+        self.truncated += 1
+        self.cut[len(frames)] = length
+        frames.append(octets)
+
+    def take(self, data: bytes, start: int, frames: list[bytes]) -> int:
+        """Take what belongs to the frame whose end has not come, if there is one.
+
+        Returns:
+            Where in `data` it ends.
+        """
+        if self.missing_bytes:
+            rest = data[start : start + self.missing_bytes]
+            self.missing_bytes -= len(rest)
+            if self._frame is not None:
+                self._feed(rest, frames)
+                if not self.missing_bytes:
+                    self._end(frames)
+            return start + len(rest)
+        if self._frame is None:
+            return start
+        end = line_end(data, start)
+        if end < 0:
+            self._feed_line(data[start:], frames)
+            return len(data)
+        self._feed_line(data[start:end], frames)
+        self._end(frames)
+        return end + 1
+
+    def finish(self, frames: list[bytes]) -> None:
+        """Note the end of the stream."""
+        self.missing_bytes = 0
+        if self._frame is not None:
+            self._end(frames)
+
+    def _begin(self) -> None:
+        self._frame = (SplitFrame if self._splits else CutFrame)(
+            frame_bytes_max=self._frame_bytes_max
+        )
+
+    def _feed_line(self, octets: bytes, frames: list[bytes]) -> None:
+        octets = self._held + octets
+        self._held = octets[-1:] if octets.endswith(b"\r") else b""
+        self._feed(octets.removesuffix(b"\r"), frames)
+
+    def _feed(self, octets: bytes, frames: list[bytes]) -> None:
+        assert self._frame is not None
+        self._add(self._frame, self._frame.feed(octets), frames)
+
+    def _end(self, frames: list[bytes]) -> None:
+        frame, self._frame, self._held = self._frame, None, b""
+        assert frame is not None
+        if isinstance(frame, CutFrame):
+            self.truncated += 1
+            self.cut[len(frames)] = frame.frame_bytes
+        self._add(frame, frame.end(), frames)
+
+    def _add(
+        self, frame: CutFrame | SplitFrame, complete: list[bytes], frames: list[bytes]
+    ) -> None:
+        if complete and isinstance(frame, SplitFrame):
+            first = frame.pieces - len(complete) + 1
+            self.pieces.update(enumerate(range(first, frame.pieces + 1), len(frames)))
+        frames += complete
+
+
+def line_end(data: bytes, start: int) -> int:
+    """Where the first LF or NUL is; -1 = nowhere."""
+    line_feed = data.find(b"\n", start)
+    nul = data.find(b"\0", start, len(data) if line_feed < 0 else line_feed)
+    return line_feed if nul < 0 else nul
 
 
 def split_frame(frame: bytes, *, frame_bytes_max: int) -> list[bytes]:

@@ -39,6 +39,7 @@ SERVERCLOSE = b"0 serverclose 0\n"
 
 _HEADER = re.compile(rb"([0-9]{1,9}) ([a-zA-Z]{1,32}) (?:([0-9]{1,9})( |\n)|(\n))")
 _HEADER_SO_FAR = re.compile(rb"(?:[0-9]{1,9}(?: (?:[a-zA-Z]{1,32}(?: [0-9]{0,9})?)?)?)?\Z")
+_PLAIN_SYSLOG = re.compile(rb"(?:[0-9]{1,10} )?<[0-9]{1,3}>")
 
 
 class RelpFrame(NamedTuple):
@@ -71,8 +72,7 @@ class RelpFrameDecoder:
         self._data_bytes_max = data_bytes_max
         self._truncate = truncate
         self._splits = split
-        self._chunks: list[bytes] = []
-        self._buffered_bytes = 0
+        self._buffer = bytearray()  # what was not returned yet
         self._wanted_bytes = 1
         # A frame that is too long waits here, and so many octets of it are to come.
         self._long_frame: RelpFrame | None = None
@@ -107,11 +107,12 @@ class RelpFrameDecoder:
             self.cut, self.pieces = {}, {}
         if self.error is not None or not chunk:
             return b""
-        self._chunks.append(chunk)
-        self._buffered_bytes += len(chunk)
-        if self._buffered_bytes < self._wanted_bytes and self._long_frame is None:
+        if not self._buffer:
+            return chunk
+        if len(self._buffer) + len(chunk) < self._wanted_bytes and self._long_frame is None:
+            self._buffer += chunk
             return b""
-        return b"".join(self._chunks)
+        return b"".join((self._buffer, chunk))
 
     def _frames(self, buffer: bytes, start: int) -> list[RelpFrame]:
         """The frames of `buffer` from `start` on; a part of one at its end is kept."""
@@ -129,7 +130,14 @@ class RelpFrameDecoder:
     @property
     def inside_frame(self) -> bool:
         """Whether the stream would end inside a frame if it ended now."""
-        return self._buffered_bytes > 0 or self._long_frame is not None
+        return bool(self._buffer) or self._long_frame is not None
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Octets that are kept of a frame until it is complete."""
+        long = len(self._long_frame.data) if self._long_frame is not None else 0
+        split = self._split.kept_bytes if self._split is not None else 0
+        return len(self._buffer) + long + split
 
     @property
     def inside_split(self) -> bool:
@@ -143,8 +151,7 @@ class RelpFrameDecoder:
             if _HEADER_SO_FAR.match(buffer, start):
                 self._wanted_bytes = len(buffer) - start + 1
                 return start
-            hint = "; does the peer speak TLS?" if buffer.startswith(b"\x16", start) else ""
-            return self._fail(buffer, f"no RELP header: {buffer[start : start + 20]!r}{hint}")
+            return self._fail(buffer, _no_header(buffer[start : start + 20]))
         txnr, command, datalen, separator, _ = header.groups()
         length = int(datalen) if datalen else 0
         body = header.end()
@@ -195,6 +202,7 @@ class RelpFrameDecoder:
         if self._splits and header[2] == b"syslog":
             self._split = SplitFrame(frame_bytes_max=self._data_bytes_max)
             self._split.feed(kept)  # completes nothing: the octet after it is missing
+            self._long_frame = self._long_frame._replace(data=b"")
         rest = body + self._data_bytes_max
         return rest + self._end_long_frame(buffer[rest:], frames)
 
@@ -229,14 +237,23 @@ class RelpFrameDecoder:
         frames += [self._long_frame._replace(data=piece) for piece in complete]
 
     def _keep(self, rest: bytes, *, wanted: int | None = None) -> None:
-        self._chunks = [rest]
-        self._buffered_bytes = len(rest)
+        self._buffer = bytearray(rest)
         if wanted is not None:
             self._wanted_bytes = wanted
 
     def _fail(self, buffer: bytes, reason: str) -> int:
         self.error = RelpError(reason)
         return len(buffer)
+
+
+def _no_header(found: bytes) -> str:
+    """What stands where a RELP header should."""
+    if found.startswith(b"\x16\x03"):
+        return "the peer speaks TLS; use a relp+tls:// source for it"
+    words = f"no RELP header: {found!r}"
+    if _PLAIN_SYSLOG.match(found):
+        words += "; this is plain syslog: use a tcp:// source for it"
+    return words
 
 
 def next_txnr(txnr: int) -> int:

@@ -95,6 +95,11 @@ class RelpServerSession:
         return self._decoder.truncated
 
     @property
+    def unfinished_bytes(self) -> int:
+        """Octets that are kept of a frame until it is complete."""
+        return self._decoder.unfinished_bytes
+
+    @property
     def ending(self) -> bool:
         """Whether the session takes no more messages."""
         return self._farewell is not None

@@ -23,7 +23,7 @@ from relay.service.late_tokens import LateTokens
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.upstream import PreparedEndpoint
-from relay.wire.framing import encode_newline, encode_octet_counted
+from relay.wire.framing import encode_newline_syslog, encode_octet_counted_syslog
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
@@ -129,7 +129,7 @@ def test_how_long_it_waits_before_it_connects_again(setup: Setup) -> None:
 
 @pytest.mark.parametrize(
     ("framing", "encode"),
-    [("octet-counting", encode_octet_counted), ("newline", encode_newline)],
+    [("octet-counting", encode_octet_counted_syslog), ("newline", encode_newline_syslog)],
 )
 def test_plain_syslog_and_its_framing(setup: Setup, framing: str, encode: Any) -> None:
     service = setup.build(Url("tcp", host="up", port=514), framing=framing)

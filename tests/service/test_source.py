@@ -331,10 +331,11 @@ def test_a_unix_datagram_socket_removes_its_file(tmp_path: Path, reactor: Reacto
 def test_the_report_has_every_counter(reactor: Reactor) -> None:
     service, _ = stream(reactor)
     names = set(SourceCounters.__dataclass_fields__)
-    for number, name in enumerate(sorted(names - {"dropped", "apps"}), 1):
+    for number, name in enumerate(sorted(names - {"dropped", "apps", "connections_closed"}), 1):
         setattr(service.counters, name, number)
     service.counters.dropped["empty"] = 99
     service.counters.apps["web"] = 98
+    service.counters.connections_closed["relp-protocol"] = 97
     report = service.report()
     expected = {name: getattr(service.counters, name) for name in names - {"dropped"}}
     assert report == {

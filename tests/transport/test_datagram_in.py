@@ -112,6 +112,13 @@ def test_one_batch_for_each_sender_of_a_wake_up() -> None:
     assert [origin.peer for origin in source.intake.origins] == ["192.0.2.1:1", "192.0.2.1:2"]
 
 
+def test_a_byte_order_mark_before_a_message_is_removed() -> None:
+    mark = b"\xef\xbb\xbf"
+    source = udp(*(datagram(octets, 1) for octets in (mark + b"<13>a", b"<13>" + mark, mark * 2)))
+    source.reader.doRead()
+    assert source.intake.batches == [[b"<13>a", b"<13>" + mark, mark]]
+
+
 def test_ipv4_senders_of_a_socket_for_both_families() -> None:
     source = udp((b"a", ("::ffff:192.0.2.1", 514, 0, 0)))
     source.reader.doRead()

@@ -25,6 +25,7 @@ class Connection:
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
         self.wire: Any = Wire()
+        self.clock = Clock()
         self.factory = factory = InboundFactory(
             source="in",
             transport="tcp",
@@ -39,7 +40,7 @@ class Connection:
                 handshake_seconds_max=5,
                 oversize=oversize,
             ),
-            clock=Clock(),
+            clock=self.clock,
             notices=self.notices,
             secure=False,
         )
@@ -53,18 +54,24 @@ def connection() -> Connection:
 
 
 def test_one_chunk_is_one_batch(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"3 one3 two5 th")
+    connection.protocol.dataReceived(b"6 <1>one6 <2>two8 <3>th")
     connection.protocol.dataReceived(b"ree")
-    assert connection.intake.batches == [[b"one", b"two"], [b"three"]]
+    assert connection.intake.batches == [[b"<1>one", b"<2>two"], [b"<3>three"]]
     assert connection.intake.origins[0].peer == "192.168.1.1:54321"
 
 
-@pytest.mark.parametrize("stream", [b"3 one80 %b3 two", b"one\n%b\ntwo\n"])
+LONG = b"<13>" + b"x" * 76
+each_framing = pytest.mark.parametrize(
+    "stream", [b"6 <1>one80 %b6 <2>two", b"<1>one\n%b\n<2>two\n"]
+)
+
+
+@each_framing
 def test_long_messages_are_dropped_whole(stream: bytes) -> None:
     connection = Connection(oversize="drop")
-    for octet in stream % (b"x" * 80):
+    for octet in stream % LONG:
         connection.protocol.dataReceived(bytes([octet]))
-    assert connection.intake.batches == [[b"one"], [b"two"]]
+    assert connection.intake.batches == [[b"<1>one"], [b"<2>two"]]
     assert connection.counters.dropped == {"too-long": 1}
 
 
@@ -100,42 +107,111 @@ def test_lines_and_a_last_one_without_end(connection: Connection) -> None:
     assert connection.counters.protocol_errors == 0
 
 
-def test_broken_framing_closes_after_delivering_the_good_part(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"3 oneGET / HTTP/1.1\r\n")
-    assert connection.intake.batches == [[b"one"]]
-    assert connection.wire.disconnecting
-    assert connection.counters.protocol_errors == 1
+def test_a_wrong_count_is_counted_and_said_and_the_connection_goes_on(
+    connection: Connection,
+) -> None:
+    connection.protocol.dataReceived(b"6 <1>one\xff tail\n6 <2>two")
+    assert connection.intake.batches == [[b"<1>one", b"\xff tail", b"<2>two"]]
+    assert not connection.wire.disconnecting
+    assert (connection.counters.framing_errors, connection.counters.protocol_errors) == (1, 0)
     ((subject, kind, text),) = connection.notices.said
-    assert (subject, kind) == ("source in, 192.168.1.1:54321", "protocol")
-    assert "GET / HTTP" in text
-    lose(connection.protocol)
-    assert connection.counters.protocol_errors == 1
+    assert (subject, kind) == ("source in, 192.168.1.1:54321", "framing")
+    assert text.startswith("wrong framing, octets kept as they are: ") and r"\xff tail" in text
+    connection.protocol.dataReceived(b"6 <3>six")
+    assert connection.intake.batches[1:] == [[b"<3>six"]]
+    assert connection.counters.framing_errors == 1
 
 
-def test_tls_on_a_plain_text_port(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"\x16\x03\x01\x00\x05\n<13>x\n")
-    assert connection.intake.batches == []
+@pytest.mark.parametrize(
+    ("opening", "reason", "words"),
+    [
+        (
+            b"\x16\x03\x01\x00\x05\n<13>x\n",
+            "tls",
+            "the peer speaks TLS; use a tls:// source for it",
+        ),
+        (
+            b"1 open 85 relp_version=0\nrelp_software=x\n",
+            "relp",
+            "this is RELP; use a relp:// source for it",
+        ),
+    ],
+)
+def test_another_protocol_is_refused_in_words_and_nothing_of_it_is_stored(
+    connection: Connection, opening: bytes, reason: str, words: str
+) -> None:
+    for octet in opening:
+        connection.protocol.dataReceived(bytes([octet]))
+    connection.protocol.dataReceived(b"2 syslog 7 <13>one\n")
     assert connection.wire.disconnecting
     lose(connection.protocol)
+    assert connection.intake.batches == []
     assert connection.counters.protocol_errors == 1
-    ((_, kind, text),) = connection.notices.said
-    assert (kind, text) == ("protocol", "the peer speaks TLS on a plain-text port")
+    assert connection.counters.connections_closed == {f"{reason}-protocol": 1}
+    assert connection.notices.said == [
+        ("source in, 192.168.1.1:54321", reason, f"refused: {words}")
+    ]
 
 
-def test_a_stream_that_ends_inside_a_frame(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"3 one5 tw")
+def test_of_a_stream_that_ends_inside_a_frame_the_frame_is_kept_as_far_as_it_came(
+    connection: Connection,
+) -> None:
+    connection.protocol.dataReceived(b"6 <1>one9 <1>tw")
     lose(connection.protocol)
-    assert connection.intake.batches == [[b"one"]]
-    assert (connection.counters.protocol_errors, connection.notices.kinds) == (1, ["protocol"])
+    assert connection.intake.batches == [[b"<1>one"], [b"<1>tw"]]
+    assert (connection.counters.framing_errors, connection.notices.kinds) == (1, ["framing"])
 
 
 def test_a_frame_that_we_cut_off_ourselves_is_no_mistake_of_the_peer(
     connection: Connection,
 ) -> None:
-    connection.protocol.dataReceived(b"3 one5 tw")
+    connection.protocol.dataReceived(b"6 <1>one9 <1>tw")
     connection.protocol.shut_down()
     lose(connection.protocol)
-    assert connection.counters.protocol_errors == 0
+    assert connection.intake.batches == [[b"<1>one"], [b"<1>tw"]]
+    assert (connection.counters.framing_errors, connection.notices.kinds) == (0, [])
+
+
+def test_a_complete_line_waits_two_seconds_at_most_for_what_shows_that_it_is_one(
+    connection: Connection,
+) -> None:
+    connection.protocol.dataReceived(b"6 <1>one\n25 files copied\n")
+    assert connection.intake.batches == [[b"<1>one"]]
+    connection.clock.advance(1)
+    connection.protocol.dataReceived(b"26")
+    connection.clock.advance(1)
+    assert connection.intake.batches[1:] == [[b"25 files copied"]]
+    connection.protocol.dataReceived(b" files\n<13>x\n" + b"<13>y\n" * 4)
+    later = [frame for batch in connection.intake.batches[2:] for frame in batch]
+    assert later == [b"26 files", b"<13>x", *[b"<13>y"] * 4]
+
+
+def test_each_frame_has_its_own_two_seconds(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"6 <1>one\n25 a\n")
+    connection.clock.advance(1.5)
+    connection.protocol.dataReceived(b"x" * 30 + b"\n26 b\n")
+    assert connection.intake.batches[1:] == [[b"25 a", b"x" * 30]]
+    connection.clock.advance(0.5)
+    assert connection.intake.batches[2:] == []
+    connection.clock.advance(2)
+    assert connection.intake.batches[2:] == [[b"26 b"]]
+
+
+def test_nothing_is_settled_while_we_do_not_listen(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"6 <1>one\n25 a\n")
+    connection.protocol.pause_reading()
+    connection.clock.advance(2)
+    assert connection.intake.batches == [[b"<1>one"]]
+    connection.protocol.resume_reading()
+    connection.clock.advance(2)
+    assert connection.intake.batches == [[b"<1>one"], [b"25 a"]]
+
+
+def test_no_timer_outlives_the_connection(connection: Connection) -> None:
+    connection.protocol.dataReceived(b"6 <1>one\n25 a\n")
+    lose(connection.protocol)
+    assert connection.intake.batches == [[b"<1>one"], [b"25 a"]]
+    assert connection.clock.getDelayedCalls() == []
 
 
 def test_a_stop_takes_what_the_kernel_holds(connection: Connection) -> None:
@@ -164,10 +240,10 @@ def test_a_stop_while_nothing_is_taken_counts_what_the_kernel_holds(
 
 
 def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"70 " + b"x" * 70 + b"3 one")
-    connection.protocol.dataReceived(b"3 two")
-    assert connection.intake.batches == [[b"x" * 64, b"one"], [b"two"]]
-    assert connection.intake.cut == [{0: 70}, None]
+    connection.protocol.dataReceived(b"80 " + LONG + b"6 <1>one")
+    connection.protocol.dataReceived(b"6 <2>two")
+    assert connection.intake.batches == [[LONG[:64], b"<1>one"], [b"<2>two"]]
+    assert connection.intake.cut == [{0: 80}, None]
     assert connection.counters.truncated_records == 1
     assert connection.notices.said[0][1:] == (
         "truncated",
@@ -176,17 +252,17 @@ def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
     assert connection.notices.kinds == ["truncated"]
 
 
-@pytest.mark.parametrize("stream", [b"3 one80 %b3 two", b"one\n%b\ntwo\n"])
+@each_framing
 @pytest.mark.parametrize("oversize", ["truncate", "quarantine"])
 def test_how_long_it_was_is_known_however_it_comes(stream: bytes, oversize: str) -> None:
     connection = Connection(oversize=oversize)
-    for octet in stream % (b"x" * 80):
+    for octet in stream % LONG:
         connection.protocol.dataReceived(bytes([octet]))
-    assert connection.intake.batches == [[b"one"], [b"x" * 64], [b"two"]]
+    assert connection.intake.batches == [[b"<1>one"], [LONG[:64]], [b"<2>two"]]
     assert connection.intake.cut == [None, {0: 80}, None]
 
 
-@pytest.mark.parametrize("stream", [b"3 one125 %b3 two", b"one\n%b\ntwo\n"])
+@pytest.mark.parametrize("stream", [b"6 <1>one125 %b6 <2>two", b"<1>one\n%b\n<2>two\n"])
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 1000])
 def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
     connection = Connection(oversize="split")
@@ -196,11 +272,11 @@ def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
         connection.protocol.dataReceived(octets[start : start + chunk_bytes])
     frames = [frame for batch in connection.intake.batches for frame in batch]
     assert frames == [
-        b"one",
+        b"<1>one",
         message[:64],
         message[:25] + message[64:103],
         message[:25] + message[103:],
-        b"two",
+        b"<2>two",
     ]
     assert connection.counters.split_records == 1
     assert connection.notices.said[0][2] == "1 longer than frame_bytes_max (64 B): split"
@@ -209,7 +285,7 @@ def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
 
 
 def test_what_is_not_stored_is_not_taken(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"3 one")
+    connection.protocol.dataReceived(b"6 <1>one")
     connection.intake.stored[0].errback(Failure(QueueError("stopped")))
     assert connection.wire.disconnecting
     assert connection.notices.said == [
@@ -218,8 +294,8 @@ def test_what_is_not_stored_is_not_taken(connection: Connection) -> None:
 
 
 def test_a_commit_that_outlives_the_connection(connection: Connection) -> None:
-    connection.protocol.dataReceived(b"3 one3 two4 x")
+    connection.protocol.dataReceived(b"6 <1>one6 <2>two4 <3>")
     lose(connection.protocol)
     connection.intake.stored[0].errback(Failure(QueueError("stopped")))
     assert not connection.wire.disconnecting
-    assert connection.notices.kinds == ["protocol", "not-stored"]
+    assert connection.notices.kinds == ["framing", "not-stored"]
