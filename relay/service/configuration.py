@@ -108,8 +108,10 @@ class SourceConfiguration:
     """Networks that may not, even if they are allowed."""
     proxy_protocol: bool = False
     """Connections come from proxies, and begin with a PROXY header of version 1 or 2."""
-    connections_per_peer_max: int = 0
-    """For each peer address; 0 = no limit."""
+    connections_per_peer_max: int | None = None
+    """For each peer address; 0 = no limit, None = a tenth of `connections_max`."""
+    unfinished_bytes_max: int = 64 * 1024 * 1024
+    """Memory for messages that are not complete, of all connections; 0 = no limit."""
     rate_per_peer_max: int = 0
     """Messages per second and peer address, with a burst of one second; 0 = no limit."""
     connections_max: int = 1000

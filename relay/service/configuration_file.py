@@ -51,7 +51,15 @@ from relay.service.schema import (
     fitting_keys,
     foreign_keys,
 )
-from relay.service.table import Kind, did_you_mean, join_path, plain, read_table, shown
+from relay.service.table import (
+    Kind,
+    bytes_in_words,
+    did_you_mean,
+    join_path,
+    plain,
+    read_table,
+    shown,
+)
 from relay.service.tls_files import Where, file_problems, listener_problems, upstream_problems
 from relay.service.toml_text import Place, TomlSlip, line_of, parse_toml, places, state_dir_in
 from relay.service.url import Role, parse_url
@@ -331,7 +339,7 @@ class _FileReader:
                     self._check_tls(tls, listener_problems, where)
                 continue
             url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
-            self._check_proxies(table, where)
+            self._check_connections(table, url, where)
             if "parse" in table:
                 table["parse"] = read_parse_options(
                     table["parse"], f"{where}.parse", problems=self.problems
@@ -442,7 +450,14 @@ class _FileReader:
         known = {key: value for key, value in values.items() if key in schema}
         self.problems += foreign_keys(known, url, where)
 
-    def _check_proxies(self, table: Mapping[str, object], where: str) -> None:
+    def _check_connections(self, table: Mapping[str, Any], url: Url, where: str) -> None:
+        frame_bytes_max = table.get("frame_bytes_max") or default_frame_bytes_max(url.scheme)
+        if 0 < table.get("unfinished_bytes_max", 0) < frame_bytes_max:
+            self.problems.append(
+                f"{where}.unfinished_bytes_max: {bytes_in_words(table['unfinished_bytes_max'])} is "
+                f"less than one message may have, frame_bytes_max = "
+                f"{bytes_in_words(frame_bytes_max)}; write more, or 0 for no limit"
+            )
         if table.get("proxy_protocol") and not table.get("allow"):
             self.problems.append(
                 f"{where}.proxy_protocol: anybody could send in the name of any address; write "

@@ -153,12 +153,16 @@ def _inbound(
 
 
 def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) -> InboundLimits:
+    of_peer_max = configuration.connections_per_peer_max
+    if of_peer_max is None:  # one peer must not keep all others out
+        of_peer_max = max(1, configuration.connections_max // 10)
     return InboundLimits(
         frame_bytes_max=configuration.frame_bytes_max,
         connections_max=configuration.connections_max,
         idle_seconds_max=configuration.idle_seconds_max,
         handshake_seconds_max=configuration.handshake_seconds_max,
-        connections_per_peer_max=configuration.connections_per_peer_max,
+        connections_per_peer_max=of_peer_max,
+        unfinished_bytes_max=configuration.unfinished_bytes_max,
         oversize=configuration.oversize,
         keep_empty_lines=configuration.parse.empty_lines,
         block_seconds_max=local_block_seconds_max if configuration.listen.is_local else 0.0,

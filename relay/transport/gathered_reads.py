@@ -116,8 +116,23 @@ class GatheredProtocol(InboundProtocol):
         super().dataReceived(data)
         if self._reads is not None:
             self._reads.came(len(data))
+        if not (self.closing or self._refused):
+            self.factory.unfinished.note(self, len(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._reads is not None:
             self._reads.forget()
+        self.factory.unfinished.forget(self)
         super().connectionLost(reason)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Octets that are kept of a frame until it is complete."""
+        return 0
+
+    def cut_off(self, reason: str, why: str) -> None:
+        """Cut the connection at once: count it under `reason` and log it."""
+        self.closing = True
+        self.factory.counters.connections_closed[reason] += 1
+        self.warn(reason, f"closed: {why}")
+        self.transport.abortConnection()

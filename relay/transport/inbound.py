@@ -43,6 +43,7 @@ from relay.transport.sockets import (
 )
 from relay.transport.tls import identity_of, verified_certificate
 from relay.transport.tls_failure import tls_failure
+from relay.transport.unfinished import UnfinishedFrames
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
@@ -385,6 +386,7 @@ class InboundFactory(Factory):
         self.stopping = False
         """Whether those who come now waited in the kernel when the relay was stopped."""
         self.connections: set[InboundProtocol] = set()
+        self.unfinished = UnfinishedFrames(bytes_max=limits.unfinished_bytes_max)
         self._of_peer: Counter[str] = Counter()
         self._origin = Origin(source=source, transport=transport)
         self._new_protocol = new_protocol

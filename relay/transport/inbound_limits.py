@@ -21,6 +21,8 @@ class InboundLimits:
     handshake_seconds_max: float
     connections_per_peer_max: int = 0
     """For each peer address; 0 = no limit."""
+    unfinished_bytes_max: int = 0
+    """Memory for frames that are not complete, of all connections; 0 = no limit."""
     oversize: str = "truncate"
     """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
     block_seconds_max: float = 0.0

@@ -41,7 +41,11 @@ def besieged(
     sources = {
         "loris-tcp": {"scheme": "tcp"},
         "loris-relp": {"scheme": "relp", **limited},
-        "flood": {"scheme": "relp", "connections_max": CONNECTIONS_MAX},
+        "flood": {
+            "scheme": "relp",
+            "connections_max": CONNECTIONS_MAX,
+            "connections_per_peer_max": 0,
+        },
         "tls": {"scheme": "tls", **limited},
         "relp-tls": {"scheme": "relp+tls", **limited},
         "relp": {"scheme": "relp", **limited},

@@ -53,7 +53,11 @@ def test_all_are_answered_and_leave_nothing(
         programs,
         tmp_path,
         sources={
-            "many": {"listen": f"relp://127.0.0.1:{port}", "connections_max": CONNECTIONS + 10}
+            "many": {
+                "listen": f"relp://127.0.0.1:{port}",
+                "connections_max": CONNECTIONS + 10,
+                "connections_per_peer_max": 0,
+            }
         },
         destinations={"file": {"connect": f"file://{arrived}"}},
     )

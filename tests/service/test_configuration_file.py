@@ -683,6 +683,19 @@ def test_only_known_proxies_are_believed(tmp_path: Path) -> None:
     assert source.proxy_protocol
 
 
+def test_one_message_has_room_in_the_memory_for_unfinished_ones(tmp_path: Path) -> None:
+    text = SMALL.replace('"udp://:514"', '"{}://:514"\nunfinished_bytes_max = "128 KiB"')
+    (source,) = read(tmp_path, text.format("tcp")).sources
+    assert source.unfinished_bytes_max == 128 * 1024
+    assert problems(tmp_path, text.format("relp")) == [
+        "sources.in.unfinished_bytes_max: 128 KiB is less than one message may have, "
+        "frame_bytes_max = 256 KiB; write more, or 0 for no limit"
+    ]
+    (source,) = read(tmp_path, text.format("relp").replace('"128 KiB"', "0")).sources
+    assert source.unfinished_bytes_max == 0
+    assert "has no meaning for udp" in problems(tmp_path, text.format("udp"))[0]
+
+
 def test_there_are_no_proxies_for_datagrams(tmp_path: Path) -> None:
     text = SMALL.replace('"udp://:514"', '"udp://:514"\nproxy_protocol = false')
     assert problems(tmp_path, text)[0].startswith("sources.in.proxy_protocol: has no meaning for")

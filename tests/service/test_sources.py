@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def test_connections_over_tcp(scheme: str, protocol: type) -> None:
     assert isinstance(factory.buildProtocol(None), protocol)
     limits = factory.limits
     assert (limits.frame_bytes_max, limits.connections_max) == (500, 7)
+    assert (limits.connections_per_peer_max, limits.unfinished_bytes_max) == (1, 2**26)
     assert (limits.idle_seconds_max, limits.handshake_seconds_max) == (8.0, 9.0)
     assert not factory.secure
     service.privilegedStartService()
@@ -220,8 +222,21 @@ LIMITED = {
     "allow": (ip_network("127.0.0.0/8"),),
     "deny": (ip_network("127.0.0.9"),),
     "connections_per_peer_max": 7,
+    "unfinished_bytes_max": 1000,
     "rate_per_peer_max": 8,
 }
+
+
+@pytest.mark.parametrize(("connections", "of_peer"), [(1000, 100), (25, 2), (9, 1), (1, 1)])
+def test_one_peer_gets_a_tenth_of_the_connections_unless_told_otherwise(
+    connections: int, of_peer: int
+) -> None:
+    configuration = SourceConfiguration(
+        "in", Url("tcp", host="127.0.0.1"), connections_max=connections
+    )
+    assert factory_of(build(configuration)).limits.connections_per_peer_max == of_peer
+    unlimited = replace(configuration, connections_per_peer_max=0)
+    assert factory_of(build(unlimited)).limits.connections_per_peer_max == 0
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
@@ -234,6 +249,7 @@ def test_what_peers_may_do_on_connections(scheme: str, tmp_path: Path) -> None:
     service = build(SourceConfiguration("in", url, tls=tls, **LIMITED))  # type: ignore[arg-type]
     factory = factory_of(service)
     assert (factory.limits.connections_per_peer_max, factory.limits.oversize) == (7, "drop")
+    assert factory.limits.unfinished_bytes_max == 1000
     assert factory.rates.charge("127.0.0.1", 10) == 0.25
     assert isinstance(service, StreamSource)
     gate = service._wrap(factory)
