@@ -69,7 +69,18 @@ class RelpClientProtocol(UpstreamProtocol):
 
     @property
     def room(self) -> int:
-        return 0 if self._write_blocked or self.over else self._session.room
+        if self._write_blocked or self.over:
+            return 0
+        # Records left the queue unsent, so the numbers have to begin again in another session.
+        # The answers that are on their way would be lost with this one.
+        if self._has_gap and self._session.unacknowledged:
+            return 0
+        return self._session.room
+
+    @property
+    def _has_gap(self) -> bool:
+        """Whether the next record to send is not the one after the last."""
+        return self._next_seq is not None and self._drain.sent_seq != self._next_seq
 
     def send(self, payloads: Sequence[bytes]) -> None:
         if self._next_seq is not None:

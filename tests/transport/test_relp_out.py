@@ -340,6 +340,22 @@ def test_a_gap_in_the_numbers_needs_another_session() -> None:
     assert connection.failures == ["up: records left the queue unsent: the numbers begin again"]
 
 
+def test_before_the_numbers_begin_again_the_answers_are_waited_for() -> None:
+    connection = Connection(numbering=Numbered(7)).opened()
+    connection.drain.sent_seq = 7
+    window = connection.protocol.room
+    connection.drain.sent_seq = 9
+    connection.protocol.send([b"7", b"8"])
+    connection.drain.sent_seq = 20  # those up to 19 left the queue, 7 and 8 among them
+    connection.protocol.dataReceived(b"2 rsp 6 200 OK\n")
+    assert (connection.protocol.room, connection.drain.acknowledged_records) == (0, 1)
+    connection.protocol.dataReceived(b"3 rsp 6 200 OK\n")
+    assert (connection.protocol.room, connection.drain.acknowledged_records) == (window, 2)
+    assert not connection.wire.disconnected
+    connection.protocol.send([b"20"])
+    assert connection.wire.disconnected
+
+
 @pytest.mark.parametrize("result", [None, QueueError("the queue is closed")])
 def test_a_sender_that_becomes_somebody_new_connects_again(result: Any) -> None:
     renewed: Deferred[None] = Deferred()
