@@ -177,7 +177,7 @@ def test_others_are_refused_counted_and_said(
     log = receiver.log()
     assert "source udp, 127.0.0.1:" in log
     assert "no app has the token of the last one, ffff…0000" in log
-    assert "messages dropped: no app authorises them by tls-name" in log
+    assert "dropped: no app authorises them by tls-name" in log
     assert WRONG not in receiver.everything_seen()
     assert [received(path) for path in receiver.files.values()] == [[], [], []]
     receiver.stop()
