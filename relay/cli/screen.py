@@ -1,7 +1,7 @@
 """Tables and lines for people, as wide as their terminal; for programs one line a record.
 
 Nothing is ever cut or broken within a word.  A table that is wider than the terminal
-takes two lines a row, and where that is not enough, a line a cell.
+takes two lines a row, and where that is not enough, a line for each cell.
 """
 
 from __future__ import annotations
@@ -150,10 +150,16 @@ class Screen:
         return self._styled(_GAP.join(aligned).rstrip(), STRONG if is_title else None)
 
     def _blocks(self, table: Table) -> Iterator[str]:
-        """A line for each cell, its title before it."""
-        width = max(map(len, table.columns))
-        for number, row in enumerate(table.rows):
+        """The first cell of each row, and below it a line for each other one with its title."""
+        titles = table.columns[1:]
+        width = max(map(len, titles))
+        for number, (name, *cells) in enumerate(table.rows):
             if number:
                 yield ""
-            for title, cell in zip(table.columns, row, strict=True):
-                yield self._styled(title.ljust(width), STRONG) + _GAP + cell
+            yield self._styled(name, STRONG)
+            for title, cell in zip(titles, cells, strict=True):
+                if self._fits([0, width, len(cell)]):
+                    yield f"{_GAP}{title.ljust(width)}{_GAP}{cell}"
+                else:
+                    yield f"{_GAP}{title}"
+                    yield f"{_GAP}{cell}"

@@ -175,7 +175,7 @@ def _file(admission: dict[str, Any]) -> str:
 
 
 def _sources(reports: list[dict[str, Any]]) -> Table:
-    table = Table("source", "listens on", "received", "stored", "open", "errors", texts=2)
+    table = Table("source", "address", "received", "stored", "open", "errors", texts=2)
     for report in reports:
         table.add(
             report["id"],
@@ -195,7 +195,7 @@ def _sources(reports: list[dict[str, Any]]) -> Table:
 def _destinations(reports: list[dict[str, Any]]) -> Table:
     table = Table(
         *("destination", "received", "delivered", "queued", "bytes"),
-        *("oldest", "in flight", "resent"),
+        *("oldest", "in-flight", "resent"),
     )
     for report in reports:
         oldest = report["oldest_seconds"]

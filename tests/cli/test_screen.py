@@ -53,21 +53,26 @@ def test_one_that_is_too_wide_has_its_numbers_below() -> None:
 
 
 def test_texts_that_do_not_fit_beside_each_other_have_lines_of_their_own() -> None:
-    table = Table("source", "listens on", "received", texts=2)
+    table = Table("source", "address", "received", texts=2)
     table.add("net", "tcp://:514", "1")
     table.add(LONG_ID, "unixgram:///run/syslogrelay/log", "2")
     assert printed(table, 45) == [
-        *("source  listens on", "  received", "net  tcp://:514", "         1"),
+        *("source  address", "  received", "net  tcp://:514", "         1"),
         *(LONG_ID, "  unixgram:///run/syslogrelay/log", "         2"),
     ]
 
 
-def test_one_that_is_far_too_wide_has_a_line_for_each_cell() -> None:
+def test_one_that_is_far_too_wide_has_a_line_for_each_number() -> None:
     assert printed(queues("a", "b"), 30) == [
-        *("queue        a", "records      18,211", "bytes        61.2KiB"),
-        *("oldest       1m4s", "quarantined  0", ""),
-        *("queue        b", "records      18,211", "bytes        61.2KiB"),
-        *("oldest       1m4s", "quarantined  0"),
+        *("a", "  records      18,211", "  bytes        61.2KiB"),
+        *("  oldest       1m4s", "  quarantined  0", ""),
+        *("b", "  records      18,211", "  bytes        61.2KiB"),
+        *("  oldest       1m4s", "  quarantined  0"),
+    ]
+    table = Table("source", "address", "received", texts=2)
+    table.add("net", "unixgram:///run/log", "1")
+    assert printed(table, 9) == [
+        *("net", "  address", "  unixgram:///run/log", "  received", "  1"),
     ]
 
 

@@ -120,6 +120,32 @@ def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     assert "central: quarantined 3" in lines
 
 
+LONG_ID = "central-frankfurt-rack-7-relay-2.example"
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_long_names_are_whole_and_lines_no_longer_than_the_terminal(width: int) -> None:
+    lines = shown(
+        width,
+        sources=[SOURCE, {**SOURCE, "id": "net-2", "address": "unixgram:///run/syslogrelay/log"}],
+        destinations=[DESTINATION, {**DESTINATION, "id": LONG_ID}],
+    )
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if line != line.rstrip()] == []
+    words = " ".join(lines).split()
+    assert words.count(LONG_ID) == 1  # in the table; below it comes its state
+    assert f"{LONG_ID}:" in words
+    for word in ("unixgram:///run/syslogrelay/log", "18,200", "61.2KiB", "10.0.0.5:20514,"):
+        assert word in words
+
+
+def test_for_a_program_every_row_is_a_line_with_a_field_for_each_column() -> None:
+    long = {**DESTINATION, "id": LONG_ID * 9}
+    lines = shown(None, destinations=[DESTINATION, long])
+    start = next(number for number, line in enumerate(lines) if line.startswith("destination "))
+    assert [len(line.split()) for line in lines[start : start + 3]] == [8, 8, 8]
+
+
 def test_what_became_of_long_messages() -> None:
     quarantine = {"records": 7, "bytes": 900, "dropped_records": {"quarantine-full": 1200}}
     source = {**SOURCE, "split_records": 5, "quarantined_records": 1207, "quarantine": quarantine}

@@ -25,7 +25,12 @@ from relay.service.configuration import (
     UnreadToken,
     Url,
 )
-from relay.service.configuration_file import DEFAULT_STATE_DIR, examine_file, read_configuration
+from relay.service.configuration_file import (
+    DEFAULT_PATH,
+    DEFAULT_STATE_DIR,
+    examine_file,
+    read_configuration,
+)
 from relay.service.schema import DESTINATION, RELAY, SOURCE, fitting_keys
 from tests.certificate_files import make_certificate_files
 from tests.odd_certificates import make_crl
@@ -914,3 +919,9 @@ def test_what_a_broken_file_says_of_the_state_directory(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         assert examine_file(str(path)).state_dir == state_dir
+
+
+def test_the_unit_and_the_commands_agree_where_the_file_is() -> None:
+    unit = (Path(__file__).parents[2] / "deploy" / "syslogrelay.service").read_text()
+    assert f"syslogrelay check {DEFAULT_PATH}\n" in unit
+    assert f"syslogrelay --config {DEFAULT_PATH}\n" in unit
