@@ -130,7 +130,7 @@ def is_followed(data: bytes, start: int, stop: int, rest: Rest) -> bool | None:
         None if it is not known yet.
     """
     if stop > len(data):
-        is_over = rest is Rest.MISSING or (rest is Rest.LATE and line_end(data, start) >= 0)
+        is_over = rest is Rest.MISSING or (rest is Rest.LATE and line_end(data, start) is not None)
         return False if is_over else None
     at = _FEW_SEPARATORS.match(data, stop).end()  # type: ignore[union-attr]
     if at == len(data) or _PLAUSIBLE_SO_FAR.match(data, at):
@@ -185,6 +185,6 @@ def next_counted(
         followed = is_followed(data, start, frame_stop, rest) if has_pri else True
         if followed is None:
             return found.start(), max(frame_stop, len(data)) + 1
-        if followed or (frame_stop <= len(data) and line_end(data[start:frame_stop], 0) < 0):
+        if followed or (frame_stop <= len(data) and line_end(data[start:frame_stop], 0) is None):
             return found.start(), 0
     return stop, 0

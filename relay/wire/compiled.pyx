@@ -148,14 +148,6 @@ cdef int counted_at(
     return UNUSUAL if may_begin_frame(body[0] + 1, body[0] + length[0]) else FRAME
 
 
-cdef inline const char *line_end(const char *p, const char *end, bint has_nul) noexcept nogil:
-    cdef const char *stop = <const char *>memchr(p, c"\n", end - p)
-    cdef const char *nul = NULL
-    if has_nul:
-        nul = <const char *>memchr(p, 0, (end if stop == NULL else stop) - p)
-    return stop if nul == NULL else nul
-
-
 def cut_frames(
     bytes data not None, Py_ssize_t start, Py_ssize_t frame_bytes_max, bint keep_empty,
     bint glued, bint counts, list frames not None,
@@ -196,7 +188,9 @@ def cut_frames(
             continue
         if kind != LINE:
             return p - first, glued, counts, (body - p + size if kind == PART else 0)
-        stop = line_end(p, end, has_nul)
+        stop = <const char *>memchr(p, c"\n", end - p)
+        if has_nul and memchr(p, 0, (end if stop == NULL else stop) - p) != NULL:
+            return p - first, glued, counts, 0
         size = (end if stop == NULL else stop) - p
         if counts and (glued and after_pri(p, end) == NULL or may_begin_frame(p, p + size)):
             return p - first, glued, counts, 0

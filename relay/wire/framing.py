@@ -188,7 +188,7 @@ class OctetCountingDecoder(_LimitedDecoder):
 
 
 class NewlineDecoder(_LimitedDecoder):
-    """Decode frames that end with LF, CR LF or NUL (RFC 6587 §3.4.2).
+    """Decode a file of frames that end with LF or CR LF (RFC 6587 §3.4.2).
 
     Empty lines are separators, not frames, unless they are to be kept.  Any stream is
     valid, so `error` is always None.  A line that is cut is returned when it ends, because
@@ -212,8 +212,6 @@ class NewlineDecoder(_LimitedDecoder):
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next octets of the stream; return the frames they complete."""
         self._long.forget_marks()
-        if b"\0" in chunk:
-            chunk = chunk.replace(b"\0", b"\n")
         frames: list[bytes] = []
         chunk = chunk[self._long.take(chunk, 0, frames) :]
         whole, end, rest = chunk.rpartition(b"\n")
@@ -286,7 +284,7 @@ class AutoDecoder(_LimitedDecoder):
     - ``MSG-LEN SP <`` without a PRI, and ``MSG-LEN SP`` with anything behind it once a
       counted frame has come, is a counted frame if a plausible start or nothing follows its
       end (`boundaries.py`).
-    - Everything else is a line, up to LF or NUL (RFC 6587 §3.4.2).
+    - Everything else is a line, up to LF, or to a NUL that ends one (`line_end`).
 
     A wrong MSG-LEN shows in what follows the frame.  If that is no plausible start, the next
     one is looked for: in the frame, whose MSG-LEN was too large then, or behind it.  What
@@ -320,8 +318,9 @@ class AutoDecoder(_LimitedDecoder):
         # octets, or when a line ends.
         self._wanted_bytes = 1
         self._wants_line = False
-        self._scanned_bytes = 0  # of the line in the buffer: no counted frame begins there
-        self._boundaries = 0
+        # Of the line in the buffer: no counted frame begins there, and it does not end there.
+        self._scanned_bytes = self._searched_bytes = 0
+        self._boundaries = 1
         self._waits = False
         self._beginning = Beginning()
         self._counts = False  # a counted frame has come
@@ -380,7 +379,8 @@ class AutoDecoder(_LimitedDecoder):
     def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
         """Add the frames of `data` from `start` on to `frames`, and keep what is left."""
         began, limit = start, self._frame_bytes_max
-        scanned, self._scanned_bytes = self._scanned_bytes, 0
+        known = self._scanned_bytes, self._searched_bytes
+        self._scanned_bytes = self._searched_bytes = 0
         self._wanted_bytes, self._wants_line, self._waits = 1, False, False
         if not self._beginning.over:
             start = self._beginning.end(data, start, self._rest)
@@ -399,7 +399,7 @@ class AutoDecoder(_LimitedDecoder):
             else:
                 start = self._usual_lines(data, start, frames)
             if start < len(data):
-                start = self._next(data, start, scanned if start == began else 0, frames)
+                start = self._next(data, start, known if start == began else (0, 0), frames)
         if start < len(data):
             self._buffer = bytearray(memoryview(data)[start:])
         elif self._buffer:
@@ -426,11 +426,12 @@ class AutoDecoder(_LimitedDecoder):
         self._glued = False
         return last + 1
 
-    def _next(self, data: bytes, start: int, scanned: int, frames: list[bytes]) -> int:
+    def _next(self, data: bytes, start: int, known: tuple[int, int], frames: list[bytes]) -> int:
         """Take the frame at `start`; return where the next one begins, or `start` to wait.
 
         Args:
-            scanned: In so many octets of it no counted frame begins, if it is a line.
+            known: In so many octets of it no counted frame begins, and so many are not its
+                end, if it is a line.
         """
         if self._glued and (after := after_separators(data, start)) != start:
             return after
@@ -438,7 +439,7 @@ class AutoDecoder(_LimitedDecoder):
             return self._wait(start, until=len(data) + 1)
         count = COUNT.match(data, start)
         if count is None:
-            return self._line(data, start, scanned, frames)
+            return self._line(data, start, known, frames)
         body, length = count.end(), int(count[1])
         pri = PRI.match(data, body)
         if pri is not None and length >= len(pri[0]):
@@ -448,13 +449,13 @@ class AutoDecoder(_LimitedDecoder):
         else:
             may_count = self._counts or data.startswith(b"<", body)
         if not may_count or length > self._frame_bytes_max:
-            return self._line(data, start, scanned, frames)
+            return self._line(data, start, known, frames)
         stop = body + length
         followed = is_followed(data, start, stop, self._rest)
         if followed is None:
             return self._wait(start, until=max(stop, len(data)) + 1)
         if not followed:
-            return self._line(data, start, scanned, frames)
+            return self._line(data, start, known, frames)
         return self._take(data, body, stop, frames)
 
     def _counted(self, data: bytes, start: int, body: int, length: int, frames: list[bytes]) -> int:
@@ -504,11 +505,17 @@ class AutoDecoder(_LimitedDecoder):
         self._ended_early(body + length - len(data))
         return self._take(data, body, len(data), frames)
 
-    def _line(self, data: bytes, start: int, scanned: int, frames: list[bytes]) -> int:
-        end = line_end(data, start)
-        stop = end if end >= 0 else len(data)
-        is_ended = end >= 0 or self._rest is Rest.MISSING
+    def _line(self, data: bytes, start: int, known: tuple[int, int], frames: list[bytes]) -> int:
+        scanned, searched = known
         longest = start + self._frame_bytes_max + 1  # it may still be the CR of CR LF
+        end = line_end(data, start + searched)
+        if end is not None and not end.is_sure and self._rest is Rest.COMES:
+            if end.stop <= longest:
+                self._searched_bytes = end.stop - start
+                return self._wait(start, until=len(data) + 1)
+            end = None
+        stop, after = (len(data),) * 2 if end is None else (end.stop, end.next)
+        is_ended = end is not None or self._rest is Rest.MISSING
         if self._counts:
             seen = data if stop <= longest else data[: longest + 1]
             inner, until = next_counted(
@@ -516,7 +523,7 @@ class AutoDecoder(_LimitedDecoder):
                 *(self._frame_bytes_max, self._rest),
             )
             if until and stop <= longest:
-                until = until if end >= 0 else min(until, longest + 1)
+                until = until if end is not None else min(until, longest + 1)
                 return self._wait(start, until=until)
             if inner < min(stop, len(seen)) and not until:
                 self._wrong("octets that are no frame stand before a counted one")
@@ -525,6 +532,7 @@ class AutoDecoder(_LimitedDecoder):
                 return inner
         if not is_ended and stop <= longest:
             self._wait_for(-1, stop - start)
+            self._searched_bytes = stop - start
             return start
         if self._glued and self._counts and PRI.match(data, start) is None:
             self._wrong(f"no frame follows a counted one, but {data[start : start + 20]!r}")
@@ -537,13 +545,13 @@ class AutoDecoder(_LimitedDecoder):
             self._long.take_line(line, frames)
         elif line:
             frames.append(line)
-        elif end >= 0 and self._keeps_empty:
+        elif end is not None and self._keeps_empty:
             frames.append(b"\n")
-        return stop + (end >= 0)
+        return after
 
     def _ends_line(self, chunk: bytes) -> bool:
         """Whether `chunk` ends the line in the buffer, or may show that it is none."""
-        if b"\n" in chunk or b"\0" in chunk:
+        if b"\n" in chunk or (b"\0" in chunk and line_end(chunk, 0) is not None):
             return True
         return self._counts and holds_counted(bytes(self._buffer[-START_BYTES_MAX:]) + chunk)
 

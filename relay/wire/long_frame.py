@@ -13,14 +13,17 @@ for the PRI.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from relay.wire.parse import parse
 from relay.wire.rfc5424 import PRIVAL
 
-__all__ = ["CutFrame", "LongFrames", "SplitFrame", "line_end", "split_frame"]
+__all__ = ["CutFrame", "LineEnd", "LongFrames", "SplitFrame", "line_end", "split_frame"]
 
 _PRI = re.compile(rb"<([0-9]{1,3})>")
 _DELIMITERS = b"\n\r\0"  # at the end of a frame, which `parse` does not count as MSG
+_LINE_END = re.compile(rb"\n|\0(?:\r?\n|(?=<|\r?\Z))")
+_MAY_BE_LINE_END = re.compile(rb"(?:\r?\0\r?|\r)\Z")
 
 
 class CutFrame:
@@ -117,7 +120,7 @@ class LongFrames:
         self._frame_bytes_max = frame_bytes_max
         self._splits = split
         self._frame: CutFrame | SplitFrame | None = None  # whose end has not come
-        self._held = b""  # a CR of a line that may belong to its end
+        self._held = b""  # octets of a line that may belong to its end
 
     @property
     def kept_bytes(self) -> int:
@@ -172,13 +175,15 @@ class LongFrames:
             return start + len(rest)
         if self._frame is None:
             return start
-        end = line_end(data, start)
-        if end < 0:
-            self._feed_line(data[start:], frames)
+        held, self._held = self._held, b""
+        text = held + data[start:]
+        end = line_end(text, 0)
+        if end is None or not end.is_sure:
+            self._feed_line(text, frames)
             return len(data)
-        self._feed_line(data[start:end], frames)
+        self._feed(text[: end.stop].removesuffix(b"\r"), frames)
         self._end(frames)
-        return end + 1
+        return start + end.next - len(held)
 
     def finish(self, frames: list[bytes]) -> None:
         """Note the end of the stream."""
@@ -192,9 +197,11 @@ class LongFrames:
         )
 
     def _feed_line(self, octets: bytes, frames: list[bytes]) -> None:
-        octets = self._held + octets
-        self._held = octets[-1:] if octets.endswith(b"\r") else b""
-        self._feed(octets.removesuffix(b"\r"), frames)
+        """Take octets of a line without its end; what may belong to that waits."""
+        last = _MAY_BE_LINE_END.search(octets, max(0, len(octets) - 3))
+        stop = len(octets) if last is None else last.start()
+        self._held = octets[stop:]
+        self._feed(octets[:stop], frames)
 
     def _feed(self, octets: bytes, frames: list[bytes]) -> None:
         assert self._frame is not None
@@ -217,11 +224,27 @@ class LongFrames:
         frames += complete
 
 
-def line_end(data: bytes, start: int) -> int:
-    """Where the first LF or NUL is; -1 = nowhere."""
-    line_feed = data.find(b"\n", start)
-    nul = data.find(b"\0", start, len(data) if line_feed < 0 else line_feed)
-    return line_feed if nul < 0 else nul
+class LineEnd(NamedTuple):
+    """Where a line ends."""
+
+    stop: int
+    next: int
+    """Where the next one begins."""
+    is_sure: bool
+    """Whether what comes behind `data` makes no difference."""
+
+
+def line_end(data: bytes, start: int) -> LineEnd | None:
+    """The end of a line in `data` from `start` on; None = there is none.
+
+    That is LF; or NUL, for senders who end their messages with it (RFC 6587 §3.4.2), if LF,
+    CR LF, the ``<`` of a PRI or nothing follows.  Any other NUL is a part of the text.
+    """
+    found = _LINE_END.search(data, start)
+    if found is None:
+        return None
+    is_sure = found[0] != b"\0" or data.startswith(b"<", found.end())
+    return LineEnd(found.start(), found.end(), is_sure)
 
 
 def split_frame(frame: bytes, *, frame_bytes_max: int) -> list[bytes]:

@@ -78,9 +78,12 @@ def test_each_text_arrives_as_one_message(programs: Programs, tmp_path: Path) ->
     feed_datagrams(wide, [octets_of("utf16-datagram-with-bom")])
     done = send(octets_of("send-line-with-nul"), "--to", f"relp://127.0.0.1:{relp}")
     assert (done.returncode, done.stderr) == (0, b"")
-    feed_lines(lines, [b"<13>Oct 11 22:14:15 h app: " + b"\xe9" * 240])
+    feed_lines(
+        lines,
+        [b"<13>Oct 11 22:14:15 h app: " + b"\xe9" * 240, b"<13>Oct 11 22:14:15 h app: a \0 b"],
+    )
     found: dict[str, list[list[str]]] = {name: [] for name in texts}
-    for line in wait_for_lines(out["tmpl"], 7):
+    for line in wait_for_lines(out["tmpl"], 8):
         fields = line.decode().split("|")
         found[fields[0]].append(fields[1:])
     assert [fields[-1] for fields in found["file"]] == CASES["file-utf16le"]["expected"]["messages"]
@@ -93,7 +96,10 @@ def test_each_text_arrives_as_one_message(programs: Programs, tmp_path: Path) ->
     assert (host, program, text) == (expected["HOST"], expected["PROGRAM"], "café")
     assert len(found["relp"]) == CASES["send-line-with-nul"]["expected"]["messages"]
     assert found["relp"][0][-1] == "with #000 nul"
-    assert found["lines"][0][-1] == "é" * ((480 - len("<13>Oct 11 22:14:15 h app: ")) // 2)
+    assert [fields[-1] for fields in found["lines"]] == [
+        "é" * ((480 - len("<13>Oct 11 22:14:15 h app: ")) // 2),
+        "a #000 b",
+    ]
 
     frame = b"<13>Oct 11 22:14:15 h app: x\r\n"
     feed_stream(counted, [frame, frame[:-2]])

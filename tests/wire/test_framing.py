@@ -29,12 +29,14 @@ LINES = [b"<13>one", b"12 monkeys", b"x" * 16, b"<13>\xff end"]
 Decoders = type[AutoDecoder] | type[NewlineDecoder] | type[OctetCountingDecoder]
 
 COUNTED = b"7 <13>one\n0 13 <13>two\nlines\r\n\x0016 xxxxxxxxxxxxxxxx10 <13>\xff\0 end"
-SEPARATED = b"\n<13>one\n12 monkeys\r\n\r\n\0xxxxxxxxxxxxxxxx\0<13>\xff end\n"
+SEPARATED = b"\n<13>one\n12 monkeys\r\n\r\n\nxxxxxxxxxxxxxxxx\n<13>\xff end\n"
+WITH_NULS = b"\0\0<13>one\n12 monkeys\0\r\n\0\nxxxxxxxxxxxxxxxx\0<13>\xff end\0\n"
 STREAMS = [
     pytest.param(OctetCountingDecoder, COUNTED, MESSAGES, id="counted"),
     pytest.param(AutoDecoder, COUNTED, MESSAGES, id="auto-counted"),
     pytest.param(NewlineDecoder, SEPARATED, LINES, id="newline"),
     pytest.param(AutoDecoder, SEPARATED, LINES, id="auto-newline"),
+    pytest.param(AutoDecoder, WITH_NULS, LINES, id="auto-nul"),
 ]
 each_stream = pytest.mark.parametrize(("new", "stream", "messages"), STREAMS)
 each_decoder = pytest.mark.parametrize("new", [OctetCountingDecoder, NewlineDecoder, AutoDecoder])
@@ -331,8 +333,13 @@ def test_a_long_counted_frame_that_never_ends_is_an_error_at_the_end() -> None:
     assert decoder.error is not None
 
 
-@pytest.mark.parametrize("new", [NewlineDecoder, AutoDecoder])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+@pytest.mark.parametrize(
+    ("new", "end"),
+    [
+        *((new, end) for new in (NewlineDecoder, AutoDecoder) for end in (b"\n", b"\r\n")),
+        *((AutoDecoder, end) for end in (b"\0\n", b"\0\r\n")),
+    ],
+)
 def test_a_long_line_is_cut_once_and_its_rest_is_no_line(new: Decoders, end: bytes) -> None:
     stream = b"one" + end + b"<0123456789 <13>bogus" + end + b"two" + end
     for chunks in ([stream], singly(stream), cut(stream, 12), cut(stream, 13), cut(stream, 14)):
@@ -341,7 +348,7 @@ def test_a_long_line_is_cut_once_and_its_rest_is_no_line(new: Decoders, end: byt
         assert decoder.truncated == 1
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_line_of_exactly_the_limit_is_not_long(end: bytes) -> None:
     for chunks in ([b"01234567" + end], singly(b"01234567" + end)):
         decoder = NewlineDecoder(frame_bytes_max=8)
@@ -389,7 +396,7 @@ LONG_STREAMS = [
     pytest.param(OctetCountingDecoder, encode_octet_counted(LONG), id="counted"),
     pytest.param(NewlineDecoder, b"\n".join(LONG), id="lf"),
     pytest.param(NewlineDecoder, b"\r\n".join(LONG), id="crlf"),
-    pytest.param(AutoDecoder, b"\0".join([*LONG, b""]), id="auto-nul"),
+    pytest.param(AutoDecoder, b"\0\n".join([*LONG, b""]), id="auto-nul"),
 ]
 
 
@@ -442,7 +449,7 @@ def test_neighbours_of_long_frames_are_whole(
     assert found == expected
 
 
-@pytest.mark.parametrize("end", [b"\r\n", b"\r\0", b"\r"])
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
 @pytest.mark.parametrize("size", range(7, 20))
 def test_only_the_last_cr_of_a_long_line_belongs_to_its_end(size: int, end: bytes) -> None:
     line = b"x" * size + b"\r"
@@ -466,7 +473,7 @@ def test_of_a_frame_that_is_split_the_end_of_the_stream_is_the_last_piece() -> N
 
 
 @each_decoder
-@pytest.mark.parametrize("chunk", [b"\n", b"\0\r\n" * 100], ids=["one", "many"])
+@pytest.mark.parametrize("chunk", [b"\n", b"\n\r\n" * 100], ids=["one", "many"])
 def test_separators_for_ever_are_not_kept(new: Decoders, chunk: bytes) -> None:
     decoder = new(frame_bytes_max=64)
     for _ in range(5000):
@@ -739,6 +746,52 @@ def test_all_octets_but_counts_and_separators_arrive(
 
 def _without(octets: bytes) -> bytes:
     return octets.translate(None, b"0123456789 \r\n\0")
+
+
+# NUL: a part of a line, unless a sender ends its messages with it.
+
+
+NUL_LINES = [
+    (b"with \0 nul\n", [b"with \0 nul"]),
+    (b"\x00a\0\0b\0\r\n<13>c\n", [b"a\0\0b", b"<13>c"]),
+    (b"<13>a\0<13>b\0", [b"<13>a", b"<13>b"]),
+    (b"<13>a\0\0<13>b\0\0", [b"<13>a\0", b"<13>b\0"]),
+    (b"<13>a\0\rb\n", [b"<13>a\0\rb"]),
+    (b"<13>a\r\0<13>b\r\0\r\n", [b"<13>a", b"<13>b"]),
+    (b"<13>a\0<", [b"<13>a", b"<"]),
+    (b"<13>a\0\r", [b"<13>a"]),
+    (COUNTED_OK + b"<13>a \0 b\n" + COUNTED_OK + b"\0" + COUNTED_OK, [OK, b"<13>a \0 b", OK, OK]),
+]
+
+
+@pytest.mark.parametrize(("stream", "lines"), NUL_LINES)
+@pytest.mark.parametrize("limit", [100, 3])
+def test_a_nul_is_a_part_of_a_line_unless_it_ends_a_message(
+    stream: bytes, lines: list[bytes], limit: int
+) -> None:
+    for split in (False, True):
+        whole = decode(AutoDecoder(frame_bytes_max=limit, split=split), stream)
+        assert limit < 100 or whole == lines
+        for chunks in ways_to_cut(stream):
+            assert decode(AutoDecoder(frame_bytes_max=limit, split=split), *chunks) == whole
+
+
+def test_a_message_that_ends_with_nul_waits_no_longer_than_others() -> None:
+    decoder = AutoDecoder(frame_bytes_max=100)
+    assert decoder.feed(b"<13>a\0") == []
+    assert decoder.undecided
+    assert decoder.settle() == [b"<13>a"]
+    assert decoder.feed(b"<13>b\0<13>c") == [b"<13>b"]
+    assert decoder.feed(b" \0 d") == []
+    assert not decoder.undecided
+    assert decoder.settle() == []
+    assert decoder.feed(b"\n") == [b"<13>c \0 d"]
+
+
+def test_nuls_for_ever_take_time_in_proportion_to_their_number() -> None:
+    decoder = AutoDecoder(frame_bytes_max=65536)
+    frames = [frame for _ in range(30_000) for frame in decoder.feed(b"\0x")]
+    assert frames + decoder.finish() == [(b"\0x" * 30_000).lstrip(b"\0")]
 
 
 # What has to wait, and for how long.
