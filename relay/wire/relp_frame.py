@@ -39,7 +39,8 @@ SERVERCLOSE = b"0 serverclose 0\n"
 
 _HEADER = re.compile(rb"([0-9]{1,9}) ([a-zA-Z]{1,32}) (?:([0-9]{1,9})( |\n)|(\n))")
 _HEADER_SO_FAR = re.compile(rb"(?:[0-9]{1,9}(?: (?:[a-zA-Z]{1,32}(?: [0-9]{0,9})?)?)?)?\Z")
-_PLAIN_SYSLOG = re.compile(rb"(?:[0-9]{1,10} )?<[0-9]{1,3}>")
+_PLAIN_SYSLOG = re.compile(rb"(?:[0-9]{1,10} )?<")
+_TLS_RECORDS = (b"\x16", b"\x15\x03")  # a handshake, which no RELP begins like, and an alert
 
 
 class RelpFrame(NamedTuple):
@@ -248,11 +249,11 @@ class RelpFrameDecoder:
 
 def _no_header(found: bytes) -> str:
     """What stands where a RELP header should."""
-    if found.startswith(b"\x16\x03"):
-        return "the peer speaks TLS; use a relp+tls:// source for it"
     words = f"no RELP header: {found!r}"
-    if _PLAIN_SYSLOG.match(found):
-        words += "; this is plain syslog: use a tcp:// source for it"
+    if found.startswith(_TLS_RECORDS):
+        words += "; the peer speaks TLS: relp+tls:// is for that"
+    elif _PLAIN_SYSLOG.match(found):
+        words += "; this is plain syslog: tcp:// is for that"
     return words
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -20,7 +21,14 @@ from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self, *, oversize: str = "truncate") -> None:
+    def __init__(
+        self,
+        *,
+        oversize: str = "truncate",
+        frame_bytes_max: int = 64,
+        connections_max: int = 1,
+        unfinished_bytes_max: int = 0,
+    ) -> None:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
@@ -34,11 +42,12 @@ class Connection:
             admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
             counters=self.counters,
             limits=InboundLimits(
-                frame_bytes_max=64,
-                connections_max=1,
+                frame_bytes_max=frame_bytes_max,
+                connections_max=connections_max,
                 idle_seconds_max=30,
                 handshake_seconds_max=5,
                 oversize=oversize,
+                unfinished_bytes_max=unfinished_bytes_max,
             ),
             clock=self.clock,
             notices=self.notices,
@@ -299,3 +308,31 @@ def test_a_commit_that_outlives_the_connection(connection: Connection) -> None:
     connection.intake.stored[0].errback(Failure(QueueError("stopped")))
     assert not connection.wire.disconnecting
     assert connection.notices.kinds == ["framing", "not-stored"]
+
+
+def test_many_senders_of_messages_that_never_end_take_no_more_memory_than_all_may() -> None:
+    source = Connection(frame_bytes_max=65536, unfinished_bytes_max=2**20, connections_max=1000)
+    others = [source.factory.buildProtocol(None) for _ in range(100)]
+    for protocol in others:
+        protocol.makeConnection(Wire())
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    source.protocol.dataReceived(b"<13>kept")
+    # In small segments, as somebody would who wants each octet to cost as much as it can.
+    for number, protocol in enumerate(others):
+        protocol.dataReceived([b"", b"60000 <13>"][number % 2] + b"x" * 20_000)
+        for _ in range(200):
+            protocol.dataReceived(b"xx")
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    closed = source.counters.connections_closed["unfinished-frames"]
+    assert closed == 100 - 2**20 // 20_410
+    assert [protocol.transport.disconnected for protocol in others[:closed]] == [True] * closed
+    assert not any(protocol.transport.disconnected for protocol in others[closed:])
+    for protocol in others[:closed]:
+        lose(protocol)
+    assert source.factory.unfinished.bytes <= 2**20
+    assert held < 2.5 * 2**20
+    source.protocol.dataReceived(b" to its end\n")
+    assert source.intake.batches[-1] == [b"<13>kept to its end"]
+    assert "unfinished-frames" in source.notices.kinds

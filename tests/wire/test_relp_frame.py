@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,3 +272,48 @@ def test_answers_are_numbered_like_what_they_answer(
     first: int, count: int, numbers: list[int]
 ) -> None:
     assert encode_answers(first, count) == b"".join(b"%d rsp 6 200 OK\n" % n for n in numbers)
+
+
+# Memory, in octets for each octet received; and what is no RELP.
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("length", [40_000, 90_000])
+def test_an_octet_that_waits_costs_less_than_two(length: int, size: int, split: bool) -> None:
+    decoder = RelpFrameDecoder(data_bytes_max=60_000, split=split)
+    decoder.feed(b"1 syslog %d " % length)
+    chunk = b"x" * size
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(39_000 // size):
+        assert decoder.feed(bytes([*chunk])) == []
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 39_000 <= decoder.unfinished_bytes <= 39_100
+    assert held < 2 * 39_000
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_of_a_long_frame_no_more_is_kept_than_the_limit(split: bool) -> None:
+    decoder = RelpFrameDecoder(data_bytes_max=1000, split=split)
+    decoder.feed(b"1 syslog 100000 ")
+    for _ in range(49_000):
+        decoder.feed(b"xx")
+        assert decoder.unfinished_bytes <= 1020
+    assert decoder.feed(b"x" * 2000 + b"\n")
+    assert decoder.unfinished_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"\x16\x03\x01\x02\x00", "the peer speaks TLS"),
+        (b"<13>Oct 11 22:14:15 h app: x\n", "this is plain syslog"),
+        (b"31 <13>Oct 11 22:14:15 h app: okay", "this is plain syslog"),
+    ],
+)
+def test_another_protocol_is_recognised(octets: bytes, words: str) -> None:
+    decoder = RelpFrameDecoder(data_bytes_max=1000)
+    assert decoder.feed(octets) == []
+    assert words in str(decoder.error)
