@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from OpenSSL import SSL
@@ -94,6 +95,7 @@ class CertificateWatch(Service):
         target = new(None)
         watched = _Watched(subject, tls, target, needed, _stamps(tls), [])
         needed.trouble = _use(watched)
+        needed.look = partial(self._renew, watched)
         self._watched.append(watched)
         return target
 

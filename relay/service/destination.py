@@ -223,6 +223,9 @@ class DestinationService(Service):
 
     def connect(self) -> None:
         """Try now what would be tried after a pause; nothing else is changed."""
+        for each in self._prerequisites:
+            if each.trouble:
+                each.look()
 
     def pause(self, since: float) -> None:
         """Send nothing more until `resume`; answers are still taken.
@@ -355,6 +358,7 @@ class StreamDestination(DestinationService):
         protocol.give_up("stopping")
 
     def connect(self) -> None:
+        super().connect()
         if self._retries.hurry():
             self.state.connecting()
 
@@ -427,6 +431,7 @@ class LocalDestination(DestinationService):
             self._retry = self._clock.callLater(self.state.retry_policy(), self.start_link)
 
     def connect(self) -> None:
+        super().connect()
         if self._retry is not None and self._retry.active():
             self._retry.reset(0)
             self.state.connecting()

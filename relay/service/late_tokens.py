@@ -52,6 +52,7 @@ class LateTokens:
 
     def __init__(self, rewrite: RewriteConfiguration, new_form: NewForm) -> None:
         self.needed = Prerequisite("its messages are queued until there is a token")
+        self.needed.look = self.look
         self._rewrite = rewrite
         self._new_form = new_form
         self._placeholders: dict[bytes, bytes] = {}

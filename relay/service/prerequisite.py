@@ -15,10 +15,12 @@ class Prerequisite:
 
     Attributes:
         trouble: What is wrong, in words; empty = it is there.
+        look: Looks for it now; set by whoever does that from time to time.
     """
 
     def __init__(self, meanwhile: str) -> None:
         self.trouble = ""
+        self.look: Callable[[], None] = lambda: None
         self._meanwhile = meanwhile
         self._waiting: list[Callable[[], None]] = []
 

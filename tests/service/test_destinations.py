@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,14 +157,14 @@ def test_tls_lies_below_when_it_is_asked_for(
     assert (endpoint._tls is not None) == is_tls
     assert protocol_of(setup, service)._secure == is_tls
     if is_tls:
-        connection = endpoint._tls.clientConnectionForTLS(None)
+        connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
         assert connection.get_servername() == SERVER_NAME.encode()
 
 
 def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
     service = setup.build(Url("tls", host="up.example.com", port=6514))
     endpoint = service._new_endpoint(service.state)
-    connection = endpoint._tls.clientConnectionForTLS(None)
+    connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
     assert connection.get_servername() == b"up.example.com"
 
 
@@ -219,7 +221,17 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
     )
 
 
-def test_it_sends_nothing_before_its_files_are_right(setup: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda setup, service: setup.certificates.check(),
+        lambda setup, service: service.connect(),
+    ],
+    ids=["the watch", "by hand"],
+)
+def test_it_sends_nothing_before_its_files_are_right(
+    setup: Setup, tmp_path: Path, look: Callable[[Setup, Any], None]
+) -> None:
     files = make_certificate_files(tmp_path)
     url = Url("relp+tls", host="up.example.com", port=20514)
     missing = tmp_path / "missing.pem"
@@ -233,8 +245,10 @@ def test_it_sends_nothing_before_its_files_are_right(setup: Setup, tmp_path: Pat
         f"trusted_ca: cannot read {missing}: No such file or directory; its messages are queued "
         "until the files are right"
     )
+    service.connect()
+    assert begun == []
     missing.write_bytes(Path(files.ca).read_bytes())
-    setup.certificates.check()
+    look(setup, service)
     assert begun == ["begun"]
     assert service.state_words == "not started"
 

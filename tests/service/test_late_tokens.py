@@ -71,7 +71,7 @@ def test_what_is_sent_is_what_a_known_token_would_have_made(
     path.write_bytes(secret + b"\n")
     begun: list[bool] = []
     tokens.needed.when_fulfilled(lambda: begun.append(True))
-    tokens.look()
+    tokens.needed.look()
     assert (begun, tokens.needed.trouble) == ([True], "")
     assert tokens.fill(queued) == written(known, FRAME, OWN)
     assert written(late, FRAME, OWN) == written(known, FRAME, OWN)

@@ -77,6 +77,7 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     files.check()
     assert lookup.get(b"web") == b"last"
     files.stopService()
+    clock.advance(60)  # the interval of a warning ends
     assert not clock.getDelayedCalls()
 
 
