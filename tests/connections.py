@@ -109,6 +109,8 @@ class RecordingDrain:
         self.events: list[Any] = []
         self.acknowledged_records = 0
         self.sets_aside = False
+        self.counts = True
+        self.judged: list[tuple[int, bool]] = []
 
     def attach(self, session: Any) -> None:
         self.events.append("attach")
@@ -119,11 +121,15 @@ class RecordingDrain:
     def pump(self) -> None:
         self.events.append("pump")
 
-    def acknowledged(self, session: Any, count: int) -> None:
+    def acknowledged(self, session: Any, count: int) -> bool:
         self.acknowledged_records += count
+        return self.counts
 
-    def refused(self, session: Any, words: str) -> bool:
+    def refused(
+        self, session: Any, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool:
         self.events.append(words)
+        self.judged.append((in_row, others_taken))
         return self.sets_aside
 
 

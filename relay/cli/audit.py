@@ -9,8 +9,9 @@ import msgspec
 
 from relay.cli.queue_access import Access, opened
 from relay.cli.queue_changes import check_all
-from relay.cli.screen import SEVERE, Screen, Table
+from relay.cli.screen import SEVERE, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
+from relay.model.printable import printable
 from relay.model.words import counted
 from relay.queue.inspection import Account, ReadEntries, Tally
 from relay.queue.transaction import is_of_source
@@ -38,6 +39,10 @@ def audit(where: Where, as_json: bool) -> None:
     with opened(where) as access:
         failure = access.failure
         rows = [_row(access, account) for account in access.ask("queue-accounts", list[Account])]
+        refusing = access.refusing
+    for row in rows:
+        if row["id"] in refusing:
+            row["state"] = printable(refusing[row["id"]], length_max=None)
     if failure:
         rows.insert(0, {**dict.fromkeys(_NUMBERS, 0), **_QUEUE_ROW, "problems": [failure]})
     if as_json:
@@ -92,6 +97,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for reason, count in sorted(row["dropped"].items()):
             screen.say(f"dropped {count:,} ({reason})", about=row["id"])
+    for row in rows:
+        if "state" in row:
+            screen.say(row["state"], WARNING, about=row["id"])
     for row in rows:
         for problem in row["problems"]:
             screen.say(problem, SEVERE, about=row["id"])

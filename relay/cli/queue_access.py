@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -53,6 +53,10 @@ class Access(Protocol):
     def failure(self) -> str:
         """Why nothing can be stored now, in words; empty while everything can."""
 
+    @property
+    def refusing(self) -> Mapping[str, str]:
+        """The states of destinations whose upstream refuses everything, by id."""
+
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         """Raises AskFailed or QueueError, with words for people."""
 
@@ -75,6 +79,11 @@ class _Live:
             return ""
         return f"{admission['reason']} (since {stamp(admission['since'])})"
 
+    @property
+    def refusing(self) -> Mapping[str, str]:
+        reports = ask(self._state_dir, "status")["destinations"]
+        return {each["id"]: each["state"] for each in reports if each.get("refuses_everything")}
+
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         answer = ask(
             self._state_dir,
@@ -91,6 +100,7 @@ class _Live:
 class _Stopped:
     live = False
     failure = ""
+    refusing: Mapping[str, str] = {}
 
     def __init__(self, store: QueueStore) -> None:
         self._store = store

@@ -22,10 +22,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from relay.flow.pacing import Pace, Window
+from relay.flow.refusals import Refusals, Suspects
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.model.words import counted, span
+from relay.model.words import span
 from relay.queue.cursor import Batch, Cursor
 from relay.wire.sizes import octets_of
 
@@ -74,9 +75,11 @@ class Supplies(Protocol):
 
     def pump(self) -> None: ...
 
-    def acknowledged(self, session: Session, count: int) -> None: ...
+    def acknowledged(self, session: Session, count: int) -> bool: ...
 
-    def refused(self, session: Session, words: str) -> bool: ...
+    def refused(
+        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool: ...
 
 
 class Forgets(Protocol):
@@ -97,6 +100,7 @@ class Drain:
         stored: Where it ends.
         refusals_max: How often an upstream may refuse one record before the
             record goes to the quarantine.
+        refusals: What the upstream has refused, whichever of its drains sent it.
         clock: For reading again after a failure of the queue.
         on_progress: Called when the upstream has acknowledged something.
         on_trouble: Called with errors of the queue and with what was set aside.
@@ -118,6 +122,7 @@ class Drain:
         acknowledged: int,
         stored: int,
         refusals_max: int,
+        refusals: Refusals,
         clock: Clock,
         on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
@@ -134,8 +139,8 @@ class Drain:
         self._stored = stored
         self._sent = acknowledged  # what this session was sent ends here
         self._sent_before = acknowledged  # highest position that any session reached
-        self._refusals_max = refusals_max
-        self._refusals = 0  # of the record at the head
+        self._upstream = refusals
+        self._suspects = Suspects(refusals, refusals_max=refusals_max)
         self._overtaken: deque[tuple[int, str]] = deque()  # counts and reasons, oldest first
         self._missing: int | None = None  # nothing was found there
         self._clock = clock
@@ -158,7 +163,7 @@ class Drain:
         if self._session is None:
             return 0
         overtaken = sum(count for count, _ in self._overtaken)
-        return max(0, self._sent - self._acknowledged) + overtaken
+        return max(0, self._sent - self._acknowledged - self._suspects.passed) + overtaken
 
     @property
     def acknowledged_seq(self) -> int:
@@ -199,6 +204,7 @@ class Drain:
         if BY_PURGE in self._held:
             self._known = upto
             return
+        self._suspects.forget(upto - self._acknowledged)
         self._acknowledged = self._sent = upto
         self._cursor.rewind(upto)
         self._queue.acknowledge(self._destination, upto)
@@ -208,8 +214,8 @@ class Drain:
         """Send through `session` from now on, from the oldest unacknowledged record."""
         self._session = session
         self._overtaken.clear()
-        self._sent = self._acknowledged
-        self._cursor.rewind(self._acknowledged)
+        self._sent = self._acknowledged + self._suspects.begin_session()
+        self._cursor.rewind(self._sent)
         if self._window is not None:
             self._window.begin()
         self.pump()
@@ -219,6 +225,7 @@ class Drain:
         if self._session is session:
             self._session = None
             self._overtaken.clear()  # whether they have arrived will not be known
+            self._suspects.end_session()
             self._cursor.rewind(self._acknowledged)
             self._finish_if_answered()
 
@@ -246,6 +253,7 @@ class Drain:
             return  # setting the cursor back would throw away what is being read
         self._held.remove(by)
         if by == BY_PURGE and self._known > self._acknowledged:
+            self._suspects.forget(self._known - self._acknowledged)
             self._acknowledged = self._sent = self._known
             self._queue.acknowledge(self._destination, self._known)
         if not self._held and self._session is not None:
@@ -258,10 +266,10 @@ class Drain:
         Only while it is held for that and nothing is in flight.
         """
         assert self._held and self.in_flight == 0, (self._held, self.in_flight)
+        self._suspects.forget(upto - self._acknowledged)
         self._acknowledged = max(self._acknowledged, upto)
-        self._sent = self._acknowledged
+        self._sent = self._acknowledged + self._suspects.passed
         self._sent_before = max(self._sent_before, self._sent)
-        self._refusals = 0
 
     def stored(self, upto: int) -> None:
         """Records before `upto` are on disk."""
@@ -274,40 +282,54 @@ class Drain:
         """The records before `upto` have left the queue undelivered."""
         if upto <= self._acknowledged:
             return  # they were answered meanwhile
-        overtaken = min(upto, self._sent) - self._acknowledged
+        overtaken = min(upto, self._sent) - self._acknowledged - self._suspects.passed
         if self._session is not None and overtaken > 0:
             self._overtaken.append((overtaken, reason))
         known = min(upto, self._known) - self._acknowledged
         if known > 0:  # the upstream had them before they left
             self._queue.acknowledge_late(self._destination, known, reason)
-        self._refusals = 0
+        self._suspects.forget(upto - self._acknowledged)
         self._acknowledged = upto
         self._sent = max(self._sent, upto)
         if self._cursor.position < upto:
             self._cursor.rewind(upto)
         self.pump()
 
-    def acknowledged(self, session: Session, count: int) -> None:
-        """The `count` oldest records that `session` was sent are with the upstream."""
+    def acknowledged(self, session: Session, count: int) -> bool:
+        """The `count` oldest records that `session` was sent are with the upstream.
+
+        Returns:
+            False if they are to be sent again through another session all the same, behind
+            others that the upstream has refused and may take now.
+        """
         if count and self._session is session:
             if self._window is not None:
                 self._window.answered(count)
             count -= self._answered_late(count)
+            if not self._suspects.taken():
+                self._on_progress()
+                return False
             self._acknowledged += count
-            self._refusals = 0
             assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
             if count:
                 self._queue.acknowledge(self._destination, self._acknowledged)
             self._on_progress()
             self._finish_if_answered()
             self.pump()
+        return True
 
-    def refused(self, session: Session, words: str) -> bool:
-        """The upstream refused the oldest record that was sent.
+    def refused(
+        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool:
+        """The upstream refused the oldest record that was sent and that it has not answered.
+
+        Args:
+            in_row: How many it has refused, this one and those sent right after it.
+            others_taken: It has taken one that was sent later.
 
         Returns:
-            True if the record was set aside and `session` can go on after it;
-            False if it is to be sent again through another session.
+            True if `session` can go on after the record; False if it is to be sent again
+            through another session.
         """
         if self._session is not session:
             return False
@@ -315,12 +337,19 @@ class Drain:
             self._pop_overtaken(1)
             self._finish_if_answered()
             return True
-        self._refusals += 1
-        if self._refusals < self._refusals_max:
-            return False
-        seqs = SeqRange(self._acknowledged, self._acknowledged + 1)
-        self._set_aside(seqs, f"refused {counted(self._refusals, 'time')}: {words}")
-        return True
+        reasons, goes_on = self._suspects.refused(
+            words,
+            in_row=in_row,
+            others_taken=others_taken,
+            waiting=self._stored - self._acknowledged,
+        )
+        self._set_aside_oldest(reasons)
+        self._finish_if_answered()
+        return goes_on
+
+    def _set_aside_oldest(self, reasons: Sequence[str]) -> None:
+        for reason in reasons:
+            self._set_aside(SeqRange(self._acknowledged, self._acknowledged + 1), reason)
 
     def _answered_late(self, count: int) -> int:
         """How many of the `count` oldest records in flight had been overtaken."""
@@ -366,8 +395,9 @@ class Drain:
                 except DamagedRange as damage:
                     if holds != self._holds:
                         continue
-                    if damage.seqs.start != self._acknowledged:
+                    if damage.seqs.start != self._acknowledged + self._suspects.passed:
                         break  # first what lies before it; its answers call again
+                    self._set_aside_oldest(self._suspects.take_passed())
                     self._set_aside(damage.seqs, damage.reason)
                     continue
                 if session is not self._session or holds != self._holds or self._finishing:
@@ -391,6 +421,8 @@ class Drain:
     def _room(self, session: Session) -> int:
         """How many records to send now."""
         room = min(session.room, BATCH_RECORDS_MAX)
+        if self._upstream.is_held:
+            room = min(room, 1 - min(1, self.in_flight))
         if self._window is not None:
             room = min(room, self._window.room(self.in_flight))
         if self._pace is not None and room > 0:
@@ -425,7 +457,6 @@ class Drain:
         self._on_trouble(
             f"{span('record', seqs.start, seqs.stop - 1)} set aside in the quarantine: {reason}"
         )
-        self._refusals = 0
         self._acknowledged = seqs.stop
         if self._cursor.position < seqs.stop:
             self._cursor.rewind(seqs.stop)

@@ -242,10 +242,11 @@ class Lanes:
             for lane in (self._newer, self._older):
                 lane.drain.detach(lane.outbox)
 
-    def acknowledged(self, session: Session, count: int) -> None:
-        """The `count` oldest records that `session` was sent are with the upstream."""
+    def acknowledged(self, session: Session, count: int) -> bool:
+        """The `count` oldest records that `session` was sent are with the upstream; see
+        `Drain.acknowledged`."""
         if not count or self._session is not session:
-            return
+            return True
         if self._window is not None:
             self._window.answered(count)
         answered: dict[_Lane, int] = {}
@@ -253,18 +254,23 @@ class Lanes:
             lane, records = self._pop_run(count)
             answered[lane] = answered.get(lane, 0) + records
             count -= records
+        goes_on = True
         for lane, records in answered.items():
             lane.throughput.note(records)
-            lane.drain.acknowledged(lane.outbox, records)
+            goes_on &= lane.drain.acknowledged(lane.outbox, records)
         self._say_if_one_again()
-        self.pump()
+        if goes_on:
+            self.pump()
+        return goes_on
 
-    def refused(self, session: Session, words: str) -> bool:
+    def refused(
+        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool:
         """The upstream refused the oldest record that was sent; see `Drain.refused`."""
         if self._session is not session:
             return False
         lane = self._runs[0].lane
-        if not lane.drain.refused(lane.outbox, words):
+        if not lane.drain.refused(lane.outbox, words, in_row=in_row, others_taken=others_taken):
             return False
         self._pop_run(1)
         self._say_if_one_again()

@@ -17,6 +17,7 @@ from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import DrainRate, Pace, Window
 from relay.flow.progress import Progress, Standing
+from relay.flow.refusals import Refusals
 from relay.model.clock import Clock, DelayedCall, WallClock, in_utc
 from relay.model.errors import QueueError
 from relay.model.printable import printable
@@ -95,6 +96,13 @@ class DestinationService(Service):
         self._drain_rate = drain_rate
         self._backlog_percent = backlog_percent
         self.progress = Progress(seconds_max=stall_seconds)
+        self.refusals = Refusals(
+            now=wall.now,
+            on_held=lambda words: self.warn("refusals", f"the upstream {words}"),
+            on_taken=lambda words: self._log.info(
+                "destination {id}: the upstream {words}", id=self.id, words=words
+            ),
+        )
         self.fill: Fill = lambda payloads: payloads
         self._prerequisites: list[Prerequisite] = []
         self._linked = False  # since all of them are there
@@ -109,7 +117,7 @@ class DestinationService(Service):
     def state_words(self) -> str:
         """The state in words."""
         words = "; ".join(filter(None, (each.words for each in self._prerequisites)))
-        words = words or self.state.words
+        words = words or "; ".join(filter(None, (self.refusals.state, self.state.words)))
         if self._paused_since is None:
             return words
         return f"paused by hand since {in_utc(self._paused_since)}; {words}"
@@ -181,6 +189,7 @@ class DestinationService(Service):
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals_max=self._refusals_max,
+            refusals=self.refusals,
             clock=self._clock,
             on_progress=self.state.progressed,
             on_trouble=lambda words: self.warn("queue", words),
@@ -260,7 +269,7 @@ class DestinationService(Service):
         ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
         age = self._age()
         paused = self._paused_since is not None
-        ready = self.state.ready and not paused
+        ready = self.state.ready and not paused and not self.refusals.is_held
         limit = self._queue.limit(self.id)
         has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
@@ -270,6 +279,7 @@ class DestinationService(Service):
             "ready": ready,
             "paused": paused,
             "paused_since": self._paused_since,
+            "refuses_everything": self.refusals.report(),
             "stalled_seconds": self.progress.stalled_seconds,
             "exactly_once": self.state.exactly_once,
             "received_records": ledger.received,

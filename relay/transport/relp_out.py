@@ -7,16 +7,21 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.flow.drain import Supplies
 from relay.flow.numbering import Numbering
+from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import TLS_ALERT, UpstreamProtocol, UpstreamState
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_lineage import format_lineage
 
 __all__ = ["RelpClientProtocol"]
+
+_ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was sent behind it
 
 
 @implementer(IPushProducer)
@@ -64,12 +69,13 @@ class RelpClientProtocol(UpstreamProtocol):
         self._answer_seconds_max = answer_seconds_max
         self._answer_call: DelayedCall | None = None  # while something is in flight
         self._write_blocked = False  # the transport's buffer is full
+        self._refusal_call: DelayedCall | None = None  # while more answers are waited for
 
     # The session, as the drain sees it.
 
     @property
     def room(self) -> int:
-        if self._write_blocked or self.over:
+        if self._write_blocked or self._refusal_call is not None or self.over:
             return 0
         # Records left the queue unsent, so the numbers have to begin again in another session.
         # The answers that are on their way would be lost with this one.
@@ -126,14 +132,9 @@ class RelpClientProtocol(UpstreamProtocol):
         if session.ready and not self._begun:
             self._begin_sending()
         self._acknowledged(acknowledged)
-        while (refusal := session.refusal) is not None and not session.over:
-            if not self._drain.refused(self, refusal):
-                self.give_up(f"it refused a message: {refusal}")
-                return
-            acknowledged = session.skip_refused()
-            self._answered()
-            self._acknowledged(acknowledged)
-            self._drain.pump()  # the place of the refused one is free, whatever else waits
+        self._judge_refusals(at_once=session.over)
+        if self.over:
+            return
         if session.over:
             self.give_up(str(session.error or "closed as agreed"))
         elif session.exhausted and not session.unacknowledged:
@@ -141,9 +142,15 @@ class RelpClientProtocol(UpstreamProtocol):
             self._write()
             self._expect_answer()
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True  # nothing more is sent
+        self._judge_refusals(at_once=True)
+        super().connectionLost(reason)
+
     def ended(self) -> None:
         self._drain.detach(self)
         self._cancel_answer_call()
+        self._cancel_refusal_call()
 
     def shut_down(self) -> None:
         """Say goodbye without waiting for the answer."""
@@ -174,10 +181,51 @@ class RelpClientProtocol(UpstreamProtocol):
             self._next_seq = start
         self.become_ready()
 
+    def _judge_refusals(self, *, at_once: bool = False) -> None:
+        """Have refused messages set aside, or the session ended.
+
+        Answers to what was sent behind a refused message show whether it is that one or
+        all of them, so they are waited for, unless it is to be `at_once`.
+        """
+        session = self._session
+        while (refusal := session.refusal) is not None and not self._why:
+            told = session.took_others or session.refused_in_row >= REFUSED_IN_ROW_MAX
+            if not (at_once or told) and session.unanswered:
+                if self._refusal_call is None:
+                    self._refusal_call = self._clock.callLater(
+                        _ANSWERS_SECONDS_MAX, self._no_more_answers
+                    )
+                return
+            self._cancel_refusal_call()
+            goes_on = self._drain.refused(
+                self,
+                refusal,
+                in_row=session.refused_in_row,
+                others_taken=session.took_others,
+            )
+            if not goes_on:
+                self.give_up(f"it refused a message: {refusal}")
+                return
+            acknowledged = session.skip_refused()
+            self._answered()
+            self._acknowledged(acknowledged)
+            self._drain.pump()  # the place of the refused one is free, whatever else waits
+        self._cancel_refusal_call()
+
+    def _no_more_answers(self) -> None:
+        self._refusal_call = None
+        self._judge_refusals(at_once=True)
+
+    def _cancel_refusal_call(self) -> None:
+        if self._refusal_call is not None:
+            self._refusal_call.cancel()
+            self._refusal_call = None
+
     def _acknowledged(self, count: int) -> None:
         if count:
             self._answered()
-            self._drain.acknowledged(self, count)
+            if not self._drain.acknowledged(self, count):
+                self.give_up("it takes messages: what it refused before is tried once more")
 
     def _answered(self) -> None:
         self._cancel_answer_call()

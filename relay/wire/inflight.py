@@ -55,6 +55,24 @@ class Inflight:
         """Why the peer refused the oldest frame, or None if it did not."""
         return self._refused.get(self._oldest)
 
+    @property
+    def refused_in_row(self) -> int:
+        """How many of the oldest frames the peer refused, up to the first that it did not."""
+        txnr = self._oldest
+        while txnr in self._refused:
+            txnr += 1
+        return txnr - self._oldest
+
+    @property
+    def took_others(self) -> bool:
+        """Whether the peer has taken a frame behind one that it refused or did not answer."""
+        return bool(self._early)
+
+    @property
+    def unanswered(self) -> int:
+        """Frames sent that have no answer at all."""
+        return len(self) - len(self._early) - len(self._refused)
+
     def add(self, count: int) -> int:
         """Note `count` more frames as sent; return the number of the first."""
         assert 0 < count <= self.room, (count, self.room)

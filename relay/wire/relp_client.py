@@ -101,6 +101,21 @@ class RelpClientSession:
         """What the server said when it refused the oldest unacknowledged message."""
         return self._inflight.refusal
 
+    @property
+    def refused_in_row(self) -> int:
+        """How many of the oldest messages the server refused, up to the first that it did not."""
+        return self._inflight.refused_in_row
+
+    @property
+    def took_others(self) -> bool:
+        """Whether the server has taken a message behind the oldest unacknowledged one."""
+        return self._inflight.took_others
+
+    @property
+    def unanswered(self) -> int:
+        """Messages sent that have no answer at all."""
+        return self._inflight.unanswered
+
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send messages, at most `room` of them, none empty."""
         first = self._inflight.add(len(payloads))

@@ -22,6 +22,7 @@ from relay.queue.admission import Admission
 from relay.service.queue_service import QueueService
 from relay.transport.notices import Notices
 from tests.clocks import wall_of
+from tests.flow_fakes import new_refusals
 
 DESTINATION = "central"
 BATCHES = (1, 7, 100, 2000)
@@ -73,6 +74,7 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
         acknowledged=1,
         stored=1,
         refusals_max=3,
+        refusals=new_refusals(),
         clock=reactor,
         on_progress=lambda: None,
         on_trouble=print,

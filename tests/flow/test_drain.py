@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.drain import BY_PURGE, Drain
 from relay.flow.pacing import DrainRate, Pace, Window
+from relay.flow.refusals import Refusals
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
@@ -87,6 +90,10 @@ class Setup:
         self.clock = Clock()
         self.trouble: list[str] = []
         self.progress = 0
+        self.changes: list[str] = []
+        self.upstream = Refusals(
+            now=lambda: 0.0, on_held=self.changes.append, on_taken=self.changes.append
+        )
         self.drain = Drain(
             destination="d",
             cursor=Cursor(self.disk, "d", position=1, run_in_thread=self.disk.run_in_thread),
@@ -94,6 +101,7 @@ class Setup:
             acknowledged=1,
             stored=11,
             refusals_max=3,
+            refusals=self.upstream,
             clock=self.clock,
             on_progress=self._note_progress,
             on_trouble=self.trouble.append,
@@ -195,24 +203,273 @@ def test_a_record_refused_too_often_is_set_aside(setup: Setup) -> None:
         assert not setup.drain.refused(session, "500 no")
     session = setup.attached()
     assert setup.drain.refused(session, "500 no")
-    assert setup.queue.events == [("d", SeqRange(1, 2), "refused 3 times: 500 no")]
+    assert not setup.drain.acknowledged(session, 1)
+    assert setup.queue.events == []  # nobody knows whether it is its fault
+    session = setup.attached()
+    assert setup.drain.refused(session, "500 no")
+    assert setup.drain.acknowledged(session, 1)
+    assert setup.queue.events == [
+        *(("d", SeqRange(1, 2), "refused 3 times: 500 no"), ("d", 3)),
+    ]
     assert setup.trouble == ["record 1 set aside in the quarantine: refused 3 times: 500 no"]
     assert session.sent == numbers(1, 10)
     assert not setup.drain.refused(session, "500 no")  # the next one has three tries of its own
-    setup.drain.acknowledged(session, 1)
-    assert setup.queue.events[-1] == ("d", 3)
+    assert setup.drain.in_flight == 8
 
 
 def test_refusals_are_those_of_one_record(setup: Setup) -> None:
     for _ in range(2):
         session = setup.attached()
-        assert not setup.drain.refused(session, "no")
+        assert not setup.drain.refused(session, "no", others_taken=True)
     session = setup.attached()
     setup.drain.acknowledged(session, 1)
-    assert not setup.drain.refused(session, "no")
-    assert not setup.drain.refused(session, "no")
-    assert setup.drain.refused(session, "no")
+    assert not setup.drain.refused(session, "no", others_taken=True)
+    assert not setup.drain.refused(session, "no", others_taken=True)
+    assert setup.drain.refused(session, "no", others_taken=True)
     assert setup.queue.events[-1][1] == SeqRange(2, 3)
+
+
+def test_refusals_of_an_outage_do_not_count_against_a_message(setup: Setup) -> None:
+    for _ in range(2):
+        session = setup.attached()
+        assert not setup.drain.refused(session, "no")
+    for _ in range(2):
+        session = setup.attached()
+        assert not setup.drain.refused(session, "no", others_taken=True)
+    session = setup.attached()
+    assert setup.drain.refused(session, "no", others_taken=True)
+    assert setup.queue.events[-1][1] == SeqRange(1, 2)
+
+
+# One message, or everything.
+
+
+class Upstream:
+    """Refuses some records, or all while it is down; answers one after another.
+
+    Args:
+        closes: Each refusal ends the session.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        *poison: int,
+        down: bool = False,
+        window: int = 100,
+        closes: bool = False,
+    ) -> None:
+        self.setup = setup
+        self.poison = {b"%d" % number for number in poison}
+        self.down = down
+        self.window = window
+        self.closes = closes
+        self.taken: list[int] = []
+
+    def refuses(self, payload: bytes) -> bool:
+        return self.down or payload in self.poison
+
+    def session(self) -> None:
+        """Take a session until it is ended, or everything is answered."""
+        drain = self.setup.drain
+        session = Session(self.window)
+        drain.attach(session)
+        answered = 0
+        while answered < len(session.sent):
+            behind = [self.refuses(payload) for payload in session.sent[answered:]]
+            if not behind[0]:
+                self.taken.append(int(session.sent[answered]))
+                if not drain.acknowledged(session, 1):
+                    break
+            else:
+                known = behind[:1] if self.closes else behind
+                in_row = (*known, False).index(False)
+                goes_on = drain.refused(
+                    session, "500 no", in_row=in_row, others_taken=not all(known)
+                )
+                if self.closes or not goes_on:
+                    break
+            answered += 1
+            session.room += 1
+            drain.pump()
+        drain.detach(session)
+
+    def sessions(self, count: int) -> None:
+        for _ in range(count):
+            self.session()
+
+    @property
+    def set_aside(self) -> list[int]:
+        return [event[1].start for event in self.setup.queue.events if len(event) == 3]
+
+
+WAYS = [
+    pytest.param({}, id="window"),
+    pytest.param({"window": 1}, id="one at a time"),
+    pytest.param({"window": 1, "closes": True}, id="each refusal ends the session"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_message_that_is_refused_is_put_aside_and_the_others_arrive(
+    setup: Setup, way: dict[str, Any]
+) -> None:
+    upstream = Upstream(setup, 4, **way)
+    upstream.sessions(6)
+    assert upstream.set_aside == [4]
+    assert sorted(set(upstream.taken)) == [1, 2, 3, *range(5, 11)]
+    assert setup.queue.events[-1] == ("d", 11)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_several_in_a_row_that_are_refused_are_put_aside(setup: Setup, way: dict[str, Any]) -> None:
+    upstream = Upstream(setup, 4, 5, 6, **way)
+    upstream.sessions(20)
+    assert upstream.set_aside == [4, 5, 6]
+    assert setup.queue.events[-1] == ("d", 11)
+
+
+@pytest.mark.parametrize("poison", [10, 1])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_first_and_the_last_message_may_be_the_one(
+    setup: Setup, way: dict[str, Any], poison: int
+) -> None:
+    upstream = Upstream(setup, poison, **way)
+    upstream.sessions(6)
+    assert upstream.set_aside == [poison]
+    assert setup.drain.acknowledged_seq == 11
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_few_at_the_end_are_put_aside_though_nothing_waits_behind_them(
+    setup: Setup, way: dict[str, Any]
+) -> None:
+    upstream = Upstream(setup, 9, 10, **way)
+    upstream.sessions(20)
+    assert upstream.set_aside == [9, 10]
+    assert setup.drain.acknowledged_seq == 11
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("outage", [1, 2, 3, 5, 8, 30, 200])
+def test_an_upstream_that_refuses_everything_for_a_while_gets_everything_in_order(
+    setup: Setup, way: dict[str, Any], outage: int
+) -> None:
+    setup.disk.stop = 61
+    setup.drain.stored(61)
+    upstream = Upstream(setup, down=True, **way)
+    upstream.sessions(outage)
+    assert upstream.set_aside == []
+    assert setup.drain.acknowledged_seq == 1
+    upstream.down = False
+    upstream.sessions(6)
+    assert upstream.set_aside == []
+    taken = upstream.taken
+    if "closes" in way and taken[0] != 1:
+        taken = taken[1:]  # told that it is up again, and comes again in its place
+    assert taken == list(range(1, 61))
+    assert setup.drain.acknowledged_seq == 61
+
+
+@given(st.data())
+def test_only_what_is_always_refused_is_put_aside(data: st.DataObject) -> None:
+    """However an upstream refuses things, before an outage and in it, all the rest arrives."""
+    setup = Setup()
+    setup.disk.stop = 41
+    setup.drain.stored(41)
+    poison = data.draw(st.sets(st.integers(1, 30), max_size=4))
+    upstream = Upstream(setup, *poison)
+    downs = data.draw(st.lists(st.booleans(), max_size=12))
+    for upstream.down in sorted(downs):  # it goes down, and comes back at the end
+        upstream.window = data.draw(st.sampled_from([1, 2, 5, 100]))
+        upstream.closes = data.draw(st.booleans())
+        upstream.sessions(data.draw(st.integers(1, 8)))
+        assert {*upstream.set_aside} <= poison
+    upstream.down = False
+    upstream.sessions(400)
+    assert {*upstream.set_aside} == poison
+    assert {*upstream.taken} == {*range(1, 41)} - poison
+    assert setup.drain.acknowledged_seq == 41
+
+
+def test_twenty_refused_in_one_session_are_everything(setup: Setup) -> None:
+    setup.disk.stop = 61
+    setup.drain.stored(61)
+    upstream = Upstream(setup, down=True)
+    upstream.session()
+    assert setup.upstream.is_held
+    assert setup.changes == [
+        "refuses everything since 1970-01-01 00:00:00 UTC: 500 no; the queue is kept and "
+        "nothing more is set aside"
+    ]
+    session = setup.attached()
+    assert session.sent == [b"1"]  # one at a time, until it takes something
+    setup.drain.acknowledged(session, 1)
+    assert session.sent == numbers(1, 60)
+    assert setup.changes[1:] == ["takes messages again"]
+
+
+def test_fewer_that_are_all_that_wait_are_kept_until_one_is_taken(setup: Setup) -> None:
+    upstream = Upstream(setup, down=True, window=1)
+    upstream.sessions(200)
+    assert upstream.set_aside == []
+    assert setup.upstream.state.startswith("refuses all that it was sent (10 messages) since 1970")
+
+
+def test_a_message_that_is_refused_when_the_upstream_is_up_again_is_put_aside(
+    setup: Setup,
+) -> None:
+    setup.disk.stop = 61
+    setup.drain.stored(61)
+    upstream = Upstream(setup, 1, down=True)
+    upstream.sessions(5)
+    assert setup.upstream.is_held
+    upstream.down = False
+    upstream.sessions(30)
+    assert upstream.set_aside == [1]
+    assert upstream.taken == [2, *range(2, 61)]  # the one that told is sent once more
+
+
+def test_one_message_after_another_that_comes_alone(setup: Setup) -> None:
+    """Only the first are put aside: then it is less and less likely that it is the message."""
+    upstream = Upstream(setup, *range(10, 100))
+    upstream.sessions(5)
+    for stored in range(12, 40):
+        setup.disk.stop = stored
+        setup.drain.stored(stored)
+        upstream.sessions(5)
+    assert upstream.set_aside == [10, 11, 12]
+    assert setup.upstream.is_held
+    assert setup.upstream.state.startswith("refuses all that it was sent (")
+
+
+def test_suspects_that_leave_the_queue_are_forgotten(setup: Setup) -> None:
+    upstream = Upstream(setup, 1, 2, 3, window=1)
+    upstream.sessions(6)  # 1 and 2 were refused often enough
+    assert upstream.set_aside == []
+    setup.drain.evicted(3, "queue-full")
+    upstream.sessions(3)
+    assert upstream.set_aside == [3]
+    assert upstream.taken == [4, *range(4, 11)]
+
+
+def test_a_purge_of_suspects_leaves_the_rest(setup: Setup) -> None:
+    upstream = Upstream(setup, 1, 2, 3, window=1)
+    upstream.sessions(6)
+    setup.drain.hold("purge")
+    setup.drain.skip(2)
+    setup.drain.release("purge")
+    upstream.sessions(6)
+    assert upstream.set_aside == [2, 3]
+    assert upstream.taken == [4, *range(4, 11)]
+
+
+def test_a_damaged_block_behind_suspects_is_set_aside_after_them(setup: Setup) -> None:
+    setup.disk.damaged = range(3, 5)
+    upstream = Upstream(setup, 1, 2, window=1)
+    upstream.sessions(7)
+    assert upstream.set_aside == [1, 2, 3]
+    assert upstream.taken == list(range(5, 11))
 
 
 def test_a_damaged_block_is_set_aside_after_what_lies_before_it(setup: Setup) -> None:

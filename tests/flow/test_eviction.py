@@ -21,6 +21,7 @@ from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
+from tests.flow_fakes import new_refusals
 from tests.threads import LateThread
 
 PAGES_MAX = 6
@@ -86,6 +87,7 @@ class EvictionMachine(RuleBasedStateMachine):
             acknowledged=head,
             stored=stored,
             refusals_max=1,
+            refusals=new_refusals(),
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=self.trouble.append,
@@ -152,7 +154,7 @@ class EvictionMachine(RuleBasedStateMachine):
     def refuse(self) -> None:
         assert self.session is not None
         self.refused.add(self.session.in_flight.pop(0))
-        assert self.drain.refused(self.session, "no")
+        assert self.drain.refused(self.session, "no", others_taken=True)
         self.session.room += 1
         self.drain.pump()
 

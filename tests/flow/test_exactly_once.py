@@ -32,6 +32,7 @@ from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.upstream import UpstreamState
 from tests.connections import RecordingNotices, Wire, lose
+from tests.flow_fakes import new_refusals
 
 WINDOW = 5
 
@@ -59,6 +60,7 @@ class Sender:
             acknowledged=self.acknowledged,
             stored=stored,
             refusals_max=3,
+            refusals=new_refusals(),
             clock=Clock(),
             on_progress=lambda: None,
             on_trouble=self.trouble.append,

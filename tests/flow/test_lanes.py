@@ -32,6 +32,7 @@ from relay.queue.ledger import Ledger, added_up
 from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
 from tests.connections import fired
+from tests.flow_fakes import new_refusals
 from tests.threads import LateThread
 
 SMALL = 4  # what is less does not become a lane, in most of these tests
@@ -71,6 +72,7 @@ class Setup:
         self.ends = {"a": a + 1, "b": b + 1}
         self.size = size
         self.slow = slow
+        self.refusals = new_refusals()
         self.damaged: dict[str, range] = {}
         self.reads: list[Callable[[], None]] = []
         self.events: list[Any] = []
@@ -102,6 +104,7 @@ class Setup:
             acknowledged=1,
             stored=self.ends[queue],
             refusals_max=2,
+            refusals=self.refusals,
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=self.trouble.append,
@@ -297,17 +300,30 @@ def test_a_session_that_was_replaced_changes_nothing() -> None:
     assert ("a", 11) in setup.events
 
 
+def test_an_upstream_that_refuses_everything_gets_little_of_both_lanes() -> None:
+    setup = Setup(a=100, smallest=20)
+    session = setup.attached(room=40)
+    setup.comes("b", 10)
+    assert not setup.lanes.refused(session, "500 no", in_row=20)
+    setup.lanes.detach(session)
+    session = setup.attached(room=40)
+    assert sorted(session.seen) == ["a1", "b1"]
+    assert setup.lanes.acknowledged(session, 1)
+    assert len(session.seen) == 40
+    assert not [event for event in setup.events if len(event) == 3]
+
+
 def test_a_refusal_is_that_of_the_lane_whose_record_it_is() -> None:
     setup = Setup(a=100, smallest=20)  # so that b's do not move
     session = setup.attached(room=40)
     setup.comes("b", 10)
     setup.answer(session, 40)
     assert session.seen[40] == "b1"
-    assert not setup.lanes.refused(session, "500 no")
+    assert not setup.lanes.refused(session, "500 no", others_taken=True)
     setup.lanes.detach(session)
     session = setup.attached(room=1)
     assert session.seen == ["b1"]
-    assert setup.lanes.refused(session, "500 no")
+    assert setup.lanes.refused(session, "500 no", others_taken=True)
     assert setup.events[-1] == ("b", SeqRange(1, 2), "refused 2 times: 500 no")
     session.room, session.in_flight = 2, 0
     setup.lanes.pump()
@@ -677,6 +693,7 @@ class LanesMachine(RuleBasedStateMachine):
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals_max=1,
+            refusals=new_refusals(),
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=self.trouble.append,
@@ -747,7 +764,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.over.add(number)
         self.refused.add(number)
         self.session.room += 1
-        assert self.lanes.refused(self.session, "no")
+        assert self.lanes.refused(self.session, "no", others_taken=True)
         self.lanes.pump()
 
     @rule()

@@ -190,6 +190,25 @@ def test_a_session_that_fails_is_replaced(local: Local, setup: Setup) -> None:
     assert (local.service.state.connects, local.service.state.failures) == (4, 3)
 
 
+def test_an_upstream_that_refuses_everything_is_not_ready_and_says_why(
+    local: Local, setup: Setup
+) -> None:
+    setup.queue.account = Ledger(next_seq=100)
+    local.service.startService()
+    session = local.open()
+    assert not local.service.drain.refused(session, "500 index is read-only", in_row=20)
+    report = local.service.report()
+    assert not report["ready"]
+    assert report["state"] == (
+        "refuses everything since 1970-01-01 00:01:40 UTC: 500 index is read-only; the queue is "
+        "kept and nothing more is set aside; appending to /var/log/x"
+    )
+    assert report["refuses_everything"]["refused_records"] == 20
+    assert setup.notices.said[-1][1] == "refusals"
+    local.service.drain.acknowledged(session, 1)
+    assert local.service.report()["ready"]
+
+
 @pytest.mark.parametrize("by", ["connect", "resume"])
 def test_what_would_be_tried_after_a_pause_is_tried_now(
     local: Local, setup: Setup, by: str
@@ -276,6 +295,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "ready": True,
         "paused": False,
         "paused_since": None,
+        "refuses_everything": None,
         "stalled_seconds": None,
         "exactly_once": False,
         "received_records": 9,

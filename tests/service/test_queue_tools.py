@@ -18,6 +18,7 @@ from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Removal, Transaction
 from relay.service.queue_tools import QueueTools
 from tests.connections import fired
+from tests.flow_fakes import new_refusals
 from tests.queue_files import append, opened, set_aside
 
 
@@ -93,6 +94,7 @@ class Destination:
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals_max=3,
+            refusals=new_refusals(),
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=lambda words: None,

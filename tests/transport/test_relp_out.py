@@ -173,6 +173,82 @@ def test_a_refused_message_ends_the_session(connection: Connection) -> None:
     assert connection.clock.getDelayedCalls() == []
 
 
+def refusal(txnr: int, words: bytes = b"500 no") -> bytes:
+    return encode_frame(txnr, b"rsp", words)
+
+
+def test_a_refusal_waits_for_the_answers_to_what_was_sent_behind_it(
+    connection: Connection,
+) -> None:
+    connection.protocol.send([b"one", b"two", b"three"])
+    connection.protocol.dataReceived(refusal(2))
+    assert (connection.drain.judged, connection.protocol.room) == ([], 0)
+    connection.protocol.dataReceived(refusal(3))
+    assert not connection.wire.disconnected
+    connection.protocol.dataReceived(refusal(4))
+    assert connection.drain.judged == [(3, False)]
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.drain.judged == [(3, False)]
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_a_refusal_is_judged_when_something_behind_it_is_taken(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two", b"three"])
+    connection.protocol.dataReceived(refusal(2))
+    connection.protocol.dataReceived(encode_answers(3, 1))
+    assert connection.drain.judged == [(1, True)]
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_what_does_not_count_yet_ends_the_session(connection: Connection) -> None:
+    connection.drain.counts = False
+    connection.protocol.send([b"one", b"two"])
+    connection.protocol.dataReceived(encode_answers(2, 1))
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.failures == [
+        "up: it takes messages: what it refused before is tried once more"
+    ]
+
+
+def test_twenty_refusals_are_enough() -> None:
+    connection = Connection(window_records=128).opened()
+    connection.protocol.send([b"x"] * 128)
+    for txnr in range(2, 21):
+        connection.protocol.dataReceived(refusal(txnr))
+    assert connection.drain.judged == []
+    connection.protocol.dataReceived(refusal(21))
+    assert connection.drain.judged == [(20, False)]
+
+
+def test_a_refusal_waits_for_a_second_at_most(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two", b"three"])
+    connection.protocol.dataReceived(refusal(2) + refusal(3))
+    connection.clock.advance(1)
+    assert connection.drain.judged == [(2, False)]
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("sets_aside", [False, True])
+@pytest.mark.parametrize("end", [b"", b"0 serverclose 0\n", b"HTTP/1.1 400\r\n"])
+def test_a_refusal_counts_also_if_the_session_ends_with_it(
+    connection: Connection, end: bytes, sets_aside: bool
+) -> None:
+    connection.drain.sets_aside = sets_aside
+    connection.protocol.send([b"one", b"two", b"three"])
+    connection.protocol.dataReceived(refusal(2) + end)
+    lose(connection.protocol)
+    assert connection.drain.judged == [(1, False)]
+    if not sets_aside:
+        assert connection.failures == ["up: it refused a message: 500 no"]
+    assert connection.wire.value() == encode_syslog(2, [b"one", b"two", b"three"])
+    assert connection.clock.getDelayedCalls() == []
+
+
 def test_after_one_that_was_set_aside_the_session_goes_on(connection: Connection) -> None:
     connection.drain.sets_aside = True
     connection.protocol.send([b"one", b"two", b"three"])
