@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from relay.queue.acceleration import IS_COMPILED, compiled
 from relay.queue.checksum import crc32
+from relay.queue.values import Unreadable
 
 __all__ = [
     "BLOCK_BYTES_TARGET",
@@ -31,7 +32,9 @@ __all__ = [
     "block_header",
     "decode_block",
     "encode_block",
+    "header_of",
     "payload_bytes",
+    "payload_bytes_of",
     "plain_cut",
     "plain_encode",
     "plain_runs",
@@ -86,6 +89,8 @@ def decode_block(value: bytes) -> Block:
         BlockDamaged: `value` has another version, length or checksum.
     """
     lengths_at = _PREFIX.size + _HEADER.size
+    if isinstance(value, Unreadable):
+        raise BlockDamaged(value.reason)
     if not value:  # see salvage.py
         raise BlockDamaged("nothing of it was left in a damaged file")
     if len(value) < lengths_at:
@@ -126,6 +131,20 @@ def block_header(value: bytes | memoryview) -> tuple[float, int]:
         return 0.0, 0
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
     return received_at, count
+
+
+def payload_bytes_of(cursor: Any) -> int:
+    """Octets of payload in the block that a cursor is on, by its header; see `payload_bytes`."""
+    size, head = cursor.head(_PREFIX.size + _HEADER.size)
+    if len(head) < _PREFIX.size + _HEADER.size:
+        return 0
+    _, count = _HEADER.unpack_from(head, _PREFIX.size)
+    return max(0, int(size) - _PREFIX.size - _HEADER.size - 4 * int(count))
+
+
+def header_of(cursor: Any) -> tuple[float, int]:
+    """`block_header` of the block that a cursor is on."""
+    return block_header(cursor.head(_PREFIX.size + _HEADER.size)[1])
 
 
 def payload_bytes(value: bytes | memoryview) -> int:

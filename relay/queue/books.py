@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from relay.queue.block import payload_bytes
+from relay.queue.block import payload_bytes_of
 from relay.queue.ledger import Ledger
 
 __all__ = [
@@ -97,7 +97,7 @@ def forget(txn: Any, database: Any, ledger: Ledger, upto: int) -> None:
     ledger.acknowledged_seq = upto
     cursor = txn.cursor(db=database)
     while cursor.first():
-        size = payload_bytes(cursor.value())
+        size = payload_bytes_of(cursor)
         stop = seq_of(cursor.key()) if cursor.next() else ledger.next_seq
         if stop > upto:
             break

@@ -6,7 +6,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
-from libc.stdint cimport UINT32_MAX, uint32_t
+from libc.stdint cimport UINT32_MAX, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from relay.wire.payload cimport size_of
@@ -110,3 +110,25 @@ cdef tuple cut_octets(
         records.append(PyBytes_FromStringAndSize(<const char *>p + at, length))
         at += length
     return stop, records
+
+
+def node_of(key) -> tuple:
+    """`relay.queue.values.plain_node`.
+
+    What lies around `key` is read: it has to be a key that a cursor of LMDB has given, as a view.
+    """
+    cdef Py_buffer view
+    cdef const unsigned char *at
+    cdef uint16_t numbers[4]
+    cdef uint64_t page = 0
+    PyObject_GetBuffer(key, &view, PyBUF_SIMPLE)
+    try:
+        at = <const unsigned char *>view.buf
+        memcpy(numbers, at - sizeof(numbers), sizeof(numbers))
+        if numbers[3] != view.len:
+            raise ValueError(f"a key of {view.len} octets, its node says {numbers[3]}")
+        if numbers[2] & 1:
+            memcpy(&page, at + view.len, sizeof(page))
+    finally:
+        PyBuffer_Release(&view)
+    return numbers[0] | <uint32_t>numbers[1] << 16, page

@@ -14,6 +14,7 @@ from typing import Any
 
 from relay.model.errors import QueueError
 from relay.queue.handles import Handles
+from relay.queue.values import Unreadable
 
 __all__ = ["Duplicate"]
 
@@ -26,9 +27,11 @@ class Duplicate:
     Args:
         handles: The environment in use; this is made in the thread that writes to it.
         environment: A new, empty one, which is closed with this.
+        is_lossy: Copy what can be read of a value that is unreadable; else that is an error.
     """
 
-    def __init__(self, handles: Handles, environment: Any) -> None:
+    def __init__(self, handles: Handles, environment: Any, *, is_lossy: bool = False) -> None:
+        self._is_lossy = is_lossy
         self.environment = environment
         self._sources = handles.databases()
         with environment.begin(write=True) as txn:
@@ -52,7 +55,9 @@ class Duplicate:
             for name, source in self._sources.items():
                 if b"/" in name:
                     left = bytes_max - copied
-                    copied += _catch_up(txn, source, target, self._targets[name], left)
+                    copied += _catch_up(
+                        txn, source, target, self._targets[name], left, is_lossy=self._is_lossy
+                    )
             is_complete = copied < bytes_max
             if is_complete:  # accounts and positions with all that they are of
                 for name, source in self._sources.items():
@@ -68,7 +73,9 @@ class Duplicate:
                     raise QueueError(f"the copy of {name.decode()} differs")
 
 
-def _catch_up(txn: Any, source: Any, target: Any, copy: Any, bytes_max: int) -> int:
+def _catch_up(
+    txn: Any, source: Any, target: Any, copy: Any, bytes_max: int, *, is_lossy: bool
+) -> int:
     """Octets that were copied; at least `bytes_max` if there may be more to do."""
     entries = txn.cursor(db=source)
     if not entries.first():
@@ -85,8 +92,12 @@ def _catch_up(txn: Any, source: Any, target: Any, copy: Any, bytes_max: int) -> 
         if more and bytes(entries.key()) == copies.key():
             more = entries.next()
     while more and copied < bytes_max:
-        target.put(entries.key(), entries.value(), db=copy, append=True)
-        copied += len(entries.value()) + _CURSOR_ENTRY_BYTES
+        value = entries.value()
+        if isinstance(value, Unreadable) and not is_lossy:
+            number = int.from_bytes(entries.key(), "big")
+            raise QueueError(f"what is stored from {number} on cannot be read: {value.reason}")
+        target.put(entries.key(), value, db=copy, append=True)
+        copied += len(value) + _CURSOR_ENTRY_BYTES
         more = entries.next()
     if more:
         return max(copied, bytes_max)

@@ -72,7 +72,12 @@ def find_damage(path: str) -> list[str]:
 
 
 def examine(
-    path: str, *, fully: bool, reads_max: int = READS_MAX, late_reads_min: int = LATE_READS_MIN
+    path: str,
+    *,
+    fully: bool,
+    pages_only: bool = False,
+    reads_max: int = READS_MAX,
+    late_reads_min: int = LATE_READS_MIN,
 ) -> Examined:
     """Look through the file of the queue in directory `path`, before LMDB gets it.
 
@@ -82,6 +87,7 @@ def examine(
     Args:
         fully: Visit every page, if only the header where it holds a block; otherwise
             leave that of long queues for later.
+        pages_only: Do not judge accounts.
         reads_max: Pages that may have to be read before anything is left for later.
         late_reads_min: What a queue has to have of them to count as long.
     """
@@ -95,15 +101,16 @@ def examine(
             return Examined(file.problems)
         formats = [_format(file, snapshot) for snapshot in file.snapshots]
         is_spoilt = _is_spoilt(*formats)
-        is_known = is_spoilt or formats[0] in (None, FORMAT)
+        is_known = not pages_only and (is_spoilt or formats[0] in (None, FORMAT))
         trees = _trees(file)
-        if fully or not is_known or sum(map(_reads, trees.values())) <= reads_max:
+        if fully or not (is_known or pages_only) or sum(map(_reads, trees.values())) <= reads_max:
             late = None
         else:
             long = {name for name, tree in trees.items() if _reads(tree) >= late_reads_min}
-            late = _examine_long(path, file, {name for name in long if name.startswith(BLOCKS)})
+            names = {name for name in long if name.startswith(BLOCKS)}
+            late = _examine_long(path, file, names, is_known=is_known)
         problems = [] if late is not None else _problems(file, is_known=is_known)
-        if not problems and is_spoilt:
+        if not problems and is_spoilt and not pages_only:
             problems.append(f"the format is {formats[0]!r}, and was {formats[1]!r}")
         return Examined(problems, late)
 
@@ -120,7 +127,9 @@ def _reads(tree: Tree) -> int:
     return tree.leaf_pages + (tree.entries if tree.overflow_pages else 0)
 
 
-def _examine_long(path: str, file: PageFile, names: Collection[bytes]) -> LateExamination | None:
+def _examine_long(
+    path: str, file: PageFile, names: Collection[bytes], *, is_known: bool
+) -> LateExamination | None:
     """Begin with the trees `names`, and do all others; None if there is anything suspicious.
 
     Where each page is either free or in use, and the branches lead to as many leaves as
@@ -130,7 +139,7 @@ def _examine_long(path: str, file: PageFile, names: Collection[bytes]) -> LateEx
     audit = file.audit(snapshot)
     late = LateExamination(path, audit)
     left_out = sum(tree.overflow_pages for key, tree in _trees(file).items() if key in names)
-    problems = _problems(file, is_known=True, audit=audit, late=late, long=names)
+    problems = _problems(file, is_known=is_known, audit=audit, late=late, long=names)
     if problems or not late.names or late.marked + left_out != snapshot.last_page + 1 - META_PAGES:
         late.close()
         return None

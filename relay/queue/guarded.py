@@ -1,21 +1,24 @@
-"""LMDB's transactions and cursors, with a look at what they come near to.
+"""LMDB's transactions and cursors, which read nothing that would end the process.
 
-As long as part of a file has not been looked at (`late_examination.py`), the store works
-with these instead of LMDB's own.  Only the trees of blocks are left for later, and those
-are used by cursors alone, or appended to, which concerns their last leaf.
+Values are read from the file (`values.py`).  As long as part of the file has not been
+looked at (`late_examination.py`), cursors look at what they come near to before LMDB does.
+Only the trees of blocks are left for later, and those are used by cursors alone, or
+appended to, which concerns their last leaf.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from relay.model.errors import QueueFormatError
 from relay.queue.books import KEY, seq_of
 from relay.queue.examination import BLOCKS, examine
-from relay.queue.late_examination import KEYS_STOP, LateExamination
+from relay.queue.late_examination import KEYS_STOP, FileDamaged, LateExamination
 from relay.queue.ownership import sync_names
+from relay.queue.values import FileValues
 
 __all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
 
@@ -25,20 +28,33 @@ _BEYOND = _LAST + b"\0"
 
 
 class GuardedTransaction:
-    """A transaction of LMDB.
+    """A transaction of LMDB, with buffers.
 
     Args:
+        values: Of the file; None = LMDB's own, through its map.
+        late: What was not looked at yet; None = nothing is left.
         names: The name of each tree that is looked at late, by its database.
         default: The database that `cursor` is for, where none is given.
+        on_damage: Called with what makes the file unusable.
     """
 
     def __init__(
-        self, txn: Any, late: LateExamination, names: Mapping[Any, bytes], default: Any = None
+        self,
+        txn: Any,
+        *,
+        values: FileValues | None = None,
+        late: LateExamination | None = None,
+        names: Mapping[Any, bytes] | None = None,
+        default: Any = None,
+        on_damage: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self._txn = txn
+        self._values = values
         self._late = late
-        self._names = names
+        self._names = names or {}
         self._default = default
+        self._on_damage = on_damage
+        self._new: dict[Any, set[bytes]] = {}  # keys that were put, by database
 
     def __enter__(self) -> GuardedTransaction:
         self._txn.__enter__()
@@ -52,20 +68,94 @@ class GuardedTransaction:
 
     def cursor(self, db: Any = None) -> Any:
         cursor = self._txn.cursor(db=db)
-        name = self._names.get(self._default if db is None else db)
-        return cursor if name is None else GuardedCursor(cursor, self._late, name)
+        database = self._default if db is None else db
+        name = self._names.get(database)
+        if self._values is None and name is None:
+            return cursor
+        new = self._new.setdefault(database, set())
+        return GuardedCursor(
+            cursor,
+            values=self._values,
+            late=self._late if name is not None else None,
+            name=name or b"",
+            new=new,
+            on_damage=self._on_damage,
+        )
+
+    def get(self, key: bytes, default: Any = None, db: Any = None) -> Any:
+        cursor = self.cursor(db)
+        return cursor.value() if cursor.set_key(key) else default
+
+    def put(self, key: bytes, value: bytes, *, db: Any = None, append: bool = False) -> bool:
+        self._new.setdefault(self._default if db is None else db, set()).add(bytes(key))
+        return bool(self._txn.put(key, value, db=db, append=append))
+
+    def delete(self, key: bytes, db: Any = None) -> bool:
+        cursor = self.cursor(db)
+        return bool(cursor.set_key(key) and cursor.delete())
 
 
 class GuardedCursor:
-    """A cursor of LMDB that never comes to a leaf before somebody has looked at it."""
+    """A cursor of LMDB that reads values from the file, and comes to no leaf that nobody has
+    looked at.
 
-    def __init__(self, cursor: Any, late: LateExamination, name: bytes) -> None:
+    Args:
+        new: Keys whose values are not in the file yet.
+    """
+
+    def __init__(
+        self,
+        cursor: Any,
+        *,
+        values: FileValues | None = None,
+        late: LateExamination | None = None,
+        name: bytes = b"",
+        new: Collection[bytes] = (),
+        on_damage: Callable[[str], None] = lambda problem: None,
+    ) -> None:
         self._cursor = cursor
+        self._values = values
         self._late = late
         self._name = name
-        # Where it is, it is safe.
-        self.key, self.value, self.delete = cursor.key, cursor.value, cursor.delete
+        self._new = new
+        self._on_damage = on_damage
+        self.key = cursor.key
         self._low, self._high = b"", b""  # keys that are safe
+
+    def value(self) -> Any:
+        if self._values is None or self._is_new:
+            return self._cursor.value()
+        return self._values.value(self._cursor)
+
+    def head(self, length: int) -> tuple[int, Any]:
+        """The size of the value, and its first octets."""
+        if self._values is None or self._is_new:
+            value = self._cursor.value()
+            return len(value), value[:length]
+        return self._values.head(self._cursor, length)
+
+    def delete(self) -> bool:
+        """Raises FileDamaged if LMDB could not read what it has to for that."""
+        if self._values is not None and not self._is_new:
+            trouble = self._values.why_not_deleted(self._cursor)
+            if trouble:
+                self._on_damage(trouble)
+                raise FileDamaged(f"the queue's file is damaged: {trouble}")
+        return bool(self._cursor.delete())
+
+    def set_key(self, key: bytes) -> bool:
+        self._approach(key)
+        return bool(self._cursor.set_key(key))
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        found = self.first()
+        while found:
+            yield self.key(), self.value()
+            found = self.next()
+
+    @property
+    def _is_new(self) -> bool:
+        return bool(self._new) and bytes(self._cursor.key()) in self._new
 
     def first(self) -> bool:
         self._approach(_FIRST)
@@ -86,12 +176,12 @@ class GuardedCursor:
         return self._came(self._cursor.prev())
 
     def _came(self, found: bool) -> bool:
-        if found:
+        if found and self._late is not None:
             self._approach(bytes(self._cursor.key()))
         return found
 
     def _approach(self, key: bytes) -> None:
-        if not self._low <= key < self._high:
+        if self._late is not None and not self._low <= key < self._high:
             low, high = self._late.ensure(self._name, seq_of(key))
             self._low = KEY.pack(low)
             self._high = KEY.pack(high) if high < KEYS_STOP else _BEYOND
@@ -124,6 +214,20 @@ class Guard:
             self._late.on_damage = self._damaged
         return examined.problems
 
+    def require_sound(self, path: str) -> None:
+        """See that LMDB may read the file in `path`, for somebody who only looks.
+
+        Raises:
+            QueueFormatError: It may not.
+        """
+        examined = examine(path, fully=False, pages_only=True)
+        self._late = examined.late
+        if examined.problems:
+            raise QueueFormatError(
+                f"queue {path}: data.mdb is damaged, or not an LMDB file ({examined.problems[0]}); "
+                "start the relay, which puts it aside and goes on with what can be read of it"
+            )
+
     def settled(self) -> None:
         """The file is sound, or was replaced."""
         if os.path.exists(self._mark):
@@ -133,18 +237,40 @@ class Guard:
     def is_needed(self) -> bool:
         return self._late is not None and bool(self._late.names)
 
-    def begin(self, environment: Any, blocks: Mapping[str, Any], **options: Any) -> Any:
+    def begin(
+        self,
+        environment: Any,
+        blocks: Mapping[str, Any],
+        values: FileValues | None = None,
+        **options: Any,
+    ) -> Any:
         """A transaction of `environment`.
 
         Args:
             blocks: The database of blocks of each destination.
+            values: Of its file.
         """
-        txn = environment.begin(**options)
-        if self._late is None or not self._late.names:
+        txn = environment.begin(buffers=True, **options)
+        late, names = self._late, dict[Any, bytes]()
+        if late is not None:
+            ids = [name[len(BLOCKS) :].decode() for name in late.names]
+            names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
+        if values is None and not names:
             return txn
-        late = [name[len(BLOCKS) :].decode() for name in self._late.names]
-        names = {blocks[id]: BLOCKS + id.encode() for id in late if id in blocks}
-        return GuardedTransaction(txn, self._late, names, options.get("db"))
+        return GuardedTransaction(
+            txn,
+            values=values,
+            late=late,
+            names=names,
+            default=options.get("db"),
+            on_damage=self._damaged,
+        )
+
+    def renewed(self) -> Guard:
+        """The guard of a file that takes the place of this one, and has been looked at."""
+        guard = Guard(self._path, fully=self._fully)
+        guard.on_damage = lambda problem: self.on_damage(problem)
+        return guard
 
     def look_at_rest(self, environment: Any) -> None:
         """Look at everything that is left.
@@ -162,6 +288,8 @@ class Guard:
             self._late.close()
 
     def _damaged(self, problem: str) -> None:
+        if not self._path:
+            return  # somebody looks, and nobody works with it
         with suppress(OSError):  # on a full disk it is found again
             os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             sync_names(self._path)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from relay.queue.guarded import Guard
+from relay.queue.values import FileValues
 
 __all__ = ["Handles"]
 
@@ -24,6 +25,7 @@ class Handles:
     Args:
         environment: LMDB's.
         guard: What of its file was not looked at yet; None = nothing.
+        values: Of its file; None = they are read through LMDB's map.
 
     Attributes:
         blocks: The database of blocks of each destination.
@@ -31,9 +33,12 @@ class Handles:
         history: What is kept of what each destination delivered.
     """
 
-    def __init__(self, environment: Any, guard: Guard | None = None) -> None:
+    def __init__(
+        self, environment: Any, guard: Guard | None = None, values: FileValues | None = None
+    ) -> None:
         self.environment = environment
         self.guard = guard or Guard("", fully=True)
+        self._values = values
         self.meta = environment.open_db(b"meta")
         self.positions = environment.open_db(b"positions")
         self.blocks: dict[str, Any] = {}
@@ -45,7 +50,9 @@ class Handles:
 
     def like(self, environment: Any) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
-        handles = Handles(environment)
+        values = None if self._values is None else FileValues.of(environment)
+        guard = self.guard.renewed()
+        handles = Handles(environment, guard, values)
         for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
             for id in ours:
                 theirs[id] = environment.open_db(kind + id.encode(), create=False)
@@ -67,7 +74,7 @@ class Handles:
 
     def begin(self, **options: Any) -> Any:
         """A transaction of LMDB, or one that looks at pages before it comes to them."""
-        return self.guard.begin(self.environment, self.blocks, **options)
+        return self.guard.begin(self.environment, self.blocks, self._values, **options)
 
     def enter(self) -> bool:
         """Begin to read.  False: it has been left, and there is another one."""
@@ -78,10 +85,10 @@ class Handles:
             return True
 
     @contextmanager
-    def transaction(self, *, buffers: bool = True) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Any]:
         """A read transaction of one who has entered; with its end the reading is over."""
         try:
-            with self.begin(buffers=buffers) as txn:
+            with self.begin() as txn:
                 yield txn
         finally:
             with self._lock:
@@ -101,3 +108,5 @@ class Handles:
     def _close(self) -> None:
         self.environment.close()
         self.guard.close()
+        if self._values is not None:
+            self._values.close()

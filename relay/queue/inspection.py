@@ -17,7 +17,7 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.words import counted, span
-from relay.queue.block import BlockDamaged, block_header, decode_block
+from relay.queue.block import BlockDamaged, decode_block, header_of
 from relay.queue.books import KEY, Books, database_bytes, seq_of, to_block_with
 from relay.queue.history import oldest_in
 from relay.queue.quarantine import read_entry
@@ -87,7 +87,7 @@ def account_of(books: Books, id: str) -> Account:
     if ledger.queued and id in books.blocks:
         cursor = books.txn.cursor(db=books.blocks[id])
         if cursor.first():
-            oldest_at = block_header(cursor.value())[0]
+            oldest_at = header_of(cursor)[0]
     history = books.history.get(id)
     return Account(
         id,
@@ -159,8 +159,8 @@ def read(books: Books, wanted: Read) -> Page:
             page.next_seq = page.end_seq
             return page
         first = seq_of(cursor.key())
-        at, _count = block_header(cursor.value())
-        value = bytes(cursor.value()) if at >= wanted.since else b""
+        at, _count = header_of(cursor)
+        value = cursor.value() if at >= wanted.since else b""
         found = cursor.next()
         stop = seq_of(cursor.key()) if found else page.end_seq
         if stop > start and value:
@@ -238,11 +238,11 @@ def check(books: Books, wanted: Check) -> Checked:
             return page
         if first != expected:
             page.problems.append(f"{span('record', expected, first - 1)} in no block")
-        value = cursor.value()
-        page.octets += len(value)
+        size, _ = cursor.head(0)
+        page.octets += size
         page.blocks += 1
-        _, count = block_header(value)
-        damage = _damage(bytes(value)) if wanted.checksums else ""
+        _, count = header_of(cursor)
+        damage = _damage(cursor.value()) if wanted.checksums else ""
         found = cursor.next()
         expected = seq_of(cursor.key()) if found else ledger.next_seq
         if damage:

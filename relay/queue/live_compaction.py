@@ -21,7 +21,7 @@ from functools import partial
 from relay.model.errors import QueueError
 from relay.model.words import size
 from relay.queue.duplicate import Duplicate
-from relay.queue.replacement import COMPACTED, put_in_place, remove_unfinished
+from relay.queue.replacement import COMPACTED, put_back, put_in_place, remove_unfinished
 from relay.queue.store import QueueStore
 
 __all__ = ["LiveCompaction"]
@@ -70,7 +70,8 @@ class LiveCompaction:
             environment = self._store.new_environment(folder)
             undo.callback(environment.close)
             with self._store.writing() as handles:
-                self._duplicate = Duplicate(handles, environment)
+                is_lossy = self._put is put_back
+                self._duplicate = Duplicate(handles, environment, is_lossy=is_lossy)
             undo.pop_all()
 
     def step(self) -> bool:

@@ -157,7 +157,10 @@ class PageFile:
         before: list[Snapshot | None] = []
         for _ in range(_READS_MAX):  # one may fall into a write
             self._size = os.fstat(self._fd).st_size
-            metas = [self._meta(0, size), self._meta(1, size)]
+            try:
+                metas = [self._meta(0, size), self._meta(1, size)]
+            except OSError as error:
+                raise Damage(f"the meta pages cannot be read: {error.strerror}") from error
             if metas == before:
                 break
             before = metas
@@ -171,7 +174,21 @@ class PageFile:
         return Audit(bytearray(max(snapshot.last_page + 1, META_PAGES)))
 
     def value(self, entry: Entry) -> bytes:
-        return os.pread(self._fd, entry.size, entry.offset)
+        """The value of `entry`; empty if it cannot be read."""
+        try:
+            return os.pread(self._fd, entry.size, entry.offset)
+        except OSError:
+            return b""
+
+    def _read(self, size: int, offset: int) -> bytes:
+        """Raises Damage if that cannot be read."""
+        try:
+            octets = os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise Damage(f"it cannot be read: {error.strerror}") from error
+        if len(octets) < size:
+            raise Damage("it is not in the file")
+        return octets
 
     def tree(self, entry: Entry) -> Tree | None:
         """The tree that a name stands for, or None if it is none."""
@@ -227,7 +244,10 @@ class PageFile:
                     yield snapshot._replace(names=names)
 
     def _begins_with_name(self, number: int) -> bool:
-        page = os.pread(self._fd, self.page_size, number * self.page_size)
+        try:
+            page = self._read(self.page_size, number * self.page_size)
+        except Damage:
+            return False
         found, _, kind, _, _ = _HEADER.unpack_from(page)
         if (found, kind) != (number, LEAF):
             return False
@@ -324,7 +344,7 @@ class PageFile:
             Damage: It is not there, or something else.
         """
         self._take(walk, number, 1)
-        page = os.pread(self._fd, self.page_size, number * self.page_size)
+        page = self._read(self.page_size, number * self.page_size)
         found, _, kind, _, _ = _HEADER.unpack_from(page)
         if (found, kind) != (number, wanted):
             raise Damage(f"its number is {found}, its kind {kind}, expected {wanted}")
@@ -387,7 +407,7 @@ class PageFile:
             return number * self.page_size + _HEADER.size
         try:
             self._take(walk, number, count, is_value=True)
-            header = os.pread(self._fd, _OVERFLOW.size, number * self.page_size)
+            header = self._read(_OVERFLOW.size, number * self.page_size)
             found, _, kind, length = _OVERFLOW.unpack(header)
             if (found, kind, length) != (number, _OVERFLOWN, count):
                 raise Damage(f"its number is {found}, its kind {kind}, its length {length}")

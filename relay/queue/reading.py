@@ -28,10 +28,10 @@ def read_records(
     """Consecutive payloads from record `start` on, whole blocks until a limit is reached.
 
     Args:
-        txn: Without buffers.
+        txn: As `Handles.begin` makes them.
 
     Raises:
-        DamagedRange: The block with `start` in it is damaged.
+        DamagedRange: The block with `start` in it is damaged, or cannot be read.
     """
     payloads: list[bytes] = []
     size = 0
@@ -62,14 +62,14 @@ def read_records(
 
 
 def read_positions(txn: Any, handles: Handles, source: str) -> dict[str, bytes]:
-    """How far `source` has read, by name, empty where damaged; `txn` without buffers."""
+    """How far `source` has read, by name, empty where damaged."""
     start = f"{source}/".encode()
     found: dict[str, bytes] = {}
     cursor = txn.cursor(db=handles.positions)
     more = cursor.set_range(start)
-    while more and cursor.key().startswith(start):
-        position = unsealed(cursor.key(), cursor.value())
-        found[cursor.key()[len(start) :].decode("utf-8", "replace")] = position or b""
+    while more and (key := bytes(cursor.key())).startswith(start):
+        position = unsealed(key, bytes(cursor.value()))
+        found[key[len(start) :].decode("utf-8", "replace")] = position or b""
         more = cursor.next()
     return found
 
@@ -100,4 +100,4 @@ def measured(
 def stored_ledger(txn: Any, handles: Handles, id: str) -> Ledger:
     """The account as the transaction sees it, whether it adds up or not."""
     value = txn.get(b"ledger/" + id.encode(), db=handles.meta)
-    return decode_ledger(id, value, checks=False) if value else Ledger()
+    return Ledger() if value is None else decode_ledger(id, bytes(value), checks=False)

@@ -108,6 +108,7 @@ from relay.queue.transaction import (
     account_of_source,
     is_of_source,
 )
+from relay.queue.values import FileValues
 from relay.wire.sizes import octets_of
 
 __all__ = [
@@ -139,6 +140,7 @@ class QueueStore:
         path: str | None = None,
         guard: Guard | None = None,
         histories: Histories | None = None,
+        values: FileValues | None = None,
     ) -> None:
         self._path = path
         self.placement = Placement(path, ownership)
@@ -146,7 +148,7 @@ class QueueStore:
         self.histories = histories or Histories()
         """What is kept of delivered records; none of it counts in `used_bytes`."""
         self._headroom = Headroom(path)
-        self._use(Handles(environment, guard))
+        self._use(Handles(environment, guard, values))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -203,7 +205,13 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(environment, ownership, path=path, guard=guard, histories=histories)
+                store = cls(
+                    *(environment, ownership),
+                    path=path,
+                    guard=guard,
+                    histories=histories,
+                    values=FileValues.of(environment),
+                )
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store._headroom.make()
@@ -225,11 +233,14 @@ class QueueStore:
         """
         ownership = hold_existing(path)
         with opening(path, ownership):
+            guard = Guard("", fully=False)
+            guard.require_sound(path)
             # Without LMDB's own lock file: it would belong to whoever looks.
             environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
                 check_format(environment, path, read_only=True)
-                store = cls(environment, ownership)
+                values = FileValues.of(environment)
+                store = cls(environment, ownership, guard=guard, values=values)
                 store._open_queues((), (), checks=False)
                 return store
             except BaseException:
@@ -285,7 +296,7 @@ class QueueStore:
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
         changed: dict[str, Ledger] = {}
-        with self._errors(transaction.growth), self._begin(write=True, buffers=True) as txn:
+        with self._errors(transaction.growth), self._begin(write=True) as txn:
             for destination, payloads in transaction.appends.items():
                 if payloads:
                     ledger = self._changed_ledger(destination, changed)
@@ -344,7 +355,7 @@ class QueueStore:
 
     def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
-        with self._errors(), self._begin(write=True, buffers=True) as txn:
+        with self._errors(), self._begin(write=True) as txn:
             ledger = partial(self._changed_ledger, changed=changed)
             result = operation.apply(self._books(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
@@ -420,13 +431,13 @@ class QueueStore:
         self._blocks, self._quarantine = handles.blocks, handles.quarantine
 
     @contextmanager
-    def _reading(self, *, buffers: bool = True) -> Iterator[tuple[Any, Handles]]:
+    def _reading(self) -> Iterator[tuple[Any, Handles]]:
         """A read transaction and the environment that it is in."""
         while not (handles := self._handles).enter():
             if handles is self._handles:  # otherwise it was replaced since we looked
                 raise QueueError("the queue is closed")
         errors = OurErrors("the queue cannot be read")
-        with errors, handles.transaction(buffers=buffers) as txn:
+        with errors, handles.transaction() as txn:
             yield txn, handles
 
     def _refuse_if_spoilt(self) -> None:
@@ -445,13 +456,13 @@ class QueueStore:
             DamagedRange: The block with `start` in it is damaged.
             QueueError: LMDB failed.
         """
-        with self._reading(buffers=False) as (txn, handles):
+        with self._reading() as (txn, handles):
             limits = {"records_max": records_max, "bytes_max": bytes_max}
             return read_records(txn, handles, destination, start=start, **limits)
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
-        with self._reading(buffers=False) as (txn, handles):
+        with self._reading() as (txn, handles):
             return read_positions(txn, handles, source)
 
     def oldest_received_at(self, destination: str) -> float | None:

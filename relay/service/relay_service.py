@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 import time
@@ -21,6 +22,7 @@ from relay.service.sequence import SequentialService
 __all__ = ["RelayService", "local_zone"]
 
 _STOP_SECONDS_MAX = 4.2
+_STANDARD_ERROR = 2
 
 
 class RelayService(SequentialService):
@@ -64,6 +66,7 @@ class RelayService(SequentialService):
     def startService(self) -> None:
         raise_open_files_limit()
         set_for_batches()
+        faulthandler.enable(_STANDARD_ERROR)  # where a disk or a library ends the process
         super().startService()
 
     def stopService(self) -> Deferred[None]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from relay.queue.examination import KEY, examine, find_damage, opened_file, sound_ledger
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, Transaction
-from tests.queue_files import kept, make_long_queue, opened, put
+from tests.queue_files import append, kept, make_long_queue, opened, put
 
 MAP_BYTES = 2**24
 
@@ -206,3 +208,31 @@ def test_a_long_queue_that_does_not_fit_its_ledger_is_damaged(long: Path) -> Non
     put(long, "meta", b"ledger/a", b'{"next_seq": 2900}')
     examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
     assert "its ledger says 1 to 2899" in examined.problems[0]
+
+
+def test_a_page_that_cannot_be_read_is_damage_but_for_the_first_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the beginning cannot be read the disk may be well again tomorrow."""
+    with opened(tmp_path) as store:
+        append(store, a=[b"x" * 10_000])
+    pread = os.pread
+    size = os.stat(tmp_path / "data.mdb").st_size // 4096
+    outcomes = set()
+    for bad in range(size):
+
+        def fail(fd: int, count: int, offset: int, bad: int = bad) -> bytes:
+            if offset // 4096 == bad:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return pread(fd, count, offset)
+
+        monkeypatch.setattr(os, "pread", fail)
+        try:
+            problems = find_damage(str(tmp_path))
+        except OSError:
+            assert bad < 2
+            outcomes.add("refused")
+        else:
+            assert bad >= 2
+            outcomes |= {"cannot be read: Input/output error" in "".join(problems)}
+    assert outcomes == {"refused", True, False}
