@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, execute
 
+from relay.flow.pacing import DrainRate
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
+from relay.service import destinations
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import (
     DestinationConfiguration,
@@ -22,6 +24,7 @@ from relay.service.configuration import (
 from relay.service.destination import LocalDestination, StreamDestination
 from relay.service.destinations import new_destination
 from relay.service.late_tokens import LateTokens
+from relay.service.tls_files import read_options, read_policy
 from relay.transport.relp_out import RelpClientProtocol
 from relay.transport.stream_out import SyslogStreamOutProtocol
 from relay.transport.upstream import PreparedEndpoint
@@ -29,6 +32,7 @@ from relay.wire.framing import encode_newline_syslog, encode_octet_counted_syslo
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
+from tests.recording import record
 from tests.threads import Reactor
 
 
@@ -258,3 +262,143 @@ def test_it_stops_without_ever_having_had_its_files(setup: Setup) -> None:
     service = setup.build(url, tls=TlsConfiguration(trusted_ca="/missing.pem"))
     service.startService()
     assert fired(service.stopService()) == [None]
+
+
+# What is handed on of the configuration.
+
+
+@pytest.mark.parametrize("scheme", ["relp", "relp+tls", "tcp", "tls"])
+def test_a_destination_is_told_what_is_configured(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    made = record(monkeypatch, destinations, "StreamDestination")
+    url = Url(scheme, host="127.0.0.1", port=514)
+    rate = DrainRate(bytes_per_second=1000.0)
+    setup.build(
+        url,
+        refusals_max=5,
+        retry_seconds_min=2.0,
+        retry_seconds_max=9.0,
+        drain_rate=rate,
+        order="live-first",
+        backlog_share=30,
+        answer_seconds_max=40.0,
+        window_records=70,
+    )
+    keywords = made[0].keywords
+    assert keywords.pop("new_endpoint") and keywords.pop("new_protocol")
+    assert keywords.pop("wall").elapsed == setup.reactor.seconds
+    assert keywords == {
+        "destination": "out",
+        "url": url,
+        "queue": setup.queue,
+        "refusals_max": 5,
+        "notices": setup.notices,
+        "clock": setup.reactor,
+        "retry_seconds_min": 2.0,
+        "retry_seconds_max": 9.0,
+        "drain_rate": rate,
+        "backlog_percent": 30,
+        "stall_seconds": 80.0,
+        "window_records": 70 if scheme.startswith("relp") else 0,
+    }
+
+
+def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = record(monkeypatch, destinations, "HostnameEndpoint")
+    prepared = record(monkeypatch, destinations, "PreparedEndpoint")
+    service = setup.build(Url("relp", host="up", port=20514), connect_seconds_max=9.0)
+    service._new_endpoint(service.state)
+    assert names[0].arguments == (setup.reactor, "up", 20514)
+    assert names[0].keywords == {"timeout": 9.0}
+    assert prepared[0].keywords == {
+        "wrapped": names[0],
+        "state": service.state,
+        "tls": None,
+        "clock": setup.reactor,
+    }
+
+
+def test_how_it_verifies_whom_it_connects_to(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = record(monkeypatch, destinations, "TlsUpstream")
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca,
+        peer_verify="none",
+        peer_fingerprints=("SHA-256:" + ":".join(["AB"] * 32),),
+        tls_version_min="1.3",
+    )
+    setup.build(Url("relp+tls", host="up.example.com", port=20515), tls=tls)
+    keywords = made[0].keywords
+    assert keywords.pop("options") == read_options(tls) != read_options(TlsConfiguration())
+    assert keywords.pop("fingerprints") == read_policy(tls).fingerprints != frozenset()
+    assert keywords == {"server_name": "up.example.com", "peer_verify": "none"}
+
+
+@pytest.mark.parametrize("scheme", ["relp", "relp+tls"])
+def test_a_session_is_told_what_is_configured(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    made = record(monkeypatch, destinations, "RelpClientProtocol")
+    service = setup.build(
+        Url(scheme, host="up", port=20514), window_records=7, connect_seconds_max=9.0
+    )
+    service.drain, service.numbering = object(), object()
+    service.new_protocol()
+    keywords = made[0].keywords
+    assert keywords.pop("software").startswith(b"syslogrelay,")
+    assert keywords.pop("secure") is (scheme == "relp+tls")
+    assert keywords == {
+        "window_records": 7,
+        "numbering": service.numbering,
+        "drain": service.drain,
+        "state": service.state,
+        "clock": setup.reactor,
+        "prepare_seconds_max": 9.0,
+        "answer_seconds_max": 60.0,
+    }
+
+
+def test_a_session_over_udp_is_told_all_it_needs(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = record(monkeypatch, destinations, "DatagramSession")
+    service = setup.build(Url("udp", host="127.0.0.1", port=514))
+    service.startService()
+    setup.run()
+    (connected,) = made[0].arguments
+    with connected:
+        assert connected.type & socket.SOCK_DGRAM
+        assert connected.gettimeout() == 0.0
+    keywords = made[0].keywords
+    assert callable(keywords.pop("on_failure"))
+    assert keywords == {
+        "drain": service.drain,
+        "state": service.state,
+        "clock": setup.reactor,
+        "notices": setup.notices,
+    }
+
+
+def test_an_address_that_cannot_be_sent_to_is_a_failure(setup: Setup) -> None:
+    service = setup.build(Url("udp", host="255.255.255.255", port=514))
+    service.startService()
+    setup.run()
+    assert "Permission denied, next try in " in service.state.words
+
+
+def test_a_session_that_writes_a_file_is_told_all_it_needs(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = record(monkeypatch, destinations, "FileSession")
+    service = setup.build(Url("file", path=str(tmp_path / "log")))
+    service.startService()
+    for _ in range(3):
+        setup.run()
+    keywords = made[0].keywords
+    keywords.pop("on_reopened")("it was removed")
+    assert setup.notices.said == [("destination out", "reopened", "it was removed")]
+    assert callable(keywords.pop("run_in_thread")) and callable(keywords.pop("on_failure"))
+    assert keywords == {"drain": service.drain, "clock": setup.reactor}
