@@ -193,7 +193,7 @@ def _as_they_come(line: bytes, at: int) -> _Header:
             tags = missing
             break
         if word[1] != _NILVALUE:
-            columns[index] = word[1][: COLUMN_BYTES_MAX[index]]
+            columns[index] = word[1]
         at = word.end()
     elements = _ELEMENTS.match(line, at)
     if elements is not None and (not tags or elements[1] is not None):
@@ -215,7 +215,7 @@ def _fits(index: int, found: re.Match[bytes], columns: list[bytes | None]) -> bo
         return True
     if index == 0:
         return is_hostname(word)
-    if _NAME.fullmatch(word) is None:
+    if len(word) > COLUMN_BYTES_MAX[index] or _NAME.fullmatch(word) is None:
         return False
     if index == 1:
         return True

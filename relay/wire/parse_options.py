@@ -145,6 +145,7 @@ OPTION_NAMES: Mapping[str, tuple[str, Any]] = {
     "no-rfc3164-fallback": ("no_rfc3164_fallback", True),
     "no-hostname": ("no_hostname", True),
     "expect-hostname": ("expect_hostname", True),
+    "local-hostname": ("local_hostname", True),
     "check-hostname": ("check_hostname", True),
     "check-program": ("check_program", True),
     "kernel": ("kernel", True),

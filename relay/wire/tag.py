@@ -38,12 +38,14 @@ _NUMBER = re.compile(rb"[0-9.,]++")
 _UNCLOSED = re.compile(rb"(%s)\[([^\x00- :\[\]\x7f]++)(?:: ?| )" % _NAME)
 _PID_ONLY = re.compile(rb"\[([0-9]++)\](?:: ?| )")
 _EMPTY = re.compile(rb":(?: |\Z)")
-# A program whose colon was left out.  Behind a host that may be nearly any word; without one
-# only a plain name is a program rather than text.
+# A program whose colon was left out.  Behind a host that may be nearly any word.  Where there
+# is none, a first word is text, unless a tag follows it: then it names whatever was before that.
 _WORD = re.compile(
     rb"(?=[^ ]*?[A-Za-z\x80-\xff])([!#-'*+\-./0-9=?@A-Z\\^-z~\x80-\xff]++) (?=.)", re.DOTALL
 )
-_PLAIN_WORD = re.compile(rb"(?=[^ ]*?[A-Za-z])([0-9A-Za-z._/\-]++) (?=.)", re.DOTALL)
+_WORD_BEFORE_TAG = re.compile(
+    rb"(?=[^ ]*?[A-Za-z])([0-9A-Za-z._/\-]++) (?=[^ :\[]++(?:\[[^ \]]*+\])?:)"
+)
 # Names with blanks in them come from local programs: ``Media Server[12]: text``.
 _PART = rb"[0-9A-Za-z(][0-9A-Za-z._()/@+&\-]*+"
 _WITH_BLANKS = re.compile(rb"(%s(?: %s){1,3})\[([0-9]++)\]: ?" % (_PART, _PART))
@@ -112,7 +114,7 @@ def read_tag(
 
 def _irregular(line: bytes, at: int, behind_host: bool) -> Tag:
     """A tag behind a stamp that lacks its colon, half its brackets or its program."""
-    found = (_WORD if behind_host else _PLAIN_WORD).match(line, at)
+    found = (_WORD if behind_host else _WORD_BEFORE_TAG).match(line, at)
     if found is not None:
         return Tag(found[1], None, found.end() - at)
     found = _UNCLOSED.match(line, at)

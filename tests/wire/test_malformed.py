@@ -113,6 +113,9 @@ Columns = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | 
                     b"app[7]: t",
                 ),
                 *(
+                    b"a" * 49 + b" t",
+                    b"app, and t",
+                    b"(a) b",
                     b": %ASA-3-710003: t",
                     b'{"a": 1}',
                     b'@cee: {"a": 1}',

@@ -309,7 +309,9 @@ def test_a_host_is_a_name_or_an_address(
         (b"Plex Media Server[12]: x", b"Plex Media Server", b"12", b"x"),
         (b"app[12]: x", b"app", b"12", b"x"),
         (b"app: my-host says: x", b"app", None, b"my-host says: x"),
-        (b"a b c d e[12]: x", b"a", None, b"b c d e[12]: x"),
+        (b"a b c d e[12]: x", None, None, b"a b c d e[12]: x"),
+        (b"hello world", None, None, b"hello world"),
+        (b"hello", None, None, b"hello"),
         (b'{"a": "b c[1]: d"}', None, None, b'{"a": "b c[1]: d"}'),
     ],
 )
@@ -318,8 +320,6 @@ def test_where_no_host_is_expected_a_program_may_have_blanks(
     start: bytes, line: bytes, program: bytes | None, pid: bytes | None, msg: bytes
 ) -> None:
     message = parse_rfc3164(start + line, b"", (3, 6), 4, None, False)
-    if program == b"a" and len(start) == 4:  # and without a stamp its first word is none
-        program, msg = None, line
     assert (message.hostname, message.app_name, message.procid) == (None, program, pid)
     assert message.msg == msg
     assert (message.pairs or {})["LEGACY_MSGHDR"] + msg == line
