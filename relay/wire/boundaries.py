@@ -32,6 +32,7 @@ __all__ = [
     "may_be_count",
     "may_hold_count",
     "next_counted",
+    "rest_of_count",
 ]
 
 SEPARATORS = b"\r\n\0"
@@ -42,6 +43,8 @@ PRI = re.compile(rb"<[0-9]{1,3}>")
 
 # Patterns called ..._SO_FAR fit what more octets may complete.
 _COUNT_SO_FAR = re.compile(rb"(?:0|[1-9][0-9]{0,9})(?: (?:<[0-9]{0,3})?)?\Z")
+_REST_OF_COUNT = re.compile(rb"[0-9]{0,9} (?=<[0-9]{1,3}>)")
+_REST_OF_COUNT_SO_FAR = re.compile(rb"[0-9]{0,9}(?: (?:<[0-9]{0,3})?)?\Z")
 _COUNTED = re.compile(rb"(?<![0-9])([1-9][0-9]{0,9}) <[0-9]{1,3}>")
 _INNER = re.compile(rb"(?<=\n)<[0-9]{1,3}>|(?<![0-9])[1-9][0-9]{0,9} <[0-9]{1,3}>")
 _INNER_SO_FAR = re.compile(rb"(?:[0-9] |(?:[0-9] |\n)<[0-9]{0,3})\Z")
@@ -114,6 +117,18 @@ def may_be_count(data: bytes, start: int) -> bool:
     return _COUNT_SO_FAR.match(data, start) is not None
 
 
+def rest_of_count(data: bytes, start: int, rest: Rest) -> int:
+    """How many octets of a count stand before a PRI, if a frame has swallowed its first digits.
+
+    Returns:
+        0 if there is none, -1 if it is not known yet.
+    """
+    if rest is not Rest.MISSING and _REST_OF_COUNT_SO_FAR.match(data, start):
+        return -1
+    found = _REST_OF_COUNT.match(data, start)
+    return found.end() - start if found is not None else 0
+
+
 def may_hold_count(text: bytes) -> bool:
     """Whether one of the lines of `text` may begin with a count and ``<``."""
     return (b" <" in text or b"0 " in text) and _COUNT_AT_LINE.search(b"\n" + text) is not None
@@ -150,7 +165,11 @@ def inner_start(data: bytes, body: int, stop: int) -> int:
         return inner.start()
     if _INNER_SO_FAR.search(data, max(body + 1, stop - START_BYTES_MAX), stop) is None:
         return 0
-    return inner.start() if inner is not None and inner.start() < stop else stop
+    if inner is None or inner.start() >= stop:
+        return stop
+    # Of a count that is cut before its SP nobody knows until the octets behind it are there.
+    begun = data[inner.start() : stop]
+    return inner.start() if begun.startswith(b"<") or b" " in begun else stop
 
 
 def holds_counted(octets: bytes) -> bool:

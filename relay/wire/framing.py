@@ -35,6 +35,7 @@ from relay.wire.boundaries import (
     may_be_count,
     may_hold_count,
     next_counted,
+    rest_of_count,
 )
 from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.long_frame import LongFrames, line_end
@@ -325,6 +326,7 @@ class AutoDecoder(_LimitedDecoder):
         self._beginning = Beginning()
         self._counts = False  # a counted frame has come
         self._glued = True  # only separators have come since it, or since the start
+        self._last = b""  # the octet before the buffer
         self._rest = Rest.COMES
 
     @property
@@ -343,6 +345,7 @@ class AutoDecoder(_LimitedDecoder):
             long.forget_marks()
         if long.is_open:
             start = long.take(chunk, 0, frames)
+            self._last = chunk[start - 1 : start]
         if self._buffer:
             wanted = self._wanted_bytes - len(self._buffer)
             if len(chunk) < wanted and not (self._wants_line and self._ends_line(chunk)):
@@ -379,6 +382,7 @@ class AutoDecoder(_LimitedDecoder):
     def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
         """Add the frames of `data` from `start` on to `frames`, and keep what is left."""
         began, limit = start, self._frame_bytes_max
+        cut_usual = compiled.cut_frames if IS_COMPILED else plain_cut_frames
         known = self._scanned_bytes, self._searched_bytes
         self._scanned_bytes = self._searched_bytes = 0
         self._wanted_bytes, self._wants_line, self._waits = 1, False, False
@@ -389,15 +393,12 @@ class AutoDecoder(_LimitedDecoder):
                 self.error = self._beginning.foreign
                 start, self._waits = len(data), False
         while start < len(data) and not self._waits:
-            if IS_COMPILED:
-                start, self._glued, self._counts, wanted = compiled.cut_frames(
-                    data, start, limit, self._keeps_empty, self._glued, self._counts, frames
-                )
-                if wanted and self._rest is Rest.COMES:
-                    self._wait_for(wanted, len(data) - start)
-                    break
-            else:
-                start = self._usual_lines(data, start, frames)
+            start, self._glued, self._counts, wanted = cut_usual(
+                data, start, limit, self._keeps_empty, self._glued, self._counts, frames
+            )
+            if wanted and self._rest is Rest.COMES:
+                self._wait_for(wanted, len(data) - start)
+                break
             if start < len(data):
                 start = self._next(data, start, known if start == began else (0, 0), frames)
         if start < len(data):
@@ -405,26 +406,8 @@ class AutoDecoder(_LimitedDecoder):
         elif self._buffer:
             self._buffer = bytearray()
         if start != began:
+            self._last = data[start - 1 : start]
             self._boundaries += 1
-
-    def _usual_lines(self, data: bytes, start: int, frames: list[bytes]) -> int:
-        """Take all lines that are whole, if each of them is nothing else."""
-        last = data.rfind(b"\n", start)
-        if self._counts or last < start:
-            return start
-        if self._glued:
-            start = after_separators(data, start)
-        if last < start:
-            return start
-        text = data[start:last]
-        if b"\0" in text or may_hold_count(text):
-            return start
-        lines = plain_split_lines(text, self._frame_bytes_max, self._keeps_empty)
-        if lines is None:
-            return start
-        frames += lines
-        self._glued = False
-        return last + 1
 
     def _next(self, data: bytes, start: int, known: tuple[int, int], frames: list[bytes]) -> int:
         """Take the frame at `start`; return where the next one begins, or `start` to wait.
@@ -439,7 +422,7 @@ class AutoDecoder(_LimitedDecoder):
             return self._wait(start, until=len(data) + 1)
         count = COUNT.match(data, start)
         if count is None:
-            return self._line(data, start, known, frames)
+            return self._uncounted(data, start, known, frames)
         body, length = count.end(), int(count[1])
         pri = PRI.match(data, body)
         if pri is not None and length >= len(pri[0]):
@@ -449,14 +432,27 @@ class AutoDecoder(_LimitedDecoder):
         else:
             may_count = self._counts or data.startswith(b"<", body)
         if not may_count or length > self._frame_bytes_max:
-            return self._line(data, start, known, frames)
+            return self._uncounted(data, start, known, frames)
         stop = body + length
         followed = is_followed(data, start, stop, self._rest)
         if followed is None:
             return self._wait(start, until=max(stop, len(data)) + 1)
         if not followed:
-            return self._line(data, start, known, frames)
+            return self._uncounted(data, start, known, frames)
         return self._take(data, body, stop, frames)
+
+    def _uncounted(
+        self, data: bytes, start: int, known: tuple[int, int], frames: list[bytes]
+    ) -> int:
+        before = data[start - 1 : start] if start else self._last
+        if self._glued and before.isdigit():
+            size = rest_of_count(data, start, self._rest)
+            if size < 0:
+                return self._wait(start, until=len(data) + 1)
+            if size:
+                self._wrong("the octets announced for a frame reach into the next count")
+                return start + size
+        return self._line(data, start, known, frames)
 
     def _counted(self, data: bytes, start: int, body: int, length: int, frames: list[bytes]) -> int:
         """Take the frame of `length` octets that begins at `body` with a PRI."""
@@ -575,6 +571,36 @@ class AutoDecoder(_LimitedDecoder):
     def _wrong(self, problem: str) -> None:
         self.framing_errors += 1
         self.problem = problem
+
+
+def plain_cut_frames(
+    data: bytes,
+    start: int,
+    frame_bytes_max: int,
+    keep_empty: bool,
+    glued: bool,
+    counts: bool,
+    frames: list[bytes],
+) -> tuple[int, bool, bool, int]:
+    """Add all lines of `data` that are whole to `frames`, if each of them is nothing else.
+
+    `AutoDecoder` takes what is left one by one, and is what `compiled.cut_frames` compares with:
+    that takes usual counted frames too, and says what is missing of the next frame.
+
+    Returns:
+        As `compiled.cut_frames`.
+    """
+    last = data.rfind(b"\n", start)
+    if glued and not counts and last >= start:
+        start = after_separators(data, start)
+    text = data[start:last]
+    if counts or last < start or b"\0" in text or may_hold_count(text):
+        return start, glued, counts, 0
+    lines = plain_split_lines(text, frame_bytes_max, keep_empty)
+    if lines is None:
+        return start, glued, counts, 0
+    frames += lines
+    return last + 1, False, counts, 0
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

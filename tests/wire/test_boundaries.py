@@ -10,6 +10,7 @@ from relay.wire.boundaries import (
     may_be_count,
     may_hold_count,
     next_counted,
+    rest_of_count,
 )
 
 
@@ -82,6 +83,7 @@ def test_a_frame_that_is_not_complete_waits_unless_it_holds_up_a_line() -> None:
         (b"<13>x 31", b" <14>y", 0),
         (b"<13>x", b"31 <14>", 0),
         (b"<13>x\n", b"<14>", 0),
+        (b"<13>x\n<5", b" <14>", 8),
     ],
 )
 def test_where_another_frame_begins_in_one(frame: bytes, behind: bytes, found: int) -> None:
@@ -115,3 +117,15 @@ def test_the_beginning_is_over_with_the_first_octet_that_says_so() -> None:
     beginning = Beginning()
     assert beginning.end(b"..\n\xef\xbb\xbf\nx", 2, Rest.COMES) == 7
     assert beginning.over
+
+
+@pytest.mark.parametrize(
+    ("octets", "size"),
+    [
+        *((b"2 <13>x", 2), (b" <13>x", 1), (b"123456789 <13>", 10), (b"<13>x", 0), (b"2 x", 0)),
+        *((b"", -1), (b"2", -1), (b" ", -1), (b"2 <1", -1), (b"x", 0), (b" <1x", 0)),
+    ],
+)
+def test_a_count_whose_first_digits_are_gone(octets: bytes, size: int) -> None:
+    assert rest_of_count(octets, 0, Rest.COMES) == size
+    assert rest_of_count(octets, 0, Rest.MISSING) == max(0, size)

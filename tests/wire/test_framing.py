@@ -623,6 +623,18 @@ WRONG_COUNTS = {
         b"11 <13>cut" + COUNTED_OK * 2,
         [b"<13>cut", OK, OK],
     ),
+    "each count one too large": (
+        (b"32 " + OK) * 3 + COUNTED_OK,
+        [OK + b"3", OK, OK + b"3", OK],
+    ),
+    "each count two too large": (
+        (b"33 " + OK) * 3 + COUNTED_OK,
+        [OK + b"33", OK, OK + b"31", OK],
+    ),
+    "each count three too large": (
+        (b"34 " + OK) * 3 + COUNTED_OK,
+        [OK + b"34 ", OK, OK + b"31 ", OK],
+    ),
     "a cut text before lines": (
         b"35 <13>cut\n" + OK + b"\n" + OK + b"\n",
         [b"<13>cut", OK, OK],
@@ -696,7 +708,16 @@ parts = st.sampled_from(
         *(COUNTED_OK, COUNTED_OK, OK + b"\n", b"5 <13>a", b"6 <13>ab", b"5 ab", b"3 one", b"0 "),
         *(b"40 <13>abc", b"\n", b"\r", b"\0", b" ", b"<13>abc\n", b"<1", b"3>", b"7 <13>abcd\n"),
         *(b"25 files\n", b"9" * 11, b"x", b"\x16", b"1 open ", b"5 a=", b"12", b"<", b"07 <13>abc"),
-        *(b"30 <1>\n<2>", b"8 <13>a\n<14>b\n", b"300 <13>abc", b"<5>q 5 <13>a5 <13>b", b"load 4 "),
+        *(
+            b"7 <13>a12",
+            b"8 <13>a",
+            b"8 <13>a\n<5 <13>b",
+            b"30 <1>\n<2>",
+            b"8 <13>a\n<14>b\n",
+            b"300 <13>abc",
+            b"<5>q 5 <13>a5 <13>b",
+            b"load 4 ",
+        ),
     ]
 )
 
