@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
+from relay.transport.notices import Notices
 from tests.assembled_relay import Relay
 from tests.certificate_files import make_certificate_files
 
@@ -178,4 +179,47 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
     else:
         relay.reactor.advance(60)
     assert f"{table}: read again, 2 keys" in logged
+    relay.stop()
+
+
+def parts_of(service: Any) -> Iterator[Any]:
+    """A service and all that are below it."""
+    yield service
+    for below in getattr(service, "services", None) or getattr(service, "_children", ()):
+        yield from parts_of(below)
+
+
+def test_all_parts_have_one_clock_one_reactor_and_one_place_for_warnings(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, destinations=(away(tmp_path),))
+    parts = list(parts_of(relay.service))
+    assert len(parts) > 20
+    for part in parts:
+        for name in ("_clock", "_reactor"):
+            assert getattr(part, name, relay.reactor) is relay.reactor, (part, name)
+    (notices,) = {part._notices for part in parts if hasattr(part, "_notices")}
+    assert isinstance(notices, Notices)
+
+
+def test_what_a_limit_drops_is_in_the_log(tmp_path: Path, logged: list[str]) -> None:
+    relay = Relay(tmp_path, destinations=(away(tmp_path, queue_seconds_max=60.0),))
+    relay.start()
+    relay.send("app", b"<13>app: old")
+    (reader,) = [each for each in relay.reactor.getReaders() if "source app" in each.logPrefix()]
+    reader.doRead()
+    run_until(relay, lambda: bool(ledger_of(relay).queued))
+    for _ in range(40):
+        relay.reactor.advance(2)
+    run_until(relay, lambda: bool(ledger_of(relay).dropped))
+    assert ledger_of(relay).dropped == {"too-old": 1}
+    assert any("destination all: 1 message dropped (too-old)" in line for line in logged)
+    relay.stop()
+
+
+def test_the_statistics_line_comes_by_the_interval(tmp_path: Path, logged: list[str]) -> None:
+    relay = Relay(tmp_path, destinations=(away(tmp_path),), statistics_seconds=7.0)
+    relay.start()
+    relay.reactor.advance(6)
+    assert not any(line.startswith("statistics: ") for line in logged)
+    relay.reactor.advance(1)
+    assert any(line.startswith("statistics: app: received 0; system: ") for line in logged)
     relay.stop()
