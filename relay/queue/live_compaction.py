@@ -81,7 +81,7 @@ class LiveCompaction:
             QueueError: The disk is full or failing.
         """
         assert self._duplicate is not None
-        with self._store.snapshot() as txn:
+        with self._store.snapshot() as txn, self._store.writing():
             copied, is_complete = self._duplicate.catch_up(txn, _STEP_BYTES)
         return is_complete and copied <= _LITTLE_BYTES
 
@@ -100,7 +100,7 @@ class LiveCompaction:
         assert duplicate is not None
         if self._put is put_in_place and (trouble := self._store.placement.trouble):
             raise QueueError(f"the queue's file cannot be replaced: {trouble}")
-        with self._store.snapshot() as txn:
+        with self._store.snapshot() as txn, self._store.writing():
             _, is_complete = duplicate.catch_up(txn, _REST_BYTES_MAX)
             if not is_complete:
                 return False

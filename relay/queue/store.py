@@ -392,7 +392,10 @@ class QueueStore:
 
     @contextmanager
     def writing(self) -> Iterator[Handles]:
-        """The environment in use, with LMDB's exceptions as ours; for the thread of `commit`."""
+        """The environment in use, with LMDB's exceptions as ours and their true reasons.
+
+        Only the thread of `commit` may write to it.
+        """
         with self._errors():
             yield self._handles
 

@@ -85,7 +85,9 @@ class QueueWatch(PeriodicService):
         try:
             self._admission.set_free_bytes(self._queue.free_bytes)
         except OSError as error:
-            self._notices.warn("queue", "room", f"cannot ask for room on the disk: {error}")
+            self._notices.warn(
+                "queue", "room", f"cannot ask for room on the disk: {error.strerror}"
+            )
         if self._admission.closed and not was_closed:
             self._notices.warn("queue", "admission", f"not taking more: {self._admission.reason}")
         now = self._clock.seconds()
