@@ -16,9 +16,9 @@ class StartRefused(SystemExit, Exception):
     no traceback.  And twistd guards the start of the services with ``except
     Exception``, which a plain SystemExit would pass by: because this is an
     Exception too, twistd removes its pid file and, when it has daemonised, tells
-    the waiting parent process, which then ends with status 1 as well.  The parent
-    shows the first hundred octets of class name and text; all of it is in the log,
-    where twistd sends standard error from then on.
+    the waiting parent process, which then shows the text (`twistd_hooks.py`) and ends
+    with status 1 as well.  It is in the log, too, where twistd sends standard error
+    from then on.
 
     Raise it from makeService (before the fork: the text goes to the terminal), or
     from privilegedStartService or startService.  Do not raise it once the reactor
