@@ -98,6 +98,9 @@ def show(document: dict[str, Any], screen: Screen) -> None:
     for orphan in document["orphans"]:
         words = "has records but no destination in the configuration"
         screen.say(words, WARNING, about=orphan)
+    for source in document.get("sources_gone", ()):  # older relays do not say
+        words = "source is gone; how far it has read is kept under that name"
+        screen.say(words, WARNING, about=source)
     for path in document.get("damaged_files", ()):  # older relays do not say
         screen.say(f"the queue was damaged, its file is kept as {path}", SEVERE)
 

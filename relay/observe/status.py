@@ -29,6 +29,7 @@ class Status:
         allocated_bytes: What the queue's file takes on the disk.
         history_bytes: What of that delivered records take.
         orphans: Ids of queues that have records but no destination.
+        sources_gone: Ids of sources that have read something and are not configured.
         damaged_files: Paths of queue files that were damaged at a start, and are kept.
         last_errors: The last warning of each kind about ``source ID`` or ``destination ID``.
         certificates: Our own, and revocation lists, with the days that they have left.
@@ -48,6 +49,7 @@ class Status:
         damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
         elapsed: Callable[[], float],
+        sources_gone: Callable[[], list[str]] = list,
         allocated_bytes: Callable[[], int] = lambda: 0,
         history_bytes: Callable[[], int] = lambda: 0,
         last_errors: Callable[[str], list[dict[str, Any]]] = lambda owner: [],
@@ -60,6 +62,7 @@ class Status:
         self._destinations = destinations
         self._admission = admission
         self._orphans = orphans
+        self._sources_gone = sources_gone
         self._damaged_files = damaged_files
         self._certificates = certificates
         self._elapsed = elapsed
@@ -98,6 +101,7 @@ class Status:
             "destinations": destinations,
             "recently": self._losses.report(sources, destinations, elapsed),
             "orphans": self._orphans(),
+            "sources_gone": self._sources_gone(),
             "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
             "expression_timeouts": dict(TIMEOUTS),

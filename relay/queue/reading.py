@@ -18,6 +18,7 @@ __all__ = [
     "oldest_block_at",
     "read_positions",
     "read_records",
+    "sources_with_positions",
     "stored_ledger",
 ]
 
@@ -71,6 +72,19 @@ def read_positions(txn: Any, handles: Handles, source: str) -> dict[str, bytes]:
         position = unsealed(key, bytes(cursor.value()))
         found[key[len(start) :].decode("utf-8", "replace")] = position or b""
         more = cursor.next()
+    return found
+
+
+def sources_with_positions(txn: Any, handles: Handles) -> list[str]:
+    """The sources that have read something, in the order of their ids."""
+    found: list[str] = []
+    cursor = txn.cursor(db=handles.positions)
+    more = cursor.first()
+    while more:
+        source = bytes(cursor.key()).partition(b"/")[0]
+        if source:  # names that begin with a slash are no source's
+            found.append(source.decode("utf-8", "replace"))
+        more = cursor.set_range(source + b"0")  # the octet that follows the slash
     return found
 
 

@@ -96,6 +96,7 @@ from relay.queue.reading import (
     oldest_block_at,
     read_positions,
     read_records,
+    sources_with_positions,
     stored_ledger,
 )
 from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
@@ -467,6 +468,11 @@ class QueueStore:
         """How far `source` has read, by name, as of the last commit."""
         with self._reading() as (txn, handles):
             return read_positions(txn, handles, source)
+
+    def sources_with_positions(self) -> list[str]:
+        """The sources that have read something, whether they are configured or not."""
+        with self._reading() as (txn, handles):
+            return sources_with_positions(txn, handles)
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""

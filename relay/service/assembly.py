@@ -28,6 +28,7 @@ from relay.service.certificate_watch import CertificateWatch
 from relay.service.clock_watch import ClockWatch
 from relay.service.compacting import CompactionService
 from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.configuration_change import ConfigurationChange
 from relay.service.destination import DestinationService
 from relay.service.destination_tools import DestinationTools
 from relay.service.destinations import new_destination
@@ -38,6 +39,7 @@ from relay.service.history_tools import HistoryTools
 from relay.service.history_watch import new_history_watch
 from relay.service.interpreter import is_pure
 from relay.service.journal_source import new_journal_source
+from relay.service.kept_positions import KeptPositions
 from relay.service.late_tokens import LateTokens, TokenWatch
 from relay.service.lookup_file import LookupFiles
 from relay.service.notifying import NotifyService
@@ -106,7 +108,8 @@ def assemble(
         for source in configuration.sources
     ]
     _warn(systemd, configuration, notices)
-    watched = (admission, queue, certificates, notices, reactor)
+    kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
+    watched = (kept, admission, queue, certificates, notices, reactor)
     status = _status(configuration, sources, destinations, *watched)
     compaction = new_compaction(configuration, queue, notices, reactor)
     tools = DestinationTools(destinations, queue=queue, now=now)
@@ -114,19 +117,18 @@ def assemble(
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
     on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
+    on_hangup += [lookups.check, ConfigurationChange(configuration.path).look]
     return RelayService(  # started top down, stopped bottom up
         [
             StopGuard(reactor=reactor),
-            HangupService(callbacks=[*on_hangup, lookups.check], reactor=reactor),
+            HangupService(callbacks=on_hangup, reactor=reactor),
             *(certificates, token_watch, lookups),
             queue,
-            ClockWatch(wall, queue=queue, clock=reactor),
-            compaction,
+            *(ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
             new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
-            tools,
-            progress,
+            *(tools, progress),
             *_watches(configuration, queue, admission, limits, notices, wall, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
@@ -208,6 +210,7 @@ def _status(
     configuration: Configuration,
     sources: Sequence[SourceService],
     destinations: Sequence[DestinationService],
+    kept: KeptPositions,
     admission: Admission,
     queue: QueueService,
     certificates: CertificateWatch,
@@ -223,6 +226,7 @@ def _status(
         destinations=destinations,
         admission=admission,
         orphans=lambda: queue.orphans,
+        sources_gone=lambda: kept.gone,
         damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
         elapsed=reactor.seconds,

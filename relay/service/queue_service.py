@@ -196,7 +196,6 @@ class QueueService(Service):
         self._store.close()
 
     # What the flows use.
-
     def append(
         self,
         payloads: Mapping[str, Sequence[bytes]],
@@ -224,6 +223,10 @@ class QueueService(Service):
                 "so messages may come twice; look at the disk",
             )
         return found
+
+    def sources_with_positions(self) -> list[str]:
+        """The sources that have read something, whether they are configured or not."""
+        return self._store.sources_with_positions()
 
     def acknowledge(self, destination: str, upto: int) -> None:
         self._committer.acknowledge(destination, upto)
@@ -258,7 +261,6 @@ class QueueService(Service):
         return self._committer.append({}, positions={f"{SENT}/{destination}": lineage.encode()})
 
     # What people ask for.
-
     def look(self, reading: Callable[[Books], _Found]) -> Deferred[_Found]:
         """What `reading` finds, in a short read transaction and a thread that may wait."""
         return deferToThreadPool(self._reactor, self._readers, self._store.look, reading)
@@ -268,7 +270,6 @@ class QueueService(Service):
         return self._committer.operate(operation)
 
     # For compaction.
-
     def new_compaction(self) -> LiveCompaction:
         return LiveCompaction(self._store, self._path)
 
@@ -301,7 +302,6 @@ class QueueService(Service):
         self._evicted_subscribers[destination] = evicted
 
     # What status asks.
-
     def ledger(self, destination: str) -> Ledger:
         """The account as of the last commit."""
         return self._store.ledgers[destination]

@@ -60,6 +60,11 @@ def shown(width: int | None = 80, **changes: Any) -> list[str]:
     return output.getvalue().splitlines()
 
 
+def test_a_source_that_is_gone_shows() -> None:
+    line = "app: source is gone; how far it has read is kept under that name"
+    assert line in shown(width=120, sources_gone=["app"])
+
+
 HOSTILE = "500 \x1b[2J\x07\r\nhacked: connected\x9b31m\u202egnp"
 
 

@@ -47,6 +47,7 @@ class Setup:
             destinations=[self.destination],
             admission=self.admission,
             orphans=lambda: ["old"],
+            sources_gone=lambda: ["app"],
             damaged_files=lambda: ["/q/data.mdb.damaged-1"],
             certificates=lambda: [
                 {"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}
@@ -85,6 +86,7 @@ def test_the_document_has_everything() -> None:
             {**setup.destination.report(), "last_errors": [{"text": "error of destination out"}]}
         ],
         "orphans": ["old"],
+        "sources_gone": ["app"],
         "damaged_files": ["/q/data.mdb.damaged-1"],
         "certificates": [{"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}],
         "expression_timeouts": {},

@@ -11,7 +11,7 @@ import pytest
 
 from relay.flow.intake import Intake
 from relay.model.token import Token
-from relay.queue.store import QueueStore
+from relay.queue.store import QueueStore, Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
 from relay.service.configuration import (
@@ -21,8 +21,11 @@ from relay.service.configuration import (
     SourceConfiguration,
     Url,
 )
+from relay.service.kept_positions import KeptPositions
+from relay.service.observing import HangupService
 from relay.service.refusal import StartRefused
 from relay.service.systemd import Systemd
+from tests import queue_files
 from tests.assembled_relay import Relay, configuration
 from tests.connections import Wire
 from tests.threads import Reactor
@@ -134,6 +137,28 @@ def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
 def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[str]) -> None:
     assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}), now=float)
     assert [line for line in logged if "syslog.socket (number 3)" in line]
+
+
+def test_a_hangup_says_that_the_configuration_has_changed(
+    tmp_path: Path, logged: list[str]
+) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text("one")
+    service = assemble(Reactor(), configuration(tmp_path, path=str(path)), now=float)
+    (hangup,) = (child for child in service if isinstance(child, HangupService))
+    path.write_text("two")
+    hangup._callbacks[-1]()
+    assert f"{path}: the configuration has changed; restart to use it" in logged
+
+
+def test_a_source_that_is_gone_is_in_the_status(tmp_path: Path) -> None:
+    with queue_files.opened(tmp_path / "state" / "queue", "all") as store:
+        store.commit(Transaction(0.0, positions={"gone/1": b"1", "app/1": b"1"}))
+    relay = Relay(tmp_path)
+    relay.start()
+    (kept,) = (child for child in relay.service if isinstance(child, KeptPositions))
+    assert kept.gone == ["gone"]
+    relay.stop()
 
 
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path, logged: list[str]) -> None:
