@@ -18,7 +18,7 @@ _TEXT_MAX = 2000  # characters of one warning
 _SUBJECTS_MAX = 1000  # at a time, with an interval of their own
 _REASONS_MAX = 8  # of one kind and subject, each with an interval of its own
 _KEPT_MAX = 32  # of one source or destination: the last warning of each reason
-_REASON = re.compile(r"[A-Za-z ]{0,40}")
+_REASON = re.compile(r"[A-Za-z: ]{0,40}")
 _KEPT_TEXT_MAX = 500  # characters of one of those
 _OWNERS = ("source ", "destination ")
 
@@ -43,8 +43,8 @@ class Notices:
 
     What was held back is counted, and logged when the interval ends: the last warning of that
     subject and reason, with how many more there were.  A reason is a kind and how the text
-    begins, up to what differs from case to case: numbers, names, what was found.  Beyond a
-    thousand of them at a time all further ones share an interval.
+    begins, behind an address or path, up to what differs from case to case: numbers, names,
+    what was found.  Beyond a thousand of them at a time all further ones share an interval.
 
     The last warning of each reason is kept for every source and destination.
 
@@ -69,8 +69,7 @@ class Notices:
             group: What shares an interval, if it is more than `subject`: a peer that
                 comes again from another port, for example.
         """
-        found = _REASON.match(text)
-        reason = found[0].strip() if found else ""
+        reason = _reason(text)
         self._keep(subject, kind, reason, text)
         who = subject if group is None else group
         key: _Key = (who, kind, reason)
@@ -128,3 +127,11 @@ class Notices:
         shown = printable(text, length_max=_TEXT_MAX)
         values: dict[str, Any] = {"subject": printable(subject), "text": shown}
         self._log.warn("{subject}: {text}", **values)
+
+
+def _reason(text: str) -> str:
+    place, _, rest = text.partition(": ")
+    if " " not in place and (":" in place or "/" in place):
+        text = rest  # `place` is an address or a path
+    found = _REASON.match(text)
+    return found[0].strip() if found else ""

@@ -17,6 +17,8 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ConnectError,
+    ConnectionDone,
+    ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -418,4 +420,8 @@ def failure_words(transport: Any, reason: Failure, secure: bool) -> str:
         return words
     if isinstance(error, RelayError):
         return str(error)
+    if isinstance(error, ConnectionDone):
+        return "the connection ended (closed)"
+    if isinstance(error, ConnectionLost):
+        return "the connection ended (broken off)"
     return f"the connection ended ({reason.getErrorMessage().rstrip('.')})"

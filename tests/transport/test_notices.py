@@ -107,6 +107,23 @@ def test_reasons_of_one_kind_have_their_own_intervals(log: Log) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "target", ["central:6514", "192.0.2.1:6514", "[2001:db8::1]:6514", "/a/b.log"]
+)
+def test_the_address_or_path_before_a_reason_is_no_part_of_it(log: Log, target: str) -> None:
+    texts = [
+        f"{target}: the server closed the session",
+        f"{target}: the receiver wants a client certificate",
+        f"{target}: the connection ended",
+        "certificate: the certificate in /etc/own.pem expired",
+        "certificate: cannot read /etc/own.pem",
+    ]
+    for text in texts * 2:
+        log.notices.warn("destination up", "connection", text)
+    assert log.lines == [f"destination up: {text}" for text in texts]
+    assert [last["text"] for last in log.notices.last_of("destination up")] == texts[::-1]
+
+
 def test_a_peer_that_chooses_the_words_is_bounded(log: Log) -> None:
     for number in range(500):
         log.notices.warn("source in", "protocol", chr(97 + number % 26) * (number + 1))

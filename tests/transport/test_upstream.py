@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     ConnectError,
     ConnectionDone,
+    ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -147,9 +148,7 @@ def test_a_ready_connection_that_is_lost(link: Link) -> None:
     assert link.sessions[0].events == ["begin", "started", "ended"]
     assert not link.state.ready
     assert link.state.failures == 1
-    assert link.state.words == (
-        f"{TARGET}: the connection ended (Connection was closed cleanly), next try in 1 s"
-    )
+    assert link.state.words == (f"{TARGET}: the connection ended (closed), next try in 1 s")
     link.clock.advance(1)
     assert len(link.endpoint.attempts) == 2
     assert link.state.words.startswith(f"connecting to {TARGET} (before: ")
@@ -378,7 +377,9 @@ def test_a_handshake_that_takes_too_long() -> None:
 def test_our_own_errors_speak_for_themselves() -> None:
     assert failure_words(None, Failure(UpstreamError("it refused")), False) == "it refused"
     words = failure_words(None, Failure(ConnectionDone()), True)
-    assert words == "the connection ended (Connection was closed cleanly)"
+    assert words == "the connection ended (closed)"
+    words = failure_words(None, Failure(ConnectionLost()), False)
+    assert words == "the connection ended (broken off)"
 
 
 def test_the_octets_handed_to_tcp_are_counted() -> None:
