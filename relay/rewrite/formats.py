@@ -29,7 +29,7 @@ from relay.rewrite.time_macros import bsd_date, iso_date
 from relay.rewrite.token import Rewrite, byte_order_mark_of, hostname_of, sender_of
 from relay.rewrite.value_pairs import Report, Selection, ValuePairs
 from relay.wire.hostname import format_hostname
-from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.tag import NO_TAG, format_tag, read_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
@@ -40,7 +40,6 @@ FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
 EMPTY = b" "
 """Payload of a message that a template writes nothing for."""
 
-_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 _DIGITS_MAX = 6  # RFC 5424 §6.2.3
 _PRINTABLE = re.compile(rb"[^\x00-\x1f\x7f]++")
 _PRINTUSASCII = re.compile(rb"[!-~]++")
@@ -104,7 +103,7 @@ def rfc5424(context: MacroContext) -> Rewrite:
         sender = sender_of(origin, context.relay_name)
         payloads = []
         for message in messages:
-            app_name, msg = _program_and_text(message, _APP_NAME_OCTETS_MAX)
+            app_name, msg = _program_and_text(message, APP_NAME_BYTES_MAX)
             header = format_header(
                 message.pri,
                 stamps[message.timestamp],

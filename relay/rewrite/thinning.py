@@ -16,14 +16,14 @@ from relay.model.origin import Origin
 from relay.rewrite.filters import Condition
 from relay.rewrite.pipeline import Change, Drops, per_message
 from relay.rewrite.steps import Template
+from relay.wire.hostname import HOSTNAME_BYTES_MAX
+from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, PROCID_BYTES_MAX
 
 __all__ = ["RepeatSuppression", "drop", "limit_rate", "sample"]
 
 _BUCKETS_MAX = 10_000
 _KEY_BYTES_MAX = 64  # a longer one is remembered as its digest
 _DIGEST_BYTES = 16
-# What a summary carries of the message before it: as much as RFC 5424 §6 lets a header hold.
-_HOSTNAME_BYTES_MAX, _APP_NAME_BYTES_MAX, _PROCID_BYTES_MAX = 255, 48, 128
 
 
 def drop(reason: str, drops: Drops) -> Change:
@@ -155,7 +155,10 @@ class RepeatSuppression:
 
 
 class _Remembered(NamedTuple):
-    """Of the last message of a host: enough to know it again and to sum up its repeats."""
+    """Of the last message of a host: enough to know it again and to sum up its repeats.
+
+    Of each field as much as a header of RFC 5424 may hold.
+    """
 
     digest: bytes
     facility: int
@@ -174,9 +177,9 @@ class _Remembered(NamedTuple):
             digest,
             message.facility,
             message.severity,
-            host[:_HOSTNAME_BYTES_MAX] or None,
-            message.app_name and message.app_name[:_APP_NAME_BYTES_MAX],
-            message.procid and message.procid[:_PROCID_BYTES_MAX],
+            host[:HOSTNAME_BYTES_MAX] or None,
+            message.app_name and message.app_name[:APP_NAME_BYTES_MAX],
+            message.procid and message.procid[:PROCID_BYTES_MAX],
             message.app,
         )
 

@@ -39,8 +39,9 @@ from relay.rewrite.json_text import (
     text_of_string,
 )
 from relay.rewrite.legacy_header import is_irregular, legacy_header, text_with_tag
+from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.hostname import format_hostname
-from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.tag import format_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
@@ -67,10 +68,8 @@ IsToken = Callable[[bytes | None], bool]
 
 _TOKEN_KEY = "logsene-app-token"
 _TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
-_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6.2.5
 # What came in an envelope may end with these, and the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _PLAIN_TOKEN = re.compile(rb'"[!#-\[\]-~]{1,255}"')  # as a JSON string without escapes
 _without_token = member_cutter(_TOKEN_KEY)
@@ -216,8 +215,8 @@ def app_name(
         ValueError: `token` is longer than an APP-NAME can be.
     """
     secret = token.reveal()
-    if len(secret) > _APP_NAME_OCTETS_MAX:
-        raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_OCTETS_MAX} characters")
+    if len(secret) > APP_NAME_BYTES_MAX:
+        raise ValueError(f"a token that is sent as APP-NAME has {APP_NAME_BYTES_MAX} characters")
     is_token = token_test(token, known)
 
     def payload(message: SyslogMessage, stamp: bytes, sender: bytes) -> bytes:
@@ -367,9 +366,9 @@ def _text_of(message: SyslogMessage) -> bytes:
 def byte_order_mark_of(message: SyslogMessage) -> bytes:
     """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had or needs it."""
     if message.is_utf8:
-        return _BYTE_ORDER_MARK
-    if _BYTE_ORDER_MARK not in message.raw or not message.version:
+        return BYTE_ORDER_MARK
+    if BYTE_ORDER_MARK not in message.raw or not message.version:
         return b""
     msg = message.msg.rstrip(_DELIMITERS)
-    marked = message.raw.rstrip(_DELIMITERS).endswith(_BYTE_ORDER_MARK + msg)
-    return _BYTE_ORDER_MARK if marked else b""
+    marked = message.raw.rstrip(_DELIMITERS).endswith(BYTE_ORDER_MARK + msg)
+    return BYTE_ORDER_MARK if marked else b""

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from relay.model.clock import DelayedCall
 from relay.transport.notices import Notices
+from relay.wire.byte_order_mark import without_byte_order_mark
 
 __all__ = ["LookupFile", "LookupFiles"]
 
@@ -122,7 +123,7 @@ def _read(path: str) -> dict[bytes, bytes]:
         raise ValueError(f"the table {path} is larger than {_BYTES_MAX >> 20} MiB")
     values = {}
     # latin-1 makes a character of each octet and back, whatever the encoding is
-    text = octets.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    text = without_byte_order_mark(octets).decode("latin-1")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:

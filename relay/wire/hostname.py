@@ -42,7 +42,7 @@ def is_hostname(word: bytes) -> bool:
     """
     if _USUAL.fullmatch(word) is not None:
         return True
-    return len(word) <= HOSTNAME_BYTES_MAX and (_is_name(word) or is_ipv6(without_brackets(word)))
+    return len(word) <= HOSTNAME_BYTES_MAX and (_is_name(word) or _is_ipv6(without_brackets(word)))
 
 
 def is_address(word: bytes) -> bool:
@@ -54,7 +54,7 @@ def is_address(word: bytes) -> bool:
     return True
 
 
-def is_ipv6(word: bytes) -> bool:
+def _is_ipv6(word: bytes) -> bool:
     """Whether `word` is an address of IPv6, with or without a zone (RFC 4007 §11)."""
     return _ADDRESS.fullmatch(word) is not None and is_address(word)
 
@@ -78,7 +78,7 @@ def format_hostname(value: bytes) -> bytes:
 def _formatted(value: bytes) -> bytes:
     if _USUAL.fullmatch(value) is not None or _is_name(value):
         return value
-    if is_ipv6(address := without_brackets(value)):
+    if _is_ipv6(address := without_brackets(value)):
         return address
     text = value.decode("utf-8", "replace")
     name = "".join(

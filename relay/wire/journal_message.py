@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from relay.wire.journal_export import JournalEntry
-from relay.wire.rfc5424 import format_header, format_message
+from relay.wire.rfc5424 import MSGID_BYTES_MAX, format_header, format_message
 
 __all__ = ["HEADER_FIELDS", "SD_ID", "new_journal_format"]
 
@@ -36,7 +36,6 @@ HEADER_FIELDS = (
 _FACILITIES = {b"%d" % number: number for number in range(24)}
 _SEVERITIES = {b"%d" % number: number for number in range(8)}
 _KERN, _DAEMON, _INFO = 0, 3, 6
-_MSGID_OCTETS_MAX = 32
 _VALUE_OCTETS_MAX = 1024
 _STAMP_DIGITS_MAX = 18
 _PLAIN_VALUE = re.compile(rb"[ !#-[^-~]{0,1024}")  # nothing to escape, nothing to cut
@@ -69,7 +68,7 @@ def new_journal_format(fields: Sequence[str]) -> Callable[[JournalEntry], bytes]
             get(b"_HOSTNAME"),
             get(b"SYSLOG_IDENTIFIER") or (b"kernel" if kernel else get(b"_COMM")),
             get(b"SYSLOG_PID") or get(b"_PID"),
-            msgid if msgid and len(msgid) <= _MSGID_OCTETS_MAX else None,
+            msgid if msgid and len(msgid) <= MSGID_BYTES_MAX else None,
             _element(wanted, entry, first),
         )
         return format_message(header, message)

@@ -19,6 +19,7 @@ import re
 from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
+from relay.wire.byte_order_mark import without_byte_order_mark
 from relay.wire.ewmm import APP_NAME
 from relay.wire.hostname import is_hostname
 from relay.wire.parse_tags import (
@@ -37,7 +38,6 @@ from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME
 
 __all__ = ["Defect", "error_text", "find_defect", "parse_malformed"]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NILVALUE = b"-"
 
 _BLANKS = re.compile(rb" *+")
@@ -111,7 +111,7 @@ def parse_malformed(line: bytes, raw: bytes, pri: tuple[int, int], version: int)
         header = _in_place(line, found.end()) or _as_they_come(line, found.end())
     else:
         header = _Header((None,) * len(_COLUMNS), None, len(line), MISSING_HOSTNAME)
-    msg = line[header.end :].removeprefix(_BYTE_ORDER_MARK)
+    msg = without_byte_order_mark(line[header.end :])
     return _message(pri, found[1], header, msg, raw)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 
 from relay.model.message import SyslogMessage
-from relay.wire.hostname import is_hostname
+from relay.wire.hostname import HOSTNAME_BYTES_MAX, is_hostname
 from relay.wire.structured_data import STRUCTURED_DATA, without_controls
 from relay.wire.timestamp import ISO_STAMP
 
 __all__ = [
+    "APP_NAME_BYTES_MAX",
     "COLUMN",
     "COLUMN_BYTES_MAX",
+    "MSGID_BYTES_MAX",
     "PRIVAL",
+    "PROCID_BYTES_MAX",
     "format_header",
     "format_message",
     "header_field",
@@ -26,9 +29,11 @@ PRIVAL = {
     for spelling in (b"%d", b"%02d", b"%03d")
 }
 
-COLUMN_BYTES_MAX = (255, 48, 128, 32)
-"""Longest HOSTNAME, APP-NAME, PROCID and MSGID (§6)."""
-_HOSTNAME_BYTES_MAX, _APP_NAME_BYTES_MAX, _PROCID_BYTES_MAX, _MSGID_BYTES_MAX = COLUMN_BYTES_MAX
+APP_NAME_BYTES_MAX = 48  # §6.2.5
+PROCID_BYTES_MAX = 128  # §6.2.6
+MSGID_BYTES_MAX = 32  # §6.2.7
+COLUMN_BYTES_MAX = (HOSTNAME_BYTES_MAX, APP_NAME_BYTES_MAX, PROCID_BYTES_MAX, MSGID_BYTES_MAX)
+"""Longest HOSTNAME, APP-NAME, PROCID and MSGID."""
 
 COLUMN = rb"[^\x00- \x7f]"
 """One byte of these."""
@@ -113,9 +118,9 @@ def format_header(
         pri,
         timestamp or b"-",
         _hostname(hostname),
-        header_field(app_name, _APP_NAME_BYTES_MAX),
-        header_field(procid, _PROCID_BYTES_MAX),
-        header_field(msgid, _MSGID_BYTES_MAX),
+        header_field(app_name, APP_NAME_BYTES_MAX),
+        header_field(procid, PROCID_BYTES_MAX),
+        header_field(msgid, MSGID_BYTES_MAX),
         without_controls(structured_data) if structured_data else b"-",
     )
 
@@ -123,7 +128,7 @@ def format_header(
 def _hostname(value: bytes | None) -> bytes:
     """A header field; a name in UTF-8 stays as it is, although §6.2.4 has only US-ASCII."""
     if value is None or value.isascii() or not is_hostname(value):
-        return header_field(value, _HOSTNAME_BYTES_MAX)
+        return header_field(value, HOSTNAME_BYTES_MAX)
     return value
 
 
