@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from relay.model.clock import Clock
 from relay.model.expression import SECONDS_MAX, TIMEOUTS, Expression
+from relay.model.words import counted
 from relay.rewrite.personal_data import KINDS
 from relay.service.periodic import PeriodicService
 from relay.service.table import join_path, shown
@@ -33,12 +34,11 @@ class ExpressionWatch(PeriodicService):
             more = count - self._seen.get(pattern, 0)
             self._seen[pattern] = count
             if more:
-                values = "1 value" if more == 1 else f"{more:,} values"
                 self._notices.warn(
                     f"expression {shown(pattern)}",
                     "timeout",
-                    f"a search took longer than {_MILLISECONDS} ms for {values}, and counts as "
-                    "not found; write it without lookaround, references to groups "
+                    f"a search took longer than {_MILLISECONDS} ms for {counted(more, 'value')}, "
+                    "and counts as not found; write it without lookaround, references to groups "
                     "and possessive quantifiers",
                 )
 

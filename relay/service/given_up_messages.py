@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from relay.model.clock import Now
 from relay.model.errors import QueueError
+from relay.model.words import counted
 from relay.queue.given_up import COUNTED, GivenUp
 from relay.queue.store import QueueStore, Transaction
 from relay.queue.transaction import destination_of, is_of_source
@@ -56,7 +57,7 @@ def count_given_up(store: QueueStore, path: str, *, now: Now, log: Logger) -> No
 def _in_words(lost: Mapping[str, int]) -> str:
     """Messages by account, as in ``30,226 messages for central (not-stored)``."""
     parts = [
-        f"{count:,} {'message' if count == 1 else 'messages'} "
+        f"{counted(count, 'message')} "
         + (f"of {id.partition('/')[2]}" if is_of_source(id) else f"for {destination_of(id)}")
         for id, count in sorted(lost.items())
     ]

@@ -15,12 +15,12 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any
 
-from relay.model.token import Token
+from relay.model.token import Token, masked_secret
 from relay.rewrite.pipeline import Writer
 from relay.rewrite.token import app_name, cee, tag
 from relay.service.configuration import RewriteConfiguration, UnreadToken
 from relay.service.schema import REWRITE, TOKEN, TOKEN_MODES
-from relay.service.table import join_path, masked, read_table, shown
+from relay.service.table import join_path, read_table, shown
 
 __all__ = [
     "check_form",
@@ -260,4 +260,5 @@ def _name(text: str) -> str:
     directory, _, last = text.rpartition("/")
     if not _LIKE_A_TOKEN.fullmatch(last):
         return text if len(text) <= 200 else shown(text)
-    return f"{directory}/{masked(last)}" if directory else masked(last)
+    last = masked_secret(last.encode())
+    return f"{directory}/{last}" if directory else last

@@ -9,6 +9,7 @@ its key, and the caller goes on with the keys that were right.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from relay.flow.pacing import DrainRate
 from relay.model import expression
 from relay.model.duration import seconds_in
+from relay.model.token import masked_secret
 
 __all__ = [
     "Anything",
@@ -39,7 +41,6 @@ __all__ = [
     "bytes_in_words",
     "did_you_mean",
     "join_path",
-    "masked",
     "plain",
     "read_table",
     "shown",
@@ -407,11 +408,6 @@ def plain(number: float) -> str:
     return f"{number:,.12g}"
 
 
-def masked(secret: str) -> str:
-    """At most the first and last four characters of `secret`."""
-    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 16 else "****"
-
-
 def bytes_in_words(size: int) -> str:
     """`size` in the largest binary unit that divides it: ``64 KiB``."""
     for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
@@ -422,7 +418,7 @@ def bytes_in_words(size: int) -> str:
 
 def _unfit(allowed: str, value: object, *, secret: bool = False) -> ValueError:
     if secret and value != "":
-        found = masked(str(value))
+        found = masked_secret(os.fsencode(str(value)))
     else:
         found = "an empty text" if value == "" else shown(value)
     return ValueError(f"expected {allowed}, found {found}")

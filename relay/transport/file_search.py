@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from relay.model.printable import printable
 from relay.wire.wildcard import ANY_DEPTH, Step, parse_wildcard
 
 __all__ = [
@@ -221,8 +222,7 @@ def octets_of(path: str) -> bytes:
 
 def path_in_words(path: str) -> str:
     """`path` for people: without surrogates and control characters."""
-    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return shown if shown.isprintable() else repr(shown)[1:-1]
+    return printable(os.fsencode(path), length_max=None)
 
 
 def _unfit(mode: int) -> str:

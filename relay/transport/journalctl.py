@@ -26,6 +26,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
+from relay.model.printable import printable
 
 __all__ = ["Journalctl", "Run", "Selection", "find_journalctl"]
 
@@ -34,7 +35,6 @@ Run = Literal["last", "backlog", "follow"]
 _PLACES = ("/usr/bin", "/bin")
 _KILL_SECONDS = 0.5  # after SIGTERM
 _STDERR_BYTES_MAX = 2048
-_SHOWN_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,5 @@ class Journalctl(ProcessProtocol):
             how = f"journalctl was ended by {signal.Signals(status.signal).name}"
         else:
             how = f"journalctl ended with status {status.exitCode}"
-        lines = self._stderr.decode("utf-8", "replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        if not said:
-            return how
-        last = said[-1] if len(said[-1]) <= _SHOWN_MAX else said[-1][: _SHOWN_MAX - 1] + "…"
-        return f"{how}: {''.join(one if one.isprintable() else '�' for one in last)}"
+        said = [line.strip() for line in self._stderr.split(b"\n") if line.strip()]
+        return f"{how}: {printable(said[-1])}" if said else how
