@@ -98,8 +98,6 @@ class Drain:
     Args:
         acknowledged: Where the queue begins.
         stored: Where it ends.
-        refusals_max: How often an upstream may refuse one record before the
-            record goes to the quarantine.
         refusals: What the upstream has refused, whichever of its drains sent it.
         clock: For reading again after a failure of the queue.
         on_progress: Called when the upstream has acknowledged something.
@@ -121,7 +119,6 @@ class Drain:
         queue: Forgets,
         acknowledged: int,
         stored: int,
-        refusals_max: int,
         refusals: Refusals,
         clock: Clock,
         on_progress: Callable[[], None],
@@ -140,7 +137,7 @@ class Drain:
         self._sent = acknowledged  # what this session was sent ends here
         self._sent_before = acknowledged  # highest position that any session reached
         self._upstream = refusals
-        self._suspects = Suspects(refusals, refusals_max=refusals_max)
+        self._suspects = Suspects(refusals)
         self._overtaken: deque[tuple[int, str]] = deque()  # counts and reasons, oldest first
         self._missing: int | None = None  # nothing was found there
         self._clock = clock

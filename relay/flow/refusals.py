@@ -29,6 +29,7 @@ class Refusals:
     """What an upstream has refused since it took something last.
 
     Args:
+        refusals_max: How often it may refuse one record before the record is set aside.
         on_held, on_taken: Called with words when everything is refused, and when that is over.
 
     Attributes:
@@ -37,8 +38,14 @@ class Refusals:
     """
 
     def __init__(
-        self, *, now: Now, on_held: Callable[[str], None], on_taken: Callable[[str], None]
+        self,
+        refusals_max: int,
+        *,
+        now: Now,
+        on_held: Callable[[str], None],
+        on_taken: Callable[[str], None],
     ) -> None:
+        self.refusals_max = refusals_max
         self.in_row = 0
         self.is_held = False
         self._set_aside = 0
@@ -104,16 +111,14 @@ class Suspects:
 
     Args:
         upstream: Who refuses them; shared with the other lane, if there is one.
-        refusals_max: How often one record may be refused.
 
     Attributes:
         passed: How many of them the present session goes on behind.
     """
 
-    def __init__(self, upstream: Refusals, *, refusals_max: int) -> None:
+    def __init__(self, upstream: Refusals) -> None:
         self.passed = 0
         self._upstream = upstream
-        self._refusals_max = refusals_max
         self._reasons: list[str] = []
         self._refusals = 0  # of the record behind them
         self._are_doubtful = False  # nothing was taken between these
@@ -214,7 +219,7 @@ class Suspects:
         if self._reasons or self._are_doubtful:
             self._begin_anew()
         self._refusals += 1
-        if self._refusals < self._refusals_max:
+        if self._refusals < self._upstream.refusals_max:
             return [], False
         reason = f"refused {counted(self._refusals, 'time')}: {words}"
         self._begin_anew()
@@ -231,7 +236,7 @@ class Suspects:
         self._are_doubtful = True
         self._refusals += 1
         full = len(self._reasons) >= REFUSED_IN_ROW_MAX
-        if full or self._refusals < self._refusals_max:
+        if full or self._refusals < self._upstream.refusals_max:
             return False
         self._reasons.append(f"refused {counted(self._refusals, 'time')}: {words}")
         self._refusals = 0

@@ -88,7 +88,6 @@ class DestinationService(Service):
             retry_seconds_max=retry_seconds_max,
         )
         self._queue = queue
-        self._refusals_max = refusals_max
         self._notices = notices
         self._clock = clock
         self._wall = wall
@@ -97,6 +96,7 @@ class DestinationService(Service):
         self._backlog_percent = backlog_percent
         self.progress = Progress(seconds_max=stall_seconds)
         self.refusals = Refusals(
+            refusals_max,
             now=wall.now,
             on_held=lambda words: self.warn("refusals", f"the upstream {words}"),
             on_taken=lambda words: self._log.info(
@@ -188,7 +188,6 @@ class DestinationService(Service):
             queue=self._queue,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
-            refusals_max=self._refusals_max,
             refusals=self.refusals,
             clock=self._clock,
             on_progress=self.state.progressed,

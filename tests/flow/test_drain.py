@@ -92,7 +92,7 @@ class Setup:
         self.progress = 0
         self.changes: list[str] = []
         self.upstream = Refusals(
-            now=lambda: 0.0, on_held=self.changes.append, on_taken=self.changes.append
+            3, now=lambda: 0.0, on_held=self.changes.append, on_taken=self.changes.append
         )
         self.drain = Drain(
             destination="d",
@@ -100,7 +100,6 @@ class Setup:
             queue=self.queue,
             acknowledged=1,
             stored=11,
-            refusals_max=3,
             refusals=self.upstream,
             clock=self.clock,
             on_progress=self._note_progress,

@@ -72,7 +72,7 @@ class Setup:
         self.ends = {"a": a + 1, "b": b + 1}
         self.size = size
         self.slow = slow
-        self.refusals = new_refusals()
+        self.refusals = new_refusals(2)
         self.damaged: dict[str, range] = {}
         self.reads: list[Callable[[], None]] = []
         self.events: list[Any] = []
@@ -103,7 +103,6 @@ class Setup:
             queue=self,
             acknowledged=1,
             stored=self.ends[queue],
-            refusals_max=2,
             refusals=self.refusals,
             clock=self.clock,
             on_progress=lambda: None,
@@ -692,8 +691,7 @@ class LanesMachine(RuleBasedStateMachine):
             queue=self.committer,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
-            refusals_max=1,
-            refusals=new_refusals(),
+            refusals=new_refusals(1),
             clock=self.clock,
             on_progress=lambda: None,
             on_trouble=self.trouble.append,

@@ -10,7 +10,7 @@ class Upstream:
         self.changes: list[str] = []
         self.now = 1_764_504_000.0  # 2025-11-30 12:00:00 UTC
         self.refusals = Refusals(
-            now=lambda: self.now, on_held=self.changes.append, on_taken=self.changes.append
+            1, now=lambda: self.now, on_held=self.changes.append, on_taken=self.changes.append
         )
 
 
@@ -63,7 +63,7 @@ def test_what_was_set_aside_counts_as_refused(upstream: Upstream) -> None:
 
 
 def test_there_are_no_more_suspects_than_it_takes_to_tell(upstream: Upstream) -> None:
-    suspects = Suspects(upstream.refusals, refusals_max=1)
+    suspects = Suspects(upstream.refusals)
     for number in range(REFUSED_IN_ROW_MAX):
         judged = suspects.refused("no", in_row=1, others_taken=False, waiting=1000)
         assert judged == ([], True), number
@@ -76,7 +76,7 @@ def test_there_are_no_more_suspects_than_it_takes_to_tell(upstream: Upstream) ->
 def test_the_next_session_begins_behind_suspects_only_where_each_refusal_ends_one(
     upstream: Upstream,
 ) -> None:
-    suspects = Suspects(upstream.refusals, refusals_max=1)
+    suspects = Suspects(upstream.refusals)
     suspects.refused("no", in_row=1, others_taken=False, waiting=10)
     suspects.end_session()
     assert suspects.begin_session() == 1
