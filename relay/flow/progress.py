@@ -60,7 +60,7 @@ class Progress:
         """
         # A single look proves nothing: whoever was away himself saw no answers either.
         elapsed = 0.0 if self._looked_at is None else now - self._looked_at
-        elapsed = min(max(0.0, elapsed), self.seconds_max / 2)
+        elapsed = min(elapsed, self.seconds_max / 2)
         self._looked_at = now
         moved, self._answers = standing.answers != self._answers, standing.answers
         has_work = standing.in_flight > 0 or standing.could_send

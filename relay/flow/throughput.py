@@ -28,5 +28,4 @@ class Throughput:
         self._at = self._clock.seconds()
 
     def _share_since(self) -> float:
-        # A clock that was set back has not let any time pass.
-        return min(1.0, max(0.0, self._clock.seconds() - self._at) / _SECONDS)
+        return min(1.0, (self._clock.seconds() - self._at) / _SECONDS)

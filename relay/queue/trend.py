@@ -22,12 +22,7 @@ class Trend:
         self._samples: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, size: int) -> None:
-        """The number is `size` at the time `now`, in seconds of a clock.
-
-        What a clock said before it was set back is forgotten.
-        """
-        if self._samples and now < self._samples[-1][0]:
-            self._samples.clear()
+        """The number is `size` at the time `now`, in seconds of a clock that is never set."""
         self._samples.append((now, size))
         while now - self._samples[0][0] > self._seconds:
             self._samples.popleft()

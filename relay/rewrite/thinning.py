@@ -66,7 +66,7 @@ def limit_rate(
     def passes(key: bytes, now: float) -> bool:
         key = _short(key)
         tokens, since = buckets.pop(key, (burst, now))
-        tokens = min(burst, tokens + max(0.0, now - since) * rate_max)
+        tokens = min(burst, tokens + (now - since) * rate_max)
         enough = tokens >= 1
         buckets[key] = (tokens - 1 if enough else tokens, now)
         if len(buckets) > _BUCKETS_MAX:

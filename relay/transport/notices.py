@@ -94,7 +94,7 @@ class Notices:
                 "kind": kind,
                 "peer": last.peer,
                 "text": last.text,
-                "seconds_ago": max(0.0, now - last.at),
+                "seconds_ago": now - last.at,
                 "count": last.count,
             }
             for (kind, _), last in reversed(self._last.get(owner, {}).items())

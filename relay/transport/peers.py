@@ -95,8 +95,7 @@ class PeerRates:
     def _tokens(self, host: str) -> float:
         full = float(self._rate_max)
         tokens, then = self._buckets.get(host, (full, 0.0))
-        elapsed = max(0.0, self._now() - then)  # a clock may be set back
-        return min(full, tokens + elapsed * self._rate_max)
+        return min(full, tokens + (self._now() - then) * self._rate_max)
 
     def _keep(self, host: str, tokens: float) -> None:
         self._buckets[host] = (tokens, self._now())

@@ -19,12 +19,3 @@ def test_a_steady_flow_and_its_end(step: float) -> None:
     assert throughput.per_second == pytest.approx(500, rel=0.05)
     clock.advance(6)
     assert throughput.per_second == 0
-
-
-def test_a_clock_that_is_set_back_makes_it_no_more() -> None:
-    clock = Clock()
-    clock.advance(10_000)
-    throughput = Throughput(clock=clock)
-    throughput.note(1000)
-    clock.rightNow -= 3600
-    assert throughput.per_second == 100

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from relay.queue.trend import Trend
 
 
@@ -60,11 +58,3 @@ def test_equal_samples_are_no_turn() -> None:
     """Slow ones leave between some samples and not between others."""
     slow = trend((0.0, 10), (2.0, 9), (4.0, 9), (6.0, 8), (8.0, 8))
     assert slow.per_second == -0.25
-
-
-@pytest.mark.parametrize("back", [1.0, 3600.0])
-def test_a_clock_that_was_set_back_begins_anew(back: float) -> None:
-    begun = trend((10_000.0, 100), (10_002.0, 90), (10_002.0 - back, 80))
-    assert begun.seconds_to(0) is None
-    begun.note(10_004.0 - back, 40)
-    assert begun.seconds_to(0) == 2.0

@@ -51,14 +51,6 @@ def test_a_rate_lets_a_burst_pass_and_then_what_time_allows() -> None:
     assert drops == {"rate-limit": 8}
 
 
-def test_a_clock_that_jumps_back_gives_nothing_away() -> None:
-    change = thinning.limit_rate(1.0, 1.0, Drops())
-    assert passed(change, [message("a")]) == [b"a"]
-    assert passed(change, [message("b")], at=0.0) == []
-    assert passed(change, [message("c")], at=0.5) == []
-    assert passed(change, [message("d")], at=1.5) == [b"d"]
-
-
 def test_each_value_has_a_rate_of_its_own_and_few_are_kept() -> None:
     change = thinning.limit_rate(
         1.0, 1.0, Drops(), per=lambda messages, _: [getter("HOST")(m) or b"" for m in messages]

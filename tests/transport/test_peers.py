@@ -94,16 +94,6 @@ def test_a_rate_over_time(clock: Clock) -> None:
     assert taken == pytest.approx(6000, rel=0.12)
 
 
-def test_a_clock_that_is_set_back_stops_nobody() -> None:
-    times = [1000.0]
-    limits = PeerRates(rate_max=10, now=lambda: times[-1])
-    limits.grant("a", 10)
-    times.append(10.0)
-    assert limits.grant("a", 1) == 0
-    times.append(10.5)
-    assert limits.grant("a", 10) == 5
-
-
 def test_the_table_keeps_those_who_came_last(clock: Clock) -> None:
     limits = rates(clock, peers_max=2)
     for host in ("a", "b", "a", "c"):
