@@ -35,7 +35,10 @@ _RECOVERY = 1.01
 TIMEOUTS: Counter[str] = Counter()
 """How often an expression reached its time limit, by its pattern, in this process."""
 
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+# An escape; a set, in which there are no quantifiers; or the start of ``{,n}``.
+_UNLIKE_RE2 = re.compile(
+    rb"\\(?P<escape>.)|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<at_most>\{,(?=[0-9]++\}))", re.DOTALL
+)
 
 
 class Expression:
@@ -166,10 +169,12 @@ def _linear(pattern: bytes, *, ignore_case: bool) -> Any:
     options.case_sensitive = not ignore_case
     options.log_errors = False
     try:
-        return re2.compile(_ESCAPE.sub(_re2_escape, pattern), options)
+        return re2.compile(_UNLIKE_RE2.sub(_for_re2, pattern), options)
     except re2.error:
         return None
 
 
-def _re2_escape(escape: re.Match[bytes]) -> bytes:
-    return rb"\z" if escape[1] == b"Z" else escape[0]
+def _for_re2(part: re.Match[bytes]) -> bytes:
+    if part["at_most"]:
+        return b"{0,"  # RE2 takes ``{,n}`` for text
+    return rb"\z" if part["escape"] == b"Z" else part[0]

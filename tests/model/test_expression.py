@@ -49,6 +49,16 @@ def test_it_finds_what_python_finds(pattern: str, text: str, ignore_case: bool) 
         assert expression.sub(b"<>", octets, 1) == reference.sub(b"<>", octets, count=1)
 
 
+@pytest.mark.parametrize(
+    "pattern", ["^a{,2}b", "^[{,3}]b", r"^a\{,2}b", r"^a\\{,1}b", "^[]{,3}]b", r"^[\]{,3}]b"]
+)
+def test_a_number_without_a_minimum_is_a_quantifier_outside_of_sets(pattern: str) -> None:
+    expression = Expression(pattern)
+    assert not expression.backtracks
+    for text in (b"b", b"aab", b"aaab", b"a{,2}b", b"{b", b"0b", b"]b", b"a\\b"):
+        assert expression.search(text) == bool(re.search(pattern.encode(), text)), text
+
+
 @pytest.mark.parametrize("pattern", ["(?P<x>a+)(?P<y>b)?", "(?=a)(?P<x>a+)(?P<y>b)?"])
 def test_captures_are_those_of_the_groups_that_took_part(pattern: str) -> None:
     expression = Expression(pattern)
