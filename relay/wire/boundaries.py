@@ -48,8 +48,9 @@ _REST_OF_COUNT_SO_FAR = re.compile(rb"[0-9]{0,9}(?: (?:<[0-9]{0,3})?)?\Z")
 _COUNTED = re.compile(rb"(?<![0-9])([1-9][0-9]{0,9}) <[0-9]{1,3}>")
 _INNER = re.compile(rb"(?<=\n)<[0-9]{1,3}>|(?<![0-9])[1-9][0-9]{0,9} <[0-9]{1,3}>")
 _INNER_SO_FAR = re.compile(rb"(?:[0-9] |(?:[0-9] |\n)<[0-9]{0,3})\Z")
-_PLAUSIBLE = re.compile(rb"<[0-9]{1,3}>|(?:0 )?[1-9][0-9]{0,9} <")
-_PLAUSIBLE_SO_FAR = re.compile(rb"(?:<[0-9]{0,3}|0 ?|(?:0 )?[1-9][0-9]{0,9} ?)\Z")
+# Empty frames may stand before a count.
+_PLAUSIBLE = re.compile(rb"<[0-9]{1,3}>|(?:0 ){0,8}[1-9][0-9]{0,9} <")
+_PLAUSIBLE_SO_FAR = re.compile(rb"(?:<[0-9]{0,3}|(?:0 ){0,8}(?:0|[1-9][0-9]{0,9} ?)?)\Z")
 _SEPARATORS = re.compile(rb"[\r\n\0]*")
 _FEW_SEPARATORS = re.compile(rb"[\r\n\0]{0,16}")  # or a peer could grow what waits with them
 _COUNT_AT_LINE = re.compile(rb"\n(?:[0-9]{1,10} <|0 [0-9])")

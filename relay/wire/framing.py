@@ -456,24 +456,42 @@ class AutoDecoder(_LimitedDecoder):
 
     def _counted(self, data: bytes, start: int, body: int, length: int, frames: list[bytes]) -> int:
         """Take the frame of `length` octets that begins at `body` with a PRI."""
-        if length > self._frame_bytes_max:
-            return self._long_counted(data, start, body, length, frames)
-        stop = body + length
+        stop = body + min(length, self._frame_bytes_max)
         if stop > len(data):
-            inner = inner_start(data, body, len(data)) if self._rest else 0
-            if 0 < inner < len(data):
+            return self._incomplete(data, start, body, length, frames)
+        if length > self._frame_bytes_max:
+            # Its end is too far away to see what follows, and may never come.
+            inner = inner_start(data[:stop], body, stop)
+            if 0 < inner < stop:
                 return self._resume(data, body, inner, length, frames)
-            if self._rest is not Rest.MISSING:
-                return self._wait(start, until=stop)
-            self._ended_early(stop - len(data))
-            stop = len(data)
-        elif inner := inner_start(data, body, stop):
+            self._long.begin_counted(data[body:stop], length, frames)
+            self._glued = self._counts = True
+            return self._long.take(data, stop, frames)
+        if inner := inner_start(data, body, stop):
             followed = is_followed(data, start, stop, self._rest)
             if followed is None:
                 return self._wait(start, until=len(data) + 1)
             if not followed and inner < stop:
                 return self._resume(data, body, inner, length, frames)
         return self._take(data, body, stop, frames)
+
+    def _incomplete(
+        self, data: bytes, start: int, body: int, length: int, frames: list[bytes]
+    ) -> int:
+        """Wait for the rest of a counted frame, or go on without it."""
+        wanted = body + min(length, self._frame_bytes_max)
+        if self._rest is Rest.COMES:
+            return self._wait(start, until=wanted)
+        inner = inner_start(data, body, len(data))
+        if 0 < inner < len(data):
+            return self._resume(data, body, inner, length, frames)
+        if self._rest is Rest.MISSING:
+            self._ended_early(body + length - len(data))
+        elif data.endswith(b"\n"):  # the text was cut, and its count was not
+            self._wrong(f"a frame of {length} octets was announced, a line of fewer came")
+        else:
+            return self._wait(start, until=wanted)
+        return self._take(data, body, len(data), frames)
 
     def _take(self, data: bytes, body: int, stop: int, frames: list[bytes]) -> int:
         if body < stop:
@@ -487,19 +505,6 @@ class AutoDecoder(_LimitedDecoder):
         frames.append(data[body:inner].rstrip(SEPARATORS))
         self._glued = self._counts = True
         return inner
-
-    def _long_counted(
-        self, data: bytes, start: int, body: int, length: int, frames: list[bytes]
-    ) -> int:
-        stop = body + self._frame_bytes_max
-        if stop <= len(data):
-            self._long.begin_counted(data[body:stop], length, frames)
-            self._glued = self._counts = True
-            return self._long.take(data, stop, frames)
-        if self._rest is not Rest.MISSING:
-            return self._wait(start, until=stop)
-        self._ended_early(body + length - len(data))
-        return self._take(data, body, len(data), frames)
 
     def _line(self, data: bytes, start: int, known: tuple[int, int], frames: list[bytes]) -> int:
         scanned, searched = known

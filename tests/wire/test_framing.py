@@ -564,6 +564,7 @@ WELL_FORMED = {
         [OK, OK, OK],
     ),
     "an empty frame first": (b"0 " + COUNTED_OK, [OK]),
+    "several empty frames first": (b"0 0 0 " + COUNTED_OK + b"0 0 " + COUNTED_OK, [OK, OK]),
     "a counted frame with line feeds and NUL in it": (
         b"20 <13>one\n\ntwo\0 12 <a>" + COUNTED_OK,
         [b"<13>one\n\ntwo\0 12 <a>", OK],
@@ -640,6 +641,18 @@ WRONG_COUNTS = {
         [b"<13>cut", OK, OK],
     ),
     "a cut text at the end": (b"60 <13>cut", [b"<13>cut"]),
+    "lines with an epoch before the PRI": (
+        b"".join(b"165097278%d %s\n" % (digit, OK) for digit in range(9)),
+        [OK] * 9,
+    ),
+    "a number above the limit before a PRI, then lines": (
+        b"9999999999 " + (OK + b"\n") * 5,
+        [OK] * 5,
+    ),
+    "a cut text whose count is above the limit": (
+        b"999 <13>cut" + COUNTED_OK * 5,
+        [b"<13>cut", *[OK] * 5],
+    ),
     "a cut text before the last one": (b"60 <13>cut\n" + COUNTED_OK, [b"<13>cut", OK]),
     "a text with line feeds, counted up to the first": (
         b"7 <13>one\ntwo\nthree\n" + COUNTED_OK + b"\n",
@@ -837,6 +850,9 @@ def test_what_is_complete_and_clear_does_not_wait() -> None:
         (b"15 <13>one\n<14>two", [b"<13>one\n<14>two"]),
         (b"60 <13>cut\n" + COUNTED_OK, [b"<13>cut", OK]),
         (b"21 <unknown> device\n", [b"21 <unknown> device"]),
+        (b"60 <13>cut\n", [b"<13>cut\n"]),
+        (b"9999999999 <13>cut\n" + OK, [b"<13>cut"]),
+        (b"9999999999 <13>cut\n", [b"<13>cut\n"]),
     ],
 )
 def test_what_is_undecided_is_settled_when_nothing_comes(
