@@ -264,7 +264,10 @@ def _losses(report: dict[str, Any]) -> list[str]:
 
 
 def _say_of_expiry(report: dict[str, Any], screen: Screen) -> None:
-    """Name a certificate or a revocation list whose time has nearly come."""
+    """Name a certificate or a revocation list whose time has nearly come, or is no good."""
+    if report.get("kind") == "unusable":
+        screen.say(report["problem"], WARNING, about=report["subject"])
+        return
     if report.get("kind") == "crl":
         if not report["is_due"]:
             return

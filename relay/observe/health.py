@@ -131,7 +131,9 @@ def _recent(recently: dict[str, Any]) -> Iterator[str]:
 
 def _certificates(reports: list[dict[str, Any]]) -> Iterator[str]:
     for report in reports:
-        if report.get("kind") == "crl":
+        if report.get("kind") == "unusable":
+            yield f"{report['subject']}: {report['problem']}"
+        elif report.get("kind") == "crl":
             if report["is_due"]:
                 words = f"is to be replaced by {report['next_update']}"
                 yield f"{report['subject']}: the revocation list in {report['crl']} {words}"

@@ -24,6 +24,7 @@ __all__ = ["CertificateWatch", "Renewable"]
 
 _CHECK_SECONDS = 60.0
 _REPEAT_SECONDS = 3600.0
+_UNUSABLE = "new TLS files cannot be used, the old ones still are: "
 
 Stamp = tuple[int, int, int] | None
 
@@ -51,6 +52,7 @@ class _Watched:
     """The files as they were when what is in use was read."""
     expiries: list[Expiry]
     said: str = ""
+    """Why the files as they are now are not in use; empty if they are."""
     repeat_at: float = 0.0
 
 
@@ -116,12 +118,17 @@ class CertificateWatch(Service):
             self._warn_of_expiry(watched)
 
     def report(self) -> list[dict[str, Any]]:
-        """Our certificates and the revocation lists, with the days they have left, for status."""
+        """For status: what is in use, with the days it has left, and files that cannot be used."""
         now = self._now()
-        return [
+        expiries = [
             expiry.report(watched.subject, now)
             for watched in self._watched
             for expiry in watched.expiries
+        ]
+        return expiries + [
+            {"subject": watched.subject, "kind": "unusable", "problem": _UNUSABLE + watched.said}
+            for watched in self._watched
+            if watched.said and not watched.needed.trouble
         ]
 
     def _next(self) -> None:
@@ -147,7 +154,7 @@ class CertificateWatch(Service):
         now = self._reactor.seconds()
         if trouble != watched.said or now >= watched.repeat_at:
             watched.said, watched.repeat_at = trouble, now + _REPEAT_SECONDS
-            words = f"new TLS files cannot be used, the old ones still are: {trouble}"
+            words = _UNUSABLE + trouble
             self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:

@@ -198,6 +198,11 @@ def test_revocation_lists_are_named_when_they_are_due(days: float, words: str) -
     assert "CN=Two" not in text
 
 
+def test_new_files_that_cannot_be_used_are_named() -> None:
+    bad = {"subject": "source in", "kind": "unusable", "problem": "cannot read /a.pem"}
+    assert "source in: cannot read /a.pem" in shown(certificates=[bad])
+
+
 def test_the_last_errors_are_shown_with_their_peers() -> None:
     def error(text: str, **values: Any) -> dict[str, Any]:
         default = {"kind": "x", "peer": "", "seconds_ago": 190.0, "count": 1}

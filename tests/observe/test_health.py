@@ -24,6 +24,7 @@ ADMISSION = {
     "queue_bytes_max": 100,
 }
 CERTIFICATE = {"subject": "source in", "certificate": "/a.pem", "expires_days": 14.1}
+UNUSABLE = {"subject": "source in", "kind": "unusable", "problem": "no new key"}
 REVOCATIONS = {"subject": "source in", "kind": "crl", "crl": "/r.pem", "is_due": False}
 
 
@@ -83,6 +84,10 @@ def destination(**changes: Any) -> dict[str, Any]:
         (
             {"certificates": [{**REVOCATIONS, "is_due": True, "next_update": "today"}]},
             "source in: the revocation list in /r.pem is to be replaced by today",
+        ),
+        (
+            {"certificates": [CERTIFICATE, UNUSABLE]},
+            "source in: no new key",
         ),
         ({"orphans": ["old"]}, "old: has records but no destination"),
         ({"damaged_files": ["/q/damaged"]}, "damaged queue file /q/damaged"),

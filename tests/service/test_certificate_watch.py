@@ -155,6 +155,26 @@ def test_a_file_that_is_gone(setup: Setup) -> None:
     assert setup.target.serves == FIRST.certificate_pem()
 
 
+def test_files_that_cannot_be_used_are_reported_until_they_can(setup: Setup) -> None:
+    def problems() -> list[str]:
+        return [each["problem"] for each in setup.watch.report() if each["kind"] == "unusable"]
+
+    setup.write("certificate", SECOND.certificate_pem())
+    setup.watch.check()
+    (problem,) = problems()
+    words = "new TLS files cannot be used, the old ones still are: "
+    assert problem.startswith(f"{words}private_key: {setup.folder}/private_key does not belong")
+    setup.write("private_key", SECOND.private_key_pem())
+    setup.watch.check()
+    assert problems() == []
+    setup.write("private_key", b"")
+    setup.watch.check()
+    assert problems()[0].startswith(f"{words}private_key: {setup.folder}/private_key")
+    setup.write_pair(SECOND)
+    setup.watch.check()
+    assert problems() == []
+
+
 def test_files_that_openssl_does_not_take(setup: Setup) -> None:
     setup.target.trouble = ValueError("ee key too small")
     setup.write_pair(SECOND)
