@@ -123,7 +123,11 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
         old = earlier[report["id"]]
         received = report["received_records"] - old["received_records"]
         dropped = _dropped(report) - _dropped(old)
-        parts.append(f"{report['id']}: received {received}" + _unless_zero(dropped, "dropped"))
+        parts.append(
+            f"{report['id']}: received {received}"
+            + _unless_zero(dropped, "dropped")
+            + ("" if report.get("ready", True) else f" ({report['state']})")
+        )
     earlier = {report["id"]: report for report in before["destinations"]}
     for report in after["destinations"]:
         old = earlier[report["id"]]

@@ -64,6 +64,7 @@ class SourceService(Service):
         self._reactor = reactor
         self._quarantine = quarantine
         self._bound = False
+        self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
         self._address = str(url)
 
     def privilegedStartService(self) -> None:
@@ -77,6 +78,7 @@ class SourceService(Service):
             raise StartRefused(
                 f"source {self.id}: cannot listen on {self.url}: {reason}"
             ) from error
+        self._note_socket_file()
         self._bound = True
 
     def startService(self) -> None:
@@ -103,7 +105,8 @@ class SourceService(Service):
         """The counters, for status."""
         counters = self.counters
         quarantine = self._quarantine()
-        return {
+        words = self._words_of_a_lost_file()
+        return ({"state": words, "ready": False} if words else {}) | {
             "id": self.id,
             "listen": str(self.url),
             "address": self.address,
@@ -141,9 +144,28 @@ class SourceService(Service):
             self._address = str(Url(self.url.scheme, path=path))
 
     def remove_socket_file(self) -> None:
-        if self.url.path:
+        if self._socket_file is not None and not self._words_of_a_lost_file():
             with contextlib.suppress(OSError):  # we may have given up the right to
                 os.unlink(self.url.path)
+
+    def _note_socket_file(self) -> None:
+        if self._socket.family == socket.AF_UNIX and self.url.path and not self.url.inherited:
+            with contextlib.suppress(OSError):
+                self._socket_file = _file_at(self.url.path)
+
+    def _words_of_a_lost_file(self) -> str:
+        """Why programs cannot reach our unix socket; empty if they can, or it is none."""
+        if self._socket_file is None:
+            return ""
+        try:
+            if _file_at(self.url.path) == self._socket_file:
+                return ""
+            found = "another file has taken the place of the socket"
+        except FileNotFoundError:
+            found = "somebody removed the socket"
+        except OSError:  # out of our sight
+            return ""
+        return f"{found} {self.url.path}, so programs cannot reach this source; restart the relay"
 
 
 class StreamSource(SourceService):
@@ -188,6 +210,7 @@ class StreamSource(SourceService):
         try:
             if self._socket.fileno() < 0:  # it could not listen before
                 self._socket = self._bind()
+                self._note_socket_file()
             elif not self.url.inherited:
                 listen(self._socket)
         except OSError as error:
@@ -272,6 +295,12 @@ class DatagramSource(SourceService):
         self._reactor.removeReader(self._reader)
         self.remove_socket_file()
         self._reader.drain_and_close(inherited=bool(self.url.inherited))
+
+
+def _file_at(path: str) -> tuple[int, int]:
+    """Device and inode of what has the name `path`."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
 
 
 def _stop_port(port: Any, *, inherited: bool) -> Any:

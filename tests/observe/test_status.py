@@ -141,6 +141,7 @@ def test_a_bad_minute_on_one_line() -> None:
     setup = Setup()
     before = setup.status.document()
     setup.source.values.update(received_records=15, dropped_records={"empty": 1, "not-stored": 2})
+    setup.source.values.update(ready=False, state="it does not listen")
     setup.destination.values.update(
         delivered_records=8,
         queued_records=9,
@@ -151,7 +152,8 @@ def test_a_bad_minute_on_one_line() -> None:
     )
     setup.admission.set_pending_bytes(101)
     assert statistics_line(before, setup.status.document()) == (
-        "statistics: admission closed: 101 B wait for the disk; in: received 5, dropped 3; "
+        "statistics: admission closed: 101 B wait for the disk; in: received 5, dropped 3 "
+        "(it does not listen); "
         "out: delivered 3, queued 9, set aside 1, dropped 4 (refused by up:514, next try in 4 s)"
     )
 

@@ -328,6 +328,30 @@ def test_a_unix_datagram_socket_removes_its_file(tmp_path: Path, reactor: Reacto
     service.stopService()  # somebody else has removed it: no trouble
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_socket_that_programs_no_longer_find_is_no_healthy_source(
+    tmp_path: Path, reactor: Reactor, kind: socket.SocketKind
+) -> None:
+    path = tmp_path / "log"
+    new, scheme = (stream, "unix") if kind == socket.SOCK_STREAM else (datagrams, "unixgram")
+    service, _ = new(
+        reactor,
+        lambda: bind_unix(str(path), kind, mode=0o666, receive_buffer_bytes=1),
+        Url(scheme, path=str(path)),
+    )
+    service.startService()
+    assert "state" not in service.report()
+    path.unlink()
+    why = f"{path}, so programs cannot reach this source; restart the relay"
+    report = service.report()
+    assert (report["ready"], report["state"]) == (False, f"somebody removed the socket {why}")
+    path.write_text("of somebody else")
+    words = f"another file has taken the place of the socket {why}"
+    assert service.report()["state"] == words
+    service.stopService()
+    assert path.read_text() == "of somebody else"
+
+
 def test_the_report_has_every_counter(reactor: Reactor) -> None:
     service, _ = stream(reactor)
     names = set(SourceCounters.__dataclass_fields__)
