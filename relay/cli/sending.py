@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay import __version__
+from relay.transport.tls_failure import TLS_ALERT
 from relay.wire.lines import LineDecoder
 from relay.wire.relp_client import RelpClientSession
 
@@ -21,7 +22,6 @@ __all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
 
 _CHUNK_BYTES = 65536
 _WINDOW_RECORDS = 1000
-_TLS_ALERT = b"\x15\x03"  # how a TLS server refuses what is no TLS (RFC 8446 §5.1)
 _SOFTWARE = b"syslogrelay-send," + __version__.encode()
 
 
@@ -184,7 +184,7 @@ class _RelpSending:
             if not self._is_done():
                 self.outcome.problem = "the relay has closed the connection"
             return False
-        if not self._session.ready and chunk.startswith(_TLS_ALERT):
+        if not self._session.ready and chunk.startswith(TLS_ALERT):
             self.outcome.problem = "the relay answers in TLS"
             return False
         self.outcome.taken += self._session.receive(chunk)

@@ -47,12 +47,7 @@ class Where(msgspec.Struct):
     @property
     def secrets(self) -> list[bytes]:
         """The tokens of the configuration, to mask them."""
-        if self.configuration is None:
-            return []
-        tokens = [token for app in self.configuration.apps for token in app.tokens]
-        for destination in self.configuration.destinations:
-            tokens += destination.rewrite.known_tokens
-        return [token.reveal() for token in tokens]
+        return [] if self.configuration is None else self.configuration.secrets
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:

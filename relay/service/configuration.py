@@ -318,6 +318,14 @@ class Configuration:
     """The file that this was read from; empty for command line flags."""
 
     @property
+    def secrets(self) -> list[bytes]:
+        """The tokens of apps and destinations that could be read, to mask them."""
+        tokens = [token for app in self.apps for token in app.tokens]
+        for destination in self.destinations:
+            tokens += destination.rewrite.known_tokens
+        return [token.reveal() for token in tokens]
+
+    @property
     def reserve(self) -> int:
         """`reserve_bytes` in bytes, 0 = none.
 

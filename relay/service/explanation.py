@@ -84,7 +84,7 @@ class Explainer:
         self._zone = zone
         self._problems: list[str] = []
         self._sources = {source.id: source for source in configuration.sources}
-        self._secrets = _secrets_of(configuration)
+        self._secrets = configuration.secrets
 
     def explain(
         self,
@@ -251,10 +251,3 @@ def described(
         "pairs": {name: text(text_of(value)) for name, value in (message.pairs or {}).items()},
         "error": text(failures[0]) if failures else None,
     }
-
-
-def _secrets_of(configuration: Configuration) -> list[bytes]:
-    tokens = {token for app in configuration.apps for token in app.tokens}
-    for destination in configuration.destinations:
-        tokens.update(destination.rewrite.known_tokens)
-    return [token.reveal() for token in tokens]

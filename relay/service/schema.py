@@ -41,6 +41,7 @@ __all__ = [
     "ID",
     "RELAY",
     "RELAY_NAME",
+    "RETIRED_RELAY_KEYS",
     "REWRITE",
     "REWRITE_MODES",
     "SOURCE",

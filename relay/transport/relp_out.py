@@ -15,7 +15,8 @@ from relay.flow.drain import Supplies
 from relay.flow.numbering import Numbering
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.upstream import TLS_ALERT, UpstreamProtocol, UpstreamState
+from relay.transport.tls_failure import TLS_ALERT
+from relay.transport.upstream import UpstreamProtocol, UpstreamState
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_lineage import format_lineage
 

@@ -19,12 +19,8 @@ from zope.interface import implementer
 
 from relay.flow.drain import Supplies
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.upstream import (
-    TLS_ALERT,
-    CountingWrapper,
-    UpstreamProtocol,
-    UpstreamState,
-)
+from relay.transport.tls_failure import TLS_ALERT
+from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
 
 __all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
 

@@ -15,7 +15,10 @@ from OpenSSL import SSL
 
 from relay.transport.peer_check import names_of
 
-__all__ = ["TlsEnd", "TlsFailure", "tls_failure", "tls_failure_words"]
+__all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_words"]
+
+TLS_ALERT = b"\x15\x03"
+"""How an alert begins (RFC 8446 §5.1), with which a TLS server may answer what is no TLS."""
 
 
 class TlsFailure(NamedTuple):

@@ -36,7 +36,6 @@ from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls_failure import tls_failure_words
 
 __all__ = [
-    "TLS_ALERT",
     "CountingWrapper",
     "PreparedEndpoint",
     "RetryClock",
@@ -45,12 +44,7 @@ __all__ = [
     "failure_words",
 ]
 
-
 _JITTER_FACTOR = 1.25
-
-
-TLS_ALERT = b"\x15\x03"
-"""What a TLS server may answer to anything else."""
 
 
 class UpstreamState:

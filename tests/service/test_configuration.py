@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from relay.service.configuration import Configuration, SourceConfiguration, Url
+from relay.model.token import Token
+from relay.service.configuration import (
+    AppConfiguration,
+    Configuration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+    SourceConfiguration,
+    UnreadToken,
+    Url,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +45,19 @@ def test_nobody_has_to_ask_for_limits_of_disk_and_memory() -> None:
     limits = (defaults.queue_bytes_max, defaults.pending_max, defaults.quarantine_bytes_max)
     assert all(0 < limit <= 4 * 2**30 for limit in limits)
     assert defaults.min_free_bytes > 0  # the disk is not filled even if it is small
+
+
+def test_what_is_to_be_masked_is_every_token_that_could_be_read() -> None:
+    missing = UnreadToken("the file is empty", file="/etc/token")
+    rewrite = RewriteConfiguration("cee", missing, tokens=(("mail", Token(b"of-a-destination")),))
+    configuration = Configuration(
+        name="a",
+        state_dir="/var/lib/a",
+        apps=(AppConfiguration(id="shop", tokens=(Token(b"of-an-app"),)),),
+        destinations=(
+            DestinationConfiguration(
+                id="out", connect=Url("file", path="/x"), sources=(), rewrite=rewrite
+            ),
+        ),
+    )
+    assert configuration.secrets == [b"of-an-app", b"of-a-destination"]
