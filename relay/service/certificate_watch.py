@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from relay.model.clock import DelayedCall, Now
 from relay.service.configuration import TlsConfiguration
 from relay.service.expiry import Expiry, expiries_of
-from relay.service.prerequisite import Prerequisite
+from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.tls_files import file_problems, read_material
 from relay.transport.notices import Notices
 from relay.transport.tls_context import TlsMaterial
@@ -23,7 +23,6 @@ from relay.transport.tls_context import TlsMaterial
 __all__ = ["CertificateWatch", "Renewable"]
 
 _CHECK_SECONDS = 60.0
-_REPEAT_SECONDS = 3600.0
 _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
 
 Stamp = tuple[int, int, int] | None
@@ -51,9 +50,8 @@ class _Watched:
     used: list[Stamp]
     """The files as they were when what is in use was read."""
     expiries: list[Expiry]
-    said: str = ""
-    """Why the files as they are now are not in use; empty if they are."""
-    repeat_at: float = 0.0
+    reminder: Reminder = field(default_factory=Reminder)
+    """Of why the files as they are now are not in use."""
 
 
 class CertificateWatch(Service):
@@ -126,9 +124,9 @@ class CertificateWatch(Service):
             for expiry in watched.expiries
         ]
         return expiries + [
-            {"subject": watched.subject, "kind": "unusable", "problem": _UNUSABLE + watched.said}
+            {"subject": watched.subject, "kind": "unusable", "problem": _UNUSABLE + watched.reminder.trouble}
             for watched in self._watched
-            if watched.said and not watched.needed.trouble
+            if watched.reminder.trouble and not watched.needed.trouble
         ]
 
     def _next(self) -> None:
@@ -140,20 +138,19 @@ class CertificateWatch(Service):
         waits = bool(watched.needed.trouble)
         # What is not used yet may become right without a change: by rights, or by time.
         if stamps == watched.used and not waits:
-            watched.said = ""
+            watched.reminder.forget()
             return
         trouble = _use(watched)
         if not trouble:
-            watched.used, watched.said = stamps, ""
+            watched.used = stamps
+            watched.reminder.forget()
             self._log.info("{who}: new TLS files are in use", who=watched.subject)
             if waits:
                 watched.needed.fulfil()
             return
         if waits:
             watched.needed.trouble = trouble
-        now = self._reactor.seconds()
-        if trouble != watched.said or now >= watched.repeat_at:
-            watched.said, watched.repeat_at = trouble, now + _REPEAT_SECONDS
+        if watched.reminder.is_due(trouble, self._reactor.seconds()):
             words = _UNUSABLE + trouble
             self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
 

@@ -27,14 +27,13 @@ from relay.rewrite.straight import Straight
 from relay.rewrite.token_slots import fill_slots, with_slots
 from relay.service.configuration import RewriteConfiguration, UnreadToken
 from relay.service.periodic import PeriodicService
-from relay.service.prerequisite import Prerequisite
+from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.rewrite_table import read_token
 from relay.transport.notices import Notices
 
 __all__ = ["LateTokens", "NewForm", "TokenWatch"]
 
 _CHECK_SECONDS = 60.0
-_REPEAT_SECONDS = 3600.0  # of a warning that says the same
 
 NewForm: TypeAlias = "Callable[[RewriteConfiguration], tuple[Writer, Straight | None]]"
 """Makes the form of a rewrite whose tokens are all known."""
@@ -148,7 +147,7 @@ class TokenWatch(PeriodicService):
         super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
         self._missing = {id: each for id, each in tokens.items() if each.needed.trouble}
         self._notices = notices
-        self._said: dict[str, tuple[str, float]] = {}  # and when it is to be said again
+        self._reminders = {id: Reminder() for id in self._missing}
 
     def look(self) -> None:
         for id, tokens in list(self._missing.items()):
@@ -158,9 +157,7 @@ class TokenWatch(PeriodicService):
                 del self._missing[id]
                 self._log.info("destination {id}: its token is in use", id=id)
                 continue
-            said, repeat_at = self._said.get(id, ("", 0.0))
-            if words != said or now >= repeat_at:
-                self._said[id] = (words, now + _REPEAT_SECONDS)
+            if self._reminders[id].is_due(words, now):
                 self._notices.warn(f"destination {id}", "token", words)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Prerequisite"]
+__all__ = ["Prerequisite", "Reminder"]
+
+_REPEAT_SECONDS = 3600.0
 
 
 class Prerequisite:
@@ -38,3 +40,28 @@ class Prerequisite:
     def when_fulfilled(self, call: Callable[[], None]) -> None:
         """Call `call` each time that it has been missing and is there."""
         self._waiting.append(call)
+
+
+class Reminder:
+    """When to warn of a trouble that is looked at again and again.
+
+    At once, when it is put in other words, and each hour for as long as it lasts.
+
+    Attributes:
+        trouble: What it is, in words; empty = there is none.
+    """
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        self._again_at = 0.0
+
+    def is_due(self, trouble: str, now: float) -> bool:
+        """Note `trouble`; return whether to warn of it at `now` (seconds of a steady clock)."""
+        if trouble == self.trouble and now < self._again_at:
+            return False
+        self.trouble, self._again_at = trouble, now + _REPEAT_SECONDS
+        return True
+
+    def forget(self) -> None:
+        """The trouble is over: warn at once if it comes back."""
+        self.trouble = ""
