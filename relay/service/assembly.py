@@ -95,8 +95,8 @@ def assemble(
     admission = new_admission(configuration)
     limits = new_limits(configuration, notices)
     queue = new_queue(configuration, admission, limits, notices, wall, reactor)
-    certificates = CertificateWatch(notices=notices, now=now, reactor=reactor)
-    lookups = LookupFiles(notices=notices, reactor=reactor)
+    certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
+    lookups = LookupFiles(notices=notices, clock=reactor)
     routes, tokens = _routes(configuration, lookups, notices, wall, reactor)
     destinations = _destinations(configuration, tokens, queue, certificates, notices, wall, reactor)
     token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
@@ -116,8 +116,8 @@ def assemble(
     commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
     progress = ProgressWatch(destinations, notices=notices, clock=reactor)
-    on_hangup = [*(each.reopen for each in destinations), certificates.check, token_watch.look]
-    on_hangup += [lookups.check, ConfigurationChange(configuration.path).look]
+    on_hangup = [*(each.reopen for each in destinations), certificates.look, token_watch.look]
+    on_hangup += [lookups.look, ConfigurationChange(configuration.path).look]
     return RelayService(  # started top down, stopped bottom up
         [
             StopGuard(reactor=reactor),

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from OpenSSL import SSL
-from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.model.clock import DelayedCall, Now
+from relay.model.clock import Clock, Now
 from relay.service.configuration import TlsConfiguration
 from relay.service.expiry import Expiry, expiries_of
+from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.tls_files import file_problems, read_material
 from relay.transport.notices import Notices
@@ -54,7 +54,7 @@ class _Watched:
     """Of why the files as they are now are not in use."""
 
 
-class CertificateWatch(Service):
+class CertificateWatch(PeriodicService):
     """Looks at the files of TLS every minute, and when it is told to.
 
     New files are read and checked together, as at the start.  If they are right, new
@@ -71,12 +71,11 @@ class CertificateWatch(Service):
     name = "certificates"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, notices: Notices, now: Now, reactor: Any) -> None:
+    def __init__(self, *, notices: Notices, now: Now, clock: Clock) -> None:
+        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
         self._notices = notices
         self._now = now
-        self._reactor = reactor
         self._watched: list[_Watched] = []
-        self._call: DelayedCall | None = None
 
     def keep(
         self,
@@ -99,17 +98,7 @@ class CertificateWatch(Service):
         self._watched.append(watched)
         return target
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._next()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def check(self) -> None:
+    def look(self) -> None:
         """Look at all files now."""
         for watched in self._watched:
             self._renew(watched)
@@ -124,14 +113,14 @@ class CertificateWatch(Service):
             for expiry in watched.expiries
         ]
         return expiries + [
-            {"subject": watched.subject, "kind": "unusable", "problem": _UNUSABLE + watched.reminder.trouble}
+            {
+                "subject": watched.subject,
+                "kind": "unusable",
+                "problem": _UNUSABLE + watched.reminder.trouble,
+            }
             for watched in self._watched
             if watched.reminder.trouble and not watched.needed.trouble
         ]
-
-    def _next(self) -> None:
-        self._call = self._reactor.callLater(_CHECK_SECONDS, self._next)
-        self.check()
 
     def _renew(self, watched: _Watched) -> None:
         stamps = _stamps(watched.tls)  # first: a change while they are read is a change
@@ -150,7 +139,7 @@ class CertificateWatch(Service):
             return
         if waits:
             watched.needed.trouble = trouble
-        if watched.reminder.is_due(trouble, self._reactor.seconds()):
+        if watched.reminder.is_due(trouble, self._clock.seconds()):
             words = _UNUSABLE + trouble
             self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
 

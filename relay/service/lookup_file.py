@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-from typing import Any
 
-from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import Clock
+from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 from relay.wire.byte_order_mark import without_byte_order_mark
 
@@ -57,7 +56,7 @@ class LookupFile:
         return True
 
 
-class LookupFiles(Service):
+class LookupFiles(PeriodicService):
     """All tables of the relay, each read once, and looked at every minute.
 
     A file that has changed and cannot be used leaves the old values in use.
@@ -66,11 +65,10 @@ class LookupFiles(Service):
     name = "lookups"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, notices: Notices, reactor: Any) -> None:
+    def __init__(self, *, notices: Notices, clock: Clock) -> None:
+        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
         self._notices = notices
-        self._reactor = reactor
         self._files: dict[str, LookupFile] = {}
-        self._call: DelayedCall | None = None
 
     def open(self, path: str) -> LookupFile:
         """The table in the file at `path`; ValueError if it cannot be used."""
@@ -78,18 +76,7 @@ class LookupFiles(Service):
             self._files[path] = LookupFile(path)
         return self._files[path]
 
-    def startService(self) -> None:
-        Service.startService(self)
-        if self._files:
-            self._next()
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def check(self) -> None:
+    def look(self) -> None:
         """Look at all files now."""
         for file in self._files.values():
             try:
@@ -99,10 +86,6 @@ class LookupFiles(Service):
                     )
             except ValueError as error:
                 self._notices.warn("map", file.path, f"{error}; what was read before is still used")
-
-    def _next(self) -> None:
-        self._call = self._reactor.callLater(_CHECK_SECONDS, self._next)
-        self.check()
 
 
 def _stamp(path: str) -> _Stamp | None:

@@ -52,7 +52,7 @@ class Setup:
         self.notices: Any = RecordingNotices()
         self.lines: list[str] = []
         self.watch = CertificateWatch(
-            notices=self.notices, now=self.clock.seconds, reactor=self.clock
+            notices=self.notices, now=self.clock.seconds, clock=self.clock
         )
         self.watch._log = Logger(namespace="test", observer=self._note)
         (folder / "ca.pem").write_bytes(AUTHORITY.certificate_pem())
@@ -116,7 +116,7 @@ def test_a_new_pair_is_used_within_a_minute(setup: Setup) -> None:
 
 def test_a_new_pair_is_used_at_once_when_told(setup: Setup) -> None:
     setup.write_pair(SECOND)
-    setup.watch.check()
+    setup.watch.look()
     assert setup.target.serves == SECOND.certificate_pem()
 
 
@@ -160,18 +160,18 @@ def test_files_that_cannot_be_used_are_reported_until_they_can(setup: Setup) -> 
         return [each["problem"] for each in setup.watch.report() if each["kind"] == "unusable"]
 
     setup.write("certificate", SECOND.certificate_pem())
-    setup.watch.check()
+    setup.watch.look()
     (problem,) = problems()
     words = "new TLS files cannot be used, the old ones still are: "
     assert problem.startswith(f"{words}private_key: {setup.folder}/private_key does not belong")
     setup.write("private_key", SECOND.private_key_pem())
-    setup.watch.check()
+    setup.watch.look()
     assert problems() == []
     setup.write("private_key", b"")
-    setup.watch.check()
+    setup.watch.look()
     assert problems()[0].startswith(f"{words}private_key: {setup.folder}/private_key")
     setup.write_pair(SECOND)
-    setup.watch.check()
+    setup.watch.look()
     assert problems() == []
 
 
@@ -189,7 +189,7 @@ def test_a_real_listener_is_renewed(setup: Setup) -> None:
     listener = setup.keep("source b", setup.tls, TlsListener)
     before = listener._context
     setup.write_pair(SECOND)
-    setup.watch.check()
+    setup.watch.look()
     assert listener._context is not before
 
 
@@ -259,7 +259,7 @@ def test_a_fresh_certificate_ends_the_warnings(setup: Setup) -> None:
 def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
     alone = TlsConfiguration(trusted_ca=setup.tls.trusted_ca)
     setup.keep("destination out", alone, Target)
-    setup.watch.check()
+    setup.watch.look()
     assert setup.words == []
     path = setup.tls.certificate
     assert setup.watch.report() == [
@@ -278,7 +278,7 @@ def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
     tls = TlsConfiguration(trusted_ca=setup.tls.trusted_ca, crl=path)
     setup.clock.rightNow = datetime.now(UTC).timestamp() + 8 * DAY
     setup.keep("destination out", tls, Target)
-    setup.watch.check()
+    setup.watch.look()
     assert [word for word in setup.words if "revocation" in word] == []
     for _ in range(3 * 24):
         setup.clock.advance(DAY / 24)

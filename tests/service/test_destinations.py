@@ -77,7 +77,7 @@ class Setup:
     def build(self, url: Url, **keywords: Any) -> Any:
         configuration = DestinationConfiguration("out", url, ("in",), **keywords)
         self.certificates = CertificateWatch(
-            notices=self.notices, now=self.reactor.seconds, reactor=self.reactor
+            notices=self.notices, now=self.reactor.seconds, clock=self.reactor
         )
         return new_destination(
             configuration,
@@ -228,7 +228,7 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "look",
     [
-        lambda setup, service: setup.certificates.check(),
+        lambda setup, service: setup.certificates.look(),
         lambda setup, service: service.connect(),
     ],
     ids=["the watch", "by hand"],
@@ -243,7 +243,7 @@ def test_it_sends_nothing_before_its_files_are_right(
     begun: list[str] = []
     service.start_link = lambda: begun.append("begun")
     service.startService()
-    setup.certificates.check()
+    setup.certificates.look()
     assert begun == []
     assert service.state_words == (
         f"trusted_ca: cannot read {missing}: No such file or directory; its messages are queued "

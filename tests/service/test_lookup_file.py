@@ -58,7 +58,7 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     clock = Clock()
     files = LookupFiles(
         notices=Notices(clock=clock, log=Logger(namespace="relay", observer=_to(capture))),
-        reactor=clock,
+        clock=clock,
     )
     lookup = files.open(str(table))
     assert files.open(str(table)) is lookup
@@ -74,7 +74,7 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     clock.advance(60)
     assert lookup.get(b"web") == b"new"
     replace(table, b"web,last\n")
-    files.check()
+    files.look()
     assert lookup.get(b"web") == b"last"
     files.stopService()
     clock.advance(60)  # the interval of a warning ends

@@ -47,7 +47,7 @@ def build(
         intake=intake,
         admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
         counters=counters,
-        certificates=CertificateWatch(notices=notices, now=float, reactor=reactor),
+        certificates=CertificateWatch(notices=notices, now=float, clock=reactor),
         notices=notices,
         reactor=reactor or Reactor(),
         systemd=systemd,
