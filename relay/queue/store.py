@@ -11,9 +11,7 @@ One LMDB environment in a directory of its own, with these named databases:
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
     history/<id>        key: seq, uint64 big endian value: time and block, see history.py
     positions           key: source, "/", name      value: checksum, see positions.py, and
-                                                    octets of the source's own;
-                                                    names with a slash: lineage.py, lane_queues.py,
-                                                    clock_steps.py
+                                                    octets of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the
@@ -38,11 +36,16 @@ A history has records that were delivered, for as long as the configuration says
 queues have none.
 
 A position says how far a source has read what it can read again, such as a file. It
-changes in the transaction that holds what was read up to there.  Three names are no
-sources' but the relay's: "/received" has how far other relays have sent
-(`flow/lineages.py`), "/sent" by what they know our queues (`lineage.py`), "/lanes" which
-queue of a destination takes what comes, where it has two: its id and "lane/" + its id
-(`lane_queues.py`).
+changes in the transaction that holds what was read up to there.  Names that begin with a
+slash are no source's but the relay's:
+
+    /received   how far other relays have sent (`flow/lineages.py`)
+    /sent       by what they know our queues (`lineage.py`)
+    /lanes      which queue of a destination takes what comes, where it has two: its id
+                and "lane/" + its id (`lane_queues.py`)
+    /paused     since when a destination is paused (`service/destination_tools.py`)
+    /clock      by how much the time of day was set forward (`clock_steps.py`)
+    /given-up   which note of lost messages was counted last (`given_up.py`)
 
 Next to the environment lies `owner.lock`, held (flock), like the directory itself, by the
 relay that works with the queue; its text is that process's number.  A new `data.mdb` is made in the
