@@ -124,6 +124,9 @@ def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
     if report.get("files_refused"):
         text = f"{counted(report['files_refused'], 'file')} not read (files_max)"
         screen.say(text, SEVERE, about=report["id"])
+    if report.get("files_unreadable"):
+        text = f"{counted(report['files_unreadable'], 'file')} cannot be read"
+        screen.say(text, SEVERE, about=report["id"])
 
 
 def _say_of_errors(report: dict[str, Any], screen: Screen) -> None:

@@ -109,6 +109,8 @@ def _source(report: dict[str, Any]) -> Iterator[str]:
         yield report["state"]
     if report.get("files_refused"):
         yield f"{counted(report['files_refused'], 'file')} not read (files_max)"
+    if report.get("files_unreadable"):
+        yield f"{counted(report['files_unreadable'], 'file')} cannot be read"
 
 
 def _destination(report: dict[str, Any]) -> Iterator[str]:

@@ -123,6 +123,8 @@ class FileReader:
         self._files: dict[Identity, TailedFile] = {}
         self._ready: deque[TailedFile] = deque()
         self._refused = 0
+        self._failed_paths: set[str] = set()  # since the last search
+        self._unreadable = 0
         self._next_search = self._next_tidy = 0.0
         self._is_paused = False
         self._is_stopped = False
@@ -162,6 +164,7 @@ class FileReader:
         return {
             "files_open": len(files),
             "files_refused": self._refused,
+            "files_unreadable": self._unreadable,
             "behind_bytes": sum(file.behind_bytes for file in files),
             "files_behind": [
                 {"path": path_in_words(file.path), "behind_bytes": file.behind_bytes}
@@ -213,6 +216,8 @@ class FileReader:
             elif self._open(path, changes):
                 there += 1
         self._refused = refused
+        self._unreadable = found.errors + len(self._failed_paths)
+        self._failed_paths.clear()
         if refused:
             why = f"more match than files_max ({self._limits.files_max:,})"
             self._warn("files_max", f"{counted(refused, 'file')} not read: {why}")
@@ -226,7 +231,7 @@ class FileReader:
         try:
             fd = self._search.open(path)
         except OSError as error:
-            self._warn_of(path, "unreadable", unreadable(error))
+            self._failed(path, error)
             return False
         try:
             identity = identity_of(os.fstat(fd))
@@ -238,7 +243,7 @@ class FileReader:
             file = self._follow(fd, path, offset)
         except OSError as error:
             os.close(fd)
-            self._warn_of(path, "unreadable", unreadable(error))
+            self._failed(path, error)
             return False
         position = file.position()
         self._rename(known or position._replace(offset=-1), position, changes)
@@ -392,8 +397,12 @@ class FileReader:
 
     def _drop(self, file: TailedFile, error: OSError) -> None:
         """Close a file that cannot be read; the next search finds it again."""
-        self._warn_of(file.path, "unreadable", unreadable(error))
+        self._failed(file.path, error)
         self._close(file)
+
+    def _failed(self, path: str, error: OSError) -> None:
+        self._failed_paths.add(path)
+        self._warn_of(path, "unreadable", unreadable(error))
 
     def _close(self, file: TailedFile) -> None:
         if self._files.pop(file.identity, None) is not None:

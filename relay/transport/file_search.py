@@ -43,6 +43,8 @@ class Found:
     """Regular files; of several paths to one file the first in alphabetical order."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Paths, and in words why nothing can be read there and what to do."""
+    errors: int = 0
+    """Those of `problems` that the system reports: missing rights, a failing disk."""
 
 
 class FileSearch:
@@ -203,6 +205,7 @@ def _is_own_directory(entry: os.DirEntry[str]) -> bool:
 def _note(found: Found, path: str, error: OSError) -> None:
     if error.errno not in _ABSENT:
         found.problems.append((path, unreadable(error)))
+        found.errors += 1
 
 
 def unreadable(error: OSError) -> str:

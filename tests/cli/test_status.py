@@ -266,12 +266,14 @@ def test_no_relay_is_one_line_and_status_two(tmp_path: Path) -> None:
 def test_files_that_are_behind() -> None:
     files = [{"path": f"/var/log/{name}.log", "behind_bytes": 2048} for name in "abcd"]
     source = {**SOURCE, "behind_bytes": 8192, "files_behind": files, "files_refused": 2}
+    source["files_unreadable"] = 1
     lines = shown(200, sources=[source])
     assert (
         "net: 8.0 KiB of its files not yet read: /var/log/a.log 2.0 KiB, /var/log/b.log 2.0 KiB, "
         "/var/log/c.log 2.0 KiB"
     ) in lines
     assert "net: 2 files not read (files_max)" in lines
+    assert "net: 1 file cannot be read" in lines
 
 
 def test_what_never_came_from_a_relay() -> None:

@@ -68,6 +68,7 @@ def destination(**changes: Any) -> dict[str, Any]:
             {"sources": [{**SOURCE, "ready": False, "state": "journalctl ended"}]},
             "in: journalctl ended",
         ),
+        ({"sources": [{**SOURCE, "files_unreadable": 1}]}, "in: 1 file cannot be read"),
         ({"sources": [{**SOURCE, "files_refused": 2}]}, "in: 2 files not read (files_max)"),
         (
             {"recently": {"seconds": 900.0, "lost_records": {"in": {"too-old": 1200}}}},

@@ -239,6 +239,7 @@ def test_a_renamed_file_is_read_to_its_end(site: Site) -> None:
     site.poll(3)
     assert site.take() == [b"rest"]
     assert site.reader is not None
+    assert site.reader is not None
     assert site.reader.report()["files_open"] == 1
     site.restart()
     assert site.take() == []
@@ -303,6 +304,7 @@ def test_a_deleted_file_is_read_to_its_end_and_forgotten(site: Site) -> None:
     site.poll(6)
     assert site.take() == [b"rest"]
     assert len(site.queue.positions) == 2  # the mark and the new file
+    assert site.reader is not None
     assert site.reader is not None
     assert site.reader.report()["files_open"] == 1
 
@@ -437,6 +439,7 @@ def test_nothing_is_read_while_admission_is_closed(site: Site) -> None:
     site.poll(3)
     assert site.take() == []
     assert site.reader is not None
+    assert site.reader is not None
     assert site.reader.report()["files_behind"] == [
         {"path": f"{site.folder}/a.log", "behind_bytes": 4}
     ]
@@ -495,6 +498,12 @@ def test_what_cannot_be_read_does_not_keep_the_others(
     texts = [text for _, _, text in site.notices.said]
     assert f"{site.folder}/dir.log: is a directory" in texts[0]
     assert f"{site.folder}/secret.log: Permission denied; let the relay's user" in texts[1]
+    assert site.reader is not None
+    assert site.reader.report()["files_unreadable"] == 1
+    monkeypatch.setattr(os, "open", real)
+    site.poll()
+    assert site.reader is not None
+    assert site.reader.report()["files_unreadable"] == 0
 
 
 def test_a_failing_disk_is_said_and_tried_again(
@@ -511,6 +520,8 @@ def test_a_failing_disk_is_said_and_tried_again(
         broken.setattr(os, "pread", fail_to_read)
         site.poll(2)
     assert set(site.notices.kinds) == {"unreadable"}
+    assert site.reader is not None
+    assert site.reader.report()["files_unreadable"] == 1
     site.poll()
     assert site.take() == [b"one", b"two"]
 
@@ -540,7 +551,7 @@ def test_a_name_that_is_not_utf_8(site: Site) -> None:
     assert site.take() == []
     os.truncate(path, 0)
     site.poll()
-    assert site.said == [f"{site.folder}/\\\\xff\\n.log was truncated: reading from its start"]
+    assert site.said == [f"{site.folder}/\\xff\\n.log was truncated: reading from its start"]
 
 
 NAMES = st.sampled_from(["a", "b"])
