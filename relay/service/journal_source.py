@@ -49,7 +49,7 @@ class JournalSource(SourceService):
         Service.startService(self)
         cursor = self._positions(self.id).get(CURSOR)
         self._reader.start(cursor or b"", is_lost=cursor == b"")
-        self._log.info("source {id} reads {address}", id=self.id, address=self.address)
+        self._log.info("source {id}: reads {address}", id=self.id, address=self.address)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)

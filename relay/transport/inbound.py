@@ -83,7 +83,7 @@ class InboundProtocol(Protocol):
         self.closing = False
         self.gone = False
         self._refused = False
-        self._dropping = False  # admission has been closed for too long to wait
+        self._dropping = ""  # why nobody waits until admission opens
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
         self._read_again_at = 0.0  # whatever the rate, once it was too high
@@ -174,7 +174,7 @@ class InboundProtocol(Protocol):
         timer = self._timers.pop("blocked", None)
         if timer is not None and timer.active():
             timer.cancel()
-        self._dropping = False
+        self._dropping = ""
         self._resume("admission")
 
     def pauseProducing(self) -> None:
@@ -223,7 +223,7 @@ class InboundProtocol(Protocol):
         factory = self.factory
         if self._dropping:
             frames, (cut, pieces), why = without_refused(
-                frames, Marks(cut, pieces), factory.admission, factory.counters
+                frames, Marks(cut, pieces), factory.admission, factory.counters, self._dropping
             )
             if why:
                 self.warn("admission-closed", why)
@@ -249,7 +249,8 @@ class InboundProtocol(Protocol):
         """
         if self.closing or self.gone:
             return
-        self._dropping = self._dropping or self.factory.admission.closed
+        if self.factory.admission.closed and not self._dropping:
+            self._dropping = "the relay stops"
         read_rest(
             self.transport,
             is_local=not self.origin.peer_host,
@@ -297,7 +298,7 @@ class InboundProtocol(Protocol):
         self.transport.abortConnection()
 
     def _blocked(self) -> None:
-        self._dropping = True
+        self._dropping = "it waited for local_block_seconds_max"
         self._resume("admission")
 
     def _charge(self, count: int) -> None:

@@ -32,9 +32,16 @@ class InboundLimits:
 
 
 def without_refused(
-    frames: list[bytes], marks: Marks, admission: SourceAdmission, counters: SourceCounters
+    frames: list[bytes],
+    marks: Marks,
+    admission: SourceAdmission,
+    counters: SourceCounters,
+    why: str,
 ) -> tuple[list[bytes], Marks, str]:
-    """Drop and count what admission does not let in, from somebody who has waited.
+    """Drop and count what admission does not let in, from somebody who cannot wait.
+
+    Args:
+        why: They cannot, for the log.
 
     Returns:
         The others, and what is to be said of those that were dropped, if any were.
@@ -47,6 +54,5 @@ def without_refused(
     counters.received_records += refused  # the intake counts the rest
     counters.received_bytes += sum(map(len, frames)) - sum(map(len, rest))
     counters.dropped["admission-closed"] += refused
-    what = f"{counted(refused, 'message')} dropped"
-    why = f"{what}, it waited for local_block_seconds_max: {admission.reason}"
-    return rest, marks.picked(taken), why
+    said = f"{counted(refused, 'message')} dropped, {why}: {admission.reason}"
+    return rest, marks.picked(taken), said

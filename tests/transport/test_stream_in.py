@@ -246,6 +246,7 @@ def test_a_stop_while_nothing_is_taken_counts_what_the_kernel_holds(
         connection.protocol.shut_down()
     assert connection.intake.batches == []
     assert connection.counters.dropped == {"admission-closed": 2}
+    assert "dropped, the relay stops: 9.8 KiB wait" in connection.notices.said[-1][2]
 
 
 def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
