@@ -19,6 +19,8 @@ __all__ = ["show", "status"]
 
 _ERRORS_MAX = 5  # of one source or destination
 _ERRORS_SECONDS = 3600.0
+_EXPIRES_DAYS = 30  # that a certificate may still be good for when it is shown
+_LATE_DAYS = 7
 
 
 @click.command()
@@ -268,21 +270,10 @@ def _losses(report: dict[str, Any]) -> list[str]:
 
 def _say_of_expiry(report: dict[str, Any], screen: Screen) -> None:
     """Name a certificate or a revocation list whose time has nearly come, or is no good."""
-    if report.get("kind") == "unusable":
-        screen.say(report["problem"], WARNING, about=report["subject"])
+    days = report.get("expires_days")  # of certificates alone
+    if not report.get("is_due", True) or (days is not None and days > _EXPIRES_DAYS):
         return
-    if report.get("kind") == "crl":
-        if not report["is_due"]:
-            return
-        days = report["days_left"]
-        words = f"should have been replaced by {report['next_update']}"
-        if days > 0:
-            words = f"expires at {report['next_update']}"
-        what = f"the revocation list of {report['issuer']!r} in {report['crl']}"
-    else:
-        if (days := report["expires_days"]) > 30:
-            return
-        words = f"expires in {days:g} days" if days > 0 else "has expired"
-        what = f"the certificate in {report['certificate']}"
-    is_late = days <= (0 if "issuer" in report else 7)
-    screen.say(f"{what} {words}", SEVERE if is_late else WARNING, about=report["subject"])
+    if "problem" not in report:  # older relays do not say
+        return
+    is_late = (days is not None and days <= _LATE_DAYS) or report.get("days_left", 1) <= 0
+    screen.say(report["problem"], SEVERE if is_late else WARNING, about=report["subject"])

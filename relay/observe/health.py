@@ -133,12 +133,6 @@ def _recent(recently: dict[str, Any]) -> Iterator[str]:
 
 def _certificates(reports: list[dict[str, Any]]) -> Iterator[str]:
     for report in reports:
-        if report.get("kind") == "unusable":
+        # Files that cannot be used have neither; each of the others has one of these.
+        if report.get("is_due", True) and report.get("expires_days", 0.0) <= _EXPIRES_DAYS:
             yield f"{report['subject']}: {report['problem']}"
-        elif report.get("kind") == "crl":
-            if report["is_due"]:
-                words = f"is to be replaced by {report['next_update']}"
-                yield f"{report['subject']}: the revocation list in {report['crl']} {words}"
-        elif (days := report["expires_days"]) <= _EXPIRES_DAYS:
-            words = f"expires in {days:g} days" if days > 0 else "has expired"
-            yield f"{report['subject']}: the certificate in {report['certificate']} {words}"

@@ -42,35 +42,55 @@ class Expiry:
             return ""
         self._warned = due
         if not self.issuer:
-            words = "has expired" if left <= 0 else f"expires in {left / _DAY_SECONDS:.1f} days"
-            return f"the certificate in {self.path} {words}"
-        what = f"the revocation list of {self.issuer!r} in {self.path}"
+            return self._words(left)
         if left > 0:
-            return f"{what} expires in {left / _HOUR_SECONDS:.1f} hours; put the next one there"
+            hours = left / _HOUR_SECONDS
+            return f"{self._what} expires in {hours:.1f} hours; put the next one there"
         return (
-            f"{what} has expired: every peer whose certificate this issuer has signed is refused "
-            "until the next one is there"
+            f"{self._what} has expired: every peer whose certificate this issuer has signed is "
+            "refused until the next one is there"
         )
 
     def report(self, subject: str, now: float) -> dict[str, Any]:
-        """For status: whose it is, and the days that are left."""
-        days = (self.ends_at - now) / _DAY_SECONDS
+        """For status: whose it is, the days that are left, and the same in words."""
+        left = self.ends_at - now
+        days = left / _DAY_SECONDS
         if not self.issuer:
             return {
                 "subject": subject,
                 "kind": "certificate",
                 "certificate": self.path,
                 "expires_days": round(days, 1),
+                "problem": self._words(left),
             }
         return {
             "subject": subject,
             "kind": "crl",
             "crl": self.path,
             "issuer": self.issuer,
-            "next_update": f"{datetime.fromtimestamp(self.ends_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "next_update": self._ends,
             "days_left": round(days, 2),
-            "is_due": self.ends_at - now <= self.warnings[-1],
+            "is_due": left <= self.warnings[-1],
+            "problem": self._words(left),
         }
+
+    @property
+    def _what(self) -> str:
+        if self.issuer:
+            return f"the revocation list of {self.issuer!r} in {self.path}"
+        return f"the certificate in {self.path}"
+
+    @property
+    def _ends(self) -> str:
+        return f"{datetime.fromtimestamp(self.ends_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+    def _words(self, left: float) -> str:
+        """When it ends or has ended; `left` seconds are left."""
+        if self.issuer:
+            when = "expires at" if left > 0 else "should have been replaced by"
+            return f"{self._what} {when} {self._ends}"
+        when = "has expired" if left <= 0 else f"expires in {left / _DAY_SECONDS:.1f} days"
+        return f"{self._what} {when}"
 
 
 def expiries_of(material: TlsMaterial, *, certificate: str) -> list[Expiry]:

@@ -50,7 +50,7 @@ class Setup:
             sources_gone=lambda: ["app"],
             damaged_files=lambda: ["/q/data.mdb.damaged-1"],
             certificates=lambda: [
-                {"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}
+                {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
             ],
             elapsed=lambda: self.now,
             last_errors=lambda owner: [{"text": f"error of {owner}"}],
@@ -88,11 +88,13 @@ def test_the_document_has_everything() -> None:
         "orphans": ["old"],
         "sources_gone": ["app"],
         "damaged_files": ["/q/data.mdb.damaged-1"],
-        "certificates": [{"subject": "source in", "certificate": "/a.pem", "expires_days": 3.5}],
+        "certificates": [
+            {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
+        ],
         "expression_timeouts": {},
         "recently": {"seconds": 0.0, "lost_records": {}},
         "degraded": [
-            "source in: the certificate in /a.pem expires in 3.5 days",
+            "source in: /a.pem expires",
             "old: has records but no destination",
             "damaged queue file /q/data.mdb.damaged-1",
         ],

@@ -268,6 +268,7 @@ def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
             "kind": "certificate",
             "certificate": path,
             "expires_days": 89.0,
+            "problem": f"the certificate in {path} expires in 89.0 days",
         }
     ]
 

@@ -103,6 +103,9 @@ def test_reports() -> None:
         "next_update": f"{end:%Y-%m-%dT%H:%M:%SZ}",
         "days_left": 0.54,
         "is_due": False,
+        "problem": "the revocation list of 'CN=One' in /crl.pem expires at "
+        f"{end:%Y-%m-%dT%H:%M:%SZ}",
     }
     late = expiry.report("source in", expiry.ends_at + 36 * HOUR)
     assert (late["days_left"], late["is_due"]) == (-1.5, True)
+    assert "in /crl.pem should have been replaced by 20" in late["problem"]
