@@ -4,7 +4,7 @@ A field that is wrong or missing costs that field, and none before it.  MSG begi
 was not understood, as it came, and a tag says which field that was.  Fields are taken as
 they come; what tells them from text is how they look:
 
-    TIMESTAMP   any stamp that `relay.wire.timestamp` knows
+    TIMESTAMP   any stamp that `relay.wire.timestamp` knows and that means an instant
     HOSTNAME    the name of a host, or an address
     APP-NAME    a word without punctuation of texts; ``CEF:0|…`` and ``app:`` are text
     PROCID      the same, if it has a digit in it or a NILVALUE or SD-ELEMENT follows
@@ -34,14 +34,16 @@ from relay.wire.parse_tags import (
 )
 from relay.wire.rfc5424 import COLUMN, COLUMN_BYTES_MAX
 from relay.wire.structured_data import STRUCTURED_DATA, STRUCTURED_DATA_SO_FAR
-from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME
+from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, POSSIBLE_ISO_STAMP, ZONE_NAME
 
 __all__ = ["Defect", "error_text", "find_defect", "parse_malformed"]
 
 _NILVALUE = b"-"
 
 _BLANKS = re.compile(rb" *+")
-_ANY_STAMP = re.compile(rb"(?:-|((?:%s|%s)(?: %s)?))(?: |\Z)" % (ISO_STAMP, BSD_STAMP, ZONE_NAME))
+_ANY_STAMP = re.compile(
+    rb"(?:-|((?:%s|%s)(?: %s)?))(?: |\Z)" % (POSSIBLE_ISO_STAMP, BSD_STAMP, ZONE_NAME)
+)
 _ELEMENTS = re.compile(rb"(?:-|(%s))(?: |\Z)" % STRUCTURED_DATA, re.DOTALL)
 # All of them, though one or the other may be empty.
 _COLUMNS_IN_PLACE = re.compile(rb"(%s*+) (%s*+) (%s*+) (%s*+) " % ((COLUMN,) * 4))

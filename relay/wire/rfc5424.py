@@ -7,7 +7,7 @@ import re
 from relay.model.message import SyslogMessage
 from relay.wire.hostname import HOSTNAME_BYTES_MAX, is_hostname
 from relay.wire.structured_data import STRUCTURED_DATA, without_controls
-from relay.wire.timestamp import ISO_STAMP
+from relay.wire.timestamp import POSSIBLE_ISO_STAMP
 
 __all__ = [
     "APP_NAME_BYTES_MAX",
@@ -46,7 +46,7 @@ _FIELD = rb"(?:-(?= )|(%s{1,%d}+)%s*+) "
 _HEADER = re.compile(
     rb"<([0-9]{1,3})>0*1 (?:-|(%s)) %s(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?"
     % (
-        ISO_STAMP,
+        POSSIBLE_ISO_STAMP,
         b"".join(_FIELD % (COLUMN, bytes_max, COLUMN) for bytes_max in COLUMN_BYTES_MAX),
         STRUCTURED_DATA,
     ),

@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 __all__ = [
     "BSD_STAMP",
     "ISO_STAMP",
+    "POSSIBLE_ISO_STAMP",
     "SURE_RFC3339",
     "SURE_RFC3339_PARTS",
     "StampTable",
@@ -84,9 +85,13 @@ BSD_STAMP = rb"(?:%s %s (?:%s %s(?: ?%s)?(?=[ \t])|%s|%s %s%s)|%s %s %s %s%s)" %
     *(_YEAR, _BSD_CLOCK, _END),
     *(_YEAR, _MONTH, _DAY, _BSD_CLOCK, _END),
 )
-ISO_STAMP = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]%s%s?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}| ?%s%s)?" % (
-    *(_CLOCK, _FRACTION, _NUMBER, _END),
+_ISO_LOCAL = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]%s%s?" % (_CLOCK, _FRACTION)
+ISO_STAMP = rb"%s(?:[Zz]|[+-][0-9]{2}:[0-9]{2}| ?%s%s)?" % (_ISO_LOCAL, _NUMBER, _END)
+_OFFSET_HOUR = rb"[+-](?:[01][0-9]|2[0-3])"  # RFC 3339 §5.6
+POSSIBLE_ISO_STAMP = rb"(?!0000)%s(?:[Zz]| ?%s(?::?[0-5][0-9])?%s)?" % (
+    *(_ISO_LOCAL, _OFFSET_HOUR, _END),
 )
+"""Grammar of an ISO stamp that means an instant: without year 0 and offsets of a day."""
 
 _OFFSET = rb"(?: ?(?P<offset>[Zz]|%s|%s))?" % (_NUMBER, ZONE_NAME)
 _BSD = re.compile(

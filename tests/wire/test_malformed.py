@@ -174,6 +174,22 @@ def test_a_stamp_may_have_any_spelling(stamp: bytes, instant: str, rest: bytes) 
 
 
 @pytest.mark.parametrize(
+    "stamp",
+    [
+        *(b"2026-10-11T22:14:15+25:00", b"2026-10-11T22:14:15-2400", b"2026-10-11T22:14:15+99"),
+        *(b"2026-10-11T22:14:15+02:60", b"0000-10-11T22:14:15Z"),
+    ],
+)
+@pytest.mark.parametrize("structured_data", [b"-", b'[x@1 a="b"]'])
+def test_a_stamp_that_is_no_instant_stays_in_the_text(stamp: bytes, structured_data: bytes) -> None:
+    message = parse(b"<134>1 %s h a 7 ID %s t" % (stamp, structured_data))
+    assert message.timestamp is None
+    assert message[4:8] == (b"h", b"a", b"7", b"ID")
+    assert message.msg == stamp + b" t"
+    assert message.tags == (b"syslog.rfc5424_missing_timestamp",)
+
+
+@pytest.mark.parametrize(
     "rest", [b"error occurred", b"x", b"2026 h a - - t", b"BAD h\tx a - - - t", b""]
 )
 def test_where_nothing_was_understood_all_of_it_is_text(rest: bytes) -> None:
