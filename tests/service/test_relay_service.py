@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import faulthandler
+import re
 import resource
 import shutil
 import threading
@@ -9,11 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from twisted.application.service import Service
+from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogPublisher
 
+from relay.service.exit_status import ExitStatus
 from relay.service.relay_service import RelayService, local_zone
 from tests.connections import fired
+from tests.threads import Reactor
 
 
 class Slow(Service):
@@ -64,6 +69,47 @@ def test_after_a_clean_stop_a_thread_that_hangs_is_no_failure(statuses: list[int
     assert stopped == [None]
     Timer.made[0].call()
     assert statuses == [0]
+
+
+def test_a_failure_is_in_the_status_of_a_process_that_has_to_be_ended(statuses: list[int]) -> None:
+    exit_status = ExitStatus(Reactor())
+    relay = RelayService(exit_status=exit_status, end_process=statuses.append)
+    exit_status.fail()
+    relay.startService()
+    assert fired(relay.stopService()) == [None]
+    Timer.made[0].call()
+    assert statuses == [1]
+
+
+def test_the_log_says_how_long_a_stop_took(statuses: list[int], logged: list[str]) -> None:
+    relay = RelayService()
+    relay.startService()
+    relay.stopService()
+    assert logged[-2] == "stopping"
+    assert re.fullmatch(r"stopped after 0\.\d s", logged[-1])
+
+
+def test_an_application_logs_by_the_observer_of_its_relay() -> None:
+    application = Application("relay")
+    relay = RelayService()
+    relay.log_observer = LogPublisher()  # type: ignore[assignment]  # zope: it provides it
+    services: Any = IServiceCollection(application)
+    relay.setServiceParent(application)
+    assert list(services) == [relay]
+    assert ILogObserver(application) is relay.log_observer
+
+
+def test_without_an_observer_an_application_logs_as_twistd_says() -> None:
+    application: Any = Application("relay")
+    RelayService().setServiceParent(application)
+    assert application.getComponent(ILogObserver) is None
+
+
+def test_a_crash_shows_where_it_was_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    to: list[int] = []
+    monkeypatch.setattr(faulthandler, "enable", to.append)
+    RelayService().startService()
+    assert to == [2]
 
 
 def test_a_start_takes_as_many_open_files_as_there_may_be() -> None:
