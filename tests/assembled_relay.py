@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, ClassVar
 
 from relay.service.assembly import assemble
@@ -15,9 +19,10 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.relay_service import RelayService
+from tests.connections import Wire
 from tests.threads import Reactor
 
-__all__ = ["Relay", "configuration"]
+__all__ = ["Relay", "configuration", "reached"]
 
 
 def configuration(folder: Path, **keywords: Any) -> Configuration:
@@ -72,6 +77,50 @@ class Relay:
             sender.connect(str(self.folder / source))
             sender.send(message)
 
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """What the control socket answers: a result, or the text of an error."""
+        (control,) = (each for each in self.reactor.getReaders() if "control" in each.logPrefix())
+        protocol = control._factory.buildProtocol(None)
+        protocol.makeConnection(wire := Wire())
+        request = {"command": command, **({"arguments": arguments} if arguments else {})}
+        protocol.dataReceived(json.dumps(request).encode() + b"\n")
+        while not wire.value():
+            self.reactor.run_next()
+        answer = json.loads(wire.value())
+        return answer.get("result", answer.get("error"))
+
     def stop(self) -> None:
         self.running.remove(self)
         self.reactor.settle(self.service.stopService())
+
+
+def reached(start: object) -> Iterator[tuple[str, Any]]:
+    """All that an object of the relay holds, and all that those hold: each with its name there."""
+    seen: dict[int, object] = {}
+    found: list[object] = [start]
+    while found:
+        owner = found.pop()
+        if id(owner) not in seen:
+            seen[id(owner)] = owner
+            for name, value in _held_by(owner):
+                yield name, value
+                found.append(value)
+
+
+def _held_by(owner: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(owner, partial):
+        yield from (("argument", value) for value in (owner.func, *owner.args))
+        yield from owner.keywords.items()
+    elif isinstance(owner, MethodType):
+        yield "self", owner.__self__
+    elif isinstance(owner, FunctionType):
+        cells = zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True)
+        yield from ((name, cell.cell_contents) for name, cell in cells)
+    elif isinstance(owner, dict):
+        yield from ((str(name), value) for name, value in owner.items())
+    elif type(owner) in (list, tuple, set, frozenset):
+        yield from (("element", value) for value in owner)
+    elif type(owner).__module__.startswith("relay."):
+        slots = [name for each in type(owner).__mro__ for name in getattr(each, "__slots__", ())]
+        yield from ((name, getattr(owner, name)) for name in slots if hasattr(owner, name))
+        yield from getattr(owner, "__dict__", {}).items()

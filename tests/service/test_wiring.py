@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relay.flow.lineages import Lineages
+from relay.model.clock import WallClock
 from relay.model.seq import SeqRange
+from relay.queue.admission import Admission
+from relay.queue.gathering import Gathering
+from relay.queue.gauge import Gauge
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
@@ -23,9 +28,13 @@ from relay.service.configuration import (
     TlsConfiguration,
     Url,
 )
+from relay.service.exit_status import ExitStatus
+from relay.service.prerequisite import Prerequisite
+from relay.service.queue_service import QueueService
 from relay.transport.notices import Notices
-from tests.assembled_relay import Relay
+from tests.assembled_relay import Relay, reached
 from tests.certificate_files import make_certificate_files
+from tests.threads import Reactor
 
 pytestmark = pytest.mark.usefixtures("relays_end")
 
@@ -182,22 +191,73 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
     relay.stop()
 
 
-def parts_of(service: Any) -> Iterator[Any]:
-    """A service and all that are below it."""
-    yield service
-    for below in getattr(service, "services", None) or getattr(service, "_children", ()):
-        yield from parts_of(below)
+SHARED = {
+    "clock": Reactor, "reactor": Reactor, "notices": Notices, "wall": WallClock,
+    "queue": (QueueService, Gauge, str), "gathering": Gathering, "notify": object,
+    "exit_status": ExitStatus, "tls_files": Prerequisite, "certificates": object,
+    "admission": object, "now": object, "elapsed": object, "lookup": object,
+    "limits": object, "positions": object, "quarantine": object, "argument": object,
+    "step_bytes": object, "tokens": object, "sequences": object, "authorise": object,
+}
+"""What parts of a relay call the things that they share, and what each of those is."""
 
 
-def test_all_parts_have_one_clock_one_reactor_and_one_place_for_warnings(tmp_path: Path) -> None:
-    relay = Relay(tmp_path, destinations=(away(tmp_path),))
-    parts = list(parts_of(relay.service))
-    assert len(parts) > 20
-    for part in parts:
-        for name in ("_clock", "_reactor"):
-            assert getattr(part, name, relay.reactor) is relay.reactor, (part, name)
-    (notices,) = {part._notices for part in parts if hasattr(part, "_notices")}
-    assert isinstance(notices, Notices)
+@pytest.fixture
+def tls(tmp_path: Path) -> TlsConfiguration:
+    files = make_certificate_files(tmp_path / "certificates")
+    return TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+
+
+def everything(folder: Path, tls: TlsConfiguration) -> Relay:
+    """A relay with a source and a destination of each kind."""
+    local = {"path": str(folder / "local")}
+    urls = [
+        *(Url(scheme, **local) for scheme in ("unix", "unixgram", "file", "journald")),  # type: ignore[arg-type]
+        *(Url(scheme, host="127.0.0.1") for scheme in ("udp", "tcp", "tls", "relp", "relp+tls")),
+    ]
+    sources = [
+        SourceConfiguration(
+            url.scheme,
+            url,
+            tls=tls,
+            check_sequence=True,
+            authorise=("network",),
+            proxy_protocol=url.scheme == "tcp",
+        )
+        for url in urls
+    ]
+    ids = tuple(source.id for source in sources)
+    destinations = [
+        DestinationConfiguration(
+            scheme,
+            Url(scheme, host="192.0.2.1", port=20514, **(local if scheme == "file" else {})),  # type: ignore[arg-type]
+            ids,
+            tls=tls,
+            queue_bytes_max=2**20,
+            when_full="drop-oldest",
+            order="live-first",
+            history=60.0,
+            rewrite=RewriteConfiguration("ewmm"),
+        )
+        for scheme in ("file", "udp", "tcp", "tls", "relp", "relp+tls")
+    ]
+    return Relay(folder, sources=tuple(sources), destinations=tuple(destinations))
+
+
+def test_all_parts_have_one_clock_one_queue_and_one_place_for_warnings(
+    tmp_path: Path, tls: TlsConfiguration
+) -> None:
+    relay = everything(tmp_path, tls)
+    held = list(reached(relay.service))
+    assert len(held) > 3000
+    for name, value in held:
+        kind = SHARED.get(name.lstrip("_"), object)
+        assert isinstance(value, kind), (name, value)  # type: ignore[arg-type]
+        assert value is not None or name.lstrip("_") not in SHARED, name
+    for one in (Reactor, Notices, QueueService, WallClock, Gathering, Admission, Lineages):
+        assert len({id(value) for _, value in held if isinstance(value, one)}) == 1, one
 
 
 def test_what_a_limit_drops_is_in_the_log(tmp_path: Path, logged: list[str]) -> None:
