@@ -19,6 +19,7 @@ from relay.service.configuration import (
     Url,
 )
 from relay.service.relay_service import RelayService
+from relay.service.systemd import NO_SYSTEMD, Systemd
 from tests.connections import Wire
 from tests.threads import Reactor
 
@@ -58,12 +59,12 @@ class Relay:
 
     running: ClassVar[list[Relay]] = []
 
-    def __init__(self, folder: Path, **keywords: Any) -> None:
+    def __init__(self, folder: Path, systemd: Systemd = NO_SYSTEMD, **keywords: Any) -> None:
         self.folder = folder
         self.reactor = Reactor()
         self.ended: list[int] = []
         self.service: RelayService = assemble(
-            self.reactor, configuration(folder, **keywords), now=self.reactor.seconds
+            self.reactor, configuration(folder, **keywords), systemd, now=self.reactor.seconds
         )
         self.service._end_process = self.ended.append
 

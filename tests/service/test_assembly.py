@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import json
+import base64
+import contextlib
+import shutil
 import signal
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from relay import __version__
 from relay.flow.intake import Intake
+from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.origin import Origin
 from relay.model.token import Token
+from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore, Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
@@ -18,19 +25,34 @@ from relay.service.configuration import (
     AppConfiguration,
     Configuration,
     DestinationConfiguration,
+    RewriteConfiguration,
     SourceConfiguration,
+    TlsConfiguration,
+    UnreadToken,
     Url,
 )
+from relay.service.destination import LocalDestination
+from relay.service.interpreter import is_pure
 from relay.service.kept_positions import KeptPositions
 from relay.service.observing import HangupService
+from relay.service.progress_watch import ProgressWatch
+from relay.service.queue_service import QueueService
 from relay.service.refusal import StartRefused
+from relay.service.rewriting import Rewriting
 from relay.service.systemd import Systemd
+from relay.transport.notices import Notices
+from relay.wire.parse_options import ParseOptions
 from tests import queue_files
-from tests.assembled_relay import Relay, configuration
-from tests.connections import Wire
+from tests.assembled_relay import Relay, configuration, reached
+from tests.certificate_files import make_certificate_files
 from tests.threads import Reactor
 
 pytestmark = pytest.mark.usefixtures("relays_end")
+
+
+def _queue_of(relay: Relay) -> QueueService:
+    (queue,) = (each for each in relay.service if isinstance(each, QueueService))
+    return queue
 
 
 def test_assembling_opens_nothing(tmp_path: Path) -> None:
@@ -108,18 +130,204 @@ def test_a_source_can_set_long_messages_aside(tmp_path: Path) -> None:
 
 
 def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
+    with queue_files.opened(tmp_path / "state" / "queue", "all", "old") as store:
+        store.commit(Transaction(0.0, {"old": [b"x"]}, positions={"gone/1": b"1"}))
     relay = Relay(tmp_path)
     relay.start()
-    control = next(
-        reader for reader in relay.reactor.getReaders() if "control" in reader.logPrefix()
-    )
-    protocol = control._factory.buildProtocol(None)
-    protocol.makeConnection(wire := Wire())
-    protocol.dataReceived(b'{"command": "status"}\n')
-    document = json.loads(wire.value())["result"]
-    assert document["name"] == "web-1"
+    relay.reactor.advance(7.0)
+    document = relay.ask("status")
+    assert (document["name"], document["version"]) == ("web-1", __version__)
+    assert document["compiled"] is not is_pure()
+    assert document["state_dir"] == str(tmp_path / "state")
+    assert document["uptime_seconds"] == 7.0
     assert [source["id"] for source in document["sources"]] == ["app", "system"]
     assert [each["id"] for each in document["destinations"]] == ["all", "wrapped"]
+    assert document["admission"]["open"]
+    assert document["admission"]["queue_bytes_max"] == 4 * 2**30
+    assert document["admission"]["allocated_bytes"] == _queue_of(relay).allocated_bytes > 0
+    assert (document["orphans"], document["sources_gone"]) == (["old"], ["gone"])
+    assert document["damaged_files"] == []
+    relay.stop()
+
+
+def test_the_status_has_what_was_said_last_of_each_part(tmp_path: Path) -> None:
+    (tmp_path / "all.log").mkdir()
+    relay = Relay(tmp_path)
+    relay.start()
+    relay.reactor.advance(1.0)
+    queue = _queue_of(relay)
+    (notices,) = {
+        id(each): each for _, each in reached(queue) if isinstance(each, Notices)
+    }.values()
+    notices.warn("source app, 192.0.2.1:5", "tls", "says no")
+    notices.warn("destination all", "down", "is away")
+    document = relay.ask("status")
+    app, system = (source["last_errors"] for source in document["sources"])
+    assert ([(each["peer"], each["text"]) for each in app], system) == (
+        [("192.0.2.1:5", "says no")],
+        [],
+    )
+    assert "is away" in [each["text"] for each in document["destinations"][0]["last_errors"]]
+    relay.stop()
+
+
+def test_the_status_has_histories_damaged_files_and_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_certificate_files(tmp_path / "certificates")
+    tls = TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+    source = SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls)
+    relay = Relay(tmp_path, sources=(source,))
+    relay.start()
+    queue = _queue_of(relay)
+    queue.histories.used_bytes = 77
+    monkeypatch.setattr(QueueService, "damaged_files", ["/x/data.mdb.damaged"])
+    document = relay.ask("status")
+    assert document["admission"]["history_bytes"] == 77
+    assert document["damaged_files"] == ["/x/data.mdb.damaged"]
+    assert [each["certificate"] for each in document["certificates"]] == [files.server_certificate]
+    relay.stop()
+
+
+def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    _, _, known = relay.ask("?").partition("there is: ")
+    assert known.split(", ") == sorted(
+        [
+            *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUESTIONS),
+            *("quarantine-purge", "quarantine-replay", "history-replay"),
+            *("connect", "pause", "resume", "requeue"),
+        ]
+    )
+    assert "no destination 'x'; there is: all, wrapped" in relay.ask(
+        "history-replay",
+        queue="all",
+        to="x",
+        period={},
+    )
+    relay.stop()
+
+
+def test_a_pause_by_hand_has_the_time_of_day(tmp_path: Path, logged: list[str]) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    relay.reactor.advance(3600.0)
+    assert relay.ask("pause", destination="all") is None
+    relay.stop()
+    again = Relay(tmp_path)
+    again.start()
+    assert any("all: paused by hand since 1970-01-01 01:00:00 UTC" in line for line in logged)
+    again.stop()
+
+
+def test_what_is_put_into_a_queue_by_hand_keeps_to_its_limit(tmp_path: Path) -> None:
+    limited = DestinationConfiguration(
+        "all",
+        Url("file", path=str(tmp_path)),
+        ("app",),
+        queue_bytes_max=2**20,
+        when_full="drop-newest",
+    )
+    relay = Relay(tmp_path, destinations=(limited,))
+    relay.start()
+    payload = base64.b64encode(b"x" * 2**21).decode()
+    answer = relay.ask("queue-append", destination="all", payloads=[payload])
+    assert "the queue of all has room for" in str(answer)
+    relay.stop()
+
+
+def test_its_services_start_in_their_order(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    assert [type(each).__name__ for each in relay.service] == [
+        *("StopGuard", "HangupService", "CertificateWatch", "TokenWatch", "LookupFiles"),
+        *("QueueService", "ClockWatch", "KeptPositions", "CompactionService", "LaneAdoption"),
+        *("FlushService", "ConcurrentService", "DestinationTools", "ProgressWatch"),
+        *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
+        *("ControlService", "StatisticsService", "ConcurrentService", "NotifyService"),
+    ]
+
+
+def test_systemd_is_told_how_the_relay_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.setblocking(False)
+
+        def told() -> list[str]:
+            found = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    found.append(manager.recv(4096).decode())
+            return found
+
+        relay = Relay(tmp_path, Systemd(notify_socket=path, watchdog_seconds=20.0))
+        relay.start()
+        assert told() == ["READY=1\nSTATUS=ready", "WATCHDOG=1"]
+        relay.reactor.advance(10.0)
+        assert told() == ["WATCHDOG=1"]
+        *_, progress = (each for each in relay.service if isinstance(each, ProgressWatch))
+        progress._destinations[0].progress.stuck = True
+        relay.reactor.advance(10.0)
+        assert told() == []
+        relay.reactor.pump([10.0] * 4)
+        status = [each for each in told() if each.startswith("STATUS=")]
+        assert len(status) == 1
+        assert status[0].startswith("STATUS=statistics: app: received 0; ")
+        relay.stop()
+        assert "STOPPING=1\nSTATUS=stopping" in told()
+
+
+def test_a_hangup_opens_files_and_looks_for_tokens_and_certificates(
+    tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(LocalDestination, "reopen", lambda each: opened.append(each.id))
+    files = make_certificate_files(tmp_path / "certificates")
+    tls = TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+    token = UnreadToken("it is not there", file=str(tmp_path / "token"))
+    appended = DestinationConfiguration(
+        "all",
+        Url("file", path=str(tmp_path / "all.log")),
+        ("in",),
+        rewrite=RewriteConfiguration("cee", token=token),
+    )
+    plain = replace(appended, id="plain", rewrite=RewriteConfiguration())
+    relay = Relay(
+        tmp_path,
+        sources=(SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls),),
+        destinations=(appended, plain),
+    )
+    (hangup,) = (each for each in relay.service if isinstance(each, HangupService))
+    relay.start()
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    later = make_certificate_files(tmp_path / "later")
+    shutil.copy(later.ca, files.ca)
+    hangup._run()
+    assert "source in: new TLS files are in use" in logged
+    assert "destination all: its token is in use" in logged
+    assert opened == ["all", "plain"]
+    relay.stop()
+
+
+def test_tokens_are_looked_for_each_minute(tmp_path: Path, logged: list[str]) -> None:
+    token = UnreadToken("it is not there", file=str(tmp_path / "token"))
+    late = DestinationConfiguration(
+        "all",
+        Url("file", path=str(tmp_path)),
+        ("app",),
+        rewrite=RewriteConfiguration("cee", token=token),
+    )
+    relay = Relay(tmp_path, destinations=(late,))
+    relay.start()
+    relay.reactor.advance(60)
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    relay.reactor.advance(60)
+    assert "destination all: its token is in use" in logged
     relay.stop()
 
 
@@ -269,3 +477,229 @@ def test_slow_expressions_are_watched_and_a_stop_is_guarded(tmp_path: Path) -> N
         assert (guarded is heard, signal.getsignal(signal.SIGTERM) is heard) == (False, True)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, **keywords: Any
+) -> list[dict[str, Any]]:
+    """What each `name` of an assembled relay is told."""
+    told: list[dict[str, Any]] = []
+    made = getattr(assembly, name)
+
+    def make(*arguments: Any, **given: Any) -> Any:
+        told.append(given)
+        return made(*arguments, **given)
+
+    monkeypatch.setattr(assembly, name, make)
+    assemble(Reactor(), configuration(folder, **keywords), now=float)
+    return told
+
+
+def test_an_intake_is_told_what_its_source_is_configured_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = {
+        "oversize": "quarantine",
+        "unauthorised": "quarantine",
+        "authorise": ("network",),
+        "check_sequence": True,
+        "parse": ParseOptions(no_parse=True, encoding="latin-1"),
+    }
+    app, system = _told(tmp_path, monkeypatch, "Intake", app=strict, quarantine_bytes_max=999)
+    for told, is_strict in ((app, True), (system, False)):
+        assert told["quarantines_long"] is is_strict
+        assert told["quarantines_unauthorised"] is is_strict
+        assert (told["authorise"] is not None) is is_strict
+        assert (told["sequences"] is not None) is is_strict
+        assert told["reads_usual"] is not is_strict
+        assert told["quarantine_bytes_max"] == 999
+    assert app["counters"] is not system["counters"]
+    (message,) = app["parser"]([b"<13>1 - host app - - - text"], Origin("app", "unixgram"))
+    assert message.hostname is None
+    (message,) = system["parser"]([b"<13>1 - host app - - - text"], Origin("system", "unixgram"))
+    assert message.hostname == b"host"
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_an_encoding_alone_does_not_change_how_messages_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: bool
+) -> None:
+    parse = ParseOptions(encoding="latin-1", kernel=not usual)
+    app, _ = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
+    assert app["reads_usual"] is usual
+
+
+def test_stamps_without_a_zone_are_in_the_zone_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    zones = [str(told["zone"]) for told in _told(tmp_path, monkeypatch, "new_parser")]
+    assert zones == ["America/New_York"] * 2
+
+
+def test_only_limits_that_drop_are_in_the_way_and_local_sources_use_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, wrapped = configuration(tmp_path).destinations
+    full = replace(full, queue_bytes_max=2**20, when_full="drop-newest")
+    app, system = _told(
+        tmp_path,
+        monkeypatch,
+        "Intake",
+        app={"reserved": False},
+        destinations=(full, replace(wrapped, queue_bytes_max=2**20)),
+    )
+    ways = [
+        {way.destination: (way.limit is not None, way.reserved) for way in told["routes"]}
+        for told in (app, system)
+    ]
+    assert ways == [{"all": (True, False), "wrapped": (False, False)}, {"all": (True, True)}]
+
+
+def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = ({"suppress_repeats": 10},)
+    full = DestinationConfiguration(
+        "all",
+        Url("file", path=str(tmp_path / "all.log")),
+        ("app",),
+        queue_bytes_max=2**20,
+        when_full="drop-newest",
+        rewrite=RewriteConfiguration(steps=steps),
+    )
+    (told,) = _told(tmp_path, monkeypatch, "FlushService", destinations=(full,))
+    way = told["ways"]["all"]
+    assert (way.limit.destination, way.reserved) == ("all", False)
+
+
+def test_rewrites_are_told_of_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    (told,) = _told(
+        tmp_path,
+        monkeypatch,
+        "Rewriting",
+        filters={"errors": "level(err)"},
+        apps=(AppConfiguration("shop"),),
+        path="/etc/relay/relay.toml",
+    )
+    assert told["named_filters"] == {"errors": "level(err)"}
+    assert told["sources"] == ["app", "system"]
+    assert told["apps"] == (AppConfiguration("shop"),)
+    assert (told["relay_name"], told["base_dir"]) == ("web-1", "/etc/relay")
+    assert str(told["zone"]) == "America/New_York"
+    assert (told["now"](), told["started_at"]) == (0.0, 0.0)
+    told["warn"]("all", "cast", "does not fit")
+    assert "destination all: does not fit" in logged
+
+
+def test_the_uptime_begins_with_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    def rewriting(*, started_at: float, **keywords: Any) -> Rewriting:
+        told.append(started_at)
+        return Rewriting(started_at=started_at, **keywords)
+
+    monkeypatch.setattr(assembly, "Rewriting", rewriting)
+    reactor = Reactor()
+    reactor.advance(5.0)
+    assemble(reactor, configuration(tmp_path), now=float)
+    assert told == [5.0]
+
+
+def test_a_rewrite_that_has_become_wrong_refuses_the_start(tmp_path: Path) -> None:
+    looks = {"map": str(tmp_path / "missing.csv"), "key": "$HOST", "into": ".team"}
+    wrong, other = configuration(tmp_path).destinations
+    wrong = replace(wrong, rewrite=RewriteConfiguration(steps=(looks,)))
+    twice = (wrong, replace(wrong, id="second"), other)
+    with pytest.raises(StartRefused) as caught:
+        assemble(Reactor(), configuration(tmp_path, destinations=twice), now=float)
+    first, second = caught.value.text.split("\n")
+    assert "missing.csv" in first
+    assert "destinations.second" in second
+
+
+def test_messages_that_no_destination_takes_are_warned_of(
+    tmp_path: Path, logged: list[str]
+) -> None:
+    picky = replace(configuration(tmp_path).destinations[0], match={"severity": "err"})
+    relay = Relay(tmp_path, destinations=(picky,))
+    relay.start()
+    relay.send("app", b"<13>app: of no use")
+    relay.stop()
+    assert (
+        "source app: 1 message dropped: no destination takes them; if they are wanted, add a "
+        "destination without match, or widen one"
+    ) in logged
+
+
+def test_gaps_that_cannot_be_true_are_warned_of_in_words(tmp_path: Path, logged: list[str]) -> None:
+    relay = Relay(tmp_path, app={"check_sequence": True})
+    relay.start()
+    for number in (b"1", b"2000000000"):
+        counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="hub"]' % number
+        relay.send("app", b"<13>1 - host app - - %s text" % counted)
+    relay.stop()
+    assert (
+        f"source app: the numbers of hub jump by more than {BELIEVED_RECORDS_MAX:,}: that many "
+        "are not believed to be missing, and none is counted"
+    ) in logged
+
+
+def test_each_counter_of_numbers_is_warned_of_by_itself(tmp_path: Path, logged: list[str]) -> None:
+    relay = Relay(tmp_path, app={"check_sequence": True})
+    relay.start()
+    for number in (b"1", b"4"):
+        for hub in (b"hub", b"tub"):
+            counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="%s"]' % (number, hub)
+            relay.send("app", b"<13>1 - host app - - %s text" % counted)
+    relay.stop()
+    words = [line for line in logged if line.startswith("source app: missing: 2 messages")]
+    assert len(words) == 2
+
+
+def test_too_few_open_files_and_warnings_of_the_command_line_are_logged(
+    tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def warning(sources: Any, destinations: int) -> str:
+        asked.append((len(sources), destinations))
+        return "too few files"
+
+    monkeypatch.setattr(assembly, "open_files_warning", warning)
+    assemble(Reactor(), configuration(tmp_path, warnings=("name: is odd",)), now=float)
+    assert asked == [(2, 2)]
+    assert {"too few files", "command line: name: is odd"} <= {*logged}
+
+
+def test_a_socket_that_a_source_listens_on_is_not_said(tmp_path: Path, logged: list[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        systemd = Systemd({made.fileno(): "net"})
+        source = SourceConfiguration("app", Url("systemd", inherited="net"))
+        assemble(Reactor(), configuration(tmp_path, sources=(source,)), systemd, now=float)
+    assert not any("no source listens on it" in line for line in logged)
+
+
+def test_sources_are_told_of_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = {
+        "new_source": Url("relp", host="127.0.0.1"),
+        "new_file_source": Url("file", path=str(tmp_path / "*.log")),
+        "new_journal_source": Url("journald"),
+    }
+    for name, url in urls.items():
+        source = SourceConfiguration("app", url)
+        keys = {"sources": (source,), "local_block_seconds_max": 7.5}
+        (told,) = _told(tmp_path, monkeypatch, name, **keys)
+        assert told["quarantine"].args == ("app",)
+        assert all(value is not None for value in told.values()), name
+        if name == "new_source":
+            assert told["local_block_seconds_max"] == 7.5
+            assert told["lineages"] is not None
+        else:
+            assert told["positions"].__name__ == "positions"
+        if name == "new_file_source":
+            assert told["relay_name"] == "web-1"

@@ -192,12 +192,28 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
 
 
 SHARED = {
-    "clock": Reactor, "reactor": Reactor, "notices": Notices, "wall": WallClock,
-    "queue": (QueueService, Gauge, str), "gathering": Gathering, "notify": object,
-    "exit_status": ExitStatus, "tls_files": Prerequisite, "certificates": object,
-    "admission": object, "now": object, "elapsed": object, "lookup": object,
-    "limits": object, "positions": object, "quarantine": object, "argument": object,
-    "step_bytes": object, "tokens": object, "sequences": object, "authorise": object,
+    "clock": Reactor,
+    "reactor": Reactor,
+    "notices": Notices,
+    "wall": WallClock,
+    "queue": (QueueService, Gauge, str),
+    "gathering": Gathering,
+    "notify": object,
+    "exit_status": ExitStatus,
+    "tls_files": Prerequisite,
+    "certificates": object,
+    "admission": object,
+    "now": object,
+    "elapsed": object,
+    "lookup": object,
+    "limits": object,
+    "positions": object,
+    "quarantine": object,
+    "argument": object,
+    "step_bytes": object,
+    "tokens": object,
+    "sequences": object,
+    "authorise": object,
 }
 """What parts of a relay call the things that they share, and what each of those is."""
 
