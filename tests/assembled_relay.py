@@ -80,7 +80,7 @@ class Relay:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """What the control socket answers: a result, or the text of an error."""
-        (control,) = (each for each in self.reactor.getReaders() if "control" in each.logPrefix())
+        control: Any = self.service.getServiceNamed("control")
         protocol = control._factory.buildProtocol(None)
         protocol.makeConnection(wire := Wire())
         request = {"command": command, **({"arguments": arguments} if arguments else {})}

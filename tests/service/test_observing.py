@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, Logger, formatEvent
 
+from relay.service import observing
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.refusal import StartRefused
 
@@ -93,6 +94,31 @@ def test_a_control_socket_that_is_removed_is_made_again(tmp_path: Path, reactor:
     assert reactor.getDelayedCalls() == []
 
 
+def test_it_is_made_again_at_the_next_look_and_tried_until_it_can_be(
+    tmp_path: Path, reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service, _ = control(Path("control.sock"), reactor)
+    service.startService()
+    made: list[int] = []
+    bind = observing.bind_unix
+
+    def bind_the_second_time(*arguments: Any, **keywords: int) -> socket.socket:
+        made.append(keywords["receive_buffer_bytes"])
+        if len(made) == 1:
+            raise OSError("not now")
+        return bind(*arguments, **keywords)
+
+    monkeypatch.setattr(observing, "bind_unix", bind_the_second_time)
+    Path("control.sock").unlink()
+    reactor.advance(2.0)
+    assert not Path("control.sock").exists()
+    reactor.advance(2.0)
+    assert Path("control.sock").exists()
+    assert made == [0, 0]  # the system's size is enough for requests
+    service.stopService()
+
+
 # Statistics.
 
 
@@ -135,7 +161,9 @@ def test_one_line_an_interval_and_one_at_the_end(reactor: Reactor) -> None:
     reactor.advance(1)
     reactor.advance(60)
     assert lines == ["statistics: in: received 1"] * 2
+    assert service.running
     service.stopService()
+    assert not service.running
     assert len(lines) == 3
     assert reactor.getDelayedCalls() == []
 
@@ -168,7 +196,9 @@ def hangup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_a_hangup_calls_back_in_the_reactors_own_time(reactor: Reactor, hangup: None) -> None:
+def test_a_hangup_calls_back_in_the_reactors_own_time(
+    reactor: Reactor, hangup: None, logged: list[str]
+) -> None:
     before = signal.getsignal(signal.SIGHUP)
     called: list[str] = []
     service = HangupService(
@@ -178,8 +208,10 @@ def test_a_hangup_calls_back_in_the_reactors_own_time(reactor: Reactor, hangup: 
     os.kill(os.getpid(), signal.SIGHUP)
     assert (called, len(reactor.calls)) == ([], 1)
     reactor.calls[0]()
-    assert called == ["a", "b"]
+    assert (called, service.running) == (["a", "b"], True)
+    assert logged == ["SIGHUP: opening files again"]
     service.stopService()
+    assert not service.running
     assert signal.getsignal(signal.SIGHUP) == before
 
 
