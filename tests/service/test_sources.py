@@ -12,9 +12,12 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
 from relay.queue.admission import Admission
+from relay.queue.ledger import Ledger
 from relay.service import sources
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration, TlsConfiguration, Url
@@ -30,28 +33,32 @@ from relay.transport.peers import GateFactory
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.stream_in import SyslogStreamProtocol
+from relay.transport.tls import TlsListener
 from relay.wire.parse_options import ParseOptions
 from tests.certificate_files import make_certificate_files
-from tests.connections import RecordingNotices
+from tests.connections import RecordingNotices, Wire
 from tests.threads import Reactor
 
 
 def build(
-    configuration: SourceConfiguration, reactor: Any = None, systemd: Systemd = NO_SYSTEMD
+    configuration: SourceConfiguration,
+    reactor: Any = None,
+    systemd: Systemd = NO_SYSTEMD,
+    **keywords: Any,
 ) -> SourceService:
     notices: Any = RecordingNotices()
     counters = SourceCounters()
     intake = Intake(routes=[], append=lambda _: None, now=lambda: 0.0, counters=counters)  # type: ignore[arg-type,return-value]
+    keywords.setdefault("certificates", CertificateWatch(notices=notices, now=float, clock=reactor))
     return new_source(
         configuration,
         intake=intake,
         admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
         counters=counters,
-        certificates=CertificateWatch(notices=notices, now=float, clock=reactor),
         notices=notices,
         reactor=reactor or Reactor(),
         systemd=systemd,
-        local_block_seconds_max=2.5,
+        **{"local_block_seconds_max": 2.5, **keywords},
     )
 
 
@@ -332,3 +339,229 @@ def test_an_inherited_stream_is_refused_if_its_text_cannot_be_cut() -> None:
         )
         with pytest.raises(StartRefused, match=r"parse.encoding: 'utf-16' is no superset"):
             build(configuration, systemd=systemd)
+
+
+def test_sockets_are_asked_for_their_buffer_and_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    for name in ("adopt_socket", "bind_unix", "bind_datagram", "bind_stream"):
+
+        def bind(*arguments: Any, name: str = name, **keywords: Any) -> socket.socket:
+            asked.append((name, keywords))
+            return socket.socket()
+
+        monkeypatch.setattr(sources, name, bind)
+    path = str(tmp_path / "log")
+    for url in (
+        *(Url("unix", path=path), Url("unixgram", path=path)),
+        *(Url("udp", host="127.0.0.1"), Url("tcp", host="127.0.0.1")),
+    ):
+        build(SourceConfiguration("in", url, receive_buffer_bytes=999))._bind().close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        configuration = SourceConfiguration(
+            "in", Url("systemd", inherited="net"), receive_buffer_bytes=999
+        )
+        build(configuration, systemd=Systemd({made.fileno(): "net"}))._bind().close()
+    assert asked == [
+        ("bind_unix", {"mode": 0o666, "receive_buffer_bytes": 999}),
+        ("bind_unix", {"mode": 0o666, "receive_buffer_bytes": 999}),
+        ("bind_datagram", {"receive_buffer_bytes": 999}),
+        ("bind_stream", {"listens": True}),
+        ("adopt_socket", {"receive_buffer_bytes": 999}),
+    ]
+
+
+def test_without_its_files_a_source_does_not_listen_and_says_so(tmp_path: Path) -> None:
+    tls = TlsConfiguration(trusted_ca=str(tmp_path / "ca.pem"), certificate="/x", private_key="/y")
+    service = build(SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls))
+    service.privilegedStartService()
+    with service._socket as bound:
+        assert not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    report = service.report()
+    assert report["state"].endswith("it does not listen until the files are right")
+    assert report["ready"] is False
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_a_source_tells_its_service_what_it_reports(scheme: str) -> None:
+    ledger: Any = Ledger()
+    service = build(
+        SourceConfiguration("in", Url(scheme, host="127.0.0.1")), quarantine=lambda: ledger
+    )
+    assert (service.id, service.url) == ("in", Url(scheme, host="127.0.0.1"))
+    assert service.report()["quarantine"]["records"] == 0
+    if isinstance(service, StreamSource):
+        assert service.counters is service._factory.counters
+
+
+def test_unless_it_is_given_more_a_source_is_plain() -> None:
+    unlimited = build(SourceConfiguration("in", Url("unix", path="/x")))
+    notices = factory_of(unlimited).notices
+    bare = new_source(
+        SourceConfiguration("in", Url("unix", path="/x")),
+        intake=factory_of(unlimited).intake,
+        admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
+        counters=unlimited.counters,
+        certificates=CertificateWatch(notices=notices, now=float, clock=Reactor()),
+        notices=notices,
+        reactor=Reactor(),
+    )
+    factory = factory_of(bare)
+    assert (factory.limits.block_seconds_max, factory.gathering) == (0.0, None)
+    assert bare.report()["quarantine"] is None
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "relp"])
+def test_connections_belong_to_their_source(scheme: str) -> None:
+    gathering: Any = object()
+    lineages: Any = object()
+    service = build(
+        SourceConfiguration(
+            "in", Url(scheme, host="127.0.0.1"), parse=ParseOptions(empty_lines=True)
+        ),
+        gathering=gathering,
+        lineages=lineages,
+    )
+    factory = factory_of(service)
+    assert factory.gathering is gathering
+    assert factory._origin == Origin("in", scheme)
+    assert factory.limits.keep_empty_lines is True
+    assert isinstance(service, StreamSource)
+    assert factory.clock is service._reactor
+    assert factory.admission is not None
+    assert isinstance(factory.notices, RecordingNotices)
+    protocol: Any = factory.buildProtocol(None)
+    if scheme == "relp":
+        assert protocol._software == RELP_SOFTWARE == b"syslogrelay," + __version__.encode()
+        assert protocol._lineages is lineages
+
+
+def test_datagrams_belong_to_their_source() -> None:
+    reactor = Reactor()
+    configuration = SourceConfiguration(
+        "in", Url("udp", host="127.0.0.1"), rate_per_peer_max=2, receive_buffer_bytes=2**30
+    )
+    service = build(configuration, reactor)
+    assert isinstance(service, DatagramSource)
+    assert service._buffer_bytes_asked == 2**30
+    service.startService()
+    (reader,) = reactor.getReaders()
+    assert reader._origin == Origin("in", "udp")
+    assert isinstance(reader._notices, RecordingNotices)
+    rates = reader._rates
+    assert [rates.charge("a", 1) for _ in range(3)][-1] > 0
+    reactor.advance(1000)
+    assert rates.charge("a", 1) == 0
+    service.stopService()
+
+
+def test_converted_text_keeps_to_the_size_that_is_configured() -> None:
+    parse = ParseOptions(encoding="gb18030")
+    service = build(
+        SourceConfiguration(
+            "in", Url("tcp", host="127.0.0.1"), frame_bytes_max=500, oversize="drop", parse=parse
+        )
+    )
+    intake: Any = factory_of(service).intake
+    assert isinstance(intake, ConvertedIntake)
+    text = "\u4e2d".encode("gb18030")
+    intake.accept([b"<13>" + text * 200, b"<13>" + text * 100], Origin("in", "tcp"))
+    assert service.counters.dropped == {"too-long": 1, "no-destination": 1}
+    intake.accept([b"<13>\xff"], Origin("in", "tcp"))
+    assert isinstance(intake._notices, RecordingNotices)
+
+
+def test_a_proxy_has_the_time_of_a_handshake() -> None:
+    reactor = Reactor()
+    service = build(
+        SourceConfiguration("in", Url("tcp", host="127.0.0.1"), proxy_protocol=True), reactor
+    )
+    assert isinstance(service, StreamSource)
+    proxy = service._wrap(service._factory)._inner
+    assert (proxy.clock, proxy.inbound) == (reactor, service._factory)
+
+
+def test_a_listener_is_told_which_peers_to_accept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_certificate_files(tmp_path)
+    made: list[dict[str, Any]] = []
+
+    def listener(material: Any, **keywords: Any) -> TlsListener:
+        made.append(keywords)
+        return TlsListener(material, **keywords)
+
+    monkeypatch.setattr(sources, "TlsListener", listener)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca,
+        certificate=files.server_certificate,
+        private_key=files.server_key,
+        peer_verify="optional",
+        peer_names=("*.example.com",),
+        tls_version_min="1.3",
+    )
+    reactor = Reactor()
+    service = build(SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls), reactor)
+    (told,) = made
+    assert told["peer_verify"] == "optional"
+    assert told["policy"].names == ("*.example.com",)
+    assert told["options"].version_min == "1.3"
+    assert isinstance(service, StreamSource)
+    wrapped: Any = service._wrap(service._factory)._inner
+    wrapped.buildProtocol(None).makeConnection(wire := Wire())
+    assert wire.value() == b"", "the peer begins"
+    assert wrapped._clock is reactor
+
+
+def test_who_owns_new_certificates_is_in_the_log(tmp_path: Path) -> None:
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
+    )
+    notices: Any = RecordingNotices()
+    certificates = CertificateWatch(notices=notices, now=float, clock=Reactor())
+    build(
+        SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls), certificates=certificates
+    )
+    assert [each["subject"] for each in certificates.report()] == ["source in"]
+
+
+def test_an_inherited_unix_socket_does_not_authorise_by_network() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        systemd = Systemd({made.fileno(): "log"})
+        configuration = SourceConfiguration(
+            "in", Url("systemd", inherited="log"), authorise=("network",)
+        )
+        with pytest.raises(StartRefused) as caught:
+            build(configuration, systemd=systemd)
+    assert caught.value.text == (
+        "source in: systemd://log is a unix socket, where senders have no address; remove network "
+        "from authorise"
+    )
+
+
+def test_an_inherited_udp_socket_may_authorise_by_network() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        configuration = SourceConfiguration(
+            "in",
+            Url("systemd", inherited="net"),
+            authorise=("network",),
+            allow=(ip_network("10.0.0.0/8"),),
+        )
+        service = build(configuration, systemd=Systemd({made.fileno(): "net"}))
+    assert isinstance(service, DatagramSource)
+
+
+def test_an_inherited_stream_may_have_proxies() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as made:
+        made.bind(("127.0.0.1", 0))
+        made.listen()
+        configuration = SourceConfiguration(
+            "in",
+            Url("systemd", inherited="net"),
+            proxy_protocol=True,
+            allow=(ip_network("10.0.0.0/8"),),
+        )
+        service = build(configuration, systemd=Systemd({made.fileno(): "net"}))
+    assert isinstance(service, StreamSource)
