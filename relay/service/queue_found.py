@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 from twisted.logger import Logger
 
-from relay.model.words import counted
+from relay.model.words import counted, span
 from relay.queue.ledger import Ledger
 from relay.queue.replacement import Recovery
 
@@ -42,10 +42,9 @@ def say_found(ledgers: Mapping[str, Ledger], configured: Container[str], log: Lo
     for id, ledger in sorted(ledgers.items()):
         if ledger.queued:
             log.info(
-                "queue of {id}: {records}, from number {first} to {last}{orphan}",
+                "queue of {id}: {records}, {numbers}{orphan}",
                 records=counted(ledger.queued, "record"),
                 id=id,
-                first=ledger.acknowledged_seq,
-                last=ledger.next_seq - 1,
+                numbers=span("number", ledger.acknowledged_seq, ledger.next_seq - 1),
                 orphan="" if id in configured else ", which is not in the configuration",
             )

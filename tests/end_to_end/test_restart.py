@@ -87,7 +87,7 @@ def test_a_destination_that_was_renamed_keeps_its_backlog_until_it_is_back(
     site = Site(programs, tmp_path)
     site.restart(other=site.destination())
     assert status_of(site.relay)["orphans"] == ["central"]
-    assert f"queue of central: {COUNT:,} records, from number 1 to {COUNT}, which is not" in (
+    assert f"queue of central: {COUNT:,} records, numbers 1 to {COUNT}, which is not" in (
         site.relay.log()
     )
     site.central.start()
@@ -116,9 +116,7 @@ def test_the_start_after_a_kill_says_what_it_has_found(programs: Programs, tmp_p
     site.relay.kill()
     site.relay.start()
     wait_until(
-        lambda: (
-            f"queue of central: {COUNT:,} records, from number 1 to {COUNT}\n" in site.relay.log()
-        ),
+        lambda: f"queue of central: {COUNT:,} records, numbers 1 to {COUNT}\n" in site.relay.log(),
         "it to say so",
     )
 

@@ -19,8 +19,8 @@ def test_queues_are_named_with_what_waits_in_them() -> None:
     with capturedLogs() as events:
         say_found(ledgers, {"a", "empty"}, LOG)
     assert [formatEvent(event) for event in events] == [
-        "queue of a: 3 records, from number 2 to 4",
-        "queue of old: 1 record, from number 8 to 8, which is not in the configuration",
+        "queue of a: 3 records, numbers 2 to 4",
+        "queue of old: 1 record, number 8, which is not in the configuration",
     ]
 
 
