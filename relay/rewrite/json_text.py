@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from relay.wire.byte_order_mark import BYTE_ORDER_MARK
+
 __all__ = [
     "COOKIE",
     "JsonObject",
@@ -34,7 +36,9 @@ _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _STRINGS = re.compile(_STRING, re.DOTALL)
-_OPENING = re.compile(rb"%s(?:%s%s)?(?=\{)" % (_SPACE, re.escape(COOKIE), _SPACE))
+_OPENING = re.compile(
+    rb"(?:%s)?%s(?:%s%s)?(?=\{)" % (BYTE_ORDER_MARK, _SPACE, re.escape(COOKIE), _SPACE)
+)
 _TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
 _STRUCTURE = re.compile(rb"%s|[][{},]" % _STRING, re.DOTALL)
 _NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
@@ -73,10 +77,12 @@ def json_string(text: bytes) -> bytes:
 def find_object(msg: bytes) -> JsonObject | None:
     """The JSON object that `msg` is, with or without the ``@cee:`` cookie, or None.
 
+    A byte order mark, which legacy messages have, too, may stand before it.
+
     Strict (RFC 8259): UTF-8, no control characters in strings, no NaN, nothing
     after the object.
     """
-    text = msg.strip(_WHITESPACE)
+    text = msg.removeprefix(BYTE_ORDER_MARK).strip(_WHITESPACE)
     if text.startswith(COOKIE):
         text = text[len(COOKIE) :].lstrip(_WHITESPACE)
     if text[:1] != b"{" or text[-1:] != b"}":

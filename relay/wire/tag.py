@@ -53,7 +53,7 @@ _WITH_BLANKS = re.compile(rb"(%s(?: %s){1,3})\[([0-9]++)\]: ?" % (_PART, _PART))
 _VERSION = re.compile(rb"([1-9][0-9]{0,2}) (?=%s)" % ISO_STAMP)
 # What is no text in any encoding that a first word might have; syslog-ng takes it for the program.
 _BINARY = re.compile(rb"([\x80-\xff]++) ")
-_OBJECT = re.compile(rb'@c(?:ee|im): *+\{|\{[ \t]*+["}]')
+_OBJECT = re.compile(rb'@c(?:ee|im): *+\{|\{[ \t\r\n]*+["}]')
 _NOT_IN_TAG = bytes.maketrans(b'[]:"', b"____")
 
 

@@ -58,6 +58,8 @@ def test_any_octets_make_a_valid_string(octets: bytes) -> None:
         (b"{}", b"{}"),
         (b' {"a":1} ', b'{"a":1}'),
         (b'@cee:{"a":1}', b'{"a":1}'),
+        (b'\xef\xbb\xbf{"a":1}', b'{"a":1}'),
+        (b'\xef\xbb\xbf @cee:{"a":1}', b'{"a":1}'),
         (b'@cee:  {"a":1}', b'{"a":1}'),
         (b'{"a":1e400,"a":12345678901234567890123}', b'{"a":1e400,"a":12345678901234567890123}'),
         (b'{\r\n"a": [1,\n2]}', b'{  "a": [1, 2]}'),
@@ -158,6 +160,7 @@ cut = text_cutter("t-1")
         (rb'{"t-1":"\\","a":"t-1"}', b'{"a":"t-1"}', [b"\\"]),
         (rb'{"t-1":"\u00e9\n"}', b"{}", "é\n".encode()),
         (b' @cee: {"t-1":"x"} ', b" @cee: {} ", [b"x"]),
+        (b'\xef\xbb\xbf{"t-1":"x"}', b"\xef\xbb\xbf{}", [b"x"]),
         # Broken at its end, or inside.
         (b'{"t-1": "x", "a": "cu', b'{"a": "cu', [b"x"]),
         (b'{"a": 1, "t-1": "x", "b": "} , cu', b'{"a": 1, "b": "} , cu', [b"x"]),

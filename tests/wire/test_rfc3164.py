@@ -209,6 +209,7 @@ def test_a_stamp_may_have_an_offset_or_the_name_of_a_zone(
         (b"b\xc3\xbcro app: hello", (b"b\xc3\xbcro", b"app", None, b"hello")),
         (b"my-host -: hello", (b"my-host", b"-", None, b"hello")),
         (b'my-host {"a": 1}', (b"my-host", None, None, b'{"a": 1}')),
+        (b'my-host {\n  "a": 1\n}', (b"my-host", None, None, b'{\n  "a": 1\n}')),
         (b'my-host @cee: {"a": 1}', (b"my-host", None, None, b'@cee: {"a": 1}')),
         (b"app: my-host app: hello", (None, b"app", None, b"my-host app: hello")),
         (b"no header at all", (None, None, None, b"no header at all")),
