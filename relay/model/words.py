@@ -31,10 +31,10 @@ def duration(seconds: float) -> str:
 
 
 def size(octets: int) -> str:
-    """A number of bytes in the largest binary unit that it fills: ``61.2 KiB``."""
-    amount = float(octets)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    """A number of bytes in the largest binary unit that it fills: ``61.2 KiB``, ``4 MiB``."""
+    amount, unit = float(octets), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(amount) < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:,.1f} TiB"
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:,.1f}".removesuffix(".0") + f" {unit}"

@@ -116,7 +116,7 @@ def test_a_running_relay_is_asked_until_it_is_over(
 ) -> None:
     relay = Compacting({"is_over": False}, {"is_over": True, "bytes_after": 2**20})
     monkeypatch.setattr(queue_changes, "ask", relay)
-    assert run(folder, "queue", "compact").endswith(": 9.0 MiB before, 1.0 MiB now\n")
+    assert run(folder, "queue", "compact").endswith(": 9 MiB before, 1 MiB now\n")
     assert relay.asked == [{"number": 0}, {"number": 3}]
 
 

@@ -91,7 +91,7 @@ def test_a_queue_that_is_nearly_full_shows_with_what_is_known_of_it() -> None:
         "seconds_to_empty": None,
         "blocks_sources": False,
     }
-    line = "central: queue 83 % full (queue_bytes_max is 1.0 GiB, block), full in 2 m 10 s"
+    line = "central: queue 83 % full (queue_bytes_max is 1 GiB, block), full in 2 m 10 s"
     assert line in shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
     limit.update(seconds_to_full=None, seconds_to_empty=61.0, blocks_sources=True)
     line = line.replace("full in 2 m 10 s", "empty in 1 m 1 s; sources that feed it wait")
@@ -221,7 +221,7 @@ def test_a_source_that_reads_says_what_it_does() -> None:
 
 @pytest.mark.parametrize(
     ("history_bytes", "words"),
-    [(0, "12.0 KiB in use"), (4096, "12.0 KiB in use, 4.0 KiB of history")],
+    [(0, "12 KiB in use"), (4096, "12 KiB in use, 4 KiB of history")],
 )
 def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words: str) -> None:
     admission = {
@@ -231,7 +231,7 @@ def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words:
         "queue_bytes": 12288,
         "history_bytes": history_bytes,
     }
-    assert f"queue file: 64.0 KiB on disk, {words}" in shown(admission=admission)
+    assert f"queue file: 64 KiB on disk, {words}" in shown(admission=admission)
 
 
 def test_closed_admission_and_orphans_are_said() -> None:
@@ -259,8 +259,8 @@ def test_files_that_are_behind() -> None:
     source["files_unreadable"] = 1
     lines = shown(200, sources=[source])
     assert (
-        "net: 8.0 KiB of its files not yet read: /var/log/a.log 2.0 KiB, /var/log/b.log 2.0 KiB, "
-        "/var/log/c.log 2.0 KiB"
+        "net: 8 KiB of its files not yet read: /var/log/a.log 2 KiB, /var/log/b.log 2 KiB, "
+        "/var/log/c.log 2 KiB"
     ) in lines
     assert "net: 2 files not read (files_max)" in lines
     assert "net: 1 file cannot be read" in lines

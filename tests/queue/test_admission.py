@@ -75,7 +75,7 @@ def test_the_reason_names_the_gauge(admission: Admission) -> None:
     admission.set_pending_bytes(1234)
     assert admission.reason == "1.2 KiB wait for the disk"
     admission.set_queue_bytes(5000)
-    assert "queue_bytes_max is 1000 B" in admission.reason
+    assert "queue_bytes_max is 1,000 B" in admission.reason
     admission.set_queue_bytes(0)
     admission.set_pending_bytes(0)
     assert admission.reason == ""
@@ -161,7 +161,7 @@ def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
         relay.set_queue_bytes(size)
         found.append((other.closed, reserved.closed))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
-    assert "queue_bytes_max is 1000 B, reserve_bytes 100 B" in relay.reason
+    assert "queue_bytes_max is 1,000 B, reserve_bytes 100 B" in relay.reason
 
 
 def test_the_reserve_of_memory_is_nobodys(relay: Admission) -> None:

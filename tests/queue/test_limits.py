@@ -40,7 +40,7 @@ def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None
         found.append((gauge.full, gauge.reserve_full))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
     assert gauge.words == (
-        "the queue of central holds 1000 B (queue_bytes_max of destinations.central is 1000 B)"
+        "the queue of central holds 1,000 B (queue_bytes_max of destinations.central is 1,000 B)"
     )
     assert block.report()["blocks_sources"]
 

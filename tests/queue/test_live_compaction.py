@@ -188,7 +188,7 @@ def test_a_disk_without_room_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
         fill(store)
         disk = SimpleNamespace(f_bavail=2047, f_frsize=4096)
         monkeypatch.setattr(os, "statvfs", lambda path: disk)
-        with pytest.raises(QueueError, match=r"up to 8.0 MiB, and the disk has 8.0 MiB; make room"):
+        with pytest.raises(QueueError, match=r"up to 8 MiB, and the disk has 8 MiB; make room"):
             begun(store, tmp_path)
         assert names(tmp_path) == NAMES
 

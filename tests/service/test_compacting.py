@@ -121,7 +121,7 @@ def test_one_that_was_asked_for_is_over_when_the_file_was_replaced(setup: Setup)
     (answer,) = answers
     assert (answer.is_over, answer.bytes_before, answer.bytes_after) == (True, 5000, 1000)
     assert [formatEvent(event) for event in logs] == [
-        "the queue's file was compacted: 4.9 KiB before, 1000 B now"
+        "the queue's file was compacted: 4.9 KiB before, 1,000 B now"
     ]
     assert len(setup.clock.getDelayedCalls()) == 1  # the next look
 

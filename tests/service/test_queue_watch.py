@@ -82,7 +82,7 @@ def test_a_disk_that_fills_up_closes_admission_and_opens_it_again() -> None:
     assert setup.said() == [
         (
             *("queue", "admission"),
-            "not taking more: the disk has room for 999 B (min_free_bytes is 1000 B)",
+            "not taking more: the disk has room for 999 B (min_free_bytes is 1,000 B)",
         )
     ]
     setup.queue.free_bytes = 2000

@@ -613,7 +613,7 @@ def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
     assert listener.counters.dropped == {"admission-closed": 2}
     assert (listener.counters.received_records, listener.counters.received_bytes) == (2, 11)
     assert listener.notices.said[-1][2] == (
-        "2 messages dropped, it waited for local_block_seconds_max: 1000 B wait for the disk"
+        "2 messages dropped, it waited for local_block_seconds_max: 1,000 B wait for the disk"
     )
     listener.admission.set_pending_bytes(0)
     assert kept(listener, protocol, [b"<13>a"]) == [b"<13>a"]
