@@ -124,7 +124,7 @@ def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
         text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
         screen.say(text, about=report["id"])
     if report.get("files_refused"):
-        text = f"{counted(report['files_refused'], 'file')} not read (files_max)"
+        text = f"{counted(report['files_refused'], 'file')} not read (files_max or descriptors)"
         screen.say(text, SEVERE, about=report["id"])
     if report.get("files_unreadable"):
         text = f"{counted(report['files_unreadable'], 'file')} cannot be read"

@@ -108,7 +108,7 @@ def _source(report: dict[str, Any]) -> Iterator[str]:
     if not report.get("ready", True):
         yield report["state"]
     if report.get("files_refused"):
-        yield f"{counted(report['files_refused'], 'file')} not read (files_max)"
+        yield f"{counted(report['files_refused'], 'file')} not read (files_max or descriptors)"
     if report.get("files_unreadable"):
         yield f"{counted(report['files_unreadable'], 'file')} cannot be read"
 

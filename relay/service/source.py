@@ -105,7 +105,7 @@ class SourceService(Service):
         """The counters, for status."""
         counters = self.counters
         quarantine = self._quarantine()
-        words = self._words_of_a_lost_file()
+        words = self._words_of_a_lost_file() if self.running else ""  # at a stop we remove it
         return ({"state": words, "ready": False} if words else {}) | {
             "id": self.id,
             "listen": str(self.url),

@@ -29,6 +29,11 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
+from relay.transport.descriptors import (
+    DESCRIPTORS_RESERVED,
+    descriptors_left,
+    descriptors_limit,
+)
 from relay.transport.file_delivery import FileDelivery, NewFrames
 from relay.transport.file_positions import FilePositions
 from relay.transport.file_search import (
@@ -58,6 +63,7 @@ _RENAMED_SECONDS = 60.0  # of silence, after which a renamed file is closed
 _DELETED_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
 _SHOWN_MAX = 10
+_DESCRIPTORS_LEFT_MIN = 2 * DESCRIPTORS_RESERVED  # half of them for connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ class FileReader:
         for path, words in found.problems:
             self._warn_of(path, "unreadable", words)
         changes: dict[str, bytes] = {}
-        refused = 0
+        refused = lacking = 0
         for identity, file in self._files.items():
             if identity in found.files:
                 file.gone_since = None
@@ -213,14 +219,24 @@ class FileReader:
                 continue
             if max(there, len(self._files) - self._limits.files_max) >= self._limits.files_max:
                 refused += 1
+            elif descriptors_left() < _DESCRIPTORS_LEFT_MIN:
+                lacking += 1
             elif self._open(path, changes):
                 there += 1
-        self._refused = refused
+        self._refused = refused + lacking
         self._unreadable = found.errors + len(self._failed_paths)
         self._failed_paths.clear()
         if refused:
             why = f"more match than files_max ({self._limits.files_max:,})"
             self._warn("files_max", f"{counted(refused, 'file')} not read: {why}")
+        if lacking:
+            self._warn(
+                "descriptors",
+                f"{counted(lacking, 'file')} not read: {descriptors_left()} of "
+                f"{descriptors_limit():,} file descriptors are left, for connections and what the "
+                "relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
+                "files_max",
+            )
         if self._positions.is_first_use:
             self._positions.is_first_use = False
             changes.update(self._positions.mark())
@@ -265,7 +281,8 @@ class FileReader:
         changes: dict[str, bytes] = {}
         found = self._search.run().files
         for position, path in self._positions.moved(set(found.values())):
-            if len(self._files) >= self._limits.files_max:
+            is_full = len(self._files) >= self._limits.files_max
+            if is_full or descriptors_left() < _DESCRIPTORS_LEFT_MIN:
                 break  # the next start finds the others
             try:
                 fd = self._search.open(path)

@@ -72,3 +72,28 @@ def test_sources_refuse_and_everything_else_goes_on(programs: Programs, tmp_path
     assert log.count("file descriptors are left") == 2  # one for each source that refused
     assert "EMFILE" not in log and len(log) < 4000
     relay.stop()
+
+
+def test_files_leave_descriptors_to_everybody_else(programs: Programs, tmp_path: Path) -> None:
+    relp, arrived = free_port(), tmp_path / "received.log"
+    (tmp_path / "logs").mkdir()
+    for number in range(80):
+        (tmp_path / "logs" / f"{number}.log").write_text(f"file {number}\n")
+    relay = RelayProcess(
+        tmp_path,
+        sources={
+            "files": {"listen": f"file://{tmp_path}/logs/*.log"},
+            "relp": {"listen": f"relp://127.0.0.1:{relp}"},
+        },
+        destinations={"file": {"connect": f"file://{arrived}"}},
+    )
+    relay.command = [sys.executable, "-c", LIMITED, *relay.command]
+    programs.add(relay)
+    relay.start()
+    with RelpSender(relp) as sender:
+        sender.send(numbered("within", 10))
+        wait_for_lines(arrived, 15)
+    reports = {each["id"]: each for each in ask(str(relay.state_dir), "status")["sources"]}
+    assert reports["files"]["files_refused"] == 80 - reports["files"]["files_open"] > 0
+    assert reports["files"]["last_errors"][0]["kind"] == "descriptors"
+    relay.stop()

@@ -69,7 +69,10 @@ def destination(**changes: Any) -> dict[str, Any]:
             "in: journalctl ended",
         ),
         ({"sources": [{**SOURCE, "files_unreadable": 1}]}, "in: 1 file cannot be read"),
-        ({"sources": [{**SOURCE, "files_refused": 2}]}, "in: 2 files not read (files_max)"),
+        (
+            {"sources": [{**SOURCE, "files_refused": 2}]},
+            "in: 2 files not read (files_max or descriptors)",
+        ),
         (
             {"recently": {"seconds": 900.0, "lost_records": {"in": {"too-old": 1200}}}},
             "in: lost 1,200 (too-old) in the last 15 m",

@@ -352,6 +352,23 @@ def test_a_socket_that_programs_no_longer_find_is_no_healthy_source(
     assert path.read_text() == "of somebody else"
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_the_end_of_a_source_is_no_loss_of_its_socket(
+    tmp_path: Path, reactor: Reactor, kind: socket.SocketKind
+) -> None:
+    path = tmp_path / "log"
+    new, scheme = (stream, "unix") if kind == socket.SOCK_STREAM else (datagrams, "unixgram")
+    service, _ = new(
+        reactor,
+        lambda: bind_unix(str(path), kind, mode=0o666, receive_buffer_bytes=1),
+        Url(scheme, path=str(path)),
+    )
+    service.startService()
+    service.stopService()
+    path.unlink(missing_ok=True)  # the listener of a stream is a fake here
+    assert "state" not in service.report()
+
+
 def test_the_report_has_every_counter(reactor: Reactor) -> None:
     service, _ = stream(reactor)
     names = set(SourceCounters.__dataclass_fields__)

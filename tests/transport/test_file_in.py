@@ -461,6 +461,34 @@ def test_what_could_not_be_stored_is_read_again(site: Site) -> None:
     assert site.take() == [b"one", b"two"]
 
 
+def test_files_leave_descriptors_to_everybody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [32]
+    monkeypatch.setattr("relay.transport.file_in.descriptors_left", lambda: left[0])
+    monkeypatch.setattr("relay.transport.file_in.descriptors_limit", lambda: 1024)
+    site = Site(tmp_path)
+    site.append("a.log", b"a\n")
+    reader = site.start()
+    assert site.take() == [b"a"]
+    left[0] = 31
+    for name in ("b", "c"):
+        site.append(f"{name}.log", b"%s\n" % name.encode())
+    site.poll()
+    assert site.take() == []
+    assert (reader.report()["files_open"], reader.report()["files_refused"]) == (1, 2)
+    assert site.notices.said[0] == (
+        "source app",
+        "descriptors",
+        "2 files not read: 31 of 1,024 file descriptors are left, for connections and what the "
+        "relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower files_max",
+    )
+    left[0] = 33
+    site.poll()
+    assert site.take() == [b"b", b"c"]
+    assert reader.report()["files_refused"] == 0
+
+
 def test_only_so_many_files_are_read(tmp_path: Path) -> None:
     site = Site(tmp_path, files_max=2)
     for name in ("a.log", "b.log", "c.log", "d.log"):
