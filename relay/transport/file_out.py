@@ -2,7 +2,7 @@
 
 The file is opened for appending and made with mode 0640.  After a failed write
 what may have been written of the batch is cut off again, so that a full disk
-leaves no halves of lines.
+leaves no halves of lines, and the next batch is half as large: less room may do.
 
 A file that is removed, renamed or replaced is opened by its name again, within a
 second and before the next batch.  A batch that was written while the file was
@@ -38,6 +38,8 @@ class AppendedFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.batch_records = _BATCH_RECORDS
+        """How many records to give it at once."""
         self._fd: int | None = None
 
     def append(self, octets: bytes, *, reopen: bool = False) -> str:
@@ -61,9 +63,15 @@ class AppendedFile:
                 self.close()
             if self._fd is None:
                 self._fd = _open(self.path)
-            self._write(self._fd, octets)
+            try:
+                self._write(self._fd, octets)
+            except OSError:
+                self.batch_records = max(1, self.batch_records // 2)
+                raise
             # The path may have been unlinked during the write, and the batch with it.
             if not octets or os.fstat(self._fd).st_nlink:
+                if octets:
+                    self.batch_records = min(_BATCH_RECORDS, 2 * self.batch_records)
                 return why
             why = "removed"
         self.close()
@@ -136,7 +144,7 @@ class FileSession:
 
     @property
     def room(self) -> int:
-        return 0 if self._writing or self._closed else _BATCH_RECORDS
+        return 0 if self._writing or self._closed else self._file.batch_records
 
     def send(self, payloads: Sequence[bytes]) -> None:
         self._write(encode_newline(payloads), len(payloads))

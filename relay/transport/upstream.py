@@ -44,6 +44,7 @@ __all__ = [
     "failure_words",
 ]
 
+_USELESS_MAX = 2  # connections in a row that are reported before one has been of use
 _JITTER_FACTOR = 1.25
 
 
@@ -52,7 +53,8 @@ class UpstreamState:
 
     Args:
         target: The upstream as people name it, such as ``10.0.0.5:20514``.
-        on_ready: Called with words when records can be sent.
+        on_ready: Called with words when records can be sent; after two connections in a row
+            that were of no use, only when something has been acknowledged.
         on_failure: Called with words when a connection ends or cannot be made.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
             it doubles with each failure, and is up to a quarter longer by chance.  A
@@ -96,6 +98,8 @@ class UpstreamState:
         self._next_try_at: float | None = None
         self._ready_at: float | None = None
         self._failures_in_row = 0
+        self._useless_in_row = 0
+        self._unproven = ""  # words for `on_ready` that wait for an acknowledgement
         self._stopped = False
 
     @property
@@ -121,12 +125,19 @@ class UpstreamState:
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
-        self._on_ready(how)
+        # Or the log of an upstream that hangs up on every message would look well.
+        if self._useless_in_row < _USELESS_MAX:
+            self._on_ready(how)
+        else:
+            self._unproven = how
 
     def progressed(self) -> None:
         """The upstream has acknowledged something: the next failure is the first again."""
         self.answers += 1
-        self._failures_in_row = 0
+        self._failures_in_row = self._useless_in_row = 0
+        if self._unproven:
+            how, self._unproven = self._unproven, ""
+            self._on_ready(how)
 
     def failed(self, words: str) -> None:
         """A connection ended or could not be made."""
@@ -134,8 +145,11 @@ class UpstreamState:
             return
         ready_at, self._ready_at = self._ready_at, None
         self.exactly_once = False
+        self._unproven = ""
         if ready_at is not None and self._clock.seconds() - ready_at >= self._retry_seconds_max:
-            self._failures_in_row = 0
+            self._failures_in_row = self._useless_in_row = 0
+        elif ready_at is not None:
+            self._useless_in_row += 1
         self._failures_in_row += 1
         self.failures += 1
         self._state, self._last_failure = "not connected", words

@@ -127,6 +127,32 @@ def test_no_half_of_a_batch_stays_after_a_failure(
     file.close()
 
 
+def test_a_disk_with_little_room_gets_smaller_and_smaller_batches(
+    setup: Setup, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, room = os.write, [10]
+
+    def little_room(fd: int, octets: Any) -> int:
+        if len(octets) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, octets)
+
+    monkeypatch.setattr(os, "write", little_room)
+    sizes = []
+    while not path.exists() or not path.stat().st_size:
+        session = setup.new_session()
+        sizes.append(session.room)
+        session.send([b"x"] * session.room)
+        setup.write()
+    assert sizes == [8192 >> step for step in range(12)]
+    assert path.read_bytes() == b"x\n" * 4
+    room[0] = 10**6
+    for _ in range(12):
+        session.send([b"x"])
+        setup.write()
+    assert session.room == 8192
+
+
 def test_a_disk_that_cannot_even_cut_says_why_it_failed_first(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +185,10 @@ class Setup:
         self.file = AppendedFile(path)
         self.clock = Clock()
         self.reopened: list[str] = []
-        self.session = FileSession(
+        self.session = self.new_session()
+
+    def new_session(self) -> FileSession:
+        return FileSession(
             self.file,
             drain=self.drain,
             run_in_thread=self._later,

@@ -219,6 +219,51 @@ def test_the_pause_doubles_up_to_its_limit_and_counts_down(link: Link) -> None:
     assert link.state.words == f"refused by {TARGET}, next try in 4 s"
 
 
+def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again() -> None:
+    clock, said = Clock(), []
+    state = UpstreamState(
+        target=TARGET,
+        clock=clock,
+        on_ready=said.append,
+        on_failure=lambda words: None,
+        retry_seconds_min=1,
+        retry_seconds_max=60,
+    )
+
+    def connect_and_lose() -> None:
+        state.became_ready("connected")
+        state.failed("refuses everything")
+
+    for _ in range(5):
+        connect_and_lose()
+    assert said == ["connected"] * 2
+    state.became_ready("connected")
+    assert said == ["connected"] * 2
+    state.progressed()
+    state.progressed()
+    assert said == ["connected"] * 3
+    state.failed("closed")
+    state.became_ready("connected")
+    assert said == ["connected"] * 4
+
+
+def test_a_connection_that_lasted_was_of_use() -> None:
+    clock, said = Clock(), []
+    state = UpstreamState(
+        target=TARGET,
+        clock=clock,
+        on_ready=said.append,
+        on_failure=lambda words: None,
+        retry_seconds_min=1,
+        retry_seconds_max=60,
+    )
+    for _ in range(5):
+        state.became_ready("connected")
+        clock.advance(60)
+        state.failed("closed")
+    assert said == ["connected"] * 5
+
+
 def pauses_of(shortest: float, longest: float, jitter: float) -> list[float]:
     """The pauses after the first ten failures."""
     state = UpstreamState(
