@@ -13,7 +13,7 @@ from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
 from relay.flow.sequences import SequenceCheck
-from relay.model.clock import Now
+from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
@@ -51,8 +51,7 @@ class Intake:
 
     Args:
         routes: Where they go; destinations are distinct.
-        now: Seconds since 1970-01-01 UTC.
-        elapsed: Seconds on a clock that is never set.
+        wall: Stamps the batches, with the time of day and with a clock that is never set.
         counters: The source's.
         parser: How frames of this source are read.
         reads_usual: Whether `parser` reads messages as `relay.wire.parse` does, so that a rewrite
@@ -71,8 +70,7 @@ class Intake:
         *,
         routes: Sequence[Route],
         append: Append,
-        now: Now,
-        elapsed: Callable[[], float] = lambda: 0.0,
+        wall: WallClock,
         counters: SourceCounters,
         parser: Parser = _parse,
         reads_usual: bool = True,
@@ -86,8 +84,7 @@ class Intake:
     ) -> None:
         self._routes = Routes(routes)
         self._append = append
-        self._now = now
-        self._elapsed = elapsed
+        self._wall = wall
         self._counters = counters
         self._parser = parser
         self._goes_straight = reads_usual and authorise is None and sequences is None
@@ -154,7 +151,7 @@ class Intake:
         self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
     ) -> tuple[dict[str, Sequence[bytes]], dict[str, dict[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
-        origin = origin._replace(received_at=self._now(), monotonic_at=self._elapsed())
+        origin = origin._replace(received_at=self._wall.now(), monotonic_at=self._wall.elapsed())
         if self._goes_straight and marks is NO_MARKS:
             parse = partial(self._parse, origin=origin)
             routed = self._routes.route_straight(frames, origin, parse)

@@ -319,8 +319,7 @@ def _intake(
     return Intake(
         routes=ways,
         append=queue.append,
-        now=wall.now,
-        elapsed=wall.elapsed,
+        wall=wall,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
         reads_usual=replace(source.parse, encoding=None) == ParseOptions(),

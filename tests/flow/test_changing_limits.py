@@ -18,6 +18,7 @@ from relay.queue.admission import Admission
 from relay.queue.committer import Committer
 from relay.queue.limits import POLICIES, QueueLimit
 from relay.queue.store import QueueStore
+from tests.clocks import wall_of
 from tests.connections import fired
 
 RECORD_BYTES = 1500
@@ -69,7 +70,7 @@ def test_the_backlog_stays_whatever_the_limits_become(
         intake = Intake(
             routes=[Route("d", None, limit=limit if limit.sheds else None)],
             append=committer.append,
-            now=clock.seconds,
+            wall=wall_of(clock),
             counters=SourceCounters(),
         )
         for batch in run.batches:

@@ -11,6 +11,7 @@ from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
+from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
@@ -19,6 +20,7 @@ from relay.queue.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.filters import app_in, severity_in
 from relay.wire.parse import parse
+from tests.clocks import wall_at
 from tests.connections import fired
 
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
@@ -61,7 +63,7 @@ def counters() -> SourceCounters:
 
 
 def intake(queue: Queue, counters: SourceCounters, *routes: Route) -> Intake:
-    return Intake(routes=routes, append=queue.append, now=lambda: 1000.5, counters=counters)
+    return Intake(routes=routes, append=queue.append, wall=wall_at(1000.5), counters=counters)
 
 
 @pytest.mark.parametrize(("answers", "senders"), [(False, [None]), (True, [("192.0.2.9", 7)])])
@@ -71,7 +73,7 @@ def test_who_waits_for_an_answer_is_told_to_the_queue(
     both = Intake(
         routes=[Route("a", None)],
         append=queue.append,
-        now=lambda: 1000.5,
+        wall=wall_at(1000.5),
         counters=counters,
         answers=answers,
     )
@@ -98,8 +100,7 @@ def test_a_batch_has_its_moment_on_both_clocks(queue: Queue, counters: SourceCou
     Intake(
         routes=[Route("d", note)],
         append=queue.append,
-        now=lambda: 1e9,
-        elapsed=lambda: 5.0,
+        wall=WallClock(now=lambda: 1e9, elapsed=lambda: 5.0),
         counters=counters,
     ).accept([b"<13>x"], ORIGIN)
     assert [(each.received_at, each.monotonic_at) for each in origins] == [(1e9, 5.0)]
@@ -185,7 +186,7 @@ def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCou
     strict = Intake(
         routes=[Route("raw", None)],
         append=queue.append,
-        now=lambda: 0.0,
+        wall=wall_at(0.0),
         counters=counters,
         quarantines_long=True,
         quarantine_bytes_max=1000,
@@ -224,7 +225,7 @@ def authorising(
     return Intake(
         routes=routes,
         append=queue.append,
-        now=lambda: 0.0,
+        wall=wall_at(0.0),
         counters=counters,
         authorise=by_first_letter,
         quarantines_unauthorised=quarantines,
@@ -322,7 +323,7 @@ def test_missing_numbers_are_counted(queue: Queue, counters: SourceCounters) -> 
     numbered = Intake(
         routes=[Route("raw", None)],
         append=queue.append,
-        now=lambda: 0.0,
+        wall=wall_at(0.0),
         counters=counters,
         sequences=check,
     )
@@ -382,7 +383,7 @@ def test_what_goes_astray_is_told(queue: Queue, counters: SourceCounters) -> Non
     nobody = Intake(
         routes=[Route("errors", None, severity_in([3]))],
         append=queue.append,
-        now=lambda: 0.0,
+        wall=wall_at(0.0),
         counters=counters,
         on_astray=astray.append,
     )
@@ -426,7 +427,7 @@ def test_what_was_cut_or_is_read_otherwise_is_parsed(
     Intake(
         routes=[route],
         append=queue.append,
-        now=lambda: 0.0,
+        wall=wall_at(0.0),
         counters=counters,
         parser=lambda frames, origin: [parse(frame) for frame in frames],
         reads_usual=False,

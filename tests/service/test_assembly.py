@@ -14,6 +14,7 @@ import pytest
 
 from relay import __version__
 from relay.flow.intake import Intake
+from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.origin import Origin
 from relay.model.token import Token
@@ -85,9 +86,9 @@ def test_stamps_go_by_the_time_of_day_and_rates_by_the_clock_that_is_not_set(
     reactor = Reactor()
     reactor.advance(7.0)
 
-    def intake(*, now: Any, elapsed: Any, **keywords: Any) -> Intake:
-        clocks.append((now(), elapsed()))
-        return Intake(now=now, elapsed=elapsed, **keywords)
+    def intake(*, wall: WallClock, **keywords: Any) -> Intake:
+        clocks.append((wall.now(), wall.elapsed()))
+        return Intake(wall=wall, **keywords)
 
     monkeypatch.setattr(assembly, "Intake", intake)
     assemble(reactor, configuration(tmp_path), now=lambda: 1e9)

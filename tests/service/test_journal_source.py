@@ -11,6 +11,7 @@ from relay.queue.admission import Admission
 from relay.service.configuration import SourceConfiguration, Url
 from relay.service.journal_source import JournalSource, new_journal_source
 from relay.wire.journal_export import JournalEntry
+from tests.clocks import wall_at
 from tests.connections import RecordingNotices, fired
 
 
@@ -87,7 +88,7 @@ def reader_of(configuration: SourceConfiguration) -> Any:
     append: Any = None
     source = new_journal_source(
         configuration,
-        intake=Intake(routes=[], append=append, now=lambda: 0.0, counters=counters),
+        intake=Intake(routes=[], append=append, wall=wall_at(0.0), counters=counters),
         admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
         counters=counters,
         positions=lambda source: {},

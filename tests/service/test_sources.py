@@ -36,6 +36,7 @@ from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
 from relay.wire.parse_options import ParseOptions
 from tests.certificate_files import make_certificate_files
+from tests.clocks import wall_at
 from tests.connections import RecordingNotices, Wire
 from tests.threads import Reactor
 
@@ -48,7 +49,7 @@ def build(
 ) -> SourceService:
     notices: Any = RecordingNotices()
     counters = SourceCounters()
-    intake = Intake(routes=[], append=lambda _: None, now=lambda: 0.0, counters=counters)  # type: ignore[arg-type,return-value]
+    intake = Intake(routes=[], append=lambda _: None, wall=wall_at(0.0), counters=counters)  # type: ignore[arg-type,return-value]
     keywords.setdefault("certificates", CertificateWatch(notices=notices, now=float, clock=reactor))
     return new_source(
         configuration,
