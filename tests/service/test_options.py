@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import twisted.internet
+from twisted.application.service import MultiService
 from twisted.copyright import version as twisted_version
 
 from relay import __version__
+from relay.service import assembly
+from relay.service import options as options_module
 from relay.service.configuration import UnreadToken
 from relay.service.interpreter import is_pure
 from relay.service.options import Options, _configuration, makeService
@@ -177,3 +184,158 @@ def test_twistd_help_and_version(flag: str, shown: str, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert shown in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+HELP = """\
+{--config FILE | --listen URL... --forward URL...} [options]
+Options:
+  -c, --config=      Read everything from this TOML file; excludes the other options.
+  -d, --state-dir=   Directory of the disk queue. [default: /var/lib/syslogrelay]
+      --forward=     Pass messages on to here; may be repeated.
+      --help         Display this help and exit.
+      --listen=      Take messages here; may be repeated.
+      --name=        Name of this relay. [default: the host's name]
+      --rewrite=     none, cee, tag, app-name or ewmm. [default: none]
+      --token-file=  File with the token for cee, tag and app-name.
+      --trusted-ca=  PEM file that verifies TLS upstreams. [default: the system's]
+      --version      Show the versions of syslogrelay and Twisted, and exit.
+
+Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and passes it on.
+Listens on udp, tcp, tls, relp, relp+tls (://host:port; no host means all addresses), unixgram, unix
+and file (:///path), systemd://NAME, journald:// and the sets default-network://, sematext-
+receiver://; forwards to udp, tcp, tls, relp, relp+tls, file. With flags every source feeds every
+destination, and both get their ids from their URLs; a configuration file can do more.
+
+Examples:
+  twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml
+
+  twistd --nodaemon syslogrelay --state-dir var \\
+      --listen udp://:5514 --listen tcp://:5514 --listen unixgram:var/log.sock \\
+      --forward relp://central.example.com:20514
+
+  twistd --nodaemon syslogrelay --state-dir var --listen unix:///run/relay/log \\
+      --forward relp+tls://central.example.com:20515 --trusted-ca ca.pem \\
+      --rewrite cee --token-file token
+
+Options of twistd itself (--nodaemon, --pidfile, --logfile, --uid, --gid) stand
+before "syslogrelay".  `syslogrelay check FILE` looks for errors in a file.
+"""
+
+
+def test_the_help_as_it_is_shown() -> None:
+    options = Options()
+    assert f"{options.getSynopsis()}\n{options.getUsage(100)}" == HELP
+
+
+class Started:
+    """What `makeService` does with the parts that it needs a process for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reactor, self.service, self.systemd = object(), MultiService(), object()
+        self.called: dict[str, tuple[Any, ...]] = {}
+        monkeypatch.setattr(twisted.internet, "reactor", self.reactor, raising=False)
+        monkeypatch.setitem(sys.modules, "twisted.internet.reactor", self.reactor)
+        monkeypatch.setattr(assembly, "assemble", self._noted("assemble", self.service))
+        for name, answer in (
+            *(("take_systemd", self.systemd), ("run_steadily", None)),
+            *(("new_observer", "observer"), ("show_whole_refusals", None)),
+            ("initial_environment", "initial"),
+        ):
+            monkeypatch.setattr(options_module, name, self._noted(name, answer))
+
+    def _noted(self, name: str, answer: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            self.called[name] = (*arguments, keywords)
+            return answer
+
+        return call
+
+
+def test_a_service_is_made_of_the_process_it_runs_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: list[str]
+) -> None:
+    started = Started(monkeypatch)
+    options = Options()
+    options.parent = parent = object()  # as twistd sets it
+    flags = ["--listen", "udp://:0", "--forward", "udp://far:1", "--name", "web-1"]
+    options.parseOptions([*flags, "-d", str(tmp_path)])
+    service: Any = makeService(options)
+    assert service is started.service
+    assert service.log_observer == "observer"
+    reactor, configuration, systemd, keywords = started.called["assemble"]
+    assert (reactor, systemd) == (started.reactor, started.systemd)
+    assert keywords == {"now": time.time}
+    assert configuration.name == "web-1"
+    assert started.called["take_systemd"] == (
+        os.environ,
+        {"initial": "initial", "pid": os.getpid()},
+    )
+    assert started.called["run_steadily"] == (started.reactor, {})
+    assert started.called["new_observer"] == (parent, os.environ, {})
+    assert started.called["show_whole_refusals"] == ({},)
+    assert logged == [f"syslogrelay {__version__} starts as web-1: its state is in {tmp_path}"]
+
+
+def test_a_start_goes_on_without_what_may_come_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started = Started(monkeypatch)
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        f"""
+        [relay]
+        state_dir = "{tmp_path}"
+        [sources.in]
+        listen = "udp://127.0.0.1:514"
+        [destinations.out]
+        connect = "udp://192.0.2.1:514"
+        rewrite = {{ mode = "cee", token_file = "missing" }}
+        """
+    )
+    options = Options()
+    options.parseOptions(["--config", str(path)])
+    makeService(options)
+    (destination,) = started.called["assemble"][1].destinations
+    assert isinstance(destination.rewrite.token, UnreadToken)
+    assert started.called["new_observer"] == (None, os.environ, {})  # twistd does not run
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_flags_stand_for_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
+) -> None:
+    told: list[Any] = []
+
+    def from_flags(*arguments: Any, **keywords: Any) -> None:
+        told.extend((*arguments, keywords))
+
+    monkeypatch.setattr(options_module, "configuration_from_flags", from_flags)
+    monkeypatch.chdir(tmp_path)
+    names = ("state-dir", "rewrite", "token-file", "name", "trusted-ca")
+    values = {name.replace("-", "_"): f"a-{name}" if given else "" for name in names}
+    values["rewrite"] = values["rewrite"] or "none"
+    options = Options()
+    flags = [f"--{name}=a-{name}" for name in names] if given else []
+    options.parseOptions([*flags, "--listen=b", "--listen=c"])
+    _configuration(options)
+    assert told == [["b", "c"], [], {**values, "base_dir": str(tmp_path)}]
+    told.clear()
+    options = Options()
+    options.parseOptions(["--forward=b"])
+    _configuration(options)
+    assert told[:2] == [[], ["b"]]
+
+
+def test_slips_that_are_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, said in (
+        (["loose"], "twistd syslogrelay: Wrong number of arguments.\n"),
+        (["--xyzzyx"], "twistd syslogrelay: option --xyzzyx not recognized\n"),
+        (
+            ["--listem", "x"],
+            "twistd syslogrelay: option --listem not recognized, did you mean '--listen'?\n",
+        ),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            Options().parseOptions(given)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err == f"{said}All options: twistd syslogrelay --help\n"
