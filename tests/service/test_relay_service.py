@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import re
 import resource
 import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +16,7 @@ from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogPublisher
 
+from relay.service import relay_service
 from relay.service.exit_status import ExitStatus
 from relay.service.relay_service import RelayService, local_zone
 from tests.connections import fired
@@ -124,7 +126,13 @@ def test_a_start_takes_as_many_open_files_as_there_may_be() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hours"),
-    [("Europe/Budapest", 2), (":Europe/Budapest", 2), ("America/New_York", -4), ("Nowhere/X", 0)],
+    [
+        ("Europe/Budapest", 2),
+        (":Europe/Budapest", 2),
+        ("America/New_York", -4),
+        ("Nowhere/X", 0),
+        ("../x", 0),
+    ],
 )
 def test_the_zone_of_this_host(monkeypatch: pytest.MonkeyPatch, name: str, hours: int) -> None:
     monkeypatch.setenv("TZ", name)
@@ -141,9 +149,14 @@ def test_the_zone_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_tz_it_is_that_of_etc_localtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: str, mode: str) -> IO[bytes]:
+        assert (path, mode) == ("/etc/localtime", "rb")
+        return io.BytesIO(Path("/usr/share/zoneinfo/Europe/Budapest").read_bytes())
+
+    monkeypatch.setattr(relay_service, "open", opened, raising=False)
     monkeypatch.delenv("TZ", raising=False)
     offset = datetime(2026, 7, 1, tzinfo=UTC).astimezone(local_zone()).utcoffset()
-    assert offset == datetime(2026, 7, 1, tzinfo=UTC).astimezone().utcoffset()
+    assert offset == timedelta(hours=2)
 
 
 def test_its_start_sets_the_interpreter_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
