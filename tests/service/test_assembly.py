@@ -344,8 +344,11 @@ def test_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[str]) -> None:
-    assemble(Reactor(), configuration(tmp_path), Systemd({3: "syslog.socket"}), now=float)
-    assert [line for line in logged if "syslog.socket (number 3)" in line]
+    assemble(Reactor(), configuration(tmp_path), Systemd({3: "a", 4: "a"}), now=float)
+    assert [line for line in logged if "no source listens on it" in line] == [
+        "systemd: passed the socket a (number 3), and no source listens on it",
+        "systemd: passed the socket a (number 4), and no source listens on it",
+    ]
 
 
 def test_a_hangup_says_that_the_configuration_has_changed(

@@ -27,6 +27,17 @@ def test_a_destination_has_the_limits_that_it_is_given() -> None:
     assert (limit.bytes_max, limit.seconds_max, limit.when_full) == (5 * MiB, 60.0, "drop-oldest")
 
 
+def test_of_a_queue_s_limit_too_a_part_is_kept_for_those_who_may_use_the_reserve() -> None:
+    notices: Any = RecordingNotices()
+    relay = {"reserve_bytes": MiB, "pending_bytes_max": MiB}
+    limit = new_limits(configuration(relay, queue_bytes_max=100 * MiB), notices)["central"]
+    assert limit.gauge is not None
+    limit.gauge.set(99 * MiB - 1)
+    assert (limit.gauge.full, limit.gauge.reserve_full) == (False, False)
+    limit.gauge.set(99 * MiB)
+    assert (limit.gauge.full, limit.gauge.reserve_full) == (True, False)
+
+
 def test_drops_are_warned_of_with_the_key_to_change() -> None:
     notices: Any = RecordingNotices()
     keys = {"queue_bytes_max": 5 * MiB, "queue_seconds_max": 60.0, "when_full": "drop-newest"}
@@ -53,6 +64,44 @@ def test_limits_that_fit_together() -> None:
     assert (
         limit_problems(configuration({"reserve_bytes": 2 * MiB, "queue_bytes_max": 4 * MiB})) == []
     )
+
+
+def test_limits_that_just_fit() -> None:
+    relay = {"queue_bytes_max": 4 * MiB, "reserve_bytes": 2 * MiB, "pending_bytes_max": 2 * MiB}
+    assert limit_problems(configuration(relay, queue_bytes_max=4 * MiB)) == []
+    assert limit_problems(configuration({"reserve_bytes": 1, "pending_bytes_max": 1})) == []
+    history = {"history": 60.0, "history_bytes_max": 2 * MiB}
+    assert limit_problems(configuration(relay, **history)) == []
+    history["history_bytes_max"] = 0
+    assert limit_problems(configuration(relay, **history)) == []
+
+
+def test_all_that_does_not_fit_is_said_at_once() -> None:
+    one = DestinationConfiguration("a", Url("relp"), ("in",), queue_bytes_max=1)
+    other = DestinationConfiguration("b", Url("relp"), ("in",), when_full="drop-newest")
+    third = DestinationConfiguration("c", Url("relp"), ("in",), history_bytes_max=MiB)
+    relay = {"queue_bytes_max": 4 * MiB, "reserve_bytes": 3 * MiB, "pending_bytes_max": 4 * MiB}
+    problems = limit_problems(
+        Configuration("web-1", "/x", destinations=(one, other, third), **relay)
+    )  # type: ignore[arg-type]
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "relay.reserve_bytes",
+        "relay.reserve_bytes",
+        "destinations.a.queue_bytes_max",
+        "destinations.b.when_full",
+        "destinations.c.history_bytes_max",
+    ]
+
+
+def test_each_destination_has_its_own_limit_and_history() -> None:
+    notices: Any = RecordingNotices()
+    one = DestinationConfiguration("a", Url("relp"), ("in",), queue_bytes_max=5 * MiB)
+    other = DestinationConfiguration("b", Url("relp"), ("in",), history=60.0)
+    third = DestinationConfiguration("c", Url("relp"), ("in",), history=7.0)
+    made = Configuration("web-1", "/x", destinations=(one, other, third))
+    limits = new_limits(made, notices)
+    assert {id: limit.destination for id, limit in limits.items()} == {"a": "a", "b": "b", "c": "c"}
+    assert {*new_histories(made).limits} == {"b", "c"}
 
 
 def test_limits_that_do_not() -> None:
