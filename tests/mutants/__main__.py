@@ -2,7 +2,8 @@
 
     python -m tests.mutants relay/service/assembly.py relay/flow
 
-Each change is tried in a process forked from one that has imported what all tests import.
+Each change is tried in a process forked from one that has imported what all tests import, and
+the layers below that of the module.
 The module is compiled from the changed text; no file is written.  Against each change run the
 tests of the module (the mirrored name), and for parts of an assembled relay those of the
 assembly.  Tests that start other processes see the module as it is on disk.
@@ -27,6 +28,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from tests.mutants.changes import Change, changes_of, describe
+from tests.test_architecture import LAYERS
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ("relay/service", "relay/flow", "relay/queue")
@@ -69,6 +71,14 @@ class ChangedModule(importlib.abc.MetaPathFinder, importlib.machinery.SourceFile
 
     def get_code(self, fullname: str) -> CodeType:
         return compile(self._text, self.path, "exec")
+
+
+def import_layers_below(package: str) -> None:
+    """Import what a change in `package` leaves as it is, once for all trials."""
+    for below in LAYERS[: LAYERS.index(package)]:
+        for path in sorted((ROOT / "relay" / below).glob("*.py")):
+            if path.name != "__init__.py":
+                importlib.import_module(f"relay.{below}.{path.stem}")
 
 
 def tests_of(path: Path) -> list[str]:
@@ -155,12 +165,14 @@ def main(arguments: Sequence[str]) -> None:
     assert reactor is None, "no unit test may find a reactor"
     jobs = int(os.environ.get("MUTANTS_JOBS") or 2)
     tried = left = 0
+    paths: list[Path] = []
     for argument in arguments or DEFAULT:
         place = ROOT / argument
-        modules = sorted(place.glob("*.py")) if place.is_dir() else [place]
-        for path in modules:
-            if path.name == "__init__.py":
-                continue
+        paths += sorted(place.glob("*.py")) if place.is_dir() else [place]
+    # From the lowest layer up: a layer is imported when it has been tried.
+    for path in sorted(paths, key=lambda path: LAYERS.index(path.parent.name)):
+        if path.name != "__init__.py":
+            import_layers_below(path.parent.name)
             survived, count = survivors_of(path, jobs)
             tried, left = tried + count, left + len(survived)
             part = 100 * (count - len(survived)) / count if count else 100.0
