@@ -7,7 +7,7 @@ a field of the message; `raw` keeps the frame in any case.  In order:
    kept, and MSG begins where it ends (`relay/wire/malformed.py`).
 2. A PRI that is none (``<999>``, ``< 13>``) makes the line MSG, under PRI 13 (RFC 3164
    §4.3.3).
-3. An octet count before a PRI is passed over.
+3. An octet count or a byte order mark before a PRI is passed over.
 4. Anything else is RFC 3164, with or without PRI.
 5. What is an envelope of EWMM is opened, whichever header it has.
 
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.wire.acceleration import IS_COMPILED, compiled
+from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.ewmm import APP_NAME, decode_ewmm
 from relay.wire.malformed import error_text, find_defect, parse_malformed
 from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
@@ -43,6 +44,7 @@ DELIMITERS = b"\n\r\0"
 
 # syslog-ng takes <> for 0 and any number of digits.
 _PRI = re.compile(rb"<([0-9]*+)>(0*1 )?")
+_MARKED_PRI = BYTE_ORDER_MARK + b"<"
 _OCTET_COUNT = re.compile(rb"[0-9]{1,10}+ (?=<[0-9]*+>)")
 _SYSLOG = 5 * 8 + 3  # syslog.err
 
@@ -124,7 +126,7 @@ def plain_parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
 
 def severity_of(frame: bytes) -> int:
     """Severity of a message, 0 to 7, by its PRI alone: what `parse` finds, but cheaper."""
-    match = _PRI.match(frame)
+    match = _PRI.match(frame) or _PRI.match(frame.removeprefix(BYTE_ORDER_MARK))
     pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
     return DEFAULT_SEVERITY if pri is None else pri[1]
 
@@ -152,6 +154,10 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
 
 def _parse_other(line: bytes, frame: bytes, dialect: Dialect) -> SyslogMessage:
     if line[:1] != b"<":
+        # Not every transport knows where a mark at the start of a message was put.
+        if line.startswith(_MARKED_PRI):
+            unmarked = line.removeprefix(BYTE_ORDER_MARK)
+            return parse_as(dialect._replace(adapt=None), unmarked, frame)
         count = _OCTET_COUNT.match(line) if line < b":" else None  # if it begins with a digit
         if count is not None:
             message = parse_as(dialect._replace(adapt=None), line[count.end() :], frame)

@@ -59,6 +59,25 @@ def test_an_empty_pri_is_0(pri: bytes) -> None:
     assert parse(pri + b"1 - h a - - - x")[:8] == (0, 0, 1, None, b"h", b"a", None, None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"<134>Oct 11 22:14:15 h app[7]: hi",
+        b"<134>1 2026-10-11T22:14:15Z h app 7 - - hi",
+        b"<134>1 2026-10-11T22:14:15+0200 h app 7 - hi",
+        b'<134>{"a": 1}',
+        b'<13>1 2026-10-11T22:14:15Z h @syslog-ng - - - {"MESSAGE": "hi"}',
+    ],
+)
+def test_a_byte_order_mark_before_the_pri_is_passed_over(line: bytes) -> None:
+    marked = b"\xef\xbb\xbf" + line
+    assert parse(marked) == parse(line)._replace(raw=marked)
+    assert parse_all([marked, line]) == [parse(marked), parse(line)]
+    assert severity_of(marked) == severity_of(line)
+    twice = b"\xef\xbb\xbf" + marked
+    assert parse(twice).msg == twice
+
+
 def test_an_octet_count_is_passed_over_and_told() -> None:
     message = parse(b"20 <13>Oct 11 22:14:15 h a: x")
     assert (message.hostname, message.msg) == (b"h", b"x")
