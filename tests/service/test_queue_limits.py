@@ -153,6 +153,8 @@ def test_a_reserve_that_one_burst_can_take_is_refused() -> None:
         "all of it; raise reserve_bytes to 4 MiB or more, lower pending_bytes_max to 1 MiB or "
         "less, or set reserve_bytes to 0 for no reserve"
     ]
+    (problem,) = limit_problems(configuration({"reserve_bytes": 1, "pending_bytes_max": 2}))
+    assert problem.startswith("relay.reserve_bytes: ")
     relay = {"queue_bytes_max": 10 * MiB, "pending_bytes_max": 6 * MiB}
     assert limit_problems(configuration(relay)) == [
         "relay.pending_bytes_max: 6 MiB is more than half of queue_bytes_max, 10 MiB; change one "
