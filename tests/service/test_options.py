@@ -158,34 +158,6 @@ def test_relative_paths_of_flags_start_at_the_current_directory(
     assert configuration.state_dir == f"{tmp_path}/state"
 
 
-def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> None:
-    flags = ("--listen", "udp://:0", "--forward", "udp://far:1", "--name", "web-1")
-    result = run(ASSEMBLY, *flags, cwd=tmp_path)
-    assert result.stderr == ""
-    assert result.stdout.splitlines() == ["EPollReactor web-1 1", "MultiService"]
-
-
-@pytest.mark.parametrize("mode", [("--nodaemon",), ("--logfile=log",)])
-def test_twistd_shows_only_the_problems(mode: tuple[str, ...], tmp_path: Path) -> None:
-    flags = ("--listen", "udp:1", "--forward", "relp://far")
-    result = run(TWISTD, *mode, "syslogrelay", *flags, cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.splitlines() == [
-        "--listen 'udp:1': udp needs two slashes and a port, as in udp://:514",
-        "--forward 'relp://far': the port is missing; write it as in relp://host:20514",
-    ]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("flag", "shown"), [("--help", "Examples:"), ("--version", __version__)])
-def test_twistd_help_and_version(flag: str, shown: str, tmp_path: Path) -> None:
-    result = run(TWISTD, "syslogrelay", flag, cwd=tmp_path)
-    assert result.returncode == 0
-    assert shown in result.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
 HELP = """\
 {--config FILE | --listen URL... --forward URL...} [options]
 Options:
@@ -339,3 +311,31 @@ def test_slips_that_are_no_option(capsys: pytest.CaptureFixture[str]) -> None:
             Options().parseOptions(given)
         assert caught.value.code == 2
         assert capsys.readouterr().err == f"{said}All options: twistd syslogrelay --help\n"
+
+
+def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> None:
+    flags = ("--listen", "udp://:0", "--forward", "udp://far:1", "--name", "web-1")
+    result = run(ASSEMBLY, *flags, cwd=tmp_path)
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == ["EPollReactor web-1 1", "MultiService"]
+
+
+@pytest.mark.parametrize("mode", [("--nodaemon",), ("--logfile=log",)])
+def test_twistd_shows_only_the_problems(mode: tuple[str, ...], tmp_path: Path) -> None:
+    flags = ("--listen", "udp:1", "--forward", "relp://far")
+    result = run(TWISTD, *mode, "syslogrelay", *flags, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "--listen 'udp:1': udp needs two slashes and a port, as in udp://:514",
+        "--forward 'relp://far': the port is missing; write it as in relp://host:20514",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flag", "shown"), [("--help", "Examples:"), ("--version", __version__)])
+def test_twistd_help_and_version(flag: str, shown: str, tmp_path: Path) -> None:
+    result = run(TWISTD, "syslogrelay", flag, cwd=tmp_path)
+    assert result.returncode == 0
+    assert shown in result.stdout
+    assert list(tmp_path.iterdir()) == []
