@@ -128,7 +128,7 @@ def makeService(options: Options) -> IService:
     systemd = take_systemd(os.environ, initial=initial_environment(), pid=os.getpid())
     run_steadily(reactor)
     relay: Any = assemble(reactor, configuration, systemd, now=time.time)
-    relay.log_observer = new_observer(getattr(options, "parent", None), os.environ)
+    relay.log_observer = new_observer(options.parent, os.environ)
     show_whole_refusals()
     _log.info(
         "syslogrelay {version} starts as {name}: its state is in {state_dir}",

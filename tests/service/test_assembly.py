@@ -662,6 +662,10 @@ def test_each_counter_of_numbers_is_warned_of_by_itself(tmp_path: Path, logged: 
     relay.stop()
     words = [line for line in logged if line.startswith("source app: missing: 2 messages")]
     assert len(words) == 2
+    (notices,) = {
+        id(each): each for _, each in reached(relay.service) if isinstance(each, Notices)
+    }.values()
+    assert [last["kind"] for last in notices.last_of("source app")] == ["sequence"]
 
 
 def test_too_few_open_files_and_warnings_of_the_command_line_are_logged(

@@ -94,8 +94,10 @@ def test_connections_over_tcp(scheme: str, protocol: type) -> None:
         assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
-@pytest.mark.parametrize("scheme", ["tls", "relp+tls"])
-def test_connections_over_tls(scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "protocol"), [("tls", SyslogStreamProtocol), ("relp+tls", RelpServerProtocol)]
+)
+def test_connections_over_tls(scheme: str, protocol: type, tmp_path: Path) -> None:
     files = make_certificate_files(tmp_path)
     tls = TlsConfiguration(
         trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
@@ -103,6 +105,7 @@ def test_connections_over_tls(scheme: str, tmp_path: Path) -> None:
     service = build(SourceConfiguration("in", Url(scheme, host="127.0.0.1"), tls=tls))
     factory = factory_of(service)
     assert factory.secure
+    assert isinstance(factory.buildProtocol(None), protocol)
     assert isinstance(service, StreamSource)
     wrapped = service._wrap(factory)._inner
     assert isinstance(wrapped, TLSMemoryBIOFactory)
@@ -345,31 +348,32 @@ def test_an_inherited_stream_is_refused_if_its_text_cannot_be_cut() -> None:
 def test_sockets_are_asked_for_their_buffer_and_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+    asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
     for name in ("adopt_socket", "bind_unix", "bind_datagram", "bind_stream"):
 
         def bind(*arguments: Any, name: str = name, **keywords: Any) -> socket.socket:
-            asked.append((name, keywords))
+            asked.append((name, arguments, keywords))
             return socket.socket()
 
         monkeypatch.setattr(sources, name, bind)
     path = str(tmp_path / "log")
     for url in (
         *(Url("unix", path=path), Url("unixgram", path=path)),
-        *(Url("udp", host="127.0.0.1"), Url("tcp", host="127.0.0.1")),
+        *(Url("udp", host="127.0.0.1", port=514), Url("tcp", host="127.0.0.1", port=514)),
     ):
         build(SourceConfiguration("in", url, receive_buffer_bytes=999))._bind().close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         configuration = SourceConfiguration(
             "in", Url("systemd", inherited="net"), receive_buffer_bytes=999
         )
-        build(configuration, systemd=Systemd({made.fileno(): "net"}))._bind().close()
+        descriptor = made.fileno()
+        build(configuration, systemd=Systemd({descriptor: "net"}))._bind().close()
     assert asked == [
-        ("bind_unix", {"mode": 0o666, "receive_buffer_bytes": 999}),
-        ("bind_unix", {"mode": 0o666, "receive_buffer_bytes": 999}),
-        ("bind_datagram", {"receive_buffer_bytes": 999}),
-        ("bind_stream", {"listens": True}),
-        ("adopt_socket", {"receive_buffer_bytes": 999}),
+        ("bind_unix", (path, socket.SOCK_STREAM), {"mode": 0o666, "receive_buffer_bytes": 999}),
+        ("bind_unix", (path, socket.SOCK_DGRAM), {"mode": 0o666, "receive_buffer_bytes": 999}),
+        ("bind_datagram", ("127.0.0.1", 514), {"receive_buffer_bytes": 999}),
+        ("bind_stream", ("127.0.0.1", 514), {"listens": True}),
+        ("adopt_socket", (descriptor,), {"receive_buffer_bytes": 999}),
     ]
 
 
@@ -528,8 +532,12 @@ def test_who_owns_new_certificates_is_in_the_log(tmp_path: Path) -> None:
     assert [each["subject"] for each in certificates.report()] == ["source in"]
 
 
-def test_an_inherited_unix_socket_does_not_authorise_by_network() -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_an_inherited_unix_socket_does_not_authorise_by_network(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as made:
+        made.bind(b"\0syslogrelay-network-%d" % os.getpid())
+        if kind == socket.SOCK_STREAM:
+            made.listen()
         systemd = Systemd({made.fileno(): "log"})
         configuration = SourceConfiguration(
             "in", Url("systemd", inherited="log"), authorise=("network",)
