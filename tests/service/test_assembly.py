@@ -138,7 +138,7 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     relay.reactor.advance(7.0)
     document = relay.ask("status")
     assert (document["name"], document["version"]) == ("web-1", __version__)
-    assert document["compiled"] is not is_pure()
+    assert document["compiled"] is (not is_pure())
     assert document["state_dir"] == str(tmp_path / "state")
     assert document["uptime_seconds"] == 7.0
     assert [source["id"] for source in document["sources"]] == ["app", "system"]
