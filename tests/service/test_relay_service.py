@@ -140,6 +140,11 @@ def test_the_zone_of_this_host(monkeypatch: pytest.MonkeyPatch, name: str, hours
     assert summer.utcoffset() == timedelta(hours=hours)
 
 
+def test_a_host_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TZ", str(tmp_path / "missing"))
+    assert local_zone() is UTC
+
+
 def test_the_zone_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zone = ZoneInfo("Europe/Budapest")
     shutil.copy("/usr/share/zoneinfo/Europe/Budapest", tmp_path / "localtime")
