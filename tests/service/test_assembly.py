@@ -387,6 +387,15 @@ def test_a_refused_start_leaves_no_thread_that_keeps_the_process(tmp_path: Path)
     assert not any("queue" in thread.name for thread in threading.enumerate())
 
 
+def test_a_queue_beside_a_relay_that_answers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "state" / "control.sock"))
+        other.listen()
+        with pytest.raises(StartRefused, match="queue is in use by process"):
+            Relay(tmp_path).start()
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
