@@ -172,6 +172,11 @@ def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
     assert connection.get_servername() == b"up.example.com"
 
 
+def test_its_certificates_are_known_by_its_name(setup: Setup) -> None:
+    setup.build(Url("relp+tls", host="up.example.com", port=20515))
+    assert [each.subject for each in setup.certificates._watched] == ["destination out"]
+
+
 def test_a_file(setup: Setup, tmp_path: Path) -> None:
     path = tmp_path / "logs" / "received.log"
     service = setup.build(Url("file", path=str(path)))
