@@ -87,8 +87,6 @@ def test_answers_wait_until_the_disk_has_room(
     messages = padded(MESSAGES)
     with withheld(edge, messages) as sender:
         before = len(sender.answered)
-        with RelpSender(edge.port) as other:  # a session is not a message: it opens
-            other.send([])
         disk.enlarge(edge)
         began = time.monotonic()
         sender.wait_answered()

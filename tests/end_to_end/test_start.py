@@ -196,7 +196,7 @@ def test_state_dir_not_writable(programs: Programs) -> None:
             environment=python.environment,
             user=USER,
         )
-        refusal(relay, str(closed))
+        refusal(relay, f"{closed} is owned by root")
         assert list(closed.iterdir()) == []
 
 

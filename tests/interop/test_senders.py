@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,11 @@ SEED = [
     b"my-host LOGS_APP_TOKEN_GOES_HERE:hello world!",
     b"my-host LOGS_APP_TOKEN_GOES_HERE:  a line of file.txt, with its spaces  ",
 ]
+COUNTED = [b"<13>" + line for line in SEED]  # a count is only believed before a PRI (RFC 5425 §4.3)
+
+
+def octet_counted(messages: Sequence[bytes]) -> bytes:
+    return b"".join(b"%d %s" % (len(message), message) for message in messages)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -153,19 +158,19 @@ def test_netcat_with_many_lines_in_one_connection(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("framing", ["lines", "octet-counting"])
 def test_openssl(receiver: Receiver, framing: str) -> None:
-    counted = b"".join(b"%d %s" % (len(line), line) for line in SEED)
+    sent = SEED if framing == "lines" else COUNTED
     lines = b"".join(line + b"\n" for line in SEED)
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{receiver.tls}"]
     command += ["-CAfile", receiver.ca, "-verify_return_error", "-quiet", "-no_ign_eof"]
     ended = subprocess.run(
         command,
-        input=lines if framing == "lines" else counted,
+        input=lines if framing == "lines" else octet_counted(sent),
         capture_output=True,
         timeout=20,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert receiver.lines(3) == SEED
+    assert receiver.lines(3) == sent
 
 
 def test_both_versions_of_tls(receiver: Receiver) -> None:
@@ -182,11 +187,11 @@ def test_the_fourth_listener(receiver: Receiver) -> None:
     """RELP of a Sematext receiver; port 601 of syslog-ng's drivers, which counts octets."""
     if receiver.scheme == "sematext-receiver":
         with RelpSender(receiver.last) as sender:
-            sender.send(SEED)
+            sender.send(COUNTED)
             sender.close()
     else:
-        receiver.send(receiver.last, b"".join(b"%d %s" % (len(line), line) for line in SEED))
-    assert receiver.lines(3) == SEED
+        receiver.send(receiver.last, octet_counted(COUNTED))
+    assert receiver.lines(3) == COUNTED
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_tls_on_a_plain_text_port(lab: Lab) -> None:
     port = free_port()
     relay = lab.relay_from({"listen": f"tcp://127.0.0.1:{port}"})
     send(lab, "omfwd", port)
-    say(relay, "the peer speaks TLS on a plain-text port")
+    say(relay, "refused: the peer speaks TLS; use a tls:// source for it")
     assert received(lab.arrived) == []
 
 
