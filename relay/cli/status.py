@@ -97,6 +97,8 @@ def show(document: dict[str, Any], screen: Screen) -> None:
         _say_of_errors(report, screen)
     for report in document.get("certificates", ()):  # older relays do not say
         _say_of_expiry(report, screen)
+    for table in document.get("tables", ()):  # older relays do not say
+        screen.say(table["problem"], SEVERE, about=f"table {table['path']}")
     for orphan in document["orphans"]:
         words = "has records but no destination in the configuration"
         screen.say(words, WARNING, about=orphan)

@@ -91,6 +91,7 @@ def degradations(document: dict[str, Any]) -> list[str]:
         found += [f"{destination['id']}: {words}" for words in _destination(destination)]
     found += _recent(document["recently"])
     found += _certificates(document["certificates"])
+    found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
     found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
     found += [f"damaged queue file {path}" for path in document["damaged_files"]]
     return found

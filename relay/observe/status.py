@@ -33,6 +33,7 @@ class Status:
         damaged_files: Paths of queue files that were damaged at a start, and are kept.
         last_errors: The last warning of each kind about ``source ID`` or ``destination ID``.
         certificates: Our own, and revocation lists, with the days that they have left.
+        tables: Lookup tables that have changed and cannot be used, with the reason.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Status:
         damaged_files: Callable[[], list[str]],
         certificates: Callable[[], list[dict[str, Any]]],
         elapsed: Callable[[], float],
+        tables: Callable[[], list[dict[str, str]]] = list,
         sources_gone: Callable[[], list[str]] = list,
         allocated_bytes: Callable[[], int] = lambda: 0,
         history_bytes: Callable[[], int] = lambda: 0,
@@ -65,6 +67,7 @@ class Status:
         self._sources_gone = sources_gone
         self._damaged_files = damaged_files
         self._certificates = certificates
+        self._tables = tables
         self._elapsed = elapsed
         self._allocated_bytes = allocated_bytes
         self._history_bytes = history_bytes
@@ -104,6 +107,7 @@ class Status:
             "sources_gone": self._sources_gone(),
             "damaged_files": self._damaged_files(),
             "certificates": self._certificates(),
+            "tables": self._tables(),
             "expression_timeouts": dict(TIMEOUTS),
         }
         return {**document, "degraded": degradations(document)}

@@ -109,7 +109,7 @@ def assemble(
     ]
     _warn(systemd, configuration, notices)
     kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
-    watched = (kept, admission, queue, certificates, notices, reactor)
+    watched = (kept, admission, queue, certificates, lookups, notices, reactor)
     status = _status(configuration, sources, destinations, *watched)
     compaction = new_compaction(configuration, queue, notices, reactor)
     tools = DestinationTools(destinations, queue=queue, now=now)
@@ -214,6 +214,7 @@ def _status(
     admission: Admission,
     queue: QueueService,
     certificates: CertificateWatch,
+    lookups: LookupFiles,
     notices: Notices,
     reactor: Any,
 ) -> Status:
@@ -229,6 +230,7 @@ def _status(
         sources_gone=lambda: kept.gone,
         damaged_files=lambda: queue.damaged_files,
         certificates=certificates.report,
+        tables=lookups.report,
         elapsed=reactor.seconds,
         allocated_bytes=lambda: queue.allocated_bytes,
         history_bytes=lambda: queue.histories.used_bytes,

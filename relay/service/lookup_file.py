@@ -69,6 +69,7 @@ class LookupFiles(PeriodicService):
         super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
         self._notices = notices
         self._files: dict[str, LookupFile] = {}
+        self._troubles: dict[str, str] = {}  # by path
 
     def open(self, path: str) -> LookupFile:
         """The table in the file at `path`; ValueError if it cannot be used."""
@@ -76,16 +77,23 @@ class LookupFiles(PeriodicService):
             self._files[path] = LookupFile(path)
         return self._files[path]
 
+    def report(self) -> list[dict[str, str]]:
+        """For status: the files that have changed and cannot be used."""
+        return [{"path": path, "problem": problem} for path, problem in self._troubles.items()]
+
     def look(self) -> None:
         """Look at all files now."""
         for file in self._files.values():
+            self._troubles.pop(file.path, None)
             try:
                 if file.read_again():
                     self._log.info(
                         "{path}: read again, {count} keys", path=file.path, count=len(file)
                     )
             except ValueError as error:
-                self._notices.warn("map", file.path, f"{error}; what was read before is still used")
+                trouble = f"{error}; what was read before is still used"
+                self._troubles[file.path] = trouble
+                self._notices.warn("map", file.path, trouble)
 
 
 def _stamp(path: str) -> _Stamp | None:

@@ -193,6 +193,12 @@ def test_new_files_that_cannot_be_used_are_named() -> None:
     assert "source in: cannot read /a.pem" in shown(certificates=[bad])
 
 
+def test_a_table_that_cannot_be_used_is_named() -> None:
+    assert "table /m.csv: has one column" in shown(
+        tables=[{"path": "/m.csv", "problem": "has one column"}]
+    )
+
+
 def test_the_last_errors_are_shown_with_their_peers() -> None:
     def error(text: str, **values: Any) -> dict[str, Any]:
         default = {"kind": "x", "peer": "", "seconds_ago": 190.0, "count": 1}

@@ -35,6 +35,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "destinations": [DESTINATION],
         "recently": {"seconds": 900.0, "lost_records": {}},
         "certificates": [CERTIFICATE, REVOCATIONS],
+        "tables": [],
         "orphans": [],
         "damaged_files": [],
         **changes,
@@ -88,6 +89,10 @@ def destination(**changes: Any) -> dict[str, Any]:
         (
             {"certificates": [{**REVOCATIONS, "is_due": True}]},
             "source in: /r.pem expires",
+        ),
+        (
+            {"tables": [{"path": "/m.csv", "problem": "line 1: expected a key and a value"}]},
+            "table /m.csv: line 1: expected a key and a value",
         ),
         (
             {"certificates": [CERTIFICATE, UNUSABLE]},

@@ -49,6 +49,7 @@ class Setup:
             orphans=lambda: ["old"],
             sources_gone=lambda: ["app"],
             damaged_files=lambda: ["/q/data.mdb.damaged-1"],
+            tables=lambda: [{"path": "/m.csv", "problem": "has one column"}],
             certificates=lambda: [
                 {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
             ],
@@ -91,10 +92,12 @@ def test_the_document_has_everything() -> None:
         "certificates": [
             {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
         ],
+        "tables": [{"path": "/m.csv", "problem": "has one column"}],
         "expression_timeouts": {},
         "recently": {"seconds": 0.0, "lost_records": {}},
         "degraded": [
             "source in: /a.pem expires",
+            "table /m.csv: has one column",
             "old: has records but no destination",
             "damaged queue file /q/data.mdb.damaged-1",
         ],

@@ -66,9 +66,12 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     replace(table, b"web,new\n")
     clock.advance(60)
     assert lookup.get(b"web") == b"new"
+    assert files.report() == []
     replace(table, b"web\n")
     clock.advance(60)
     assert lookup.get(b"web") == b"new"
+    ((path, problem),) = (report.values() for report in files.report())
+    assert (path, "line 1: expected a key and a value" in problem) == (str(table), True)
     assert any("what was read before is still used" in line for line in capture)
     table.unlink()
     clock.advance(60)
@@ -76,6 +79,7 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     replace(table, b"web,last\n")
     files.look()
     assert lookup.get(b"web") == b"last"
+    assert files.report() == []
     files.stopService()
     clock.advance(60)  # the interval of a warning ends
     assert not clock.getDelayedCalls()

@@ -188,6 +188,10 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
     else:
         relay.reactor.advance(60)
     assert f"{table}: read again, 2 keys" in logged
+    assert relay.ask("status")["tables"] == []
+    table.write_text("web\n")
+    relay.reactor.advance(60)
+    assert [each["path"] for each in relay.ask("status")["tables"]] == [str(table)]
     relay.stop()
 
 
