@@ -20,6 +20,7 @@ from relay.flow.pacing import DrainRate
 from relay.model import expression
 from relay.model.duration import seconds_in
 from relay.model.token import masked_secret
+from relay.model.words import counted
 
 __all__ = [
     "Anything",
@@ -413,7 +414,7 @@ def bytes_in_words(size: int) -> str:
     for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size and size % 2**exponent == 0:
             return f"{size >> exponent:,} {unit}"
-    return f"{size:,} bytes"
+    return counted(size, "byte")
 
 
 def _unfit(allowed: str, value: object, *, secret: bool = False) -> ValueError:
