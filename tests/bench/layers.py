@@ -1,19 +1,22 @@
-"""What each layer costs per message: `python -m tests.bench.layers`.
+"""What each layer costs for a message: `python -m tests.bench.layers --kinds mixed --batches 8`.
 
-The best of several rounds over the same messages, one process, no I/O.  Not a test:
-nothing here fails because a machine is slow.
+Each layer handles the messages of each kind of traffic (`tests.bench.traffic`) in batches of each
+size; the best of several rounds over the same messages, one process, no I/O.  Not a test: nothing
+here fails because a machine is slow.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
+from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
@@ -22,7 +25,7 @@ from relay.rewrite.ewmm import ewmm
 from relay.rewrite.formats import new_format
 from relay.rewrite.straight import straight_cee
 from relay.rewrite.straight_ewmm import straight_ewmm
-from relay.rewrite.token import Rewrite, cee
+from relay.rewrite.token import cee
 from relay.service.interpreter import set_for_batches
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all
@@ -30,168 +33,253 @@ from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame
 from relay.wire.relp_server import RelpServerSession
+from tests.bench import traffic
 
-MESSAGES = 20_000
-ROUNDS = 7
-CHUNK_BYTES = 65536
-CHUNK_RECORDS = 250
-"""What is parsed and rewritten at a time, as it comes from a socket."""
-BATCH_RECORDS = 1500
-"""What is stored and sent at a time."""
+__all__ = ["BATCHES", "Corpus", "KINDS", "LAYERS", "Row", "Timed", "measure", "table"]
+
+MESSAGES = 8000
+ROUNDS = 5
+BATCHES = (1, 8, 128, 1000)
+FRAME_BYTES_MAX = 65536
 OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
 FORMATS = ("rfc5424", "rfc3164", "template", "json")
+TEMPLATE = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
+TOKEN = Token(b"0123456789abcdef")
+UNIFORM_RFC3164 = "uniform3164"
+KINDS = (*traffic.KINDS, UNIFORM_RFC3164)
+"""Those of `tests.bench.traffic`, and what is uniform for RFC 3164."""
 
 
-def chunks(stream: bytes) -> list[bytes]:
-    return [stream[at : at + CHUNK_BYTES] for at in range(0, len(stream), CHUNK_BYTES)]
-
-
-def frames() -> list[bytes]:
-    """RFC 5424 messages of 256 octets."""
-    start = b"<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - "
-    return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
-
-
-def legacy_frames() -> list[bytes]:
+def legacy_frames(count: int) -> list[bytes]:
     """RFC 3164 messages of 256 octets."""
     start = b"<165>Nov 21 05:00:00 web-1 app[123]: "
-    return [(start + b"%d " % number).ljust(256, b"x") for number in range(MESSAGES)]
+    return [(start + b"%d " % number).ljust(256, b"x") for number in range(count)]
 
 
-def client_with(payloads: list[bytes]) -> RelpClientSession:
-    """A session that has sent `payloads`."""
-    session = RelpClientSession(window_records=MESSAGES, software=b"bench")
+class Timed(NamedTuple):
+    """One layer with the messages of one corpus."""
+
+    call: Callable[[], object]
+    """Handles all messages once."""
+    prepare: Callable[[], object] = lambda: None
+    """Called before each `call`, not measured."""
+
+
+class Row(NamedTuple):
+    layer: str
+    kind: str
+    microseconds: list[float]
+    """Of a message, for each size of batches."""
+
+
+class Corpus:
+    """Messages of one kind, and what becomes of them layer by layer."""
+
+    def __init__(self, kind: str, count: int, seed: int = 1) -> None:
+        self.frames = (
+            legacy_frames(count) if kind == UNIFORM_RFC3164 else traffic.messages(kind, count, seed)
+        )
+
+    @cached_property
+    def messages(self) -> list[SyslogMessage]:
+        return parse_all(self.frames)
+
+    @cached_property
+    def payloads(self) -> list[bytes]:
+        return list(cee(TOKEN, UTC, relay_name=b"relay")(self.messages, ORIGIN))
+
+
+Layer = Callable[[Corpus, int], Timed]
+
+
+def batches(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [rows[at : at + size] for at in range(0, len(rows), size)]
+
+
+def call_each(call: Callable[[Any], object], parts: Sequence[Any]) -> None:
+    for part in parts:
+        call(part)
+
+
+def received(call: Callable[..., object]) -> Callable[[Any], object]:
+    """`call` with the origin of all messages."""
+    return partial(call, origin=ORIGIN)
+
+
+def of_frames(call: Callable[[Any], object]) -> Layer:
+    """A layer that `call` is with what was received."""
+    return lambda corpus, size: Timed(partial(call_each, call, batches(corpus.frames, size)))
+
+
+def of_messages(call: Callable[[Any], object]) -> Layer:
+    """A layer that `call` is with what was parsed."""
+    return lambda corpus, size: Timed(partial(call_each, call, batches(corpus.messages, size)))
+
+
+def decode_lines(corpus: Corpus, size: int) -> Timed:
+    parts = [b"".join(b"%b\n" % frame for frame in part) for part in batches(corpus.frames, size)]
+    return Timed(lambda: call_each(AutoDecoder(frame_bytes_max=FRAME_BYTES_MAX).feed, parts))
+
+
+def encode(payloads: list[bytes]) -> list[bytes]:
+    """As commits do it, with what has come since the last one."""
+    return [encode_block(run, received_at=1e9) for run in split(payloads)]
+
+
+def encode_blocks(corpus: Corpus, size: int) -> Timed:
+    return Timed(partial(call_each, encode, batches(corpus.payloads, size)))
+
+
+def decode_blocks(corpus: Corpus, size: int) -> Timed:
+    blocks = [block for part in batches(corpus.payloads, size) for block in encode(list(part))]
+    return Timed(partial(call_each, decode_block, blocks))
+
+
+def open_session(window_records: int) -> RelpClientSession:
+    session = RelpClientSession(window_records=window_records, software=b"bench")
     session.receive(encode_frame(1, b"rsp", b"200 OK\n" + OFFERS))
-    session.send(payloads)
     return session
 
 
-def in_chunks(rows: Sequence[Any], call: Callable[[Any], object]) -> Callable[[], None]:
-    """`call` with the rows, a chunk at a time."""
-    parts = [rows[at : at + CHUNK_RECORDS] for at in range(0, MESSAGES, CHUNK_RECORDS)]
-
-    def call_all() -> None:
-        for part in parts:
-            call(part)
-
-    return call_all
-
-
-def encode_all(payloads: list[bytes]) -> None:
-    """As commits do it, with what has come since the last one."""
-    for start in range(0, MESSAGES, BATCH_RECORDS):
-        for run in split(payloads[start : start + BATCH_RECORDS]):
-            encode_block(run, received_at=1e9)
+def sent(parts: Sequence[Any], window_records: int) -> list[bytes]:
+    """What the client writes, a batch at a time; it opens with the first one."""
+    session = open_session(window_records)
+    written = []
+    for part in parts:
+        session.send(part)
+        written.append(session.data_to_send())
+    return written
 
 
-def decode_all(blocks: list[bytes]) -> None:
-    for block in blocks:
-        decode_block(block)
+def client_sends(corpus: Corpus, size: int) -> Timed:
+    return Timed(partial(sent, batches(corpus.payloads, size), len(corpus.payloads)))
 
 
-def send_all(payloads: list[bytes]) -> None:
-    """As the drain does it, a batch at a time."""
-    session = RelpClientSession(window_records=MESSAGES, software=b"bench")
-    session.receive(encode_frame(1, b"rsp", b"200 OK\n" + OFFERS))
-    for start in range(0, MESSAGES, BATCH_RECORDS):
-        session.send(payloads[start : start + BATCH_RECORDS])
-        session.data_to_send()
-
-
-def receive_answers(session: RelpClientSession, answers: list[bytes]) -> None:
-    for chunk in answers:
-        session.receive(chunk)
-    assert session.unacknowledged == 0
-
-
-def serve(stream: list[bytes]) -> None:
-    session = RelpServerSession(data_bytes_max=CHUNK_BYTES, software=b"bench")
-    for chunk in stream:
-        session.receive(chunk)
-    session.answer(session.unanswered)
-    session.data_to_send()
-
-
-def decode_lines(stream: list[bytes]) -> None:
-    decoder = AutoDecoder(frame_bytes_max=CHUNK_BYTES)
-    for chunk in stream:
-        decoder.feed(chunk)
-
-
-def nanoseconds(call: Callable[[], object], prepare: Callable[[], None] | None = None) -> float:
-    """The best time of one message, in ns."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        if prepare is not None:
-            prepare()
-        began = time.process_time()
-        call()
-        best = min(best, time.process_time() - began)
-    return best / MESSAGES * 1e9
-
-
-def formats() -> dict[str, Rewrite]:
-    context = MacroContext(b"relay", lambda: 1e9)
-    template = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
-    found = {name: new_format(name, context, template=template) for name in FORMATS}
-    return {name: rewrite for name, rewrite in found.items() if rewrite is not None}
-
-
-def measure() -> dict[str, float]:
-    """Each layer's time for a message, in ns."""
-    received = frames()
-    legacy = legacy_frames()
-    adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
-    lines = chunks(b"\n".join(received) + b"\n")
-    messages = parse_all(received)
-    token = Token(b"0123456789abcdef")
-    as_cee = cee(token, UTC, relay_name=b"relay")
-    straight = straight_cee(token, UTC, relay_name=b"relay")
-    straight_envelope = straight_ewmm(b"relay", UTC)
-    rewrites = {
-        "rewrite cee": as_cee,
-        "rewrite ewmm": ewmm(b"relay", UTC),
-        **{f"format {name}": rewrite for name, rewrite in formats().items()},
-    }
-    payloads = as_cee(messages, ORIGIN)
-    blocks = [encode_block(run, received_at=1e9) for run in split(payloads)]
-    answers = chunks(encode_answers(2, MESSAGES))
+def client_takes_answers(corpus: Corpus, size: int) -> Timed:
+    count = len(corpus.payloads)
+    answers = [
+        encode_answers(2 + at, min(size, count - at)) for at in range(0, count, size)
+    ]  # 1 is the answer to the open
     waiting: list[RelpClientSession] = []
-    # Open and all messages, as the client writes them.
-    sent = chunks(client_with(payloads).data_to_send())
+
+    def prepare() -> None:
+        session = open_session(count)
+        session.send(corpus.payloads)
+        waiting.append(session)
+
+    def receive() -> None:
+        session = waiting.pop()
+        call_each(session.receive, answers)
+        assert session.unacknowledged == 0
+
+    return Timed(receive, prepare)
+
+
+def server_receives(corpus: Corpus, size: int) -> Timed:
+    parts = sent(batches(corpus.payloads, size), len(corpus.payloads))
+
+    def serve() -> None:
+        session = RelpServerSession(data_bytes_max=FRAME_BYTES_MAX, software=b"bench")
+        for part in parts:
+            session.receive(part)
+            session.answer(session.unanswered)
+            session.data_to_send()
+
+    return Timed(serve)
+
+
+def formats() -> dict[str, Layer]:
+    context = MacroContext(b"relay", lambda: 1e9)
+    found = {name: new_format(name, context, template=TEMPLATE) for name in FORMATS}
     return {
-        "decode lines": nanoseconds(lambda: decode_lines(lines)),
-        "parse": nanoseconds(in_chunks(received, parse_all)),
-        "parse rfc3164": nanoseconds(in_chunks(legacy, parse_all)),
-        "parse with adapters": nanoseconds(in_chunks(received, partial(adapting, origin=ORIGIN))),
-        "straight to cee": nanoseconds(in_chunks(received, partial(straight, origin=ORIGIN))),
-        "straight to cee, rfc3164": nanoseconds(
-            in_chunks(legacy, partial(straight, origin=ORIGIN))
-        ),
-        "straight to ewmm": nanoseconds(
-            in_chunks(received, partial(straight_envelope, origin=ORIGIN))
-        ),
-        **{
-            name: nanoseconds(in_chunks(messages, partial(rewrite, origin=ORIGIN)))
-            for name, rewrite in rewrites.items()
-        },
-        "encode blocks": nanoseconds(lambda: encode_all(payloads)),
-        "decode blocks": nanoseconds(lambda: decode_all(blocks)),
-        "relp: client sends": nanoseconds(lambda: send_all(payloads)),
-        "relp: client takes answers": nanoseconds(
-            lambda: receive_answers(waiting.pop(), answers),
-            prepare=lambda: waiting.append(client_with(payloads)),
-        ),
-        "relp: server receives, answers": nanoseconds(lambda: serve(sent)),
+        f"format {name}": of_messages(received(rewrite))
+        for name, rewrite in found.items()
+        if rewrite is not None
     }
+
+
+def layers() -> dict[str, Layer]:
+    adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
+    to_cee = straight_cee(TOKEN, UTC, relay_name=b"relay")
+    to_ewmm = straight_ewmm(b"relay", UTC)
+    as_cee = cee(TOKEN, UTC, relay_name=b"relay")
+    return {
+        "decode lines": decode_lines,
+        "parse": of_frames(parse_all),
+        "parse with adapters": of_frames(received(adapting)),
+        "straight to cee": of_frames(received(to_cee)),
+        "straight to ewmm": of_frames(received(to_ewmm)),
+        "rewrite cee": of_messages(received(as_cee)),
+        "rewrite ewmm": of_messages(received(ewmm(b"relay", UTC))),
+        **formats(),
+        "encode blocks": encode_blocks,
+        "decode blocks": decode_blocks,
+        "relp: client sends": client_sends,
+        "relp: client takes answers": client_takes_answers,
+        "relp: server receives, answers": server_receives,
+    }
+
+
+LAYERS = layers()
+
+
+def seconds(timed: Timed, rounds: int) -> float:
+    """The best time of all messages."""
+    best = float("inf")
+    for _ in range(rounds):
+        timed.prepare()
+        began = time.process_time()
+        timed.call()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def measure(
+    kinds: Sequence[str],
+    sizes: Sequence[int],
+    count: int,
+    rounds: int,
+    names: Sequence[str] = tuple(LAYERS),
+    seed: int = 1,
+) -> list[Row]:
+    """Each layer with each kind, the costliest first (by its worst batch size)."""
+    rows = []
+    for kind in kinds:
+        corpus = Corpus(kind, count, seed)
+        for name in names:
+            taken = [seconds(LAYERS[name](corpus, size), rounds) for size in sizes]
+            rows.append(Row(name, kind, [each / count * 1e6 for each in taken]))
+    return sorted(rows, key=lambda row: -max(row.microseconds))
+
+
+def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
+    heads = "".join(f"{f'by {size:,}':>10}" for size in sizes)
+    lines = [f"{'µs a message, in batches':32}{'traffic':12}{heads}"]
+    for row in rows:
+        cells = "".join(f"{cost:10.3f}" for cost in row.microseconds)
+        lines.append(f"{row.layer:32}{row.kind:12}{cells}")
+    return "\n".join(lines)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.layers", description=__doc__)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND")
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="MESSAGES")
+    parser.add_argument("--layers", default="", help="only those with this in their name")
+    parser.add_argument("-n", "--count", type=int, default=MESSAGES, help="messages of a kind")
+    parser.add_argument("-r", "--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seed", type=int, default=1, help="of the traffic")
+    given = parser.parse_args()
+    if min(*given.batches, given.count, given.rounds) < 1:
+        parser.error("batches, count and rounds: allowed 1 or more")
+    names = [name for name in LAYERS if given.layers in name]
+    if not names:
+        parser.error(f"layers: found {given.layers!r}, allowed a part of {', '.join(LAYERS)}")
     set_for_batches()  # as in the relay
-    print(f"Python {sys.version.split()[0]}, {platform.machine()}, {MESSAGES:,} messages")
-    for layer, cost in measure().items():
-        print(f"{layer:32} {cost:8.0f} ns")
+    rows = measure(given.kinds, given.batches, given.count, given.rounds, names, given.seed)
+    print(f"Python {sys.version.split()[0]}, {platform.machine()}, {given.count:,} messages a kind")
+    print(table(rows, given.batches))
 
 
 if __name__ == "__main__":
