@@ -20,19 +20,34 @@ from tests.bench.workloads import WORKLOADS, Bench, Case, cases_of, syncs
 from tests.certificate_files import make_certificate_files
 from tests.interop.packages import unpacked
 
+ALL = ",".join(WORKLOADS)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def arguments() -> argparse.Namespace:
     letters = "; ".join(f"{letter} = {text}" for letter, text in WORKLOADS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("-w", "--workloads", default=",".join(WORKLOADS), help=letters)
+    parser.add_argument("-w", "--workloads", default=ALL, help=letters)
     parser.add_argument("-r", "--rounds", type=int, default=3)
     parser.add_argument("-n", "--count", type=int, default=100_000, help="messages of a run")
     parser.add_argument("-m", "--minutes", type=float, default=10.0, help="start no run after")
     parser.add_argument("-s", "--subjects", default="", help="only those with this in their name")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        help="send the lines of this file (tests.bench.traffic makes some); implies --dry",
+    )
     parser.add_argument("--dry", action="store_true", help="leave RESULTS.md as it is")
     given = parser.parse_args()
+    if given.corpus is not None:
+        if given.workloads == ALL:
+            given.workloads = ALL.replace(",h", "")
+        if "h" in given.workloads:
+            parser.error("workloads: found h, whose messages have 16 KiB: leave it or --corpus out")
+        if not given.corpus.is_file():
+            parser.error(f"corpus: found no file {given.corpus}")
+        given.dry = True  # RESULTS.md is about messages of 256 bytes
     unknown = set(given.workloads.replace(",", "")) - WORKLOADS.keys()
     if unknown:
         parser.error(f"workloads: found {', '.join(sorted(unknown))}, there are {letters}")
@@ -43,6 +58,9 @@ def prepare(given: argparse.Namespace, folder: Path) -> Bench:
     tools = Tools(folder)
     rate = tools.check()
     print(f"generator and sink alone: {rate:,.0f} messages a second", flush=True)
+    if given.corpus is not None:
+        tools.corpus = given.corpus.resolve()
+        print("with a corpus, messages are counted, not recognised")
     packages = unpacked()
     if packages is None:
         print("no rsyslog and syslog-ng (make interop-packages): only the relay is measured")
@@ -59,7 +77,8 @@ def prepare(given: argparse.Namespace, folder: Path) -> Bench:
 
 
 def run(bench: Bench, given: argparse.Namespace) -> Results:
-    results = Results(given.count, versions(bench.packages))
+    traffic = "of 256 octets" if given.corpus is None else f"of {given.corpus.name}"
+    results = Results(given.count, versions(bench.packages), traffic)
     cases = cases_of(bench, given.workloads.replace(",", ""))
     deadline = time.monotonic() + given.minutes * 60
     for number in range(given.rounds):

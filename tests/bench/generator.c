@@ -1,8 +1,11 @@
-/* Sends numbered RFC 5424 messages and prints what it did as one line of JSON.
+/* Sends numbered RFC 5424 messages, or the lines of a file, and prints what it did as one line of
+ * JSON.
  *
  *   generator protocol=lines|counted|relp|udp port=N count=N [connections=1] [bytes=256]
- *             [rate=0] [window=5000]
+ *             [rate=0] [window=5000] [corpus=FILE]
  *
+ * The lines of the file `corpus` are sent as they are, over and over until there are `count`; each
+ * connection begins at another one.  Empty lines are left out, `bytes` does not matter.
  * `count` is of all connections together, `rate` messages a second of all (0 = as fast as they
  * are taken), `window` RELP's messages without an answer.  A latency is the time from when a
  * message was due, not from when it could be sent, to its answer: a receiver that stalls makes
@@ -26,6 +29,11 @@
 #define HEADER "<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - load" MARK
 #define STAMP_AT 27 /* its microseconds */
 
+struct line {
+    const char *start;
+    size_t size;
+};
+
 enum protocol { LINES, COUNTED, RELP, UDP };
 
 struct connection {
@@ -33,6 +41,7 @@ struct connection {
     char *out, *in, *message;
     size_t out_start, out_end, in_end;
     uint64_t count, sent, answered; /* messages */
+    uint64_t first_line;            /* of the corpus */
     uint64_t *due;                  /* of those without an answer, by number */
 };
 
@@ -41,6 +50,41 @@ static struct connection *connections;
 static long connection_count, message_bytes, rate, window;
 static uint64_t began_us;
 static struct latencies latencies;
+static struct line *lines; /* of the corpus; NULL = messages are made here */
+static uint64_t line_count;
+
+/* Read the corpus; `message_bytes` is then its longest line. */
+static void read_corpus(const char *path, long bytes_max)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file || fseek(file, 0, SEEK_END))
+        die(path);
+    long size = ftell(file);
+    char *text = allocate(size + 1, 1), *end = text + size;
+    rewind(file);
+    if (size < 0 || fread(text, 1, size, file) != (size_t)size)
+        die(path);
+    fclose(file);
+    *end = '\n';
+    uint64_t room = 1;
+    for (char *at = text; at < end; at++)
+        room += *at == '\n';
+    lines = allocate(room, sizeof *lines);
+    message_bytes = 1;
+    for (char *at = text, *newline; at < end; at = newline + 1) {
+        newline = memchr(at, '\n', end + 1 - at);
+        if (newline == at)
+            continue;
+        lines[line_count++] = (struct line){at, newline - at};
+        if (newline - at > message_bytes)
+            message_bytes = newline - at;
+    }
+    if (!line_count || message_bytes > bytes_max) {
+        fprintf(stderr, "corpus: found %lu lines, the longest of %ld bytes in %s; allowed 1 or "
+                "more lines of at most %ld bytes\n", line_count, message_bytes, path, bytes_max);
+        exit(2);
+    }
+}
 
 static int connected(int port)
 {
@@ -65,30 +109,43 @@ static void open_connection(struct connection *it, long index, int port, uint64_
     it->out = allocate(1, OUT_BYTES);
     it->in = allocate(1, IN_BYTES);
     it->due = allocate(window, sizeof *it->due);
+    it->is_open = protocol != RELP;
+    if (protocol == RELP)
+        it->out_end = sprintf(it->out, "1 open %zu %s\n", sizeof OFFERS - 1, OFFERS);
+    it->first_line = line_count * index / connection_count;
+    if (lines)
+        return;
     it->message = allocate(1, message_bytes + 1);
     memset(it->message, 'x', message_bytes);
     memcpy(it->message, HEADER "00000 n=0000000000 t=0000000000000000 ",
            sizeof HEADER - 1 + MARKED_BYTES - MARK_BYTES);
     put_digits(it->message + sizeof HEADER - 1, 5, index);
     it->message[message_bytes] = '\n';
-    it->is_open = protocol != RELP;
-    if (protocol == RELP)
-        it->out_end = sprintf(it->out, "1 open %zu %s\n", sizeof OFFERS - 1, OFFERS);
+}
+
+/* The message `number` of a connection, with LF after it. */
+static struct line message_of(struct connection *it, uint64_t number, uint64_t due_us)
+{
+    if (lines)
+        return lines[(it->first_line + number) % line_count];
+    char *mark = it->message + sizeof HEADER - 1 - MARK_BYTES;
+    put_digits(it->message + STAMP_AT, 6, number % 1000000);
+    put_digits(mark + NUMBER_AT, 10, number);
+    put_digits(mark + DUE_AT, 16, due_us);
+    return (struct line){it->message, message_bytes};
 }
 
 /* The message `number` of a connection into `to`, with its frame; returns the octets. */
 static size_t write_message(struct connection *it, char *to, uint64_t number, uint64_t due_us)
 {
-    char *mark = it->message + sizeof HEADER - 1 - MARK_BYTES, *start = to;
-    put_digits(it->message + STAMP_AT, 6, number % 1000000);
-    put_digits(mark + NUMBER_AT, 10, number);
-    put_digits(mark + DUE_AT, 16, due_us);
+    struct line message = message_of(it, number, due_us);
+    char *start = to;
     if (protocol == COUNTED)
-        to += sprintf(to, "%ld ", message_bytes);
+        to += sprintf(to, "%zu ", message.size);
     else if (protocol == RELP)
-        to += sprintf(to, "%lu syslog %ld ", number + 2, message_bytes);
-    memcpy(to, it->message, message_bytes + 1);
-    to += message_bytes + (protocol == LINES || protocol == RELP);
+        to += sprintf(to, "%lu syslog %zu ", number + 2, message.size);
+    memcpy(to, message.start, message.size + 1);
+    to += message.size + (protocol == LINES || protocol == RELP);
     return to - start;
 }
 
@@ -281,7 +338,10 @@ int main(int argc, char **arguments)
     int port = number(arguments, "port", 0, 1, 65535);
     uint64_t count = number(arguments, "count", 0, 1, 1000000000), acknowledged = 0;
     connection_count = number(arguments, "connections", 1, 1, CONNECTIONS_MAX);
-    message_bytes = number(arguments, "bytes", 256, 128, protocol == UDP ? 60000 : 200000);
+    long bytes_max = protocol == UDP ? 60000 : 200000;
+    message_bytes = number(arguments, "bytes", 256, 128, bytes_max);
+    if (argument(arguments, "corpus", NULL))
+        read_corpus(argument(arguments, "corpus", NULL), bytes_max);
     rate = number(arguments, "rate", 0, 0, 10000000);
     window = number(arguments, "window", 5000, 1, 1000000);
     connections = allocate(connection_count, sizeof *connections);

@@ -27,12 +27,16 @@ class BenchError(Exception):
 class Tools:
     """The two programs, compiled into `folder`.
 
+    The generator sends the lines of `corpus`, if it is set, instead of messages of its own; the
+    sink then counts messages, but cannot tell one from another.
+
     Raises:
         BenchError: There is no C compiler, or it refuses the sources.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.corpus: Path | None = None
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
             raise BenchError(
@@ -83,11 +87,14 @@ class Tools:
         return rate
 
     def generator(self, protocol: str, port: int, count: int, **options: int) -> Generator:
-        given = {"protocol": protocol, "port": port, "count": count, **options}
+        given: dict[str, Any] = {"protocol": protocol, "port": port, "count": count, **options}
+        if self.corpus is not None:
+            given["corpus"] = self.corpus
         return Generator(self.folder, given)
 
     def sink(self, protocol: str, port: int, count: int, connections: int = 1) -> Sink:
         given = {"protocol": protocol, "port": port, "count": count, "connections": connections}
+        given["marked"] = int(self.corpus is None)
         return Sink(self.folder, given)
 
 

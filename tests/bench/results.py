@@ -31,11 +31,12 @@ class Results:
         failures: What went wrong, by case.
     """
 
-    def __init__(self, count: int, peers: str) -> None:
+    def __init__(self, count: int, peers: str, traffic: str = "of 256 octets") -> None:
         self.cut_short = ""
         self.failures: list[str] = []
         self._count = count
         self._peers = peers
+        self._traffic = traffic
         self._load = os.getloadavg()[0]
         self._cases: dict[tuple[str, str, str], Case] = {}
         self._numbers: dict[tuple[str, str, str], list[Numbers]] = {}
@@ -50,7 +51,10 @@ class Results:
 
     def text(self) -> str:
         """The section, without its markers."""
-        found = [_heading(self._count, self._peers, self._load), self.cut_short]
+        found = [
+            _heading(f"{self._count:,} messages {self._traffic}", self._peers, self._load),
+            self.cut_short,
+        ]
         for letter, title in WORKLOADS.items():
             rows = [key for key in self._numbers if key[0] == letter]
             if rows:
@@ -102,14 +106,14 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _heading(count: int, peers: str, load: float) -> str:
+def _heading(messages: str, peers: str, load: float) -> str:
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     programs = ", ".join(f"{name} {_version(name)}" for name in ("twisted", "lmdb", "msgspec"))
     relay = f"relay {_version('syslogrelay')} at {_commit()}"
     return (
         f"## The relay beside rsyslog and syslog-ng, {day} UTC\n\n"
         f"Machine: {_machine()}. Python {platform.python_version()}, {programs}, {relay};"
-        f" Debian's {peers}. {count:,} messages of 256 octets a run where nothing else is said;"
+        f" Debian's {peers}. {messages} a run where nothing else is said;"
         " the median of all rounds, in parentheses the lowest and the highest. When it began,"
         f" {load:.1f} other processes wanted to run (load average of a minute)."
     )

@@ -1,8 +1,9 @@
 /* Takes messages of the generator over RELP or TCP and looks whether all are there.
  *
- *   sink protocol=relp|syslog port=N count=N [connections=1]
+ *   sink protocol=relp|syslog port=N count=N [connections=1] [marked=1]
  *
- * `count` and `connections` are the generator's.  A RELP server that answers each message as
+ * `count` and `connections` are the generator's.  With marked=0 messages carry no mark (they are
+ * those of a corpus): they are counted, and what comes above `count` is a duplicate.  A RELP server that answers each message as
  * soon as it has come; over TCP octet counting and lines.  Prints a line of JSON when `count`
  * different messages have come, and one with everything at SIGTERM.
  */
@@ -32,7 +33,7 @@ struct stream {
     unsigned char *seen; /* a bit for each message */
 };
 
-static int is_relp, poller, is_reported;
+static int is_relp, is_marked, poller, is_reported;
 static struct stream *streams;
 static long stream_count;
 static uint64_t wanted, unique, duplicates, out_of_order, unknown, octets;
@@ -65,8 +66,23 @@ static const char *find_mark(const char *message, size_t size)
     return NULL;
 }
 
+static void count_one(void)
+{
+    if (!unique++)
+        first_us = read_us;
+    last_us = read_us;
+}
+
 static void take_message(const char *message, size_t size)
 {
+    if (!is_marked) {
+        octets += size;
+        if (unique == wanted)
+            duplicates++;
+        else
+            count_one();
+        return;
+    }
     const char *mark = find_mark(message, size);
     uint64_t from = mark ? get_digits(mark + MARK_BYTES, 5) : 0;
     uint64_t at = mark ? get_digits(mark + NUMBER_AT, 10) : 0;
@@ -88,9 +104,7 @@ static void take_message(const char *message, size_t size)
         stream->next = at + 1;
     uint64_t due = get_digits(mark + DUE_AT, 16);
     add_latency(&latencies, read_us > due ? read_us - due : 0);
-    if (!unique++)
-        first_us = read_us;
-    last_us = read_us;
+    count_one();
 }
 
 /* Octets of a whole frame of octet counting or of a line at `at`; 0 = not there yet. */
@@ -272,6 +286,7 @@ int main(int argc, char **arguments)
     is_relp = !strcmp(argument(arguments, "protocol", "relp"), "relp");
     int port = number(arguments, "port", 0, 1, 65535);
     wanted = number(arguments, "count", 0, 1, 1000000000);
+    is_marked = number(arguments, "marked", 1, 0, 1);
     stream_count = number(arguments, "connections", 1, 1, CONNECTIONS_MAX);
     streams = allocate(stream_count, sizeof *streams);
     for (long index = 0; index < stream_count; index++) {
