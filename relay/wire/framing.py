@@ -88,9 +88,11 @@ class FrameDecoder(Protocol):
 class _LimitedDecoder:
     """What decoders have in common: frames above the limit."""
 
-    def __init__(self, *, frame_bytes_max: int, split: bool) -> None:
+    def __init__(self, *, frame_bytes_max: int, split: bool, nul_ends_lines: bool = True) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
+        self._long = LongFrames(
+            frame_bytes_max=frame_bytes_max, split=split, nul_ends_lines=nul_ends_lines
+        )
         self._buffer = bytearray()  # what was not returned yet
 
     @property
@@ -207,7 +209,7 @@ class NewlineDecoder(_LimitedDecoder):
     def __init__(
         self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
     ) -> None:
-        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
+        super().__init__(frame_bytes_max=frame_bytes_max, split=split, nul_ends_lines=False)
         self._keeps_empty = keep_empty
 
     def feed(self, chunk: bytes) -> list[bytes]:

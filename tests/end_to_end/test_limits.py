@@ -108,6 +108,7 @@ def test_what_is_dropped_is_counted_and_the_rest_arrives_in_order(
     feed(edge.port, sent)
     assert wait_for_lines(edge.all, COUNT) == sent, "the other destination has everything"
     assert 0.8 * 2**20 < edge.limited()["limit"]["used_bytes"] < 1.2 * 2**20
+    wait_until(lambda: "dropped (queue-full" in edge.log(), "a warning")
     edge.kill()  # the account survives that
     edge.start()
     central.start()
@@ -128,7 +129,7 @@ def test_what_is_dropped_is_counted_and_the_rest_arrives_in_order(
         last = [COUNT - 1, found[-1]]
         assert (found[0] == 0 and last[1] < last[0]) == (when_full == "drop-newest")
         assert (found[0] > 0 and last[1] == last[0]) == (when_full == "drop-oldest")
-    warnings = [line for line in edge.log().splitlines() if "messages dropped (queue-full" in line]
+    warnings = [line for line in edge.log().splitlines() if "dropped (queue-full" in line]
     assert "destinations.limited.queue_bytes_max is 1 MiB" in warnings[0]
 
 

@@ -21,7 +21,7 @@ from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received
 
 MiB = 1024 * 1024
-MESSAGES = 40_000
+MESSAGES = 150_000
 NO_SPACE = "No space left on device"
 RETRY = {"retry_seconds_min": 0.05, "retry_seconds_max": 0.2}
 

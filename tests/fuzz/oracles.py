@@ -6,7 +6,6 @@ Each of them has the whole stream at once and looks at it octet by octet.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,9 +55,9 @@ def held_octets(value: Any) -> int:
 
 
 def line_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded:
-    """Lines: LF, CR LF and NUL end them, empty ones are none."""
+    """Lines: LF and CR LF end them, empty ones are none."""
     result = Decoded()
-    for line in re.split(rb"[\n\0]", stream):
+    for line in stream.split(b"\n"):
         line = line.removesuffix(b"\r")
         if split and len(line) > limit:
             result.frames += split_frame(line, frame_bytes_max=limit)

@@ -965,3 +965,14 @@ def test_a_flood_of_what_might_be_counts_costs_no_time(start: bytes) -> None:
         for _ in range(5000):
             decoder.feed(b"999999 <13>")
     assert looked_at < 10 * 5000 * 11
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 200])
+def test_in_a_file_of_lines_a_nul_at_the_end_of_a_cut_line_is_text(size: int) -> None:
+    stream = b"x" * 70 + b"\0\r\ny\0\n"
+    decoder = NewlineDecoder(frame_bytes_max=64)
+    frames, wholes = [], []
+    for start in range(0, len(stream), size):
+        frames += decoder.feed(stream[start : start + size])
+        wholes += decoder.cut.values()
+    assert (frames, wholes) == ([b"x" * 64, b"y\0"], [71])
