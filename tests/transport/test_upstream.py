@@ -219,9 +219,8 @@ def test_the_pause_doubles_up_to_its_limit_and_counts_down(link: Link) -> None:
     assert link.state.words == f"refused by {TARGET}, next try in 4 s"
 
 
-def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again() -> None:
-    clock, said = Clock(), []
-    state = UpstreamState(
+def state_that_reports_to(said: list[str], clock: Clock) -> UpstreamState:
+    return UpstreamState(
         target=TARGET,
         clock=clock,
         on_ready=said.append,
@@ -229,6 +228,12 @@ def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again
         retry_seconds_min=1,
         retry_seconds_max=60,
     )
+
+
+def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again() -> None:
+    clock = Clock()
+    said: list[str] = []
+    state = state_that_reports_to(said, clock)
 
     def connect_and_lose() -> None:
         state.became_ready("connected")
@@ -248,15 +253,9 @@ def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again
 
 
 def test_a_connection_that_lasted_was_of_use() -> None:
-    clock, said = Clock(), []
-    state = UpstreamState(
-        target=TARGET,
-        clock=clock,
-        on_ready=said.append,
-        on_failure=lambda words: None,
-        retry_seconds_min=1,
-        retry_seconds_max=60,
-    )
+    clock = Clock()
+    said: list[str] = []
+    state = state_that_reports_to(said, clock)
     for _ in range(5):
         state.became_ready("connected")
         clock.advance(60)
