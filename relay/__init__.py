@@ -19,5 +19,6 @@ def _is_stale(package: str) -> bool:
 
 
 if os.environ.get("SYSLOGRELAY_PURE") or _is_stale(os.path.dirname(__file__)):
-    for _layer in _LAYERS:  # Python alone: what is compiled cannot be imported then
-        sys.modules[f"relay.{_layer}.compiled"] = None  # type: ignore[assignment]
+    # Python alone: what is compiled cannot be imported then.
+    for _name in ("codec", *[f"{_layer}.compiled" for _layer in _LAYERS]):
+        sys.modules[f"relay.{_name}"] = None  # type: ignore[assignment]

@@ -16,9 +16,10 @@ COMPILED = sorted(
 )
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-LAYERS = ["model", "wire", "rewrite", "queue", "flow", "transport", "observe", "service", "cli"]
+LAYERS = ["model", "codec", "wire", "rewrite", "queue", "flow", "transport"]
+LAYERS += ["observe", "service", "cli"]
 """A package may import packages to its left and nothing else in relay."""
-PURE = {"model", "wire", "rewrite"}
+PURE = {"model", "codec", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
 LMDB_IMPORTER = "relay/queue/environment.py"
 REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works

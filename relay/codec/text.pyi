@@ -1,0 +1,3 @@
+"""Types of `text.pyx`, where the arguments are explained."""
+
+def string(text: bytes) -> bytes: ...
