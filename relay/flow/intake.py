@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,7 +19,7 @@ from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.queue.transaction import Refusal
 from relay.wire.parse import parse_all
 from relay.wire.parse_tags import is_parse_failure
@@ -38,7 +40,7 @@ class Append(Protocol):
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
-        sender: Hashable | None = None,
+        senders: Collection[Hashable] = (),
     ) -> Deferred[None]: ...
 
 
@@ -88,6 +90,7 @@ class Intake:
         self._counters = counters
         self._parser = parser
         self._goes_straight = reads_usual and authorise is None and sequences is None
+        self._looks_into = bool(authorise or sequences or self._routes.need_messages)
         self._quarantines_long = quarantines_long
         self._quarantine_bytes_max = quarantine_bytes_max
         self._authorise = authorise
@@ -118,47 +121,87 @@ class Intake:
             positions: How far the source has read with these frames, by
                 ``source/name``; stored with them, even if there are none.
         """
+        received = Received(frames, origin, cut or {}, pieces or {})
+        return self.accept_all((received,), positions)
+
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
+    ) -> Deferred[None]:
+        """Store frames of several origins as one batch, in this order.
+
+        All of them are stored by one transaction, with `positions`, or none is.  See `accept`.
+        """
         counters = self._counters
-        counters.received_records += len(frames)
-        counters.received_bytes += octets_of(frames)
-        marks = Marks(cut or {}, pieces or {}) if cut or pieces else NO_MARKS
+        counters.received_records += sum(len(batch.frames) for batch in batches)
+        counters.received_bytes += sum(octets_of(batch.frames) for batch in batches)
         refusals: list[Refusal] = []
-        if marks.cut and self._quarantines_long:
+        taken = [self._taken(batch, refusals) for batch in batches]
+        taken = [batch for batch in taken if batch[0]]
+        payloads: Mapping[str, Sequence[bytes]] = {}
+        drops: Mapping[str, Mapping[str, int]] = {}
+        count = 0
+        if taken:
+            payloads, drops, count = self._all_routed(taken, refusals)
+        if not (payloads or drops or refusals or positions):
+            return succeed(None)
+        aside = sum(len(refusal.frames) for refusal in refusals)
+        senders: Collection[Hashable] = ()
+        if self._answers:
+            senders = {(origin.peer_host, origin.peer_port) for _, origin, _, _ in batches}
+        stored = self._append(payloads, refusals, positions, drops, senders)
+        return stored.addCallbacks(
+            lambda _: self._stored(count, aside),
+            lambda failure: self._not_stored(failure, count + aside),
+        )
+
+    def _taken(self, batch: Received, refusals: list[Refusal]) -> tuple[list[bytes], Origin, Marks]:
+        """What is to be routed of a batch; other frames are counted or join `refusals`."""
+        frames, origin, cut, pieces = batch
+        marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
+        if cut and self._quarantines_long:
             frames, marks = self._without_long(frames, origin, marks, refusals)
         if b"" in frames:
             frames, marks = self._without_empty(frames, marks)
         if frames and not self._routes:
             self._go_astray(len(frames))
             frames = []
-        if not frames and not refusals and not positions:
-            return succeed(None)
-        payloads: dict[str, Sequence[bytes]] = {}
-        drops: dict[str, dict[str, int]] = {}
+        return frames, origin, marks
+
+    def _all_routed(
+        self, batches: list[tuple[list[bytes], Origin, Marks]], refusals: list[Refusal]
+    ) -> tuple[Mapping[str, Sequence[bytes]], Mapping[str, Mapping[str, int]], int]:
+        """Payloads and drops by destination, and how many messages they are of."""
+        at, monotonic_at = self._wall.now(), self._wall.elapsed()
+        if len(batches) > 1 and not self._looks_into:  # then all are alike
+            frames = list(chain.from_iterable(frames for frames, _, _ in batches))
+            batches = [(frames, batches[0][1], NO_MARKS)]
+        if len(batches) == 1:
+            ((frames, origin, marks),) = batches
+            return self._routed(frames, origin.received(at, monotonic_at), marks, refusals)
+        payloads: dict[str, list[bytes]] = {}
+        drops: dict[str, Counter[str]] = {}
         count = 0
-        if frames:
-            payloads, drops, count = self._routed(frames, origin, marks, refusals)
-        if not (payloads or drops or refusals or positions):
-            return succeed(None)
-        aside = sum(len(refusal.frames) for refusal in refusals)
-        sender = (origin.peer_host, origin.peer_port) if self._answers else None
-        stored = self._append(payloads, refusals, positions, drops, sender)
-        return stored.addCallbacks(
-            lambda _: self._stored(count, aside),
-            lambda failure: self._not_stored(failure, count + aside),
-        )
+        for frames, origin, marks in batches:
+            origin = origin.received(at, monotonic_at)
+            routed, dropped, messages = self._routed(frames, origin, marks, refusals)
+            count += messages
+            for destination, run in routed.items():
+                payloads.setdefault(destination, []).extend(run)
+            for destination, reasons in dropped.items():
+                drops.setdefault(destination, Counter()).update(reasons)
+        return payloads, drops, count
 
     def _routed(
         self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
     ) -> tuple[dict[str, Sequence[bytes]], dict[str, dict[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
-        origin = origin._replace(received_at=self._wall.now(), monotonic_at=self._wall.elapsed())
         if self._goes_straight and marks is NO_MARKS:
             parse = partial(self._parse, origin=origin)
             routed = self._routes.route_straight(frames, origin, parse)
             if routed is not None:
                 return routed.payloads, routed.drops, len(frames)
         messages: list[SyslogMessage] = []
-        if self._authorise or self._sequences or self._routes.need_messages:
+        if self._looks_into:
             messages = self._parse(frames, origin)
         if self._sequences is not None:
             self._counters.missing_records += self._sequences.look(messages)

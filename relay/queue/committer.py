@@ -19,7 +19,7 @@ pressure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -142,7 +142,7 @@ class Committer:
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
-        sender: Hashable | None = None,
+        senders: Collection[Hashable] = (),
     ) -> Deferred[None]:
         """Store `payloads`, by destination.  Fires once they are on disk, never before.
 
@@ -152,13 +152,13 @@ class Committer:
             refusals: What goes to the quarantine of a source instead.
             positions: How far sources have read with this, by ``source/name``.
             drops: How many records rewrites and limits dropped, by destination and reason.
-            sender: Who waits for the answer; None = nobody.
+            senders: Those that wait for the answer.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
         runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
-        comes_again = sender is not None or bool(positions)
+        comes_again = bool(senders or positions)
         limited = {
             id: sum(
                 limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
@@ -168,7 +168,7 @@ class Committer:
         rest = (positions or {}, drops or {}, size_of(runs), done, limited, comes_again)
         self._waiting.add(Append(payloads, refusals, *rest))
         self._publish_pending_bytes()
-        self._interval.came(sum(map(len, runs)), sender)
+        self._interval.came(sum(map(len, runs)), senders)
         self._start_pump()
         return done
 

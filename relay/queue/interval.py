@@ -12,7 +12,7 @@ the last commit have sent more, because then nobody is left to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 from twisted.internet.defer import Deferred
 
@@ -48,15 +48,15 @@ class CommitInterval:
         self._senders, self._only_senders = set(), True
         self._next_at = self._clock.seconds() + self._seconds if shared else 0.0
 
-    def came(self, records: int, sender: Hashable | None = None) -> None:
-        """So many more wait for the next commit, and `sender` for their answer."""
+    def came(self, records: int, senders: Collection[Hashable] = ()) -> None:
+        """So many more wait for the next commit, and `senders` for the answer."""
         self._records += records
-        if sender is None:
+        if not senders:
             self._only_senders = False
         else:
-            self._senders.add(sender)
+            self._senders.update(senders)
             if self._awaited:
-                self._awaited.discard(sender)
+                self._awaited.difference_update(senders)
         if self._is_enough():
             self.end()
 

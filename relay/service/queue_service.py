@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -202,11 +202,11 @@ class QueueService(Service):
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
-        sender: Hashable | None = None,
+        senders: Collection[Hashable] = (),
     ) -> Deferred[None]:
         """Store payloads by destination; fires once they are on disk."""
         entered = self.lane_queues.entered(payloads)
-        stored = self._committer.append(entered, refusals, positions, drops, sender)
+        stored = self._committer.append(entered, refusals, positions, drops, senders)
         for source in {refusal.source for refusal in refusals}:
             stored.addCallback(self._look_at_quarantine, source)
         return stored

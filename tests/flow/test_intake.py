@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -9,13 +9,13 @@ from twisted.python.failure import Failure
 from relay.flow.authorisation import Authorised
 from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
-from relay.flow.routing import Route
+from relay.flow.routing import Rewrite, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.queue.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.filters import app_in, severity_in
@@ -33,7 +33,7 @@ class Queue:
         self.positions: list[Mapping[str, bytes] | None] = []
         self.drops: list[Mapping[str, Mapping[str, int]] | None] = []
         self.stored: list[Deferred[None]] = []
-        self.senders: list[Hashable | None] = []
+        self.senders: list[Collection[Hashable]] = []
 
     def append(
         self,
@@ -41,9 +41,9 @@ class Queue:
         refusals: Sequence[Refusal] = (),
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
-        sender: Hashable | None = None,
+        senders: Collection[Hashable] = (),
     ) -> Deferred[None]:
-        self.senders.append(sender)
+        self.senders.append(senders)
         self.appended.append(payloads)
         self.refusals += refusals
         self.positions.append(positions)
@@ -66,7 +66,7 @@ def intake(queue: Queue, counters: SourceCounters, *routes: Route) -> Intake:
     return Intake(routes=routes, append=queue.append, wall=wall_at(1000.5), counters=counters)
 
 
-@pytest.mark.parametrize(("answers", "senders"), [(False, [None]), (True, [("192.0.2.9", 7)])])
+@pytest.mark.parametrize(("answers", "senders"), [(False, [()]), (True, [{("192.0.2.9", 7)}])])
 def test_who_waits_for_an_answer_is_told_to_the_queue(
     queue: Queue, counters: SourceCounters, answers: bool, senders: list[object]
 ) -> None:
@@ -438,3 +438,109 @@ def test_what_was_cut_or_is_read_otherwise_is_parsed(
     assert cut == [b"<15>A at 1000.5"]
     assert unusual == [b"<15>B at 0.0"]
     assert authorised == [b"<13>1 at 0.0"]
+
+
+OTHER = Origin("in", "tcp", "192.0.2.2", 40001)
+
+
+def signed(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+    return [b"%s of %s" % (message.raw, origin.peer.encode()) for message in messages]
+
+
+@pytest.mark.parametrize("rewrite", [None, signed])
+def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
+    queue: Queue, counters: SourceCounters, rewrite: Rewrite | None
+) -> None:
+    raw = intake(queue, counters, Route("raw", None), Route("own", rewrite))
+    came = [
+        *(Received([b"<13>a"], ORIGIN), Received([b"", b"<13>b"], OTHER), Received([b""], OTHER)),
+        *(Received([b"<13>c", b"<13>d"], ORIGIN), Received([b"<13>e"], OTHER)),
+    ]
+    results = fired(raw.accept_all(came, {"in/f": b"1"}))
+    frames = [b"<13>a", b"<13>b", b"<13>c", b"<13>d", b"<13>e"]
+    ports = [b"1:40000", b"2:40001", b"1:40000", b"1:40000", b"2:40001"]
+    own = [b"%s of 192.0.2.%s" % (frame, port) for frame, port in zip(frames, ports, strict=True)]
+    assert queue.appended == [{"raw": frames, "own": own if rewrite else frames}]
+    assert queue.positions == [{"in/f": b"1"}]
+    assert (results, pending(counters), counters.dropped) == ([], 5, {"empty": 2})
+    queue.stored[0].callback(None)
+    assert (results, counters.stored_records, pending(counters)) == ([None], 5, 0)
+    assert (counters.received_records, counters.received_bytes) == (7, 25)
+
+
+def test_one_moment_for_all_batches_that_came_together(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    seconds = iter(range(10))
+    loud = Intake(
+        routes=[Route("loud", shout)],
+        append=queue.append,
+        wall=WallClock(now=lambda: float(next(seconds)), elapsed=lambda: 5.0),
+        counters=counters,
+    )
+    loud.accept_all([Received([b"<13>a"], ORIGIN), Received([b"<13>b"], OTHER)])
+    (appended,) = queue.appended
+    assert len({payload.rpartition(b" ")[2] for payload in appended["loud"]}) == 1
+
+
+def test_marks_refusals_and_drops_of_each_origin_stay_with_it(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    tags: list[tuple[bytes, ...]] = []
+
+    def note(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        tags.extend(message.tags for message in messages)
+        return [message.raw for message in messages]
+
+    split = intake(
+        *(queue, counters, Route("noted", note)),
+        Route("full", None, limit=full("full", "drop-newest", 1000)),
+    )
+    split.accept_all(
+        [
+            Received([b"<13>a", b"<13>b"], ORIGIN, pieces={0: 1, 1: 2}),
+            Received([b"<13>c"], OTHER),
+            Received([b"<13>d"], OTHER, cut={0: 90}),
+        ]
+    )
+    assert tags == [(SPLIT_TAG,), (SPLIT_TAG,), (), (TRUNCATED_TAG,)]
+    assert queue.drops == [{"full": {"queue-full": 4}}]
+    strict = Intake(
+        routes=[Route("raw", None)],
+        append=queue.append,
+        wall=wall_at(0.0),
+        counters=counters,
+        quarantines_long=True,
+    )
+    strict.accept_all(
+        [Received([b"x", b"long"], ORIGIN, cut={1: 9}), Received([b"y"], OTHER, cut={0: 8})]
+    )
+    assert queue.appended[1] == {"raw": [b"x"]}
+    assert [(each.peer, each.frames) for each in queue.refusals] == [
+        ("192.0.2.1:40000", [b"long"]),
+        ("192.0.2.2:40001", [b"y"]),
+    ]
+
+
+def test_all_that_wait_for_an_answer_are_told_to_the_queue(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    relp = Intake(
+        routes=[Route("a", None)],
+        append=queue.append,
+        wall=wall_at(0.0),
+        counters=counters,
+        answers=True,
+    )
+    relp.accept_all([Received([b"a"], ORIGIN), Received([b"b"], OTHER), Received([b"c"], ORIGIN)])
+    assert queue.senders == [{("192.0.2.1", 40000), ("192.0.2.2", 40001)}]
+
+
+def test_what_is_not_stored_of_several_origins_is_counted_once(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    raw = intake(queue, counters, Route("raw", None))
+    results = fired(raw.accept_all([Received([b"a"], ORIGIN), Received([b"b"], OTHER)]))
+    queue.stored[0].errback(QueueError("no"))
+    assert [str(error) for error in results] == ["no"]
+    assert (counters.dropped, pending(counters)) == ({"not-stored": 2}, 0)

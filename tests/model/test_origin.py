@@ -20,6 +20,7 @@ def test_peers_in_words(origin: Origin, peer: str) -> None:
 
 def test_a_batch_gets_its_time_and_keeps_the_rest() -> None:
     connection = Origin("s", "tls", "192.0.2.7", 4711, tls_identity="web-1")
-    batch = connection._replace(received_at=1.5)
-    assert (batch.received_at, batch.tls_identity, batch.peer) == (1.5, "web-1", connection.peer)
+    batch = connection.received(1.5, 7.0)
+    assert batch == connection._replace(received_at=1.5, monotonic_at=7.0)
+    assert isinstance(batch, Origin)
     assert connection.received_at == 0.0

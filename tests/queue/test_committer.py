@@ -441,7 +441,7 @@ def test_what_is_given_up_at_the_end_is_counted_unless_it_comes_again(relay: Rel
     relay.disk.fail()
     relay.disk.finish()  # one message of them fits
     relay.disk.fail()
-    for keywords in ({"sender": "peer"}, {"positions": {"in/f": b"1"}}):
+    for keywords in ({"senders": {"peer"}}, {"positions": {"in/f": b"1"}}):
         relay.committer.append({"a": [b"5"]}, **keywords).addErrback(lambda failure: None)
     refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
     relay.committer.append({}, [refusal]).addErrback(lambda failure: None)

@@ -22,7 +22,7 @@ class Commits:
 
     def came(self, *senders: str | None, records: int = 1) -> None:
         for sender in senders:
-            self.interval.came(records, sender)
+            self.interval.came(records, () if sender is None else {sender})
 
     def seconds(self) -> float:
         """How long the next commit has to wait."""
