@@ -1,0 +1,336 @@
+# cython: language_level=3
+"""Time stamps, octet by octet: where they end.
+
+The grammar is that of `relay.wire.timestamp`, whose patterns are the reference.  Nothing is
+read outside `p[:size]`.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+ctypedef const unsigned char octet
+
+cdef enum:
+    # The letters of a zone as one number, the last in the lowest octet.
+    UNKNOWN_ZONE = 9999
+    ZONE_Z = 0x5A
+    ZONE_UTC = 0x555443
+    ZONE_GMT = 0x474D54
+    ZONE_UT = 0x5554
+    ZONE_WET = 0x574554
+    ZONE_CET = 0x434554
+    ZONE_MEZ = 0x4D455A
+    ZONE_WEST = 0x57455354
+    ZONE_CEST = 0x43455354
+    ZONE_MESZ = 0x4D45535A
+    ZONE_EET = 0x454554
+    ZONE_SAST = 0x53415354
+    ZONE_EEST = 0x45455354
+    ZONE_MSK = 0x4D534B
+    ZONE_HKT = 0x484B54
+    ZONE_SGT = 0x534754
+    ZONE_AWST = 0x41575354
+    ZONE_JST = 0x4A5354
+    ZONE_KST = 0x4B5354
+    ZONE_AEST = 0x41455354
+    ZONE_AEDT = 0x41454454
+    ZONE_NZST = 0x4E5A5354
+    ZONE_NZDT = 0x4E5A4454
+    ZONE_EDT = 0x454454
+    ZONE_EST = 0x455354
+    ZONE_CDT = 0x434454
+    ZONE_MDT = 0x4D4454
+    ZONE_MST = 0x4D5354
+    ZONE_PDT = 0x504454
+    ZONE_PST = 0x505354
+
+
+cdef inline bint is_digit(octet c) noexcept nogil:
+    return c >= c"0" and c <= c"9"
+
+
+cdef inline bint are_digits(octet *p, Py_ssize_t at, Py_ssize_t size, int count) noexcept nogil:
+    """Whether `count` digits stand at `at`."""
+    cdef int i
+    if size - at < count:
+        return False
+    for i in range(count):
+        if not is_digit(p[at + i]):
+            return False
+    return True
+
+
+cdef inline bint has_clock(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Whether ``dd:dd:dd`` stands at `at`, whatever the digits are."""
+    cdef uint64_t word  # the pattern is a palindrome, so that the order of octets is no matter
+    if size - at < 8:
+        return False
+    memcpy(&word, p + at, 8)
+    if word & 0xF0F0FFF0F0FFF0F0u != 0x30303A30303A3030u:
+        return False
+    return (word + 0x0606000606000606u) & 0xF0F0FFF0F0FFF0F0u == 0x30303A30303A3030u
+
+
+cdef inline int month_at(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """The month, 1 to 12, whose name of three letters stands at `at`; 0 = none.
+
+    The first letter has to be a capital.
+    """
+    cdef int second, third
+    if size - at < 3:
+        return 0
+    second = p[at + 1] | 0x20
+    third = p[at + 2] | 0x20
+    if p[at] == c"J":
+        if second == c"a":
+            return 1 if third == c"n" else 0
+        if second == c"u":
+            return 6 if third == c"n" else 7 if third == c"l" else 0
+    elif p[at] == c"M":
+        if second == c"a":
+            return 3 if third == c"r" else 5 if third == c"y" else 0
+    elif p[at] == c"A":
+        if second == c"p":
+            return 4 if third == c"r" else 0
+        if second == c"u":
+            return 8 if third == c"g" else 0
+    elif p[at] == c"F":
+        return 2 if second == c"e" and third == c"b" else 0
+    elif p[at] == c"S":
+        return 9 if second == c"e" and third == c"p" else 0
+    elif p[at] == c"O":
+        return 10 if second == c"c" and third == c"t" else 0
+    elif p[at] == c"N":
+        return 11 if second == c"o" and third == c"v" else 0
+    elif p[at] == c"D":
+        return 12 if second == c"e" and third == c"c" else 0
+    return 0
+
+
+cdef inline bint has_year(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Whether a year from 1000 to 2999 stands at `at`; digits may follow."""
+    return are_digits(p, at, size, 4) and (p[at] == c"1" or p[at] == c"2")
+
+
+cdef inline Py_ssize_t end_of_day(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where one or two digits, or a blank and a digit, end that a blank follows; 0 = none."""
+    cdef Py_ssize_t end = at + 1
+    if size - at < 2 or not (is_digit(p[at]) or p[at] == c" "):
+        return 0
+    if is_digit(p[end]):
+        end += 1
+    elif p[at] == c" ":
+        return 0
+    return end if end < size and p[end] == c" " else 0
+
+
+cdef inline Py_ssize_t end_of_fraction(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a point or a comma and any digits end; `at` if there is none."""
+    if at < size and (p[at] == c"." or p[at] == c","):
+        at += 1
+        while at < size and is_digit(p[at]):
+            at += 1
+    return at
+
+
+cdef inline bint ends_offset(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Whether an offset that is not in the form of RFC 3339 may end at `at`."""
+    return at == size or p[at] == c" " or p[at] == c":" or p[at] == c"\t"
+
+
+cdef inline bint is_blank(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    return at < size and (p[at] == c" " or p[at] == c"\t")
+
+
+cdef inline bint has_sign(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Whether a sign and two digits stand at `at`."""
+    return at < size and (p[at] == c"+" or p[at] == c"-") and are_digits(p, at + 1, size, 2)
+
+
+cdef inline Py_ssize_t end_of_minutes(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where the minutes of an offset end, with or without a colon before them; 0 = none."""
+    if at < size and p[at] == c":":
+        at += 1
+    return at + 2 if are_digits(p, at, size, 2) else 0
+
+
+cdef inline Py_ssize_t end_of_number(
+    octet *p, Py_ssize_t at, Py_ssize_t size, bint before_blank
+) noexcept nogil:
+    """Where ``+hh:mm``, ``+hhmm`` or ``+hh`` ends, with or without a blank before it; 0 = none.
+
+    What follows has to be the end of an offset, or a blank or tab if `before_blank`.
+    """
+    cdef Py_ssize_t end
+    if at < size and p[at] == c" ":
+        at += 1
+    if not has_sign(p, at, size):
+        return 0
+    end = end_of_minutes(p, at + 3, size)
+    if end and (is_blank(p, end, size) if before_blank else ends_offset(p, end, size)):
+        return end
+    end = at + 3
+    return end if (is_blank(p, end, size) if before_blank else ends_offset(p, end, size)) else 0
+
+
+cdef inline Py_ssize_t end_of_bsd_clock(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a clock, any fraction and any offset end; 0 = there is no clock."""
+    cdef Py_ssize_t end
+    if not has_clock(p, at, size):
+        return 0
+    at = end_of_fraction(p, at + 8, size)
+    if at == size:
+        return at
+    if p[at] == c"Z":
+        return at + 1 if ends_offset(p, at + 1, size) else at
+    end = end_of_number(p, at, size, False)
+    return end if end else at
+
+
+cdef inline Py_ssize_t end_of_clock_and_year(
+    octet *p, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """Where a clock, a year and any offset end that a blank or tab follows; 0 = none."""
+    cdef Py_ssize_t end
+    if not has_clock(p, at, size) or not has_year(p, at + 9, size) or p[at + 8] != c" ":
+        return 0
+    end = end_of_number(p, at + 13, size, True)
+    if end:
+        return end
+    return at + 13 if is_blank(p, at + 13, size) else 0
+
+
+cdef inline Py_ssize_t end_of_bsd_stamp(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a match of `BSD_STAMP` from `at` on ends; 0 = there is none."""
+    cdef bint year_first = has_year(p, at, size)
+    cdef bint year_before
+    cdef Py_ssize_t end
+    if year_first:
+        at += 5
+        if at > size or p[at - 1] != c" ":
+            return 0
+    if not month_at(p, at, size) or size - at < 4 or p[at + 3] != c" ":
+        return 0
+    at = end_of_day(p, at + 4, size)
+    if at == 0:
+        return 0
+    at += 1
+    if not year_first:
+        end = end_of_clock_and_year(p, at, size)
+        if end:
+            return end
+    year_before = not year_first and has_year(p, at, size) and size - at > 4 and p[at + 4] == c" "
+    end = end_of_bsd_clock(p, at + 5 if year_before else at, size)
+    if end and (year_first or year_before) and not ends_offset(p, end, size):
+        return 0
+    return end
+
+
+cdef inline Py_ssize_t end_of_iso_local(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a date, a clock and any fraction end; 0 = none."""
+    if not are_digits(p, at, size, 4) or not has_clock(p, at + 11, size):
+        return 0
+    if p[at + 4] != c"-" or p[at + 7] != c"-" or not is_digit(p[at + 5]):
+        return 0
+    if not is_digit(p[at + 6]) or not is_digit(p[at + 8]) or not is_digit(p[at + 9]):
+        return 0
+    if p[at + 10] != c"T" and p[at + 10] != c" " and p[at + 10] != c"t":
+        return 0
+    return end_of_fraction(p, at + 19, size)
+
+
+cdef inline Py_ssize_t end_of_iso_stamp(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a match of `ISO_STAMP` from `at` on ends; 0 = there is none."""
+    cdef Py_ssize_t end
+    at = end_of_iso_local(p, at, size)
+    if at == 0 or at == size:
+        return at
+    if p[at] == c"Z" or p[at] == c"z":
+        return at + 1
+    if has_sign(p, at, size) and size - at >= 6 and p[at + 3] == c":":
+        if are_digits(p, at + 4, size, 2):
+            return at + 6
+    end = end_of_number(p, at, size, False)
+    return end if end else at
+
+
+cdef inline Py_ssize_t end_of_possible_iso_stamp(
+    octet *p, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """Where a match of `POSSIBLE_ISO_STAMP` from `at` on ends; 0 = there is none."""
+    cdef Py_ssize_t sign, end
+    cdef Py_ssize_t local_end = end_of_iso_local(p, at, size)
+    if local_end == 0 or (p[at] == p[at + 1] == p[at + 2] == p[at + 3] == c"0"):
+        return 0
+    if local_end == size:
+        return size
+    if p[local_end] == c"Z" or p[local_end] == c"z":
+        return local_end + 1
+    sign = local_end + (p[local_end] == c" ")
+    if not has_sign(p, sign, size) or (p[sign + 1] - 0x30) * 10 + p[sign + 2] - 0x30 > 23:
+        return local_end
+    end = end_of_minutes(p, sign + 3, size)
+    if end and p[end - 2] <= c"5" and ends_offset(p, end, size):
+        return end
+    return sign + 3 if ends_offset(p, sign + 3, size) else local_end
+
+
+cdef inline int minutes_of_zone(unsigned int name) noexcept nogil:
+    """Minutes that a zone is ahead of UTC, given its letters as one number; UNKNOWN_ZONE if
+    it is none."""
+    if name == ZONE_Z or name == ZONE_UTC or name == ZONE_GMT or name == ZONE_UT or name == ZONE_WET:
+        return 0
+    if name == ZONE_CET or name == ZONE_MEZ or name == ZONE_WEST:
+        return 60
+    if name == ZONE_CEST or name == ZONE_MESZ or name == ZONE_EET or name == ZONE_SAST:
+        return 120
+    if name == ZONE_EEST or name == ZONE_MSK:
+        return 180
+    if name == ZONE_HKT or name == ZONE_SGT or name == ZONE_AWST:
+        return 480
+    if name == ZONE_JST or name == ZONE_KST:
+        return 540
+    if name == ZONE_AEST:
+        return 600
+    if name == ZONE_AEDT:
+        return 660
+    if name == ZONE_NZST:
+        return 720
+    if name == ZONE_NZDT:
+        return 780
+    if name == ZONE_EDT:
+        return -240
+    if name == ZONE_EST or name == ZONE_CDT:
+        return -300
+    if name == ZONE_MDT:
+        return -360
+    if name == ZONE_MST or name == ZONE_PDT:
+        return -420
+    if name == ZONE_PST:
+        return -480
+    return UNKNOWN_ZONE
+
+
+cdef inline Py_ssize_t find_zone(
+    octet *p, Py_ssize_t at, Py_ssize_t size, int *minutes
+) noexcept nogil:
+    """Where the longest name of a zone ends that begins at `at`, and its `minutes`; 0 = none."""
+    cdef Py_ssize_t end = 0
+    cdef Py_ssize_t i
+    cdef unsigned int name = 0
+    cdef int found
+    for i in range(at, min(size, at + 4)):
+        if p[i] < c"A" or p[i] > c"Z":
+            break
+        name = name << 8 | p[i]
+        found = minutes_of_zone(name)
+        if found != UNKNOWN_ZONE:
+            minutes[0] = found
+            end = i + 1
+    return end
+
+
+cdef inline Py_ssize_t end_of_zone_name(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where a match of `ZONE_NAME` from `at` on ends, whatever follows; 0 = there is none."""
+    cdef int minutes = 0
+    return find_zone(p, at, size, &minutes)

@@ -1,0 +1,3 @@
+"""Types of `stamps.pyx`."""
+
+def ends_of(line: bytes, at: int) -> tuple[int, int, int, int]: ...
