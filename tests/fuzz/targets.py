@@ -44,6 +44,7 @@ from relay.wire.structured_data import (
     without_controls,
 )
 from tests.fuzz import corpus
+from tests.fuzz.compiled import IS_COMPILED, check_object, check_string
 from tests.fuzz.oracles import (
     Decoded,
     chunks_of,
@@ -331,3 +332,6 @@ TARGETS = {
     "rewrites": Target(corpus.LINES, check_rewrites),
     "straight ways": Target(corpus.LINES, check_straight),
 }
+if IS_COMPILED:
+    TARGETS["objects"] = Target(corpus.JSON, check_object)
+    TARGETS["strings"] = Target([*corpus.JSON, *corpus.LINES], check_string)

@@ -1,0 +1,17 @@
+# cython: language_level=3
+"""JSON objects that MSGs are, and how an app token is put into them."""
+
+from relay.codec.text cimport octet
+
+cdef enum:
+    MORE_BYTES = 64  # the room that an object needs beyond that of its MSG and its new members
+
+
+cdef class ObjectWriter:
+    cdef bytes token_key
+    cdef bytes token_member
+    cdef bytes members
+    cdef object reference
+
+    cdef Py_ssize_t put(self, char *to, const unsigned char *msg, Py_ssize_t size) except -2
+    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2

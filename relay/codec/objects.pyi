@@ -1,0 +1,13 @@
+"""Types of `objects.pyx`, where the arguments are explained."""
+
+from collections.abc import Callable
+
+class ObjectWriter:
+    def __init__(
+        self,
+        token_key: bytes,
+        token_member: bytes,
+        members: bytes,
+        reference: Callable[[bytes], bytes | None],
+    ) -> None: ...
+    def write(self, msg: bytes) -> bytes | None: ...
