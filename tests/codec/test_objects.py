@@ -69,7 +69,7 @@ ORDINARY = [
     b'{\r\n  "a": [\n1,\r2\t]\n}',
     b'{"d":' * 63 + b"[]" + b"}" * 63,
     b'{"nested": {"tags": 1, "logsene-app-token": 2, "logsene-app-toke\\u006e": 3}}',
-    b'{"Tags": [], "tag": 1, "logsene-app-tokem": 1, "logsene-app-token-": 1, "": ""}',
+    b'{"Tags": [], "tag": 1, "tagset": 1, "logsene-app-tokem": 1, "logsene-app-token-": 1, "": ""}',
     b'{"a":"' + b"x" * 70_000 + b'"}',
     b'{"a":"' + "ě".encode() * 7000 + b'"}',
 ]
