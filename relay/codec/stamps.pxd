@@ -1,14 +1,55 @@
 # cython: language_level=3
-"""Time stamps, octet by octet: where they end.
+"""Time stamps, octet by octet: where they end, and what converts them.
 
 The grammar is that of `relay.wire.timestamp`, whose patterns are the reference.  Nothing is
 read outside `p[:size]`.
 """
 
-from libc.stdint cimport uint64_t
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
 ctypedef const unsigned char octet
+
+cdef enum StampForm:
+    RFC3339 = 0  # to_rfc3339
+    RFC5424 = 1  # to_rfc5424
+    MILLISECONDS = 2  # to_milliseconds
+    EXACT = 3  # to_exact
+    BSD = 4  # Mmm dd hh:mm:ss in the local zone
+
+cdef enum:
+    FORMS = 5
+    ROOM = 40  # octets that a converted stamp may have more than the stamp itself
+    STAMP_KEPT = 32
+    HOURS_KEPT = 64
+
+cdef struct Known:
+    # A stamp of this batch and what it became.
+    Py_ssize_t size  # -1 = none
+    Py_ssize_t written
+    char[STAMP_KEPT] stamp
+    char[STAMP_KEPT + ROOM] octets
+
+cdef struct HourOffset:
+    int64_t hour  # since 1970-01-01
+    int minutes  # ahead of UTC
+
+cdef struct Parts:
+    # What a stamp says.
+    int year  # 0 = not said
+    int month
+    int day
+    int hour
+    int minute
+    int second
+    octet *fraction  # its first digit
+    Py_ssize_t digits
+    Py_ssize_t offset_at  # of an ISO stamp: where its offset begins
+    bint has_offset
+    bint is_plain_offset  # in the form of RFC 3339
+    int offset  # minutes ahead of UTC
+    bint stays  # valid RFC 3339
 
 cdef enum:
     # The letters of a zone as one number, the last in the lowest octet.
@@ -334,3 +375,32 @@ cdef inline Py_ssize_t end_of_zone_name(octet *p, Py_ssize_t at, Py_ssize_t size
     """Where a match of `ZONE_NAME` from `at` on ends, whatever follows; 0 = there is none."""
     cdef int minutes = 0
     return find_zone(p, at, size, &minutes)
+
+
+@cython.final
+cdef class Stamps:
+    cdef object zone
+    cdef tuple references
+    cdef object local_epoch
+    cdef double received_at
+    cdef int64_t received_second
+    cdef bint has_usual_time  # or the year of a stamp is up to the reference
+    cdef int year_max
+    cdef Known[FORMS] known
+    cdef Known[FORMS] received
+    cdef HourOffset[HOURS_KEPT] local_hours  # of hours on the clocks of the zone
+    cdef HourOffset[HOURS_KEPT] utc_hours
+
+    cdef void begin(self, double received_at) noexcept
+    cdef void settle(self, double received_at) noexcept
+    cdef Py_ssize_t put(
+        self, char *to, const unsigned char *stamp, Py_ssize_t size, int form
+    ) except -1
+    cdef Py_ssize_t put_parts(
+        self, char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
+    ) except -1
+    cdef Py_ssize_t refer(self, char *to, octet *stamp, Py_ssize_t size, int form) except -1
+    cdef bint make_moment(self, Parts *parts) except -1
+    cdef bint find_year(self, Parts *parts) except -1
+    cdef int minutes_of_local(self, int64_t hour) except -9999
+    cdef int minutes_from_utc(self, int64_t hour) except -9999

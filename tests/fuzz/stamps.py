@@ -1,4 +1,5 @@
-"""Time stamps: any text becomes a valid stamp, and a valid one stays what it is."""
+"""Time stamps: any text becomes a valid stamp, a valid one stays what it is, and compiled code
+makes the same of it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,12 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
-from relay.wire.timestamp import to_datetime, to_milliseconds, to_rfc3339, to_rfc5424
+from relay.wire.timestamp import to_datetime, to_exact, to_milliseconds, to_rfc3339, to_rfc5424
+
+try:
+    from relay.codec.stamps import Stamps
+except ImportError:  # no compiler when it was installed
+    Stamps = None  # type: ignore[assignment,misc]
 
 __all__ = ["ZONES", "check_stamp"]
 
@@ -22,6 +28,8 @@ ZONES: tuple[tzinfo, ...] = (
 )
 _RECEIVED_MAX = datetime(9998, 12, 31, tzinfo=UTC).timestamp()
 _MOMENTS = (0.0, 951782400.25, 1.0e9, 1795222800.0, 1798761599.999999, 4.0e9, _RECEIVED_MAX)
+_CONVERSIONS = (to_rfc3339, to_rfc5424, to_milliseconds, to_exact)  # as `StampForm` numbers them
+_COMPILED = None if Stamps is None else {zone: Stamps(zone, _CONVERSIONS) for zone in ZONES}
 _SECOND = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _OFFSET = rb"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 
@@ -40,6 +48,10 @@ def check_stamp(text: bytes, source: random.Random) -> None:
         assert timedelta(0) <= moment - read < accuracy, (stamp, moment)
         # A stamp with an offset means the same for everybody, at any time.
         assert convert(stamp, source.choice(_MOMENTS), source.choice(ZONES)) == stamp
+    if _COMPILED is not None:
+        for number, convert in enumerate(_CONVERSIONS):
+            compiled = _COMPILED[zone].convert(text, received_at, number)
+            assert compiled == convert(text, received_at, zone), (text, received_at, zone, number)
 
 
 def _six_digits(stamp: bytes) -> str:
