@@ -5,11 +5,16 @@
  *             [rate=0] [window=5000] [corpus=FILE]
  *
  * The lines of the file `corpus` are sent as they are, over and over until there are `count`; each
- * connection begins at another one.  Empty lines are left out, `bytes` does not matter.
+ * connection begins at another one.  Empty lines are left out, `bytes` does not matter.  `checksum`
+ * in the report is the sum of the hashes of all messages of the corpus that were sent.
  * `count` is of all connections together, `rate` messages a second of all (0 = as fast as they
- * are taken), `window` RELP's messages without an answer.  A latency is the time from when a
- * message was due, not from when it could be sent, to its answer: a receiver that stalls makes
- * all that were due meanwhile late.
+ * are taken), `window` RELP's messages without an answer.  Each connection comes from an address
+ * of its own, 127.0.1.1 to 127.0.1.250, then 127.0.2.1 and so on.
+ *
+ * With a rate, and over UDP, each message goes out in a write of its own, on the next connection in
+ * turn; RELP alone writes together what is due.  A latency is the time from when a message was due,
+ * not from when it could be sent, to its answer: a receiver that stalls makes all that were due
+ * meanwhile late.  Message n (from 0 on) is due n / rate seconds after `began_us`.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -24,15 +29,11 @@
 #define OUT_BYTES (256 * 1024)
 #define IN_BYTES (64 * 1024)
 #define HEAD_BYTES 64 /* of a frame, before the message */
-#define DATAGRAMS 64
+#define PAUSE_US_MIN 100
+#define PEERS_OF_NET 250
 #define OFFERS "relp_version=0\nrelp_software=generator\ncommands=syslog"
 #define HEADER "<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - load" MARK
 #define STAMP_AT 27 /* its microseconds */
-
-struct line {
-    const char *start;
-    size_t size;
-};
 
 enum protocol { LINES, COUNTED, RELP, UDP };
 
@@ -50,49 +51,59 @@ static struct connection *connections;
 static long connection_count, message_bytes, rate, window;
 static uint64_t began_us;
 static struct latencies latencies;
-static struct line *lines; /* of the corpus; NULL = messages are made here */
-static uint64_t line_count;
+static struct corpus corpus; /* without lines messages are made here */
+static uint64_t checksum;
 
-/* Read the corpus; `message_bytes` is then its longest line. */
-static void read_corpus(const char *path, long bytes_max)
+/* Latencies in microseconds, in steps of 1/32 of their size. */
+#define STEPS 32
+#define BUCKETS (64 * STEPS)
+
+struct latencies {
+    uint64_t count, largest, buckets[BUCKETS];
+};
+
+static void add_latency(struct latencies *all, uint64_t microseconds)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file || fseek(file, 0, SEEK_END))
-        die(path);
-    long size = ftell(file);
-    char *text = allocate(size + 1, 1), *end = text + size;
-    rewind(file);
-    if (size < 0 || fread(text, 1, size, file) != (size_t)size)
-        die(path);
-    fclose(file);
-    *end = '\n';
-    uint64_t room = 1;
-    for (char *at = text; at < end; at++)
-        room += *at == '\n';
-    lines = allocate(room, sizeof *lines);
-    message_bytes = 1;
-    for (char *at = text, *newline; at < end; at = newline + 1) {
-        newline = memchr(at, '\n', end + 1 - at);
-        if (newline == at)
-            continue;
-        lines[line_count++] = (struct line){at, newline - at};
-        if (newline - at > message_bytes)
-            message_bytes = newline - at;
-    }
-    if (!line_count || message_bytes > bytes_max) {
-        fprintf(stderr, "corpus: found %lu lines, the longest of %ld bytes in %s; allowed 1 or "
-                "more lines of at most %ld bytes\n", line_count, message_bytes, path, bytes_max);
-        exit(2);
-    }
+    int shift = 0;
+    while (microseconds >> shift >= 2 * STEPS)
+        shift++;
+    all->buckets[shift * STEPS + (microseconds >> shift)]++;
+    all->count++;
+    if (microseconds > all->largest)
+        all->largest = microseconds;
 }
 
-static int connected(int port)
+static uint64_t latency_at(const struct latencies *all, double share)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    uint64_t wanted = (uint64_t)(share * all->count), seen = 0;
+    for (int at = 0; at < BUCKETS; at++) {
+        seen += all->buckets[at];
+        if (seen > wanted)
+            return at < 2 * STEPS ? (uint64_t)at
+                                  : (uint64_t)(at % STEPS + STEPS) << (at / STEPS - 1);
+    }
+    return all->largest;
+}
+
+static void print_latencies(const struct latencies *all)
+{
+    printf("\"latency_us\": {\"count\": %lu, \"p50\": %lu, \"p99\": %lu, \"p999\": %lu, "
+           "\"max\": %lu}",
+           all->count, latency_at(all, 0.5), latency_at(all, 0.99), latency_at(all, 0.999),
+           all->largest);
+}
+
+static int connected(long index, int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)}, from = to;
     int size = 4 << 20, on = 1;
     int fd = socket(AF_INET, protocol == UDP ? SOCK_DGRAM : SOCK_STREAM, 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to))
+    from.sin_port = 0;
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + ((index / PEERS_OF_NET + 1) << 8) +
+                                 index % PEERS_OF_NET);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) ||
+        connect(fd, (struct sockaddr *)&to, sizeof to))
         die("connect");
     if (protocol == UDP)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
@@ -104,7 +115,7 @@ static int connected(int port)
 
 static void open_connection(struct connection *it, long index, int port, uint64_t count)
 {
-    it->fd = connected(port);
+    it->fd = connected(index, port);
     it->count = count;
     it->out = allocate(1, OUT_BYTES);
     it->in = allocate(1, IN_BYTES);
@@ -112,33 +123,33 @@ static void open_connection(struct connection *it, long index, int port, uint64_
     it->is_open = protocol != RELP;
     if (protocol == RELP)
         it->out_end = sprintf(it->out, "1 open %zu %s\n", sizeof OFFERS - 1, OFFERS);
-    it->first_line = line_count * index / connection_count;
-    if (lines)
+    it->first_line = corpus.count * index / connection_count;
+    if (corpus.lines)
         return;
     it->message = allocate(1, message_bytes + 1);
     memset(it->message, 'x', message_bytes);
-    memcpy(it->message, HEADER "00000 n=0000000000 t=0000000000000000 ",
+    memcpy(it->message, HEADER "00000 n=0000000000 ",
            sizeof HEADER - 1 + MARKED_BYTES - MARK_BYTES);
     put_digits(it->message + sizeof HEADER - 1, 5, index);
     it->message[message_bytes] = '\n';
 }
 
 /* The message `number` of a connection, with LF after it. */
-static struct line message_of(struct connection *it, uint64_t number, uint64_t due_us)
+static struct line message_of(struct connection *it, uint64_t number)
 {
-    if (lines)
-        return lines[(it->first_line + number) % line_count];
+    if (corpus.lines)
+        return corpus.lines[(it->first_line + number) % corpus.count];
     char *mark = it->message + sizeof HEADER - 1 - MARK_BYTES;
     put_digits(it->message + STAMP_AT, 6, number % 1000000);
     put_digits(mark + NUMBER_AT, 10, number);
-    put_digits(mark + DUE_AT, 16, due_us);
-    return (struct line){it->message, message_bytes};
+    return (struct line){it->message, message_bytes, 0};
 }
 
-/* The message `number` of a connection into `to`, with its frame; returns the octets. */
-static size_t write_message(struct connection *it, char *to, uint64_t number, uint64_t due_us)
+/* The next message of a connection into `to`, with its frame; returns the octets. */
+static size_t write_message(struct connection *it, char *to)
 {
-    struct line message = message_of(it, number, due_us);
+    uint64_t number = it->sent++;
+    struct line message = message_of(it, number);
     char *start = to;
     if (protocol == COUNTED)
         to += sprintf(to, "%zu ", message.size);
@@ -146,6 +157,7 @@ static size_t write_message(struct connection *it, char *to, uint64_t number, ui
         to += sprintf(to, "%lu syslog %zu ", number + 2, message.size);
     memcpy(to, message.start, message.size + 1);
     to += message.size + (protocol == LINES || protocol == RELP);
+    checksum += message.hash;
     return to - start;
 }
 
@@ -174,7 +186,7 @@ static void fill(struct connection *it, uint64_t now)
         if (due > now)
             return;
         it->due[it->sent % window] = due;
-        it->out_end += write_message(it, it->out + it->out_end, it->sent++, due);
+        it->out_end += write_message(it, it->out + it->out_end);
     }
     if (protocol == RELP && it->is_open && it->answered == it->count && !it->is_closing) {
         it->out_end += sprintf(it->out + it->out_end, "%lu close 0\n", it->count + 2);
@@ -196,29 +208,41 @@ static void flush(struct connection *it)
         it->is_over = 1;
 }
 
-/* Messages that are due, in datagrams; what the kernel refuses is not sent again. */
-static void send_datagrams(struct connection *it, uint64_t now)
+/* Write a whole message; a datagram that the kernel refuses is not sent again. */
+static void send_whole(int fd, const char *from, size_t size)
 {
-    struct mmsghdr headers[DATAGRAMS] = {0};
-    struct iovec parts[DATAGRAMS];
-    int filled = 0, done = 0;
-    size_t at = 0;
-    uint64_t due;
-    while (filled < DATAGRAMS && it->sent < it->count && (due = next_due(it, now)) <= now &&
-           at + message_bytes < OUT_BYTES) {
-        size_t size = write_message(it, it->out + at, it->sent++, due);
-        parts[filled] = (struct iovec){it->out + at, size};
-        headers[filled].msg_hdr.msg_iov = &parts[filled];
-        headers[filled++].msg_hdr.msg_iovlen = 1;
-        at += size;
+    struct pollfd polled = {fd, POLLOUT, 0};
+    while (size) {
+        ssize_t done = send(fd, from, size, MSG_NOSIGNAL);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0 && errno == EAGAIN && protocol != UDP) {
+            if (poll(&polled, 1, -1) < 0 && errno != EINTR)
+                die("poll");
+            continue;
+        }
+        if (protocol == UDP && (done >= 0 || errno == EAGAIN || errno == ECONNREFUSED ||
+                                errno == ENOBUFS))
+            return;
+        if (done < 0)
+            die("send");
+        from += done;
+        size -= done;
     }
-    while (done < filled) {
-        int sent = sendmmsg(it->fd, headers + done, filled - done, 0);
-        if (sent < 0 && errno != EAGAIN && errno != ECONNREFUSED && errno != ENOBUFS)
-            die("sendmmsg");
-        done += sent > 0 ? sent : 0;
+}
+
+/* Each message at its time, on the next connection in turn, in a write of its own. */
+static void run_in_turn(uint64_t count)
+{
+    for (uint64_t overall = 0; overall < count; overall++) {
+        uint64_t due = rate ? began_us + overall * 1000000 / rate : 0;
+        for (uint64_t now = now_us(); due > now; now = now_us()) {
+            uint64_t pause = due - now > PAUSE_US_MIN ? due - now : PAUSE_US_MIN;
+            nanosleep(&(struct timespec){pause / 1000000, pause % 1000000 * 1000}, NULL);
+        }
+        struct connection *it = &connections[overall % connection_count];
+        send_whole(it->fd, it->out, write_message(it, it->out));
     }
-    it->is_over = it->sent == it->count;
 }
 
 static void take_answer(struct connection *it, uint64_t txnr, const char *data, size_t size,
@@ -289,6 +313,7 @@ static long wait_us(uint64_t now)
     return first == UINT64_MAX ? -1 : first > now ? (long)(first - now) : 0;
 }
 
+/* As much as is due and taken, in large writes. */
 static void run(void)
 {
     struct pollfd polled[CONNECTIONS_MAX];
@@ -298,17 +323,13 @@ static void run(void)
             struct connection *it = &connections[index];
             if (it->is_over)
                 continue;
-            if (protocol == UDP) {
-                send_datagrams(it, now);
-                continue;
-            }
             fill(it, now);
             flush(it);
         }
         left = 0;
         for (long index = 0; index < connection_count; index++) {
             struct connection *it = &connections[index];
-            polled[index] = (struct pollfd){it->is_over || protocol == UDP ? -1 : it->fd, 0, 0};
+            polled[index] = (struct pollfd){it->is_over ? -1 : it->fd, 0, 0};
             /* What is full waits for the socket, what is paced for its time. */
             polled[index].events = (protocol == RELP ? POLLIN : 0) |
                                    (it->out_start < it->out_end ? POLLOUT : 0);
@@ -338,10 +359,11 @@ int main(int argc, char **arguments)
     int port = number(arguments, "port", 0, 1, 65535);
     uint64_t count = number(arguments, "count", 0, 1, 1000000000), acknowledged = 0;
     connection_count = number(arguments, "connections", 1, 1, CONNECTIONS_MAX);
-    long bytes_max = protocol == UDP ? 60000 : 200000;
+    long bytes_max = protocol == UDP ? 60000 : LINE_BYTES_MAX;
     message_bytes = number(arguments, "bytes", 256, 128, bytes_max);
-    if (argument(arguments, "corpus", NULL))
-        read_corpus(argument(arguments, "corpus", NULL), bytes_max);
+    corpus = read_corpus(arguments, bytes_max);
+    if (corpus.lines)
+        message_bytes = corpus.longest;
     rate = number(arguments, "rate", 0, 0, 10000000);
     window = number(arguments, "window", 5000, 1, 1000000);
     connections = allocate(connection_count, sizeof *connections);
@@ -349,13 +371,17 @@ int main(int argc, char **arguments)
         open_connection(&connections[index], index, port,
                         count / connection_count + (index < (long)(count % connection_count)));
     began_us = now_us();
-    run();
+    if (protocol == UDP || (rate && protocol != RELP))
+        run_in_turn(count);
+    else
+        run();
+    uint64_t ended_us = now_us();
     for (long index = 0; index < connection_count; index++) {
         acknowledged += connections[index].answered;
         close(connections[index].fd);
     }
-    printf("{\"sent\": %lu, \"answered\": %lu, \"began_us\": %lu, \"ended_us\": %lu, ", count,
-           acknowledged, began_us, now_us());
+    printf("{\"sent\": %lu, \"answered\": %lu, \"began_us\": %lu, \"ended_us\": %lu, "
+           "\"checksum\": %lu, ", count, acknowledged, began_us, ended_us, checksum);
     print_latencies(&latencies);
     printf("}\n");
     return 0;

@@ -1,7 +1,7 @@
-/* What generator and sink share: time, arguments, latencies, the mark in a message.
+/* What generator and sink share: time, arguments, corpora, the mark in a message.
  *
- * A message carries  " SEQ c=CCCCC n=NNNNNNNNNN t=TTTTTTTTTTTTTTTT "  in its MSG: the number of
- * its connection, its number there from 0 on, and when it was due, in microseconds of
+ * A message that the generator makes carries  " SEQ c=CCCCC n=NNNNNNNNNN "  in its MSG: the number
+ * of its connection, and its own number there from 0 on.  Times are microseconds of
  * CLOCK_MONOTONIC, which all processes of a machine share.
  */
 #include <errno.h>
@@ -14,9 +14,9 @@
 #define MARK " SEQ c="
 #define MARK_BYTES 7
 #define NUMBER_AT (MARK_BYTES + 5 + 3)
-#define DUE_AT (NUMBER_AT + 10 + 3)
-#define MARKED_BYTES (DUE_AT + 16 + 1)
+#define MARKED_BYTES (NUMBER_AT + 10 + 1)
 #define CONNECTIONS_MAX 1024
+#define LINE_BYTES_MAX 200000
 
 static void die(const char *what)
 {
@@ -78,41 +78,72 @@ static inline uint64_t get_digits(const char *from, int digits)
     return value;
 }
 
-/* Latencies in microseconds, in steps of 1/32 of their size. */
-#define STEPS 32
-#define BUCKETS (64 * STEPS)
+/* A sum of these over messages depends on which messages they are, not on their order. */
+static inline uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = size, word;
+    for (; size >= sizeof word; text += sizeof word, size -= sizeof word) {
+        memcpy(&word, text, sizeof word);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+    }
+    word = 0;
+    memcpy(&word, text, size);
+    hash = (hash ^ word) * 0xbf58476d1ce4e5b9u;
+    return hash ^ hash >> 32;
+}
 
-struct latencies {
-    uint64_t count, largest, buckets[BUCKETS];
+/* The lines of a file; empty ones are left out. */
+struct line {
+    const char *start;
+    size_t size;
+    uint64_t hash;
 };
 
-static void add_latency(struct latencies *all, uint64_t microseconds)
+struct corpus {
+    struct line *lines;
+    uint64_t count;
+    size_t longest;
+};
+
+static void add_line(struct corpus *corpus, const char *start, size_t size)
 {
-    int shift = 0;
-    while (microseconds >> shift >= 2 * STEPS)
-        shift++;
-    all->buckets[shift * STEPS + (microseconds >> shift)]++;
-    all->count++;
-    if (microseconds > all->largest)
-        all->largest = microseconds;
+    if (!size)
+        return;
+    corpus->lines[corpus->count++] = (struct line){start, size, hash_of(start, size)};
+    if (size > corpus->longest)
+        corpus->longest = size;
 }
 
-static uint64_t latency_at(const struct latencies *all, double share)
+/* The corpus that the argument "corpus" names; without one its `lines` are NULL. */
+static struct corpus read_corpus(char **arguments, size_t bytes_max)
 {
-    uint64_t wanted = (uint64_t)(share * all->count), seen = 0;
-    for (int at = 0; at < BUCKETS; at++) {
-        seen += all->buckets[at];
-        if (seen > wanted)
-            return at < 2 * STEPS ? (uint64_t)at
-                                  : (uint64_t)(at % STEPS + STEPS) << (at / STEPS - 1);
+    struct corpus corpus = {0};
+    const char *path = argument(arguments, "corpus", NULL);
+    if (!path)
+        return corpus;
+    FILE *file = fopen(path, "rb");
+    if (!file || fseek(file, 0, SEEK_END))
+        die(path);
+    long size = ftell(file);
+    char *text = allocate(size + 1, 1), *end = text + size;
+    rewind(file);
+    if (size < 0 || fread(text, 1, size, file) != (size_t)size)
+        die(path);
+    fclose(file);
+    *end = '\n';
+    uint64_t room = 1;
+    for (char *at = text; at < end; at++)
+        room += *at == '\n';
+    corpus.lines = allocate(room, sizeof *corpus.lines);
+    for (char *at = text, *newline; at < end; at = newline + 1) {
+        newline = memchr(at, '\n', end + 1 - at);
+        add_line(&corpus, at, newline - at);
     }
-    return all->largest;
-}
-
-static void print_latencies(const struct latencies *all)
-{
-    printf("\"latency_us\": {\"count\": %lu, \"p50\": %lu, \"p99\": %lu, \"p999\": %lu, "
-           "\"max\": %lu}",
-           all->count, latency_at(all, 0.5), latency_at(all, 0.99), latency_at(all, 0.999),
-           all->largest);
+    if (!corpus.count || corpus.longest > bytes_max) {
+        fprintf(stderr, "corpus: found %lu lines, the longest of %zu bytes in %s; allowed 1 or "
+                "more lines of at most %zu bytes\n", corpus.count, corpus.longest, path, bytes_max);
+        exit(2);
+    }
+    return corpus;
 }

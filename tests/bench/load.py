@@ -6,17 +6,21 @@ import json
 import shutil
 import socket
 import subprocess
+from array import array
 from pathlib import Path
 from typing import Any
 
+from tests.bench.traffic import messages
 from tests.processes import Program, free_port, is_listening_tcp, wait_until
 
-__all__ = ["BenchError", "Generator", "Sink", "Tools"]
+__all__ = ["FAULTS", "BenchError", "Generator", "Sink", "Tools", "arrived"]
 
 HERE = Path(__file__).resolve().parent
 COMPILE_SECONDS_MAX = 60.0
 RATE_MIN = 800_000
 """Messages a second that the tools have to manage by themselves."""
+FAULTS = ("missing", "out_of_order", "duplicates", "unknown")
+"""What the sink reports of messages, in its names."""
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
@@ -27,8 +31,8 @@ class BenchError(Exception):
 class Tools:
     """The two programs, compiled into `folder`.
 
-    The generator sends the lines of `corpus`, if it is set, instead of messages of its own; the
-    sink then counts messages, but cannot tell one from another.
+    Both take a file of messages, a corpus.  Without one the generator makes messages that carry
+    their number, and the sink knows each of them.
 
     Raises:
         BenchError: There is no C compiler, or it refuses the sources.
@@ -36,7 +40,6 @@ class Tools:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.corpus: Path | None = None
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
             raise BenchError(
@@ -61,23 +64,23 @@ class Tools:
         Raises:
             BenchError: It overlooked something, or lost something by itself.
         """
-        with self.sink("syslog", free_port(), 4) as sink:
-            frame = b"<165>1 - - - - - load SEQ c=00000 n=%010d t=0000000000000000 x\n"
-            with socket.create_connection(("127.0.0.1", sink.port)) as connection:
-                # 1 is missing, 0 comes late, 2 twice, and one is none of ours.
-                frames = [frame % number for number in (2, 0, 2, 3)]
-                connection.sendall(b"".join([*frames, b"what is that\n"]))
-            wait_until(lambda: not sink.has_connections, "the sink has read everything", 5.0)
-            found = sink.end_and_report()
-        expected = {"missing": 1, "out_of_order": 1, "duplicates": 1, "unknown": 1}
-        if {name: found[name] for name in expected} != expected:
-            raise BenchError(f"the sink should have found {expected}, but found {found}")
+        mark = b"<165>1 - - - - - load SEQ c=00000 n=%010d x"
+        # 1 is missing, 0 comes late, 2 twice, and one is none of ours.
+        lines = [*(mark % number for number in (2, 0, 2, 3)), b"what is that"]
+        self._expect(lines, missing=1, out_of_order=1, duplicates=1, unknown=1)
+        sent = messages("central5424", 4)
+        corpus = self.folder / "checked"
+        corpus.write_bytes(b"\n".join(sent))
+        in_order = {"corpus": corpus, "is_ordered": True}
+        # One is there twice, and so the next one comes late and the last one too much.
+        self._expect([*sent[:2], *sent[1:]], unknown=2, duplicates=1, **in_order)
+        self._expect(sent[1:], missing=1, unknown=3, **in_order)
         count = 1_000_000
         with self.sink("relp", free_port(), count) as sink:
             with self.generator("relp", sink.port, count) as generator:
-                sent = generator.wait_report(20.0)
+                report = generator.wait_report(20.0)
             found = sink.end_and_report()
-        rate = count / (found["last_us"] - sent["began_us"]) * 1e6
+        rate = count / (found["last_us"] - report["began_us"]) * 1e6
         if rate < RATE_MIN:
             print(
                 f"the tools manage only {rate:,.0f}/s here, {RATE_MIN:,} are needed to trust rates"
@@ -86,16 +89,64 @@ class Tools:
             raise BenchError(f"the tools lose messages by themselves: {found}")
         return rate
 
-    def generator(self, protocol: str, port: int, count: int, **options: int) -> Generator:
+    def _expect(
+        self,
+        lines: list[bytes],
+        *,
+        corpus: Path | None = None,
+        is_ordered: bool = False,
+        **expected: int,
+    ) -> None:
+        """What the sink, which waits for four messages, has to find in `lines`."""
+        with self.sink("syslog", free_port(), 4, corpus=corpus, is_ordered=is_ordered) as sink:
+            with socket.create_connection(("127.0.0.1", sink.port)) as connection:
+                connection.sendall(b"".join(b"%b\n" % line for line in lines))
+            wait_until(lambda: not sink.has_connections, "the sink has read everything", 5.0)
+            report = sink.end_and_report()
+        found = {name: report[name] for name in FAULTS if report[name]}
+        if found != expected:
+            raise BenchError(f"the sink should have found {expected}, but found {found}")
+
+    def generator(
+        self, protocol: str, port: int, count: int, corpus: Path | None = None, **options: int
+    ) -> Generator:
         given: dict[str, Any] = {"protocol": protocol, "port": port, "count": count, **options}
-        if self.corpus is not None:
-            given["corpus"] = self.corpus
+        if corpus is not None:
+            given["corpus"] = corpus
         return Generator(self.folder, given)
 
-    def sink(self, protocol: str, port: int, count: int, connections: int = 1) -> Sink:
-        given = {"protocol": protocol, "port": port, "count": count, "connections": connections}
-        given["marked"] = int(self.corpus is None)
+    def sink(
+        self,
+        protocol: str,
+        port: int,
+        count: int,
+        connections: int = 1,
+        *,
+        corpus: Path | None = None,
+        is_ordered: bool = False,
+        arrivals: Path | None = None,
+    ) -> Sink:
+        """Not started.
+
+        Args:
+            connections, corpus: The generator's.
+            is_ordered: The messages of the corpus have to come in its order.
+            arrivals: File for when each message of the corpus came; `arrived` reads it.
+        """
+        given: dict[str, Any] = {"protocol": protocol, "port": port, "count": count}
+        given["connections"] = connections
+        if corpus is not None:
+            given |= {"corpus": corpus, "ordered": int(is_ordered)}
+        if arrivals is not None:
+            given["arrivals"] = arrivals
         return Sink(self.folder, given)
+
+
+def arrived(path: Path) -> array[int]:
+    """When each message came, in microseconds of CLOCK_MONOTONIC, in the order of arrival."""
+    found = array("Q")
+    found.frombytes(path.read_bytes())
+    return found
 
 
 class _Tool(Program):

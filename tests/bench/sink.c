@@ -1,11 +1,16 @@
 /* Takes messages of the generator over RELP or TCP and looks whether all are there.
  *
- *   sink protocol=relp|syslog port=N count=N [connections=1] [marked=1]
+ *   sink protocol=relp|syslog port=N count=N [connections=1] [corpus=FILE [ordered=0]]
+ *        [arrivals=FILE]
  *
- * `count` and `connections` are the generator's.  With marked=0 messages carry no mark (they are
- * those of a corpus): they are counted, and what comes above `count` is a duplicate.  A RELP server that answers each message as
- * soon as it has come; over TCP octet counting and lines.  Prints a line of JSON when `count`
+ * `count`, `connections` and `corpus` are the generator's.  A RELP server that answers each message
+ * as soon as it has come; over TCP octet counting and lines.  Prints a line of JSON when `count`
  * different messages have come, and one with everything at SIGTERM.
+ *
+ * The messages of a corpus carry no mark.  They are counted: what comes above `count` is a
+ * duplicate, and `checksum` is the sum of the hashes of the others.  With ordered=1 they have to
+ * come in the order of the file, each with the last word of its line, whatever was made of the rest;
+ * any other is unknown.  Into `arrivals` goes when each of them came, 64 bits each, in their order.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -19,6 +24,9 @@
 
 #define IN_BYTES (512 * 1024)
 #define OUT_BYTES (1024 * 1024)
+#define WORD_BYTES_MIN 4
+#define WORD_BYTES_MAX 16
+#define HEADER_BYTES 72
 #define OFFERS "200 OK\nrelp_version=0\nrelp_software=sink\ncommands=syslog"
 
 struct connection {
@@ -33,13 +41,22 @@ struct stream {
     unsigned char *seen; /* a bit for each message */
 };
 
-static int is_relp, is_marked, poller, is_reported;
+/* The end of the last long word of a line's text, which is in all forms of the message. */
+struct word {
+    char text[WORD_BYTES_MAX];
+    size_t size, tail; /* tail: octets of the line behind it */
+};
+
+static int is_relp, poller, is_reported;
+static struct corpus corpus; /* without lines messages carry marks */
+static struct word *words;   /* of its lines, if messages have to come in their order */
+static size_t tail_grown;    /* octets behind the last word that the line does not have */
+static uint64_t checksum, *arrivals;
 static struct stream *streams;
 static long stream_count;
 static uint64_t wanted, unique, duplicates, out_of_order, unknown, octets;
 static uint64_t first_us, last_us, read_us, accepted, closed;
 static size_t mark_at; /* where the last message had it */
-static struct latencies latencies;
 static volatile sig_atomic_t is_ending;
 
 static void end(int number)
@@ -73,20 +90,81 @@ static void count_one(void)
     last_us = read_us;
 }
 
+static int is_word(char octet)
+{
+    return (octet >= '0' && octet <= '9') || (octet >= 'A' && octet <= 'Z') ||
+           (octet >= 'a' && octet <= 'z');
+}
+
+/* Where the text of a line begins that all forms pass on: behind header and STRUCTURED-DATA.  NULL =
+ * an element is not closed, and who is to say where it ends. */
+static const char *text_of(struct line line)
+{
+    const char *header = line.start + (line.size < HEADER_BYTES ? line.size : HEADER_BYTES);
+    const char *opened = memrchr(line.start, '[', line.size);
+    const char *closed = memrchr(line.start, ']', line.size);
+    if (opened && (!closed || closed < opened))
+        return NULL;
+    return closed && closed + 1 > header ? closed + 1 : header;
+}
+
+/* The last long word of a line; empty = there is none that is sure to be passed on. */
+static struct word last_word(struct line line)
+{
+    const char *end = line.start + line.size, *text = text_of(line);
+    struct word word = {0};
+    if (!text)
+        return word;
+    for (const char *at = end; at > text && !word.size; at--) {
+        const char *start = at;
+        while (start > text && at - start < WORD_BYTES_MAX && is_word(start[-1]))
+            start--;
+        if (at - start >= WORD_BYTES_MIN) {
+            word.size = at - start;
+            word.tail = end - at;
+            memcpy(word.text, start, word.size);
+        } else {
+            at = start > text ? start : text + 1;
+        }
+    }
+    return word;
+}
+
+static int has_word(const char *message, size_t size, const struct word *word)
+{
+    size_t behind = word->size + word->tail + tail_grown;
+    if (behind <= size && !memcmp(message + size - behind, word->text, word->size))
+        return 1;
+    const char *found = memmem(message, size, word->text, word->size);
+    if (found && (size_t)(message + size - found) >= word->size + word->tail)
+        tail_grown = message + size - found - word->size - word->tail;
+    return found != NULL;
+}
+
+static void take_line(const char *message, size_t size)
+{
+    if (unique == wanted) {
+        duplicates++;
+        return;
+    }
+    checksum += hash_of(message, size);
+    if (words)
+        unknown += !has_word(message, size, &words[unique % corpus.count]);
+    if (arrivals)
+        arrivals[unique] = read_us;
+    count_one();
+}
+
 static void take_message(const char *message, size_t size)
 {
-    if (!is_marked) {
-        octets += size;
-        if (unique == wanted)
-            duplicates++;
-        else
-            count_one();
+    octets += size;
+    if (corpus.lines) {
+        take_line(message, size);
         return;
     }
     const char *mark = find_mark(message, size);
     uint64_t from = mark ? get_digits(mark + MARK_BYTES, 5) : 0;
     uint64_t at = mark ? get_digits(mark + NUMBER_AT, 10) : 0;
-    octets += size;
     if (!mark || from >= (uint64_t)stream_count || at >= streams[from].count) {
         unknown++;
         return;
@@ -102,8 +180,6 @@ static void take_message(const char *message, size_t size)
         out_of_order++;
     else
         stream->next = at + 1;
-    uint64_t due = get_digits(mark + DUE_AT, 16);
-    add_latency(&latencies, read_us > due ? read_us - due : 0);
     count_one();
 }
 
@@ -270,12 +346,17 @@ static void report(int is_reached)
 {
     printf("{\"reached\": %s, \"unique\": %lu, \"missing\": %lu, \"duplicates\": %lu, "
            "\"out_of_order\": %lu, \"unknown\": %lu, \"octets\": %lu, \"accepted\": %lu, "
-           "\"closed\": %lu, \"first_us\": %lu, \"last_us\": %lu, ",
+           "\"closed\": %lu, \"first_us\": %lu, \"last_us\": %lu, \"checksum\": %lu}\n",
            is_reached ? "true" : "false", unique, wanted - unique, duplicates, out_of_order,
-           unknown, octets, accepted, closed, first_us, last_us);
-    print_latencies(&latencies);
-    printf("}\n");
+           unknown, octets, accepted, closed, first_us, last_us, checksum);
     fflush(stdout);
+}
+
+static void write_arrivals(const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(arrivals, sizeof *arrivals, unique, file) != unique || fclose(file))
+        die(path);
 }
 
 int main(int argc, char **arguments)
@@ -286,7 +367,15 @@ int main(int argc, char **arguments)
     is_relp = !strcmp(argument(arguments, "protocol", "relp"), "relp");
     int port = number(arguments, "port", 0, 1, 65535);
     wanted = number(arguments, "count", 0, 1, 1000000000);
-    is_marked = number(arguments, "marked", 1, 0, 1);
+    corpus = read_corpus(arguments, LINE_BYTES_MAX);
+    if (number(arguments, "ordered", 0, 0, 1)) {
+        words = allocate(corpus.count, sizeof *words);
+        for (uint64_t at = 0; at < corpus.count; at++)
+            words[at] = last_word(corpus.lines[at]);
+    }
+    const char *arrivals_path = argument(arguments, "arrivals", NULL);
+    if (arrivals_path)
+        arrivals = allocate(wanted, sizeof *arrivals);
     stream_count = number(arguments, "connections", 1, 1, CONNECTIONS_MAX);
     streams = allocate(stream_count, sizeof *streams);
     for (long index = 0; index < stream_count; index++) {
@@ -314,6 +403,8 @@ int main(int argc, char **arguments)
             report(1);
         }
     }
+    if (arrivals)
+        write_arrivals(arrivals_path);
     report(unique == wanted);
     return 0;
 }

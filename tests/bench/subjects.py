@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relay.service.schema import TOKEN_MODES
 from tests.bench.load import BenchError
 from tests.bench.usage import counting_syncs, sync_count, traced_pid
 from tests.certificate_files import CertificateFiles
@@ -20,6 +21,7 @@ from tests.processes import Program
 from tests.relay_process import FOREGROUND, RelayProcess
 
 __all__ = [
+    "FORMS",
     "Ports",
     "Subject",
     "Traced",
@@ -31,6 +33,10 @@ __all__ = [
 ]
 
 STOP_SECONDS_MAX = 60.0
+TOKEN = "0123456789abcdef-0123456789abcdef"
+FORMATS = ("rfc5424", "rfc3164")
+FORMS = ("none", *TOKEN_MODES, "ewmm", *FORMATS)
+"""What the relay can make of a message: a mode of `rewrite`, or a `format`."""
 QUEUED_MESSAGES_MAX = 30_000_000
 
 
@@ -53,6 +59,7 @@ class Subject:
         name: For the table.
         output: What it sends with: relp or tcp.
         kept: What a message that was taken survives.
+        is_verbatim: It passes messages on as they came, octet for octet.
         make: Makes the program in a folder, not started.
     """
 
@@ -60,6 +67,7 @@ class Subject:
     output: str
     kept: str
     make: Callable[[Path, Ports], Program]
+    is_verbatim: bool = False
 
     def start(self, folder: Path, ports: Ports) -> Program:
         program = self.make(folder, ports)
@@ -95,21 +103,20 @@ class Traced:
 
 
 def relay(
-    mode: str = "none",
+    form: str = "none",
     certificates: CertificateFiles | None = None,
     arguments: Sequence[str] = FOREGROUND,
 ) -> Subject:
-    """The relay with the rewrite `mode`; `arguments` are twistd's."""
+    """The relay that sends one of FORMS; `arguments` are twistd's."""
 
     def make(folder: Path, ports: Ports) -> Program:
         folder.mkdir(parents=True, exist_ok=True)
         token = folder / "token"
-        token.write_text("0123456789abcdef-0123456789abcdef\n")
-        rewrite = {"mode": mode, **({"token_file": str(token)} if mode == "cee" else {})}
+        token.write_text(f"{TOKEN}\n")
         source: dict[str, Any] = {"listen": "{}://127.0.0.1:{}".format(*ports.feed)}
         upstream: dict[str, Any] = {
             "connect": "{}://127.0.0.1:{}".format(*ports.upstream),
-            "rewrite": rewrite,
+            **_sent_as(form, token),
             "retry_seconds_max": 1.0,
         }
         if certificates is not None and "tls" in ports.feed[0]:
@@ -128,7 +135,16 @@ def relay(
             arguments=arguments,
         )
 
-    return Subject(f"relay, {mode}", "relp", "power cut", make)
+    return Subject(f"relay, {form}", "relp", "power cut", make, is_verbatim=form == "none")
+
+
+def _sent_as(form: str, token: Path) -> dict[str, Any]:
+    """Keys of a destination that gets one of FORMS."""
+    if form in FORMATS:
+        return {"format": form}
+    return {
+        "rewrite": {"mode": form, **({"token_file": str(token)} if form in TOKEN_MODES else {})}
+    }
 
 
 _RSYSLOG_QUEUES = {
@@ -142,13 +158,29 @@ _RSYSLOG_QUEUES = {
 }
 
 
-def rsyslog(packages: PackagesRoot, queue: str) -> Subject:
-    """rsyslog with the action queue `queue`; the main queue is in memory, as by default."""
+_CEE_TEMPLATE = f"""
+            template(name="cee" type="list") {{
+              constant(value="<") property(name="pri") constant(value=">")
+              property(name="timereported" dateFormat="rfc3339") constant(value=" ")
+              property(name="hostname") constant(value=" ") property(name="syslogtag")
+              constant(value="@cee: {{\\"logsene-app-token\\": \\"{TOKEN}\\", \\"message\\": \\"")
+              property(name="msg" format="json") constant(value="\\"}}")
+            }}
+            """
+"""The job of the relay's cee, as Sematext documents it for rsyslog, without an LF at the end."""
+
+
+def rsyslog(packages: PackagesRoot, queue: str, *, is_cee: bool = False) -> Subject:
+    """rsyslog with the action queue `queue`; the main queue is in memory, as by default.
+
+    It sends messages as they came, or with `is_cee` in an object with a token.
+    """
     settings, kept = _RSYSLOG_QUEUES[queue]
+    template = "cee" if is_cee else "raw-frame"
 
     def make(folder: Path, ports: Ports) -> Program:
         module, parameters = {
-            "tcp": ('imptcp" threads="2', 'imptcp" address="127.0.0.1'),
+            "tcp": ('imptcp" threads="2', 'imptcp" socketBacklog="1000" address="127.0.0.1'),
             "relp": ("imrelp", 'imrelp" address="127.0.0.1'),
             "udp": (
                 'imudp" batchSize="128" threads="2',
@@ -157,12 +189,13 @@ def rsyslog(packages: PackagesRoot, queue: str) -> Subject:
         }[ports.feed[0]]
         size = f'queue.size="{QUEUED_MESSAGES_MAX}" queue.timeoutEnqueue="60000"'
         config = f"""
+            {_CEE_TEMPLATE}
             module(load="{module}")
             module(load="omrelp")
             main_queue(queue.type="LinkedList" {size} queue.dequeueBatchSize="1024")
             input(type="{parameters}" port="{ports.feed[1]}")
             action(type="omrelp" target="127.0.0.1" port="{ports.upstream[1]}"
-              template="raw-frame" windowSize="5000" timeout="90"
+              template="{template}" windowSize="5000" timeout="90"
               action.resumeRetryCount="-1" action.resumeInterval="1"
               {settings} {size} queue.dequeueBatchSize="1024" queue.maxFileSize="64m"
               queue.timeoutShutdown="1000" queue.timeoutActionCompletion="1000")
@@ -170,7 +203,8 @@ def rsyslog(packages: PackagesRoot, queue: str) -> Subject:
         tcp, udp = ([], [ports.feed[1]]) if ports.feed[0] == "udp" else ([ports.feed[1]], [])
         return Rsyslog(packages, folder, config, tcp=tcp, udp=udp)
 
-    return Subject(f"rsyslog, {queue}", "relp", kept, make)
+    name = f"rsyslog, {queue}{', CEE' if is_cee else ''}"
+    return Subject(name, "relp", kept, make, is_verbatim=not is_cee)
 
 
 def syslog_ng(packages: PackagesRoot, *, reliable: bool) -> Subject:

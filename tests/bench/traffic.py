@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.bench import traffic_texts as texts
 
-__all__ = ["Draw", "FRAMINGS", "Host", "KINDS", "Line", "framed", "lines", "messages"]
+__all__ = ["Draw", "FRAMINGS", "Host", "KINDS", "Line", "framed", "lines", "messages", "write"]
 
 HOSTS = 300
 PROGRAMS_OF_HOST = 14
@@ -344,6 +344,13 @@ def framed(message: bytes, framing: str) -> bytes:
     return b"%d %b" % (len(message), message) if framing == "counted" else message + b"\n"
 
 
+def write(path: Path, kind: str, count: int, seed: int = 1, framing: str = "lines") -> None:
+    """Make the file `path` of the first `count` messages of a kind."""
+    with path.open("wb") as file:
+        for line in islice(lines(kind, seed), count):
+            file.write(framed(line.raw, framing))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.traffic", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
@@ -357,9 +364,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="LF after each message, or its length before it (lines)",
     )
     given = parser.parse_args(arguments)
-    with given.file.open("wb") as file:
-        for line in islice(lines(given.kind, given.seed), given.count):
-            file.write(framed(line.raw, given.framing))
+    write(given.file, given.kind, given.count, given.seed, given.framing)
 
 
 if __name__ == "__main__":

@@ -1,82 +1,50 @@
-"""The workloads.  Each is a list of cases; a case measured once gives named numbers."""
+"""The workloads.  Each is a list of cases."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import groupby
 
-from tests.bench.load import BenchError, Sink, Tools
-from tests.bench.subjects import Ports, Subject, ensure_running, relay, rsyslog, syslog_ng
-from tests.bench.tls_proxy import TlsProxy
-from tests.bench.usage import Usage, Watch
-from tests.certificate_files import CertificateFiles
-from tests.interop.packages import PackagesRoot
-from tests.processes import Program, free_port
+from tests.bench.measuring import (
+    IDLE_SECONDS,
+    LATENCY_RATE,
+    UDP_SECONDS,
+    Bench,
+    Numbers,
+    backlog,
+    datagrams,
+    idle,
+    latency,
+    paced,
+    steady,
+)
+from tests.bench.subjects import Subject, relay, rsyslog, syslog_ng
 
-__all__ = ["Bench", "Case", "Numbers", "WORKLOADS", "cases_of"]
+__all__ = ["WORKLOADS", "Case", "cases_of", "estimated_seconds", "in_turn", "row_name"]
 
-Numbers = dict[str, float]
-MIB = 1 << 20
-RUN_SECONDS_MAX = 60.0  # and as long as the slowest takes for a long queue
-RATE_MIN = 50_000
-SETTLED_SECONDS = 0.6
-POLL_SECONDS = 0.02
-LATENCY_RATE = 5000
-LATENCY_SECONDS = 3
-UDP_SECONDS = 1.5
-UDP_RATES = (10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 110_000, 150_000, 200_000, 300_000)
-IDLE_SECONDS = 8.0
-SYNC_MESSAGES = 20_000
+MIXED = "mixed"
+PEERS = (1, 500)
+CONNECTIONS = (1, 50)
+MANY = 1000
+MANY_RATES = (5_000, 30_000, 100_000)
+START_SECONDS = 1.5
+"""Of a subject and the sink, and the end of both."""
 
 WORKLOADS = {
-    "a": "TCP in, queue, RELP or TCP out, steady",
+    "a": "TCP in, queue, RELP out, steady: eight kinds of traffic",
     "b": "intake with the upstream away, then drain",
     "c": "RELP in, queue, RELP out",
     "d": "TLS in, queue, RELP with TLS out",
-    "e": "UDP in: highest rate without loss",
-    "f": f"latency at {LATENCY_RATE:,} messages a second",
+    "e": "UDP in: loss by rate, mixed traffic",
+    "f": f"latency at {LATENCY_RATE:,} messages a second, mixed traffic",
     "g": "a long queue: start and drain",
     "h": "messages of 16 KiB",
     "i": "idle",
+    "j": "TCP in, queue, RELP or TCP out, steady: beside queues on disk",
+    "k": f"TCP in from {MANY:,} connections, a message a write, mixed traffic",
 }
-
-
-@dataclass
-class Bench:
-    """What all cases share."""
-
-    tools: Tools
-    folder: Path
-    certificates: CertificateFiles
-    packages: PackagesRoot | None
-    count: int
-    queued_count: int
-    subjects: str
-    """Only subjects with this in their name; empty = all."""
-    syncs: dict[str, float] = field(default_factory=dict)
-    """Per 1,000 messages, by case."""
-
-    def sink(self, subject: Subject, port: int, count: int, connections: int = 1) -> Sink:
-        protocol = "relp" if subject.output == "relp" else "syslog"
-        return self.tools.sink(protocol, port, count, connections)
-
-    @contextmanager
-    def running(self, subject: Subject, ports: Ports) -> Iterator[Program]:
-        """The subject in a fresh folder, which goes with it."""
-        folder = self.folder / "subject"
-        shutil.rmtree(folder, ignore_errors=True)
-        program = subject.start(folder, ports)
-        try:
-            yield program
-        finally:
-            if program.is_running:
-                program.kill()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -86,236 +54,36 @@ class Case:
     """What is special, beside the subject."""
     subject: Subject
     measure: Callable[[Bench, Subject], Numbers]
+    seconds: float
+    """About how long it takes."""
     rounds_max: int = 99
 
 
 def cases_of(bench: Bench, workloads: str) -> list[Case]:
     """The cases of the `workloads` (letters) in the order in which to run them."""
     found = [case for letter in workloads for case in _CASES[letter](bench)]
-    return [case for case in found if bench.subjects in case.subject.name]
+    return [case for case in found if bench.choice.subjects in case.subject.name]
 
 
-# -- measuring ---------------------------------------------------------------------
+def in_turn(cases: Iterable[Case], number: int) -> Iterator[Case]:
+    """The cases of round `number` (from 0 on).
+
+    All subjects of a row follow each other, so that a machine that becomes slower does so for
+    all of them, and another one begins in each round.
+    """
+    for _, group in groupby(cases, lambda case: (case.workload, case.name)):
+        row = list(group)
+        first = number % len(row)
+        yield from (case for case in row[first:] + row[:first] if number < case.rounds_max)
 
 
-def steady(
-    bench: Bench,
-    subject: Subject,
-    *,
-    share: float = 1.0,
-    feed: str = "tcp",
-    connections: int = 1,
-    size: int = 256,
-    tls: bool = False,
-) -> Numbers:
-    """All at once through the subject; the rate is from the first octet to the last message."""
-    count = max(1000, int(bench.count * share))
-    listen, upstream = free_port(), free_port()
-    with ExitStack() as stack:
-        sink = stack.enter_context(bench.sink(subject, upstream, count, connections))
-        towards, scheme = upstream, subject.output
-        if tls:
-            towards, scheme = free_port(), f"{subject.output}+tls"
-            stack.enter_context(TlsProxy(towards, upstream, bench.certificates, takes_tls=True))
-        ports = Ports((feed, listen), (scheme, towards))
-        program = stack.enter_context(bench.running(subject, ports))
-        entry = listen
-        if tls:
-            entry = free_port()
-            stack.enter_context(TlsProxy(entry, listen, bench.certificates, takes_tls=False))
-        protocol = "relp" if feed == "relp" else "lines"
-        options = {"connections": connections, "bytes": size}
-        with Watch(program.pid) as watch:
-            with bench.tools.generator(protocol, entry, count, **options) as generator:
-                sent = generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, program)
-        found = sink.end_and_report()
-    seconds = (found["last_us"] - sent["began_us"]) / 1e6
-    numbers = {"messages/s": count / seconds, **_per_message(watch.usage, count)}
-    return {**numbers, **_verified(subject, found)}
+def estimated_seconds(cases: Sequence[Case], rounds: int) -> float:
+    return sum(case.seconds * min(rounds, case.rounds_max) for case in cases)
 
 
-def backlog(
-    bench: Bench, subject: Subject, *, count: int, connections: int = 1, restart: bool = False
-) -> Numbers:
-    """Intake without an upstream, perhaps a new start, and the drain when it is there."""
-    listen, upstream = free_port(), free_port()
-    ports = Ports(("tcp", listen), (subject.output, upstream))
-    numbers: Numbers = {}
-    with bench.running(subject, ports) as program:
-        with Watch(program.pid) as taking:
-            began = time.monotonic()
-            options = {"connections": connections}
-            with bench.tools.generator("lines", listen, count, **options) as generator:
-                generator.wait_report(_seconds_max(count))
-            ended = _settled(program, taking)
-        numbers["intake/s"] = count / (ended - began)
-        numbers["intake peak MiB"] = taking.usage.peak_bytes / MIB
-        if restart:
-            program.stop(RUN_SECONDS_MAX)
-            began = time.monotonic()
-            program.start()
-            numbers["start s"] = time.monotonic() - began
-        ensure_running(subject, program)
-        with (
-            Watch(program.pid) as draining,
-            bench.sink(subject, upstream, count, connections) as sink,
-        ):
-            _wait_all(sink, subject, program, _seconds_max(count))
-            found = sink.end_and_report()
-    twice = _verified(subject, found)
-    numbers["drain/s"] = count / max(1e-6, (found["last_us"] - found["first_us"]) / 1e6)
-    both = [taking.usage, draining.usage]
-    numbers["CPU µs"] = sum(usage.cpu_seconds for usage in both) / count * 1e6
-    numbers["drain peak MiB"] = draining.usage.peak_bytes / MIB
-    numbers["own MiB"] = max(usage.anonymous_bytes for usage in both) / MIB
-    numbers["octets written"] = sum(usage.written_bytes for usage in both) / count
-    return {**numbers, **twice}
-
-
-def latency(bench: Bench, subject: Subject, *, feed: str) -> Numbers:
-    """Milliseconds from when a message was due to its answer, and to its arrival."""
-    count = LATENCY_RATE * LATENCY_SECONDS
-    listen, upstream = free_port(), free_port()
-    with (
-        bench.sink(subject, upstream, count) as sink,
-        bench.running(subject, Ports((feed, listen), (subject.output, upstream))) as program,
-    ):
-        protocol = "relp" if feed == "relp" else "lines"
-        with Watch(program.pid) as watch:
-            options = {"rate": LATENCY_RATE}
-            with bench.tools.generator(protocol, listen, count, **options) as generator:
-                sent = generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, program)
-        found = sink.end_and_report()
-    numbers = _verified(subject, found)
-    for what, report in (("answered", sent), ("arrived", found)):
-        if report["latency_us"]["count"]:
-            for name, shown in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
-                numbers[f"{what} {shown} ms"] = report["latency_us"][name] / 1000
-    return {**numbers, "CPU µs": watch.usage.cpu_seconds / count * 1e6}
-
-
-def datagrams(bench: Bench, subject: Subject) -> Numbers:
-    """The highest of UDP_RATES at which nothing is lost, found by halving; 0 = none."""
-    lost: dict[int, float] = {}
-    low, high = -1, len(UDP_RATES)
-    while high - low > 1:
-        middle = (low + high) // 2
-        lost[middle] = _lost_datagrams(bench, subject, UDP_RATES[middle])
-        low, high = (low, middle) if lost[middle] else (middle, high)
-    return {
-        "messages/s": UDP_RATES[low] if low >= 0 else 0,
-        **({"% lost at the next rate": lost[high] * 100} if high in lost else {}),
-    }
-
-
-def _lost_datagrams(bench: Bench, subject: Subject, rate: int) -> float:
-    """The part that is lost when `rate` messages a second come for UDP_SECONDS."""
-    count = int(rate * UDP_SECONDS)
-    listen, upstream = free_port(), free_port()
-    ports = Ports(("udp", listen), (subject.output, upstream))
-    with bench.sink(subject, upstream, count) as sink, bench.running(subject, ports) as program:
-        with Watch(program.pid) as watch:
-            with bench.tools.generator("udp", listen, count, rate=rate) as generator:
-                generator.wait_report(RUN_SECONDS_MAX)
-            _settled(program, watch, until=lambda: sink.has_all)
-        return float(sink.end_and_report()["missing"]) / count
-
-
-def idle(bench: Bench, subject: Subject) -> Numbers:
-    """With its upstream connected and nothing to do."""
-    listen, upstream = free_port(), free_port()
-    ports = Ports(("tcp", listen), (subject.output, upstream))
-    with bench.sink(subject, upstream, 1000) as sink, bench.running(subject, ports) as program:
-        with bench.tools.generator("lines", listen, 1000) as generator:
-            generator.wait_report(RUN_SECONDS_MAX)
-        _wait_all(sink, subject, program)
-        time.sleep(1)
-        with Watch(program.pid) as watch:
-            time.sleep(IDLE_SECONDS)
-    return {
-        "CPU ms in a second": watch.usage.cpu_seconds / IDLE_SECONDS * 1000,
-        "peak MiB": watch.usage.peak_bytes / MIB,
-        "own MiB": watch.usage.anonymous_bytes / MIB,
-    }
-
-
-def syncs(bench: Bench, case: Case) -> float | None:
-    """fsync and its like for 1,000 messages of a short steady run, counted by strace."""
-    count = SYNC_MESSAGES
-    listen, upstream = free_port(), free_port()
-    folder = bench.folder / "traced"
-    with bench.sink(case.subject, upstream, count) as sink:
-        ports = Ports(("tcp", listen), (case.subject.output, upstream))
-        traced = case.subject.start_counting_syncs(folder, ports)
-        if traced is None:
-            return None
-        try:
-            with bench.tools.generator("lines", listen, count) as generator:
-                generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, case.subject, traced.program)
-        finally:
-            traced.end()
-        found = traced.syncs() * 1000 / count
-    shutil.rmtree(folder, ignore_errors=True)
-    return found
-
-
-def _per_message(usage: Usage, count: int) -> Numbers:
-    return {
-        "CPU µs": usage.cpu_seconds / count * 1e6,
-        "peak MiB": usage.peak_bytes / MIB,
-        "own MiB": usage.anonymous_bytes / MIB,
-        "octets written": usage.written_bytes / count,
-    }
-
-
-def _seconds_max(count: int) -> float:
-    return max(RUN_SECONDS_MAX, count / RATE_MIN)
-
-
-def _wait_all(
-    sink: Sink, subject: Subject, program: Program, seconds_max: float = RUN_SECONDS_MAX
-) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not sink.has_all:
-        ensure_running(subject, program)
-        if time.monotonic() > deadline:
-            found = sink.end_and_report()
-            raise BenchError(
-                f"{subject.name}: {found['missing']:,} messages missing after {seconds_max:.0f} s"
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _verified(subject: Subject, found: dict[str, int]) -> Numbers:
-    """That nothing is missing or strange; how many came twice or late, if any did."""
-    wrong = {name: found[name] for name in ("missing", "unknown") if found[name]}
-    if wrong:
-        raise BenchError(f"{subject.name}: {wrong}")
-    shown = {"came twice": found["duplicates"], "out of order": found["out_of_order"]}
-    return {name: count for name, count in shown.items() if count}
-
-
-def _settled(program: Program, watch: Watch, until: Callable[[], bool] = lambda: False) -> float:
-    """Wait until the program does nothing any more (or `until`); when that began."""
-    began = changed = time.monotonic()
-    last = watch.so_far()
-    while time.monotonic() < began + RUN_SECONDS_MAX and not until():
-        time.sleep(POLL_SECONDS)
-        now = watch.so_far()
-        # A tick of a timer or an attempt to connect is no work.
-        if now[0] > last[0] + 0.011 or now[1] > last[1] + 65536:
-            changed, last = time.monotonic(), now
-        elif time.monotonic() > changed + SETTLED_SECONDS:
-            break
-    if not program.is_running:
-        raise BenchError(f"{program.name} has ended:\n{program.log()[-2000:]}")
-    return changed
-
-
-# -- cases -------------------------------------------------------------------------
+def row_name(kind: str, connections: int) -> str:
+    """The name of a case of workload a."""
+    return f"{kind}, {connections} connection{'s' if connections > 1 else ''}"
 
 
 def _peers(bench: Bench, *queues: str, ng: tuple[bool, ...] = ()) -> list[Subject]:
@@ -327,64 +95,92 @@ def _peers(bench: Bench, *queues: str, ng: tuple[bool, ...] = ()) -> list[Subjec
     ]
 
 
+def _with_cee(bench: Bench) -> list[Subject]:
+    """rsyslog in memory, with either template."""
+    if bench.packages is None:
+        return []
+    return [rsyslog(bench.packages, "memory", is_cee=is_cee) for is_cee in (False, True)]
+
+
 def _a(bench: Bench) -> Iterator[Case]:
-    for connections in (1, 50):
-        name = f"{connections} connection{'s' if connections > 1 else ''}"
-        measure = partial(steady, connections=connections)
-        for mode in ("none", "cee", "ewmm"):
-            yield Case("a", name, relay(mode), measure)
-        for subject in _peers(bench, "memory", "disk", ng=(True, False)):
-            yield Case("a", name, subject, measure)
-        if connections == 1:
-            for subject in _peers(bench, "disk synced"):
-                yield Case("a", name, subject, partial(measure, share=0.1))
+    seconds = START_SECONDS + bench.count / 300_000
+    for kind in bench.choice.kinds:
+        for connections in CONNECTIONS:
+            measure = partial(steady, kind=kind, connections=connections)
+            for subject in [*map(relay, bench.choice.forms), *_with_cee(bench)]:
+                yield Case("a", row_name(kind, connections), subject, measure, seconds)
 
 
 def _b(bench: Bench) -> Iterator[Case]:
     peers = _peers(bench, "memory", "disk", ng=(True, False))
+    seconds = START_SECONDS + 2 + bench.count / 100_000
     for subject in [relay("none"), relay("cee"), *peers]:
-        yield Case("b", "", subject, partial(backlog, count=bench.count))
+        yield Case("b", "", subject, partial(backlog, count=bench.count), seconds)
 
 
 def _c(bench: Bench) -> Iterator[Case]:
     ours = [relay("none"), relay("cee")]
+    seconds = START_SECONDS + bench.count / 150_000
     for subject in [*ours, *_peers(bench, "memory", "disk")]:
-        yield Case("c", "window 5000", subject, partial(steady, feed="relp"))
+        yield Case("c", "window 5000", subject, partial(steady, feed="relp"), seconds)
 
 
 def _d(bench: Bench) -> Iterator[Case]:
-    for mode in ("none", "cee"):
-        subject = relay(mode, bench.certificates)
-        yield Case("d", "1 connection", subject, partial(steady, feed="tls", tls=True, share=0.5))
+    measure = partial(steady, feed="tls", tls=True, share=0.5)
+    for form in ("none", "cee"):
+        subject = relay(form, bench.certificates)
+        yield Case("d", "1 connection", subject, measure, START_SECONDS + bench.count / 800_000)
 
 
 def _e(bench: Bench) -> Iterator[Case]:
-    for subject in [relay("none"), relay("cee"), *_peers(bench, "memory", ng=(False,))]:
-        yield Case("e", f"{UDP_SECONDS:g} s each", subject, datagrams, rounds_max=1)
+    for peers in PEERS:
+        name = f"{peers} peer{'s' if peers > 1 else ''}"
+        measure = partial(datagrams, kind=MIXED, peers=peers)
+        for subject in [relay("none"), relay("cee"), *_peers(bench, "memory")]:
+            yield Case("e", name, subject, measure, 5 * (START_SECONDS + UDP_SECONDS + 1))
 
 
 def _f(bench: Bench) -> Iterator[Case]:
-    for subject in [relay("none"), relay("cee"), *_peers(bench, "memory", "disk")]:
-        yield Case("f", "RELP in", subject, partial(latency, feed="relp"))
-    for subject in [relay("none"), *_peers(bench, ng=(True,))]:
-        yield Case("f", "TCP in", subject, partial(latency, feed="tcp"))
+    measure = partial(latency, kind=MIXED)
+    ours = [relay("none"), relay("cee")]
+    for subject in [*ours, *_with_cee(bench), *_peers(bench, ng=(True,))]:
+        yield Case("f", "TCP in", subject, partial(measure, feed="tcp"), START_SECONDS + 4)
+    for subject in [*ours, *_peers(bench, "memory", "disk")]:
+        yield Case("f", "RELP in", subject, partial(measure, feed="relp"), START_SECONDS + 4)
 
 
 def _g(bench: Bench) -> Iterator[Case]:
     count = bench.queued_count
     measure = partial(backlog, count=count, restart=True)
     for subject in [relay("cee"), *_peers(bench, "disk", ng=(True,))]:
-        yield Case("g", f"{count:,} messages", subject, measure, rounds_max=1)
+        yield Case("g", f"{count:,} messages", subject, measure, 5 + count / 100_000, rounds_max=1)
 
 
 def _h(bench: Bench) -> Iterator[Case]:
+    measure = partial(steady, size=16384, share=0.1)
     for subject in [relay("none"), relay("cee"), *_peers(bench, "memory", "disk", ng=(True,))]:
-        yield Case("h", "1 connection", subject, partial(steady, size=16384, share=0.1))
+        yield Case("h", "1 connection", subject, measure, START_SECONDS + bench.count / 150_000)
 
 
 def _i(bench: Bench) -> Iterator[Case]:
     for subject in [relay("none"), *_peers(bench, "disk", ng=(True,))]:
-        yield Case("i", f"{IDLE_SECONDS:g} s", subject, idle, rounds_max=1)
+        yield Case("i", f"{IDLE_SECONDS:g} s", subject, idle, IDLE_SECONDS + 3, rounds_max=1)
+
+
+def _j(bench: Bench) -> Iterator[Case]:
+    seconds = START_SECONDS + bench.count / 100_000
+    peers = _peers(bench, "memory", "disk", ng=(True, False))
+    for subject in [relay("none"), relay("cee"), *peers]:
+        yield Case("j", "1 connection", subject, steady, seconds)
+    for subject in _peers(bench, "disk synced"):
+        yield Case("j", "1 connection", subject, partial(steady, share=0.1), 2 * seconds)
+
+
+def _k(bench: Bench) -> Iterator[Case]:
+    for rate in MANY_RATES:
+        measure = partial(paced, kind=MIXED, rate=rate, connections=MANY)
+        for subject in [relay("none"), relay("cee"), *_peers(bench, "memory")]:
+            yield Case("k", f"{rate:,}/s", subject, measure, START_SECONDS + 4)
 
 
 _CASES: dict[str, Callable[[Bench], Iterator[Case]]] = {
@@ -397,4 +193,6 @@ _CASES: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "g": _g,
     "h": _h,
     "i": _i,
+    "j": _j,
+    "k": _k,
 }
