@@ -86,7 +86,7 @@ else
 	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash $(ARGS)
 endif
 
-bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,b -r 3 -n 500000 --corpus FILE", BENCH_QUEUED=20)
+bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,e --kinds mixed,devices -r 1 --corpus FILE", BENCH_QUEUED=20)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test

@@ -34,6 +34,7 @@ __all__ = [
     "paced",
     "steady",
     "syncs",
+    "verified",
 ]
 
 Numbers = dict[str, float]
@@ -139,7 +140,7 @@ def steady(
         found = sink.end_and_report()
     seconds = (found["last_us"] - sent["began_us"]) / 1e6
     numbers = {"messages/s": count / seconds, **_per_message(watch.usage, count)}
-    return {**numbers, **_verified(subject, found, sent if corpus else None)}
+    return {**numbers, **verified(subject, found, sent if corpus else None)}
 
 
 def backlog(
@@ -170,7 +171,7 @@ def backlog(
         ):
             _wait_all(sink, subject, program, _seconds_max(count))
             found = sink.end_and_report()
-    twice = _verified(subject, found)
+    twice = verified(subject, found)
     numbers["drain/s"] = count / max(1e-6, (found["last_us"] - found["first_us"]) / 1e6)
     both = [taking.usage, draining.usage]
     numbers["CPU µs"] = sum(usage.cpu_seconds for usage in both) / count * 1e6
@@ -197,7 +198,7 @@ def latency(bench: Bench, subject: Subject, *, kind: str, feed: str) -> Numbers:
                 sent = generator.wait_report(RUN_SECONDS_MAX)
             _wait_all(sink, subject, program)
         found = sink.end_and_report()
-    numbers = _verified(subject, found, sent)
+    numbers = verified(subject, found, sent)
     if sent["latency_us"]["count"]:
         for name, shown in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
             numbers[f"answered {shown} ms"] = sent["latency_us"][name] / 1000
@@ -232,7 +233,7 @@ def paced(bench: Bench, subject: Subject, *, kind: str, rate: int, connections: 
                 sent = generator.wait_report(RUN_SECONDS_MAX)
             _wait_all(sink, subject, program)
         found = sink.end_and_report()
-    numbers = _verified(subject, found, sent)
+    numbers = verified(subject, found, sent)
     usage = _per_message(watch.usage, count)
     return {"CPU µs": usage.pop("CPU µs"), **usage, **numbers, **_sent_too_slowly(sent, rate)}
 
@@ -334,7 +335,7 @@ def _wait_all(
         time.sleep(POLL_SECONDS)
 
 
-def _verified(
+def verified(
     subject: Subject, found: dict[str, Any], sent: dict[str, Any] | None = None
 ) -> Numbers:
     """That nothing is missing or strange; how many came twice or late, if any did.

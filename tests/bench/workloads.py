@@ -103,7 +103,7 @@ def _with_cee(bench: Bench) -> list[Subject]:
 
 
 def _a(bench: Bench) -> Iterator[Case]:
-    seconds = START_SECONDS + bench.count / 300_000
+    seconds = START_SECONDS + bench.count / 150_000
     for kind in bench.choice.kinds:
         for connections in CONNECTIONS:
             measure = partial(steady, kind=kind, connections=connections)
