@@ -12,9 +12,11 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
+from relay.transport.turn_batch import TurnBatch
 
 __all__ = [
+    "EachChunkATurn",
     "Pair",
     "RecordingDrain",
     "RecordingIntake",
@@ -74,32 +76,41 @@ class RecordingNotices:
 
 
 class RecordingIntake:
-    """Takes frames; the test says when they are stored."""
+    """Takes frames; the test says when they are stored.
+
+    Attributes:
+        handed_over: How many batches each call brought.
+        stored, positions: One for each call; all else has one for each batch.
+    """
 
     def __init__(self) -> None:
+        self.handed_over: list[int] = []
         self.batches: list[list[bytes]] = []
         self.origins: list[Origin] = []
         self.stored: list[Deferred[None]] = []
         self.positions: list[Mapping[str, bytes] | None] = []
-        self.cut: list[Mapping[int, int] | None] = []
-        self.pieces: list[Mapping[int, int] | None] = []
+        self.cut: list[dict[int, int] | None] = []
+        self.pieces: list[dict[int, int] | None] = []
 
-    def accept(
-        self,
-        frames: list[bytes],
-        origin: Origin,
-        *,
-        cut: Mapping[int, int] | None = None,
-        pieces: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
+        self.handed_over.append(len(batches))
         self.positions.append(positions)
-        self.batches.append(frames)
-        self.cut.append(cut)
-        self.pieces.append(pieces)
-        self.origins.append(origin)
+        self.batches += [batch.frames for batch in batches]
+        self.cut += [dict(batch.cut) or None for batch in batches]
+        self.pieces += [dict(batch.pieces) or None for batch in batches]
+        self.origins += [batch.origin for batch in batches]
         self.stored.append(Deferred())
         return self.stored[-1]
+
+
+class EachChunkATurn(TurnBatch):
+    """Hands over at once: every chunk comes in a turn of the reactor of its own."""
+
+    def add(self, received: Received, *arguments: Any, **keywords: Any) -> None:
+        super().add(received, *arguments, **keywords)
+        self.flush()
 
 
 class RecordingDrain:

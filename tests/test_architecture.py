@@ -29,6 +29,7 @@ CATCHES_EVERYTHING = {
     "relay/service/sequence.py",
     "relay/service/worker.py",
     "relay/transport/gathered_reads.py",
+    "relay/transport/turn_batch.py",
 }
 BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}
 CLASS_LINES_MAX, FUNCTION_LINES_MAX = 250, 50

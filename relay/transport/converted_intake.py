@@ -6,16 +6,16 @@ transport may be too long now; the same policy applies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
-from relay.transport.inbound import Intake
+from relay.model.origin import Origin, Received
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
+from relay.transport.turn_batch import Intake
 from relay.wire.charset import Charset, whole_characters
 from relay.wire.long_frame import split_frame
 
@@ -48,24 +48,21 @@ class ConvertedIntake:
         self._policy = OversizePolicy(oversize, frame_bytes_max=frame_bytes_max, counters=counters)
         self._notices = notices
 
-    def accept(
-        self,
-        frames: list[bytes],
-        origin: Origin,
-        *,
-        cut: Mapping[int, int] | None = None,
-        pieces: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
-        texts = [self._to_utf8(frame) for frame in frames]
-        known = Marks(cut or {}, pieces or {})
-        if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
-            texts, known = self._within_size(texts, known, origin)
-        if not texts and not positions:
+        converted = [self._converted(batch) for batch in batches]
+        converted = [batch for batch in converted if batch.frames]
+        if not converted and not positions:
             return succeed(None)
-        return self._intake.accept(
-            texts, origin, cut=known.cut, pieces=known.pieces, positions=positions
-        )
+        return self._intake.accept_all(converted, positions)
+
+    def _converted(self, batch: Received) -> Received:
+        texts = [self._to_utf8(frame) for frame in batch.frames]
+        known = Marks(batch.cut, batch.pieces)
+        if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
+            texts, known = self._within_size(texts, known, batch.origin)
+        return Received(texts, batch.origin, *known)
 
     def _within_size(
         self, texts: list[bytes], known: Marks, origin: Origin

@@ -2,8 +2,9 @@
 
 Twisted cuts datagrams at 8 KiB and cannot read what comes beside them (who sent
 it, whether it was cut, how many were lost before it), so this reads the socket
-itself: several datagrams a wake-up, one batch for each sender among them.  UDP has
-them with one call where that is possible (`many_datagrams.py`).
+itself: all that has come at a wake-up, up to a limit, before anything is done with it,
+and hands it over as one batch, whoever sent it.  UDP has many datagrams with one call where
+that is possible (`many_datagrams.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -21,15 +23,15 @@ from zope.interface import implementer
 
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.model.words import counted
 from relay.queue.admission import SourceAdmission
-from relay.transport.inbound import Intake
-from relay.transport.many_datagrams import ManyDatagrams, Received, Sender
+from relay.transport.many_datagrams import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import kernel_drops, plain_address
+from relay.transport.turn_batch import Intake
 from relay.wire.byte_order_mark import without_byte_order_mark
 from relay.wire.long_frame import split_frame
 from relay.wire.sizes import octets_of
@@ -78,6 +80,7 @@ class DatagramReader:
     ) -> None:
         self._socket = bound
         self._origin = Origin(source=source, transport=transport)
+        self._origin_of: Callable[[Sender], Origin] = lru_cache(SENDERS_MAX)(self._new_origin)
         self._frame_bytes_max = frame_bytes_max
         self._oversize = OversizePolicy(
             oversize, frame_bytes_max=frame_bytes_max, counters=counters
@@ -139,13 +142,18 @@ class DatagramReader:
         received = self._receive_each() if self._many is None else self._many.receive()
         if received.error is not None:
             self._warn("receive", f"cannot receive: {received.error}")
-        for sender, frames in received.batches.items():
-            self._accept(sender, frames, received.long.get(sender, {}))
+        taken = [
+            batch
+            for sender, frames in received.batches.items()
+            if (batch := self._taken(sender, frames, received.long.get(sender))) is not None
+        ]
+        if taken:
+            self._intake.accept_all(taken).addErrback(self._not_stored)
         if self._origin.transport == "udp":
             self._count_kernel_drops()
         return received.more
 
-    def _receive_each(self) -> Received:
+    def _receive_each(self) -> Datagrams:
         """Take what has come one by one, up to a limit."""
         batches: dict[Sender, list[bytes]] = {}
         long: dict[Sender, dict[int, int]] = {}
@@ -153,17 +161,17 @@ class DatagramReader:
             try:
                 size, ancillary, address = self._receive()
             except BlockingIOError:
-                return Received(batches, long, more=False)
+                return Datagrams(batches, long, more=False)
             except OSError as error:  # such as an ICMP error from an earlier answer
-                return Received(batches, long, more=False, error=error)
+                return Datagrams(batches, long, more=False, error=error)
             if self._is_shut and not size and not ancillary:  # the end, not a datagram
-                return Received(batches, long, more=False)
+                return Datagrams(batches, long, more=False)
             sender = self._sender(address, ancillary)
             frames = batches.setdefault(sender, [])
             if size > self._frame_bytes_max:
                 long.setdefault(sender, {})[len(frames)] = size
             frames.append(bytes(self._octets[:size]))
-        return Received(batches, long, more=True)
+        return Datagrams(batches, long, more=True)
 
     def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], Any]:
         """Octets of the next datagram, what came beside it, and from whom."""
@@ -203,11 +211,14 @@ class DatagramReader:
                 "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
             )
 
-    def _accept(self, sender: Sender, frames: list[bytes], long: dict[int, int]) -> None:
-        host, port, credentials = sender
+    def _taken(
+        self, sender: Sender, frames: list[bytes], long: dict[int, int] | None
+    ) -> Received | None:
+        """What is to be stored of the datagrams of one sender; the others are counted."""
+        host = sender[0]
         if host and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
-            return
+            return None
         frames = [without_byte_order_mark(frame) for frame in frames]
         cut: Mapping[int, int] = {}
         pieces: Mapping[int, int] = {}
@@ -222,14 +233,15 @@ class DatagramReader:
             cut = {index: size for index, size in cut.items() if index < granted}
             pieces = {index: number for index, number in pieces.items() if index < granted}
         if not frames:
-            return
-        pid, uid, gid = credentials or (None, None, None)
-        origin = self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
+            return None
         if cut or pieces:
-            stored = self._intake.accept(frames, origin, cut=cut, pieces=pieces)
-        else:
-            stored = self._intake.accept(frames, origin)
-        stored.addErrback(self._not_stored)
+            return Received(frames, self._origin_of(sender), cut, pieces)
+        return Received(frames, self._origin_of(sender))
+
+    def _new_origin(self, sender: Sender) -> Origin:
+        host, port, credentials = sender
+        pid, uid, gid = credentials or (None, None, None)
+        return self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
 
     def _without_refused(
         self, sender: Sender, frames: list[bytes], marks: Marks

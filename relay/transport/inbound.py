@@ -8,12 +8,11 @@ peer does not take what is written to it, and while it has sent too fast.
 
 from __future__ import annotations
 
-import typing
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -22,7 +21,7 @@ from zope.interface import implementer
 from relay.flow.marks import Marks
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.queue.admission import SourceAdmission
 from relay.queue.gathering import Gathering
 from relay.transport.descriptors import (
@@ -43,32 +42,13 @@ from relay.transport.sockets import (
 )
 from relay.transport.tls import identity_of, verified_certificate
 from relay.transport.tls_failure import tls_failure
+from relay.transport.turn_batch import Intake, TurnBatch
 from relay.transport.unfinished import UnfinishedFrames
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
-
-
-class Intake(typing.Protocol):
-    """Where received frames go."""
-
-    def accept(
-        self,
-        frames: list[bytes],
-        origin: Origin,
-        *,
-        cut: Mapping[int, int] | None = None,
-        pieces: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
-    ) -> Deferred[None]:
-        """Fires once `frames`, and with them `positions`, are on disk.
-
-        Args:
-            cut: Which of them were cut: index to the octets of the whole message.
-            pieces: Which of them are pieces of one: index to the number of the piece.
-        """
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -213,12 +193,17 @@ class InboundProtocol(Protocol):
         cut: Mapping[int, int],
         pieces: Mapping[int, int],
         positions: Mapping[str, bytes] | None = None,
-    ) -> Deferred[None]:
+        *,
+        stored: Callable[[], object] | None = None,
+        failed: Callable[[Failure], object],
+    ) -> None:
         """Hand what was received on; the peer waits if it sent too fast.
 
         Args:
             cut, pieces: What the decoder did to long messages.
             positions: What is stored with them, even if there are none.
+            stored: Called once they are on disk, at once if there is nothing to store.
+            failed: Called if they could not be stored.
         """
         factory = self.factory
         if self._dropping:
@@ -232,14 +217,14 @@ class InboundProtocol(Protocol):
             if kind:
                 self.warn(kind, text)
         if not frames and not positions:
-            return succeed(None)
+            if stored is not None:
+                stored()
+            return
         if frames and factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
-        if cut or pieces or positions:
-            return factory.intake.accept(
-                frames, self.origin, cut=cut, pieces=pieces, positions=positions
-            )
-        return factory.intake.accept(frames, self.origin)
+        # A decoder fills its empty mappings with the next chunk, which may come in this turn.
+        received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
+        factory.turn_batch.add(received, positions, stored=stored, failed=failed)
 
     def read_rest(self) -> None:
         """Take what the kernel has received already.
@@ -371,7 +356,7 @@ class InboundFactory(Factory):
         rate_per_peer_max: int = 0,
         gathering: Gathering | None = None,
     ) -> None:
-        self.intake = intake
+        self.turn_batch = TurnBatch(intake, clock=clock)
         self.admission = admission
         self.counters = counters
         self.limits = limits
@@ -462,11 +447,13 @@ class InboundFactory(Factory):
         self.counters.connections_open = len(self.connections)
         if self._all_closed is not None and not self.connections:
             done, self._all_closed = self._all_closed, None
+            self.turn_batch.flush()  # whoever waits for this closes the queue
             done.callback(None)
 
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
         """Let all connections finish; those that have not after `seconds_max` are cut."""
         done: Deferred[None] = Deferred()
+        self.turn_batch.flush()
         if not self.connections:
             done.callback(None)
             return done

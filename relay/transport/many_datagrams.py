@@ -1,4 +1,4 @@
-"""Many datagrams of a UDP socket with one system call: recvmmsg(2), by ctypes.
+"""Many datagrams of a UDP socket with a few system calls: recvmmsg(2), by ctypes.
 
 Python's own calls take one datagram each, and each gives the interpreter's lock away and
 waits for it, which at a hundred thousand a second, with a thread that commits, costs more
@@ -13,15 +13,19 @@ import errno
 import os
 import socket
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from relay.transport.sockets import plain_address
 from relay.wire.acceleration import IS_COMPILED, compiled
 
 __all__ = [
+    "CALLS_MAX",
     "DATAGRAMS_MAX",
+    "OCTETS_MAX",
+    "SENDERS_MAX",
+    "Datagrams",
     "ManyDatagrams",
-    "Received",
     "Sender",
     "host_and_port",
     "plain_cut_slots",
@@ -29,6 +33,12 @@ __all__ = [
 
 DATAGRAMS_MAX = 128
 """Of one call."""
+CALLS_MAX = 8
+"""Of one wake-up, after which other sockets get their turn."""
+OCTETS_MAX = 1024 * 1024
+"""Of one wake-up, about: no further call when so many have come."""
+SENDERS_MAX = 4096
+"""Whose addresses are kept in words; those that were not seen for longest go first."""
 _UDP_BYTES_MAX = 65_535
 _NAME_BYTES = 28  # of struct sockaddr_in6, the longest that comes
 _INET = struct.Struct("!2xH4s")
@@ -38,7 +48,7 @@ Sender = tuple[str, int, tuple[int, int, int] | None]
 """Host, port, and pid, uid and gid if the kernel vouches for them."""
 
 
-class Received(NamedTuple):
+class Datagrams(NamedTuple):
     """What a wake-up brought."""
 
     batches: dict[Sender, list[bytes]]
@@ -78,7 +88,7 @@ class ManyDatagrams:
     """Receives from one bound, non-blocking UDP socket.
 
     Args:
-        frame_bytes_max: Longer datagrams are reported as `Received.long`.
+        frame_bytes_max: Longer datagrams are reported as `Datagrams.long`.
         kept_bytes_max: Octets to keep of each, at least as many.
     """
 
@@ -109,26 +119,30 @@ class ManyDatagrams:
         self._sizes = words[first::step]
         self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
 
-    def receive(self) -> Received:
+    def receive(self) -> Datagrams:
         """Take what has come, up to a limit."""
-        # With MSG_TRUNC the kernel says how long a datagram is, however little of it is taken.
-        count = self._call(
-            self._socket.fileno(), self._headers, DATAGRAMS_MAX, socket.MSG_TRUNC, None
-        )
-        if count < 0:
-            number = ctypes.get_errno()
-            again = number in (errno.EAGAIN, errno.EINTR)
-            error = None if again else OSError(number, os.strerror(number))
-            return Received({}, {}, more=False, error=error)
-        sizes = self._sizes[:count].tolist()
-        names = bytes(self._all_names[: count * _NAME_BYTES])
-        batches: dict[Sender, list[bytes]] = {}
-        long: dict[Sender, dict[int, int]] = {}
-        if names == names[:_NAME_BYTES] * count and max(sizes) <= self._frame_bytes_max:
-            batches[_sender(names)] = self._frames(sizes)
-        else:
-            self._sort(sizes, names, batches, long)
-        return Received(batches, long, more=count == DATAGRAMS_MAX)
+        received = Datagrams({}, {}, more=False)
+        octets = 0
+        for _ in range(CALLS_MAX):
+            # With MSG_TRUNC the kernel says how long a datagram is, however little is taken.
+            count = self._call(
+                self._socket.fileno(), self._headers, DATAGRAMS_MAX, socket.MSG_TRUNC, None
+            )
+            if count < 0:
+                number = ctypes.get_errno()
+                again = number in (errno.EAGAIN, errno.EINTR)
+                return received._replace(
+                    error=None if again else OSError(number, os.strerror(number))
+                )
+            sizes = self._sizes[:count].tolist()
+            names = bytes(self._all_names[: count * _NAME_BYTES])
+            self._sort(sizes, names, received.batches, received.long)
+            if count < DATAGRAMS_MAX:
+                return received
+            octets += sum(sizes)
+            if octets >= OCTETS_MAX:
+                break
+        return received._replace(more=True)
 
     def _frames(self, sizes: list[int]) -> list[bytes]:
         return _cut_slots(self._all_octets, self._slot_bytes, sizes)
@@ -140,17 +154,23 @@ class ManyDatagrams:
         batches: dict[Sender, list[bytes]],
         long: dict[Sender, dict[int, int]],
     ) -> None:
-        """By sender, and with those that are too long."""
-        senders: dict[bytes, Sender] = {}
+        """Add what one call brought: by sender, and which datagrams are too long."""
         limit, slot = self._frame_bytes_max, self._slot_bytes
-        for index, frame in enumerate(self._frames([min(size, slot) for size in sizes])):
-            name = names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
-            if name not in senders:
-                senders[name] = _sender(name)
-            frames = batches.setdefault(senders[name], [])
-            if sizes[index] > limit:
-                long.setdefault(senders[name], {})[len(frames)] = sizes[index]
-            frames.append(frame)
+        are_long = max(sizes, default=0) > limit
+        frames = self._frames([min(size, slot) for size in sizes] if are_long else sizes)
+        if not are_long and names == names[:_NAME_BYTES] * len(sizes):
+            batches.setdefault(_sender(names[:_NAME_BYTES]), []).extend(frames)
+            return
+        of_name: dict[bytes, list[bytes]] = {}
+        starts = range(0, len(names), _NAME_BYTES)
+        for frame, size, start in zip(frames, sizes, starts, strict=True):
+            name = names[start : start + _NAME_BYTES]
+            batch = of_name.get(name)
+            if batch is None:  # two names may stand for one sender: an IPv6 one has a flow label
+                batch = of_name[name] = batches.setdefault(_sender(name), [])
+            if size > limit:
+                long.setdefault(_sender(name), {})[len(batch)] = size
+            batch.append(frame)
 
 
 def plain_cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
@@ -164,6 +184,7 @@ def plain_cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> li
 _cut_slots = compiled.cut_slots if IS_COMPILED else plain_cut_slots
 
 
+@lru_cache(SENDERS_MAX)
 def _sender(name: bytes) -> Sender:
     return *host_and_port(name), None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
@@ -122,15 +123,15 @@ class RelpServerProtocol(GatheredProtocol):
         session, batch = self._session, _Batch(answers)
         self._batches.append(batch)
         # What is dropped here is answered like the rest: it must not come again.
-        if self._claim is None:
-            stored = self.store(messages, session.cut, session.pieces)
-        else:
+        positions = None
+        if self._claim is not None:
             positions = self._claim.take(answers)
             batch.upto = self._claim.next_seq
-            stored = self.store(messages, session.cut, session.pieces, positions)
             self._claim.underway()
-        stored.addCallbacks(
-            lambda _: self._stored(batch), lambda failure: self._not_stored(failure, batch)
+        self.store(
+            *(messages, session.cut, session.pieces, positions),
+            stored=partial(self._stored, batch),
+            failed=partial(self._not_stored, batch),
         )
 
     def _opened(self) -> None:
@@ -202,7 +203,7 @@ class RelpServerProtocol(GatheredProtocol):
             self._session.answer(count)
             self._write()
 
-    def _not_stored(self, failure: Failure, batch: _Batch) -> None:
+    def _not_stored(self, batch: _Batch, failure: Failure) -> None:
         # Without an answer the client keeps the messages and sends them again.
         self.warn("not-stored", f"messages were not answered: {failure.getErrorMessage()}")
         self._session.abandon()

@@ -58,8 +58,7 @@ class SyslogStreamProtocol(GatheredProtocol):
 
     def _accept(self, frames: list[bytes]) -> None:
         if frames:
-            stored = self.store(frames, self._decoder.cut, self._decoder.pieces)
-            stored.addErrback(self._not_stored)
+            self.store(frames, self._decoder.cut, self._decoder.pieces, failed=self._not_stored)
 
     def _note_errors(self) -> None:
         more = self._decoder.framing_errors - self._framing_errors

@@ -7,7 +7,7 @@ each record once and in its order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from relay.flow.drain import Drain
 from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Received
 from relay.queue.admission import Admission
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage
@@ -146,6 +146,7 @@ class Receiver:
 
     def start(self) -> None:
         self.underway: list[tuple[list[bytes], Mapping[str, bytes], Deferred[None]]] = []
+        self.clock = Clock()
         lineages = Lineages(load=self._load, now=lambda: 0.0)
         self.factory = InboundFactory(
             source="in",
@@ -160,7 +161,7 @@ class Receiver:
                 idle_seconds_max=0,
                 handshake_seconds_max=0,
             ),
-            clock=Clock(),
+            clock=self.clock,
             notices=self.notices,
             secure=False,
         )
@@ -170,21 +171,17 @@ class Receiver:
         protocol.makeConnection(wire)
         return protocol, wire
 
-    def accept(
-        self,
-        frames: list[bytes],
-        origin: Origin,
-        *,
-        cut: Mapping[int, int] | None = None,
-        pieces: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
         assert positions, "not numbered"
+        frames = [frame for batch in batches for frame in batch.frames]
         self.underway.append((frames, positions, Deferred()))
         return self.underway[-1][2]
 
     def commit(self, count: int, *, dies: bool = False) -> None:
         """The oldest `count` batches get to disk, and perhaps nobody hears of it."""
+        self.clock.advance(0)  # the turn of the reactor ends
         done, self.underway = self.underway[:count], self.underway[count:]
         for frames, positions, _ in done:
             self.records += frames
@@ -343,6 +340,7 @@ def with_three_in_flight() -> World:
     world.sender.store(3)
     for _ in range(3):
         world.carry(10**6)
+    world.receiver.clock.advance(0)
     assert sum(len(frames) for frames, _, _ in world.receiver.underway) == 3
     return world
 

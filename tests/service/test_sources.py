@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.queue.admission import Admission
 from relay.queue.ledger import Ledger
 from relay.service import sources
@@ -28,7 +28,7 @@ from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.converted_intake import ConvertedIntake
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.inbound import InboundFactory
-from relay.transport.many_datagrams import Received
+from relay.transport.many_datagrams import Datagrams
 from relay.transport.peers import GateFactory
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
@@ -141,8 +141,8 @@ def test_udp_is_read_with_one_call_for_many_datagrams_where_there_is_one(
         def __init__(self, bound: socket.socket, **keywords: int) -> None:
             made.append(keywords)
 
-        def receive(self) -> Received:
-            return Received({}, {}, False)
+        def receive(self) -> Datagrams:
+            return Datagrams({}, {}, False)
 
     Many.available = available  # type: ignore[attr-defined]
     monkeypatch.setattr(sources, "ManyDatagrams", Many)
@@ -329,7 +329,7 @@ def test_text_is_converted_before_the_intake_gets_it(scheme: str) -> None:
     else:
         factory = factory_of(service)
         assert factory.limits.frame_bytes_max == 2000
-        intake = factory.intake
+        intake = factory.turn_batch.intake
     assert isinstance(intake, ConvertedIntake)
 
 
@@ -405,7 +405,7 @@ def test_unless_it_is_given_more_a_source_is_plain() -> None:
     notices = factory_of(unlimited).notices
     bare = new_source(
         SourceConfiguration("in", Url("unix", path="/x")),
-        intake=factory_of(unlimited).intake,
+        intake=factory_of(unlimited).turn_batch.intake,
         admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
         counters=unlimited.counters,
         certificates=CertificateWatch(notices=notices, now=float, clock=Reactor()),
@@ -468,12 +468,12 @@ def test_converted_text_keeps_to_the_size_that_is_configured() -> None:
             "in", Url("tcp", host="127.0.0.1"), frame_bytes_max=500, oversize="drop", parse=parse
         )
     )
-    intake: Any = factory_of(service).intake
+    intake: Any = factory_of(service).turn_batch.intake
     assert isinstance(intake, ConvertedIntake)
-    text = "\u4e2d".encode("gb18030")
-    intake.accept([b"<13>" + text * 200, b"<13>" + text * 100], Origin("in", "tcp"))
+    text, origin = "\u4e2d".encode("gb18030"), Origin("in", "tcp")
+    intake.accept_all([Received([b"<13>" + text * 200, b"<13>" + text * 100], origin)])
     assert service.counters.dropped == {"too-long": 1, "no-destination": 1}
-    intake.accept([b"<13>\xff"], Origin("in", "tcp"))
+    intake.accept_all([Received([b"<13>\xff"], origin)])
     assert isinstance(intake._notices, RecordingNotices)
 
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.transport.converted_intake import ConvertedIntake
 from relay.wire.charset import Charset
 from tests.connections import RecordingNotices, fired
@@ -22,10 +22,10 @@ class Queue:
         self.accepted: list[tuple[Any, ...]] = []
         self.stored: Deferred[None] = Deferred()
 
-    def accept(
-        self, frames: list[bytes], origin: Origin, *, cut: Any, pieces: Any, positions: Any
-    ) -> Deferred[None]:
-        self.accepted.append((frames, dict(cut), dict(pieces), positions))
+    def accept_all(self, batches: Any, positions: Any = None) -> Deferred[None]:
+        self.accepted += [
+            (frames, dict(cut), dict(pieces), positions) for frames, _, cut, pieces in batches
+        ]
         return self.stored
 
 
@@ -45,7 +45,7 @@ class Setup:
         )
 
     def accepted(self, frames: list[bytes], **marks: Any) -> tuple[Any, ...]:
-        self.intake.accept(frames, ORIGIN, **marks)
+        self.intake.accept_all([Received(frames, ORIGIN, **marks)])
         (accepted,) = self.queue.accepted
         return accepted
 
@@ -66,7 +66,7 @@ def test_a_mark_is_removed_where_no_transport_can_see_it() -> None:
 
 def test_an_answer_is_that_of_the_queue() -> None:
     setup = Setup("latin-1")
-    answer = setup.intake.accept([b"x"], ORIGIN, positions={"a": b"b"})
+    answer = setup.intake.accept_all([Received([b"x"], ORIGIN)], {"a": b"b"})
     assert setup.queue.accepted == [([b"x"], {}, {}, {"a": b"b"})]
     assert not fired(answer)
     setup.queue.stored.callback(None)
@@ -100,7 +100,7 @@ def test_long_ones_are_dropped() -> None:
     assert setup.counters.dropped == {"too-long": 1}
     assert setup.counters.received_records == 1  # the intake counts the rest
     alone = Setup("latin-1", limit=4, oversize="drop")
-    assert fired(alone.intake.accept([b"\xe9\xe9\xe9"], ORIGIN))
+    assert fired(alone.intake.accept_all([Received([b"\xe9\xe9\xe9"], ORIGIN)]))
     assert alone.queue.accepted == []
 
 
@@ -127,3 +127,13 @@ def test_pieces_of_a_transport_are_split_further() -> None:
 def test_long_ones_can_be_set_aside() -> None:
     setup = Setup("latin-1", limit=4, oversize="quarantine")
     assert setup.accepted([b"a", b"\xe9\xe9\xe9"])[:2] == ([b"a", "éé".encode()], {1: 6})
+
+
+def test_each_batch_is_converted_by_itself() -> None:
+    setup = Setup("latin-1", limit=4, oversize="drop")
+    other = Origin("in", "udp", "192.0.2.2", 514)
+    frames = ([b"\xe9"], [b"\xe9\xe9\xe9"], [b"a", b"\xe9\xe9\xe9", b"b"])
+    origins = (ORIGIN, ORIGIN, other)
+    setup.intake.accept_all([Received(*batch) for batch in zip(frames, origins, strict=True)])
+    assert setup.queue.accepted == [(["é".encode()], {}, {}, None), ([b"a", b"b"], {}, {}, None)]
+    assert setup.counters.dropped == {"too-long": 2}

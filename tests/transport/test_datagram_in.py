@@ -105,10 +105,11 @@ def sender(path: Path) -> Iterator[socket.socket]:
         yield connected
 
 
-def test_one_batch_for_each_sender_of_a_wake_up() -> None:
+def test_one_batch_for_each_sender_and_all_are_handed_over_together() -> None:
     source = udp(datagram(b"a", 1), datagram(b"b", 2), datagram(b"c", 1))
     source.reader.doRead()
     assert source.intake.batches == [[b"a", b"c"], [b"b"]]
+    assert source.intake.handed_over == [2]
     assert [origin.peer for origin in source.intake.origins] == ["192.0.2.1:1", "192.0.2.1:2"]
 
 
@@ -389,3 +390,28 @@ def test_descriptors_that_somebody_sends_are_closed(path: Path, local: Source) -
     local.reader.doRead()
     assert local.intake.batches == [[b"<13>gift", b"<13>gift"]]
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_where_nothing_is_taken_nothing_is_handed_over() -> None:
+    permitted = PermittedPeers(deny=[ipaddress.ip_network("192.0.2.0/24")])
+    source = udp(datagram(b"a", 1), datagram(b"b", 2), permitted=permitted)
+    source.reader.doRead()
+    assert source.intake.handed_over == []
+    assert source.counters.dropped == {"not-allowed": 2}
+
+
+def test_one_that_is_not_allowed_does_not_keep_back_the_others() -> None:
+    permitted = PermittedPeers(deny=[ipaddress.ip_network("192.0.2.2/32")])
+    received = [datagram(b"%d" % number, 1, host=f"192.0.2.{number}") for number in (1, 2, 3)]
+    source = udp(*received, permitted=permitted)
+    source.reader.doRead()
+    assert (source.intake.batches, source.intake.handed_over) == ([[b"1"], [b"3"]], [2])
+
+
+def test_a_batch_that_is_not_stored_is_said_once() -> None:
+    source = udp(datagram(b"a", 1), datagram(b"b", 2))
+    source.reader.doRead()
+    source.intake.stored[0].errback(QueueError("no room"))
+    assert source.notices.said == [
+        ("source in", "not-stored", "datagrams were lost: no room"),
+    ]

@@ -13,9 +13,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Received
 from relay.queue.admission import Admission
 from relay.service.certificates import Issued, make_authority, make_leaf
 from relay.transport import inbound
@@ -25,7 +26,16 @@ from relay.transport.peers import PermittedPeers
 from relay.transport.sockets import READ_BYTES_MAX
 from relay.transport.tls import TlsListener, TlsUpstream
 from relay.transport.tls_context import TlsMaterial
-from tests.connections import Pair, RecordingIntake, RecordingNotices, Wire, fired, lose
+from relay.transport.turn_batch import TurnBatch
+from tests.connections import (
+    EachChunkATurn,
+    Pair,
+    RecordingIntake,
+    RecordingNotices,
+    Wire,
+    fired,
+    lose,
+)
 from tests.odd_certificates import make_certificate
 
 
@@ -63,6 +73,7 @@ class Listener:
         **peers: Any,
     ) -> None:
         self.clock = Clock()
+        self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
@@ -70,7 +81,7 @@ class Listener:
             source="in",
             transport="tcp",
             new_protocol=Echo,
-            intake=RecordingIntake(),
+            intake=self.intake,
             admission=self.admission,
             counters=self.counters,
             limits=InboundLimits(
@@ -88,6 +99,8 @@ class Listener:
             **peers,
         )
 
+        self.factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
+
     def connect(self, wire: Wire | None = None) -> tuple[Any, Wire]:
         wire = wire or Wire()
         protocol = self.factory.buildProtocol(None)
@@ -96,6 +109,10 @@ class Listener:
 
     def stop(self) -> Deferred[None]:
         return self.factory.shut_down(seconds_max=1.5)
+
+
+def unexpected(failure: Failure) -> None:
+    raise AssertionError(failure)
 
 
 @pytest.fixture
@@ -243,18 +260,17 @@ def test_strangers_are_not_admitted() -> None:
 def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
     listener = Listener(rate_per_peer_max=10)
     protocol, wire = listener.connect()
-    protocol.store([b"a"] * 10, {}, {})
+    protocol.store([b"a"] * 10, {}, {}, failed=unexpected)
     assert wire.producerState == "producing"
-    protocol.store([b"a"] * 20, {}, {})
+    protocol.store([b"a"] * 20, {}, {}, failed=unexpected)
     assert wire.producerState == "paused"
-    protocol.store([b"a"] * 10, {}, {})  # was on its way
+    protocol.store([b"a"] * 10, {}, {}, failed=unexpected)  # was on its way
     listener.clock.advance(2)
     assert wire.producerState == "paused"
     listener.clock.advance(1)
     assert wire.producerState == "producing"
     assert listener.counters.pauses == 0
-    intake: Any = listener.factory.intake
-    assert [len(batch) for batch in intake.batches] == [10, 20, 10]
+    assert [len(batch) for batch in listener.intake.batches] == [10, 20, 10]
     protocol.close()
     lose(protocol)
     assert listener.clock.getDelayedCalls() == []
@@ -263,9 +279,9 @@ def test_who_sends_too_fast_is_not_read_for_a_while() -> None:
 def test_all_connections_of_a_peer_share_a_rate() -> None:
     listener = Listener(rate_per_peer_max=10)
     (one, first), (other, second) = listener.connect(), listener.connect()
-    one.store([b"a"] * 20, {}, {})
+    one.store([b"a"] * 20, {}, {}, failed=unexpected)
     assert (first.producerState, second.producerState) == ("paused", "producing")
-    other.store([b"a"], {}, {})
+    other.store([b"a"], {}, {}, failed=unexpected)
     assert second.producerState == "paused"
     listener.clock.advance(1.05)
     assert first.producerState == "paused"
@@ -281,10 +297,10 @@ def test_a_connection_of_a_fast_peer_is_read_every_30_seconds() -> None:
     for second in range(600):
         if wire.producerState == "producing":
             read_at.append(listener.clock.seconds())
-            lasting.store([b"a"] * 100, {}, {})
+            lasting.store([b"a"] * 100, {}, {}, failed=unexpected)
         if second % 10 == 0:  # others of the same address, which have not been told to wait
             brief, _ = listener.connect()
-            brief.store([b"a"] * 1000, {}, {})
+            brief.store([b"a"] * 1000, {}, {}, failed=unexpected)
             lose(brief)
         listener.clock.advance(1)
     gaps = [after - before for before, after in pairwise(read_at)]
@@ -296,7 +312,7 @@ def test_frames_at_the_end_of_a_connection_pause_nothing() -> None:
     listener = Listener(rate_per_peer_max=1)
     protocol, _ = listener.connect()
     lose(protocol)
-    protocol.store([b"a"] * 20, {}, {})
+    protocol.store([b"a"] * 20, {}, {}, failed=unexpected)
     assert listener.clock.getDelayedCalls() == []
 
 
@@ -313,28 +329,28 @@ def test_what_was_cut_is_settled_and_handed_on(
 ) -> None:
     listener = Listener(oversize=oversize)
     protocol, _ = listener.connect()
-    protocol.store([b"a", b"bb", b"c"], {1: 65}, {})
-    intake: Any = listener.factory.intake
-    assert (intake.batches, intake.cut) == ([taken], [cut])
+    protocol.store([b"a", b"bb", b"c"], {1: 65}, {}, failed=unexpected)
+    assert (listener.intake.batches, listener.intake.cut) == ([taken], [cut])
     assert listener.notices.kinds == [kind]
 
 
 def test_pieces_are_handed_on() -> None:
     listener = Listener(oversize="split")
     protocol, _ = listener.connect()
-    protocol.store([b"a", b"b", b"b"], {}, {1: 1, 2: 2})
-    protocol.store([b"b"], {}, {0: 3})
-    intake: Any = listener.factory.intake
-    assert intake.pieces == [{1: 1, 2: 2}, {0: 3}]
+    protocol.store([b"a", b"b", b"b"], {}, {1: 1, 2: 2}, failed=unexpected)
+    protocol.store([b"b"], {}, {0: 3}, failed=unexpected)
+    assert listener.intake.pieces == [{1: 1, 2: 2}, {0: 3}]
     assert (listener.counters.split_records, listener.notices.kinds) == (1, ["too-long"])
 
 
 def test_nothing_is_handed_on_if_all_was_dropped() -> None:
     listener = Listener(oversize="drop", rate_per_peer_max=1)
     protocol, wire = listener.connect()
-    assert fired(protocol.store([b"a"] * 9, dict.fromkeys(range(9), 65), {})) == [None]
-    intake: Any = listener.factory.intake
-    assert (intake.batches, wire.producerState) == ([], "producing")
+    stored: list[bool] = []
+    keywords: Any = {"stored": lambda: stored.append(True), "failed": unexpected}
+    protocol.store([b"a"] * 9, dict.fromkeys(range(9), 65), {}, **keywords)
+    assert stored == [True]
+    assert (listener.intake.batches, wire.producerState) == ([], "producing")
 
 
 # Silence and slowness.
@@ -594,10 +610,9 @@ def kept(
     listener: Listener, protocol: Any, frames: list[bytes], cut: dict[int, int] | None = None
 ) -> list[bytes]:
     """Those of `frames` that reach the intake."""
-    intake: Any = listener.factory.intake
-    before = len(intake.batches)
-    protocol.store(frames, cut or {}, {})
-    return [frame for batch in intake.batches[before:] for frame in batch]
+    before = len(listener.intake.batches)
+    protocol.store(frames, cut or {}, {}, failed=unexpected)
+    return [frame for batch in listener.intake.batches[before:] for frame in batch]
 
 
 def test_a_program_is_paused_for_a_while_and_then_read_and_dropped() -> None:
@@ -632,8 +647,7 @@ def test_urgent_messages_use_the_reserve_while_others_are_dropped() -> None:
     listener.factory.admission.set_queue_bytes(950)
     listener.clock.advance(1)
     assert kept(listener, protocol, [b"<15>debug", b"<10>crit"], {1: 99}) == [b"<10>crit"]
-    intake: Any = listener.factory.intake
-    assert intake.cut == [{0: 99}]
+    assert listener.intake.cut == [{0: 99}]
     assert listener.counters.dropped == {"admission-closed": 1}
 
 
@@ -654,3 +668,43 @@ def test_the_network_waits_for_as_long_as_it_takes() -> None:
     listener.admission.set_pending_bytes(1000)
     listener.clock.advance(20)
     assert wire.producerState == "paused"
+
+
+def test_connections_share_a_batch_in_each_turn_of_the_reactor() -> None:
+    listener = Listener()
+    listener.factory.turn_batch = TurnBatch(listener.intake, clock=listener.clock)
+    (one, _), (other, _) = listener.connect(), listener.connect()
+    for protocol, frame in ((one, b"a"), (other, b"b"), (one, b"c")):
+        protocol.store([frame], {}, {}, failed=unexpected)
+    assert listener.intake.handed_over == []
+    listener.clock.advance(0)
+    assert (listener.intake.handed_over, listener.intake.batches) == ([3], [[b"a"], [b"b"], [b"c"]])
+
+
+def test_marks_of_a_later_chunk_are_not_those_of_an_earlier_one() -> None:
+    """Decoders fill the empty mappings that they handed out before."""
+    listener = Listener()
+    listener.factory.turn_batch = TurnBatch(listener.intake, clock=listener.clock)
+    protocol, _ = listener.connect()
+    cut: dict[int, int] = {}
+    protocol.store([b"a"], cut, {}, failed=unexpected)
+    cut[0] = 99
+    protocol.store([b"b"], cut, {}, failed=unexpected)
+    listener.clock.advance(0)
+    assert listener.intake.cut == [None, {0: 99}]
+
+
+def test_before_a_stop_is_over_everything_is_handed_over() -> None:
+    listener = Listener()
+    listener.factory.turn_batch = TurnBatch(listener.intake, clock=listener.clock)
+    protocol, _ = listener.connect()
+    stopped = listener.stop()
+    protocol.store([b"a"], {}, {}, failed=unexpected)
+    at_the_end: list[int] = []
+    stopped.addCallback(lambda _: at_the_end.extend(listener.intake.handed_over))
+    lose(protocol)
+    assert at_the_end == [1]
+    listener.factory.turn_batch.add(Received([b"b"], protocol.origin), failed=unexpected)
+    assert fired(listener.stop()) == [None]  # nobody is connected
+    assert listener.intake.handed_over == [1, 1]
+    assert listener.clock.getDelayedCalls() == []

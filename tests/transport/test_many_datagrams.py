@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import errno
 import socket
 import struct
@@ -11,7 +12,13 @@ import pytest
 from relay.model.counters import SourceCounters
 from relay.queue.admission import Admission
 from relay.transport.datagram_in import DatagramReader
-from relay.transport.many_datagrams import DATAGRAMS_MAX, ManyDatagrams, host_and_port
+from relay.transport.many_datagrams import (
+    CALLS_MAX,
+    DATAGRAMS_MAX,
+    OCTETS_MAX,
+    ManyDatagrams,
+    host_and_port,
+)
 from tests.connections import RecordingIntake, RecordingNotices
 
 NOBODY = ("", 0, None)
@@ -94,20 +101,52 @@ def test_one_call_takes_many(ends: tuple[socket.socket, socket.socket]) -> None:
     assert datagrams.receive() == ({}, {}, False, None)
 
 
-def test_a_call_has_an_end(ends: tuple[socket.socket, socket.socket]) -> None:
-    here, there = ends
-    datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
-    sent = []
-    there.setblocking(False)
-    try:
-        while len(sent) < DATAGRAMS_MAX:
-            there.send(b"%d" % len(sent))
-            sent.append(b"%d" % len(sent))
-    except BlockingIOError:  # the kernel queues fewer than that between unix sockets
-        pass
+class Calls:
+    """Stands for recvmmsg: each call brings so many datagrams of so many octets."""
+
+    def __init__(self, datagrams: Any, *counts: int, octets: int = 1) -> None:
+        self.counts = list(counts)
+        self._datagrams = datagrams
+        self._octets = octets
+        datagrams._call = self
+
+    def __call__(self, *_: object) -> int:
+        if not self.counts:
+            ctypes.set_errno(errno.EAGAIN)
+            return -1
+        count = self.counts.pop(0)
+        for index in range(count):
+            self._datagrams._sizes[index] = self._octets
+            at = index * self._datagrams._slot_bytes
+            self._datagrams._all_octets[at] = ord("a") + len(self.counts)
+        return count
+
+
+@pytest.mark.parametrize("counts", [[DATAGRAMS_MAX, 2], [DATAGRAMS_MAX, DATAGRAMS_MAX]])
+def test_a_wake_up_empties_the_socket(
+    ends: tuple[socket.socket, socket.socket], counts: list[int]
+) -> None:
+    datagrams = ManyDatagrams(ends[0], frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
+    calls = Calls(datagrams, *counts)
     received = datagrams.receive()
-    assert received.batches == {NOBODY: sent}
-    assert received.more == (len(sent) == DATAGRAMS_MAX)
+    assert received.batches == {NOBODY: [b"b"] * DATAGRAMS_MAX + [b"a"] * counts[1]}
+    assert (received.more, received.error, calls.counts) == (False, None, [])
+
+
+def test_a_wake_up_has_an_end(ends: tuple[socket.socket, socket.socket]) -> None:
+    datagrams = ManyDatagrams(ends[0], frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
+    calls = Calls(datagrams, *[DATAGRAMS_MAX] * (CALLS_MAX + 1))
+    received = datagrams.receive()
+    assert (len(received.batches[NOBODY]), received.more) == (CALLS_MAX * DATAGRAMS_MAX, True)
+    assert (datagrams.receive().more, calls.counts) == (False, [])
+
+
+def test_a_wake_up_takes_so_many_octets(ends: tuple[socket.socket, socket.socket]) -> None:
+    size = OCTETS_MAX // DATAGRAMS_MAX // 2  # two calls bring the limit
+    datagrams = ManyDatagrams(ends[0], frame_bytes_max=size, kept_bytes_max=size)
+    calls = Calls(datagrams, *[DATAGRAMS_MAX] * 3, octets=size)
+    assert datagrams.receive().more
+    assert len(calls.counts) == 1
 
 
 def test_octets_of_an_earlier_call_do_not_come_again(
@@ -134,6 +173,12 @@ def test_datagrams_are_sorted_by_sender() -> None:
         ("192.0.2.2", 5, None): [b"two", b"3"],
     }
     assert long == {("192.0.2.1", 5, None): {1: 4}}
+    # The next call of the same wake-up; two names stand for one sender.
+    c, d = ipv6("2001:db8::1", 5, flow=7), ipv6("2001:db8::1", 5, flow=8)
+    datagrams._sort([3, 3, 4, 4], c + a + d + a, batches, long)
+    assert batches["2001:db8::1", 5, None] == [b"one", b"3__"]
+    assert batches["192.0.2.1", 5, None] == [b"one", b"fou", b"two", b"fou"]
+    assert long == {("192.0.2.1", 5, None): {1: 4, 3: 4}, ("2001:db8::1", 5, None): {1: 4}}
 
 
 def test_two_senders_of_one_call_are_told_apart(
@@ -165,9 +210,9 @@ def ipv4(host: str, port: int) -> bytes:
     return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s20x", port, octets)
 
 
-def ipv6(host: str, port: int) -> bytes:
+def ipv6(host: str, port: int, flow: int = 7) -> bytes:
     octets = socket.inet_pton(socket.AF_INET6, host)
-    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, 7, octets, 3)
+    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, flow, octets, 3)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtoc
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.stream_in import SyslogStreamProtocol
-from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
+from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, lose
 
 HEADER = b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 514\r\n"
 
@@ -43,6 +43,7 @@ class Listener:
             notices=self.notices,
             secure=False,
         )
+        self.inbound.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
         self.factory = ProxyFactory(self.inbound, inbound=self.inbound, clock=self.clock)
 
     def connect(self) -> tuple[Any, Wire]:

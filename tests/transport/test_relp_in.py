@@ -12,13 +12,12 @@ from twisted.python.failure import Failure
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.model.origin import Origin
 from relay.queue.admission import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits
 from relay.transport.relp_in import RelpServerProtocol
 from relay.wire.relp_frame import encode_frame, encode_syslog
 from relay.wire.relp_lineage import SEQ_MAX, LineageOffer, format_lineage
-from tests.connections import RecordingIntake, RecordingNotices, Wire, fired, lose
+from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, fired, lose
 
 OPEN = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog")
 SERVERCLOSE = b"0 serverclose 0\n"
@@ -60,6 +59,7 @@ class Connection:
             secure=secure,
             rate_per_peer_max=rate_per_peer_max,
         )
+        self.factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
         self.protocol = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.wire)
 
@@ -272,15 +272,16 @@ def test_a_stop_answers_what_was_taken_first(connection: Connection) -> None:
 
 
 class BrokenIntake:
-    def accept(self, frames: list[bytes], origin: Origin) -> Deferred[None]:
+    def accept_all(self, batches: object, positions: object = None) -> Deferred[None]:
         raise ZeroDivisionError
 
 
 def test_a_defect_answers_nothing(connection: Connection) -> None:
-    connection.factory.intake = BrokenIntake()
-    with pytest.raises(ZeroDivisionError):  # Twisted logs it and cuts the connection
-        connection.send(2, b"one")
-    assert connection.answers() == b""
+    connection.factory.turn_batch.intake = BrokenIntake()
+    connection.send(2, b"one")
+    assert connection.answers() == b"0 serverclose 0\n"
+    assert connection.notices.kinds == ["not-stored"]
+    assert connection.wire.asked_to_close
 
 
 def test_over_tls_the_opening_is_due_after_the_handshake() -> None:

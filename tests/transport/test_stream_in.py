@@ -15,7 +15,7 @@ from relay.model.errors import QueueError
 from relay.queue.admission import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits
 from relay.transport.stream_in import SyslogStreamProtocol
-from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
+from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, lose
 
 
 class Connection:
@@ -53,6 +53,7 @@ class Connection:
             notices=self.notices,
             secure=False,
         )
+        factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
         self.protocol = factory.buildProtocol(None)
         self.protocol.makeConnection(self.wire)
 

@@ -1,0 +1,140 @@
+"""What the connections of a source bring in one turn of the reactor, as one batch.
+
+With a thousand connections that send a message at a time, nearly every chunk holds one
+message.  What a hand-over costs (counters, routes, a call of the queue, a Deferred) is more than
+what is done for the message itself, so all connections of a turn share it.
+
+Hazards: a chunk that holds much must not wait for others; the answer to each connection is its
+own; a stop must not find anything here; and what one connection sends must not, by whatever
+defect, take the messages of the others with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.model.clock import Clock, DelayedCall
+from relay.model.origin import Received
+from relay.wire.sizes import octets_of
+
+__all__ = ["OCTETS_ENOUGH", "RECORDS_ENOUGH", "Intake", "TurnBatch"]
+
+RECORDS_ENOUGH = 256
+"""More of them gain nothing by waiting for the end of the turn."""
+OCTETS_ENOUGH = 64 * 1024
+"""So many do not wait either: what they take is counted against no limit until then."""
+
+
+class Intake(Protocol):
+    """Where received frames go."""
+
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
+    ) -> Deferred[None]:
+        """Fires once all frames, and with them `positions`, are on disk."""
+
+
+class _Part(NamedTuple):
+    """What one connection adds."""
+
+    received: Received
+    positions: Mapping[str, bytes] | None
+    stored: Callable[[], object] | None
+    failed: Callable[[Failure], object]
+
+
+class TurnBatch:
+    """Collects until the turn ends, or until it is enough.
+
+    Attributes:
+        intake: Where it goes.
+    """
+
+    _log = Logger(namespace="relay")
+
+    def __init__(self, intake: Intake, *, clock: Clock) -> None:
+        self.intake = intake
+        self._clock = clock
+        self._parts: list[_Part] = []
+        self._records = 0
+        self._octets = 0
+        self._call: DelayedCall | None = None  # while the end of a turn is waited for
+
+    def add(
+        self,
+        received: Received,
+        positions: Mapping[str, bytes] | None = None,
+        *,
+        stored: Callable[[], object] | None = None,
+        failed: Callable[[Failure], object],
+    ) -> None:
+        """Store what a connection received; its earlier messages are stored before these.
+
+        Args:
+            positions: What is stored with it.
+            stored: Called once it is on disk; None = nobody needs to know.
+            failed: Called if it could not be stored.
+        """
+        self._parts.append(_Part(received, positions, stored, failed))
+        self._records += len(received.frames)
+        self._octets += octets_of(received.frames)
+        if self._records >= RECORDS_ENOUGH or self._octets >= OCTETS_ENOUGH:
+            self._hand_over()
+        elif self._call is None:
+            self._call = self._clock.callLater(0, self._turn_ended)
+
+    def flush(self) -> None:
+        """Hand over what was collected, without waiting for the end of the turn."""
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
+        self._hand_over()
+
+    def _turn_ended(self) -> None:
+        self._call = None
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if not self._parts:
+            return
+        parts, self._parts = self._parts, []
+        self._records = self._octets = 0
+        positions = {
+            name: at for part in parts if part.positions for name, at in part.positions.items()
+        }
+        try:
+            done = self.intake.accept_all([part.received for part in parts], positions or None)
+        except Exception:
+            if len(parts) > 1:
+                self._hand_over_apart(parts)
+            else:
+                self._log.failure("messages could not be taken")
+                self._failed(Failure(), parts)
+            return
+        done.addCallbacks(self._stored, self._failed, callbackArgs=(parts,), errbackArgs=(parts,))
+
+    def _hand_over_apart(self, parts: list[_Part]) -> None:
+        """A defect: nothing was stored.  Have only those that meet it fail; all count twice."""
+        for part in parts:
+            self._parts = [part]
+            self._hand_over()
+
+    def _stored(self, _: None, parts: list[_Part]) -> None:
+        for part in parts:
+            if part.stored is not None:
+                self._tell(part.stored)
+
+    def _failed(self, failure: Failure, parts: list[_Part]) -> None:
+        for part in parts:
+            self._tell(part.failed, failure)
+
+    def _tell(self, tell: Callable[..., object], *arguments: object) -> None:
+        try:
+            tell(*arguments)
+        except Exception:  # the others have to be told all the same
+            self._log.failure("a connection failed")
