@@ -347,6 +347,26 @@ def test_clocks_that_change_are_those_of_the_reference(zone: tzinfo) -> None:
                 assert converter.convert(stamp, received_at, form) == expected, stamp
 
 
+@pytest.mark.parametrize(
+    ("stamp", "received_at"),
+    [
+        (b"Jan  1 00:00:00", "2026-12-10T00:00:00"),
+        (b"Mar 29 02:60:30", "2026-02-26T01:00:30"),  # 01:00:30 UTC, 31 days later
+        (b"Mar 29 02:60:30", "2026-02-26T01:00:29"),
+        (b"Oct 25 02:60:30", "2026-09-24T02:00:30"),
+        (b"2003-10-11 22:14:15.1230004", "2026-02-26T01:00:30"),
+        (b"2003-10-11 22:14:15.1230040", "2026-02-26T01:00:30"),
+        (b"2016 Oct 11 2017 22:14:15 2018", "2026-02-26T01:00:30"),
+        (b"2016 Oct 11 22:14:15 2018", "2026-02-26T01:00:30"),
+        (b"2016 Oct 11 2017 22:14:15", "2026-02-26T01:00:30"),
+        (b"Oct 11 2017 22:14:15.5 2018 +02", "2026-02-26T01:00:30"),
+        (b"Oct 11 22:14:15 20166", "2026-02-26T01:00:30"),
+    ],
+)
+def test_what_is_seldom_is_the_same_as_well(stamp: bytes, received_at: str) -> None:
+    check_anew(stamp, instant(received_at), BERLIN)
+
+
 class Calls:
     """References that count how often each is called."""
 
@@ -395,6 +415,17 @@ def test_hours_in_which_the_offset_changes_are_left_to_the_reference() -> None:
     converter = calls.converter(ZONES[5])
     check(converter, b"2026-10-04 02:10:00", NOW, ZONES[5])
     assert calls.by_form == {form: 1 for form in FORMS if form != EXACT}
+
+
+@pytest.mark.parametrize(("received_at", "referred"), [(8e9, 0), (8e9 + 1, 1)])
+def test_years_past_those_that_doubles_tell_apart_are_left_to_the_reference(
+    received_at: float, referred: int
+) -> None:
+    calls = Calls()
+    converter = calls.converter(UTC)
+    converter.convert(b"Jan 15 12:00:00", received_at, RFC3339)
+    converter.convert(b"2016-10-11 22:14:15", received_at, RFC3339)
+    assert calls.by_form[RFC3339] == referred
 
 
 def test_a_stamp_without_year_moves_with_the_receive_time() -> None:
