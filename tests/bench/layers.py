@@ -1,8 +1,9 @@
 """What each layer costs for a message: `python -m tests.bench.layers --kinds mixed --batches 8`.
 
-Each layer handles the messages of each kind of traffic (`tests.bench.traffic`) in batches of each
-size; the best of several rounds over the same messages, one process, no I/O.  Not a test: nothing
-here fails because a machine is slow.
+Each layer handles messages of each kind of traffic (`tests.bench.traffic`) in batches of each size;
+the best of several rounds, one process, no I/O.  Each round and each size has messages that no
+other one has: what a layer remembers of them is of no use to it in the next round.  Not a test:
+nothing here fails because a machine is slow.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from relay.wire.relp_frame import encode_answers, encode_frame
 from relay.wire.relp_server import RelpServerSession
 from tests.bench import traffic
 
-__all__ = ["BATCHES", "Corpus", "KINDS", "LAYERS", "Row", "Timed", "measure", "table"]
+__all__ = ["BATCHES", "Corpus", "KINDS", "LAYERS", "Row", "Timed", "corpora", "measure", "table"]
 
-MESSAGES = 8000
+MESSAGES = 5000
 ROUNDS = 5
 BATCHES = (1, 8, 128, 1000)
 FRAME_BYTES_MAX = 65536
@@ -74,12 +75,10 @@ class Row(NamedTuple):
 
 
 class Corpus:
-    """Messages of one kind, and what becomes of them layer by layer."""
+    """Messages, and what becomes of them layer by layer."""
 
-    def __init__(self, kind: str, count: int, seed: int = 1) -> None:
-        self.frames = (
-            legacy_frames(count) if kind == UNIFORM_RFC3164 else traffic.messages(kind, count, seed)
-        )
+    def __init__(self, frames: list[bytes]) -> None:
+        self.frames = frames
 
     @cached_property
     def messages(self) -> list[SyslogMessage]:
@@ -88,6 +87,12 @@ class Corpus:
     @cached_property
     def payloads(self) -> list[bytes]:
         return list(cee(TOKEN, UTC, relay_name=b"relay")(self.messages, ORIGIN))
+
+
+def corpora(kind: str, number: int, count: int, seed: int = 1) -> list[Corpus]:
+    """So many of `count` messages each, which follow each other in the traffic of `kind`."""
+    make = legacy_frames if kind == UNIFORM_RFC3164 else partial(traffic.messages, kind, seed=seed)
+    return [Corpus(list(part)) for part in batches(make(number * count), count)]
 
 
 Layer = Callable[[Corpus, int], Timed]
@@ -224,10 +229,11 @@ def layers() -> dict[str, Layer]:
 LAYERS = layers()
 
 
-def seconds(timed: Timed, rounds: int) -> float:
-    """The best time of all messages."""
+def seconds(layer: Layer, rounds: Sequence[Corpus], size: int) -> float:
+    """The best time of the `rounds`."""
     best = float("inf")
-    for _ in range(rounds):
+    for corpus in rounds:
+        timed = layer(corpus, size)
         timed.prepare()
         began = time.process_time()
         timed.call()
@@ -246,9 +252,12 @@ def measure(
     """Each layer with each kind, the costliest first (by its worst batch size)."""
     rows = []
     for kind in kinds:
-        corpus = Corpus(kind, count, seed)
+        made = corpora(kind, rounds * len(sizes), count, seed)
+        parts = batches(made, rounds)
         for name in names:
-            taken = [seconds(LAYERS[name](corpus, size), rounds) for size in sizes]
+            taken = [
+                seconds(LAYERS[name], part, size) for part, size in zip(parts, sizes, strict=True)
+            ]
             rows.append(Row(name, kind, [each / count * 1e6 for each in taken]))
     return sorted(rows, key=lambda row: -max(row.microseconds))
 
@@ -267,7 +276,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="MESSAGES")
     parser.add_argument("--layers", default="", help="only those with this in their name")
-    parser.add_argument("-n", "--count", type=int, default=MESSAGES, help="messages of a kind")
+    parser.add_argument(
+        "-n", "--count", type=int, default=MESSAGES, help="messages of a round (%(default)s)"
+    )
     parser.add_argument("-r", "--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seed", type=int, default=1, help="of the traffic")
     given = parser.parse_args()
@@ -278,7 +289,9 @@ def main() -> None:
         parser.error(f"layers: found {given.layers!r}, allowed a part of {', '.join(LAYERS)}")
     set_for_batches()  # as in the relay
     rows = measure(given.kinds, given.batches, given.count, given.rounds, names, given.seed)
-    print(f"Python {sys.version.split()[0]}, {platform.machine()}, {given.count:,} messages a kind")
+    print(
+        f"Python {sys.version.split()[0]}, {platform.machine()}, {given.count:,} messages a round"
+    )
     print(table(rows, given.batches))
 
 
