@@ -2,14 +2,15 @@
  * JSON.
  *
  *   generator protocol=lines|counted|relp|udp port=N count=N [connections=1] [bytes=256]
- *             [rate=0] [window=5000] [corpus=FILE]
+ *             [rate=0] [window=5000] [corpus=FILE] [settle=0]
  *
  * The lines of the file `corpus` are sent as they are, over and over until there are `count`; each
  * connection begins at another one.  Empty lines are left out, `bytes` does not matter.  `checksum`
  * in the report is the sum of the hashes of all messages of the corpus that were sent.
  * `count` is of all connections together, `rate` messages a second of all (0 = as fast as they
  * are taken), `window` RELP's messages without an answer.  Each connection comes from an address
- * of its own, 127.0.1.1 to 127.0.1.250, then 127.0.2.1 and so on.
+ * of its own, 127.0.1.1 to 127.0.1.250, then 127.0.2.1 and so on.  When all are there it says so, and
+ * waits `settle` milliseconds before the first message.
  *
  * With a rate, and over UDP, each message goes out in a write of its own, on the next connection in
  * turn; RELP alone writes together what is due.  A latency is the time from when a message was due,
@@ -231,15 +232,18 @@ static void send_whole(int fd, const char *from, size_t size)
     }
 }
 
+static void sleep_us(uint64_t time)
+{
+    nanosleep(&(struct timespec){time / 1000000, time % 1000000 * 1000}, NULL);
+}
+
 /* Each message at its time, on the next connection in turn, in a write of its own. */
 static void run_in_turn(uint64_t count)
 {
     for (uint64_t overall = 0; overall < count; overall++) {
         uint64_t due = rate ? began_us + overall * 1000000 / rate : 0;
-        for (uint64_t now = now_us(); due > now; now = now_us()) {
-            uint64_t pause = due - now > PAUSE_US_MIN ? due - now : PAUSE_US_MIN;
-            nanosleep(&(struct timespec){pause / 1000000, pause % 1000000 * 1000}, NULL);
-        }
+        for (uint64_t now = now_us(); due > now; now = now_us())
+            sleep_us(due - now > PAUSE_US_MIN ? due - now : PAUSE_US_MIN);
         struct connection *it = &connections[overall % connection_count];
         send_whole(it->fd, it->out, write_message(it, it->out));
     }
@@ -366,10 +370,14 @@ int main(int argc, char **arguments)
         message_bytes = corpus.longest;
     rate = number(arguments, "rate", 0, 0, 10000000);
     window = number(arguments, "window", 5000, 1, 1000000);
+    uint64_t settle_ms = number(arguments, "settle", 0, 0, 60000);
     connections = allocate(connection_count, sizeof *connections);
     for (long index = 0; index < connection_count; index++)
         open_connection(&connections[index], index, port,
                         count / connection_count + (index < (long)(count % connection_count)));
+    printf("connected\n");
+    fflush(stdout);
+    sleep_us(settle_ms * 1000);
     began_us = now_us();
     if (protocol == UDP || (rate && protocol != RELP))
         run_in_turn(count);

@@ -174,6 +174,10 @@ class Generator(_Tool):
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         super().__init__(folder, "generator", options)
 
+    def wait_connected(self, seconds_max: float) -> None:
+        """Wait until all its connections are there; messages follow after its option `settle`."""
+        wait_until(lambda: "connected" in self.log(), "the generator is connected", seconds_max)
+
     def wait_report(self, seconds_max: float) -> dict[str, Any]:
         """Wait for its end; what it says of itself."""
         if self.wait_exit(seconds_max) != 0 or not self.reports():

@@ -173,14 +173,15 @@ def _j(bench: Bench) -> Iterator[Case]:
     for subject in [relay("none"), relay("cee"), *peers]:
         yield Case("j", "1 connection", subject, steady, seconds)
     for subject in _peers(bench, "disk synced"):
-        yield Case("j", "1 connection", subject, partial(steady, share=0.1), 2 * seconds)
+        measure = partial(steady, share=0.02)
+        yield Case("j", "1 connection", subject, measure, 2 * seconds, rounds_max=1)
 
 
 def _k(bench: Bench) -> Iterator[Case]:
     for rate in MANY_RATES:
         measure = partial(paced, kind=MIXED, rate=rate, connections=MANY)
         for subject in [relay("none"), relay("cee"), *_peers(bench, "memory")]:
-            yield Case("k", f"{rate:,}/s", subject, measure, START_SECONDS + 4)
+            yield Case("k", f"{rate:,}/s", subject, measure, START_SECONDS + 5)
 
 
 _CASES: dict[str, Callable[[Bench], Iterator[Case]]] = {

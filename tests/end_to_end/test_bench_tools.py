@@ -119,8 +119,9 @@ def test_datagrams_come_from_500_addresses_in_turn(tools: Tools, tmp_path: Path)
 def test_each_tcp_connection_comes_from_an_address_of_its_own(
     tools: Tools, corpus: Path, listener: socket.socket
 ) -> None:
-    options = {"connections": 60, "rate": 100_000}
+    options = {"connections": 60, "rate": 100_000, "settle": 300}
     with tools.generator("lines", port_of(listener), 60, corpus=corpus, **options) as generator:
+        generator.wait_connected(SECONDS_MAX)
         accepted = [listener.accept() for _ in range(60)]
         generator.wait_report(SECONDS_MAX)
     for connection, _ in accepted:
