@@ -134,10 +134,8 @@ def run(bench: Bench, given: argparse.Namespace) -> Results:
     if not cases:
         raise BenchError(f"no subject has {given.subjects!r} in its name")
     seconds = estimated_seconds(cases, given.rounds) + bench.corpora.seconds(len(given.kinds))
-    minutes = seconds / 60
-    print(
-        f"{given.rounds} rounds: about {minutes:.0f} minutes, at most {given.minutes:g}", flush=True
-    )
+    rounds = f"{given.rounds} round{'s' if given.rounds > 1 else ''}"
+    print(f"{rounds}: about {seconds / 60:.1f} minutes, at most {given.minutes:g}", flush=True)
     deadline = time.monotonic() + given.minutes * 60
     for number in range(given.rounds):
         for case in in_turn(cases, number):

@@ -9,8 +9,8 @@
  * in the report is the sum of the hashes of all messages of the corpus that were sent.
  * `count` is of all connections together, `rate` messages a second of all (0 = as fast as they
  * are taken), `window` RELP's messages without an answer.  Each connection comes from an address
- * of its own, 127.0.1.1 to 127.0.1.250, then 127.0.2.1 and so on.  When all are there it says so, and
- * waits `settle` milliseconds before the first message.
+ * of its own, 127.0.1.1 to 127.0.1.250, then 127.0.2.1 and so on.  When all are there it says so,
+ * and waits `settle` milliseconds before the first message.
  *
  * With a rate, and over UDP, each message goes out in a write of its own, on the next connection in
  * turn; RELP alone writes together what is due.  A latency is the time from when a message was due,

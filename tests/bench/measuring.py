@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 Numbers = dict[str, float]
+UNIFORM = "uniform"
+"""The kind that the generator makes by itself."""
 MIB = 1 << 20
 RUN_SECONDS_MAX = 60.0  # and as long as the slowest takes for a long queue
 RATE_MIN = 50_000
@@ -82,9 +84,9 @@ class Bench:
     syncs: dict[str, float] = field(default_factory=dict, init=False)
     """Per 1,000 messages, by subject."""
 
-    def corpus(self, kind: str = "") -> Path | None:
-        """Messages of `kind`; without one those of --corpus, or None = numbered ones."""
-        return self.corpora.path(kind) if kind else self.corpora.given
+    def corpus(self, kind: str = UNIFORM) -> Path | None:
+        """A file with messages of `kind`; None = the generator makes them, with numbers."""
+        return self.corpora.given if kind == UNIFORM else self.corpora.path(kind)
 
     def sink(self, subject: Subject, port: int, count: int, **options: Any) -> Sink:
         protocol = "relp" if subject.output == "relp" else "syslog"
@@ -108,7 +110,7 @@ def steady(
     bench: Bench,
     subject: Subject,
     *,
-    kind: str = "",
+    kind: str = UNIFORM,
     share: float = 1.0,
     feed: str = "tcp",
     connections: int = 1,

@@ -9,8 +9,8 @@
  *
  * The messages of a corpus carry no mark.  They are counted: what comes above `count` is a
  * duplicate, and `checksum` is the sum of the hashes of the others.  With ordered=1 they have to
- * come in the order of the file, each with the last word of its line, whatever was made of the rest;
- * any other is unknown.  Into `arrivals` goes when each of them came, 64 bits each, in their order.
+ * come in the order of the file, each with the last word of its text, whatever was made of the
+ * rest; any other is unknown.  `compared` had such a word.  Into `arrivals` goes when each of them came, 64 bits each, in their order.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -51,7 +51,7 @@ static int is_relp, poller, is_reported;
 static struct corpus corpus; /* without lines messages carry marks */
 static struct word *words;   /* of its lines, if messages have to come in their order */
 static size_t tail_grown;    /* octets behind the last word that the line does not have */
-static uint64_t checksum, *arrivals;
+static uint64_t checksum, compared, *arrivals;
 static struct stream *streams;
 static long stream_count;
 static uint64_t wanted, unique, duplicates, out_of_order, unknown, octets;
@@ -96,8 +96,8 @@ static int is_word(char octet)
            (octet >= 'a' && octet <= 'z');
 }
 
-/* Where the text of a line begins that all forms pass on: behind header and STRUCTURED-DATA.  NULL =
- * an element is not closed, and who is to say where it ends. */
+/* Where the text of a line begins that all forms pass on: behind header and STRUCTURED-DATA; NULL =
+ * an element is not closed. */
 static const char *text_of(struct line line)
 {
     const char *header = line.start + (line.size < HEADER_BYTES ? line.size : HEADER_BYTES);
@@ -148,8 +148,11 @@ static void take_line(const char *message, size_t size)
         return;
     }
     checksum += hash_of(message, size);
-    if (words)
-        unknown += !has_word(message, size, &words[unique % corpus.count]);
+    if (words) {
+        const struct word *word = &words[unique % corpus.count];
+        compared += word->size > 0;
+        unknown += !has_word(message, size, word);
+    }
     if (arrivals)
         arrivals[unique] = read_us;
     count_one();
@@ -346,9 +349,10 @@ static void report(int is_reached)
 {
     printf("{\"reached\": %s, \"unique\": %lu, \"missing\": %lu, \"duplicates\": %lu, "
            "\"out_of_order\": %lu, \"unknown\": %lu, \"octets\": %lu, \"accepted\": %lu, "
-           "\"closed\": %lu, \"first_us\": %lu, \"last_us\": %lu, \"checksum\": %lu}\n",
+           "\"closed\": %lu, \"first_us\": %lu, \"last_us\": %lu, \"checksum\": %lu, "
+           "\"compared\": %lu}\n",
            is_reached ? "true" : "false", unique, wanted - unique, duplicates, out_of_order,
-           unknown, octets, accepted, closed, first_us, last_us, checksum);
+           unknown, octets, accepted, closed, first_us, last_us, checksum, compared);
     fflush(stdout);
 }
 

@@ -102,6 +102,12 @@ def test_a_file_takes_the_place_of_all_traffic(tmp_path: Path) -> None:
     assert found.corpora.seconds(1) == 0
 
 
+def test_uniform_messages_have_numbers_and_need_no_file(tmp_path: Path) -> None:
+    found = bench(tmp_path)
+    assert found.corpus() is found.corpus("uniform") is None
+    assert found.corpus("mixed") == found.corpora.path("mixed")
+
+
 def test_the_file_of_a_kind_is_made_once(tmp_path: Path) -> None:
     corpora = Corpora(tmp_path, 100, seed=3)
     path = corpora.path("mixed")
