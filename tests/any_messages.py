@@ -19,6 +19,45 @@ PIECES = [
     *(b"last message repeated", b"Message forwarded from ", b"2003-10-11T22:14:60.1234567+23:59 "),
 ]
 frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
+nearly_usual = st.tuples(
+    st.sampled_from([b"<13>", b"<0>", b"<191>", b"<192>", b"<013>", b"<>", b""]),
+    st.sampled_from([b"1 ", b"01 ", b"2 ", b"", b" "]),
+    st.sampled_from(
+        [
+            *(
+                b"2026-11-21T05:00:00.000003Z",
+                b"Oct 11 22:14:15",
+                b"Oct  1 22:14:15.5",
+                b"2024-02-29T24:00:00+25:00",
+            ),
+            *(b"2024-02-30T23:59:59+14:00", b"2024-02-28T23:59:59-00:00", b"-", b"0000-01-01"),
+            *(b"Oct 11 22:14:15+02", b"Oct 11 2026 22:14:15", b"2024-02-28T23:59:59+0200"),
+            *(b"Oct 11 22:14:15 UTC", b"Oct 11 22:14:15 EST", b"2024-02-28T23:59:59 Z"),
+        ]
+    ),
+    st.text("a-@:[] {\x00\xe9syslog-ng", max_size=20).map(str.encode),
+    st.lists(
+        st.sampled_from(
+            [
+                *(b" ", b"  ", b"-", b"h", b"app", b"app[1]", b"[x]", b":", b": ", b"fe80::1"),
+                *(b'[a b="c"]', b'[a b="', b"\xef\xbb\xbf", b"@syslog-ng", b"\n", b"{", b"\0"),
+                *(
+                    b"\t",
+                    b"UTC",
+                    b"h_1 ",
+                    b"@cee:",
+                    b'"',
+                    b"b\xc3\xbcro ",
+                    b"%A-1-B: ",
+                    b"]",
+                    b"\x7f",
+                ),
+                *(b"a{b}: ", b"-h ", b"UTCX: ", b"x" * 256, b"[7]: ", b"h|i ", b"404: "),
+            ]
+        ),
+        max_size=12,
+    ).map(b"".join),
+).map(lambda parts: b"%s%s%s %s%s" % parts)
 names = st.one_of(
     st.text(min_size=1, max_size=12),
     st.text(alphabet=".@a1%", min_size=1, max_size=12),

@@ -16,7 +16,7 @@ from relay.cli.output import binary_output, give_up
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.model.printable import printable
 from relay.service.configuration_file import read_configuration
 from relay.service.explanation import Explainer, Explanation, described
@@ -78,8 +78,8 @@ def explain(
         for frame in _frames(message, as_json):
             if explainer is None:
                 origin = Origin("stdin", "stdin", received_at=clock)
-                (parsed,) = parser([frame if is_utf8 else utf8_of(parse, frame)], origin)
-                explained = Explanation(parsed)
+                text = frame if is_utf8 else utf8_of(parse, frame)
+                explained = Explanation(parser([text], Arrival.of_one(1, origin)).message(0))
             else:
                 explained = explainer.explain(
                     frame, source=source, peer_host=peer, tls_names=tls_name, is_utf8=is_utf8

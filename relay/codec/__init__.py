@@ -1,2 +1,110 @@
 """Compiled code for what is done for each message; Python modules of the other layers are the
-reference."""
+reference.
+
+This is the switch: nobody else asks whether there is compiled code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from glob import glob
+from typing import TYPE_CHECKING, Protocol
+
+from relay.codec.reference import TXNR_MAX
+from relay.model.message import SyslogMessage
+
+__all__ = [
+    "IS_COMPILED",
+    "TXNR_MAX",
+    "Lines",
+    "beginning_with",
+    "cut_records",
+    "cut_run",
+    "cut_slots",
+    "encode_consecutive_answers",
+    "encode_records",
+    "encode_syslog",
+    "fitting",
+    "native",
+    "node_of",
+    "octets_of",
+    "runs",
+    "split_lines",
+]
+
+
+def _is_stale(package: str) -> bool:
+    """Whether something compiled is older than its source, which lies beside it in a checkout."""
+    sources = glob(f"{package}/*.p[yx][xd]")
+    modules = glob(f"{package}/*.so")
+    return bool(sources and modules) and (
+        min(map(os.path.getmtime, modules)) < max(map(os.path.getmtime, sources))
+    )
+
+
+if os.environ.get("SYSLOGRELAY_PURE") or _is_stale(os.path.dirname(__file__)):
+    sys.modules[f"{__name__}.native"] = None  # type: ignore[assignment]
+
+try:
+    from relay.codec import native
+except ImportError:  # no compiler when it was built, another Python now, or not wanted
+    native = None  # type: ignore[assignment]
+
+IS_COMPILED = native is not None
+
+if TYPE_CHECKING or not IS_COMPILED:
+    from relay.codec.node import node_of
+    from relay.codec.reference import (
+        beginning_with,
+        cut_records,
+        cut_run,
+        cut_slots,
+        encode_consecutive_answers,
+        encode_records,
+        encode_syslog,
+        fitting,
+        octets_of,
+        runs,
+        split_lines,
+    )
+else:
+    from relay.codec.blocks import cut_records, encode_records, node_of, runs
+    from relay.codec.frames import (
+        beginning_with,
+        cut_run,
+        cut_slots,
+        encode_consecutive_answers,
+        encode_syslog,
+        fitting,
+        octets_of,
+        split_lines,
+    )
+
+
+class Lines(Protocol):
+    """The lines of one batch: `relay.codec.lines.Lines`, or `relay.codec.messages.Messages`."""
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The frames, as they were received."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def message(self, index: int) -> SyslogMessage:
+        """The message of one line."""
+        ...
+
+    def messages(self, indexes: Sequence[int] | None = None) -> list[SyslogMessage]:
+        """The messages of all lines, or of those at `indexes`."""
+        ...
+
+    def severities(self) -> list[int]:
+        """The severities of all lines, 0 to 7."""
+        ...
+
+    def odd(self) -> list[int]:
+        """The indexes of lines that have tags, or may have some."""
+        ...

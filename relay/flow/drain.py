@@ -21,6 +21,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.codec import octets_of
 from relay.flow.pacing import Pace, Window
 from relay.flow.refusals import Refusals, Suspects
 from relay.model.clock import Clock, DelayedCall
@@ -28,7 +29,6 @@ from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.model.words import span
 from relay.queue.cursor import Batch, Cursor
-from relay.wire.sizes import octets_of
 
 __all__ = [
     "BATCH_BYTES_MAX",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from functools import partial
-from itertools import chain
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from relay.codec import Lines, octets_of
+from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
@@ -19,16 +18,13 @@ from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin, Received
+from relay.model.origin import Arrival, Origin, Received
 from relay.queue.transaction import Refusal
-from relay.wire.parse import parse_all
+from relay.wire.parse import read_lines
+from relay.wire.parse_options import Parser
 from relay.wire.parse_tags import is_parse_failure
-from relay.wire.sizes import octets_of
 
-__all__ = ["Append", "Intake", "Parser"]
-
-Parser = Callable[[Sequence[bytes], Origin], list[SyslogMessage]]
-"""Makes one message of each frame."""
+__all__ = ["Append", "Intake"]
 
 
 class Append(Protocol):
@@ -44,10 +40,6 @@ class Append(Protocol):
     ) -> Deferred[None]: ...
 
 
-def _parse(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
-    return parse_all(frames)
-
-
 class Intake:
     """Takes the frames of one source.
 
@@ -56,15 +48,13 @@ class Intake:
         wall: Stamps the batches, with the time of day and with a clock that is never set.
         counters: The source's.
         parser: How frames of this source are read.
-        reads_usual: Whether `parser` reads messages as `relay.wire.parse` does, so that a rewrite
-            may go without it.
         quarantines_long: Frames that were cut go to the quarantine of the source.
         quarantine_bytes_max: What that may hold.
         authorise: Says to which app each message belongs; None = nobody asks.
         quarantines_unauthorised: Messages of no app go to the quarantine of the source.
         sequences: Looks for messages that are missing; None = nobody looks.
         answers: Senders wait for answers.
-        on_astray: Called with how many messages of a batch no destination takes.
+        on_unrouted: Called with how many messages of a batch no destination takes.
     """
 
     def __init__(
@@ -74,30 +64,28 @@ class Intake:
         append: Append,
         wall: WallClock,
         counters: SourceCounters,
-        parser: Parser = _parse,
-        reads_usual: bool = True,
+        parser: Parser = lambda frames, arrival: read_lines(frames),
         quarantines_long: bool = False,
         quarantine_bytes_max: int = 0,
         authorise: Authorise | None = None,
         quarantines_unauthorised: bool = False,
         sequences: SequenceCheck | None = None,
         answers: bool = False,
-        on_astray: Callable[[int], None] = lambda count: None,
+        on_unrouted: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._routes = Routes(routes)
         self._append = append
         self._wall = wall
         self._counters = counters
         self._parser = parser
-        self._goes_straight = reads_usual and authorise is None and sequences is None
-        self._looks_into = bool(authorise or sequences or self._routes.need_messages)
+        self._needs_lines = bool(authorise or sequences or self._routes.need_lines)
         self._quarantines_long = quarantines_long
         self._quarantine_bytes_max = quarantine_bytes_max
         self._authorise = authorise
         self._quarantines_unauthorised = quarantines_unauthorised
         self._sequences = sequences
         self._answers = answers
-        self._on_astray = on_astray
+        self._on_unrouted = on_unrouted
 
     def accept(
         self,
@@ -141,7 +129,7 @@ class Intake:
         drops: Mapping[str, Mapping[str, int]] = {}
         count = 0
         if taken:
-            payloads, drops, count = self._all_routed(taken, refusals)
+            payloads, drops, count = self._routed(taken, refusals)
         if not (payloads or drops or refusals or positions):
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals)
@@ -163,73 +151,70 @@ class Intake:
         if b"" in frames:
             frames, marks = self._without_empty(frames, marks)
         if frames and not self._routes:
-            self._go_astray(len(frames))
+            self._not_routed(len(frames))
             frames = []
         return frames, origin, marks
 
-    def _all_routed(
+    def _routed(
         self, batches: list[tuple[list[bytes], Origin, Marks]], refusals: list[Refusal]
     ) -> tuple[Mapping[str, Sequence[bytes]], Mapping[str, Mapping[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
-        at, monotonic_at = self._wall.now(), self._wall.elapsed()
-        if len(batches) > 1 and not self._looks_into:  # then all are alike
-            frames = list(chain.from_iterable(frames for frames, _, _ in batches))
-            batches = [(frames, batches[0][1], NO_MARKS)]
-        if len(batches) == 1:
-            ((frames, origin, marks),) = batches
-            return self._routed(frames, origin.received(at, monotonic_at), marks, refusals)
-        payloads: dict[str, list[bytes]] = {}
-        drops: dict[str, Counter[str]] = {}
-        count = 0
-        for frames, origin, marks in batches:
-            origin = origin.received(at, monotonic_at)
-            routed, dropped, messages = self._routed(frames, origin, marks, refusals)
-            count += messages
-            for destination, run in routed.items():
-                payloads.setdefault(destination, []).extend(run)
-            for destination, reasons in dropped.items():
-                drops.setdefault(destination, Counter()).update(reasons)
-        return payloads, drops, count
-
-    def _routed(
-        self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
-    ) -> tuple[dict[str, Sequence[bytes]], dict[str, dict[str, int]], int]:
-        """Payloads and drops by destination, and how many messages they are of."""
-        if self._goes_straight and marks is NO_MARKS:
-            parse = partial(self._parse, origin=origin)
-            routed = self._routes.route_straight(frames, origin, parse)
-            if routed is not None:
-                return routed.payloads, routed.drops, len(frames)
-        messages: list[SyslogMessage] = []
-        if self._looks_into:
-            messages = self._parse(frames, origin)
+        frames, runs, marks = _joined(batches)
+        if not self._needs_lines:
+            payloads, drops, _ = self._routes.pass_on(frames)
+            return payloads, drops, len(frames)
+        arrival = Arrival(runs, self._wall.now(), self._wall.elapsed())
+        lines = self._read(frames, arrival)
         if self._sequences is not None:
-            self._counters.missing_records += self._sequences.look(messages)
+            self._counters.missing_records += self._sequences.look(lines.messages())
         if self._authorise is not None:
-            messages, indexes, refused = self._authorise(messages, origin)
-            marks = marks.picked(indexes)
-            frames = [message.raw for message in messages]
-            self._counters.apps.update(message.app for message in messages)
-            self._refuse(refused, origin, refusals)
-            if not frames:
+            lines, arrival, marks = self._authorised(lines, arrival, marks, refusals)
+            if not lines:
                 return {}, {}, 0
-        if messages:
-            marks.put_on(messages)
-        payloads, drops, astray = self._routes.route(frames, messages, origin)
-        if astray:
-            self._go_astray(astray)
-        return payloads, drops, len(frames) - astray
+        if marks:
+            messages = list(lines.messages())
+            for start, put_on in marks:
+                put_on.put_on(messages, start)
+            lines = Messages(messages)
+        payloads, drops, unrouted = self._routes.route(lines, arrival)
+        if unrouted:
+            self._not_routed(unrouted)
+        return payloads, drops, len(lines) - unrouted
 
-    def _parse(self, frames: list[bytes], origin: Origin) -> list[SyslogMessage]:
-        messages = self._parser(frames, origin)
-        self._counters.parse_failures += len(
-            [message for message in messages if message.tags and is_parse_failure(message)]
-        )
-        return messages
+    def _read(self, frames: list[bytes], arrival: Arrival) -> Lines:
+        lines = self._parser(frames, arrival)
+        if odd := lines.odd():
+            failures = [True for message in lines.messages(odd) if is_parse_failure(message)]
+            self._counters.parse_failures += len(failures)
+        return lines
 
-    def _go_astray(self, count: int) -> None:
+    def _authorised(
+        self,
+        lines: Lines,
+        arrival: Arrival,
+        marks: Sequence[tuple[int, Marks]],
+        refusals: list[Refusal],
+    ) -> tuple[Lines, Arrival, list[tuple[int, Marks]]]:
+        """Those lines that belong to an app; the others join `refusals`, or are counted."""
+        assert self._authorise is not None
+        taken: list[SyslogMessage] = []
+        runs: list[tuple[int, Origin]] = []
+        kept: list[tuple[int, Marks]] = []
+        marks_at = dict(marks)
+        for start, stop, origin in arrival.each():
+            own = lines.messages(range(start, stop))
+            messages, indexes, refused = self._authorise(own, origin)
+            if start in marks_at:
+                kept.append((len(taken), marks_at[start].picked(indexes)))
+            taken += messages
+            runs.append((len(taken), origin))
+            self._refuse(refused, origin, refusals)
+        self._counters.apps.update(message.app for message in taken)
+        return Messages(taken), arrival._replace(runs=runs), kept
+
+    def _not_routed(self, count: int) -> None:
         self._counters.dropped["no-destination"] += count
-        self._on_astray(count)
+        self._on_unrouted(count)
 
     def _without_long(
         self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
@@ -281,3 +266,22 @@ class Intake:
         # A RELP client sends them again; for all others they are lost.
         self._counters.dropped["not-stored"] += count
         return failure
+
+
+def _joined(
+    batches: list[tuple[list[bytes], Origin, Marks]],
+) -> tuple[list[bytes], list[tuple[int, Origin]], list[tuple[int, Marks]]]:
+    """The frames of all batches, where those of each origin end, and their marks by the start of
+    their batch."""
+    if len(batches) == 1:
+        ((frames, origin, marks),) = batches
+        return frames, [(len(frames), origin)], [(0, marks)] if any(marks) else []
+    joined: list[bytes] = []
+    runs = []
+    known = []
+    for frames, origin, marks in batches:
+        if any(marks):
+            known.append((len(joined), marks))
+        joined += frames
+        runs.append((len(joined), origin))
+    return joined, runs, known

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 
+from relay.codec import octets_of
 from relay.flow.drain import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Drain, Session
 from relay.flow.pacing import START_RECORDS, Pace, Window
 from relay.flow.throughput import Throughput
@@ -36,7 +37,6 @@ from relay.flow.turns import Supply, Turns
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.wire.sizes import octets_of
 
 __all__ = ["BACKLOG_RECORDS_MIN", "LaneQueue", "Lanes"]
 

@@ -32,12 +32,18 @@ class Marks(NamedTuple):
             {new: self.pieces[old] for new, old in enumerate(indexes) if old in self.pieces},
         )
 
-    def put_on(self, messages: list[SyslogMessage]) -> None:
-        """Give the messages of the frames their tags, and the pair `ORIGINAL_BYTES`."""
+    def put_on(self, messages: list[SyslogMessage], start: int = 0) -> None:
+        """Give the messages of the frames their tags, and the pair `ORIGINAL_BYTES`.
+
+        Args:
+            start: Index of the message of the first frame.
+        """
         for index in self.pieces:
+            index += start
             message = messages[index]
             messages[index] = message._replace(tags=(*message.tags, SPLIT_TAG))
         for index, original_bytes in self.cut.items():
+            index += start
             message = messages[index]
             pairs = {**(message.pairs or {}), ORIGINAL_BYTES: b"%d" % original_bytes}
             messages[index] = message._replace(pairs=pairs, tags=(*message.tags, TRUNCATED_TAG))

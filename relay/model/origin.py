@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Origin", "Received"]
+__all__ = ["Arrival", "Origin", "Received"]
 
 _NONE: Mapping[int, int] = MappingProxyType({})
 
@@ -70,3 +70,26 @@ class Received(NamedTuple):
     """Frames that were cut: index to the octets of the whole message."""
     pieces: Mapping[int, int] = _NONE
     """Frames that are pieces of a message that was split: index to the number, from 1 on."""
+
+
+class Arrival(NamedTuple):
+    """Whose the lines of a batch are, and when they came."""
+
+    runs: Sequence[tuple[int, Origin]]
+    """Where the lines of each origin end, and the origin; the last run ends with the batch."""
+    received_at: float
+    """Seconds since 1970-01-01 UTC."""
+    monotonic_at: float
+    """The same moment on a clock that is never set."""
+
+    @classmethod
+    def of_one(cls, count: int, origin: Origin) -> Arrival:
+        """That of `count` lines of one origin, which says when they came."""
+        return cls(((count, origin),), origin.received_at, origin.monotonic_at)
+
+    def each(self) -> Iterator[tuple[int, int, Origin]]:
+        """Where each run begins and ends, and its origin with the time."""
+        start = 0
+        for stop, origin in self.runs:
+            yield start, stop, origin.received(self.received_at, self.monotonic_at)
+            start = stop

@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from twisted.internet.defer import Deferred
 
+from relay.codec import octets_of
 from relay.queue.transaction import Eviction, Refusal, Removal, Transaction
-from relay.wire.sizes import octets_of
 
 __all__ = ["RECORD_BYTES", "Append", "size_of", "split", "transaction_of"]
 

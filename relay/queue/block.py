@@ -21,7 +21,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from relay.queue.acceleration import IS_COMPILED, compiled
+from relay.codec import cut_records, encode_records, runs
 from relay.queue.checksum import crc32
 from relay.queue.values import Unreadable
 
@@ -35,9 +35,6 @@ __all__ = [
     "header_of",
     "payload_bytes",
     "payload_bytes_of",
-    "plain_cut",
-    "plain_encode",
-    "plain_runs",
     "received_at",
     "split",
 ]
@@ -63,23 +60,8 @@ class Block(NamedTuple):
 
 def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
     """`payloads` (at least one, each under 4 GiB) as a value."""
-    if IS_COMPILED:
-        header = _HEADER.pack(received_at, len(payloads))
-        return compiled.encode(_VERSION, header, payloads, crc32)
-    return plain_encode(payloads, received_at)
-
-
-def plain_encode(payloads: Sequence[bytes], received_at: float) -> bytes:
-    """The same as `encode_block`."""
-    count = len(payloads)
-    body = b"".join(
-        [
-            _HEADER.pack(received_at, count),
-            struct.pack(f"<{count}I", *map(len, payloads)),
-            *payloads,
-        ]
-    )
-    return _PREFIX.pack(_VERSION, crc32(body)) + body
+    header = _HEADER.pack(received_at, len(payloads))
+    return encode_records(_VERSION, header, payloads, crc32)
 
 
 def decode_block(value: bytes) -> Block:
@@ -104,25 +86,10 @@ def decode_block(value: bytes) -> Block:
     payloads_at = lengths_at + 4 * count
     if not count or payloads_at > len(value):
         raise BlockDamaged(f"{count} records do not fit into {len(value)} octets")
-    stop, records = _cut(value, lengths_at, count)
+    stop, records = cut_records(value, lengths_at, count)
     if stop != len(value):
         raise BlockDamaged(f"the records end at {stop}, the block at {len(value)}")
     return Block(received_at, records)
-
-
-def plain_cut(value: bytes, lengths_at: int, count: int) -> tuple[int, list[bytes]]:
-    """Where the records of a block end, and the records if that is the end of `value`."""
-    lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
-    payloads_at = lengths_at + 4 * count
-    stop = payloads_at + sum(lengths)
-    if stop != len(value):
-        return stop, []
-    # Not `struct.unpack_from`, which would keep the pattern of each block in its cache.
-    records = struct.Struct("%ds" * count % lengths)
-    return stop, list(records.unpack_from(value, payloads_at))
-
-
-_cut = compiled.cut if IS_COMPILED else plain_cut
 
 
 def block_header(value: bytes | memoryview) -> tuple[float, int]:
@@ -169,21 +136,6 @@ def received_at(value: bytes | memoryview) -> float | None:
 def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
     start = 0
-    for stop in _runs(payloads, BLOCK_BYTES_TARGET):
+    for stop in runs(payloads, BLOCK_BYTES_TARGET):
         yield payloads[start:stop]
         start = stop
-
-
-def plain_runs(payloads: Sequence[bytes], run_bytes: int) -> list[int]:
-    """Where runs end that have `run_bytes` with their last record; the last one has less."""
-    stops: list[int] = []
-    size = 0
-    for stop, payload in enumerate(payloads, 1):
-        size += len(payload)
-        if size >= run_bytes or stop == len(payloads):
-            stops.append(stop)
-            size = 0
-    return stops
-
-
-_runs = compiled.runs if IS_COMPILED else plain_runs

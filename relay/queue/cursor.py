@@ -14,11 +14,11 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
+from relay.codec import fitting, octets_of
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.append import RECORD_BYTES
 from relay.queue.committer import RunInThread
-from relay.wire.sizes import fitting, octets_of
 
 __all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from relay.codec import octets_of
 from relay.model.message import SEVERITY_NAMES
 from relay.model.words import size as in_words
 from relay.queue.admission import URGENT_SEVERITY_MAX
 from relay.queue.gauge import Gauge, Level
 from relay.queue.trend import Trend
-from relay.wire.sizes import octets_of
 
 __all__ = ["POLICIES", "QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
 

@@ -65,6 +65,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from relay.codec import octets_of
 from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block, split
@@ -113,7 +114,6 @@ from relay.queue.transaction import (
     is_of_source,
 )
 from relay.queue.values import FileValues
-from relay.wire.sizes import octets_of
 
 __all__ = [
     "Eviction",

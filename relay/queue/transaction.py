@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from relay.codec import octets_of
 from relay.model.seq import SeqRange
-from relay.wire.sizes import octets_of
 
 __all__ = [
     "Eviction",

@@ -14,20 +14,15 @@ A cursor of a transaction with buffers gives the key as a view of exactly that m
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 import time
 from collections.abc import Callable
 from typing import Any
 
-from relay.queue.acceleration import IS_COMPILED, compiled
+from relay.codec import node_of
 
-__all__ = ["FileValues", "Unreadable", "plain_node"]
+__all__ = ["FileValues", "Unreadable"]
 
-_NODE = struct.Struct("=HHHH")
-_PAGE_NUMBER = struct.Struct("=Q")
-_BIG = 1
 _PAGE_HEADER_BYTES = 16
 _SECTOR_BYTES = 4096  # that are read at once when it is about what can be read at all
 _TRIES, _PAUSE_SECONDS = 3, 0.5  # an error of the disk may pass
@@ -76,19 +71,19 @@ class FileValues:
 
     def value(self, cursor: Any) -> bytes:
         """What the cursor is on, which is in the file; an `Unreadable` if it cannot be read."""
-        size, page = _node_of(cursor.key())
+        size, page = node_of(cursor.key())
         return self._read(page, size) if page else bytes(cursor.value())
 
     def head(self, cursor: Any, length: int) -> tuple[int, bytes]:
         """The size of what the cursor is on, and its first octets, `length` at most."""
-        size, page = _node_of(cursor.key())
+        size, page = node_of(cursor.key())
         if not page:
             return size, bytes(cursor.value()[:length])
         return size, self._read(page, min(size, length))
 
     def why_not_deleted(self, cursor: Any) -> str:
         """Why LMDB cannot delete what the cursor is on, whose first page it reads; or nothing."""
-        _, page = _node_of(cursor.key())
+        _, page = node_of(cursor.key())
         found = self._read(page, 1) if page else b""
         return f"page {page}: {found.reason}" if isinstance(found, Unreadable) else ""
 
@@ -124,57 +119,3 @@ class FileValues:
         value = Unreadable(b"".join(parts)[_PAGE_HEADER_BYTES:stop])
         value.reason = reason
         return value
-
-
-class _Buffer(ctypes.Structure):
-    """Py_buffer of Python's C API."""
-
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    ]
-
-
-_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
-_get_buffer.argtypes = [ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int]
-_release_buffer = ctypes.pythonapi.PyBuffer_Release
-_release_buffer.argtypes = [ctypes.POINTER(_Buffer)]
-_release_buffer.restype = None
-
-
-def _address(view: memoryview) -> int:
-    """Where in memory the octets of `view` are."""
-    buffer = _Buffer()
-    _get_buffer(view, ctypes.byref(buffer), 0)
-    try:
-        return int(buffer.buf)
-    finally:
-        _release_buffer(ctypes.byref(buffer))
-
-
-def plain_node(key: memoryview) -> tuple[int, int]:
-    """The size of the value that belongs to `key`, and its first page; 0 = it is in the leaf.
-
-    Args:
-        key: As a cursor of LMDB has given it: what lies around it in memory is read.
-    """
-    at = _address(key)
-    low, high, flags, key_size = _NODE.unpack(ctypes.string_at(at - _NODE.size, _NODE.size))
-    if key_size != len(key):
-        raise ValueError(f"a key of {len(key)} octets, its node says {key_size}")
-    page = 0
-    if flags & _BIG:
-        (page,) = _PAGE_NUMBER.unpack(ctypes.string_at(at + key_size, _PAGE_NUMBER.size))
-    return low | high << 16, page
-
-
-_node_of = compiled.node_of if IS_COMPILED else plain_node

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import TypeAlias
 
 from relay.model.message import JsonText, SyslogMessage
@@ -30,7 +30,7 @@ from relay.wire.rfc5424 import header_field
 from relay.wire.structured_data import is_structured_data, without_controls
 from relay.wire.timestamp import StampTable, to_exact, to_milliseconds
 
-__all__ = ["EndTable", "addressing_of", "ewmm", "pairs_of_origin"]
+__all__ = ["addressing_of", "ends_of_origin", "ewmm"]
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
@@ -45,6 +45,7 @@ _NEVER_MOVED = frozenset(
 )
 # A stamp; with tags and the first peer if there are any, which is slower.
 _EndKey: TypeAlias = "bytes | tuple[bytes | None, tuple[bytes, ...], bytes | None] | None"
+_EXACT = b"2026-01-01T00:00:00.123456Z"  # any stamp of more than milliseconds
 # json-c refuses what is nested deeper than 32.
 _NESTED_MAX = 24
 
@@ -107,10 +108,10 @@ def _bodies(
     here, and what they share is made once.  That takes a fifth of the time.
     """
     sender = sender_of(origin, relay_name)
-    own = pairs_of_origin(origin, sender)
+    own = _pairs_of_origin(origin, sender)
     sender_string = json_string(sender)
     after_header = b',"HOST_FROM":%s,"HOST":' % sender_string
-    ends = EndTable(own, origin.source, exact)
+    ends = _EndTable(own, origin.source, exact)
 
     def body_of(message: SyslogMessage) -> bytes:
         pairs = message.pairs
@@ -149,7 +150,7 @@ def _bodies(
     return body_of
 
 
-class EndTable(dict[_EndKey, bytes]):
+class _EndTable(dict[_EndKey, bytes]):
     """The end of a message's object, by its stamp, tags and first peer.  One table a batch."""
 
     def __init__(self, own: dict[str, bytes], source: str, exact: StampTable) -> None:
@@ -200,7 +201,19 @@ class EndTable(dict[_EndKey, bytes]):
         return pairs
 
 
-def pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
+def ends_of_origin(
+    origin: Origin, sender: bytes, tags: tuple[bytes, ...]
+) -> tuple[bytes, bytes, bytes]:
+    """What ends the envelopes of an origin: without an exact stamp, before and behind one."""
+    ends = _EndTable(
+        _pairs_of_origin(origin, sender), origin.source, StampTable(to_exact, 0.0, UTC)
+    )
+    before, behind = ends.parts(_EXACT, tags)
+    (end,) = ends.parts(None, tags)
+    return end, before, behind
+
+
+def _pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
     """What every message of a batch gets from its origin."""
     pairs = {"HOST_FROM": sender}
     if _is_on_the_network(origin.peer_host):
@@ -221,7 +234,7 @@ def _is_on_the_network(peer_host: str) -> bool:
 
 
 def _pairs_of_message(
-    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: EndTable
+    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: _EndTable
 ) -> dict[str, bytes]:
     """Names and values of a message; those of its header come before its pairs.
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, time, tzinfo
 from functools import lru_cache
 
+from relay.codec import Lines
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.rewrite.fields import getter
 from relay.rewrite.pattern import TextTest
 
@@ -25,6 +26,7 @@ __all__ = [
     "always",
     "any_of",
     "app_in",
+    "chosen",
     "facility_in",
     "field_fits",
     "field_missing",
@@ -59,6 +61,27 @@ def selected(
     if bound is False:
         return []
     return [message for message in messages if bound(message)]
+
+
+def chosen(
+    condition: Condition, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+) -> Sequence[int]:
+    """The indexes of those lines that fit, or of those at `indexes`, which ascend."""
+    fitting: list[int] = []
+    at = 0
+    for start, stop, origin in arrival.each():
+        run: Sequence[int] = range(start, stop)
+        if indexes is not None:
+            first = at
+            while at < len(indexes) and indexes[at] < stop:
+                at += 1
+            run = indexes[first:at]
+        bound = condition(origin) if run else False
+        if bound is True:
+            fitting += run
+        elif bound is not False:
+            fitting += [index for index in run if bound(lines.message(index))]
+    return fitting
 
 
 def all_of(conditions: Sequence[Condition]) -> Condition:

@@ -15,7 +15,7 @@ Rules that bind this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
@@ -31,9 +31,9 @@ from relay.rewrite.value_pairs import Report, Selection, ValuePairs
 from relay.wire.hostname import format_hostname
 from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.tag import NO_TAG, format_tag, read_tag
-from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
+from relay.wire.timestamp import Convert, StampTable, to_rfc3339, to_rfc5424
 
-__all__ = ["EMPTY", "FORMATS", "new_format", "rfc3164", "rfc5424"]
+__all__ = ["EMPTY", "FORMATS", "bsd_stamps", "new_format", "rfc3164", "rfc5424"]
 
 FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
 
@@ -46,8 +46,6 @@ _PRINTUSASCII = re.compile(rb"[!-~]++")
 # As words after a stamp, "last message repeated" and "Message forwarded from" are read in
 # their own way; behind these hosts a tag needs its colon to be one.
 _FIRST_OF_A_PHRASE = (b"last", b"Message")
-
-_Convert = Callable[[bytes | None, float, tzinfo], bytes]
 
 
 def new_format(
@@ -128,7 +126,7 @@ def rfc3164(context: MacroContext) -> Rewrite:
     is written in the time_zone of `context`, or else in its local zone.
     """
     is_iso = context.ts_format == "iso"
-    convert = _iso_stamps(context, to_rfc3339) if is_iso else _bsd_stamps(context)
+    convert = _iso_stamps(context, to_rfc3339) if is_iso else bsd_stamps(context)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(convert, origin.received_at, context.zone)
@@ -199,7 +197,7 @@ def _is_plain_text(message: SyslogMessage) -> bool:
     return message.msg[:1] not in (b"", b" ") and read_tag(message.msg, 0) == NO_TAG
 
 
-def _iso_stamps(context: MacroContext, keep: _Convert) -> _Convert:
+def _iso_stamps(context: MacroContext, keep: Convert) -> Convert:
     """`keep`, and what `context` wants of it."""
     if context.frac_digits is None and context.time_zone is None:
         return keep
@@ -215,7 +213,8 @@ def _iso_stamps(context: MacroContext, keep: _Convert) -> _Convert:
     return convert
 
 
-def _bsd_stamps(context: MacroContext) -> _Convert:
+def bsd_stamps(context: MacroContext) -> Convert:
+    """How stamps are written as RFC 3164 has them, in the time_zone of `context` or locally."""
     write = bsd_date(context.frac_digits)
 
     def convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:

@@ -15,18 +15,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from relay.codec import Lines
+from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
-from relay.rewrite.filters import Condition
+from relay.model.origin import Arrival, Origin
+from relay.rewrite.filters import Condition, chosen
+from relay.rewrite.form import Form, Writer, messages_of_each
 
 __all__ = [
     "Change",
     "Drops",
+    "FirstFitting",
     "Pipeline",
     "Stage",
-    "Writer",
     "each",
-    "first_fitting",
     "only",
     "per_message",
 ]
@@ -35,8 +37,6 @@ Drops = Counter[str]
 """Messages dropped since the count was last taken, by reason."""
 Change = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage | None]]
 Stage = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage]]
-Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
-"""Makes one payload of each message, in the same order."""
 
 
 @runtime_checkable
@@ -53,18 +53,27 @@ class Pipeline:
 
     Args:
         stages: In the order in which they are applied.
-        writer: Makes a payload of each message that is left.
+        form: Makes a payload of each message that is left.
         drops: Where the stages count what they drop.
     """
 
-    def __init__(self, stages: Sequence[Stage], writer: Writer, drops: Drops) -> None:
+    def __init__(self, stages: Sequence[Stage], form: Form, drops: Drops) -> None:
         self._stages = tuple(stages)
-        self.writer = writer
+        self._form = form
         self._drops = drops
 
-    def __call__(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The payloads of what is left of `messages`, in their order."""
-        return self.writer(self.changed(messages, origin), origin)
+    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+        """The payloads of what is left of lines, or of those at `indexes`, in their order."""
+        if not self._stages:
+            return self._form.write(lines, indexes, arrival)
+        payloads: list[bytes] = []
+        for messages, origin in messages_of_each(lines, indexes, arrival):
+            payloads += self.write_messages(self.changed(messages, origin), origin)
+        return payloads
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages that have been through the stages."""
+        return self._form.write_messages(messages, origin) if messages else []
 
     def changed(self, messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
         """What is left of `messages` before it is written."""
@@ -140,30 +149,33 @@ def only(condition: Condition, change: Change) -> Change:
     return changed
 
 
-def first_fitting(choices: Sequence[tuple[Condition, Writer]]) -> Writer:
-    """Write each message in the form of the first of `choices` whose condition it fits.
+class FirstFitting:
+    """Writes each message in the form of the first of several whose condition it fits.
 
-    The last condition has to fit every message.
+    Args:
+        choices: The last condition has to fit every message.
     """
 
-    def write(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        payloads: list[bytes] = [b""] * len(messages)
-        left = list(range(len(messages)))
-        for condition, writer in choices:
-            bound = condition(origin)
-            if bound is False:
-                continue
-            fitting = left if bound is True else [i for i in left if bound(messages[i])]
-            written = writer([messages[i] for i in fitting], origin)
-            for index, payload in zip(fitting, written, strict=True):
-                payloads[index] = payload
+    def __init__(self, choices: Sequence[tuple[Condition, Form]]) -> None:
+        self._choices = tuple(choices)
+
+    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+        """The payloads of lines, or of those at `indexes`, in their order."""
+        left: Sequence[int] = range(len(lines)) if indexes is None else indexes
+        payloads: dict[int, bytes] = {}
+        order = left
+        for condition, form in self._choices:
+            fitting = chosen(condition, lines, left, arrival)
+            written = form.write(lines, fitting, arrival)
+            payloads.update(zip(fitting, written, strict=True))
             if len(fitting) == len(left):
-                return payloads
-            taken = set(fitting)
-            left = [i for i in left if i not in taken]
+                return [payloads[index] for index in order]
+            left = [index for index in left if index not in payloads]
         raise AssertionError("no form for some messages")
 
-    return write
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages of one origin."""
+        return self.write(Messages(list(messages)), None, Arrival.of_one(len(messages), origin))
 
 
 def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:

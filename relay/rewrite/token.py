@@ -46,6 +46,7 @@ from relay.wire.tag import format_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
 __all__ = [
+    "TOKEN_KEY",
     "IsToken",
     "Programs",
     "Rewrite",
@@ -66,13 +67,14 @@ Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 IsToken = Callable[[bytes | None], bool]
 """Whether a TAG or APP-NAME is an app token and no name."""
 
-_TOKEN_KEY = "logsene-app-token"
-_TOKEN_KEY_OCTETS = _TOKEN_KEY.encode("ascii")
+TOKEN_KEY = "logsene-app-token"
+"""The member of an object that names an app token."""
+_TOKEN_KEY_OCTETS = TOKEN_KEY.encode("ascii")
 # What came in an envelope may end with these, and the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
 
 _PLAIN_TOKEN = re.compile(rb'"[!#-\[\]-~]{1,255}"')  # as a JSON string without escapes
-_without_token = member_cutter(_TOKEN_KEY)
+_without_token = member_cutter(TOKEN_KEY)
 
 
 def token_test(token: Token, known: Collection[bytes]) -> IsToken:
@@ -275,7 +277,7 @@ def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], b
         if found is None:
             return None
         text = found.text
-        if _TOKEN_KEY in found.members:
+        if TOKEN_KEY in found.members:
             if _names_token(found):
                 return text
             text = _without_token(text)
@@ -325,7 +327,7 @@ def _has_token(message: SyslogMessage) -> bool:
 
 
 def _names_token(found: JsonObject) -> bool:
-    value = bytes(found.members.get(_TOKEN_KEY, b""))
+    value = bytes(found.members.get(TOKEN_KEY, b""))
     if _PLAIN_TOKEN.fullmatch(value) is not None:  # the usual case
         return True
     text = text_of_string(value)

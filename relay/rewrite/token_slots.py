@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from relay.codec import beginning_with
+
 __all__ = ["fill_slots", "with_slots"]
 
 _NUL = 0
@@ -45,7 +47,7 @@ def fill_slots(payloads: Sequence[bytes], token_of: Callable[[bytes], bytes]) ->
         payloads: None of them empty.
         token_of: The text for the slots with a key; what it raises is passed on.
     """
-    slots = [index for index, payload in enumerate(payloads) if payload[0] == _NUL]
+    slots = beginning_with(payloads, _NUL)
     if not slots:
         return payloads
     filled = list(payloads)

@@ -68,7 +68,7 @@ from relay.service.stop_guard import StopGuard
 from relay.service.systemd import NO_SYSTEMD, Systemd
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
-from relay.wire.parse_options import ParseOptions, new_parser
+from relay.wire.parse_options import new_parser
 
 __all__ = ["assemble"]
 
@@ -324,10 +324,9 @@ def _intake(
         wall=wall,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),
-        reads_usual=replace(source.parse, encoding=None) == ParseOptions(),
         sequences=_sequences(source, notices),
         answers=source.listen.scheme.startswith("relp"),
-        on_astray=partial(_warn_astray, source.id, notices),
+        on_unrouted=partial(_warn_unrouted, source.id, notices),
         quarantines_long=source.oversize == "quarantine",
         quarantine_bytes_max=configuration.quarantine_bytes_max,
         authorise=new_authorise(source, configuration.apps, notices=notices),
@@ -413,7 +412,7 @@ def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:
     return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
 
 
-def _warn_astray(source: str, notices: Notices, count: int) -> None:
+def _warn_unrouted(source: str, notices: Notices, count: int) -> None:
     notices.warn(
         f"source {source}",
         "no-destination",

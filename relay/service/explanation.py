@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters import selected
 from relay.rewrite.masked import masked
 from relay.rewrite.pipeline import Pipeline
@@ -119,7 +119,9 @@ class Explainer:
             received_at=self._now,
         )
         frame = frame if is_utf8 else utf8_of(known.parse, frame)
-        messages = new_parser(known.parse, zone=self._zone)([frame], origin)
+        messages = new_parser(known.parse, zone=self._zone)(
+            [frame], Arrival.of_one(1, origin)
+        ).messages()
         explanation = Explanation(messages[0])
         authorise = new_authorise(known, self._configuration.apps, notices=_Quiet())
         if authorise is not None:
@@ -163,7 +165,7 @@ class Explainer:
         pipeline = route.rewrite
         assert isinstance(pipeline, Pipeline)
         changed = pipeline.changed([message], origin)
-        payloads = pipeline.writer(changed, origin)
+        payloads = pipeline.write_messages(changed, origin)
         if payloads:
             outcome.message, outcome.payload = changed[-1], self._masked(payloads[-1])
         else:

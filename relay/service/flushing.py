@@ -85,7 +85,7 @@ class FlushService(Service):
             messages = pipeline.flush(origin, everything=everything)
             if messages:
                 taken, drops = self._let_in(destination, messages)
-                payloads = pipeline.writer(taken, origin) if taken else []
+                payloads = pipeline.write_messages(taken, origin)
                 drops += Counter(pipeline.take_drops())
                 stored = self._append({destination: payloads}, drops={destination: drops})
                 stored.addErrback(_passed_over)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from relay.queue.acceleration import IS_COMPILED as QUEUE_IS_COMPILED
-from relay.rewrite.acceleration import IS_COMPILED as REWRITE_IS_COMPILED
-from relay.wire.acceleration import IS_COMPILED as WIRE_IS_COMPILED
+from relay.codec import IS_COMPILED
 
 __all__ = ["is_pure", "set_for_batches"]
 
@@ -17,7 +15,7 @@ _SWITCH_SECONDS = 0.0001
 
 def is_pure() -> bool:
     """Whether something is done in Python that could be compiled; `relay` says when."""
-    return not (WIRE_IS_COMPILED and REWRITE_IS_COMPILED and QUEUE_IS_COMPILED)
+    return not IS_COMPILED
 
 
 def set_for_batches() -> None:

@@ -16,14 +16,14 @@ from typing import TypeAlias
 
 from twisted.logger import Logger
 
+from relay.codec import Lines
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
+from relay.rewrite.form import Form
 from relay.rewrite.json_text import json_string
-from relay.rewrite.pipeline import Writer
-from relay.rewrite.straight import Straight
 from relay.rewrite.token_slots import fill_slots, with_slots
 from relay.service.configuration import RewriteConfiguration, UnreadToken
 from relay.service.periodic import PeriodicService
@@ -35,7 +35,7 @@ __all__ = ["LateTokens", "NewForm", "TokenWatch"]
 
 _CHECK_SECONDS = 60.0
 
-NewForm: TypeAlias = "Callable[[RewriteConfiguration], tuple[Writer, Straight | None]]"
+NewForm: TypeAlias = Callable[[RewriteConfiguration], Form]
 """Makes the form of a rewrite whose tokens are all known."""
 
 _DEFAULT_KEY = b"-"  # of the token for all messages that fit no match
@@ -59,11 +59,17 @@ class LateTokens:
             self._make_form()
 
     @property
-    def form(self) -> tuple[Writer, Straight | None]:
+    def form(self) -> Form:
         """What messages are written with, for good."""
-        if not self._placeholders:
-            return self._writer, self._straight
-        return self._write, None if self._straight is None else self._write_straight
+        return self if self._placeholders else self._form
+
+    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+        """The payloads of lines, with slots for tokens that are not known."""
+        return with_slots(self._form.write(lines, indexes, arrival), self._placeholders)
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages, with slots for tokens that are not known."""
+        return with_slots(self._form.write_messages(messages, origin), self._placeholders)
 
     def look(self) -> None:
         """Try to read the tokens that are missing."""
@@ -112,15 +118,7 @@ class LateTokens:
             ),
         )
         self.needed.trouble = "; ".join(dict.fromkeys(troubles))
-        self._writer, self._straight = self._new_form(rewrite)
-
-    def _write(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        return with_slots(self._writer(messages, origin), self._placeholders)
-
-    def _write_straight(self, frames: list[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-        assert self._straight is not None
-        payloads, left = self._straight(frames, origin)
-        return with_slots(payloads, self._placeholders), left
+        self._form = self._new_form(rewrite)
 
     def _text_of(self, key: bytes) -> bytes:
         if self._rewrite.token is None:

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
-from functools import partial
 from typing import Any
 
 from relay.model.token import Token, masked_secret
-from relay.rewrite.pipeline import Writer
+from relay.rewrite.form import Form, Program, Writer, form_of
+from relay.rewrite.programs import app_name_program, cee_program, tag_program
 from relay.rewrite.token import app_name, cee, tag
 from relay.service.configuration import RewriteConfiguration, UnreadToken
 from relay.service.schema import REWRITE, TOKEN, TOKEN_MODES
@@ -32,7 +32,11 @@ __all__ = [
     "token_from_file",
 ]
 
-_FORMS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
+_FORMS: Mapping[str, tuple[Callable[..., Writer], Callable[..., Program | None]]] = {
+    "cee": (cee, cee_program),
+    "tag": (tag, tag_program),
+    "app-name": (app_name, app_name_program),
+}
 _WAYS = ("token_file", "token_env", "tokens")
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
@@ -194,8 +198,8 @@ def token_form(
     zone: tzinfo,
     known: Collection[bytes] = (),
     structured_data: bool = False,
-) -> Writer:
-    """The writer for `mode`: cee, tag or app-name.
+) -> Form:
+    """The form for `mode`: cee, tag or app-name.
 
     Args:
         known: Tokens that messages may carry in their headers, whatever their form.
@@ -204,8 +208,11 @@ def token_form(
     Raises:
         ValueError: `token` cannot take the place that the mode gives it.
     """
-    form = partial(_FORMS[mode], token, zone, relay_name=relay_name, known=known)
-    return form(structured_data=True) if structured_data else form()
+    write, program = _FORMS[mode]
+    options: dict[str, Any] = {"relay_name": relay_name, "known": known}
+    if structured_data:
+        return form_of(write(token, zone, structured_data=True, **options))
+    return form_of(write(token, zone, **options), program(token, zone, **options))
 
 
 def check_form(mode: str, token: Token) -> None:

@@ -15,14 +15,13 @@ from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.ewmm import ewmm
 from relay.rewrite.filters import Condition, all_of, always, app_in
-from relay.rewrite.formats import new_format, rfc3164, rfc5424
+from relay.rewrite.form import Form, form_of
+from relay.rewrite.formats import new_format
 from relay.rewrite.macros import check_settable
-from relay.rewrite.pipeline import Drops, Pipeline, Stage, Writer, first_fitting, without_empty
+from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
+from relay.rewrite.programs import format_program
 from relay.rewrite.steps import Lookup, Template
-from relay.rewrite.straight import Straight, straight_cee
-from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.template import compile_template
 from relay.service.configuration import (
     AppConfiguration,
@@ -125,14 +124,13 @@ class Rewriting:
         self.tokens[destination.id] = LateTokens(
             destination.rewrite, partial(self._token_form, where=join_path(where, "rewrite"))
         )
-        writer = self._writer(destination, where, context, drops, changes=bool(stages))
+        form = self._form(destination, where, context, drops, changes=bool(stages))
         match = self._match(destination, where)
-        if writer is None:
+        if form is None:
             return Route(destination.id, None, match)
-        pipeline = Pipeline(stages, writer, drops)
+        pipeline = Pipeline(stages, form, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
-        straight = None if stages else self._straight(destination)
-        return Route(destination.id, pipeline, match, take_drops, straight=straight)
+        return Route(destination.id, pipeline, match, take_drops)
 
     def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
         conditions = []
@@ -166,7 +164,7 @@ class Rewriting:
         ]
         return [stage for stage in read if stage is not None]
 
-    def _writer(
+    def _form(
         self,
         destination: DestinationConfiguration,
         where: str,
@@ -174,14 +172,14 @@ class Rewriting:
         drops: Drops,
         *,
         changes: bool,
-    ) -> Writer | None:
+    ) -> Form | None:
         """How messages are written; None if frames pass as they are."""
         rewrite, form = destination.rewrite, destination.format
         if rewrite.mode == "ewmm":
-            return ewmm(self._relay_name, self._zone)
+            return self._format("ewmm", context)
         if rewrite.token is not None:
-            return self.tokens[destination.id].form[0]
-        if form is not None and form.name != "raw":
+            return self.tokens[destination.id].form
+        if form is not None and form.name in ("json", "template"):
             report = partial(self._cast_failed, destination.id)
             writer = new_format(
                 form.name,
@@ -191,33 +189,39 @@ class Rewriting:
                 report=report,
             )
             assert writer is not None, form
-            return without_empty(writer, _TYPE_CAST, drops) if form.name == "json" else writer
+            return form_of(without_empty(writer, _TYPE_CAST, drops))
+        if form is not None and form.name != "raw":
+            return self._format(form.name, context)
         if not changes:
             return None
         # Changed messages in the format in which they came, if it can hold them.
-        return first_fitting([(_needs_rfc5424, rfc5424(context)), (always, rfc3164(context))])
+        return FirstFitting(
+            [
+                (_needs_rfc5424, self._format("rfc5424", context)),
+                (always, self._format("rfc3164", context)),
+            ]
+        )
 
-    def _token_form(
-        self, rewrite: RewriteConfiguration, *, where: str
-    ) -> tuple[Writer, Straight | None]:
+    def _format(self, name: str, context: MacroContext) -> Form:
+        """A format without options of its own: rfc5424, rfc3164 or ewmm."""
+        writer = new_format(name, context)
+        assert writer is not None, name
+        return form_of(writer, format_program(name, context))
+
+    def _token_form(self, rewrite: RewriteConfiguration, *, where: str) -> Form:
         """The form of a rewrite whose tokens are all known."""
         assert isinstance(rewrite.token, Token)
-        known = self._known_tokens(rewrite)
         form = partial(
             token_form,
             rewrite.mode,
             relay_name=self._relay_name,
             zone=self._zone,
-            known=known,
+            known=self._known_tokens(rewrite),
             structured_data=rewrite.structured_data,
         )
         if not rewrite.tokens:
-            straight = None
-            if rewrite.mode == "cee" and not rewrite.structured_data:
-                name = self._relay_name
-                straight = straight_cee(rewrite.token, self._zone, relay_name=name, known=known)
-            return form(rewrite.token), straight
-        choices: list[tuple[Condition, Writer]] = [
+            return form(rewrite.token)
+        choices: list[tuple[Condition, Form]] = [
             (
                 self._filters.condition(match, f"{join_path(where, 'tokens')}[{index}].match"),
                 form(token),
@@ -225,12 +229,7 @@ class Rewriting:
             for index, (match, token) in enumerate(rewrite.tokens)
             if isinstance(token, Token)
         ]
-        return first_fitting([*choices, (always, form(rewrite.token))]), None
-
-    def _straight(self, destination: DestinationConfiguration) -> Straight | None:
-        if destination.rewrite.mode == "ewmm":
-            return straight_ewmm(self._relay_name, self._zone)
-        return self.tokens[destination.id].form[1] if destination.rewrite.token else None
+        return FirstFitting([*choices, (always, form(rewrite.token))])
 
     def _known_tokens(self, rewrite: RewriteConfiguration) -> list[bytes]:
         """Tokens that a message may carry, whatever their form."""

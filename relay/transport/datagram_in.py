@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.codec import octets_of
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
@@ -34,7 +35,6 @@ from relay.transport.sockets import kernel_drops, plain_address
 from relay.transport.turn_batch import Intake
 from relay.wire.byte_order_mark import without_byte_order_mark
 from relay.wire.long_frame import split_frame
-from relay.wire.sizes import octets_of
 
 __all__ = ["DatagramReader"]
 

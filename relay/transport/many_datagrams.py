@@ -16,8 +16,8 @@ import struct
 from functools import lru_cache
 from typing import NamedTuple
 
+from relay.codec import cut_slots
 from relay.transport.sockets import plain_address
-from relay.wire.acceleration import IS_COMPILED, compiled
 
 __all__ = [
     "CALLS_MAX",
@@ -28,7 +28,6 @@ __all__ = [
     "ManyDatagrams",
     "Sender",
     "host_and_port",
-    "plain_cut_slots",
 ]
 
 DATAGRAMS_MAX = 128
@@ -145,7 +144,7 @@ class ManyDatagrams:
         return received._replace(more=True)
 
     def _frames(self, sizes: list[int]) -> list[bytes]:
-        return _cut_slots(self._all_octets, self._slot_bytes, sizes)
+        return cut_slots(self._all_octets, self._slot_bytes, sizes)
 
     def _sort(
         self,
@@ -171,17 +170,6 @@ class ManyDatagrams:
             if size > limit:
                 long.setdefault(_sender(name), {})[len(batch)] = size
             batch.append(frame)
-
-
-def plain_cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
-    """What stands at the start of each slot."""
-    return [
-        bytes(octets[start : start + size])
-        for start, size in zip(range(0, slot_bytes * len(sizes), slot_bytes), sizes, strict=True)
-    ]
-
-
-_cut_slots = compiled.cut_slots if IS_COMPILED else plain_cut_slots
 
 
 @lru_cache(SENDERS_MAX)

@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.codec import octets_of
 from relay.model.clock import Clock, DelayedCall
 from relay.model.origin import Received
-from relay.wire.sizes import octets_of
 
 __all__ = ["OCTETS_ENOUGH", "RECORDS_ENOUGH", "Intake", "TurnBatch"]
 

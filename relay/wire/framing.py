@@ -19,8 +19,8 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
+from relay.codec import IS_COMPILED, native, split_lines
 from relay.model.errors import FramingError, WrongProtocol
-from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.boundaries import (
     COUNT,
     PRI,
@@ -49,7 +49,6 @@ __all__ = [
     "encode_newline_syslog",
     "encode_octet_counted",
     "encode_octet_counted_syslog",
-    "plain_split_lines",
 ]
 
 # RFC 6587 §3.4.1 wants a non-zero first digit; files may be padded with zeros and hold
@@ -243,7 +242,7 @@ class NewlineDecoder(_LimitedDecoder):
     def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
         """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
         keep_empty = self._keeps_empty and ended
-        lines = _split_lines(text, self._frame_bytes_max, keep_empty)
+        lines = split_lines(text, self._frame_bytes_max, keep_empty)
         if lines is not None:
             return frames + lines if frames else lines
         for each in text.split(b"\n"):
@@ -255,27 +254,6 @@ class NewlineDecoder(_LimitedDecoder):
             elif keep_empty:
                 frames.append(b"\n")
         return frames
-
-
-def plain_split_lines(text: bytes, line_bytes_max: int, keep_empty: bool) -> list[bytes] | None:
-    """The lines of `text` without their CR; None if one of them is too long.
-
-    Args:
-        keep_empty: Empty ones become a LF each, instead of being left out.
-    """
-    # Looking for one octet is many times faster than for two.
-    if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
-        lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
-    else:
-        lines = text.split(b"\n")
-    if len(text) > line_bytes_max and max(map(len, lines)) > line_bytes_max:
-        return None
-    if keep_empty:
-        return [line or b"\n" for line in lines]
-    return [line for line in lines if line] if b"" in lines else lines
-
-
-_split_lines = compiled.split_lines if IS_COMPILED else plain_split_lines
 
 
 class AutoDecoder(_LimitedDecoder):
@@ -384,7 +362,7 @@ class AutoDecoder(_LimitedDecoder):
     def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
         """Add the frames of `data` from `start` on to `frames`, and keep what is left."""
         began, limit = start, self._frame_bytes_max
-        cut_usual = compiled.cut_frames if IS_COMPILED else plain_cut_frames
+        cut_usual = native.frames.cut_frames if IS_COMPILED else _cut_lines
         known = self._scanned_bytes, self._searched_bytes
         self._scanned_bytes = self._searched_bytes = 0
         self._wanted_bytes, self._wants_line, self._waits = 1, False, False
@@ -580,7 +558,7 @@ class AutoDecoder(_LimitedDecoder):
         self.problem = problem
 
 
-def plain_cut_frames(
+def _cut_lines(
     data: bytes,
     start: int,
     frame_bytes_max: int,
@@ -591,11 +569,11 @@ def plain_cut_frames(
 ) -> tuple[int, bool, bool, int]:
     """Add all lines of `data` that are whole to `frames`, if each of them is nothing else.
 
-    `AutoDecoder` takes what is left one by one, and is what `compiled.cut_frames` compares with:
-    that takes usual counted frames too, and says what is missing of the next frame.
+    `AutoDecoder` takes what is left one by one.  `relay.codec.frames.cut_frames` takes usual
+    counted frames too, and says what is missing of the next frame.
 
     Returns:
-        As `compiled.cut_frames`.
+        As `relay.codec.frames.cut_frames`.
     """
     last = data.rfind(b"\n", start)
     if glued and not counts and last >= start:
@@ -603,7 +581,7 @@ def plain_cut_frames(
     text = data[start:last]
     if counts or last < start or b"\0" in text or may_hold_count(text):
         return start, glued, counts, 0
-    lines = plain_split_lines(text, frame_bytes_max, keep_empty)
+    lines = split_lines(text, frame_bytes_max, keep_empty)
     if lines is None:
         return start, glued, counts, 0
     frames += lines

@@ -18,16 +18,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
+from relay.codec import IS_COMPILED, Lines, native
+from relay.codec.messages import Messages
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
-from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.ewmm import APP_NAME, decode_ewmm
+from relay.wire.hostname import is_hostname
 from relay.wire.malformed import error_text, find_defect, parse_malformed
-from relay.wire.parse_tags import INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
-from relay.wire.rfc3164 import parse_rfc3164, parse_usual_rfc3164
+from relay.wire.parse_tags import (
+    BY_BIT,
+    INVALID_PRI,
+    INVALID_VERSION,
+    UNEXPECTED_FRAMING,
+    Tags,
+)
+from relay.wire.rfc3164 import is_bare_hostname, parse_rfc3164, parse_usual_rfc3164
 from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
+
+if TYPE_CHECKING:
+    from relay.codec.lines import Reader
 
 __all__ = [
     "DELIMITERS",
@@ -35,7 +47,7 @@ __all__ = [
     "parse",
     "parse_all",
     "parse_as",
-    "plain_parse_all",
+    "read_lines",
     "severity_of",
 ]
 
@@ -66,12 +78,7 @@ class Dialect(NamedTuple):
 
 
 _DEFAULT = Dialect()
-_NO_HOSTS = (None, False)
-_LOCAL = Dialect(hosts=_NO_HOSTS)
-# What makes no difference to lines with a usual header, before they are adapted.
-_FOR_UNUSUAL: dict[str, Any] = {
-    name: Dialect._field_defaults[name] for name in ("default_pri", "adapt", "substitutes")
-}
+_READERS_MAX = 256  # kept, one for each dialect
 
 
 def parse(frame: bytes) -> SyslogMessage:
@@ -88,40 +95,49 @@ def parse(frame: bytes) -> SyslogMessage:
     return decode_ewmm(message) if message.app_name == APP_NAME else message
 
 
-def parse_all(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> list[SyslogMessage]:
-    """Parse the frames of a batch by `dialect`, in order, one message a frame."""
+def read_lines(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> Lines:
+    """Read the frames of a batch by `dialect`, one line each, in order."""
+    frames = list(frames)
+    reader = _reader(dialect)
+    if reader is None:
+        return Messages([parse_as(dialect, frame.rstrip(DELIMITERS), frame) for frame in frames])
+    lines = reader.read(frames)
     adapt = dialect.adapt
-    expects_host = dialect.hosts != _NO_HOSTS
-    if not IS_COMPILED or dialect._replace(**_FOR_UNUSUAL) not in (_DEFAULT, _LOCAL):
-        if dialect == _DEFAULT:
-            return plain_parse_all(frames)
-        return [parse_as(dialect, frame.rstrip(DELIMITERS), frame) for frame in frames]
-    messages, left = compiled.parse_usual(list(frames), SyslogMessage, expects_host)
-    if adapt is not None:
-        unusual = frozenset(left)
-        messages = [
+    if adapt is None:
+        return lines
+    # What the reference has read is adapted.
+    adapted = frozenset(lines.unread())
+    return Messages(
+        [
             message
-            if index in unusual
+            if index in adapted
             else adapt(message.raw.rstrip(DELIMITERS), message, dialect.default_pri)
-            for index, message in enumerate(messages)
+            for index, message in enumerate(lines.messages())
         ]
-    for index in left:
-        messages[index] = parse_as(dialect, frames[index].rstrip(DELIMITERS), frames[index])
-    return messages
+    )
 
 
-def plain_parse_all(frames: Sequence[bytes]) -> list[SyslogMessage]:
-    """`parse` of each frame, without one more call."""
-    messages = [
-        parse_rfc5424(line := frame.rstrip(DELIMITERS), frame)
-        or parse_usual_rfc3164(line, frame)
-        or _parse_other(line, frame, _DEFAULT)
-        for frame in frames
-    ]
-    for index, message in enumerate(messages):
-        if message.app_name == APP_NAME:
-            messages[index] = decode_ewmm(message)
-    return messages
+def parse_all(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> list[SyslogMessage]:
+    """The messages of `read_lines`."""
+    return read_lines(frames, dialect).messages()
+
+
+@lru_cache(_READERS_MAX)
+def _reader(dialect: Dialect) -> Reader | None:
+    """What reads lines by `dialect` in compiled code, if that can."""
+    if not IS_COMPILED or not dialect.reads_rfc3164 or dialect.substitutes or dialect.hosts[0]:
+        return None
+    facility, severity = dialect.default_pri
+    return native.lines.Reader(
+        SyslogMessage,
+        lambda frame: parse_as(dialect, frame.rstrip(DELIMITERS), frame),
+        is_hostname=is_hostname,
+        is_bare_hostname=is_bare_hostname,
+        tags=BY_BIT,
+        default_pri=facility * 8 + severity,
+        expects_host=dialect.hosts[1],
+        reads_rfc5424=dialect.reads_rfc5424,
+    )
 
 
 def severity_of(frame: bytes) -> int:

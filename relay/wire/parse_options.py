@@ -1,7 +1,7 @@
 """How the lines of one source are read, where that differs from `relay.wire.parse`.
 
 What is not asked for costs nothing: `new_parser` puts together only the steps that its
-options need, and with none of them it is `parse_all`.
+options need, and with none of them it is `read_lines`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Literal
 
+from relay.codec import Lines
+from relay.codec.messages import Messages
 from relay.model.expression import Expression
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival
 from relay.wire.adapters import adapt
 from relay.wire.charset import Charset
 from relay.wire.message_steps import (
@@ -39,7 +41,7 @@ from relay.wire.message_steps import (
     without_legacy_header,
     without_tags,
 )
-from relay.wire.parse import Dialect, parse_all
+from relay.wire.parse import Dialect, read_lines
 from relay.wire.readers import (
     Read,
     cutting,
@@ -52,8 +54,8 @@ from relay.wire.readers import (
 
 __all__ = ["OPTION_NAMES", "ParseOptions", "Parser", "new_parser", "options_named", "utf8_of"]
 
-Parser = Callable[[Sequence[bytes], Origin], list[SyslogMessage]]
-"""Frames of a batch, and where they are from, to messages: one a frame, in order."""
+Parser = Callable[[Sequence[bytes], Arrival], Lines]
+"""Reads the frames of a batch of one source, one line each, in order."""
 
 _KERNEL_PRI = (0, 5)  # kern.notice
 _HOSTNAME = re.compile(rb"[0-9A-Za-z\-_.:@/]+")
@@ -63,7 +65,7 @@ _HOSTNAME = re.compile(rb"[0-9A-Za-z\-_.:@/]+")
 class ParseOptions:
     """syslog-ng's flags() and options of a source that say how lines are read.
 
-    The defaults are what `relay.wire.parse.parse_all` does.
+    The defaults are what `relay.wire.parse.read_lines` does.
     """
 
     mode: Literal["auto", "rfc3164", "rfc5424"] = "auto"
@@ -192,7 +194,7 @@ def utf8_of(options: ParseOptions, frame: bytes) -> bytes:
 def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     """A parser that does what `options` say.
 
-    Like `parse_all` it never raises, returns one message a frame, and keeps the frame
+    Like `read_lines` it never raises, returns one line a frame, and keeps the frame
     as it was received in `raw`.
 
     Args:
@@ -207,18 +209,25 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     of_network = _batch_reader(options, expects_host=True)
     of_local = of_network if options.local_hostname else _batch_reader(options, expects_host=False)
 
-    def parse_batch(frames: Sequence[bytes], origin: Origin) -> list[SyslogMessage]:
-        messages = (of_local if origin.is_local_socket else of_network)(frames)
-        for step in steps:
-            messages = step(messages, origin)
-        return messages
+    def parse_batch(frames: Sequence[bytes], arrival: Arrival) -> Lines:
+        is_local = arrival.runs[0][1].is_local_socket  # as the others of the source
+        lines = (of_local if is_local else of_network)(frames)
+        if not steps:
+            return lines
+        read: list[SyslogMessage] = []
+        for start, stop, origin in arrival.each():
+            messages = lines.messages(range(start, stop))
+            for step in steps:
+                messages = step(messages, origin)
+            read += messages
+        return Messages(read)
 
     return parse_batch
 
 
 def _batch_reader(
     options: ParseOptions, *, expects_host: bool
-) -> Callable[[Sequence[bytes]], list[SyslogMessage]]:
+) -> Callable[[Sequence[bytes]], Lines]:
     """How the frames of a batch are read.
 
     Args:
@@ -229,8 +238,8 @@ def _batch_reader(
         dialect = dialect._replace(hosts=(dialect.hosts[0], False))
     read = _reader(options, dialect)
     if read is None:
-        return lambda frames: parse_all(frames, dialect)
-    return lambda frames: [read(frame, frame) for frame in frames]
+        return lambda frames: read_lines(frames, dialect)
+    return lambda frames: Messages([read(frame, frame) for frame in frames])
 
 
 def _reader(options: ParseOptions, dialect: Dialect) -> Read | None:

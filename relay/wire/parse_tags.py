@@ -9,6 +9,7 @@ from __future__ import annotations
 from relay.model.message import SyslogMessage
 
 __all__ = [
+    "BY_BIT",
     "INVALID_HOSTNAME",
     "INVALID_PRI",
     "INVALID_PROGRAM",
@@ -65,6 +66,20 @@ _FAILURES = frozenset(
     + MISSING_STRUCTURED_DATA
     + INVALID_STRUCTURED_DATA
 )
+
+BY_BIT: tuple[Tags, ...] = (
+    UNEXPECTED_FRAMING,
+    INVALID_PRI,
+    INVALID_HOSTNAME,
+    MISSING_TIMESTAMP_5424,
+    MISSING_HOSTNAME,
+    MISSING_APP_NAME,
+    MISSING_PROCID,
+    MISSING_MSGID,
+    MISSING_STRUCTURED_DATA,
+    INVALID_STRUCTURED_DATA,
+)
+"""Those of a line that compiled code reads (`relay/codec/line.pxd`), in their order."""
 
 
 def is_parse_failure(message: SyslogMessage) -> bool:

@@ -13,13 +13,11 @@ after a zero datalen, because a known client sends it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from relay.codec import TXNR_MAX, cut_run, encode_consecutive_answers, encode_syslog
 from relay.model.errors import RelpError
-from relay.wire.acceleration import IS_COMPILED, compiled
 from relay.wire.long_frame import SplitFrame
-from relay.wire.relp_run import TXNR_MAX, cut_run
 
 __all__ = [
     "SERVERCLOSE",
@@ -30,8 +28,6 @@ __all__ = [
     "encode_frame",
     "encode_syslog",
     "next_txnr",
-    "plain_encode_consecutive",
-    "plain_encode_syslog",
 ]
 
 SERVERCLOSE = b"0 serverclose 0\n"
@@ -269,33 +265,10 @@ def encode_frame(txnr: int, command: bytes, data: bytes) -> bytes:
     return b"%d %s %d %s\n" % (txnr, command, len(data), data)
 
 
-def plain_encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
-    """`payloads` as ``syslog`` frames numbered from `first_txnr`, for one write.
-
-    The numbers must not pass `TXNR_MAX`; payloads must not be empty.
-    """
-    # One operator for all of them: it takes half as long as one for each and a join.
-    count = len(payloads)
-    fields: list[Any] = [None] * (3 * count)
-    fields[::3] = range(first_txnr, first_txnr + count)
-    fields[1::3] = map(len, payloads)
-    fields[2::3] = payloads
-    return b"%d syslog %d %s\n" * count % tuple(fields)
-
-
 def encode_answers(first_txnr: int, count: int) -> bytes:
     """``200 OK`` for `count` consecutive frames, for one write.  Wraps after `TXNR_MAX`."""
     last = first_txnr + count - 1
     if last > TXNR_MAX:
         before = TXNR_MAX - first_txnr + 1
         return encode_answers(first_txnr, before) + encode_answers(1, count - before)
-    return _encode_consecutive(first_txnr, count)
-
-
-def plain_encode_consecutive(first_txnr: int, count: int) -> bytes:
-    """``200 OK`` for `count` frames from `first_txnr` on, which must not pass `TXNR_MAX`."""
-    return b"%d rsp 6 200 OK\n" * count % tuple(range(first_txnr, first_txnr + count))
-
-
-encode_syslog = compiled.encode_syslog if IS_COMPILED else plain_encode_syslog
-_encode_consecutive = compiled.encode_answers if IS_COMPILED else plain_encode_consecutive
+    return encode_consecutive_answers(first_txnr, count)

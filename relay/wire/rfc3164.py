@@ -30,7 +30,11 @@ from relay.wire.rfc5424 import PRIVAL
 from relay.wire.tag import NO_TAG, USUAL_PID, USUAL_PROGRAM, Tag, is_object, read_tag
 from relay.wire.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME, has_offset
 
-__all__ = ["HOST_AND_PROGRAM", "PROGRAM_ONLY", "parse_rfc3164", "parse_usual_rfc3164"]
+__all__ = [
+    "is_bare_hostname",
+    "parse_rfc3164",
+    "parse_usual_rfc3164",
+]
 
 _REPEATED = b"last message repeated"
 _SEQUENCE_MAX = 2**31 - 1  # RFC 5424 §7.3.1
@@ -69,9 +73,6 @@ _USUAL = re.compile(
     rb"((%s)(?:\[(%s)\]:|:(?(3)|(?= |\Z))) ?)"
     % (_STAMP_TEXT, USUAL_HOSTNAME, ZONE_NAME, USUAL_PROGRAM, USUAL_PID)
 )
-# The same from HOST to MSG, without groups; a grammar of the program goes in front of it.
-HOST_AND_PROGRAM = rb"%s %%s%s(?:\[%s\])?: ?" % (USUAL_HOSTNAME, USUAL_PROGRAM, USUAL_PID)
-PROGRAM_ONLY = rb"(?!%s:)%%s%s(?:\[%s\]:|:(?= |\Z)) ?" % (ZONE_NAME, USUAL_PROGRAM, USUAL_PID)
 
 _AcceptsHost = Callable[[bytes], bool]
 
@@ -209,7 +210,7 @@ def _without_stamp(
     assert blanks is not None  # it matches anything, even nothing
     at = blanks.end()
     word = _WORD.match(line, at) if expects_host else None
-    if word is not None and _is_bare_host(word[1]):
+    if word is not None and is_bare_hostname(word[1]):
         end = word.end()
         if is_object(line, end):
             return word[1], end, NO_TAG
@@ -221,7 +222,8 @@ def _without_stamp(
     return None, at if tag.size else start, tag
 
 
-def _is_bare_host(word: bytes) -> bool:
+def is_bare_hostname(word: bytes) -> bool:
+    """Whether a word that no stamp precedes is a host: a name with a letter, or an address."""
     if len(word) > HOSTNAME_BYTES_MAX:
         return False
     if _BARE_HOST.fullmatch(word) is not None and _HAS_LETTER.search(word) is not None:

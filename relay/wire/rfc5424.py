@@ -19,6 +19,7 @@ __all__ = [
     "format_header",
     "format_message",
     "header_field",
+    "header_hostname",
     "parse_rfc5424",
 ]
 
@@ -117,7 +118,7 @@ def format_header(
     return b"<%d>1 %s %s %s %s %s %s" % (
         pri,
         timestamp or b"-",
-        _hostname(hostname),
+        header_hostname(hostname),
         header_field(app_name, APP_NAME_BYTES_MAX),
         header_field(procid, PROCID_BYTES_MAX),
         header_field(msgid, MSGID_BYTES_MAX),
@@ -125,7 +126,7 @@ def format_header(
     )
 
 
-def _hostname(value: bytes | None) -> bytes:
+def header_hostname(value: bytes | None) -> bytes:
     """A header field; a name in UTF-8 stays as it is, although §6.2.4 has only US-ASCII."""
     if value is None or value.isascii() or not is_hostname(value):
         return header_field(value, HOSTNAME_BYTES_MAX)

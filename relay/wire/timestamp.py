@@ -20,13 +20,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import IntEnum
 
 __all__ = [
     "BSD_STAMP",
+    "CONVERSIONS",
+    "Convert",
     "ISO_STAMP",
     "POSSIBLE_ISO_STAMP",
     "SURE_RFC3339",
     "SURE_RFC3339_PARTS",
+    "StampForm",
     "StampTable",
     "UTC_OFFSETS",
     "ZONE_NAME",
@@ -133,6 +137,20 @@ UTC_OFFSETS = (b"Z", b"-00:00")
 _FUTURE_SECONDS_MAX = 31 * 86400
 
 
+Convert = Callable[[bytes | None, float, tzinfo], bytes]
+"""Converts a stamp, by the receive time and the local zone."""
+
+
+class StampForm(IntEnum):
+    """How a stamp is written."""
+
+    RFC3339 = 0
+    RFC5424 = 1
+    MILLISECONDS = 2
+    EXACT = 3
+    BSD = 4
+
+
 class StampTable(dict[bytes | None, bytes]):
     """The converted stamps of one batch, made on first use.
 
@@ -147,7 +165,7 @@ class StampTable(dict[bytes | None, bytes]):
 
     def __init__(
         self,
-        convert: Callable[[bytes | None, float, tzinfo], bytes],
+        convert: Convert,
         received_at: float,
         zone: tzinfo,
     ) -> None:
@@ -223,6 +241,10 @@ def to_exact(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
         return exact
     # A stamp without meaning has become the receive time.
     return exact if _BELOW_MILLISECONDS.search(exact) is not None else b""
+
+
+CONVERSIONS: tuple[Convert, ...] = (to_rfc3339, to_rfc5424, to_milliseconds, to_exact)
+"""By `StampForm`; how BSD stamps are written is up to the options of a format."""
 
 
 def format_epoch(seconds: float, zone: tzinfo) -> bytes:

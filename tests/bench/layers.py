@@ -12,24 +12,25 @@ import argparse
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from datetime import UTC
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
+from relay.rewrite.form import Form, form_of
 from relay.rewrite.formats import new_format
-from relay.rewrite.straight import straight_cee
-from relay.rewrite.straight_ewmm import straight_ewmm
+from relay.rewrite.programs import format_program
 from relay.rewrite.token import cee
 from relay.service.interpreter import set_for_batches
+from relay.service.rewrite_table import token_form
 from relay.wire.framing import AutoDecoder
-from relay.wire.parse import parse_all
+from relay.wire.parse import parse_all, read_lines
 from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame
@@ -43,6 +44,7 @@ ROUNDS = 5
 BATCHES = (1, 8, 128, 1000)
 FRAME_BYTES_MAX = 65536
 OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
+TOKEN_FORMS = ("cee", "tag", "app-name")
 FORMATS = ("rfc5424", "rfc3164", "template", "json")
 TEMPLATE = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
 ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
@@ -115,6 +117,22 @@ def received(call: Callable[..., object]) -> Callable[[Any], object]:
 def of_frames(call: Callable[[Any], object]) -> Layer:
     """A layer that `call` is with what was received."""
     return lambda corpus, size: Timed(partial(call_each, call, batches(corpus.frames, size)))
+
+
+def of_lines(form: Form) -> Layer:
+    """A layer that writes what was read."""
+
+    def layer(corpus: Corpus, size: int) -> Timed:
+        parts = [read_lines(part) for part in batches(corpus.frames, size)]
+        return Timed(
+            partial(call_each, lambda part: form.write(part, None, arrival_of(part)), parts)
+        )
+
+    return layer
+
+
+def arrival_of(part: Sized) -> Arrival:
+    return Arrival.of_one(len(part), ORIGIN)
 
 
 def of_messages(call: Callable[[Any], object]) -> Layer:
@@ -204,17 +222,28 @@ def formats() -> dict[str, Layer]:
     }
 
 
+def forms() -> dict[str, Layer]:
+    """What is written of lines, in compiled code where that is there."""
+    context = MacroContext(b"relay", lambda: 1e9)
+    found: dict[str, Form] = {
+        mode: token_form(mode, TOKEN, relay_name=b"relay", zone=UTC) for mode in TOKEN_FORMS
+    }
+    for name in ("ewmm", "rfc5424", "rfc3164"):
+        writer = new_format(name, context)
+        assert writer is not None
+        found[name] = form_of(writer, format_program(name, context))
+    return {f"lines to {name}": of_lines(form) for name, form in found.items()}
+
+
 def layers() -> dict[str, Layer]:
     adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
-    to_cee = straight_cee(TOKEN, UTC, relay_name=b"relay")
-    to_ewmm = straight_ewmm(b"relay", UTC)
     as_cee = cee(TOKEN, UTC, relay_name=b"relay")
     return {
         "decode lines": decode_lines,
+        "read lines": of_frames(read_lines),
         "parse": of_frames(parse_all),
-        "parse with adapters": of_frames(received(adapting)),
-        "straight to cee": of_frames(received(to_cee)),
-        "straight to ewmm": of_frames(received(to_ewmm)),
+        "parse with adapters": of_frames(lambda part: adapting(part, arrival_of(part)).messages()),
+        **forms(),
         "rewrite cee": of_messages(received(as_cee)),
         "rewrite ewmm": of_messages(received(ewmm(b"relay", UTC))),
         **formats(),

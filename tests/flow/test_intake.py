@@ -6,6 +6,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from relay.codec import Lines
+from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorised
 from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
@@ -15,10 +17,11 @@ from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin, Received
+from relay.model.origin import Arrival, Origin, Received
 from relay.queue.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.filters import app_in, severity_in
+from relay.rewrite.form import form_of
 from relay.wire.parse import parse
 from tests.clocks import wall_at
 from tests.connections import fired
@@ -81,8 +84,11 @@ def test_who_waits_for_an_answer_is_told_to_the_queue(
     assert queue.senders == senders
 
 
-def shout(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+def shouted(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
     return [b"%s at %.1f" % (message.raw.upper(), origin.received_at) for message in messages]
+
+
+SHOUT = form_of(shouted)
 
 
 def pending(counters: SourceCounters) -> int:
@@ -98,7 +104,7 @@ def test_a_batch_has_its_moment_on_both_clocks(queue: Queue, counters: SourceCou
         return [message.raw for message in messages]
 
     Intake(
-        routes=[Route("d", note)],
+        routes=[Route("d", form_of(note))],
         append=queue.append,
         wall=WallClock(now=lambda: 1e9, elapsed=lambda: 5.0),
         counters=counters,
@@ -109,7 +115,7 @@ def test_a_batch_has_its_moment_on_both_clocks(queue: Queue, counters: SourceCou
 def test_every_destination_gets_its_own_form_in_one_append(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    both = intake(queue, counters, Route("raw", None), Route("loud", shout))
+    both = intake(queue, counters, Route("raw", None), Route("loud", SHOUT))
     both.accept([b"<13>a", b"<13>b"], ORIGIN)
     assert queue.appended == [
         {"raw": [b"<13>a", b"<13>b"], "loud": [b"<13>A at 1000.5", b"<13>B at 1000.5"]}
@@ -170,7 +176,7 @@ def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) 
         seen.extend(messages)
         return [message.raw for message in messages]
 
-    both = intake(queue, counters, Route("look", look))
+    both = intake(queue, counters, Route("look", form_of(look)))
     both.accept([b"", b"<13>whole", b"<13>cu"], ORIGIN, cut={2: 70000})
     both.accept([b"", b"<13>spl", b"<13>it"], ORIGIN, cut={2: 9}, pieces={1: 1, 2: 2})
     assert [message.tags for message in seen] == [
@@ -239,7 +245,7 @@ def test_messages_go_where_their_app_goes(queue: Queue, counters: SourceCounters
         counters,
         Route("all", None),
         Route("a", None, app_in("a")),
-        Route("loud", shout, app_in("ab")),
+        Route("loud", SHOUT, app_in("ab")),
     )
     apps.accept([b"<13>b1", b"<13>b2"], ORIGIN)
     apps.accept([b"<13>a1", b"<13>c", b"<13>b2"], ORIGIN)
@@ -302,7 +308,7 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
         seen.extend(messages)
         return [message.raw for message in messages]
 
-    apps = authorising(queue, counters, Route("look", look, app_in("ab")))
+    apps = authorising(queue, counters, Route("look", form_of(look), app_in("ab")))
     apps.accept([b"<13>c", b"<13>a1", b"<13>b2"], ORIGIN, cut={0: 70, 2: 80})
     assert [(message.app, message.tags) for message in seen] == [
         ("a", ()),
@@ -311,7 +317,7 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
 
 
 def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters) -> None:
-    intake(queue, counters, Route("loud", shout)).accept(
+    intake(queue, counters, Route("loud", SHOUT)).accept(
         [b"<13>1 - h - - - [] x", b"<999>x", b"<13>fine", b"no pri"], ORIGIN
     )
     assert counters.parse_failures == 2
@@ -343,7 +349,7 @@ def test_what_a_full_queue_does_not_take_is_dropped_there_and_stored_elsewhere(
 ) -> None:
     both = intake(
         *(queue, counters, Route("free", None)),
-        Route("full", shout, limit=full("full", "drop-by-severity", 870)),
+        Route("full", SHOUT, limit=full("full", "drop-by-severity", 870)),
     )
     done = fired(both.accept([b"<15>debug", b"<13>notice", b"<14>info"], ORIGIN))
     assert queue.appended == [
@@ -378,66 +384,68 @@ def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> 
     assert queue.drops == [{"a": {"queue-full": 1}}]
 
 
-def test_what_goes_astray_is_told(queue: Queue, counters: SourceCounters) -> None:
-    astray: list[int] = []
+def test_what_no_destination_takes_is_told(queue: Queue, counters: SourceCounters) -> None:
+    unrouted: list[int] = []
     nobody = Intake(
         routes=[Route("errors", None, severity_in([3]))],
         append=queue.append,
         wall=wall_at(0.0),
         counters=counters,
-        on_astray=astray.append,
+        on_unrouted=unrouted.append,
     )
     nobody.accept([b"<11>error", b"<13>a", b"<13>b"], ORIGIN)
     nobody.accept([b"<11>error"], ORIGIN)
-    assert (astray, counters.dropped) == ([2], {"no-destination": 2})
+    assert (unrouted, counters.dropped) == ([2], {"no-destination": 2})
 
 
-def straight(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-    """Takes what begins as a debug message does, with the time of receipt."""
-    payloads = [
-        b"%s at %.1f" % (frame, origin.received_at) if frame.startswith(b"<15>") else b""
-        for frame in frames
-    ]
-    return payloads, [index for index, payload in enumerate(payloads) if not payload]
-
-
-def test_usual_frames_go_straight_and_the_others_are_parsed_and_counted(
-    queue: Queue, counters: SourceCounters
+@pytest.mark.parametrize("cut", [{}, {0: 9}])
+def test_odd_lines_are_counted_and_stay_in_their_place(
+    queue: Queue, counters: SourceCounters, cut: dict[int, int]
 ) -> None:
-    both = intake(queue, counters, Route("loud", shout, straight=straight))
-    both.accept([b"<15>a", b"<999>x", b"<15>b", b"<13>y"], ORIGIN)
-    assert queue.appended == [
-        {
-            "loud": [
-                *(b"<15>a at 1000.5", b"<999>X at 1000.5"),
-                *(b"<15>b at 1000.5", b"<13>Y at 1000.5"),
-            ]
-        }
-    ]
-    assert counters.parse_failures == 1
+    """Lines with tags that tell of no failure are none."""
+    loud = intake(queue, counters, Route("loud", SHOUT))
+    loud.accept([b"<15>a", b"<999>x", b"5 <15>b", b"<13>1 - h a - - [] y"], ORIGIN, cut=cut)
+    written = [b"<15>A", b"<999>X", b"5 <15>B", b"<13>1 - H A - - [] Y"]
+    assert queue.appended == [{"loud": [b"%s at 1000.5" % frame for frame in written]}]
+    assert counters.parse_failures == 2
     queue.stored[0].callback(None)
     assert (counters.stored_records, pending(counters)) == (4, 0)
 
 
-def test_what_was_cut_or_is_read_otherwise_is_parsed(
+def test_frames_are_read_by_the_parser_of_their_source(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    route = Route("loud", shout, straight=straight)
-    intake(queue, counters, route).accept([b"<15>a"], ORIGIN, cut={0: 9})
-    Intake(
-        routes=[route],
+    arrivals: list[Arrival] = []
+
+    def parser(frames: Sequence[bytes], arrival: Arrival) -> Lines:
+        arrivals.append(arrival)
+        return Messages([parse(frame)._replace(raw=b"read") for frame in frames])
+
+    both = Intake(
+        routes=[Route("loud", SHOUT), Route("raw", None)],
+        append=queue.append,
+        wall=WallClock(now=lambda: 7.0, elapsed=lambda: 5.0),
+        counters=counters,
+        parser=parser,
+    )
+    both.accept_all([Received([b"<15>a"], ORIGIN), Received([b"b", b"c"], OTHER)])
+    assert arrivals == [Arrival([(1, ORIGIN), (3, OTHER)], 7.0, 5.0)]
+    assert queue.appended == [{"loud": [b"READ at 7.0"] * 3, "raw": [b"read"] * 3}]
+
+
+def test_nobody_reads_frames_that_pass_as_they_are(queue: Queue, counters: SourceCounters) -> None:
+    def parser(frames: Sequence[bytes], arrival: Arrival) -> Lines:
+        raise AssertionError(frames)
+
+    raw = Intake(
+        routes=[Route("raw", None)],
         append=queue.append,
         wall=wall_at(0.0),
         counters=counters,
-        parser=lambda frames, origin: [parse(frame) for frame in frames],
-        reads_usual=False,
-    ).accept([b"<15>b"], ORIGIN)
-    apps = authorising(queue, counters, route)
-    apps.accept([b"<15>a1"], ORIGIN)
-    cut, unusual, authorised = [payloads["loud"] for payloads in queue.appended]
-    assert cut == [b"<15>A at 1000.5"]
-    assert unusual == [b"<15>B at 0.0"]
-    assert authorised == [b"<13>1 at 0.0"]
+        parser=parser,
+    )
+    raw.accept([b"<999>x"], ORIGIN, cut={0: 9})
+    assert queue.appended == [{"raw": [b"<999>x"]}]
 
 
 OTHER = Origin("in", "tcp", "192.0.2.2", 40001)
@@ -447,7 +455,7 @@ def signed(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
     return [b"%s of %s" % (message.raw, origin.peer.encode()) for message in messages]
 
 
-@pytest.mark.parametrize("rewrite", [None, signed])
+@pytest.mark.parametrize("rewrite", [None, form_of(signed)])
 def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
     queue: Queue, counters: SourceCounters, rewrite: Rewrite | None
 ) -> None:
@@ -473,7 +481,7 @@ def test_one_moment_for_all_batches_that_came_together(
 ) -> None:
     seconds = iter(range(10))
     loud = Intake(
-        routes=[Route("loud", shout)],
+        routes=[Route("loud", SHOUT)],
         append=queue.append,
         wall=WallClock(now=lambda: float(next(seconds)), elapsed=lambda: 5.0),
         counters=counters,
@@ -493,7 +501,7 @@ def test_marks_refusals_and_drops_of_each_origin_stay_with_it(
         return [message.raw for message in messages]
 
     split = intake(
-        *(queue, counters, Route("noted", note)),
+        *(queue, counters, Route("noted", form_of(note))),
         Route("full", None, limit=full("full", "drop-newest", 1000)),
     )
     split.accept_all(

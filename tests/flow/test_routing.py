@@ -5,24 +5,34 @@ from collections.abc import Sequence
 
 import pytest
 
-from relay.flow.routing import Route, Routes
-from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.codec import Lines
+from relay.flow.routing import Route, Routed, Routes
+from relay.model.origin import Arrival, Origin
 from relay.queue.limits import QueueLimit
 from relay.rewrite.filters import severity_in, source_in
-from relay.wire.parse import parse_all
+from relay.rewrite.form import form_of
+from relay.wire.parse import read_lines
 
 ORIGIN = Origin("in", "tcp")
+OTHER = Origin("other", "udp", "192.0.2.9", 1)
 FRAMES = [b"<11>error", b"<13>notice", b"<15>debug"]
-MESSAGES = parse_all(FRAMES)
+LINES = read_lines(FRAMES)
+ARRIVAL = Arrival.of_one(3, ORIGIN)
 
 
-def loud(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-    return [message.raw.upper() for message in messages]
+loud = form_of(lambda messages, origin: [message.raw.upper() for message in messages])
 
 
-def nothing(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-    return []
+class Nothing:
+    """Drops all lines."""
+
+    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+        return []
+
+
+def route(routes: Routes) -> Routed:
+    """Route the three frames."""
+    return routes.route(LINES, ARRIVAL)
 
 
 def test_a_route_is_a_value() -> None:
@@ -32,46 +42,46 @@ def test_a_route_is_a_value() -> None:
         Route("central", None).destination = "archive"  # type: ignore[misc]
 
 
-def test_plain_routes_need_no_messages_and_copy_nothing() -> None:
+def test_plain_routes_need_no_lines_and_copy_nothing() -> None:
     routes = Routes([Route("a", None), Route("b", None)])
-    assert not routes.need_messages
-    payloads, drops, astray = routes.route(FRAMES, [], ORIGIN)
+    assert not routes.need_lines
+    payloads, drops, unrouted = routes.pass_on(FRAMES)
     assert payloads["a"] is FRAMES
     assert payloads["b"] is FRAMES
-    assert (drops, astray) == ({}, 0)
+    assert (drops, unrouted) == ({}, 0)
 
 
 def test_each_destination_gets_what_it_takes() -> None:
     errors, others = severity_in([3]), severity_in([5])
     routes = Routes([Route("errors", loud, errors), Route("raw", None, others), Route("all", None)])
-    assert routes.need_messages
-    payloads, _, astray = routes.route(FRAMES, MESSAGES, ORIGIN)
+    assert routes.need_lines
+    payloads, _, unrouted = route(routes)
     assert payloads == {"errors": [b"<11>ERROR"], "raw": [b"<13>notice"], "all": FRAMES}
-    assert astray == 0
+    assert unrouted == 0
 
 
 def test_what_no_destination_takes_is_counted_once() -> None:
     routes = Routes([Route("a", None, severity_in([3])), Route("b", loud, severity_in([3, 5]))])
-    payloads, _, astray = routes.route(FRAMES, MESSAGES, ORIGIN)
+    payloads, _, unrouted = route(routes)
     assert payloads == {"a": FRAMES[:1], "b": [b"<11>ERROR", b"<13>NOTICE"]}
-    assert astray == 1
+    assert unrouted == 1
 
 
 def test_a_destination_that_takes_nothing_is_not_named() -> None:
     other = source_in([lambda text: text == b"other"])
-    routes = Routes([Route("a", loud, other), Route("b", nothing)])
-    assert routes.route(FRAMES, MESSAGES, ORIGIN) == ({}, {}, 0)
-    assert Routes([Route("a", loud, other)]).route(FRAMES, MESSAGES, ORIGIN).astray == 3
+    routes = Routes([Route("a", loud, other), Route("b", Nothing())])
+    assert route(routes) == ({}, {}, 0)
+    assert route(Routes([Route("a", loud, other)])).unrouted == 3
 
 
 def test_drops_are_those_of_their_destination() -> None:
     routes = Routes(
         [
-            Route("a", nothing, None, lambda: {"noise": 3}),
+            Route("a", Nothing(), None, lambda: {"noise": 3}),
             Route("b", loud, None, dict),
         ]
     )
-    payloads, drops, _ = routes.route(FRAMES, MESSAGES, ORIGIN)
+    payloads, drops, _ = route(routes)
     assert list(payloads) == ["b"]
     assert drops == {"a": {"noise": 3}}
 
@@ -92,72 +102,86 @@ def limit(destination: str, when_full: str, used: int) -> QueueLimit:
 
 def test_plain_routes_below_their_limit_copy_nothing() -> None:
     routes = Routes([Route("a", None, limit=limit("a", "drop-newest", 10)), Route("b", None)])
-    assert not routes.need_messages
-    payloads, drops, _ = routes.route(FRAMES, [], ORIGIN)
+    assert not routes.need_lines
+    payloads, drops, _ = routes.pass_on(FRAMES)
     assert payloads["a"] is FRAMES and payloads["b"] is FRAMES
     assert drops == {}
 
 
 def test_a_plain_route_at_its_limit_goes_by_the_pri_alone() -> None:
     routes = Routes([Route("a", None, limit=limit("a", "drop-by-severity", 810)), Route("b", None)])
-    payloads, drops, astray = routes.route(FRAMES, [], ORIGIN)
+    payloads, drops, unrouted = routes.pass_on(FRAMES)
     assert payloads["a"] == FRAMES[:2] and payloads["b"] is FRAMES
-    assert (drops, astray) == ({"a": {"queue-full-debug": 1}}, 0)
+    assert (drops, unrouted) == ({"a": {"queue-full-debug": 1}}, 0)
 
 
-def test_limits_choose_after_the_filter_and_what_they_drop_is_not_astray() -> None:
+def test_limits_choose_after_the_filter_and_what_they_drop_is_not_unrouted() -> None:
     full = limit("a", "drop-newest", 1000)
     routes = Routes([Route("a", loud, severity_in([3, 5]), limit=full)])
-    payloads, drops, astray = routes.route(FRAMES, MESSAGES, ORIGIN)
-    assert (payloads, drops, astray) == ({}, {"a": {"queue-full": 2}}, 1)
+    payloads, drops, unrouted = route(routes)
+    assert (payloads, drops, unrouted) == ({}, {"a": {"queue-full": 2}}, 1)
 
 
 def test_drops_of_limits_and_rewrites_are_added() -> None:
-    route = Route(
+    way = Route(
         *("a", loud, None, lambda: {"sampled": 1, "queue-full-debug": 2}),
         limit=limit("a", "drop-by-severity", 810),
     )
-    payloads, drops, _ = Routes([route]).route(FRAMES, MESSAGES, ORIGIN)
+    payloads, drops, _ = route(Routes([way]))
     assert payloads == {"a": [b"<11>ERROR", b"<13>NOTICE"]}
     assert drops == {"a": {"sampled": 1, "queue-full-debug": 3}}
 
 
-def small(frames: Sequence[bytes], origin: Origin) -> tuple[list[bytes], list[int]]:
-    """A straight way that leaves the notice alone."""
-    left = [index for index, frame in enumerate(frames) if frame.startswith(b"<13>")]
-    return [b"" if index in left else frame.lower() for index, frame in enumerate(frames)], left
+def numbered_by(lines: Lines, indexes: Sequence[int] | None) -> list[bytes]:
+    return [b"%d" % index for index in (range(len(lines)) if indexes is None else indexes)]
 
 
-def test_a_straight_way_parses_only_what_it_leaves_alone() -> None:
-    parsed: list[bytes] = []
+class Numbers:
+    """Writes the indexes it is asked for, and keeps whether that was all of them."""
 
-    def parse(frames: list[bytes]) -> list[SyslogMessage]:
-        parsed.extend(frames)
-        return parse_all(frames)
+    def __init__(self) -> None:
+        self.asked: list[Sequence[int] | None] = []
 
-    frames = [frame.upper() for frame in FRAMES]
-    ways = [Route("a", loud, straight=small), Route("b", None), Route("c", loud, straight=small)]
-    routed = Routes(ways).route_straight(frames, ORIGIN, parse)
-    assert routed is not None
-    written = [b"<11>error", b"<13>NOTICE", b"<15>debug"]
-    assert routed == ({"a": written, "b": frames, "c": written}, {}, 0)
-    assert parsed == [b"<13>NOTICE"]  # once for both
+    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+        self.asked.append(indexes)
+        return numbered_by(lines, indexes)
 
 
-@pytest.mark.parametrize(
-    "route",
-    [
-        Route("b", loud),
-        Route("b", None, severity_in([3])),
-        Route("b", loud, severity_in([3]), straight=small),
-    ],
-)
-def test_one_route_that_needs_messages_makes_all_go_the_long_way(route: Route) -> None:
-    routes = Routes([Route("a", loud, straight=small), route])
-    assert routes.route_straight(FRAMES, ORIGIN, parse_all) is None
+def test_only_what_a_destination_takes_is_written_and_no_index_means_all() -> None:
+    numbers = [Numbers() for _ in range(4)]
+    full = limit("d", "drop-newest", 1000)
+    ways = [
+        Route("a", numbers[0]),
+        Route("b", numbers[1], severity_in([3, 7])),
+        Route("c", numbers[2], severity_in([5]), limit=limit("c", "drop-by-severity", 810)),
+        Route("d", numbers[3], limit=full),
+    ]
+    routed = route(Routes(ways))
+    assert routed.payloads == {"a": [b"0", b"1", b"2"], "b": [b"0", b"2"], "c": [b"1"]}
+    assert routed.drops == {"d": {"queue-full": 3}}
+    assert [each.asked for each in numbers] == [[None], [[0, 2]], [[1]], []]
 
 
-def test_what_a_limit_drops_goes_the_long_way() -> None:
-    full = limit("a", "drop-newest", 1000)
-    routes = Routes([Route("a", loud, limit=full, straight=small)])
-    assert routes.route_straight(FRAMES, ORIGIN, parse_all) is None
+def test_lines_of_several_origins_go_where_their_source_goes() -> None:
+    """A condition on the source is asked for each run, and runs keep their time."""
+    moment = Arrival(((1, ORIGIN), (1, OTHER), (3, OTHER)), 5.5, 1.0)
+    others = source_in([lambda text: text == b"other"])
+    written = form_of(
+        lambda messages, origin: [
+            b"%s of %s at %.1f" % (message.raw, origin.source.encode(), origin.received_at)
+            for message in messages
+        ]
+    )
+    ways = Routes([Route("a", written), Route("b", None, others), Route("c", written, others)])
+    of_others = [b"<13>notice of other at 5.5", b"<15>debug of other at 5.5"]
+    assert ways.route(LINES, moment).payloads == {
+        "a": [
+            b"<11>error of in at 5.5",
+            b"<13>notice of other at 5.5",
+            b"<15>debug of other at 5.5",
+        ],
+        "b": FRAMES[1:],
+        "c": of_others,
+    }
+    none = Routes([Route("b", None, source_in([lambda text: text == b"nobody"]))])
+    assert none.route(LINES, moment) == ({}, {}, 3)

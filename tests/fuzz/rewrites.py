@@ -13,15 +13,12 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.straight import Straight, straight_cee
-from relay.rewrite.straight_ewmm import straight_ewmm
 from relay.rewrite.token import Rewrite, app_name, cee, tag
 from relay.wire.ewmm import APP_NAME
 from relay.wire.parse import parse, parse_all
-from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.rfc5424 import parse_rfc5424
 
-__all__ = ["check_hops", "check_rewrites", "check_straight"]
+__all__ = ["check_hops", "check_rewrites"]
 
 _TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 _ZONES = (UTC, ZoneInfo("Europe/Budapest"))
@@ -30,7 +27,6 @@ _ORIGINS = (
     Origin("a b", "tcp", "2001:db8::1", 514, received_at=0.0),
     Origin("local", "unixgram", pid=1, uid=2, gid=3, received_at=4.0e9),
 )
-_PARSER = new_parser(ParseOptions(), zone=UTC)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~\x80-\xff]+ [!-~\x80-\xff]*?:")
 _HEADER = re.compile(rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z? [!-~\x80-\xff]+(?: [!-~]+){3} (?:-|\[)")
@@ -47,18 +43,6 @@ def _rewrites(name: bytes) -> dict[str, list[Rewrite]]:
     }
 
 
-def _straight_ways(name: bytes) -> list[tuple[Rewrite, list[Straight]]]:
-    """Rewrites, and the ways that go straight to the same."""
-    ways: list[tuple[Rewrite, list[Straight]]] = []
-    for zone in _ZONES:
-        cees = [straight_cee(_TOKEN, zone, relay_name=name, pure=pure) for pure in (False, True)]
-        ways.append((cee(_TOKEN, zone, relay_name=name), cees))
-        envelopes = [straight_ewmm(name, zone, pure=pure) for pure in (False, True)]
-        ways.append((ewmm(name, zone), envelopes))
-    return ways
-
-
-_STRAIGHT = _straight_ways(b"edge")
 _FIRST, _SECOND = _rewrites(b"edge"), _rewrites(b"central")
 
 
@@ -85,18 +69,6 @@ def check_rewrites(frame: bytes, source: random.Random) -> None:
             marked = _BYTE_ORDER_MARK + message.msg
             if mode == "app-name" and message.version and _line(message).endswith(marked):
                 assert payload.endswith(marked), payload
-
-
-def check_straight(frame: bytes, source: random.Random) -> None:
-    """What goes straight, compiled and not, is what the rewrite for messages makes."""
-    frames = [frame, frame[: source.randint(0, len(frame))]]
-    origin = source.choice(_ORIGINS)
-    for rewrite, ways in _STRAIGHT:
-        expected = rewrite(_PARSER(frames, origin), origin)
-        for way in ways:
-            payloads, left = way(frames, origin)
-            made = [b"" if index in left else expected[index] for index in range(len(frames))]
-            assert payloads == made, (payloads, expected)
 
 
 def _line(message: SyslogMessage) -> bytes:

@@ -44,7 +44,7 @@ from relay.wire.structured_data import (
     without_controls,
 )
 from tests.fuzz import corpus
-from tests.fuzz.compiled import IS_COMPILED, check_object, check_string
+from tests.fuzz.compiled import IS_COMPILED, check_forms, check_object, check_read, check_string
 from tests.fuzz.oracles import (
     Decoded,
     chunks_of,
@@ -53,7 +53,7 @@ from tests.fuzz.oracles import (
     line_frames,
     relp_frames,
 )
-from tests.fuzz.rewrites import check_hops, check_rewrites, check_straight
+from tests.fuzz.rewrites import check_hops, check_rewrites
 from tests.fuzz.sessions import check_client, check_server
 from tests.fuzz.stamps import check_stamp
 
@@ -330,8 +330,9 @@ TARGETS = {
     "json": Target(corpus.JSON, check_json),
     "envelope": Target(corpus.ENVELOPES, check_envelope),
     "rewrites": Target(corpus.LINES, check_rewrites),
-    "straight ways": Target(corpus.LINES, check_straight),
 }
 if IS_COMPILED:
     TARGETS["objects"] = Target(corpus.JSON, check_object)
     TARGETS["strings"] = Target([*corpus.JSON, *corpus.LINES], check_string)
+    TARGETS["read lines"] = Target([*corpus.LINES, *corpus.ENVELOPES], check_read)
+    TARGETS["forms"] = Target([*corpus.LINES, *corpus.ENVELOPES, *corpus.JSON], check_forms)

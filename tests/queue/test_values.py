@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from relay.codec import IS_COMPILED, native
+from relay.codec.node import node_of
 from relay.model.errors import DamagedRange, QueueError, QueueFormatError
 from relay.model.seq import SeqRange
-from relay.queue.acceleration import IS_COMPILED, compiled
 from relay.queue.block import decode_block
 from relay.queue.books import KEY
 from relay.queue.inspection import Check, check
 from relay.queue.late_examination import FileDamaged
 from relay.queue.live_compaction import LiveCompaction
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
-from relay.queue.values import FileValues, Unreadable, plain_node
+from relay.queue.values import FileValues, Unreadable
 from tests.queue_files import append, opened
 
 PAGE = 4096
@@ -72,7 +73,7 @@ def page_of(store: QueueStore, seq: int) -> int:
     with store.snapshot() as txn:
         cursor = txn.cursor(db=store._handles.blocks["a"])
         assert cursor.set_key(KEY.pack(seq))
-        _, page = plain_node(cursor.key())
+        _, page = node_of(cursor.key())
         return page
 
 
@@ -86,23 +87,16 @@ def test_what_a_node_says_is_where_its_value_lies(tmp_path: Path) -> None:
         found = cursor.first()
         while found:
             key = cursor.key()
-            size, page = plain_node(key)
+            size, page = node_of(key)
             assert size == len(cursor.value()) > 10_000 and page > 1
             if IS_COMPILED:
-                assert compiled.node_of(key) == (size, page)
+                assert native.blocks.node_of(key) == (size, page)
             found = cursor.next()
         small = txn.cursor(db=store._handles.meta)
         assert small.set_key(b"format")
-        assert plain_node(small.key()) == (1, 0)
+        assert node_of(small.key()) == (1, 0)
         if IS_COMPILED:
-            assert compiled.node_of(small.key()) == (1, 0)
-
-
-@pytest.mark.parametrize("node", [plain_node, compiled.node_of] if IS_COMPILED else [plain_node])
-def test_what_is_no_key_of_a_node_is_not_believed(node: Any) -> None:
-    octets = memoryview(b"\0" * 64)
-    with pytest.raises(ValueError, match="a key of 8 octets, its node says 0"):
-        node(octets[16:24])
+            assert native.blocks.node_of(small.key()) == (1, 0)
 
 
 def test_a_sector_that_cannot_be_read_is_damage_of_its_block(tmp_path: Path, disk: Disk) -> None:

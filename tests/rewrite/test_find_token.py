@@ -15,6 +15,7 @@ from relay.rewrite.find_token import find_claim, names_of, parse_rest, without_n
 from relay.rewrite.token import app_name, cee, tag
 from relay.wire.parse import parse
 from relay.wire.parse_options import ParseOptions, new_parser
+from tests.lines import read_by
 
 TOKEN = b"0f9e8d7c-89ab-cdef-0123-456789abcdef"
 OTHER = Token(b"another-token-another-token")
@@ -287,7 +288,8 @@ def test_what_cannot_be_a_token_is_no_claim() -> None:
     ],
 )
 def test_a_line_end_that_belongs_to_msg_stays_behind_the_token(line: bytes) -> None:
-    (message,) = new_parser(ParseOptions(keep_line_end=True), zone=UTC)([line + b"\r\n"], ORIGIN)
+    parser = new_parser(ParseOptions(keep_line_end=True), zone=UTC)
+    (message,) = read_by(parser, [line + b"\r\n"], ORIGIN)
     claim = find_claim(message)
     if claim is None:
         rest = without_name(message, b"T")

@@ -20,6 +20,7 @@ from relay.wire.parse import parse, parse_all
 from relay.wire.parse_options import ParseOptions, new_parser
 from relay.wire.timestamp import to_datetime
 from tests.any_messages import LOCAL, NETWORK, messages, origins
+from tests.lines import read_by
 
 BUDAPEST = ZoneInfo("Europe/Budapest")
 NOW = b"2026-11-21T01:53:20.250000+01:00"
@@ -246,10 +247,10 @@ def test_writing_again_changes_nothing(message: SyslogMessage, origin: Origin) -
 def test_text_that_a_source_says_is_utf8_gets_its_mark(
     options: ParseOptions, msg: bytes, marked: bool
 ) -> None:
-    parse_batch = new_parser(options, zone=UTC)
+    parser = new_parser(options, zone=UTC)
     origin = Origin("in", "tcp", "192.0.2.1", 5, received_at=1e9)
     for header in (b"<13>1 - h a - - - ", b"<13>Oct 11 22:14:15 h a: "):
-        messages = parse_batch([header + msg], origin)
+        messages = read_by(parser, [header + msg], origin)
         write = rfc5424(MacroContext(relay_name=b"r", now=lambda: 0.0))
         (payload,) = write(messages, origin)
         assert payload.endswith(b" \xef\xbb\xbf" + msg) == marked

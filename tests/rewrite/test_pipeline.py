@@ -2,22 +2,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from relay.codec import Lines
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.rewrite import filters
+from relay.rewrite.form import Form, form_of
 from relay.rewrite.pipeline import (
     Change,
     Drops,
+    FirstFitting,
     Pipeline,
-    Writer,
     each,
-    first_fitting,
     only,
     per_message,
     without_empty,
 )
 from relay.rewrite.thinning import RepeatSuppression
-from relay.wire.parse import parse_all
+from relay.wire.parse import parse_all, read_lines
+from tests.lines import write
 
 ORIGIN = Origin("in", "tcp")
 MESSAGES = parse_all([b"<13>a", b"<11>b", b"<13>c"])
@@ -39,20 +43,19 @@ def at(seconds: float) -> Origin:
     return Origin("", "", monotonic_at=seconds)
 
 
-def raws(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-    return [message.raw for message in messages]
+raws = form_of(lambda messages, origin: [message.raw for message in messages])
 
 
 def test_stages_run_in_order_and_the_writer_last() -> None:
     pipeline = Pipeline([each(shout), each(shout)], raws, Drops())
-    assert pipeline(MESSAGES, ORIGIN) == [b"<13>AINin", b"<11>BINin", b"<13>CINin"]
+    assert write(pipeline, MESSAGES, ORIGIN) == [b"<13>AINin", b"<11>BINin", b"<13>CINin"]
 
 
 def test_what_is_dropped_is_counted_once() -> None:
     drops = Drops()
     errors = filters.severity_in([3])
     pipeline = Pipeline([each(only(errors, nothing(drops)))], raws, drops)
-    assert pipeline(MESSAGES, ORIGIN) == [b"<13>a", b"<13>c"]
+    assert write(pipeline, MESSAGES, ORIGIN) == [b"<13>a", b"<13>c"]
     assert pipeline.take_drops() == {"noise": 1}
     assert pipeline.take_drops() == {}
 
@@ -64,7 +67,7 @@ def test_a_condition_decides_for_each_message_or_for_the_batch() -> None:
         (filters.negated(filters.always), [b"<13>a", b"<11>b", b"<13>c"]),
     ):
         pipeline = Pipeline([each(only(condition, shout))], raws, Drops())
-        assert pipeline(MESSAGES, ORIGIN) == changed
+        assert write(pipeline, MESSAGES, ORIGIN) == changed
 
 
 def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
@@ -74,7 +77,7 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
     assert pipeline.holds
     assert not Pipeline([each(shout)], raws, drops).holds
     same = [MESSAGES[0]] * 3
-    assert pipeline(same, ORIGIN) == [b"<13>AINin"]
+    assert write(pipeline, same, ORIGIN) == [b"<13>AINin"]
     assert pipeline.flush(at(9)) == []
     (summary,) = pipeline.flush(at(10))
     assert summary.msg == b"last message repeated 2 times"
@@ -82,18 +85,65 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
     assert pipeline.flush(at(100)) == []
 
 
-def form(mark: bytes) -> Writer:
-    return lambda messages, origin: [mark + message.msg for message in messages]
+def test_lines_of_several_origins_go_through_the_stages_with_their_own() -> None:
+    pipeline = Pipeline([each(shout)], raws, Drops())
+    arrival = Arrival([(1, ORIGIN), (1, ORIGIN), (3, Origin("b", "udp"))], 0.0, 0.0)
+    lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
+    assert pipeline.write(lines, None, arrival) == [b"<13>Ain", b"<11>Bb", b"<13>Cb"]
+    assert pipeline.write(lines, [0, 2], arrival) == [b"<13>Ain", b"<13>Cb"]
+    assert pipeline.write(lines, [], arrival) == []
+
+
+def test_a_form_is_asked_directly_where_there_are_no_stages() -> None:
+    asked: list[tuple[object, ...]] = []
+
+    class Asked:
+        def write(
+            self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+        ) -> list[bytes]:
+            asked.append((lines, indexes, arrival))
+            return [b"x"]
+
+        def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+            raise AssertionError(messages)
+
+    lines, arrival = read_lines([b"a", b"b"]), Arrival.of_one(2, ORIGIN)
+    assert Pipeline([], Asked(), Drops()).write(lines, [1], arrival) == [b"x"]
+    assert asked == [(lines, [1], arrival)]
+    assert Pipeline([], Asked(), Drops()).write_messages([], ORIGIN) == []
+
+
+def form(mark: bytes) -> Form:
+    return form_of(lambda messages, origin: [mark + message.msg for message in messages])
 
 
 def test_each_message_is_written_in_the_first_form_that_fits() -> None:
     errors, nobody = filters.severity_in([3]), filters.negated(filters.always)
-    write = first_fitting(
+    fitting = FirstFitting(
         [(nobody, form(b"0")), (errors, form(b"1")), (filters.always, form(b"2"))]
     )
-    assert write(MESSAGES, ORIGIN) == [b"2a", b"1b", b"2c"] or write(MESSAGES, ORIGIN)
-    assert write(MESSAGES[1:2], ORIGIN)[0].startswith(b"1")
-    assert write([], ORIGIN) == []
+    lines, arrival = read_lines([b"<13>a", b"<11>b", b"<13>c"]), Arrival.of_one(3, ORIGIN)
+    assert fitting.write(lines, None, arrival) == [b"2a", b"1b", b"2c"]
+    assert fitting.write(lines, [1, 2], arrival) == [b"1b", b"2c"]
+    assert fitting.write(lines, [1], arrival) == [b"1b"]
+    assert fitting.write(lines, [], arrival) == []
+    assert fitting.write_messages(MESSAGES, ORIGIN) == [b"2a", b"1b", b"2c"]
+    assert fitting.write_messages([], ORIGIN) == []
+
+
+def test_a_form_is_chosen_by_the_origin_of_each_line() -> None:
+    of_b = filters.source_in([lambda text: text == b"b"])
+    fitting = FirstFitting([(of_b, form(b"1")), (filters.always, form(b"2"))])
+    lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
+    arrival = Arrival([(1, ORIGIN), (2, Origin("b", "udp")), (3, ORIGIN)], 0.0, 0.0)
+    assert fitting.write(lines, None, arrival) == [b"2a", b"1b", b"2c"]
+    assert fitting.write(lines, [0, 1], arrival) == [b"2a", b"1b"]
+
+
+def test_some_form_has_to_fit() -> None:
+    fitting = FirstFitting([(filters.severity_in([3]), form(b"1"))])
+    with pytest.raises(AssertionError, match="no form"):
+        fitting.write_messages(MESSAGES, ORIGIN)
 
 
 def test_an_empty_payload_is_a_message_that_is_dropped() -> None:
@@ -102,8 +152,8 @@ def test_an_empty_payload_is_a_message_that_is_dropped() -> None:
     def errors_only(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         return [message.raw if message.severity == 3 else b"" for message in messages]
 
-    pipeline = Pipeline([], without_empty(errors_only, "type-cast", drops), drops)
-    assert pipeline(MESSAGES, ORIGIN) == [b"<11>b"]
+    pipeline = Pipeline([], form_of(without_empty(errors_only, "type-cast", drops)), drops)
+    assert write(pipeline, MESSAGES, ORIGIN) == [b"<11>b"]
     assert pipeline.take_drops() == {"type-cast": 2}
-    assert pipeline(MESSAGES[1:2], ORIGIN) == [b"<11>b"]
+    assert write(pipeline, MESSAGES[1:2], ORIGIN) == [b"<11>b"]
     assert pipeline.take_drops() == {}

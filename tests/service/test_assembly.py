@@ -16,7 +16,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore, Transaction
@@ -42,10 +42,12 @@ from relay.service.refusal import StartRefused
 from relay.service.rewriting import Rewriting
 from relay.service.systemd import Systemd
 from relay.transport.notices import Notices
+from relay.wire.parse import read_lines
 from relay.wire.parse_options import ParseOptions
 from tests import queue_files
 from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files
+from tests.lines import read_by
 from tests.threads import Reactor
 
 pytestmark = pytest.mark.usefixtures("relays_end")
@@ -524,22 +526,24 @@ def test_an_intake_is_told_what_its_source_is_configured_to_do(
         assert told["quarantines_unauthorised"] is is_strict
         assert (told["authorise"] is not None) is is_strict
         assert (told["sequences"] is not None) is is_strict
-        assert told["reads_usual"] is not is_strict
         assert told["quarantine_bytes_max"] == 999
     assert app["counters"] is not system["counters"]
-    (message,) = app["parser"]([b"<13>1 - host app - - - text"], Origin("app", "unixgram"))
+    line = [b"<13>1 - host app - - - text"]
+    (message,) = read_by(app["parser"], line, Origin("app", "unixgram"))
     assert message.hostname is None
-    (message,) = system["parser"]([b"<13>1 - host app - - - text"], Origin("system", "unixgram"))
+    (message,) = read_by(system["parser"], line, Origin("system", "unixgram"))
     assert message.hostname == b"host"
 
 
-@pytest.mark.parametrize("usual", [True, False])
 def test_an_encoding_alone_does_not_change_how_messages_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parse = ParseOptions(encoding="latin-1", kernel=not usual)
-    app, _ = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
-    assert app["reads_usual"] is usual
+    parse = ParseOptions(encoding="latin-1")
+    app, system = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
+    frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", "tcp", "192.0.2.1")
+    found = app["parser"](frames, Arrival.of_one(2, origin))
+    assert type(found) is type(read_lines(frames))
+    assert found.messages() == read_by(system["parser"], frames, origin)
 
 
 def test_stamps_without_a_zone_are_in_the_zone_of_the_host(

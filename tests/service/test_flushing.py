@@ -11,10 +11,12 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.limits import QueueLimit
 from relay.rewrite.filters import always
+from relay.rewrite.form import form_of
 from relay.rewrite.pipeline import Drops, Pipeline
 from relay.rewrite.thinning import RepeatSuppression
 from relay.service.flushing import FlushService
 from relay.wire.parse import parse
+from tests.lines import write
 
 MESSAGE = parse(b"<13>Oct 11 22:14:15 web app: hello")
 
@@ -23,7 +25,9 @@ def holding() -> Pipeline:
     drops = Drops()
     return Pipeline(
         [RepeatSuppression(always, 10, drops)],
-        lambda messages, origin: [b"%s at %d" % (m.msg, origin.received_at) for m in messages],
+        form_of(
+            lambda messages, origin: [b"%s at %d" % (m.msg, origin.received_at) for m in messages]
+        ),
         drops,
     )
 
@@ -35,7 +39,7 @@ class Relay:
         self.stored: list[Mapping[str, Sequence[bytes]]] = []
         self.full = full
         self.pipeline = holding()
-        plain = Pipeline([], lambda messages, origin: [], Drops())
+        plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
         self.service = FlushService(
             {"held": self.pipeline, "plain": plain},
             append=self.append,
@@ -53,7 +57,11 @@ class Relay:
         return fail(QueueError("stopped")) if self.full else succeed(None)
 
     def repeat(self) -> None:
-        self.pipeline([MESSAGE] * 3, Origin("in", "udp", monotonic_at=self.clock.seconds()))
+        write(
+            self.pipeline,
+            [MESSAGE] * 3,
+            Origin("in", "udp", monotonic_at=self.clock.seconds()),
+        )
 
 
 def test_what_is_due_is_stored() -> None:
@@ -85,7 +93,7 @@ def test_a_queue_that_fails_is_somebody_elses_trouble() -> None:
 
 def test_nothing_is_done_where_nothing_is_held() -> None:
     clock = Clock()
-    plain = Pipeline([], lambda messages, origin: [], Drops())
+    plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
     service = FlushService(
         {"plain": plain},
         append=lambda payloads, drops: succeed(None),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import relay
+from relay.codec import IS_COMPILED
 from relay.service.interpreter import is_pure, set_for_batches
-from relay.wire.acceleration import IS_COMPILED
 
-WAS_BUILT = bool(list(Path(relay.__file__).parent.glob("wire/compiled.*.so")))
+WAS_BUILT = bool(list(Path(relay.__file__).parent.glob("codec/lines.*.so")))
 PRINT = "from relay.service.interpreter import is_pure; print(is_pure())"
 
 

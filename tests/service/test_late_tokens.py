@@ -22,6 +22,7 @@ from relay.service.late_tokens import LateTokens, TokenWatch
 from relay.service.rewriting import Rewriting
 from relay.wire.parse import parse_all
 from tests.connections import RecordingNotices
+from tests.lines import write, write_frames
 
 ORIGIN = Origin("in", "udp", "192.0.2.1", received_at=1e9)
 FRAME = b"<13>1 2026-10-11T22:14:15Z host app 7 - - text"
@@ -46,7 +47,7 @@ def route(rewrite: RewriteConfiguration) -> tuple[Any, LateTokens]:
 
 def written(made: Any, *frames: bytes) -> list[bytes]:
     assert isinstance(made.rewrite, Pipeline)
-    return made.rewrite(parse_all(frames), ORIGIN)
+    return write_frames(made.rewrite, frames, ORIGIN)
 
 
 def unread(path: Path) -> UnreadToken:
@@ -79,15 +80,16 @@ def test_what_is_sent_is_what_a_known_token_would_have_made(
     assert begun == [True]
 
 
-def test_the_quick_way_has_slots_as_well(tmp_path: Path) -> None:
+def test_messages_that_steps_have_changed_have_slots_as_well(tmp_path: Path) -> None:
     known, _ = route(RewriteConfiguration("cee", Token(b"abcd")))
     late, tokens = route(RewriteConfiguration("cee", unread(tmp_path / "token")))
-    queued, left = late.straight([FRAME], ORIGIN)
-    assert (left, queued[0][:9]) == ([], b"\0TOKEN - ")
+    (queued,) = write(late.rewrite, parse_all([FRAME]), ORIGIN)
+    assert queued.startswith(b"\0TOKEN - ")
     (tmp_path / "token").write_bytes(b"abcd")
     tokens.look()
-    assert tokens.fill(queued) == known.straight([FRAME], ORIGIN)[0]
-    assert late.straight([FRAME], ORIGIN) == known.straight([FRAME], ORIGIN)
+    assert [*tokens.fill([queued])] == write(known.rewrite, parse_all([FRAME]), ORIGIN)
+    assert tokens.form.write_messages(parse_all([FRAME]), ORIGIN) == written(known, FRAME)
+    assert written(late, FRAME) == written(known, FRAME)
 
 
 def test_one_of_several_tokens_is_missing(tmp_path: Path) -> None:

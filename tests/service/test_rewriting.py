@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from relay.codec import IS_COMPILED
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
+from relay.rewrite import form
 from relay.rewrite.filters import selected
 from relay.rewrite.value_pairs import Pair, Selection
 from relay.service.configuration import (
@@ -21,7 +23,8 @@ from relay.service.configuration import (
 )
 from relay.service.rewrite_table import token_form
 from relay.service.rewriting import Rewriting, pipelines
-from relay.wire.parse import parse, parse_all
+from relay.wire.parse import parse, parse_all, read_lines
+from tests.lines import write, write_frames
 
 TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 ORIGIN = Origin("in", "unixgram", received_at=1_800_000_000.0)
@@ -56,7 +59,7 @@ def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
     route = maker.route(**keys)
     assert maker.problems == []
     assert route.rewrite is not None
-    return route.rewrite(messages, ORIGIN)
+    return write(route.rewrite, messages, ORIGIN)
 
 
 def test_frames_pass_as_they_are_unless_somebody_says_otherwise() -> None:
@@ -124,7 +127,7 @@ def test_what_a_step_drops_is_told_and_rates_are_warned_of() -> None:
     assert maker.problems == []
     assert route.rewrite is not None
     assert route.take_drops is not None
-    assert len(route.rewrite([LEGACY, MODERN, MODERN, MODERN], ORIGIN)) == 1
+    assert len(write(route.rewrite, [LEGACY, MODERN, MODERN, MODERN], ORIGIN)) == 1
     assert route.take_drops() == {"noise": 1, "rate-limit": 2}
     assert maker.warnings == [("d", "rate-limit", "2 messages dropped by its rewrite: rate-limit")]
     assert route.take_drops() == {}
@@ -138,7 +141,7 @@ def test_a_cast_that_fails_can_drop_the_message() -> None:
     assert route.rewrite is not None
     assert route.take_drops is not None
     odd = MODERN._replace(procid=b"x")
-    assert route.rewrite([MODERN, odd], ORIGIN) == [b'{"n":7}']
+    assert write(route.rewrite, [MODERN, odd], ORIGIN) == [b'{"n":7}']
     assert route.take_drops() == {"type-cast": 1}
     assert [kind for _, kind, _ in maker.warnings] == ["cast", "type-cast"]
 
@@ -177,18 +180,37 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
     ]
 
 
-def test_only_cee_and_ewmm_without_steps_or_filters_go_straight() -> None:
-    def straight(**keys: Any) -> object:
-        return Maker().route(rewrite=RewriteConfiguration(**keys)).straight
+FORMS = [
+    {"rewrite": RewriteConfiguration("cee", TOKEN)},
+    {"rewrite": RewriteConfiguration("tag", TOKEN)},
+    {"rewrite": RewriteConfiguration("app-name", TOKEN)},
+    {"rewrite": RewriteConfiguration("cee", TOKEN, tokens=(({"severity": "..err"}, TOKEN),))},
+    {"rewrite": RewriteConfiguration("ewmm")},
+    {"format": FormatConfiguration("rfc5424")},
+    {"format": FormatConfiguration("rfc3164")},
+    {"format": FormatConfiguration("rfc3164", ts_format="iso")},
+]
+ORDINARY = [
+    b"<11>Oct 11 22:14:15 web su[230]: hello",
+    b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi",
+    b"<13>Oct 11 22:14:15 su: hello",
+]
 
-    assert straight(mode="cee", token=TOKEN) is not None
-    assert straight(mode="tag", token=TOKEN) is None
-    assert straight(mode="ewmm") is not None
-    assert straight(mode="ewmm", steps=({"rate": 1},)) is None
-    assert straight(mode="cee", token=TOKEN, steps=({"rate": 1},)) is None
-    errors = {"severity": "..err"}
-    assert straight(mode="cee", token=TOKEN, tokens=((errors, TOKEN),)) is None
-    assert Maker().route().straight is None
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the package was installed without a C compiler")
+@pytest.mark.parametrize("keys", FORMS)
+def test_forms_without_options_of_their_own_are_written_by_compiled_code(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
+) -> None:
+    expected = sent(parse_all(ORDINARY), **keys)
+    route = Maker().route(**keys)
+    assert route.rewrite is not None
+    lines = read_lines(ORDINARY)
+    asked: list[object] = []
+    monkeypatch.setattr(form, "messages_of_each", lambda *arguments: asked.append(arguments))
+    arrival = Arrival.of_one(len(lines), ORIGIN)
+    assert route.rewrite.write(lines, None, arrival) == expected
+    assert asked == []
 
 
 @pytest.mark.parametrize("mode", ["cee", "tag", "app-name"])
@@ -202,11 +224,13 @@ def test_a_message_keeps_the_token_of_an_app_in_its_header(mode: str) -> None:
             assert TOKEN.reveal() not in payload
 
 
-def test_the_tokens_of_apps_are_known_on_the_straight_way_too() -> None:
-    straight = Maker().route(rewrite=RewriteConfiguration("cee", TOKEN)).straight
-    assert straight is not None
+def test_the_tokens_of_apps_are_known_where_lines_are_written_too() -> None:
+    route = Maker().route(rewrite=RewriteConfiguration("cee", TOKEN))
+    assert route.rewrite is not None
     frames = [b"<13>1 2003-10-11T22:14:15Z h %s - - - hi" % name for name in (b"a", b"shop-token")]
-    assert straight(frames, ORIGIN)[1] == [1]
+    payloads = write_frames(route.rewrite, frames, ORIGIN)
+    assert [TOKEN.reveal() in payload for payload in payloads] == [True, False]
+    assert b'"logsene-app-token": "shop-token"' in payloads[1]
 
 
 def test_cee_has_structured_data_where_that_is_asked_for() -> None:
@@ -216,4 +240,7 @@ def test_cee_has_structured_data_where_that_is_asked_for() -> None:
     assert b'"msgid": "ID1", "_SDATA":{"x@1":{"b":"c"}}, ' in payload
     (payload,) = sent([message], rewrite=replace(rewrite, tokens=(({"sources": "in"}, TOKEN),)))
     assert b'"_SDATA"' in payload
-    assert Maker().route(rewrite=rewrite).straight is None
+    frames = [message.raw]
+    route = Maker().route(rewrite=rewrite)
+    assert route.rewrite is not None
+    assert b'"_SDATA":{"x@1"' in write_frames(route.rewrite, frames, ORIGIN)[0]

@@ -15,19 +15,20 @@ from relay.wire.parse import parse, parse_all
 from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, options_named, utf8_of
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.tag import format_tag
+from tests.lines import read_by
 
 ORIGIN = Origin("in", "udp", "192.0.2.1", 514, received_at=1795000000.0)
 LINE = b"<34>Oct 11 22:14:15 h su[1]: text"
 
 
 def parsed(line: bytes = LINE, **options: Any) -> SyslogMessage:
-    (message,) = new_parser(ParseOptions(**options), zone=UTC)([line], ORIGIN)
+    (message,) = read_by(new_parser(ParseOptions(**options), zone=UTC), [line], ORIGIN)
     return message
 
 
 def test_without_options_it_is_what_parse_all_does() -> None:
     parser = new_parser(ParseOptions(), zone=timezone(timedelta(hours=1)))
-    assert parser([LINE, b"x"], ORIGIN) == parse_all([LINE, b"x"])
+    assert read_by(parser, [LINE, b"x"], ORIGIN) == parse_all([LINE, b"x"])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_options_go_by_syslog_ngs_names() -> None:
     names = {field.name for field in fields(ParseOptions)}
     assert {field for field, _ in OPTION_NAMES.values()} <= names
     for name in OPTION_NAMES:
-        new_parser(options_named([name]), zone=UTC)([LINE], ORIGIN)
+        read_by(new_parser(options_named([name]), zone=UTC), [LINE], ORIGIN)
 
 
 def test_a_wrong_name_is_told_with_a_right_one() -> None:
@@ -184,7 +185,7 @@ frames = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join))
 
 @given(st.lists(frames), any_options)
 def test_any_frame_is_a_message_with_any_options(batch: list[bytes], options: ParseOptions) -> None:
-    messages = new_parser(options, zone=UTC)(batch, ORIGIN)
+    messages = read_by(new_parser(options, zone=UTC), batch, ORIGIN)
     assert [message.raw for message in messages] == batch
     for message in messages:
         assert 0 <= message.pri <= 191
@@ -256,18 +257,22 @@ LOCAL_LINES = [
 )
 def test_lines_of_local_sockets_name_no_host(transport: str, options: dict[str, Any]) -> None:
     origin = LOCAL._replace(transport=transport)
-    local = new_parser(ParseOptions(**options), zone=UTC)(LOCAL_LINES, origin)
-    without = new_parser(ParseOptions(no_hostname=True, **options), zone=UTC)(LOCAL_LINES, ORIGIN)
+    local = read_by(new_parser(ParseOptions(**options), zone=UTC), LOCAL_LINES, origin)
+    without = read_by(
+        new_parser(ParseOptions(no_hostname=True, **options), zone=UTC), LOCAL_LINES, ORIGIN
+    )
     assert local == without
     assert [message.hostname for message in local if message.hostname] == [b"h"]  # of RFC 5424
 
 
 def test_local_sockets_whose_lines_name_their_host_are_read_as_the_network() -> None:
     parser = new_parser(ParseOptions(local_hostname=True), zone=UTC)
-    assert parser(LOCAL_LINES, LOCAL) == parser(LOCAL_LINES, ORIGIN) == parse_all(LOCAL_LINES)
+    of_local = read_by(parser, LOCAL_LINES, LOCAL)
+    assert of_local == read_by(parser, LOCAL_LINES, ORIGIN) == parse_all(LOCAL_LINES)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "relp", "relp+tls", "file", "journald"])
 def test_all_other_sources_may_name_a_host(transport: str) -> None:
     parser = new_parser(ParseOptions(), zone=UTC)
-    assert parser(LOCAL_LINES, LOCAL._replace(transport=transport)) == parse_all(LOCAL_LINES)
+    origin = LOCAL._replace(transport=transport)
+    assert read_by(parser, LOCAL_LINES, origin) == parse_all(LOCAL_LINES)

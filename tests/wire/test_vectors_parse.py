@@ -15,6 +15,7 @@ from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf
 from relay.wire.parse_tags import is_parse_failure
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime
+from tests.lines import read_by
 
 VECTORS = [
     vector
@@ -45,7 +46,8 @@ def parsed(vector: dict[str, Any], **more: Any) -> tuple[SyslogMessage, float]:
     options = options_of(vector, **more)
     parser = new_parser(options, zone=UTC)
     origin = Origin("in", "udp", "192.0.2.1", 514, received_at=received_at)
-    (message,) = parser([utf8_of(options, vector["input"].encode("latin-1"))], origin)
+    frame = utf8_of(options, vector["input"].encode("latin-1"))
+    (message,) = read_by(parser, [frame], origin)
     return message, received_at
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.codec import beginning_with, cut_run, fitting, octets_of, reference
 from relay.wire.relp_frame import TXNR_MAX, RelpFrame, RelpFrameDecoder, encode_syslog
-from relay.wire.relp_run import cut_run
 
 MANY = [b"%03d" % number + b"x" * 97 for number in range(40)]  # enough to be cut as a whole
 LIMIT = 200
@@ -89,3 +89,35 @@ def test_a_run_and_what_follows_are_what_the_decoder_finds(
         assert cut_at == plain.cut
         assert (running.error is None) == (plain.error is None)  # its words quote what was there
         assert running.inside_frame == plain.inside_frame
+
+
+PAYLOADS = [b"a", b"bb", b"", b"cccc"]
+
+
+@pytest.mark.parametrize("function", [octets_of, reference.octets_of])
+def test_all_octets_are_counted(function: object) -> None:
+    assert callable(function)
+    assert [function(PAYLOADS), function(tuple(PAYLOADS[1:])), function([])] == [7, 6, 0]
+
+
+@pytest.mark.parametrize("function", [fitting, reference.fitting])
+@pytest.mark.parametrize(
+    ("start", "stop", "octets_max", "count"),
+    [
+        *((0, 4, 7, 4), (0, 4, 6, 3), (0, 4, 3, 3), (0, 4, 2, 1), (0, 4, 0, 0), (2, 4, 0, 1)),
+        *((1, 2, 100, 1), (1, 99, 100, 3), (4, 4, 100, 0), (9, 9, 100, 0)),
+    ],
+)
+def test_what_fits_is_counted_from_the_start(
+    function: object, start: int, stop: int, octets_max: int, count: int
+) -> None:
+    assert callable(function)
+    assert function(PAYLOADS, start, stop, octets_max) == count
+
+
+@pytest.mark.parametrize("function", [beginning_with, reference.beginning_with])
+def test_payloads_are_found_by_their_first_octet(function: object) -> None:
+    assert callable(function)
+    assert function([b"\0a", b"b\0", b"\0", b""], 0) == [0, 2]
+    assert function((b"ab", b"bc", b"\xff"), 255) == [2]
+    assert function([], 0) == []

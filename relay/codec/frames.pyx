@@ -1,10 +1,9 @@
 # cython: language_level=3
 # cython: boundscheck=False
 # cython: wraparound=False
-"""What is done for each message between socket and queue, in compiled code.
+"""Frames of TCP and RELP, and sizes of payloads, in compiled code.
 
-Each function has its twin in Python, named in its docstring, and does the same: the same
-octets, and what is not worth a special case here is left to the twin.
+`relay/codec/reference.py` has the same in Python.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -12,11 +11,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
-from relay.wire.payload cimport size_of
-from relay.wire.usual_lines cimport UsualLine, find_rfc3164, find_rfc5424, octet
+from relay.codec.payload cimport size_of
 
 cdef bytes LF = b"\n"
-cdef object new_tuple = tuple.__new__  # what a NamedTuple's own constructor calls in the end
 
 # Of a number without sign: 2**63 has 19.
 cdef enum:
@@ -40,7 +37,7 @@ cdef inline char *put_number(char *to, Py_ssize_t number, Py_ssize_t digits) noe
 
 
 def octets_of(payloads) -> int:
-    """`relay.wire.sizes.plain_octets_of`."""
+    """`relay.codec.reference.octets_of`."""
     cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
@@ -50,7 +47,7 @@ def octets_of(payloads) -> int:
 
 
 def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t octets_max) -> int:
-    """`relay.wire.sizes.plain_fitting`."""
+    """`relay.codec.reference.fitting`."""
     cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
@@ -209,7 +206,7 @@ def cut_frames(
 
 
 def cut_slots(octets, Py_ssize_t slot_bytes, list sizes) -> list:
-    """What stands at the start of each slot: `relay.transport.many_datagrams` has its twin."""
+    """`relay.codec.reference.cut_slots`."""
     cdef Py_buffer found
     PyObject_GetBuffer(octets, &found, PyBUF_SIMPLE)
     try:
@@ -232,7 +229,7 @@ cdef list slots_of(const char *p, Py_ssize_t octets, Py_ssize_t slot_bytes, list
 
 
 def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
-    """`relay.wire.relp_frame.plain_encode_syslog`."""
+    """`relay.codec.reference.encode_syslog`."""
     cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
     cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
     cdef Py_ssize_t octets = 0
@@ -258,7 +255,7 @@ def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
     return frames
 
 
-def encode_answers(Py_ssize_t first_txnr, Py_ssize_t count) -> bytes:
+def encode_consecutive_answers(Py_ssize_t first_txnr, Py_ssize_t count) -> bytes:
     """``200 OK`` for consecutive frames that do not wrap."""
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
@@ -288,7 +285,7 @@ cdef inline const char *read_number(
 
 
 def cut_run(bytes buffer not None, Py_ssize_t first_txnr, Py_ssize_t data_bytes_max):
-    """`relay.wire.relp_run.plain_cut_run`."""
+    """`relay.codec.reference.cut_run`."""
     cdef const char *start = PyBytes_AS_STRING(buffer)
     cdef const char *end = start + PyBytes_GET_SIZE(buffer)
     cdef const char *frame = start
@@ -309,108 +306,14 @@ def cut_run(bytes buffer not None, Py_ssize_t first_txnr, Py_ssize_t data_bytes_
     return messages, frame - start
 
 
-cdef class Words:
-    """What messages of a batch have in common more often than not, to be made once."""
-
-    cdef object host
-    cdef object app
-    cdef object procid
-    cdef object msgid
-    cdef object header
-
-
-cdef inline object octets_at(octet *at, Py_ssize_t size):
-    return PyBytes_FromStringAndSize(<const char *>at, size)
-
-
-cdef inline object word_at(object last, octet *at, Py_ssize_t size):
-    """The octets at `at`: those of `last` if they are the same."""
-    if (
-        last is not None
-        and PyBytes_GET_SIZE(last) == size
-        and memcmp(PyBytes_AS_STRING(last), at, size) == 0
-    ):
-        return last
-    return octets_at(at, size)
-
-
-cdef inline object field_at(object last, octet *at, Py_ssize_t size):
-    """The header field at `at`, None for the NILVALUE."""
-    return None if size == 1 and at[0] == c"-" else word_at(last, at, size)
-
-
-cdef inline int prival_of(octet *p, Py_ssize_t pri_end) noexcept nogil:
-    cdef int prival = 0
+def beginning_with(payloads, int octet) -> list:
+    """`relay.codec.reference.beginning_with`."""
+    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
+    cdef object payload
     cdef Py_ssize_t i
-    for i in range(1, pri_end - 1):
-        prival = prival * 10 + p[i] - 0x30
-    return prival
-
-
-def parse_usual(list frames, message_type, bint expects_host) -> tuple:
-    """Messages of those frames that are usual ones, and the indexes of the others.
-
-    Args:
-        message_type: `SyslogMessage`.
-        expects_host: Lines of RFC 3164 name their host.
-    """
-    cdef UsualLine line
-    cdef Words words = Words()
-    cdef list messages = [None] * len(frames)
-    cdef list left = []
-    cdef Py_ssize_t i, size
-    cdef bytes frame
-    cdef octet *p
-    for i in range(len(messages)):
-        frame = frames[i]
-        if frame is None:
-            raise TypeError("expected bytes, found None")
-        p = <octet *>PyBytes_AS_STRING(frame)
-        size = PyBytes_GET_SIZE(frame)
-        if find_rfc5424(p, size, &line):
-            messages[i] = new_tuple(message_type, rfc5424_fields(frame, p, &line, words))
-        elif find_rfc3164(p, size, expects_host, &line):
-            messages[i] = new_tuple(message_type, rfc3164_fields(frame, p, &line, words))
-        else:
-            left.append(i)
-    return messages, left
-
-
-cdef tuple rfc5424_fields(bytes frame, octet *p, UsualLine *line, Words words):
-    cdef int prival = prival_of(p, line.pri_end)
-    cdef object data = None
-    words.host = field_at(words.host, p + line.host, line.host_end - line.host)
-    words.app = field_at(words.app, p + line.app, line.app_end - line.app)
-    words.procid = field_at(words.procid, p + line.procid, line.procid_end - line.procid)
-    cdef Py_ssize_t msgid = line.procid_end + 1
-    words.msgid = field_at(words.msgid, p + msgid, line.addressing_end - msgid)
-    if p[line.data] != c"-":
-        data = octets_at(p + line.data, line.data_end - line.data)
-    return (
-        prival // 8, prival % 8, 1,
-        octets_at(p + line.stamp, line.stamp_end - line.stamp),
-        words.host, words.app, words.procid, words.msgid, data,
-        octets_at(p + line.msg, line.end - line.msg),
-        frame, None, (), "", False,
-    )
-
-
-cdef tuple rfc3164_fields(bytes frame, octet *p, UsualLine *line, Words words):
-    cdef int prival = prival_of(p, line.pri_end)
-    cdef object host = None
-    cdef object procid = None
-    if line.host_end > line.host:
-        host = words.host = word_at(words.host, p + line.host, line.host_end - line.host)
-    words.app = word_at(words.app, p + line.app, line.app_end - line.app)
-    if line.procid_end > line.procid:
-        procid = words.procid = word_at(
-            words.procid, p + line.procid, line.procid_end - line.procid
-        )
-    words.header = word_at(words.header, p + line.app, line.addressing_end - line.app)
-    return (
-        prival // 8, prival % 8, 0,
-        octets_at(p + line.stamp, line.stamp_end - line.stamp),
-        host, words.app, procid, None, None,
-        octets_at(p + line.msg, line.end - line.msg),
-        frame, {"LEGACY_MSGHDR": words.header}, (), "", False,
-    )
+    cdef list found = []
+    for i in range(PySequence_Fast_GET_SIZE(row)):
+        payload = <object>PySequence_Fast_GET_ITEM(row, i)
+        if size_of(payload) and <unsigned char>PyBytes_AS_STRING(payload)[0] == octet:
+            found.append(i)
+    return found

@@ -1,4 +1,4 @@
-"""What is compiled of this layer does what its twin in Python does."""
+"""Compiled code for blocks does what the reference in Python does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.queue.acceleration import IS_COMPILED, compiled
-from relay.queue.block import plain_cut, plain_encode, plain_runs
+from relay.codec import IS_COMPILED, native, reference
 
+blocks = native.blocks if IS_COMPILED else reference
 pytestmark = pytest.mark.skipif(
     not IS_COMPILED, reason="the package was installed without a C compiler, or SYSLOGRELAY_PURE"
 )
@@ -25,21 +25,23 @@ payloads = st.lists(st.binary(max_size=40) | st.just(b"x" * 70_000), min_size=1,
 
 
 def encode(row: Sequence[bytes], received_at: float) -> bytes:
-    return compiled.encode(1, struct.pack("<dI", received_at, len(row)), row, zlib.crc32)
+    return blocks.encode_records(1, struct.pack("<dI", received_at, len(row)), row, zlib.crc32)
 
 
 @given(payloads | payloads.map(tuple), st.floats(allow_nan=False))
 def test_blocks(row: Sequence[bytes], received_at: float) -> None:
     value = encode(row, received_at)
-    assert value == plain_encode(row, received_at)
-    assert compiled.cut(value, LENGTHS_AT, len(row)) == (len(value), list(row))
-    assert compiled.cut(memoryview(value), LENGTHS_AT, len(row)) == (len(value), list(row))
+    assert value == reference.encode_records(
+        1, struct.pack("<dI", received_at, len(row)), row, zlib.crc32
+    )
+    assert blocks.cut_records(value, LENGTHS_AT, len(row)) == (len(value), list(row))
+    assert blocks.cut_records(memoryview(value), LENGTHS_AT, len(row)) == (len(value), list(row))
 
 
 @given(payloads, st.integers(1, 200))
 def test_runs(row: list[bytes], run_bytes: int) -> None:
-    assert compiled.runs(row, run_bytes) == plain_runs(row, run_bytes)
-    assert compiled.runs(row[:0], run_bytes) == plain_runs(row[:0], run_bytes) == []
+    assert blocks.runs(row, run_bytes) == reference.runs(row, run_bytes)
+    assert blocks.runs(row[:0], run_bytes) == reference.runs(row[:0], run_bytes) == []
 
 
 @given(payloads, st.data())
@@ -50,14 +52,16 @@ def test_a_damaged_block_is_never_read_beyond_its_end(row: list[bytes], data: An
     count = data.draw(st.integers(-1, 60))
     if count < 1 or LENGTHS_AT + 4 * count > len(octets):
         with pytest.raises(ValueError, match="are not in"):
-            compiled.cut(octets, LENGTHS_AT, count)
+            blocks.cut_records(octets, LENGTHS_AT, count)
     else:
-        assert compiled.cut(octets, LENGTHS_AT, count) == plain_cut(octets, LENGTHS_AT, count)
+        assert blocks.cut_records(octets, LENGTHS_AT, count) == reference.cut_records(
+            octets, LENGTHS_AT, count
+        )
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"x")])
 def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
-    for call in (lambda: encode([b"x", wrong], 1.0), lambda: compiled.runs([wrong], 5)):
+    for call in (lambda: encode([b"x", wrong], 1.0), lambda: blocks.runs([wrong], 5)):
         with pytest.raises(TypeError):
             call()
 
@@ -67,15 +71,15 @@ def test_an_error_of_the_checksum_is_passed_on() -> None:
         raise RuntimeError(f"{len(octets)} octets")
 
     with pytest.raises(RuntimeError, match="17 octets"):
-        compiled.encode(1, bytes(12), [b"x"], fail)
+        blocks.encode_records(1, bytes(12), [b"x"], fail)
 
 
 def test_nothing_is_kept_of_what_went_through() -> None:
     row = [b"%d" % number * 7 for number in range(500)]
 
     def blocks_after() -> int:
-        compiled.cut(encode(row, 1.0), LENGTHS_AT, len(row))
-        compiled.runs(row, 100)
+        blocks.cut_records(encode(row, 1.0), LENGTHS_AT, len(row))
+        blocks.runs(row, 100)
         gc.collect()
         return sys.getallocatedblocks()
 

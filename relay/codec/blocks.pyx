@@ -1,7 +1,7 @@
 # cython: language_level=3
 # cython: boundscheck=False
 # cython: wraparound=False
-"""Blocks put together and taken apart in compiled code; `block.py` says what they are."""
+"""Blocks put together and taken apart in compiled code; `relay/queue/block.py` says what they are."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -9,7 +9,7 @@ from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySeque
 from libc.stdint cimport UINT32_MAX, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from relay.wire.payload cimport size_of
+from relay.codec.payload cimport size_of
 
 cdef enum:
     PREFIX_BYTES = 5  # version and checksum
@@ -28,7 +28,7 @@ cdef inline void put_number(unsigned char *to, uint32_t number) noexcept nogil:
 
 
 def runs(payloads, Py_ssize_t run_bytes) -> list:
-    """`relay.queue.block.plain_runs`."""
+    """`relay.codec.reference.runs`."""
     cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
     cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
     cdef Py_ssize_t octets = 0
@@ -42,8 +42,8 @@ def runs(payloads, Py_ssize_t run_bytes) -> list:
     return stops
 
 
-def encode(int version, bytes header not None, payloads, crc32) -> bytes:
-    """`relay.queue.block.plain_encode`, with the `header` before the lengths written already.
+def encode_records(int version, bytes header not None, payloads, crc32) -> bytes:
+    """`relay.codec.reference.encode_records`.
 
     Args:
         crc32: Makes the checksum of octets.
@@ -77,7 +77,7 @@ def encode(int version, bytes header not None, payloads, crc32) -> bytes:
     return value
 
 
-def cut(value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
+def cut_records(value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
     """The records of a block, and where they end; none if that is not its end.
 
     Args:
@@ -113,7 +113,7 @@ cdef tuple cut_octets(
 
 
 def node_of(key) -> tuple:
-    """`relay.queue.values.plain_node`.
+    """`relay.codec.node.node_of`.
 
     What lies around `key` is read: it has to be a key that a cursor of LMDB has given, as a view.
     """

@@ -1,0 +1,38 @@
+# cython: language_level=3
+"""What parsing finds in a line."""
+
+from relay.codec.octets cimport Span, octet
+
+cdef enum:
+    # Bits of `Line.tags`, in the order in which a message has the tags.
+    UNEXPECTED_FRAMING_TAG = 1
+    INVALID_PRI_TAG = 2
+    INVALID_HOSTNAME_TAG = 4
+    MISSING_TIMESTAMP_TAG = 8
+    MISSING_HOSTNAME_TAG = 16
+    MISSING_APP_NAME_TAG = 32
+    MISSING_PROCID_TAG = 64
+    MISSING_MSGID_TAG = 128
+    MISSING_STRUCTURED_DATA_TAG = 256
+    INVALID_STRUCTURED_DATA_TAG = 512
+    TAGS = 10
+
+cdef struct Line:
+    octet *p
+    int end              # without the delimiters at its end
+    int pri
+    int version          # 1 = RFC 5424
+    int tags
+    Span stamp
+    Span host
+    Span app
+    Span procid
+    Span msgid
+    Span data            # SD-ELEMENTs; missing = the NILVALUE
+    Span header          # of RFC 3164: what stands between host and MSG
+    Span msg             # its end is that of the line
+    Span front           # what belongs in front of MSG: Cisco's number, or a stamp that is none
+    Span sequence        # Cisco's number that is a sequenceId (RFC 5424 §7.3.1)
+    char mark            # of Cisco's clock: * or . or 0
+    bint has_header      # it was read as RFC 3164, with or without a tag
+    bint is_read         # False: the message that the reference has made says what it is

@@ -1,0 +1,41 @@
+# cython: language_level=3
+
+from relay.codec.line cimport Line
+from relay.codec.octets cimport octet
+
+
+cdef class Reader:
+    cdef object message_type
+    cdef object reference
+    cdef tuple names     # `is_hostname` and `is_bare_hostname` of the reference
+    cdef tuple tags
+    cdef int default_pri
+    cdef bint expects_host
+    cdef bint reads_rfc5424
+
+    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1
+    cdef int read_from(self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) except -1
+
+
+cdef class Lines:
+    cdef readonly list frames
+    cdef Reader reader
+    cdef Line *rows
+    cdef Py_ssize_t count
+    cdef list made       # messages, as far as somebody has asked for them
+    cdef Words words
+
+    cdef object message_at(self, Py_ssize_t index)
+
+
+cdef class Words:
+    """What messages of a batch have in common more often than not, to be made once."""
+
+    cdef bytes host
+    cdef bytes app
+    cdef bytes procid
+    cdef bytes msgid
+    cdef bytes header
+
+
+cdef tuple tags_of(Line *line, tuple tags)

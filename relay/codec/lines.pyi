@@ -1,0 +1,30 @@
+"""Types of `lines.pyx`, where the arguments are explained."""
+
+from collections.abc import Callable, Sequence
+
+from relay.model.message import SyslogMessage
+
+class Reader:
+    def __init__(
+        self,
+        message_type: type[SyslogMessage],
+        reference: Callable[[bytes], SyslogMessage],
+        *,
+        is_hostname: Callable[[bytes], bool],
+        is_bare_hostname: Callable[[bytes], bool],
+        tags: tuple[tuple[bytes, ...], ...],
+        default_pri: int,
+        expects_host: bool,
+        reads_rfc5424: bool,
+    ) -> None: ...
+    def read(self, frames: list[bytes]) -> Lines: ...
+
+class Lines:
+    @property
+    def frames(self) -> list[bytes]: ...
+    def __len__(self) -> int: ...
+    def message(self, index: int) -> SyslogMessage: ...
+    def messages(self, indexes: Sequence[int] | None = None) -> list[SyslogMessage]: ...
+    def severities(self) -> list[int]: ...
+    def odd(self) -> list[int]: ...
+    def unread(self) -> list[int]: ...

@@ -1,0 +1,263 @@
+# cython: language_level=3
+# cython: boundscheck=False
+# cython: wraparound=False
+"""The lines of a batch: where their parts are, found once; messages and columns on demand.
+
+`relay/wire/parse.py` is the reference: whatever is read here is read there in the same way.  Only
+envelopes of EWMM are left to it; their messages are kept beside the offsets of the others.
+"""
+
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memcmp, memset
+
+from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
+from relay.codec.malformed cimport read_malformed
+from relay.codec.octets cimport Span, is_at, is_digit, missing, octet, span, starts
+from relay.codec.rfc3164 cimport read_rfc3164
+from relay.codec.rfc5424 cimport after_version, read_pri, read_rfc5424
+
+cdef object new_tuple = tuple.__new__  # what a NamedTuple's own constructor calls in the end
+cdef tuple NOTHING = ()
+
+cdef enum:
+    LINE_OCTETS_MAX = 2147483647
+    COUNT_DIGITS_MAX = 10
+    DEFAULT_PRI = 13  # RFC 3164 §4.3.3
+
+
+cdef inline bint is_envelope(octet *p, Span app) noexcept nogil:
+    """Whether the program is that of an envelope of EWMM."""
+    return app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0
+
+
+cdef inline Py_ssize_t after_count(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Where an octet count before a PRI ends, 0 if there is none."""
+    cdef Py_ssize_t start = at
+    cdef Py_ssize_t stop
+    while at < end and is_digit(p[at]):
+        at += 1
+    if at == start or at - start > COUNT_DIGITS_MAX or not is_at(p, at, end, c" "):
+        return 0
+    stop = at + 2
+    if not is_at(p, at + 1, end, c"<"):
+        return 0
+    while stop < end and is_digit(p[stop]):
+        stop += 1
+    return at + 1 if is_at(p, stop, end, c">") else 0
+
+
+cdef class Reader:
+    """Reads lines of one dialect.
+
+    Args:
+        message_type: `SyslogMessage`.
+        reference: Makes a message of a frame in Python.
+        is_hostname, is_bare_hostname: What Python has to say of words that are not US-ASCII, and
+            of addresses.
+        tags: A tuple of tags for each bit of `Line.tags`.
+        default_pri: 0 to 191, of lines without PRI.
+        expects_host: Lines of RFC 3164 name their host.
+        reads_rfc5424: False = VERSION is no field.
+    """
+
+    def __init__(
+        self, message_type, reference, *, is_hostname, is_bare_hostname, tuple tags,
+        int default_pri, bint expects_host, bint reads_rfc5424,
+    ):
+        if len(tags) != TAGS or not 0 <= default_pri <= 191:
+            raise ValueError(f"{len(tags)} tags, a PRI of {default_pri}")
+        self.message_type = message_type
+        self.reference = reference
+        self.names = (is_hostname, is_bare_hostname)
+        self.tags = tags
+        self.default_pri = default_pri
+        self.expects_host = expects_host
+        self.reads_rfc5424 = reads_rfc5424
+
+    def read(self, list frames not None):
+        """The `Lines` of frames, which are bytes."""
+        return Lines(self, frames)
+
+    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1:
+        while size and (p[size - 1] == 0x0A or p[size - 1] == 0x0D or p[size - 1] == 0):
+            size -= 1
+        memset(line, 0, sizeof(Line))
+        line.p = p
+        line.stamp = line.host = line.app = line.procid = line.msgid = line.data = missing()
+        line.header = line.front = line.sequence = missing()
+        line.end = <int>size
+        line.is_read = True
+        if size > LINE_OCTETS_MAX:
+            line.is_read = False
+            return 0
+        self.read_from(p, 0, size, line)
+        if is_envelope(p, line.app):
+            line.is_read = False
+        return 0
+
+    cdef int read_from(self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) except -1:
+        """Read a line from `at` on, where a mark or an octet count may have stood before."""
+        cdef Py_ssize_t behind, version
+        if not is_at(p, at, end, c"<"):
+            if at == 0 and starts(p, at, end, b"\xef\xbb\xbf<", 4):
+                return self.read_from(p, 3, end, line)
+            behind = after_count(p, at, end) if at == 0 else 0
+            if behind:
+                line.tags |= UNEXPECTED_FRAMING_TAG
+                return self.read_from(p, behind, end, line)
+            line.pri = self.default_pri
+            return read_rfc3164(p, at, end, False, self.expects_host, line, self.names)
+        behind = read_pri(p, at, end, &line.pri)
+        if not behind:
+            line.pri = DEFAULT_PRI
+            line.tags |= INVALID_PRI_TAG
+            line.msg = span(at, end)
+            return 0
+        version = after_version(p, behind, end) if self.reads_rfc5424 else 0
+        if not version:
+            return read_rfc3164(p, behind, end, True, self.expects_host, line, self.names)
+        if read_rfc5424(p, version, end, line):
+            return 0
+        return read_malformed(p, behind, version, end, line, self.names)
+
+
+cdef class Words:
+    pass
+
+
+cdef inline bytes octets_at(octet *p, Span part):
+    return PyBytes_FromStringAndSize(<const char *>p + part.at, part.end - part.at)
+
+
+cdef inline bytes word_at(bytes last, octet *p, Span part):
+    """The octets of a part: those of `last` if they are the same; None if it is missing."""
+    if part.at < 0:
+        return None
+    if (
+        last is not None
+        and PyBytes_GET_SIZE(last) == part.end - part.at
+        and memcmp(PyBytes_AS_STRING(last), p + part.at, part.end - part.at) == 0
+    ):
+        return last
+    return octets_at(p, part)
+
+
+cdef object data_of(Line *line):
+    """STRUCTURED-DATA: what was received, or Cisco's number and mark as SD-ELEMENTs."""
+    if line.data.at >= 0:
+        return octets_at(line.p, line.data)
+    if line.sequence.at < 0 and not line.mark:
+        return None
+    data = b""
+    if line.sequence.at >= 0:
+        data = b'[meta sequenceId="%b"]' % octets_at(line.p, line.sequence)
+    if line.mark:
+        data += b'[timeQuality isSynced="%d"]' % (line.mark == c".")
+    return data
+
+
+cdef class Lines:
+    """The lines of the frames of one batch."""
+
+    def __cinit__(self, Reader reader not None, list frames not None):
+        cdef Py_ssize_t i
+        self.count = len(frames)
+        self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
+        if self.rows == NULL:
+            raise MemoryError()
+        self.frames = frames
+        self.reader = reader
+        self.made = None
+        self.words = Words()
+        for i in range(self.count):
+            frame = frames[i]
+            if not PyBytes_Check(frame):
+                raise TypeError(f"expected bytes, found {type(frame).__name__}")
+            reader.read_line(
+                <octet *>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), &self.rows[i]
+            )
+
+    def __dealloc__(self):
+        PyMem_Free(self.rows)
+
+    def __len__(self):
+        return self.count
+
+    def message(self, Py_ssize_t index):
+        """The message of one line."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"line {index} of {self.count}")
+        return self.message_at(index)
+
+    def messages(self, indexes=None) -> list:
+        """The messages of all lines, or of those at `indexes`."""
+        if indexes is None:
+            return [self.message_at(i) for i in range(self.count)]
+        return [self.message(i) for i in indexes]
+
+    def severities(self) -> list:
+        """The severities of all lines, 0 to 7."""
+        return [
+            self.rows[i].pri & 7 if self.rows[i].is_read else self.message_at(i).severity
+            for i in range(self.count)
+        ]
+
+    def odd(self) -> list:
+        """The indexes of lines that have tags, or may have some."""
+        return [i for i in range(self.count) if self.rows[i].tags or not self.rows[i].is_read]
+
+    def unread(self) -> list:
+        """The indexes of lines that are left to the reference."""
+        return [i for i in range(self.count) if not self.rows[i].is_read]
+
+    cdef object message_at(self, Py_ssize_t index):
+        cdef Line *line = &self.rows[index]
+        if self.made is None:
+            self.made = [None] * self.count
+        message = self.made[index]
+        if message is None:
+            if not line.is_read:
+                message = self.reader.reference(self.frames[index])
+            else:
+                message = new_tuple(
+                    self.reader.message_type,
+                    fields_of(line, self.frames[index], self.words, self.reader.tags),
+                )
+            self.made[index] = message
+        return message
+
+
+cdef tuple tags_of(Line *line, tuple tags):
+    cdef int bit
+    cdef tuple found = NOTHING
+    if line.tags:
+        for bit in range(TAGS):
+            if line.tags >> bit & 1:
+                found += <tuple>tags[bit]
+    return found
+
+
+cdef tuple fields_of(Line *line, frame, Words words, tuple tags):
+    """The fields of a `SyslogMessage`."""
+    cdef octet *p = line.p
+    host = word_at(words.host, p, line.host)
+    app = word_at(words.app, p, line.app)
+    procid = word_at(words.procid, p, line.procid)
+    msgid = word_at(words.msgid, p, line.msgid)
+    words.host, words.app, words.procid, words.msgid = host, app, procid, msgid
+    pairs = None
+    if line.has_header:
+        words.header = word_at(words.header, p, line.header)
+        pairs = {"LEGACY_MSGHDR": words.header}
+    msg = octets_at(p, line.msg)
+    if line.front.at >= 0:
+        msg = octets_at(p, line.front) + msg
+    return (
+        line.pri >> 3, line.pri & 7, line.version,
+        None if line.stamp.at < 0 else octets_at(p, line.stamp),
+        host, app, procid, msgid, data_of(line), msg, frame, pairs,
+        tags_of(line, tags), "", False,
+    )

@@ -1,0 +1,281 @@
+# cython: language_level=3
+"""Headers of RFC 5424 that are not in order, as `relay/wire/malformed.py` reads them."""
+
+from libc.string cimport memcmp
+
+from relay.codec.hostname cimport is_hostname
+from relay.codec.line cimport (
+    INVALID_STRUCTURED_DATA_TAG, MISSING_APP_NAME_TAG, MISSING_HOSTNAME_TAG, MISSING_MSGID_TAG,
+    MISSING_PROCID_TAG, MISSING_STRUCTURED_DATA_TAG, MISSING_TIMESTAMP_TAG, Line,
+)
+from relay.codec.octets cimport (
+    Span, after_blanks, is_at, is_digit, is_visible, missing, octet, span,
+)
+from relay.codec.rfc5424 cimport (
+    APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX, end_of_elements,
+)
+from relay.codec.stamps cimport end_of_bsd_stamp, end_of_possible_iso_stamp, end_of_zone_name
+
+cdef enum:
+    COLUMNS = 4
+
+cdef struct Header:
+    Span[COLUMNS] columns  # HOSTNAME to MSGID
+    Span data
+    Py_ssize_t end         # where MSG begins
+    int tags
+
+
+cdef inline int missing_tag(int column) noexcept nogil:
+    if column == 0:
+        return MISSING_HOSTNAME_TAG
+    if column == 1:
+        return MISSING_APP_NAME_TAG
+    return MISSING_PROCID_TAG if column == 2 else MISSING_MSGID_TAG
+
+
+cdef inline int octets_max_of(int column) noexcept nogil:
+    if column == 0:
+        return HOSTNAME_MAX
+    if column == 1:
+        return APP_NAME_MAX
+    return PROCID_MAX if column == 2 else MSGID_MAX
+
+
+cdef inline bint ends_word(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    return at == end or p[at] == c" "
+
+
+cdef inline Py_ssize_t end_with_zone(octet *p, Py_ssize_t stop, Py_ssize_t end) noexcept nogil:
+    """Where a stamp that could end at `stop` does, with the name of its zone; 0 = it does not."""
+    cdef Py_ssize_t zone
+    if not stop:
+        return 0
+    if is_at(p, stop, end, c" "):
+        zone = end_of_zone_name(p, stop + 1, end)
+        if zone and ends_word(p, zone, end):
+            return zone
+    return stop if ends_word(p, stop, end) else 0
+
+
+cdef inline Py_ssize_t end_of_any_stamp(
+    octet *p, Py_ssize_t at, Py_ssize_t end
+) noexcept nogil:
+    """Where a stamp of either family ends that a SP follows, or nothing; 0 = there is none."""
+    cdef Py_ssize_t stop = end_of_possible_iso_stamp(p, at, end)
+    cdef Py_ssize_t found, blank
+    if not stop:
+        return end_with_zone(p, end_of_bsd_stamp(p, at, end), end)
+    found = end_with_zone(p, stop, end)
+    if found:
+        return found
+    for blank in range(at + 19, stop):
+        if p[blank] == c" ":
+            return end_with_zone(p, blank, end)
+    return 0
+
+
+cdef inline Py_ssize_t after_elements(
+    octet *p, Py_ssize_t at, Py_ssize_t end, Span *data
+) noexcept nogil:
+    """Read STRUCTURED-DATA and the SP behind it; 0 = there is none."""
+    cdef Py_ssize_t stop
+    data[0] = missing()
+    if is_at(p, at, end, c"-") and ends_word(p, at + 1, end):
+        return min(end, at + 2)
+    stop = end_of_elements(p, at, end)
+    if not stop or not ends_word(p, stop, end):
+        return 0
+    data[0] = span(at, stop)
+    return min(end, stop + 1)
+
+
+cdef inline Py_ssize_t end_of_column(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    while at < end and is_visible(p[at]):
+        at += 1
+    return at
+
+
+cdef inline bint read_in_place(
+    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header
+) noexcept nogil:
+    """Read a header in which all fields have their place, though one may be empty."""
+    cdef Py_ssize_t stop
+    cdef int i
+    header.tags = 0
+    for i in range(COLUMNS):
+        stop = end_of_column(p, at, end)
+        if not is_at(p, stop, end, c" "):
+            return False
+        if stop == at:
+            header.tags |= missing_tag(i)
+        if stop == at or (stop == at + 1 and p[at] == c"-"):
+            header.columns[i] = missing()
+        else:
+            header.columns[i] = span(at, min(stop, at + octets_max_of(i)))
+        at = stop + 1
+    header.end = after_elements(p, at, end, &header.data)
+    return header.end != 0
+
+
+cdef inline bint is_no_text(octet c) noexcept nogil:
+    """Whether an octet may be in a name; punctuation of texts may not."""
+    return not (
+        c == c'"' or c"'" <= c <= c")" or c == c"," or c":" <= c <= c"?" or c"[" <= c <= c"]"
+        or c == c"`" or c"{" <= c <= c"}"
+    )
+
+
+cdef inline bint is_identifier(octet *p, Span word) noexcept nogil:
+    """Whether a word has two octets or more, all of them capitals, digits or ``_-.``."""
+    cdef bint has_capital = False
+    cdef int i
+    for i in range(word.at, word.end):
+        if c"A" <= p[i] <= c"Z":
+            has_capital = True
+        elif not (is_digit(p[i]) or p[i] == c"_" or p[i] == c"." or p[i] == c"-"):
+            return False
+    return has_capital and word.end - word.at >= 2
+
+
+cdef inline bint is_same(octet *p, Span first, Span second) noexcept nogil:
+    cdef Py_ssize_t size = first.end - first.at
+    return second.at >= 0 and second.end - second.at == size and (
+        memcmp(p + first.at, p + second.at, size) == 0
+    )
+
+
+cdef inline bint fits(
+    octet *p, Py_ssize_t end, int column, Span word, Header *header, tuple names
+) except -1:
+    """Whether a word looks like what should stand there."""
+    cdef Py_ssize_t behind = min(end, word.end + 1)
+    cdef int i
+    cdef bint has_digit = False
+    if word.end - word.at == 1 and p[word.at] == c"-":
+        return True
+    if column == 0:
+        return is_hostname(p + word.at, word.end - word.at, names)
+    if word.end - word.at > octets_max_of(column):
+        return False
+    for i in range(word.at, word.end):
+        if not is_no_text(p[i]):
+            return False
+        has_digit = has_digit or is_digit(p[i])
+    if column == 1:
+        return True
+    if column == 2:
+        return has_digit or (behind < end and (p[behind] == c"-" or p[behind] == c"["))
+    return is_identifier(p, word) or is_same(p, word, header.columns[1])
+
+
+cdef inline int read_as_they_come(
+    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header, tuple names
+) except -1:
+    """Read a header up to what is no longer one."""
+    cdef Py_ssize_t stop
+    cdef Span word
+    cdef int i
+    for i in range(COLUMNS):
+        header.columns[i] = missing()
+    header.tags = 0
+    for i in range(COLUMNS):
+        at = after_blanks(p, at, end)
+        stop = end_of_column(p, at, end)
+        word = span(at, stop)
+        if (
+            stop == at
+            or not ends_word(p, stop, end)
+            or (p[at] == c"[" and after_elements(p, at, end, &header.data))
+            or not fits(p, end, i, word, header, names)
+        ):
+            header.tags = missing_tag(i)
+            break
+        if not (stop == at + 1 and p[at] == c"-"):
+            header.columns[i] = word
+        at = min(end, stop + 1)
+    header.end = after_elements(p, at, end, &header.data)
+    if header.end and (not header.tags or header.data.at >= 0):
+        return 0
+    if not header.tags:
+        header.tags = (
+            INVALID_STRUCTURED_DATA_TAG if is_at(p, at, end, c"[") else MISSING_STRUCTURED_DATA_TAG
+        )
+    header.data = missing()
+    header.end = at
+    return 0
+
+
+cdef inline void take_header(Line *line, Header *header, Py_ssize_t end) noexcept nogil:
+    line.version = 1
+    line.host, line.app = header.columns[0], header.columns[1]
+    line.procid, line.msgid = header.columns[2], header.columns[3]
+    line.data = header.data
+    line.tags |= header.tags
+    line.msg = span(header.end, end)
+
+
+cdef inline int read_without_stamp(
+    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, tuple names
+) except -1:
+    """Read a line whose TIMESTAMP is none: MSG begins with it if all others are in order."""
+    cdef Header header
+    cdef Py_ssize_t stop = end_of_column(p, at, end)
+    cdef Span host, app
+    cdef bint is_complete = stop > at and is_at(p, stop, end, c" ") and (
+        read_in_place(p, stop + 1, end, &header) and not header.tags
+    )
+    if is_complete:
+        host, app = header.columns[0], header.columns[1]
+        is_complete = host.at < 0 or is_hostname(p + host.at, host.end - host.at, names)
+        if app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0:
+            is_complete = False
+    line.stamp = missing()
+    if not is_complete:  # VERSION may as well be the first word of a text
+        line.version = 0
+        line.host = line.app = line.procid = line.msgid = line.data = missing()
+        line.msg = span(version, end)
+    else:
+        take_header(line, &header, end)
+        if header.end < end:
+            line.front = span(at, stop + 1)
+        else:
+            line.msg = span(at, stop)
+    line.tags |= MISSING_TIMESTAMP_TAG
+    return 0
+
+
+cdef inline int read_malformed(
+    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, tuple names
+) except -1:
+    """Read a line of VERSION 1 that is not in order.
+
+    Args:
+        version: Where VERSION begins.
+        at: Where what is behind it and its SP begins.
+    """
+    cdef Header header
+    cdef Py_ssize_t stamp = after_blanks(p, at, end)
+    cdef Py_ssize_t stop
+    cdef int i
+    if is_at(p, stamp, end, c"-") and ends_word(p, stamp + 1, end):
+        line.stamp = missing()
+        stop = stamp + 1
+    else:
+        stop = end_of_any_stamp(p, stamp, end)
+        if not stop:
+            return read_without_stamp(p, version, at, end, line, names)
+        line.stamp = span(stamp, stop)
+    if stop == end:
+        for i in range(COLUMNS):
+            header.columns[i] = missing()
+        header.data = missing()
+        header.end = end
+        header.tags = MISSING_HOSTNAME_TAG
+    elif not read_in_place(p, stop + 1, end, &header):
+        read_as_they_come(p, stop + 1, end, &header, names)
+    take_header(line, &header, end)
+    at = header.end
+    if end - at >= 3 and p[at] == 0xEF and p[at + 1] == 0xBB and p[at + 2] == 0xBF:
+        line.msg.at += 3
+    return 0

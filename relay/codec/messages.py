@@ -1,0 +1,46 @@
+"""Lines whose messages are there already: what Python reads, and what options have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.model.message import SyslogMessage
+
+__all__ = ["Messages"]
+
+
+class Messages:
+    """The lines of one batch, as messages; the same as `relay.codec.lines.Lines` otherwise.
+
+    Args:
+        messages: One of each line; `raw` is its frame.
+    """
+
+    def __init__(self, messages: list[SyslogMessage]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The frames, as they were received."""
+        return [message.raw for message in self._messages]
+
+    def message(self, index: int) -> SyslogMessage:
+        """The message of one line."""
+        return self._messages[index]
+
+    def messages(self, indexes: Sequence[int] | None = None) -> list[SyslogMessage]:
+        """The messages of all lines, or of those at `indexes`."""
+        if indexes is None:
+            return self._messages
+        return [self._messages[index] for index in indexes]
+
+    def severities(self) -> list[int]:
+        """The severities of all lines, 0 to 7."""
+        return [message.severity for message in self._messages]
+
+    def odd(self) -> list[int]:
+        """The indexes of lines that have tags."""
+        return [index for index, message in enumerate(self._messages) if message.tags]

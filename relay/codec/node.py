@@ -1,0 +1,63 @@
+"""Where LMDB keeps a value, in Python: the reference of `blocks.node_of`."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+__all__ = ["node_of"]
+
+_NODE = struct.Struct("=HHHH")  # size of the value (two of them), flags, size of the key
+_PAGE_NUMBER = struct.Struct("=Q")
+_BIG = 1  # flag: the value has pages of its own
+
+
+def node_of(key: memoryview) -> tuple[int, int]:
+    """The size of the value that belongs to `key`, and its first page; 0 = it is in the leaf.
+
+    Args:
+        key: As a cursor of LMDB has given it: what lies around it in memory is read.
+    """
+    at = _address(key)
+    low, high, flags, key_size = _NODE.unpack(ctypes.string_at(at - _NODE.size, _NODE.size))
+    if key_size != len(key):
+        raise ValueError(f"a key of {len(key)} octets, its node says {key_size}")
+    page = 0
+    if flags & _BIG:
+        (page,) = _PAGE_NUMBER.unpack(ctypes.string_at(at + key_size, _PAGE_NUMBER.size))
+    return low | high << 16, page
+
+
+class _Buffer(ctypes.Structure):
+    """Py_buffer of Python's C API."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
+_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = [ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int]
+_release_buffer = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = [ctypes.POINTER(_Buffer)]
+_release_buffer.restype = None
+
+
+def _address(view: memoryview) -> int:
+    """Where in memory the octets of `view` are."""
+    buffer = _Buffer()
+    _get_buffer(view, ctypes.byref(buffer), 0)
+    try:
+        return int(buffer.buf)
+    finally:
+        _release_buffer(ctypes.byref(buffer))

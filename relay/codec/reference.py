@@ -1,0 +1,191 @@
+"""What compiled code does, in Python: the reference, and what runs where nothing is compiled.
+
+`frames.pyx` and `blocks.pyx` have the same functions.  What reads and writes messages has its
+reference in the layers `wire` and `rewrite`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate, islice
+from typing import Any
+
+__all__ = [
+    "TXNR_MAX",
+    "beginning_with",
+    "cut_records",
+    "cut_run",
+    "cut_slots",
+    "encode_consecutive_answers",
+    "encode_records",
+    "encode_syslog",
+    "fitting",
+    "octets_of",
+    "runs",
+    "split_lines",
+]
+
+TXNR_MAX = 999_999_999
+"""The last number of a RELP frame; 1 follows it."""
+
+_PREFIX = struct.Struct("<BI")  # of a block: version and checksum
+
+_HEADER = re.compile(rb"([0-9]{1,9}) syslog ([0-9]{1,9}) ")
+_WHOLE_BYTES_MIN = 2048  # below that, there are too few frames for it to pay
+
+
+def cut_run(buffer: bytes, first_txnr: int, data_bytes_max: int) -> tuple[list[bytes], int]:
+    """The messages at the start of `buffer` that are numbered from `first_txnr` on.
+
+    Returns:
+        Their data, in order, and where the last of them ends: 0 = there is none.
+    """
+    if len(buffer) >= _WHOLE_BYTES_MIN:
+        messages, stop = _cut_whole(buffer, first_txnr, data_bytes_max)
+        if messages:
+            return messages, stop
+    return _cut_singly(buffer, first_txnr, data_bytes_max)
+
+
+def _cut_whole(buffer: bytes, first_txnr: int, data_bytes_max: int) -> tuple[list[bytes], int]:
+    """All lines of `buffer`, if each of them is the next message; else nothing."""
+    lines = buffer.split(b"\n")
+    rest = lines.pop()
+    fields = tuple(zip(*[line.split(b" ", 3) for line in lines], strict=False))
+    last_txnr = first_txnr + len(lines) - 1
+    if len(fields) != 4 or last_txnr > TXNR_MAX:  # the shortest line says how many there are
+        return [], 0
+    numbers, commands, lengths, data = fields
+    found_lengths = list(map(len, data))
+    if (
+        commands.count(b"syslog") != len(lines)
+        or b" ".join(numbers) != _written(range(first_txnr, last_txnr + 1))
+        or b" ".join(lengths) != _written(found_lengths)
+        or max(found_lengths) > data_bytes_max
+    ):
+        return [], 0
+    return list(data), len(buffer) - len(rest)
+
+
+def _written(numbers: range | list[int]) -> bytes:
+    """`numbers` as they are usually written, with a SP between them."""
+    return (b"%d " * len(numbers) % tuple(numbers))[:-1]
+
+
+def _cut_singly(buffer: bytes, txnr: int, data_bytes_max: int) -> tuple[list[bytes], int]:
+    messages: list[bytes] = []
+    start = 0
+    match = _HEADER.match
+    while header := match(buffer, start):  # of nine digits at most, so TXNR_MAX is the last
+        number, datalen = header.groups()
+        length = int(datalen)
+        at = header.end()
+        stop = at + length
+        if int(number) != txnr or length > data_bytes_max:
+            break
+        if buffer[stop : stop + 1] != b"\n":  # or it is not there yet
+            break
+        messages.append(buffer[at:stop])
+        start = stop + 1
+        txnr += 1
+    return messages, start
+
+
+def octets_of(payloads: Sequence[bytes]) -> int:
+    """Octets of all `payloads`."""
+    return sum(map(len, payloads))
+
+
+def fitting(payloads: Sequence[bytes], start: int, stop: int, octets_max: int) -> int:
+    """How many of `payloads`, from `start` to before `stop`, have no more than `octets_max`."""
+    return bisect_right(list(accumulate(map(len, islice(payloads, start, stop)))), octets_max)
+
+
+def split_lines(text: bytes, line_bytes_max: int, keep_empty: bool) -> list[bytes] | None:
+    """The lines of `text` without their CR; None if one of them is too long.
+
+    Args:
+        keep_empty: Empty ones become a LF each, instead of being left out.
+    """
+    # Looking for one octet is many times faster than for two.
+    if b"\r" in text and (b"\r\n" in text or text.endswith(b"\r")):
+        lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
+    else:
+        lines = text.split(b"\n")
+    if len(text) > line_bytes_max and max(map(len, lines)) > line_bytes_max:
+        return None
+    if keep_empty:
+        return [line or b"\n" for line in lines]
+    return [line for line in lines if line] if b"" in lines else lines
+
+
+def encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
+    """`payloads` as ``syslog`` frames numbered from `first_txnr`, for one write.
+
+    The numbers must not pass `TXNR_MAX`; payloads must not be empty.
+    """
+    # One operator for all of them: it takes half as long as one for each and a join.
+    count = len(payloads)
+    fields: list[Any] = [None] * (3 * count)
+    fields[::3] = range(first_txnr, first_txnr + count)
+    fields[1::3] = map(len, payloads)
+    fields[2::3] = payloads
+    return b"%d syslog %d %s\n" * count % tuple(fields)
+
+
+def encode_consecutive_answers(first_txnr: int, count: int) -> bytes:
+    """``200 OK`` for `count` frames from `first_txnr` on, which must not pass `TXNR_MAX`."""
+    return b"%d rsp 6 200 OK\n" * count % tuple(range(first_txnr, first_txnr + count))
+
+
+def cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
+    """What stands at the start of each slot."""
+    return [
+        bytes(octets[start : start + size])
+        for start, size in zip(range(0, slot_bytes * len(sizes), slot_bytes), sizes, strict=True)
+    ]
+
+
+def encode_records(
+    version: int, header: bytes, payloads: Sequence[bytes], crc32: Callable[[bytes], int]
+) -> bytes:
+    """A block: version, checksum of all that follows, `header`, lengths and records.
+
+    Args:
+        crc32: Makes the checksum of octets.
+    """
+    lengths = struct.pack(f"<{len(payloads)}I", *map(len, payloads))
+    body = b"".join([header, lengths, *payloads])
+    return _PREFIX.pack(version, crc32(body)) + body
+
+
+def cut_records(value: bytes, lengths_at: int, count: int) -> tuple[int, list[bytes]]:
+    """Where the records of a block end, and the records if that is the end of `value`."""
+    lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
+    payloads_at = lengths_at + 4 * count
+    stop = payloads_at + sum(lengths)
+    if stop != len(value):
+        return stop, []
+    # Not `struct.unpack_from`, which would keep the pattern of each block in its cache.
+    records = struct.Struct("%ds" * count % lengths)
+    return stop, list(records.unpack_from(value, payloads_at))
+
+
+def runs(payloads: Sequence[bytes], run_bytes: int) -> list[int]:
+    """Where runs end that have `run_bytes` with their last record; the last one has less."""
+    stops: list[int] = []
+    size = 0
+    for stop, payload in enumerate(payloads, 1):
+        size += len(payload)
+        if size >= run_bytes or stop == len(payloads):
+            stops.append(stop)
+            size = 0
+    return stops
+
+
+def beginning_with(payloads: Sequence[bytes], octet: int) -> list[int]:
+    """The indexes of those payloads that begin with `octet`."""
+    return [index for index, payload in enumerate(payloads) if payload and payload[0] == octet]

@@ -1,0 +1,295 @@
+"""Lines that compiled code reads: `relay.wire.parse.parse_as` is the reference, field by field."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from relay.codec import IS_COMPILED, Lines
+from relay.model.message import SyslogMessage
+from relay.wire.adapters import adapt
+from relay.wire.parse import Dialect, parse, parse_all, read_lines
+from tests.codec.every_form import DIALECTS, reference_of
+from tests.codec.known_lines import (
+    WHOLE,
+    edited,
+    field_lines,
+    joined_tokens,
+    lines_of_all_kinds,
+    odd_lines,
+    pool,
+)
+
+pytestmark = pytest.mark.skipif(
+    not IS_COMPILED, reason="the package was installed without a C compiler, or SYSLOGRELAY_PURE"
+)
+
+each_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+
+
+def compiled(frames: Sequence[bytes], dialect: Dialect = DIALECTS["default"]) -> Any:
+    """The lines of frames, read by compiled code."""
+    from relay.codec.lines import Lines as CompiledLines
+
+    lines = read_lines(frames, dialect)
+    assert isinstance(lines, CompiledLines)
+    return lines
+
+
+def check(frames: Sequence[bytes], dialect: Dialect) -> None:
+    """All that lines say is what the reference says."""
+    lines = compiled(frames, dialect)
+    expected = reference_of(frames, dialect).messages()
+    assert lines.severities() == [message.severity for message in expected]
+    for frame, message, wanted in zip(frames, lines.messages(), expected, strict=True):
+        assert type(message) is SyslogMessage
+        assert message == wanted, frame
+    odd, unread = {*lines.odd()}, {*lines.unread()}
+    tagged = {index for index, message in enumerate(expected) if message.tags}
+    assert tagged <= odd and odd - tagged <= unread
+
+
+@each_dialect
+def test_lines_of_the_field(dialect: Dialect) -> None:
+    check([*WHOLE, *field_lines()], dialect)
+
+
+@each_dialect
+def test_lines_of_all_kinds_of_traffic(dialect: Dialect) -> None:
+    frames = lines_of_all_kinds(250)
+    check(frames, dialect)
+    if dialect.reads_rfc5424:
+        odd = compiled(frames, dialect).unread()
+        assert len(odd) < len(frames) / 100  # the reference reads next to nothing
+
+
+@each_dialect
+@pytest.mark.parametrize("line", WHOLE)
+def test_a_line_may_end_anywhere(line: bytes, dialect: Dialect) -> None:
+    cuts = [line[:size] for size in range(len(line) + 1)]
+    check([*cuts, *(cut + b"\n\0\r" for cut in cuts), *(line[at:] for at in range(40))], dialect)
+
+
+@each_dialect
+@pytest.mark.parametrize("line", WHOLE)
+def test_any_octet_may_be_another_one(line: bytes, dialect: Dialect) -> None:
+    octets = (b" ", b"]", b"[", b":", b'"', b"9", b"a", b"\\", b"\xff", b"\0", b"=")
+    head = min(len(line), 120)
+    check([line[:at] + octet + line[at + 1 :] for at in range(head) for octet in octets], dialect)
+
+
+@given(st.lists(odd_lines, max_size=8), st.sampled_from([*DIALECTS.values()]))
+@settings(max_examples=300)
+@example([b"<13>Oct 11 22:14:15 h @syslog-ng[1]: {}"], DIALECTS["default"])
+@example([b"<13>1 2026-11-21T05:00:00Z h @syslog-ng[x p m - hello"], DIALECTS["default"])
+@example([b"\xef\xbb\xbf<13>x", b"3 <13>x", b"3 \xef\xbb\xbf<13>x"], DIALECTS["rfc3164"])
+def test_odd_lines(frames: list[bytes], dialect: Dialect) -> None:
+    check(frames, dialect)
+
+
+@pytest.mark.slow
+@each_dialect
+@pytest.mark.parametrize("seed", range(3))
+def test_many_odd_lines(dialect: Dialect, seed: int) -> None:
+    source = Random(seed)
+    for _ in range(100):
+        frames = [edited(source, source.choice(pool())) for _ in range(250)]
+        check(frames + [joined_tokens(source) for _ in range(150)], dialect)
+
+
+@given(st.lists(odd_lines, max_size=6), st.booleans())
+def test_what_an_adapter_takes_apart_is_what_it_makes_of_the_reference(
+    frames: list[bytes], expects_host: bool
+) -> None:
+    dialect = Dialect(adapt=adapt, hosts=(None, expects_host))
+    expected = reference_of(frames, dialect).messages()
+    assert parse_all(frames, dialect) == expected
+    assert parse_all(tuple(frames), dialect) == expected
+
+
+@given(odd_lines)
+def test_the_reader_of_one_frame_reads_the_same(frame: bytes) -> None:
+    assert compiled([frame]).message(0) == parse(frame)
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        Dialect(reads_rfc3164=False),
+        Dialect(substitutes=True),
+        Dialect(hosts=(lambda word: word != b"web-1", True)),
+    ],
+)
+def test_dialects_that_only_the_reference_reads(dialect: Dialect) -> None:
+    frames = [*WHOLE, b"<13>Oct 11 22:14:15 web-1 su: x", b"<13>1 x"]
+    lines: Lines = read_lines(frames, dialect)
+    assert not hasattr(lines, "unread")
+    assert lines.messages() == reference_of(frames, dialect).messages()
+
+
+# What lines are, beside what they say.
+
+
+LINES = (
+    b"<11>Oct 11 22:14:15 h su[1]: a",
+    b"<999>x",
+    b'<13>1 - h @syslog-ng - - - {"MESSAGE":"x"}',
+    b"<14>b",
+)
+
+
+def test_columns_and_messages_of_some_lines() -> None:
+    lines = compiled(LINES)
+    assert (len(lines), lines.frames) == (4, [*LINES])
+    assert lines.severities() == [3, 5, 5, 6]
+    assert (lines.odd(), lines.unread()) == ([1, 2], [2])
+    expected = [parse(line) for line in LINES]
+    assert lines.messages([2, 0]) == [expected[2], expected[0]]
+    assert lines.messages([]) == []
+    assert lines.messages(range(1, 3)) == expected[1:3]
+    assert [lines.message(index) for index in range(4)] == expected
+
+
+def test_no_lines() -> None:
+    lines = compiled([])
+    assert (len(lines), lines.frames, lines.messages(), lines.severities()) == (0, [], [], [])
+    assert (lines.odd(), lines.unread()) == ([], [])
+
+
+def test_a_message_is_made_once_and_so_is_what_follows_itself_in_a_column() -> None:
+    lines = compiled([LINES[0], LINES[0], LINES[2]])
+    first, second, third = lines.messages()
+    assert lines.message(0) is first and lines.message(2) is third
+    assert first.app_name is second.app_name and first.hostname is second.hostname
+    assert first.raw is lines.frames[0]
+
+
+@pytest.mark.parametrize("index", [-1, 4, 2**40, -(2**40)])
+def test_a_line_that_is_not_there_is_an_index_error(index: int) -> None:
+    lines = compiled(LINES)
+    with pytest.raises(IndexError, match="of 4"):
+        lines.message(index)
+    with pytest.raises(IndexError, match="of 4"):
+        lines.messages([0, index])
+    with pytest.raises(IndexError):
+        compiled([]).message(0)
+
+
+@pytest.mark.parametrize("index", [None, "0", 1.0, b"0"])
+def test_what_is_no_index_is_a_type_error(index: Any) -> None:
+    with pytest.raises(TypeError):
+        compiled(LINES).message(index)
+    with pytest.raises(TypeError):
+        compiled(LINES).messages([index])
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"<13>x"), memoryview(b"<13>x")])
+def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        read_lines([b"<13>x", wrong])
+    with pytest.raises(TypeError):
+        read_lines([wrong])
+
+
+def test_a_batch_is_a_list() -> None:
+    reader = _reader()
+    for wrong in ((b"<13>x",), b"<13>x", None, {b"<13>x": 1}):
+        with pytest.raises(TypeError):
+            reader.read(wrong)
+
+
+def _reader(**changed: Any) -> Any:
+    from relay.codec.lines import Reader
+
+    words: dict[str, Any] = {
+        "is_hostname": lambda word: True,
+        "is_bare_hostname": lambda word: True,
+        "tags": tuple((b"%d" % bit,) for bit in range(10)),
+        "default_pri": 13,
+        "expects_host": True,
+        "reads_rfc5424": True,
+    }
+    return Reader(SyslogMessage, parse, **{**words, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed", [{"default_pri": 192}, {"default_pri": -1}, {"tags": ()}, {"tags": ((b"x",),) * 4}]
+)
+def test_a_reader_refuses_what_makes_no_sense(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tags, a PRI of"):
+        _reader(**changed)
+
+
+def _refusing(word: bytes) -> bool:
+    raise ZeroDivisionError(word)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("is_hostname", b"<13>Oct 11 22:14:15 b\xc3\xbcro su: x"),
+        ("is_bare_hostname", b"<13>fe80::1%eth0 su: x"),
+    ],
+)
+def test_an_error_in_what_python_is_asked_is_passed_on(asked: str, line: bytes) -> None:
+    """Names beyond US-ASCII and addresses are Python's affair."""
+    with pytest.raises(ZeroDivisionError):
+        _reader(**{asked: _refusing}).read([line])
+
+
+def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> None:
+    from relay.codec.lines import Reader
+
+    calls: list[bytes] = []
+
+    def reference(frame: bytes) -> SyslogMessage:
+        calls.append(frame)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return parse(frame)
+
+    lines = Reader(
+        *(SyslogMessage, reference),
+        is_hostname=bool,
+        is_bare_hostname=bool,
+        tags=((),) * 10,
+        default_pri=13,
+        expects_host=True,
+        reads_rfc5424=True,
+    ).read([LINES[2]])
+    with pytest.raises(ZeroDivisionError):
+        lines.messages()
+    assert lines.messages() == [parse(LINES[2])]
+    assert lines.severities() == [5]
+    assert calls == [LINES[2]] * 2
+
+
+def test_nothing_is_kept_of_what_went_through() -> None:
+    frames = [b"<34>Oct 11 22:14:15 h su[%d]: x" % number for number in range(250)]
+    frames += [b"<34>1 2026-11-21T05:00:00Z h su %d - - x" % number for number in range(250)]
+    frames += [*WHOLE, *LINES]
+
+    def blocks_after(use: Callable[[Any], object]) -> int:
+        use(compiled(frames))
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    for use in (len, lambda lines: lines.messages(), lambda lines: lines.severities()):
+        before = [blocks_after(use) for _ in range(3)][-1]
+        assert [blocks_after(use) for _ in range(20)][-1] - before < len(frames)
+
+
+def test_lines_outlive_their_reader_and_the_list_of_frames() -> None:
+    frames = [bytes(bytearray(line)) for line in LINES]
+    lines = _reader().read(frames)
+    frames.append(b"more")
+    gc.collect()
+    assert len(lines) == 4
+    assert lines.messages()[0].msg == b"a"

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from relay.codec.messages import Messages
+from relay.wire.parse import parse
+
+MESSAGES = [parse(b"<34>Oct 11 22:14:15 h su: x"), parse(b"<999>x"), parse(b"<13>1 - - - - - - y")]
+
+
+def test_lines_that_are_messages_already() -> None:
+    lines = Messages(MESSAGES)
+    assert len(lines) == 3
+    assert lines.frames == [message.raw for message in MESSAGES]
+    assert (lines.message(1), lines.messages()) == (MESSAGES[1], MESSAGES)
+    assert lines.messages([0, 2]) == [MESSAGES[0], MESSAGES[2]]
+    assert (lines.severities(), lines.odd()) == ([2, 5, 5], [1])

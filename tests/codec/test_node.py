@@ -1,0 +1,17 @@
+"""That values lie where their nodes say is tried with a queue in `tests/queue/test_values.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.codec import IS_COMPILED, native
+from relay.codec.node import node_of
+
+
+@pytest.mark.parametrize("node", [node_of, native.blocks.node_of] if IS_COMPILED else [node_of])
+def test_what_is_no_key_of_a_node_is_not_believed(node: Any) -> None:
+    octets = memoryview(b"\0" * 64)
+    with pytest.raises(ValueError, match="a key of 8 octets, its node says 0"):
+        node(octets[16:24])
