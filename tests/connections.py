@@ -41,6 +41,13 @@ class Wire(StringTransport):
         self.no_delay = enabled
 
     handle: Any = None
+    reactor: Any = None
+
+    def stopReading(self) -> None:
+        """A test calls dataReceived, whoever watches the socket."""
+
+    def startReading(self) -> None:
+        pass
 
     def getHandle(self) -> Any:
         return self.handle

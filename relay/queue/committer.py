@@ -32,7 +32,6 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.append import Append, size_of, transaction_of
 from relay.queue.books import Operation
-from relay.queue.gathering import Gathering
 from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
@@ -83,7 +82,6 @@ class Committer:
             nobody sends again: how many, by account.
         retry_seconds: Pause before a failed transaction is tried again.
         removal_seconds: What an acknowledgement waits for an append, at most.
-        gathering: Who is to be read before a transaction takes what waits.
         interval: How soon one transaction may follow another; None = at once.
     """
 
@@ -102,7 +100,6 @@ class Committer:
         on_given_up: Callable[[Mapping[str, int]], None] = lambda lost: None,
         retry_seconds: float = 1.0,
         removal_seconds: float = 0.0,
-        gathering: Gathering | None = None,
         interval: CommitInterval | None = None,
     ) -> None:
         self._store = store
@@ -119,7 +116,6 @@ class Committer:
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
         self._removal_seconds = removal_seconds
-        self._gathering = gathering or Gathering(clock=clock)
         self._interval = interval or CommitInterval(clock=clock)
         self._waiting = Waiting()
         self._removals = Removals()
@@ -277,7 +273,6 @@ class Committer:
 
     def _pump_ended(self) -> None:
         done, self._pumping = self._pumping, None
-        self._gathering.end()
         assert done is not None
         done.callback(None)
 
@@ -302,7 +297,6 @@ class Committer:
         evictions = self._take_evictions()
         heads = {id: self._head(id, removals) for id in evictions}
         transaction = transaction_of(self._now(), appends, removals, evictions)
-        self._gathering.begin()
         try:
             changed = await self._run_in_thread(partial(self._store.commit, transaction))
         except QueueError as error:
@@ -314,7 +308,6 @@ class Committer:
         if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
             self._over = self._has_to_evict()
         await self._until_due()
-        self._gathering.gather()
         return True
 
     def _not_committed(

@@ -303,7 +303,6 @@ def _source(
         certificates=certificates,
         systemd=systemd,
         lineages=queue.lineages,
-        gathering=queue.gathering,
         local_block_seconds_max=configuration.local_block_seconds_max,
         **receiving,
     )

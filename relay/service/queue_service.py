@@ -21,7 +21,6 @@ from relay.queue.admission import Admission
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
-from relay.queue.gathering import Gathering
 from relay.queue.history import Histories, PruneHistories
 from relay.queue.interval import CommitInterval
 from relay.queue.lane_queues import LaneQueues
@@ -77,7 +76,6 @@ class QueueService(Service):
         lineages: What relays have sent that is in this queue.
         exit_status: Of the process.
         lane_queues: The second queues of destinations.
-        gathering: Has connections read before each commit.
     """
 
     name = "queue"
@@ -130,7 +128,6 @@ class QueueService(Service):
         self._fully = fully
         self._commit_seconds_min = commit_seconds_min
         self._is_damaged = False  # found while it is in use
-        self.gathering = Gathering(clock=reactor)
         self._subscribers: dict[str, Callable[[int], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
@@ -179,7 +176,6 @@ class QueueService(Service):
             on_evicted=self._evicted,
             removal_seconds=_REMOVAL_SECONDS,
             interval=CommitInterval(clock=self._reactor, seconds=self._commit_seconds_min),
-            gathering=self.gathering,
         )
         self.place = QueuePlace(self._store, self._path, self._committer.probe, self._reactor)
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)

@@ -15,7 +15,6 @@ from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
 from relay.queue.admission import SourceAdmission
-from relay.queue.gathering import Gathering
 from relay.queue.ledger import Ledger
 from relay.service.certificate_watch import CertificateWatch
 from relay.service.configuration import SourceConfiguration
@@ -34,6 +33,7 @@ from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
+from relay.transport.shared_reads import SharedReads
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
@@ -56,7 +56,6 @@ def new_source(
     systemd: Systemd = NO_SYSTEMD,
     local_block_seconds_max: float = 0.0,
     lineages: Lineages | None = None,
-    gathering: Gathering | None = None,
     quarantine: Callable[[], Ledger | None] = lambda: None,
 ) -> SourceService:
     """Build the service of one source; reads its certificate files.
@@ -65,7 +64,6 @@ def new_source(
         local_block_seconds_max: Longest pause of a unix stream socket by admission;
             0 = no limit.
         lineages: What relays have sent, for exactly once; None = at least once.
-        gathering: Reads connections before commits; None = each is read as it comes.
         quarantine: The account of what it set aside, for its report.
 
     Raises:
@@ -100,7 +98,6 @@ def new_source(
             new_reader=partial(DatagramReader, **receiving, **limits),
             receive_buffer_bytes=configuration.receive_buffer_bytes,
         )
-    receiving["gathering"] = gathering
     return StreamSource(
         **serving,
         factory=_inbound(configuration, receiving, lineages, local_block_seconds_max, reactor),
@@ -149,6 +146,7 @@ def _inbound(
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
+        reads=SharedReads(reactor) if configuration.listen.scheme in ("tcp", "tls") else None,
     )
 
 

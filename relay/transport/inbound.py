@@ -23,7 +23,6 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.queue.admission import SourceAdmission
-from relay.queue.gathering import Gathering
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
     descriptors_left,
@@ -34,6 +33,7 @@ from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peer_check import fingerprints_of, vouched_names_of
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
+from relay.transport.shared_reads import SharedReads
 from relay.transport.sockets import (
     peer_credentials,
     plain_address,
@@ -66,6 +66,7 @@ class InboundProtocol(Protocol):
         self._dropping = ""  # why nobody waits until admission opens
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
+        self._came_at = 0.0  # the last chunk
         self._read_again_at = 0.0  # whatever the rate, once it was too high
 
     # What a subclass adds.
@@ -107,6 +108,7 @@ class InboundProtocol(Protocol):
         factory.connection_made(self)
         read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
+        self._came_at = factory.clock.seconds()
         self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
         if factory.secure:
             self.expect_within_handshake_time("TLS handshake")
@@ -116,9 +118,7 @@ class InboundProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._refused or self.closing:
             return
-        idle = self._timers.get("idle")
-        if idle is not None:
-            idle.reset(self.factory.limits.idle_seconds_max)
+        self._came_at = self.factory.clock.seconds()
         self.take(data)
 
     def handshakeCompleted(self) -> None:
@@ -267,8 +267,10 @@ class InboundProtocol(Protocol):
 
     def _idle(self) -> None:
         # A pause is our doing, but for a peer that does not take its answers.
-        if self._pauses - {"peer"}:
-            self._set_timer("idle", self.factory.limits.idle_seconds_max, self._idle)
+        seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
+        left = seconds_max if self._pauses - {"peer"} else self._came_at + seconds_max - now
+        if left > 0:
+            self._set_timer("idle", left, self._idle)
             return
         self.factory.counters.connections_idle_closed += 1
         self.warn("idle", f"closed after {self.factory.limits.idle_seconds_max:g} s of silence")
@@ -334,7 +336,7 @@ class InboundFactory(Factory):
     Args:
         new_protocol: Makes the protocol of one connection.
         secure: Whether TLS lies below the protocols.
-        gathering: Reads connections before commits; None = each is read as it comes.
+        reads: Reads the connections together; None = the reactor reads each.
     """
 
     noisy = False
@@ -354,7 +356,7 @@ class InboundFactory(Factory):
         secure: bool,
         permitted: PermittedPeers | None = None,
         rate_per_peer_max: int = 0,
-        gathering: Gathering | None = None,
+        reads: SharedReads | None = None,
     ) -> None:
         self.turn_batch = TurnBatch(intake, clock=clock)
         self.admission = admission
@@ -368,7 +370,7 @@ class InboundFactory(Factory):
             limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
         )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
-        self.gathering = gathering
+        self.reads = reads
         self.stopping = False
         """Whether those who come now waited in the kernel when the relay was stopped."""
         self.connections: set[InboundProtocol] = set()

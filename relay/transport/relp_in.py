@@ -18,7 +18,7 @@ from zope.interface import implementer
 from relay.flow.lineages import Claim, Lineages
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.printable import printable
-from relay.transport.gathered_reads import GatheredProtocol
+from relay.transport.framed_in import FramedProtocol
 from relay.wire.relp_lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp_server import RelpServerSession
 
@@ -37,7 +37,7 @@ class _Batch:
 
 
 @implementer(IHalfCloseableProtocol)
-class RelpServerProtocol(GatheredProtocol):
+class RelpServerProtocol(FramedProtocol):
     """Moves octets between a connection and a `RelpServerSession`.
 
     A client that closes its sending side after its last message still gets its

@@ -32,6 +32,7 @@ __all__ = [
     "obstacle_to_socket",
     "peer_credentials",
     "plain_address",
+    "read_by",
     "read_in_large_steps",
     "read_rest",
     "receive_buffer_bytes",
@@ -230,6 +231,14 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
 def read_in_large_steps(transport: Any) -> None:
     """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
     _lowest(transport).bufferSize = READ_BYTES_MAX
+
+
+def read_by(transport: Any, reads: Any) -> None:
+    """Have `reads` watch the socket below `transport`, in the place of the reactor."""
+    lowest = _lowest(transport)
+    lowest.stopReading()
+    lowest.reactor = reads
+    lowest.startReading()
 
 
 def read_rest(transport: Any, *, is_local: bool, goes_on: Callable[[], bool]) -> None:

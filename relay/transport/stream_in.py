@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
-from relay.transport.gathered_reads import GatheredProtocol
+from relay.transport.framed_in import FramedProtocol
 from relay.wire.framing import AutoDecoder
 
 __all__ = ["SyslogStreamProtocol"]
@@ -13,7 +13,7 @@ _SETTLE_SECONDS = 2.0
 """Longest wait for octets that show what the ones before them are."""
 
 
-class SyslogStreamProtocol(GatheredProtocol):
+class SyslogStreamProtocol(FramedProtocol):
     """Feeds a connection's octets to a decoder, and its frames to the intake.
 
     Plain syslog cannot answer.  Hanging up is the only way to tell a sender that

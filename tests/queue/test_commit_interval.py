@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.queue.test_committer import Relay, Waiting
+from tests.queue.test_committer import Relay
 
 
 @pytest.fixture
@@ -27,18 +27,6 @@ def test_what_streams_in_is_committed_together(relay: Relay) -> None:
     relay.disk.finish()
     assert relay.disk.tried == [({"a": [b"3", b"4"]}, {})]
     assert relay.news() == ["two", "three", ("a", 5)]
-
-
-def test_who_is_read_before_a_commit_is_read_when_it_is_due(relay: Relay) -> None:
-    relay.gathering.wait(Waiting(relay, "second", "third"))
-    relay.append("two", a=[b"3"])
-    relay.clock.advance(1 / 128)
-    assert not relay.disk.busy
-    relay.clock.advance(1 / 128)
-    relay.disk.finish()
-    relay.clock.advance(1 / 64)
-    relay.disk.finish()
-    assert relay.disk.tried == [({"a": [b"3", b"second"]}, {}), ({"a": [b"third"]}, {})]
 
 
 def test_a_pause_in_the_stream_costs_nobody_anything(relay: Relay) -> None:

@@ -15,7 +15,6 @@ from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
 from relay.queue.append import RECORD_BYTES
 from relay.queue.committer import Committer
-from relay.queue.gathering import Gathering
 from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
 from relay.queue.limits import QueueLimit
@@ -118,7 +117,6 @@ class Relay:
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
         self.given_up: list[Any] = []
-        self.gathering = Gathering(clock=self.clock)
         self.committer = Committer(
             self.disk,
             run_in_thread=self.disk.run_in_thread,
@@ -129,7 +127,6 @@ class Relay:
             on_failure=self.heard.append,
             on_given_up=self.given_up.append,
             removal_seconds=removal_seconds,
-            gathering=self.gathering,
             interval=CommitInterval(clock=self.clock, seconds=commit_seconds_min),
         )
 
@@ -849,51 +846,6 @@ def test_late_answers_are_kept_when_a_transaction_fails() -> None:
 
 
 # Reading before a commit.
-
-
-class Waiting:
-    """Appends something when it is read before a commit, and waits again."""
-
-    def __init__(self, relay: Relay, *names: str) -> None:
-        self._relay = relay
-        self._names = list(names)
-
-    def read_now(self) -> bool:
-        if not self._names:
-            return False
-        name = self._names.pop(0)
-        self._relay.append(name, a=[name.encode()])
-        return True
-
-    def read_at_once(self) -> None:
-        self._relay.heard.append("at once")
-
-
-def test_what_is_read_before_a_commit_is_in_it(relay: Relay) -> None:
-    relay.append("first", a=[b"1"])
-    assert relay.gathering.commit == 1
-    relay.gathering.wait(Waiting(relay, "second", "third"))
-    relay.committer.acknowledge("b", 5)
-    relay.disk.finish()
-    assert relay.gathering.commit == 2
-    relay.disk.finish()
-    relay.disk.finish()
-    assert relay.disk.tried == [
-        ({"a": [b"1"]}, {}),
-        ({"a": [b"second"]}, {"b": 5}),
-        ({"a": [b"third"]}, {}),
-    ]
-    assert relay.news()[-1] == "at once"
-    assert relay.gathering.commit == 0
-
-
-@pytest.mark.parametrize("error", [FULL, ZeroDivisionError()], ids=["full", "defect"])
-def test_nobody_waits_for_a_commit_that_failed(relay: Relay, error: Exception) -> None:
-    relay.append("first", a=[b"1"])
-    relay.gathering.wait(Waiting(relay, "second"))
-    relay.disk.fail(error)
-    assert "at once" in relay.news()
-    assert relay.gathering.commit == 0
 
 
 # Removals that wait for an append.

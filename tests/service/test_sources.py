@@ -32,6 +32,7 @@ from relay.transport.many_datagrams import Datagrams
 from relay.transport.peers import GateFactory
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol
+from relay.transport.shared_reads import SharedReads
 from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
 from relay.wire.parse_options import ParseOptions
@@ -413,23 +414,23 @@ def test_unless_it_is_given_more_a_source_is_plain() -> None:
         reactor=Reactor(),
     )
     factory = factory_of(bare)
-    assert (factory.limits.block_seconds_max, factory.gathering) == (0.0, None)
+    assert factory.limits.block_seconds_max == 0.0
     assert bare.report()["quarantine"] is None
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "relp"])
 def test_connections_belong_to_their_source(scheme: str) -> None:
-    gathering: Any = object()
     lineages: Any = object()
     service = build(
         SourceConfiguration(
             "in", Url(scheme, host="127.0.0.1"), parse=ParseOptions(empty_lines=True)
         ),
-        gathering=gathering,
         lineages=lineages,
     )
     factory = factory_of(service)
-    assert factory.gathering is gathering
+    assert isinstance(factory.reads, SharedReads) == (
+        scheme == "tcp"
+    )  # RELP peers wait for answers
     assert factory._origin == Origin("in", scheme)
     assert factory.limits.keep_empty_lines is True
     assert isinstance(service, StreamSource)

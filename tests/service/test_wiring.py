@@ -15,7 +15,6 @@ from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.model.seq import SeqRange
 from relay.queue.admission import Admission
-from relay.queue.gathering import Gathering
 from relay.queue.gauge import Gauge
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
@@ -201,7 +200,6 @@ SHARED = {
     "notices": Notices,
     "wall": WallClock,
     "queue": (QueueService, Gauge, str),
-    "gathering": Gathering,
     "notify": object,
     "exit_status": ExitStatus,
     "tls_files": Prerequisite,
@@ -276,7 +274,7 @@ def test_all_parts_have_one_clock_one_queue_and_one_place_for_warnings(
         kind = SHARED.get(name.lstrip("_"), object)
         assert isinstance(value, kind), (name, value)  # type: ignore[arg-type]
         assert value is not None or name.lstrip("_") not in SHARED, name
-    for one in (Reactor, Notices, QueueService, WallClock, Gathering, Admission, Lineages):
+    for one in (Reactor, Notices, QueueService, WallClock, Admission, Lineages):
         assert len({id(value) for _, value in held if isinstance(value, one)}) == 1, one
 
 

@@ -1,0 +1,167 @@
+"""Many connections that send little are read together, a thousand times a second at most.
+
+At some thousand messages a second nearly every message wakes the reactor, and a turn of the
+reactor costs more than all else that is done with one message.  So the connections of a source
+are watched by an epoll of their own, which the reactor watches as one descriptor.  While messages
+stream in, the reactor leaves it alone, and it is asked once a millisecond: what has come until
+then is read in one turn.
+
+Hazards: a lone message, which must not wait; a connection that sends much, which must be read as
+fast as it can be handled; one that ends or pauses while others are read; and descriptors that are
+used again.  What comes meanwhile waits in the kernel's buffers, so this is nothing for peers that
+wait for answers, for local programs, which would be blocked, or for datagrams, which would be
+dropped.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.model.clock import DelayedCall
+
+__all__ = ["PAUSE_SECONDS", "SharedReads"]
+
+PAUSE_SECONDS = 0.001
+"""From one reading to the next, if so little time lay between the last two."""
+
+
+@implementer(IReadDescriptor)
+class SharedReads:
+    """Takes the place of `reactor` for the transports that it reads (`relay.transport.sockets`).
+
+    Args:
+        new_poller: Makes what watches the descriptors; the last reader closes it.
+    """
+
+    _log = Logger(namespace="relay")
+
+    def __init__(self, reactor: Any, *, new_poller: Callable[[], Any] = select.epoll) -> None:
+        self._reactor = reactor
+        self._new_poller = new_poller
+        self._poller: Any = None  # exists while there are readers
+        self._readers: dict[int, Any] = {}
+        self._descriptors: dict[Any, int] = {}  # of readers, which may have closed theirs
+        self._is_watched = False  # by the reactor
+        self._call: DelayedCall | None = None  # while it is not
+        self._read_at = float("-inf")
+        self._hurries = False
+
+    def __getattr__(self, name: str) -> Any:
+        """All else that a transport asks of the reactor."""
+        return getattr(self._reactor, name)
+
+    # What transports call.
+
+    def addReader(self, reader: Any) -> None:
+        if reader in self._descriptors:
+            return
+        if self._poller is None:
+            self._poller = self._new_poller()
+            self._watch()
+        descriptor = reader.fileno()
+        self._poller.register(descriptor, select.EPOLLIN)
+        self._readers[descriptor] = reader
+        self._descriptors[reader] = descriptor
+
+    def removeReader(self, reader: Any) -> None:
+        descriptor = self._descriptors.pop(reader, None)
+        if descriptor is None:
+            return
+        del self._readers[descriptor]
+        with suppress(OSError):  # it may be closed
+            self._poller.unregister(descriptor)
+        if not self._readers:
+            self._close()
+
+    def hurry(self) -> None:
+        """Much has come: read again at once."""
+        self._hurries = True
+
+    # What the reactor calls.
+
+    def fileno(self) -> int:
+        return -1 if self._poller is None else int(self._poller.fileno())
+
+    def logPrefix(self) -> str:
+        return "connections"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends."""
+
+    def doRead(self) -> None:
+        now = self._reactor.seconds()
+        streams = now - self._read_at < PAUSE_SECONDS
+        self._read_at = now
+        self._read_all()
+        if streams and self._is_watched and not self._hurries:
+            self._unwatch()
+            self._pause()
+
+    def _pause(self) -> None:
+        self._call = self._reactor.callLater(PAUSE_SECONDS, self._pause_ended)
+
+    def _pause_ended(self) -> None:
+        self._call = None
+        something_came = self._read_all()
+        if self._poller is None or self._is_watched:  # all have gone, and perhaps others have come
+            return
+        if something_came and not self._hurries:
+            self._pause()
+        else:
+            self._read_at = self._reactor.seconds()
+            self._watch()
+
+    def _read_all(self) -> bool:
+        """Read once each connection of which something has come; whether there was one."""
+        self._hurries = False
+        events = self._poller.poll(0, len(self._readers))
+        for descriptor, event in events:
+            reader = self._readers.get(descriptor)
+            if reader is not None:  # no other reading has removed it
+                self._read(reader, event)
+        return bool(events)
+
+    def _read(self, reader: Any, event: int) -> None:
+        if event & select.EPOLLIN:
+            try:
+                why = reader.doRead()
+            except Exception as error:  # as the reactor does: the others go on
+                self._log.failure("a connection failed")
+                why = error
+        else:
+            why = ConnectionLost()
+        if why is None:
+            return
+        self.removeReader(reader)
+        is_half = isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(reader)
+        if is_half:
+            reader.readConnectionLost(Failure(why))
+            return
+        self._reactor.removeWriter(reader)
+        reader.connectionLost(Failure(why))
+
+    def _close(self) -> None:
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
+        if self._is_watched:
+            self._unwatch()
+        self._poller.close()
+        self._poller = None
+
+    def _watch(self) -> None:
+        self._is_watched = True
+        self._reactor.addReader(self)
+
+    def _unwatch(self) -> None:
+        self._is_watched = False
+        self._reactor.removeReader(self)
