@@ -33,7 +33,7 @@ from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import kernel_drops, plain_address
 from relay.transport.turn_batch import Intake
-from relay.wire.byte_order_mark import without_byte_order_mark
+from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.long_frame import split_frame
 
 __all__ = ["DatagramReader"]
@@ -219,7 +219,7 @@ class DatagramReader:
         if host and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
             return None
-        frames = [without_byte_order_mark(frame) for frame in frames]
+        frames = [frame.removeprefix(BYTE_ORDER_MARK) for frame in frames]
         cut: Mapping[int, int] = {}
         pieces: Mapping[int, int] = {}
         if long:

@@ -371,6 +371,8 @@ class InboundFactory(Factory):
         )
         self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
         self.reads = reads
+        if reads is not None:
+            reads.batch = self.turn_batch
         self.stopping = False
         """Whether those who come now waited in the kernel when the relay was stopped."""
         self.connections: set[InboundProtocol] = set()

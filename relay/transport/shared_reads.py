@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.model.clock import DelayedCall
+from relay.transport.turn_batch import TurnBatch
 
 __all__ = ["PAUSE_SECONDS", "SharedReads"]
 
@@ -40,11 +41,15 @@ class SharedReads:
 
     Args:
         new_poller: Makes what watches the descriptors; the last reader closes it.
+
+    Attributes:
+        batch: Takes what is read together; None = nobody does.
     """
 
     _log = Logger(namespace="relay")
 
     def __init__(self, reactor: Any, *, new_poller: Callable[[], Any] = select.epoll) -> None:
+        self.batch: TurnBatch | None = None
         self._reactor = reactor
         self._new_poller = new_poller
         self._poller: Any = None  # exists while there are readers
@@ -124,30 +129,38 @@ class SharedReads:
         """Read once each connection of which something has come; whether there was one."""
         self._hurries = False
         events = self._poller.poll(0, len(self._readers))
+        if self.batch is not None:
+            self.batch.hold()
         for descriptor, event in events:
             reader = self._readers.get(descriptor)
             if reader is not None:  # no other reading has removed it
                 self._read(reader, event)
+        if self.batch is not None:
+            self.batch.release()
         return bool(events)
 
     def _read(self, reader: Any, event: int) -> None:
-        if event & select.EPOLLIN:
-            try:
-                why = reader.doRead()
-            except Exception as error:  # as the reactor does: the others go on
-                self._log.failure("a connection failed")
-                why = error
-        else:
-            why = ConnectionLost()
+        """Read one connection, and end it, as the reactor does: the others go on, come what may."""
+        why: Any = None
+        try:
+            why = reader.doRead() if event & select.EPOLLIN else ConnectionLost()
+        except Exception as error:
+            self._log.failure("a connection failed")
+            why = error
         if why is None:
             return
         self.removeReader(reader)
-        is_half = isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(reader)
-        if is_half:
+        try:
+            self._end(reader, why)
+        except Exception:
+            self._log.failure("a connection failed at its end")
+
+    def _end(self, reader: Any, why: Any) -> None:
+        if isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(reader):
             reader.readConnectionLost(Failure(why))
-            return
-        self._reactor.removeWriter(reader)
-        reader.connectionLost(Failure(why))
+        else:
+            self._reactor.removeWriter(reader)
+            reader.connectionLost(Failure(why))
 
     def _close(self) -> None:
         call, self._call = self._call, None

@@ -75,6 +75,8 @@ def test_a_connection_that_keeps_too_much_is_cut_off_and_counted() -> None:
 class Reads:
     """Stands for `SharedReads`."""
 
+    batch: Any = None
+
     def __init__(self) -> None:
         self.readers: list[Any] = []
         self.hurried = 0
@@ -98,7 +100,7 @@ def test_connections_are_read_together_and_large_chunks_hurry() -> None:
     factory = new_factory(reads=reads)
     protocol, wire = factory.buildProtocol(None), Socket()
     protocol.makeConnection(wire)
-    assert (wire.reactor, reads.readers) == (reads, [wire])
+    assert (wire.reactor, reads.readers, reads.batch) == (reads, [wire], factory.turn_batch)
     protocol.dataReceived(b"x")
     assert reads.hurried == 0
     protocol.dataReceived(b"x" * 16_385)

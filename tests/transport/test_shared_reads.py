@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.model.origin import Origin, Received
 from relay.transport.shared_reads import PAUSE_SECONDS, SharedReads
 from relay.transport.sockets import read_by
+from relay.transport.turn_batch import TurnBatch
+from tests.connections import RecordingIntake
 
 
 class Poller:
@@ -261,6 +264,38 @@ def test_a_connection_that_fails_ends_and_the_others_go_on(source: Source) -> No
     source.came(failing, other)
     assert [type(reason) for reason in failing.lost] == [ZeroDivisionError]
     assert other.reads == 1
+
+
+def test_a_connection_that_fails_at_its_end_does_not_stop_the_others(source: Source) -> None:
+    class Failing(Reader):
+        def connectionLost(self, reason: Failure) -> None:
+            raise ZeroDivisionError
+
+    failing, other = Failing(1, does=ConnectionLost), Reader(2)
+    source.connect(failing, other)
+    source.stream(other)
+    source.came(failing, other)
+    source.reactor.advance(PAUSE_SECONDS)
+    source.came(other)
+    source.reactor.advance(PAUSE_SECONDS)
+    assert other.reads == 4
+
+
+def test_what_is_read_together_is_handed_over_together(source: Source) -> None:
+    intake = RecordingIntake()
+    batch = source.reads.batch = TurnBatch(intake, clock=source.reactor)
+    received = Received([b"a"], Origin("in", "tcp"))
+
+    def receive() -> None:
+        batch.add(received, failed=lambda failure: None)
+
+    one, other = Reader(1, does=receive), Reader(2, does=receive)
+    source.connect(one, other)
+    source.came(one, other)
+    assert (intake.handed_over, source.reactor.getDelayedCalls()) == ([2], [])
+    receive()  # not while they are read together, as at the end of a connection
+    source.reactor.advance(0)
+    assert intake.handed_over == [2, 1]
 
 
 def test_all_else_is_asked_of_the_reactor(source: Source) -> None:

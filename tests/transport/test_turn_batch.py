@@ -105,6 +105,19 @@ def test_it_can_be_emptied_before_the_turn_ends() -> None:
     assert source.intake.handed_over == [1]
 
 
+def test_what_is_read_together_needs_no_other_turn() -> None:
+    source = Source()
+    source.batch.hold()
+    source.add(0, b"a")
+    source.add(1, b"b")
+    assert (source.intake.handed_over, source.clock.getDelayedCalls()) == ([], [])
+    source.batch.release()
+    assert source.intake.handed_over == [2]
+    source.add(0, b"c")
+    source.end_turn()
+    assert source.intake.handed_over == [2, 1]
+
+
 class Picky:
     """An intake with a defect: it cannot take a message, and says so before it stores any."""
 
