@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from glob import glob
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.codec.reference import TXNR_MAX
 from relay.model.message import SyslogMessage
@@ -101,8 +101,9 @@ class Lines(Protocol):
         """The messages of all lines, or of those at `indexes`."""
         ...
 
-    def severities(self) -> list[int]:
-        """The severities of all lines, 0 to 7."""
+    def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
+        """What all lines, or those at `indexes`, have as the field `name` of `SyslogMessage`:
+        any field but timestamp, raw, pairs and is_utf8."""
         ...
 
     def odd(self) -> list[int]:

@@ -26,6 +26,7 @@ cdef class Lines:
     cdef Words words
 
     cdef object message_at(self, Py_ssize_t index)
+    cdef object value_at(self, Py_ssize_t index, int column)
 
 
 cdef class Words:

@@ -124,6 +124,27 @@ cdef class Reader:
         return read_malformed(p, behind, version, end, line, self.names)
 
 
+cdef enum Column:
+    # As fields of a message are numbered.
+    FACILITY = 0
+    SEVERITY = 1
+    VERSION = 2
+    HOSTNAME = 4
+    APP_NAME = 5
+    PROCID = 6
+    MSGID = 7
+    STRUCTURED_DATA = 8
+    MSG = 9
+    TAGS_COLUMN = 12
+    APP = 13
+
+cdef dict COLUMNS = {
+    "facility": FACILITY, "severity": SEVERITY, "version": VERSION, "hostname": HOSTNAME,
+    "app_name": APP_NAME, "procid": PROCID, "msgid": MSGID, "structured_data": STRUCTURED_DATA,
+    "msg": MSG, "tags": TAGS_COLUMN, "app": APP,
+}
+
+
 cdef class Words:
     pass
 
@@ -157,6 +178,27 @@ cdef object data_of(Line *line):
     if line.mark:
         data += b'[timeQuality isSynced="%d"]' % (line.mark == c".")
     return data
+
+
+cdef inline bytes msg_of(Line *line):
+    msg = octets_at(line.p, line.msg)
+    return octets_at(line.p, line.front) + msg if line.front.at >= 0 else msg
+
+
+cdef bytes word_of(Line *line, int column, Words words):
+    """A word of the header, the same object as the last time if it is the same."""
+    cdef octet *p = line.p
+    if column == HOSTNAME:
+        words.host = word_at(words.host, p, line.host)
+        return words.host
+    if column == APP_NAME:
+        words.app = word_at(words.app, p, line.app)
+        return words.app
+    if column == PROCID:
+        words.procid = word_at(words.procid, p, line.procid)
+        return words.procid
+    words.msgid = word_at(words.msgid, p, line.msgid)
+    return words.msgid
 
 
 cdef class Lines:
@@ -198,12 +240,42 @@ cdef class Lines:
             return [self.message_at(i) for i in range(self.count)]
         return [self.message(i) for i in indexes]
 
-    def severities(self) -> list:
-        """The severities of all lines, 0 to 7."""
-        return [
-            self.rows[i].pri & 7 if self.rows[i].is_read else self.message_at(i).severity
-            for i in range(self.count)
-        ]
+    def column(self, str name not None, indexes=None) -> list:
+        """What all lines, or those at `indexes`, have as the field `name` of a message."""
+        cdef Py_ssize_t i
+        cdef list values = []
+        if name not in COLUMNS:
+            raise ValueError(f"no column {name}")
+        cdef int column = COLUMNS[name]
+        if indexes is None:
+            for i in range(self.count):
+                values.append(self.value_at(i, column))
+            return values
+        for i in indexes:
+            if not 0 <= i < self.count:
+                raise IndexError(f"line {i} of {self.count}")
+            values.append(self.value_at(i, column))
+        return values
+
+    cdef object value_at(self, Py_ssize_t index, int column):
+        cdef Line *line = &self.rows[index]
+        if not line.is_read:
+            return (<tuple>self.message_at(index))[column]
+        if column == SEVERITY:
+            return line.pri & 7
+        if column == FACILITY:
+            return line.pri >> 3
+        if column == VERSION:
+            return line.version
+        if column == STRUCTURED_DATA:
+            return data_of(line)
+        if column == MSG:
+            return msg_of(line)
+        if column == TAGS_COLUMN:
+            return tags_of(line, self.reader.tags)
+        if column == APP:
+            return ""
+        return word_of(line, column, self.words)
 
     def odd(self) -> list:
         """The indexes of lines that have tags, or may have some."""
@@ -243,21 +315,15 @@ cdef tuple tags_of(Line *line, tuple tags):
 cdef tuple fields_of(Line *line, frame, Words words, tuple tags):
     """The fields of a `SyslogMessage`."""
     cdef octet *p = line.p
-    host = word_at(words.host, p, line.host)
-    app = word_at(words.app, p, line.app)
-    procid = word_at(words.procid, p, line.procid)
-    msgid = word_at(words.msgid, p, line.msgid)
-    words.host, words.app, words.procid, words.msgid = host, app, procid, msgid
     pairs = None
     if line.has_header:
         words.header = word_at(words.header, p, line.header)
         pairs = {"LEGACY_MSGHDR": words.header}
-    msg = octets_at(p, line.msg)
-    if line.front.at >= 0:
-        msg = octets_at(p, line.front) + msg
     return (
         line.pri >> 3, line.pri & 7, line.version,
         None if line.stamp.at < 0 else octets_at(p, line.stamp),
-        host, app, procid, msgid, data_of(line), msg, frame, pairs,
+        word_of(line, HOSTNAME, words), word_of(line, APP_NAME, words),
+        word_of(line, PROCID, words), word_of(line, MSGID, words),
+        data_of(line), msg_of(line), frame, pairs,
         tags_of(line, tags), "", False,
     )

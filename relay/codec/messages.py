@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
 
 from relay.model.message import SyslogMessage
 
@@ -16,7 +18,7 @@ class Messages:
         messages: One of each line; `raw` is its frame.
     """
 
-    def __init__(self, messages: list[SyslogMessage]) -> None:
+    def __init__(self, messages: Sequence[SyslogMessage]) -> None:
         self._messages = messages
 
     def __len__(self) -> int:
@@ -34,12 +36,12 @@ class Messages:
     def messages(self, indexes: Sequence[int] | None = None) -> list[SyslogMessage]:
         """The messages of all lines, or of those at `indexes`."""
         if indexes is None:
-            return self._messages
+            return [*self._messages]
         return [self._messages[index] for index in indexes]
 
-    def severities(self) -> list[int]:
-        """The severities of all lines, 0 to 7."""
-        return [message.severity for message in self._messages]
+    def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
+        """What all lines, or those at `indexes`, have as the field `name`."""
+        return list(map(attrgetter(name), self.messages(indexes)))
 
     def odd(self) -> list[int]:
         """The indexes of lines that have tags."""

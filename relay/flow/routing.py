@@ -95,7 +95,7 @@ class Routes:
     def route(self, lines: Lines, arrival: Arrival) -> Routed:
         """Make the payloads of one batch."""
         let = severities_let_in(self._limited) if self._limited else {}
-        severities = lines.severities() if let else []
+        severities = lines.column("severity") if let else []
         routed = Routed({}, {}, 0)
         taken: set[int] = set()
         for route in self._routes:

@@ -18,7 +18,7 @@ from relay.wire.structured_data import (
     parse_structured_data,
 )
 
-__all__ = ["MACRO_FIELDS", "Getter", "Setter", "getter", "names_of", "setter"]
+__all__ = ["MACRO_FIELDS", "Getter", "Setter", "field_of", "getter", "names_of", "setter"]
 
 Getter = Callable[[SyslogMessage], bytes | None]
 """The value as text, or None if there is none."""
@@ -43,6 +43,11 @@ _NAMES = {
 }
 _SDATA = ".SDATA."
 _LEGACY_HEADER = "LEGACY_MSGHDR"  # says what program and process were; not true once they change
+
+
+def field_of(name: str) -> str | None:
+    """The field of `SyslogMessage` that `name` means; None = a pair or structured data."""
+    return _FIELDS.get(name)
 
 
 def getter(name: str) -> Getter:

@@ -2,8 +2,8 @@
 
 A `Condition` is asked once per batch with the batch's origin.  What only depends
 on the origin (source, peer, time) is decided then, and the answer is True or
-False; otherwise the answer is a function to be asked for each message.  A batch
-from the wrong source thus costs nothing per message.
+False; otherwise the answer is a `Predicate`, to be asked about the lines of the
+batch.  A batch from the wrong source thus costs nothing per message.
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ from functools import lru_cache
 from relay.codec import Lines
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.fields import getter
+from relay.rewrite.fields import field_of, getter
 from relay.rewrite.pattern import TextTest
+from relay.rewrite.predicates import (
+    Conjunction,
+    FieldFits,
+    FieldIn,
+    MessageFits,
+    Negation,
+    Predicate,
+)
 
 __all__ = [
     "Condition",
-    "Predicate",
     "all_of",
     "always",
     "any_of",
@@ -39,7 +46,6 @@ __all__ = [
     "time_within",
 ]
 
-Predicate = Callable[[SyslogMessage], bool]
 Condition = Callable[[Origin], bool | Predicate]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -68,6 +74,8 @@ def chosen(
 ) -> Sequence[int]:
     """The indexes of those lines that fit, or of those at `indexes`, which ascend."""
     fitting: list[int] = []
+    asked: list[int] = []  # lines of consecutive origins with the same predicate
+    predicate: bool | Predicate = False
     at = 0
     for start, stop, origin in arrival.each():
         run: Sequence[int] = range(start, stop)
@@ -76,12 +84,22 @@ def chosen(
             while at < len(indexes) and indexes[at] < stop:
                 at += 1
             run = indexes[first:at]
-        bound = condition(origin) if run else False
-        if bound is True:
-            fitting += run
-        elif bound is not False:
-            fitting += [index for index in run if bound(lines.message(index))]
+        if not run:
+            continue
+        bound = condition(origin)
+        if asked and bound != predicate:
+            fitting += _fitting(predicate, lines, asked)
+            asked = []
+        predicate = bound
+        asked += run
+    fitting += _fitting(predicate, lines, asked)
     return fitting
+
+
+def _fitting(bound: bool | Predicate, lines: Lines, indexes: list[int]) -> Sequence[int]:
+    if isinstance(bound, bool):
+        return indexes if bound else []
+    return bound.select(lines, indexes)
 
 
 def all_of(conditions: Sequence[Condition]) -> Condition:
@@ -114,21 +132,19 @@ def negated(condition: Condition) -> Condition:
         bound = condition(origin)
         if isinstance(bound, bool):
             return not bound
-        return lambda message: not bound(message)
+        return bound.part if isinstance(bound, Negation) else Negation(bound)
 
     return bind
 
 
 def facility_in(facilities: Collection[int]) -> Condition:
     """Facilities by number, 0 to 23."""
-    numbers = frozenset(facilities)
-    return _each(lambda message: message.facility in numbers)
+    return _each(FieldIn("facility", frozenset(facilities)))
 
 
 def severity_in(severities: Collection[int]) -> Condition:
     """Severities by number, 0 (emerg) to 7 (debug)."""
-    numbers = frozenset(severities)
-    return _each(lambda message: message.severity in numbers)
+    return _each(FieldIn("severity", frozenset(severities)))
 
 
 def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b"") -> Condition:
@@ -138,39 +154,43 @@ def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b""
         sender_name: For names of hosts: stands in for those of local messages that
             have none, as in what is sent on; network messages have their peer.
     """
-    value_of = getter(name)
     passes = tests[0] if len(tests) == 1 else _one_of(tests)
+
+    def fits(value: bytes | None) -> bool:
+        return value is not None and passes(value)
+
+    field = field_of(name)
+    if field is None:
+        value_of = getter(name)
+        return _each(MessageFits(lambda message: fits(value_of(message))))
     if not sender_name:
+        return _each(FieldFits(field, fits))
 
-        def fits(message: SyslogMessage) -> bool:
-            value = value_of(message)
-            return value is not None and passes(value)
-
-        return _each(fits)
-
-    def bind(origin: Origin) -> bool | Predicate:
+    def bind(origin: Origin) -> Predicate:
         sender = origin.peer_host.encode("ascii", "replace") or sender_name
-        return lambda message: passes(value_of(message) or sender)
+        return FieldFits(field, fits, sender)
 
     return bind
 
 
 def field_missing(name: str) -> Condition:
     """Whether `name` has no value."""
+    field = field_of(name)
+    if field is not None:
+        return _each(FieldIn(field, frozenset((None,))))
     value_of = getter(name)
-    return _each(lambda message: value_of(message) is None)
+    return _each(MessageFits(lambda message: value_of(message) is None))
 
 
 def tag_fits(tests: Sequence[TextTest]) -> Condition:
     """Whether one of the tags passes one of `tests`."""
     passes = _one_of(tests)
-    return _each(lambda message: any(map(passes, message.tags)))
+    return _each(FieldFits("tags", lambda tags: any(map(passes, tags))))
 
 
 def app_in(apps: Collection[str]) -> Condition:
     """Apps that the sender was authorised for, by id."""
-    ids = frozenset(apps)
-    return _each(lambda message: message.app in ids)
+    return _each(FieldIn("app", frozenset(apps)))
 
 
 def source_in(tests: Sequence[TextTest]) -> Condition:
@@ -221,9 +241,4 @@ def _one_of(tests: Sequence[TextTest]) -> TextTest:
 def _conjunction(predicates: Sequence[Predicate]) -> bool | Predicate:
     if not predicates:
         return True
-    if len(predicates) == 1:
-        return predicates[0]
-    if len(predicates) == 2:  # the usual number, without a generator
-        first, second = predicates
-        return lambda message: first(message) and second(message)
-    return lambda message: all(predicate(message) for predicate in predicates)
+    return predicates[0] if len(predicates) == 1 else Conjunction(tuple(predicates))

@@ -137,7 +137,7 @@ def only(condition: Condition, change: Change) -> Change:
             return messages
         if fits is True:
             return change(messages, origin)
-        fitting = [index for index, message in enumerate(messages) if fits(message)]
+        fitting = fits.select(Messages(messages), range(len(messages)))
         if not fitting:
             return messages
         result: list[SyslogMessage | None] = list(messages)
@@ -175,7 +175,7 @@ class FirstFitting:
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         """The payloads of messages of one origin."""
-        return self.write(Messages(list(messages)), None, Arrival.of_one(len(messages), origin))
+        return self.write(Messages(messages), None, Arrival.of_one(len(messages), origin))
 
 
 def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:

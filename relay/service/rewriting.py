@@ -10,16 +10,15 @@ from itertools import count
 
 from relay.flow.routing import Route
 from relay.model.clock import Now
-from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.filters import Condition, all_of, always, app_in
+from relay.rewrite.filters import Condition, all_of, always, any_of, app_in, negated
 from relay.rewrite.form import Form, form_of
 from relay.rewrite.formats import new_format
 from relay.rewrite.macros import check_settable
 from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
+from relay.rewrite.predicates import FieldIn
 from relay.rewrite.programs import format_program
 from relay.rewrite.steps import Lookup, Template
 from relay.rewrite.template import compile_template
@@ -40,6 +39,12 @@ Warn = Callable[[str, str, str], None]
 """Is told a destination's id, a kind of trouble and one line about it."""
 
 _TYPE_CAST = "type-cast"
+_needs_rfc5424 = any_of(
+    [
+        lambda origin: FieldIn("version", frozenset((1,))),
+        negated(lambda origin: FieldIn("structured_data", frozenset((None,)))),
+    ]
+)
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
 
 
@@ -266,10 +271,6 @@ class Rewriting:
 def _template(text: str, *, context: MacroContext) -> Template:
     column = compile_template(text, context)
     return lambda messages, origin: column(Batch(messages, origin, context))
-
-
-def _needs_rfc5424(origin: Origin) -> Callable[[SyslogMessage], bool]:
-    return lambda message: message.version == 1 or message.structured_data is not None
 
 
 def _random_number() -> int:

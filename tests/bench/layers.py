@@ -17,15 +17,19 @@ from datetime import UTC
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from relay.model.message import SyslogMessage
+from relay.codec import Lines
+from relay.model.message import SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
+from relay.rewrite.filters import Condition, chosen, severity_in
 from relay.rewrite.form import Form, form_of
 from relay.rewrite.formats import new_format
+from relay.rewrite.pipeline import Drops, Pipeline, each
 from relay.rewrite.programs import format_program
+from relay.rewrite.steps import add_tags, set_values
 from relay.rewrite.token import cee
 from relay.service.interpreter import set_for_batches
 from relay.service.rewrite_table import token_form
@@ -119,16 +123,24 @@ def of_frames(call: Callable[[Any], object]) -> Layer:
     return lambda corpus, size: Timed(partial(call_each, call, batches(corpus.frames, size)))
 
 
-def of_lines(form: Form) -> Layer:
-    """A layer that writes what was read."""
+def with_lines(call: Callable[[Lines, Arrival], object]) -> Layer:
+    """A layer that `call` is with what was read."""
 
     def layer(corpus: Corpus, size: int) -> Timed:
         parts = [read_lines(part) for part in batches(corpus.frames, size)]
-        return Timed(
-            partial(call_each, lambda part: form.write(part, None, arrival_of(part)), parts)
-        )
+        return Timed(partial(call_each, lambda part: call(part, arrival_of(part)), parts))
 
     return layer
+
+
+def of_lines(form: Form, condition: Condition | None = None) -> Layer:
+    """A layer that writes what was read, or what of it `condition` chooses."""
+
+    def write(lines: Lines, arrival: Arrival) -> object:
+        indexes = None if condition is None else chosen(condition, lines, None, arrival)
+        return form.write(lines, indexes, arrival)
+
+    return with_lines(write)
 
 
 def arrival_of(part: Sized) -> Arrival:
@@ -235,6 +247,23 @@ def forms() -> dict[str, Layer]:
     return {f"lines to {name}": of_lines(form) for name, form in found.items()}
 
 
+def filtered() -> dict[str, Layer]:
+    """What lines cost a destination that has filters or steps."""
+    urgent = severity_in(range(SEVERITY_NAMES.index("warning") + 1))
+    as_cee = token_form("cee", TOKEN, relay_name=b"relay", zone=UTC)
+    steps = [
+        each(set_values({"PROGRAM": lambda messages, origin: [b"app"] * len(messages)})),
+        each(add_tags([b"bench"])),
+    ]
+    return {
+        "chosen by severity": with_lines(
+            lambda lines, arrival: chosen(urgent, lines, None, arrival)
+        ),
+        "lines to cee, by severity": of_lines(as_cee, urgent),
+        "lines to cee, set, add_tags": of_lines(Pipeline(steps, as_cee, Drops())),
+    }
+
+
 def layers() -> dict[str, Layer]:
     adapting = new_parser(ParseOptions(adapters=True), zone=UTC)
     as_cee = cee(TOKEN, UTC, relay_name=b"relay")
@@ -244,6 +273,7 @@ def layers() -> dict[str, Layer]:
         "parse": of_frames(parse_all),
         "parse with adapters": of_frames(lambda part: adapting(part, arrival_of(part)).messages()),
         **forms(),
+        **filtered(),
         "rewrite cee": of_messages(received(as_cee)),
         "rewrite ewmm": of_messages(received(ewmm(b"relay", UTC))),
         **formats(),

@@ -34,6 +34,12 @@ pytestmark = pytest.mark.skipif(
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 
 
+COLUMNS = (
+    *("facility", "severity", "version", "hostname", "app_name", "procid", "msgid"),
+    *("structured_data", "msg", "tags", "app"),
+)
+
+
 def compiled(frames: Sequence[bytes], dialect: Dialect = DIALECTS["default"]) -> Any:
     """The lines of frames, read by compiled code."""
     from relay.codec.lines import Lines as CompiledLines
@@ -47,7 +53,8 @@ def check(frames: Sequence[bytes], dialect: Dialect) -> None:
     """All that lines say is what the reference says."""
     lines = compiled(frames, dialect)
     expected = reference_of(frames, dialect).messages()
-    assert lines.severities() == [message.severity for message in expected]
+    for name in COLUMNS:
+        assert lines.column(name) == [getattr(message, name) for message in expected], name
     for frame, message, wanted in zip(frames, lines.messages(), expected, strict=True):
         assert type(message) is SyslogMessage
         assert message == wanted, frame
@@ -148,7 +155,7 @@ LINES = (
 def test_columns_and_messages_of_some_lines() -> None:
     lines = compiled(LINES)
     assert (len(lines), lines.frames) == (4, [*LINES])
-    assert lines.severities() == [3, 5, 5, 6]
+    assert lines.column("severity") == [3, 5, 5, 6]
     assert (lines.odd(), lines.unread()) == ([1, 2], [2])
     expected = [parse(line) for line in LINES]
     assert lines.messages([2, 0]) == [expected[2], expected[0]]
@@ -159,7 +166,7 @@ def test_columns_and_messages_of_some_lines() -> None:
 
 def test_no_lines() -> None:
     lines = compiled([])
-    assert (len(lines), lines.frames, lines.messages(), lines.severities()) == (0, [], [], [])
+    assert (len(lines), lines.frames, lines.messages(), lines.column("severity")) == (0, [], [], [])
     assert (lines.odd(), lines.unread()) == ([], [])
 
 
@@ -169,6 +176,23 @@ def test_a_message_is_made_once_and_so_is_what_follows_itself_in_a_column() -> N
     assert lines.message(0) is first and lines.message(2) is third
     assert first.app_name is second.app_name and first.hostname is second.hostname
     assert first.raw is lines.frames[0]
+    assert lines.column("app_name", [1])[0] is first.app_name
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_some_lines(name: str) -> None:
+    expected = [getattr(parse(line), name) for line in LINES]
+    assert compiled(LINES).column(name, [2, 0]) == [expected[2], expected[0]]
+    assert compiled(LINES).column(name, range(1, 4)) == expected[1:]
+    assert compiled(LINES).column(name, []) == []
+
+
+@pytest.mark.parametrize("name", ["", "raw", "pairs", "Severity", "severities"])
+def test_what_is_no_column_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match="no column"):
+        compiled(LINES).column(name)
+    with pytest.raises(TypeError):
+        compiled(LINES).column(None)
 
 
 @pytest.mark.parametrize("index", [-1, 4, 2**40, -(2**40)])
@@ -178,6 +202,8 @@ def test_a_line_that_is_not_there_is_an_index_error(index: int) -> None:
         lines.message(index)
     with pytest.raises(IndexError, match="of 4"):
         lines.messages([0, index])
+    with pytest.raises(IndexError, match=r"of 4|too large"):
+        lines.column("msg", [0, index])
     with pytest.raises(IndexError):
         compiled([]).message(0)
 
@@ -188,6 +214,8 @@ def test_what_is_no_index_is_a_type_error(index: Any) -> None:
         compiled(LINES).message(index)
     with pytest.raises(TypeError):
         compiled(LINES).messages([index])
+    with pytest.raises(TypeError):
+        compiled(LINES).column("msg", [index])
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"<13>x"), memoryview(b"<13>x")])
@@ -267,7 +295,7 @@ def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> N
     with pytest.raises(ZeroDivisionError):
         lines.messages()
     assert lines.messages() == [parse(LINES[2])]
-    assert lines.severities() == [5]
+    assert lines.column("severity") == [5]
     assert calls == [LINES[2]] * 2
 
 
@@ -281,7 +309,7 @@ def test_nothing_is_kept_of_what_went_through() -> None:
         gc.collect()
         return sys.getallocatedblocks()
 
-    for use in (len, lambda lines: lines.messages(), lambda lines: lines.severities()):
+    for use in (len, lambda lines: lines.messages(), lambda lines: lines.column("severity")):
         before = [blocks_after(use) for _ in range(3)][-1]
         assert [blocks_after(use) for _ in range(20)][-1] - before < len(frames)
 

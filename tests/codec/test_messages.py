@@ -12,4 +12,5 @@ def test_lines_that_are_messages_already() -> None:
     assert lines.frames == [message.raw for message in MESSAGES]
     assert (lines.message(1), lines.messages()) == (MESSAGES[1], MESSAGES)
     assert lines.messages([0, 2]) == [MESSAGES[0], MESSAGES[2]]
-    assert (lines.severities(), lines.odd()) == ([2, 5, 5], [1])
+    assert (lines.column("severity"), lines.odd()) == ([2, 5, 5], [1])
+    assert lines.column("app_name", [2, 0]) == [None, b"su"]
