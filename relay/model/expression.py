@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import re2
-import regex
 
 __all__ = ["SECONDS_MAX", "TIMEOUTS", "Expression"]
 
@@ -63,6 +62,9 @@ class Expression:
         self._seconds_max = SECONDS_MAX
         self._linear = _linear(octets, ignore_case=ignore_case)
         if self._linear is None:
+            # Not at the top: it takes 1 MiB, and hardly any configuration has such an expression.
+            import regex
+
             try:
                 self._limited: Any = regex.compile(octets, flags)
             except regex.error as error:

@@ -46,6 +46,19 @@ options.parseOptions(sys.argv[1:])
 print(type(makeService(options)).__name__)
 """
 
+# Everything that a relay of the command line's options has loaded when it is about to start.
+LOADED = """
+import sys
+sys.path.insert(0, {root!r})
+from relay.service.options import Options, makeService
+options = Options()
+options.parseOptions(sys.argv[1:])
+options.parent = {{}}
+makeService(options)
+print(*sys.modules)
+"""
+RARE = {"click", "regex", "relay.cli", "relay.queue.compaction", "relay.service.certificates"}
+
 
 def run(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code.format(root=str(ROOT)), *arguments]
@@ -318,6 +331,36 @@ def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> No
     result = run(ASSEMBLY, *flags, cwd=tmp_path)
     assert result.stderr == ""
     assert result.stdout.splitlines() == ["EPollReactor web-1 1", "MultiService"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "connect", "table", "rare"),
+    [
+        ("tcp://:0", "relp://far:1", "rewrite = { mode = 'cee', token_file = 'token' }", set()),
+        ("udp://:0", "file:///out.log", "", set()),
+        ("tcp://:0", "tcp://far:1", "match = { msg = { regex = '^(?!a)' } }", {"regex"}),
+    ],
+)
+def test_what_is_rarely_used_takes_no_memory(
+    listen: str, connect: str, table: str, rare: set[str], tmp_path: Path
+) -> None:
+    """Each module of RARE takes some 100 KiB to 1 MiB of an idle relay."""
+    (tmp_path / "token").write_text("abcdefgh")
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "relay.toml").write_text(
+        f"""
+        relay.state_dir = "state"
+        sources.here.listen = "{listen}"
+        [destinations.there]
+        connect = "{connect}"
+        {table}
+        """
+    )
+    result = run(LOADED, "--config", "relay.toml", cwd=tmp_path)
+    assert result.stderr == ""
+    loaded = set(result.stdout.split())
+    assert "relay.service.assembly" in loaded
+    assert loaded & RARE == rare
 
 
 @pytest.mark.parametrize("mode", [("--nodaemon",), ("--logfile=log",)])

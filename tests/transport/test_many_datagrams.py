@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -99,6 +100,27 @@ def test_one_call_takes_many(ends: tuple[socket.socket, socket.socket]) -> None:
     assert received.batches == {NOBODY: [b"0", b"1", b"2"]}
     assert (received.long, received.more, received.error) == ({}, False, None)
     assert datagrams.receive() == ({}, {}, False, None)
+
+
+def test_what_no_datagram_has_touched_takes_no_memory(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """Asks mincore(2) about the 8 MiB for the longest datagrams, which ctypes would fill."""
+    here, there = ends
+    datagrams: Any = ManyDatagrams(here, frame_bytes_max=65_535, kept_bytes_max=65_535)
+    octets = len(datagrams._all_octets)
+    address = ctypes.c_void_p(ctypes.addressof(datagrams._octets))
+    pages = (ctypes.c_ubyte * -(-octets // resource.getpagesize()))()
+
+    def resident() -> int:
+        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(octets), pages) == 0
+        return sum(page & 1 for page in pages)
+
+    assert octets == 65_535 * DATAGRAMS_MAX
+    assert resident() == 0
+    there.send(b"one")
+    assert datagrams.receive().batches == {NOBODY: [b"one"]}
+    assert 0 < resident() < len(pages)
 
 
 class Calls:
