@@ -18,12 +18,11 @@ from relay.codec.line cimport Line
 from relay.codec.lines cimport Lines, tags_of
 from relay.codec.objects cimport ObjectWriter
 from relay.codec.octets cimport (
-    Span, is_alphanumeric, is_at, is_digit, is_hexadecimal, is_printusascii, missing, octet, span,
-    starts,
+    PID_OCTET, Span, are_all, is_hexadecimal, is_printusascii, missing, octet, span, starts,
 )
 from relay.codec.rfc5424 cimport APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX
 from relay.codec.stamps cimport EXACT, FORMS, Stamps
-from relay.codec.tag cimport Tag, is_usual_pid, is_usual_program, read_tag
+from relay.codec.tag cimport is_usual_program, read_tag
 from relay.codec.text cimport put_string
 
 
@@ -270,7 +269,7 @@ cdef inline bint is_taggable(octet *p, Span app, Span procid) noexcept nogil:
         return procid.at < 0
     if not is_usual_program(p + app.at, app.end - app.at):
         return False
-    return procid.at < 0 or is_usual_pid(p + procid.at, procid.end - procid.at)
+    return procid.at < 0 or are_all(p + procid.at, procid.end - procid.at, PID_OCTET)
 
 
 cdef inline bint is_tag(View *view) noexcept nogil:
@@ -501,10 +500,13 @@ cdef class Form:
         cdef bint has_header = line.header.at >= 0 and line.header.end > line.header.at
         if self.policy == AS_READ or self.policy == WHOLE_TAGS:
             return True
-        if has_header and line.app.at >= 0 and not is_taggable(p, line.app, line.procid):
-            return False
         if self.knows_tokens and self.is_token(p, line.app):
             return False
+        if line.is_regular and self.policy == NAMES_KEPT:
+            return True
+        if has_header and not line.is_regular and line.app.at >= 0:
+            if not is_taggable(p, line.app, line.procid):
+                return False
         if self.policy == NAMES_KEPT:
             if is_irregular(view):
                 if memchr(view.text, c"{", view.size) != NULL:
@@ -607,7 +609,7 @@ cdef class Form:
 
     cdef char *put_tag(self, char *to, View *view) except NULL:
         cdef octet *p = view.line.p
-        if not is_taggable(p, view.app, view.procid):
+        if not view.line.is_regular and not is_taggable(p, view.app, view.procid):
             return put(to, self.format_tag(octets_of(p, view.app), octets_of(p, view.procid)))
         if view.app.at < 0:
             to[0] = c"-"

@@ -4,7 +4,9 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
-from relay.codec.octets cimport is_alphanumeric, is_digit, is_hexadecimal, is_letter, octet
+from relay.codec.octets cimport (
+    HOST_OCTET, are_all, is_alphanumeric, is_digit, is_hexadecimal, is_letter, octet,
+)
 
 cdef extern from "<arpa/inet.h>" nogil:
     int AF_INET6
@@ -17,13 +19,9 @@ cdef enum:
 
 cdef inline bint is_usual_hostname(octet *p, Py_ssize_t size) noexcept nogil:
     """Whether a name has only letters, digits and ``._-``, 1 to 255 octets."""
-    cdef Py_ssize_t i
     if size < 1 or size > HOSTNAME_OCTETS_MAX or not is_alphanumeric(p[0]):
         return False
-    for i in range(1, size):
-        if not (is_alphanumeric(p[i]) or p[i] == c"." or p[i] == c"_" or p[i] == c"-"):
-            return False
-    return True
+    return are_all(p, size, HOST_OCTET)
 
 
 cdef inline bint is_in_name(octet c) noexcept nogil:

@@ -35,4 +35,5 @@ cdef struct Line:
     Span sequence        # Cisco's number that is a sequenceId (RFC 5424 §7.3.1)
     char mark            # of Cisco's clock: * or . or 0
     bint has_header      # it was read as RFC 3164, with or without a tag
+    bint is_regular      # the header is PROGRAM: or PROGRAM[PID]: of usual octets
     bint is_read         # False: the message that the reference has made says what it is

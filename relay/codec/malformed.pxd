@@ -9,7 +9,7 @@ from relay.codec.line cimport (
     MISSING_PROCID_TAG, MISSING_STRUCTURED_DATA_TAG, MISSING_TIMESTAMP_TAG, Line,
 )
 from relay.codec.octets cimport (
-    Span, after_blanks, is_at, is_digit, is_visible, missing, octet, span,
+    VISIBLE_OCTET, Span, after_blanks, end_of_run, is_at, is_digit, missing, octet, span,
 )
 from relay.codec.rfc5424 cimport (
     APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX, end_of_elements,
@@ -91,9 +91,7 @@ cdef inline Py_ssize_t after_elements(
 
 
 cdef inline Py_ssize_t end_of_column(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    while at < end and is_visible(p[at]):
-        at += 1
-    return at
+    return end_of_run(p, at, end, VISIBLE_OCTET)
 
 
 cdef inline bint read_in_place(

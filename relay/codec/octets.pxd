@@ -3,6 +3,41 @@
 
 ctypedef const unsigned char octet
 
+cdef extern from *:
+    """
+    /* What an octet may be in, as a set of the bits of `OctetClass`; in order of the octets. */
+    static const unsigned char relay_octet_classes[256] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 254, 76, 254, 254, 254, 254, 254, 222, 222, 254, 254, 222, 255, 255, 254,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 136, 222, 222, 126, 222, 254,
+    254, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 200, 254, 88, 254, 255,
+    254, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 220, 222, 220, 254, 0,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
+    };
+    """
+    const unsigned char octet_classes "relay_octet_classes"[256]
+
+cdef enum OctetClass:
+    HOST_OCTET = 1       # usual names of hosts: letters, digits and ._-
+    PROGRAM_OCTET = 2    # usual names of programs
+    PID_OCTET = 4        # usual PIDs
+    VISIBLE_OCTET = 8    # neither a control character nor a space
+    NAME_OCTET = 16      # names of programs: visible, without ":[ and the quote
+    WORD_OCTET = 32      # programs whose colon was left out
+    BRACKETED_OCTET = 64 # between the brackets of a nested tag
+    SD_NAME_OCTET = 128  # SD-NAME of RFC 5424 §6.3.2
+
+
 cdef struct Span:
     # Offsets into the line.  An `at` of -1 = the part is missing.
     int at
@@ -74,3 +109,17 @@ cdef inline Py_ssize_t end_of_word(octet *p, Py_ssize_t at, Py_ssize_t end) noex
     while stop < end and p[stop] != c" ":
         stop += 1
     return stop if stop < end else at
+
+
+cdef inline Py_ssize_t end_of_run(
+    octet *p, Py_ssize_t at, Py_ssize_t end, OctetClass kind
+) noexcept nogil:
+    """Where the octets of a class that begin at `at` end."""
+    while at < end and octet_classes[p[at]] & kind:
+        at += 1
+    return at
+
+
+cdef inline bint are_all(octet *p, Py_ssize_t size, OctetClass kind) noexcept nogil:
+    """Whether there are octets, and all of them are of a class."""
+    return size > 0 and end_of_run(p, 0, size, kind) == size

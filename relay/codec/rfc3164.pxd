@@ -7,7 +7,7 @@ from relay.codec.octets cimport (
     Span, after_blanks, end_of_word, is_at, is_digit, missing, octet, span, starts,
 )
 from relay.codec.stamps cimport end_of_bsd_stamp, end_of_iso_stamp, end_of_zone_name
-from relay.codec.tag cimport Tag, end_of_tag, no_tag, read_tag
+from relay.codec.tag cimport Tag, no_tag, read_tag, read_usual_tag
 
 cdef enum:
     SEQUENCE_DIGITS_MAX = 10
@@ -278,7 +278,7 @@ cdef inline int read_rfc3164(
     cdef Py_ssize_t stamp_at = after_blanks(p, at, end)
     cdef Py_ssize_t stop = end_of_stamp(p, stamp_at, end)
     cdef bint has_front = line.front.at >= 0
-    cdef Tag tag
+    cdef Tag tag = no_tag(at)
     line.has_header = True
     if not stop:
         tag = read_bare(p, at, end, has_pri, expects_host, line, names)
@@ -298,7 +298,10 @@ cdef inline int read_rfc3164(
         else:
             if expects_host and line.host.at < 0:
                 at = read_host(p, at, end, line, names)
-            tag = read_tag(p, at, end, line.host.at >= 0, True, expects_host)
+            if line.host.at >= 0 and read_usual_tag(p, at, end, &tag):
+                line.is_regular = True
+            else:
+                tag = read_tag(p, at, end, line.host.at >= 0, True, expects_host)
     strip_brackets(p, &line.host)
     line.app = tag.program
     line.procid = tag.pid

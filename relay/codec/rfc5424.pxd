@@ -2,7 +2,9 @@
 """Headers of RFC 5424, as `relay/wire/rfc5424.py` reads them."""
 
 from relay.codec.line cimport Line
-from relay.codec.octets cimport Span, is_at, is_digit, is_printusascii, is_visible, missing, octet, span
+from relay.codec.octets cimport (
+    SD_NAME_OCTET, VISIBLE_OCTET, Span, end_of_run, is_at, is_digit, missing, octet, span,
+)
 from relay.codec.stamps cimport end_of_possible_iso_stamp
 
 cdef enum:
@@ -16,9 +18,7 @@ cdef enum:
 cdef inline Py_ssize_t end_of_sd_name(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where an SD-NAME of 1 to 255 octets ends, or `at`."""
     cdef Py_ssize_t stop = min(end, at + NAME_OCTETS_MAX)
-    while at < stop and is_printusascii(p[at]) and p[at] != c'"' and p[at] != c"=" and p[at] != c"]":
-        at += 1
-    return at
+    return end_of_run(p, at, stop, SD_NAME_OCTET)
 
 
 cdef inline Py_ssize_t end_of_parameter(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
@@ -60,9 +60,7 @@ cdef inline Py_ssize_t read_column(
     octet *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t octets_max, Span *column
 ) noexcept nogil:
     """Read a header field, cut to `octets_max`, and the SP behind it; 0 = there is none."""
-    cdef Py_ssize_t stop = at
-    while stop < end and is_visible(p[stop]):
-        stop += 1
+    cdef Py_ssize_t stop = end_of_run(p, at, end, VISIBLE_OCTET)
     if stop == at or not is_at(p, stop, end, c" "):
         return 0
     if stop == at + 1 and p[at] == c"-":

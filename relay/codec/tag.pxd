@@ -2,7 +2,9 @@
 """TAG of RFC 3164, as `relay/wire/tag.py` reads it."""
 
 from relay.codec.octets cimport (
-    Span, is_alphanumeric, is_at, is_digit, is_letter, is_visible, missing, octet, span, starts,
+    BRACKETED_OCTET, NAME_OCTET, PID_OCTET, PROGRAM_OCTET, WORD_OCTET, Span, are_all, end_of_run,
+    is_alphanumeric, is_at, is_digit, is_letter, is_visible, missing, octet, octet_classes, span,
+    starts,
 )
 from relay.codec.stamps cimport end_of_iso_stamp
 from relay.codec.text cimport is_utf8
@@ -17,33 +19,8 @@ cdef inline Tag no_tag(Py_ssize_t at) noexcept nogil:
     return Tag(missing(), missing(), at)
 
 
-cdef inline bint is_in_usual_program(octet c) noexcept nogil:
-    return (
-        0x20 < c < 0x7F and c != c":" and c != c"[" and c != c"]" and c != c'"' and c != c"{"
-        and c != c"}"
-    )
-
-
-cdef inline bint is_in_usual_pid(octet c) noexcept nogil:
-    return 0x20 < c < 0x7F and c != c":" and c != c"[" and c != c"]"
-
-
 cdef inline bint is_usual_program(octet *p, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    if size < 1 or p[0] == c"@":
-        return False
-    for i in range(size):
-        if not is_in_usual_program(p[i]):
-            return False
-    return True
-
-
-cdef inline bint is_usual_pid(octet *p, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(size):
-        if not is_in_usual_pid(p[i]):
-            return False
-    return size > 0
+    return are_all(p, size, PROGRAM_OCTET) and p[0] != c"@"
 
 
 cdef inline Py_ssize_t end_of_tag(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
@@ -55,12 +32,9 @@ cdef inline Py_ssize_t end_of_tag(octet *p, Py_ssize_t at, Py_ssize_t end) noexc
 
 cdef inline Py_ssize_t end_of_name(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a name that is no JSON and no cookie ends; `at` = there is none."""
-    cdef Py_ssize_t stop = at
     if is_at(p, at, end, c"{") or starts(p, at, end, b"@cee:", 5) or starts(p, at, end, b"@cim:", 5):
         return at
-    while stop < end and is_visible(p[stop]) and p[stop] != c'"' and p[stop] != c"[" and p[stop] != c":":
-        stop += 1
-    return stop
+    return end_of_run(p, at, end, NAME_OCTET)
 
 
 cdef inline bint read_usual_tag(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
@@ -68,16 +42,14 @@ cdef inline bint read_usual_tag(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *ta
     cdef Py_ssize_t stop = at
     if is_at(p, at, end, c"@"):
         return False
-    while stop < end and is_in_usual_program(p[stop]):
-        stop += 1
+    stop = end_of_run(p, at, end, PROGRAM_OCTET)
     if stop == at or stop == end:
         return False
     tag.program = span(at, stop)
     tag.pid = missing()
     if p[stop] == c"[":
-        at = stop = stop + 1
-        while stop < end and is_in_usual_pid(p[stop]):
-            stop += 1
+        at = stop + 1
+        stop = end_of_run(p, at, end, PID_OCTET)
         if stop == at or not is_at(p, stop, end, c"]"):
             return False
         tag.pid = span(at, stop)
@@ -86,13 +58,9 @@ cdef inline bint read_usual_tag(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *ta
     return tag.end > stop
 
 
-cdef inline bint is_in_brackets(octet c) noexcept nogil:
-    return is_visible(c) and c != c":"
-
-
 cdef inline Py_ssize_t end_of_plain_pid(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where octets other than brackets, colons and blanks end."""
-    while at < end and is_in_brackets(p[at]) and p[at] != c"[" and p[at] != c"]":
+    while at < end and octet_classes[p[at]] & BRACKETED_OCTET and p[at] != c"[" and p[at] != c"]":
         at += 1
     return at
 
@@ -125,8 +93,7 @@ cdef inline bint read_nested_tag(
     cdef Py_ssize_t i, stop
     if not is_at(p, name_end, end, c"["):
         return False
-    while run_end < end and is_in_brackets(p[run_end]):
-        run_end += 1
+    run_end = end_of_run(p, run_end, end, BRACKETED_OCTET)
     for i in range(run_end - 1, name_end, -1):
         if p[i] != c"]" or not is_at(p, i + 1, run_end, c"["):
             continue
@@ -215,21 +182,11 @@ cdef inline Tag read_without_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noex
     return Tag(span(at, stop), missing(), stop + 1)
 
 
-cdef inline bint is_in_word(octet c) noexcept nogil:
-    """Whether an octet may be in a program whose colon was left out."""
-    if c >= 0x80 or is_alphanumeric(c):
-        return True
-    return (
-        c == c"!" or c"#" <= c <= c"'" or c"*" <= c <= c"+" or c"-" <= c <= c"/" or c == c"="
-        or c == c"?" or c == c"@" or c == c"\\" or c"^" <= c <= c"`" or c == c"~"
-    )
-
-
 cdef inline bint read_word(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
     """Read ``su text``, behind a host: a word with a letter, and something behind its blank."""
     cdef Py_ssize_t stop = at
     cdef bint has_letter = False
-    while stop < end and is_in_word(p[stop]):
+    while stop < end and octet_classes[p[stop]] & WORD_OCTET:
         if is_letter(p[stop]) or p[stop] >= 0x80:
             has_letter = True
         stop += 1
