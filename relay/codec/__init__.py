@@ -27,6 +27,7 @@ __all__ = [
     "encode_records",
     "encode_syslog",
     "fitting",
+    "joined",
     "native",
     "node_of",
     "octets_of",
@@ -65,6 +66,7 @@ if TYPE_CHECKING or not IS_COMPILED:
         encode_records,
         encode_syslog,
         fitting,
+        joined,
         octets_of,
         runs,
         split_lines,
@@ -81,6 +83,7 @@ else:
         octets_of,
         split_lines,
     )
+    from relay.codec.payloads import joined
 
 
 class Lines(Protocol):

@@ -5,11 +5,10 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.stdint cimport UINT32_MAX, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from relay.codec.payload cimport size_of
+from relay.codec.payloads cimport Piece, Row, look, row_of
 
 cdef enum:
     PREFIX_BYTES = 5  # version and checksum
@@ -29,14 +28,15 @@ cdef inline void put_number(unsigned char *to, uint32_t number) noexcept nogil:
 
 def runs(payloads, Py_ssize_t run_bytes) -> list:
     """`relay.codec.reference.runs`."""
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
-    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
+    cdef Piece piece
     cdef list stops = []
-    for i in range(count):
-        octets += size_of(<object>PySequence_Fast_GET_ITEM(row, i))
-        if octets >= run_bytes or i == count - 1:
+    for i in range(row.count):
+        look(row, i, &piece)
+        octets += piece.size
+        if octets >= run_bytes or i == row.count - 1:
             stops.append(i + 1)
             octets = 0
     return stops
@@ -48,30 +48,28 @@ def encode_records(int version, bytes header not None, payloads, crc32) -> bytes
     Args:
         crc32: Makes the checksum of octets.
     """
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
-    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t octets = 0
-    cdef Py_ssize_t i, size
-    for i in range(count):
-        size = size_of(<object>PySequence_Fast_GET_ITEM(row, i))
-        if size > UINT32_MAX:
-            raise ValueError(f"a record of {size} octets, possible are {UINT32_MAX}")
-        octets += size
+    cdef Py_ssize_t i
+    cdef Piece piece
+    for i in range(row.count):
+        look(row, i, &piece)
+        if piece.size > UINT32_MAX:
+            raise ValueError(f"a record of {piece.size} octets, possible are {UINT32_MAX}")
+        octets += piece.size
     value = PyBytes_FromStringAndSize(
-        NULL, PREFIX_BYTES + PyBytes_GET_SIZE(header) + 4 * count + octets
+        NULL, PREFIX_BYTES + PyBytes_GET_SIZE(header) + 4 * row.count + octets
     )
     cdef unsigned char *start = <unsigned char *>PyBytes_AS_STRING(value)
     cdef unsigned char *length = start + PREFIX_BYTES
     memcpy(length, PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header))
     length += PyBytes_GET_SIZE(header)
-    cdef unsigned char *record = length + 4 * count
-    cdef object payload
-    for i in range(count):
-        payload = <object>PySequence_Fast_GET_ITEM(row, i)
-        size = PyBytes_GET_SIZE(payload)
-        put_number(length + 4 * i, <uint32_t>size)
-        memcpy(record, PyBytes_AS_STRING(payload), size)
-        record += size
+    cdef unsigned char *record = length + 4 * row.count
+    for i in range(row.count):
+        look(row, i, &piece)
+        put_number(length + 4 * i, <uint32_t>piece.size)
+        memcpy(record, piece.at, piece.size)
+        record += piece.size
     start[0] = version
     put_number(start + 1, crc32(memoryview(value)[PREFIX_BYTES:]))  # nobody else has it yet
     return value

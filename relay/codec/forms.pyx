@@ -10,13 +10,13 @@ reference can read are written by it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memchr, memcpy
 
 from relay.codec.hostname cimport YES, is_ipv6, is_name, is_usual_hostname
 from relay.codec.line cimport Line
 from relay.codec.lines cimport Lines, tags_of
 from relay.codec.objects cimport ObjectWriter
+from relay.codec.payloads cimport Builder
 from relay.codec.octets cimport (
     PID_OCTET, Span, are_all, is_hexadecimal, is_printusascii, missing, octet, span, starts,
 )
@@ -88,7 +88,7 @@ cdef enum:
     UUID_OCTETS = 36
     ROOM_PER_OCTET = 16     # a JSON string takes six; some octets are in two fields
     FIXED_ROOM = 2048
-    KEPT_ROOM = 1 << 20     # of the buffer, from one batch to the next
+    USUAL_ROOM = 192        # what a form adds to a line
     BOUND_MAX = 4096        # origins
     STAMP_OCTETS_MIN = 19   # of one that has more than milliseconds
     TAGGED_ROOM = 1024     # what tags add to the end of an envelope
@@ -97,7 +97,7 @@ cdef enum:
 cdef tuple NO_TAGS = ()
 
 
-cdef struct Piece:
+cdef struct Operator:
     int operation
     int argument
     const char *text     # of a literal, or the name of a member
@@ -309,7 +309,7 @@ cdef class Form:
         before_text: What stands before the text in an object of our own.
     """
 
-    cdef Piece[PIECES_MAX] pieces
+    cdef Operator[PIECES_MAX] pieces
     cdef int count
     cdef Policy policy
     cdef list literals          # which keeps them alive
@@ -330,15 +330,6 @@ cdef class Form:
     cdef bytes before_text
     cdef dict bound
     cdef Py_ssize_t room
-    cdef char *buffer
-    cdef Py_ssize_t buffer_size
-
-    def __cinit__(self):
-        self.buffer = NULL
-        self.buffer_size = 0
-
-    def __dealloc__(self):
-        PyMem_Free(self.buffer)
 
     def __init__(
         self, pieces, str policy not None, Stamps stamps not None, bind, ends, reference, *,
@@ -365,7 +356,7 @@ cdef class Form:
         self.take_pieces(list(pieces))
 
     cdef take_pieces(self, list pieces):
-        cdef Piece *piece
+        cdef Operator *piece
         if len(pieces) > PIECES_MAX:
             raise ValueError(f"{len(pieces)} pieces, at most {PIECES_MAX}")
         self.count = len(pieces)
@@ -390,19 +381,21 @@ cdef class Form:
             piece.size = PyBytes_GET_SIZE(<bytes>text)
             self.room += piece.size + 64
 
-    def write(self, Lines lines not None, indexes, arrival) -> list:
+    def write(self, Lines lines not None, indexes, arrival):
         """The payloads of lines, in order.
 
         Args:
             indexes: Which of them, ascending; None = all.
             arrival: Whose lines they are, and when they came (`relay.model.origin`).
         """
-        cdef list payloads = []
-        cdef list chosen
+        cdef list chosen = None if indexes is None else list(indexes)
+        cdef Py_ssize_t count = lines.count if chosen is None else len(chosen)
+        cdef Py_ssize_t octets = 0
         cdef Py_ssize_t stop, i
         cdef Py_ssize_t at = 0
-        cdef Py_ssize_t count = lines.count if indexes is None else len(indexes)
-        chosen = None if indexes is None else list(indexes)
+        for i in range(lines.count):
+            octets += lines.rows[i].end
+        cdef Builder builder = Builder(count, octets + octets // 4 + count * USUAL_ROOM + self.room)
         self.arrival = arrival
         self.tags = lines.reader.tags
         self.stamps.begin(arrival.received_at)
@@ -417,13 +410,9 @@ cdef class Form:
                     raise IndexError(f"line {i} of {lines.count}")
                 if i >= stop:
                     break
-                payloads.append(self.payload_of(lines, i, bound))
+                self.put_payload(builder, lines, i, bound)
                 at += 1
-        if self.buffer_size > KEPT_ROOM:
-            PyMem_Free(self.buffer)
-            self.buffer = NULL
-            self.buffer_size = 0
-        return payloads
+        return builder.built()
 
     cdef Bound bound_to(self, origin):
         cdef Bound bound
@@ -444,39 +433,32 @@ cdef class Form:
         bound.origin = origin
         return bound
 
-    cdef bytes payload_of(self, Lines lines, Py_ssize_t index, Bound bound):
+    cdef int put_payload(
+        self, Builder builder, Lines lines, Py_ssize_t index, Bound bound
+    ) except -1:
         cdef Line *line = &lines.rows[index]
         cdef View view
+        cdef char *to
         cdef char *end
         cdef Py_ssize_t room
         if not line.is_read:
-            return self.from_reference(lines, index, bound)
+            return builder.append(self.from_reference(lines, index, bound))
         view.line = line
         view.app = line.app
         view.procid = line.procid
-        room = self.room + bound.room + ROOM_PER_OCTET * line.end
-        if room > self.buffer_size:
-            self.make_room(room)
         view.text = line.p + line.msg.at
         view.size = line.msg.end - line.msg.at
-        if line.front.at >= 0:  # at the end of the buffer, behind all that is written
-            view.size = line.front.end - line.front.at + view.size
-            end = self.buffer + self.buffer_size - view.size
+        room = self.room + bound.room + ROOM_PER_OCTET * line.end
+        to = builder.reserve(room)
+        if line.front.at >= 0:  # at the end of the room, behind all that is written
+            view.size += line.front.end - line.front.at
+            end = to + room - view.size
             view.text = <octet *>end
             end = put_span(end, line.p, line.front)
             put_span(end, line.p, line.msg)
         if not self.settle(&view):
-            return self.from_reference(lines, index, bound)
-        end = self.written(self.buffer, &view, bound)
-        return PyBytes_FromStringAndSize(self.buffer, end - self.buffer)
-
-    cdef int make_room(self, Py_ssize_t room) except -1:
-        PyMem_Free(self.buffer)
-        self.buffer_size = 0
-        self.buffer = <char *>PyMem_Malloc(room)
-        if self.buffer == NULL:
-            raise MemoryError()
-        self.buffer_size = room
+            return builder.append(self.from_reference(lines, index, bound))
+        builder.add(self.written(to, &view, bound))
         return 0
 
     cdef bytes from_reference(self, Lines lines, Py_ssize_t index, Bound bound):
@@ -531,7 +513,7 @@ cdef class Form:
 
     cdef char *written(self, char *to, View *view, Bound bound) except NULL:
         cdef int i
-        cdef Piece *piece
+        cdef Operator *piece
         cdef Line *line = view.line
         for i in range(self.count):
             piece = &self.pieces[i]
@@ -560,7 +542,7 @@ cdef class Form:
             return self.stamps.put(to, NULL, -1, form)
         return self.stamps.put(to, line.p + line.stamp.at, line.stamp.end - line.stamp.at, form)
 
-    cdef char *put_header(self, char *to, Piece *piece, View *view, Bound bound) except NULL:
+    cdef char *put_header(self, char *to, Operator *piece, View *view, Bound bound) except NULL:
         """Write a part of the header, or a text with its tag or its mark."""
         cdef Line *line = view.line
         cdef octet *p = line.p
@@ -667,7 +649,7 @@ cdef class Form:
         to[0] = c"}"
         return to + 1
 
-    cdef char *put_json(self, char *to, Piece *piece, View *view, Bound bound) except NULL:
+    cdef char *put_json(self, char *to, Operator *piece, View *view, Bound bound) except NULL:
         """Write a part of the object in an envelope of EWMM."""
         cdef Line *line = view.line
         if piece.operation == STRING:
@@ -686,7 +668,7 @@ cdef class Form:
             return put_string(to, line.p + line.host.at, line.host.end - line.host.at)
         return self.put_origin_end(to, line, bound)
 
-    cdef char *put_member(self, char *to, Piece *piece, Line *line) except NULL:
+    cdef char *put_member(self, char *to, Operator *piece, Line *line) except NULL:
         cdef Span part = line.app
         if piece.argument == PROCID_FIELD:
             part = line.procid

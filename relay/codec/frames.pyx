@@ -8,10 +8,9 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
-from relay.codec.payload cimport size_of
+from relay.codec.payloads cimport Piece, Row, look, row_of
 
 cdef bytes LF = b"\n"
 
@@ -38,26 +37,32 @@ cdef inline char *put_number(char *to, Py_ssize_t number, Py_ssize_t digits) noe
 
 def octets_of(payloads) -> int:
     """`relay.codec.reference.octets_of`."""
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
-    for i in range(PySequence_Fast_GET_SIZE(row)):
-        octets += size_of(<object>PySequence_Fast_GET_ITEM(row, i))
+    cdef Piece piece
+    if row.packed is not None:
+        return row.packed.octets(0, row.count)
+    for i in range(row.count):
+        look(row, i, &piece)
+        octets += piece.size
     return octets
 
 
 def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t octets_max) -> int:
     """`relay.codec.reference.fitting`."""
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
+    cdef Piece piece
     if start < 0:
         raise ValueError(f"a start of {start}")
-    for i in range(start, min(stop, PySequence_Fast_GET_SIZE(row))):
-        octets += size_of(<object>PySequence_Fast_GET_ITEM(row, i))
+    for i in range(start, min(stop, row.count)):
+        look(row, i, &piece)
+        octets += piece.size
         if octets > octets_max:
             return i - start
-    return max(0, min(stop, PySequence_Fast_GET_SIZE(row)) - start)
+    return max(0, min(stop, row.count) - start)
 
 
 def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty):
@@ -230,28 +235,26 @@ cdef list slots_of(const char *p, Py_ssize_t octets, Py_ssize_t slot_bytes, list
 
 def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
     """`relay.codec.reference.encode_syslog`."""
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
-    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(row)
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t octets = 0
-    cdef Py_ssize_t i, size
+    cdef Py_ssize_t i
+    cdef Piece piece
     if first_txnr < 0:
         raise ValueError(f"a txnr of {first_txnr}")
-    for i in range(count):
-        size = size_of(<object>PySequence_Fast_GET_ITEM(row, i))
-        octets += digits_of(first_txnr + i) + 8 + digits_of(size) + 1 + size + 1
+    for i in range(row.count):
+        look(row, i, &piece)
+        octets += digits_of(first_txnr + i) + 8 + digits_of(piece.size) + 1 + piece.size + 1
     frames = PyBytes_FromStringAndSize(NULL, octets)
     cdef char *to = PyBytes_AS_STRING(frames)
-    cdef object payload
-    for i in range(count):
-        payload = <object>PySequence_Fast_GET_ITEM(row, i)
-        size = PyBytes_GET_SIZE(payload)
+    for i in range(row.count):
+        look(row, i, &piece)
         to = put_number(to, first_txnr + i, digits_of(first_txnr + i))
         memcpy(to, b" syslog ", 8)
-        to = put_number(to + 8, size, digits_of(size))
+        to = put_number(to + 8, piece.size, digits_of(piece.size))
         to[0] = c" "
-        memcpy(to + 1, PyBytes_AS_STRING(payload), size)
-        to[size + 1] = c"\n"
-        to += size + 2
+        memcpy(to + 1, piece.at, piece.size)
+        to[piece.size + 1] = c"\n"
+        to += piece.size + 2
     return frames
 
 
@@ -308,12 +311,12 @@ def cut_run(bytes buffer not None, Py_ssize_t first_txnr, Py_ssize_t data_bytes_
 
 def beginning_with(payloads, int octet) -> list:
     """`relay.codec.reference.beginning_with`."""
-    cdef object row = PySequence_Fast(payloads, "payloads are no sequence")
-    cdef object payload
+    cdef Row row = row_of(payloads)
     cdef Py_ssize_t i
+    cdef Piece piece
     cdef list found = []
-    for i in range(PySequence_Fast_GET_SIZE(row)):
-        payload = <object>PySequence_Fast_GET_ITEM(row, i)
-        if size_of(payload) and <unsigned char>PyBytes_AS_STRING(payload)[0] == octet:
+    for i in range(row.count):
+        look(row, i, &piece)
+        if piece.size and piece.at[0] == octet:
             found.append(i)
     return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, chain, islice
 from typing import Any
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "encode_records",
     "encode_syslog",
     "fitting",
+    "joined",
     "octets_of",
     "runs",
     "split_lines",
@@ -189,3 +190,9 @@ def runs(payloads: Sequence[bytes], run_bytes: int) -> list[int]:
 def beginning_with(payloads: Sequence[bytes], octet: int) -> list[int]:
     """The indexes of those payloads that begin with `octet`."""
     return [index for index, payload in enumerate(payloads) if payload and payload[0] == octet]
+
+
+def joined(runs: Iterable[Sequence[bytes]]) -> Sequence[bytes]:
+    """The payloads of all runs as one sequence; a single run as it is."""
+    rows = list(runs)
+    return rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))

@@ -22,7 +22,9 @@ TakeDrops = Callable[[], dict[str, int]]
 class Rewrite(Protocol):
     """Turns lines into payloads."""
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         """The payloads of lines, or of those at `indexes`: one each, but for what is dropped."""
         ...
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from twisted.internet.defer import Deferred
 
-from relay.codec import octets_of
+from relay.codec import joined, octets_of
 from relay.queue.transaction import Eviction, Refusal, Removal, Transaction
 
 __all__ = ["RECORD_BYTES", "Append", "size_of", "split", "transaction_of"]
@@ -77,16 +77,16 @@ def transaction_of(
     evictions: Mapping[str, Eviction],
 ) -> Transaction:
     """All `appends` and `removals` in one, in the order of the calls."""
-    payloads: dict[str, list[bytes]] = {}
+    runs: dict[str, list[Sequence[bytes]]] = {}
     drops: dict[str, Counter[str]] = {}
     for append in appends:
         for destination, run in append.payloads.items():
-            payloads.setdefault(destination, []).extend(run)
+            runs.setdefault(destination, []).append(run)
         for destination, reasons in append.drops.items():
             drops.setdefault(destination, Counter()).update(reasons)
     return Transaction(
         received_at,
-        payloads,
+        {destination: joined(row) for destination, row in runs.items()},
         removals,
         drops=drops,
         evictions=evictions,

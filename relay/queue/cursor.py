@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Protocol
 
-from relay.codec import fitting, octets_of
+from relay.codec import fitting, joined, octets_of
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.append import RECORD_BYTES
@@ -152,7 +151,7 @@ class _Ahead:
             records_max -= len(piece)
             bytes_max -= octets if piece is run else octets_of(piece)
             self._forget(stop)
-        return pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
+        return joined(pieces)
 
     def _forget(self, stop: int) -> None:
         """The oldest run was taken up to `stop`."""

@@ -34,7 +34,9 @@ stamp, before and behind one."""
 class Form(Protocol):
     """Writes payloads, one of each line or message, in order."""
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         """The payloads of lines, or of those at `indexes`, which ascend."""
         ...
 
@@ -75,7 +77,9 @@ class _Written:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         payloads: list[bytes] = []
         for messages, origin in messages_of_each(lines, indexes, arrival):
             payloads += self._writer(messages, origin)
@@ -106,7 +110,9 @@ class _Compiled(_Written):
             before_text=program.before_text,
         )
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         if isinstance(lines, native.lines.Lines):
             return self._native.write(lines, indexes, arrival)
         return super().write(lines, indexes, arrival)

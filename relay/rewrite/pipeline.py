@@ -62,7 +62,9 @@ class Pipeline:
         self._form = form
         self._drops = drops
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         """The payloads of what is left of lines, or of those at `indexes`, in their order."""
         if not self._stages:
             return self._form.write(lines, indexes, arrival)
@@ -159,7 +161,9 @@ class FirstFitting:
     def __init__(self, choices: Sequence[tuple[Condition, Form]]) -> None:
         self._choices = tuple(choices)
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         """The payloads of lines, or of those at `indexes`, in their order."""
         left: Sequence[int] = range(len(lines)) if indexes is None else indexes
         payloads: dict[int, bytes] = {}
@@ -175,7 +179,8 @@ class FirstFitting:
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         """The payloads of messages of one origin."""
-        return self.write(Messages(messages), None, Arrival.of_one(len(messages), origin))
+        arrival = Arrival.of_one(len(messages), origin)
+        return list(self.write(Messages(messages), None, arrival))
 
 
 def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:

@@ -63,9 +63,11 @@ class LateTokens:
         """What messages are written with, for good."""
         return self if self._placeholders else self._form
 
-    def write(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> list[bytes]:
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
         """The payloads of lines, with slots for tokens that are not known."""
-        return with_slots(self._form.write(lines, indexes, arrival), self._placeholders)
+        return with_slots(list(self._form.write(lines, indexes, arrival)), self._placeholders)
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         """The payloads of messages, with slots for tokens that are not known."""

@@ -1,0 +1,173 @@
+# cython: language_level=3
+# cython: boundscheck=False
+# cython: wraparound=False
+"""The payloads of a batch in one piece of memory: a sequence of bytes without an object for each.
+
+A payload becomes an object when somebody asks for it.  A slice shares the memory, which lives as
+long as one of them does.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.string cimport memcpy
+
+from relay.codec.octets cimport octet
+
+
+cdef class Memory:
+    def __cinit__(self):
+        self.octets = NULL
+        self.pieces = NULL
+
+    def __dealloc__(self):
+        PyMem_Free(self.octets)
+        PyMem_Free(self.pieces)
+
+
+cdef class Row:
+    pass
+
+
+cdef class Payloads:
+    """A sequence of payloads.  Compiled code makes it; what it is equal to is a list."""
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        cdef Py_ssize_t i, start, stop, step
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self.count)
+            if step == 1:
+                return self.part(start, max(start, stop))
+            return [self[i] for i in range(start, stop, step)]
+        if not -self.count <= index < self.count:
+            raise IndexError(f"payload {index} of {self.count}")
+        i = index
+        if i < 0:
+            i += self.count
+        return PyBytes_FromStringAndSize(<const char *>self.pieces[i].at, self.pieces[i].size)
+
+    def __eq__(self, other):
+        if not isinstance(other, (Payloads, list, tuple)):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"Payloads({list(self)})"
+
+    cdef Payloads part(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef Payloads part = Payloads.__new__(Payloads)
+        part.memory = self.memory
+        part.pieces = self.pieces + start
+        part.count = stop - start
+        return part
+
+    cdef Py_ssize_t octets(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+        cdef Py_ssize_t octets = 0
+        cdef Py_ssize_t i
+        for i in range(start, stop):
+            octets += self.pieces[i].size
+        return octets
+
+
+cdef class Builder:
+    def __cinit__(self, Py_ssize_t count_max, Py_ssize_t size):
+        self.ends = NULL
+        self.memory = Memory()
+        self.memory.octets = <char *>PyMem_Malloc(max(1, size))
+        self.ends = <Py_ssize_t *>PyMem_Malloc(max(1, count_max) * sizeof(Py_ssize_t))
+        if self.memory.octets == NULL or self.ends == NULL:
+            raise MemoryError()
+        self.count = self.used = 0
+        self.count_max = count_max
+        self.size = size
+
+    def __dealloc__(self):
+        PyMem_Free(self.ends)
+
+    cdef char *reserve(self, Py_ssize_t room) except NULL:
+        """Where the next payload is to be written; there is room for so many octets."""
+        cdef char *octets
+        cdef Py_ssize_t size
+        if self.count == self.count_max:
+            raise ValueError(f"more than {self.count_max} payloads")
+        if self.size - self.used < room:
+            size = max(self.used + room, 2 * self.size)
+            octets = <char *>PyMem_Realloc(self.memory.octets, size)
+            if octets == NULL:
+                raise MemoryError()
+            self.memory.octets = octets
+            self.size = size
+        return self.memory.octets + self.used
+
+    cdef void add(self, char *end) noexcept:
+        """A payload was written where `reserve` said, and ends here."""
+        self.used = end - self.memory.octets
+        self.ends[self.count] = self.used
+        self.count += 1
+
+    cdef int append(self, bytes payload) except -1:
+        cdef Py_ssize_t size = len(payload)
+        cdef char *to = self.reserve(size + 1)
+        memcpy(to, <const char *>payload, size)
+        self.add(to + size)
+        return 0
+
+    cdef Payloads built(self):
+        """All payloads; nothing can be added any more."""
+        cdef Payloads payloads = Payloads.__new__(Payloads)
+        cdef Memory memory = self.memory
+        cdef char *octets = <char *>PyMem_Realloc(memory.octets, max(1, self.used))
+        cdef Py_ssize_t start = 0
+        cdef Py_ssize_t i
+        if octets != NULL:
+            memory.octets = octets
+        memory.pieces = <Piece *>PyMem_Malloc(max(1, self.count) * sizeof(Piece))
+        if memory.pieces == NULL:
+            raise MemoryError()
+        for i in range(self.count):
+            memory.pieces[i].at = <octet *>memory.octets + start
+            memory.pieces[i].size = self.ends[i] - start
+            start = self.ends[i]
+        self.memory = None
+        payloads.memory = memory
+        payloads.pieces = memory.pieces
+        payloads.count = self.count
+        return payloads
+
+
+def joined(runs):
+    """`relay.codec.reference.joined`: the payloads of all runs as one sequence."""
+    cdef list rows = list(runs)
+    cdef Builder builder
+    cdef Payloads run
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t i
+    cdef char *to
+    if len(rows) == 1:
+        return rows[0]
+    for row in rows:
+        if not isinstance(row, Payloads):
+            return [payload for row in rows for payload in row]
+        run = row
+        count += run.count
+        octets += run.octets(0, run.count)
+    builder = Builder(count, octets)
+    for run in rows:
+        for i in range(run.count):
+            to = builder.reserve(run.pieces[i].size or 1)
+            memcpy(to, run.pieces[i].at, run.pieces[i].size)
+            builder.add(to + run.pieces[i].size)
+    return builder.built()
+
+
+def packed(payloads):
+    """A sequence of bytes as `Payloads`."""
+    cdef Builder builder = Builder(len(payloads), sum(map(len, payloads)) + len(payloads))
+    for payload in payloads:
+        builder.append(payload)
+    return builder.built()
