@@ -316,6 +316,38 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
     ]
 
 
+def test_what_each_origin_was_authorised_for_keeps_its_marks(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    seen: list[tuple[str, str, tuple[bytes, ...]]] = []
+
+    def look(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        seen.extend((origin.peer_host, message.app, message.tags) for message in messages)
+        return [message.raw for message in messages]
+
+    apps = authorising(queue, counters, Route("look", form_of(look)), quarantines=True)
+    apps.accept_all(
+        [
+            Received([b"<13>c", b"<13>a1"], ORIGIN, cut={1: 70}),
+            Received([b"<13>d"], OTHER, cut={0: 60}),
+            Received([b"<13>b2", b"<13>e", b"<13>a3"], OTHER, pieces={0: 1, 2: 2}),
+        ]
+    )
+    assert seen == [
+        ("192.0.2.1", "a", (TRUNCATED_TAG,)),
+        ("192.0.2.2", "b", (SPLIT_TAG,)),
+        ("192.0.2.2", "a", (SPLIT_TAG,)),
+    ]
+    assert [(each.peer, each.frames) for each in queue.refusals] == [
+        ("192.0.2.1:40000", [b"<13>c"]),
+        ("192.0.2.2:40001", [b"<13>d"]),
+        ("192.0.2.2:40001", [b"<13>e"]),
+    ]
+    queue.stored[0].callback(None)
+    assert counters.apps == {"a": 2, "b": 1}
+    assert (counters.stored_records, counters.quarantined_records, pending(counters)) == (3, 3, 0)
+
+
 def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters) -> None:
     intake(queue, counters, Route("loud", SHOUT)).accept(
         [b"<13>1 - h - - - [] x", b"<999>x", b"<13>fine", b"no pri"], ORIGIN

@@ -19,3 +19,11 @@ def test_messages_show_their_marks() -> None:
     assert messages[0].pairs is not None
     assert messages[0].pairs[ORIGINAL_BYTES] == b"70"
     assert messages[2] is untouched
+
+
+def test_messages_before_the_first_frame_have_no_marks() -> None:
+    messages = parse_all([b"<13>a", b"<13>b", b"<13>c"])
+    before = messages[:1]
+    Marks({0: 70}, {1: 2}).put_on(messages, 1)
+    assert messages[:1] == before
+    assert [message.tags for message in messages[1:]] == [(TRUNCATED_TAG,), (SPLIT_TAG,)]

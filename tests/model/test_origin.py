@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin, Received
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,27 @@ def test_a_batch_gets_its_time_and_keeps_the_rest() -> None:
     assert batch == connection._replace(received_at=1.5, monotonic_at=7.0)
     assert isinstance(batch, Origin)
     assert connection.received_at == 0.0
+
+
+def test_each_run_of_lines_has_its_origin_with_the_time_of_all() -> None:
+    first, second = Origin("s", "tcp", "192.0.2.7", 1), Origin("s", "tcp", "192.0.2.8", 2)
+    arrival = Arrival([(2, first), (2, second), (5, first)], 1.5, 7.0)
+    assert [*arrival.each()] == [
+        (0, 2, first.received(1.5, 7.0)),
+        (2, 2, second.received(1.5, 7.0)),
+        (2, 5, first.received(1.5, 7.0)),
+    ]
+    assert [*Arrival([], 1.5, 7.0).each()] == []
+
+
+def test_lines_of_one_origin_came_when_it_says() -> None:
+    origin = Origin("s", "tcp", received_at=1.5, monotonic_at=7.0)
+    assert [*Arrival.of_one(3, origin).each()] == [(0, 3, origin)]
+
+
+def test_frames_that_nothing_was_done_to_share_what_says_so() -> None:
+    first, second = (Received([frame], Origin("s", "tcp")) for frame in (b"a", b"b"))
+    assert not first.cut and not first.pieces
+    assert first.cut is second.cut
+    with pytest.raises(TypeError):
+        first.cut[0] = 1  # type: ignore[index]

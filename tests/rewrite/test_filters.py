@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.rewrite import filters
 from relay.rewrite.filters import Condition
 from relay.rewrite.pattern import glob, substring
-from relay.wire.parse import parse
+from relay.wire.parse import parse, read_lines
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday
 NETWORK = Origin("net", "udp", "192.0.2.7", 514, received_at=AT)
@@ -117,3 +117,42 @@ def test_selecting_gives_back_the_list_itself_where_all_fit() -> None:
     assert filters.selected(filters.always, messages, NETWORK) is messages
     assert filters.selected(filters.source_in([glob("x")]), messages, NETWORK) == []
     assert filters.selected(filters.severity_in([6]), messages, NETWORK) == [BARE]
+
+
+FRAMES = [b"<11>a", b"<13>b", b"<11>c", b"<13>d", b"<11>e"]
+ARRIVAL = Arrival([(2, NETWORK), (2, LOCAL), (4, LOCAL), (5, NETWORK)], AT, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("condition", "indexes", "expected"),
+    [
+        (filters.always, None, [0, 1, 2, 3, 4]),
+        (filters.always, [1, 4], [1, 4]),
+        (filters.severity_in([3]), None, [0, 2, 4]),
+        (filters.severity_in([3]), [1, 2, 3, 4], [2, 4]),
+        (filters.severity_in([3]), [], []),
+        (filters.source_in([glob("local")]), None, [2, 3]),
+        (filters.source_in([glob("local")]), [0, 3, 4], [3]),
+        (filters.source_in([glob("other")]), None, []),
+        (
+            filters.all_of([filters.source_in([glob("net")]), filters.severity_in([5])]),
+            *(None, [1]),
+        ),
+    ],
+)
+def test_indexes_of_the_lines_that_fit(
+    condition: Condition, indexes: list[int] | None, expected: list[int]
+) -> None:
+    assert [*filters.chosen(condition, read_lines(FRAMES), indexes, ARRIVAL)] == expected
+
+
+def test_an_origin_without_lines_is_not_asked() -> None:
+    asked: list[tuple[str, float]] = []
+
+    def condition(origin: Origin) -> bool:
+        asked.append((origin.source, origin.received_at))
+        return True
+
+    arrival = ARRIVAL._replace(received_at=5.5)
+    assert [*filters.chosen(condition, read_lines(FRAMES), [0, 4], arrival)] == [0, 4]
+    assert asked == [("net", 5.5), ("net", 5.5)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Arrival, Origin
 from relay.wire.hostname import format_hostname
 from relay.wire.parse import parse, parse_all
 from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, options_named, utf8_of
@@ -276,3 +276,18 @@ def test_all_other_sources_may_name_a_host(transport: str) -> None:
     parser = new_parser(ParseOptions(), zone=UTC)
     origin = LOCAL._replace(transport=transport)
     assert read_by(parser, LOCAL_LINES, origin) == parse_all(LOCAL_LINES)
+
+
+def test_each_line_is_read_with_its_own_origin_and_the_time_of_all() -> None:
+    options = ParseOptions(keep_hostname=False, keep_timestamp=False)
+    other = ORIGIN._replace(peer_host="192.0.2.9", received_at=1.0)
+    arrival = Arrival([(1, ORIGIN), (1, other), (3, other)], 1795000000.0, 0.0)
+    frames = [LINE, LINE, b"<999>x"]
+    lines = new_parser(options, zone=UTC)(frames, arrival)
+    messages = lines.messages()
+    assert [message.hostname for message in messages] == [b"192.0.2.1"] + [b"192.0.2.9"] * 2
+    assert len({message.timestamp for message in messages}) == 1
+    expected = read_by(new_parser(options, zone=UTC), frames, ORIGIN)
+    assert messages[0].timestamp == expected[0].timestamp
+    assert (len(lines), lines.frames, lines.odd()) == (3, frames, [2])
+    assert lines.severities() == [message.severity for message in messages]
