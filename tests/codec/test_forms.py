@@ -58,6 +58,7 @@ MOMENTS = (
     4.0e9,
 )
 ENVELOPE = b'<13>1 - h @syslog-ng - - - {"MESSAGE":"x"}'
+"""What only the reference reads."""
 each_form = pytest.mark.parametrize("name", FORM_NAMES)
 each_zone = pytest.mark.parametrize("zone", ZONES, ids=str)
 
@@ -404,12 +405,12 @@ def _native(pieces: Any, policy: str = "as-read", **changed: Any) -> Any:
         "format_host": lambda host: b"host",
         "format_hostname": lambda host: b"hostname",
         "bind": lambda origin: (b"h", b"n", b'"s"'),
-        "ends": lambda origin, tags: (b"", b"", b""),
+        "ends": lambda origin, tags: (b"e", b"b", b"a"),
         "reference": lambda messages, origin: [b"reference"],
     }
     words.update(changed)
-    asked = [words.pop(name) for name in ("bind", "ends", "reference")]
-    return forms.Form(pieces, policy, stamps.Stamps(UTC, CONVERSIONS), *asked, **words)
+    row = [words.pop(name) for name in ("bind", "ends", "reference")]
+    return forms.Form(pieces, policy, stamps.Stamps(UTC, CONVERSIONS), *row, **words)
 
 
 @pytest.mark.parametrize(
@@ -492,6 +493,49 @@ def test_the_origin_with_the_time_is_what_the_reference_gets() -> None:
     assert form.write(lines, None, Arrival(runs, 7.5, 2.5)) == [b"r"] * 3
     assert got == [origin.received(7.5, 2.5) for origin in origins]
     assert bound == [origins[0], origins[2]]
+
+
+def test_the_ends_of_envelopes_are_made_once_for_each_origin_and_its_tags() -> None:
+    asked: list[tuple[str, tuple[bytes, ...]]] = []
+
+    def ends(origin: Origin, tags: tuple[bytes, ...]) -> Any:
+        asked.append((origin.source, tags))
+        return (b"%d" % len(asked), b"b", b"a")
+
+    form = _native([("origin-end", None)], ends=ends)
+    frames = [b"x", b"<999>x", b"y", b"<999>x", b"3 <13>x"]
+    runs = [(3, ORIGINS[0]), (5, ORIGINS[1])]
+    arrival = Arrival(runs, 0.0, 0.0)
+    lines = read_lines(frames)
+    payloads = [b"1", b"2", b"1", b"4", b"5"]
+    assert form.write(lines, None, arrival) == payloads
+    assert form.write(lines, None, arrival) == payloads
+    pri, framing = lines.message(1).tags, lines.message(4).tags
+    assert asked[:2] == [("net", ()), ("net", pri)]
+    assert asked[2:] == [("local", ()), ("local", pri), ("local", framing)]
+
+
+TAGGED = [
+    *(
+        b"<999>x",
+        b"3 <13>x",
+        b"<13>Oct 11 22:14:15 " + b"h" * 256 + b" su: x",
+        b"<13>1 x",
+        b"<13>1 ",
+    ),
+    *(b"<13>1 - h a - - [] x", b"<13>1 - h", b"<13>1 - - x", b"9 <13>1 2003-10-11T22:14:15.0001Z"),
+    b"3 <13>1 2003-10-11T22:14:15.0001Z h a p m [x",
+]
+
+
+@each_form
+def test_lines_with_tags(name: str) -> None:
+    """The tags are in an envelope of EWMM, and nowhere else; no line needs the reference."""
+    arrival = arrival_of(spread(len(TAGGED)), 1.0e9)
+    FORMS[UTC][name].check(TAGGED, arrival)
+    asked: list[bytes] = []
+    counted_forms(UTC, asked)[name].write(read_lines(TAGGED), None, arrival)
+    assert asked == []
 
 
 def test_more_origins_than_are_kept() -> None:

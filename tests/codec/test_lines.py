@@ -16,6 +16,7 @@ from relay.codec import IS_COMPILED, Lines
 from relay.model.message import SyslogMessage
 from relay.wire.adapters import adapt
 from relay.wire.parse import Dialect, parse, parse_all, read_lines
+from relay.wire.parse_tags import BY_BIT
 from tests.codec.every_form import DIALECTS, reference_of
 from tests.codec.known_lines import (
     WHOLE,
@@ -99,6 +100,31 @@ def test_any_octet_may_be_another_one(line: bytes, dialect: Dialect) -> None:
 @example([b"\xef\xbb\xbf<13>x", b"3 <13>x", b"3 \xef\xbb\xbf<13>x"], DIALECTS["rfc3164"])
 def test_odd_lines(frames: list[bytes], dialect: Dialect) -> None:
     check(frames, dialect)
+
+
+groups = st.sampled_from(
+    [
+        *(b"0", b"1", b"fe80", b"00001", b"ffff", b"12345", b"g", b"1.2.3.4", b"01.2.3.4"),
+        *(b"1.2.3", b"256.0.0.1", b"", b".", b"1.2.3.4.5", b"x", b"-", b"1 ", b"[", b"]"),
+        *(b"%eth0", b"%", b"/"),
+    ]
+)
+addresses = st.lists(groups, min_size=1, max_size=10).map(b":".join)
+
+
+@given(addresses | addresses.map(lambda address: b"[%s]" % address))
+@settings(max_examples=400)
+@example(b"::")
+@example(b"1:2:3:4:5:6:7::")
+@example(b"::1:2:3:4:5:6:7:8")
+@example(b"1:2:3:4:5:6:1.2.3.4")
+@example(b"0000:0000:0000:0000:0000:ffff:255.255.255.255")
+@example(b"[1.2.3.4]")
+@example(b"1.2.3.4\0")
+def test_addresses_that_are_hosts_and_words_that_are_none(address: bytes) -> None:
+    starts = [b"<13>%s su: x", b"<13>Oct 11 22:14:15 %s su: x", b"%s: Oct 11 22:14:15: x"]
+    starts += [b"<13>1 - %s a p m - x", b"<13>1 %s [a", b"<13>Message forwarded from %s: su: x"]
+    check([start % address for start in starts], DIALECTS["default"])
 
 
 @pytest.mark.slow
@@ -248,7 +274,14 @@ def _reader(**changed: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"default_pri": 192}, {"default_pri": -1}, {"tags": ()}, {"tags": ((b"x",),) * 4}]
+    "changed",
+    [
+        {"default_pri": 192},
+        {"default_pri": -1},
+        {"tags": ()},
+        {"tags": BY_BIT[1:]},
+        {"tags": (*BY_BIT, ())},
+    ],
 )
 def test_a_reader_refuses_what_makes_no_sense(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tags, a PRI of"):
