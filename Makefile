@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit mutants fuzz torture bench check certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz torture bench check wheels certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -94,6 +94,9 @@ check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_architecture.py
+
+wheels: $(BIN)/python ## Build wheels into dist/, audit and try them (PYTHONS="python3.12 /path/to/python" names the Pythons)
+	$(BIN)/python deploy/build_wheels.py
 
 certs: $(VENV)/installed ## Make a private CA, a server and a client certificate in certs/
 	$(BIN)/syslogrelay certs all --out certs --name localhost --name 127.0.0.1 --name ::1 $(ARGS)
