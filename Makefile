@@ -32,9 +32,12 @@ $(VENV)/installed: $(BIN)/python pyproject.toml $(COMPILED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+# What the extra `dev` lists, without the project: that would be compiled a second time.
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what tests and checks need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	    print(*project["optional-dependencies"]["dev"], sep="\n")' | \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement /dev/stdin
 	@touch $@
 
 venv: $(VENV)/installed ## Make the virtual environment and install the project

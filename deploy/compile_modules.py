@@ -68,6 +68,7 @@ def compiled(root: Path, directory: Path) -> list[Path]:
     )
     command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = str(directory)
+    command.parallel = os.cpu_count()
     command.ensure_finalized()
     command.run()
     return [Path(output) for output in command.get_outputs()]
