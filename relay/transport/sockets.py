@@ -42,9 +42,9 @@ _BACKLOG = 1024
 SO_PASSCRED = 16
 SO_RXQ_OVFL = 40
 SO_RCVBUFFORCE = 33
-READ_BYTES_MAX = 128 * 1024
-"""Of one connection at once: twice of what Twisted reads.  All that is read in it shares what a
-turn of the reactor costs."""
+READ_BYTES_MAX = 512 * 1024
+"""Of one connection at once; Twisted reads 64 KiB.  All that is read at once shares what a turn of
+the reactor, an append and a commit cost, which is more than what its messages cost."""
 SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
