@@ -10,12 +10,13 @@ reference can read are written by it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memchr, memcpy
 
 from relay.codec.hostname cimport YES, is_ipv6, is_name, is_usual_hostname
 from relay.codec.line cimport Line
 from relay.codec.lines cimport Lines, tags_of
-from relay.codec.objects cimport ObjectWriter
+from relay.codec.objects cimport ObjectWriter, Text
 from relay.codec.payloads cimport Builder
 from relay.codec.octets cimport (
     PID_OCTET, Span, are_all, is_hexadecimal, is_printusascii, missing, octet, span, starts,
@@ -104,9 +105,28 @@ cdef struct Operator:
     Py_ssize_t size
 
 
+cdef struct Ends:
+    Text end      # of an envelope, without an exact stamp
+    Text before   # and before and behind one
+    Text behind
+
+cdef struct Sender:
+    # What the lines of one origin have in common.
+    Text host
+    Text hostname
+    Text string
+    Ends ends
+    Py_ssize_t room
+    void *bound   # the `Bound` of the origin
+
+cdef struct Run:
+    Py_ssize_t stop
+    Sender *sender
+
 cdef struct View:
     # What is written of a line, as the policy of the form has it.
     Line *line
+    Sender *sender
     Span app
     Span procid
     octet *text
@@ -117,19 +137,18 @@ cdef class Bound:
     """What the lines of one origin have in common, as the pieces of a form need it."""
 
     cdef object origin
-    cdef bytes host              # of the sender, as HOST, HOSTNAME and JSON string
-    cdef bytes hostname
-    cdef bytes string
-    cdef bytes end               # of an envelope, without an exact stamp
-    cdef bytes before            # and before and behind one
-    cdef bytes behind
-    cdef dict of_tags            # the same three of lines with tags, by these
-    cdef Py_ssize_t room
+    cdef list kept               # the octets of the sender
+    cdef dict of_tags            # the ends of envelopes of lines with tags, by these
+    cdef Sender sender
 
 
-cdef inline char *put(char *to, bytes text) noexcept:
-    memcpy(to, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-    return to + PyBytes_GET_SIZE(text)
+cdef inline Text text_of(bytes octets) noexcept:
+    return Text(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+
+
+cdef inline char *put(char *to, Text text) noexcept nogil:
+    memcpy(to, text.at, text.size)
+    return to + text.size
 
 
 cdef inline char *put_span(char *to, octet *p, Span part) noexcept nogil:
@@ -316,8 +335,8 @@ cdef class Form:
     cdef Stamps stamps
     cdef object bind
     cdef object ends
-    cdef tuple tags             # by bit, of the lines that are written
-    cdef object arrival
+    cdef object arrival          # of the lines that are written
+    cdef Lines lines
     cdef object reference
     cdef object format_tag
     cdef object format_host
@@ -328,6 +347,8 @@ cdef class Form:
     cdef bytes token_key
     cdef ObjectWriter objects
     cdef bytes before_text
+    cdef Text before            # the octets of these two
+    cdef Text key
     cdef dict bound
     cdef Py_ssize_t room
 
@@ -347,6 +368,8 @@ cdef class Form:
         self.token_key = token_key
         self.objects = objects
         self.before_text = before_text
+        self.before = text_of(before_text)
+        self.key = text_of(token_key)
         self.bound = {}
         self.room = FIXED_ROOM + len(before_text)
         self.knows_tokens = tokens is not None
@@ -382,73 +405,82 @@ cdef class Form:
             self.room += piece.size + 64
 
     def write(self, Lines lines not None, indexes, arrival):
-        """The payloads of lines, in order.
+        """The payloads of lines, in order.  One thread at a time may write.
 
         Args:
             indexes: Which of them, ascending; None = all.
             arrival: Whose lines they are, and when they came (`relay.model.origin`).
         """
-        cdef list chosen = None if indexes is None else list(indexes)
-        cdef Py_ssize_t count = lines.count if chosen is None else len(chosen)
         cdef Py_ssize_t octets = 0
-        cdef Py_ssize_t stop, i
-        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t i
+        cdef Rows rows = Rows(lines.count, indexes, arrival.runs)
+        cdef list bound = [self.bound_to(origin, rows, i) for i, (_, origin) in enumerate(rows.given)]
         for i in range(lines.count):
             octets += lines.rows[i].end
-        cdef Builder builder = Builder(count, octets + octets // 4 + count * USUAL_ROOM + self.room)
+        octets += octets // 4 + rows.count * USUAL_ROOM + self.room
+        cdef Builder builder = Builder(rows.count, octets)
         self.arrival = arrival
-        self.tags = lines.reader.tags
+        self.lines = lines
         self.stamps.begin(arrival.received_at)
-        for run_stop, origin in arrival.runs:
-            stop = run_stop
-            if stop > lines.count:
-                raise ValueError(f"a run to line {stop} of {lines.count}")
-            bound = self.bound_to(origin)
-            while at < count:
-                i = at if chosen is None else chosen[at]
-                if i < 0 or i >= lines.count:
-                    raise IndexError(f"line {i} of {lines.count}")
-                if i >= stop:
-                    break
-                self.put_payload(builder, lines, i, bound)
-                at += 1
+        try:
+            with nogil:
+                self.put_all(builder, lines.rows, rows)
+        finally:
+            self.arrival = self.lines = None
         return builder.built()
 
-    cdef Bound bound_to(self, origin):
+    cdef int put_all(self, Builder builder, Line *lines, Rows rows) except -1 nogil:
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t run = 0
+        cdef Py_ssize_t index
+        for at in range(rows.count):
+            index = at if rows.indexes == NULL else rows.indexes[at]
+            while index >= rows.runs[run].stop:
+                run += 1
+            self.put_payload(builder, &lines[index], index, rows.runs[run].sender)
+        return 0
+
+    cdef Bound bound_to(self, origin, Rows rows, Py_ssize_t run):
         cdef Bound bound
         key = (origin.source, origin.peer_host, origin.pid, origin.uid, origin.gid)
         bound = self.bound.get(key)
         if bound is None:
             if len(self.bound) >= BOUND_MAX:
                 self.bound.clear()
-            bound = Bound()
-            bound.host, bound.hostname, bound.string = self.bind(origin)
-            bound.end, bound.before, bound.behind = self.ends(origin, NO_TAGS)
-            bound.of_tags = {}
-            bound.room = TAGGED_ROOM + 2 * (
-                len(bound.host) + len(bound.hostname) + len(bound.string)
-                + len(bound.end) + len(bound.before) + len(bound.behind)
-            )
-            self.bound[key] = bound
+            bound = self.bound[key] = self.new_bound(origin)
+        rows.runs[run].sender = &bound.sender
+        return bound
+
+    cdef Bound new_bound(self, origin):
+        cdef Bound bound = Bound()
         bound.origin = origin
+        bound.kept = [*self.bind(origin), *self.ends(origin, NO_TAGS)]
+        check_bytes(bound.kept)
+        host, hostname, string, *ends = bound.kept
+        bound.sender.host, bound.sender.hostname = text_of(host), text_of(hostname)
+        bound.sender.string = text_of(string)
+        bound.sender.ends = ends_from(ends)
+        bound.sender.room = TAGGED_ROOM + 2 * sum(map(len, bound.kept))
+        bound.sender.bound = <void *>bound
+        bound.of_tags = {}
         return bound
 
     cdef int put_payload(
-        self, Builder builder, Lines lines, Py_ssize_t index, Bound bound
-    ) except -1:
-        cdef Line *line = &lines.rows[index]
+        self, Builder builder, Line *line, Py_ssize_t index, Sender *sender
+    ) except -1 nogil:
         cdef View view
         cdef char *to
         cdef char *end
         cdef Py_ssize_t room
         if not line.is_read:
-            return builder.append(self.from_reference(lines, index, bound))
+            return self.put_reference(builder, index)
         view.line = line
+        view.sender = sender
         view.app = line.app
         view.procid = line.procid
         view.text = line.p + line.msg.at
         view.size = line.msg.end - line.msg.at
-        room = self.room + bound.room + ROOM_PER_OCTET * line.end
+        room = self.room + sender.room + ROOM_PER_OCTET * line.end
         to = builder.reserve(room)
         if line.front.at >= 0:  # at the end of the room, behind all that is written
             view.size += line.front.end - line.front.at
@@ -457,15 +489,20 @@ cdef class Form:
             end = put_span(end, line.p, line.front)
             put_span(end, line.p, line.msg)
         if not self.settle(&view):
-            return builder.append(self.from_reference(lines, index, bound))
-        builder.add(self.written(to, &view, bound))
+            return self.put_reference(builder, index)
+        builder.add(self.written(to, &view))
         return 0
 
-    cdef bytes from_reference(self, Lines lines, Py_ssize_t index, Bound bound):
-        origin = bound.origin.received(self.arrival.received_at, self.arrival.monotonic_at)
-        return self.reference([lines.message_at(index)], origin)[0]
+    cdef int put_reference(self, Builder builder, Py_ssize_t index) except -1 with gil:
+        """Let the reference write a line."""
+        for stop, origin in self.arrival.runs:
+            if index < stop:
+                break
+        origin = origin.received(self.arrival.received_at, self.arrival.monotonic_at)
+        (payload,) = self.reference([self.lines.message_at(index)], origin)
+        return builder.append(payload)
 
-    cdef bint is_token(self, octet *p, Span word) except -1:
+    cdef bint is_token(self, octet *p, Span word) except -1 nogil:
         cdef int size = word.end - word.at
         if word.at < 0:
             return False
@@ -473,9 +510,10 @@ cdef class Form:
             return True
         if size > TOKEN_OCTETS_MAX or not self.token_sizes[size]:
             return False
-        return octets_of(p, word) in self.tokens
+        with gil:
+            return octets_of(p, word) in self.tokens
 
-    cdef bint settle(self, View *view) except -1:
+    cdef bint settle(self, View *view) except -1 nogil:
         """Decide what is program and what is text; False = the reference does."""
         cdef Line *line = view.line
         cdef octet *p = line.p
@@ -498,8 +536,7 @@ cdef class Form:
             return True
         if self.policy == NAMES_LOST:
             if memmem(
-                view.text, view.size, PyBytes_AS_STRING(self.token_key),
-                PyBytes_GET_SIZE(self.token_key),
+                view.text, view.size, self.key.at, self.key.size
             ) != NULL:
                 return False
             if has_header and not is_tag(view):
@@ -511,7 +548,7 @@ cdef class Form:
                 view.app = missing()
         return True
 
-    cdef char *written(self, char *to, View *view, Bound bound) except NULL:
+    cdef char *written(self, char *to, View *view) except NULL nogil:
         cdef int i
         cdef Operator *piece
         cdef Line *line = view.line
@@ -528,28 +565,28 @@ cdef class Form:
                 memcpy(to, view.text, view.size)
                 to += view.size
             elif piece.operation >= MEMBER:
-                to = self.put_json(to, piece, view, bound)
+                to = self.put_json(to, piece, view)
             elif piece.operation == OBJECT:
                 to = self.put_object(to, view)
             elif piece.operation == TAG:
                 to = self.put_tag(to, view)
             else:
-                to = self.put_header(to, piece, view, bound)
+                to = self.put_header(to, piece, view)
         return to
 
-    cdef Py_ssize_t stamp(self, char *to, Line *line, int form) except -1:
+    cdef Py_ssize_t stamp(self, char *to, Line *line, int form) except -1 nogil:
         if line.stamp.at < 0:
             return self.stamps.put(to, NULL, -1, form)
         return self.stamps.put(to, line.p + line.stamp.at, line.stamp.end - line.stamp.at, form)
 
-    cdef char *put_header(self, char *to, Operator *piece, View *view, Bound bound) except NULL:
+    cdef char *put_header(self, char *to, Operator *piece, View *view) except NULL nogil:
         """Write a part of the header, or a text with its tag or its mark."""
         cdef Line *line = view.line
         cdef octet *p = line.p
         if piece.operation == HOST:
-            return self.put_host(to, line, bound)
+            return self.put_host(to, line, view.sender)
         if piece.operation == HOSTNAME:
-            return self.put_hostname(to, line, bound)
+            return self.put_hostname(to, line, view.sender)
         if piece.operation == APP_NAME:
             return put_field(to, p, view.app, APP_NAME_MAX)
         if piece.operation == PROCID:
@@ -567,32 +604,32 @@ cdef class Form:
             return self.put_tag_and_text(to, view)
         return put_marked_text(to, view)
 
-    cdef char *put_host(self, char *to, Line *line, Bound bound) except NULL:
+    cdef char *put_host(self, char *to, Line *line, Sender *sender) except NULL nogil:
         cdef Span host = line.host
         if not names_host(line):
-            return put(to, bound.host)
+            return put(to, sender.host)
         if (
             is_usual_hostname(line.p + host.at, host.end - host.at)
             or is_name(line.p + host.at, host.end - host.at) == YES
             or line.p[host.at] != c"[" and is_ipv6(line.p + host.at, host.end - host.at) == YES
         ):
             return put_span(to, line.p, host)
-        return put(to, self.format_host(octets_of(line.p, host)))
+        return self.put_asked(to, HOST, line.p, host, missing())
 
-    cdef char *put_hostname(self, char *to, Line *line, Bound bound) except NULL:
+    cdef char *put_hostname(self, char *to, Line *line, Sender *sender) except NULL nogil:
         cdef Span host = line.host
         cdef int i
         if not names_host(line):
-            return put(to, bound.hostname)
+            return put(to, sender.hostname)
         for i in range(host.at, host.end):
             if line.p[i] >= 0x80:
-                return put(to, self.format_hostname(octets_of(line.p, host)))
+                return self.put_asked(to, HOSTNAME, line.p, host, missing())
         return put_field(to, line.p, host, HOSTNAME_MAX)
 
-    cdef char *put_tag(self, char *to, View *view) except NULL:
+    cdef char *put_tag(self, char *to, View *view) except NULL nogil:
         cdef octet *p = view.line.p
         if not view.line.is_regular and not is_taggable(p, view.app, view.procid):
-            return put(to, self.format_tag(octets_of(p, view.app), octets_of(p, view.procid)))
+            return self.put_asked(to, TAG, p, view.app, view.procid)
         if view.app.at < 0:
             to[0] = c"-"
             to += 1
@@ -606,7 +643,21 @@ cdef class Form:
         to[0] = c":"
         return to + 1
 
-    cdef char *put_tag_and_text(self, char *to, View *view) except NULL:
+    cdef char *put_asked(
+        self, char *to, Operation what, octet *p, Span first, Span second
+    ) except NULL with gil:
+        """Write what Python makes of an unusual name."""
+        cdef bytes text
+        if what == HOST:
+            text = self.format_host(octets_of(p, first))
+        elif what == HOSTNAME:
+            text = self.format_hostname(octets_of(p, first))
+        else:
+            text = self.format_tag(octets_of(p, first), octets_of(p, second))
+        check_bytes([text])
+        return put(to, text_of(text))
+
+    cdef char *put_tag_and_text(self, char *to, View *view) except NULL nogil:
         """Write the tag as it came if it can be, and MSG; without a tag MSG alone if it looks like
         none."""
         cdef Line *line = view.line
@@ -630,7 +681,7 @@ cdef class Form:
         memcpy(to, view.text, view.size)
         return to + view.size
 
-    cdef char *put_object(self, char *to, View *view) except NULL:
+    cdef char *put_object(self, char *to, View *view) except NULL nogil:
         """Write the object that the text is, or one with the text in it."""
         cdef Py_ssize_t written
         cdef Line *line = view.line
@@ -644,12 +695,12 @@ cdef class Form:
         ):
             view.text += 1
             view.size -= 1
-        to = put(to, self.before_text)
+        to = put(to, self.before)
         to = put_string(to, view.text, view.size)
         to[0] = c"}"
         return to + 1
 
-    cdef char *put_json(self, char *to, Operator *piece, View *view, Bound bound) except NULL:
+    cdef char *put_json(self, char *to, Operator *piece, View *view) except NULL nogil:
         """Write a part of the object in an envelope of EWMM."""
         cdef Line *line = view.line
         if piece.operation == STRING:
@@ -663,12 +714,12 @@ cdef class Form:
             return put_string(to + 17, line.p + line.header.at, line.header.end - line.header.at)
         if piece.operation == SENDER_STRING or not names_host(line):
             if piece.operation != ORIGIN_END:
-                return put(to, bound.string)
+                return put(to, view.sender.string)
         if piece.operation == HOST_STRING:
             return put_string(to, line.p + line.host.at, line.host.end - line.host.at)
-        return self.put_origin_end(to, line, bound)
+        return self.put_origin_end(to, line, view.sender)
 
-    cdef char *put_member(self, char *to, Operator *piece, Line *line) except NULL:
+    cdef char *put_member(self, char *to, Operator *piece, Line *line) except NULL nogil:
         cdef Span part = line.app
         if piece.argument == PROCID_FIELD:
             part = line.procid
@@ -683,29 +734,83 @@ cdef class Form:
         to[0] = c","
         return to + 1
 
-    cdef char *put_origin_end(self, char *to, Line *line, Bound bound) except NULL:
+    cdef char *put_origin_end(self, char *to, Line *line, Sender *sender) except NULL nogil:
         cdef char *start
         cdef Py_ssize_t size
-        cdef bytes end = bound.end
-        cdef bytes before = bound.before
-        cdef bytes behind = bound.behind
+        cdef Ends ends = sender.ends
         if line.tags:
-            end, before, behind = self.ends_of(bound, line)
+            self.find_ends(&ends, sender, line)
         if line.stamp.at < 0 or line.stamp.end - line.stamp.at < STAMP_OCTETS_MIN:
-            return put(to, end)
-        start = put(to, before)
+            return put(to, ends.end)
+        start = put(to, ends.before)
         start[0] = c'"'
         size = self.stamp(start + 1, line, EXACT)
         if not size:
-            return put(to, end)
+            return put(to, ends.end)
         start[size + 1] = c'"'
-        return put(start + size + 2, behind)
+        return put(start + size + 2, ends.behind)
 
-    cdef tuple ends_of(self, Bound bound, Line *line):
-        ends = bound.of_tags.get(line.tags)
-        if ends is None:
-            ends = bound.of_tags[line.tags] = self.ends(bound.origin, tags_of(line, self.tags))
-        return ends
+    cdef int find_ends(self, Ends *ends, Sender *sender, Line *line) except -1 with gil:
+        """What ends the envelope of a line with tags."""
+        cdef Bound bound = <Bound>sender.bound
+        found = bound.of_tags.get(line.tags)
+        if found is None:
+            found = list(self.ends(bound.origin, tags_of(line, self.lines.reader.tags)))
+            check_bytes(found)
+            bound.of_tags[line.tags] = found
+        ends[0] = ends_from(found)
+        return 0
+
+
+cdef class Rows:
+    """Which lines are written, and whose they are, for code without the GIL."""
+
+    cdef list given
+    cdef Py_ssize_t count
+    cdef Py_ssize_t *indexes     # NULL = all
+    cdef Run *runs
+
+    def __cinit__(self, Py_ssize_t lines, indexes, runs):
+        cdef Py_ssize_t i, last
+        cdef list chosen = None if indexes is None else list(indexes)
+        self.given = list(runs)
+        self.count = lines if chosen is None else len(chosen)
+        self.runs = <Run *>PyMem_Malloc(max(1, len(self.given)) * sizeof(Run))
+        if chosen is not None:
+            self.indexes = <Py_ssize_t *>PyMem_Malloc(max(1, self.count) * sizeof(Py_ssize_t))
+        if self.runs == NULL or (chosen is not None and self.indexes == NULL):
+            raise MemoryError()
+        for i, (stop, _) in enumerate(self.given):
+            self.runs[i].stop = stop
+        last = self.runs[len(self.given) - 1].stop if self.given else 0
+        if last > lines:
+            raise ValueError(f"a run to line {last} of {lines}")
+        if chosen is None:
+            self.count = min(self.count, last)
+            return
+        for i in range(self.count):
+            self.indexes[i] = chosen[i]
+            if not 0 <= self.indexes[i] < lines:
+                raise IndexError(f"line {self.indexes[i]} of {lines}")
+            if i and self.indexes[i] <= self.indexes[i - 1]:
+                raise ValueError(f"line {self.indexes[i]} behind line {self.indexes[i - 1]}")
+        while self.count and self.indexes[self.count - 1] >= last:
+            self.count -= 1
+
+    def __dealloc__(self):
+        PyMem_Free(self.indexes)
+        PyMem_Free(self.runs)
+
+
+cdef int check_bytes(list texts) except -1:
+    for text in texts:
+        if not isinstance(text, bytes):
+            raise TypeError(f"expected bytes, found {type(text).__name__}")
+    return 0
+
+
+cdef Ends ends_from(list texts):
+    return Ends(text_of(texts[0]), text_of(texts[1]), text_of(texts[2]))
 
 
 cdef inline bint is_word(octet *p, Span part, const char *text, Py_ssize_t size) noexcept nogil:

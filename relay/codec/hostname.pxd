@@ -105,12 +105,20 @@ cdef inline bint is_ipv4(octet *p, Py_ssize_t size) noexcept nogil:
     return i == size
 
 
-cdef inline bint is_hostname(octet *p, Py_ssize_t size, tuple references) except -1:
+cdef inline bint ask(
+    octet *p, Py_ssize_t size, void *references, int which
+) except -1 nogil:
+    """What Python has to say of a word."""
+    with gil:
+        return (<tuple>references)[which](PyBytes_FromStringAndSize(<const char *>p, size))
+
+
+cdef inline bint is_hostname(octet *p, Py_ssize_t size, void *references) except -1 nogil:
     """Whether a word is the name of a host, an address, or the NILVALUE.
 
     Args:
-        references: What Python has to say of names that are not US-ASCII, and of addresses:
-            `is_hostname` and `is_bare_hostname`.
+        references: A tuple of `is_hostname` and `is_bare_hostname` in Python, which say what names
+            are that are not US-ASCII, and addresses with a zone.
     """
     cdef Answer answer
     if is_usual_hostname(p, size):
@@ -122,10 +130,10 @@ cdef inline bint is_hostname(octet *p, Py_ssize_t size, tuple references) except
         answer = is_ipv6(p, size)
     if answer != ASK:
         return answer == YES
-    return references[0](PyBytes_FromStringAndSize(<const char *>p, size))
+    return ask(p, size, references, 0)
 
 
-cdef inline bint is_bare_hostname(octet *p, Py_ssize_t size, tuple references) except -1:
+cdef inline bint is_bare_hostname(octet *p, Py_ssize_t size, void *references) except -1 nogil:
     """Whether a word where no stamp is in front of it is a host: a name with a letter in it, or
     an address."""
     cdef Py_ssize_t i
@@ -146,7 +154,7 @@ cdef inline bint is_bare_hostname(octet *p, Py_ssize_t size, tuple references) e
     if answer == YES:
         return True
     if answer == ASK:
-        return references[1](PyBytes_FromStringAndSize(<const char *>p, size))
+        return ask(p, size, references, 1)
     if size >= 2 and p[0] == c"[" and p[size - 1] == c"]":
         return is_ipv4(p + 1, size - 2)
     return is_ipv4(p, size)

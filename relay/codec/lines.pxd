@@ -8,13 +8,16 @@ cdef class Reader:
     cdef object message_type
     cdef object reference
     cdef tuple names     # `is_hostname` and `is_bare_hostname` of the reference
+    cdef void *references  # the same, for code without the GIL
     cdef tuple tags
     cdef int default_pri
     cdef bint expects_host
     cdef bint reads_rfc5424
 
-    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1
-    cdef int read_from(self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) except -1
+    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil
+    cdef int read_from(
+        self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+    ) except -1 nogil
 
 
 cdef class Lines:

@@ -72,6 +72,7 @@ cdef class Reader:
         self.message_type = message_type
         self.reference = reference
         self.names = (is_hostname, is_bare_hostname)
+        self.references = <void *>self.names
         self.tags = tags
         self.default_pri = default_pri
         self.expects_host = expects_host
@@ -81,24 +82,25 @@ cdef class Reader:
         """The `Lines` of frames, which are bytes."""
         return Lines(self, frames)
 
-    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1:
+    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil:
+        memset(line, 0, sizeof(Line))
+        if p == NULL:
+            return 0
         while size and (p[size - 1] == 0x0A or p[size - 1] == 0x0D or p[size - 1] == 0):
             size -= 1
-        memset(line, 0, sizeof(Line))
         line.p = p
         line.stamp = line.host = line.app = line.procid = line.msgid = line.data = missing()
         line.header = line.front = line.sequence = missing()
         line.end = <int>size
         line.is_read = True
-        if size > LINE_OCTETS_MAX:
-            line.is_read = False
-            return 0
         self.read_from(p, 0, size, line)
         if is_envelope(p, line.app):
             line.is_read = False
         return 0
 
-    cdef int read_from(self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) except -1:
+    cdef int read_from(
+        self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+    ) except -1 nogil:
         """Read a line from `at` on, where a mark or an octet count may have stood before."""
         cdef Py_ssize_t behind, version
         if not is_at(p, at, end, c"<"):
@@ -109,7 +111,7 @@ cdef class Reader:
                 line.tags |= UNEXPECTED_FRAMING_TAG
                 return self.read_from(p, behind, end, line)
             line.pri = self.default_pri
-            return read_rfc3164(p, at, end, False, self.expects_host, line, self.names)
+            return read_rfc3164(p, at, end, False, self.expects_host, line, self.references)
         behind = read_pri(p, at, end, &line.pri)
         if not behind:
             line.pri = DEFAULT_PRI
@@ -118,10 +120,10 @@ cdef class Reader:
             return 0
         version = after_version(p, behind, end) if self.reads_rfc5424 else 0
         if not version:
-            return read_rfc3164(p, behind, end, True, self.expects_host, line, self.names)
+            return read_rfc3164(p, behind, end, True, self.expects_host, line, self.references)
         if read_rfc5424(p, version, end, line):
             return 0
-        return read_malformed(p, behind, version, end, line, self.names)
+        return read_malformed(p, behind, version, end, line, self.references)
 
 
 cdef enum Column:
@@ -218,9 +220,13 @@ cdef class Lines:
             frame = frames[i]
             if not PyBytes_Check(frame):
                 raise TypeError(f"expected bytes, found {type(frame).__name__}")
-            reader.read_line(
-                <octet *>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), &self.rows[i]
-            )
+            self.rows[i].p = NULL
+            if PyBytes_GET_SIZE(frame) <= LINE_OCTETS_MAX:
+                self.rows[i].p = <octet *>PyBytes_AS_STRING(frame)
+                self.rows[i].end = <int>PyBytes_GET_SIZE(frame)
+        with nogil:  # the frames are ours alone
+            for i in range(self.count):
+                reader.read_line(self.rows[i].p, self.rows[i].end, &self.rows[i])
 
     def __dealloc__(self):
         PyMem_Free(self.rows)

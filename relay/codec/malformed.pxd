@@ -144,8 +144,8 @@ cdef inline bint is_same(octet *p, Span first, Span second) noexcept nogil:
 
 
 cdef inline bint fits(
-    octet *p, Py_ssize_t end, int column, Span word, Header *header, tuple names
-) except -1:
+    octet *p, Py_ssize_t end, int column, Span word, Header *header, void *names
+) except -1 nogil:
     """Whether a word looks like what should stand there."""
     cdef Py_ssize_t behind = min(end, word.end + 1)
     cdef int i
@@ -168,8 +168,8 @@ cdef inline bint fits(
 
 
 cdef inline int read_as_they_come(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header, tuple names
-) except -1:
+    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header, void *names
+) except -1 nogil:
     """Read a header up to what is no longer one."""
     cdef Py_ssize_t stop
     cdef Span word
@@ -214,8 +214,8 @@ cdef inline void take_header(Line *line, Header *header, Py_ssize_t end) noexcep
 
 
 cdef inline int read_without_stamp(
-    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, tuple names
-) except -1:
+    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+) except -1 nogil:
     """Read a line whose TIMESTAMP is none: MSG begins with it if all others are in order."""
     cdef Header header
     cdef Py_ssize_t stop = end_of_column(p, at, end)
@@ -244,8 +244,8 @@ cdef inline int read_without_stamp(
 
 
 cdef inline int read_malformed(
-    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, tuple names
-) except -1:
+    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+) except -1 nogil:
     """Read a line of VERSION 1 that is not in order.
 
     Args:

@@ -7,11 +7,21 @@ cdef enum:
     MORE_BYTES = 64  # the room that an object needs beyond that of its MSG and its new members
 
 
+cdef struct Text:
+    char *at
+    Py_ssize_t size
+
+
 cdef class ObjectWriter:
     cdef bytes token_key
     cdef bytes token_member
     cdef bytes members
     cdef object reference
+    cdef Text key            # the octets of the first three
+    cdef Text token
+    cdef Text added
 
-    cdef Py_ssize_t put(self, char *to, const unsigned char *msg, Py_ssize_t size) except -2
-    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2
+    cdef Py_ssize_t put(
+        self, char *to, const unsigned char *msg, Py_ssize_t size
+    ) except -2 nogil
+    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2 nogil

@@ -69,6 +69,9 @@ cdef class ObjectWriter:
         self.token_member = token_member
         self.members = members
         self.reference = reference
+        self.key = Text(PyBytes_AS_STRING(token_key), PyBytes_GET_SIZE(token_key))
+        self.token = Text(PyBytes_AS_STRING(token_member), PyBytes_GET_SIZE(token_member))
+        self.added = Text(PyBytes_AS_STRING(members), PyBytes_GET_SIZE(members))
 
     def write(self, bytes msg not None):
         """The object that `msg` is, with a token; None if it is no object."""
@@ -79,7 +82,9 @@ cdef class ObjectWriter:
         size = self.put(PyBytes_AS_STRING(room), <octet *>PyBytes_AS_STRING(msg), size)
         return None if size == -1 else PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size)
 
-    cdef Py_ssize_t put(self, char *to, const unsigned char *msg, Py_ssize_t size) except -2:
+    cdef Py_ssize_t put(
+        self, char *to, const unsigned char *msg, Py_ssize_t size
+    ) except -2 nogil:
         """Write the object that `msg` is; returns its size in octets.
 
         -1 = `msg` is no object, and nothing is written.  There is room for `size`, the members
@@ -91,13 +96,13 @@ cdef class ObjectWriter:
         cdef Scan scan
         cdef octet *p = msg
         cdef octet *end = msg + size
-        cdef bytes members
+        cdef Text members
         cut_to_object(&p, &end)
         if end - p < 2 or p[0] != c"{" or (end - 1)[0] != c"}":
             return -1
         scan.end = end
-        scan.token_key = <octet *>PyBytes_AS_STRING(self.token_key)
-        scan.token_key_size = PyBytes_GET_SIZE(self.token_key)
+        scan.token_key = <octet *>self.key.at
+        scan.token_key_size = self.key.size
         scan.high = 0
         scan.has_line_ends = scan.has_token = scan.has_tags = False
         if not is_object(p, &scan):
@@ -107,14 +112,13 @@ cdef class ObjectWriter:
         if scan.has_token:
             put_on_one_line(to, p, &scan)
             return end - p
-        members = self.token_member if scan.has_tags else self.members
-        return put_with_members(
-            to, p, &scan, PyBytes_AS_STRING(members), PyBytes_GET_SIZE(members)
-        )
+        members = self.token if scan.has_tags else self.added
+        return put_with_members(to, p, &scan, members.at, members.size)
 
-    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2:
+    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2 with gil:
         """The same as `put`, by the reference."""
-        cdef bytes written = self.reference(PyBytes_FromStringAndSize(<const char *>msg, size))
+        cdef bytes written
+        written = self.reference(PyBytes_FromStringAndSize(<const char *>msg, size))
         if written is None:
             return -1
         if PyBytes_GET_SIZE(written) > size + PyBytes_GET_SIZE(self.members) + MORE_BYTES:

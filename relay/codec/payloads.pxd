@@ -70,7 +70,7 @@ cdef class Builder:
     cdef Py_ssize_t used
     cdef Py_ssize_t size
 
-    cdef char *reserve(self, Py_ssize_t room) except NULL
-    cdef void add(self, char *end) noexcept
+    cdef char *reserve(self, Py_ssize_t room) except NULL nogil
+    cdef void add(self, char *end) noexcept nogil
     cdef int append(self, bytes payload) except -1
     cdef Payloads built(self)

@@ -8,7 +8,8 @@ long as one of them does.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from relay.codec.octets cimport octet
@@ -20,7 +21,7 @@ cdef class Memory:
         self.pieces = NULL
 
     def __dealloc__(self):
-        PyMem_Free(self.octets)
+        free(self.octets)
         PyMem_Free(self.pieces)
 
 
@@ -77,7 +78,7 @@ cdef class Builder:
     def __cinit__(self, Py_ssize_t count_max, Py_ssize_t size):
         self.ends = NULL
         self.memory = Memory()
-        self.memory.octets = <char *>PyMem_Malloc(max(1, size))
+        self.memory.octets = <char *>malloc(max(1, size))
         self.ends = <Py_ssize_t *>PyMem_Malloc(max(1, count_max) * sizeof(Py_ssize_t))
         if self.memory.octets == NULL or self.ends == NULL:
             raise MemoryError()
@@ -88,22 +89,24 @@ cdef class Builder:
     def __dealloc__(self):
         PyMem_Free(self.ends)
 
-    cdef char *reserve(self, Py_ssize_t room) except NULL:
+    cdef char *reserve(self, Py_ssize_t room) except NULL nogil:
         """Where the next payload is to be written; there is room for so many octets."""
         cdef char *octets
         cdef Py_ssize_t size
         if self.count == self.count_max:
-            raise ValueError(f"more than {self.count_max} payloads")
+            with gil:
+                raise ValueError(f"more than {self.count_max} payloads")
         if self.size - self.used < room:
             size = max(self.used + room, 2 * self.size)
-            octets = <char *>PyMem_Realloc(self.memory.octets, size)
+            octets = <char *>realloc(self.memory.octets, size)
             if octets == NULL:
-                raise MemoryError()
+                with gil:
+                    raise MemoryError()
             self.memory.octets = octets
             self.size = size
         return self.memory.octets + self.used
 
-    cdef void add(self, char *end) noexcept:
+    cdef void add(self, char *end) noexcept nogil:
         """A payload was written where `reserve` said, and ends here."""
         self.used = end - self.memory.octets
         self.ends[self.count] = self.used
@@ -120,7 +123,7 @@ cdef class Builder:
         """All payloads; nothing can be added any more."""
         cdef Payloads payloads = Payloads.__new__(Payloads)
         cdef Memory memory = self.memory
-        cdef char *octets = <char *>PyMem_Realloc(memory.octets, max(1, self.used))
+        cdef char *octets = <char *>realloc(memory.octets, max(1, self.used))
         cdef Py_ssize_t start = 0
         cdef Py_ssize_t i
         if octets != NULL:

@@ -103,8 +103,8 @@ cdef inline bint has_offset(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept no
 
 
 cdef inline Py_ssize_t end_of_zone(
-    octet *p, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t end, bint expects_host, tuple names
-) except -1:
+    octet *p, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t end, bint expects_host, void *names
+) except -1 nogil:
     """Where the stamp from `at` to `stop` ends with the name of a zone that may follow it."""
     cdef Py_ssize_t zone_end, word_end, behind, i
     cdef Tag tag
@@ -133,8 +133,8 @@ cdef inline Py_ssize_t end_of_zone(
 
 
 cdef inline Py_ssize_t read_host(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Line *line, tuple names
-) except -1:
+    octet *p, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+) except -1 nogil:
     """Read the host behind a stamp; returns where what is behind it begins."""
     cdef Py_ssize_t stop = end_of_word(p, at, end)
     cdef Py_ssize_t i
@@ -232,34 +232,36 @@ cdef inline bint is_token_or_cookie(octet *p, Py_ssize_t at, Py_ssize_t end) noe
     return starts(p, stop, end, b"@cee:", 5)
 
 
-cdef inline Tag read_bare(
+cdef inline int read_bare(
     octet *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
-    tuple names,
-):
+    Tag *tag, void *names
+) except -1 nogil:
     """Read ``HOST TAG:`` or ``HOST {"an": "object"}`` where there is no stamp.
 
-    Returns:
-        The tag; its header begins at `line.header.at`, or MSG where there is none.
+    The header of the tag begins at `line.header.at`, or MSG where there is none.
     """
     cdef Py_ssize_t at = after_blanks(p, start, end)
     cdef Py_ssize_t stop, i
-    cdef Tag tag
     stop = end_of_word(p, at, end) if expects_host else at
     if stop > at and is_bare_hostname(p + at, stop - at, names):
         i = after_blanks(p, stop, end)
         line.header.at = <int>i
         if is_object(p, i, end):
             line.host = span(at, stop)
-            return no_tag(i)
+            tag[0] = no_tag(i)
+            return 0
         if not has_pri or is_token_or_cookie(p, i, end):
-            tag = read_tag(p, i, end, True, False, True)
+            tag[0] = read_tag(p, i, end, True, False, True)
             for i in range(i, tag.end):
                 if p[i] == c":":
                     line.host = span(at, stop)
-                    return tag
-    tag = read_tag(p, at, end, False, False, expects_host)
-    line.header.at = <int>(at if tag.end > at else start)
-    return tag if tag.end > at else no_tag(start)
+                    return 0
+    tag[0] = read_tag(p, at, end, False, False, expects_host)
+    if tag.end <= at:
+        tag[0] = no_tag(start)
+        at = start
+    line.header.at = <int>at
+    return 0
 
 
 cdef inline void strip_brackets(octet *p, Span *host) noexcept nogil:
@@ -271,8 +273,8 @@ cdef inline void strip_brackets(octet *p, Span *host) noexcept nogil:
 
 cdef inline int read_rfc3164(
     octet *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
-    tuple names,
-) except -1:
+    void *names,
+) except -1 nogil:
     """Read a legacy line behind its PRI.  Any line is one."""
     cdef Py_ssize_t at = read_cisco(p, start, end, line)
     cdef Py_ssize_t stamp_at = after_blanks(p, at, end)
@@ -281,7 +283,7 @@ cdef inline int read_rfc3164(
     cdef Tag tag = no_tag(at)
     line.has_header = True
     if not stop:
-        tag = read_bare(p, at, end, has_pri, expects_host, line, names)
+        read_bare(p, at, end, has_pri, expects_host, line, &tag, names)
         at = line.header.at
         if has_front:
             tag = no_tag(at)

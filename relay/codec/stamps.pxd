@@ -395,12 +395,16 @@ cdef class Stamps:
     cdef void settle(self, double received_at) noexcept
     cdef Py_ssize_t put(
         self, char *to, const unsigned char *stamp, Py_ssize_t size, int form
-    ) except -1
+    ) except -1 nogil
     cdef Py_ssize_t put_parts(
         self, char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
-    ) except -1
-    cdef Py_ssize_t refer(self, char *to, octet *stamp, Py_ssize_t size, int form) except -1
-    cdef bint make_moment(self, Parts *parts) except -1
-    cdef bint find_year(self, Parts *parts) except -1
-    cdef int minutes_of_local(self, int64_t hour) except -9999
-    cdef int minutes_from_utc(self, int64_t hour) except -9999
+    ) except -1 nogil
+    cdef Py_ssize_t refer(
+        self, char *to, octet *stamp, Py_ssize_t size, int form
+    ) except -1 nogil
+    cdef bint make_moment(self, Parts *parts) except -1 nogil
+    cdef bint find_year(self, Parts *parts) except -1 nogil
+    cdef int minutes_of_local(self, int64_t hour) except -9999 nogil
+    cdef int minutes_from_utc(self, int64_t hour) except -9999 nogil
+    cdef int learn_local(self, HourOffset *kept, int64_t hour) except -1 nogil
+    cdef int learn_utc(self, HourOffset *kept, int64_t hour) except -1 nogil

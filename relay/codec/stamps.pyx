@@ -351,7 +351,7 @@ cdef class Stamps:
 
     cdef Py_ssize_t put(
         self, char *to, const unsigned char *stamp, Py_ssize_t size, int form
-    ) except -1:
+    ) except -1 nogil:
         """Write the converted stamp to `to`; returns the octets written, 0 is possible for `EXACT`.
 
         Args:
@@ -387,7 +387,7 @@ cdef class Stamps:
 
     cdef Py_ssize_t put_parts(
         self, char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
-    ) except -1:
+    ) except -1 nogil:
         """Write the moment that `parts` mean."""
         cdef char *end
         cdef int minutes
@@ -410,7 +410,7 @@ cdef class Stamps:
 
     cdef Py_ssize_t refer(
         self, char *to, octet *stamp, Py_ssize_t size, int form
-    ) except -1:
+    ) except -1 with gil:
         """Let the reference write a stamp."""
         cdef bytes text = None
         cdef bytes written
@@ -424,7 +424,7 @@ cdef class Stamps:
         memcpy(to, PyBytes_AS_STRING(written), PyBytes_GET_SIZE(written))
         return PyBytes_GET_SIZE(written)
 
-    cdef bint make_moment(self, Parts *parts) except -1:
+    cdef bint make_moment(self, Parts *parts) except -1 nogil:
         """Find year and offset, and roll over; False if that is up to the reference."""
         if not -1440 < parts.offset < 1440 or (parts.year == 0 and not self.find_year(parts)):
             return False
@@ -435,7 +435,7 @@ cdef class Stamps:
             parts.offset = self.minutes_of_local(hour_of(parts))
         return parts.offset != UNSURE
 
-    cdef bint find_year(self, Parts *parts) except -1:
+    cdef bint find_year(self, Parts *parts) except -1 nogil:
         """The latest year in which the moment is at most 31 days after the receive time."""
         cdef int64_t latest = self.received_second + FUTURE_SECONDS_MAX
         cdef int64_t moment, hour
@@ -459,30 +459,38 @@ cdef class Stamps:
                     return True
             parts.year -= 1
 
-    cdef int minutes_of_local(self, int64_t hour) except -9999:
+    cdef int minutes_of_local(self, int64_t hour) except -9999 nogil:
         """Minutes that the zone is ahead of UTC in an hour of its own clocks, or `UNSURE`."""
         cdef HourOffset *kept = &self.local_hours[<size_t>hour % HOURS_KEPT]
         if kept.hour != hour:
-            kept.hour = NO_HOUR
-            moment = self.local_epoch + hour * HOUR
-            kept.minutes = minutes_of(moment.utcoffset())
-            if kept.minutes != minutes_of((moment + TO_LAST_SECOND).utcoffset()):
-                kept.minutes = UNSURE
-            kept.hour = hour
+            self.learn_local(kept, hour)
         return kept.minutes
 
-    cdef int minutes_from_utc(self, int64_t hour) except -9999:
+    cdef int learn_local(self, HourOffset *kept, int64_t hour) except -1 with gil:
+        kept.hour = NO_HOUR
+        moment = self.local_epoch + hour * HOUR
+        kept.minutes = minutes_of(moment.utcoffset())
+        if kept.minutes != minutes_of((moment + TO_LAST_SECOND).utcoffset()):
+            kept.minutes = UNSURE
+        kept.hour = hour
+        return 0
+
+    cdef int minutes_from_utc(self, int64_t hour) except -9999 nogil:
         """Minutes that the zone is ahead of UTC in an hour of UTC, or `UNSURE`."""
         cdef HourOffset *kept = &self.utc_hours[<size_t>hour % HOURS_KEPT]
         if kept.hour != hour:
-            kept.hour = NO_HOUR
-            moment = UTC_EPOCH + hour * HOUR
-            kept.minutes = minutes_of(moment.astimezone(self.zone).utcoffset())
-            moment += TO_LAST_SECOND
-            if kept.minutes != minutes_of(moment.astimezone(self.zone).utcoffset()):
-                kept.minutes = UNSURE
-            kept.hour = hour
+            self.learn_utc(kept, hour)
         return kept.minutes
+
+    cdef int learn_utc(self, HourOffset *kept, int64_t hour) except -1 with gil:
+        kept.hour = NO_HOUR
+        moment = UTC_EPOCH + hour * HOUR
+        kept.minutes = minutes_of(moment.astimezone(self.zone).utcoffset())
+        moment += TO_LAST_SECOND
+        if kept.minutes != minutes_of(moment.astimezone(self.zone).utcoffset()):
+            kept.minutes = UNSURE
+        kept.hour = hour
+        return 0
 
     def convert(self, bytes stamp, double received_at, int form) -> bytes:
         """What `put` writes for `stamp` in a batch that came at `received_at`."""

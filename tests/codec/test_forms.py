@@ -390,6 +390,12 @@ def test_what_is_no_lines_is_a_type_error(wrong: Any) -> None:
         _native([("pri", None)]).write(wrong, None, arrival_of([1], 0.0))
 
 
+@pytest.mark.parametrize("wrong", [[1, 0], [0, 0], [0, 2, 1]])
+def test_indexes_ascend(wrong: list[int]) -> None:
+    with pytest.raises(ValueError, match="behind line"):
+        FORMS[UTC]["cee"].form.write(read_lines([b"x"] * 3), wrong, arrival_of([3], 0.0))
+
+
 @pytest.mark.parametrize("wrong", ["0", None, 1.5])
 def test_what_is_no_index_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError):
@@ -507,12 +513,12 @@ def test_the_ends_of_envelopes_are_made_once_for_each_origin_and_its_tags() -> N
     runs = [(3, ORIGINS[0]), (5, ORIGINS[1])]
     arrival = Arrival(runs, 0.0, 0.0)
     lines = read_lines(frames)
-    payloads = [b"1", b"2", b"1", b"4", b"5"]
+    payloads = [b"1", b"3", b"1", b"4", b"5"]
     assert form.write(lines, None, arrival) == payloads
     assert form.write(lines, None, arrival) == payloads
     pri, framing = lines.message(1).tags, lines.message(4).tags
-    assert asked[:2] == [("net", ()), ("net", pri)]
-    assert asked[2:] == [("local", ()), ("local", pri), ("local", framing)]
+    assert asked[:2] == [("net", ()), ("local", ())]
+    assert asked[2:] == [("net", pri), ("local", pri), ("local", framing)]
 
 
 TAGGED = [

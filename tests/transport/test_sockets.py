@@ -163,7 +163,7 @@ def test_connections_are_read_in_large_steps_below_what_lies_on_them() -> None:
     lower, upper = (ProtocolWrapper(WrappingFactory(Factory()), Protocol()) for _ in range(2))
     lower.transport, upper.transport = lowest, lower
     read_in_large_steps(upper)
-    assert lowest.bufferSize == READ_BYTES_MAX == 131072
+    assert lowest.bufferSize == READ_BYTES_MAX == 524288
 
 
 class Connected:
