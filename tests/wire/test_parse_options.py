@@ -290,4 +290,4 @@ def test_each_line_is_read_with_its_own_origin_and_the_time_of_all() -> None:
     expected = read_by(new_parser(options, zone=UTC), frames, ORIGIN)
     assert messages[0].timestamp == expected[0].timestamp
     assert (len(lines), lines.frames, lines.odd()) == (3, frames, [2])
-    assert lines.severities() == [message.severity for message in messages]
+    assert lines.column("severity") == [message.severity for message in messages]
