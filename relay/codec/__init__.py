@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from glob import glob
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,6 +107,22 @@ class Lines(Protocol):
     def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
         """What all lines, or those at `indexes`, have as the field `name` of `SyslogMessage`:
         any field but timestamp, raw, pairs and is_utf8."""
+        ...
+
+    def edited(
+        self,
+        indexes: Sequence[int] | None,
+        values: dict[str, bytes | None],
+        tags: tuple[bytes, ...],
+        change: Callable[[SyslogMessage], SyslogMessage],
+    ) -> Lines:
+        """Lines like these, of which those at `indexes` (None = all) have other values and tags.
+
+        Args:
+            values: By field, None for no value; of hostname, app_name, procid, msgid and msg.
+            tags: To be added, but for those that are there.
+            change: Does the same to a message.
+        """
         ...
 
     def odd(self) -> list[int]:

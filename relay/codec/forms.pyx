@@ -337,6 +337,7 @@ cdef class Form:
     cdef object ends
     cdef object arrival          # of the lines that are written
     cdef Lines lines
+    cdef bint has_ends
     cdef object reference
     cdef object format_tag
     cdef object format_host
@@ -384,6 +385,7 @@ cdef class Form:
             raise ValueError(f"{len(pieces)} pieces, at most {PIECES_MAX}")
         self.count = len(pieces)
         self.literals = []
+        self.has_ends = False
         for i, (operation, argument) in enumerate(pieces):
             piece = &self.pieces[i]
             piece.operation = OPERATIONS[operation]
@@ -399,6 +401,8 @@ cdef class Form:
                 raise ValueError("a piece for objects, and nothing that writes them")
             elif operation == "member":
                 text, piece.argument = argument[0], FIELDS[argument[1]]
+            elif operation == "origin-end":
+                self.has_ends = True
             self.literals.append(<bytes?>text)
             piece.text = PyBytes_AS_STRING(<bytes>text)
             piece.size = PyBytes_GET_SIZE(<bytes>text)
@@ -469,6 +473,7 @@ cdef class Form:
         self, Builder builder, Line *line, Py_ssize_t index, Sender *sender
     ) except -1 nogil:
         cdef View view
+        cdef Ends ends
         cdef char *to
         cdef char *end
         cdef Py_ssize_t room
@@ -481,6 +486,9 @@ cdef class Form:
         view.text = line.p + line.msg.at
         view.size = line.msg.end - line.msg.at
         room = self.room + sender.room + ROOM_PER_OCTET * line.end
+        if line.added and self.has_ends:
+            self.find_ends(&ends, sender, line)
+            room += ends.end.size + ends.before.size + ends.behind.size
         to = builder.reserve(room)
         if line.front.at >= 0:  # at the end of the room, behind all that is written
             view.size += line.front.end - line.front.at
@@ -738,7 +746,7 @@ cdef class Form:
         cdef char *start
         cdef Py_ssize_t size
         cdef Ends ends = sender.ends
-        if line.tags:
+        if line.tags or line.added:
             self.find_ends(&ends, sender, line)
         if line.stamp.at < 0 or line.stamp.end - line.stamp.at < STAMP_OCTETS_MIN:
             return put(to, ends.end)
@@ -753,11 +761,17 @@ cdef class Form:
     cdef int find_ends(self, Ends *ends, Sender *sender, Line *line) except -1 with gil:
         """What ends the envelope of a line with tags."""
         cdef Bound bound = <Bound>sender.bound
-        found = bound.of_tags.get(line.tags)
+        tags = None
+        key = line.tags
+        if line.added:
+            key = tags = tags_of(line, self.lines.reader.tags, self.lines.added)
+        found = bound.of_tags.get(key)
         if found is None:
-            found = list(self.ends(bound.origin, tags_of(line, self.lines.reader.tags)))
+            if tags is None:
+                tags = tags_of(line, self.lines.reader.tags, self.lines.added)
+            found = list(self.ends(bound.origin, tags))
             check_bytes(found)
-            bound.of_tags[line.tags] = found
+            bound.of_tags[key] = found
         ends[0] = ends_from(found)
         return 0
 

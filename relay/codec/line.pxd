@@ -18,11 +18,12 @@ cdef enum:
     TAGS = 10
 
 cdef struct Line:
-    octet *p
+    octet *p             # of the frame, or of a copy with new values behind it
     int end              # without the delimiters at its end
     int pri
     int version          # 1 = RFC 5424
     int tags
+    int added            # which of `Lines.added` it has beside these
     Span stamp
     Span host
     Span app
@@ -30,7 +31,7 @@ cdef struct Line:
     Span msgid
     Span data            # SD-ELEMENTs; missing = the NILVALUE
     Span header          # of RFC 3164: what stands between host and MSG
-    Span msg             # its end is that of the line
+    Span msg
     Span front           # what belongs in front of MSG: Cisco's number, or a stamp that is none
     Span sequence        # Cisco's number that is a sequenceId (RFC 5424 §7.3.1)
     char mark            # of Cisco's clock: * or . or 0

@@ -27,7 +27,12 @@ cdef class Lines:
     cdef Py_ssize_t count
     cdef list made       # messages, as far as somebody has asked for them
     cdef Words words
+    cdef list buffers    # copies of lines with new values behind them
+    cdef list added      # tuples of tags that steps have added; the first is empty
 
+    cdef int take(self, Lines base) except -1
+    cdef int edit(self, Py_ssize_t index, list changes) except -1
+    cdef int add_tags(self, Py_ssize_t index, tuple tags, dict known) except -1
     cdef object message_at(self, Py_ssize_t index)
     cdef object value_at(self, Py_ssize_t index, int column)
 
@@ -42,4 +47,4 @@ cdef class Words:
     cdef bytes header
 
 
-cdef tuple tags_of(Line *line, tuple tags)
+cdef tuple tags_of(Line *line, tuple tags, list added)

@@ -11,7 +11,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
 from relay.codec.malformed cimport read_malformed
@@ -24,6 +24,7 @@ cdef tuple NOTHING = ()
 
 cdef enum:
     LINE_OCTETS_MAX = 2147483647
+    EDITED_OCTETS_MAX = 536870912
     COUNT_DIGITS_MAX = 10
     DEFAULT_PRI = 13  # RFC 3164 §4.3.3
 
@@ -147,6 +148,11 @@ cdef dict COLUMNS = {
 }
 
 
+cdef dict EDITABLE = {
+    name: COLUMNS[name] for name in ("hostname", "app_name", "procid", "msgid", "msg")
+}
+
+
 cdef class Words:
     pass
 
@@ -187,26 +193,53 @@ cdef inline bytes msg_of(Line *line):
     return octets_at(line.p, line.front) + msg if line.front.at >= 0 else msg
 
 
+cdef inline Span *word_part(Line *line, int column) noexcept nogil:
+    if column == HOSTNAME:
+        return &line.host
+    if column == APP_NAME:
+        return &line.app
+    return &line.procid if column == PROCID else &line.msgid
+
+
 cdef bytes word_of(Line *line, int column, Words words):
     """A word of the header, the same object as the last time if it is the same."""
-    cdef octet *p = line.p
+    cdef Span part = word_part(line, column)[0]
     if column == HOSTNAME:
-        words.host = word_at(words.host, p, line.host)
+        words.host = word_at(words.host, line.p, part)
         return words.host
     if column == APP_NAME:
-        words.app = word_at(words.app, p, line.app)
+        words.app = word_at(words.app, line.p, part)
         return words.app
     if column == PROCID:
-        words.procid = word_at(words.procid, p, line.procid)
+        words.procid = word_at(words.procid, line.p, part)
         return words.procid
-    words.msgid = word_at(words.msgid, p, line.msgid)
+    words.msgid = word_at(words.msgid, line.p, part)
     return words.msgid
+
+
+cdef inline void move(Span *part, Span within, Py_ssize_t by) noexcept nogil:
+    if part.at >= within.at and part.end <= within.end:
+        part[0] = span(part.at + by, part.end + by)
+
+
+cdef bytes before_msg(Line *line, bytes frame, bytes msg, Py_ssize_t at):
+    """What has to stand in front of a new MSG at `at`: the header of RFC 3164, which is moved
+    there, or else the byte order mark if the frame ends with it and the same text."""
+    cdef Span header = line.header
+    if header.at >= 0:
+        octets = octets_at(line.p, header)
+        move(&line.app, header, at - header.at)
+        move(&line.procid, header, at - header.at)
+        move(&line.header, header, at - header.at)
+        return octets
+    marked = line.version and frame.rstrip(b"\n\r\0").endswith(b"\xef\xbb\xbf" + msg)
+    return b"\xef\xbb\xbf" if marked else b"   "
 
 
 cdef class Lines:
     """The lines of the frames of one batch."""
 
-    def __cinit__(self, Reader reader not None, list frames not None):
+    def __cinit__(self, Reader reader not None, list frames not None, Lines base=None):
         cdef Py_ssize_t i
         self.count = len(frames)
         self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
@@ -216,6 +249,11 @@ cdef class Lines:
         self.reader = reader
         self.made = None
         self.words = Words()
+        self.added = [NOTHING]
+        self.buffers = None
+        if base is not None:
+            self.take(base)
+            return
         for i in range(self.count):
             frame = frames[i]
             if not PyBytes_Check(frame):
@@ -231,8 +269,101 @@ cdef class Lines:
     def __dealloc__(self):
         PyMem_Free(self.rows)
 
+    cdef int take(self, Lines base) except -1:
+        """Become a copy of `base`, which has the same frames."""
+        if base.count != self.count:
+            raise ValueError(f"{base.count} lines of {self.count} frames")
+        memcpy(self.rows, base.rows, self.count * sizeof(Line))
+        self.made = None if base.made is None else list(base.made)
+        self.buffers = [None] * self.count if base.buffers is None else list(base.buffers)
+        self.added = list(base.added)
+        return 0
+
     def __len__(self):
         return self.count
+
+    def edited(self, indexes, dict values not None, tuple tags not None, change):
+        """Lines like these, of which those at `indexes` (None = all) have other values and tags.
+
+        Args:
+            values: By field, None for no value; of hostname, app_name, procid, msgid and msg.
+            tags: To be added, but for those that are there.
+            change: Does the same to the message of a line that is left to the reference.
+        """
+        cdef Py_ssize_t i
+        cdef dict known = {}
+        cdef list changes = []
+        for name, value in values.items():
+            if name not in EDITABLE:
+                raise ValueError(f"no column to edit, {name}")
+            changes.append((EDITABLE[name], None if value is None else <bytes?>value))
+        cdef Lines lines = Lines(self.reader, self.frames, self)
+        for i in range(self.count) if indexes is None else indexes:
+            if not 0 <= i < self.count:
+                raise IndexError(f"line {i} of {self.count}")
+            if not lines.rows[i].is_read or lines.rows[i].end > EDITED_OCTETS_MAX:
+                message = change(self.message_at(i))
+                lines.rows[i].is_read = False
+            else:
+                message = None
+                if changes:
+                    lines.edit(i, changes)
+                if tags:
+                    lines.add_tags(i, tags, known)
+            if lines.made is None:
+                lines.made = [None] * self.count
+            lines.made[i] = message
+        return lines
+
+    cdef int edit(self, Py_ssize_t index, list changes) except -1:
+        """Write new values behind the octets of a line, where its other parts stay."""
+        cdef Line *line = &self.rows[index]
+        cdef Span *part
+        cdef int column
+        cdef bytes value, before
+        cdef Py_ssize_t end = line.end
+        cdef list octets = [PyBytes_FromStringAndSize(<const char *>line.p, end)]
+        for column, value in changes:
+            if column == MSG:
+                before = before_msg(line, self.frames[index], value or b"", end)
+                octets += (before, value or b"")
+                end += len(before)
+                line.front = missing()
+                line.msg = span(end, end + len(value or b""))
+                end = line.msg.end
+                continue
+            part = word_part(line, column)
+            if value is None and part.at < 0:
+                continue
+            if column == APP_NAME or column == PROCID:
+                line.has_header = line.is_regular = False  # the header says what they were
+                line.header = missing()
+            part[0] = missing()
+            if value is not None:
+                octets.append(value)
+                part[0] = span(end, end + len(value))
+                end = part.end
+        buffer = b"".join(octets)
+        self.buffers[index] = buffer
+        line.p = <octet *>PyBytes_AS_STRING(buffer)
+        line.end = <int>end
+        return 0
+
+    cdef int add_tags(self, Py_ssize_t index, tuple tags, dict known) except -1:
+        """Add tags; `known` has what became of those of other lines."""
+        cdef Line *line = &self.rows[index]
+        key = (line.tags, line.added)
+        added = known.get(key)
+        if added is None:
+            present = tags_of(line, self.reader.tags, self.added)
+            new = tuple([tag for tag in tags if tag not in present])
+            added = line.added
+            if new:
+                self.added.append(<tuple>self.added[added] + new)
+                added = len(self.added) - 1
+            known[key] = added
+        line.added = added
+        return 0
 
     def message(self, Py_ssize_t index):
         """The message of one line."""
@@ -278,14 +409,17 @@ cdef class Lines:
         if column == MSG:
             return msg_of(line)
         if column == TAGS_COLUMN:
-            return tags_of(line, self.reader.tags)
+            return tags_of(line, self.reader.tags, self.added)
         if column == APP:
             return ""
         return word_of(line, column, self.words)
 
     def odd(self) -> list:
         """The indexes of lines that have tags, or may have some."""
-        return [i for i in range(self.count) if self.rows[i].tags or not self.rows[i].is_read]
+        return [
+            i for i in range(self.count)
+            if self.rows[i].tags or self.rows[i].added or not self.rows[i].is_read
+        ]
 
     def unread(self) -> list:
         """The indexes of lines that are left to the reference."""
@@ -302,23 +436,24 @@ cdef class Lines:
             else:
                 message = new_tuple(
                     self.reader.message_type,
-                    fields_of(line, self.frames[index], self.words, self.reader.tags),
+                    fields_of(line, self.frames[index], self.words, self.reader.tags, self.added),
                 )
             self.made[index] = message
         return message
 
 
-cdef tuple tags_of(Line *line, tuple tags):
+cdef tuple tags_of(Line *line, tuple tags, list added):
+    """What the bits of a line stand for, and what steps have added."""
     cdef int bit
     cdef tuple found = NOTHING
     if line.tags:
         for bit in range(TAGS):
             if line.tags >> bit & 1:
                 found += <tuple>tags[bit]
-    return found
+    return found + <tuple>added[line.added] if line.added else found
 
 
-cdef tuple fields_of(Line *line, frame, Words words, tuple tags):
+cdef tuple fields_of(Line *line, frame, Words words, tuple tags, list added):
     """The fields of a `SyslogMessage`."""
     cdef octet *p = line.p
     pairs = None
@@ -331,5 +466,5 @@ cdef tuple fields_of(Line *line, frame, Words words, tuple tags):
         word_of(line, HOSTNAME, words), word_of(line, APP_NAME, words),
         word_of(line, PROCID, words), word_of(line, MSGID, words),
         data_of(line), msg_of(line), frame, pairs,
-        tags_of(line, tags), "", False,
+        tags_of(line, tags, added), "", False,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -42,6 +42,19 @@ class Messages:
     def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
         """What all lines, or those at `indexes`, have as the field `name`."""
         return list(map(attrgetter(name), self.messages(indexes)))
+
+    def edited(
+        self,
+        indexes: Sequence[int] | None,
+        values: dict[str, bytes | None],
+        tags: tuple[bytes, ...],
+        change: Callable[[SyslogMessage], SyslogMessage],
+    ) -> Messages:
+        """Lines like these, of which those at `indexes` (None = all) are changed."""
+        edited = [*self._messages]
+        for index in range(len(edited)) if indexes is None else indexes:
+            edited[index] = change(edited[index])
+        return Messages(edited)
 
     def odd(self) -> list[int]:
         """The indexes of lines that have tags."""

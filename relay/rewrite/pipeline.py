@@ -1,5 +1,8 @@
 """Steps of a rewrite, in order: messages in, messages out, some of them dropped.
 
+Edits (`relay/rewrite/edits.py`) take lines.  Messages are made for the first step that is
+something else.
+
 A `Change` makes of each message of a batch a new one, or None to drop it.  A `Stage`
 returns only what is left, which may be more than came; most stages are made of a
 change and a condition.
@@ -19,7 +22,8 @@ from relay.codec import Lines
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters import Condition, chosen
+from relay.rewrite.edits import Edit, EditStage
+from relay.rewrite.filters import Condition, always, chosen
 from relay.rewrite.form import Form, Writer, messages_of_each
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "each",
     "only",
     "per_message",
+    "stage_of",
 ]
 
 Drops = Counter[str]
@@ -59,6 +64,8 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[Stage], form: Form, drops: Drops) -> None:
         self._stages = tuple(stages)
+        self._edits = _leading_edits(self._stages)
+        self._others = self._stages[len(self._edits) :]
         self._form = form
         self._drops = drops
 
@@ -66,11 +73,15 @@ class Pipeline:
         self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
     ) -> Sequence[bytes]:
         """The payloads of what is left of lines, or of those at `indexes`, in their order."""
-        if not self._stages:
+        for stage in self._edits:
+            lines = stage.edited(lines, indexes, arrival)
+        if not self._others:
             return self._form.write(lines, indexes, arrival)
         payloads: list[bytes] = []
         for messages, origin in messages_of_each(lines, indexes, arrival):
-            payloads += self.write_messages(self.changed(messages, origin), origin)
+            for change in self._others:
+                messages = change(messages, origin)
+            payloads += self.write_messages(messages, origin)
         return payloads
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
@@ -117,6 +128,23 @@ class Pipeline:
 def per_message(change: Callable[[SyslogMessage], SyslogMessage | None]) -> Change:
     """A change that looks at one message at a time."""
     return lambda messages, origin: list(map(change, messages))
+
+
+def stage_of(change: Change, condition: Condition = always) -> Stage:
+    """A stage that makes one change in every message that fits `condition`."""
+    if isinstance(change, Edit):
+        return EditStage(condition, change)
+    return each(change if condition is always else only(condition, change))
+
+
+def _leading_edits(stages: Sequence[Stage]) -> list[EditStage]:
+    """The first of `stages`, as far as lines can take them."""
+    edits = []
+    for stage in stages:
+        if not isinstance(stage, EditStage):
+            break
+        edits.append(stage)
+    return edits
 
 
 def each(change: Change) -> Stage:

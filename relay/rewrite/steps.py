@@ -12,7 +12,8 @@ from typing import Protocol
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.fields import getter, names_of, setter
+from relay.rewrite.edits import Constant, Edit, is_usual
+from relay.rewrite.fields import Setter, field_of, getter, names_of, setter
 from relay.rewrite.pattern import TextTest, name_glob
 from relay.rewrite.pipeline import Change, per_message
 
@@ -42,6 +43,9 @@ class Lookup(Protocol):
 
 def set_values(values: Mapping[str, Template]) -> Change:
     """Give names new values; all templates see the message as it was."""
+    edit = _edit_of(values)
+    if edit is not None:
+        return edit
     places = [(setter(name), template) for name, template in values.items()]
 
     def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
@@ -52,6 +56,27 @@ def set_values(values: Mapping[str, Template]) -> Change:
         return changed
 
     return change
+
+
+def _edit_of(values: Mapping[str, Template]) -> Edit | None:
+    """What gives header fields and MSG the same values in all messages; None if others do."""
+    places: list[tuple[Setter, bytes]] = []
+    fields: dict[str, bytes | None] = {}
+    for name, template in values.items():
+        field = field_of(name)
+        if field is None or not isinstance(template, Constant):
+            return None
+        if not is_usual(field, template.text):
+            return None
+        places.append((setter(name), template.text))
+        fields[field] = template.text
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for put, text in places:
+            message = put(message, text)
+        return message
+
+    return Edit(change, fields)
 
 
 def unset(globs: Sequence[str]) -> Change:
@@ -69,6 +94,8 @@ def unset(globs: Sequence[str]) -> Change:
                     message = setter(name)(message, None)
         return message
 
+    if all(map(field_of, globs)):
+        return Edit(change, dict.fromkeys(map(_field, globs)))
     return per_message(change)
 
 
@@ -153,7 +180,7 @@ def add_tags(tags: Sequence[bytes]) -> Change:
         new = tuple(tag for tag in tags if tag not in message.tags)
         return message._replace(tags=message.tags + new) if new else message
 
-    return per_message(change)
+    return Edit(change, tags=tuple(tags))
 
 
 def clear_tags(tests: Sequence[TextTest]) -> Change:
@@ -176,6 +203,12 @@ def set_priority(*, facility: int | None = None, severity: int | None = None) ->
         )
 
     return per_message(change)
+
+
+def _field(name: str) -> str:
+    field = field_of(name)
+    assert field is not None, name
+    return field
 
 
 def _is_glob(name: str) -> bool:

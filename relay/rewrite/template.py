@@ -16,7 +16,7 @@ from collections.abc import Callable
 from relay.rewrite.batch import Batch, Column, MacroContext
 from relay.rewrite.macros import compile_macro
 
-__all__ = ["Escape", "compile_template", "macros_of"]
+__all__ = ["Escape", "compile_template", "constant_of", "macros_of"]
 
 Escape = Callable[[bytes], bytes]
 """Makes a value fit for its place, such as a path."""
@@ -48,6 +48,13 @@ def compile_template(text: str, context: MacroContext, *, escape: Escape | None 
         return [b"".join(row) for row in zip(*[part(batch) for part in parts], strict=True)]
 
     return render
+
+
+def constant_of(text: str) -> bytes | None:
+    """What a template always writes; None if it has macros.  ValueError as from
+    `compile_template`."""
+    (first, *others) = _split(text)
+    return first if isinstance(first, bytes) and not others else None
 
 
 def macros_of(text: str) -> list[str]:

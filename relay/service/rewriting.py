@@ -13,6 +13,7 @@ from relay.model.clock import Now
 from relay.model.token import Token
 from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
+from relay.rewrite.edits import Constant
 from relay.rewrite.filters import Condition, all_of, always, any_of, app_in, negated
 from relay.rewrite.form import Form, form_of
 from relay.rewrite.formats import new_format
@@ -21,7 +22,7 @@ from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without
 from relay.rewrite.predicates import FieldIn
 from relay.rewrite.programs import format_program
 from relay.rewrite.steps import Lookup, Template
-from relay.rewrite.template import compile_template
+from relay.rewrite.template import compile_template, constant_of
 from relay.service.configuration import (
     AppConfiguration,
     DestinationConfiguration,
@@ -270,6 +271,9 @@ class Rewriting:
 
 def _template(text: str, *, context: MacroContext) -> Template:
     column = compile_template(text, context)
+    constant = constant_of(text)
+    if constant is not None:
+        return Constant(constant)
     return lambda messages, origin: column(Batch(messages, origin, context))
 
 

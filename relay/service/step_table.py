@@ -24,7 +24,7 @@ from relay.model.expression import Expression
 from relay.rewrite import message_parsers, personal_data, sequence_ids, steps, thinning
 from relay.rewrite.filters import Condition, always
 from relay.rewrite.pattern import glob
-from relay.rewrite.pipeline import Change, Drops, Stage, each, only
+from relay.rewrite.pipeline import Change, Drops, Stage, stage_of
 from relay.service.filter_table import FACILITIES, SEVERITIES, FilterTables
 from relay.service.table import Named, did_you_mean, join_path, plain, shown
 
@@ -116,7 +116,7 @@ class StepTables:
             return None
         if len(self._problems) > known:
             return None
-        return each(change if condition is always else only(condition, change))
+        return stage_of(change, condition)
 
     # What the verbs do.
 

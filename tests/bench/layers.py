@@ -23,11 +23,12 @@ from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
+from relay.rewrite.edits import Constant
 from relay.rewrite.ewmm import ewmm
 from relay.rewrite.filters import Condition, chosen, severity_in
 from relay.rewrite.form import Form, form_of
 from relay.rewrite.formats import new_format
-from relay.rewrite.pipeline import Drops, Pipeline, each
+from relay.rewrite.pipeline import Drops, Pipeline, stage_of
 from relay.rewrite.programs import format_program
 from relay.rewrite.steps import add_tags, set_values
 from relay.rewrite.token import cee
@@ -252,8 +253,8 @@ def filtered() -> dict[str, Layer]:
     urgent = severity_in(range(SEVERITY_NAMES.index("warning") + 1))
     as_cee = token_form("cee", TOKEN, relay_name=b"relay", zone=UTC)
     steps = [
-        each(set_values({"PROGRAM": lambda messages, origin: [b"app"] * len(messages)})),
-        each(add_tags([b"bench"])),
+        stage_of(set_values({"PROGRAM": Constant(b"app")})),
+        stage_of(add_tags([b"bench"])),
     ]
     return {
         "chosen by severity": with_lines(

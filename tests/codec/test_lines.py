@@ -332,6 +332,58 @@ def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> N
     assert calls == [LINES[2]] * 2
 
 
+# Edits; `tests/rewrite/test_edits.py` compares them with those of messages.
+
+
+def _changed(message: SyslogMessage) -> SyslogMessage:
+    return message._replace(app_name=b"new", tags=(*message.tags, b"x"))
+
+
+def test_edited_lines_are_others() -> None:
+    lines = compiled(LINES)
+    first = lines.message(0)
+    edited_lines = lines.edited([0, 2], {"app_name": b"new"}, (b"x",), _changed)
+    assert edited_lines.column("app_name") == [b"new", None, b"new", None]
+    assert edited_lines.column("tags") == [(b"x",), lines.column("tags")[1], (b"x",), ()]
+    assert edited_lines.odd() == [0, 1, 2]
+    again = edited_lines.edited([0], {"hostname": None}, (b"y", b"x"), _changed)
+    del edited_lines
+    gc.collect()
+    assert again.message(0) == _changed(first)._replace(
+        hostname=None, pairs=None, tags=(b"x", b"y")
+    )
+    assert lines.messages() == [parse(line) for line in LINES]
+    assert again.frames == [*LINES]
+
+
+@pytest.mark.parametrize("index", [-1, 4, 2**40])
+def test_a_line_to_edit_that_is_not_there_is_an_index_error(index: int) -> None:
+    with pytest.raises(IndexError, match="of 4"):
+        compiled(LINES).edited([0, index], {}, (), _changed)
+
+
+@pytest.mark.parametrize("name", ["", "severity", "tags", "structured_data", "HOST"])
+def test_what_cannot_be_edited_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match="no column to edit"):
+        compiled(LINES).edited(None, {name: b"x"}, (), _changed)
+
+
+@pytest.mark.parametrize("wrong", [5, "x", bytearray(b"x"), [b"x"]])
+def test_a_value_that_is_not_bytes_is_a_type_error(wrong: Any) -> None:
+    for values, tags in (({"msg": wrong}, ()), ({}, wrong), (wrong, ())):
+        with pytest.raises(TypeError):
+            compiled(LINES).edited(None, values, tags, _changed)
+
+
+def test_an_error_of_what_changes_a_message_is_passed_on() -> None:
+    def refuse(message: SyslogMessage) -> SyslogMessage:
+        raise ZeroDivisionError(message.raw)
+
+    assert compiled(LINES).edited([0, 1], {"msg": b"x"}, (), refuse).message(1).msg == b"x"
+    with pytest.raises(ZeroDivisionError):
+        compiled(LINES).edited([2], {"msg": b"x"}, (), refuse)
+
+
 def test_nothing_is_kept_of_what_went_through() -> None:
     frames = [b"<34>Oct 11 22:14:15 h su[%d]: x" % number for number in range(250)]
     frames += [b"<34>1 2026-11-21T05:00:00Z h su %d - - x" % number for number in range(250)]
@@ -342,7 +394,11 @@ def test_nothing_is_kept_of_what_went_through() -> None:
         gc.collect()
         return sys.getallocatedblocks()
 
-    for use in (len, lambda lines: lines.messages(), lambda lines: lines.column("severity")):
+    uses: list[Callable[[Any], object]] = [
+        *(len, lambda lines: lines.messages(), lambda lines: lines.column("severity")),
+        lambda lines: lines.edited(None, {"msg": b"new"}, (b"x",), _changed).messages(),
+    ]
+    for use in uses:
         before = [blocks_after(use) for _ in range(3)][-1]
         assert [blocks_after(use) for _ in range(20)][-1] - before < len(frames)
 

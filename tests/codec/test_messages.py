@@ -14,3 +14,12 @@ def test_lines_that_are_messages_already() -> None:
     assert lines.messages([0, 2]) == [MESSAGES[0], MESSAGES[2]]
     assert (lines.column("severity"), lines.odd()) == ([2, 5, 5], [1])
     assert lines.column("app_name", [2, 0]) == [None, b"su"]
+
+
+def test_some_of_them_are_changed() -> None:
+    lines = Messages(MESSAGES)
+    edited = lines.edited([1], {}, (b"x",), lambda message: message._replace(tags=(b"x",)))
+    assert edited.column("tags") == [(), (b"x",), ()]
+    every = lines.edited(None, {}, (b"x",), lambda message: message._replace(tags=(b"x",)))
+    assert every.column("tags") == [(b"x",)] * 3
+    assert lines.messages() == MESSAGES

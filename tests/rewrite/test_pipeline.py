@@ -9,6 +9,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite import filters
 from relay.rewrite.form import Form, form_of
+from relay.rewrite.pattern import glob
 from relay.rewrite.pipeline import (
     Change,
     Drops,
@@ -17,8 +18,10 @@ from relay.rewrite.pipeline import (
     each,
     only,
     per_message,
+    stage_of,
     without_empty,
 )
+from relay.rewrite.steps import add_tags, unset
 from relay.rewrite.thinning import RepeatSuppression
 from relay.wire.parse import parse_all, read_lines
 from tests.lines import write
@@ -49,6 +52,25 @@ raws = form_of(lambda messages, origin: [message.raw for message in messages])
 def test_stages_run_in_order_and_the_writer_last() -> None:
     pipeline = Pipeline([each(shout), each(shout)], raws, Drops())
     assert write(pipeline, MESSAGES, ORIGIN) == [b"<13>AINin", b"<11>BINin", b"<13>CINin"]
+
+
+def test_edits_come_in_the_order_of_the_steps() -> None:
+    tags = form_of(lambda messages, origin: [b" ".join(each.tags) for each in messages])
+    b_only = only(filters.field_fits("MSG", [glob("b")]), shout)
+    steps = [
+        stage_of(add_tags([b"1"])),
+        stage_of(add_tags([b"2"]), filters.severity_in([3])),
+        stage_of(b_only),
+        stage_of(unset(["HOST"])),
+        stage_of(add_tags([b"3"]), filters.tag_fits([glob("2")])),
+    ]
+    lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
+    pipeline = Pipeline(steps, tags, Drops())
+    came = Arrival.of_one(3, ORIGIN)
+    assert pipeline.write(lines, None, came) == [b"1", b"1 2 3", b"1"]
+    assert pipeline.write(lines, [1, 2], came) == [b"1 2 3", b"1"]
+    assert Pipeline(steps[:2], tags, Drops()).write(lines, [1, 2], came) == [b"1 2", b"1"]
+    assert [*pipeline.changed(MESSAGES, ORIGIN)][1].tags == (b"1", b"2", b"3")
 
 
 def test_what_is_dropped_is_counted_once() -> None:

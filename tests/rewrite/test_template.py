@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.template import Escape, compile_template, macros_of
+from relay.rewrite.template import Escape, compile_template, constant_of, macros_of
 from relay.wire.parse import parse_all
 from tests.any_messages import NETWORK, messages, origins
 
@@ -98,4 +98,8 @@ def test_every_message_gets_its_text(batch: list[SyslogMessage], origin: Origin,
         assert "$" in text
         assert str(error).startswith("at character ")
         return
-    assert len(template(Batch(batch, origin, CONTEXT))) == len(batch)
+    written = template(Batch(batch, origin, CONTEXT))
+    assert len(written) == len(batch)
+    constant = constant_of(text)
+    assert (constant is None) is bool(macros_of(text))
+    assert constant is None or written == [constant] * len(batch)

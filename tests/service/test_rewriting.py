@@ -11,7 +11,7 @@ from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
-from relay.rewrite import form
+from relay.rewrite import form, pipeline
 from relay.rewrite.filters import selected
 from relay.rewrite.value_pairs import Pair, Selection
 from relay.service.configuration import (
@@ -190,6 +190,16 @@ FORMS = [
     {"format": FormatConfiguration("rfc3164")},
     {"format": FormatConfiguration("rfc3164", ts_format="iso")},
 ]
+EDITS = (
+    {"set": {"PROGRAM": "$$app", "MSG": "new"}, "match": {"severity": "..err"}},
+    {"unset": ["PID"]},
+    {"add_tags": ["x"], "match": [{"app_name": "$app"}, {"filter": "errors"}]},
+)
+FORMS += [
+    {"rewrite": RewriteConfiguration("cee", TOKEN, steps=EDITS)},
+    {"rewrite": RewriteConfiguration("ewmm", steps=EDITS)},
+    {"rewrite": RewriteConfiguration(steps=EDITS)},
+]
 ORDINARY = [
     b"<11>Oct 11 22:14:15 web su[230]: hello",
     b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi",
@@ -207,7 +217,8 @@ def test_forms_without_options_of_their_own_are_written_by_compiled_code(
     assert route.rewrite is not None
     lines = read_lines(ORDINARY)
     asked: list[object] = []
-    monkeypatch.setattr(form, "messages_of_each", lambda *arguments: asked.append(arguments))
+    for module in (form, pipeline):
+        monkeypatch.setattr(module, "messages_of_each", lambda *arguments: asked.append(arguments))
     arrival = Arrival.of_one(len(lines), ORIGIN)
     assert route.rewrite.write(lines, None, arrival) == expected
     assert asked == []
