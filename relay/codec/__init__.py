@@ -109,6 +109,13 @@ class Lines(Protocol):
         any field but timestamp, raw, pairs and is_utf8."""
         ...
 
+    def where(
+        self, name: str, values: frozenset[Any], indexes: Sequence[int] | None = None
+    ) -> list[int]:
+        """The indexes of all lines, or those of `indexes`, whose value in the column `name` is one
+        of `values`."""
+        ...
+
     def edited(
         self,
         indexes: Sequence[int] | None,

@@ -394,6 +394,21 @@ cdef class Lines:
             values.append(self.value_at(i, column))
         return values
 
+    def where(self, str name not None, frozenset values not None, indexes=None) -> list:
+        """The indexes of all lines, or of those at `indexes`, whose field `name` has one of
+        `values`."""
+        cdef Py_ssize_t i
+        cdef list found = []
+        if name not in COLUMNS:
+            raise ValueError(f"no column {name}")
+        cdef int column = COLUMNS[name]
+        for i in range(self.count) if indexes is None else indexes:
+            if not 0 <= i < self.count:
+                raise IndexError(f"line {i} of {self.count}")
+            if self.value_at(i, column) in values:
+                found.append(i)
+        return found
+
     cdef object value_at(self, Py_ssize_t index, int column):
         cdef Line *line = &self.rows[index]
         if not line.is_read:

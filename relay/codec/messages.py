@@ -43,6 +43,14 @@ class Messages:
         """What all lines, or those at `indexes`, have as the field `name`."""
         return list(map(attrgetter(name), self.messages(indexes)))
 
+    def where(
+        self, name: str, values: frozenset[Any], indexes: Sequence[int] | None = None
+    ) -> list[int]:
+        """Those of all lines, or of `indexes`, whose field `name` has one of `values`."""
+        column = self.column(name, indexes)
+        every = range(len(column)) if indexes is None else indexes
+        return [index for index, value in zip(every, column, strict=True) if value in values]
+
     def edited(
         self,
         indexes: Sequence[int] | None,

@@ -73,6 +73,10 @@ def chosen(
     condition: Condition, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
 ) -> Sequence[int]:
     """The indexes of those lines that fit, or of those at `indexes`, which ascend."""
+    if len(arrival.runs) == 1 and indexes is None:  # the usual case
+        stop, origin = arrival.runs[0]
+        bound = condition(origin.received(arrival.received_at, arrival.monotonic_at))
+        return _fitting(bound, lines, range(stop))
     fitting: list[int] = []
     asked: list[int] = []  # lines of consecutive origins with the same predicate
     predicate: bool | Predicate = False
@@ -96,7 +100,7 @@ def chosen(
     return fitting
 
 
-def _fitting(bound: bool | Predicate, lines: Lines, indexes: list[int]) -> Sequence[int]:
+def _fitting(bound: bool | Predicate, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
     if isinstance(bound, bool):
         return indexes if bound else []
     return bound.select(lines, indexes)

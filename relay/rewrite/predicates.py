@@ -50,8 +50,7 @@ class FieldIn:
         return getattr(message, self.field) in self.values
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
-        values, column = self.values, lines.column(self.field, indexes)
-        return [index for index, value in zip(indexes, column, strict=True) if value in values]
+        return lines.where(self.field, self.values, indexes)
 
 
 @dataclass(frozen=True, slots=True)

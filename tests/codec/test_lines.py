@@ -213,6 +213,20 @@ def test_columns_of_some_lines(name: str) -> None:
     assert compiled(LINES).column(name, []) == []
 
 
+def test_lines_with_certain_values() -> None:
+    lines = compiled(LINES)
+    assert lines.where("severity", frozenset((3, 6))) == [0, 3]
+    assert lines.where("hostname", frozenset((b"h",)), [0, 1, 2]) == [0, 2]
+    assert lines.where("procid", frozenset((None,)), range(3)) == [1, 2]
+    assert lines.where("msg", frozenset()) == lines.where("msg", frozenset((b"b",)), []) == []
+    with pytest.raises(IndexError, match="of 4"):
+        lines.where("msg", frozenset(), [4])
+    with pytest.raises(ValueError, match="no column"):
+        lines.where("raw", frozenset())
+    with pytest.raises(TypeError):
+        lines.where("severity", [3])
+
+
 @pytest.mark.parametrize("name", ["", "raw", "pairs", "Severity", "severities"])
 def test_what_is_no_column_is_a_value_error(name: str) -> None:
     with pytest.raises(ValueError, match="no column"):

@@ -14,6 +14,8 @@ def test_lines_that_are_messages_already() -> None:
     assert lines.messages([0, 2]) == [MESSAGES[0], MESSAGES[2]]
     assert (lines.column("severity"), lines.odd()) == ([2, 5, 5], [1])
     assert lines.column("app_name", [2, 0]) == [None, b"su"]
+    assert lines.where("severity", frozenset((5,))) == [1, 2]
+    assert lines.where("severity", frozenset((2, 5)), [2, 0]) == [2, 0]
 
 
 def test_some_of_them_are_changed() -> None:

@@ -257,6 +257,11 @@ class Columns(Messages):
     def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
         return Messages(super().messages()).column(name, indexes)
 
+    def where(
+        self, name: str, values: frozenset[Any], indexes: Sequence[int] | None = None
+    ) -> list[int]:
+        return Messages(super().messages()).where(name, values, indexes)
+
 
 def test_conditions_on_fields_make_no_messages() -> None:
     fields = {
