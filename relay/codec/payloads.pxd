@@ -17,6 +17,7 @@ cdef class Memory:
 
     cdef char *octets
     cdef Piece *pieces
+    cdef object owners       # of octets that are not its own
 
 
 cdef class Payloads:

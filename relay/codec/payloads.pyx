@@ -143,14 +143,15 @@ cdef class Builder:
 
 
 def joined(runs):
-    """`relay.codec.reference.joined`: the payloads of all runs as one sequence."""
+    """`relay.codec.reference.joined`: the payloads of all runs as one sequence.
+
+    Their octets stay where they are.
+    """
     cdef list rows = list(runs)
-    cdef Builder builder
     cdef Payloads run
+    cdef Payloads whole
+    cdef Memory memory
     cdef Py_ssize_t count = 0
-    cdef Py_ssize_t octets = 0
-    cdef Py_ssize_t i
-    cdef char *to
     if len(rows) == 1:
         return rows[0]
     for row in rows:
@@ -158,14 +159,20 @@ def joined(runs):
             return [payload for row in rows for payload in row]
         run = row
         count += run.count
-        octets += run.octets(0, run.count)
-    builder = Builder(count, octets)
+    memory = Memory()
+    memory.pieces = <Piece *>PyMem_Malloc(max(1, count) * sizeof(Piece))
+    if memory.pieces == NULL:
+        raise MemoryError()
+    memory.owners = [(<Payloads>row).memory for row in rows]
+    whole = Payloads.__new__(Payloads)
+    whole.memory = memory
+    whole.pieces = memory.pieces
+    whole.count = count
+    count = 0
     for run in rows:
-        for i in range(run.count):
-            to = builder.reserve(run.pieces[i].size or 1)
-            memcpy(to, run.pieces[i].at, run.pieces[i].size)
-            builder.add(to + run.pieces[i].size)
-    return builder.built()
+        memcpy(memory.pieces + count, run.pieces, run.count * sizeof(Piece))
+        count += run.count
+    return whole
 
 
 def packed(payloads):
