@@ -20,6 +20,7 @@ __all__ = [
     "TXNR_MAX",
     "Lines",
     "beginning_with",
+    "built",
     "cut_records",
     "cut_run",
     "cut_slots",
@@ -29,6 +30,7 @@ __all__ = [
     "fitting",
     "joined",
     "native",
+    "new_frames",
     "node_of",
     "octets_of",
     "runs",
@@ -59,6 +61,7 @@ if TYPE_CHECKING or not IS_COMPILED:
     from relay.codec.node import node_of
     from relay.codec.reference import (
         beginning_with,
+        built,
         cut_records,
         cut_run,
         cut_slots,
@@ -67,6 +70,7 @@ if TYPE_CHECKING or not IS_COMPILED:
         encode_syslog,
         fitting,
         joined,
+        new_frames,
         octets_of,
         runs,
         split_lines,
@@ -83,14 +87,14 @@ else:
         octets_of,
         split_lines,
     )
-    from relay.codec.payloads import joined
+    from relay.codec.payloads import built, joined, new_frames
 
 
 class Lines(Protocol):
     """The lines of one batch: `relay.codec.lines.Lines`, or `relay.codec.messages.Messages`."""
 
     @property
-    def frames(self) -> list[bytes]:
+    def frames(self) -> Sequence[bytes]:
         """The frames, as they were received."""
         ...
 

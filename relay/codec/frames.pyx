@@ -10,7 +10,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
-from relay.codec.payloads cimport Piece, Row, look, row_of
+from relay.codec.octets cimport octet
+from relay.codec.payloads cimport Frames, Piece, Row, look, row_of
 
 cdef bytes LF = b"\n"
 
@@ -152,7 +153,7 @@ cdef int counted_at(
 
 def cut_frames(
     bytes data not None, Py_ssize_t start, Py_ssize_t frame_bytes_max, bint keep_empty,
-    bint glued, bint counts, list frames not None,
+    bint glued, bint counts, Frames frames not None,
 ) -> tuple:
     """Add the usual frames of `data` from `start` on, as `AutoDecoder` takes them one by one.
 
@@ -184,7 +185,7 @@ def cut_frames(
             return p - first, glued, counts, 0
         kind = counted_at(p, end, frame_bytes_max, counts, &body, &size)
         if kind == FRAME:
-            frames.append(PyBytes_FromStringAndSize(body, size))
+            frames.add(data, <octet *>body, size)
             glued = counts = True
             p = body + size
             continue
@@ -203,7 +204,7 @@ def cut_frames(
         if size > frame_bytes_max:
             return p - first, glued, counts, 0
         if size:
-            frames.append(PyBytes_FromStringAndSize(p, size))
+            frames.add(data, <octet *>p, size)
         elif keep_empty:
             frames.append(LF)
         glued = False

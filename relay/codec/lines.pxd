@@ -21,7 +21,7 @@ cdef class Reader:
 
 
 cdef class Lines:
-    cdef readonly list frames
+    cdef readonly object frames
     cdef Reader reader
     cdef Line *rows
     cdef Py_ssize_t count

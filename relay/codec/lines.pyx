@@ -16,6 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
 from relay.codec.malformed cimport read_malformed
 from relay.codec.octets cimport Span, is_at, is_digit, missing, octet, span, starts
+from relay.codec.payloads cimport Piece, Row, look, row_of
 from relay.codec.rfc3164 cimport read_rfc3164
 from relay.codec.rfc5424 cimport after_version, read_pri, read_rfc5424
 
@@ -79,8 +80,8 @@ cdef class Reader:
         self.expects_host = expects_host
         self.reads_rfc5424 = reads_rfc5424
 
-    def read(self, list frames not None):
-        """The `Lines` of frames, which are bytes."""
+    def read(self, frames not None):
+        """The `Lines` of frames, which are bytes and nobody changes."""
         return Lines(self, frames)
 
     cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil:
@@ -239,13 +240,15 @@ cdef bytes before_msg(Line *line, bytes frame, bytes msg, Py_ssize_t at):
 cdef class Lines:
     """The lines of the frames of one batch."""
 
-    def __cinit__(self, Reader reader not None, list frames not None, Lines base=None):
+    def __cinit__(self, Reader reader not None, frames not None, Lines base=None):
         cdef Py_ssize_t i
-        self.count = len(frames)
+        cdef Piece piece
+        cdef Row row = row_of(frames)
+        self.count = row.count
         self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
         if self.rows == NULL:
             raise MemoryError()
-        self.frames = frames
+        self.frames = row.sequence if row.packed is None else row.packed
         self.reader = reader
         self.made = None
         self.words = Words()
@@ -255,13 +258,11 @@ cdef class Lines:
             self.take(base)
             return
         for i in range(self.count):
-            frame = frames[i]
-            if not PyBytes_Check(frame):
-                raise TypeError(f"expected bytes, found {type(frame).__name__}")
+            look(row, i, &piece)
             self.rows[i].p = NULL
-            if PyBytes_GET_SIZE(frame) <= LINE_OCTETS_MAX:
-                self.rows[i].p = <octet *>PyBytes_AS_STRING(frame)
-                self.rows[i].end = <int>PyBytes_GET_SIZE(frame)
+            if piece.size <= LINE_OCTETS_MAX:
+                self.rows[i].p = piece.at
+                self.rows[i].end = <int>piece.size
         with nogil:  # the frames are ours alone
             for i in range(self.count):
                 reader.read_line(self.rows[i].p, self.rows[i].end, &self.rows[i])

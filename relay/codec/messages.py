@@ -25,7 +25,7 @@ class Messages:
         return len(self._messages)
 
     @property
-    def frames(self) -> list[bytes]:
+    def frames(self) -> Sequence[bytes]:
         """The frames, as they were received."""
         return [message.raw for message in self._messages]
 

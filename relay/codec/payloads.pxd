@@ -75,3 +75,15 @@ cdef class Builder:
     cdef void add(self, char *end) noexcept nogil
     cdef int append(self, bytes payload) except -1
     cdef Payloads built(self)
+
+
+cdef class Frames:
+    """Frames while they are cut from the chunks of a stream."""
+
+    cdef list owners         # of their octets
+    cdef Piece *pieces
+    cdef Py_ssize_t count
+    cdef Py_ssize_t size     # of `pieces`
+
+    cdef int add(self, object owner, octet *at, Py_ssize_t size) except -1
+    cdef object built(self)

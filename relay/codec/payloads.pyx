@@ -8,9 +8,9 @@ long as one of them does.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from relay.codec.octets cimport octet
 
@@ -48,6 +48,18 @@ cdef class Payloads:
         if i < 0:
             i += self.count
         return PyBytes_FromStringAndSize(<const char *>self.pieces[i].at, self.pieces[i].size)
+
+    def __contains__(self, payload):
+        cdef Py_ssize_t i, size
+        if not isinstance(payload, bytes):
+            return False
+        size = len(payload)
+        for i in range(self.count):
+            if self.pieces[i].size == size and (
+                memcmp(self.pieces[i].at, <const char *>payload, size) == 0
+            ):
+                return True
+        return False
 
     def __eq__(self, other):
         if not isinstance(other, (Payloads, list, tuple)):
@@ -140,6 +152,82 @@ cdef class Builder:
         payloads.pieces = memory.pieces
         payloads.count = self.count
         return payloads
+
+
+cdef enum:
+    FRAMES_AT_FIRST = 64
+    FEW = 16  # frames that are not worth that their chunk is kept
+
+
+cdef class Frames:
+    """A list of frames that does not copy those that lie in a chunk."""
+
+    def __cinit__(self):
+        self.pieces = NULL
+        self.owners = []
+        self.count = self.size = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.pieces)
+
+    def __len__(self):
+        return self.count
+
+    def append(self, bytes frame not None):
+        self.add(frame, <octet *><const char *>frame, len(frame))
+
+    def __iadd__(self, frames):
+        for frame in frames:
+            self.append(frame)
+        return self
+
+    cdef int add(self, object owner, octet *at, Py_ssize_t size) except -1:
+        """Add the octets at `at`, which `owner` keeps."""
+        cdef Piece *pieces
+        cdef Py_ssize_t more
+        if self.count == self.size:
+            more = max(FRAMES_AT_FIRST, 2 * self.size)
+            pieces = <Piece *>PyMem_Realloc(self.pieces, more * sizeof(Piece))
+            if pieces == NULL:
+                raise MemoryError()
+            self.pieces = pieces
+            self.size = more
+        if not self.owners or self.owners[len(self.owners) - 1] is not owner:
+            self.owners.append(owner)
+        self.pieces[self.count] = Piece(at, size)
+        self.count += 1
+        return 0
+
+    cdef object built(self):
+        cdef Payloads payloads
+        cdef Memory memory
+        cdef Py_ssize_t i
+        if self.count < FEW:
+            return [
+                PyBytes_FromStringAndSize(<const char *>self.pieces[i].at, self.pieces[i].size)
+                for i in range(self.count)
+            ]
+        memory = Memory()
+        memory.pieces = self.pieces
+        memory.owners = self.owners
+        payloads = Payloads.__new__(Payloads)
+        payloads.memory = memory
+        payloads.pieces = self.pieces
+        payloads.count = self.count
+        self.pieces = NULL
+        self.owners = []
+        self.count = self.size = 0
+        return payloads
+
+
+def new_frames():
+    """`relay.codec.reference.new_frames`."""
+    return Frames()
+
+
+def built(Frames frames not None):
+    """`relay.codec.reference.built`."""
+    return frames.built()
 
 
 def joined(runs):

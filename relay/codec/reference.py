@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "TXNR_MAX",
     "beginning_with",
+    "built",
     "cut_records",
     "cut_run",
     "cut_slots",
@@ -24,6 +25,7 @@ __all__ = [
     "encode_syslog",
     "fitting",
     "joined",
+    "new_frames",
     "octets_of",
     "runs",
     "split_lines",
@@ -196,3 +198,13 @@ def joined(runs: Iterable[Sequence[bytes]]) -> Sequence[bytes]:
     """The payloads of all runs as one sequence; a single run as it is."""
     rows = list(runs)
     return rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
+
+
+def new_frames() -> list[bytes]:
+    """A list of frames that is about to be filled from the chunks of a stream."""
+    return []
+
+
+def built(frames: list[bytes]) -> Sequence[bytes]:
+    """The frames of such a list, which is done with."""
+    return frames

@@ -8,7 +8,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from relay.codec import Lines, octets_of
+from relay.codec import Lines, joined, octets_of
 from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
@@ -89,7 +89,7 @@ class Intake:
 
     def accept(
         self,
-        frames: list[bytes],
+        frames: Sequence[bytes],
         origin: Origin,
         *,
         cut: Mapping[int, int] | None = None,
@@ -142,7 +142,9 @@ class Intake:
             lambda failure: self._not_stored(failure, count + aside),
         )
 
-    def _taken(self, batch: Received, refusals: list[Refusal]) -> tuple[list[bytes], Origin, Marks]:
+    def _taken(
+        self, batch: Received, refusals: list[Refusal]
+    ) -> tuple[Sequence[bytes], Origin, Marks]:
         """What is to be routed of a batch; other frames are counted or join `refusals`."""
         frames, origin, cut, pieces = batch
         marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
@@ -156,7 +158,7 @@ class Intake:
         return frames, origin, marks
 
     def _routed(
-        self, batches: list[tuple[list[bytes], Origin, Marks]], refusals: list[Refusal]
+        self, batches: list[tuple[Sequence[bytes], Origin, Marks]], refusals: list[Refusal]
     ) -> tuple[Mapping[str, Sequence[bytes]], Mapping[str, Mapping[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
         frames, runs, marks = _joined(batches)
@@ -181,7 +183,7 @@ class Intake:
             self._not_routed(unrouted)
         return payloads, drops, len(lines) - unrouted
 
-    def _read(self, frames: list[bytes], arrival: Arrival) -> Lines:
+    def _read(self, frames: Sequence[bytes], arrival: Arrival) -> Lines:
         lines = self._parser(frames, arrival)
         if odd := lines.odd():
             failures = [True for message in lines.messages(odd) if is_parse_failure(message)]
@@ -217,22 +219,24 @@ class Intake:
         self._on_unrouted(count)
 
     def _without_long(
-        self, frames: list[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
-    ) -> tuple[list[bytes], Marks]:
+        self, frames: Sequence[bytes], origin: Origin, marks: Marks, refusals: list[Refusal]
+    ) -> tuple[Sequence[bytes], Marks]:
         long = [frames[index] for index in marks.cut]
         refusals.append(self._refusal(long, origin, "too-long", list(marks.cut.values())))
         return self._picked(
             frames, marks, [index for index in range(len(frames)) if index not in marks.cut]
         )
 
-    def _without_empty(self, frames: list[bytes], marks: Marks) -> tuple[list[bytes], Marks]:
+    def _without_empty(
+        self, frames: Sequence[bytes], marks: Marks
+    ) -> tuple[Sequence[bytes], Marks]:
         taken = [index for index, frame in enumerate(frames) if frame]
         self._counters.dropped["empty"] += len(frames) - len(taken)
         return self._picked(frames, marks, taken)
 
     def _picked(
-        self, frames: list[bytes], marks: Marks, indexes: list[int]
-    ) -> tuple[list[bytes], Marks]:
+        self, frames: Sequence[bytes], marks: Marks, indexes: list[int]
+    ) -> tuple[Sequence[bytes], Marks]:
         return [frames[index] for index in indexes], marks.picked(indexes)
 
     def _refuse(
@@ -246,7 +250,7 @@ class Intake:
 
     def _refusal(
         self,
-        frames: list[bytes],
+        frames: Sequence[bytes],
         origin: Origin,
         reason: str,
         original_bytes: Sequence[int] = (),
@@ -269,19 +273,19 @@ class Intake:
 
 
 def _joined(
-    batches: list[tuple[list[bytes], Origin, Marks]],
-) -> tuple[list[bytes], list[tuple[int, Origin]], list[tuple[int, Marks]]]:
+    batches: list[tuple[Sequence[bytes], Origin, Marks]],
+) -> tuple[Sequence[bytes], list[tuple[int, Origin]], list[tuple[int, Marks]]]:
     """The frames of all batches, where those of each origin end, and their marks by the start of
     their batch."""
     if len(batches) == 1:
         ((frames, origin, marks),) = batches
         return frames, [(len(frames), origin)], [(0, marks)] if any(marks) else []
-    joined: list[bytes] = []
     runs = []
+    count = 0
     known = []
     for frames, origin, marks in batches:
         if any(marks):
-            known.append((len(joined), marks))
-        joined += frames
-        runs.append((len(joined), origin))
-    return joined, runs, known
+            known.append((count, marks))
+        count += len(frames)
+        runs.append((count, origin))
+    return joined(frames for frames, _, _ in batches), runs, known

@@ -77,7 +77,7 @@ class Routes:
         """Whether frames have to be read for them; the severity of a PRI can be had without."""
         return any(route.rewrite is not None or route.match is not None for route in self._routes)
 
-    def pass_on(self, frames: list[bytes]) -> Routed:
+    def pass_on(self, frames: Sequence[bytes]) -> Routed:
         """Where frames go that no destination needs to be read."""
         let = severities_let_in(self._limited) if self._limited else {}
         if not let:

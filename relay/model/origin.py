@@ -64,7 +64,7 @@ class Received(NamedTuple):
     A transport marks by index what it did to messages above the size limit.
     """
 
-    frames: list[bytes]
+    frames: Sequence[bytes]
     origin: Origin
     cut: Mapping[int, int] = _NONE
     """Frames that were cut: index to the octets of the whole message."""

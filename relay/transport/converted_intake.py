@@ -58,15 +58,15 @@ class ConvertedIntake:
         return self._intake.accept_all(converted, positions)
 
     def _converted(self, batch: Received) -> Received:
-        texts = [self._to_utf8(frame) for frame in batch.frames]
+        texts: Sequence[bytes] = [self._to_utf8(frame) for frame in batch.frames]
         known = Marks(batch.cut, batch.pieces)
         if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
             texts, known = self._within_size(texts, known, batch.origin)
         return Received(texts, batch.origin, *known)
 
     def _within_size(
-        self, texts: list[bytes], known: Marks, origin: Origin
-    ) -> tuple[list[bytes], Marks]:
+        self, texts: Sequence[bytes], known: Marks, origin: Origin
+    ) -> tuple[Sequence[bytes], Marks]:
         """Apply the policy to those of `texts` that are too long only now."""
         frames: list[bytes] = []
         cut: dict[int, int] = {}

@@ -260,9 +260,10 @@ class DatagramReader:
         pieces: dict[int, int] = {}
         if self._oversize.splits:
             frames, long, pieces = self._split(frames, long)
-        frames, cut, numbers, kind, text = self._oversize.settle(frames, long, pieces)
-        self._warn(kind, f"{text}, the last from {_words(sender)}", peer=sender[0])
-        return frames, cut, numbers
+        settled = self._oversize.settle(frames, long, pieces)
+        words = f"{settled.text}, the last from {_words(sender)}"
+        self._warn(settled.kind, words, peer=sender[0])
+        return list(settled.frames), settled.cut, settled.pieces
 
     def _split(
         self, frames: list[bytes], long: dict[int, int]

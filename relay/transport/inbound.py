@@ -9,7 +9,7 @@ peer does not take what is written to it, and while it has sent too fast.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -189,7 +189,7 @@ class InboundProtocol(Protocol):
 
     def store(
         self,
-        frames: list[bytes],
+        frames: Sequence[bytes],
         cut: Mapping[int, int],
         pieces: Mapping[int, int],
         positions: Mapping[str, bytes] | None = None,

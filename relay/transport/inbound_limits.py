@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.flow.marks import Marks
@@ -32,12 +33,12 @@ class InboundLimits:
 
 
 def without_refused(
-    frames: list[bytes],
+    frames: Sequence[bytes],
     marks: Marks,
     admission: SourceAdmission,
     counters: SourceCounters,
     why: str,
-) -> tuple[list[bytes], Marks, str]:
+) -> tuple[Sequence[bytes], Marks, str]:
     """Drop and count what admission does not let in, from somebody who cannot wait.
 
     Args:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -44,7 +44,7 @@ class Intake(typing.Protocol):
 
     def accept(
         self,
-        frames: list[bytes],
+        frames: Sequence[bytes],
         origin: Origin,
         *,
         cut: Mapping[int, int] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from relay.model.counters import SourceCounters
@@ -21,7 +21,7 @@ _WORDS = {
 class Settled(NamedTuple):
     """Frames to go on with, and what is to be said about those that were too long."""
 
-    frames: list[bytes]
+    frames: Sequence[bytes]
     cut: Mapping[int, int]
     """Index to the octets of the whole message."""
     pieces: Mapping[int, int]
@@ -46,7 +46,7 @@ class OversizePolicy:
         self._counters = counters
 
     def settle(
-        self, frames: list[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
+        self, frames: Sequence[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
     ) -> Settled:
         """Apply it to the frames that a decoder returned at once, some of them too long."""
         counters = self._counters

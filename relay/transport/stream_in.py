@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.python.failure import Failure
 
 from relay.transport.framed_in import FramedProtocol
@@ -56,7 +58,7 @@ class SyslogStreamProtocol(FramedProtocol):
         if not self.closing:  # or it is we who ended the stream within a frame
             self._note_errors()
 
-    def _accept(self, frames: list[bytes]) -> None:
+    def _accept(self, frames: Sequence[bytes]) -> None:
         if frames:
             self.store(frames, self._decoder.cut, self._decoder.pieces, failed=self._not_stored)
 

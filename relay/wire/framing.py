@@ -16,10 +16,10 @@ memory, however small the chunks are that it comes in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from relay.codec import IS_COMPILED, native, split_lines
+from relay.codec import IS_COMPILED, built, native, new_frames, split_lines
 from relay.model.errors import FramingError, WrongProtocol
 from relay.wire.boundaries import (
     COUNT,
@@ -317,9 +317,9 @@ class AutoDecoder(_LimitedDecoder):
         """
         return self._boundaries if self._waits and not self._wants_line else 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> Sequence[bytes]:
         """Take the next octets of the stream; return the frames they complete."""
-        frames: list[bytes] = []
+        frames = new_frames()
         start, long = 0, self._long
         if long.cut or long.pieces:
             long.forget_marks()
@@ -330,39 +330,42 @@ class AutoDecoder(_LimitedDecoder):
             wanted = self._wanted_bytes - len(self._buffer)
             if len(chunk) < wanted and not (self._wants_line and self._ends_line(chunk)):
                 self._buffer += chunk
-                return frames
+                return built(frames)
             chunk = b"".join((self._buffer, chunk))
         if self.error is None:
             self._cut(chunk, start, frames)
-        return frames
+        return built(frames)
 
-    def settle(self) -> list[bytes]:
+    def settle(self) -> Sequence[bytes]:
         """Decide what is undecided as if nothing more came; return what that completes."""
+        frames = new_frames()
+        self._settle(frames)
+        return built(frames)
+
+    def _settle(self, frames: list[bytes]) -> None:
         self._long.forget_marks()
-        frames: list[bytes] = []
         if self._waits and self.error is None:
             self._rest = max(self._rest, Rest.LATE)
             self._cut(bytes(self._buffer), 0, frames)
             self._rest = Rest.COMES
-        return frames
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> Sequence[bytes]:
         """Note the end of the stream; return what it completes.
 
         The last line needs no LF.  Of a counted frame what has come is returned, and is
         a framing error.
         """
         self._rest = Rest.MISSING
-        frames = self.settle()
+        frames = new_frames()
+        self._settle(frames)
         if self._long.missing_bytes:
             self._ended_early(self._long.missing_bytes)
         self._long.finish(frames)
-        return frames
+        return built(frames)
 
     def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
         """Add the frames of `data` from `start` on to `frames`, and keep what is left."""
         began, limit = start, self._frame_bytes_max
-        cut_usual = native.frames.cut_frames if IS_COMPILED else _cut_lines
         known = self._scanned_bytes, self._searched_bytes
         self._scanned_bytes = self._searched_bytes = 0
         self._wanted_bytes, self._wants_line, self._waits = 1, False, False
@@ -373,7 +376,7 @@ class AutoDecoder(_LimitedDecoder):
                 self.error = self._beginning.foreign
                 start, self._waits = len(data), False
         while start < len(data) and not self._waits:
-            start, self._glued, self._counts, wanted = cut_usual(
+            start, self._glued, self._counts, wanted = _cut_usual(
                 data, start, limit, self._keeps_empty, self._glued, self._counts, frames
             )
             if wanted and self._rest is Rest.COMES:
@@ -381,10 +384,7 @@ class AutoDecoder(_LimitedDecoder):
                 break
             if start < len(data):
                 start = self._next(data, start, known if start == began else (0, 0), frames)
-        if start < len(data):
-            self._buffer = bytearray(memoryview(data)[start:])
-        elif self._buffer:
-            self._buffer = bytearray()
+        self._buffer = bytearray(memoryview(data)[start:])
         if start != began:
             self._last = data[start - 1 : start]
             self._boundaries += 1
@@ -586,6 +586,9 @@ def _cut_lines(
         return start, glued, counts, 0
     frames += lines
     return last + 1, False, counts, 0
+
+
+_cut_usual = native.frames.cut_frames if IS_COMPILED else _cut_lines
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

@@ -97,7 +97,6 @@ def parse(frame: bytes) -> SyslogMessage:
 
 def read_lines(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> Lines:
     """Read the frames of a batch by `dialect`, one line each, in order."""
-    frames = list(frames)
     reader = _reader(dialect)
     if reader is None:
         return Messages([parse_as(dialect, frame.rstrip(DELIMITERS), frame) for frame in frames])

@@ -96,3 +96,39 @@ def test_nothing_is_kept_of_what_went_through() -> None:
 
     before = [blocks_after() for _ in range(3)][-1]
     assert [blocks_after() for _ in range(20)][-1] - before < len(row)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=40), st.integers(0, 40))
+def test_frames_of_chunks_and_others(lines: list[bytes], others: int) -> None:
+    """Few frames become objects, so that their chunk is not kept; many are not copied."""
+    frames, expected = native.payloads.new_frames(), []
+    text = b"".join(b"<13>%b\n" % line.replace(b"\n", b"").replace(b"\0", b"") for line in lines)
+    stop, *_ = native.frames.cut_frames(text, 0, 100, False, True, False, frames)
+    expected += [line.removesuffix(b"\r") for line in text[:stop].split(b"\n") if line]
+    for number in range(others):
+        frames.append(b"%d" % number)
+    frames += [b"last"]
+    expected += [*(b"%d" % number for number in range(others)), b"last"]
+    assert len(frames) == len(expected)
+    built = native.payloads.built(frames)
+    del text, frames
+    gc.collect()
+    assert built == expected
+    assert isinstance(built, list) is (len(expected) < 16)
+
+
+def test_whether_a_payload_is_among_them() -> None:
+    payloads = packed([b"a", b"", b"bc"])
+    assert b"" in payloads and b"bc" in payloads
+    assert b"b" not in payloads and None not in payloads and "a" not in payloads
+    assert b"" not in packed([b"a"]) and b"" not in packed([])
+
+
+@pytest.mark.parametrize("wrong", ["text", None, 5, bytearray(b"x")])
+def test_what_is_no_frame_is_a_type_error(wrong: Any) -> None:
+    frames = native.payloads.new_frames()
+    with pytest.raises(TypeError):
+        frames.append(wrong)
+    with pytest.raises(TypeError):
+        frames += [wrong]
+    assert len(frames) == 0
