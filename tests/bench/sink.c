@@ -26,7 +26,7 @@
 #define OUT_BYTES (1024 * 1024)
 #define WORD_BYTES_MIN 4
 #define WORD_BYTES_MAX 16
-#define HEADER_BYTES 100
+#define HEADER_BYTES 88
 #define OFFERS "200 OK\nrelp_version=0\nrelp_software=sink\ncommands=syslog"
 
 struct connection {
