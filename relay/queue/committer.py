@@ -301,6 +301,7 @@ class Committer:
             changed = await self._run_in_thread(partial(self._store.commit, transaction))
         except QueueError as error:
             return self._not_committed(error, appends, removals)
+        self._interval.stored()
         for id, head in heads.items():  # before anybody is told of anything else
             self._evicted(id, head, changed[id].acknowledged_seq, evictions[id].reason)
         self._committed(appends, transaction, changed)

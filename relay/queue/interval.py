@@ -7,7 +7,8 @@ unless there is enough for it already.
 
 Hazard: who waits for an answer before he sends more is slowed down by that, and nobody
 gains.  So nothing waits after a commit of a single message; nor when all who were answered by
-the last commit have sent more, because then nobody is left to wait for.
+the last commit have sent more, because then nobody is left to wait for.  Who sends more before
+the answer is a stream, whose messages share commits.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class CommitInterval:
         self._senders: set[Hashable] = set()  # of those, as far as they wait for answers
         self._only_senders = True
         self._awaited: set[Hashable] | None = set()  # of the last commit; None = others too
+        self._is_under_way = False  # a commit, of whose messages none is answered yet
         self._next_at = 0.0
         self._waiting: Deferred[None] | None = None
         self._call: DelayedCall | None = None
@@ -47,12 +49,20 @@ class CommitInterval:
         self._awaited = self._senders if self._only_senders else None
         self._senders, self._only_senders = set(), True
         self._next_at = self._clock.seconds() + self._seconds if shared else 0.0
+        self._is_under_way = True
+
+    def stored(self) -> None:
+        """That commit is on disk; those who wait for its answers are about to get them."""
+        self._is_under_way = False
 
     def came(self, records: int, senders: Collection[Hashable] = ()) -> None:
         """So many more wait for the next commit, and `senders` for the answer."""
         self._records += records
         if not senders:
             self._only_senders = False
+        elif self._is_under_way and self._awaited and not self._awaited.isdisjoint(senders):
+            # They send on without their answers, and so do not wait for them.
+            self._only_senders, self._awaited = False, None
         else:
             self._senders.update(senders)
             if self._awaited:

@@ -139,6 +139,9 @@ def _inbound(
     local_block_seconds_max: float,
     reactor: Any,
 ) -> InboundFactory:
+    scheme = configuration.listen.scheme
+    answers = scheme.startswith("relp")
+    is_shared = answers or scheme in ("tcp", "tls")
     return InboundFactory(
         **receiving,
         new_protocol=_protocol(configuration, lineages),
@@ -146,7 +149,7 @@ def _inbound(
         clock=reactor,
         secure=configuration.listen.is_tls,
         rate_per_peer_max=configuration.rate_per_peer_max,
-        reads=SharedReads(reactor) if configuration.listen.scheme in ("tcp", "tls") else None,
+        reads=SharedReads(reactor, answers=answers) if is_shared else None,
     )
 
 

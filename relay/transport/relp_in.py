@@ -88,6 +88,8 @@ class RelpServerProtocol(FramedProtocol):
         if session.error is not None and not was_ending:
             self.violated(session.error)
         if messages:
+            if unanswered and self.factory.reads is not None:
+                self.factory.reads.stream()
             self._accept(messages, session.unanswered - unanswered)
         self._write()
 

@@ -8,9 +8,10 @@ then is read in one turn.
 
 Hazards: a lone message, which must not wait; a connection that sends much, which must be read as
 fast as it can be handled; one that ends or pauses while others are read; and descriptors that are
-used again.  What comes meanwhile waits in the kernel's buffers, so this is nothing for peers that
-wait for answers, for local programs, which would be blocked, or for datagrams, which would be
-dropped.
+used again.  What comes meanwhile waits in the kernel's buffers: this is nothing for local programs,
+which would be blocked, or for datagrams, which would be dropped.  Peers that wait for each answer
+must not wait for a millisecond more: where there are answers, only those that send on without
+them let the reactor leave it alone (`stream`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class SharedReads:
     """Takes the place of `reactor` for the transports that it reads (`relay.transport.sockets`).
 
     Args:
+        answers: Peers may wait for answers.
         new_poller: Makes what watches the descriptors; the last reader closes it.
 
     Attributes:
@@ -48,7 +50,13 @@ class SharedReads:
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, reactor: Any, *, new_poller: Callable[[], Any] = select.epoll) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        answers: bool = False,
+        new_poller: Callable[[], Any] = select.epoll,
+    ) -> None:
         self.batch: TurnBatch | None = None
         self._reactor = reactor
         self._new_poller = new_poller
@@ -59,6 +67,8 @@ class SharedReads:
         self._call: DelayedCall | None = None  # while it is not
         self._read_at = float("-inf")
         self._hurries = False
+        self._answers = answers
+        self._streams = False  # a peer has sent on without an answer, at the last reading
 
     def __getattr__(self, name: str) -> Any:
         """All else that a transport asks of the reactor."""
@@ -91,6 +101,14 @@ class SharedReads:
         """Much has come: read again at once."""
         self._hurries = True
 
+    def stream(self) -> None:
+        """A peer that may wait for answers has sent on without one."""
+        self._streams = True
+
+    @property
+    def _may_pause(self) -> bool:
+        return not self._hurries and (self._streams or not self._answers)
+
     # What the reactor calls.
 
     def fileno(self) -> int:
@@ -107,7 +125,7 @@ class SharedReads:
         streams = now - self._read_at < PAUSE_SECONDS
         self._read_at = now
         self._read_all()
-        if streams and self._is_watched and not self._hurries:
+        if streams and self._is_watched and self._may_pause:
             self._unwatch()
             self._pause()
 
@@ -119,7 +137,7 @@ class SharedReads:
         something_came = self._read_all()
         if self._poller is None or self._is_watched:  # all have gone, and perhaps others have come
             return
-        if something_came and not self._hurries:
+        if something_came and self._may_pause:
             self._pause()
         else:
             self._read_at = self._reactor.seconds()
@@ -127,7 +145,7 @@ class SharedReads:
 
     def _read_all(self) -> bool:
         """Read once each connection of which something has come; whether there was one."""
-        self._hurries = False
+        self._hurries = self._streams = False
         events = self._poller.poll(0, len(self._readers))
         if self.batch is not None:
             self.batch.hold()

@@ -19,6 +19,7 @@ class Commits:
         """One commit of what these sent."""
         self.came(*senders, records=records)
         self.interval.begin()
+        self.interval.stored()
 
     def came(self, *senders: str | None, records: int = 1) -> None:
         for sender in senders:
@@ -86,6 +87,7 @@ def test_nobody_waits_when_all_who_were_answered_have_sent_again(commits: Commit
     commits.came("b")
     assert waiting.called
     commits.interval.begin()
+    commits.interval.stored()
     commits.came("a", "b", "c")
     assert commits.seconds() == 0
 
@@ -117,3 +119,25 @@ def test_a_clock_that_is_set_back_delays_nothing(commits: Commits) -> None:
     commits.commit(None, None)
     commits.clock.rightNow = 50.0
     assert commits.interval.wait() is None
+
+
+def test_who_sends_on_without_an_answer_is_a_stream(commits: Commits) -> None:
+    commits.came("a", records=2)
+    commits.interval.begin()
+    commits.came("a")  # which does not wait, then
+    commits.interval.stored()
+    assert commits.seconds() == 2
+    commits.interval.begin()  # with that message, which has not waited
+    commits.interval.stored()
+    commits.commit("a", records=2)
+    commits.came("a")  # after its answer
+    assert commits.seconds() == 0
+
+
+def test_others_may_come_while_a_commit_is_under_way(commits: Commits) -> None:
+    commits.came("a", "b")
+    commits.interval.begin()
+    commits.came("c")
+    commits.interval.stored()
+    commits.came("a", "b")
+    assert commits.seconds() == 0

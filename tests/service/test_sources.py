@@ -428,9 +428,8 @@ def test_connections_belong_to_their_source(scheme: str) -> None:
         lineages=lineages,
     )
     factory = factory_of(service)
-    assert isinstance(factory.reads, SharedReads) == (
-        scheme == "tcp"
-    )  # RELP peers wait for answers
+    assert isinstance(factory.reads, SharedReads)
+    assert factory.reads._answers is (scheme == "relp")
     assert factory._origin == Origin("in", scheme)
     assert factory.limits.keep_empty_lines is True
     assert isinstance(service, StreamSource)

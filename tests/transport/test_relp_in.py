@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -549,3 +550,15 @@ def test_a_stop_does_not_wait_for_a_lineage() -> None:
     lose(new.protocol)
     old.stored(0)
     assert new.answers() == b""
+
+
+def test_it_is_said_that_a_client_sends_on_without_answers(connection: Connection) -> None:
+    streams: list[int] = []
+    reads: Any = SimpleNamespace(stream=lambda: streams.append(len(connection.intake.batches)))
+    connection.factory.reads = reads
+    connection.send(2, b"one", b"two")
+    connection.stored(0)
+    connection.send(4, b"three")  # after its answers
+    assert streams == []
+    connection.send(5, b"four")
+    assert streams == [2]

@@ -98,10 +98,10 @@ class HalfCloseable(Reader):
 
 
 class Source:
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = False) -> None:
         self.reactor = Reactor()
         self.pollers: list[Poller] = []
-        self.reads = SharedReads(self.reactor, new_poller=self.new_poller)
+        self.reads = SharedReads(self.reactor, answers=answers, new_poller=self.new_poller)
 
     def new_poller(self) -> Poller:
         self.pollers.append(Poller())
@@ -347,3 +347,26 @@ def test_with_a_real_poller(pair: tuple[socket.socket, socket.socket]) -> None:
     assert transport.reads == 1
     reads.removeReader(transport)
     assert (watching, reads.fileno()) == ([], -1)
+
+
+def test_peers_that_wait_for_answers_are_read_as_they_send() -> None:
+    source, one = Source(answers=True), Reader(1)
+    source.connect(one)
+    source.stream(one)
+    source.came(one)
+    assert (source.is_watched, one.reads) == (True, 3)
+
+
+def test_peers_that_send_on_without_answers_are_read_together() -> None:
+    source = Source(answers=True)
+    one = Reader(1, does=source.reads.stream)
+    source.connect(one)
+    source.stream(one)
+    assert not source.is_watched
+    source.came(one)
+    source.reactor.advance(PAUSE_SECONDS)
+    assert (source.is_watched, one.reads) == (False, 3)
+    one.does = lambda: None  # from now on it waits
+    source.came(one)
+    source.reactor.advance(PAUSE_SECONDS)
+    assert (source.is_watched, one.reads) == (True, 4)
