@@ -21,6 +21,8 @@ class FramedProtocol(InboundProtocol):
         super().connectionMade()
         if self.factory.reads is not None and not self._refused:
             read_by(self.transport, self.factory.reads)
+            if self._pauses:  # as while admission is closed; it was read anew by that
+                self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
         if len(data) > _LITTLE_BYTES and self.factory.reads is not None:

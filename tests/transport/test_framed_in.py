@@ -105,3 +105,20 @@ def test_connections_are_read_together_and_large_chunks_hurry() -> None:
     assert reads.hurried == 0
     protocol.dataReceived(b"x" * 16_385)
     assert reads.hurried == 1
+
+
+def test_a_connection_that_is_paused_as_it_is_made_stays_so() -> None:
+    calls: list[str] = []
+
+    class Paused(Socket):
+        def pauseProducing(self) -> None:
+            calls.append("pause")
+
+        def startReading(self) -> None:
+            calls.append("read")
+
+    factory = new_factory(reads=Reads())
+    factory.admission.set_failure("the disk is full", 0.0)
+    protocol = factory.buildProtocol(None)
+    protocol.makeConnection(Paused())
+    assert calls == ["pause", "read", "pause"]
