@@ -93,3 +93,16 @@ class Arrival(NamedTuple):
         for stop, origin in self.runs:
             yield start, stop, origin.received(self.received_at, self.monotonic_at)
             start = stop
+
+    def chosen(self, indexes: Sequence[int] | None) -> Iterator[tuple[Sequence[int], Origin]]:
+        """The lines at `indexes`, which ascend, by origin; None = all.  No origin without lines."""
+        at = 0
+        for start, stop, origin in self.each():
+            run: Sequence[int] = range(start, stop)
+            if indexes is not None:
+                first = at
+                while at < len(indexes) and indexes[at] < stop:
+                    at += 1
+                run = indexes[first:at]
+            if run:
+                yield run, origin

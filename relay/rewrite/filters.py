@@ -80,16 +80,7 @@ def chosen(
     fitting: list[int] = []
     asked: list[int] = []  # lines of consecutive origins with the same predicate
     predicate: bool | Predicate = False
-    at = 0
-    for start, stop, origin in arrival.each():
-        run: Sequence[int] = range(start, stop)
-        if indexes is not None:
-            first = at
-            while at < len(indexes) and indexes[at] < stop:
-                at += 1
-            run = indexes[first:at]
-        if not run:
-            continue
+    for run, origin in arrival.chosen(indexes):
         bound = condition(origin)
         if asked and bound != predicate:
             fitting += _fitting(predicate, lines, asked)

@@ -129,18 +129,7 @@ def messages_of_each(
     lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
 ) -> list[tuple[Sequence[SyslogMessage], Origin]]:
     """The messages of lines, or of those at `indexes`, by origin; no origin without messages."""
-    found: list[tuple[Sequence[SyslogMessage], Origin]] = []
-    at = 0
-    for start, stop, origin in arrival.each():
-        chosen: Sequence[int] = range(start, stop)
-        if indexes is not None:
-            first = at
-            while at < len(indexes) and indexes[at] < stop:
-                at += 1
-            chosen = indexes[first:at]
-        if chosen:
-            found.append((lines.messages(chosen), origin))
-    return found
+    return [(lines.messages(run), origin) for run, origin in arrival.chosen(indexes)]
 
 
 def _bound(program: Program, origin: Origin) -> tuple[bytes, bytes, bytes]:

@@ -48,3 +48,17 @@ def test_frames_that_nothing_was_done_to_share_what_says_so() -> None:
     assert first.cut is second.cut
     with pytest.raises(TypeError):
         first.cut[0] = 1  # type: ignore[index]
+
+
+def test_lines_are_chosen_by_origin() -> None:
+    origins = [Origin("s", "udp", f"192.0.2.{number}") for number in range(4)]
+    arrival = Arrival(
+        ((2, origins[0]), (2, origins[1]), (5, origins[2]), (6, origins[3])), 1.0, 2.0
+    )
+
+    def chosen(indexes: list[int] | None) -> list[tuple[list[int], str]]:
+        return [(list(run), origin.peer_host) for run, origin in arrival.chosen(indexes)]
+
+    assert chosen(None) == [([0, 1], "192.0.2.0"), ([2, 3, 4], "192.0.2.2"), ([5], "192.0.2.3")]
+    assert chosen([1, 4, 5]) == [([1], "192.0.2.0"), ([4], "192.0.2.2"), ([5], "192.0.2.3")]
+    assert chosen([]) == []
