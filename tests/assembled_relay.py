@@ -11,15 +11,15 @@ from types import FunctionType, MethodType
 from typing import Any, ClassVar
 
 from relay.service.assembly import assemble
-from relay.service.configuration import (
+from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
     SourceConfiguration,
     Url,
 )
+from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.relay_service import RelayService
-from relay.service.systemd import NO_SYSTEMD, Systemd
 from tests.connections import Wire
 from tests.threads import Reactor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from tests.odd_certificates import make_crl
 
 __all__ = ["CLIENT_NAME", "SERVER_NAME", "CertificateFiles", "make_certificate_files"]

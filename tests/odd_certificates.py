@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from relay.service.certificates import Issued
+from relay.service.tls.certificates import Issued
 
 __all__ = ["make_certificate", "make_crl"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.service.configuration import Url
-from relay.service.listener_set import SET_SCHEMES, opened_members
+from relay.service.configuration.model import Url
+from relay.service.sources.listener_set import SET_SCHEMES, opened_members
 from tests.processes import (
     Program,
     Programs,

@@ -19,6 +19,12 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LAYERS = ["model", "codec", "wire", "rewrite", "queue", "flow", "transport"]
 LAYERS += ["observe", "service", "cli"]
 """A package may import packages to its left and nothing else in relay."""
+SUB_PACKAGES = {
+    "service": ["configuration", "routes", "process", "tls", "queue", "destinations", "sources"],
+}
+"""The sub-packages of a package.  What is left in the package itself puts them together, or is so
+general that all of them use it."""
+MODULES_OF_A_FOLDER_MAX = 15
 PURE = {"model", "codec", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
 CODEC_SWITCH = "relay/codec/__init__.py"  # asks whether there is compiled code, and may be used
@@ -28,7 +34,7 @@ REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
 }
 CATCHES_EVERYTHING = {
     "relay/service/sequence.py",
-    "relay/service/worker.py",
+    "relay/service/queue/worker.py",
     "relay/transport/shared_reads.py",
     "relay/transport/turn_batch.py",
 }
@@ -143,6 +149,16 @@ def test_modules_are_named_for_what_they_do_and_tested(path: Path) -> None:
     assert path.stem not in BANNED_NAMES
     tests = ROOT / "tests" / path.relative_to(ROOT / "relay").parent / f"test_{path.name}"
     assert path.name == "__init__.py" or tests.exists()
+
+
+@pytest.mark.parametrize("package", sorted(SUB_PACKAGES))
+def test_folders_are_small_and_named_here(package: str) -> None:
+    top = ROOT / "relay" / package
+    folders = [path for path in top.rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    assert sorted(path.name for path in folders) == sorted(SUB_PACKAGES[package])
+    for folder in [top, *folders]:
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= MODULES_OF_A_FOLDER_MAX, f"{name_of(folder)}: {len(modules)}"
 
 
 def test_state_machines_are_marked_slow() -> None:

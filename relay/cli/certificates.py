@@ -12,7 +12,7 @@ import click
 
 from relay.cli.groups import Commands
 from relay.cli.output import give_up
-from relay.service.certificates import (
+from relay.service.tls.certificates import (
     Issued,
     load_issued,
     make_authority,

@@ -18,11 +18,11 @@ from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.printable import printable
-from relay.service.configuration_file import read_configuration
-from relay.service.explanation import Explainer, Explanation, described
-from relay.service.format_table import TimeZone
-from relay.service.parse_table import read_parse_options
+from relay.service.configuration.file import read_configuration
+from relay.service.configuration.format_table import TimeZone
+from relay.service.configuration.parse_table import read_parse_options
 from relay.service.relay_service import local_zone
+from relay.service.routes.explanation import Explainer, Explanation, described
 from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf8_of
 
 __all__ = ["explain"]

@@ -20,7 +20,7 @@ from relay.queue.books import OPERATOR
 from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries, Tally
 from relay.queue.quarantine import DAMAGED, TakenOut
 from relay.queue.transaction import destination_of, is_of_source
-from relay.service.queue_tools import ReplayEntries, TakeEntries
+from relay.service.queue.commands import ReplayEntries, TakeEntries
 
 __all__ = ["damaged_blocks", "in_steps", "quarantine"]
 

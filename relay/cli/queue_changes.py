@@ -17,13 +17,13 @@ from relay.queue.compaction import compact_queue
 from relay.queue.inspection import Account, Check, Checked
 from relay.queue.operations import Adopted
 from relay.queue.transaction import is_of_source
-from relay.service.compacting import Compact, Compacted
-from relay.service.destination_tools import SomeDestination, SomeDestinations
-from relay.service.queue_tools import (
+from relay.service.destinations.commands import SomeDestination, SomeDestinations
+from relay.service.queue.commands import (
     AdoptQueue,
     Purged,
     PurgeQueue,
 )
+from relay.service.queue.compacting import Compact, Compacted
 
 __all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
 

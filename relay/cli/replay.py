@@ -19,13 +19,13 @@ from relay.model.words import counted
 from relay.queue.history_reading import Period
 from relay.queue.inspection import Account
 from relay.queue.transaction import account_of_lane
-from relay.service.destination_tools import SomeDestination
-from relay.service.history_tools import ReplayDelivered, ReplayedSoFar
-from relay.service.queue_tools import (
+from relay.service.destinations.commands import SomeDestination
+from relay.service.queue.commands import (
     Appended,
     AppendTo,
     ReplayEntries,
 )
+from relay.service.queue.history_commands import ReplayDelivered, ReplayedSoFar
 from relay.wire.framing import NewlineDecoder, OctetCountingDecoder
 
 __all__ = ["replay", "requeue"]

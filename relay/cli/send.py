@@ -15,10 +15,10 @@ from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
 from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.words import counted, size
-from relay.service.configuration import TlsConfiguration, Url
+from relay.service.configuration.model import TlsConfiguration, Url
+from relay.service.configuration.url import parse_url
 from relay.service.relay_service import local_zone
-from relay.service.tls_files import file_problems, read_material, upstream_problems
-from relay.service.url import parse_url
+from relay.service.tls.files import file_problems, read_material, upstream_problems
 from relay.transport.tls import TlsUpstream
 from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.timestamp import format_epoch

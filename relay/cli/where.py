@@ -16,8 +16,8 @@ import msgspec
 from relay.cli.control_client import AskFailed
 from relay.cli.output import give_up
 from relay.model.errors import QueueError
-from relay.service.configuration import Configuration
-from relay.service.configuration_file import DEFAULT_PATH, DEFAULT_STATE_DIR, examine_file
+from relay.service.configuration.file import DEFAULT_PATH, DEFAULT_STATE_DIR, examine_file
+from relay.service.configuration.model import Configuration
 
 __all__ = ["STATE_DIR_VARIABLE", "Where", "located", "where_options"]
 

@@ -43,7 +43,7 @@ slash are no source's but the relay's:
     /sent       by what they know our queues (`lineage.py`)
     /lanes      which queue of a destination takes what comes, where it has two: its id
                 and "lane/" + its id (`lane_queues.py`)
-    /paused     since when a destination is paused (`service/destination_tools.py`)
+    /paused     since when a destination is paused (`service/destinations/commands.py`)
     /clock      by how much the time of day was set forward (`clock_steps.py`)
     /given-up   which note of lost messages was counted last (`given_up.py`)
 

@@ -23,49 +23,49 @@ from relay.observe.status import Status
 from relay.queue.admission import Admission
 from relay.queue.gauge import Gauge
 from relay.queue.limits import QueueLimit
-from relay.service.authorising import new_authorise
-from relay.service.certificate_watch import CertificateWatch
 from relay.service.clock_watch import ClockWatch
-from relay.service.compacting import CompactionService
-from relay.service.configuration import Configuration, SourceConfiguration
+from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange
-from relay.service.destination import DestinationService
-from relay.service.destination_tools import DestinationTools
-from relay.service.destinations import new_destination
-from relay.service.expression_watch import ExpressionWatch
-from relay.service.file_source import new_file_source
-from relay.service.flushing import FlushService
-from relay.service.history_tools import HistoryTools
-from relay.service.history_watch import new_history_watch
-from relay.service.interpreter import is_pure
-from relay.service.journal_source import new_journal_source
-from relay.service.kept_positions import KeptPositions
-from relay.service.late_tokens import LateTokens, TokenWatch
-from relay.service.lookup_file import LookupFiles
-from relay.service.notifying import NotifyService
+from relay.service.destinations.assembly import new_destination
+from relay.service.destinations.commands import DestinationTools
+from relay.service.destinations.progress_watch import ProgressWatch
+from relay.service.destinations.service import DestinationService
 from relay.service.observing import ControlService, HangupService, StatisticsService
-from relay.service.open_files import open_files_warning
-from relay.service.progress_watch import ProgressWatch
-from relay.service.queue_assembly import (
+from relay.service.process.interpreter import is_pure
+from relay.service.process.notifying import NotifyService
+from relay.service.process.open_files import open_files_warning
+from relay.service.process.stop_guard import StopGuard
+from relay.service.process.systemd import NO_SYSTEMD, Systemd
+from relay.service.queue.assembly import (
     new_admission,
     new_compaction,
     new_lane_adoption,
     new_quarantine_limits,
     new_queue,
 )
-from relay.service.queue_limits import new_limits
-from relay.service.queue_place import PlaceWatch
-from relay.service.queue_service import QueueService
-from relay.service.queue_tools import QueueTools
-from relay.service.queue_watch import QueueWatch
+from relay.service.queue.commands import QueueTools
+from relay.service.queue.compacting import CompactionService
+from relay.service.queue.history_commands import HistoryTools
+from relay.service.queue.history_watch import new_history_watch
+from relay.service.queue.limits import new_limits
+from relay.service.queue.place import PlaceWatch
+from relay.service.queue.service import QueueService
+from relay.service.queue.watch import QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
-from relay.service.rewriting import Rewriting, pipelines
+from relay.service.routes.expression_watch import ExpressionWatch
+from relay.service.routes.flushing import FlushService
+from relay.service.routes.late_tokens import LateTokens, TokenWatch
+from relay.service.routes.lookup_file import LookupFiles
+from relay.service.routes.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
-from relay.service.source import SourceService
-from relay.service.sources import new_source
-from relay.service.stop_guard import StopGuard
-from relay.service.systemd import NO_SYSTEMD, Systemd
+from relay.service.sources.assembly import new_source
+from relay.service.sources.authorising import new_authorise
+from relay.service.sources.files import new_file_source
+from relay.service.sources.journal import new_journal_source
+from relay.service.sources.kept_positions import KeptPositions
+from relay.service.sources.service import SourceService
+from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.wire.parse_options import new_parser

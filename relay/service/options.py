@@ -15,17 +15,17 @@ from twisted.python import usage
 
 from relay import __version__
 from relay.model.errors import ConfigurationError
-from relay.service.configuration import Configuration
-from relay.service.configuration_file import read_configuration
-from relay.service.configuration_flags import configuration_from_flags
-from relay.service.interpreter import is_pure
-from relay.service.listener_set import SET_SCHEMES
+from relay.service.configuration.file import read_configuration
+from relay.service.configuration.flags import configuration_from_flags
+from relay.service.configuration.model import Configuration
+from relay.service.configuration.table import did_you_mean
+from relay.service.configuration.url import CONNECT_SCHEMES, NETWORK_SCHEMES
+from relay.service.process.interpreter import is_pure
+from relay.service.process.steady_reactor import run_steadily
+from relay.service.process.systemd import initial_environment, take_systemd
+from relay.service.process.twistd_hooks import new_observer, show_whole_refusals
 from relay.service.refusal import StartRefused
-from relay.service.steady_reactor import run_steadily
-from relay.service.systemd import initial_environment, take_systemd
-from relay.service.table import did_you_mean
-from relay.service.twistd_hooks import new_observer, show_whole_refusals
-from relay.service.url import CONNECT_SCHEMES, NETWORK_SCHEMES
+from relay.service.sources.listener_set import SET_SCHEMES
 
 __all__ = ["Options", "makeService"]
 

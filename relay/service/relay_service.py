@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import ILogObserver, Logger
 
 from relay.service.exit_status import ExitStatus
-from relay.service.interpreter import set_for_batches
-from relay.service.open_files import raise_open_files_limit
+from relay.service.process.interpreter import set_for_batches
+from relay.service.process.open_files import raise_open_files_limit
 from relay.service.sequence import SequentialService
 
 __all__ = ["RelayService", "local_zone"]

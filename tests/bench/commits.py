@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from relay.flow.drain import Drain
 from relay.queue.admission import Admission
-from relay.service.queue_service import QueueService
+from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from tests.clocks import wall_of
 from tests.flow_fakes import new_refusals

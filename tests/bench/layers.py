@@ -32,8 +32,8 @@ from relay.rewrite.pipeline import Drops, Pipeline, stage_of
 from relay.rewrite.programs import format_program
 from relay.rewrite.steps import add_tags, set_values
 from relay.rewrite.token import cee
-from relay.service.interpreter import set_for_batches
-from relay.service.rewrite_table import token_form
+from relay.service.configuration.rewrite_table import token_form
+from relay.service.process.interpreter import set_for_batches
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all, read_lines
 from relay.wire.parse_options import ParseOptions, new_parser

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 
 from relay.cli.main import main
-from relay.service.certificates import Issued, load_issued
+from relay.service.tls.certificates import Issued, load_issued
 
 ALL = {"ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"}
 

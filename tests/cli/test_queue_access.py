@@ -10,7 +10,7 @@ from relay.cli.control_client import AskFailed
 from relay.cli.queue_access import opened, records, stamp, text_of
 from relay.cli.where import Where
 from relay.queue.inspection import Account
-from relay.service.destination_tools import SomeDestination
+from relay.service.destinations.commands import SomeDestination
 from tests import queue_files
 
 

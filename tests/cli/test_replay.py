@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from relay.cli.main import main
 from relay.queue.inspection import Account
 from relay.queue.quarantine import TakenOut
-from relay.service.destination_tools import SomeDestination
-from relay.service.history_tools import ReplayDelivered, ReplayedSoFar
-from relay.service.queue_tools import Appended, AppendTo, ReplayEntries
+from relay.service.destinations.commands import SomeDestination
+from relay.service.queue.commands import Appended, AppendTo, ReplayEntries
+from relay.service.queue.history_commands import ReplayDelivered, ReplayedSoFar
 from tests import queue_files
 
 

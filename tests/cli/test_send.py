@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from relay.cli.main import main
 from relay.cli.send import _message, _not_taken, read_pri
 from relay.cli.sending import LineReader, Outcome
-from relay.service.configuration import Url
+from relay.service.configuration.model import Url
 from relay.wire.rfc5424 import parse_rfc5424
 
 

@@ -9,7 +9,7 @@ import pytest
 from OpenSSL import SSL
 
 from relay.cli.tls_connection import TlsConnection
-from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.tls import TlsListener, TlsUpstream
 from relay.transport.tls_context import TlsMaterial
 

@@ -27,7 +27,7 @@ import pytest
 
 from relay.cli.control_client import AskFailed, ask
 from relay.queue.store import QueueStore
-from relay.service.certificates import make_authority, make_leaf
+from relay.service.tls.certificates import make_authority, make_leaf
 from tests.cutting_proxy import CuttingProxy
 from tests.end_to_end.central import numbered
 from tests.processes import Programs, free_port, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.service.configuration_file import read_configuration
+from relay.service.configuration.file import read_configuration
 from tests.processes import (
     Program,
     Programs,

@@ -34,8 +34,10 @@ ROOT = Path(__file__).parents[2]
 DEFAULT = ("relay/service", "relay/flow", "relay/queue")
 ASSEMBLED = ("tests/service/test_assembly.py", "tests/service/test_wiring.py")
 PARTS = {
-    *("assembly", "queue_assembly", "sources", "destinations", "relay_service", "queue_limits"),
-    *("queue_service", "destination", "source", "observing", "listener_set"),
+    *("assembly", "observing", "relay_service"),
+    *("destinations/assembly", "destinations/service"),
+    *("queue/assembly", "queue/limits", "queue/service"),
+    *("sources/assembly", "sources/listener_set", "sources/service"),
 }
 """Modules of relay/service that only show in a whole relay what they do."""
 IMPORTED = (
@@ -73,19 +75,24 @@ class ChangedModule(importlib.abc.MetaPathFinder, importlib.machinery.SourceFile
         return compile(self._text, self.path, "exec")
 
 
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT / "relay").parts[0]
+
+
 def import_layers_below(package: str) -> None:
     """Import what a change in `package` leaves as it is, once for all trials."""
     for below in LAYERS[: LAYERS.index(package)]:
-        for path in sorted((ROOT / "relay" / below).glob("*.py")):
+        for path in sorted((ROOT / "relay" / below).rglob("*.py")):
             if path.name != "__init__.py":
-                importlib.import_module(f"relay.{below}.{path.stem}")
+                importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 def tests_of(path: Path) -> list[str]:
     """The files with the tests of a module, the most likely ones first."""
-    package, name = path.parent.name, path.stem
-    mirrored = f"tests/{package}/test_{name}.py"
-    more = ASSEMBLED if package == "service" and name in PARTS else ()
+    place = path.relative_to(ROOT / "relay")
+    mirrored = f"tests/{place.parent}/test_{place.name}"
+    is_part = place.as_posix().removeprefix("service/").removesuffix(".py") in PARTS
+    more = ASSEMBLED if is_part else ()
     return list(dict.fromkeys([mirrored, *more]))
 
 
@@ -168,11 +175,11 @@ def main(arguments: Sequence[str]) -> None:
     paths: list[Path] = []
     for argument in arguments or DEFAULT:
         place = ROOT / argument
-        paths += sorted(place.glob("*.py")) if place.is_dir() else [place]
+        paths += sorted(place.rglob("*.py")) if place.is_dir() else [place]
     # From the lowest layer up: a layer is imported when it has been tried.
-    for path in sorted(paths, key=lambda path: LAYERS.index(path.parent.name)):
+    for path in sorted(paths, key=lambda path: LAYERS.index(layer_of(path))):
         if path.name != "__init__.py":
-            import_layers_below(path.parent.name)
+            import_layers_below(layer_of(path))
             survived, count = survivors_of(path, jobs)
             tried, left = tried + count, left + len(survived)
             part = 100 * (count - len(survived)) / count if count else 100.0

@@ -62,7 +62,7 @@ def test_what_does_nothing_is_left_alone() -> None:
 
 
 def test_each_change_of_a_real_module_is_one_and_python() -> None:
-    source = (ROOT / "relay/service/queue_assembly.py").read_bytes()
+    source = (ROOT / "relay/service/queue/assembly.py").read_bytes()
     found = changes_of(source)
     assert len(found) > 50
     for change in found:

@@ -32,7 +32,7 @@ def in_file(event: LogEvent) -> str | None:
     ],
 )
 def test_each_level(level: LogLevel, priority: int, word: str) -> None:
-    said = event("relay.service.source.Source", level, "source {id}: hello", id="in")
+    said = event("relay.service.sources.service.Source", level, "source {id}: hello", id="in")
     assert journal_line(said) == f"<{priority}>source in: hello\n"
     assert in_file(said) == f"NOW {word}source in: hello\n"
 

@@ -22,7 +22,7 @@ from relay.queue.questions import QUESTIONS
 from relay.queue.store import QueueStore, Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
-from relay.service.configuration import (
+from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
     DestinationConfiguration,
@@ -32,15 +32,15 @@ from relay.service.configuration import (
     UnreadToken,
     Url,
 )
-from relay.service.destination import LocalDestination
-from relay.service.interpreter import is_pure
-from relay.service.kept_positions import KeptPositions
+from relay.service.destinations.progress_watch import ProgressWatch
+from relay.service.destinations.service import LocalDestination
 from relay.service.observing import HangupService
-from relay.service.progress_watch import ProgressWatch
-from relay.service.queue_service import QueueService
+from relay.service.process.interpreter import is_pure
+from relay.service.process.systemd import Systemd
+from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
-from relay.service.rewriting import Rewriting
-from relay.service.systemd import Systemd
+from relay.service.routes.rewriting import Rewriting
+from relay.service.sources.kept_positions import KeptPositions
 from relay.transport.notices import Notices
 from relay.wire.parse import read_lines
 from relay.wire.parse_options import ParseOptions
@@ -405,7 +405,7 @@ def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
     def refuse(path: str) -> None:
         raise StartRefused(f"{path} is on tmpfs")
 
-    monkeypatch.setattr("relay.service.queue_assembly.refuse_volatile", refuse)
+    monkeypatch.setattr("relay.service.queue.assembly.refuse_volatile", refuse)
     relay = Relay(tmp_path, allow_volatile_state=allowed)
     if allowed:
         relay.start()

@@ -17,11 +17,11 @@ from twisted.copyright import version as twisted_version
 from relay import __version__
 from relay.service import assembly
 from relay.service import options as options_module
-from relay.service.configuration import UnreadToken
-from relay.service.interpreter import is_pure
+from relay.service.configuration.model import UnreadToken
+from relay.service.configuration.url import CONNECT_SCHEMES, LISTEN_SCHEMES
 from relay.service.options import Options, _configuration, makeService
+from relay.service.process.interpreter import is_pure
 from relay.service.refusal import StartRefused
-from relay.service.url import CONNECT_SCHEMES, LISTEN_SCHEMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def assemble(reactor, configuration, systemd, *, now):
     return MultiService()
 assembly.assemble = assemble
 sys.modules["relay.service.assembly"] = assembly
-from relay.service.interpreter import is_pure
+from relay.service.process.interpreter import is_pure
 from relay.service.options import Options, makeService
 assert "twisted.internet.reactor" not in sys.modules
 options = Options()
@@ -57,7 +57,7 @@ options.parent = {{}}
 makeService(options)
 print(*sys.modules)
 """
-RARE = {"click", "regex", "relay.cli", "relay.queue.compaction", "relay.service.certificates"}
+RARE = {"click", "regex", "relay.cli", "relay.queue.compaction", "relay.service.tls.certificates"}
 
 
 def run(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

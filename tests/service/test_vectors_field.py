@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from relay.service.configuration_file import read_configuration
-from relay.service.explanation import Explainer
+from relay.service.configuration.file import read_configuration
+from relay.service.routes.explanation import Explainer
 
 VECTORS = Path(__file__).parents[1] / "wire" / "vectors" / "field.json"
 CASES = {case["name"]: case for case in json.loads(VECTORS.read_text())}

@@ -19,8 +19,7 @@ from relay.queue.gauge import Gauge
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
-from relay.service import compacting
-from relay.service.configuration import (
+from relay.service.configuration.model import (
     DestinationConfiguration,
     RewriteConfiguration,
     SourceConfiguration,
@@ -29,7 +28,8 @@ from relay.service.configuration import (
 )
 from relay.service.exit_status import ExitStatus
 from relay.service.prerequisite import Prerequisite
-from relay.service.queue_service import QueueService
+from relay.service.queue import compacting
+from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from tests.assembled_relay import Relay, reached
 from tests.certificate_files import make_certificate_files

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.queue.admission import Admission
-from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport import inbound
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.peer_check import PeerPolicy, fingerprints_of, parse_fingerprint

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.peer_check import (
     CertificateCheck,
     Fingerprint,

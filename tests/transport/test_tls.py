@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.service.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.peer_check import Fingerprint, PeerPolicy, parse_fingerprint
 from relay.transport.tls import (
     TlsListener,

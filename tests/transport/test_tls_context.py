@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from OpenSSL import SSL
 
-from relay.service.certificates import make_authority
+from relay.service.tls.certificates import make_authority
 from relay.transport.tls_context import (
     TlsMaterial,
     TlsOptions,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from relay.service.certificates import make_leaf
+from relay.service.tls.certificates import make_leaf
 from relay.transport.tls import TlsListener, TlsUpstream
 from relay.transport.tls_context import TlsOptions
 from relay.transport.tls_failure import _ALERTS, _FAULTS, TlsEnd, tls_failure

@@ -22,7 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from relay.model.errors import UpstreamError
-from relay.service.certificates import make_authority, make_leaf
+from relay.service.tls.certificates import make_authority, make_leaf
 from relay.transport.tls import TlsListener, TlsUpstream
 from relay.transport.tls_context import TlsMaterial
 from relay.transport.upstream import (

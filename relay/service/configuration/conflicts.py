@@ -1,0 +1,222 @@
+"""Find sources and destinations that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+from relay.service.configuration.model import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+    Url,
+)
+from relay.service.configuration.url import UNIX_PATH_OCTETS_MAX
+from relay.service.queue.state_dir import obstacles_in
+from relay.transport.sockets import obstacle_to_socket
+from relay.wire.wildcard import matches, parse_wildcard
+
+__all__ = ["control_socket_problems", "find_conflicts", "obstacles_of"]
+
+_TCP_SCHEMES = ("tcp", "tls", "relp", "relp+tls")
+
+
+def find_conflicts(
+    sources: Sequence[SourceConfiguration],
+    destinations: Sequence[DestinationConfiguration],
+    *,
+    name_source: Callable[[str], str],
+    name_destination: Callable[[str], str],
+) -> list[str]:
+    """Listeners in each other's way, files written twice, lost messages and loops.
+
+    Args:
+        name_source: Turns a source's id into what the administrator wrote: the
+            dotted path of its URL, or the flag.
+        name_destination: The same for a destination.
+
+    Returns:
+        One line for each problem.
+    """
+    return [
+        *_taken_addresses(sources, name_source),
+        *_shared_files(destinations, name_destination),
+        *_unfed(sources, destinations, name_source),
+        *_loops(sources, destinations, name_destination),
+    ]
+
+
+def control_socket_problems(key: str, state_dir: str) -> list[str]:
+    """A problem if the control socket in `state_dir` would have too long a name for a socket.
+
+    Args:
+        key: What the administrator wrote it under.
+    """
+    octets_max = UNIX_PATH_OCTETS_MAX - len("/control.sock")
+    octets = len(os.fsencode(state_dir))
+    if octets <= octets_max:
+        return []
+    return [
+        f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
+        f"{octets_max}: choose a shorter path"
+    ]
+
+
+def obstacles_of(configuration: Configuration) -> list[str]:
+    """What lies where the relay makes its directory and its sockets, one line for each."""
+    obstacles = obstacles_in(configuration.state_dir)
+    for source in configuration.sources:
+        if source.listen.scheme in ("unix", "unixgram") and not source.listen.inherited:
+            obstacle = obstacle_to_socket(source.listen.path)
+            if obstacle:
+                obstacles.append(f"sources.{source.id}: {source.listen}: {obstacle}")
+    return obstacles
+
+
+def _taken_addresses(
+    sources: Sequence[SourceConfiguration], name: Callable[[str], str]
+) -> Iterator[str]:
+    for first, second in combinations(sources, 2):
+        if _same_place(first.listen, second.listen):
+            yield (
+                f"{name(second.id)}: {second.listen} is already taken by "
+                f"{name(first.id)} ({first.listen}); choose another one"
+            )
+
+
+def _same_place(one: Url, other: Url) -> bool:
+    if "journald" in (one.scheme, other.scheme):  # can be read by many, with other matches
+        return False
+    if one.inherited or other.inherited:
+        return one.inherited == other.inherited
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port != other.port or one.port == 0 or _socket_type(one) != _socket_type(other):
+        return False
+    return one.host == other.host or _covers(one.host, other.host) or _covers(other.host, one.host)
+
+
+def _covers(wildcard: str, host: str) -> bool:
+    """Whether a socket on `wildcard` leaves no room for one on `host`.
+
+    Names are not looked up, so for them only the start can tell.
+    """
+    if wildcard == "":
+        return True
+    if wildcard not in ("0.0.0.0", "::"):
+        return False
+    try:
+        return ipaddress.ip_address(wildcard).version == ipaddress.ip_address(host).version
+    except ValueError:
+        return False
+
+
+def _shared_files(
+    destinations: Sequence[DestinationConfiguration], name: Callable[[str], str]
+) -> Iterator[str]:
+    for first, second in combinations(destinations, 2):
+        if first.connect.path and first.connect.path == second.connect.path:
+            yield (
+                f"{name(second.id)}: {second.connect} is already written by {name(first.id)}; "
+                "choose another file"
+            )
+
+
+def _unfed(
+    sources: Sequence[SourceConfiguration],
+    destinations: Sequence[DestinationConfiguration],
+    name: Callable[[str], str],
+) -> Iterator[str]:
+    fed = {id for destination in destinations for id in destination.sources}
+    for source in sources:
+        if source.id not in fed and destinations:
+            yield (
+                f"{name(source.id)}: feeds no destination, so its messages would be lost; add "
+                f"{source.id!r} to the sources of one"
+            )
+
+
+def _loops(
+    sources: Sequence[SourceConfiguration],
+    destinations: Sequence[DestinationConfiguration],
+    name: Callable[[str], str],
+) -> Iterator[str]:
+    """Destinations whose messages come back to them, directly or through others."""
+    by_id = {source.id: source for source in sources}
+    # From each destination: (own source that it reaches, destination which that one feeds).
+    feeds: dict[str, list[tuple[str, str]]] = {}
+    for destination in destinations:
+        reached = [id for id in by_id if _arrives(destination.connect, by_id[id].listen)]
+        feeds[destination.id] = [
+            (id, next_one.id)
+            for id in reached
+            for next_one in destinations
+            if id in next_one.sources
+        ]
+    reported: set[frozenset[str]] = set()
+    for destination in destinations:
+        way = _way_back(destination.id, feeds)
+        members = frozenset(id for _, id in way)
+        if way and members not in reported:
+            reported.add(members)
+            steps = ", ".join(f"source {source!r} feeds {id!r}" for source, id in way)
+            what = f"{destination.connect} is {_whose(destination)}"
+            yield (
+                f"{name(destination.id)}: {what} and messages "
+                f"would go round for ever ({steps}); give the sources of {destination.id!r} "
+                f"without {way[-1][0]!r}"
+            )
+
+
+def _whose(destination: DestinationConfiguration) -> str:
+    return "read by this relay" if destination.connect.scheme == "file" else "this relay itself"
+
+
+def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """A shortest chain of steps from `start` to itself; empty if there is none."""
+    ways: list[list[tuple[str, str]]] = [[step] for step in feeds[start]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop(0)
+        here = way[-1][1]
+        if here == start:
+            return way
+        if here not in seen:
+            seen.add(here)
+            ways += [[*way, step] for step in feeds[here]]
+    return []
+
+
+def _arrives(connect: Url, listen: Url) -> bool:
+    """Whether `connect` surely ends at `listen`: this host, same port, same kind of socket.
+
+    Or the file that is written is one that is read.
+    """
+    if connect.scheme == "file" and listen.scheme == "file":
+        return matches(parse_wildcard(listen.path), connect.path)
+    if connect.path or listen.path or connect.port != listen.port:
+        return False
+    if _socket_type(connect) != _socket_type(listen):
+        return False
+    if connect.host == listen.host:
+        return True
+    if not _is_loopback(connect.host):
+        return False
+    if "localhost" in (connect.host, listen.host):
+        return listen.host in ("", "0.0.0.0", "::") or _is_loopback(listen.host)
+    return _covers(listen.host, connect.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761 §6.3
+    # Linux takes a connection to the unspecified address to this host.
+    return address.is_loopback or address.is_unspecified
+
+
+def _socket_type(url: Url) -> str:
+    return "tcp" if url.scheme in _TCP_SCHEMES else url.scheme

@@ -1,0 +1,120 @@
+"""Read how the lines of a source are parsed: ``parse = { no_hostname = true }``.
+
+The keys are those of `ParseOptions`; syslog-ng's flags have the same names with a
+hyphen for the underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
+from relay.service.configuration.format_table import TimeZone
+from relay.service.configuration.model import Url
+from relay.service.configuration.table import (
+    Choice,
+    Expression,
+    Flag,
+    Kind,
+    Named,
+    Text,
+    Texts,
+    read_table,
+)
+from relay.wire.charset import Charset
+from relay.wire.parse_options import ParseOptions, new_parser
+
+__all__ = ["PARSE", "encoding_problem", "read_parse_options"]
+
+# What comes in pieces that are whole texts; the kind of a socket of systemd is known at the start.
+_WHOLE_TEXTS = ("udp", "unixgram", "relp", "relp+tls", "systemd")
+
+_WORD = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Octets:
+    """What another kind reads, as octets."""
+
+    kind: Kind
+
+    def read(self, value: object) -> Any:
+        read = self.kind.read(value)
+        return read.encode() if isinstance(read, str) else tuple(text.encode() for text in read)
+
+
+_FLAGS = (
+    *("adapters", "no_parse", "no_header", "no_rfc3164_fallback", "no_hostname"),
+    *(
+        "expect_hostname",
+        "local_hostname",
+        "check_hostname",
+        "check_program",
+        "kernel",
+        "guess_timezone",
+    ),
+    *("keep_timestamp", "keep_hostname", "chain_hostnames", "piggyback_errors", "store_raw"),
+    *("dont_store_legacy_msghdr", "no_multi_line", "assume_utf8", "validate_utf8"),
+    *("sanitize_utf8", "empty_lines", "keep_line_end"),
+)
+
+PARSE: Mapping[str, Kind] = {
+    "mode": Choice(("auto", "rfc3164", "rfc5424")),
+    **dict.fromkeys(_FLAGS, Flag()),
+    "bad_hostname": Expression(),
+    "default_facility": Named(FACILITIES, 23),
+    "default_severity": Named(SEVERITIES, 7),
+    "time_zone": TimeZone(),
+    "host_override": _Octets(_WORD),
+    "program_override": _Octets(_WORD),
+    "tags": _Octets(Texts("a list of tags")),
+    "parse_tags": Choice(("errors", "all", "none")),
+    "encoding": Text('the name of a character set, such as "ISO-8859-1"', r"[!-~]+"),
+}
+
+
+def read_parse_options(values: object, path: str, *, problems: list[str]) -> ParseOptions:
+    """Read a parse table.
+
+    Args:
+        values: The table as TOML gave it.
+        path: Its dotted path, for the problems.
+        problems: One line is appended for each thing that is wrong.
+    """
+    known = len(problems)
+    table = read_table(values, PARSE, path, problems)
+    if len(problems) > known:
+        return ParseOptions()
+    options = ParseOptions(**table)
+    try:
+        new_parser(options, zone=UTC)
+    except ValueError as error:
+        problems.append(f"{path}: {error}")
+        return ParseOptions()
+    return options
+
+
+def encoding_problem(encoding: str, url: Url) -> str:
+    """Why a source at `url` cannot take text in `encoding`; empty if it can.
+
+    Raises:
+        ValueError: There is no such encoding.
+    """
+    charset = Charset(encoding)
+    if url.scheme == "journald":
+        return "has no meaning for journald, whose entries say themselves what they are; remove it"
+    if charset.is_ascii_superset or url.scheme in _WHOLE_TEXTS:
+        return ""
+    if url.scheme == "file" and charset.line_feed:
+        return ""
+    if url.scheme == "file":
+        why = "it does not tell where a line of a file ends; write the file in UTF-8"
+    else:
+        why = (
+            f"messages over {url.scheme} are cut from a stream before they are converted; send "
+            f"UTF-8, or use udp, unixgram or relp"
+        )
+    return f"{encoding!r} is no superset of US-ASCII, and {why}"

@@ -1,0 +1,1 @@
+"""Destinations as services, from their configuration."""

@@ -1,0 +1,149 @@
+"""What systemd tells a service in its environment: sockets, where to report, the watchdog.
+
+sd_listen_fds(3): LISTEN_FDS descriptors from 3 on, named by LISTEN_FDNAMES, meant
+for the process LISTEN_PID.  Twisted removes two of these three from `os.environ` when
+its endpoints are imported, for the benefit of a parser that knows stream sockets only;
+so they are read from what the process was started with.
+
+sd_notify(3): NOTIFY_SOCKET, a datagram socket.
+sd_watchdog_enabled(3): WATCHDOG_USEC, for the process WATCHDOG_PID if there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+
+from relay.service.configuration.model import Url
+from relay.transport.inherited import scheme_of
+
+__all__ = ["NO_SYSTEMD", "Systemd", "initial_environment", "resolve_inherited", "take_systemd"]
+
+_FIRST_DESCRIPTOR = 3
+_DESCRIPTORS_MAX = 4096
+_VARIABLES = (
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """Empty without systemd."""
+
+    sockets: Mapping[int, str] = field(default_factory=dict)
+    """Names of the inherited sockets, by descriptor."""
+    notify_socket: str = ""
+    """Path of a socket; an abstract one begins with '@'."""
+    watchdog_seconds: float = 0.0
+    """Silence after which systemd ends the service; 0 = never."""
+
+    def descriptor_of(self, wanted: str) -> int:
+        """The descriptor that ``systemd://wanted`` means: a name, or its number.
+
+        Raises:
+            ValueError: There is none, or more than one; the text lists what there is.
+        """
+        found = [number for number, name in self.sockets.items() if name == wanted]
+        if not found and wanted.isdecimal() and int(wanted) in self.sockets:
+            return int(wanted)
+        if len(found) == 1:
+            return found[0]
+        if not self.sockets:
+            raise ValueError(
+                "systemd passed no sockets to this process; start it by a socket unit, and "
+                "twistd with --nodaemon"
+            )
+        if found:
+            raise ValueError(
+                f"{len(found)} sockets have this name ({self._listed(found)}); write one number, "
+                "or give each a socket unit with its own FileDescriptorName="
+            )
+        raise ValueError(f"systemd passed no socket of this name, only {self._listed()}")
+
+    def unused(self, listening: Iterable[Url]) -> list[str]:
+        """The sockets that none of the URLs means, in words."""
+        wanted = {url.inherited for url in listening}
+        left = [
+            number
+            for number, name in self.sockets.items()
+            if name not in wanted and str(number) not in wanted
+        ]
+        return [self._listed([number]) for number in left]
+
+    def _listed(self, descriptors: list[int] | None = None) -> str:
+        chosen = self.sockets if descriptors is None else descriptors
+        return ", ".join(f"{self.sockets[number]} (number {number})" for number in chosen)
+
+
+NO_SYSTEMD = Systemd()
+
+
+def initial_environment() -> dict[str, str]:
+    """The environment that this process was started with; empty if that is not known."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
+def take_systemd(
+    environment: MutableMapping[str, str], *, initial: Mapping[str, str], pid: int
+) -> Systemd:
+    """Read what systemd says, and remove it: it is for this process and not for its children.
+
+    Args:
+        environment: Such as `os.environ`.
+        initial: Has what is missing there.
+        pid: Ours.  What is meant for another process is removed and not used.
+    """
+    values = {name: environment.pop(name, initial.get(name, "")) for name in _VARIABLES}
+    sockets: dict[int, str] = {}
+    if values["LISTEN_PID"] == str(pid):
+        count = min(_whole(values["LISTEN_FDS"]), _DESCRIPTORS_MAX)
+        names = values["LISTEN_FDNAMES"].split(":") if values["LISTEN_FDNAMES"] else []
+        for number in range(count):
+            name = names[number] if number < len(names) else "unknown"
+            sockets[_FIRST_DESCRIPTOR + number] = name
+            with contextlib.suppress(OSError):  # who wants to use it will say so
+                os.set_inheritable(_FIRST_DESCRIPTOR + number, False)
+    for_us = values["WATCHDOG_PID"] in ("", str(pid))
+    return Systemd(
+        sockets=sockets,
+        notify_socket=values["NOTIFY_SOCKET"],
+        watchdog_seconds=_whole(values["WATCHDOG_USEC"]) / 1e6 if for_us else 0.0,
+    )
+
+
+def resolve_inherited(listen: Url, systemd: Systemd) -> tuple[Url, int]:
+    """What an inherited socket is, and its descriptor.
+
+    Args:
+        listen: With `inherited` set; its scheme is what the configuration says of it.
+
+    Raises:
+        ValueError: There is no such socket, or it does not fit the configuration.
+    """
+    descriptor = systemd.descriptor_of(listen.inherited)
+    found = scheme_of(descriptor)
+    if listen.scheme == "systemd":
+        return replace(listen, scheme=found), descriptor
+    if found not in ("tcp", "unix"):
+        raise ValueError(
+            f"protocol {listen.scheme!r} needs a stream socket and this is a datagram socket "
+            f"({found}); write ListenStream= in the socket unit"
+        )
+    return listen, descriptor
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0

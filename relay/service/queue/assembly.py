@@ -1,0 +1,125 @@
+"""The queue and what looks after it, as the configuration says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from relay.model.clock import WallClock
+from relay.queue.admission import Admission
+from relay.queue.limits import QueueLimit
+from relay.service.configuration.model import Configuration, SourceConfiguration
+from relay.service.destinations.lane_adoption import LaneAdoption
+from relay.service.exit_status import ExitStatus
+from relay.service.queue.compacting import CompactionService
+from relay.service.queue.limits import new_histories
+from relay.service.queue.quarantine_limits import QuarantineLimits
+from relay.service.queue.service import QueueService
+from relay.service.queue.state_dir import refuse_used, refuse_volatile
+from relay.transport.notices import Notices
+
+__all__ = [
+    "new_admission",
+    "new_compaction",
+    "new_lane_adoption",
+    "new_quarantine_limits",
+    "new_queue",
+    "sets_aside",
+]
+
+_MAP_SLACK_BYTES = 1024**3
+
+
+def new_admission(configuration: Configuration) -> Admission:
+    """What decides whether there is room for what comes in."""
+    return Admission(
+        pending_bytes_max=configuration.pending_max,
+        queue_bytes_max=configuration.queue_bytes_max,
+        reserve_bytes=configuration.reserve,
+        free_bytes_min=configuration.min_free_bytes,
+    )
+
+
+def new_queue(
+    configuration: Configuration,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
+    notices: Notices,
+    wall: WallClock,
+    reactor: Any,
+) -> QueueService:
+    """The queue of all destinations.  Opens nothing before its `startService`."""
+    return QueueService(
+        path=os.path.join(configuration.state_dir, "queue"),
+        destinations=[destination.id for destination in configuration.destinations],
+        sources=[source.id for source in configuration.sources if sets_aside(source)],
+        # A full map cannot even delete: admission has to close long before.
+        map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
+        admission=admission,
+        notices=notices,
+        reactor=reactor,
+        wall=wall,
+        exit_status=ExitStatus(reactor),
+        check_path=partial(_check_path, may_forget=configuration.allow_volatile_state),
+        limits=limits.values(),
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
+        strict=configuration.strict_queue,
+        histories=new_histories(configuration),
+        fully=configuration.examine_fully,
+        commit_seconds_min=configuration.commit_seconds_min,
+    )
+
+
+def new_compaction(
+    configuration: Configuration,
+    queue: QueueService,
+    notices: Notices,
+    reactor: Any,
+) -> CompactionService:
+    """What makes the queue's file small again."""
+    return CompactionService(
+        queue,
+        configuration.compact_free_percent,
+        notices=notices,
+        clock=reactor,
+    )
+
+
+def new_lane_adoption(
+    configuration: Configuration, queue: QueueService, notices: Notices
+) -> LaneAdoption:
+    """What puts the lanes of a destination that has one queue again into that."""
+    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
+    return LaneAdoption(with_one, queue=queue, notices=notices)
+
+
+def new_quarantine_limits(
+    configuration: Configuration,
+    queue: QueueService,
+    notices: Notices,
+    wall: WallClock,
+    reactor: Any,
+) -> QuarantineLimits:
+    """What keeps the quarantines to their limits."""
+    return QuarantineLimits(
+        queue=queue,
+        bytes_max=configuration.quarantine_bytes_max,
+        seconds_max=configuration.quarantine_seconds_max,
+        notices=notices,
+        wall=wall,
+        clock=reactor,
+    )
+
+
+def sets_aside(source: SourceConfiguration) -> bool:
+    """Whether there may be a quarantine of what came from `source`."""
+    unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
+    return unauthorised or source.oversize == "quarantine"
+
+
+def _check_path(path: str, *, may_forget: bool) -> None:
+    refuse_used(path)
+    if not may_forget:
+        refuse_volatile(path)

@@ -1,0 +1,1 @@
+"""From conditions, steps and formats to the routes that messages take."""

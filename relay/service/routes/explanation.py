@@ -1,0 +1,255 @@
+"""What the relay would do with one message, and why: for `explain` and for tests of a
+configuration.  Nothing is opened, bound, queued or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any
+
+from relay.flow.routing import Route
+from relay.model.message import SyslogMessage
+from relay.model.origin import Arrival, Origin
+from relay.rewrite.filters import selected
+from relay.rewrite.masked import masked
+from relay.rewrite.pipeline import Pipeline
+from relay.service.configuration.model import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+)
+from relay.service.routes.lookup_file import LookupFile
+from relay.service.routes.rewriting import Rewriting
+from relay.service.sources.authorising import new_authorise
+from relay.wire.json_pairs import text_of
+from relay.wire.parse_options import new_parser, utf8_of
+from relay.wire.parse_tags import is_parse_failure
+from relay.wire.structured_data import parse_structured_data
+from relay.wire.timestamp import to_rfc3339
+
+__all__ = ["Explainer", "Explanation", "Outcome", "described"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of a message on its way to one destination."""
+
+    destination: str
+    taken: bool
+    why: str
+    """Why it is taken or not, in words."""
+    message: SyslogMessage | None = None
+    """As it is when it is written; None if it is not sent."""
+    payload: bytes | None = None
+    """What would be sent, tokens masked; None if nothing."""
+
+
+@dataclass(slots=True)
+class Explanation:
+    """What becomes of a message."""
+
+    message: SyslogMessage
+    refused: str = ""
+    """Why nobody gets it: it belongs to no app; empty = it is taken."""
+    outcomes: list[Outcome] = field(default_factory=list)
+    """One for each destination, in their order."""
+
+
+class _Quiet:
+    """Takes warnings that nobody has to see here."""
+
+    def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
+        pass
+
+
+class Explainer:
+    """Explains messages by a configuration.
+
+    Every message meets rewrites as they are at the start: a sample is its first, a rate
+    has not been used.
+
+    Args:
+        now: Seconds since 1970-01-01 UTC; the time of receipt.
+        zone: Of stamps that have none.
+
+    Raises:
+        ValueError: A file that the configuration names is no longer right.
+    """
+
+    def __init__(self, configuration: Configuration, *, now: float, zone: tzinfo) -> None:
+        self._configuration = configuration
+        self._now = now
+        self._zone = zone
+        self._problems: list[str] = []
+        self._sources = {source.id: source for source in configuration.sources}
+        self._secrets = configuration.secrets
+
+    def explain(
+        self,
+        frame: bytes,
+        *,
+        source: str = "",
+        peer_host: str = "",
+        tls_names: tuple[str, ...] = (),
+        is_utf8: bool = False,
+    ) -> Explanation:
+        """What becomes of `frame`.
+
+        Args:
+            is_utf8: Whether the frame is written in UTF-8, whatever the source receives.
+            source: Id of the source; empty = the first.
+            peer_host: Address of the sender; empty = a local one.
+            tls_names: Names in its verified certificate.
+
+        Raises:
+            ValueError: There is no such source.
+        """
+        known = self._sources.get(source) if source else self._configuration.sources[0]
+        if known is None:
+            raise ValueError(
+                f"there is no source {source!r}; the sources are: {', '.join(self._sources)}"
+            )
+        origin = Origin(
+            known.id,
+            _transport_of(known, peer_host),
+            peer_host,
+            tls_names=tls_names,
+            received_at=self._now,
+        )
+        frame = frame if is_utf8 else utf8_of(known.parse, frame)
+        messages = new_parser(known.parse, zone=self._zone)(
+            [frame], Arrival.of_one(1, origin)
+        ).messages()
+        explanation = Explanation(messages[0])
+        authorise = new_authorise(known, self._configuration.apps, notices=_Quiet())
+        if authorise is not None:
+            authorised = authorise(messages, origin)
+            if not authorised.messages:
+                explanation.refused = next(iter(authorised.refused))
+                return explanation
+            explanation.message = authorised.messages[0]
+        explanation.outcomes = [
+            self._outcome(destination, known, explanation.message, origin)
+            for destination in self._configuration.destinations
+        ]
+        return explanation
+
+    def _outcome(
+        self,
+        destination: DestinationConfiguration,
+        source: SourceConfiguration,
+        message: SyslogMessage,
+        origin: Origin,
+    ) -> Outcome:
+        id = destination.id
+        if source.id not in destination.sources:
+            return Outcome(id, False, f"is not fed by the source {source.id}")
+        if destination.apps and message.app not in destination.apps:
+            return Outcome(id, False, f"takes the apps {', '.join(destination.apps)} only")
+        rewriting = self._new_rewriting()
+        route = rewriting.route(destination)
+        if self._problems:
+            raise ValueError("; ".join(self._problems))
+        if route.match is not None and not selected(route.match, [message], origin):
+            return Outcome(id, False, self._misfit(rewriting, destination, message, origin))
+        taken = "takes everything" if destination.match is None else "match fits"
+        if route.rewrite is None:
+            return Outcome(id, True, taken, message, self._masked(message.raw))
+        return self._rewritten(route, message, origin, Outcome(id, True, taken))
+
+    def _rewritten(
+        self, route: Route, message: SyslogMessage, origin: Origin, outcome: Outcome
+    ) -> Outcome:
+        pipeline = route.rewrite
+        assert isinstance(pipeline, Pipeline)
+        changed = pipeline.changed([message], origin)
+        payloads = pipeline.write_messages(changed, origin)
+        if payloads:
+            outcome.message, outcome.payload = changed[-1], self._masked(payloads[-1])
+        else:
+            reasons = ", ".join(pipeline.take_drops())
+            outcome.taken, outcome.why = False, f"dropped by its rewrite: {reasons}"
+        return outcome
+
+    def _misfit(
+        self,
+        rewriting: Rewriting,
+        destination: DestinationConfiguration,
+        message: SyslogMessage,
+        origin: Origin,
+    ) -> str:
+        """Which keys of the filter do not fit."""
+        match = destination.match
+        if not isinstance(match, dict):
+            return "no table of match fits"
+        keys = [
+            key
+            for key, value in match.items()
+            if not selected(rewriting.condition({key: value}), [message], origin)
+        ]
+        return f"match does not fit: {', '.join(keys)}"
+
+    def _new_rewriting(self) -> Rewriting:
+        """A new one each time: steps may remember what they have seen."""
+        configuration = self._configuration
+        return Rewriting(
+            named_filters=configuration.filters,
+            sources=[source.id for source in configuration.sources],
+            apps=configuration.apps,
+            relay_name=configuration.name,
+            zone=self._zone,
+            now=lambda: self._now,
+            lookup=LookupFile,
+            base_dir=configuration.base_dir,
+            problems=self._problems,
+        )
+
+    def _masked(self, payload: bytes) -> bytes:
+        return masked(payload, self._secrets)
+
+
+def _transport_of(source: SourceConfiguration, peer_host: str) -> str:
+    """What a source listens on; a socket of systemd without a peer is a local one."""
+    scheme = source.listen.scheme
+    return "unixgram" if scheme == "systemd" and not peer_host else scheme
+
+
+def described(
+    message: SyslogMessage,
+    *,
+    now: float,
+    zone: tzinfo,
+    text: Callable[[bytes], str] = lambda octets: octets.decode("latin-1"),
+) -> dict[str, Any]:
+    """The fields of a message, ready for JSON.
+
+    Args:
+        text: What makes text of octets; latin-1, one character an octet, loses none.
+    """
+
+    def optional(octets: bytes | None) -> str | None:
+        return None if octets is None else text(octets)
+
+    elements = parse_structured_data(message.structured_data)
+    failures = [tag for tag in message.tags if is_parse_failure(message._replace(tags=(tag,)))]
+    return {
+        "facility": message.facility,
+        "severity": message.severity,
+        "timestamp": None
+        if message.timestamp is None
+        else to_rfc3339(message.timestamp, now, zone).decode("ascii"),
+        "hostname": optional(message.hostname),
+        "app_name": optional(message.app_name),
+        "procid": optional(message.procid),
+        "msgid": optional(message.msgid),
+        "structured_data": {
+            id: {name: [text(value) for value in values] for name, values in parameters.items()}
+            for id, parameters in elements.items()
+        },
+        "msg": text(message.msg),
+        "tags": [text(tag) for tag in message.tags],
+        "pairs": {name: text(text_of(value)) for name, value in (message.pairs or {}).items()},
+        "error": text(failures[0]) if failures else None,
+    }

@@ -1,0 +1,181 @@
+"""The tokens of a destination's form, some of which may not be known when the relay starts.
+
+As long as one is missing, its messages are written with a placeholder, and queued with a
+slot in its place (`relay.rewrite.token_slots`).  The destination waits; once all tokens are
+known, new messages are written with them, and those in the queue get theirs as they are sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2s
+from secrets import token_hex
+from typing import TypeAlias
+
+from twisted.logger import Logger
+
+from relay.codec import Lines
+from relay.model.clock import Clock
+from relay.model.errors import QueueError
+from relay.model.message import SyslogMessage
+from relay.model.origin import Arrival, Origin
+from relay.model.token import Token
+from relay.rewrite.form import Form
+from relay.rewrite.json_text import json_string
+from relay.rewrite.token_slots import fill_slots, with_slots
+from relay.service.configuration.model import RewriteConfiguration, UnreadToken
+from relay.service.configuration.rewrite_table import read_token
+from relay.service.periodic import PeriodicService
+from relay.service.prerequisite import Prerequisite, Reminder
+from relay.transport.notices import Notices
+
+__all__ = ["LateTokens", "NewForm", "TokenWatch"]
+
+_CHECK_SECONDS = 60.0
+
+NewForm: TypeAlias = Callable[[RewriteConfiguration], Form]
+"""Makes the form of a rewrite whose tokens are all known."""
+
+_DEFAULT_KEY = b"-"  # of the token for all messages that fit no match
+
+
+class LateTokens:
+    """Writes the form of one destination, and fills the slots of its records.
+
+    Args:
+        rewrite: Of any mode; one without tokens has no slots of its own.
+        new_form: Not called for a mode without tokens.
+    """
+
+    def __init__(self, rewrite: RewriteConfiguration, new_form: NewForm) -> None:
+        self.needed = Prerequisite("its messages are queued until there is a token")
+        self.needed.look = self.look
+        self._rewrite = rewrite
+        self._new_form = new_form
+        self._placeholders: dict[bytes, bytes] = {}
+        if rewrite.token is not None:
+            self._make_form()
+
+    @property
+    def form(self) -> Form:
+        """What messages are written with, for good."""
+        return self if self._placeholders else self._form
+
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
+        """The payloads of lines, with slots for tokens that are not known."""
+        return with_slots(list(self._form.write(lines, indexes, arrival)), self._placeholders)
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages, with slots for tokens that are not known."""
+        return with_slots(self._form.write_messages(messages, origin), self._placeholders)
+
+    def look(self) -> None:
+        """Try to read the tokens that are missing."""
+        if not self._placeholders:
+            return
+        rewrite, mode = self._rewrite, self._rewrite.mode
+        assert rewrite.token is not None
+        self._rewrite = replace(
+            rewrite,
+            token=_read(mode, rewrite.token),
+            tokens=tuple((match, _read(mode, token)) for match, token in rewrite.tokens),
+        )
+        self._make_form()
+        if not self.needed.trouble:
+            self.needed.fulfil()
+
+    def fill(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        """`payloads` with tokens in their slots.
+
+        Raises:
+            QueueError: There is no such token any more.
+        """
+        return fill_slots(payloads, self._text_of)
+
+    def _make_form(self) -> None:
+        """Write with what is known, and with placeholders for what is not."""
+        troubles: list[str] = []
+        self._placeholders = {}
+        self._texts: dict[bytes, bytes] = {}
+
+        def known(key: bytes, token: Token | UnreadToken) -> Token:
+            if isinstance(token, UnreadToken):
+                troubles.append(token.problem)
+                token = Token(token_hex(16).encode())
+                self._placeholders[token.reveal()] = key
+            else:
+                self._texts[key] = _text(self._rewrite.mode, token)
+            return token
+
+        assert self._rewrite.token is not None
+        rewrite = replace(
+            self._rewrite,
+            token=known(_DEFAULT_KEY, self._rewrite.token),
+            tokens=tuple(
+                (match, known(_key(match), token)) for match, token in self._rewrite.tokens
+            ),
+        )
+        self.needed.trouble = "; ".join(dict.fromkeys(troubles))
+        self._form = self._new_form(rewrite)
+
+    def _text_of(self, key: bytes) -> bytes:
+        if self._rewrite.token is None:
+            return b""  # its form has no token any more, so there is none to be sent
+        if key not in self._texts:
+            raise QueueError(
+                "messages wait for the token of an entry that rewrite.tokens no longer has; write "
+                "an entry with the same match again, or purge them"
+            )
+        return self._texts[key]
+
+
+class TokenWatch(PeriodicService):
+    """Looks for missing tokens every minute, and when it is told to.
+
+    Args:
+        tokens: By destination.
+    """
+
+    name = "tokens"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, tokens: Mapping[str, LateTokens], *, notices: Notices, clock: Clock) -> None:
+        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
+        self._missing = {id: each for id, each in tokens.items() if each.needed.trouble}
+        self._notices = notices
+        self._reminders = {id: Reminder() for id in self._missing}
+
+    def look(self) -> None:
+        for id, tokens in list(self._missing.items()):
+            tokens.look()
+            words, now = tokens.needed.words, self._clock.seconds()
+            if not words:
+                del self._missing[id]
+                self._log.info("destination {id}: its token is in use", id=id)
+                continue
+            if self._reminders[id].is_due(words, now):
+                self._notices.warn(f"destination {id}", "token", words)
+
+
+def _read(mode: str, token: Token | UnreadToken) -> Token | UnreadToken:
+    if isinstance(token, Token):
+        return token
+    try:
+        return read_token(mode, token)
+    except ValueError as error:
+        return replace(token, problem=str(error))
+
+
+def _text(mode: str, token: Token) -> bytes:
+    """`token` as the form of `mode` writes it."""
+    return json_string(token.reveal())[1:-1] if mode == "cee" else token.reveal()
+
+
+def _key(match: object) -> bytes:
+    """What a token is for, in a form that does not depend on its place in the list."""
+    written = json.dumps(match, sort_keys=True, default=str).encode()
+    return b"match-" + blake2s(written, digest_size=8).hexdigest().encode()

@@ -1,0 +1,281 @@
+"""From what a destination is told about messages to the route that does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import tzinfo
+from functools import partial
+from itertools import count
+
+from relay.flow.routing import Route
+from relay.model.clock import Now
+from relay.model.token import Token
+from relay.model.words import counted
+from relay.rewrite.batch import Batch, MacroContext
+from relay.rewrite.edits import Constant
+from relay.rewrite.filters import Condition, all_of, always, any_of, app_in, negated
+from relay.rewrite.form import Form, form_of
+from relay.rewrite.formats import new_format
+from relay.rewrite.macros import check_settable
+from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
+from relay.rewrite.predicates import FieldIn
+from relay.rewrite.programs import format_program
+from relay.rewrite.steps import Lookup, Template
+from relay.rewrite.template import compile_template, constant_of
+from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.model import (
+    AppConfiguration,
+    DestinationConfiguration,
+    RewriteConfiguration,
+)
+from relay.service.configuration.rewrite_table import token_form
+from relay.service.configuration.step_table import StepTables
+from relay.service.configuration.table import join_path
+from relay.service.routes.late_tokens import LateTokens
+
+__all__ = ["Rewriting", "Warn", "pipelines"]
+
+Warn = Callable[[str, str, str], None]
+"""Is told a destination's id, a kind of trouble and one line about it."""
+
+_TYPE_CAST = "type-cast"
+_needs_rfc5424 = any_of(
+    [
+        lambda origin: FieldIn("version", frozenset((1,))),
+        negated(lambda origin: FieldIn("structured_data", frozenset((None,)))),
+    ]
+)
+_WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
+
+
+def pipelines(routes: Iterable[Route]) -> dict[str, Pipeline]:
+    """Those of `routes` that have one, by destination."""
+    return {
+        route.destination: route.rewrite for route in routes if isinstance(route.rewrite, Pipeline)
+    }
+
+
+class Rewriting:
+    """Makes the routes of all destinations, each of them once.
+
+    Used twice: when a configuration is read, to find what is wrong with it, and when
+    the relay is put together.
+
+    Args:
+        named_filters: What ``filter = "NAME"`` refers to.
+        sources: Ids of sources.
+        apps: Those whose tokens messages may carry.
+        relay_name: Host of local messages that name none, and LOGHOST.
+        zone: Of stamps and clocks without one.
+        lookup: Opens a table for the step `map`; ValueError says what is wrong.
+        base_dir: Directory for relative paths.
+        problems: One line is appended for everything that is wrong.
+        started_at: When the relay started, in the unit of `Origin.monotonic_at`.
+
+    Attributes:
+        tokens: Those of the forms, by destination.
+    """
+
+    def __init__(
+        self,
+        *,
+        named_filters: Mapping[str, object],
+        sources: Sequence[str],
+        apps: Sequence[AppConfiguration],
+        relay_name: str,
+        zone: tzinfo,
+        now: Now,
+        lookup: Callable[[str], Lookup],
+        base_dir: str,
+        problems: list[str],
+        started_at: float = 0.0,
+        warn: Warn = lambda destination, kind, text: None,
+    ) -> None:
+        self.tokens: dict[str, LateTokens] = {}
+        self._relay_name = relay_name.encode("ascii", "replace")
+        self._zone = zone
+        self._now = now
+        self._lookup = lookup
+        self._base_dir = base_dir
+        self._problems = problems
+        self._warn = warn
+        self._started_at = started_at
+        self._hostid, self._runid = _random_number(), _random_number()
+        self._receipts = count(1)
+        self._app_tokens = [token for app in apps for token in app.tokens]
+        self._filters = FilterTables(
+            named_filters,
+            sources=sources,
+            apps=[app.id for app in apps],
+            relay_name=self._relay_name,
+            zone=zone,
+            problems=problems,
+        )
+
+    def check_filter(self, name: str, value: object) -> None:
+        """Look for what is wrong with a named filter."""
+        self._filters.condition(value, join_path("filters", name))
+
+    def condition(self, value: object) -> Condition:
+        """The condition that the filter `value` describes."""
+        return self._filters.condition(value, "match")
+
+    def route(self, destination: DestinationConfiguration) -> Route:
+        """The way into the queue of `destination`."""
+        where = join_path("destinations", destination.id)
+        drops = Drops()
+        context = self._context(destination)
+        stages = self._stages(destination, where, context, drops)
+        self.tokens[destination.id] = LateTokens(
+            destination.rewrite, partial(self._token_form, where=join_path(where, "rewrite"))
+        )
+        form = self._form(destination, where, context, drops, changes=bool(stages))
+        match = self._match(destination, where)
+        if form is None:
+            return Route(destination.id, None, match)
+        pipeline = Pipeline(stages, form, drops)
+        take_drops = partial(self._take_drops, destination.id, pipeline)
+        return Route(destination.id, pipeline, match, take_drops)
+
+    def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
+        conditions = []
+        if destination.apps:
+            conditions.append(app_in(destination.apps))
+        if destination.match is not None:
+            conditions.append(self._filters.condition(destination.match, join_path(where, "match")))
+        return all_of(conditions) if conditions else None
+
+    def _stages(
+        self,
+        destination: DestinationConfiguration,
+        where: str,
+        context: MacroContext,
+        drops: Drops,
+    ) -> list[Stage]:
+        tables = StepTables(
+            self._filters,
+            counter=f"{self._relay_name.decode('ascii')}/{destination.id}",
+            template=partial(_template, context=context),
+            check_settable=check_settable,
+            lookup=self._lookup,
+            base_dir=self._base_dir,
+            zone=self._zone,
+            problems=self._problems,
+        )
+        path = join_path(where, "rewrite")
+        read = [
+            tables.stage(step, f"{path}[{i}]", drops)
+            for i, step in enumerate(destination.rewrite.steps)
+        ]
+        return [stage for stage in read if stage is not None]
+
+    def _form(
+        self,
+        destination: DestinationConfiguration,
+        where: str,
+        context: MacroContext,
+        drops: Drops,
+        *,
+        changes: bool,
+    ) -> Form | None:
+        """How messages are written; None if frames pass as they are."""
+        rewrite, form = destination.rewrite, destination.format
+        if rewrite.mode == "ewmm":
+            return self._format("ewmm", context)
+        if rewrite.token is not None:
+            return self.tokens[destination.id].form
+        if form is not None and form.name in ("json", "template"):
+            report = partial(self._cast_failed, destination.id)
+            writer = new_format(
+                form.name,
+                context,
+                template=form.template,
+                selection=form.selection,
+                report=report,
+            )
+            assert writer is not None, form
+            return form_of(without_empty(writer, _TYPE_CAST, drops))
+        if form is not None and form.name != "raw":
+            return self._format(form.name, context)
+        if not changes:
+            return None
+        # Changed messages in the format in which they came, if it can hold them.
+        return FirstFitting(
+            [
+                (_needs_rfc5424, self._format("rfc5424", context)),
+                (always, self._format("rfc3164", context)),
+            ]
+        )
+
+    def _format(self, name: str, context: MacroContext) -> Form:
+        """A format without options of its own: rfc5424, rfc3164 or ewmm."""
+        writer = new_format(name, context)
+        assert writer is not None, name
+        return form_of(writer, format_program(name, context))
+
+    def _token_form(self, rewrite: RewriteConfiguration, *, where: str) -> Form:
+        """The form of a rewrite whose tokens are all known."""
+        assert isinstance(rewrite.token, Token)
+        form = partial(
+            token_form,
+            rewrite.mode,
+            relay_name=self._relay_name,
+            zone=self._zone,
+            known=self._known_tokens(rewrite),
+            structured_data=rewrite.structured_data,
+        )
+        if not rewrite.tokens:
+            return form(rewrite.token)
+        choices: list[tuple[Condition, Form]] = [
+            (
+                self._filters.condition(match, f"{join_path(where, 'tokens')}[{index}].match"),
+                form(token),
+            )
+            for index, (match, token) in enumerate(rewrite.tokens)
+            if isinstance(token, Token)
+        ]
+        return FirstFitting([*choices, (always, form(rewrite.token))])
+
+    def _known_tokens(self, rewrite: RewriteConfiguration) -> list[bytes]:
+        """Tokens that a message may carry, whatever their form."""
+        return [token.reveal() for token in (*self._app_tokens, *rewrite.known_tokens)]
+
+    def _context(self, destination: DestinationConfiguration) -> MacroContext:
+        form = destination.format
+        return MacroContext(
+            relay_name=self._relay_name,
+            now=self._now,
+            zone=self._zone,
+            time_zone=None if form is None else form.time_zone,
+            frac_digits=None if form is None else form.frac_digits,
+            ts_format=None if form is None else form.ts_format,
+            started_at=self._started_at,
+            hostid=self._hostid,
+            runid=self._runid,
+            receipts=self._receipts,
+        )
+
+    def _take_drops(self, destination: str, pipeline: Pipeline) -> dict[str, int]:
+        drops = pipeline.take_drops()
+        for reason in _WARNED_DROPS:
+            if reason in drops:
+                text = f"{counted(drops[reason], 'message')} dropped by its rewrite: {reason}"
+                self._warn(destination, reason, text)
+        return drops
+
+    def _cast_failed(self, destination: str, pair: str, failed: int) -> None:
+        text = f"{failed} values of {pair} do not fit its type; its on_error says what is done"
+        self._warn(destination, "cast", text)
+
+
+def _template(text: str, *, context: MacroContext) -> Template:
+    column = compile_template(text, context)
+    constant = constant_of(text)
+    if constant is not None:
+        return Constant(constant)
+    return lambda messages, origin: column(Batch(messages, origin, context))
+
+
+def _random_number() -> int:
+    return int.from_bytes(os.urandom(4), "big")

@@ -1,0 +1,1 @@
+"""Sources as services, from their configuration."""

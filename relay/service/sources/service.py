@@ -1,0 +1,322 @@
+"""Sources as services: bound early, opened late, closed first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.logger import Logger
+
+from relay.model.counters import SourceCounters
+from relay.queue.ledger import Ledger
+from relay.service.configuration.model import Url
+from relay.service.configuration.table import bytes_in_words
+from relay.service.prerequisite import Prerequisite
+from relay.service.refusal import StartRefused
+from relay.transport.datagram_in import DatagramReader
+from relay.transport.inbound import InboundFactory
+from relay.transport.sockets import listen, receive_buffer_bytes
+from relay.transport.unix_listener import UnixListener
+
+__all__ = ["DatagramSource", "SourceService", "StreamSource"]
+
+_FINISH_SECONDS_MAX = 1.5
+_FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
+_FREE_PORT_MIN = 1024
+_HOW_TO_BIND = (
+    "; ports below 1024 need CAP_NET_BIND_SERVICE, as in deploy/syslogrelay.service, or a socket "
+    "that systemd passes (systemd://)"
+)
+
+
+class SourceService(Service):
+    """One source.
+
+    Args:
+        bind: Makes the socket.
+        quarantine: The account of what the source set aside; None = it does not do that.
+    """
+
+    _log = Logger(namespace="relay")
+    _socket: socket.socket  # exists between privilegedStartService and stopService
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        url: Url,
+        bind: Callable[[], socket.socket],
+        counters: SourceCounters,
+        reactor: Any,
+        quarantine: Callable[[], Ledger | None] = lambda: None,
+    ) -> None:
+        self.id = source
+        self.url = url
+        self.counters = counters
+        self._bind = bind
+        self._reactor = reactor
+        self._quarantine = quarantine
+        self._bound = False
+        self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
+        self._address = str(url)
+
+    def privilegedStartService(self) -> None:
+        """Bind, while the process may still have the rights to."""
+        try:
+            self._socket = self._bind()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if isinstance(error, PermissionError) and 0 < self.url.port < _FREE_PORT_MIN:
+                reason += _HOW_TO_BIND
+            raise StartRefused(
+                f"source {self.id}: cannot listen on {self.url}: {reason}"
+            ) from error
+        self._note_socket_file()
+        self._bound = True
+
+    def startService(self) -> None:
+        if not self._bound:
+            self.privilegedStartService()
+        Service.startService(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Receive from now on."""
+        self.open(self._socket)
+        self._log.info("source {id}: listens on {address}", id=self.id, address=self.address)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that the system chose if it did."""
+        return self._address
+
+    def open(self, bound: socket.socket) -> None:
+        """Begin to receive."""
+        raise NotImplementedError
+
+    def report(self) -> dict[str, Any]:
+        """The counters, for status."""
+        counters = self.counters
+        quarantine = self._quarantine()
+        words = self._words_of_a_lost_file() if self.running else ""  # at a stop we remove it
+        return ({"state": words, "ready": False} if words else {}) | {
+            "id": self.id,
+            "listen": str(self.url),
+            "address": self.address,
+            "received_records": counters.received_records,
+            "received_bytes": counters.received_bytes,
+            "stored_records": counters.stored_records,
+            "quarantined_records": counters.quarantined_records,
+            "dropped_records": dict(counters.dropped),
+            "apps": dict(counters.apps),
+            "parse_failures": counters.parse_failures,
+            "truncated_records": counters.truncated_records,
+            "split_records": counters.split_records,
+            "quarantine": None if quarantine is None else _quarantine_report(quarantine),
+            "protocol_errors": counters.protocol_errors,
+            "framing_errors": counters.framing_errors,
+            "connections_open": counters.connections_open,
+            "connections_accepted": counters.connections_accepted,
+            "connections_refused": counters.connections_refused,
+            "connections_idle_closed": counters.connections_idle_closed,
+            "connections_closed": dict(counters.connections_closed),
+            "duplicate_records": counters.duplicate_records,
+            "missing_records": counters.missing_records,
+            "refused_lineages": counters.refused_lineages,
+            "pauses": counters.pauses,
+        }
+
+    def note_address(self, bound: socket.socket) -> None:
+        """Learn the port that the system chose, if it did."""
+        if bound.family != socket.AF_UNIX:
+            host, port = bound.getsockname()[:2]
+            self._address = str(Url(self.url.scheme, host=host, port=port))
+        elif self.url.inherited:
+            name = bound.getsockname()  # octets if it is abstract
+            path = name if isinstance(name, str) else "@" + os.fsdecode(name[1:])
+            self._address = str(Url(self.url.scheme, path=path))
+
+    def remove_socket_file(self) -> None:
+        if self._socket_file is not None and not self._words_of_a_lost_file():
+            with contextlib.suppress(OSError):  # we may have given up the right to
+                os.unlink(self.url.path)
+
+    def _note_socket_file(self) -> None:
+        if self._socket.family == socket.AF_UNIX and self.url.path and not self.url.inherited:
+            with contextlib.suppress(OSError):
+                self._socket_file = _file_at(self.url.path)
+
+    def _words_of_a_lost_file(self) -> str:
+        """Why programs cannot reach our unix socket; empty if they can, or it is none."""
+        if self._socket_file is None:
+            return ""
+        try:
+            if _file_at(self.url.path) == self._socket_file:
+                return ""
+            found = "another file has taken the place of the socket"
+        except FileNotFoundError:
+            found = "somebody removed the socket"
+        except OSError:  # out of our sight
+            return ""
+        return f"{found} {self.url.path}, so programs cannot reach this source; restart the relay"
+
+
+class StreamSource(SourceService):
+    """A listener for connections.
+
+    Args:
+        factory: Knows the open connections.
+        wrap: Puts TLS below a factory, or nothing.
+        prerequisite: What it does not listen without.
+    """
+
+    _stop_listening: Callable[[], Any] | None = None  # while it does not listen
+
+    def __init__(
+        self,
+        *,
+        factory: InboundFactory,
+        wrap: Callable[[InboundFactory], Any],
+        prerequisite: Prerequisite,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._factory = factory
+        self._wrap = wrap
+        self._prerequisite = prerequisite
+        prerequisite.when_fulfilled(self._begin_late)
+
+    def begin(self) -> None:
+        if not self._prerequisite.trouble:
+            super().begin()
+
+    def report(self) -> dict[str, Any]:
+        report = super().report()
+        if self._prerequisite.trouble:
+            report |= {"state": self._prerequisite.words, "ready": False}
+        return report
+
+    def _begin_late(self) -> None:
+        """What was missing when the relay started is there."""
+        if not self.running or self._stop_listening is not None:
+            return
+        try:
+            if self._socket.fileno() < 0:  # it could not listen before
+                self._socket = self._bind()
+                self._note_socket_file()
+            elif not self.url.inherited:
+                listen(self._socket)
+        except OSError as error:
+            self._prerequisite.trouble = f"cannot listen on {self.url}: {error.strerror or error}"
+            self._log.warn("source {id}: {words}", id=self.id, words=self._prerequisite.trouble)
+            return
+        self.begin()
+
+    def open(self, bound: socket.socket) -> None:
+        self.note_address(bound)
+        factory = self._wrap(self._factory)
+        if bound.family == socket.AF_UNIX:
+            listener = UnixListener(
+                bound, factory, reactor=self._reactor, inherited=bool(self.url.inherited)
+            )
+            self._stop_listening = listener.stop
+            return
+        port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+        bound.close()  # the port has its own copy
+        self._stop_listening = partial(_stop_port, port, inherited=bool(self.url.inherited))
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self._stop_listening is None:
+            self._socket.close()
+            return
+        self._factory.stopping = True
+        await maybeDeferred(self._stop_listening)
+        await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
+
+
+class DatagramSource(SourceService):
+    """A datagram socket.
+
+    Args:
+        new_reader: Makes the reader of a bound socket.
+        receive_buffer_bytes: What was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        new_reader: Callable[[socket.socket], DatagramReader],
+        receive_buffer_bytes: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._new_reader = new_reader
+        self._buffer_bytes_asked = receive_buffer_bytes
+        self._buffer_bytes = 0
+
+    def open(self, bound: socket.socket) -> None:
+        self.note_address(bound)
+        self._note_buffer(bound)
+        self._reader = self._new_reader(bound)
+        if self.url.inherited:
+            self._reader.forget_kernel_drops()
+        self._reactor.addReader(self._reader)
+
+    def report(self) -> dict[str, Any]:
+        return {**super().report(), "receive_buffer_bytes": self._buffer_bytes}
+
+    def _note_buffer(self, bound: socket.socket) -> None:
+        """Learn what the kernel granted; say it if that is little."""
+        self._buffer_bytes = receive_buffer_bytes(bound)
+        # A full unix socket makes its senders wait, whatever its buffer.
+        if bound.family != socket.AF_UNIX and 2 * self._buffer_bytes < self._buffer_bytes_asked:
+            self._log.warn(
+                "source {id}: asked for a receive buffer of {asked}, the kernel grants {granted}; "
+                "raise it with: sysctl -w net.core.rmem_max={octets}",
+                id=self.id,
+                asked=bytes_in_words(self._buffer_bytes_asked),
+                granted=bytes_in_words(self._buffer_bytes),
+                octets=self._buffer_bytes_asked,
+            )
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self._reactor.removeReader(self._reader)
+        self.remove_socket_file()
+        self._reader.drain_and_close(inherited=bool(self.url.inherited))
+
+
+def _file_at(path: str) -> tuple[int, int]:
+    """Device and inode of what has the name `path`."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def _stop_port(port: Any, *, inherited: bool) -> Any:
+    """Accept who has come until now, unless they can wait for the next start, and stop."""
+    if not inherited:
+        for _ in range(_FINAL_ACCEPTS_MAX):
+            if not select.select([port], [], [], 0)[0]:
+                break
+            port.doRead()
+    return port.stopListening()
+
+
+def _quarantine_report(ledger: Ledger) -> dict[str, Any]:
+    """What lies in the quarantine of a source, over all its runs, and what found no room."""
+    return {
+        "records": ledger.quarantined,
+        "bytes": ledger.quarantine_bytes,
+        "dropped_records": dict(ledger.dropped),
+    }

@@ -1,0 +1,178 @@
+"""Notice new certificate, key, CA and revocation files, and use them without a restart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from OpenSSL import SSL
+from twisted.logger import Logger
+
+from relay.model.clock import Clock, Now
+from relay.service.configuration.model import TlsConfiguration
+from relay.service.periodic import PeriodicService
+from relay.service.prerequisite import Prerequisite, Reminder
+from relay.service.tls.expiry import Expiry, expiries_of
+from relay.service.tls.files import file_problems, read_material
+from relay.transport.notices import Notices
+from relay.transport.tls_context import TlsMaterial
+
+__all__ = ["CertificateWatch", "Renewable"]
+
+_CHECK_SECONDS = 60.0
+_UNUSABLE = "new TLS files cannot be used, the old ones still are: "
+
+Stamp = tuple[int, int, int] | None
+
+
+class Renewable(Protocol):
+    """What makes TLS connections: a listener or an upstream."""
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use `material` for new connections; raises if it cannot be used."""
+
+
+R = TypeVar("R", bound=Renewable)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One listener or upstream and its files."""
+
+    subject: str
+    tls: TlsConfiguration
+    target: Renewable
+    needed: Prerequisite
+    """Has trouble until the files could be used for the first time."""
+    used: list[Stamp]
+    """The files as they were when what is in use was read."""
+    expiries: list[Expiry]
+    reminder: Reminder = field(default_factory=Reminder)
+    """Of why the files as they are now are not in use."""
+
+
+class CertificateWatch(PeriodicService):
+    """Looks at the files of TLS every minute, and when it is told to.
+
+    New files are read and checked together, as at the start.  If they are right, new
+    connections use them; those that exist go on as they are.  If they are not, what
+    was used before still is: a certificate and its key cannot be replaced in one step,
+    so a pair that does not fit is looked at again with the next check.  Where nothing was used
+    before, a listener or upstream waits for files that are right.
+
+    Warns as well when our certificates and the revocation lists are about to expire.
+
+    A file counts as new when its inode, size or time of modification has changed.
+    """
+
+    name = "certificates"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, *, notices: Notices, now: Now, clock: Clock) -> None:
+        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
+        self._notices = notices
+        self._now = now
+        self._watched: list[_Watched] = []
+
+    def keep(
+        self,
+        subject: str,
+        tls: TlsConfiguration,
+        new: Callable[[None], R],
+        needed: Prerequisite,
+    ) -> R:
+        """Make a listener or upstream from the files of `tls`, and renew it from now on.
+
+        Args:
+            subject: Whose files they are, for warnings: ``source relays``.
+            new: Makes it, without the content of files.
+            needed: Has trouble as long as the files cannot be used.
+        """
+        target = new(None)
+        watched = _Watched(subject, tls, target, needed, _stamps(tls), [])
+        needed.trouble = _use(watched)
+        needed.look = partial(self._renew, watched)
+        self._watched.append(watched)
+        return target
+
+    def look(self) -> None:
+        """Look at all files now."""
+        for watched in self._watched:
+            self._renew(watched)
+            self._warn_of_expiry(watched)
+
+    def report(self) -> list[dict[str, Any]]:
+        """For status: what is in use, with the days it has left, and files that cannot be used."""
+        now = self._now()
+        expiries = [
+            expiry.report(watched.subject, now)
+            for watched in self._watched
+            for expiry in watched.expiries
+        ]
+        return expiries + [
+            {
+                "subject": watched.subject,
+                "kind": "unusable",
+                "problem": _UNUSABLE + watched.reminder.trouble,
+            }
+            for watched in self._watched
+            if watched.reminder.trouble and not watched.needed.trouble
+        ]
+
+    def _renew(self, watched: _Watched) -> None:
+        stamps = _stamps(watched.tls)  # first: a change while they are read is a change
+        waits = bool(watched.needed.trouble)
+        # What is not used yet may become right without a change: by rights, or by time.
+        if stamps == watched.used and not waits:
+            watched.reminder.forget()
+            return
+        trouble = _use(watched)
+        if not trouble:
+            watched.used = stamps
+            watched.reminder.forget()
+            self._log.info("{who}: new TLS files are in use", who=watched.subject)
+            if waits:
+                watched.needed.fulfil()
+            return
+        if waits:
+            watched.needed.trouble = trouble
+        if watched.reminder.is_due(trouble, self._clock.seconds()):
+            words = _UNUSABLE + trouble
+            self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
+
+    def _warn_of_expiry(self, watched: _Watched) -> None:
+        now = self._now()
+        for expiry in watched.expiries:
+            if words := expiry.warning(now):
+                group = f"{watched.subject}, {expiry.path}, {expiry.issuer}"
+                self._notices.warn(watched.subject, "expiry", words, group=group)
+
+
+def _use(watched: _Watched) -> str:
+    """Make `watched` use its files as they are now; return what keeps it from that."""
+    problems = file_problems(watched.tls, lambda key: key)
+    if problems:
+        return "; ".join(problems)
+    try:
+        material = read_material(watched.tls)
+        watched.target.renew(material)
+    except (ValueError, SSL.Error) as error:  # changed since they were looked at, or odd
+        return f"OpenSSL does not take them: {error}"
+    watched.expiries = expiries_of(material, certificate=watched.tls.certificate)
+    return ""
+
+
+def _stamps(tls: TlsConfiguration) -> list[Stamp]:
+    keys = (tls.certificate, tls.private_key, tls.private_key_passphrase_file)
+    return [_stamp(path) for path in (*keys, tls.trusted_ca, tls.crl)]
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        found = os.stat(path)
+    except OSError:  # gone, out of reach, or not named at all
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

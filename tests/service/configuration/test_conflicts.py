@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.service.configuration.conflicts import control_socket_problems, find_conflicts
+from relay.service.configuration.model import DestinationConfiguration, SourceConfiguration
+from relay.service.configuration.url import parse_url
+
+
+def conflicts(sources: dict[str, str], destinations: dict[str, tuple[str, str]]) -> list[str]:
+    """Sources are id: URL, destinations are id: (URL, ids of its sources)."""
+    return find_conflicts(
+        [
+            SourceConfiguration(id, parse_url(url, "listen", base_dir="/"))
+            for id, url in sources.items()
+        ],
+        [
+            DestinationConfiguration(
+                id, parse_url(url, "connect", base_dir="/"), sources=tuple(ids.split())
+            )
+            for id, (url, ids) in destinations.items()
+        ],
+        name_source=lambda id: f"sources.{id}.listen",
+        name_destination=lambda id: f"destinations.{id}.connect",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tcp://127.0.0.1:514", "tcp://127.0.0.1:514"),
+        ("tcp://127.0.0.1:514", "relp://127.0.0.1:514"),
+        ("tcp://:514", "relp+tls://[::1]:514"),
+        ("udp://0.0.0.0:514", "udp://10.0.0.1:514"),
+        ("udp://[::]:514", "udp://[::1]:514"),
+        ("tcp://localhost:514", "tcp://LOCALHOST:514"),
+        ("unix:///run/log", "unixgram:///run/../run/log"),
+    ],
+)
+def test_two_listeners_in_one_place(one: str, other: str) -> None:
+    a, b = (parse_url(text, "listen", base_dir="/") for text in (one, other))
+    for first, second in ((a, b), (b, a)):
+        assert conflicts({"a": str(first), "b": str(second)}, {"d": ("relp://far:1", "a b")}) == [
+            f"sources.b.listen: {second} is already taken by sources.a.listen ({first}); choose "
+            "another one"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tcp://127.0.0.1:514", "udp://127.0.0.1:514"),
+        ("tcp://127.0.0.1:514", "tcp://127.0.0.1:515"),
+        ("tcp://127.0.0.1:514", "tcp://127.0.0.2:514"),
+        ("tcp://0.0.0.0:514", "tcp://[::1]:514"),
+        ("tcp://0.0.0.0:514", "tcp://some.name:514"),
+        ("tcp://:0", "tcp://:0"),
+        ("unix:///run/a", "unix:///run/b"),
+        ("journald://", "journald://"),  # with other matches
+        ("journald:///var/log/journal", "journald:///var/log/journal"),
+    ],
+)
+def test_listeners_that_get_along(one: str, other: str) -> None:
+    assert conflicts({"a": one, "b": other}, {"d": ("relp://far:1", "a b")}) == []
+
+
+def test_one_file_for_two_destinations() -> None:
+    destinations = {"one": ("file:///x", "a"), "two": ("file:///y/../x", "a")}
+    assert conflicts({"a": "udp://:1"}, destinations) == [
+        "destinations.two.connect: file:///x is already written by destinations.one.connect; "
+        "choose another file"
+    ]
+
+
+def test_a_source_that_feeds_nothing() -> None:
+    assert conflicts({"a": "udp://:1", "b": "udp://:2"}, {"d": ("relp://far:1", "a")}) == [
+        "sources.b.listen: feeds no destination, so its messages would be lost; add 'b' to the "
+        "sources of one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "connect"),
+    [
+        ("tcp://:514", "tcp://127.0.0.1:514"),
+        ("tcp://:514", "tcp://[::1]:514"),
+        ("tcp://127.0.0.1:514", "relp://localhost:514"),
+        ("tcp://localhost:514", "tcp://127.0.0.1:514"),
+        ("tcp://0.0.0.0:514", "tcp://127.1.2.3:514"),
+        ("tcp://0.0.0.0:514", "tcp://localhost:514"),
+        ("tcp://0.0.0.0:514", "tcp://0.0.0.0:514"),
+        ("tcp://10.0.0.1:514", "tcp://10.0.0.1:514"),
+        ("udp://:514", "udp://127.0.0.1:514"),
+    ],
+)
+def test_a_loop(listen: str, connect: str) -> None:
+    assert conflicts({"a": listen}, {"d": (connect, "a")}) == [
+        f"destinations.d.connect: {connect} is this relay itself and messages would go round for "
+        "ever (source 'a' feeds 'd'); give the sources of 'd' without 'a'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "connect"),
+    [
+        ("tcp://:514", "tcp://127.0.0.1:515"),
+        ("tcp://:514", "udp://127.0.0.1:514"),
+        ("tcp://:514", "tcp://elsewhere:514"),
+        ("tcp://10.0.0.1:514", "tcp://127.0.0.1:514"),
+        ("tcp://[::1]:514", "tcp://127.0.0.1:514"),
+    ],
+)
+def test_no_loop(listen: str, connect: str) -> None:
+    assert conflicts({"a": listen}, {"d": (connect, "a")}) == []
+
+
+def test_the_relay_may_deliver_to_itself_if_nothing_comes_back() -> None:
+    sources = {"udp": "udp://:5514", "received": "relp://127.0.0.1:20514"}
+    destinations = {
+        "central": ("relp://127.0.0.1:20514", "udp"),
+        "file": ("file:///received.log", "received"),
+    }
+    assert conflicts(sources, destinations) == []
+
+
+def test_a_loop_through_two_destinations_is_reported_once() -> None:
+    sources = {"a": "tcp://:1", "b": "tcp://:2", "in": "udp://:3"}
+    destinations = {"x": ("tcp://localhost:1", "b in"), "y": ("tcp://localhost:2", "a")}
+    assert conflicts(sources, destinations) == [
+        "destinations.x.connect: tcp://localhost:1 is this relay itself and messages would go "
+        "round for ever (source 'a' feeds 'y', source 'b' feeds 'x'); give the sources of 'x' "
+        "without 'b'"
+    ]
+
+
+@pytest.mark.parametrize(("octets", "problems"), [(94, 0), (95, 1)])
+def test_the_control_socket_has_to_fit(octets: int, problems: int) -> None:
+    found = control_socket_problems("relay.state_dir", "/".ljust(octets, "x"))
+    assert len(found) == problems
+    assert all("relay.state_dir" in line and "94" in line for line in found)
+
+
+def test_a_source_may_not_read_what_its_destination_writes() -> None:
+    sources = {"files": "file:///var/log/*/*.log"}
+    assert conflicts(sources, {"d": ("file:///var/log/app/out.log", "files")}) == [
+        "destinations.d.connect: file:///var/log/app/out.log is read by this relay and messages "
+        "would go round for ever (source 'files' feeds 'd'); give the sources of 'd' without "
+        "'files'"
+    ]
+    assert conflicts(sources, {"d": ("file:///var/log/out.log", "files")}) == []
+
+
+def test_a_file_may_be_read_for_another_destination() -> None:
+    sources = {"in": "udp://:514", "files": "file:///var/log/out.*"}
+    destinations = {"written": ("file:///var/log/out.log", "in"), "d": ("relp://far:1", "files")}
+    assert conflicts(sources, destinations) == []

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC
+
+import pytest
+
+from relay.service.configuration.model import Url
+from relay.service.configuration.parse_table import PARSE, encoding_problem, read_parse_options
+from relay.wire.parse_options import ParseOptions
+
+
+def read(values: object) -> tuple[ParseOptions, list[str]]:
+    problems: list[str] = []
+    return read_parse_options(values, "sources.a.parse", problems=problems), problems
+
+
+def test_every_option_has_a_key() -> None:
+    # Longer messages are the transport's affair.
+    assert {field.name for field in fields(ParseOptions)} - set(PARSE) == {"message_bytes_max"}
+
+
+def test_options() -> None:
+    options, problems = read(
+        {
+            "no_hostname": True,
+            "local_hostname": True,
+            "default_facility": "local0",
+            "default_severity": 3,
+            "time_zone": "UTC",
+            "host_override": "web",
+            "tags": ["a", "b"],
+            "encoding": "ISO-8859-1",
+            "bad_hostname": "^x",
+        }
+    )
+    assert problems == []
+    assert options == ParseOptions(
+        no_hostname=True,
+        local_hostname=True,
+        default_facility=16,
+        default_severity=3,
+        time_zone=UTC,
+        host_override=b"web",
+        tags=(b"a", b"b"),
+        encoding="ISO-8859-1",
+        bad_hostname="^x",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ("x", "sources.a.parse: expected a table, found 'x'"),
+        ({"no_hostnam": True}, "no_hostnam: unknown key, did you mean 'no_hostname'?"),
+        ({"no_parse": 1}, "no_parse: expected true or false, found 1"),
+        ({"default_facility": "lokal0"}, "default_facility: found 'lokal0', did you mean 'local0"),
+        ({"default_severity": 8}, "default_severity: found 8; allowed are 0 to 7"),
+        ({"bad_hostname": "("}, "is not a regular expression"),
+        ({"bad_hostname": 1}, "bad_hostname: expected a regular expression, found 1"),
+        ({"encoding": "klingon"}, "klingon"),
+        ({"time_zone": "Mars"}, "time_zone: expected a time zone"),
+        ({"tags": []}, "tags: expected a list of tags, found an empty list"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(values: object, problem: str) -> None:
+    options, problems = read(values)
+    assert options == ParseOptions()
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "schemes"),
+    [
+        ("ISO-8859-1", {"udp", "unixgram", "relp", "relp+tls", "systemd", "tcp", "unix", "file"}),
+        ("utf-16le", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
+        ("cp037", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
+        ("iso2022_jp", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
+        ("unicode_escape", {"udp", "unixgram", "relp", "relp+tls", "systemd"}),
+    ],
+)
+def test_which_sources_take_text_in_an_encoding(encoding: str, schemes: set[str]) -> None:
+    every = ("udp", "unixgram", "relp", "relp+tls", "systemd", "tcp", "tls", "unix", "file")
+    taken = {scheme for scheme in every if not encoding_problem(encoding, Url(scheme))}
+    assert taken - {"tls"} == schemes
+    assert ("tls" in taken) == ("tcp" in taken)
+    assert "has no meaning" in encoding_problem(encoding, Url("journald"))

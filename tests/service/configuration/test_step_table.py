@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.fields import getter
+from relay.rewrite.pipeline import Drops
+from relay.rewrite.steps import Lookup, Template
+from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.step_table import StepTables
+from relay.wire.parse import parse
+
+ORIGIN = Origin("net", "udp", "192.0.2.7", 514, received_at=1000.0)
+MESSAGE = parse(b"<13>Oct 11 22:14:15 web app[1]: from 10.0.0.1")
+
+
+def template(text: str) -> Template:
+    if text == "$":
+        raise ValueError("a $ at the end")
+    if not text.startswith("$"):
+        return lambda messages, origin: [text.encode()] * len(messages)
+    value_of = getter(text.strip("${}"))
+    return lambda messages, origin: [value_of(message) or b"" for message in messages]
+
+
+def settable(name: str) -> None:
+    if name == "PRI":
+        raise ValueError("PRI cannot be set")
+
+
+def lookup(path: str) -> Lookup:
+    if not path.endswith(".csv"):
+        raise ValueError(f"cannot read {path}")
+    return {b"web": b"shop"}
+
+
+def read(text: str, problems: list[str], drops: Drops, base_dir: str = "/etc") -> object:
+    filters = FilterTables(
+        {}, sources=["net"], apps=[], relay_name=b"here", zone=UTC, problems=problems
+    )
+    tables = StepTables(
+        filters,
+        counter="here/d",
+        template=template,
+        check_settable=settable,
+        lookup=lookup,
+        base_dir=base_dir,
+        zone=UTC,
+        problems=problems,
+    )
+    return tables.stage(tomllib.loads(f"step = {text}")["step"], "d.rewrite[0]", drops)
+
+
+def run(text: str, base_dir: str = "/etc") -> tuple[list[SyslogMessage], Drops]:
+    problems: list[str] = []
+    drops = Drops()
+    stage = read(text, problems, drops, base_dir)
+    assert problems == []
+    assert callable(stage)
+    return list(stage([MESSAGE], ORIGIN)), drops
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ('{ set = { HOST = "$PROGRAM", ".x" = "y" } }', "HOST", b"app"),
+        ('{ set = { HOST = "db" }, match = { app_name = "app" } }', "HOST", b"db"),
+        ('{ set = { HOST = "db" }, match = { app_name = "other" } }', "HOST", b"web"),
+        ('{ unset = ["PID"] }', "PID", None),
+        ('{ unset = "PID" }', "PID", None),
+        ('{ rename = { PID = "MSGID" } }', "MSGID", b"1"),
+        ("{ subst = 'from (\\S+)', with = 'by \\1' }", "MESSAGE", b"by 10.0.0.1"),
+        ('{ subst = "FROM ", ignore_case = true }', "MESSAGE", b"10.0.0.1"),
+        ('{ subst = "0", with = "o", first_only = true }', "MESSAGE", b"from 1o.0.0.1"),
+        ('{ subst = "e", with = "E", in = ["HOST"] }', "HOST", b"wEb"),
+        ('{ groupset = "-", in = "P*" }', "PROGRAM", b"-"),
+        ('{ map = "teams.csv", key = "${HOST}", into = ".team" }', ".team", b"shop"),
+        (
+            '{ map = "teams.csv", key = "x", into = ".team", default = "none" }',
+            *(".team", b"none"),
+        ),
+        ('{ mask = "ipv4" }', "MESSAGE", b"from ***"),
+        ('{ mask = ["ipv4", "email"], with = "x" }', "MESSAGE", b"from x"),
+        ("{ mask = '10\\.\\S+' }", "MESSAGE", b"from ***"),
+        ("{ parse = 'regex', pattern = 'from (?P<FROM>.*)', prefix = '.' }", ".FROM", b"10.0.0.1"),
+        ("{ parse = 'csv', columns = ['a', 'b'], delimiter = ' ' }", "b", b"10.0.0.1"),
+        ("{ number = true }", ".SDATA.meta.sequenceId", b"1"),
+        ("{ number = true }", ".SDATA.syslogrelay@32473.from", b"here/d"),
+        ("{ parse = 'key-value', value_separator = ' ' }", "from", b"10.0.0.1"),
+    ],
+)
+def test_each_step(text: str, name: str, value: bytes | None) -> None:
+    (message,), drops = run(text)
+    assert getter(name)(message) == value
+    assert not drops
+
+
+def test_steps_that_change_what_is_no_pair() -> None:
+    assert run('{ add_tags = ["a"] }')[0][0].tags == (b"a",)
+    assert run('{ clear_tags = ["*"] }')[0][0].tags == ()
+    assert run('{ set_severity = "err" }')[0][0].severity == 3
+    assert run('{ set_facility = "local7" }')[0][0].facility == 23
+    date = run('{ parse = "date", from = "PID", format = "unix" }')[0][0]
+    assert date.timestamp == b"1970-01-01T00:00:01+00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        ('{ drop = "noise" }', {"noise": 1}),
+        ('{ drop = "noise", match = { app_name = "x" } }', {}),
+        ("{ sample = 2 }", {}),
+        ("{ rate = 10, per = '$HOST' }", {}),
+        ("{ suppress_repeats = 10 }", {}),
+    ],
+)
+def test_steps_that_drop(text: str, drops: dict[str, int]) -> None:
+    messages, counted = run(text)
+    assert counted == drops
+    assert len(messages) == 1 - sum(drops.values())
+
+
+def test_a_hash_has_a_key_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    (found,), _ = run('{ hash = "ipv4", key_file = "key" }', str(tmp_path))
+    assert len(found.msg) == len(b"from ") + 16
+    (whole,), _ = run('{ hash = true, in = ["HOST"], key_file = "key" }', str(tmp_path))
+    assert whole.hostname is not None
+    assert len(whole.hostname) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('"x"', "d.rewrite[0]: expected a table with one step, found 'x'"),
+        ("{}", "d.rewrite[0]: expected a step, found an empty table; the steps are: set, unset"),
+        ("{ sett = {} }", "expected a step, found sett, did you mean 'set'? the steps are"),
+        ('{ unset = ["a"], drop = "x" }', "unset and drop are two steps; write a table for each"),
+        ('{ unset = ["a"], with = "x" }', "d.rewrite[0].with: unknown key. Allowed beside unset"),
+        ("{ set = {} }", "d.rewrite[0].set: expected a table such as"),
+        ("{ set = { a = 1 } }", "d.rewrite[0].set: expected a text, found 1"),
+        ('{ set = { PRI = "x" } }', "d.rewrite[0].set: PRI cannot be set"),
+        ('{ set = { a = "$" } }', "d.rewrite[0].set: a $ at the end"),
+        ("{ unset = [] }", "d.rewrite[0].unset: expected a list of texts, found a list of 0"),
+        ("{ rename = { a = 1 } }", "d.rewrite[0].rename: expected a table such as"),
+        ('{ rename = { a = "PRI" } }', "PRI cannot be set"),
+        ('{ subst = "(" }', "subst: not a regular expression"),
+        ("{ subst = 'a', with = '\\2' }", "subst: cannot put in '\\\\2': invalid group reference"),
+        ('{ groupset = "x" }', "groupset: says not where"),
+        ('{ map = "a.csv", into = "x" }', "map: key is missing; write for example"),
+        ('{ map = "a.txt", key = "x", into = "y" }', "map: cannot read /etc/a.txt"),
+        ('{ mask = "ipv5" }', "mask: there is no kind 'ipv5', did you mean 'ipv"),
+        ('{ mask = ["(" ] }', "mask: there is no kind '('"),
+        ('{ hash = "ipv4" }', "hash: key_file is missing"),
+        ('{ hash = "ipv4", key_file = "none" }', "hash: cannot read the key file /etc/none: No"),
+        ("{ add_tags = 'x' }", "add_tags: expected a list of texts, found 'x'"),
+        ('{ set_severity = "warm" }', "set_severity: found 'warm', did you mean 'warn'?"),
+        ("{ drop = true }", "drop: expected the reason that is counted"),
+        ("{ sample = 1 }", "sample: expected a whole number from 2 to 1,000,000, found 1"),
+        ("{ number = 1 }", "number: expected true, found 1"),
+        ("{ rate = 0 }", "rate: expected a number from 0.001 to 1,000,000, found 0"),
+        ("{ suppress_repeats = 0 }", "suppress_repeats: expected a number from 1 to 86,400"),
+        ('{ parse = "jsn" }', "parse: there is no parser 'jsn', did you mean 'json'?"),
+        ('{ parse = "csv" }', "parse: expected a list of texts, found a list of 0"),
+        ('{ parse = "csv", columns = ["a"], delimiter = "ab" }', "delimiter: expected one char"),
+        ('{ parse = "regex", pattern = "a" }', "pattern: has no named group"),
+        ('{ parse = "date", format = "%d" }', "a date format without a year"),
+        ('{ drop = "x", match = { severty = 1 } }', "d.rewrite[0].match.severty: unknown key"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
+    problems: list[str] = []
+    assert read(text, problems, Drops()) is None
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_a_short_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("tiny5")
+    problems: list[str] = []
+    read('{ hash = "ipv4", key_file = "key" }', problems, Drops(), str(tmp_path))
+    assert "key holds 5 octets; a key has 16 to 4096" in problems[0]
+    assert "tiny5" not in problems[0]

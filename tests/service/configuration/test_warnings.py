@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.service.configuration.file import read_configuration
+from relay.service.configuration.warnings import secret_warnings
+from relay.service.tls.certificates import make_authority, make_leaf
+
+SOURCE = '[sources.in]\nlisten = "udp://:514"\n'
+DESTINATION = '[destinations.d]\nconnect = "relp://far:20514"\n'
+
+
+def warnings(folder: Path, text: str) -> list[str]:
+    path = folder / "relay.toml"
+    path.write_text(text)
+    return list(read_configuration(str(path)).warnings)
+
+
+def of_destination(folder: Path, text: str) -> list[str]:
+    return warnings(folder, SOURCE + DESTINATION + text)
+
+
+def secret(folder: Path, name: str, octets: bytes, mode: int = 0o640) -> None:
+    (folder / name).write_bytes(octets)
+    (folder / name).chmod(mode)
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_token_that_every_user_can_read(tmp_path: Path, mode: int, is_open: bool) -> None:
+    secret(tmp_path, "token", b"t0ken", mode)
+    form = 'rewrite = { mode = "cee", token_file = "token" }'
+    expected = (
+        f"destinations.d.rewrite.token_file: every user can read or write {tmp_path}/token (mode "
+        f"0644), which holds a secret; chmod o= {tmp_path}/token"
+    )
+    assert of_destination(tmp_path, form) == [expected] * is_open
+
+
+def test_every_file_with_a_secret_is_looked_at(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        secret(tmp_path, name, b"secret-of-sixteen-octets-" + name.encode(), 0o606)
+    text = """
+[sources.in]
+listen = "tcp://:514"
+authorise = ["token"]
+[destinations.d]
+connect = "relp://far:20514"
+rewrite = [
+    { hash = ["ipv4"], key_file = "a" },
+    { mode = "tag", tokens = [{ match = {}, token_file = "b" }, { token_file = "c" }] },
+]
+[apps.x]
+token_files = ["d", "e"]
+"""
+    found = [text.partition(": ")[0] for text in warnings(tmp_path, text)]
+    assert found == [
+        "destinations.d.rewrite[0].key_file",
+        "destinations.d.rewrite[1].tokens[0].token_file",
+        "destinations.d.rewrite[1].tokens[1].token_file",
+        "apps.x.token_files",
+        "apps.x.token_files",
+    ]
+
+
+def test_an_example_is_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = 'rewrite = { mode = "cee", token_file = "token" }'
+    for octets in (b"LOGS_APP_TOKEN_GOES_HERE\n", b"<your-token>", b"YOUR_APP_TOKEN"):
+        secret(tmp_path, "token", octets)
+        assert of_destination(tmp_path, form) == [
+            f"destinations.d.rewrite.token_file: {tmp_path}/token holds an example instead of a "
+            "token; put the token of the app there"
+        ]
+    secret(tmp_path, "token", b"0f9e8d7c-89ab-cdef-0123-456789abcdef")
+    assert of_destination(tmp_path, form) == []
+    monkeypatch.setenv("RELAY_TOKEN", "LOGS_APP_TOKEN_GOES_HERE")
+    assert of_destination(tmp_path, 'rewrite = { mode = "cee", token_env = "RELAY_TOKEN" }') == [
+        "destinations.d.rewrite.token_env: the variable RELAY_TOKEN holds an example instead of a "
+        "token"
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_for_others_to_report(tmp_path: Path) -> None:
+    assert list(secret_warnings({"token_file": "none"}, "x", base_dir=os.fspath(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('template = "$NOPE $HOTS"', {"template NOPE": "", "template HOTS": "HOST"}),
+        ('template = "$HOST ${R_ISODATE} ${MSG:-x} $Own ${.SDATA.x.Y} $RAWMSG $FULLHOST"', {}),
+        (
+            'format = { name = "template", template = "$PROGRAMM" }',
+            {"format.template PROGRAMM": "PROGRAM"},
+        ),
+        (
+            'format = { name = "json", key = ["HOTS", "R_*"], pair = { x = "$MGS" } }',
+            {"format.pair.x MGS": "MSG", "format.key HOTS": "HOST"},
+        ),
+        ('rewrite = [{ set = { x = "$HSOT" } }]', {"rewrite[0].set.x HSOT": "HOST"}),
+        (
+            'rewrite = [{ set = { NEW = "x" } }, { rename = { a = "OTHER" } }, '
+            '{ parse = "csv", columns = ["COL"] }, { parse = "regex", pattern = "(?P<GROUP>x)" }, '
+            '{ set = { a = "$NEW $OTHER $COL $GROUP" } }]',
+            {},
+        ),
+        (
+            'rewrite = [{ parse = "json" }, { rate = 5, per = "$ANYTHING $HOTS" }]',
+            {"rewrite[1].per HOTS": "HOST"},
+        ),
+        ('rewrite = [{ subst = "a", in = ["MESSAEG"] }]', {"rewrite[0].in MESSAEG": "MESSAGE"}),
+        ('rewrite = [{ parse = "date", from = "DTAE" }]', {"rewrite[0].from DTAE": "DATE"}),
+    ],
+)  # fmt: skip
+def test_macros_that_nothing_knows(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+    lines = []
+    for place, near in expected.items():
+        key, name = place.split()
+        hint = f", did you mean {near!r}?" if near else ";"
+        lines.append(
+            f"destinations.d.{key}: there is no macro {name}{hint} it is empty unless messages "
+            "bring a pair of this name"
+        )
+    assert of_destination(tmp_path, text) == lines
+
+
+def test_certificates_that_peers_will_refuse(tmp_path: Path) -> None:
+    authority = make_authority("Test authority", days=2)
+    secret(tmp_path, "ca.pem", authority.certificate_pem())
+    for purpose in ("server", "client"):
+        leaf = make_leaf(authority, ["a.example.com"], purpose=purpose, days=1)
+        secret(tmp_path, f"{purpose}.pem", leaf.certificate_pem())
+        secret(tmp_path, f"{purpose}-key.pem", leaf.private_key_pem())
+
+    def text(source: str, destination: str, trusted: str = "ca.pem") -> str:
+        return f"""
+[sources.in]
+listen = "tls://:6514"
+certificate = "{source}.pem"
+private_key = "{source}-key.pem"
+trusted_ca = "ca.pem"
+[destinations.d]
+connect = "tls://far:6514"
+certificate = "{destination}.pem"
+private_key = "{destination}-key.pem"
+trusted_ca = "{trusted}"
+"""
+
+    assert warnings(tmp_path, text("server", "client")) == []
+    found = warnings(tmp_path, text("client", "server"))
+    assert found == [
+        "sources.in.certificate: the certificate in client.pem is not for a TLS server: its "
+        "extended key usage is clientAuth; peers will refuse it, so make one with serverAuth",
+        "destinations.d.certificate: the certificate in server.pem is not for a TLS client: its "
+        "extended key usage is serverAuth; peers will refuse it, so make one with clientAuth",
+    ]
+    (found_one,) = warnings(tmp_path, text("server", "client", "server.pem"))
+    assert found_one == (
+        "destinations.d.trusted_ca: 'CN=a.example.com' in server.pem is the certificate of a peer "
+        "and no authority, so it vouches for no other certificate; put the authority there that "
+        "signed it, or write peer_fingerprints"
+    )
+
+
+def test_directories_that_look_like_a_typo(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    text = """
+[sources.good]
+listen = "unix:there/new/log.sock"
+[sources.bad]
+listen = "unixgram:thre/new/log.sock"
+[destinations.good]
+connect = "file:there/new/all.log"
+[destinations.bad]
+connect = "file:thre/new/all.log"
+"""
+    wrong = f"neither {tmp_path}/thre/new nor {tmp_path}/thre exists; a relay makes both when it"
+    assert warnings(tmp_path, text) == [
+        f"sources.bad.listen: {wrong} starts: is the path right?",
+        f"destinations.bad.connect: {wrong} starts: is the path right?",
+    ]

@@ -1,0 +1,678 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.flow.drain import Drain
+from relay.model.errors import QueueError
+from relay.model.seq import SeqRange
+from relay.queue.cursor import Cursor
+from relay.queue.ledger import Ledger
+from relay.queue.limits import QueueLimit
+from relay.queue.lineage import Lineage
+from relay.service.configuration.model import Url
+from relay.service.destinations.service import LocalDestination, StreamDestination
+from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from tests.clocks import wall_of
+from tests.connections import RecordingNotices, Wire, fired, lose
+
+
+class Queue:
+    """Three records, and what the drain did to them."""
+
+    def __init__(self) -> None:
+        self.account = Ledger(next_seq=4, queued_bytes=15)
+        self.events: list[Any] = []
+        self.oldest: float | None = 90.0
+        self.limits: QueueLimit | None = None
+        self.failing = False
+
+    def ledger(self, destination: str) -> Ledger:
+        return self.account
+
+    def cursor(self, destination: str) -> Cursor:
+        return Cursor(self, destination, position=1, run_in_thread=execute)  # type: ignore[arg-type]
+
+    def read(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        return [b"%d" % seq for seq in range(start, self.account.next_seq)]
+
+    def lineage(self, destination: str) -> None:
+        return None
+
+    def keep_lineage(self, destination: str, lineage: Lineage) -> Deferred[None]:
+        raise NotImplementedError
+
+    def subscribe(
+        self,
+        destination: str,
+        stored: Callable[[int], None],
+        evicted: Callable[[int, str], None],
+    ) -> None:
+        self.stored = stored
+        self.evicted = evicted
+
+    def limit(self, destination: str) -> QueueLimit | None:
+        return self.limits
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        self.events.append(upto)
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        self.events.append((seqs, reason))
+
+    def oldest_received_at(self, destination: str) -> float | None:
+        if self.failing:
+            raise QueueError("closed")
+        return self.oldest
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.queue: Any = Queue()
+        self.notices: Any = RecordingNotices()
+        self.common: dict[str, Any] = {
+            "destination": "out",
+            "queue": self.queue,
+            "refusals_max": 3,
+            "notices": self.notices,
+            "clock": self.clock,
+            "wall": wall_of(self.clock),
+            "retry_seconds_min": 1,
+            "retry_seconds_max": 60,
+        }
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+# Files and UDP.
+
+
+class Session:
+    def __init__(self, drain: Drain) -> None:
+        self.drain = drain
+        self.room = 10
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def send(self, payloads: list[bytes]) -> None:
+        self.sent += payloads
+        self.room -= len(payloads)
+
+    def close(self) -> None:
+        self.closed = True
+        self.drain.detach(self)
+
+
+class Local:
+    """A destination whose sessions the test makes and ends."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.opening: list[Deferred[Any]] = []
+        self.fail: Callable[[str], None]
+        self.service = LocalDestination(
+            url=Url("file", path="/var/log/x"),
+            new_session=self._new_session,
+            how="appending to /var/log/x",
+            **setup.common,
+        )
+
+    def _new_session(self, service: Any, fail: Callable[[str], None]) -> Deferred[Any]:
+        self.fail = fail
+        self.opening.append(Deferred())
+        return self.opening[-1]
+
+    def open(self) -> Session:
+        session = Session(self.service.drain)
+        self.opening[-1].callback(session)
+        return session
+
+
+@pytest.fixture
+def local(setup: Setup) -> Local:
+    return Local(setup)
+
+
+def test_a_session_gets_the_queue(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    assert local.service.state.words == "connecting to /var/log/x"
+    session = local.open()
+    assert session.sent == [b"1", b"2", b"3"]
+    assert local.service.state.words == "appending to /var/log/x"
+    setup.queue.account = Ledger(next_seq=5)
+    setup.queue.stored(5)
+    assert session.sent[3:] == [b"4"]
+    local.service.drain.acknowledged(session, 4)
+    assert setup.queue.events == [5]
+
+
+def test_a_session_that_cannot_be_made_is_tried_again(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.opening[0].errback(Failure(PermissionError(13, "Permission denied")))
+    assert "/var/log/x: Permission denied, next try in 2 s" in local.service.state.words
+    assert setup.notices.said == [
+        ("destination out", "connection", "/var/log/x: Permission denied")
+    ]
+    setup.clock.advance(1.25)
+    assert len(local.opening) == 2
+    local.opening[1].errback(Failure(OSError("something")))
+    assert "/var/log/x: something, next try in" in local.service.state.words
+    setup.clock.advance(1.25)
+    assert len(local.opening) == 2  # the second pause is twice as long
+    setup.clock.advance(1.25)
+    assert local.open().sent == [b"1", b"2", b"3"]
+
+
+def test_a_session_that_fails_is_replaced(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    for pause in (1.25, 2.5):
+        session = local.open()
+        session.close()
+        local.fail("/var/log/x: No space left on device")
+        setup.clock.advance(pause)
+    session = local.open()
+    local.service.drain.acknowledged(session, 1)
+    session.close()
+    local.fail("/var/log/x: No space left on device")
+    setup.clock.advance(1.25)
+    assert local.open().sent == [b"2", b"3"]
+    assert (local.service.state.connects, local.service.state.failures) == (4, 3)
+
+
+def test_an_upstream_that_refuses_everything_is_not_ready_and_says_why(
+    local: Local, setup: Setup
+) -> None:
+    setup.queue.account = Ledger(next_seq=100)
+    local.service.startService()
+    session = local.open()
+    assert not local.service.drain.refused(session, "500 index is read-only", in_row=20)
+    report = local.service.report()
+    assert not report["ready"]
+    assert report["state"] == (
+        "refuses everything since 1970-01-01 00:01:40 UTC: 500 index is read-only; the queue is "
+        "kept and nothing more is set aside; appending to /var/log/x"
+    )
+    assert report["refuses_everything"]["refused_records"] == 20
+    assert setup.notices.said[-1][1] == "refusals"
+    local.service.drain.acknowledged(session, 1)
+    assert local.service.report()["ready"]
+
+
+@pytest.mark.parametrize("by", ["connect", "resume"])
+def test_what_would_be_tried_after_a_pause_is_tried_now(
+    local: Local, setup: Setup, by: str
+) -> None:
+    local.service.startService()
+    for _ in range(8):
+        local.opening[-1].errback(Failure(OSError("something")))
+        setup.clock.advance(60)
+    local.opening[-1].errback(Failure(OSError("something")))
+    attempts = len(local.opening)
+    getattr(local.service, by)()
+    assert local.service.state.words.startswith("connecting to /var/log/x")
+    setup.clock.advance(0)
+    assert len(local.opening) == attempts + 1
+    local.service.connect()  # one attempt at a time
+    setup.clock.advance(60)
+    assert len(local.opening) == attempts + 1
+    session = local.open()
+    local.service.connect()
+    assert (session.closed, len(local.opening)) == (False, attempts + 1)
+
+
+def test_a_stop_waits_a_second_for_answers(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    session = local.open()
+    stopped = fired(local.service.stopService())
+    assert (stopped, session.closed) == ([], False)
+    setup.clock.advance(0.5)
+    local.service.drain.acknowledged(session, 3)
+    assert (stopped, session.closed) == ([None], True)
+    assert setup.clock.getDelayedCalls() == []
+    assert local.service.state.words == "stopped"
+
+
+def test_a_stop_does_not_wait_longer(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    session = local.open()
+    stopped = fired(local.service.stopService())
+    setup.clock.advance(1)
+    assert (stopped, session.closed) == ([None], True)
+    assert setup.queue.events == []
+
+
+def test_a_stop_while_it_waits_to_try_again(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.opening[0].errback(Failure(OSError(2, "missing")))
+    assert fired(local.service.stopService()) == [None]
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_a_session_that_comes_after_the_stop(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    assert fired(local.service.stopService()) == [None]
+    session = local.open()
+    assert (session.sent, session.closed) == ([], True)
+    assert local.service.state.words == "stopped"
+
+
+def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    assert fired(local.service.stopService()) == [None]
+    local.opening[0].errback(Failure(OSError(2, "missing")))
+    assert setup.clock.getDelayedCalls() == []
+    assert (local.service.state.words, setup.notices.said) == ("stopped", [])
+
+
+def test_the_report(local: Local, setup: Setup) -> None:
+    setup.queue.account = Ledger(
+        next_seq=10,
+        acknowledged_seq=7,
+        delivered=5,
+        quarantined=1,
+        queued_bytes=15,
+        quarantine_bytes=40,
+    )
+    local.service.startService()
+    session = local.open()
+    setup.clock.advance(20)
+    report = local.service.report()
+    assert report == {
+        "id": "out",
+        "connect": "file:///var/log/x",
+        "state": "appending to /var/log/x",
+        "ready": True,
+        "paused": False,
+        "paused_since": None,
+        "refuses_everything": None,
+        "stalled_seconds": None,
+        "exactly_once": False,
+        "received_records": 9,
+        "delivered_records": 5,
+        "queued_records": 3,
+        "queued_bytes": 15,
+        "oldest_seconds": 30.0,
+        "quarantined_records": 1,
+        "quarantine_bytes": 40,
+        "dropped_records": {},
+        "in_flight_records": len(session.sent),
+        "sent_records": len(session.sent),
+        "resent_records": 0,
+        "connects": 1,
+        "failures": 0,
+        "truncated_records": 0,
+        "limit": None,
+        "lanes": None,
+    }
+
+
+def test_the_report_says_when_a_backlog_will_have_drained(local: Local, setup: Setup) -> None:
+    setup.queue.account = Ledger(next_seq=101, acknowledged_seq=61, delivered=60)
+    setup.queue.limits = limit = QueueLimit(destination="out")
+    limit.undelivered.note(90.0, 60)
+    limit.undelivered.note(100.0, 40)
+
+    def seconds() -> float | None:
+        found: float | None = local.service.report()["limit"]["seconds_to_empty"]
+        return found
+
+    local.service.startService()
+    assert seconds() is None  # not connected
+    session = local.open()
+    assert seconds() == 20.0
+    setup.queue.oldest = setup.clock.seconds() - 1.9
+    assert seconds() is None  # just on its way
+    setup.queue.oldest = setup.clock.seconds() - 2
+    assert seconds() == 20.0
+    local.service.pause(0.0)
+    assert seconds() is None
+    local.service.resume()
+    session.close()
+    local.fail("disk full")
+    assert seconds() is None
+
+
+def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.service.pause(0.0)
+    session = local.open()
+    report = local.service.report()
+    assert (session.sent, report["ready"], report["paused"]) == ([], False, True)
+    assert (
+        report["state"] == "paused by hand since 1970-01-01 00:00:00 UTC; appending to /var/log/x"
+    )
+    local.service.resume()
+    report = local.service.report()
+    assert (len(session.sent), report["ready"], report["paused"]) == (3, True, False)
+    assert report["state"] == "appending to /var/log/x"
+    local.service.break_link("why")  # there is none to break
+    assert not session.closed
+
+
+def test_the_standing_says_whether_it_could_get_on(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    found = local.service.standing()
+    assert (found.connected, found.in_flight, found.could_send) == (False, 0, True)
+    session = local.open()
+    sent = local.service.standing()
+    assert (sent.connected, sent.in_flight, sent.could_send) == (True, 3, False)
+    assert sent.answers == found.answers
+    local.service.drain.acknowledged(session, 3)
+    answered = local.service.standing()
+    assert (answered.in_flight, answered.could_send) == (0, False)
+    assert answered.answers != sent.answers
+    setup.queue.account = Ledger(next_seq=5)
+    local.service.pause(0.0)
+    setup.queue.stored(5)
+    assert not local.service.standing().could_send  # it was told not to
+    local.service.resume()
+    assert local.service.standing().in_flight == 1
+
+
+def test_a_stall_shows_in_the_report(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    local.open()
+    for _ in range(3):
+        local.service.progress.look(setup.clock.seconds(), local.service.standing())
+        setup.clock.advance(60)
+    assert local.service.report()["stalled_seconds"] == 120.0
+
+
+def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> None:
+    local.service.startService()
+    setup.queue.failing = True
+    assert local.service.report()["oldest_seconds"] is None
+    setup.queue.failing = False
+    setup.queue.account = Ledger(next_seq=4, acknowledged_seq=4, delivered=3)
+    assert local.service.report()["oldest_seconds"] is None
+
+
+# Two lanes.
+
+
+class LaneQueue(Queue):
+    """Two queues, the older one with six records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts = {
+            "out": Ledger(next_seq=7, queued_bytes=60, delivered=0),
+            "lane/out": Ledger(next_seq=4, acknowledged_seq=3, delivered=2, queued_bytes=5),
+        }
+        self.subscribed: dict[str, Callable[[int], None]] = {}
+        self.lane_queues = self
+
+    def of(self, destination: str) -> tuple[str, str]:
+        return destination, f"lane/{destination}"
+
+    def direct(self, destination: str, *, older: str, newer: str) -> None:
+        self.events.append(f"{older} before {newer}")
+
+    def ledger(self, destination: str) -> Ledger:
+        return self.accounts[destination]
+
+    def cursor(self, destination: str) -> Cursor:
+        return Cursor(self, destination, position=1, run_in_thread=execute)  # type: ignore[arg-type]
+
+    def read(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        stop = self.accounts[destination].next_seq
+        return [f"{destination} {seq}".encode() for seq in range(start, stop)]
+
+    def subscribe(
+        self,
+        destination: str,
+        stored: Callable[[int], None],
+        evicted: Callable[[int, str], None],
+    ) -> None:
+        self.subscribed[destination] = stored
+
+    def oldest_received_at(self, destination: str) -> float | None:
+        return {"out": 70.0, "lane/out": 90.0}[destination]
+
+
+def test_with_live_first_there_are_two_queues_and_one_report(setup: Setup) -> None:
+    setup.queue = setup.common["queue"] = LaneQueue()
+    setup.common["backlog_percent"] = 25
+    local = Local(setup)
+    local.service.startService()
+    assert setup.queue.events == ["out before lane/out"]
+    assert local.service.numbering is None
+    session = local.open()
+    assert session.sent == [b"lane/out 3", *(b"out %d" % seq for seq in range(1, 7))]
+    setup.queue.accounts["lane/out"] = Ledger(next_seq=5, acknowledged_seq=3, delivered=2)
+    setup.queue.subscribed["lane/out"](5)
+    assert session.sent[7:] == [b"lane/out 4"]
+    report = local.service.report()
+    assert (report["received_records"], report["queued_records"]) == (10, 8)
+    assert (report["delivered_records"], report["oldest_seconds"]) == (2, 30.0)
+    assert (report["in_flight_records"], report["sent_records"]) == (8, 8)
+    assert report["lanes"]["backlog"]["queue"] == "out"
+    assert report["lanes"]["live"]["queued_records"] == 2
+    service = local.service
+    assert isinstance(service.drain_of("out"), Drain)
+    assert service.drain_of("out") is not service.drain_of("lane/out")
+    assert service.drain_of("other") is None
+    service.pause(0.0)
+    assert service.report()["paused"]
+    service.resume()
+    assert not service.report()["paused"]
+
+
+def test_the_drain_of_a_destination_with_one_queue(local: Local) -> None:
+    local.service.startService()
+    assert local.service.drain_of("out") is local.service.drain
+    assert local.service.drain_of("lane/out") is None
+
+
+# Connections.
+
+
+class Connection(UpstreamProtocol):
+    """Ready when the upstream says so; answers one record for each octet."""
+
+    def __init__(self, service: StreamDestination, clock: Clock) -> None:
+        super().__init__(state=service.state, clock=clock, secure=False, prepare_seconds_max=30)
+        self._drain = service.drain
+        self.room = 10
+        self.sent: list[bytes] = []
+
+    def begin(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def started(self) -> str:
+        self._drain.attach(self)
+        return "connected"
+
+    def ended(self) -> None:
+        self._drain.detach(self)
+
+    def send(self, payloads: list[bytes]) -> None:
+        self.sent += payloads
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.prepared:
+            self._drain.acknowledged(self, len(data))
+        else:
+            self.become_ready()
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Any, Deferred[Any]]] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.attempts.append((factory, Deferred()))
+        return self.attempts[-1][1]
+
+
+class Stream:
+    """A destination whose connections the test accepts."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.endpoint = Endpoint()
+        self.connections: list[Connection] = []
+        self.clock = setup.clock
+        self.service = StreamDestination(
+            url=Url("relp", host="up", port=514),
+            new_endpoint=self._new_endpoint,
+            new_protocol=self._new_protocol,
+            **setup.common,
+        )
+
+    def _new_endpoint(self, state: UpstreamState) -> PreparedEndpoint:
+        return PreparedEndpoint(wrapped=self.endpoint, state=state, tls=None, clock=self.clock)
+
+    def _new_protocol(self, service: StreamDestination) -> UpstreamProtocol:
+        self.connections.append(Connection(service, self.clock))
+        return self.connections[-1]
+
+    def accept(self) -> tuple[Any, Wire]:
+        factory, connected = self.endpoint.attempts[-1]
+        wire = Wire(lenient=True)
+        lowest = factory.buildProtocol(None)
+        lowest.makeConnection(wire)
+        connected.callback(lowest)
+        return lowest, wire
+
+
+@pytest.fixture
+def stream(setup: Setup) -> Stream:
+    return Stream(setup)
+
+
+@pytest.mark.parametrize("by", ["connect", "resume"])
+def test_a_connection_that_waits_for_its_next_try_is_made_now(
+    stream: Stream, setup: Setup, by: str
+) -> None:
+    stream.service.startService()
+    for _ in range(8):
+        stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
+        setup.clock.advance(60)
+    stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
+    assert "next try in" in stream.service.state.words
+    attempts = len(stream.endpoint.attempts)
+    getattr(stream.service, by)()
+    assert stream.service.state.words.startswith("connecting to up:514")
+    setup.clock.advance(0)
+    assert len(stream.endpoint.attempts) == attempts + 1
+    stream.service.connect()  # one attempt at a time
+    setup.clock.advance(60)
+    assert len(stream.endpoint.attempts) == attempts + 1
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stream.service.connect()
+    setup.clock.advance(60)
+    assert (wire.disconnecting, len(stream.endpoint.attempts)) == (False, attempts + 1)
+
+
+def test_a_connection_gets_the_queue_when_it_is_prepared(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    lowest, _ = stream.accept()
+    assert stream.connections[0].sent == []
+    lowest.dataReceived(b"hello")
+    assert stream.connections[0].sent == [b"1", b"2", b"3"]
+    lowest.dataReceived(b"!!")
+    assert setup.queue.events == [3]
+    assert stream.service.report()["in_flight_records"] == 1
+
+
+def test_a_connection_can_be_cut(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    stream.service.break_link("too early")
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stream.service.break_link("its queue is being purged")
+    assert wire.disconnected
+    lose(lowest)
+    assert "its queue is being purged" in stream.service.state.words
+
+
+def test_a_lost_connection_is_made_again_and_the_rest_sent_again(
+    stream: Stream, setup: Setup
+) -> None:
+    stream.service.startService()
+    lowest, _ = stream.accept()
+    lowest.dataReceived(b"hello")
+    lowest.dataReceived(b"!")
+    lose(lowest)
+    setup.clock.advance(1.25)
+    lowest, _ = stream.accept()
+    lowest.dataReceived(b"hello")
+    assert stream.connections[1].sent == [b"2", b"3"]
+    assert setup.notices.kinds == ["connection"]
+
+
+def test_a_stop_with_a_connection_that_answers(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stopped = fired(stream.service.stopService())
+    assert not wire.disconnecting
+    lowest.dataReceived(b"!!!")
+    assert wire.disconnecting
+    lose(lowest)
+    assert stopped == [None]
+    assert (setup.queue.events, setup.notices.said) == ([4], [])
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_a_stop_with_a_connection_that_does_not_answer_or_close(
+    stream: Stream, setup: Setup
+) -> None:
+    stream.service.startService()
+    lowest, wire = stream.accept()
+    lowest.dataReceived(b"hello")
+    stopped = fired(stream.service.stopService())
+    setup.clock.advance(1)
+    assert (wire.disconnecting, wire.disconnected) == (True, False)
+    setup.clock.advance(0.5)
+    assert wire.disconnected
+    lose(lowest)
+    assert stopped == [None]
+    assert stream.service.state.words == "stopped"
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_a_stop_while_a_connection_is_prepared(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    lowest, wire = stream.accept()
+    assert fired(stream.service.stopService()) == [None]
+    assert wire.disconnected
+    lowest.dataReceived(b"hello")
+    lose(lowest)
+    assert stream.connections[0].sent == []
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_a_stop_during_an_attempt(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    assert fired(stream.service.stopService()) == [None]
+    assert (setup.notices.said, stream.service.state.words) == ([], "stopped")
+
+
+def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) -> None:
+    stream.service.startService()
+    stream.endpoint.attempts[0][1].errback(Failure(ConnectionRefusedError()))
+    assert fired(stream.service.stopService()) == [None]
+    assert setup.clock.getDelayedCalls() == []
+
+
+def test_there_is_nothing_to_reopen(stream: Stream, local: Local) -> None:
+    for service in (stream.service, local.service):
+        service.startService()
+        before = (service.state.words, service.state.failures)
+        service.reopen()
+        assert (service.state.words, service.state.failures) == before

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.service.configuration.model import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+)
+from relay.service.configuration.url import Url
+from relay.service.queue import assembly as queue_assembly
+from relay.service.queue.assembly import (
+    new_admission,
+    new_compaction,
+    new_lane_adoption,
+    new_quarantine_limits,
+    new_queue,
+    sets_aside,
+)
+from relay.service.queue.limits import new_limits
+from relay.service.refusal import StartRefused
+from tests.clocks import wall_of
+from tests.connections import RecordingNotices
+from tests.recording import record
+from tests.threads import Reactor
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, False),
+        ({"oversize": "quarantine"}, True),
+        ({"unauthorised": "quarantine"}, False),  # nobody has to show anything
+        ({"unauthorised": "quarantine", "authorise": ("token",)}, True),
+        ({"authorise": ("token",)}, False),
+    ],
+)
+def test_which_sources_have_a_quarantine(keys: dict[str, Any], expected: bool) -> None:
+    assert sets_aside(SourceConfiguration("in", Url("udp", "::", 514), **keys)) is expected
+
+
+def test_there_is_room_for_as_much_as_is_configured(tmp_path: Path) -> None:
+    admission = new_admission(
+        Configuration("web-1", str(tmp_path), queue_bytes_max=10_000_000, reserve_bytes=0)
+    )
+    source = admission.for_source([])
+    admission.set_queue_bytes(9_000_000)
+    assert not source.closed
+    admission.set_queue_bytes(10_000_000)
+    assert source.closed
+
+
+def test_a_queue_opens_when_it_is_started(tmp_path: Path) -> None:
+    blocked = tmp_path / "state"
+    blocked.write_bytes(b"no directory")
+    configuration = Configuration("web-1", str(blocked), allow_volatile_state=True)
+    notices = RecordingNotices()
+    limits = new_limits(configuration, notices)
+    reactor = Reactor()
+    admission = new_admission(configuration)
+    queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
+    with pytest.raises(StartRefused, match="is a file, and has to be a directory"):
+        queue.startService()
+
+
+def test_commits_follow_each_other_as_configured(tmp_path: Path) -> None:
+    configuration = Configuration(
+        "web-1",
+        str(tmp_path),
+        destinations=(DestinationConfiguration("out", Url("relp", "::1", 20514), ("in",)),),
+        allow_volatile_state=True,
+        commit_seconds_min=0.5,
+    )
+    notices, reactor = RecordingNotices(), Reactor()
+    limits = new_limits(configuration, notices)
+    admission = new_admission(configuration)
+    queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
+    queue.startService()
+    reactor.settle(queue.append({"out": [b"one", b"two"]}))
+    third = queue.append({"out": [b"three"]})
+    assert [call.getTime() for call in reactor.getDelayedCalls()] == [0.5]
+    reactor.advance(0.5)
+    assert reactor.settle(third) is None
+    reactor.settle(queue.stopService())
+
+
+QUEUE: Any = object()
+NOTICES: Any = object()
+REACTOR: Any = object()
+WALL: Any = object()
+ADMISSION: Any = object()
+
+
+def configured(**keywords: Any) -> Configuration:
+    url = Url("relp", "::1", 20514)
+    return Configuration(
+        "web-1",
+        "/x",
+        sources=(
+            SourceConfiguration("in", Url("udp", "::", 514), oversize="quarantine"),
+            SourceConfiguration("other", Url("udp", "::", 515)),
+        ),
+        destinations=(
+            DestinationConfiguration("out", url, ("in",), history=60.0),
+            DestinationConfiguration("two", url, ("in",), order="live-first"),
+        ),
+        **keywords,
+    )
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, yes: bool) -> None:
+    made = record(monkeypatch, queue_assembly, "QueueService")
+    configuration = configured(
+        strict_queue=yes,
+        examine_fully=not yes,
+        allow_volatile_state=yes,
+        queue_bytes_max=5 * 2**20,
+        commit_seconds_min=0.25,
+    )
+    limits: Any = {"out": "its limit"}
+    new_queue(configuration, ADMISSION, limits, NOTICES, WALL, REACTOR)
+    keywords = made[0].keywords
+    assert keywords.pop("histories").limits.keys() == {"out"}
+    assert keywords.pop("exit_status")._reactor is REACTOR
+    assert keywords.pop("check_path").keywords == {"may_forget": yes}
+    assert list(keywords.pop("limits")) == ["its limit"]
+    assert keywords == {
+        "path": "/x/queue",
+        "destinations": ["out", "two"],
+        "sources": ["in"],
+        "map_bytes": 2 * 5 * 2**20 + 2**30,
+        "admission": ADMISSION,
+        "notices": NOTICES,
+        "reactor": REACTOR,
+        "wall": WALL,
+        "lanes": ["two"],
+        "strict": yes,
+        "fully": not yes,
+        "commit_seconds_min": 0.25,
+    }
+
+
+def test_what_looks_after_the_queue_is_told_what_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configuration = configured(
+        compact_free_percent=33, quarantine_bytes_max=44, quarantine_seconds_max=55.0
+    )
+    compactions = record(monkeypatch, queue_assembly, "CompactionService")
+    new_compaction(configuration, QUEUE, NOTICES, REACTOR)
+    assert compactions[0].arguments == (QUEUE, 33)
+    assert compactions[0].keywords == {"notices": NOTICES, "clock": REACTOR}
+    adoptions = record(monkeypatch, queue_assembly, "LaneAdoption")
+    new_lane_adoption(configuration, QUEUE, NOTICES)
+    assert adoptions[0].arguments == (["out"],)
+    assert adoptions[0].keywords == {"queue": QUEUE, "notices": NOTICES}
+    quarantines = record(monkeypatch, queue_assembly, "QuarantineLimits")
+    new_quarantine_limits(configuration, QUEUE, NOTICES, WALL, REACTOR)
+    assert quarantines[0].keywords == {
+        "queue": QUEUE,
+        "bytes_max": 44,
+        "seconds_max": 55.0,
+        "notices": NOTICES,
+        "wall": WALL,
+        "clock": REACTOR,
+    }
+
+
+def test_admission_keeps_to_all_of_its_limits() -> None:
+    admission = new_admission(
+        configured(
+            queue_bytes_max=1000, reserve_bytes=100, pending_bytes_max=50, min_free_bytes=400
+        )
+    )
+    for say, low, high in (
+        (admission.set_queue_bytes, 0, 900),
+        (admission.set_pending_bytes, 0, 51),
+        (admission.set_free_bytes, 10_000, 399),
+    ):
+        say(high)
+        assert admission.closed
+        say(low)
+        assert not admission.closed
+    assert admission.queue_bytes_max == 1000

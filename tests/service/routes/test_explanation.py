@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from relay.service.configuration.file import read_configuration
+from relay.service.routes.explanation import Explainer, described
+from relay.wire.parse import parse
+
+SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+
+RELAY = """
+[relay]
+name = "here"
+[filters.shop]
+apps = "shop"
+[apps.shop]
+token_file = "token"
+networks = ["10.0.0.0/8"]
+[sources.open]
+listen = "tcp://127.0.0.1:5514"
+parse = { tags = ["in"] }
+[sources.closed]
+listen = "udp://127.0.0.1:5514"
+authorise = ["token", "network"]
+[destinations.cloud]
+connect = "tcp://127.0.0.1:5515"
+rewrite = { mode = "cee", token_file = "token" }
+[destinations.errors]
+connect = "file:///var/log/errors"
+match = { severity = "..err", hostname = "web*" }
+[destinations.either]
+connect = "file:///var/log/either"
+match = [{ severity = "..err" }, { hostname = "db" }]
+[destinations.shop]
+connect = "file:///var/log/shop"
+apps = ["shop"]
+[destinations.few]
+connect = "file:///var/log/few"
+rewrite = [{ drop = "noise", match = { msg = "hi" } }, { sample = 2 }]
+"""
+
+
+@pytest.fixture
+def explainer(tmp_path: Path) -> Explainer:
+    (tmp_path / "token").write_text(SECRET)
+    (tmp_path / "relay.toml").write_text(RELAY)
+    return Explainer(read_configuration(str(tmp_path / "relay.toml")), now=NOW, zone=UTC)
+
+
+def test_each_destination_says_what_it_does_and_why(explainer: Explainer) -> None:
+    explanation = explainer.explain(b"<13>Oct 11 22:14:15 db su: hi")
+    assert explanation.message.tags == (b"in",)
+    outcomes = {outcome.destination: outcome for outcome in explanation.outcomes}
+    assert {id: (outcome.taken, outcome.why) for id, outcome in outcomes.items()} == {
+        "cloud": (True, "takes everything"),
+        "errors": (False, "match does not fit: severity, hostname"),
+        "either": (True, "match fits"),
+        "shop": (False, "takes the apps shop only"),
+        "few": (False, "dropped by its rewrite: noise"),
+    }
+    assert outcomes["either"].payload == b"<13>Oct 11 22:14:15 db su: hi"
+    assert outcomes["errors"].payload is None
+
+
+def test_a_list_that_does_not_fit_has_no_key_to_name(explainer: Explainer) -> None:
+    explanation = explainer.explain(b"<13>Oct 11 22:14:15 web su: ho")
+    assert explanation.outcomes[2].why == "no table of match fits"
+
+
+def test_tokens_are_masked(explainer: Explainer) -> None:
+    payload = explainer.explain(b"<13>su: hi").outcomes[0].payload
+    assert payload is not None
+    assert SECRET.encode() not in payload
+    assert "0f8f…950e".encode() in payload
+    own = "99999999-8888-7777-6666-555555555555"
+    payload = explainer.explain(b"<13>Oct 11 22:14:15 h %s: hi" % own.encode()).outcomes[0].payload
+    assert payload is not None
+    assert own.encode() not in payload
+    assert "9999…5555".encode() in payload
+
+
+def test_every_message_is_the_first(explainer: Explainer) -> None:
+    for _ in range(3):
+        assert explainer.explain(b"<13>su: ho").outcomes[4].taken
+
+
+def test_authorisation_is_explained(explainer: Explainer) -> None:
+    refused = explainer.explain(b"<13>su: hi", source="closed", peer_host="192.0.2.1")
+    assert (refused.refused, refused.outcomes) == ("unauthorised", [])
+    taken = explainer.explain(b"<13>su: hi", source="closed", peer_host="10.1.1.1")
+    assert taken.message.app == "shop"
+    assert taken.outcomes[3].taken
+
+
+def test_a_source_that_is_not_there_is_said(explainer: Explainer) -> None:
+    with pytest.raises(ValueError, match="there is no source 'x'; the sources are: open, closed"):
+        explainer.explain(b"x", source="x")
+
+
+def test_fields_are_described_without_losing_an_octet() -> None:
+    message = parse(b'<165>1 2003-10-11T22:14:15.003Z h a p m [x@1 a="1" a="2" b="\xff"] \xe9')
+    assert described(message, now=NOW, zone=UTC) == {
+        "facility": 20,
+        "severity": 5,
+        "timestamp": "2003-10-11T22:14:15.003Z",
+        "hostname": "h",
+        "app_name": "a",
+        "procid": "p",
+        "msgid": "m",
+        "structured_data": {"x@1": {"a": ["1", "2"], "b": ["ÿ"]}},
+        "msg": "é",
+        "tags": [],
+        "pairs": {},
+        "error": None,
+    }
+
+
+def test_what_cannot_be_parsed_says_why() -> None:
+    fields = described(parse(b"<13>1 2003-10-11T22:14:15Z h a - - [] m"), now=NOW, zone=UTC)
+    assert fields["error"] == "syslog.rfc5424_invalid_sdata"
+    assert (fields["hostname"], fields["app_name"], fields["msg"]) == ("h", "a", "[] m")
+
+
+@pytest.mark.parametrize(
+    ("listen", "peer", "hostname"),
+    [
+        ("unixgram:///run/log", "", None),
+        ("systemd://syslog.socket", "", None),
+        ("systemd://syslog.socket", "192.0.2.1", b"web"),
+        ("udp://127.0.0.1:514", "", b"web"),
+    ],
+)
+def test_a_line_is_read_as_its_source_reads_it(
+    tmp_path: Path, listen: str, peer: str, hostname: bytes | None
+) -> None:
+    (tmp_path / "relay.toml").write_text(
+        f'[sources.s]\nlisten = "{listen}"\n[destinations.d]\nconnect = "file:///var/log/d"\n'
+    )
+    explainer = Explainer(read_configuration(str(tmp_path / "relay.toml")), now=NOW, zone=UTC)
+    explained = explainer.explain(b"<13>Oct 11 22:14:15 web su: hi", peer_host=peer)
+    assert explained.message.hostname == hostname

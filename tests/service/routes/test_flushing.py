@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from relay.flow.routing import Route
+from relay.model.errors import QueueError
+from relay.model.origin import Origin
+from relay.queue.limits import QueueLimit
+from relay.rewrite.filters import always
+from relay.rewrite.form import form_of
+from relay.rewrite.pipeline import Drops, Pipeline
+from relay.rewrite.thinning import RepeatSuppression
+from relay.service.routes.flushing import FlushService
+from relay.wire.parse import parse
+from tests.lines import write
+
+MESSAGE = parse(b"<13>Oct 11 22:14:15 web app: hello")
+
+
+def holding() -> Pipeline:
+    drops = Drops()
+    return Pipeline(
+        [RepeatSuppression(always, 10, drops)],
+        form_of(
+            lambda messages, origin: [b"%s at %d" % (m.msg, origin.received_at) for m in messages]
+        ),
+        drops,
+    )
+
+
+class Relay:
+    def __init__(self, *, full: bool = False, limit: QueueLimit | None = None) -> None:
+        self.clock = Clock()
+        self.drops: list[Mapping[str, Mapping[str, int]]] = []
+        self.stored: list[Mapping[str, Sequence[bytes]]] = []
+        self.full = full
+        self.pipeline = holding()
+        plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
+        self.service = FlushService(
+            {"held": self.pipeline, "plain": plain},
+            append=self.append,
+            now=self.clock.seconds,
+            reactor=self.clock,
+            ways={"held": Route("held", self.pipeline, limit=limit)},
+        )
+        self.service.startService()
+
+    def append(
+        self, payloads: Mapping[str, Sequence[bytes]], *, drops: Mapping[str, Mapping[str, int]]
+    ) -> Deferred[None]:
+        self.stored.append(payloads)
+        self.drops.append(drops)
+        return fail(QueueError("stopped")) if self.full else succeed(None)
+
+    def repeat(self) -> None:
+        write(
+            self.pipeline,
+            [MESSAGE] * 3,
+            Origin("in", "udp", monotonic_at=self.clock.seconds()),
+        )
+
+
+def test_what_is_due_is_stored() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.clock.pump([1] * 9)
+    assert relay.stored == []
+    relay.clock.advance(1)
+    assert relay.stored == [{"held": [b"last message repeated 2 times at 10"]}]
+    relay.clock.pump([1] * 20)
+    assert len(relay.stored) == 1
+
+
+def test_everything_is_stored_at_the_stop() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.clock.advance(1)
+    relay.service.stopService()
+    assert relay.stored == [{"held": [b"last message repeated 2 times at 1"]}]
+    assert not relay.clock.getDelayedCalls()
+
+
+def test_a_queue_that_fails_is_somebody_elses_trouble() -> None:
+    relay = Relay(full=True)
+    relay.repeat()
+    relay.clock.pump([1] * 10)
+    assert len(relay.stored) == 1
+
+
+def test_nothing_is_done_where_nothing_is_held() -> None:
+    clock = Clock()
+    plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
+    service = FlushService(
+        {"plain": plain},
+        append=lambda payloads, drops: succeed(None),
+        now=clock.seconds,
+        reactor=clock,
+    )
+    service.startService()
+    assert not clock.getDelayedCalls()
+    service.stopService()
+
+
+@pytest.mark.parametrize(
+    ("when_full", "reason"),
+    [("drop-newest", "queue-full"), ("drop-by-severity", "queue-full-notice")],
+)
+def test_a_queue_that_drops_what_comes_drops_what_was_held_back_too(
+    when_full: str, reason: str
+) -> None:
+    limit = QueueLimit(destination="held", bytes_max=1000, when_full=when_full)
+    relay = Relay(limit=limit)
+    relay.repeat()
+    relay.pipeline.take_drops()
+    limit.settle(0, 1000)
+    relay.clock.pump([1] * 10)
+    assert relay.stored == [{"held": []}]
+    assert relay.drops == [{"held": {reason: 1}}]
+
+
+def test_what_is_dropped_on_the_way_is_counted_with_it() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.service.stopService()
+    assert relay.drops == [{"held": {"repeated": 2}}]

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+import pytest
+
+from relay.codec import IS_COMPILED
+from relay.flow.routing import Route
+from relay.model.message import SyslogMessage
+from relay.model.origin import Arrival, Origin
+from relay.model.token import Token
+from relay.rewrite import form, pipeline
+from relay.rewrite.filters import selected
+from relay.rewrite.value_pairs import Pair, Selection
+from relay.service.configuration.model import (
+    AppConfiguration,
+    DestinationConfiguration,
+    FormatConfiguration,
+    RewriteConfiguration,
+    Url,
+)
+from relay.service.configuration.rewrite_table import token_form
+from relay.service.routes.rewriting import Rewriting, pipelines
+from relay.wire.parse import parse, parse_all, read_lines
+from tests.lines import write, write_frames
+
+TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
+ORIGIN = Origin("in", "unixgram", received_at=1_800_000_000.0)
+LEGACY = parse(b"<11>Oct 11 22:14:15 web su[230]: hello")
+MODERN = parse(b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi")
+
+
+class Maker:
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[tuple[str, str, str]] = []
+        self.rewriting = Rewriting(
+            named_filters={"errors": {"severity": "..err"}},
+            sources=["in"],
+            apps=[AppConfiguration("shop", tokens=(Token(b"shop-token"),))],
+            relay_name="web-1",
+            zone=UTC,
+            now=lambda: 0.0,
+            lookup=lambda path: {b"web": path.encode()},
+            base_dir="/etc",
+            problems=self.problems,
+            warn=lambda *what: self.warnings.append(what),
+        )
+
+    def route(self, **keys: Any) -> Route:
+        url = Url("relp", host="central", port=20514)
+        return self.rewriting.route(DestinationConfiguration("d", url, ("in",), **keys))
+
+
+def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
+    maker = Maker()
+    route = maker.route(**keys)
+    assert maker.problems == []
+    assert route.rewrite is not None
+    return write(route.rewrite, messages, ORIGIN)
+
+
+def test_frames_pass_as_they_are_unless_somebody_says_otherwise() -> None:
+    assert Maker().route() == Route("d", None)
+    assert Maker().route(format=FormatConfiguration("raw")).rewrite is None
+    assert pipelines([Maker().route()]) == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "mark"),
+    [
+        ("cee", b'@cee: {"logsene-app-token": "01234567-89ab-cdef-0123-456789abcdef"'),
+        ("tag", b"01234567-89ab-cdef-0123-456789abcdef:"),
+        ("app-name", b" 01234567-89ab-cdef-0123-456789abcdef "),
+        ("ewmm", b"@syslog-ng"),
+    ],
+)
+def test_each_mode_has_its_form_and_its_host(mode: str, mark: bytes) -> None:
+    rewrite = RewriteConfiguration(mode, None if mode == "ewmm" else TOKEN)
+    (payload,) = sent(parse_all([b"<13>su: hello"]), rewrite=rewrite)
+    assert mark in payload
+    assert b"web-1" in payload
+    assert b"hello" in payload
+
+
+def test_a_token_has_to_fit_its_place() -> None:
+    with pytest.raises(ValueError, match="cannot contain a colon"):
+        token_form("tag", Token(b"a:b"), relay_name=b"-", zone=UTC)
+
+
+def test_formats_are_used_with_their_options() -> None:
+    form = FormatConfiguration("template", template="$PROGRAM on $HOST: $MSG")
+    assert sent([LEGACY, MODERN], format=form) == [b"su on web: hello", b"app on db: hi"]
+    form = FormatConfiguration("rfc5424", frac_digits=0)
+    assert sent([MODERN], format=form) == [b"<165>1 2003-10-11T22:14:15+00:00 db app 7 ID1 - hi"]
+
+
+def test_changed_messages_keep_the_format_in_which_they_came() -> None:
+    rewrite = RewriteConfiguration(steps=({"set": {"HOST": "x", "PROGRAM": "$HOST"}},))
+    legacy, modern = sent([LEGACY, MODERN], rewrite=rewrite)
+    assert (parse(legacy).version, parse(legacy).hostname, parse(legacy).app_name) == (
+        *(0, b"x"),
+        b"web",
+    )
+    assert modern == b"<165>1 2003-10-11T22:14:15.003Z x db 7 ID1 - hi"
+
+
+def test_structured_data_needs_a_place() -> None:
+    rewrite = RewriteConfiguration(steps=({"number": True},))
+    (payload,) = sent([LEGACY], rewrite=rewrite)
+    assert payload.startswith(b"<11>1 ")
+    assert b'[meta sequenceId="1"][syslogrelay@32473 from="web-1/d"] hello' in payload
+
+
+def test_steps_come_before_the_form_and_may_use_tables() -> None:
+    steps = ({"map": "teams.csv", "key": "$HOST", "into": "PROGRAM"},)
+    (payload,) = sent([LEGACY], rewrite=RewriteConfiguration("ewmm", steps=steps))
+    assert b'"PROGRAM":"/etc/teams.csv"' in payload
+
+
+def test_what_a_step_drops_is_told_and_rates_are_warned_of() -> None:
+    maker = Maker()
+    steps = ({"drop": "noise", "match": {"filter": "errors"}}, {"rate": 1})
+    route = maker.route(rewrite=RewriteConfiguration(steps=steps))
+    assert maker.problems == []
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    assert len(write(route.rewrite, [LEGACY, MODERN, MODERN, MODERN], ORIGIN)) == 1
+    assert route.take_drops() == {"noise": 1, "rate-limit": 2}
+    assert maker.warnings == [("d", "rate-limit", "2 messages dropped by its rewrite: rate-limit")]
+    assert route.take_drops() == {}
+
+
+def test_a_cast_that_fails_can_drop_the_message() -> None:
+    maker = Maker()
+    selection = Selection(pairs=(Pair("n", "$PID", "int"),), on_error="drop-message")
+    form = FormatConfiguration("json", selection=selection)
+    route = maker.route(format=form)
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    odd = MODERN._replace(procid=b"x")
+    assert write(route.rewrite, [MODERN, odd], ORIGIN) == [b'{"n":7}']
+    assert route.take_drops() == {"type-cast": 1}
+    assert [kind for _, kind, _ in maker.warnings] == ["cast", "type-cast"]
+
+
+def test_match_and_apps_both_have_to_fit() -> None:
+    route = Maker().route(match={"filter": "errors"}, apps=("shop",))
+    assert route.match is not None
+    shop = LEGACY._replace(app="shop")
+    assert list(selected(route.match, [LEGACY, shop, MODERN._replace(app="shop")], ORIGIN)) == [
+        shop
+    ]
+
+
+def test_each_message_gets_the_token_that_its_filter_names() -> None:
+    mail, other = Token(b"mail-token-0123456789"), Token(b"other-token-0123456789")
+    rewrite = RewriteConfiguration("tag", other, tokens=(({"hostname": "web"}, mail),))
+    first, second = sent([LEGACY, MODERN], rewrite=rewrite)
+    assert b" mail-token-0123456789:" in first
+    assert b" other-token-0123456789:" in second
+
+
+def test_all_that_is_wrong_is_said_with_its_place() -> None:
+    maker = Maker()
+    maker.route(
+        match={"severty": 1},
+        rewrite=RewriteConfiguration(
+            "tag", TOKEN, tokens=(({"x": 1}, TOKEN),), steps=({"set": {"PRI": "1"}}, {"a": 1})
+        ),
+    )
+    places = [problem.partition(": ")[0] for problem in maker.problems]
+    assert places == [
+        "destinations.d.rewrite[0].set",
+        "destinations.d.rewrite[1]",
+        "destinations.d.rewrite.tokens[0].match.x",
+        "destinations.d.match.severty",
+    ]
+
+
+FORMS = [
+    {"rewrite": RewriteConfiguration("cee", TOKEN)},
+    {"rewrite": RewriteConfiguration("tag", TOKEN)},
+    {"rewrite": RewriteConfiguration("app-name", TOKEN)},
+    {"rewrite": RewriteConfiguration("cee", TOKEN, tokens=(({"severity": "..err"}, TOKEN),))},
+    {"rewrite": RewriteConfiguration("ewmm")},
+    {"format": FormatConfiguration("rfc5424")},
+    {"format": FormatConfiguration("rfc3164")},
+    {"format": FormatConfiguration("rfc3164", ts_format="iso")},
+]
+EDITS = (
+    {"set": {"PROGRAM": "$$app", "MSG": "new"}, "match": {"severity": "..err"}},
+    {"unset": ["PID"]},
+    {"add_tags": ["x"], "match": [{"app_name": "$app"}, {"filter": "errors"}]},
+)
+FORMS += [
+    {"rewrite": RewriteConfiguration("cee", TOKEN, steps=EDITS)},
+    {"rewrite": RewriteConfiguration("ewmm", steps=EDITS)},
+    {"rewrite": RewriteConfiguration(steps=EDITS)},
+]
+ORDINARY = [
+    b"<11>Oct 11 22:14:15 web su[230]: hello",
+    b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi",
+    b"<13>Oct 11 22:14:15 su: hello",
+]
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the package was installed without a C compiler")
+@pytest.mark.parametrize("keys", FORMS)
+def test_forms_without_options_of_their_own_are_written_by_compiled_code(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
+) -> None:
+    expected = sent(parse_all(ORDINARY), **keys)
+    route = Maker().route(**keys)
+    assert route.rewrite is not None
+    lines = read_lines(ORDINARY)
+    asked: list[object] = []
+    for module in (form, pipeline):
+        monkeypatch.setattr(module, "messages_of_each", lambda *arguments: asked.append(arguments))
+    arrival = Arrival.of_one(len(lines), ORIGIN)
+    assert route.rewrite.write(lines, None, arrival) == expected
+    assert asked == []
+
+
+@pytest.mark.parametrize("mode", ["cee", "tag", "app-name"])
+def test_a_message_keeps_the_token_of_an_app_in_its_header(mode: str) -> None:
+    tokens: tuple[tuple[object, Token], ...] = (({"facility": "mail"}, Token(b"mail-token")),)
+    for rewrite in (RewriteConfiguration(mode, TOKEN), RewriteConfiguration(mode, TOKEN, tokens)):
+        for own in [b"shop-token"] + [token.reveal() for _, token in rewrite.tokens]:
+            line = b"<13>1 2003-10-11T22:14:15Z h %s - - - hello" % own
+            (payload,) = sent([parse(line)], rewrite=rewrite)
+            assert own in payload
+            assert TOKEN.reveal() not in payload
+
+
+def test_the_tokens_of_apps_are_known_where_lines_are_written_too() -> None:
+    route = Maker().route(rewrite=RewriteConfiguration("cee", TOKEN))
+    assert route.rewrite is not None
+    frames = [b"<13>1 2003-10-11T22:14:15Z h %s - - - hi" % name for name in (b"a", b"shop-token")]
+    payloads = write_frames(route.rewrite, frames, ORIGIN)
+    assert [TOKEN.reveal() in payload for payload in payloads] == [True, False]
+    assert b'"logsene-app-token": "shop-token"' in payloads[1]
+
+
+def test_cee_has_structured_data_where_that_is_asked_for() -> None:
+    rewrite = RewriteConfiguration("cee", TOKEN, structured_data=True)
+    message = parse(b'<13>1 2003-10-11T22:14:15Z h a - ID1 [x@1 b="c"] hi')
+    (payload,) = sent([message], rewrite=rewrite)
+    assert b'"msgid": "ID1", "_SDATA":{"x@1":{"b":"c"}}, ' in payload
+    (payload,) = sent([message], rewrite=replace(rewrite, tokens=(({"sources": "in"}, TOKEN),)))
+    assert b'"_SDATA"' in payload
+    frames = [message.raw]
+    route = Maker().route(rewrite=rewrite)
+    assert route.rewrite is not None
+    assert b'"_SDATA":{"x@1"' in write_frames(route.rewrite, frames, ORIGIN)[0]
