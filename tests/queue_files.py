@@ -13,7 +13,7 @@ import msgspec
 
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
-from relay.queue.history import Histories, HistoryLimit
+from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 

@@ -20,6 +20,7 @@ LAYERS = ["model", "codec", "wire", "rewrite", "queue", "flow", "transport"]
 LAYERS += ["observe", "service", "cli"]
 """A package may import packages to its left and nothing else in relay."""
 SUB_PACKAGES = {
+    "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": ["configuration", "routes", "process", "tls", "queue", "destinations", "sources"],
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so
@@ -28,7 +29,7 @@ MODULES_OF_A_FOLDER_MAX = 15
 PURE = {"model", "codec", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
 CODEC_SWITCH = "relay/codec/__init__.py"  # asks whether there is compiled code, and may be used
-LMDB_IMPORTER = "relay/queue/environment.py"
+LMDB_IMPORTER = "relay/queue/files/environment.py"
 REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
     "relay/service/options.py": "makeService",
 }

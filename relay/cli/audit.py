@@ -13,7 +13,7 @@ from relay.cli.screen import SEVERE, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.printable import printable
 from relay.model.words import counted
-from relay.queue.inspection import Account, ReadEntries, Tally
+from relay.queue.inspect.queries import Account, ReadEntries, Tally
 from relay.queue.transaction import is_of_source
 
 __all__ = ["audit"]

@@ -17,7 +17,7 @@ from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.words import counted, size
 from relay.queue.books import OPERATOR
-from relay.queue.inspection import Account, Entry, EntryPage, ReadEntries, Tally
+from relay.queue.inspect.queries import Account, Entry, EntryPage, ReadEntries, Tally
 from relay.queue.quarantine import DAMAGED, TakenOut
 from relay.queue.transaction import destination_of, is_of_source
 from relay.service.queue.commands import ReplayEntries, TakeEntries

@@ -15,9 +15,9 @@ from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.where import Where
 from relay.model.printable import printable
 from relay.queue.books import Books
-from relay.queue.history_reading import Period, ReadHistory
-from relay.queue.inspection import Nothing, Page, Read, Record
-from relay.queue.questions import QUESTIONS
+from relay.queue.inspect.history import Period, ReadHistory
+from relay.queue.inspect.queries import Nothing, Page, Read, Record
+from relay.queue.inspect.questions import QUESTIONS
 from relay.queue.store import QueueStore
 from relay.rewrite.masked import masked
 

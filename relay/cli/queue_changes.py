@@ -13,9 +13,9 @@ from relay.model.errors import QueueError
 from relay.model.printable import printable
 from relay.model.words import counted, size
 from relay.queue.books import OPERATOR
-from relay.queue.compaction import compact_queue
-from relay.queue.inspection import Account, Check, Checked
-from relay.queue.operations import Adopted
+from relay.queue.compaction.offline import compact_queue
+from relay.queue.inspect.commands import Adopted
+from relay.queue.inspect.queries import Account, Check, Checked
 from relay.queue.transaction import is_of_source
 from relay.service.destinations.commands import SomeDestination, SomeDestinations
 from relay.service.queue.commands import (

@@ -29,7 +29,7 @@ from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.message import SEVERITY_NAMES
 from relay.model.words import counted, duration, size
-from relay.queue.inspection import Account, Record
+from relay.queue.inspect.queries import Account, Record
 from relay.queue.transaction import account_of_lane, destination_of, is_of_source
 from relay.rewrite.pattern import glob, regex, substring
 from relay.wire.parse import parse

@@ -16,8 +16,8 @@ from relay.cli.queue_access import Access, opened, stamp
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.queue.history_reading import Period
-from relay.queue.inspection import Account
+from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Account
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.commands import SomeDestination
 from relay.service.queue.commands import (

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from relay.codec import Lines
 from relay.flow.shedding import let_in, severities_let_in
 from relay.model.origin import Arrival
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.filters import Condition, chosen
 from relay.wire.parse import severity_of
 

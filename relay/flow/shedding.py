@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from relay.model.message import SEVERITY_NAMES
-from relay.queue.limits import QUEUE_FULL, QueueLimit, queue_full_reason
+from relay.queue.admission.limits import QUEUE_FULL, QueueLimit, queue_full_reason
 
 __all__ = ["let_in", "severities_let_in"]
 

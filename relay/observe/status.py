@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from relay.model.expression import TIMEOUTS
 from relay.observe.health import RecentLosses, degradations
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 
 __all__ = ["Reports", "Status", "statistics_line"]
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from relay.codec import cut_records, encode_records, runs
 from relay.queue.checksum import crc32
-from relay.queue.values import Unreadable
+from relay.queue.files.values import Unreadable
 
 __all__ = [
     "BLOCK_BYTES_TARGET",
@@ -73,7 +73,7 @@ def decode_block(value: bytes) -> Block:
     lengths_at = _PREFIX.size + _HEADER.size
     if isinstance(value, Unreadable):
         raise BlockDamaged(value.reason)
-    if not value:  # see salvage.py
+    if not value:  # see repair/salvage.py
         raise BlockDamaged("nothing of it was left in a damaged file")
     if len(value) < lengths_at:
         raise BlockDamaged(f"{len(value)} octets are too short for a block")

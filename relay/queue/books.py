@@ -1,7 +1,7 @@
 """An open transaction, as those see it who look into the queue or change it by hand.
 
-A reading (`inspection.py`) gets one in a short read transaction; an operation
-(`operations.py`, `quarantine.py`) in a write transaction of its own.
+A reading (`inspect/queries.py`) gets one in a short read transaction; an operation
+(`inspect/commands.py`, `quarantine.py`) in a write transaction of its own.
 """
 
 from __future__ import annotations

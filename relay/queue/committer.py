@@ -29,12 +29,12 @@ from twisted.python.failure import Failure
 from relay.model.clock import Clock, DelayedCall, Now
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.append import Append, size_of, transaction_of
 from relay.queue.books import Operation
-from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QUEUE_FULL, TOO_OLD, QueueLimit
 from relay.queue.removals import Removals
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
 from relay.queue.waiting import Waiting

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.books import Books
 from relay.queue.committer import Committer
-from relay.queue.limits import QueueLimit
-from relay.queue.operations import Adopt
+from relay.queue.inspect.commands import Adopt
 from relay.queue.store import QueueStore
 from relay.queue.transaction import account_of_lane
 

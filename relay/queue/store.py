@@ -9,7 +9,7 @@ One LMDB environment in a directory of its own, with these named databases:
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
     quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
-    history/<id>        key: seq, uint64 big endian value: time and block, see history.py
+    history/<id>        key: seq, uint64 big endian value: time and block, see history/keep.py
     positions           key: source, "/", name      value: checksum, see positions.py, and
                                                     octets of the source's own
 
@@ -45,15 +45,15 @@ slash are no source's but the relay's:
                 and "lane/" + its id (`lane_queues.py`)
     /paused     since when a destination is paused (`service/destinations/commands.py`)
     /clock      by how much the time of day was set forward (`clock_steps.py`)
-    /given-up   which note of lost messages was counted last (`given_up.py`)
+    /given-up   which note of lost messages was counted last (`files/given_up.py`)
 
 Next to the environment lies `owner.lock`, held (flock), like the directory itself, by the
 relay that works with the queue; its text is that process's number.  A new `data.mdb` is made in the
 directory `new` or `compacted` and renamed; one that was damaged stays as
-`data.mdb.damaged-` with the time, see replacement.py.  `headroom` holds nothing but room
-on the disk, see headroom.py, `given-up` how many messages could not be stored, see given_up.py,
-and `data.mdb.kept-` with a time is a queue whose place somebody else's file took, see
-restoration.py.
+`data.mdb.damaged-` with the time, see repair/replace.py.  `headroom` holds nothing but room
+on the disk, see files/reserve_file.py, `given-up` how many messages could not be stored, see
+files/given_up.py, and `data.mdb.kept-` with a time is a queue whose place somebody else's file
+took, see compaction/restore.py.
 """
 
 from __future__ import annotations
@@ -78,24 +78,21 @@ from relay.queue.books import (
     database_bytes,
     forget,
 )
-from relay.queue.environment import (
+from relay.queue.compaction.handles import Handles
+from relay.queue.eviction import count_late, evict
+from relay.queue.files.environment import (
     OurErrors,
     check_format,
     open_environment,
     opening,
 )
-from relay.queue.eviction import count_late, evict
-from relay.queue.format import make_queue
-from relay.queue.guarded import Guard
-from relay.queue.handles import Handles
-from relay.queue.headroom import Headroom
-from relay.queue.history import Histories
-from relay.queue.ledger import Ledger, decode_ledger
-from relay.queue.ownership import Ownership, hold_existing, take_ownership
-from relay.queue.place import Placement
-from relay.queue.positions import put_position
-from relay.queue.quarantine import refuse, set_aside
-from relay.queue.reading import (
+from relay.queue.files.format import make_queue
+from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
+from relay.queue.files.place import Placement
+from relay.queue.files.reserve_file import Headroom
+from relay.queue.files.values import FileValues
+from relay.queue.history.keep import Histories
+from relay.queue.inspect.reading import (
     measured,
     oldest_block_at,
     read_positions,
@@ -103,7 +100,11 @@ from relay.queue.reading import (
     sources_with_positions,
     stored_ledger,
 )
-from relay.queue.replacement import Recovery, prepare_file, remove_unfinished
+from relay.queue.ledger import Ledger, decode_ledger
+from relay.queue.positions import put_position
+from relay.queue.quarantine import refuse, set_aside
+from relay.queue.repair.guarded import Guard
+from relay.queue.repair.replace import Recovery, prepare_file, remove_unfinished
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -113,7 +114,6 @@ from relay.queue.transaction import (
     account_of_source,
     is_of_source,
 )
-from relay.queue.values import FileValues
 
 __all__ = [
     "Eviction",
@@ -192,7 +192,7 @@ class QueueStore:
                 read of it is in the queue (see `recovery`).
             histories: For which destinations, what is delivered is kept.
             fully: Look through all of the file first; otherwise long queues are looked at
-                as they are read, see late_examination.py.
+                as they are read, see repair/verify_lazily.py.
 
         Raises:
             QueueInUse: Another process works with it.

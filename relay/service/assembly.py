@@ -20,9 +20,9 @@ from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.words import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
-from relay.queue.admission import Admission
-from relay.queue.gauge import Gauge
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
+from relay.queue.admission.watermark import Gauge
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange

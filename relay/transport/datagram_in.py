@@ -26,7 +26,7 @@ from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.model.words import counted
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.many_datagrams import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy

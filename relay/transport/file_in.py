@@ -28,7 +28,7 @@ from relay.model.clock import Clock, DelayedCall, WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
     descriptors_left,

@@ -22,7 +22,7 @@ from relay.flow.marks import Marks
 from relay.model.clock import Clock, DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
     descriptors_left,

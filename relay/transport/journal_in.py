@@ -24,7 +24,7 @@ from relay.model.clock import DelayedCall
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.model.words import size
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.journalctl import Journalctl, Run, Selection
 from relay.transport.notices import Notices
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder

@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from tests.clocks import wall_of

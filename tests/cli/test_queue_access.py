@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.cli.control_client import AskFailed
 from relay.cli.queue_access import opened, records, stamp, text_of
 from relay.cli.where import Where
-from relay.queue.inspection import Account
+from relay.queue.inspect.queries import Account
 from relay.service.destinations.commands import SomeDestination
 from tests import queue_files
 

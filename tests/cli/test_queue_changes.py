@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from relay.cli import queue_changes
 from relay.cli.main import main
 from relay.cli.queue_changes import check_all, queues_of
-from relay.queue.inspection import Account, Check, Checked
+from relay.queue.inspect.queries import Account, Check, Checked
 from tests import queue_files
 
 

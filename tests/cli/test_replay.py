@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
-from relay.queue.inspection import Account
+from relay.queue.inspect.queries import Account
 from relay.queue.quarantine import TakenOut
 from relay.service.destinations.commands import SomeDestination
 from relay.service.queue.commands import Appended, AppendTo, ReplayEntries

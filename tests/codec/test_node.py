@@ -1,4 +1,4 @@
-"""That values lie where their nodes say is tried with a queue in `tests/queue/test_values.py`."""
+"""`tests/queue/files/test_values.py` checks with a queue that nodes say where values lie."""
 
 from __future__ import annotations
 

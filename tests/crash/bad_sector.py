@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.queue.examination import opened_file
-from relay.queue.pages import Entry, PageFile, Tree
+from relay.queue.repair.pages import Entry, PageFile, Tree
+from relay.queue.repair.verify import opened_file
 
 __all__ = ["PAGE", "BadSectors", "leaf_pages", "value_pages"]
 

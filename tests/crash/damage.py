@@ -27,7 +27,7 @@ from pathlib import Path
 
 from relay.model.errors import QueueError
 from relay.queue.ledger import Ledger
-from relay.queue.salvage import Salvaged
+from relay.queue.repair.salvage import Salvaged
 from relay.queue.store import QueueStore, Transaction
 from tests.crash.workload import DESTINATIONS, drain, open_queue, payload, random_transaction
 

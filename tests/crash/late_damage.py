@@ -26,13 +26,13 @@ import lmdb
 import msgspec
 
 from relay.model.errors import DamagedRange
-from relay.queue import guarded
 from relay.queue.block import encode_block
 from relay.queue.books import KEY
-from relay.queue.examination import examine
-from relay.queue.inspection import Read, read
-from relay.queue.late_examination import FileDamaged
+from relay.queue.inspect.queries import Read, read
 from relay.queue.ledger import Ledger
+from relay.queue.repair import guarded
+from relay.queue.repair.verify import examine
+from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
 from tests.crash.damage import damage_of
 from tests.crash.workload import MAP_BYTES, open_queue, payload

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from relay.queue.ledger import Ledger
-from relay.queue.replacement import COMPACTED
+from relay.queue.repair.replace import COMPACTED
 from relay.queue.transaction import is_of_source
 from tests.crash.events import Committed, Event, Renamed, Sync, Write
 from tests.crash.workload import (

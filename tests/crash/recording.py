@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from relay.queue.live_compaction import LiveCompaction
+from relay.queue.compaction.live import LiveCompaction
 from relay.queue.store import QueueStore
 from tests.crash.events import Committed, Event, Renamed, Sync, Write
 from tests.crash.interposer import interpose

@@ -14,8 +14,8 @@ import msgspec
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.queue.history import Histories, HistoryLimit
-from relay.queue.history_reading import ReadHistory, read_history
+from relay.queue.history.keep import Histories, HistoryLimit
+from relay.queue.inspect.history import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import (
     Eviction,

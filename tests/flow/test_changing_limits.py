@@ -14,9 +14,9 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import POLICIES, QueueLimit
 from relay.queue.committer import Committer
-from relay.queue.limits import POLICIES, QueueLimit
 from relay.queue.store import QueueStore
 from tests.clocks import wall_of
 from tests.connections import fired

@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 
 from relay.flow.drain import Drain
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
-from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
 from tests.flow_fakes import new_refusals
 from tests.threads import LateThread

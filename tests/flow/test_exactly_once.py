@@ -24,7 +24,7 @@ from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
 from relay.model.counters import SourceCounters
 from relay.model.origin import Received
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage
 from relay.transport.inbound import InboundFactory, InboundLimits

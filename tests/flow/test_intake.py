@@ -18,7 +18,7 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.filters import app_in, severity_in
 from relay.rewrite.form import form_of

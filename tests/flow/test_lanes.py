@@ -23,13 +23,13 @@ from relay.flow.pacing import START_RECORDS, DrainRate, Pace, Window
 from relay.flow.turns import RUN_RECORDS
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
-from relay.queue.inspection import Read, read
+from relay.queue.inspect.queries import Read, read
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger, added_up
-from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore
 from tests.connections import fired
 from tests.flow_fakes import new_refusals

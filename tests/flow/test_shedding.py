@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from relay.flow.routing import Route
 from relay.flow.shedding import let_in, severities_let_in
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.limits import QueueLimit
 
 
 class Central:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.observe.status import Status, statistics_line
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 
 
 class Reporter:

@@ -25,9 +25,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.books import Books, Operation, seq_of
-from relay.queue.compaction import compact_queue
-from relay.queue.inspection import Check, check
-from relay.queue.operations import Adopt, Purge
+from relay.queue.compaction.offline import compact_queue
+from relay.queue.inspect.commands import Adopt, Purge
+from relay.queue.inspect.queries import Check, check
 from relay.queue.quarantine import (
     PurgeQuarantined,
     ReplayQuarantined,

@@ -12,12 +12,12 @@ from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.append import RECORD_BYTES
 from relay.queue.committer import Committer
-from relay.queue.interval import CommitInterval
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.store import Eviction, Refusal, SetAside, Transaction
 
 FULL = QueueFull("the queue's map is full")

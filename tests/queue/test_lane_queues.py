@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, ensureDeferred, execute
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError, QueueFull
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.lane_queues import LANES, LaneQueues
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Transaction
 from tests.connections import fired
 

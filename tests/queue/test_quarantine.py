@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.inspection import ReadEntries, read_entries
+from relay.queue.inspect.queries import ReadEntries, read_entries
 from relay.queue.quarantine import (
     DAMAGED,
     Label,

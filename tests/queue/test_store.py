@@ -32,13 +32,13 @@ from relay.model.errors import (
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.books import Books, database_bytes
-from relay.queue.history import Histories
-from relay.queue.history_reading import Period, ReadHistory, read_history
-from relay.queue.inspection import Check
-from relay.queue.inspection import check as inspect
+from relay.queue.files.ownership import Ownership
+from relay.queue.history.keep import Histories
+from relay.queue.inspect.commands import Adopt, Purge, ReplayHistory
+from relay.queue.inspect.history import Period, ReadHistory, read_history
+from relay.queue.inspect.queries import Check
+from relay.queue.inspect.queries import check as inspect
 from relay.queue.ledger import Ledger
-from relay.queue.operations import Adopt, Purge, ReplayHistory
-from relay.queue.ownership import Ownership
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
 from relay.queue.store import (
     QueueStore,

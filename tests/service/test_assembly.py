@@ -18,7 +18,7 @@ from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
-from relay.queue.questions import QUESTIONS
+from relay.queue.inspect.questions import QUESTIONS
 from relay.queue.store import QueueStore, Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble

@@ -57,7 +57,13 @@ options.parent = {{}}
 makeService(options)
 print(*sys.modules)
 """
-RARE = {"click", "regex", "relay.cli", "relay.queue.compaction", "relay.service.tls.certificates"}
+RARE = {
+    "click",
+    "regex",
+    "relay.cli",
+    "relay.queue.compaction.offline",
+    "relay.service.tls.certificates",
+}
 
 
 def run(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

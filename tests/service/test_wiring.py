@@ -14,8 +14,8 @@ import pytest
 from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
-from relay.queue.gauge import Gauge
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.watermark import Gauge
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction

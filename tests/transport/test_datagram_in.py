@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import bind_unix

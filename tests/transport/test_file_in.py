@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.file_in import FileLimits, FileReader
 from relay.transport.tailed_file import CHUNK_BYTES, fits
 from relay.wire.file_position import parse_position

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.framed_in import FramedProtocol
 from relay.transport.inbound import InboundFactory, InboundLimits
 from tests.connections import RecordingIntake, RecordingNotices, Wire, lose

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport import inbound
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol

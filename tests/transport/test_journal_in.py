@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.journal_in import JournalReader
 from relay.transport.journalctl import Selection
 from relay.transport.notices import Notices

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram_in import DatagramReader
 from relay.transport.many_datagrams import (
     CALLS_MAX,

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.proxy_in import ProxyFactory
 from relay.transport.relp_in import RelpServerProtocol

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits
 from relay.transport.relp_in import RelpServerProtocol
 from relay.wire.relp_frame import encode_frame, encode_syslog

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.transport.inbound import InboundFactory, InboundLimits
 from relay.transport.stream_in import SyslogStreamProtocol
 from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, lose

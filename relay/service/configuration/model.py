@@ -261,7 +261,7 @@ class DestinationConfiguration:
     queue_seconds_max: float = 0.0
     """Records that wait for longer are dropped; 0 = none is."""
     when_full: str = "block"
-    """What is done at `queue_bytes_max`, see `relay.queue.limits`."""
+    """What is done at `queue_bytes_max`, see `relay.queue.admission.limits`."""
     history: float = 0.0
     """Seconds for which what was delivered is kept; 0 = it is not."""
     history_bytes_max: int | None = None

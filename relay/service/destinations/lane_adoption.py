@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from relay.model.errors import QueueError
 from relay.model.words import counted
 from relay.queue.books import Operation
+from relay.queue.inspect.commands import Adopt
 from relay.queue.ledger import Ledger
-from relay.queue.operations import Adopt
 from relay.queue.transaction import account_of_lane
 from relay.transport.notices import Notices
 

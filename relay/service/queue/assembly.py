@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from relay.model.clock import WallClock
-from relay.queue.admission import Admission
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.lane_adoption import LaneAdoption
 from relay.service.exit_status import ExitStatus

@@ -20,13 +20,13 @@ from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.model.words import counted, size
 from relay.observe.control import Asked
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.books import OPERATOR, Books, Operation
+from relay.queue.inspect.commands import Adopt, Adopted, Purge
+from relay.queue.inspect.questions import QUESTIONS, Question
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
-from relay.queue.operations import Adopt, Adopted, Purge
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
-from relay.queue.questions import QUESTIONS, Question
 from relay.queue.transaction import destination_of
 
 __all__ = [

@@ -15,7 +15,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.words import size
 from relay.observe.control import Asked
-from relay.queue.live_compaction import LiveCompaction
+from relay.queue.compaction.live import LiveCompaction
 from relay.transport.notices import Notices
 
 __all__ = ["Compact", "Compacted", "CompactionService"]

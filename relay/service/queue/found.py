@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from relay.model.words import counted, span
 from relay.queue.ledger import Ledger
-from relay.queue.replacement import Recovery
+from relay.queue.repair.replace import Recovery
 
 __all__ = ["say_found", "say_recovered"]
 

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from relay.model.clock import Now
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.queue.given_up import COUNTED, GivenUp
+from relay.queue.files.given_up import COUNTED, GivenUp
 from relay.queue.store import QueueStore, Transaction
 from relay.queue.transaction import destination_of, is_of_source
 from relay.queue.waiting import NOT_STORED

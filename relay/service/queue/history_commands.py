@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.queue.books import Operation
-from relay.queue.history_reading import Period
+from relay.queue.inspect.commands import Replayed, ReplayHistory
+from relay.queue.inspect.history import Period
 from relay.queue.ledger import Ledger
-from relay.queue.operations import Replayed, ReplayHistory
 
 __all__ = ["HistoryTools", "ReplayDelivered", "ReplayedSoFar"]
 

@@ -1,6 +1,6 @@
 """Keeps histories within their ages, and lets them go where room is short.
 
-Their sizes are kept to in each commit (see `relay.queue.history`).  The disk is looked
+Their sizes are kept to in each commit (see `relay.queue.history.keep`).  The disk is looked
 at here: what queues, quarantines and histories leave free there has to be
 `min_free_bytes`, and what is missing of that leaves the histories.  After a commit that
 failed nothing is kept until there is room again.
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.queue.books import Operation
-from relay.queue.history import Histories, PruneHistories
+from relay.queue.history.keep import Histories, PruneHistories
 from relay.queue.transaction import destination_of
 from relay.service.configuration.model import Configuration
 from relay.service.periodic import PeriodicService

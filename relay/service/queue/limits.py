@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from relay.model.words import counted
-from relay.queue.history import Histories, HistoryLimit
-from relay.queue.limits import TOO_OLD, QueueLimit
+from relay.queue.admission.limits import TOO_OLD, QueueLimit
+from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.transaction import account_of_lane
 from relay.service.configuration.model import Configuration, DestinationConfiguration
 from relay.service.configuration.table import bytes_in_words, join_path, plain

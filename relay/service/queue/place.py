@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
-from relay.queue.given_up import GivenUp
-from relay.queue.place import Place
-from relay.queue.restoration import Restoration
+from relay.queue.compaction.restore import Restoration
+from relay.queue.files.given_up import GivenUp
+from relay.queue.files.place import Place
 from relay.queue.store import QueueStore
 from relay.service.exit_status import ExitStatus
 from relay.service.periodic import PeriodicService

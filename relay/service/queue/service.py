@@ -17,18 +17,18 @@ from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.clock import WallClock
 from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
+from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
-from relay.queue.history import Histories, PruneHistories
-from relay.queue.interval import CommitInterval
+from relay.queue.history.keep import Histories, PruneHistories
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.lineage import SENT, Lineage
-from relay.queue.live_compaction import LiveCompaction
-from relay.queue.replacement import damaged_files
+from relay.queue.repair.replace import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
 from relay.service.exit_status import ExitStatus

@@ -7,7 +7,7 @@ import re
 import socket
 from contextlib import suppress
 
-from relay.queue.ownership import why_refused
+from relay.queue.files.ownership import why_refused
 from relay.service.refusal import StartRefused
 from relay.transport.sockets import obstacle_to_socket, peer_credentials
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from relay.model.clock import WallClock
 from relay.model.errors import QueueError
-from relay.queue.admission import Admission
-from relay.queue.limits import TOO_OLD, QueueLimit
-from relay.queue.trend import Trend
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import TOO_OLD, QueueLimit
+from relay.queue.admission.trend import Trend
 from relay.service.configuration.table import bytes_in_words
 from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService

@@ -14,7 +14,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.lineages import Lineages
 from relay.model.counters import SourceCounters
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.configuration.parse_table import encoding_problem

@@ -14,7 +14,7 @@ from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.expression import Expression
 from relay.model.words import counted
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.queue.admission import SourceAdmission
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService

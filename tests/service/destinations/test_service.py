@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from relay.flow.drain import Drain
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
 from relay.service.configuration.model import Url
 from relay.service.destinations.service import LocalDestination, StreamDestination

@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 
 from relay.flow.drain import Drain
 from relay.model.errors import QueueError, QueueFull, RelayError
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Removal, Transaction
 from relay.service.queue.commands import QueueTools
 from tests.connections import fired

@@ -3,8 +3,8 @@ from __future__ import annotations
 from twisted.logger import Logger, capturedLogs, formatEvent
 
 from relay.queue.ledger import Ledger
-from relay.queue.replacement import Recovery
-from relay.queue.salvage import Salvaged
+from relay.queue.repair.replace import Recovery
+from relay.queue.repair.salvage import Salvaged
 from relay.service.queue.found import say_found, say_recovered
 
 LOG = Logger(namespace="test")

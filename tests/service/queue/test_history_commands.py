@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError, RelayError
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.service.queue.history_commands import HistoryTools

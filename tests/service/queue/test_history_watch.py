@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueFull
-from relay.queue.history import Histories, HistoryLimit
-from relay.queue.history_reading import ReadHistory, read_history
+from relay.queue.history.keep import Histories, HistoryLimit
+from relay.queue.inspect.history import ReadHistory, read_history
 from relay.queue.store import QueueStore
 from relay.service.queue.history_watch import HistoryWatch
 from tests.clocks import wall_of
@@ -195,7 +195,7 @@ def test_what_could_not_be_done_is_done_next_time(setup: Setup) -> None:
 
 
 def test_much_takes_several_steps(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.history._ENTRIES_PER_STEP_MAX", 1)
+    monkeypatch.setattr("relay.queue.history.keep._ENTRIES_PER_STEP_MAX", 1)
     setup.store.histories.limits.clear()
     setup.watch.startService()
     assert setup.filled() == []

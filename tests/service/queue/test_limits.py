@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.queue.history import HistoryLimit
+from relay.queue.history.keep import HistoryLimit
 from relay.service.configuration.model import Configuration, DestinationConfiguration, Url
 from relay.service.queue.limits import limit_problems, new_histories, new_limits
 from tests.connections import RecordingNotices

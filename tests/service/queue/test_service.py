@@ -14,14 +14,14 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from relay.flow.lineages import RECEIVED, Claim
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
-from relay.queue.admission import Admission
-from relay.queue.examination import examine
-from relay.queue.history_reading import ReadHistory, read_history
-from relay.queue.inspection import Read, read
-from relay.queue.late_examination import FileDamaged
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
+from relay.queue.inspect.history import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.lineage import Lineage
+from relay.queue.repair.verify import examine
+from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.service import QueueService
@@ -187,7 +187,7 @@ def test_damage_that_is_found_late_ends_the_relay_once_and_loudly(
 ) -> None:
     make_long_queue(setup.path, [b"%06d" % seq * 45 for seq in range(1, 12_001)], "out")
     late = partial(examine, reads_max=99, late_reads_min=99)
-    monkeypatch.setattr("relay.queue.guarded.examine", late)
+    monkeypatch.setattr("relay.queue.repair.guarded.examine", late)
     with open(setup.path / "data.mdb", "r+b") as data:
         leaf = data.read().index(b"007401" * 45) // 4096
         data.seek(leaf * 4096)

@@ -8,10 +8,10 @@ from twisted.internet.defer import execute
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError, QueueFull
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.ledger import Ledger
-from relay.queue.limits import QueueLimit
 from relay.queue.store import QueueStore, Transaction
 from relay.service.queue.watch import QueueWatch
 from tests.clocks import wall_of

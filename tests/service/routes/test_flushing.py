@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from relay.flow.routing import Route
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
-from relay.queue.limits import QueueLimit
+from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.filters import always
 from relay.rewrite.form import form_of
 from relay.rewrite.pipeline import Drops, Pipeline

@@ -16,7 +16,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, TlsConfiguration, Url
 from relay.service.process.systemd import NO_SYSTEMD, Systemd

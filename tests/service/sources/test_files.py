@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.sources.files import FileSource, new_file_source
 from relay.wire.parse import parse

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
-from relay.queue.admission import Admission
+from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.sources.journal import JournalSource, new_journal_source
 from relay.wire.journal_export import JournalEntry

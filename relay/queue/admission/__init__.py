@@ -1,0 +1,1 @@
+"""How much the queue takes in: backpressure, limits, the delay between commits."""

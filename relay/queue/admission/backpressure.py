@@ -1,0 +1,218 @@
+"""Whether the queue can take more: the one place where backward pressure begins.
+
+Needs: memory stays bounded when the disk is slow or full, the queue stays below
+its limits, nobody who can wait is refused, and a destination that is full holds up
+those who feed it and nobody else.  Hazards: pausing and resuming on every commit, a
+connection that comes while everything is paused, a producer that is gone.  Approach:
+gauges with a high and a low watermark each, some for the whole relay and some for one
+destination; a source looks at those that concern it.  While one of them is full, all
+registered producers of the source are paused, new ones at once.  Datagrams cannot
+wait: their readers ask what to `let_in`, drop the others, and count.
+
+What is kept free for the reserve is open to sources that may use it, and to urgent
+messages where they can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from relay.model.words import size
+from relay.queue.admission.watermark import Gauge, Level
+from relay.wire.parse import severity_of
+
+__all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]
+
+URGENT_SEVERITY_MAX = 2
+"""Least severe messages that may use the reserve, whatever their source: crit."""
+
+
+class Failure(NamedTuple):
+    """Why nothing can be stored."""
+
+    reason: str
+    """One line for people."""
+    since: float
+    """When it began: seconds since 1970-01-01 UTC."""
+
+
+class Pausable(Protocol):
+    """A source of data that can wait, such as a connection."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class SourceAdmission:
+    """Pauses the producers of a source while one of its gauges is full.
+
+    Args:
+        reserved: The source may use the reserve.
+    """
+
+    def __init__(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> None:
+        self._gauges = tuple(gauges)
+        self._reserved = reserved
+        self._producers: set[Pausable] = set()
+        self._closed = self._is_closed()
+        for gauge in self._gauges:
+            gauge.subscribe(self._gauge_changed)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more should come in."""
+        return self._closed
+
+    @property
+    def reason(self) -> str:
+        """Why admission is closed, in words; empty while it is open."""
+        return next((gauge.words for gauge in self._gauges if self._is_full(gauge)), "")
+
+    def let_in(self, frames: Sequence[bytes]) -> Sequence[int]:
+        """The indexes of those of `frames`, which cannot wait, that may come in now."""
+        if not self._closed:
+            return range(len(frames))
+        if self._reserved or any(gauge.reserve_full for gauge in self._gauges):
+            return []
+        return [
+            index for index, frame in enumerate(frames) if severity_of(frame) <= URGENT_SEVERITY_MAX
+        ]
+
+    def register(self, producer: Pausable) -> None:
+        """Add a producer; it is paused at once if admission is closed."""
+        self._producers.add(producer)
+        if self.closed:
+            producer.pause_reading()
+
+    def unregister(self, producer: Pausable) -> None:
+        """Forget a producer, whether it is registered or not."""
+        self._producers.discard(producer)
+
+    def _is_full(self, gauge: Gauge) -> bool:
+        return gauge.reserve_full if self._reserved else gauge.full
+
+    def _is_closed(self) -> bool:
+        return any(map(self._is_full, self._gauges))
+
+    def _gauge_changed(self) -> None:
+        was_closed, self._closed = self._closed, self._is_closed()
+        if self._closed == was_closed:
+            return
+        for producer in list(self._producers):
+            # Each call may change both: who is registered, and whether we are closed.
+            if producer not in self._producers:
+                continue
+            if self._closed:
+                producer.pause_reading()
+            else:
+                producer.resume_reading()
+
+
+class Admission(SourceAdmission):
+    """What concerns all sources: whether anything can be stored, what waits for the disk, the
+    queue, and the disk.
+
+    Args:
+        pending_bytes_max: Close when more than this waits for its commit; open
+            again at half of it.
+        queue_bytes_max: Close when the queue holds this much without the reserve; open
+            again below 19/20 of that.
+        reserve_bytes: What is kept for those who may use the reserve.
+        free_bytes_min: Close when there is less room on the disk; half of it is
+            reserve.
+    """
+
+    def __init__(
+        self,
+        *,
+        pending_bytes_max: int,
+        queue_bytes_max: int,
+        reserve_bytes: int = 0,
+        free_bytes_min: int = 0,
+    ) -> None:
+        self.queue_bytes_max = queue_bytes_max
+        self.free_bytes: int | None = None
+        """Room on the disk, as far as it was looked at."""
+        self.failure: Failure | None = None
+        """Why nothing can be stored; None while everything can."""
+        self._free_bytes_min = free_bytes_min
+        self._storage = Gauge(
+            Level(1, 1), words=lambda _: self.failure.reason if self.failure else ""
+        )
+        # Above the limit closes, at half of it opens: hence the ones.
+        self._pending = Gauge(
+            Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
+            words=lambda pending: f"{size(pending)} wait for the disk",
+        )
+        self._queue = Gauge(
+            Level.at(queue_bytes_max - reserve_bytes),
+            Level.at(queue_bytes_max),
+            words=lambda held: (
+                f"the queue holds {size(held)} (queue_bytes_max is {size(queue_bytes_max)}"
+                + (f", reserve_bytes {size(reserve_bytes)})" if reserve_bytes else ")")
+            ),
+        )
+        # Of the disk it is what is missing that counts; below 0 there is room to spare.
+        half, margin = free_bytes_min // 2, free_bytes_min // 8
+        self._disk = Gauge(
+            Level(1, 1 - margin),
+            Level(half + 1, half + 1 - margin),
+            words=lambda missing: (
+                f"the disk has room for {size(free_bytes_min - missing)} "
+                f"(min_free_bytes is {size(free_bytes_min)})"
+            ),
+        )
+        self._shared = (self._storage, self._queue, self._disk, self._pending)
+        super().__init__(self._shared)
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._pending.size
+
+    @property
+    def queue_bytes(self) -> int:
+        return self._queue.size
+
+    @property
+    def is_busy(self) -> bool:
+        """Closed only because much waits for its commit, as in a burst; that is no fault."""
+        return self._pending.full and not any(
+            gauge.full for gauge in (self._storage, self._queue, self._disk)
+        )
+
+    def for_source(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> SourceAdmission:
+        """The admission of one source.
+
+        Args:
+            gauges: Those of the destinations that it feeds.
+        """
+        return SourceAdmission((*self._shared, *gauges), reserved=reserved)
+
+    def set_failure(self, reason: str, at: float) -> None:
+        """Nothing can be stored: let nothing in, not even what may use the reserve.
+
+        Args:
+            at: Now, in seconds since 1970-01-01 UTC.
+        """
+        self.failure = Failure(reason, at if self.failure is None else self.failure.since)
+        self._storage.set(1)
+
+    def clear_failure(self) -> None:
+        """Everything that waited has been stored."""
+        self.failure = None
+        self._storage.set(0)
+
+    def set_pending_bytes(self, size: int) -> None:
+        """Say how much waits for its commit."""
+        self._pending.set(size)
+
+    def set_queue_bytes(self, size: int) -> None:
+        """Say how much the queue holds."""
+        self._queue.set(size)
+
+    def set_free_bytes(self, size: int) -> None:
+        """Say how much room there is on the disk."""
+        self.free_bytes = size
+        self._disk.set(self._free_bytes_min - size)

@@ -1,0 +1,185 @@
+"""What one destination's queue may hold, and what happens when it is full.
+
+    block               the sources that feed the destination wait
+    drop-newest         what comes is not queued
+    drop-by-severity    what comes is not queued, the least severe first
+    drop-oldest         the head of the queue leaves
+
+A size is what the queue takes on disk, in whole pages, and what waits for its commit.
+A twentieth of the limit, or `reserve_bytes` if that is less, is kept for those who may
+use the reserve: local sources, and urgent messages where they can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from relay.codec import octets_of
+from relay.model.message import SEVERITY_NAMES
+from relay.model.words import size as in_words
+from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
+from relay.queue.admission.trend import Trend
+from relay.queue.admission.watermark import Gauge, Level
+
+__all__ = ["POLICIES", "QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
+
+POLICIES = ("block", "drop-newest", "drop-oldest", "drop-by-severity")
+
+QUEUE_FULL = "queue-full"
+TOO_OLD = "too-old"
+
+_STORED_RECORD_BYTES = 4  # what a record takes in its block beside its octets
+_ALL = len(SEVERITY_NAMES) - 1
+_NONE = -1
+
+# From this part of the limit on, in thousandths, nothing less severe is queued.
+_SHEDDING = ((800, 6), (850, 5), (900, 4), (950, 3), (975, URGENT_SEVERITY_MAX), (1000, _NONE))
+
+
+def queue_full_reason(severity: int) -> str:
+    """Why a message was dropped by its severity."""
+    return f"{QUEUE_FULL}-{SEVERITY_NAMES[severity]}"
+
+
+class QueueLimit:
+    """The limits of one destination, and how near it is to them.
+
+    Args:
+        bytes_max: Size of the queue; 0 = no limit of its own.
+        seconds_max: Records that wait for longer leave; 0 = none does.
+        when_full: One of `POLICIES`.
+        reserve_bytes: That of the relay.
+        on_drop: Called with how many records were dropped, and the reason.
+
+    Attributes:
+        queues: That of the destination, or its two lanes, the older one first.
+        trend: Of the size in bytes; `QueueWatch` notes it.
+        undelivered: The trend of the records that have come in and were not delivered;
+            `QueueWatch` notes it.
+        gauge: What closes admission for the sources of the destination, if anything.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        bytes_max: int = 0,
+        seconds_max: float = 0.0,
+        when_full: str = "block",
+        reserve_bytes: int = 0,
+        on_drop: Callable[[int, str], None] = lambda count, reason: None,
+    ) -> None:
+        assert when_full in POLICIES, when_full
+        self.destination = destination
+        self.queues: tuple[str, ...] = (destination,)
+        self.bytes_max = bytes_max
+        self.seconds_max = seconds_max
+        self.when_full = when_full
+        self.pending_bytes = 0
+        self.used_bytes = 0
+        self.dropped = on_drop
+        self.trend = Trend()
+        self.undelivered = Trend()
+        self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
+        self.gauge: Gauge | None = None
+        if bytes_max and when_full == "block":
+            self.gauge = Gauge(
+                Level.at(self._unreserved_bytes), Level.at(bytes_max), words=self._full_words
+            )
+
+    @property
+    def size(self) -> int:
+        """Octets on disk or on their way to it."""
+        return self.used_bytes + self.pending_bytes
+
+    @property
+    def sheds(self) -> bool:
+        """Whether `severity_max` may ever say that something is to be dropped."""
+        return bool(self.bytes_max) and self.when_full in ("drop-newest", "drop-by-severity")
+
+    @property
+    def has_to_evict(self) -> bool:
+        """Whether the oldest records have to leave."""
+        return 0 < self.bytes_max < self.size and self.when_full == "drop-oldest"
+
+    def bytes_max_of_queues(self, used_bytes: Mapping[str, int]) -> dict[str, int]:
+        """What each queue may take when the oldest records have to leave.
+
+        Args:
+            used_bytes: What each takes on disk.
+        """
+        older, newer = self.queues[0], self.queues[-1]
+        if older == newer:
+            return {older: self.bytes_max}
+        beside = used_bytes[newer] + self.pending_bytes
+        return {older: max(0, self.bytes_max - beside), newer: self.bytes_max}
+
+    @property
+    def room_by_hand(self) -> int | None:
+        """Octets until people may add nothing more; None = they may go on.
+
+        What they move is kept where it is, so it may wait: it takes no room from what comes
+        by itself.  Where the oldest leave, they leave for this too.
+        """
+        if not self.bytes_max or self.when_full == "drop-oldest":
+            return None
+        sheds_from = _SHEDDING[0][0] * self.bytes_max // 1000
+        by_severity = self.when_full == "drop-by-severity"
+        return max(0, (sheds_from if by_severity else self._unreserved_bytes) - self.size)
+
+    def severity_max(self, *, reserved: bool) -> int:
+        """The least severe messages that are still queued; below 0 = none are.
+
+        Args:
+            reserved: They come from a source that may use the reserve.
+        """
+        size = self.size
+        if self.when_full == "drop-by-severity":
+            thousandths = 1000 * size // self.bytes_max
+            passed = [severity for start, severity in _SHEDDING if thousandths >= start]
+            return passed[-1] if passed else _ALL
+        if size >= self.bytes_max:
+            return _NONE
+        return _ALL if reserved or size < self._unreserved_bytes else URGENT_SEVERITY_MAX
+
+    def report(self, *, backlog_records: int = 0) -> dict[str, Any]:
+        """The limits and how near they are, for status.
+
+        Args:
+            backlog_records: Records that wait while the destination takes what it is sent;
+                0 = there is no such backlog, so no time in which it will have drained.
+        """
+        return {
+            "queue_bytes_max": self.bytes_max,
+            "queue_seconds_max": self.seconds_max,
+            "when_full": self.when_full,
+            "used_bytes": self.size,
+            "fill_percent": 100 * self.size // self.bytes_max if self.bytes_max else None,
+            "seconds_to_full": self.trend.seconds_to(self.bytes_max) if self.bytes_max else None,
+            "seconds_to_empty": self.undelivered.seconds_until(-backlog_records),
+            "blocks_sources": self.gauge is not None and self.gauge.full,
+        }
+
+    def add_pending(self, payloads: Sequence[bytes]) -> int:
+        """`payloads` wait for their commit.  Returns what to `settle` after it."""
+        size = octets_of(payloads) + _STORED_RECORD_BYTES * len(payloads)
+        self.pending_bytes += size
+        self._tell()
+        return size
+
+    def settle(self, pending_bytes: int, used_bytes: int) -> None:
+        """Records are on disk: `pending_bytes` wait no more, the queue takes `used_bytes`."""
+        self.pending_bytes -= pending_bytes
+        self.used_bytes = used_bytes
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.gauge is not None:
+            self.gauge.set(self.size)
+
+    def _full_words(self, size: int) -> str:
+        return (
+            f"the queue of {self.destination} holds {in_words(size)} (queue_bytes_max of "
+            f"destinations.{self.destination} is {in_words(self.bytes_max)})"
+        )

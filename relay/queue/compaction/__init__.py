@@ -1,0 +1,1 @@
+"""Make the queue's file smaller, with or without a running relay."""

@@ -1,0 +1,142 @@
+"""Bring a second environment up to date with the one in use, a bounded step at a time.
+
+A database with a slash in its name is that of one account: new keys are beyond all
+others, and the value of a key never changes.  So what is missing in the duplicate lies
+at its end, and what it has too much lies, but for a quarantine, at its head.  (A history
+makes an exception where the numbers of a queue began anew; it is copied from its beginning
+then.)  The other databases are small, and copied where they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay.model.errors import QueueError
+from relay.queue.compaction.handles import Handles
+from relay.queue.files.values import Unreadable
+
+__all__ = ["Duplicate"]
+
+_CURSOR_ENTRY_BYTES = 64  # what an entry costs beside its octets, about
+
+
+class Duplicate:
+    """A second environment.
+
+    Args:
+        handles: The environment in use; this is made in the thread that writes to it.
+        environment: A new, empty one, which is closed with this.
+        is_lossy: Copy what can be read of a value that is unreadable; else that is an error.
+    """
+
+    def __init__(self, handles: Handles, environment: Any, *, is_lossy: bool = False) -> None:
+        self._is_lossy = is_lossy
+        self.environment = environment
+        self._sources = handles.databases()
+        with environment.begin(write=True) as txn:
+            self._targets = {name: environment.open_db(name, txn=txn) for name in self._sources}
+
+    def close(self) -> None:
+        self.environment.close()
+
+    def catch_up(self, txn: Any, bytes_max: int) -> tuple[int, bool]:
+        """Copy about `bytes_max` octets of what is missing, durably.
+
+        Args:
+            txn: A read transaction of the environment in use, with buffers.
+
+        Returns:
+            About how many octets were copied, and whether the duplicate has now all that
+            the transaction can see.
+        """
+        copied = 0
+        with self.environment.begin(write=True) as target:
+            for name, source in self._sources.items():
+                if b"/" in name:
+                    left = bytes_max - copied
+                    copied += _catch_up(
+                        txn, source, target, self._targets[name], left, is_lossy=self._is_lossy
+                    )
+            is_complete = copied < bytes_max
+            if is_complete:  # accounts and positions with all that they are of
+                for name, source in self._sources.items():
+                    if b"/" not in name:
+                        _make_equal(txn, source, target, self._targets[name])
+        return copied, is_complete
+
+    def check(self, txn: Any) -> None:
+        """Raises QueueError unless the duplicate looks like what `txn` can see."""
+        with self.environment.begin(buffers=True) as target:
+            for name, source in self._sources.items():
+                if _outline(txn, source) != _outline(target, self._targets[name]):
+                    raise QueueError(f"the copy of {name.decode()} differs")
+
+
+def _catch_up(
+    txn: Any, source: Any, target: Any, copy: Any, bytes_max: int, *, is_lossy: bool
+) -> int:
+    """Octets that were copied; at least `bytes_max` if there may be more to do."""
+    entries = txn.cursor(db=source)
+    if not entries.first():
+        target.drop(copy, delete=False)
+        return 0
+    copies = target.cursor(db=copy)
+    head = bytes(entries.key())
+    while copies.first() and copies.key() < head:
+        copies.delete()
+    copied = 0
+    more = True
+    if copies.last():
+        more = entries.set_range(copies.key())
+        if more and bytes(entries.key()) == copies.key():
+            more = entries.next()
+    while more and copied < bytes_max:
+        value = entries.value()
+        if isinstance(value, Unreadable) and not is_lossy:
+            number = int.from_bytes(entries.key(), "big")
+            raise QueueError(f"what is stored from {number} on cannot be read: {value.reason}")
+        target.put(entries.key(), value, db=copy, append=True)
+        copied += len(value) + _CURSOR_ENTRY_BYTES
+        more = entries.next()
+    if more:
+        return max(copied, bytes_max)
+    if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
+        _delete_others(txn, source, target, copy)
+    if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
+        target.drop(copy, delete=False)  # one came before others: once more
+        return bytes_max
+    return copied
+
+
+def _delete_others(txn: Any, source: Any, target: Any, copy: Any) -> None:
+    """Delete the keys of the copy that the source has not; both go on in order."""
+    entries, copies = txn.cursor(db=source), target.cursor(db=copy)
+    has_entry, has_copy = entries.first(), copies.first()
+    while has_copy:
+        key = bytes(entries.key()) if has_entry else None
+        if key is not None and key < copies.key():
+            has_entry = entries.next()
+        elif key == copies.key():
+            has_entry, has_copy = entries.next(), copies.next()
+        else:
+            has_copy = copies.delete() and bool(copies.key())
+
+
+def _make_equal(txn: Any, source: Any, target: Any, copy: Any) -> None:
+    wanted = {bytes(key): bytes(value) for key, value in txn.cursor(db=source)}
+    there = {bytes(key): bytes(value) for key, value in target.cursor(db=copy)}
+    for key in there.keys() - wanted.keys():
+        target.delete(key, db=copy)
+    for key, value in wanted.items():
+        if there.get(key) != value:
+            target.put(key, value, db=copy)
+
+
+def _outline(txn: Any, database: Any) -> Mapping[str, Any]:
+    cursor = txn.cursor(db=database)
+    return {
+        "entries": txn.stat(database)["entries"],
+        "first": bytes(cursor.key()) if cursor.first() else None,
+        "last": bytes(cursor.key()) if cursor.last() else None,
+    }

@@ -1,0 +1,112 @@
+"""An LMDB environment with its databases, open for as long as somebody reads in it.
+
+Compaction puts another environment in the place of the one in use.  Whoever is reading
+then goes on in the old one; it is closed when the last of them has done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from relay.queue.files.values import FileValues
+from relay.queue.repair.guarded import Guard
+
+__all__ = ["Handles"]
+
+_KINDS = (b"blocks/", b"quarantine/", b"history/")
+
+
+class Handles:
+    """An environment, the handles of its databases, and how many read in it.
+
+    Args:
+        environment: LMDB's.
+        guard: What of its file was not looked at yet; None = nothing.
+        values: Of its file; None = they are read through LMDB's map.
+
+    Attributes:
+        blocks: The database of blocks of each destination.
+        quarantine: The quarantine of each account.
+        history: What is kept of what each destination delivered.
+    """
+
+    def __init__(
+        self, environment: Any, guard: Guard | None = None, values: FileValues | None = None
+    ) -> None:
+        self.environment = environment
+        self.guard = guard or Guard("", fully=True)
+        self._values = values
+        self.meta = environment.open_db(b"meta")
+        self.positions = environment.open_db(b"positions")
+        self.blocks: dict[str, Any] = {}
+        self.quarantine: dict[str, Any] = {}
+        self.history: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._is_left = False
+
+    def like(self, environment: Any) -> Handles:
+        """Handles of the same databases in another environment, which has all of them."""
+        values = None if self._values is None else FileValues.of(environment)
+        guard = self.guard.renewed()
+        handles = Handles(environment, guard, values)
+        for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
+            for id in ours:
+                theirs[id] = environment.open_db(kind + id.encode(), create=False)
+        return handles
+
+    @property
+    def _by_kind(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return self.blocks, self.quarantine, self.history
+
+    def databases(self) -> dict[bytes, Any]:
+        """All of them by name; in the thread that writes."""
+        with self.environment.begin() as txn:
+            names = [bytes(name) for name in txn.cursor().iternext(values=False)]
+        ours = {b"meta": self.meta, b"positions": self.positions}
+        for kind, databases in zip(_KINDS, self._by_kind, strict=True):
+            ours |= {kind + id.encode(): db for id, db in databases.items()}
+        others = {name for name in names if name not in ours}
+        return ours | {name: self.environment.open_db(name, create=False) for name in others}
+
+    def begin(self, **options: Any) -> Any:
+        """A transaction of LMDB, or one that looks at pages before it comes to them."""
+        return self.guard.begin(self.environment, self.blocks, self._values, **options)
+
+    def enter(self) -> bool:
+        """Begin to read.  False: it has been left, and there is another one."""
+        with self._lock:
+            if self._is_left:
+                return False
+            self._readers += 1
+            return True
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A read transaction of one who has entered; with its end the reading is over."""
+        try:
+            with self.begin() as txn:
+                yield txn
+        finally:
+            with self._lock:
+                self._readers -= 1
+                is_over = self._is_left and not self._readers
+            if is_over:
+                self._close()
+
+    def leave(self) -> None:
+        """Let nobody begin to read any more, and close when the last one has done."""
+        with self._lock:
+            self._is_left = True
+            is_over = not self._readers
+        if is_over:
+            self._close()
+
+    def _close(self) -> None:
+        self.environment.close()
+        self.guard.close()
+        if self._values is not None:
+            self._values.close()

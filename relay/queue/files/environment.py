@@ -1,0 +1,107 @@
+"""LMDB's environments, opened as the queue needs them: the only module that imports lmdb."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+import lmdb
+
+from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
+from relay.queue.files.disk_error import reason_of, says_full
+from relay.queue.files.format import make_queue, settle_format
+from relay.queue.files.ownership import Ownership, why_refused
+
+__all__ = ["OurErrors", "check_format", "open_environment", "opening"]
+
+_DATABASES_MAX = 2048
+
+
+@contextmanager
+def opening(path: str, ownership: Ownership) -> Iterator[None]:
+    """Let others have the queue if it cannot be opened, and say why."""
+    try:
+        yield
+    except BaseException as error:
+        ownership.release()
+        if isinstance(error, lmdb.Error | OSError):
+            reason = error.strerror if isinstance(error, OSError) else error
+            if os.strerror(errno.EACCES) in str(reason):
+                reason = why_refused(path) or reason
+            raise QueueError(f"queue {path}: {reason}") from error
+        raise
+
+
+def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
+    """The environment in the directory `path`; QueueFormatError if LMDB does not know it."""
+    try:
+        return lmdb.open(
+            path,
+            map_size=map_bytes,
+            max_dbs=_DATABASES_MAX,
+            max_readers=126,
+            mode=0o600,
+            readahead=False,  # a queue is read once, from one end
+            **options,
+        )
+    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
+        raise QueueFormatError(
+            f"queue {path}: data.mdb is not an LMDB file that can be read ({error}); "
+            "it was left as it is: move it away to start with an empty queue"
+        ) from error
+
+
+def check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+    """Make sure that this is a queue of our format, or nothing yet, before any change.
+
+    One of an older format is brought to ours, unless it is only looked at.
+    """
+    with environment.begin() as txn:
+        empty = not txn.cursor().first()
+    found: bytes | None = None
+    with suppress(lmdb.NotFoundError, lmdb.IncompatibleError):
+        meta = None if empty else environment.open_db(b"meta", create=False)
+        with environment.begin(db=meta) as txn:
+            found = None if empty else txn.get(b"format")
+    if empty:
+        make_queue(environment)
+    else:
+        settle_format(environment, path, found, read_only=read_only)
+
+
+class OurErrors:
+    """Turn LMDB's exceptions into ours.
+
+    Args:
+        what: What an error means.
+        path: Directory of the queue; None = do not look there for the true reason.
+        wanted_bytes: How much is to be written.
+    """
+
+    def __init__(
+        self, what: str = "nothing can be stored", path: str | None = None, wanted_bytes: int = 0
+    ) -> None:
+        self._what = what
+        self._path = path
+        self._wanted_bytes = wanted_bytes
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, lmdb.Error) or isinstance(error, lmdb.PanicError):
+            return  # after a panic LMDB is done for until it is opened again: not for another try
+        if isinstance(error, lmdb.MapFullError):
+            raise QueueFull(f"{self._what}: the queue's map is full") from error
+        reason = reason_of(str(error), self._path, self._wanted_bytes)
+        is_full = isinstance(error, lmdb.DiskError) or says_full(reason)
+        raise (QueueFull if is_full else StorageFailed)(f"{self._what}: {reason}") from error

@@ -1,0 +1,1 @@
+"""Delivered records that are kept for a while."""

@@ -1,0 +1,1 @@
+"""Look into queues, and change them by command."""

@@ -1,0 +1,296 @@
+"""LMDB's transactions and cursors, which read nothing that would end the process.
+
+Values are read from the file (`files/values.py`).  As long as part of the file has not been
+looked at (`repair/verify_lazily.py`), cursors look at what they come near to before LMDB does.
+Only the trees of blocks are left for later, and those are used by cursors alone, or
+appended to, which concerns their last leaf.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from relay.model.errors import QueueFormatError
+from relay.queue.books import KEY, seq_of
+from relay.queue.files.ownership import sync_names
+from relay.queue.files.values import FileValues
+from relay.queue.repair.verify import BLOCKS, examine
+from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LateExamination
+
+__all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
+
+MARK = "examine-fully"
+_FIRST, _LAST = KEY.pack(0), KEY.pack(KEYS_STOP - 1)
+_BEYOND = _LAST + b"\0"
+
+
+class GuardedTransaction:
+    """A transaction of LMDB, with buffers.
+
+    Args:
+        values: Of the file; None = LMDB's own, through its map.
+        late: What was not looked at yet; None = nothing is left.
+        names: The name of each tree that is looked at late, by its database.
+        default: The database that `cursor` is for, where none is given.
+        on_damage: Called with what makes the file unusable.
+    """
+
+    def __init__(
+        self,
+        txn: Any,
+        *,
+        values: FileValues | None = None,
+        late: LateExamination | None = None,
+        names: Mapping[Any, bytes] | None = None,
+        default: Any = None,
+        on_damage: Callable[[str], None] = lambda problem: None,
+    ) -> None:
+        self._txn = txn
+        self._values = values
+        self._late = late
+        self._names = names or {}
+        self._default = default
+        self._on_damage = on_damage
+        self._new: dict[Any, set[bytes]] = {}  # keys that were put, by database
+
+    def __enter__(self) -> GuardedTransaction:
+        self._txn.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._txn.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._txn, name)
+
+    def cursor(self, db: Any = None) -> Any:
+        cursor = self._txn.cursor(db=db)
+        database = self._default if db is None else db
+        name = self._names.get(database)
+        if self._values is None and name is None:
+            return cursor
+        new = self._new.setdefault(database, set())
+        return GuardedCursor(
+            cursor,
+            values=self._values,
+            late=self._late if name is not None else None,
+            name=name or b"",
+            new=new,
+            on_damage=self._on_damage,
+        )
+
+    def get(self, key: bytes, default: Any = None, db: Any = None) -> Any:
+        cursor = self.cursor(db)
+        return cursor.value() if cursor.set_key(key) else default
+
+    def put(self, key: bytes, value: bytes, *, db: Any = None, append: bool = False) -> bool:
+        self._new.setdefault(self._default if db is None else db, set()).add(bytes(key))
+        return bool(self._txn.put(key, value, db=db, append=append))
+
+    def delete(self, key: bytes, db: Any = None) -> bool:
+        cursor = self.cursor(db)
+        return bool(cursor.set_key(key) and cursor.delete())
+
+
+class GuardedCursor:
+    """A cursor of LMDB that reads values from the file, and comes to no leaf that nobody has
+    looked at.
+
+    Args:
+        new: Keys whose values are not in the file yet.
+    """
+
+    def __init__(
+        self,
+        cursor: Any,
+        *,
+        values: FileValues | None = None,
+        late: LateExamination | None = None,
+        name: bytes = b"",
+        new: Collection[bytes] = (),
+        on_damage: Callable[[str], None] = lambda problem: None,
+    ) -> None:
+        self._cursor = cursor
+        self._values = values
+        self._late = late
+        self._name = name
+        self._new = new
+        self._on_damage = on_damage
+        self.key = cursor.key
+        self._low, self._high = b"", b""  # keys that are safe
+
+    def value(self) -> Any:
+        if self._values is None or self._is_new:
+            return self._cursor.value()
+        return self._values.value(self._cursor)
+
+    def head(self, length: int) -> tuple[int, Any]:
+        """The size of the value, and its first octets."""
+        if self._values is None or self._is_new:
+            value = self._cursor.value()
+            return len(value), value[:length]
+        return self._values.head(self._cursor, length)
+
+    def delete(self) -> bool:
+        """Raises FileDamaged if LMDB could not read what it has to for that."""
+        if self._values is not None and not self._is_new:
+            trouble = self._values.why_not_deleted(self._cursor)
+            if trouble:
+                self._on_damage(trouble)
+                raise FileDamaged(f"the queue's file is damaged: {trouble}")
+        return bool(self._cursor.delete())
+
+    def set_key(self, key: bytes) -> bool:
+        self._approach(key)
+        return bool(self._cursor.set_key(key))
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        found = self.first()
+        while found:
+            yield self.key(), self.value()
+            found = self.next()
+
+    @property
+    def _is_new(self) -> bool:
+        return bool(self._new) and bytes(self._cursor.key()) in self._new
+
+    def first(self) -> bool:
+        self._approach(_FIRST)
+        return self._came(self._cursor.first())
+
+    def last(self) -> bool:
+        self._approach(_LAST)
+        return self._came(self._cursor.last())
+
+    def set_range(self, key: bytes) -> bool:
+        self._approach(key)
+        return self._came(self._cursor.set_range(key))
+
+    def next(self) -> bool:
+        return self._came(self._cursor.next())
+
+    def prev(self) -> bool:
+        return self._came(self._cursor.prev())
+
+    def _came(self, found: bool) -> bool:
+        if found and self._late is not None:
+            self._approach(bytes(self._cursor.key()))
+        return found
+
+    def _approach(self, key: bytes) -> None:
+        if self._late is not None and not self._low <= key < self._high:
+            low, high = self._late.ensure(self._name, seq_of(key))
+            self._low = KEY.pack(low)
+            self._high = KEY.pack(high) if high < KEYS_STOP else _BEYOND
+
+
+class Guard:
+    """What stands between the store and a file of which something was not looked at yet.
+
+    Where damage is found, the next start has to look at everything and save what can be
+    read, and a file named `MARK` tells it so.
+
+    Args:
+        path: Directory of the queue.
+        fully: Look at everything on each start.
+    """
+
+    def __init__(self, path: str, *, fully: bool) -> None:
+        self._mark = os.path.join(path, MARK)
+        self._path = path
+        self._fully = fully
+        self._late: LateExamination | None = None
+        self.on_damage: Callable[[str], None] = lambda problem: None
+        """Called with what was found, from any thread.  The relay has to start anew."""
+
+    def look(self, path: str) -> list[str]:
+        """What is wrong with the file in `path`, as far as it is looked at now."""
+        examined = examine(path, fully=self._fully or os.path.exists(self._mark))
+        self._late = examined.late
+        if self._late is not None:
+            self._late.on_damage = self._damaged
+        return examined.problems
+
+    def require_sound(self, path: str) -> None:
+        """See that LMDB may read the file in `path`, for somebody who only looks.
+
+        Raises:
+            QueueFormatError: It may not.
+        """
+        examined = examine(path, fully=False, pages_only=True)
+        self._late = examined.late
+        if examined.problems:
+            raise QueueFormatError(
+                f"queue {path}: data.mdb is damaged, or not an LMDB file ({examined.problems[0]}); "
+                "start the relay, which puts it aside and goes on with what can be read of it"
+            )
+
+    def settled(self) -> None:
+        """The file is sound, or was replaced."""
+        if os.path.exists(self._mark):
+            os.unlink(self._mark)
+
+    @property
+    def is_needed(self) -> bool:
+        return self._late is not None and bool(self._late.names)
+
+    def begin(
+        self,
+        environment: Any,
+        blocks: Mapping[str, Any],
+        values: FileValues | None = None,
+        **options: Any,
+    ) -> Any:
+        """A transaction of `environment`.
+
+        Args:
+            blocks: The database of blocks of each destination.
+            values: Of its file.
+        """
+        txn = environment.begin(buffers=True, **options)
+        late, names = self._late, dict[Any, bytes]()
+        if late is not None:
+            ids = [name[len(BLOCKS) :].decode() for name in late.names]
+            names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
+        if values is None and not names:
+            return txn
+        return GuardedTransaction(
+            txn,
+            values=values,
+            late=late,
+            names=names,
+            default=options.get("db"),
+            on_damage=self._damaged,
+        )
+
+    def renewed(self) -> Guard:
+        """The guard of a file that takes the place of this one, and has been looked at."""
+        guard = Guard(self._path, fully=self._fully)
+        guard.on_damage = lambda problem: self.on_damage(problem)
+        return guard
+
+    def look_at_rest(self, environment: Any) -> None:
+        """Look at everything that is left.
+
+        Raises:
+            FileDamaged: There is damage.
+        """
+        for name in self._late.names if self._late is not None else ():
+            while self._late is not None and (seq := self._late.rest(name)) is not None:
+                with environment.begin():  # so that no page is used again meanwhile
+                    self._late.ensure(name, seq)
+
+    def close(self) -> None:
+        if self._late is not None:
+            self._late.close()
+
+    def _damaged(self, problem: str) -> None:
+        if not self._path:
+            return  # somebody looks, and nobody works with it
+        with suppress(OSError):  # on a full disk it is found again
+            os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            sync_names(self._path)
+        self.on_damage(problem)

@@ -1,0 +1,219 @@
+"""Put a new data file in the place of none, or of a damaged one, all at once.
+
+The new file is made in the directory `new` beside the old one and renamed when it is
+complete and synced.  Whatever happens meanwhile, the next start finds the old one, or
+the new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from relay.model.errors import QueueError, QueueFormatError
+from relay.queue.files.ownership import sync_names
+from relay.queue.repair.salvage import Salvaged, salvage
+from relay.queue.repair.verify import find_damage, opened_file
+
+__all__ = [
+    "COMPACTED",
+    "DAMAGED_FILES_MAX",
+    "Recovery",
+    "damaged_files",
+    "free_name",
+    "make_file",
+    "prepare_file",
+    "put_back",
+    "put_in_place",
+    "recover",
+    "remove_unfinished",
+]
+
+COMPACTED = "compacted"
+"""Directory in which a smaller file is made."""
+
+DAMAGED_FILES_MAX = 16
+"""A disk that damages a file at each start must not fill up with copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A damaged file was replaced."""
+
+    kept_as: str
+    """Path of the damaged file, as it was found."""
+    problems: list[str]
+    salvaged: Salvaged
+
+
+def damaged_files(path: str) -> list[str]:
+    """Paths of the damaged files that were kept in the directory `path`."""
+    return sorted(glob.glob(os.path.join(glob.escape(path), "data.mdb.damaged-*")))
+
+
+def make_file(path: str, open_environment: Callable[[str], Any], fill: Callable[[Any], Any]) -> Any:
+    """Make an environment, have `fill` fill it, and put it in place.  Returns what `fill` does."""
+    new = os.path.join(path, "new")
+    shutil.rmtree(new, ignore_errors=True)
+    os.mkdir(new, mode=0o700)
+    try:
+        environment = open_environment(new)
+        try:
+            filled = fill(environment)
+        finally:
+            environment.close()
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, "lock.mdb"))
+        os.rename(os.path.join(new, "data.mdb"), os.path.join(path, "data.mdb"))
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    sync_names(path)
+    return filled
+
+
+def remove_unfinished(path: str) -> None:
+    """Remove what a compaction that was interrupted has left in the directory `path`."""
+    shutil.rmtree(os.path.join(path, COMPACTED), ignore_errors=True)
+
+
+def put_in_place(path: str) -> bool:
+    """Let the file in the directory `COMPACTED` be that of the queue `path`, in one step.
+
+    An environment may have it open, and another one the file that it replaces.
+
+    Returns:
+        Whether the names are durable; False = a power cut may bring the old file back.
+
+    Raises:
+        OSError: The old file is still there.
+    """
+    folder = os.path.join(path, COMPACTED)
+    os.rename(os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb"))
+    return _settled(path, folder)
+
+
+def put_back(path: str) -> bool:
+    """As `put_in_place`, but where a file lies that one stays.
+
+    Raises:
+        OSError: There is a file.
+    """
+    folder = os.path.join(path, COMPACTED)
+    copy, place = os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb")
+    try:
+        os.link(copy, place)
+        os.unlink(copy)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system has links
+        if os.path.lexists(place):
+            raise
+        os.rename(copy, place)
+    sync_names(os.path.dirname(path))  # its directories may be new
+    return _settled(path, folder)
+
+
+def _settled(path: str, folder: str) -> bool:
+    """The data file has its name.  Returns whether the names are durable."""
+    with suppress(OSError):  # the next start makes a new one of any
+        os.rename(os.path.join(folder, "lock.mdb"), os.path.join(path, "lock.mdb"))
+        os.rmdir(folder)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno in (errno.EINVAL, errno.ENOTSUP)  # not every file system can
+    return True
+
+
+def prepare_file(
+    path: str,
+    open_environment: Callable[[str], Any],
+    fill: Callable[[Any], None],
+    *,
+    strict: bool,
+    look: Callable[[str], list[str]] = find_damage,
+) -> Recovery | None:
+    """Leave a file in `path` that LMDB can be trusted with.
+
+    Args:
+        fill: Makes an empty queue of a new environment.
+        look: Says what is wrong with the file that is there.
+        strict: Refuse a damaged file instead of replacing it.
+
+    Raises:
+        QueueFormatError: The file is damaged, and `strict` says to refuse it.
+        QueueError: Too many damaged files are kept already.
+    """
+    if not os.path.exists(os.path.join(path, "data.mdb")):
+        make_file(path, open_environment, fill)
+        return None
+    problems = look(path)
+    if not problems:
+        return None
+    if strict:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise QueueFormatError(
+            f"queue {path}: data.mdb is damaged, or not an LMDB file ({problems[0]}{more}); it was "
+            "left as it is: set strict_queue = false to go on with what can be read of it, or "
+            "move it away to start with an empty queue"
+        )
+    return recover(path, problems, open_environment, fill)
+
+
+def recover(
+    path: str,
+    problems: list[str],
+    open_environment: Callable[[str], Any],
+    prepare: Callable[[Any], None],
+) -> Recovery:
+    """Replace the damaged file by one with what can still be read.
+
+    The damaged one stays under another name: see `Recovery`.
+
+    Args:
+        problems: What is wrong; for the result.
+        prepare: Makes an empty queue of a new environment.
+
+    Raises:
+        QueueError: Too many damaged files are kept already.
+    """
+    if len(damaged_files(path)) >= DAMAGED_FILES_MAX:
+        raise QueueError(
+            f"queue {path} is damaged ({problems[0]}), and {DAMAGED_FILES_MAX} damaged files are "
+            "kept there already; look at the disk, then move them away"
+        )
+
+    def fill(environment: Any) -> Salvaged:
+        prepare(environment)
+        with opened_file(path) as file:
+            return salvage(file, environment)
+
+    kept_as = free_name(os.path.join(path, "data.mdb.damaged-"))
+    try:
+        os.link(os.path.join(path, "data.mdb"), kept_as)
+    except OSError:  # not every file system has links
+        shutil.copyfile(os.path.join(path, "data.mdb"), kept_as)
+    try:
+        salvaged: Salvaged = make_file(path, open_environment, fill)
+    except BaseException:
+        os.unlink(kept_as)  # data.mdb is still the same file
+        raise
+    return Recovery(kept_as, problems, salvaged)
+
+
+def free_name(prefix: str) -> str:
+    """A name that begins so, has the time in it, and that no file has."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = [prefix + stamp, *(f"{prefix}{stamp}-{n}" for n in range(1, DAMAGED_FILES_MAX + 1))]
+    return next(name for name in names if not os.path.exists(name))

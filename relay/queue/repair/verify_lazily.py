@@ -1,0 +1,460 @@
+"""Examine a long queue a piece at a time, each before LMDB gets to it.
+
+Millions of records that came one by one fill millions of leaves, and reading them all
+takes longer than anybody wants to wait for a start; so do the first pages of a hundred
+thousand large values.  Of such a queue the start looks at the branches, which are hundreds
+of times fewer: they say which pages are leaves, and between which numbers their keys lie.
+A leaf, and where its values lie, is looked at before the first cursor comes near it.
+
+LMDB reads not only the leaf that a cursor is on.  Deleting fills a leaf, or a branch, that
+is less than a quarter full from the one beside it, and asks for the lowest key below what
+it moves.  So a leaf is safe when there have been looked at: the one before it, as many
+after it as a branch can have, and the first ones below as many branches after it.  Values
+are only read where a cursor is, or one step further.
+
+All this concerns only what was there at the start, which does not change: a value never
+moves, and a leaf is written only by ourselves, after it was looked at.  So one mark for
+each page, from the start on, suffices to find values that lie in free pages, in pages of
+trees or in each other.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from operator import lt
+from typing import NamedTuple
+
+from relay.model.errors import QueueError
+from relay.queue.books import KEY
+from relay.queue.repair.pages import (
+    BRANCH,
+    LEAF,
+    META_PAGES,
+    NO_PAGE,
+    Audit,
+    Damage,
+    PageFile,
+    Snapshot,
+    Tree,
+    Walk,
+    check_order,
+)
+
+__all__ = ["KEYS_STOP", "FileDamaged", "LateExamination"]
+
+KEYS_STOP = 2**64
+"""No key is this or above."""
+_AHEAD = 228  # leaves; a branch of 4096 octets has 227 nodes at most, with keys of 8 octets
+_STEP = 512  # leaves that are looked at in one go
+_BRANCHES_AHEAD = 60  # of those that are a quarter full, 57 nodes
+_VALUES_AHEAD, _VALUES_STEP = 1, 4  # leaves
+_PLACE_BYTES, _HEADER_BYTES, _FIRST_NODE_BYTES, _NODE_BYTES = 2, 16, 8, 16
+_LOWER, _LOWER_AT = struct.Struct("=H"), 12
+
+
+class FileDamaged(QueueError):
+    """The queue's file is damaged where LMDB was about to read it."""
+
+
+class Leaf(NamedTuple):
+    number: int
+    """Of its page."""
+    low: int
+    """No key of it is below; 0 for the first."""
+    high: int
+    """All keys of it are below; `KEYS_STOP` for the last."""
+
+
+@dataclass(slots=True)
+class _Span:
+    """Consecutive leaves that have been looked at."""
+
+    low: int
+    high: int
+    safe_low: int
+    """From here on, and before `safe_high`, a cursor may be."""
+    safe_high: int
+
+
+@dataclass(slots=True)
+class _LateAudit(Audit):
+    """Of a snapshot later than the one that was marked: only values are held against marks."""
+
+    pages_stop: int = 0
+
+    def take(self, number: int, count: int, *, is_value: bool) -> None:
+        if is_value:
+            Audit.take(self, number, count, is_value=True)
+        elif not META_PAGES <= number < self.pages_stop:
+            raise Damage("it is not in the file")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Which leaves of one queue have been looked at, or their values."""
+
+    ahead: int
+    """How many leaves after a safe one have been looked at."""
+    spans: list[_Span] = field(default_factory=list)
+    """In order, and none beside another."""
+    last: _Span | None = None
+    """The one that was asked for last."""
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.spans) == 1 and (self.spans[0].low, self.spans[0].high) == (0, KEYS_STOP)
+
+    def is_safe(self, seq: int) -> bool:
+        span = self.last
+        if span is None or not span.safe_low <= seq < span.safe_high:
+            span = self.span_of(seq)
+            if span is None or not span.safe_low <= seq < span.safe_high:
+                return False
+            self.last = span
+        return True
+
+    def span_of(self, seq: int) -> _Span | None:
+        index = bisect_right(self.spans, seq, key=lambda span: span.low) - 1
+        return self.spans[index] if index >= 0 and seq < self.spans[index].high else None
+
+    def next_low(self, seq: int) -> int:
+        """Where the first span after `seq` begins."""
+        return min((span.low for span in self.spans if span.low > seq), default=KEYS_STOP)
+
+    def add(self, run: list[Leaf]) -> None:
+        """Note that the leaves of `run`, which lie beside each other, have been looked at."""
+        if not run:
+            return
+        low, high = run[0].low, run[-1].high
+        safe_high = run[-self.ahead].low if len(run) > self.ahead else low  # none is
+        if high == KEYS_STOP:
+            safe_high = high
+        span = _Span(low, high, run[0].high if low else 0, safe_high)
+        joined: list[_Span] = []
+        for span in sorted([*self.spans, span], key=lambda span: span.low):
+            if joined and joined[-1].high == span.low:
+                before = joined[-1]
+                before.high = span.high
+                if span.safe_high > span.low:
+                    before.safe_high = span.safe_high
+            else:
+                joined.append(span)
+        self.spans, self.last = joined, None
+
+
+@dataclass(slots=True)
+class _Queue:
+    leaves: _Progress = field(default_factory=lambda: _Progress(_AHEAD))
+    values: _Progress = field(default_factory=lambda: _Progress(_VALUES_AHEAD))
+
+    def is_safe(self, seq: int) -> bool:
+        return self.leaves.is_safe(seq) and self.values.is_safe(seq)
+
+    def bounds(self, seq: int) -> tuple[int, int]:
+        """What is safe around `seq`, which is."""
+        found = [progress.span_of(seq) for progress in (self.leaves, self.values)]
+        lows = [span.safe_low for span in found if span is not None]
+        highs = [span.safe_high for span in found if span is not None]
+        return (max(lows), min(highs)) if len(found) == len(lows) else (seq, seq + 1)
+
+
+class LateExamination:
+    """What of the file in the directory `path` has not been looked at yet.
+
+    Args:
+        audit: The marks of all pages, but for the values of the queues that begin here.
+    """
+
+    def __init__(self, path: str, audit: Audit) -> None:
+        self._fd = os.open(os.path.join(path, "data.mdb"), os.O_RDONLY | os.O_CLOEXEC)
+        self._file = PageFile(self._fd)
+        self._marks = audit.pages
+        self._queues: dict[bytes, _Queue] = {}
+        self._lock = threading.Lock()
+        self._value_pages = 0  # that were marked here
+        self.on_damage: Callable[[str], None] = lambda problem: None
+        """Called with what was found, from any thread."""
+
+    def close(self) -> None:
+        with self._lock:
+            self._queues = {}
+            os.close(self._fd)
+
+    @property
+    def marked(self) -> int:
+        """Pages that are marked, but for those of values that were looked at here."""
+        return self._marks.count(1) - self._value_pages
+
+    @property
+    def names(self) -> list[bytes]:
+        """The trees of which something is left to look at."""
+        return list(self._queues)
+
+    def begin(self, name: bytes, tree: Tree, audit: Audit) -> tuple[bytes, bytes]:
+        """Look at the branches of `tree` and at both of its ends; before LMDB has the file.
+
+        Returns:
+            Its first and its last key, empty if something is wrong, which is in `audit`.
+        """
+        what = name.decode("utf-8", "replace")
+        walk = Walk(what, audit, is_sorted_by_number=False)
+        try:
+            if tree.depth < 2 or tree.root == NO_PAGE:
+                raise Damage(f"{what}: {tree.leaf_pages} leaves and no branch")
+            _take_branches(self._file, self._fd, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth)
+            found = (walk.branch_pages, walk.leaf_pages)
+            if found != (tree.branch_pages, tree.leaf_pages):
+                raise Damage(f"{what}: there is {found} in it, it says {tree[3:5]}")
+            self._queues[name] = queue = _Queue()
+            for seq in (0, KEYS_STOP - 1):
+                self._advance(what, queue, tree, seq, len(self._marks))
+            unmarked = _LateAudit(bytearray(len(self._marks)), pages_stop=len(self._marks))
+            walk = Walk(what, unmarked, is_sorted_by_number=False)
+            ends = [next(_leaves(self._file, walk, tree, seq)) for seq in (0, KEYS_STOP - 1)]
+            first, last = (_examined(self._file, walk, leaf, values=False) for leaf in ends)
+        except Damage as damage:
+            audit.problems.append(str(damage))
+            return b"", b""
+        return first[0], last[-1]
+
+    def ensure(self, name: bytes, seq: int) -> tuple[int, int]:
+        """Make sure that a cursor may go to `seq`, and one step further in either direction.
+
+        Called inside a transaction, so that no page is used again meanwhile.
+
+        Returns:
+            From where on, and before where, that is so.
+
+        Raises:
+            FileDamaged: It may not.
+        """
+        queue = self._queues.get(name)
+        if queue is None:
+            return 0, KEYS_STOP
+        if queue.is_safe(seq):
+            return queue.bounds(seq)
+        with self._lock:
+            try:
+                while name in self._queues and not queue.is_safe(seq):
+                    snapshot = self._file.newest()
+                    tree = self._tree(snapshot, name)
+                    what = name.decode("utf-8", "replace")
+                    self._advance(what, queue, tree, seq, snapshot.last_page + 1)
+                    if queue.leaves.is_done and queue.values.is_done:
+                        self._queues.pop(name)
+            except Damage as damage:
+                self.on_damage(str(damage))
+                raise FileDamaged(f"the queue's file is damaged: {damage}") from damage
+        return queue.bounds(seq)
+
+    def rest(self, name: bytes) -> int | None:
+        """Somewhere in the tree `name` where nobody has looked yet, or None."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return None
+        progress = queue.values if queue.leaves.is_done else queue.leaves
+        return progress.spans[0].high if progress.spans[0].low == 0 else 0
+
+    def _tree(self, snapshot: Snapshot, name: bytes) -> Tree:
+        audit = _LateAudit(self._marks, pages_stop=snapshot.last_page + 1)
+        for entry in self._file.walk(snapshot.names, "names", audit):
+            if entry.key == name:
+                tree = self._file.tree(entry)
+                if tree is not None and tree.root != NO_PAGE:
+                    return tree
+        raise Damage(f"{name.decode('utf-8', 'replace')}: its queue cannot be found")
+
+    def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
+        """Look at more leaves and values around `seq`, so that it is safe."""
+        audit = _LateAudit(self._marks, pages_stop=pages_stop)
+        walk = Walk(what, audit, is_sorted_by_number=False)
+        here = next(_leaves(self._file, walk, tree, seq))
+        start = max(0, here.low - 1)
+        if not queue.leaves.is_safe(seq):
+            self._look_at_leaves(queue, walk, tree, start, _STEP, seq)
+            for low in _branch_lows(self._file, walk, tree, seq):
+                if queue.leaves.span_of(low) is None:
+                    self._look_at_leaves(queue, walk, tree, low, 1)
+        if not queue.values.is_safe(seq):
+            for run in self._unseen(queue.values, walk, tree, start, _VALUES_STEP, seq):
+                walk.overflow_pages = 0
+                for leaf in run:
+                    _examined(self._file, walk, leaf, values=True)
+                self._value_pages += walk.overflow_pages
+                queue.values.add(run)
+
+    def _look_at_leaves(
+        self, queue: _Queue, walk: Walk, tree: Tree, start: int, leaves_max: int, wanted: int = -1
+    ) -> None:
+        for run in self._unseen(queue.leaves, walk, tree, start, leaves_max, wanted):
+            walk.overflow_pages = 0
+            for leaf in run:
+                _examined(self._file, walk, leaf, values=False)
+            queue.leaves.add(run)
+            if not walk.overflow_pages:
+                queue.values.add(run)
+
+    def _unseen(
+        self,
+        progress: _Progress,
+        walk: Walk,
+        tree: Tree,
+        start: int,
+        leaves_max: int,
+        wanted: int = -1,
+    ) -> Iterator[list[Leaf]]:
+        """Runs of leaves beside each other, from `start` on, that are not in `progress`.
+
+        Args:
+            leaves_max: How many in all.
+            wanted: What is to be safe; when it is, that is enough.
+        """
+        while leaves_max > 0 and start < KEYS_STOP and not progress.is_safe(wanted):
+            span = progress.span_of(start)
+            if span is not None:
+                start = span.high
+                continue
+            stop = progress.next_low(start)
+            run: list[Leaf] = []
+            for leaf in _leaves(self._file, walk, tree, start):
+                if leaf.low >= stop or len(run) == leaves_max:
+                    break
+                run.append(leaf)
+            start = run[-1].high
+            leaves_max -= len(run)
+            yield run
+
+
+def _examined(file: PageFile, walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
+    """The keys of a leaf, which is as it has to be.
+
+    Raises:
+        Damage: It is not.
+    """
+    try:
+        page = file.page(walk, leaf.number, LEAF)
+        entries = file.leaf(walk, page, leaf.number, values=values)
+        keys = [entry.key for entry in entries]
+        if any(len(key) != KEY.size for key in keys) or any(each.is_subtree for each in entries):
+            raise Damage("there is something else in it")
+        high = KEY.pack(leaf.high) if leaf.high < KEYS_STOP else None
+        check_order(keys, KEY.pack(leaf.low), high, walk)
+    except Damage as damage:
+        raise Damage(f"{walk.name}: page {leaf.number}: {damage}") from damage
+    if walk.audit.problems:
+        raise Damage(walk.audit.problems[0])
+    return keys
+
+
+# Branches.
+
+
+def _leaves(file: PageFile, walk: Walk, tree: Tree, start: int) -> Iterator[Leaf]:
+    """The leaves from the one on where `start` belongs."""
+    return _below(file, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth, start)
+
+
+def _branch_lows(file: PageFile, walk: Walk, tree: Tree, seq: int) -> list[int]:
+    """Where the branches begin that come after `seq`, as far as they are to be looked at."""
+    if tree.depth < 2:
+        return []
+    branches = _below(file, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth - 1, seq)
+    return [branch.low for branch in islice(branches, 1, 1 + _BRANCHES_AHEAD)]
+
+
+def _below(file: PageFile, walk: Walk, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
+    if levels == 1:
+        yield page
+        return
+    numbers, lows = _children(file, walk, page)
+    stops = [*lows[1:], page.high]
+    for index in range(bisect_right(stops, start), len(numbers)):
+        child = Leaf(numbers[index], lows[index], stops[index])
+        yield from _below(file, walk, child, levels - 1, start)
+
+
+def _children(file: PageFile, walk: Walk, branch: Leaf) -> tuple[list[int], list[int]]:
+    """The pages below a branch, and where the keys of each begin.
+
+    Raises:
+        Damage: The branch is not as it has to be.
+    """
+    try:
+        page = file.page(walk, branch.number, BRANCH)
+        numbers, keys = _regular(page) or _irregular(file, page)
+        in_order = all(map(lt, keys, islice(keys, 1, None)))
+        if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
+            raise Damage("its keys are not in order, or not where they belong")
+    except Damage as damage:
+        raise Damage(f"{walk.name}: page {branch.number}: {damage}") from damage
+    return numbers, [branch.low, *keys]
+
+
+def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
+    """What is in a branch that was filled in order; None if it looks otherwise.
+
+    Its nodes, of 16 octets but for the first one's 8, lie one below the other from the
+    end of the page on.  So they can be taken apart all at once.
+    """
+    (lower,) = _LOWER.unpack_from(page, _LOWER_AT)
+    count = (lower - _HEADER_BYTES) // _PLACE_BYTES
+    upper = len(page) - _FIRST_NODE_BYTES - (count - 1) * _NODE_BYTES
+    if sys.byteorder != "little" or count < 2 or upper < lower or upper & 7:
+        return None
+    beginning, heads_above = _regular_parts(count, len(page))
+    words = array("I", page[upper:])  # four a node: its page, flags and key's size, the key
+    if page[_LOWER_AT:lower] != beginning or words[1::4] != heads_above:
+        return None
+    keys = array("Q", page[upper:-_FIRST_NODE_BYTES])[-1::-2]
+    keys.byteswap()
+    return words[-2::-4].tolist(), keys.tolist()
+
+
+@cache
+def _regular_parts(count: int, size: int) -> tuple[bytes, array[int]]:
+    """Bounds and places, and the second words of the nodes, of a branch with `count` nodes."""
+    places = [size - _FIRST_NODE_BYTES - index * _NODE_BYTES for index in range(count)]
+    bounds = (_HEADER_BYTES + count * _PLACE_BYTES, places[-1])
+    second_words = [KEY.size << 16] * (count - 1) + [0]
+    return array("H", (*bounds, *places)).tobytes(), array("I", second_words)
+
+
+def _irregular(file: PageFile, page: bytes) -> tuple[list[int], list[int]]:
+    children = file.branch(page)
+    if any(len(key) != KEY.size for _, key in children[1:]):
+        raise Damage("there is a key of another size")
+    return [number for number, _ in children], [KEY.unpack(key)[0] for _, key in children[1:]]
+
+
+def _take_branches(file: PageFile, fd: int, walk: Walk, branch: Leaf, levels: int) -> None:
+    """Mark all branches and leaves."""
+    numbers, lows = _children(file, walk, branch)
+    walk.branch_pages += 1
+    if levels == 2:
+        walk.leaf_pages += len(numbers)
+        _mark(walk, numbers)
+        return
+    for child in numbers if levels == 3 else ():  # all at once: a disk is faster that way
+        os.posix_fadvise(fd, child * file.page_size, file.page_size, os.POSIX_FADV_WILLNEED)
+    stops = [*lows[1:], branch.high]
+    for child, low, stop in zip(numbers, lows, stops, strict=True):
+        _take_branches(file, fd, walk, Leaf(child, low, stop), levels - 1)
+
+
+def _mark(walk: Walk, numbers: list[int]) -> None:
+    marks = walk.audit.pages
+    if min(numbers) < META_PAGES or max(numbers) >= len(marks):
+        raise Damage(f"{walk.name}: a leaf is not in the file")
+    for number in numbers:
+        if marks[number]:
+            raise Damage(f"{walk.name}: page {number}: it is used twice")
+        marks[number] = 1

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.queue.admission.limits import POLICIES, QueueLimit, queue_full_reason
+
+
+def limit(when_full: str, **keywords: Any) -> QueueLimit:
+    return QueueLimit(
+        **{"destination": "central", "bytes_max": 1000, "when_full": when_full, **keywords}
+    )
+
+
+@pytest.mark.parametrize("when_full", POLICIES)
+def test_without_a_size_nothing_is_limited(when_full: str) -> None:
+    free = limit(when_full, bytes_max=0)
+    free.settle(0, 10**12)
+    assert (free.gauge, free.sheds, free.has_to_evict) == (None, False, False)
+    assert free.report()["fill_percent"] is None
+
+
+def test_what_waits_for_the_disk_counts_like_what_is_on_it() -> None:
+    newest = limit("drop-newest")
+    newest.settle(0, 500)
+    pending = newest.add_pending([b"x" * 96, b"y" * 196])
+    assert (pending, newest.size) == (300, 800)
+    newest.settle(pending, 4096)
+    assert newest.size == 4096
+
+
+def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None:
+    block = limit("block", reserve_bytes=10**9)
+    gauge = block.gauge
+    assert gauge is not None
+    found = []
+    for used in (949, 950, 999, 1000):
+        block.settle(0, used)
+        found.append((gauge.full, gauge.reserve_full))
+    assert found == [(False, False), (True, False), (True, False), (True, True)]
+    assert gauge.words == (
+        "the queue of central holds 1,000 B (queue_bytes_max of destinations.central is 1,000 B)"
+    )
+    assert block.report()["blocks_sources"]
+
+
+def test_the_reserve_is_a_twentieth_or_less() -> None:
+    block = limit("block", reserve_bytes=20)
+    block.settle(0, 979)
+    assert block.gauge is not None and not block.gauge.full
+    block.settle(0, 980)
+    assert block.gauge.full
+
+
+def test_the_newest_are_dropped_at_the_limit_and_urgent_ones_last() -> None:
+    newest = limit("drop-newest", reserve_bytes=50)
+    found = []
+    for used in (949, 950, 999, 1000):
+        newest.settle(0, used)
+        found.append([newest.severity_max(reserved=reserved) for reserved in (False, True)])
+    assert found == [[7, 7], [2, 7], [2, 7], [-1, -1]]
+    assert newest.sheds
+
+
+def test_the_least_severe_are_dropped_first() -> None:
+    by_severity = limit("drop-by-severity")
+    found = []
+    for used in (0, 799, 800, 850, 900, 950, 975, 999, 1000, 2000):
+        by_severity.settle(0, used)
+        found.append(by_severity.severity_max(reserved=True))
+    assert found == [7, 7, 6, 5, 4, 3, 2, 2, -1, -1]
+    assert queue_full_reason(7) == "queue-full-debug"
+
+
+def test_the_oldest_leave_above_the_limit() -> None:
+    oldest = limit("drop-oldest")
+    oldest.settle(0, 1000)
+    assert (oldest.has_to_evict, oldest.sheds, oldest.gauge) == (False, False, None)
+    oldest.add_pending([b"x"])
+    assert oldest.has_to_evict
+
+
+@pytest.mark.parametrize(
+    ("when_full", "rooms"),
+    [
+        ("block", [950, 1, 0, 0]),
+        ("drop-newest", [950, 1, 0, 0]),
+        ("drop-by-severity", [800, 0, 0, 0]),  # or what comes by itself would be dropped for it
+        ("drop-oldest", [None, None, None, None]),
+    ],
+)
+def test_what_people_may_add_ends_where_others_would_have_to_pay_for_it(
+    when_full: str, rooms: list[int | None]
+) -> None:
+    full = limit(when_full, reserve_bytes=10**9)
+    found = []
+    for used in (0, 949, 950, 2000):
+        full.settle(0, used)
+        found.append(full.room_by_hand)
+    assert found == rooms
+    assert limit(when_full, bytes_max=0).room_by_hand is None
+
+
+def test_the_report() -> None:
+    oldest = limit("drop-oldest", seconds_max=60.0)
+    oldest.settle(0, 500)
+    oldest.trend.note(0.0, 400)
+    oldest.trend.note(10.0, 500)
+    oldest.undelivered.note(0.0, 90)
+    oldest.undelivered.note(10.0, 60)
+    assert oldest.report(backlog_records=30) == {
+        "queue_bytes_max": 1000,
+        "queue_seconds_max": 60.0,
+        "when_full": "drop-oldest",
+        "used_bytes": 500,
+        "fill_percent": 50,
+        "seconds_to_full": 50.0,
+        "seconds_to_empty": 10.0,
+        "blocks_sources": False,
+    }
+    assert oldest.report(backlog_records=0)["seconds_to_empty"] is None
+
+
+def test_of_two_queues_the_older_one_makes_room() -> None:
+    limit = QueueLimit(destination="d", bytes_max=100, when_full="drop-oldest")
+    assert limit.bytes_max_of_queues({"d": 120}) == {"d": 100}
+    limit.queues = ("old", "new")
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 70, "new": 100}
+    limit.add_pending([b"123456"])
+    assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 60, "new": 100}
+    assert limit.bytes_max_of_queues({"old": 8, "new": 130}) == {"old": 0, "new": 100}
