@@ -18,11 +18,10 @@ differs by no more than one commit.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from relay.codec import cut_records, encode_records, runs
-from relay.queue.checksum import crc32
 from relay.queue.files.values import Unreadable
 
 __all__ = [
@@ -30,6 +29,7 @@ __all__ = [
     "Block",
     "BlockDamaged",
     "block_header",
+    "crc32",
     "decode_block",
     "encode_block",
     "header_of",
@@ -46,6 +46,27 @@ from having to look for long runs of free pages."""
 _VERSION = 1
 _PREFIX = struct.Struct("<BI")
 _HEADER = struct.Struct("<dI")
+
+
+crc32: Callable[..., int]
+"""CRC-32 as in zlib: called with bytes, and optionally with the checksum of those before them.
+
+zlib-ng takes a tenth of the time of zlib, 6 instead of 80 ns for a message of 350 bytes, and each
+is checksummed when it is stored and again if it is read from the disk.
+"""
+
+
+def _fastest_crc32() -> Any:
+    try:
+        from zlib_ng import zlib_ng
+    except ImportError:  # there is no wheel of it for this machine
+        import zlib
+
+        return zlib.crc32
+    return zlib_ng.crc32
+
+
+crc32 = _fastest_crc32()
 
 
 class BlockDamaged(Exception):

@@ -32,11 +32,11 @@ from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.commit_delay import CommitInterval
 from relay.queue.admission.limits import QUEUE_FULL, TOO_OLD, QueueLimit
-from relay.queue.append import Append, size_of, transaction_of
 from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.removals import Removals
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
+from relay.queue.transaction import Append, size_of, transaction_of
 from relay.queue.waiting import Waiting
 
 __all__ = ["Commits", "Committer", "RunInThread"]

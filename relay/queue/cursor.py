@@ -16,8 +16,8 @@ from typing import Protocol
 from relay.codec import fitting, joined, octets_of
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.append import RECORD_BYTES
 from relay.queue.committer import RunInThread
+from relay.queue.transaction import RECORD_BYTES
 
 __all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]
 

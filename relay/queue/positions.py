@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from relay.queue.checksum import crc32
+from relay.queue.block import crc32
 
 __all__ = ["put_position", "sealed", "unsealed"]
 

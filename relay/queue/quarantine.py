@@ -20,7 +20,7 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.words import size as in_words
-from relay.queue.block import BlockDamaged, decode_block
+from relay.queue.block import BlockDamaged, crc32, decode_block
 from relay.queue.books import (
     KEY,
     OPERATOR,
@@ -30,7 +30,6 @@ from relay.queue.books import (
     seq_of,
     to_block_with,
 )
-from relay.queue.checksum import crc32
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Refusal, SetAside
 

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 
-from relay.queue.append import Append, split
-from relay.queue.transaction import account_of_source
+from relay.queue.transaction import Append, account_of_source, split
 
 __all__ = ["NOT_STORED", "Waiting"]
 

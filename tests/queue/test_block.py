@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.queue import block
 from relay.queue.block import (
     BLOCK_BYTES_TARGET,
     Block,
     BlockDamaged,
     block_header,
+    crc32,
     decode_block,
     encode_block,
     payload_bytes,
@@ -123,3 +126,14 @@ def test_the_time_of_receipt_is_found_without_the_records() -> None:
 @given(st.one_of(st.binary(), st.integers(0, len(BLOCK) - 1).map(lambda end: BLOCK[:end])))
 def test_a_damaged_block_has_no_time_of_receipt(value: bytes) -> None:
     assert received_at(value) is None
+
+
+@given(st.binary(max_size=300), st.binary(max_size=20))
+def test_the_checksum_is_that_of_zlib(octets: bytes, before: bytes) -> None:
+    assert crc32(octets) == zlib.crc32(octets)
+    assert crc32(memoryview(octets), crc32(before)) == zlib.crc32(before + octets)
+
+
+def test_without_the_fast_library_zlib_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zlib_ng", None)
+    assert block._fastest_crc32() is zlib.crc32

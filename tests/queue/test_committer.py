@@ -15,10 +15,10 @@ from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.commit_delay import CommitInterval
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.append import RECORD_BYTES
 from relay.queue.committer import Committer
 from relay.queue.ledger import Ledger
 from relay.queue.store import Eviction, Refusal, SetAside, Transaction
+from relay.queue.transaction import RECORD_BYTES
 
 FULL = QueueFull("the queue's map is full")
 

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.queue.append import RECORD_BYTES
 from relay.queue.cursor import AHEAD_BYTES_MAX, Batch, Cursor
+from relay.queue.transaction import RECORD_BYTES
 
 RECORDS = [b"%d" % seq for seq in range(10)]  # record n holds n
 BLOCK = 4

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from relay.queue.append import RECORD_BYTES, Append
+from relay.queue.transaction import RECORD_BYTES, Append
 from relay.queue.waiting import Waiting
 
 MESSAGE = RECORD_BYTES + 1
