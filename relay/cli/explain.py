@@ -17,13 +17,14 @@ from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.model.printable import printable
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.parse_table import read_parse_options
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described
-from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf8_of
+from relay.wire.parse_options import new_parser, utf8_of
 
 __all__ = ["explain"]
 

@@ -25,7 +25,6 @@ from relay.rewrite.find_token import find_claim, names_of, parse_rest, without_n
 __all__ = [
     "UNAUTHORISED",
     "UNKNOWN_TOKEN",
-    "WAYS",
     "App",
     "Authorisation",
     "Authorise",
@@ -34,9 +33,6 @@ __all__ = [
 ]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-WAYS = ("token", "tls-name", "network")
-"""In the order in which they count."""
 
 UNAUTHORISED = "unauthorised"
 UNKNOWN_TOKEN = "unknown-token"
@@ -75,7 +71,7 @@ class Authorisation:
     """An `Authorise`: the rules of one source.
 
     Args:
-        ways: Those of `WAYS` that count here.
+        ways: Those of `relay.model.policy.WAYS` that count here.
         keep_tokens: Leave tokens in the messages.
         digest_key: 16 to 64 octets that nobody else knows.
         matches: Whether a wanted name is one of a certificate.

@@ -8,11 +8,10 @@ records go through faster, the way TCP's slow start does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from relay.model.clock import Clock
+from relay.model.policy import DrainRate
 
-__all__ = ["START_RECORDS", "DrainRate", "Pace", "Window"]
+__all__ = ["START_RECORDS", "Pace", "Window"]
 
 START_RECORDS = 256
 """Size of a window at the beginning of a session."""
@@ -74,16 +73,6 @@ class Window:
         self._was_full = False
         self._round_records = 0
         self._round_began = now
-
-
-@dataclass(frozen=True, slots=True)
-class DrainRate:
-    """The most that a destination is sent."""
-
-    bytes_per_second: float = 0.0
-    """0 = as much as it takes."""
-    live_multiple: float = 0.0
-    """As a multiple of the records that come in for it per second; 0 = as many as it takes."""
 
 
 class Pace:

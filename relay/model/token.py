@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Token", "has_token_form", "is_secret", "masked_secret"]
+__all__ = ["Token", "check_place", "has_token_form", "is_secret", "masked_secret"]
 
 _SECRET_OCTETS_MAX = 255
+_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6
 _FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_OCTETS_MAX)
 
@@ -47,6 +48,22 @@ class Token:
 
     def __hash__(self) -> int:
         return hash(self._secret)
+
+
+def check_place(mode: str, token: Token) -> None:
+    """Look whether `token` can take the place that the form `mode` has for it.
+
+    Args:
+        mode: cee, tag or app-name.
+
+    Raises:
+        ValueError: It cannot; the message does not contain it.
+    """
+    secret = token.reveal()
+    if mode == "tag" and any(octet in secret for octet in b":[]"):
+        raise ValueError("a token that is sent as a tag cannot contain a colon or a bracket")
+    if mode == "app-name" and len(secret) > _APP_NAME_OCTETS_MAX:
+        raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_OCTETS_MAX} characters")
 
 
 def is_secret(text: bytes) -> bool:

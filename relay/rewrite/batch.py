@@ -18,23 +18,19 @@ from itertools import count
 from relay.model.clock import Now
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.model.output import FRAC_DIGITS_MAX, STAMP_FORMATS
 from relay.rewrite.elements import element_pairs
 from relay.rewrite.token import sender_of
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime
 
 __all__ = [
-    "FRAC_DIGITS_MAX",
-    "STAMP_FORMATS",
     "Batch",
     "Column",
     "MacroContext",
     "Moments",
     "in_zone",
 ]
-
-STAMP_FORMATS = ("bsd", "full", "iso", "unix")
-FRAC_DIGITS_MAX = 9
 
 # What `datetime.fromisoformat` reads in the same way as `to_datetime`, only faster.
 _PLAIN_ISO = re.compile(

@@ -20,6 +20,7 @@ from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.model.output import Selection
 from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
 from relay.rewrite.elements import elements_of
 from relay.rewrite.ewmm import ewmm
@@ -27,15 +28,13 @@ from relay.rewrite.legacy_header import has_legacy_header, legacy_header
 from relay.rewrite.template import compile_template
 from relay.rewrite.time_macros import bsd_date, iso_date
 from relay.rewrite.token import Rewrite, byte_order_mark_of, hostname_of, sender_of
-from relay.rewrite.value_pairs import Report, Selection, ValuePairs
+from relay.rewrite.value_pairs import Report, ValuePairs
 from relay.wire.hostname import format_hostname
 from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.tag import NO_TAG, format_tag, read_tag
 from relay.wire.timestamp import Convert, StampTable, to_rfc3339, to_rfc5424
 
-__all__ = ["EMPTY", "FORMATS", "bsd_stamps", "new_format", "rfc3164", "rfc5424"]
-
-FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
+__all__ = ["EMPTY", "bsd_stamps", "new_format", "rfc3164", "rfc5424"]
 
 EMPTY = b" "
 """Payload of a message that a template writes nothing for."""
@@ -59,7 +58,7 @@ def new_format(
     """The function that writes the format `name`; None if frames pass as they are.
 
     Args:
-        name: One of `FORMATS`.
+        name: One of `relay.model.output.FORMATS`.
         context: Its time_zone, frac_digits and ts_format apply to stamps.  rfc3164 knows
             the ts_format bsd and iso, rfc5424 only iso; both take no notice of others.
         template: For the format template.

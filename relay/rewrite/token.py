@@ -26,7 +26,7 @@ from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.model.token import Token, has_token_form, is_secret
+from relay.model.token import Token, check_place, has_token_form, is_secret
 from relay.rewrite.elements import PREFIX, element_pairs
 from relay.rewrite.json_layout import Layouts, Strings
 from relay.rewrite.json_text import (
@@ -41,7 +41,7 @@ from relay.rewrite.json_text import (
 from relay.rewrite.legacy_header import is_irregular, legacy_header, text_with_tag
 from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.hostname import format_hostname
-from relay.wire.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
+from relay.wire.rfc5424 import format_header, format_message
 from relay.wire.tag import format_tag
 from relay.wire.timestamp import StampTable, to_rfc3339, to_rfc5424
 
@@ -177,9 +177,8 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
     Raises:
         ValueError: `token` has a character that ends a tag.
     """
+    check_place("tag", token)
     secret = token.reveal()
-    if any(octet in secret for octet in b":[]"):
-        raise ValueError("a token that is sent as a tag cannot contain a colon or a bracket")
     is_token = token_test(token, known)
 
     def payload(message: SyslogMessage, start: bytes) -> bytes:
@@ -216,9 +215,8 @@ def app_name(
     Raises:
         ValueError: `token` is longer than an APP-NAME can be.
     """
+    check_place("app-name", token)
     secret = token.reveal()
-    if len(secret) > APP_NAME_BYTES_MAX:
-        raise ValueError(f"a token that is sent as APP-NAME has {APP_NAME_BYTES_MAX} characters")
     is_token = token_test(token, known)
 
     def payload(message: SyslogMessage, stamp: bytes, sender: bytes) -> bytes:

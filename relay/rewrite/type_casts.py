@@ -12,7 +12,7 @@ from relay.model.message import JsonText
 from relay.rewrite.json_text import json_string
 from relay.wire.list_syntax import parse_list
 
-__all__ = ["ON_ERROR", "TYPES", "OnError", "cast"]
+__all__ = ["OnError", "cast", "on_error"]
 
 _DECIMAL = re.compile(rb"[+-]?[0-9]{1,19}")
 _HEXADECIMAL = re.compile(rb"[+-]?0[xX][0-9a-fA-F]{1,16}")
@@ -32,15 +32,13 @@ class OnError(NamedTuple):
     is_silent: bool = False
 
 
-ON_ERROR: Mapping[str, OnError] = {
-    prefix + word: OnError(*drops, is_silent=bool(prefix))
-    for prefix in ("", "silently-")
-    for word, drops in (
-        ("drop-message", (True, False)),
-        ("drop-property", (False, True)),
-        ("fallback-to-string", (False, False)),
+def on_error(word: str) -> OnError:
+    """What one of `relay.model.output.ON_ERROR` says."""
+    return OnError(
+        drops_message=word.endswith("drop-message"),
+        drops_property=word.endswith("drop-property"),
+        is_silent=word.startswith("silently-"),
     )
-}
 
 
 def _int32(text: bytes) -> JsonText | None:
@@ -106,9 +104,7 @@ _CASTS: Mapping[str, Callable[[bytes], bytes | None]] = {
     "null": lambda text: JsonText(b"null"),
 }
 
-TYPES = tuple(_CASTS)
-
 
 def cast(kind: str) -> Callable[[bytes], bytes | None]:
-    """The function that makes a value of one of `TYPES`, or None where it does not fit."""
+    """The function that makes a value of a type of `relay.model.output.TYPES`; None = no fit."""
     return _CASTS[kind]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from relay.rewrite.elements import PREFIX
 from relay.rewrite.macros import HARD_MACROS
 
-__all__ = ["DEFAULT_SCOPES", "SCOPES", "Scope"]
+__all__ = ["DEFAULT_SCOPES", "Scope"]
 
 DEFAULT_SCOPES = ("selected-macros", "nv-pairs", "sdata")
 
@@ -22,12 +22,6 @@ _NAMES = {
 _WITH_SDATA = {"rfc5424", "syslog-proto", "sdata", "dot-nv-pairs", "all-nv-pairs", "everything"}
 _WITH_PLAIN_PAIRS = {"nv-pairs", "all-nv-pairs", "everything"}
 _WITH_DOT_PAIRS = {"dot-nv-pairs", "all-nv-pairs", "everything"}
-
-SCOPES = (
-    *("nv-pairs", "dot-nv-pairs", "all-nv-pairs", "rfc3164", "core", "base", "rfc5424"),
-    *("syslog-proto", "selected-macros", "sdata", "all-macros", "everything", "none"),
-)
-"""What can be named.  ``none`` takes back what stands before it."""
 
 
 class Scope:

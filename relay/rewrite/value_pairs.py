@@ -14,9 +14,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from relay.model.message import SyslogMessage
+from relay.model.output import Pair, Rekey, Selection
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.elements import PREFIX, element_pairs
 from relay.rewrite.json_layout import Layouts, Strings
@@ -29,17 +29,12 @@ from relay.rewrite.macros import (
     origin_pairs,
 )
 from relay.rewrite.template import compile_template
-from relay.rewrite.type_casts import ON_ERROR, cast
+from relay.rewrite.type_casts import cast, on_error
 from relay.rewrite.value_pair_scopes import DEFAULT_SCOPES, Scope
 
 __all__ = [
     "TRANSFORMS",
-    "Pair",
-    "Pattern",
-    "Rekey",
     "Report",
-    "Selection",
-    "Transform",
     "ValuePairs",
 ]
 
@@ -54,53 +49,6 @@ _NAME_CHARACTERS_MAX = 256
 
 Report = Callable[[str, int], None]
 """Is told the name of a pair and how many values of a batch did not fit its type."""
-
-Transform = tuple[str, int | str | tuple[str, str]]
-"""One of `TRANSFORMS` and its argument."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """Names to take, or to leave out; ``*`` and ``?`` are wildcards."""
-
-    glob: str
-    takes: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A pair of the selection's own."""
-
-    name: str
-    template: str
-    kind: str = "string"
-    """One of `type_casts.TYPES`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rekey:
-    """How to change the names that `glob` fits; the transforms follow one another."""
-
-    glob: str
-    transforms: tuple[Transform, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which pairs, and under what names."""
-
-    scopes: tuple[str, ...] | None = None
-    """Names of `value_pair_scopes.SCOPES`; None = the default ones if nothing else is
-    asked for, or else none."""
-    patterns: tuple[Pattern, ...] = ()
-    pairs: tuple[Pair, ...] = ()
-    rekeys: tuple[Rekey, ...] = ()
-    """Applied one after the other, each to the names that the one before has left."""
-    omits_empty: bool = False
-    keeps_initial_dot: bool = False
-    """If not, a dot at the beginning of a name becomes an underscore."""
-    on_error: str = "fallback-to-string"
-    """One of `type_casts.ON_ERROR`."""
 
 
 def _shift_levels(name: str, count: int) -> str:
@@ -150,7 +98,7 @@ class ValuePairs:
         self._names = _Names(selection)
         self._layouts = Layouts()
         self._omits_empty = selection.omits_empty
-        self._on_error = ON_ERROR[selection.on_error]
+        self._on_error = on_error(selection.on_error)
         self._report = None if self._on_error.is_silent else report
         exact = {pattern.glob for pattern in selection.patterns if pattern.takes}
         soft = [*_STATIC, *(name for name in _ON_DEMAND if name in exact)]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from relay.codec import Lines
 from relay.model.message import SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
@@ -36,7 +37,7 @@ from relay.service.configuration.rewrite_table import token_form
 from relay.service.process.interpreter import set_for_batches
 from relay.wire.framing import AutoDecoder
 from relay.wire.parse import parse_all, read_lines
-from relay.wire.parse_options import ParseOptions, new_parser
+from relay.wire.parse_options import new_parser
 from relay.wire.relp_client import RelpClientSession
 from relay.wire.relp_frame import encode_answers, encode_frame
 from relay.wire.relp_server import RelpServerSession

@@ -14,8 +14,9 @@ from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
+from relay.model.policy import POLICIES
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.limits import POLICIES, QueueLimit
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.store import QueueStore
 from tests.clocks import wall_of

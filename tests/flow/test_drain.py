@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.drain import BY_PURGE, Drain
-from relay.flow.pacing import DrainRate, Pace, Window
+from relay.flow.pacing import Pace, Window
 from relay.flow.refusals import Refusals
 from relay.model.errors import DamagedRange, QueueError
+from relay.model.policy import DrainRate
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from tests.connections import fired

@@ -19,9 +19,10 @@ from twisted.internet.task import Clock
 
 from relay.flow.drain import BATCH_BYTES_MAX, BY_PURGE, Drain
 from relay.flow.lanes import Lanes, Outbox
-from relay.flow.pacing import START_RECORDS, DrainRate, Pace, Window
+from relay.flow.pacing import START_RECORDS, Pace, Window
 from relay.flow.turns import RUN_RECORDS
 from relay.model.errors import DamagedRange, QueueError
+from relay.model.policy import DrainRate
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from relay.flow.pacing import START_RECORDS, DrainRate, Pace, Window
+from relay.flow.pacing import START_RECORDS, Pace, Window
+from relay.model.policy import DrainRate
 
 
 def through_a_line(

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.rewrite.ewmm import ewmm
 from relay.rewrite.find_token import find_claim, names_of, parse_rest, without_name
 from relay.rewrite.token import app_name, cee, tag
 from relay.wire.parse import parse
-from relay.wire.parse_options import ParseOptions, new_parser
+from relay.wire.parse_options import new_parser
 from tests.lines import read_by
 
 TOKEN = b"0f9e8d7c-89ab-cdef-0123-456789abcdef"

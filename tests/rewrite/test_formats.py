@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.model.output import FORMATS, Pair, Selection
+from relay.model.parse_options import ParseOptions
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.ewmm import ewmm
-from relay.rewrite.formats import EMPTY, FORMATS, new_format, rfc5424
-from relay.rewrite.value_pairs import Pair, Selection
+from relay.rewrite.formats import EMPTY, new_format, rfc5424
 from relay.wire.parse import parse, parse_all
-from relay.wire.parse_options import ParseOptions, new_parser
+from relay.wire.parse_options import new_parser
 from relay.wire.timestamp import to_datetime
 from tests.any_messages import LOCAL, NETWORK, messages, origins
 from tests.lines import read_by

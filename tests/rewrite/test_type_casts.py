@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText
-from relay.rewrite.type_casts import ON_ERROR, TYPES, OnError, cast
+from relay.model.output import ON_ERROR, TYPES
+from relay.rewrite.type_casts import OnError, cast, on_error
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def test_strings(kind: str, text: bytes, expected: bytes | None) -> None:
 
 
 def test_what_errors_do() -> None:
-    assert {
+    assert {word: on_error(word) for word in ON_ERROR} == {
         "drop-message": OnError(drops_message=True),
         "drop-property": OnError(drops_property=True),
         "fallback-to-string": OnError(),
         "silently-drop-message": OnError(drops_message=True, is_silent=True),
         "silently-drop-property": OnError(drops_property=True, is_silent=True),
         "silently-fallback-to-string": OnError(is_silent=True),
-    } == ON_ERROR
+    }
 
 
 def refuse(constant: str) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from relay.model.output import SCOPES
 from relay.rewrite.macros import HARD_MACROS
-from relay.rewrite.value_pair_scopes import DEFAULT_SCOPES, SCOPES, Scope
+from relay.rewrite.value_pair_scopes import DEFAULT_SCOPES, Scope
 
 CANDIDATES = {
     *("FACILITY", "PRIORITY", "HOST", "PROGRAM", "PID", "MESSAGE", "DATE", "MSGID", "TAGS"),

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
+from relay.model.output import ON_ERROR, SCOPES, TYPES, Pair, Pattern, Rekey, Selection
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.type_casts import ON_ERROR, TYPES
-from relay.rewrite.value_pair_scopes import SCOPES
-from relay.rewrite.value_pairs import Pair, Pattern, Rekey, Selection, ValuePairs
+from relay.rewrite.value_pairs import ValuePairs
 from relay.wire.parse import parse
 from tests.any_messages import LOCAL, NETWORK, messages, names, origins
 

@@ -17,6 +17,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin
+from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.inspect.questions import QUESTIONS
 from relay.queue.store import QueueStore, Transaction
@@ -43,7 +44,6 @@ from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.kept_positions import KeptPositions
 from relay.transport.notices import Notices
 from relay.wire.parse import read_lines
-from relay.wire.parse_options import ParseOptions
 from tests import queue_files
 from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files

@@ -11,7 +11,8 @@ import pytest
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.parse_options import OPTION_NAMES, ParseOptions, new_parser, utf8_of
+from relay.model.parse_options import OPTION_NAMES, ParseOptions
+from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
 from relay.wire.structured_data import parse_structured_data
 from relay.wire.timestamp import to_datetime

@@ -17,14 +17,13 @@ from typing import Any
 
 from relay.codec import octets_of
 from relay.model.message import SEVERITY_NAMES
+from relay.model.policy import POLICIES
 from relay.model.words import size as in_words
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
 from relay.queue.admission.trend import Trend
 from relay.queue.admission.watermark import Gauge, Level
 
-__all__ = ["POLICIES", "QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
-
-POLICIES = ("block", "drop-newest", "drop-oldest", "drop-by-severity")
+__all__ = ["QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
 
 QUEUE_FULL = "queue-full"
 TOO_OLD = "too-old"

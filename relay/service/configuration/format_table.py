@@ -14,12 +14,20 @@ from datetime import UTC, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from relay.rewrite.batch import FRAC_DIGITS_MAX, STAMP_FORMATS
-from relay.rewrite.formats import FORMATS
-from relay.rewrite.template import macros_of
-from relay.rewrite.type_casts import ON_ERROR, TYPES
-from relay.rewrite.value_pair_scopes import SCOPES
-from relay.rewrite.value_pairs import TRANSFORMS, Pair, Pattern, Rekey, Selection
+from relay.model.output import (
+    FORMATS,
+    FRAC_DIGITS_MAX,
+    ON_ERROR,
+    SCOPES,
+    STAMP_FORMATS,
+    TYPES,
+    Pair,
+    Pattern,
+    Rekey,
+    Selection,
+)
+from relay.model.template import macros_of
+from relay.rewrite.value_pairs import TRANSFORMS
 from relay.service.configuration.model import FormatConfiguration
 from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (
@@ -146,7 +154,7 @@ _SELECTION_KEYS: Mapping[str, Kind] = {
     "subkeys": _OneOrMore('a prefix of names, such as ".cee."'),
     "omit_empty_values": Flag(),
     "leave_initial_dot": Flag(),
-    "on_error": Choice(tuple(ON_ERROR)),
+    "on_error": Choice(ON_ERROR),
 }
 FORMAT: Mapping[str, Kind] = {
     "name": Choice(FORMATS),

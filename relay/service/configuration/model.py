@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
-from relay.flow.pacing import DrainRate
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY
+from relay.model.output import Selection
+from relay.model.parse_options import ParseOptions
+from relay.model.policy import DrainRate
 from relay.model.token import Token
-from relay.rewrite.value_pairs import Selection
-from relay.wire.parse_options import ParseOptions
 
 __all__ = [
     "AppConfiguration",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from relay.model.parse_options import ParseOptions
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Url
@@ -25,7 +26,7 @@ from relay.service.configuration.table import (
     read_table,
 )
 from relay.wire.charset import Charset
-from relay.wire.parse_options import ParseOptions, new_parser
+from relay.wire.parse_options import new_parser
 
 __all__ = ["PARSE", "encoding_problem", "read_parse_options"]
 

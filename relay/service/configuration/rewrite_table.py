@@ -11,10 +11,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from typing import Any
 
-from relay.model.token import Token, masked_secret
+from relay.model.token import Token, check_place, masked_secret
 from relay.rewrite.form import Form, Program, Writer, form_of
 from relay.rewrite.programs import app_name_program, cee_program, tag_program
 from relay.rewrite.token import app_name, cee, tag
@@ -23,7 +23,6 @@ from relay.service.configuration.schema import REWRITE, TOKEN, TOKEN_MODES
 from relay.service.configuration.table import join_path, read_table, shown
 
 __all__ = [
-    "check_form",
     "names_a_form",
     "read_rewrite",
     "read_token",
@@ -186,7 +185,7 @@ def read_token(mode: str, place: UnreadToken) -> Token:
         token = token_from_environment(place.variable)
     else:
         token = token_from_file(place.file)
-    check_form(mode, token)
+    check_place(mode, token)
     return token
 
 
@@ -213,11 +212,6 @@ def token_form(
     if structured_data:
         return form_of(write(token, zone, structured_data=True, **options))
     return form_of(write(token, zone, **options), program(token, zone, **options))
-
-
-def check_form(mode: str, token: Token) -> None:
-    """Raise ValueError if `token` cannot take the place that `mode` gives it."""
-    token_form(mode, token, relay_name=b"-", zone=UTC)
 
 
 def token_from_file(path: str) -> Token:

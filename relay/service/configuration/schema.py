@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.flow.authorisation import WAYS
-from relay.queue.admission.limits import POLICIES
+from relay.model.policy import POLICIES, WAYS
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.model import Url
 from relay.service.configuration.table import (

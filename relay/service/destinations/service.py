@@ -15,11 +15,12 @@ from twisted.logger import Logger
 from relay.flow.drain import Drain, Fill
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
-from relay.flow.pacing import DrainRate, Pace, Window
+from relay.flow.pacing import Pace, Window
 from relay.flow.progress import Progress, Standing
 from relay.flow.refusals import Refusals
 from relay.model.clock import Clock, DelayedCall, WallClock, in_utc
 from relay.model.errors import QueueError
+from relay.model.policy import DrainRate
 from relay.model.printable import printable
 from relay.queue.ledger import added_up
 from relay.service.configuration.model import Url

@@ -10,6 +10,7 @@ from itertools import count
 
 from relay.flow.routing import Route
 from relay.model.clock import Now
+from relay.model.template import constant_of
 from relay.model.token import Token
 from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
@@ -22,7 +23,7 @@ from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without
 from relay.rewrite.predicates import FieldIn
 from relay.rewrite.programs import format_program
 from relay.rewrite.steps import Lookup, Template
-from relay.rewrite.template import compile_template, constant_of
+from relay.rewrite.template import compile_template
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.model import (
     AppConfiguration,

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from relay.queue.admission.limits import POLICIES, QueueLimit, queue_full_reason
+from relay.model.policy import POLICIES
+from relay.queue.admission.limits import QueueLimit, queue_full_reason
 
 
 def limit(when_full: str, **keywords: Any) -> QueueLimit:

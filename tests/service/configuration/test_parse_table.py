@@ -5,9 +5,9 @@ from datetime import UTC
 
 import pytest
 
+from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import Url
 from relay.service.configuration.parse_table import PARSE, encoding_problem, read_parse_options
-from relay.wire.parse_options import ParseOptions
 
 
 def read(values: object) -> tuple[ParseOptions, list[str]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.flow.pacing import DrainRate
+from relay.model.policy import DrainRate
 from relay.service.configuration.table import (
     Anything,
     Choice,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, execute
 
-from relay.flow.pacing import DrainRate
+from relay.model.policy import DrainRate
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage

@@ -10,10 +10,10 @@ from relay.codec import IS_COMPILED
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.model.output import Pair, Selection
 from relay.model.token import Token
 from relay.rewrite import form, pipeline
 from relay.rewrite.filters import selected
-from relay.rewrite.value_pairs import Pair, Selection
 from relay.service.configuration.model import (
     AppConfiguration,
     DestinationConfiguration,

@@ -16,6 +16,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
+from relay.model.parse_options import ParseOptions
 from relay.queue.admission.backpressure import Admission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, TlsConfiguration, Url
@@ -35,7 +36,6 @@ from relay.transport.relp_in import RelpServerProtocol
 from relay.transport.shared_reads import SharedReads
 from relay.transport.stream_in import SyslogStreamProtocol
 from relay.transport.tls import TlsListener
-from relay.wire.parse_options import ParseOptions
 from tests.certificate_files import make_certificate_files
 from tests.clocks import wall_at
 from tests.connections import RecordingNotices, Wire

@@ -7,11 +7,11 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from relay.model.counters import SourceCounters
+from relay.model.parse_options import ParseOptions
 from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.sources.files import FileSource, new_file_source
 from relay.wire.parse import parse
-from relay.wire.parse_options import ParseOptions
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
