@@ -36,7 +36,7 @@ REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
 CATCHES_EVERYTHING = {
     "relay/service/sequence.py",
     "relay/service/queue/worker.py",
-    "relay/transport/shared_reads.py",
+    "relay/transport/stream/shared_reads.py",
     "relay/transport/turn_batch.py",
 }
 BANNED_NAMES = {"base", "common", "core", "handler", "helpers", "manager", "misc", "util", "utils"}

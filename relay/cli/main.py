@@ -10,15 +10,15 @@ from relay.cli.groups import Program
 __all__ = ["main"]
 
 _MODULES = {
-    "audit": "audit",
+    "audit": "queue.audit",
     "certs": "certificates",
     "check": "check",
-    "connect": "queue_changes",
+    "connect": "queue.changes",
     "explain": "explain",
-    "pause": "queue_changes",
-    "quarantine": "quarantine_commands",
-    "queue": "queue_commands",
-    "resume": "queue_changes",
+    "pause": "queue.changes",
+    "quarantine": "queue.quarantine",
+    "queue": "queue.commands",
+    "resume": "queue.changes",
     "send": "send",
     "status": "status",
 }

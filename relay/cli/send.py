@@ -19,9 +19,9 @@ from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.configuration.url import parse_url
 from relay.service.relay_service import local_zone
 from relay.service.tls.files import file_problems, read_material, upstream_problems
-from relay.transport.tls import TlsUpstream
-from relay.wire.rfc5424 import format_header, format_message
-from relay.wire.timestamp import format_epoch
+from relay.transport.tls.endpoints import TlsUpstream
+from relay.wire.headers.rfc5424 import format_header, format_message
+from relay.wire.headers.timestamp import format_epoch
 
 __all__ = ["read_pri", "send"]
 

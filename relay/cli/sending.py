@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay import __version__
-from relay.transport.tls_failure import TLS_ALERT
-from relay.wire.lines import LineDecoder
-from relay.wire.relp_client import RelpClientSession
+from relay.transport.tls.failure import TLS_ALERT
+from relay.wire.framing.lines import LineDecoder
+from relay.wire.relp.client import RelpClientSession
 
 __all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
 

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from relay.cli.control_client import AskFailed, ask
-from relay.cli.queue_access import stamp
+from relay.cli.queue.access import stamp
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
 from relay.model.printable import printable

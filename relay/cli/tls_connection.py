@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
-from relay.transport.tls import TlsUpstream
-from relay.transport.tls_failure import tls_failure_words
+from relay.transport.tls.endpoints import TlsUpstream
+from relay.transport.tls.failure import tls_failure_words
 
 __all__ = ["TlsConnection"]
 

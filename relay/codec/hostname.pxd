@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What may be a HOSTNAME, as `relay/wire/hostname.py` has it."""
+"""What may be a HOSTNAME, as `relay/wire/headers/hostname.py` has it."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Headers of RFC 5424 that are not in order, as `relay/wire/malformed.py` reads them."""
+"""Headers of RFC 5424 that are not in order, as `relay/wire/headers/malformed.py` reads them."""
 
 from libc.string cimport memcmp
 

@@ -3,7 +3,7 @@
 # cython: wraparound=False
 """Put an app token into the JSON object that a MSG is, in compiled code.
 
-`object_writer` of `relay.rewrite.token` is the reference.  Here it is settled that a MSG is
+`object_writer` of `relay.rewrite.forms.token` is the reference.  Here it is settled that a MSG is
 certainly no object, or certainly one by RFC 8259, and what its members say about tokens and
 tags.  Of whatever is not certain the reference is asked: syntax errors, half a surrogate pair,
 escapes that could spell the name of a member, values that are no plain token, deep nesting.

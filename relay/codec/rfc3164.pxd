@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Lines of RFC 3164 and its dialects, as `relay/wire/rfc3164.py` reads them."""
+"""Lines of RFC 3164 and its dialects, as `relay/wire/headers/rfc3164.py` reads them."""
 
 from relay.codec.hostname cimport HOSTNAME_OCTETS_MAX, is_bare_hostname, is_hostname
 from relay.codec.line cimport INVALID_HOSTNAME_TAG, Line

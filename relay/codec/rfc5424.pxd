@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Headers of RFC 5424, as `relay/wire/rfc5424.py` reads them."""
+"""Headers of RFC 5424, as `relay/wire/headers/rfc5424.py` reads them."""
 
 from relay.codec.line cimport Line
 from relay.codec.octets cimport (

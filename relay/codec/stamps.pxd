@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Time stamps, octet by octet: where they end, and what converts them.
 
-The grammar is that of `relay.wire.timestamp`, whose patterns are the reference.  Nothing is
+The grammar is that of `relay.wire.headers.timestamp`, whose patterns are the reference.  Nothing is
 read outside `p[:size]`.
 """
 

@@ -2,7 +2,7 @@
 # cython: boundscheck=False
 # cython: wraparound=False
 # cython: cdivision=True
-"""Time stamps by integer arithmetic, to the same octets as `relay.wire.timestamp`.
+"""Time stamps by integer arithmetic, to the same octets as `relay.wire.headers.timestamp`.
 
 What is rare is left to the reference: years below 1000 or above 9000, offsets that have seconds
 or are a day or more, hours in which the offset of the local zone changes, and texts that are

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""TAG of RFC 3164, as `relay/wire/tag.py` reads it."""
+"""TAG of RFC 3164, as `relay/wire/headers/tag.py` reads it."""
 
 from relay.codec.octets cimport (
     BRACKETED_OCTET, NAME_OCTET, PID_OCTET, PROGRAM_OCTET, WORD_OCTET, Span, are_all, end_of_run,

@@ -1,7 +1,7 @@
 # cython: language_level=3
 # cython: boundscheck=False
 # cython: wraparound=False
-"""Write text as a JSON string in compiled code; `relay.rewrite.json_text.json_string` is the
+"""Write text as a JSON string in compiled code; `relay.rewrite.json.text.json_string` is the
 reference."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

@@ -1,6 +1,6 @@
 """How far each lineage has been received: the receiving half of exactly once.
 
-See `relay/wire/relp_lineage.py` for what is said on the wire, and when.  Here:
+See `relay/wire/relp/lineage.py` for what is said on the wire, and when.  Here:
 
 1. `have` moves in the transaction that holds the messages, as a position named
    `RECEIVED` + "/" + the lineage's id.  The name contains no source, so that a
@@ -24,7 +24,7 @@ import msgspec
 
 from relay.model.clock import Now
 from relay.model.counters import BELIEVED_RECORDS_MAX
-from relay.wire.relp_lineage import Have, LineageOffer
+from relay.wire.relp.lineage import Have, LineageOffer
 
 __all__ = ["LINEAGES_MAX", "RECEIVED", "Claim", "Lineages"]
 

@@ -1,6 +1,6 @@
 """What a destination tells a receiver of its numbers: the sending half of exactly once.
 
-See `relay/wire/relp_lineage.py` for all cases.  A `Numbering` lives as long as its
+See `relay/wire/relp/lineage.py` for all cases.  A `Numbering` lives as long as its
 destination; each session asks it for an offer and has it judge the answer.
 """
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from relay.flow.drain import Drain
 from relay.model.words import span
 from relay.queue.lineage import Lineage
-from relay.wire.relp_lineage import Have, LineageOffer, have_in, is_refused
+from relay.wire.relp.lineage import Have, LineageOffer, have_in, is_refused
 
 __all__ = ["Numbering"]
 

@@ -1,4 +1,4 @@
-"""Whether numbered messages are missing (RFC 5424 §7.3.1, `relay/rewrite/sequence_ids.py`)."""
+"""Gaps in numbered messages (RFC 5424 §7.3.1, `relay/rewrite/steps/sequence_ids.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.message import SyslogMessage
 from relay.model.printable import printable
 from relay.rewrite.fields import getter
-from relay.rewrite.sequence_ids import COUNTER_NAME, SEQUENCE_MAX, SEQUENCE_NAME
+from relay.rewrite.steps.sequence_ids import (
+    COUNTER_NAME,
+    SEQUENCE_MAX,
+    SEQUENCE_NAME,
+)
 
 __all__ = ["SequenceCheck"]
 

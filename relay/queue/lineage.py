@@ -3,7 +3,7 @@
 One for each destination, a position named `SENT` + "/" + the destination's id, as
 JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …]}.  Each
 start of the relay begins an epoch.  What they are for is said in
-`relay/wire/relp_lineage.py`.
+`relay/wire/relp/lineage.py`.
 
 An epoch whose records have all left the queue tells nothing any more and is
 forgotten; so is the oldest beyond `EPOCHS_MAX` starts with records waiting.

@@ -20,9 +20,9 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.output import FRAC_DIGITS_MAX, STAMP_FORMATS
 from relay.rewrite.elements import element_pairs
-from relay.rewrite.token import sender_of
-from relay.wire.structured_data import parse_structured_data
-from relay.wire.timestamp import to_datetime
+from relay.rewrite.forms.token import sender_of
+from relay.wire.headers.structured_data import parse_structured_data
+from relay.wire.headers.timestamp import to_datetime
 
 __all__ = [
     "Batch",

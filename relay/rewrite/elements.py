@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.rewrite.json_text import json_string
-from relay.wire.structured_data import (
+from relay.rewrite.json.text import json_string
+from relay.wire.headers.structured_data import (
     format_structured_data,
     is_structured_data,
     parse_structured_data,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 
 from relay.model.message import SyslogMessage
-from relay.wire.json_pairs import text_of
-from relay.wire.structured_data import (
+from relay.wire.headers.structured_data import (
     format_structured_data,
     parse_structured_data,
 )
+from relay.wire.json.pairs import text_of
 
 __all__ = ["MACRO_FIELDS", "Getter", "Setter", "field_of", "getter", "names_of", "setter"]
 

@@ -16,8 +16,8 @@ from relay.model.origin import Origin, Received
 from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.turn_batch import Intake
-from relay.wire.charset import Charset, whole_characters
-from relay.wire.long_frame import split_frame
+from relay.wire.framing.charset import Charset, whole_characters
+from relay.wire.framing.long_frame import split_frame
 
 __all__ = ["ConvertedIntake"]
 

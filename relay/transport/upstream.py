@@ -33,7 +33,7 @@ from zope.interface import implementer
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
-from relay.transport.tls_failure import tls_failure_words
+from relay.transport.tls.failure import tls_failure_words
 
 __all__ = [
     "CountingWrapper",

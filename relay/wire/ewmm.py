@@ -2,7 +2,7 @@
 
     <PRI>1 STAMP RELAY @syslog-ng - - STRUCTURED-DATA-or-dash JSON
 
-`relay/rewrite/ewmm.py` writes them.  Accepted is more than any syslog-ng writes: an outer
+`relay/rewrite/forms/ewmm.py` writes them.  Accepted is more than any syslog-ng writes: an outer
 header of RFC 3164, structured data in the header and in the JSON, tags as list or array,
 values with types, names nested or with dots, and all that json-c takes for JSON.
 
@@ -19,10 +19,10 @@ import re
 from collections.abc import Collection, Sequence
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.wire.json_pairs import Path, items_of, members_of, text_of
+from relay.wire.headers.structured_data import format_structured_data, parse_structured_data
+from relay.wire.headers.timestamp import is_same_millisecond
+from relay.wire.json.pairs import Path, items_of, members_of, text_of
 from relay.wire.list_syntax import parse_list
-from relay.wire.structured_data import format_structured_data, parse_structured_data
-from relay.wire.timestamp import is_same_millisecond
 
 __all__ = ["APP_NAME", "NAME_TOKEN", "PEER_NAME", "STAMP_NAME", "TAGS_NAME", "decode_ewmm"]
 

@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from relay.wire.headers.rfc5424 import MSGID_BYTES_MAX, format_header, format_message
 from relay.wire.journal_export import JournalEntry
-from relay.wire.rfc5424 import MSGID_BYTES_MAX, format_header, format_message
 
 __all__ = ["HEADER_FIELDS", "SD_ID", "new_journal_format"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC
 
-from relay.wire.rfc5424 import format_header
-from relay.wire.timestamp import format_epoch
+from relay.wire.headers.rfc5424 import format_header
+from relay.wire.headers.timestamp import format_epoch
 
 __all__ = ["LineFormat", "tag_of"]
 

@@ -8,11 +8,17 @@ from datetime import UTC, timedelta, timezone, tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.wire.adapters import app_tag
+from relay.wire.adapters.applications import app_tag
 from relay.wire.ewmm import APP_NAME
+from relay.wire.headers.timestamp import (
+    StampTable,
+    format_epoch,
+    has_offset,
+    to_datetime,
+    to_rfc3339,
+)
 from relay.wire.parse import DELIMITERS
 from relay.wire.parse_tags import INVALID_PROGRAM, SANITIZED, is_parse_failure
-from relay.wire.timestamp import StampTable, format_epoch, has_offset, to_datetime, to_rfc3339
 
 __all__ = [
     "Step",

@@ -4,7 +4,7 @@ Strategy: parsing is total.  It never raises, and every octet of a frame ends up
 a field of the message; `raw` keeps the frame in any case.  In order:
 
 1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, what could be read is
-   kept, and MSG begins where it ends (`relay/wire/malformed.py`).
+   kept, and MSG begins where it ends (`relay/wire/headers/malformed.py`).
 2. A PRI that is none (``<999>``, ``< 13>``) makes the line MSG, under PRI 13 (RFC 3164
    §4.3.3).
 3. An octet count or a byte order mark before a PRI is passed over.
@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from relay.codec import IS_COMPILED, Lines, native
 from relay.codec.messages import Messages
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
-from relay.wire.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.ewmm import APP_NAME, decode_ewmm
-from relay.wire.hostname import is_hostname
-from relay.wire.malformed import error_text, find_defect, parse_malformed
+from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
+from relay.wire.headers.hostname import is_hostname
+from relay.wire.headers.malformed import error_text, find_defect, parse_malformed
+from relay.wire.headers.rfc3164 import is_bare_hostname, parse_rfc3164, parse_usual_rfc3164
+from relay.wire.headers.rfc5424 import PRIVAL, parse_rfc5424
 from relay.wire.parse_tags import (
     BY_BIT,
     INVALID_PRI,
@@ -35,8 +37,6 @@ from relay.wire.parse_tags import (
     UNEXPECTED_FRAMING,
     Tags,
 )
-from relay.wire.rfc3164 import is_bare_hostname, parse_rfc3164, parse_usual_rfc3164
-from relay.wire.rfc5424 import PRIVAL, parse_rfc5424
 
 if TYPE_CHECKING:
     from relay.codec.lines import Reader

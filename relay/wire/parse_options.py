@@ -16,8 +16,8 @@ from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival
 from relay.model.parse_options import ParseOptions
-from relay.wire.adapters import adapt
-from relay.wire.charset import Charset
+from relay.wire.adapters.applications import adapt
+from relay.wire.framing.charset import Charset
 from relay.wire.message_steps import (
     Step,
     each,

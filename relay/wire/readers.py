@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from relay.model.message import SyslogMessage
+from relay.wire.headers.rfc5424 import PRIVAL
 from relay.wire.parse import DELIMITERS, Dialect, parse_as
 from relay.wire.parse_tags import (
     INVALID_HOSTNAME,
@@ -16,7 +17,6 @@ from relay.wire.parse_tags import (
     Tags,
     is_parse_failure,
 )
-from relay.wire.rfc5424 import PRIVAL
 
 __all__ = [
     "Read",

@@ -24,23 +24,23 @@ from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.edits import Constant
-from relay.rewrite.ewmm import ewmm
-from relay.rewrite.filters import Condition, chosen, severity_in
-from relay.rewrite.form import Form, form_of
-from relay.rewrite.formats import new_format
-from relay.rewrite.pipeline import Drops, Pipeline, stage_of
-from relay.rewrite.programs import format_program
-from relay.rewrite.steps import add_tags, set_values
-from relay.rewrite.token import cee
+from relay.rewrite.filters.conditions import Condition, chosen, severity_in
+from relay.rewrite.forms.ewmm import ewmm
+from relay.rewrite.forms.form import Form, form_of
+from relay.rewrite.forms.formats import new_format
+from relay.rewrite.forms.programs import format_program
+from relay.rewrite.forms.token import cee
+from relay.rewrite.steps.changes import add_tags, set_values
+from relay.rewrite.steps.edits import Constant
+from relay.rewrite.steps.pipeline import Drops, Pipeline, stage_of
 from relay.service.configuration.rewrite_table import token_form
 from relay.service.process.interpreter import set_for_batches
-from relay.wire.framing import AutoDecoder
+from relay.wire.framing.decoders import AutoDecoder
 from relay.wire.parse import parse_all, read_lines
 from relay.wire.parse_options import new_parser
-from relay.wire.relp_client import RelpClientSession
-from relay.wire.relp_frame import encode_answers, encode_frame
-from relay.wire.relp_server import RelpServerSession
+from relay.wire.relp.client import RelpClientSession
+from relay.wire.relp.frame import encode_answers, encode_frame
+from relay.wire.relp.server import RelpServerSession
 from tests.bench import traffic
 
 __all__ = ["BATCHES", "Corpus", "KINDS", "LAYERS", "Row", "Timed", "corpora", "measure", "table"]

@@ -12,7 +12,7 @@ from re import findall
 import pytest
 
 from relay.model.message import SyslogMessage
-from relay.wire.framing import AutoDecoder
+from relay.wire.framing.decoders import AutoDecoder
 from relay.wire.parse import parse
 from tests.bench.traffic import BYTES_MAX, BYTES_MIN, FRAMINGS, HOSTS, KINDS, Line, lines, main
 from tests.bench.traffic import messages as traffic

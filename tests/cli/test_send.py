@@ -11,7 +11,7 @@ from relay.cli.main import main
 from relay.cli.send import _message, _not_taken, read_pri
 from relay.cli.sending import LineReader, Outcome
 from relay.service.configuration.model import Url
-from relay.wire.rfc5424 import parse_rfc5424
+from relay.wire.headers.rfc5424 import parse_rfc5424
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.sending import LineReader, send_datagrams, send_relp
-from relay.wire.relp_server import RelpServerSession
+from relay.wire.relp.server import RelpServerSession
 
 
 @contextmanager

@@ -404,7 +404,7 @@ def test_what_is_no_index_is_a_type_error(wrong: Any) -> None:
 
 def _native(pieces: Any, policy: str = "as-read", **changed: Any) -> Any:
     from relay.codec import forms, stamps
-    from relay.wire.timestamp import CONVERSIONS
+    from relay.wire.headers.timestamp import CONVERSIONS
 
     words: dict[str, Any] = {
         "format_tag": lambda app_name, procid: b"tag",

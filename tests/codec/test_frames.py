@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, native, reference
-from relay.wire.framing import NewlineDecoder
+from relay.wire.framing.decoders import NewlineDecoder
 
 frames = native.frames if IS_COMPILED else reference
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, Lines
 from relay.model.message import SyslogMessage
-from relay.wire.adapters import adapt
+from relay.wire.adapters.applications import adapt
 from relay.wire.parse import Dialect, parse, parse_all, read_lines
 from relay.wire.parse_tags import BY_BIT
 from tests.codec.every_form import DIALECTS, reference_of
@@ -346,7 +346,7 @@ def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> N
     assert calls == [LINES[2]] * 2
 
 
-# Edits; `tests/rewrite/test_edits.py` compares them with those of messages.
+# Edits; `tests/rewrite/steps/test_edits.py` compares them with those of messages.
 
 
 def _changed(message: SyslogMessage) -> SyslogMessage:

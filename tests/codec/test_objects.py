@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model.token import Token
-from relay.rewrite.token import members_of, object_writer
+from relay.rewrite.forms.token import members_of, object_writer
 
 objects = pytest.importorskip(
     "relay.codec.objects", reason="the package was installed without a C compiler"

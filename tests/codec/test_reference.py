@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import beginning_with, cut_run, fitting, octets_of, reference
-from relay.wire.relp_frame import TXNR_MAX, RelpFrame, RelpFrameDecoder, encode_syslog
+from relay.wire.relp.frame import TXNR_MAX, RelpFrame, RelpFrameDecoder, encode_syslog
 
 MANY = [b"%03d" % number + b"x" * 97 for number in range(40)]  # enough to be cut as a whole
 LIMIT = 200

@@ -1,4 +1,4 @@
-"""Compiled time stamps: `relay.wire.timestamp` is the reference, octet by octet."""
+"""Compiled time stamps: `relay.wire.headers.timestamp` is the reference, octet by octet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.rewrite.batch import in_zone, moment_of
-from relay.rewrite.time_macros import bsd_date
-from relay.wire.timestamp import (
+from relay.rewrite.template.time_macros import bsd_date
+from relay.wire.headers.timestamp import (
     BSD_STAMP,
     ISO_STAMP,
     POSSIBLE_ISO_STAMP,
@@ -26,7 +26,7 @@ from relay.wire.timestamp import (
     to_rfc3339,
     to_rfc5424,
 )
-from tests.wire import test_timestamp
+from tests.wire.headers import test_timestamp
 
 stamps = pytest.importorskip(
     "relay.codec.stamps", reason="the package was installed without a C compiler"

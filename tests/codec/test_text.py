@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite.json_text import json_string
+from relay.rewrite.json.text import json_string
 
 text = pytest.importorskip(
     "relay.codec.text", reason="the package was installed without a C compiler"

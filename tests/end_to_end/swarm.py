@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from relay.wire.relp_frame import encode_answers, encode_frame, encode_syslog
+from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
 
 __all__ = ["MESSAGES_EACH", "Swarm"]
 

@@ -4,7 +4,7 @@
 
 What the central relay has in its queue at the end is compared with what was sent: the
 same messages, each once, in the same order.  The sender speaks for itself what
-`relay/wire/relp_lineage.py` says, with none of its code.
+`relay/wire/relp/lineage.py` says, with none of its code.
 
 The seed is printed; set ONCE_SEED to repeat it, and CYCLES to go on for longer.
 """

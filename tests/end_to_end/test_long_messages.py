@@ -17,8 +17,8 @@ import pytest
 
 from relay.cli.control_client import ask
 from relay.model.words import size
-from relay.wire.framing import encode_newline, encode_octet_counted
-from relay.wire.long_frame import split_frame
+from relay.wire.framing.decoders import encode_newline, encode_octet_counted
+from relay.wire.framing.long_frame import split_frame
 from tests.certificate_files import CertificateFiles
 from tests.plain_senders import feed_datagrams, feed_lines
 from tests.processes import Programs, free_port, is_listening_unix, wait_until

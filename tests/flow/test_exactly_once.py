@@ -27,9 +27,9 @@ from relay.model.origin import Received
 from relay.queue.admission.backpressure import Admission
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage
-from relay.transport.inbound import InboundFactory, InboundLimits
-from relay.transport.relp_in import RelpServerProtocol
-from relay.transport.relp_out import RelpClientProtocol
+from relay.transport.relp.inbound import RelpServerProtocol
+from relay.transport.relp.outbound import RelpClientProtocol
+from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import UpstreamState
 from tests.connections import RecordingNotices, Wire, lose
 from tests.flow_fakes import new_refusals

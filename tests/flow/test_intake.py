@@ -20,8 +20,8 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.transaction import Refusal
-from relay.rewrite.filters import app_in, severity_in
-from relay.rewrite.form import form_of
+from relay.rewrite.filters.conditions import app_in, severity_in
+from relay.rewrite.forms.form import form_of
 from relay.wire.parse import parse
 from tests.clocks import wall_at
 from tests.connections import fired

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from relay.flow.lineages import RECEIVED, Claim, Lineages
-from relay.wire.relp_lineage import SEQ_MAX, Have, LineageOffer
+from relay.wire.relp.lineage import SEQ_MAX, Have, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")
 EPOCH, LATER = "00000000000000e1", "00000000000000e2"

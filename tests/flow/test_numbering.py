@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 
 from relay.flow.numbering import Numbering
 from relay.queue.lineage import Lineage
-from relay.wire.relp_lineage import NOT_BELIEVED, Have, format_have
-from relay.wire.relp_offers import parse_offers
+from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
+from relay.wire.relp.offers import parse_offers
 
 FIRST, END = 11, 21  # of what waits
 

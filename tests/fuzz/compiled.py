@@ -8,8 +8,8 @@ from datetime import UTC
 from zoneinfo import ZoneInfo
 
 from relay.model.token import Token
-from relay.rewrite.json_text import json_string
-from relay.rewrite.token import members_of, object_writer
+from relay.rewrite.forms.token import members_of, object_writer
+from relay.rewrite.json.text import json_string
 from relay.wire.parse import Dialect, read_lines
 from tests.codec.every_form import DIALECTS, arrival_of, every_form, reference_of
 from tests.fuzz import corpus

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.wire.relp_frame import encode_answers, encode_frame, encode_syslog
+from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
 
 __all__ = [
     "ENVELOPES",

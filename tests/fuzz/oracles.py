@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.wire.long_frame import split_frame
+from relay.wire.framing.long_frame import split_frame
 
 __all__ = ["Decoded", "chunks_of", "counted_frames", "held_octets", "line_frames", "relp_frames"]
 

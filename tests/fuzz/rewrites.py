@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.rewrite.ewmm import ewmm
-from relay.rewrite.token import Rewrite, app_name, cee, tag
+from relay.rewrite.forms.ewmm import ewmm
+from relay.rewrite.forms.token import Rewrite, app_name, cee, tag
 from relay.wire.ewmm import APP_NAME
+from relay.wire.headers.rfc5424 import parse_rfc5424
 from relay.wire.parse import parse, parse_all
-from relay.wire.rfc5424 import parse_rfc5424
 
 __all__ = ["check_hops", "check_rewrites"]
 

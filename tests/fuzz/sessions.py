@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from relay.wire.relp_client import RelpClientSession
-from relay.wire.relp_frame import RelpFrame, RelpFrameDecoder, encode_answers, encode_frame
-from relay.wire.relp_server import RelpServerSession
+from relay.wire.relp.client import RelpClientSession
+from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder, encode_answers, encode_frame
+from relay.wire.relp.server import RelpServerSession
 from tests.fuzz.oracles import chunks_of, held_octets
 
 __all__ = ["check_client", "check_server"]

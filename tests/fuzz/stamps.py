@@ -8,7 +8,13 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
-from relay.wire.timestamp import to_datetime, to_exact, to_milliseconds, to_rfc3339, to_rfc5424
+from relay.wire.headers.timestamp import (
+    to_datetime,
+    to_exact,
+    to_milliseconds,
+    to_rfc3339,
+    to_rfc5424,
+)
 
 try:
     from relay.codec.stamps import Stamps

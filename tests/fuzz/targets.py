@@ -15,20 +15,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.rewrite.json_text import add_members, find_object, json_string
+from relay.rewrite.json.text import add_members, find_object, json_string
 from relay.wire.ewmm import APP_NAME
-from relay.wire.framing import (
+from relay.wire.framing.decoders import (
     AutoDecoder,
     NewlineDecoder,
     OctetCountingDecoder,
     encode_newline,
     encode_octet_counted,
 )
-from relay.wire.json_pairs import text_of
+from relay.wire.framing.proxy_header import ProxyHeaderDecoder
+from relay.wire.headers.structured_data import (
+    cut_structured_data,
+    is_structured_data,
+    parse_structured_data,
+    without_controls,
+)
+from relay.wire.json.pairs import text_of
 from relay.wire.parse import parse
-from relay.wire.proxy_header import ProxyHeaderDecoder
-from relay.wire.relp_frame import RelpFrameDecoder, encode_frame
-from relay.wire.relp_lineage import (
+from relay.wire.relp.frame import RelpFrameDecoder, encode_frame
+from relay.wire.relp.lineage import (
     LINEAGE,
     SEQ_MAX,
     format_lineage,
@@ -36,13 +42,7 @@ from relay.wire.relp_lineage import (
     is_refused,
     parse_lineage,
 )
-from relay.wire.relp_offers import OFFERS_MAX, parse_offers, refusal_of
-from relay.wire.structured_data import (
-    cut_structured_data,
-    is_structured_data,
-    parse_structured_data,
-    without_controls,
-)
+from relay.wire.relp.offers import OFFERS_MAX, parse_offers, refusal_of
 from tests.fuzz import corpus
 from tests.fuzz.compiled import IS_COMPILED, check_forms, check_object, check_read, check_string
 from tests.fuzz.oracles import (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.rewrite.batch import Batch, MacroContext, Moments, in_zone, moment_of
+from relay.wire.headers.timestamp import to_datetime
 from relay.wire.parse import parse_all
-from relay.wire.timestamp import to_datetime
 from tests.any_messages import LOCAL, NETWORK, stamps
 
 BUDAPEST = ZoneInfo("Europe/Budapest")

@@ -5,8 +5,8 @@ from hypothesis import given
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.rewrite.elements import element_pairs, elements_of
+from relay.wire.headers.structured_data import is_structured_data
 from relay.wire.parse import parse
-from relay.wire.structured_data import is_structured_data
 from tests.any_messages import messages
 
 

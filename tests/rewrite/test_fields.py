@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.rewrite.fields import getter, names_of, setter
+from relay.wire.headers.structured_data import is_structured_data
 from relay.wire.parse import parse
-from relay.wire.structured_data import is_structured_data
 
 LEGACY = parse(b"<13>Oct 11 22:14:15 web su[230]: hello")
 MODERN = parse(

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.transport.converted_intake import ConvertedIntake
-from relay.wire.charset import Charset
+from relay.wire.framing.charset import Charset
 from tests.connections import RecordingNotices, fired
 
 ORIGIN = Origin("in", "udp", "192.0.2.1", 514)

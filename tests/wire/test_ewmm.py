@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.wire.ewmm import decode_ewmm
-from relay.wire.json_pairs import text_of
+from relay.wire.headers.structured_data import is_structured_data, parse_structured_data
+from relay.wire.headers.timestamp import to_datetime
+from relay.wire.json.pairs import text_of
 from relay.wire.parse import parse
-from relay.wire.structured_data import is_structured_data, parse_structured_data
-from relay.wire.timestamp import to_datetime
 
 VECTORS = Path(__file__).parent.parent / "rewrite" / "vectors" / "ewmm.json"
 DECODED = [vector for vector in json.loads(VECTORS.read_text()) if vector["op"] == "decode"]

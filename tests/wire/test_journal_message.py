@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.journal_export import JournalEntry
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 from relay.wire.parse import parse_all
-from relay.wire.structured_data import parse_structured_data
 
 NO_FIELDS = new_journal_format(())
 SOME_FIELDS = new_journal_format(("_UID", "_SYSTEMD_UNIT"))

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.line_message import LineFormat, tag_of
 from relay.wire.parse import parse
-from relay.wire.structured_data import parse_structured_data
 
 FORMAT = LineFormat(pri=133, hostname=b"web-1")
 

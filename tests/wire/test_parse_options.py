@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
-from relay.wire.hostname import format_hostname
+from relay.wire.headers.hostname import format_hostname
+from relay.wire.headers.rfc5424 import format_header, format_message
+from relay.wire.headers.tag import format_tag
 from relay.wire.parse import parse, parse_all
 from relay.wire.parse_options import new_parser, utf8_of
-from relay.wire.rfc5424 import format_header, format_message
-from relay.wire.tag import format_tag
 from tests.lines import read_by
 
 ORIGIN = Origin("in", "udp", "192.0.2.1", 514, received_at=1795000000.0)

@@ -12,10 +12,10 @@ import pytest
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
+from relay.wire.headers.structured_data import parse_structured_data
+from relay.wire.headers.timestamp import to_datetime
 from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
-from relay.wire.structured_data import parse_structured_data
-from relay.wire.timestamp import to_datetime
 from tests.lines import read_by
 
 VECTORS = [

@@ -18,7 +18,7 @@ from relay.service.configuration.rewrite_table import token_from_environment, to
 from relay.service.configuration.schema import APP, ID
 from relay.service.configuration.table import did_you_mean, join_path, read_table, shown
 from relay.service.tls.files import policy_problems
-from relay.transport.peer_check import parse_fingerprint
+from relay.transport.tls.peer_check import parse_fingerprint
 
 __all__ = ["app_problems", "read_apps"]
 

@@ -16,9 +16,14 @@ from datetime import time, tzinfo
 from typing import Any
 
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
-from relay.rewrite import filters
-from relay.rewrite.filters import Condition
-from relay.rewrite.pattern import TextTest, glob, regex, substring
+from relay.rewrite.filters.conditions import Condition
+from relay.rewrite.filters.conditions import conditions as filters
+from relay.rewrite.filters.pattern import (
+    TextTest,
+    glob,
+    regex,
+    substring,
+)
 from relay.service.configuration.table import Networks, did_you_mean, join_path, shown
 
 __all__ = ["FACILITIES", "SEVERITIES", "FilterTables"]

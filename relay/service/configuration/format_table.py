@@ -27,7 +27,7 @@ from relay.model.output import (
     Selection,
 )
 from relay.model.template import macros_of
-from relay.rewrite.value_pairs import TRANSFORMS
+from relay.rewrite.json.value_pairs import TRANSFORMS
 from relay.service.configuration.model import FormatConfiguration
 from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (

@@ -25,7 +25,7 @@ from relay.service.configuration.table import (
     Texts,
     read_table,
 )
-from relay.wire.charset import Charset
+from relay.wire.framing.charset import Charset
 from relay.wire.parse_options import new_parser
 
 __all__ = ["PARSE", "encoding_problem", "read_parse_options"]

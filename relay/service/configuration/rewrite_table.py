@@ -15,9 +15,9 @@ from datetime import tzinfo
 from typing import Any
 
 from relay.model.token import Token, check_place, masked_secret
-from relay.rewrite.form import Form, Program, Writer, form_of
-from relay.rewrite.programs import app_name_program, cee_program, tag_program
-from relay.rewrite.token import app_name, cee, tag
+from relay.rewrite.forms.form import Form, Program, Writer, form_of
+from relay.rewrite.forms.programs import app_name_program, cee_program, tag_program
+from relay.rewrite.forms.token import app_name, cee, tag
 from relay.service.configuration.model import RewriteConfiguration, UnreadToken
 from relay.service.configuration.schema import REWRITE, TOKEN, TOKEN_MODES
 from relay.service.configuration.table import join_path, read_table, shown

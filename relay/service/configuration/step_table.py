@@ -21,10 +21,11 @@ from datetime import tzinfo
 from typing import Any
 
 from relay.model.expression import Expression
-from relay.rewrite import message_parsers, personal_data, sequence_ids, steps, thinning
-from relay.rewrite.filters import Condition, always
-from relay.rewrite.pattern import glob
-from relay.rewrite.pipeline import Change, Drops, Stage, stage_of
+from relay.rewrite.filters.conditions import Condition, always
+from relay.rewrite.filters.pattern import glob
+from relay.rewrite.steps.changes import changes as steps
+from relay.rewrite.steps.changes import message_parsers, redaction, sampling, sequence_ids
+from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES, FilterTables
 from relay.service.configuration.table import Named, did_you_mean, join_path, plain, shown
 
@@ -109,7 +110,7 @@ class StepTables:
         try:
             if verb == "suppress_repeats":
                 seconds = _number(value[verb], 1, 86400)
-                return thinning.RepeatSuppression(condition, seconds, drops)
+                return sampling.RepeatSuppression(condition, seconds, drops)
             change = _VERBS[verb].read(self, value, drops)
         except ValueError as error:
             self._problems.append(f"{join_path(path, verb)}: {error}")
@@ -170,7 +171,7 @@ class StepTables:
     def mask(self, table: _Table, drops: Drops) -> Change:
         names = self._settable(table.get("in", ["MESSAGE"]))
         replacement = _text(table.get("with", "***")).encode()
-        return personal_data.mask(_patterns(table["mask"]), names, replacement=replacement)
+        return redaction.mask(_patterns(table["mask"]), names, replacement=replacement)
 
     def hash(self, table: _Table, drops: Drops) -> Change:
         if "key_file" not in table:
@@ -182,8 +183,8 @@ class StepTables:
         if table["hash"] is True:
             if "in" not in table:
                 raise ValueError('says not what; write for example in = ["HOST"]')
-            return personal_data.hash_values(names, key)
-        return personal_data.hash_found(_patterns(table["hash"]), names, key)
+            return redaction.hash_values(names, key)
+        return redaction.hash_found(_patterns(table["hash"]), names, key)
 
     def add_tags(self, table: _Table, drops: Drops) -> Change:
         return steps.add_tags([tag.encode() for tag in _texts(table["add_tags"])])
@@ -204,16 +205,16 @@ class StepTables:
                 "expected the reason that is counted, of lower-case letters, digits and '-', such "
                 f'as drop = "noise", found {shown(reason)}'
             )
-        return thinning.drop(reason, drops)
+        return sampling.drop(reason, drops)
 
     def sample(self, table: _Table, drops: Drops) -> Change:
-        return thinning.sample(int(_number(table["sample"], 2, 1_000_000, whole=True)), drops)
+        return sampling.sample(int(_number(table["sample"], 2, 1_000_000, whole=True)), drops)
 
     def rate(self, table: _Table, drops: Drops) -> Change:
         rate = _number(table["rate"], 0.001, 1_000_000)
         burst = _number(table.get("burst", max(1.0, rate)), 1, 10_000_000)
         per = self._text(table["per"]) if "per" in table else None
-        return thinning.limit_rate(rate, burst, drops, per=per)
+        return sampling.limit_rate(rate, burst, drops, per=per)
 
     def number(self, table: _Table, drops: Drops) -> Change:
         if table["number"] is not True:
@@ -302,9 +303,9 @@ def _which_verb(table: _Table, verbs: Sequence[str]) -> str:
     return f"expected a step, {found}{near} the steps are: {allowed}"
 
 
-def _patterns(value: object) -> list[personal_data.Finder]:
+def _patterns(value: object) -> list[redaction.Finder]:
     """Kinds of personal data by name, or a regular expression."""
-    kinds = personal_data.KINDS
+    kinds = redaction.KINDS
     if isinstance(value, str) and value not in kinds:
         if re.fullmatch(r"[a-z0-9]+", value):
             near = did_you_mean(value, kinds) or ";"

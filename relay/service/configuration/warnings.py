@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.model.template import macros_of
-from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
+from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.service.configuration.model import Configuration, DestinationConfiguration
 from relay.service.configuration.table import did_you_mean, join_path, shown
 

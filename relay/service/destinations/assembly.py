@@ -25,15 +25,18 @@ from relay.service.routes.late_tokens import LateTokens
 from relay.service.sources.assembly import RELP_SOFTWARE
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
-from relay.transport.datagram_out import DatagramSession
-from relay.transport.file_out import AppendedFile, FileSession
+from relay.transport.datagram.outbound import DatagramSession
+from relay.transport.files.writer import AppendedFile, FileSession
 from relay.transport.notices import Notices
-from relay.transport.relp_out import RelpClientProtocol
-from relay.transport.stream_out import SyslogStreamOutProtocol
-from relay.transport.tls import TlsUpstream
-from relay.transport.tls_context import TlsMaterial
+from relay.transport.relp.outbound import RelpClientProtocol
+from relay.transport.stream.outbound import SyslogStreamOutProtocol
+from relay.transport.tls.context import TlsMaterial
+from relay.transport.tls.endpoints import TlsUpstream
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
-from relay.wire.framing import encode_newline_syslog, encode_octet_counted_syslog
+from relay.wire.framing.decoders import (
+    encode_newline_syslog,
+    encode_octet_counted_syslog,
+)
 
 __all__ = ["new_destination"]
 

@@ -26,8 +26,8 @@ from relay.queue.ledger import added_up
 from relay.service.configuration.model import Url
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
-from relay.transport.datagram_out import DatagramSession
-from relay.transport.file_out import FileSession
+from relay.transport.datagram.outbound import DatagramSession
+from relay.transport.files.writer import FileSession
 from relay.transport.notices import Notices
 from relay.transport.upstream import (
     PreparedEndpoint,

@@ -12,9 +12,9 @@ from typing import Any
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters import selected
-from relay.rewrite.masked import masked
-from relay.rewrite.pipeline import Pipeline
+from relay.rewrite.filters.conditions import selected
+from relay.rewrite.forms.masked import masked
+from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
@@ -23,11 +23,11 @@ from relay.service.configuration.model import (
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.authorising import new_authorise
-from relay.wire.json_pairs import text_of
+from relay.wire.headers.structured_data import parse_structured_data
+from relay.wire.headers.timestamp import to_rfc3339
+from relay.wire.json.pairs import text_of
 from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
-from relay.wire.structured_data import parse_structured_data
-from relay.wire.timestamp import to_rfc3339
 
 __all__ = ["Explainer", "Explanation", "Outcome", "described"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from relay.model.clock import Clock
 from relay.model.expression import SECONDS_MAX, TIMEOUTS, Expression
 from relay.model.words import counted
-from relay.rewrite.personal_data import KINDS
+from relay.rewrite.steps.redaction import KINDS
 from relay.service.configuration.table import join_path, shown
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices

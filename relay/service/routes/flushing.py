@@ -16,7 +16,7 @@ from relay.model.clock import DelayedCall, Now
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.pipeline import Pipeline
+from relay.rewrite.steps.pipeline import Pipeline
 
 __all__ = ["FlushService"]
 

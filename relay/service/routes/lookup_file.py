@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from relay.model.clock import Clock
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
-from relay.wire.byte_order_mark import without_byte_order_mark
+from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
 __all__ = ["LookupFile", "LookupFiles"]
 

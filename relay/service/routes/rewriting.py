@@ -14,16 +14,16 @@ from relay.model.template import constant_of
 from relay.model.token import Token
 from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.edits import Constant
-from relay.rewrite.filters import Condition, all_of, always, any_of, app_in, negated
-from relay.rewrite.form import Form, form_of
-from relay.rewrite.formats import new_format
-from relay.rewrite.macros import check_settable
-from relay.rewrite.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
-from relay.rewrite.predicates import FieldIn
-from relay.rewrite.programs import format_program
-from relay.rewrite.steps import Lookup, Template
-from relay.rewrite.template import compile_template
+from relay.rewrite.filters.conditions import Condition, all_of, always, any_of, app_in, negated
+from relay.rewrite.filters.predicates import FieldIn
+from relay.rewrite.forms.form import Form, form_of
+from relay.rewrite.forms.formats import new_format
+from relay.rewrite.forms.programs import format_program
+from relay.rewrite.steps.changes import Lookup, Template
+from relay.rewrite.steps.edits import Constant
+from relay.rewrite.steps.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
+from relay.rewrite.template.macros import check_settable
+from relay.rewrite.template.template import compile_template
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.model import (
     AppConfiguration,

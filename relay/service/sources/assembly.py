@@ -25,19 +25,19 @@ from relay.service.sources.service import DatagramSource, SourceService, StreamS
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.converted_intake import ConvertedIntake
-from relay.transport.datagram_in import DatagramReader
-from relay.transport.inbound import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.datagram.inbound import DatagramReader
+from relay.transport.datagram.recvmmsg import ManyDatagrams
 from relay.transport.inherited import adopt_socket
-from relay.transport.many_datagrams import ManyDatagrams
 from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
-from relay.transport.proxy_in import ProxyFactory
-from relay.transport.relp_in import RelpServerProtocol
-from relay.transport.shared_reads import SharedReads
+from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
-from relay.transport.stream_in import SyslogStreamProtocol
-from relay.transport.tls import TlsListener
-from relay.wire.charset import Charset
+from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.stream.inbound import SyslogStreamProtocol
+from relay.transport.stream.proxy import ProxyFactory
+from relay.transport.stream.shared_reads import SharedReads
+from relay.transport.tls.endpoints import TlsListener
+from relay.wire.framing.charset import Charset
 
 __all__ = ["RELP_SOFTWARE", "new_source"]
 

@@ -10,7 +10,7 @@ from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authoris
 from relay.model.origin import Origin
 from relay.model.words import counted
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration
-from relay.transport.peer_check import name_matches
+from relay.transport.tls.peer_check import name_matches
 
 __all__ = ["new_authorise"]
 

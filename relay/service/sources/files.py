@@ -18,13 +18,13 @@ from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService
-from relay.transport.file_delivery import NewFrames
-from relay.transport.file_in import FileLimits, FileReader
+from relay.transport.files.delivery import NewFrames
+from relay.transport.files.reader import FileLimits, FileReader
+from relay.transport.files.tailed_file import NewDecoder
 from relay.transport.notices import Notices
-from relay.transport.tailed_file import NewDecoder
-from relay.wire.charset import Charset
+from relay.wire.framing.charset import Charset
+from relay.wire.framing.lines import LineDecoder
 from relay.wire.line_message import LineFormat
-from relay.wire.lines import LineDecoder
 
 __all__ = ["FileSource", "Positions", "new_file_source"]
 

@@ -16,8 +16,8 @@ from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService
-from relay.transport.journal_in import CURSOR, JournalReader
-from relay.transport.journalctl import Selection, find_journalctl
+from relay.transport.journal.journalctl import Selection, find_journalctl
+from relay.transport.journal.reader import CURSOR, JournalReader
 from relay.transport.notices import Notices
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 

@@ -20,9 +20,9 @@ from relay.service.configuration.model import Url
 from relay.service.configuration.table import bytes_in_words
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
-from relay.transport.datagram_in import DatagramReader
-from relay.transport.inbound import InboundFactory
+from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.sockets import listen, receive_buffer_bytes
+from relay.transport.stream.connection import InboundFactory
 from relay.transport.unix_listener import UnixListener
 
 __all__ = ["DatagramSource", "SourceService", "StreamSource"]

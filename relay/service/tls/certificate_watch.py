@@ -18,7 +18,7 @@ from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.tls.expiry import Expiry, expiries_of
 from relay.service.tls.files import file_problems, read_material
 from relay.transport.notices import Notices
-from relay.transport.tls_context import TlsMaterial
+from relay.transport.tls.context import TlsMaterial
 
 __all__ = ["CertificateWatch", "Renewable"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from relay.transport.tls_context import TlsMaterial, load_crls
+from relay.transport.tls.context import TlsMaterial, load_crls
 
 __all__ = ["Expiry", "expiries_of"]
 

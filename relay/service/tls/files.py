@@ -18,8 +18,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.configuration.url import is_host
-from relay.transport.peer_check import PeerPolicy, is_address, parse_fingerprint
-from relay.transport.tls_context import TlsMaterial, TlsOptions, load_crls, new_context
+from relay.transport.tls.context import (
+    TlsMaterial,
+    TlsOptions,
+    load_crls,
+    new_context,
+)
+from relay.transport.tls.peer_check import (
+    PeerPolicy,
+    is_address,
+    parse_fingerprint,
+)
 
 __all__ = [
     "Where",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters import Condition, chosen
-from relay.rewrite.predicates import Predicate
+from relay.rewrite.filters.conditions import Condition, chosen
+from relay.rewrite.filters.predicates import Predicate
 from relay.service.configuration.filter_table import FilterTables
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.codec.known_lines import odd_lines

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.model.output import FORMATS, Pair, Pattern, Rekey, Selection
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.formats import new_format
+from relay.rewrite.forms.formats import new_format
 from relay.service.configuration.format_table import FORMAT, read_format
 from relay.service.configuration.model import FormatConfiguration
 from relay.service.configuration.table import Kind

@@ -9,8 +9,8 @@ import pytest
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.fields import getter
-from relay.rewrite.pipeline import Drops
-from relay.rewrite.steps import Lookup, Template
+from relay.rewrite.steps.changes import Lookup, Template
+from relay.rewrite.steps.pipeline import Drops
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.step_table import StepTables
 from relay.wire.parse import parse

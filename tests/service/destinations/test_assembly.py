@@ -25,10 +25,13 @@ from relay.service.destinations.service import LocalDestination, StreamDestinati
 from relay.service.routes.late_tokens import LateTokens
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
-from relay.transport.relp_out import RelpClientProtocol
-from relay.transport.stream_out import SyslogStreamOutProtocol
+from relay.transport.relp.outbound import RelpClientProtocol
+from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.upstream import PreparedEndpoint
-from relay.wire.framing import encode_newline_syslog, encode_octet_counted_syslog
+from relay.wire.framing.decoders import (
+    encode_newline_syslog,
+    encode_octet_counted_syslog,
+)
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired

@@ -26,7 +26,7 @@ from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
-from relay.wire.relp_lineage import Have, LineageOffer
+from relay.wire.relp.lineage import Have, LineageOffer
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
 from tests.queue_files import kept, make_long_queue, put

@@ -10,10 +10,10 @@ from relay.flow.routing import Route
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.limits import QueueLimit
-from relay.rewrite.filters import always
-from relay.rewrite.form import form_of
-from relay.rewrite.pipeline import Drops, Pipeline
-from relay.rewrite.thinning import RepeatSuppression
+from relay.rewrite.filters.conditions import always
+from relay.rewrite.forms.form import form_of
+from relay.rewrite.steps.pipeline import Drops, Pipeline
+from relay.rewrite.steps.sampling import RepeatSuppression
 from relay.service.routes.flushing import FlushService
 from relay.wire.parse import parse
 from tests.lines import write

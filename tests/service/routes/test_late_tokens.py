@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.rewrite.pipeline import Pipeline
+from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.model import (
     DestinationConfiguration,
     RewriteConfiguration,

@@ -12,8 +12,9 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.output import Pair, Selection
 from relay.model.token import Token
-from relay.rewrite import form, pipeline
-from relay.rewrite.filters import selected
+from relay.rewrite.filters.conditions import selected
+from relay.rewrite.forms import form as form_module
+from relay.rewrite.steps import pipeline
 from relay.service.configuration.model import (
     AppConfiguration,
     DestinationConfiguration,
@@ -217,7 +218,7 @@ def test_forms_without_options_of_their_own_are_written_by_compiled_code(
     assert route.rewrite is not None
     lines = read_lines(ORDINARY)
     asked: list[object] = []
-    for module in (form, pipeline):
+    for module in (form_module, pipeline):
         monkeypatch.setattr(module, "messages_of_each", lambda *arguments: asked.append(arguments))
     arrival = Arrival.of_one(len(lines), ORIGIN)
     assert route.rewrite.write(lines, None, arrival) == expected

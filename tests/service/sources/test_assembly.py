@@ -27,15 +27,15 @@ from relay.service.sources.assembly import RELP_SOFTWARE, new_source
 from relay.service.sources.service import DatagramSource, SourceService, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.converted_intake import ConvertedIntake
-from relay.transport.datagram_in import DatagramReader
-from relay.transport.inbound import InboundFactory
-from relay.transport.many_datagrams import Datagrams
+from relay.transport.datagram.inbound import DatagramReader
+from relay.transport.datagram.recvmmsg import Datagrams
 from relay.transport.peers import GateFactory
-from relay.transport.proxy_in import ProxyFactory
-from relay.transport.relp_in import RelpServerProtocol
-from relay.transport.shared_reads import SharedReads
-from relay.transport.stream_in import SyslogStreamProtocol
-from relay.transport.tls import TlsListener
+from relay.transport.relp.inbound import RelpServerProtocol
+from relay.transport.stream.connection import InboundFactory
+from relay.transport.stream.inbound import SyslogStreamProtocol
+from relay.transport.stream.proxy import ProxyFactory
+from relay.transport.stream.shared_reads import SharedReads
+from relay.transport.tls.endpoints import TlsListener
 from tests.certificate_files import make_certificate_files
 from tests.clocks import wall_at
 from tests.connections import RecordingNotices, Wire

@@ -22,8 +22,8 @@ from relay.service.tls.files import (
     read_policy,
     upstream_problems,
 )
-from relay.transport.tls import TlsListener
-from relay.transport.tls_context import TlsMaterial, TlsOptions
+from relay.transport.tls.context import TlsMaterial, TlsOptions
+from relay.transport.tls.endpoints import TlsListener
 from tests.odd_certificates import make_crl
 
 PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")

@@ -1,0 +1,198 @@
+"""Reach a queue: through the relay that runs, or in its files while none does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from relay.cli.control_client import AskFailed, NoRelay, ask
+from relay.cli.where import Where
+from relay.model.printable import printable
+from relay.queue.books import Books
+from relay.queue.inspect.history import Period, ReadHistory
+from relay.queue.inspect.queries import Nothing, Page, Read, Record
+from relay.queue.inspect.questions import QUESTIONS
+from relay.queue.store import QueueStore
+from relay.rewrite.forms.masked import masked
+
+__all__ = [
+    "ALWAYS",
+    "Access",
+    "opened",
+    "page_of",
+    "records",
+    "stamp",
+    "text_of",
+]
+
+_ANSWER_SECONDS_MAX = 40.0
+
+ALWAYS = Period()
+
+_T = TypeVar("_T")
+_NOTHING = Nothing()
+
+
+class Access(Protocol):
+    """Somebody who answers questions about a queue."""
+
+    live: bool
+    """Whether that is a relay that runs; only it can change something."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What queues, quarantines and histories take of the file, in octets."""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing can be stored now, in words; empty while everything can."""
+
+    @property
+    def refusing(self) -> Mapping[str, str]:
+        """The states of destinations whose upstream refuses everything, by id."""
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        """Raises AskFailed or QueueError, with words for people."""
+
+
+class _Live:
+    live = True
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+
+    @property
+    def used_bytes(self) -> int:
+        admission = ask(self._state_dir, "status")["admission"]
+        return int(admission["queue_bytes"]) + int(admission["history_bytes"])
+
+    @property
+    def failure(self) -> str:
+        admission = ask(self._state_dir, "status")["admission"]
+        if admission.get("since") is None:  # closed for another reason, or open
+            return ""
+        return f"{admission['reason']} (since {stamp(admission['since'])})"
+
+    @property
+    def refusing(self) -> Mapping[str, str]:
+        reports = ask(self._state_dir, "status")["destinations"]
+        return {each["id"]: each["state"] for each in reports if each.get("refuses_everything")}
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        answer = ask(
+            self._state_dir,
+            command,
+            msgspec.to_builtins(arguments),
+            seconds_max=_ANSWER_SECONDS_MAX,
+        )
+        try:
+            return msgspec.convert(answer, type=kind)
+        except msgspec.ValidationError as error:
+            raise AskFailed(f"the relay is of another version: {error}") from error
+
+
+class _Stopped:
+    live = False
+    failure = ""
+    refusing: Mapping[str, str] = {}
+
+    def __init__(self, store: QueueStore) -> None:
+        self._store = store
+
+    @property
+    def used_bytes(self) -> int:
+        return self._store.used_bytes + self._store.histories.used_bytes
+
+    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
+        if command not in QUESTIONS:
+            raise AskFailed("no relay is running, and only a running relay can do that")
+        answer: _T = self._store.look(partial(_answer, command, arguments))
+        return answer
+
+
+def _answer(command: str, arguments: msgspec.Struct, books: Books) -> Any:
+    return QUESTIONS[command].function(books, arguments)
+
+
+@contextmanager
+def opened(where: Where) -> Iterator[Access]:
+    """The relay that runs with this state directory, or else its queue, read-only.
+
+    Raises:
+        AskFailed: Neither can be reached.
+        QueueError: The queue cannot be read.
+    """
+    try:
+        ask(where.state_dir, "status")  # from memory: tells at once whether anybody answers
+    except NoRelay as error:
+        if not os.path.isdir(where.queue_path):
+            raise AskFailed(f"{error}; and there is no queue {where.queue_path}") from error
+        store = QueueStore.open_read_only(where.queue_path)
+        try:
+            yield _Stopped(store)
+        finally:
+            store.close()
+    else:
+        yield _Live(where.state_dir)
+
+
+def records(
+    access: Access,
+    queue: str,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    period: Period = ALWAYS,
+    history: bool = False,
+) -> Iterator[Record]:
+    """The records of a queue, page by page, to before `stop` or where it ended at first.
+
+    Those of damaged blocks are among them, whatever the period.
+
+    Args:
+        history: Those that were delivered, instead of those that wait.
+    """
+    while True:
+        page = page_of(access, queue, start=start, period=period, history=history)
+        stop = page.end_seq if stop is None else stop
+        for record in page.records:
+            if record.seq >= stop:
+                return
+            if history or record.damaged or not period.to or record.at < period.to:
+                yield record
+        if page.next_seq >= stop:
+            return
+        start = page.next_seq
+
+
+def page_of(
+    access: Access,
+    queue: str,
+    *,
+    start: int = 0,
+    period: Period = ALWAYS,
+    history: bool = False,
+    **limits: int,
+) -> Page:
+    """A page of a queue, or of its history."""
+    if history:
+        wanted = ReadHistory(queue, start, period, **limits)
+        return access.ask("history-read", Page, wanted)
+    return access.ask("queue-read", Page, Read(queue, start, period.since, **limits))
+
+
+def stamp(at: float) -> str:
+    """A time in UTC, as in ``2026-10-01T22:14:15.003Z``."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def text_of(payload: bytes, secrets: list[bytes]) -> str:
+    """A payload on one line: tokens are masked, and no octet can move the cursor."""
+    return printable(masked(payload, secrets), length_max=None)

@@ -1,0 +1,105 @@
+"""`syslogrelay audit`: is every message accounted for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from relay.cli.queue.access import Access, opened
+from relay.cli.queue.changes import check_all
+from relay.cli.screen import SEVERE, WARNING, Screen, Table
+from relay.cli.where import Where, where_options
+from relay.model.printable import printable
+from relay.model.words import counted
+from relay.queue.inspect.queries import Account, ReadEntries, Tally
+from relay.queue.transaction import is_of_source
+
+__all__ = ["audit"]
+
+
+_NUMBERS = ("received", "delivered", "queued", "quarantined", "gap")
+_QUEUE_ROW: dict[str, Any] = {"id": "(queue file)", "dropped": {}}
+"""Stands for no account: destinations cannot have this id."""
+
+
+@click.command()
+@where_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def audit(where: Where, as_json: bool) -> None:
+    """Check that received = delivered + queued + quarantined + dropped.
+
+    For every destination, orphan and source that sets messages aside; and that as
+    many records are in the queue and the quarantine as the account says, and that the relay
+    can store what comes in.
+
+    Status 0: all adds up.  1: something does not.  2: it could not be found out.
+    """
+    with opened(where) as access:
+        failure = access.failure
+        rows = [_row(access, account) for account in access.ask("queue-accounts", list[Account])]
+        refusing = access.refusing
+    for row in rows:
+        if row["id"] in refusing:
+            row["state"] = printable(refusing[row["id"]], length_max=None)
+    if failure:
+        rows.insert(0, {**dict.fromkeys(_NUMBERS, 0), **_QUEUE_ROW, "problems": [failure]})
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+    else:
+        _show(rows)
+    raise SystemExit(1 if any(row["problems"] for row in rows) else 0)
+
+
+def _row(access: Access, account: Account) -> dict[str, Any]:
+    problems = []
+    if account.gap:
+        more = "less" if account.gap > 0 else "more"
+        problems.append(
+            f"its account has {counted(abs(account.gap), 'record')} {more} than were received"
+        )
+    if account.queued < 0:
+        problems.append(f"its account says that {counted(account.queued, 'record')} are queued")
+    elif not is_of_source(account.id):
+        problems += check_all(access, account.id, checksums=False).problems
+    found = access.ask("quarantine-tally", Tally, ReadEntries(account.id))
+    if found.records != found.accounted_records:
+        problems.append(
+            f"its quarantine holds {counted(found.records, 'record')}, "
+            f"its account says {found.accounted_records:,}"
+        )
+    return {
+        "id": account.id,
+        "received": account.received,
+        "delivered": account.delivered,
+        "queued": account.queued,
+        "quarantined": account.quarantined,
+        "dropped": account.dropped,
+        "gap": account.gap,
+        "problems": problems,
+    }
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    screen = Screen.of_output()
+    table = Table(
+        *("account", "received", "=delivered", "+queued", "+quarantined", "+dropped", "adds-up")
+    )
+    for row in rows:
+        table.add(
+            row["id"],
+            *(f"{row[name]:,}" for name in ("received", "delivered", "queued", "quarantined")),
+            f"{sum(row['dropped'].values()):,}",
+            "no" if row["problems"] else "yes",
+        )
+    screen.show(table)
+    for row in rows:
+        for reason, count in sorted(row["dropped"].items()):
+            screen.say(f"dropped {count:,} ({reason})", about=row["id"])
+    for row in rows:
+        if "state" in row:
+            screen.say(row["state"], WARNING, about=row["id"])
+    for row in rows:
+        for problem in row["problems"]:
+            screen.say(problem, SEVERE, about=row["id"])

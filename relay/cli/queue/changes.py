@@ -1,0 +1,220 @@
+"""`syslogrelay queue`: what changes queues, and what checks them block by block."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from relay.cli.control_client import AskFailed, NoRelay, ask
+from relay.cli.output import give_up
+from relay.cli.queue.access import Access, opened
+from relay.cli.where import Where, where_options
+from relay.model.errors import QueueError
+from relay.model.printable import printable
+from relay.model.words import counted, size
+from relay.queue.books import OPERATOR
+from relay.queue.compaction.offline import compact_queue
+from relay.queue.inspect.commands import Adopted
+from relay.queue.inspect.queries import Account, Check, Checked
+from relay.queue.transaction import is_of_source
+from relay.service.destinations.commands import SomeDestination, SomeDestinations
+from relay.service.queue.commands import (
+    AdoptQueue,
+    Purged,
+    PurgeQueue,
+)
+from relay.service.queue.compacting import Compact, Compacted
+
+__all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
+
+
+@click.command()
+@where_options
+@click.argument("destination")
+@click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
+@click.option("--reason", default=OPERATOR, show_default=True, help="What it is counted under.")
+def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
+    """Give up all that waits for DESTINATION (or an orphan) now.
+
+    Records that are with an upstream which does not answer are given up too,
+    though it may have them; the connection to it is cut.
+    """
+    records, upto = 0, 0
+    with opened(where) as access:
+        waiting = _account(access, destination).queued
+        if not yes:
+            give_up(
+                f"this gives up all that waits for {destination}, {counted(waiting, 'record')}: "
+                "say --yes"
+            )
+        while True:
+            done = access.ask("queue-purge", Purged, PurgeQueue(destination, upto, reason))
+            records, upto = records + done.records, done.upto
+            if not done.left:
+                break
+            click.echo(f"{done.left:,} to go", err=True)
+    click.echo(f"{counted(records, 'record')} dropped ({reason})")
+
+
+def _account(access: Access, id: str) -> Account:
+    """The account of a queue.
+
+    Raises:
+        AskFailed: There is no such queue.
+    """
+    accounts = access.ask("queue-accounts", list[Account])
+    known = {account.id: account for account in accounts if not is_of_source(account.id)}
+    if id not in known:
+        raise AskFailed(f"there is no queue {id!r}; there is: {', '.join(known) or 'none'}")
+    return known[id]
+
+
+@click.command()
+@where_options
+@click.argument("orphan")
+@click.argument("destination")
+def adopt(where: Where, orphan: str, destination: str) -> None:
+    """Move all that waits in ORPHAN's queue to the end of DESTINATION's.
+
+    Whatever interrupts this, each record is in one of them; say it again to go on.
+    At the limit of DESTINATION's queue it ends, unless the oldest leave there.
+    """
+    records = set_aside = 0
+    with opened(where) as access:
+        while True:
+            try:
+                done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
+            except (AskFailed, QueueError) as error:
+                if records:
+                    click.echo(_moved(records, orphan, destination))
+                give_up(str(error))
+            records, set_aside = records + done.records, set_aside + done.set_aside
+            if not done.left:
+                break
+            click.echo(f"{done.left:,} to go", err=True)
+    click.echo(_moved(records, orphan, destination))
+    if set_aside:
+        click.echo(f"{set_aside:,} in damaged blocks went to the quarantine of {orphan}")
+
+
+def _moved(records: int, orphan: str, destination: str) -> str:
+    return f"{counted(records, 'record')} moved from {orphan} to {destination}"
+
+
+@click.command()
+@where_options
+@click.argument("destination", required=False)
+def verify(where: Where, destination: str | None) -> None:
+    """Read every block of one queue or of all, histories too, and say which are damaged.
+
+    Changes nothing.  Status 1 if there is damage.
+    """
+    damaged = False
+    with opened(where) as access:
+        for account in access.ask("queue-accounts", list[Account]):
+            id = account.id
+            if is_of_source(id) or destination not in (None, id):
+                continue
+            damaged |= _verify(id, check_all(access, id, checksums=True))
+            if account.history_since is not None:
+                checked = check_all(access, id, checksums=True, command="history-check")
+                damaged |= _verify(f"history of {id}", checked)
+        if destination is not None and destination not in queues_of(access):
+            check_all(access, destination, checksums=True)  # says what there is
+    raise SystemExit(1 if damaged else 0)
+
+
+def _verify(what: str, checked: Checked) -> bool:
+    """Say what came of it.  Returns: whether there is damage."""
+    outcome = "damaged" if checked.problems else "whole"
+    click.echo(
+        f"{what}: {outcome}: {counted(checked.records, 'record')} "
+        f"in {counted(checked.blocks, 'block')} of {size(checked.octets)}"
+    )
+    for problem in checked.problems:
+        click.echo(f"{what}: {problem}")
+    return bool(checked.problems)
+
+
+def queues_of(access: Access) -> list[str]:
+    """Ids of all destinations and orphans."""
+    accounts = access.ask("queue-accounts", list[Account])
+    return [account.id for account in accounts if not is_of_source(account.id)]
+
+
+def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue-check") -> Checked:
+    """All pages of the check of a queue, or of a history, as one."""
+    whole = Checked()
+    start = 0
+    while True:
+        page = access.ask(command, Checked, Check(id, start=start, checksums=checksums))
+        whole.blocks += page.blocks
+        whole.records += page.records
+        whole.octets += page.octets
+        whole.problems = whole.problems + page.problems
+        if not page.next_seq:
+            return whole
+        start = page.next_seq
+
+
+@click.command()
+@where_options
+def compact(where: Where) -> None:
+    """Give free pages of the queue's file back to the file system.
+
+    A running relay goes on meanwhile.  Needs room for a second copy of what is in use;
+    the copy takes the place of the file in one step.
+    """
+    try:
+        before, after = _compact_live(where.state_dir)
+    except NoRelay:
+        before, after = compact_queue(where.queue_path)
+    click.echo(f"{where.queue_path}: {size(before)} before, {size(after)} now")
+
+
+def _compact_live(state_dir: str) -> tuple[int, int]:
+    """Octets that the file took on the disk before, and takes now."""
+    done = Compacted(0, False, 0)
+    while not done.is_over:
+        wanted = msgspec.to_builtins(Compact(done.number))
+        done = msgspec.convert(ask(state_dir, "queue-compact", wanted), type=Compacted)
+    if done.error:
+        raise AskFailed(f"not compacted: {done.error}")
+    return done.bytes_before, done.bytes_after
+
+
+@click.command()
+@where_options
+@click.argument("destination")
+def pause(where: Where, destination: str) -> None:
+    """Send nothing more to DESTINATION.
+
+    Its queue grows meanwhile; only `resume` ends that: a restart of the relay does not.
+    """
+    with opened(where) as access:
+        access.ask("pause", type(None), SomeDestination(destination))
+    click.echo(f"{destination}: paused, until `syslogrelay resume {destination}`")
+
+
+@click.command()
+@where_options
+@click.argument("destination")
+def resume(where: Where, destination: str) -> None:
+    """Send to DESTINATION again after `pause`, and connect to it at once."""
+    with opened(where) as access:
+        access.ask("resume", type(None), SomeDestination(destination))
+    click.echo(f"{destination}: resumed")
+
+
+@click.command()
+@where_options
+@click.argument("destination", required=False)
+def connect(where: Where, destination: str | None) -> None:
+    """Connect to DESTINATION now, without waiting for the next try; without one, to all.
+
+    A connection that there is, or that is being made, stays as it is.
+    """
+    with opened(where) as access:
+        states = access.ask("connect", dict[str, str], SomeDestinations(destination or ""))
+    for id, state in states.items():
+        click.echo(f"{id}: {printable(state, length_max=None)}")

@@ -1,0 +1,348 @@
+"""`syslogrelay queue`: look at what waits, without disturbing it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import click
+import msgspec
+
+from relay.cli.control_client import ask
+from relay.cli.groups import Commands
+from relay.cli.output import binary_output, give_up, wait_while_read
+from relay.cli.queue.access import (
+    Access,
+    opened,
+    page_of,
+    records,
+    stamp,
+    text_of,
+)
+from relay.cli.queue.changes import adopt, compact, purge, verify
+from relay.cli.queue.periods import Chosen, period_options
+from relay.cli.queue.replay import replay, requeue
+from relay.cli.screen import Screen, Table
+from relay.cli.where import Where, where_options
+from relay.model.message import SEVERITY_NAMES
+from relay.model.words import counted, duration, size
+from relay.queue.inspect.queries import Account, Record
+from relay.queue.transaction import account_of_lane, destination_of, is_of_source
+from relay.rewrite.filters.pattern import glob, regex, substring
+from relay.wire.parse import parse
+
+__all__ = ["queue", "severities"]
+
+_POLL_SECONDS = 0.5
+_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth the writing
+
+
+@click.group(cls=Commands)
+def queue() -> None:
+    """See what waits in the queues, take it out, or move it.
+
+    Asks the relay that runs with the state directory.  If none does, what only
+    looks reads the queue's files; nothing else may work with them meanwhile.
+
+    Status 0: done.  1: `verify` or `export` found damage, `grep` nothing.  2: it could not be
+    done, and standard error says why.
+    """
+
+
+@queue.command()
+@where_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def ls(where: Where, as_json: bool) -> None:
+    """List destinations and orphans with what waits for them."""
+    with opened(where) as access:
+        rows = _queues(where, access)
+        used = access.used_bytes
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        return
+    columns = ["records", "bytes", "oldest", "quarantined"]
+    has_history = any(row["history_bytes"] for row in rows)
+    if has_history:
+        columns += ["history", "since"]
+    table = Table("queue", *columns)
+    for row in rows:
+        kept = (size(row["history_bytes"]), _age(row["history_seconds"])) if has_history else ()
+        table.add(
+            row["id"],
+            f"{row['records']:,}",
+            size(row["bytes"]),
+            _age(row["oldest_seconds"]),
+            f"{row['quarantined']:,}",
+            *kept,
+        )
+    screen = Screen.of_output()
+    screen.show(table)
+    screen.say()
+    for row in rows:
+        screen.say(row["state"], about=row["id"])
+    screen.say()
+    screen.say(_space(os.path.join(where.queue_path, "data.mdb"), used))
+
+
+def _age(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
+
+
+def _space(path: str, used_bytes: int) -> str:
+    """What the file takes on the disk, and what of that is in use."""
+    try:
+        on_disk = os.stat(path).st_blocks * 512
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    words = f"{path} takes {size(on_disk)} on disk, {size(used_bytes)} are in use"
+    if on_disk > max(_WORTH_BYTES, 2 * used_bytes):
+        words += "; the rest is used again, or `queue compact` gives it back"
+    return words
+
+
+def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
+    accounts = access.ask("queue-accounts", list[Account])
+    states: dict[str, str] | None = None
+    if access.live:
+        reports = ask(where.state_dir, "status")["destinations"]
+        states = {report["id"]: report["state"] for report in reports}
+        for report in reports:
+            for name, lane in (report.get("lanes") or {}).items():
+                states[lane["queue"]] = f"{name} lane: {report['state']}"
+    elif (ids := where.destinations) is not None:
+        states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
+    rows = []
+    for account in accounts:
+        if is_of_source(account.id):
+            continue
+        state = "the relay is stopped"
+        if states is not None:
+            state = states.get(account.id, "orphan: no destination of the configuration")
+            is_empty = not (account.queued or account.quarantined or account.history_bytes)
+            of_destination = account.id in states and destination_of(account.id) == account.id
+            if is_empty and not of_destination:
+                continue
+        rows.append(
+            {
+                "id": account.id,
+                "state": state,
+                "records": account.queued,
+                "bytes": account.queued_bytes,
+                "oldest_seconds": _seconds_since(account.oldest_at),
+                "quarantined": account.quarantined,
+                "history_bytes": account.history_bytes,
+                "history_seconds": _seconds_since(account.history_since),
+            }
+        )
+    return rows
+
+
+def _seconds_since(at: float | None) -> float | None:
+    return None if at is None else max(0.0, time.time() - at)
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("-n", "count", default=10, show_default=True, help="How many records.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@period_options
+def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chosen) -> None:
+    """Show the oldest records, those that go next.  Tokens are masked."""
+    with opened(where) as access:
+        found = records(access, destination, period=chosen.period, history=chosen.history)
+        _show_some(where, _first(found, count), as_json)
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("-n", "count", default=10, show_default=True, help="How many records.")
+@click.option("-f", "--follow", is_flag=True, help="And those that come, until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--history", is_flag=True, help="What was delivered.")
+def tail(
+    where: Where, destination: str, count: int, follow: bool, as_json: bool, history: bool
+) -> None:
+    """Show the newest records.  Tokens are masked.
+
+    With -f, what is delivered before it was seen is not shown: this reads the
+    queue every half second.  With --history too, all that is delivered is shown.
+    """
+    with opened(where) as access:
+        if follow and not access.live:
+            give_up("no relay is running, so nothing comes: leave -f out")
+        read = partial(records, access, destination, history=history)
+        end = _end_of(access, destination, history)
+        _show_some(where, read(start=max(1, end - count)), as_json)
+        while follow:
+            wait_while_read(_POLL_SECONDS)
+            start, end = end, _end_of(access, destination, history)
+            if end > start:
+                _show_some(where, read(start=start, stop=end), as_json)
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.argument("pattern")
+@click.option("-i", "--ignore-case", is_flag=True)
+@click.option("-F", "--fixed", is_flag=True, help="PATTERN is a text, no regular expression.")
+@period_options
+@click.option("--hostname", metavar="GLOB", help="Whose HOSTNAME fits; * and ?.")
+@click.option("--severity", metavar="RANGE", help="As err, ..err or warning..; 0 is emerg.")
+@click.option("--count", "counts", is_flag=True, help="Only say how many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def grep(
+    where: Where,
+    destination: str,
+    pattern: str,
+    counts: bool,
+    as_json: bool,
+    chosen: Chosen,
+    **options: Any,
+) -> None:
+    """Show the records whose octets fit PATTERN.  Tokens are masked.
+
+    The relay only reads; what is looked for is looked for here.
+    """
+    try:
+        fits = _test_of(pattern, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    found = 0
+
+    def fitting(all_records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal found
+        for record in all_records:
+            if record.damaged or fits(record.payload):
+                found += not record.damaged
+                yield record
+
+    with opened(where) as access:
+        all_records = records(access, destination, period=chosen.period, history=chosen.history)
+        shown = fitting(all_records)
+        if counts:
+            shown = iter([record for record in shown if record.damaged])
+        _show_some(where, shown, as_json)
+    if counts:
+        click.echo(found)
+    raise SystemExit(0 if found else 1)
+
+
+def _test_of(
+    pattern: str,
+    *,
+    ignore_case: bool,
+    fixed: bool,
+    hostname: str | None,
+    severity: str | None,
+) -> Callable[[bytes], bool]:
+    is_found = (substring if fixed else regex)(pattern, ignore_case=ignore_case)
+    if hostname is None and severity is None:
+        return is_found
+    allowed = severities(severity or "..")
+    is_host = glob(hostname or "*", ignore_case=True)
+
+    def fits(payload: bytes) -> bool:
+        if not is_found(payload):
+            return False
+        message = parse(payload)
+        return message.severity in allowed and is_host(message.hostname or b"")
+
+    return fits
+
+
+def severities(text: str) -> frozenset[int]:
+    """Severities by name or number, or a range of them: ``err``, ``..err``, ``3..``.
+
+    Raises:
+        ValueError: It is none; the text says what is allowed.
+    """
+    first, dots, last = text.lower().partition("..")
+    numbers = {name: number for number, name in enumerate(SEVERITY_NAMES)}
+    numbers |= {str(number): number for number in range(8)}
+    try:
+        start = numbers[first] if first or not dots else 0
+        stop = (numbers[last] if last else 7) if dots else start
+    except KeyError as error:
+        names = ", ".join(SEVERITY_NAMES)
+        raise ValueError(f"--severity: {error} is none of {names}, 0 to 7") from None
+    return frozenset(range(start, stop + 1))
+
+
+@queue.command()
+@where_options
+@click.argument("destination")
+@click.option("--lines", is_flag=True, help="A line feed after each, not its length before it.")
+@click.option("--orphan", is_flag=True, help="Refuse if it is a destination's queue.")
+@period_options
+def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Chosen) -> None:
+    """Write the records to standard output as they are, tokens and all.
+
+    Each is framed by octet counting (RFC 6587), which `queue replay` reads.
+    They stay in the queue.
+    """
+    output = binary_output()
+    count = damaged = with_line_feeds = 0
+    with opened(where) as access:
+        if orphan:
+            _check_orphan(where, access, destination)
+        for record in records(access, destination, period=chosen.period, history=chosen.history):
+            if record.damaged:
+                damaged += 1
+                click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
+                continue
+            count += 1
+            with_line_feeds += lines and b"\n" in record.payload
+            payload = record.payload
+            output.write(payload + b"\n" if lines else b"%d %s" % (len(payload), payload))
+    output.flush()
+    click.echo(counted(count, "record"), err=True)
+    if with_line_feeds:
+        click.echo(
+            f"{with_line_feeds:,} of them with line feeds became several lines; "
+            "without --lines they stay whole",
+            err=True,
+        )
+    if damaged:
+        raise SystemExit(1)
+
+
+def _check_orphan(where: Where, access: Access, id: str) -> None:
+    rows = {row["id"]: row["state"] for row in _queues(where, access)}
+    if not rows.get(id, "orphan").startswith("orphan"):
+        raise click.UsageError(f"{id} is no orphan, or that cannot be told; leave --orphan out")
+
+
+def _end_of(access: Access, id: str, history: bool) -> int:
+    return page_of(access, id, history=history, records_max=1).end_seq
+
+
+def _first(found: Iterator[Record], count: int) -> Iterator[Record]:
+    for _, record in zip(range(count), found, strict=False):
+        yield record
+
+
+def _show_some(where: Where, found: Iterator[Record], as_json: bool) -> None:
+    secrets = where.secrets
+    for record in found:
+        if record.damaged:
+            click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
+            continue
+        text = text_of(record.payload, secrets)
+        if as_json:
+            line = {"seq": record.seq, "at": stamp(record.at), "payload": text}
+            if record.acknowledged_at:
+                line["delivered_at"] = stamp(record.acknowledged_at)
+            click.echo(msgspec.json.encode(line))
+        else:
+            delivered = f"  {stamp(record.acknowledged_at)}" if record.acknowledged_at else ""
+            click.echo(f"{record.seq}  {stamp(record.at)}{delivered}  {text}")
+
+
+for each in (adopt, compact, purge, replay, requeue, verify):
+    queue.add_command(each)

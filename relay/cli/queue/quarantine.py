@@ -1,0 +1,235 @@
+"""`syslogrelay quarantine`: what was set aside, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import click
+import msgspec
+
+from relay.cli.control_client import AskFailed
+from relay.cli.groups import Commands
+from relay.cli.output import binary_output, give_up
+from relay.cli.queue.access import Access, opened, stamp, text_of
+from relay.cli.screen import Screen, Table
+from relay.cli.where import Where, where_options
+from relay.model.errors import QueueError
+from relay.model.words import counted, size
+from relay.queue.books import OPERATOR
+from relay.queue.inspect.queries import Account, Entry, EntryPage, ReadEntries, Tally
+from relay.queue.quarantine import DAMAGED, TakenOut
+from relay.queue.transaction import destination_of, is_of_source
+from relay.service.queue.commands import ReplayEntries, TakeEntries
+
+__all__ = ["damaged_blocks", "in_steps", "quarantine"]
+
+_PREVIEW_BYTES = 200
+_WHOLE_BYTES = 32 * 1024 * 1024
+
+_Request = TypeVar("_Request", ReplayEntries, TakeEntries)
+
+
+@click.group(cls=Commands)
+def quarantine() -> None:
+    """See what was set aside, send it again, or give it up.
+
+    IDs are those of destinations, and `source/ID` for what a source set aside.
+
+    Status 0: done.  2: it could not be done, and standard error says why.
+    """
+
+
+@quarantine.command()
+@where_options
+@click.argument("id", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON: one document, or an entry a line.")
+def ls(where: Where, id: str | None, as_json: bool) -> None:
+    """List the quarantines, or the entries of one."""
+    with opened(where) as access:
+        if id is None:
+            _list_accounts(access, as_json)
+        else:
+            _list_entries(where, access, id, as_json)
+
+
+def _list_accounts(access: Access, as_json: bool) -> None:
+    rows = []
+    for account in access.ask("queue-accounts", list[Account]):
+        if account.quarantined:
+            oldest = access.ask("quarantine-read", EntryPage, ReadEntries(account.id, 0, 1, 0))
+            rows.append((account, oldest.entries[0] if oldest.entries else None))
+    if as_json:
+        found = [
+            {"id": each.id, "records": each.quarantined, "bytes": each.quarantine_bytes}
+            for each, _ in rows
+        ]
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        return
+    screen = Screen.of_output()
+    if not rows:
+        screen.say("nothing is in quarantine")
+        return
+    table = Table("quarantine", "oldest", "records", "bytes", texts=2)
+    for account, entry in rows:
+        oldest_at = "-" if entry is None else stamp(entry.at)
+        numbers = (f"{account.quarantined:,}", size(account.quarantine_bytes))
+        table.add(account.id, oldest_at, *numbers)
+    screen.show(table)
+    screen.say()
+    for account, entry in rows:
+        if entry is not None:
+            screen.say(f"its oldest: {_reason(entry)}", about=account.id)
+
+
+def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
+    for entry in _entries(access, id):
+        if as_json:
+            click.echo(msgspec.json.encode(_document(where, entry)))
+            continue
+        peer = f" from {entry.peer}" if entry.peer else ""
+        click.echo(f"{entry.seq}  {stamp(entry.at)}  {_kind(entry)}{peer}: {_reason(entry)}")
+        more = "…" if entry.octets > len(entry.payload) else ""
+        if entry.kind not in ("block", DAMAGED):
+            click.echo(f"    {text_of(entry.payload, where.secrets)}{more}")
+
+
+def _entries(access: Access, id: str) -> Iterator[Entry]:
+    start = 0
+    while True:
+        wanted = ReadEntries(id, start, payload_bytes_max=_PREVIEW_BYTES)
+        page = access.ask("quarantine-read", EntryPage, wanted)
+        yield from page.entries
+        if not page.next_seq:
+            return
+        start = page.next_seq
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seq", type=int)
+@click.option("--raw", is_flag=True, help="Only its octets, as they are, tokens and all.")
+@click.option("--json", "as_json", is_flag=True)
+def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
+    """Show one entry: why it is there, and all of it.  Tokens are masked."""
+    wanted = ReadEntries(id, seq, entries_max=1, payload_bytes_max=_WHOLE_BYTES)
+    with opened(where) as access:
+        page = access.ask("quarantine-read", EntryPage, wanted)
+    if not page.entries or page.entries[0].seq != seq:
+        give_up(f"quarantine of {id}: there is no {seq}")
+    entry = page.entries[0]
+    if raw:
+        binary_output().write(entry.payload)
+    elif as_json:
+        click.echo(msgspec.json.encode(_document(where, entry)))
+    else:
+        for name, text in (
+            ("seq", str(entry.seq)),
+            ("set aside", stamp(entry.at)),
+            ("reason", _reason(entry)),
+            ("what", _kind(entry)),
+            ("peer", entry.peer or "-"),
+            ("bytes", _octets(entry)),
+        ):
+            click.echo(f"{name:>9}  {text}")
+        click.echo(f"\n{text_of(entry.payload, where.secrets)}")
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+@click.option("--to", metavar="DESTINATION", help="Whose queue gets them; default: that of ID.")
+def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: str | None) -> None:
+    """Send entries again: each becomes a new record at the end of a queue."""
+    _check_choice(seqs, everything)
+    if to is None:
+        if is_of_source(id):
+            raise click.UsageError("what a source set aside goes to a destination: say --to")
+        to = destination_of(id)
+    with opened(where) as access:
+        done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
+    click.echo(f"{counted(done.records, 'record')} moved to the queue of {to}")
+    if done.skipped:
+        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
+
+
+@quarantine.command()
+@where_options
+@click.argument("id")
+@click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+@click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
+def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: bool) -> None:
+    """Give entries up; they are counted as dropped, under `operator`."""
+    _check_choice(seqs, everything)
+    with opened(where) as access:
+        found = access.ask("quarantine-tally", Tally, ReadEntries(id))  # refuses what is not there
+        if not yes:
+            give_up(
+                f"this gives up what is in the quarantine of {id}, which holds "
+                f"{counted(found.records, 'record')}: say --yes"
+            )
+        done = in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
+    click.echo(f"{counted(done.records, 'record')} dropped ({OPERATOR})")
+
+
+def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
+    """Ask until everything is done that was there at first."""
+    if not wanted.seqs:
+        for account in access.ask("queue-accounts", list[Account]):
+            if account.id == wanted.account:
+                wanted.upto = account.next_seq
+    whole = TakenOut()
+    while True:
+        try:
+            step = access.ask(command, TakenOut, wanted)
+        except (AskFailed, QueueError) as error:
+            if not whole.records:
+                raise
+            give_up(f"{error}; before that: {counted(whole.records, 'record')}")
+        whole.records += step.records
+        whole.skipped += step.skipped
+        if not step.next_seq:
+            return whole
+        wanted.start = step.next_seq
+
+
+def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
+    if bool(seqs) == everything:
+        raise click.UsageError("say which: numbers as `quarantine ls ID` shows them, or --all")
+
+
+def damaged_blocks(number: int) -> str:
+    return counted(number, "damaged block")
+
+
+def _kind(entry: Entry) -> str:
+    if entry.kind == "block":
+        return f"damaged block of {counted(entry.records, 'record')}"
+    return entry.kind
+
+
+def _octets(entry: Entry) -> str:
+    cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
+    return f"{entry.octets:,}{cut}"
+
+
+def _reason(entry: Entry) -> str:
+    return text_of(entry.reason.encode(), [])
+
+
+def _document(where: Where, entry: Entry) -> dict[str, object]:
+    return {
+        "seq": entry.seq,
+        "at": stamp(entry.at),
+        "reason": entry.reason,
+        "kind": entry.kind,
+        "peer": entry.peer,
+        "records": entry.records,
+        "octets": entry.octets,
+        "original_bytes": entry.original_bytes,
+        "payload": text_of(entry.payload, where.secrets),
+    }

@@ -1,0 +1,220 @@
+"""`syslogrelay queue replay` and `requeue`: what is to be sent once more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import IO, NoReturn
+
+import click
+
+from relay.cli.control_client import AskFailed
+from relay.cli.output import give_up
+from relay.cli.queue.access import Access, opened, stamp
+from relay.cli.queue.periods import period_of
+from relay.cli.queue.quarantine import damaged_blocks, in_steps
+from relay.cli.where import Where, where_options
+from relay.model.errors import QueueError
+from relay.model.words import counted
+from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Account
+from relay.queue.transaction import account_of_lane
+from relay.service.destinations.commands import SomeDestination
+from relay.service.queue.commands import (
+    Appended,
+    AppendTo,
+    ReplayEntries,
+)
+from relay.service.queue.history_commands import ReplayDelivered, ReplayedSoFar
+from relay.wire.framing.decoders import (
+    NewlineDecoder,
+    OctetCountingDecoder,
+)
+
+__all__ = ["replay", "requeue"]
+
+_CHUNK_BYTES = 256 * 1024
+_FRAME_BYTES_MAX = 16 * 1024 * 1024  # what frame_bytes_max can be
+_BATCH_RECORDS = 1000
+_WAIT_SECONDS = 1.0
+
+
+@click.command()
+@where_options
+@click.argument("what", metavar="DESTINATION|FILE")
+@click.option("--since", metavar="TIME", help="Delivered at or after: a stamp, or an age as 2h.")
+@click.option("--until", metavar="TIME", help="Delivered before.")
+@click.option("--to", metavar="DESTINATION", help="Whose queue gets the messages of FILE.")
+@click.option("--from", "origin", metavar="DESTINATION", help="Whose history; default: its own.")
+@click.option("--received", is_flag=True, help="Times are when messages came in.")
+@click.option("--lines", is_flag=True, help="FILE has one message a line.")
+def replay(
+    where: Where,
+    what: str,
+    since: str | None,
+    until: str | None,
+    to: str | None,
+    origin: str | None,
+    received: bool,
+    lines: bool,
+) -> None:
+    """Put messages at the end of a queue: delivered ones, or those in a file.
+
+    DESTINATION --since TIME [--until TIME] sends again what is in its history, which
+    a destination with `history = "6h"` has.  Times are stamps such as
+    2026-10-01T22:00:00Z, or ages such as 2h.  It goes on when the queue is full and
+    has room again.
+
+    FILE --to DESTINATION sends what `queue export` has written (- is standard
+    input).  Each message is on disk when it is counted; after an error, the first
+    ones that were counted are there.
+    """
+    if since is not None:
+        if lines or to is not None:
+            raise click.UsageError("--to and --lines are for files, --since for what was delivered")
+        period = period_of(since, until, by_receipt=received)
+        _replay_history(where, origin or what, what, period)
+        return
+    if origin is not None or until is not None or received:
+        raise click.UsageError("to send again what was delivered, say --since")
+    if to is None:
+        raise click.UsageError(
+            "say --since TIME for what DESTINATION was sent, or --to DESTINATION for a file"
+        )
+    try:
+        file = click.open_file(what, "rb")
+    except OSError as error:
+        give_up(f"{what}: {error.strerror}")
+    with file:
+        _replay_file(where, file, to, lines)
+
+
+def _again(count: int, noun: str, to: str) -> str:
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'} in the queue of {to} again"
+
+
+class _Sum:
+    """What a replay came to."""
+
+    records = damaged = gone = 0
+
+
+def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
+    done = _Sum()
+    try:
+        with opened(where) as access:
+            lane = account_of_lane(origin)
+            accounts = access.ask("queue-accounts", list[Account])
+            has_lane = any(each.id == lane and each.history_bytes for each in accounts)
+            for queue in (origin, lane) if has_lane else (origin,):
+                _replay_one(access, queue, to, period, done)
+    except (AskFailed, QueueError, KeyboardInterrupt):
+        if done.records:
+            click.echo(_again(done.records, "message", to))
+        raise
+    click.echo(_again(done.records, "message", to))
+    if done.damaged:
+        click.echo(f"{done.damaged:,} cannot be read and are not among them", err=True)
+    if done.gone:
+        click.echo(
+            f"up to {done.gone:,} are not among them: they left the history meanwhile, which has "
+            "to make room for what comes",
+            err=True,
+        )
+    raise SystemExit(1 if done.damaged or done.gone else 0)
+
+
+def _replay_one(access: Access, queue: str, to: str, period: Period, done: _Sum) -> None:
+    wanted = ReplayDelivered(queue, to, period)
+    begun, said = False, ""
+    while True:
+        step = access.ask("history-replay", ReplayedSoFar, wanted)
+        has_begun = step.begins_at is not None or not step.waits
+        if has_begun and not begun:
+            _say_beginning(queue, period, step.begins_at)
+        begun = begun or has_begun
+        done.records += step.records
+        done.damaged += step.damaged
+        done.gone += step.gone
+        wanted.start, wanted.upto = step.next_seq, step.upto
+        if step.waits:
+            if step.waits != said:
+                click.echo(f"{step.waits}: waiting; {done.records:,} so far", err=True)
+            said = step.waits
+            time.sleep(_WAIT_SECONDS)
+        elif not step.next_seq:
+            return
+
+
+def _say_beginning(origin: str, period: Period, begins_at: float | None) -> None:
+    """Say it if the history does not go back as far as somebody wants."""
+    if begins_at is None:
+        click.echo(f"the history of {origin} is empty", err=True)
+    elif period.since < begins_at and not period.by_receipt:
+        click.echo(f"the history of {origin} begins with {stamp(begins_at)}", err=True)
+
+
+def _replay_file(where: Where, file: IO[bytes], to: str, lines: bool) -> None:
+    stored = 0
+    with opened(where) as access:
+        try:
+            for batch in _messages(file, lines):
+                stored += access.ask("queue-append", Appended, AppendTo(to, batch)).records
+        except OSError as error:
+            _give_up_after(f"{file.name}: {error.strerror}", stored, to)
+        except ValueError as error:
+            _give_up_after(f"{file.name}: {error}", stored, to)
+        except (AskFailed, QueueError) as error:
+            _give_up_after(str(error), stored, to)
+    click.echo(_stored(stored, to))
+
+
+def _give_up_after(text: str, stored: int, to: str) -> NoReturn:
+    if stored:
+        click.echo(_stored(stored, to))
+    give_up(text)
+
+
+def _stored(count: int, to: str) -> str:
+    return f"{counted(count, 'message')} went into the queue of {to}"
+
+
+def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
+    """What is in the file, in batches of moderate size."""
+    decoder: NewlineDecoder | OctetCountingDecoder
+    if lines:
+        decoder = NewlineDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
+    else:
+        decoder = OctetCountingDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
+    ended = False
+    while not ended:
+        chunk = file.read(_CHUNK_BYTES)
+        ended = not chunk
+        frames = decoder.feed(chunk) if chunk else decoder.finish()
+        for start in range(0, len(frames), _BATCH_RECORDS):
+            yield frames[start : start + _BATCH_RECORDS]
+        if decoder.error is not None:
+            raise ValueError(f"{decoder.error}; is it one message a line (--lines)?")
+
+
+@click.command()
+@where_options
+@click.argument("destination")
+@click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
+def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
+    """Have another try at what DESTINATION has not taken.
+
+    With numbers: puts these entries of its quarantine at the end of its queue.
+    Without: all of them; and what is in flight is sent again through a new
+    connection, for which the one that there is gets cut.  Of that the upstream may
+    have some already; another relay notices, others get it twice.
+    """
+    with opened(where) as access:
+        wanted = ReplayEntries(destination, destination, list(seqs))
+        again = 0 if seqs else access.ask("requeue", int, SomeDestination(destination))
+        done = in_steps(access, "quarantine-replay", wanted)
+    click.echo(f"{counted(done.records, 'record')} moved from the quarantine to {destination}")
+    if done.skipped:
+        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
+    if not seqs:
+        click.echo(f"{counted(again, 'record')} in flight: sent again")

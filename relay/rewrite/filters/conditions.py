@@ -1,0 +1,239 @@
+"""Conditions on messages, compiled once.
+
+A `Condition` is asked once per batch with the batch's origin.  What only depends
+on the origin (source, peer, time) is decided then, and the answer is True or
+False; otherwise the answer is a `Predicate`, to be asked about the lines of the
+batch.  A batch from the wrong source thus costs nothing per message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, time, tzinfo
+from functools import lru_cache
+
+from relay.codec import Lines
+from relay.model.message import SyslogMessage
+from relay.model.origin import Arrival, Origin
+from relay.rewrite.fields import field_of, getter
+from relay.rewrite.filters.pattern import TextTest
+from relay.rewrite.filters.predicates import (
+    Conjunction,
+    FieldFits,
+    FieldIn,
+    MessageFits,
+    Negation,
+    Predicate,
+)
+
+__all__ = [
+    "Condition",
+    "all_of",
+    "always",
+    "any_of",
+    "app_in",
+    "chosen",
+    "facility_in",
+    "field_fits",
+    "field_missing",
+    "negated",
+    "peer_in",
+    "selected",
+    "severity_in",
+    "source_in",
+    "tag_fits",
+    "time_within",
+]
+
+Condition = Callable[[Origin], bool | Predicate]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PEERS_MAX = 4096  # decisions kept, the least recently used go first
+
+
+def always(origin: Origin) -> bool:
+    """The condition of a table without keys."""
+    return True
+
+
+def selected(
+    condition: Condition, messages: Sequence[SyslogMessage], origin: Origin
+) -> Sequence[SyslogMessage]:
+    """Those of `messages` that fit."""
+    bound = condition(origin)
+    if bound is True:
+        return messages
+    if bound is False:
+        return []
+    return [message for message in messages if bound(message)]
+
+
+def chosen(
+    condition: Condition, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+) -> Sequence[int]:
+    """The indexes of those lines that fit, or of those at `indexes`, which ascend."""
+    if len(arrival.runs) == 1 and indexes is None:  # the usual case
+        stop, origin = arrival.runs[0]
+        bound = condition(origin.received(arrival.received_at, arrival.monotonic_at))
+        return _fitting(bound, lines, range(stop))
+    fitting: list[int] = []
+    asked: list[int] = []  # lines of consecutive origins with the same predicate
+    predicate: bool | Predicate = False
+    for run, origin in arrival.chosen(indexes):
+        bound = condition(origin)
+        if asked and bound != predicate:
+            fitting += _fitting(predicate, lines, asked)
+            asked = []
+        predicate = bound
+        asked += run
+    fitting += _fitting(predicate, lines, asked)
+    return fitting
+
+
+def _fitting(bound: bool | Predicate, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+    if isinstance(bound, bool):
+        return indexes if bound else []
+    return bound.select(lines, indexes)
+
+
+def all_of(conditions: Sequence[Condition]) -> Condition:
+    """Whether all fit; an empty sequence always does."""
+
+    def bind(origin: Origin) -> bool | Predicate:
+        predicates = []
+        for condition in conditions:
+            bound = condition(origin)
+            if bound is False:
+                return False
+            if bound is not True:
+                predicates.append(bound)
+        return _conjunction(predicates)
+
+    return conditions[0] if len(conditions) == 1 else bind
+
+
+def any_of(conditions: Sequence[Condition]) -> Condition:
+    """Whether one fits; an empty sequence never does."""
+    if len(conditions) == 1:
+        return conditions[0]
+    return negated(all_of([negated(condition) for condition in conditions]))
+
+
+def negated(condition: Condition) -> Condition:
+    """Whether `condition` does not fit."""
+
+    def bind(origin: Origin) -> bool | Predicate:
+        bound = condition(origin)
+        if isinstance(bound, bool):
+            return not bound
+        return bound.part if isinstance(bound, Negation) else Negation(bound)
+
+    return bind
+
+
+def facility_in(facilities: Collection[int]) -> Condition:
+    """Facilities by number, 0 to 23."""
+    return _each(FieldIn("facility", frozenset(facilities)))
+
+
+def severity_in(severities: Collection[int]) -> Condition:
+    """Severities by number, 0 (emerg) to 7 (debug)."""
+    return _each(FieldIn("severity", frozenset(severities)))
+
+
+def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b"") -> Condition:
+    """Whether the value of `name` is there and passes one of `tests`.
+
+    Args:
+        sender_name: For names of hosts: stands in for those of local messages that
+            have none, as in what is sent on; network messages have their peer.
+    """
+    passes = tests[0] if len(tests) == 1 else _one_of(tests)
+
+    def fits(value: bytes | None) -> bool:
+        return value is not None and passes(value)
+
+    field = field_of(name)
+    if field is None:
+        value_of = getter(name)
+        return _each(MessageFits(lambda message: fits(value_of(message))))
+    if not sender_name:
+        return _each(FieldFits(field, fits))
+
+    def bind(origin: Origin) -> Predicate:
+        sender = origin.peer_host.encode("ascii", "replace") or sender_name
+        return FieldFits(field, fits, sender)
+
+    return bind
+
+
+def field_missing(name: str) -> Condition:
+    """Whether `name` has no value."""
+    field = field_of(name)
+    if field is not None:
+        return _each(FieldIn(field, frozenset((None,))))
+    value_of = getter(name)
+    return _each(MessageFits(lambda message: value_of(message) is None))
+
+
+def tag_fits(tests: Sequence[TextTest]) -> Condition:
+    """Whether one of the tags passes one of `tests`."""
+    passes = _one_of(tests)
+    return _each(FieldFits("tags", lambda tags: any(map(passes, tags))))
+
+
+def app_in(apps: Collection[str]) -> Condition:
+    """Apps that the sender was authorised for, by id."""
+    return _each(FieldIn("app", frozenset(apps)))
+
+
+def source_in(tests: Sequence[TextTest]) -> Condition:
+    """Sources by id."""
+    return lambda origin: any(test(origin.source.encode()) for test in tests)
+
+
+def peer_in(networks: Sequence[Network]) -> Condition:
+    """Networks of the peer; local senders have no address and are in none."""
+
+    @lru_cache(_PEERS_MAX)
+    def decide(host: str) -> bool:
+        address = ipaddress.ip_address(host)
+        return any(address in network for network in networks)
+
+    return lambda origin: bool(origin.peer_host) and decide(origin.peer_host)
+
+
+def time_within(
+    start: time, stop: time, *, weekdays: Collection[int] = range(7), zone: tzinfo = UTC
+) -> Condition:
+    """Time of receipt: from `start` up to `stop`, past midnight if `stop` is earlier.
+
+    Args:
+        weekdays: Of the day on which the span begins; 0 is Monday.
+        zone: Whose clock counts.
+    """
+
+    def bind(origin: Origin) -> bool:
+        moment = datetime.fromtimestamp(origin.received_at, zone)
+        clock, weekday = moment.time(), moment.weekday()
+        if start < stop:
+            return weekday in weekdays and start <= clock < stop
+        yesterday = (weekday - 1) % 7
+        return (weekday in weekdays and clock >= start) or (yesterday in weekdays and clock < stop)
+
+    return bind
+
+
+def _each(predicate: Predicate) -> Condition:
+    return lambda origin: predicate
+
+
+def _one_of(tests: Sequence[TextTest]) -> TextTest:
+    return lambda text: any(test(text) for test in tests)
+
+
+def _conjunction(predicates: Sequence[Predicate]) -> bool | Predicate:
+    if not predicates:
+        return True
+    return predicates[0] if len(predicates) == 1 else Conjunction(tuple(predicates))

@@ -1,0 +1,1 @@
+"""Output formats: how a message becomes a payload."""

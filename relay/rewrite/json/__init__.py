@@ -1,0 +1,1 @@
+"""JSON output: text, nesting, typed values and value-pairs."""

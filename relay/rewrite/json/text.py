@@ -1,0 +1,225 @@
+"""JSON as text: write strings from any bytes, add members to objects unseen, or take some out.
+
+An object that passes through is never decoded and encoded again, because that
+would change numbers (``1e400``, twenty digits) and lose duplicate keys.  It is
+checked, and then members are put into its text or cut out of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
+
+__all__ = [
+    "COOKIE",
+    "JsonObject",
+    "add_members",
+    "find_object",
+    "json_string",
+    "member_cutter",
+    "text_cutter",
+    "text_of_string",
+]
+
+COOKIE = b"@cee:"
+"""What marks the MSG behind it as JSON (Common Event Expression, lumberjack)."""
+
+_WHITESPACE = b" \t\r\n"  # RFC 8259 §2
+_LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
+
+# Possessive throughout: linear, whatever the input.
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_OPENING = re.compile(
+    rb"(?:%s)?%s(?:%s%s)?(?=\{)" % (BYTE_ORDER_MARK, _SPACE, re.escape(COOKIE), _SPACE)
+)
+_TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
+_STRUCTURE = re.compile(rb"%s|[][{},]" % _STRING, re.DOTALL)
+_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
+
+# Values stay raw: their syntax is checked, but nothing is made of them.
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+_text = msgspec.json.Decoder(str)
+
+
+class JsonObject(NamedTuple):
+    """A JSON object in a message."""
+
+    text: bytes
+    """The object, verbatim but for line ends between its tokens."""
+    members: Mapping[str, msgspec.Raw]
+    """Its members by their unescaped names; the last of those with one name.  Not those of
+    objects inside it."""
+
+
+def json_string(text: bytes) -> bytes:
+    """Write `text` as a JSON string with its quotes, in valid UTF-8.
+
+    UTF-8 stays as it is.  An octet that is not UTF-8, and NUL, which many
+    receivers take for the end, becomes the four characters ``\\xNN``.
+    """
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        decoded = text.decode(errors="backslashreplace")
+    if "\0" in decoded:
+        decoded = decoded.replace("\0", "\\x00")
+    return _encode(decoded)
+
+
+def find_object(msg: bytes) -> JsonObject | None:
+    """The JSON object that `msg` is, with or without the ``@cee:`` cookie, or None.
+
+    A byte order mark, which legacy messages have, too, may stand before it.
+
+    Strict (RFC 8259): UTF-8, no control characters in strings, no NaN, nothing
+    after the object.
+    """
+    text = msg.removeprefix(BYTE_ORDER_MARK).strip(_WHITESPACE)
+    if text.startswith(COOKIE):
+        text = text[len(COOKIE) :].lstrip(_WHITESPACE)
+    if text[:1] != b"{" or text[-1:] != b"}":
+        return None
+    try:
+        members = _members.decode(text)
+        text.decode()  # the decoder skips values without looking at their encoding
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if b"\n" in text or b"\r" in text:
+        # In valid JSON they can only be whitespace.  Left in, a transport that
+        # ends messages with LF would escape them and break the object.
+        text = text.translate(_LINE_ENDS_TO_SPACE)
+    return JsonObject(text, members)
+
+
+def add_members(text: bytes, members: bytes) -> bytes:
+    """Put `members`, ``"name": value`` separated by commas, first into the object `text`."""
+    rest = text[1:].lstrip(_WHITESPACE)
+    return b"{%s%s%s" % (members, b"" if rest == b"}" else b", ", rest)
+
+
+def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None]:
+    """Make a function that cuts the members called `name` out of an object, if texts are in them.
+
+    It takes what should be a JSON object, with or without the ``@cee:`` cookie, and returns
+    that without those members (the others stay as written, and those of objects inside stay)
+    and the texts in them, as octets; or None if it is no object or has no such member.  An
+    object that is broken, because its end was cut off or it is not UTF-8, will do as far as
+    it goes: of a member the comma behind it has to be there.
+
+    Args:
+        name: Printable US-ASCII without quote and backslash.
+    """
+    key = b'"%s"%s:%s' % (b"".join(map(_spellings, name)), _SPACE, _SPACE)
+    key_there = re.compile(key)
+    # Everything before the next key, in one go: to look at each piece here would let a
+    # peer keep us busy.
+    before_key = re.compile(rb'(?:[^"]++|(?!%s)%s)*+' % (key, _STRING), re.DOTALL)
+
+    def cut(msg: bytes) -> tuple[bytes, list[bytes]] | None:
+        opening = _OPENING.match(msg)
+        if opening is None:
+            return None
+        parts: list[bytes] = []
+        texts: list[bytes] = []
+        kept = depth = 0
+        position = opening.end()
+        while (stop := before_key.match(msg, position)) is not None:
+            found = key_there.match(msg, stop.end())
+            depth = _depth(msg[position : stop.end()], depth)
+            if found is None or depth == 0:
+                break
+            position = found.end()
+            value = _TEXT_VALUE.match(msg, position) if depth == 1 else None
+            if value is None:
+                continue
+            texts.append(_octets_of(value[1]))
+            parts.append(msg[kept : found.start()])
+            kept = position = value.end()
+            if not value[2]:  # the last one goes with the comma before it
+                start = b"".join(parts).rstrip(_WHITESPACE)
+                parts = [start.removesuffix(b",").rstrip(_WHITESPACE)]
+                kept = position = value.end(1)
+        return (b"".join([*parts, msg[kept:]]), texts) if texts else None
+
+    return cut
+
+
+def member_cutter(name: str) -> Callable[[bytes], bytes]:
+    """Make a function that cuts all members called `name` out of an object, whatever their values.
+
+    It takes the text of a `JsonObject`.  The other members stay as written.
+
+    Args:
+        name: Printable US-ASCII without quote and backslash.
+    """
+    wanted = re.compile(b'"%s"' % b"".join(map(_spellings, name)))
+
+    def cut(text: bytes) -> bytes:
+        ends = _member_ends(text)
+        starts = [text.index(b"{"), *ends[:-1]]
+        kept = [
+            text[start + 1 : end]
+            for start, end in zip(starts, ends, strict=True)
+            if wanted.match(text[start + 1 : end].lstrip(_WHITESPACE)) is None
+        ]
+        return b"{%s}" % b",".join(kept).strip(_WHITESPACE)
+
+    return cut
+
+
+def text_of_string(value: bytes) -> bytes | None:
+    """The text of a JSON string, in UTF-8; None if `value` is other JSON.
+
+    Half a surrogate pair stands for no text, so a string with one is None as well.
+    """
+    try:
+        return _text.decode(value).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def _member_ends(text: bytes) -> list[int]:
+    """Where the members of a JSON object end: at their commas and at the last brace."""
+    ends = []
+    depth = 0
+    for found in _STRUCTURE.finditer(text):
+        match found[0]:
+            case b"{" | b"[":
+                depth += 1
+            case b"}" | b"]":
+                depth -= 1
+                if not depth:
+                    ends.append(found.start())
+            case b"," if depth == 1:
+                ends.append(found.start())
+    return ends
+
+
+def _spellings(letter: str) -> bytes:
+    """A pattern for the ways to write a character in a JSON string."""
+    code = b"%04x" % ord(letter)
+    either = b"".join(b"[%c%c]" % (digit, ord(chr(digit).upper())) for digit in code)
+    return rb"(?:%s|\\u%s)" % (re.escape(letter.encode("ascii")), either)
+
+
+def _depth(text: bytes, depth: int) -> int:
+    """How many objects and arrays are open after `text`; 0 as soon as all are closed."""
+    for bracket in _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        if depth == 0:
+            break
+    return depth
+
+
+def _octets_of(value: bytes) -> bytes:
+    """What a JSON string stands for; what stands for nothing, as it is written."""
+    text = text_of_string(value)
+    return value if text is None else text

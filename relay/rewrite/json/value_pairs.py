@@ -1,0 +1,257 @@
+"""Value-pairs: which names and values of a message leave the relay, and under what names.
+
+A selection works in this order: scopes say what is taken to begin with; patterns add and
+take away, in the order in which they are written, so that the last one that fits a name
+decides; pairs of its own are added to that; then names are changed.  Of
+equal names a pair of the selection's own goes before a macro, and a macro before a
+pair of the message.
+
+Macros with nothing in them are left out.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from relay.model.message import SyslogMessage
+from relay.model.output import Pair, Rekey, Selection
+from relay.rewrite.batch import Batch, MacroContext
+from relay.rewrite.elements import PREFIX, element_pairs
+from relay.rewrite.json.layout import Layouts, Strings
+from relay.rewrite.json.type_casts import cast, on_error
+from relay.rewrite.json.value_pair_scopes import DEFAULT_SCOPES, Scope
+from relay.rewrite.template.macros import (
+    ALIASES,
+    FIELD_NAMES,
+    HARD_MACROS,
+    compile_macro,
+    compile_value,
+    origin_pairs,
+)
+from relay.rewrite.template.template import compile_template
+
+__all__ = [
+    "TRANSFORMS",
+    "Report",
+    "ValuePairs",
+]
+
+_LEGACY_HEADER = "LEGACY_MSGHDR"
+# Soft macros that have a column of their own.
+_STATIC = (*FIELD_NAMES, _LEGACY_HEADER)
+# Names that exist only if they are asked for by name.
+_ON_DEMAND = (*ALIASES, "RAWMSG")
+# Names come from peers; what they make us remember is bounded by the product.
+_NAMES_MAX = 4096
+_NAME_CHARACTERS_MAX = 256
+
+Report = Callable[[str, int], None]
+"""Is told the name of a pair and how many values of a batch did not fit its type."""
+
+
+def _shift_levels(name: str, count: int) -> str:
+    for _ in range(count):
+        name = name.partition(".")[2]
+    return name
+
+
+TRANSFORMS: Mapping[str, Callable[..., Callable[[str], str]]] = {
+    "shift": lambda count: lambda name: name[count:],
+    "shift_levels": lambda count: lambda name: _shift_levels(name, count),
+    "add_prefix": lambda prefix: lambda name: prefix + name,
+    "replace_prefix": lambda change: (
+        lambda name: change[1] + name[len(change[0]) :] if name.startswith(change[0]) else name
+    ),
+    "upper": lambda _: _to_upper,
+    "lower": lambda _: _to_lower,
+}
+"""What can be done to names: cut so many characters or levels from the beginning, put
+a prefix before, change a prefix, and change the case of ASCII letters."""
+
+_UPPER = {ord(letter): letter.upper() for letter in "abcdefghijklmnopqrstuvwxyz"}
+_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def _to_upper(name: str) -> str:
+    return name.translate(_UPPER)
+
+
+def _to_lower(name: str) -> str:
+    return name.translate(_LOWER)
+
+
+class ValuePairs:
+    """Selects pairs of messages.
+
+    Args:
+        report: Told of values that do not fit their type, unless `on_error` is silent.
+
+    Raises:
+        ValueError: The template of a pair is wrong; says which.
+    """
+
+    def __init__(
+        self, selection: Selection, context: MacroContext, report: Report | None = None
+    ) -> None:
+        self._names = _Names(selection)
+        self._layouts = Layouts()
+        self._omits_empty = selection.omits_empty
+        self._on_error = on_error(selection.on_error)
+        self._report = None if self._on_error.is_silent else report
+        exact = {pattern.glob for pattern in selection.patterns if pattern.takes}
+        soft = [*_STATIC, *(name for name in _ON_DEMAND if name in exact)]
+        self._fields = [
+            (new_name, compile_value(name))
+            for name in soft
+            if (new_name := self._names[name]) is not None
+        ]
+        self._macros = [
+            (new_name, compile_macro(name, context))
+            for name in sorted(HARD_MACROS)
+            if (new_name := self._names[name]) is not None
+        ]
+        self._pairs = [
+            (self._names.renamed(pair.name), cast(pair.kind), _template(pair, context))
+            for pair in selection.pairs
+        ]
+
+    def json(self, batch: Batch) -> list[bytes | None]:
+        """A JSON object for each message, on one line; None as from `select`."""
+        write = self._layouts.write
+        strings = Strings()
+        return [None if pairs is None else write(pairs, strings) for pairs in self._rows(batch)]
+
+    def select(self, batch: Batch) -> list[dict[str, bytes] | None]:
+        """The pairs of each message, or None for one that `on_error` drops.
+
+        Numbers, booleans, lists and null are `JsonText`.
+        """
+        return list(self._rows(batch))
+
+    def _rows(self, batch: Batch) -> Iterator[dict[str, bytes] | None]:
+        names: list[str] = []
+        columns: list[list[bytes | None]] = []
+        for name, values in self._fields:
+            names.append(name)
+            columns.append(
+                [value or None for value in values(batch)] if self._omits_empty else values(batch)
+            )
+        for name, column in self._macros:
+            names.append(name)
+            columns.append([value or None for value in column(batch)])
+        dropped: set[int] = set()
+        for name, convert, column in self._pairs:
+            names.append(name)
+            columns.append(self._converted(name, convert, column(batch), dropped))
+        rows = zip(*columns, strict=True) if columns else ((),) * len(batch.messages)
+        shared = self._renamed(origin_pairs(batch))
+        for index, (message, row) in enumerate(zip(batch.messages, rows, strict=True)):
+            if index in dropped:
+                yield None
+                continue
+            own = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+            # Most messages have no names but those with columns.
+            if shared or message.structured_data is not None or _has_more(message.pairs):
+                own = {**shared, **self._renamed(_pairs_of(message)), **own}
+            yield own
+
+    def _renamed(self, pairs: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Those of `pairs` that are selected, under their new names."""
+        names = self._names
+        return {
+            new_name: value
+            for name, value in pairs.items()
+            if (new_name := names[name]) is not None and (value or not self._omits_empty)
+        }
+
+    def _converted(
+        self,
+        name: str,
+        convert: Callable[[bytes], bytes | None],
+        texts: list[bytes],
+        dropped: set[int],
+    ) -> list[bytes | None]:
+        """Values of a pair with a type; what does not fit is treated as `on_error` says."""
+        values: list[bytes | None] = []
+        failures = 0
+        for index, text in enumerate(texts):
+            if self._omits_empty and not text:
+                values.append(None)
+                continue
+            value = convert(text)
+            if value is None:
+                failures += 1
+                if self._on_error.drops_message:
+                    dropped.add(index)
+                elif not self._on_error.drops_property:
+                    value = text
+            values.append(value)
+        if failures and self._report is not None:
+            self._report(name, failures)
+        return values
+
+
+class _Names(dict[str, str | None]):
+    """What becomes of names: the new one, or None for those that are not selected."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
+        asks = bool(selection.pairs) or any(pattern.takes for pattern in selection.patterns)
+        scopes = selection.scopes
+        self._scope = Scope(DEFAULT_SCOPES if scopes is None and not asks else scopes or ())
+        self._patterns = [(_fits(pattern.glob), pattern.takes) for pattern in selection.patterns]
+        rekeys = selection.rekeys
+        if not selection.keeps_initial_dot:
+            rekeys = (*rekeys, Rekey(".*", (("replace_prefix", (".", "_")),)))
+        self._rekeys = [
+            (_fits(rekey.glob), [TRANSFORMS[word](value) for word, value in rekey.transforms])
+            for rekey in rekeys
+        ]
+
+    def __missing__(self, name: str) -> str | None:
+        is_taken = self._scope.has(name)
+        for fits, takes in self._patterns:
+            if fits(name):
+                is_taken = takes
+        new_name = self.renamed(name) if is_taken else None
+        if len(name) <= _NAME_CHARACTERS_MAX:
+            if len(self) >= _NAMES_MAX:
+                self.clear()
+            self[name] = new_name
+        return new_name
+
+    def renamed(self, name: str) -> str:
+        """`name` after all changes."""
+        for fits, transforms in self._rekeys:
+            if fits(name):
+                for transform in transforms:
+                    name = transform(name)
+        return name
+
+
+def _fits(glob: str) -> Callable[[str], object]:
+    return re.compile(fnmatch.translate(glob.replace("[", "[[]"))).match
+
+
+def _template(pair: Pair, context: MacroContext) -> Callable[[Batch], list[bytes]]:
+    try:
+        return compile_template(pair.template, context)
+    except ValueError as error:
+        raise ValueError(f"pair {pair.name}: {error}") from None
+
+
+def _has_more(pairs: Mapping[str, bytes] | None) -> bool:
+    """Whether there are others than the one that parsing makes."""
+    return pairs is not None and (len(pairs) > 1 or _LEGACY_HEADER not in pairs)
+
+
+def _pairs_of(message: SyslogMessage) -> Mapping[str, bytes]:
+    """The pairs of a message that have no column."""
+    pairs = {
+        name: value
+        for name, value in (message.pairs or {}).items()
+        if name not in _STATIC and not name.startswith(PREFIX)
+    }
+    return {**pairs, **element_pairs(message)}

@@ -1,0 +1,1 @@
+"""Steps of a rewrite: pipeline stages that change, drop or sample messages."""

@@ -1,0 +1,215 @@
+"""Changes of one message: values, names, tags, priority.
+
+Each function makes a `Change` (`relay/rewrite/steps/pipeline.py`).  Values are given as
+templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from relay.model.expression import Expression
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
+from relay.rewrite.fields import Setter, field_of, getter, names_of, setter
+from relay.rewrite.filters.pattern import TextTest, name_glob
+from relay.rewrite.steps.edits import Constant, Edit, is_usual
+from relay.rewrite.steps.pipeline import Change, per_message
+
+__all__ = [
+    "Lookup",
+    "Template",
+    "add_tags",
+    "clear_tags",
+    "groupset",
+    "look_up",
+    "rename",
+    "set_priority",
+    "set_values",
+    "subst",
+    "unset",
+]
+
+Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
+"""Text with values of a message in it, for each message of a batch."""
+
+
+class Lookup(Protocol):
+    """A table of texts, which may change while the relay runs."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+
+def set_values(values: Mapping[str, Template]) -> Change:
+    """Give names new values; all templates see the message as it was."""
+    edit = _edit_of(values)
+    if edit is not None:
+        return edit
+    places = [(setter(name), template) for name, template in values.items()]
+
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
+        columns = [(put, template(messages, origin)) for put, template in places]
+        changed = list(messages)
+        for put, column in columns:
+            changed = list(map(put, changed, column))
+        return changed
+
+    return change
+
+
+def _edit_of(values: Mapping[str, Template]) -> Edit | None:
+    """What gives header fields and MSG the same values in all messages; None if others do."""
+    places: list[tuple[Setter, bytes]] = []
+    fields: dict[str, bytes | None] = {}
+    for name, template in values.items():
+        field = field_of(name)
+        if field is None or not isinstance(template, Constant):
+            return None
+        if not is_usual(field, template.text):
+            return None
+        places.append((setter(name), template.text))
+        fields[field] = template.text
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for put, text in places:
+            message = put(message, text)
+        return message
+
+    return Edit(change, fields)
+
+
+def unset(globs: Sequence[str]) -> Change:
+    """Take away the values of all names that fit one of `globs`."""
+    fixed = [(getter(name), setter(name)) for name in globs if not _is_glob(name)]
+    tests = [name_glob(name) for name in globs if _is_glob(name)]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put in fixed:
+            if value_of(message) is not None:
+                message = put(message, None)
+        if tests:
+            for name in names_of(message):
+                if any(test(name) for test in tests):
+                    message = setter(name)(message, None)
+        return message
+
+    if all(map(field_of, globs)):
+        return Edit(change, dict.fromkeys(map(_field, globs)))
+    return per_message(change)
+
+
+def rename(names: Mapping[str, str]) -> Change:
+    """Move values from old to new names, in order; what is not there stays so."""
+    moves = [(getter(old), setter(old), setter(new)) for old, new in names.items()]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put_old, put_new in moves:
+            value = value_of(message)
+            if value is not None:
+                message = put_new(put_old(message, None), value)
+        return message
+
+    return per_message(change)
+
+
+def subst(
+    pattern: Expression, replacement: bytes, names: Sequence[str], *, count: int = 0
+) -> Change:
+    r"""Replace what `pattern` finds in the values of `names`.
+
+    A value for which `pattern` reaches its time limit stays as it is.
+
+    Args:
+        replacement: May refer to groups, as in ``\1`` or ``\g<name>``.
+        count: How many to replace in each value; 0 = all.
+    """
+    places = [(getter(name), setter(name)) for name in names]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put in places:
+            value = value_of(message)
+            if value:
+                try:
+                    new = pattern.sub(replacement, value, count)
+                except TimeoutError:
+                    continue
+                if new != value:
+                    message = put(message, new)
+        return message
+
+    return per_message(change)
+
+
+def groupset(template: Template, globs: Sequence[str]) -> Change:
+    """Give all names that exist and fit one of `globs` the same value."""
+    tests = [name_glob(name) for name in globs]
+
+    def put(message: SyslogMessage, value: bytes) -> SyslogMessage:
+        for name in names_of(message):
+            if any(test(name) for test in tests):
+                message = setter(name)(message, value)
+        return message
+
+    return lambda messages, origin: list(map(put, messages, template(messages, origin)))
+
+
+def look_up(table: Lookup, key: Template, name: str, *, default: Template | None = None) -> Change:
+    """Set `name` to what `table` has for `key`, or to `default`, or leave it."""
+    put = setter(name)
+
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
+        values = [table.get(text) for text in key(messages, origin)]
+        if default is not None and None in values:
+            values = [
+                other if value is None else value
+                for value, other in zip(values, default(messages, origin), strict=True)
+            ]
+        return [
+            message if value is None else put(message, value)
+            for message, value in zip(messages, values, strict=True)
+        ]
+
+    return change
+
+
+def add_tags(tags: Sequence[bytes]) -> Change:
+    """Add those of `tags` that a message does not have."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        new = tuple(tag for tag in tags if tag not in message.tags)
+        return message._replace(tags=message.tags + new) if new else message
+
+    return Edit(change, tags=tuple(tags))
+
+
+def clear_tags(tests: Sequence[TextTest]) -> Change:
+    """Take away tags that pass one of `tests`."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        left = tuple(tag for tag in message.tags if not any(test(tag) for test in tests))
+        return message if len(left) == len(message.tags) else message._replace(tags=left)
+
+    return per_message(change)
+
+
+def set_priority(*, facility: int | None = None, severity: int | None = None) -> Change:
+    """Set the facility (0 to 23), the severity (0 to 7) or both."""
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        return message._replace(
+            facility=message.facility if facility is None else facility,
+            severity=message.severity if severity is None else severity,
+        )
+
+    return per_message(change)
+
+
+def _field(name: str) -> str:
+    field = field_of(name)
+    assert field is not None, name
+    return field
+
+
+def _is_glob(name: str) -> bool:
+    return "*" in name or "?" in name

@@ -1,0 +1,225 @@
+"""Steps of a rewrite, in order: messages in, messages out, some of them dropped.
+
+Edits (`relay/rewrite/steps/edits.py`) take lines.  Messages are made for the first step that is
+something else.
+
+A `Change` makes of each message of a batch a new one, or None to drop it.  A `Stage`
+returns only what is left, which may be more than came; most stages are made of a
+change and a condition.
+
+Whatever drops a message counts it in the pipeline's `Drops`, so that the queue
+can keep the account in the transaction that stores the rest of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from relay.codec import Lines
+from relay.codec.messages import Messages
+from relay.model.message import SyslogMessage
+from relay.model.origin import Arrival, Origin
+from relay.rewrite.filters.conditions import Condition, always, chosen
+from relay.rewrite.forms.form import Form, Writer, messages_of_each
+from relay.rewrite.steps.edits import Edit, EditStage
+
+__all__ = [
+    "Change",
+    "Drops",
+    "FirstFitting",
+    "Pipeline",
+    "Stage",
+    "each",
+    "only",
+    "per_message",
+    "stage_of",
+]
+
+Drops = Counter[str]
+"""Messages dropped since the count was last taken, by reason."""
+Change = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage | None]]
+Stage = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage]]
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """A stage that holds messages back for a while."""
+
+    def flush(self, now: float) -> list[SyslogMessage]:
+        """What is due at `now`, in the unit of `Origin.monotonic_at`."""
+        ...
+
+
+class Pipeline:
+    """The rewrite of one destination: stages, then a form to write messages in.
+
+    Args:
+        stages: In the order in which they are applied.
+        form: Makes a payload of each message that is left.
+        drops: Where the stages count what they drop.
+    """
+
+    def __init__(self, stages: Sequence[Stage], form: Form, drops: Drops) -> None:
+        self._stages = tuple(stages)
+        self._edits = _leading_edits(self._stages)
+        self._others = self._stages[len(self._edits) :]
+        self._form = form
+        self._drops = drops
+
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
+        """The payloads of what is left of lines, or of those at `indexes`, in their order."""
+        for stage in self._edits:
+            lines = stage.edited(lines, indexes, arrival)
+        if not self._others:
+            return self._form.write(lines, indexes, arrival)
+        payloads: list[bytes] = []
+        for messages, origin in messages_of_each(lines, indexes, arrival):
+            for change in self._others:
+                messages = change(messages, origin)
+            payloads += self.write_messages(messages, origin)
+        return payloads
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages that have been through the stages."""
+        return self._form.write_messages(messages, origin) if messages else []
+
+    def changed(self, messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
+        """What is left of `messages` before it is written."""
+        for stage in self._stages:
+            messages = stage(messages, origin)
+        return messages
+
+    def flush(self, origin: Origin, *, everything: bool = False) -> list[SyslogMessage]:
+        """Messages that the stages held back and that are due.
+
+        They went through the stages before the one that held them, and go through
+        those after it.
+
+        Args:
+            origin: Says when now is.
+            everything: What is not due as well.
+        """
+        due: list[SyslogMessage] = []
+        for stage in self._stages:
+            due = [*stage(due, origin)] if due else due
+            if isinstance(stage, Holds):
+                due += stage.flush(math.inf if everything else origin.monotonic_at)
+        return due
+
+    @property
+    def holds(self) -> bool:
+        """Whether `flush` is to be called from time to time."""
+        return any(isinstance(stage, Holds) for stage in self._stages)
+
+    def take_drops(self) -> dict[str, int]:
+        """What was dropped since the last call, by reason."""
+        if not self._drops:
+            return {}
+        taken = dict(self._drops)
+        self._drops.clear()
+        return taken
+
+
+def per_message(change: Callable[[SyslogMessage], SyslogMessage | None]) -> Change:
+    """A change that looks at one message at a time."""
+    return lambda messages, origin: list(map(change, messages))
+
+
+def stage_of(change: Change, condition: Condition = always) -> Stage:
+    """A stage that makes one change in every message that fits `condition`."""
+    if isinstance(change, Edit):
+        return EditStage(condition, change)
+    return each(change if condition is always else only(condition, change))
+
+
+def _leading_edits(stages: Sequence[Stage]) -> list[EditStage]:
+    """The first of `stages`, as far as lines can take them."""
+    edits = []
+    for stage in stages:
+        if not isinstance(stage, EditStage):
+            break
+        edits.append(stage)
+    return edits
+
+
+def each(change: Change) -> Stage:
+    """A stage that makes one change in every message."""
+
+    def stage(messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
+        return [message for message in change(messages, origin) if message is not None]
+
+    return stage
+
+
+def only(condition: Condition, change: Change) -> Change:
+    """`change` for messages that fit `condition`; others pass as they are."""
+
+    def changed(
+        messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage | None]:
+        fits = condition(origin)
+        if fits is False:
+            return messages
+        if fits is True:
+            return change(messages, origin)
+        fitting = fits.select(Messages(messages), range(len(messages)))
+        if not fitting:
+            return messages
+        result: list[SyslogMessage | None] = list(messages)
+        new = change([messages[index] for index in fitting], origin)
+        for index, message in zip(fitting, new, strict=True):
+            result[index] = message
+        return result
+
+    return changed
+
+
+class FirstFitting:
+    """Writes each message in the form of the first of several whose condition it fits.
+
+    Args:
+        choices: The last condition has to fit every message.
+    """
+
+    def __init__(self, choices: Sequence[tuple[Condition, Form]]) -> None:
+        self._choices = tuple(choices)
+
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
+        """The payloads of lines, or of those at `indexes`, in their order."""
+        left: Sequence[int] = range(len(lines)) if indexes is None else indexes
+        payloads: dict[int, bytes] = {}
+        order = left
+        for condition, form in self._choices:
+            fitting = chosen(condition, lines, left, arrival)
+            written = form.write(lines, fitting, arrival)
+            payloads.update(zip(fitting, written, strict=True))
+            if len(fitting) == len(left):
+                return [payloads[index] for index in order]
+            left = [index for index in left if index not in payloads]
+        raise AssertionError("no form for some messages")
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The payloads of messages of one origin."""
+        arrival = Arrival.of_one(len(messages), origin)
+        return list(self.write(Messages(messages), None, arrival))
+
+
+def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:
+    """Like `writer`; an empty payload means that the message is dropped, under `reason`."""
+
+    def write(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        payloads = writer(messages, origin)
+        if b"" not in payloads:
+            return payloads
+        taken = [payload for payload in payloads if payload]
+        drops[reason] += len(payloads) - len(taken)
+        return taken
+
+    return write

@@ -1,0 +1,1 @@
+"""Syslog over UDP and unix datagrams."""

@@ -1,0 +1,306 @@
+"""Syslog over UDP (RFC 5426) and unix datagram sockets.
+
+Twisted cuts datagrams at 8 KiB and cannot read what comes beside them (who sent
+it, whether it was cut, how many were lost before it), so this reads the socket
+itself: all that has come at a wake-up, up to a limit, before anything is done with it,
+and hands it over as one batch, whoever sent it.  UDP has many datagrams with one call where
+that is possible (`recvmmsg.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.codec import octets_of
+from relay.flow.marks import Marks
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin, Received
+from relay.model.words import counted
+from relay.queue.admission.backpressure import SourceAdmission
+from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
+from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
+from relay.transport.peers import PeerRates, PermittedPeers
+from relay.transport.sockets import kernel_drops, plain_address
+from relay.transport.turn_batch import Intake
+from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
+from relay.wire.framing.long_frame import split_frame
+
+__all__ = ["DatagramReader"]
+
+_DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
+_FINAL_READS_MAX = 500  # for those who go on sending while the relay stops
+_SPLIT_BYTES_MAX = 2**20  # of a datagram to split; UDP cannot carry more than 64 KiB
+_UCRED = struct.Struct("3i")
+_DESCRIPTOR = struct.Struct("i")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_UCRED.size)
+_REASONS_OF_PEERS = ("not-allowed", "rate-limit")  # each peer is warned of
+
+
+@implementer(IReadDescriptor)
+class DatagramReader:
+    """Reads one bound, non-blocking datagram socket.
+
+    Datagrams cannot wait: while admission is closed they are read, dropped and
+    counted here, so that a program that logs to a local socket is never blocked.
+
+    Args:
+        frame_bytes_max: Longest message to keep, in octets.
+        oversize: What to do with longer ones: an `OversizePolicy`'s name.
+        permitted: Whose datagrams are taken; None = everybody's.
+        rates: How many of each peer; None = all.
+        many: Takes several at a time from a UDP socket; None = one by one.
+    """
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        *,
+        source: str,
+        transport: str,
+        frame_bytes_max: int,
+        intake: Intake,
+        admission: SourceAdmission,
+        counters: SourceCounters,
+        notices: Notices,
+        oversize: str = "truncate",
+        permitted: PermittedPeers | None = None,
+        rates: PeerRates | None = None,
+        many: Callable[..., ManyDatagrams] | None = None,
+    ) -> None:
+        self._socket = bound
+        self._origin = Origin(source=source, transport=transport)
+        self._origin_of: Callable[[Sender], Origin] = lru_cache(SENDERS_MAX)(self._new_origin)
+        self._frame_bytes_max = frame_bytes_max
+        self._oversize = OversizePolicy(
+            oversize, frame_bytes_max=frame_bytes_max, counters=counters
+        )
+        # With MSG_TRUNC the kernel says how long a datagram is, however little of it is taken.
+        buffer = bytearray(
+            max(_SPLIT_BYTES_MAX, frame_bytes_max) if self._oversize.splits else frame_bytes_max
+        )
+        self._buffers = [buffer]
+        self._octets = memoryview(buffer)
+        self._intake = intake
+        self._admission = admission
+        self._counters = counters
+        self._notices = notices
+        self._permitted = permitted or PermittedPeers()
+        self._rates = rates
+        self._kernel_drops = 0
+        self._is_shut = False
+        self._many = None
+        if many is not None and transport == "udp":
+            self._many = many(bound, frame_bytes_max=frame_bytes_max, kept_bytes_max=len(buffer))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return f"source {self._origin.source}"
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._socket.close()
+
+    def doRead(self) -> None:
+        """Take what has come (called by the reactor)."""
+        self._read()
+
+    def forget_kernel_drops(self) -> None:
+        """Count from here on: the socket is older than we are, and so is its count."""
+        self._kernel_drops = kernel_drops(self._socket)
+
+    def drain_and_close(self, *, inherited: bool = False) -> None:
+        """Take everything that is still in the kernel's buffer, then close.
+
+        Args:
+            inherited: The socket outlives the relay, and keeps what comes meanwhile.
+        """
+        if self._origin.transport != "udp" and not inherited:
+            # From here on senders get EPIPE: nothing can come between the last read and
+            # the end, and be lost without anybody knowing.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+                self._is_shut = True
+        for _ in range(_FINAL_READS_MAX):
+            if not self._read():
+                break
+        self._socket.close()
+
+    def _read(self) -> bool:
+        """Take what has come, up to a limit; whether there may be more."""
+        received = self._receive_each() if self._many is None else self._many.receive()
+        if received.error is not None:
+            self._warn("receive", f"cannot receive: {received.error}")
+        taken = [
+            batch
+            for sender, frames in received.batches.items()
+            if (batch := self._taken(sender, frames, received.long.get(sender))) is not None
+        ]
+        if taken:
+            self._intake.accept_all(taken).addErrback(self._not_stored)
+        if self._origin.transport == "udp":
+            self._count_kernel_drops()
+        return received.more
+
+    def _receive_each(self) -> Datagrams:
+        """Take what has come one by one, up to a limit."""
+        batches: dict[Sender, list[bytes]] = {}
+        long: dict[Sender, dict[int, int]] = {}
+        for _ in range(_DATAGRAMS_MAX):
+            try:
+                size, ancillary, address = self._receive()
+            except BlockingIOError:
+                return Datagrams(batches, long, more=False)
+            except OSError as error:  # such as an ICMP error from an earlier answer
+                return Datagrams(batches, long, more=False, error=error)
+            if self._is_shut and not size and not ancillary:  # the end, not a datagram
+                return Datagrams(batches, long, more=False)
+            sender = self._sender(address, ancillary)
+            frames = batches.setdefault(sender, [])
+            if size > self._frame_bytes_max:
+                long.setdefault(sender, {})[len(frames)] = size
+            frames.append(bytes(self._octets[:size]))
+        return Datagrams(batches, long, more=True)
+
+    def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], Any]:
+        """Octets of the next datagram, what came beside it, and from whom."""
+        if self._origin.transport == "udp":  # where nothing comes beside it
+            size, address = self._socket.recvfrom_into(self._buffers[0], 0, socket.MSG_TRUNC)
+            return size, [], address
+        size, ancillary, _, address = self._socket.recvmsg_into(
+            self._buffers, _ANCILLARY_BYTES, socket.MSG_TRUNC
+        )
+        return size, ancillary, address
+
+    def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> Sender:
+        credentials = None
+        for level, kind, octets in ancillary:
+            if level != socket.SOL_SOCKET:
+                continue
+            if kind == socket.SCM_CREDENTIALS:
+                credentials = _UCRED.unpack(octets[: _UCRED.size])
+            elif kind == socket.SCM_RIGHTS:  # or anybody could use up our descriptors
+                whole = len(octets) - len(octets) % _DESCRIPTOR.size
+                for (descriptor,) in _DESCRIPTOR.iter_unpack(octets[:whole]):
+                    os.close(descriptor)
+        if isinstance(address, tuple):
+            return plain_address(address[0]), address[1], None
+        return "", 0, credentials
+
+    def _count_kernel_drops(self) -> None:
+        total = kernel_drops(self._socket)
+        more = (total - self._kernel_drops) % 2**32
+        self._kernel_drops = total
+        if more:
+            self._counters.received_records += more
+            self._counters.dropped["kernel-buffer"] += more
+            self._warn(
+                "kernel-buffer",
+                f"the kernel dropped {counted(more, 'datagram')}: its receive "
+                "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
+            )
+
+    def _taken(
+        self, sender: Sender, frames: list[bytes], long: dict[int, int] | None
+    ) -> Received | None:
+        """What is to be stored of the datagrams of one sender; the others are counted."""
+        host = sender[0]
+        if host and not self._permitted.permits(host):
+            self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
+            return None
+        frames = [frame.removeprefix(BYTE_ORDER_MARK) for frame in frames]
+        cut: Mapping[int, int] = {}
+        pieces: Mapping[int, int] = {}
+        if long:
+            frames, cut, pieces = self._settle_long(sender, frames, long)
+        if self._admission.closed:
+            frames, cut, pieces = self._without_refused(sender, frames, Marks(cut, pieces))
+        if host and self._rates is not None and self._rates.is_limited:
+            granted = self._rates.grant(host, len(frames))
+            self._drop(sender, frames[granted:], "rate-limit", "more than rate_per_peer_max")
+            frames = frames[:granted]
+            cut = {index: size for index, size in cut.items() if index < granted}
+            pieces = {index: number for index, number in pieces.items() if index < granted}
+        if not frames:
+            return None
+        if cut or pieces:
+            return Received(frames, self._origin_of(sender), cut, pieces)
+        return Received(frames, self._origin_of(sender))
+
+    def _new_origin(self, sender: Sender) -> Origin:
+        host, port, credentials = sender
+        pid, uid, gid = credentials or (None, None, None)
+        return self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
+
+    def _without_refused(
+        self, sender: Sender, frames: list[bytes], marks: Marks
+    ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
+        """Drop what admission does not let in."""
+        taken = self._admission.let_in(frames)
+        let_in = set(taken)
+        refused = [frame for index, frame in enumerate(frames) if index not in let_in]
+        self._drop(sender, refused, "admission-closed", self._admission.reason)
+        return [frames[index] for index in taken], *marks.picked(taken)
+
+    def _settle_long(
+        self, sender: Sender, frames: list[bytes], long: dict[int, int]
+    ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
+        """Apply the policy to those of `frames` whose indexes are in `long`."""
+        pieces: dict[int, int] = {}
+        if self._oversize.splits:
+            frames, long, pieces = self._split(frames, long)
+        settled = self._oversize.settle(frames, long, pieces)
+        words = f"{settled.text}, the last from {_words(sender)}"
+        self._warn(settled.kind, words, peer=sender[0])
+        return list(settled.frames), settled.cut, settled.pieces
+
+    def _split(
+        self, frames: list[bytes], long: dict[int, int]
+    ) -> tuple[list[bytes], dict[int, int], dict[int, int]]:
+        """All frames, which of them had to be cut for all that, and which are pieces."""
+        limit = self._frame_bytes_max
+        split: list[bytes] = []
+        cut: dict[int, int] = {}
+        pieces: dict[int, int] = {}
+        for index, frame in enumerate(frames):
+            if index not in long:
+                split.append(frame)
+                continue
+            for number, piece in enumerate(split_frame(frame, frame_bytes_max=limit), 1):
+                pieces[len(split)] = number
+                split.append(piece)
+            if long[index] > len(frame):
+                cut[len(split) - 1] = long[index]
+        return split, cut, pieces
+
+    def _drop(self, sender: Sender, frames: list[bytes], reason: str, why: str) -> None:
+        if not frames:
+            return
+        self._counters.received_records += len(frames)
+        self._counters.received_bytes += octets_of(frames)
+        self._counters.dropped[reason] += len(frames)
+        text = f"{counted(len(frames), 'datagram')} dropped, the last from {_words(sender)}: {why}"
+        self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")
+
+    def _not_stored(self, failure: Failure) -> None:
+        self._warn("not-stored", f"datagrams were lost: {failure.getErrorMessage()}")
+
+    def _warn(self, kind: str, text: str, *, peer: str = "") -> None:
+        subject = f"source {self._origin.source}"
+        self._notices.warn(subject, kind, text, group=f"{subject}, {peer}" if peer else None)
+
+
+def _words(sender: Sender) -> str:
+    host, port, credentials = sender
+    return Origin("", "", host, port, pid=credentials[0] if credentials else None).peer

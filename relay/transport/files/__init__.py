@@ -1,0 +1,1 @@
+"""Text files as sources and destinations."""

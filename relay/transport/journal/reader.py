@@ -1,0 +1,351 @@
+"""systemd's journal as a source: read by journalctl, resumed from a cursor.
+
+    last ──▶ backlog ──▶ follow        the runs of journalctl, see `journalctl.py`
+               ▲            │
+               └── pause ◀──┘          whatever ends a run
+
+The cursor of a batch's last entry is stored in the transaction of the batch, so a
+crash neither loses nor repeats an entry on its way to the queue.  Reading pauses
+while admission is closed and while too many batches wait for their commit; journald
+keeps what is not read.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from relay.model.clock import DelayedCall
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin
+from relay.model.words import size
+from relay.queue.admission.backpressure import SourceAdmission
+from relay.transport.journal.journalctl import Journalctl, Run, Selection
+from relay.transport.notices import Notices
+from relay.wire.journal_export import JournalEntry, JournalExportDecoder
+
+__all__ = ["CURSOR", "JournalReader"]
+
+CURSOR = "cursor"
+"""Name of the position that a source keeps."""
+
+_USABLE_CURSOR = re.compile(rb"[!-~]{1,400}")  # shorter than any frame_bytes_max: never cut
+_HEADER_BYTES = 65536  # for all fields of an entry beside MESSAGE
+_BATCHES_MAX = 64  # that wait for their commit; a batch is what one read gave, 8 KiB or so
+
+
+class Intake(typing.Protocol):
+    """Where messages go."""
+
+    def accept(
+        self,
+        frames: Sequence[bytes],
+        origin: Origin,
+        *,
+        cut: Mapping[int, int] | None = None,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> Deferred[None]:
+        """Fires once `frames` and `positions` are on disk."""
+
+
+class JournalReader:
+    """Reads the journal for one source.
+
+    Args:
+        selection: What is wanted.
+        format_entry: Makes a message of an entry; no octets if it has none.
+        frame_bytes_max: Longer messages are cut here.
+        drop_long: Drop them instead.
+        from_beginning: Where to begin without a cursor; otherwise with what comes.
+        retry_seconds: The pause after the n-th failure in a row, n from 0 on.
+        find_program: Gives the path of journalctl, or None.
+        reactor: Provides IReactorTime and IReactorProcess.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        selection: Selection,
+        intake: Intake,
+        admission: SourceAdmission,
+        counters: SourceCounters,
+        notices: Notices,
+        format_entry: Callable[[JournalEntry], bytes],
+        frame_bytes_max: int,
+        drop_long: bool,
+        from_beginning: bool,
+        retry_seconds: Callable[[int], float],
+        find_program: Callable[[], str | None],
+        reactor: Any,
+    ) -> None:
+        self.starts = 0
+        """Runs of journalctl so far."""
+        self.gaps = 0
+        """Times that the entry where reading had stopped was gone."""
+        self._source = source
+        self._selection = selection
+        self._intake = intake
+        self._admission = admission
+        self._counters = counters
+        self._notices = notices
+        self._format = format_entry
+        self._frame_bytes_max = frame_bytes_max
+        self._drop_long = drop_long
+        self._from_beginning = from_beginning
+        self._retry_seconds = retry_seconds
+        self._find_program = find_program
+        self._reactor = reactor
+        self._origin = Origin(source=source, transport="journald")
+        self._cursor = b""  # of the last entry that was taken
+        self._child: Journalctl | None = None
+        self._run: Run = "backlog"
+        self._decoder = self._new_decoder()
+        self._is_first = True  # no entry of this run has come yet
+        self._why = ""  # we end the run ourselves
+        self._trouble = ""
+        self._failures = 0
+        self._retry: DelayedCall | None = None
+        self._retry_at = 0.0
+        self._pauses: set[str] = set()
+        self._waiting = 0  # batches without their commit
+        self._stopping = False
+        self._ended: Deferred[None] | None = None  # the stop waits for the child
+
+    # What the service uses.
+
+    @property
+    def is_reading(self) -> bool:
+        return self._child is not None
+
+    @property
+    def state(self) -> str:
+        """What it does, in words."""
+        if self._stopping:
+            return self._trouble or "stopped"
+        if self._child is None:
+            seconds = max(0.0, self._retry_at - self._reactor.seconds())
+            return f"{self._trouble}; next try in {seconds:.0f} s" if self._trouble else "starting"
+        paused = ", paused" if self._pauses else ""
+        return ("follows the journal" if self._run == "follow" else "catches up") + paused
+
+    def start(self, cursor: bytes, *, is_lost: bool = False) -> None:
+        """Begin after the entry that `cursor` names; empty = there is none.
+
+        Args:
+            is_lost: There was one, and nobody knows which: read everything.
+        """
+        self._cursor = cursor
+        self._from_beginning = self._from_beginning or is_lost
+        self._admission.register(self)
+        # A child needs the reactor's signal handlers, and they come when it runs.
+        self._retry = self._reactor.callLater(0, self._begin)
+
+    def stop(self) -> Deferred[None]:
+        """Read nothing more; fires when the child is gone."""
+        self._stopping = True
+        self._admission.unregister(self)
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        if self._child is None:
+            return succeed(None)
+        self._ended = Deferred()
+        self._child.end()
+        return self._ended
+
+    # What admission calls.
+
+    def pause_reading(self) -> None:
+        self._counters.pauses += 1
+        self._pause("admission")
+
+    def resume_reading(self) -> None:
+        self._resume("admission")
+
+    # What the child calls.
+
+    def take(self, chunk: bytes) -> None:
+        if self._stopping or self._why:
+            return
+        entries = self._decoder.feed(chunk)
+        if entries:
+            self._take_entries(entries)
+        if self._decoder.error is not None:
+            self._give_up(f"journalctl wrote what is no journal: {self._decoder.error}")
+
+    def ended(self, *, succeeded: bool, why: str) -> None:
+        self._child = None
+        if self._ended is not None:
+            self._ended.callback(None)
+        if self._stopping:
+            return
+        if succeeded and not self._why and self._run != "follow":
+            if self._run == "last" and self._is_first:
+                self._from_beginning = True  # there was nothing: all that comes is new
+            if self._run == "backlog" and self._cursor and self._is_first:
+                self._gap("nothing is there any more, or matches were changed")
+            self._start_run("follow")
+            return
+        if self._cursor and self._is_first and "cursor" in why:
+            self._cursor = b""
+            self._gap(f"its cursor cannot be used ({why}); reading begins anew")
+        self._failed(self._why or why)
+
+    # Runs.
+
+    def _begin(self) -> None:
+        self._start_run("backlog" if self._cursor or self._from_beginning else "last")
+
+    def _start_run(self, run: Run) -> None:
+        program = self._find_program()
+        if program is None:
+            self._failed("there is no journalctl in PATH, /usr/bin or /bin; install systemd")
+            return
+        self._run = run
+        self._why = ""
+        self._is_first = True
+        self._decoder = self._new_decoder()
+        child = Journalctl(self, clock=self._reactor)
+        arguments = self._selection.arguments(run, self._cursor)
+        try:
+            child.start(self._reactor.spawnProcess, program, arguments)
+        except OSError as error:
+            self._failed(f"cannot start {program}: {error.strerror}")
+            return
+        self.starts += 1
+        self._child = child
+        if self._pauses:
+            child.pause()
+
+    def _failed(self, why: str) -> None:
+        seconds = self._retry_seconds(self._failures)
+        self._failures += 1
+        self._trouble = why
+        self._retry_at = self._reactor.seconds() + seconds
+        self._retry = self._reactor.callLater(seconds, self._begin)
+        self._warn("journalctl", f"{why}; next try in {seconds:.0f} s")
+
+    def _give_up(self, why: str) -> None:
+        """End this run because of `why`."""
+        self._counters.protocol_errors += 1
+        self._why = why
+        if self._child is not None:
+            self._child.end()
+
+    def _new_decoder(self) -> JournalExportDecoder:
+        return JournalExportDecoder(
+            field_bytes_max=self._frame_bytes_max,
+            entry_bytes_max=self._frame_bytes_max + _HEADER_BYTES,
+        )
+
+    # Entries.
+
+    def _take_entries(self, entries: list[JournalEntry]) -> None:
+        if self._is_first:
+            self._is_first = False
+            if self._cursor:
+                if _cursor_of(entries[0]) == self._cursor:
+                    del entries[0]
+                elif self._run == "backlog":
+                    self._gap("it was removed from the journal, or matches were changed")
+            if not entries:
+                return
+        cursor = _cursor_of(entries[-1])
+        if not _USABLE_CURSOR.fullmatch(cursor):
+            self._give_up(f"journalctl wrote an entry with the cursor {cursor[:40]!r}")
+            return
+        cut: dict[int, int] = {}
+        frames = [] if self._run == "last" else self._frames(entries, cut)
+        self._cursor = cursor
+        self._failures = 0
+        self._waiting += 1
+        if self._waiting >= _BATCHES_MAX:
+            self._pause("commits")
+        stored = self._intake.accept(
+            frames, self._origin, cut=cut, positions={f"{self._source}/{CURSOR}": cursor}
+        )
+        stored.addCallbacks(self._stored, self._not_stored)
+
+    def _frames(self, entries: list[JournalEntry], cut: dict[int, int]) -> list[bytes]:
+        """The messages of `entries`; `cut` learns which were cut, and how long they were."""
+        limit = self._frame_bytes_max
+        frames: list[bytes] = []
+        dropped = 0
+        for entry in entries:
+            frame = self._format(entry)
+            if entry.cut or len(frame) > limit:
+                octets = len(frame) + _octets_lost(entry)
+                if octets > limit:
+                    if self._drop_long:
+                        dropped += 1
+                        self._counters.received_bytes += len(frame)
+                        continue
+                    cut[len(frames)] = octets
+                    frame = frame[:limit]
+            frames.append(frame)
+        if dropped:
+            self._counters.received_records += dropped
+            self._counters.dropped["too-long"] += dropped
+            self._warn("too-long", f"{dropped} longer than {self._limit_in_words}: dropped")
+        if cut:
+            self._counters.truncated_records += len(cut)
+            self._warn("truncated", f"{len(cut)} longer than {self._limit_in_words}: cut there")
+        return frames
+
+    @property
+    def _limit_in_words(self) -> str:
+        return f"frame_bytes_max ({size(self._frame_bytes_max)})"
+
+    def _stored(self, _: None) -> None:
+        self._waiting -= 1
+        if self._waiting <= _BATCHES_MAX // 2:
+            self._resume("commits")
+
+    def _not_stored(self, failure: Failure) -> None:
+        # The queue is closed for good: the relay stops.  The cursor stays where it was.
+        self._trouble = f"not stored, to be read again: {failure.getErrorMessage()}"
+        self._warn("not-stored", self._trouble)
+        if not self._stopping:
+            self._stopping = True
+            if self._child is not None:
+                self._child.end()
+
+    def _gap(self, why: str) -> None:
+        self.gaps += 1
+        self._warn(
+            "gap", f"the entry where reading stopped is not in the journal: {why}; some may be lost"
+        )
+
+    # Pausing.
+
+    def _pause(self, reason: str) -> None:
+        if not self._pauses and self._child is not None:
+            self._child.pause()
+        self._pauses.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        if reason in self._pauses:
+            self._pauses.discard(reason)
+            ending = self._stopping or self._why
+            if not self._pauses and self._child is not None and not ending:
+                self._child.resume()
+
+    def _warn(self, kind: str, text: str) -> None:
+        self._notices.warn(f"source {self._source}", kind, text)
+
+
+def _cursor_of(entry: JournalEntry) -> bytes:
+    return dict(reversed(entry.fields)).get(b"__CURSOR", b"")
+
+
+def _octets_lost(entry: JournalEntry) -> int:
+    """How much of the message was cut already when the entry was read."""
+    octets = entry.cut.get(b"MESSAGE")
+    if octets is None:
+        return 0
+    return octets - len(dict(reversed(entry.fields))[b"MESSAGE"])

@@ -1,0 +1,1 @@
+"""RELP over TCP and TLS."""

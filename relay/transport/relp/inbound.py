@@ -1,0 +1,220 @@
+"""RELP from clients: an answer means that the message is on disk.
+
+A relay of our kind says which records it sends (`relay/wire/relp/lineage.py`).  Its
+``open`` is then answered when everything is stored that came by its earlier
+connection, which is cut, and each chunk is stored with how far it goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.flow.lineages import Claim, Lineages
+from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.printable import printable
+from relay.transport.stream.framed import FramedProtocol
+from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
+from relay.wire.relp.server import RelpServerSession
+
+__all__ = ["RelpServerProtocol"]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The messages of one chunk."""
+
+    answers: int
+    """How many are to be answered: of one that was split, only the last piece is."""
+    stored: bool = False
+    upto: int = 0
+    """Seq after the last of them, if they have any."""
+
+
+@implementer(IHalfCloseableProtocol)
+class RelpServerProtocol(FramedProtocol):
+    """Moves octets between a connection and a `RelpServerSession`.
+
+    A client that closes its sending side after its last message still gets its
+    answers, hence the half-closing.
+
+    Args:
+        software: Value of our ``relp_software`` offer.
+        lineages: Makes it exactly once for those who offer theirs; None = for nobody.
+    """
+
+    _session: RelpServerSession  # exists from begin on
+
+    def __init__(self, *, software: bytes, lineages: Lineages | None = None) -> None:
+        super().__init__()
+        self._software = software
+        self._lineages = lineages
+        self._claim: Claim | None = None  # on the lineage that the client offered
+        # Those that wait for their answers, oldest first.  One that needs no commit
+        # (all of it dropped) is done before those that came earlier.
+        self._batches: deque[_Batch] = deque()
+
+    def begin(self) -> None:
+        self._session = RelpServerSession(
+            data_bytes_max=self.factory.limits.frame_bytes_max,
+            software=self._software,
+            split=self.factory.oversize.splits,
+            takes_lineages=self._lineages is not None,
+        )
+        if not self.factory.secure:
+            self.expect_within_handshake_time("RELP open")
+
+    def handshakeCompleted(self) -> None:
+        super().handshakeCompleted()
+        self.expect_within_handshake_time("RELP open")
+
+    @property
+    def unfinished_bytes(self) -> int:
+        return self._session.unfinished_bytes
+
+    def take(self, chunk: bytes) -> None:
+        session = self._session
+        was_opened, was_ending = session.opened, session.ending
+        unanswered = session.unanswered
+        messages = session.receive(chunk)
+        if session.opened and not was_opened:
+            self.handshake_done()
+            self._opened()
+        if session.error is not None and not was_ending:
+            self.violated(session.error)
+        if messages:
+            if unanswered and self.factory.reads is not None:
+                self.factory.reads.stream()
+            self._accept(messages, session.unanswered - unanswered)
+        self._write()
+
+    def end(self) -> None:
+        """What was not answered will come again."""
+        if self._claim is not None:
+            self._claim.release()
+
+    def shut_down(self) -> None:
+        self._session.shut_down()
+        self._write()
+
+    def give_up(self) -> None:
+        self._session.abandon()
+        self._write()
+
+    def close_idle(self) -> None:
+        self.shut_down()
+
+    def readConnectionLost(self) -> None:
+        """The client has said everything; answer what is not answered yet."""
+        self.input_ended()
+        was_ending = self._session.ending
+        self._session.end_of_input()
+        if self._session.error is not None and not was_ending:
+            self.violated(self._session.error)
+        self._write()
+
+    def writeConnectionLost(self) -> None:
+        pass  # connectionLost follows
+
+    def _accept(self, messages: list[bytes], answers: int) -> None:
+        session, batch = self._session, _Batch(answers)
+        self._batches.append(batch)
+        # What is dropped here is answered like the rest: it must not come again.
+        positions = None
+        if self._claim is not None:
+            positions = self._claim.take(answers)
+            batch.upto = self._claim.next_seq
+            self._claim.underway()
+        self.store(
+            *(messages, session.cut, session.pieces, positions),
+            stored=partial(self._stored, batch),
+            failed=partial(self._not_stored, batch),
+        )
+
+    def _opened(self) -> None:
+        """The client has opened the session, perhaps with a lineage."""
+        session = self._session
+        if session.lineage_malformed:
+            self.factory.counters.refused_lineages += 1
+            self.warn("lineage", "its offer to send exactly once is malformed: not taken")
+        if session.lineage is None or self._lineages is None or session.ending:
+            return
+        identity = self.origin.tls_identity
+        claim = self._lineages.claim(
+            session.lineage, identity, granted=self._granted, lost=self._superseded
+        )
+        if claim is not None:
+            self._claim = claim
+            return
+        self.factory.counters.refused_lineages += 1
+        self.warn(
+            "lineage",
+            f"the lineage {session.lineage.id} is another sender's, not one of "
+            f"{printable(identity or '')!r}: its messages are taken at least once",
+        )
+        session.answer_open(NOT_BELIEVED)
+
+    def _granted(self, claim: Claim, have: Have) -> None:
+        """Nothing of an earlier connection is underway: the client may begin."""
+        offer, counters = claim.offer, self.factory.counters
+        if claim.leaps:
+            self.warn(
+                "missing",
+                f"it goes on more than {BELIEVED_RECORDS_MAX:,} records after the last one that "
+                "came: that many are not believed to be missing, and none is counted",
+            )
+        if claim.missing:
+            counters.missing_records += claim.missing
+            self.warn(
+                "missing",
+                f"it goes on with record {offer.first}, the last one that came is {have.seq}: "
+                f"{claim.missing} were set aside there, went elsewhere or are lost here",
+            )
+        if have.seq >= offer.end:
+            # Within an epoch, this is an opening that was on its way for longer than others.
+            if have.epoch != offer.epoch:
+                self.warn(
+                    "restored",
+                    f"its queue ends before record {offer.end}, and record {have.seq} has come "
+                    "from it: it was restored from an older copy and may send some messages twice",
+                )
+        elif have.seq >= offer.first:
+            again = have.seq + 1 - offer.first
+            counters.duplicate_records += again if again <= BELIEVED_RECORDS_MAX else 0
+        self._session.answer_open(format_have(have))
+        self._write()
+
+    def _superseded(self) -> None:
+        """The client has connected again, so nobody listens here any more."""
+        self._session.abandon()
+        self._write()
+
+    def _stored(self, batch: _Batch) -> None:
+        if self._claim is not None:
+            self._claim.done(batch.upto, stored=True)
+        batch.stored = True
+        count = 0
+        while self._batches and self._batches[0].stored:
+            count += self._batches.popleft().answers
+        if count and not self._session.finished:
+            self._session.answer(count)
+            self._write()
+
+    def _not_stored(self, batch: _Batch, failure: Failure) -> None:
+        # Without an answer the client keeps the messages and sends them again.
+        self.warn("not-stored", f"messages were not answered: {failure.getErrorMessage()}")
+        self._session.abandon()
+        if self._claim is not None:
+            self._claim.done(batch.upto, stored=False)
+        self._write()
+
+    def _write(self) -> None:
+        if not self.gone and (octets := self._session.data_to_send()):
+            self.transport.write(octets)
+        if self._session.finished:
+            self.close()

@@ -1,0 +1,252 @@
+"""RELP to an upstream: acknowledged means that the upstream has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.flow.drain import Supplies
+from relay.flow.numbering import Numbering
+from relay.flow.refusals import REFUSED_IN_ROW_MAX
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.tls.failure import TLS_ALERT
+from relay.transport.upstream import UpstreamProtocol, UpstreamState
+from relay.wire.relp.client import RelpClientSession
+from relay.wire.relp.lineage import format_lineage
+
+__all__ = ["RelpClientProtocol"]
+
+_ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was sent behind it
+
+
+@implementer(IPushProducer)
+class RelpClientProtocol(UpstreamProtocol):
+    """Moves octets between a connection and a `RelpClientSession`.
+
+    It reads all the time, so a server that goes away is noticed at once, and it
+    does not wait for ever: a window without any answer for `answer_seconds_max`
+    counts as a dead connection.
+
+    Args:
+        window_records: Most messages without an answer.
+        software: Value of our ``relp_software`` offer.
+        answer_seconds_max: Longest wait for the next answer.
+        numbering: Makes it exactly once with an upstream that can do it; None = never.
+    """
+
+    def __init__(
+        self,
+        *,
+        drain: Supplies,
+        state: UpstreamState,
+        clock: Clock,
+        secure: bool,
+        prepare_seconds_max: float,
+        window_records: int,
+        software: bytes,
+        answer_seconds_max: float,
+        numbering: Numbering | None = None,
+    ) -> None:
+        super().__init__(
+            state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
+        )
+        self._drain = drain
+        self._numbering = numbering
+        self._offer = numbering.offer() if numbering is not None else None
+        self._session = RelpClientSession(
+            window_records=window_records,
+            software=software,
+            offer=format_lineage(self._offer) if self._offer is not None else b"",
+        )
+        self._opening = False
+        self._begun = False
+        self._next_seq: int | None = None  # of the next message, if they are numbered
+        self._answer_seconds_max = answer_seconds_max
+        self._answer_call: DelayedCall | None = None  # while something is in flight
+        self._write_blocked = False  # the transport's buffer is full
+        self._refusal_call: DelayedCall | None = None  # while more answers are waited for
+
+    # The session, as the drain sees it.
+
+    @property
+    def room(self) -> int:
+        if self._write_blocked or self._refusal_call is not None or self.over:
+            return 0
+        # Records left the queue unsent, so the numbers have to begin again in another session.
+        # The answers that are on their way would be lost with this one.
+        if self._has_gap and self._session.unacknowledged:
+            return 0
+        return self._session.room
+
+    @property
+    def _has_gap(self) -> bool:
+        """Whether the next record to send is not the one after the last."""
+        return self._next_seq is not None and self._drain.sent_seq != self._next_seq
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        if self._next_seq is not None:
+            if self._drain.sent_seq - len(payloads) != self._next_seq:
+                self.give_up("records left the queue unsent: the numbers begin again")
+                return
+            self._next_seq += len(payloads)
+        self._session.send(payloads)
+        self._write()
+        self._expect_answer()
+
+    # The connection.
+
+    def begin(self) -> None:
+        self._opening = True
+        self.transport.registerProducer(self, True)
+        self._write()
+
+    def remark(self) -> str:
+        if self.prepared or not self._opening:
+            return super().remark()
+        if self._secure:
+            return " before the session was open: is this a port for plain syslog (tls://)?"
+        return (
+            " before the session was open: is this a port for TLS (relp+tls://), or for plain "
+            "syslog (tcp://)?"
+        )
+
+    def started(self) -> str:
+        self._drain.attach(self)
+        self.state.exactly_once = self._next_seq is not None
+        how = ", exactly once" if self.state.exactly_once else ""
+        return f"connected to {self.state.target}, every message acknowledged{how}"
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.over:
+            return
+        if not self._begun and not self._secure and data.startswith(TLS_ALERT):
+            self.give_up("this port is for TLS: use relp+tls://")
+            return
+        session = self._session
+        acknowledged = session.receive(data)
+        if session.ready and not self._begun:
+            self._begin_sending()
+        self._acknowledged(acknowledged)
+        self._judge_refusals(at_once=session.over)
+        if self.over:
+            return
+        if session.over:
+            self.give_up(str(session.error or "closed as agreed"))
+        elif session.exhausted and not session.unacknowledged:
+            session.close()  # and ClientService connects again
+            self._write()
+            self._expect_answer()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True  # nothing more is sent
+        self._judge_refusals(at_once=True)
+        super().connectionLost(reason)
+
+    def ended(self) -> None:
+        self._drain.detach(self)
+        self._cancel_answer_call()
+        self._cancel_refusal_call()
+
+    def shut_down(self) -> None:
+        """Say goodbye without waiting for the answer."""
+        self._session.close()
+        self._write()
+        super().shut_down()
+
+    def pauseProducing(self) -> None:
+        self._write_blocked = True
+
+    def resumeProducing(self) -> None:
+        self._write_blocked = False
+        self._drain.pump()
+
+    def stopProducing(self) -> None:
+        pass
+
+    def _begin_sending(self) -> None:
+        self._begun = True
+        if self._numbering is not None and self._offer is not None:
+            start = self._numbering.begin(self._offer, self._session.server_offers)
+            if isinstance(start, Deferred):
+                start.addCallbacks(
+                    lambda _: self.give_up("introduced anew"),
+                    lambda failure: self.give_up(failure.getErrorMessage()),
+                )
+                return
+            self._next_seq = start
+        self.become_ready()
+
+    def _judge_refusals(self, *, at_once: bool = False) -> None:
+        """Have refused messages set aside, or the session ended.
+
+        Answers to what was sent behind a refused message show whether it is that one or
+        all of them, so they are waited for, unless it is to be `at_once`.
+        """
+        session = self._session
+        while (refusal := session.refusal) is not None and not self._why:
+            told = session.took_others or session.refused_in_row >= REFUSED_IN_ROW_MAX
+            if not (at_once or told) and session.unanswered:
+                if self._refusal_call is None:
+                    self._refusal_call = self._clock.callLater(
+                        _ANSWERS_SECONDS_MAX, self._no_more_answers
+                    )
+                return
+            self._cancel_refusal_call()
+            goes_on = self._drain.refused(
+                self,
+                refusal,
+                in_row=session.refused_in_row,
+                others_taken=session.took_others,
+            )
+            if not goes_on:
+                self.give_up(f"it refused a message: {refusal}")
+                return
+            acknowledged = session.skip_refused()
+            self._answered()
+            self._acknowledged(acknowledged)
+            self._drain.pump()  # the place of the refused one is free, whatever else waits
+        self._cancel_refusal_call()
+
+    def _no_more_answers(self) -> None:
+        self._refusal_call = None
+        self._judge_refusals(at_once=True)
+
+    def _cancel_refusal_call(self) -> None:
+        if self._refusal_call is not None:
+            self._refusal_call.cancel()
+            self._refusal_call = None
+
+    def _acknowledged(self, count: int) -> None:
+        if count:
+            self._answered()
+            if not self._drain.acknowledged(self, count):
+                self.give_up("it takes messages: what it refused before is tried once more")
+
+    def _answered(self) -> None:
+        self._cancel_answer_call()
+        if self._session.unacknowledged:
+            self._expect_answer()
+
+    def _expect_answer(self) -> None:
+        if self._answer_call is None:
+            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+
+    def _no_answer(self) -> None:
+        self._answer_call = None
+        self.give_up(f"no answer for {self._answer_seconds_max:g} s")
+
+    def _cancel_answer_call(self) -> None:
+        if self._answer_call is not None:
+            self._answer_call.cancel()
+            self._answer_call = None
+
+    def _write(self) -> None:
+        octets: Any = self._session.data_to_send()
+        if octets and not self.gone:
+            self.transport.write(octets)

@@ -1,0 +1,1 @@
+"""Syslog over TCP, TLS and unix streams, and what all inbound connections share."""

@@ -1,0 +1,478 @@
+"""What all connections from peers have in common: limits, pauses, farewells.
+
+A connection is closed, and the reason counted and said, when there are too many,
+when the peer stays silent, when TLS or the opening takes too long, and when the
+peer breaks its protocol.  Reading pauses while admission is closed, while the
+peer does not take what is written to it, and while it has sent too fast.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from relay.flow.marks import Marks
+from relay.model.clock import Clock, DelayedCall
+from relay.model.counters import SourceCounters
+from relay.model.origin import Origin, Received
+from relay.queue.admission.backpressure import SourceAdmission
+from relay.transport.descriptors import (
+    DESCRIPTORS_RESERVED,
+    descriptors_left,
+    descriptors_limit,
+)
+from relay.transport.notices import Notices
+from relay.transport.oversize import OversizePolicy
+from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
+from relay.transport.sockets import (
+    peer_credentials,
+    plain_address,
+    read_in_large_steps,
+    read_rest,
+)
+from relay.transport.stream.limits import InboundLimits, without_refused
+from relay.transport.stream.shared_reads import SharedReads
+from relay.transport.stream.unfinished import UnfinishedFrames
+from relay.transport.tls.endpoints import identity_of, verified_certificate
+from relay.transport.tls.failure import tls_failure
+from relay.transport.tls.peer_check import fingerprints_of, vouched_names_of
+from relay.transport.turn_batch import Intake, TurnBatch
+
+__all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
+
+_CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
+_FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class InboundProtocol(Protocol):
+    """One connection from a peer.  Subclasses say what its octets mean."""
+
+    transport: Any  # exists from connectionMade on
+    factory: InboundFactory
+    origin: Origin
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.gone = False
+        self._refused = False
+        self._dropping = ""  # why nobody waits until admission opens
+        self._pauses: set[str] = set()
+        self._timers: dict[str, DelayedCall] = {}
+        self._came_at = 0.0  # the last chunk
+        self._read_again_at = 0.0  # whatever the rate, once it was too high
+
+    # What a subclass adds.
+
+    def begin(self) -> None:
+        """The connection may be used."""
+
+    def take(self, chunk: bytes) -> None:
+        """The peer sent `chunk`."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The connection is gone."""
+
+    def shut_down(self) -> None:
+        """The relay stops: finish what was taken and close."""
+        self.close()
+
+    def give_up(self) -> None:
+        """What `shut_down` waits for does not come: close without it."""
+        self.transport.abortConnection()
+
+    def close_idle(self) -> None:
+        """The peer was silent for too long: close."""
+        self.close()
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self.origin = factory.origin_of(self.transport)
+        refusal = factory.refusal(self.origin.peer_host)
+        if refusal:
+            self._refused = True
+            factory.counters.connections_refused += 1
+            self.warn("refused", f"refused: {refusal}")
+            self.transport.abortConnection()
+            return
+        factory.connection_made(self)
+        read_in_large_steps(self.transport)
+        self.transport.registerProducer(self, True)
+        self._came_at = factory.clock.seconds()
+        self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
+        if factory.secure:
+            self.expect_within_handshake_time("TLS handshake")
+        self.begin()
+        factory.admission.register(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._refused or self.closing:
+            return
+        self._came_at = self.factory.clock.seconds()
+        self.take(data)
+
+    def handshakeCompleted(self) -> None:
+        self.handshake_done()
+        certificate = verified_certificate(self.transport)
+        if certificate is not None:
+            # A fingerprint says whose certificate it is, and nothing about the names in it.
+            vouched = getattr(self.transport, "certificate_vouched", False)
+            self.origin = self.origin._replace(
+                tls_identity=identity_of(certificate),
+                tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
+                tls_fingerprints=fingerprints_of(certificate),
+            )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True
+        if self._refused:
+            return
+        self._cancel_timers()
+        self.factory.admission.unregister(self)
+        self._explain(reason)
+        self.end()
+        self.factory.connection_lost(self)  # last: a stop that waits for it goes on at once
+
+    # Pausing: by admission, and by Twisted while the peer does not read.
+
+    def pause_reading(self) -> None:
+        self.factory.counters.pauses += 1
+        self._pause("admission")
+        self._set_timer("blocked", self.factory.limits.block_seconds_max, self._blocked)
+
+    def resume_reading(self) -> None:
+        timer = self._timers.pop("blocked", None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._dropping = ""
+        self._resume("admission")
+
+    def pauseProducing(self) -> None:
+        self._pause("peer")
+
+    def resumeProducing(self) -> None:
+        self._resume("peer")
+
+    def stopProducing(self) -> None:
+        pass
+
+    # What subclasses use.
+
+    def expect_within_handshake_time(self, what: str) -> None:
+        """Close the connection unless `handshake_done` is called in time."""
+        seconds = self.factory.limits.handshake_seconds_max
+        self._set_timer("handshake", seconds, self._too_slow, what, seconds)
+
+    def input_ended(self) -> None:
+        """The peer has said everything: there is nothing to resume to."""
+        self._pauses.add("end of input")
+
+    def handshake_done(self) -> None:
+        timer = self._timers.pop("handshake", None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def violated(self, why: object, kind: str = "protocol") -> None:
+        """The peer broke its protocol: count it and log it, each `kind` by itself."""
+        self.factory.counters.protocol_errors += 1
+        self.warn(kind, str(why))
+
+    def store(
+        self,
+        frames: Sequence[bytes],
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
+        positions: Mapping[str, bytes] | None = None,
+        *,
+        stored: Callable[[], object] | None = None,
+        failed: Callable[[Failure], object],
+    ) -> None:
+        """Hand what was received on; the peer waits if it sent too fast.
+
+        Args:
+            cut, pieces: What the decoder did to long messages.
+            positions: What is stored with them, even if there are none.
+            stored: Called once they are on disk, at once if there is nothing to store.
+            failed: Called if they could not be stored.
+        """
+        factory = self.factory
+        if self._dropping:
+            frames, (cut, pieces), why = without_refused(
+                frames, Marks(cut, pieces), factory.admission, factory.counters, self._dropping
+            )
+            if why:
+                self.warn("admission-closed", why)
+        if cut or pieces:
+            frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
+            if kind:
+                self.warn(kind, text)
+        if not frames and not positions:
+            if stored is not None:
+                stored()
+            return
+        if frames and factory.rates.is_limited and self.origin.peer_host:
+            self._charge(len(frames))
+        # A decoder fills its empty mappings with the next chunk, which may come in this turn.
+        received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
+        factory.turn_batch.add(received, positions, stored=stored, failed=failed)
+
+    def read_rest(self) -> None:
+        """Take what the kernel has received already.
+
+        A local peer gets EPIPE from here on, so what it could write has been taken.
+        While admission is closed it is dropped, and counted.
+        """
+        if self.closing or self.gone:
+            return
+        if self.factory.admission.closed and not self._dropping:
+            self._dropping = "the relay stops"
+        read_rest(
+            self.transport,
+            is_local=not self.origin.peer_host,
+            goes_on=lambda: not self.closing and not self.gone,
+        )
+
+    def warn(self, kind: str, text: str) -> None:
+        """Warn, naming the source and the peer."""
+        self.factory.warn(self.origin, kind, text)
+
+    def close(self) -> None:
+        """Close after what was written has gone out, or after five seconds."""
+        if self.closing or self.gone:
+            return
+        self.closing = True
+        self._cancel_timers()
+        if self._pauses:
+            self.transport.resumeProducing()  # TLS closes when it has heard the peer agree
+        self.transport.unregisterProducer()  # as long as there is one, nothing is closed
+        self.transport.loseConnection()
+        self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
+
+    def _explain(self, reason: Failure) -> None:
+        """Say why TLS failed; how other connections end says nothing."""
+        if self.factory.secure and reason.value is not None and not self.closing:
+            failure = tls_failure(self.transport, reason.value)
+            if failure.words:
+                self.violated(failure.words, failure.kind)
+
+    def _idle(self) -> None:
+        # A pause is our doing, but for a peer that does not take its answers.
+        seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
+        left = seconds_max if self._pauses - {"peer"} else self._came_at + seconds_max - now
+        if left > 0:
+            self._set_timer("idle", left, self._idle)
+            return
+        self.factory.counters.connections_idle_closed += 1
+        self.warn("idle", f"closed after {self.factory.limits.idle_seconds_max:g} s of silence")
+        self.close_idle()
+
+    def _too_slow(self, what: str, seconds: float) -> None:
+        if self._pauses:  # it is we who do not listen
+            self.expect_within_handshake_time(what)
+            return
+        self.violated(f"no {what} within {seconds:g} s", "handshake")
+        self.close()
+        self.transport.abortConnection()
+
+    def _blocked(self) -> None:
+        self._dropping = "it waited for local_block_seconds_max"
+        self._resume("admission")
+
+    def _charge(self, count: int) -> None:
+        seconds = self.factory.rates.charge(self.origin.peer_host, count)
+        if seconds > 0 and "rate" not in self._pauses and not self.closing and not self.gone:
+            self._pause("rate")
+            self._read_again_at = self.factory.clock.seconds() + DEBT_SECONDS_MAX
+            self._set_timer("rate", seconds, self._rate_paid)
+
+    def _rate_paid(self) -> None:
+        # Another connection of this peer may have run up more, and another after it: this
+        # one is read all the same when its time is up, or its client would give us up.
+        seconds = min(
+            self.factory.rates.charge(self.origin.peer_host, 0),
+            self._read_again_at - self.factory.clock.seconds(),
+        )
+        if seconds > 0:
+            self._set_timer("rate", seconds, self._rate_paid)
+        else:
+            self._resume("rate")
+
+    def _set_timer(
+        self, name: str, seconds: float, call: Callable[..., object], *args: object
+    ) -> None:
+        if seconds > 0:
+            self._timers[name] = self.factory.clock.callLater(seconds, call, *args)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
+        self._timers.clear()
+
+    def _pause(self, reason: str) -> None:
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.pauseProducing()
+        self._pauses.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        self._pauses.discard(reason)
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.resumeProducing()
+
+
+class InboundFactory(Factory):
+    """Makes the connections of one source and knows those that are open.
+
+    Args:
+        new_protocol: Makes the protocol of one connection.
+        secure: Whether TLS lies below the protocols.
+        reads: Reads the connections together; None = the reactor reads each.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        transport: str,
+        new_protocol: Callable[[], InboundProtocol],
+        intake: Intake,
+        admission: SourceAdmission,
+        counters: SourceCounters,
+        limits: InboundLimits,
+        clock: Clock,
+        notices: Notices,
+        secure: bool,
+        permitted: PermittedPeers | None = None,
+        rate_per_peer_max: int = 0,
+        reads: SharedReads | None = None,
+    ) -> None:
+        self.turn_batch = TurnBatch(intake, clock=clock)
+        self.admission = admission
+        self.counters = counters
+        self.limits = limits
+        self.clock = clock
+        self.notices = notices
+        self.secure = secure
+        self.permitted = permitted or PermittedPeers()
+        self.oversize = OversizePolicy(
+            limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
+        )
+        self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
+        self.reads = reads
+        if reads is not None:
+            reads.batch = self.turn_batch
+        self.stopping = False
+        """Whether those who come now waited in the kernel when the relay was stopped."""
+        self.connections: set[InboundProtocol] = set()
+        self.unfinished = UnfinishedFrames(bytes_max=limits.unfinished_bytes_max)
+        self._of_peer: Counter[str] = Counter()
+        self._origin = Origin(source=source, transport=transport)
+        self._new_protocol = new_protocol
+        self._all_closed: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._new_protocol()
+        protocol.factory = self
+        return protocol
+
+    def admits(self, address: Any) -> bool:
+        """Whether the peer at `address` may connect; a refusal is counted and logged."""
+        origin = self._origin
+        if getattr(address, "host", None) is not None:  # not a local one
+            origin = origin._replace(peer_host=plain_address(address.host), peer_port=address.port)
+            if not self.permitted.permits(origin.peer_host):
+                self.counters.connections_refused += 1
+                self.warn(origin, "not-allowed", "refused: not allowed by allow and deny")
+                return False
+        left = descriptors_left()
+        if left < DESCRIPTORS_RESERVED:
+            self.counters.connections_refused += 1
+            words = (
+                f"refused: {left} of {descriptors_limit():,} file descriptors are left, for what "
+                "the relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
+                "connections_max"
+            )
+            source = f"source {origin.source}"
+            # Whoever comes then: the peers have nothing to do with it.
+            self.notices.warn(f"{source}, {origin.peer}", "descriptors", words, group=source)
+            return False
+        return True
+
+    def refusal(self, host: str) -> str:
+        """Why a peer cannot have one more connection, in words; empty if it can."""
+        if self.stopping:  # it came before; it is read once and closed
+            return ""
+        of_peer_max = self.limits.connections_per_peer_max
+        if len(self.connections) >= self.limits.connections_max:
+            return f"as many are open as connections_max allows ({self.limits.connections_max:,})"
+        if host and of_peer_max and self._of_peer[host] >= of_peer_max:
+            return f"it has as many open as connections_per_peer_max allows ({of_peer_max:,})"
+        return ""
+
+    def warn(self, origin: Origin, kind: str, text: str) -> None:
+        """Warn about a peer, naming it and the source."""
+        source = f"source {origin.source}"
+        group = f"{source}, {origin.peer_host}"  # without port or process, which change
+        self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
+
+    def origin_of(self, transport: Any) -> Origin:
+        """What is known about the peer at the other end of `transport`."""
+        peer = transport.getPeer()
+        if getattr(peer, "host", None) is not None:
+            return self._origin._replace(peer_host=plain_address(peer.host), peer_port=peer.port)
+        pid, uid, gid = peer_credentials(transport.getHandle())
+        return self._origin._replace(pid=pid, uid=uid, gid=gid)
+
+    def connection_made(self, connection: InboundProtocol) -> None:
+        self.connections.add(connection)
+        self._of_peer[connection.origin.peer_host] += 1
+        self.counters.connections_accepted += 1
+        self.counters.connections_open = len(self.connections)
+        if connection.origin.peer_host:
+            connection.transport.setTcpKeepAlive(1)  # notices a peer that is gone
+
+    def connection_lost(self, connection: InboundProtocol) -> None:
+        self.connections.discard(connection)
+        self._of_peer[connection.origin.peer_host] -= 1
+        if not self._of_peer[connection.origin.peer_host]:
+            del self._of_peer[connection.origin.peer_host]
+        self.counters.connections_open = len(self.connections)
+        if self._all_closed is not None and not self.connections:
+            done, self._all_closed = self._all_closed, None
+            self.turn_batch.flush()  # whoever waits for this closes the queue
+            done.callback(None)
+
+    def shut_down(self, *, seconds_max: float) -> Deferred[None]:
+        """Let all connections finish; those that have not after `seconds_max` are cut."""
+        done: Deferred[None] = Deferred()
+        self.turn_batch.flush()
+        if not self.connections:
+            done.callback(None)
+            return done
+        self._all_closed = done
+        cut = self.clock.callLater(seconds_max, self._give_up_all)
+        done.addBoth(lambda _: cut.cancel() if cut.active() else None)
+        for connection in list(self.connections):
+            connection.shut_down()
+        return done
+
+    def _give_up_all(self) -> None:
+        for connection in list(self.connections):
+            connection.give_up()
+        self.clock.callLater(_FAREWELL_SECONDS_MAX, self._cut_all)
+
+    def _cut_all(self) -> None:
+        for connection in list(self.connections):
+            connection.transport.abortConnection()

@@ -1,0 +1,169 @@
+"""Plain syslog to an upstream over TCP or TLS (RFC 6587, RFC 5425).
+
+Plain syslog has no answers.  The strongest thing that the transport can say is
+that the upstream's TCP has acknowledged the octets, and that is what counts as
+delivered here: a `write` that succeeded, or an empty buffer on our side, only
+says that the octets left.  What the upstream's program has not read when it dies
+is lost all the same; only RELP can tell.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from relay.flow.drain import Supplies
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.tls.failure import TLS_ALERT
+from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
+
+__all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
+
+_WINDOW_RECORDS = 8192
+_WINDOW_BYTES = 1024 * 1024
+_SOON_SECONDS = 3.0  # for a receiver that does not understand us to hang up
+_POLL_SECONDS_MIN = 0.002
+_POLL_SECONDS_MAX = 0.1
+
+# tcpi_bytes_acked in struct tcp_info (linux/tcp.h, since Linux 4.1).
+_BYTES_ACKED = struct.Struct("@Q")
+_BYTES_ACKED_OFFSET = 120
+
+
+def tcp_acknowledged_bytes(connected: socket.socket) -> int:
+    """How many octets the other end's TCP has acknowledged, and one for the SYN."""
+    info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    (count,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_OFFSET)
+    return int(count)
+
+
+@implementer(IPushProducer)
+class SyslogStreamOutProtocol(UpstreamProtocol):
+    """Sends records and asks the kernel what has arrived.
+
+    A window is sent, then the kernel is asked until all of it has been
+    acknowledged; that needs no idea of where a record ends in a TLS stream.
+
+    Args:
+        encode: Frames records for one write.
+        answer_seconds_max: Longest wait for TCP's acknowledgement.
+        acknowledged_bytes: Asks the kernel.
+    """
+
+    def __init__(
+        self,
+        *,
+        drain: Supplies,
+        state: UpstreamState,
+        clock: Clock,
+        secure: bool,
+        prepare_seconds_max: float,
+        encode: Callable[[Sequence[bytes]], bytes],
+        answer_seconds_max: float,
+        acknowledged_bytes: Callable[[Any], int] = tcp_acknowledged_bytes,
+    ) -> None:
+        super().__init__(
+            state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
+        )
+        self._drain = drain
+        self._encode = encode
+        self._answer_seconds_max = answer_seconds_max
+        self._acknowledged_bytes = acknowledged_bytes
+        self._in_flight_records = 0
+        self._in_flight_bytes = 0
+        self._sent_at = 0.0  # when the kernel last told of progress, or the window began
+        self._last_acknowledged = 0
+        self._poll_call: DelayedCall | None = None
+        self._poll_seconds = _POLL_SECONDS_MIN
+        self._write_blocked = False
+
+    @property
+    def room(self) -> int:
+        if self.over or self._write_blocked or self._in_flight_bytes >= _WINDOW_BYTES:
+            return 0
+        return _WINDOW_RECORDS - self._in_flight_records
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        octets = self._encode(payloads)
+        if not self._in_flight_records:
+            self._sent_at = self._clock.seconds()
+            self._poll_seconds = _POLL_SECONDS_MIN
+        self._in_flight_records += len(payloads)
+        self._in_flight_bytes += len(octets)
+        self.transport.write(octets)
+        if self._poll_call is None:
+            self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
+
+    def connectionMade(self) -> None:
+        # The wrapper that counts lies right above TCP; TLS lies between it and us.
+        self._counting: CountingWrapper = (
+            self.transport.transport if self._secure else self.transport
+        )
+        # What was acknowledged before we have written anything is not ours.
+        self._acknowledged_before = self._ask_kernel()
+        super().connectionMade()
+
+    def begin(self) -> None:
+        self._began_at = self._clock.seconds()
+        self.transport.registerProducer(self, True)
+        self.become_ready()
+
+    def started(self) -> str:
+        self._drain.attach(self)
+        return f"connected to {self.state.target}, delivered when its TCP acknowledges"
+
+    def dataReceived(self, data: bytes) -> None:
+        # A receiver of plain syslog has nothing to say.
+        if not self._secure and data.startswith(TLS_ALERT):
+            self.give_up("this port is for TLS: use tls://")
+
+    def remark(self) -> str:
+        if not self.prepared or self._clock.seconds() - self._began_at > _SOON_SECONDS:
+            return super().remark()
+        other = "RELP (relp+tls://)" if self._secure else "TLS (tls://) or RELP (relp://)"
+        return f" soon after it was opened: is this a port for {other}?"
+
+    def ended(self) -> None:
+        self._drain.detach(self)
+        if self._poll_call is not None:
+            self._poll_call.cancel()
+            self._poll_call = None
+
+    def pauseProducing(self) -> None:
+        self._write_blocked = True
+
+    def resumeProducing(self) -> None:
+        self._write_blocked = False
+        self._drain.pump()
+
+    def stopProducing(self) -> None:
+        pass
+
+    def _poll(self) -> None:
+        self._poll_call = None
+        if self.over:
+            return
+        acknowledged = self._ask_kernel() - self._acknowledged_before
+        now = self._clock.seconds()
+        if acknowledged > self._last_acknowledged:
+            self._last_acknowledged, self._sent_at = acknowledged, now
+        # TLS has handed what it was given to TCP by now: it waits for the next turn
+        # of the reactor at most.
+        if acknowledged >= self._counting.written_bytes:
+            count, self._in_flight_records, self._in_flight_bytes = self._in_flight_records, 0, 0
+            self._drain.acknowledged(self, count)
+        elif now - self._sent_at > self._answer_seconds_max:
+            self.give_up(f"nothing acknowledged for {self._answer_seconds_max:g} s")
+            return
+        if self._in_flight_records and self._poll_call is None and not self.over:
+            self._poll_seconds = min(2 * self._poll_seconds, _POLL_SECONDS_MAX)
+            self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
+
+    def _ask_kernel(self) -> int:
+        tcp: Any = self._counting.transport
+        return self._acknowledged_bytes(tcp.getHandle())

@@ -1,0 +1,153 @@
+"""Connections that come through a proxy, which says first whom it speaks for.
+
+It lies below TLS: the proxy's header is not encrypted.  Twisted's own wrapper hangs
+up on a header whose first chunk is short, hence this one.
+
+The protocol above is made when the header is complete, so that all that it counts
+and says is about the peer that the header names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, directlyProvides, providedBy
+
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.stream.connection import InboundFactory
+from relay.wire.framing.proxy_header import ProxyHeaderDecoder
+
+__all__ = ["ProxyFactory"]
+
+
+class ProxyFactory(Factory):
+    """Stands before the factory of a listener, and before its TLS.
+
+    Args:
+        inner: Makes the protocols of those whom the proxies speak for.
+        inbound: The source's factory: its counters, limits and warnings are used.
+    """
+
+    noisy = False
+
+    def __init__(self, inner: Any, *, inbound: InboundFactory, clock: Clock) -> None:
+        self.inner = inner
+        self.inbound = inbound
+        self.clock = clock
+        self.waiting: set[_ProxiedConnection] = set()
+
+    def doStart(self) -> None:
+        self.inner.doStart()
+
+    def doStop(self) -> None:
+        for connection in list(self.waiting):
+            connection.abortConnection()
+        self.inner.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return _ProxiedConnection(self)
+
+
+class _ProxiedConnection(ProtocolWrapper):
+    """One connection: waits for the header, then passes everything on."""
+
+    factory: Any
+    transport: Any  # exists from makeConnection on
+    wrappedProtocol: Any
+    _timer: DelayedCall
+
+    def __init__(self, factory: ProxyFactory) -> None:
+        super().__init__(factory, None)  # type: ignore[arg-type]  # it comes with the header
+        self._header = ProxyHeaderDecoder()
+        self._peer: Any = None
+
+    def logPrefix(self) -> str:
+        return "connection through a proxy"
+
+    def makeConnection(self, transport: Any) -> None:
+        directlyProvides(self, providedBy(transport))
+        Protocol.makeConnection(self, transport)
+        limits = self.factory.inbound.limits
+        self._timer = self.factory.clock.callLater(limits.handshake_seconds_max, self._too_slow)
+        if len(self.factory.waiting) >= limits.connections_max:
+            waiting = f"{limits.connections_max:,} (connections_max) wait for their header"
+            self._refuse("refused", waiting)
+        else:
+            self.factory.waiting.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.wrappedProtocol is not None:
+            self.wrappedProtocol.dataReceived(data)
+            return
+        if self.disconnecting:
+            return
+        rest = self._header.feed(data)
+        if self._header.error is not None:
+            self._refuse("protocol", str(self._header.error))
+        elif self._header.complete:
+            self._open(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        inner, self.wrappedProtocol = self.wrappedProtocol, None
+        if inner is not None:
+            inner.connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        self.wrappedProtocol.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.wrappedProtocol.writeConnectionLost()
+
+    def getPeer(self) -> Any:
+        return self._peer or self.transport.getPeer()
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+        self.transport.abortConnection()
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """For whom the header names; the proxy itself may be on a unix socket."""
+        if hasattr(self.transport, "setTcpKeepAlive"):
+            self.transport.setTcpKeepAlive(enabled)
+
+    def _open(self, rest: bytes) -> None:
+        self._stop_waiting()
+        if self._header.peer is not None:
+            host, port = self._header.peer
+            kind = IPv6Address if ":" in host else IPv4Address
+            self._peer = kind("TCP", host, port)
+        inner = self.factory.inner.buildProtocol(self.getPeer())
+        if inner is None:
+            self.abortConnection()
+            return
+        self.wrappedProtocol = inner
+        if IHalfCloseableProtocol.providedBy(inner):
+            alsoProvides(self, IHalfCloseableProtocol)
+        inner.makeConnection(self)
+        if rest and self.wrappedProtocol is not None:
+            inner.dataReceived(rest)
+
+    def _too_slow(self) -> None:
+        seconds = self.factory.inbound.limits.handshake_seconds_max
+        self._refuse("protocol", f"no PROXY header within {seconds:g} s")
+
+    def _refuse(self, kind: str, why: str) -> None:
+        self._stop_waiting()
+        inbound = self.factory.inbound
+        if kind == "protocol":
+            inbound.counters.protocol_errors += 1
+        else:
+            inbound.counters.connections_refused += 1
+        inbound.warn(inbound.origin_of(self.transport), kind, why)
+        self.abortConnection()
+
+    def _stop_waiting(self) -> None:
+        self.factory.waiting.discard(self)
+        if self._timer.active():
+            self._timer.cancel()

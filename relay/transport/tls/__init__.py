@@ -1,0 +1,1 @@
+"""TLS: contexts, verification of peers, explanations of failed handshakes."""

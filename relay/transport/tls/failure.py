@@ -1,0 +1,182 @@
+"""Why TLS ended, for whom it concerns: who wants what, and which key to set.
+
+OpenSSL names an alert or a fault of the protocol.  An administrator needs to know which of
+the two ends has to be changed, and in which file or key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from relay.transport.tls.peer_check import names_of
+
+__all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_words"]
+
+TLS_ALERT = b"\x15\x03"
+"""How an alert begins (RFC 8446 §5.1), with which a TLS server may answer what is no TLS."""
+
+
+class TlsFailure(NamedTuple):
+    kind: str
+    """One of few words; empty = it had nothing to do with TLS."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsEnd:
+    """Our end of a connection, for words; `TlsListener` and `TlsUpstream` leave it with it."""
+
+    peer: str
+    """What the other end is: receiver or sender."""
+    certificate: str
+    """Our own, with its file and name; empty = there is none."""
+    issuer: str
+    valid_until: str
+    names: str
+    version_min: str
+    wanted: str
+    """Which certificates we accept of the peer."""
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        return {
+            "peer": self.peer,
+            "own": self.certificate or "our certificate",
+            "issuer": self.issuer,
+            "until": self.valid_until,
+            "names": self.names or "nobody",
+            "version": self.version_min,
+            "purpose": "clientAuth" if self.peer == "receiver" else "serverAuth",
+            "wanted": f", wanted is {self.wanted}" if self.wanted else "",
+        }
+
+    def words(self, texts: Sequence[str], reason: str) -> str:
+        """The one of `texts` for this end: a sender, a sender without a certificate, a receiver."""
+        index = 2 if self.peer == "sender" else 0 if self.certificate else 1
+        text = texts[min(index, len(texts) - 1)]
+        return text.format(reason=reason, **self._fields)
+
+    @classmethod
+    def of(cls, peer: str, pem: bytes, path: str, *, version_min: str, wanted: str = "") -> TlsEnd:
+        """With the certificate in `pem`, which the file at `path` holds."""
+        if not pem:
+            return cls(peer, "", "", "", "", version_min, wanted)
+        own = x509.load_pem_x509_certificates(pem)[0]
+        subject, issuer = own.subject.rfc4514_string(), own.issuer.rfc4514_string()
+        place = f"the certificate in {path}" if path else "our certificate"
+        return cls(
+            peer,
+            f"{place} ({subject})",
+            issuer,
+            f"{own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
+            ", ".join(names_of(own)),
+            version_min,
+            wanted,
+        )
+
+
+_UNKNOWN_END = TlsEnd("peer", "", "", "", "", "1.2", "")
+
+_CIPHERS = "allows none of our ciphers (`tls_ciphers`)"
+_VERSIONS = "speaks no version of TLS from {version} on (`tls_version_min`)"
+_ALERTS: Sequence[tuple[str, Sequence[str]]] = (
+    (
+        "certificate required",
+        (
+            "the receiver wants a client certificate and did not take {own}",
+            "the receiver wants a client certificate: set `certificate` and `private_key`",
+        ),
+    ),
+    ("unknown ca", ("the {peer}'s trusted_ca does not know the issuer of {own}: {issuer}",)),
+    (
+        "certificate expired",
+        (
+            "the {peer} says that {own} has expired; it is valid until {until}: replace it, or set "
+            "the clock there",
+        ),
+    ),
+    ("certificate revoked", ("the {peer} says that {own} was revoked: replace it",)),
+    (
+        "unsupported certificate",
+        (
+            "the {peer} does not take {own} for this purpose: its extended key usage has to allow "
+            "{purpose}",
+        ),
+    ),
+    (
+        "handshake failure",
+        (
+            f"the receiver {_CIPHERS}, or wants another certificate than {{own}}",
+            "the receiver wants a client certificate (set `certificate` and `private_key`), or "
+            + _CIPHERS,
+            f"the sender {_CIPHERS}",
+        ),
+    ),
+    ("insufficient security", (f"the {{peer}} {_CIPHERS}",)),
+    ("protocol version", (f"the {{peer}} {_VERSIONS}",)),
+    (
+        "unrecognized name",
+        ("the receiver has no certificate for the name in the URL (or in `server_name`)",),
+    ),
+    *(
+        (
+            alert,
+            (
+                "the receiver does not accept {own}: it may want another name or fingerprint "
+                "(`peer_names` and `peer_fingerprints` there); its log says why",
+                "the receiver refused the handshake ({reason}); its log says why",
+                "the sender does not accept {own}, which is for {names}: it may expect another "
+                "name (`server_name` there), or not trust the issuer; its log says why",
+            ),
+        )
+        # The last is what OpenSSL sends when the program that uses it refuses a certificate.
+        for alert in ("bad certificate", "certificate unknown", "access denied", "internal error")
+    ),
+    ("alert", ("the {peer} ended the TLS handshake: {reason}",)),
+)
+_NOT_TLS = (
+    "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
+    "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
+    "the peer does not speak TLS, which this port is for: let it send to tls:// or relp+tls://",
+)
+_FAULTS: Sequence[tuple[str, Sequence[str]]] = (
+    ("wrong version number", _NOT_TLS),
+    ("packet length too long", _NOT_TLS),
+    ("http request", ("the peer speaks HTTP, not TLS",)),
+    ("did not return a certificate", ("the peer sent no certificate{wanted}",)),
+    ("no shared cipher", ("the {peer} offers no cipher that we allow (`tls_ciphers`)",)),
+    ("unsupported protocol", (f"the {{peer}} {_VERSIONS}",)),
+    ("version too low", (f"the {{peer}} {_VERSIONS}",)),
+)
+
+
+def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
+    """Why TLS ended.
+
+    Args:
+        transport: The TLS transport, in its protocol's `connectionLost`.
+        error: What `connectionLost` was told.
+    """
+    if not isinstance(error, SSL.Error):
+        return TlsFailure("", "")
+    refusal: str = getattr(transport, "certificate_refusal", "")
+    if refusal:
+        return TlsFailure("tls-certificate", refusal)
+    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    reasons = [entry[-1] for entry in queue]
+    reason = next((each for each in reasons if each), "the connection ended during the handshake")
+    end: TlsEnd = getattr(transport, "tls_end", _UNKNOWN_END)
+    for needle, texts in _ALERTS if "alert" in reason else _FAULTS:
+        if needle in reason:
+            return TlsFailure(f"tls-{needle.replace(' ', '-')}", end.words(texts, reason))
+    return TlsFailure("tls", f"TLS failed: {reason}")
+
+
+def tls_failure_words(transport: Any, error: BaseException) -> str:
+    """The words of `tls_failure`; empty if `error` has nothing to do with TLS."""
+    return tls_failure(transport, error).words

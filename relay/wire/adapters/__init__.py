@@ -1,0 +1,1 @@
+"""Formats of particular applications and vendors, read as name-value pairs."""

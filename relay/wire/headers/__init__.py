@@ -1,0 +1,1 @@
+"""Headers of RFC 5424 and RFC 3164 and their fields."""

@@ -1,0 +1,1 @@
+"""JSON as pairs of names and values, strict and lenient."""

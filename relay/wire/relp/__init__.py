@@ -1,0 +1,1 @@
+"""RELP sessions and frames: client and server as state machines without I/O."""

@@ -1,0 +1,229 @@
+"""The client's end of a RELP session, as a state machine without I/O.
+
+    connecting: nothing said   ──data_to_send()──▶  opening: open is out
+    opening                    ──200───────────▶  ready: messages may be sent
+    ready                      ──close()────────▶  closing: close is out
+    any                        ──violation, serverclose, refusal, answer to close──▶  over
+
+The shell writes `data_to_send()` after every call, calls `receive` with each
+chunk, and closes the connection once `over` is true.  What was sent and not
+acknowledged then has to be sent again in another session; nothing here keeps it.
+
+Numbers are not reused in a session: librelp cannot pass 999,999,999, so `room`
+becomes 0 well before and the shell reconnects when everything is answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from relay.model.errors import RelpError
+from relay.model.printable import printable
+from relay.wire.relp.frame import (
+    RelpFrame,
+    RelpFrameDecoder,
+    encode_answers,
+    encode_frame,
+    encode_syslog,
+)
+from relay.wire.relp.inflight import Inflight
+from relay.wire.relp.offers import format_offers, parse_offers
+
+__all__ = ["RelpClientSession"]
+
+# Answers are short; 128 KiB is what librelp allows for one.
+_ANSWER_BYTES_MAX = 128 * 1024
+_TXNR_LIMIT = 999_000_000
+
+# Three digits, then a SP and words (which a known server leaves out), then data.
+_USUAL_ANSWER = b" rsp 6 200 OK\n"
+_LONGEST_ANSWER = b"999999999" + _USUAL_ANSWER
+_TAKEN = (b"200 ", b"200", b"200\n")
+_RSP = re.compile(rb"([0-9]{3})(?: ([^\n]*))?(?:\n(.*))?\Z", re.DOTALL)
+
+
+class RelpClientSession:
+    """One connection to a RELP server.
+
+    Args:
+        window_records: Most messages without an answer.
+        software: Value of our ``relp_software`` offer.
+        offer: One more line of offers, or nothing.
+
+    Attributes:
+        ready: The server has accepted ``open``.
+        server_offers: What it offered then.
+        over: Nothing more will be exchanged; close the connection.
+        error: Why it is over, unless we closed and the server agreed.
+    """
+
+    def __init__(
+        self,
+        *,
+        window_records: int,
+        software: bytes,
+        offer: bytes = b"",
+        txnr_limit: int = _TXNR_LIMIT,
+    ) -> None:
+        self.ready = False
+        self.server_offers: dict[bytes, list[bytes]] = {}
+        self.over = False
+        self.error: RelpError | None = None
+        self._decoder = RelpFrameDecoder(data_bytes_max=_ANSWER_BYTES_MAX, truncate=False)
+        # txnr 1 is the open.
+        self._inflight = Inflight(first_txnr=2, frames_max=window_records)
+        self._txnr_limit = txnr_limit
+        self._close_txnr: int | None = None
+        self._held = b""  # the beginning of a usual answer
+        offers = format_offers(software, offer)
+        self._output = [encode_frame(1, b"open", offers)]
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages sent and not acknowledged."""
+        return len(self._inflight)
+
+    @property
+    def room(self) -> int:
+        """How many messages may be sent now."""
+        if not self.ready or self.over or self._close_txnr is not None:
+            return 0
+        return min(self._inflight.room, max(0, self._txnr_limit - self._inflight.next_txnr))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether only another connection has numbers for more messages."""
+        return self._inflight.next_txnr >= self._txnr_limit
+
+    @property
+    def refusal(self) -> str | None:
+        """What the server said when it refused the oldest unacknowledged message."""
+        return self._inflight.refusal
+
+    @property
+    def refused_in_row(self) -> int:
+        """How many of the oldest messages the server refused, up to the first that it did not."""
+        return self._inflight.refused_in_row
+
+    @property
+    def took_others(self) -> bool:
+        """Whether the server has taken a message behind the oldest unacknowledged one."""
+        return self._inflight.took_others
+
+    @property
+    def unanswered(self) -> int:
+        """Messages sent that have no answer at all."""
+        return self._inflight.unanswered
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """Send messages, at most `room` of them, none empty."""
+        first = self._inflight.add(len(payloads))
+        self._output.append(encode_syslog(first, payloads))
+
+    def receive(self, chunk: bytes) -> int:
+        """Take the next octets of the stream.
+
+        Returns:
+            How many of the oldest messages are now acknowledged.
+        """
+        if self.ready and not self.over and not self._decoder.inside_frame:
+            chunk = self._take_usual_answers(self._held + chunk)
+        for frame in self._decoder.feed(chunk):
+            if self.over:
+                break
+            self._receive_frame(frame)
+        if self._decoder.error is not None and not self.over:
+            self._end(str(self._decoder.error))
+        return self._inflight.take_acknowledged()
+
+    def skip_refused(self) -> int:
+        """Go on after the refused oldest message, which is not acknowledged.
+
+        Returns:
+            How many messages after it are now acknowledged.
+        """
+        self._inflight.skip_refused()
+        return self._inflight.take_acknowledged()
+
+    def close(self) -> None:
+        """Ask the server to end the session.  Unanswered messages stay unacknowledged."""
+        if self.over or self._close_txnr is not None:
+            return
+        if not self.ready:
+            self.over = True
+            return
+        self._close_txnr = self._inflight.next_txnr
+        self._output.append(encode_frame(self._close_txnr, b"close", b""))
+
+    def data_to_send(self) -> bytes:
+        """What to write now; each octet is returned once."""
+        output, self._output = self._output, []
+        return b"".join(output)
+
+    def _take_usual_answers(self, chunk: bytes) -> bytes:
+        """Take the answers at the start of `chunk` if they are what they nearly always are.
+
+        That is ``200 OK`` for the oldest messages in their order.  To write down what
+        is expected and compare costs a tenth of decoding what came.
+
+        Returns:
+            The rest of the chunk, for the decoder.  A part of one more such answer at
+            its end is held back, so that the next chunk is usual again.
+        """
+        count = min(chunk.count(_USUAL_ANSWER), len(self._inflight))
+        expected = encode_answers(self._inflight.oldest_txnr, count)
+        if count and chunk.startswith(expected) and self._inflight.answer_oldest(count):
+            chunk = chunk[len(expected) :]
+        self._held = b""
+        if chunk and len(chunk) < len(_LONGEST_ANSWER):
+            next_one = b"%d%s" % (self._inflight.oldest_txnr, _USUAL_ANSWER)
+            if len(self._inflight) and next_one.startswith(chunk) and next_one != chunk:
+                self._held, chunk = chunk, b""
+        return chunk
+
+    def _receive_frame(self, frame: RelpFrame) -> None:
+        txnr, command, data = frame
+        if command == b"rsp":
+            self._receive_rsp(txnr, data)
+        elif command == b"serverclose" and txnr == 0:
+            self._end("the server closed the session")
+        elif txnr != 0:  # hints that we do not know say nothing to us
+            self._end(f"unexpected command {command!r} from a server")
+
+    def _receive_rsp(self, txnr: int, data: bytes) -> None:
+        if data[:4] in _TAKEN and self.ready and self._inflight.answer(txnr):
+            return
+        if txnr == 1 and not self.ready:
+            self._receive_open_rsp(data)
+        elif txnr == self._close_txnr:
+            self.over = True
+        else:
+            rsp = _RSP.match(data)
+            if rsp is None:
+                self._end(f"not an answer: {data[:40]!r}")
+                return
+            words = printable(data)
+            if rsp[1] == b"200" or not self._inflight.answer(txnr, refusal=words):
+                self._end(f"an answer to txnr {txnr}, which is not waiting for one")
+
+    def _receive_open_rsp(self, data: bytes) -> None:
+        rsp = _RSP.match(data)
+        if rsp is None or rsp[1] != b"200":
+            words = printable(data) or "no status code"
+            self._end(f"the server refused the session: {words}")
+            return
+        # One server puts its first offer where the words belong.
+        offers = parse_offers((rsp[2] or b"") + b"\n" + (rsp[3] or b""))
+        version = offers.get(b"relp_version", [b"0"])[0]
+        if version.strip(b"0"):
+            self._end(f"the server wants RELP version {version[:20]!r}, allowed is 0")
+        elif b"syslog" not in offers.get(b"commands", ()):
+            self._end("the server does not take syslog messages")
+        else:
+            self.server_offers = offers
+            self.ready = True
+
+    def _end(self, reason: str) -> None:
+        self.over = True
+        self.error = RelpError(reason)

@@ -1,0 +1,266 @@
+"""The server's end of a RELP session, as a state machine without I/O.
+
+The shell calls `receive` with each chunk, hands the messages on, calls `answer`
+when they are stored, and writes `data_to_send()` after every call.  When
+`finished` is true it closes the connection.
+
+Rules that this file keeps, whatever the peer does:
+
+1. Messages are answered in the order in which they came, and only by `answer`.
+2. ``close`` is answered after all messages before it.  So is the farewell that
+   follows a violation: the good frames before it count.
+3. Where a client has offered a lineage (`relp_lineage`), ``open`` is answered by
+   `answer_open`, and nothing may come before that.
+4. A message is never answered with anything but 200: the common client throws
+   away what is refused.  What cannot be stored is not answered at all.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from relay.model.errors import RelpError
+from relay.wire.relp.frame import (
+    SERVERCLOSE,
+    TXNR_MAX,
+    RelpFrame,
+    RelpFrameDecoder,
+    encode_answers,
+    encode_frame,
+    next_txnr,
+)
+from relay.wire.relp.lineage import LINEAGE, LineageOffer, parse_lineage
+from relay.wire.relp.offers import format_offers, parse_offers, refusal_of
+
+__all__ = ["RelpServerSession"]
+
+
+class RelpServerSession:
+    """One connection from a RELP client.
+
+    Args:
+        data_bytes_max: Longest message to keep, in octets.
+        software: Value of our ``relp_software`` offer.
+        truncate: Cut longer messages instead of ending the session.
+        split: With `truncate`: split them instead.  Such a message is answered once,
+            and counts as unanswered when `receive` has returned its last piece.
+        takes_lineages: Whether `answer_open` will be called where one is offered.
+
+    Attributes:
+        opened: The client has sent an acceptable ``open``.
+        lineage: What it has offered with that, if it did.
+        lineage_malformed: It has offered one that cannot be understood.
+        unanswered: Messages returned by `receive` and not yet answered.
+        finished: Everything is said; write `data_to_send()` and close.
+        error: The violation that ended the session, if one did.
+        cut: Which of the messages returned last were cut: index to octets of the whole.
+        pieces: Which of them are pieces of one that was split: index to the number of
+            the piece, from 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_bytes_max: int,
+        software: bytes,
+        truncate: bool = True,
+        split: bool = False,
+        takes_lineages: bool = False,
+    ) -> None:
+        self.opened = False
+        self.lineage: LineageOffer | None = None
+        self.lineage_malformed = False
+        self.unanswered = 0
+        self.finished = False
+        self.error: RelpError | None = None
+        self.cut: dict[int, int] = {}
+        self.pieces: dict[int, int] = {}
+        self._decoder = RelpFrameDecoder(
+            data_bytes_max=data_bytes_max, truncate=truncate, split=split
+        )
+        self._software = software
+        self._takes_lineages = takes_lineages
+        self._unanswered_open: int | None = None  # its txnr
+        self._next_txnr = 1
+        self._first_unanswered = 1
+        self._inside_split = False  # the last message returned is not the last piece
+        self._output: list[bytes] = []
+        # What to say after the last answer.  Set = nothing more is taken.
+        self._farewell: bytes | None = None
+        self._abandoned = False
+
+    @property
+    def truncated(self) -> int:
+        """How many messages were cut to the size limit so far."""
+        return self._decoder.truncated
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Octets that are kept of a frame until it is complete."""
+        return self._decoder.unfinished_bytes
+
+    @property
+    def ending(self) -> bool:
+        """Whether the session takes no more messages."""
+        return self._farewell is not None
+
+    def receive(self, chunk: bytes) -> list[bytes]:
+        """Take the next octets of the stream; return the messages they complete."""
+        if self.cut or self.pieces:
+            self.cut, self.pieces = {}, {}
+        if self._farewell is not None:
+            return []
+        decoder = self._decoder
+        messages, frames = self._take_run(chunk)
+        run = len(messages)
+        others: list[int] = []  # which of the frames are no messages
+        continued = 0
+        for txnr, command, data in frames:
+            if self._farewell is not None:
+                break
+            if txnr != self._next_txnr:
+                index = len(messages) + len(others) - run
+                if decoder.pieces.get(index, 1) == 1:
+                    self._fail(f"txnr {txnr} of {command!r} where {self._next_txnr} is due")
+                    break
+                if self.opened:
+                    continued += 1
+                    messages.append(data)
+                else:  # the first piece was refused
+                    others.append(index)
+                continue
+            if self._unanswered_open is not None:
+                self._fail(f"{command!r} before open was answered")
+                break
+            self._next_txnr = next_txnr(txnr)
+            if command == b"syslog" and self.opened:
+                if not self.unanswered and not messages:
+                    self._first_unanswered = txnr
+                messages.append(data)
+            else:
+                others.append(len(messages) + len(others) - run)
+                self._other(txnr, command, data)
+        taken = len(messages) + len(others) - run
+        self.unanswered += len(messages) - continued + self._inside_split
+        self._inside_split = self.opened and decoder.inside_split and taken == len(frames)
+        self.unanswered -= self._inside_split
+        if decoder.cut or decoder.pieces:
+            self.cut = _of_messages(decoder.cut, others, taken, run)
+            self.pieces = _of_messages(decoder.pieces, others, taken, run)
+        if decoder.error is not None and self._farewell is None:
+            self._fail(str(decoder.error))
+        self._finish_if_answered()
+        return messages
+
+    def _take_run(self, chunk: bytes) -> tuple[list[bytes], list[RelpFrame]]:
+        """The messages at the start of what is there that need no second look; the rest."""
+        if not self.opened or self._unanswered_open is not None:
+            return [], self._decoder.feed(chunk)
+        messages, frames = self._decoder.feed_run(chunk, self._next_txnr)
+        if messages:
+            if not self.unanswered:
+                self._first_unanswered = self._next_txnr
+            self._next_txnr = next_txnr(self._next_txnr + len(messages) - 1)
+        return messages, frames
+
+    def answer_open(self, offer: bytes) -> None:
+        """Accept the ``open`` with which a lineage came; `offer` is one more line of ours."""
+        txnr, self._unanswered_open = self._unanswered_open, None
+        if txnr is not None and not self.finished:
+            self._accept_open(txnr, offer)
+
+    def answer(self, count: int) -> None:
+        """Say ``200 OK`` to the `count` oldest unanswered messages: they are stored.
+
+        Says nothing after `abandon`: the oldest may then be those that were not stored.
+        """
+        if self._abandoned:
+            return
+        assert 0 <= count <= self.unanswered, (count, self.unanswered)
+        self._output.append(encode_answers(self._first_unanswered, count))
+        self._first_unanswered = (self._first_unanswered - 1 + count) % TXNR_MAX + 1
+        self.unanswered -= count
+        self._finish_if_answered()
+
+    def end_of_input(self) -> None:
+        """The client sends no more; what it has sent is still answered."""
+        if self._farewell is None:
+            if self._decoder.inside_frame:
+                self.error = RelpError("the stream ended inside a frame")
+            self._farewell = b""
+        self._finish_if_answered()
+
+    def shut_down(self) -> None:
+        """Take no more messages; finish when those taken are answered."""
+        if self._farewell is None:
+            self._farewell = SERVERCLOSE
+        self._finish_if_answered()
+
+    def abandon(self) -> None:
+        """Finish at once, leaving what is unanswered to be sent again elsewhere."""
+        if not self.finished:
+            self._output.append(SERVERCLOSE)
+            self._farewell = b""
+            self._abandoned = True
+            self.finished = True
+
+    def data_to_send(self) -> bytes:
+        """What to write now; each octet is returned once."""
+        output, self._output = self._output, []
+        return b"".join(output)
+
+    def _other(self, txnr: int, command: bytes, data: bytes) -> None:
+        if command == b"open":
+            self._open(txnr, data)
+        elif command == b"close":
+            self._farewell = encode_frame(txnr, b"rsp", b"") + SERVERCLOSE
+        elif command == b"syslog":  # not opened: librelp consumes the number and goes on
+            self._output.append(encode_frame(txnr, b"rsp", b"500 command disabled"))
+        else:
+            self._fail(f"unknown command {command!r}")
+
+    def _open(self, txnr: int, data: bytes) -> None:
+        offers = parse_offers(data)
+        refusal = refusal_of(offers)
+        if self.opened:
+            refusal = b"protocol error: connection already open"
+        if refusal is not None:
+            self.error = RelpError(f"open refused: {refusal.decode('ascii')}")
+            self._farewell = encode_frame(txnr, b"rsp", b"500 " + refusal) + SERVERCLOSE
+            return
+        self.opened = True
+        if self._takes_lineages and LINEAGE in offers:
+            self.lineage = parse_lineage(offers[LINEAGE])
+            self.lineage_malformed = self.lineage is None
+        if self.lineage is None:
+            self._accept_open(txnr, b"")
+        else:
+            self._unanswered_open = txnr
+
+    def _accept_open(self, txnr: int, offer: bytes) -> None:
+        answer = b"200 OK\n" + format_offers(self._software, offer)
+        self._output.append(encode_frame(txnr, b"rsp", answer))
+
+    def _fail(self, reason: str) -> None:
+        self.error = RelpError(reason)
+        self._farewell = SERVERCLOSE
+
+    def _finish_if_answered(self) -> None:
+        if self._farewell is not None and not self.unanswered and not self.finished:
+            self._output.append(self._farewell)
+            self.finished = True
+
+
+def _of_messages(
+    by_frame: dict[int, int], others: list[int], taken: int, run: int
+) -> dict[int, int]:
+    """`by_frame` by the index of the message, for the frames before `taken`.
+
+    Args:
+        run: How many messages there are before the frames.
+    """
+    return {
+        run + index - bisect_left(others, index): value
+        for index, value in by_frame.items()
+        if index < taken and index not in others
+    }
