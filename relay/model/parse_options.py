@@ -22,8 +22,8 @@ class ParseOptions:
     mode: Literal["auto", "rfc3164", "rfc5424"] = "auto"
     """auto and rfc5424: RFC 5424, or else RFC 3164.  rfc3164: VERSION is no field."""
     adapters: bool = False
-    """Formats of certain applications are taken apart (`relay.wire.adapters.applications`), as on port
-    514 of syslog-ng's default-network-drivers().  In mode auto only."""
+    """Parse formats of certain applications (`relay.wire.adapters.applications`), as
+    syslog-ng's default-network-drivers() does on port 514.  In mode auto only."""
     no_parse: bool = False
     """The line is MSG, under the default PRI."""
     no_header: bool = False

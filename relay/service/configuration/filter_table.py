@@ -16,8 +16,8 @@ from datetime import time, tzinfo
 from typing import Any
 
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
+from relay.rewrite.filters import conditions as filters
 from relay.rewrite.filters.conditions import Condition
-from relay.rewrite.filters.conditions import conditions as filters
 from relay.rewrite.filters.pattern import (
     TextTest,
     glob,

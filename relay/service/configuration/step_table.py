@@ -23,8 +23,8 @@ from typing import Any
 from relay.model.expression import Expression
 from relay.rewrite.filters.conditions import Condition, always
 from relay.rewrite.filters.pattern import glob
-from relay.rewrite.steps.changes import changes as steps
-from relay.rewrite.steps.changes import message_parsers, redaction, sampling, sequence_ids
+from relay.rewrite.steps import changes as steps
+from relay.rewrite.steps import message_parsers, redaction, sampling, sequence_ids
 from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES, FilterTables
 from relay.service.configuration.table import Named, did_you_mean, join_path, plain, shown

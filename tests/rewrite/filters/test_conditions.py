@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.rewrite.filters import conditions as filters
 from relay.rewrite.filters.conditions import Condition
-from relay.rewrite.filters.conditions import conditions as filters
 from relay.rewrite.filters.pattern import glob, substring
 from relay.wire.parse import parse, read_lines
 

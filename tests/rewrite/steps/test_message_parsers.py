@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.steps.changes import message_parsers
+from relay.rewrite.steps import message_parsers
 from relay.rewrite.steps.message_parsers import NOT_PARSED_TAG
 from relay.rewrite.steps.pipeline import Change
 from relay.wire.parse import parse

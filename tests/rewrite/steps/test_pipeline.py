@@ -7,7 +7,7 @@ import pytest
 from relay.codec import Lines
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters.conditions import conditions as filters
+from relay.rewrite.filters import conditions as filters
 from relay.rewrite.filters.pattern import glob
 from relay.rewrite.forms.form import Form, form_of
 from relay.rewrite.steps.changes import add_tags, unset

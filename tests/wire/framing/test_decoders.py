@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relay.wire.framing import decoders
 from relay.wire.framing.boundaries import next_counted
 from relay.wire.framing.decoders import (
     AutoDecoder,
     FrameDecoder,
     NewlineDecoder,
     OctetCountingDecoder,
-    decoders,
     encode_newline,
     encode_newline_syslog,
     encode_octet_counted,
