@@ -32,7 +32,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["BRANCH", "LEAF", "META_PAGES", "NO_PAGE", "Audit", "Damage", "Entry", "PageFile"]
-__all__ += ["Snapshot", "Tree", "Walk", "check_order"]
+__all__ += ["Snapshot", "Tree", "Walk"]
 
 META_PAGES = 2
 _HEADER = struct.Struct("=QHHHH")
@@ -109,33 +109,21 @@ class Audit:
         self.pages[number:stop] = b"\1" * count
 
 
-@dataclass(slots=True)
-class Walk:
-    """What was found on the way through one tree."""
-
-    name: str
-    audit: Audit
-    is_sorted_by_number: bool
-    branch_pages: int = 0
-    leaf_pages: int = 0
-    overflow_pages: int = 0
-    entries: int = 0
-
-
 class PageFile:
     """An LMDB file, read with plain reads.
 
     Attributes:
         problems: What is wrong with the meta pages.
+        size: Of the file, in bytes, when the meta pages were read.
         snapshots: Those whose meta page makes sense, the newest first.
-        page_size: In octets.
+        page_size: In bytes.
     """
 
     def __init__(self, fd: int) -> None:
         self.problems: list[str] = []
         self.snapshots: list[Snapshot] = []
         self._fd = fd
-        self._size = os.fstat(fd).st_size
+        self.size = os.fstat(fd).st_size
         self.page_size = 0
         metas = [self._meta(0), None]
         sizes = [self.page_size] if self.page_size else [2**power for power in range(9, 17)]
@@ -156,7 +144,7 @@ class PageFile:
         size = self.page_size
         before: list[Snapshot | None] = []
         for _ in range(_READS_MAX):  # one may fall into a write
-            self._size = os.fstat(self._fd).st_size
+            self.size = os.fstat(self._fd).st_size
             try:
                 metas = [self._meta(0, size), self._meta(1, size)]
             except OSError as error:
@@ -180,8 +168,12 @@ class PageFile:
         except OSError:
             return b""
 
-    def _read(self, size: int, offset: int) -> bytes:
-        """Raises Damage if that cannot be read."""
+    def read(self, size: int, offset: int) -> bytes:
+        """Exactly `size` bytes.
+
+        Raises:
+            Damage: The file is shorter, or the disk fails.
+        """
         try:
             octets = os.pread(self._fd, size, offset)
         except OSError as error:
@@ -199,10 +191,10 @@ class PageFile:
 
     def walk(self, tree: Tree, name: str, audit: Audit) -> Iterator[Entry]:
         """All entries of `tree` that can be read, in order; the rest is in `audit.problems`."""
-        walk = Walk(name, audit, bool(tree.flags & _INTEGER_KEYS))
+        walk = Walk(self, name, audit, is_sorted_by_number=bool(tree.flags & _INTEGER_KEYS))
         before = len(audit.problems)
         if tree.root != NO_PAGE:
-            yield from self._descend(walk, tree.root, tree.depth, None, None)
+            yield from walk.entries_below(tree.root, tree.depth)
         found = (walk.branch_pages, walk.leaf_pages, walk.overflow_pages, walk.entries)
         if len(audit.problems) == before and found != tree[3:7]:
             audit.problems.append(f"{name}: there is {found} in it, it says {tree[3:7]}")
@@ -231,7 +223,7 @@ class PageFile:
         For when a meta page is gone.  Such a page may be from long ago, and what it
         points to written over since.
         """
-        pages = self._size // self.page_size
+        pages = self.size // self.page_size
         nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, NO_PAGE)
         for number in range(META_PAGES, pages):
             if self._begins_with_name(number):
@@ -245,7 +237,7 @@ class PageFile:
 
     def _begins_with_name(self, number: int) -> bool:
         try:
-            page = self._read(self.page_size, number * self.page_size)
+            page = self.read(self.page_size, number * self.page_size)
         except Damage:
             return False
         found, _, kind, _, _ = _HEADER.unpack_from(page)
@@ -253,8 +245,6 @@ class PageFile:
             return False
         place = int.from_bytes(page[_HEADER.size : _HEADER.size + 2], sys.byteorder)
         return page[place + 4 : place + 6] == _SUBTREE.to_bytes(2, sys.byteorder)
-
-    # Meta pages.
 
     def _meta(self, number: int, page_size: int = 0) -> Snapshot | None:
         page = os.pread(self._fd, _HEADER.size + _META.size, number * page_size)
@@ -274,7 +264,7 @@ class PageFile:
             or snapshot.free.flags != _INTEGER_KEYS
             or snapshot.names.flags
             or snapshot.names.page_size
-            or last * size > self._size + _UNWRITTEN_BYTES_MAX
+            or last * size > self.size + _UNWRITTEN_BYTES_MAX
             or (transaction & 1 != number and transaction)
         ):
             return None
@@ -308,66 +298,79 @@ class PageFile:
             number = int.from_bytes(entry.key, sys.byteorder)
         return number
 
-    # Trees.
 
-    def _descend(
-        self, walk: Walk, number: int, levels: int, low: bytes | None, high: bytes | None
+@dataclass(slots=True)
+class Walk:
+    """The way through one tree: checks each page that it comes to, and counts them."""
+
+    file: PageFile
+    name: str
+    """Of the tree, for what is found wrong with it."""
+    audit: Audit
+    is_sorted_by_number: bool = False
+    branch_pages: int = 0
+    leaf_pages: int = 0
+    overflow_pages: int = 0
+    entries: int = 0
+
+    def entries_below(
+        self, number: int, levels: int, low: bytes | None = None, high: bytes | None = None
     ) -> Iterator[Entry]:
-        """Entries of the page `number`, whose keys are from `low` on and below `high`."""
+        """Entries at and below the page `number`, whose keys are from `low` on and below `high`."""
         try:
             if not 1 <= levels <= _DEPTH_MAX:
                 raise Damage("it is too deep")
-            page = self.page(walk, number, BRANCH if levels > 1 else LEAF)
+            page = self.page(number, BRANCH if levels > 1 else LEAF)
             if levels == 1:
-                walk.leaf_pages += 1
-                entries = self.leaf(walk, page, number)
-                check_order([entry.key for entry in entries], low, high, walk)
-                walk.entries += len(entries)
+                self.leaf_pages += 1
+                entries = self.leaf(page, number)
+                self.check_order([entry.key for entry in entries], low, high)
+                self.entries += len(entries)
             else:
-                walk.branch_pages += 1
+                self.branch_pages += 1
                 children = self.branch(page)
-                check_order([key for _, key in children[1:]], low, high, walk)
+                self.check_order([key for _, key in children[1:]], low, high)
         except Damage as damage:
-            walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
+            self.audit.problems.append(f"{self.name}: page {number}: {damage}")
             return
         if levels == 1:
             yield from entries
             return
         stops = [*(key for _, key in children[1:]), high]
         for (child, key), stop in zip(children, stops, strict=True):
-            yield from self._descend(walk, child, levels - 1, key or low, stop)
+            yield from self.entries_below(child, levels - 1, key or low, stop)
 
-    def page(self, walk: Walk, number: int, wanted: int) -> bytes:
+    def page(self, number: int, wanted: int) -> bytes:
         """The page `number`, which has to be of the kind `wanted`.
 
         Raises:
             Damage: It is not there, or something else.
         """
-        self._take(walk, number, 1)
-        page = self._read(self.page_size, number * self.page_size)
+        self._take(number, 1)
+        page = self.file.read(self.file.page_size, number * self.file.page_size)
         found, _, kind, _, _ = _HEADER.unpack_from(page)
         if (found, kind) != (number, wanted):
             raise Damage(f"its number is {found}, its kind {kind}, expected {wanted}")
         return page
 
-    def _take(self, walk: Walk, number: int, count: int, *, is_value: bool = False) -> None:
-        if (number + count) * self.page_size > self._size:
+    def _take(self, number: int, count: int, *, is_value: bool = False) -> None:
+        if (number + count) * self.file.page_size > self.file.size:
             raise Damage("it is not in the file")
-        walk.audit.take(number, count, is_value=is_value)
+        self.audit.take(number, count, is_value=is_value)
 
     def _places(self, page: bytes) -> tuple[tuple[int, ...], int]:
         _, _, _, lower, upper = _HEADER.unpack_from(page)
-        if not _HEADER.size < lower <= upper <= self.page_size or lower & 1:
+        if not _HEADER.size < lower <= upper <= self.file.page_size or lower & 1:
             raise Damage(f"its bounds are {lower} and {upper}")
         count = (lower - _HEADER.size) // 2
         places = struct.unpack_from(f"={count}H", page, _HEADER.size)
-        if min(places) < upper or max(places) + _NODE.size > self.page_size:
+        if min(places) < upper or max(places) + _NODE.size > self.file.page_size:
             raise Damage("a node is out of bounds")
         if len(set(places)) != count:
             raise Damage("two nodes are in one place")
-        return places, self.page_size - upper
+        return places, self.file.page_size - upper
 
-    def leaf(self, walk: Walk, page: bytes, number: int, *, values: bool = True) -> list[Entry]:
+    def leaf(self, page: bytes, number: int, *, values: bool = True) -> list[Entry]:
         """The entries of a leaf; those with damaged values are left out, and said in the audit.
 
         Args:
@@ -383,15 +386,15 @@ class PageFile:
             size = low | high << 16
             value_at = place + _NODE.size + key_size
             stop = value_at + (_PAGE_NUMBER.size if flags == _BIG else size)
-            if not 1 <= key_size <= _KEY_BYTES_MAX or stop > self.page_size:
+            if not 1 <= key_size <= _KEY_BYTES_MAX or stop > self.file.page_size:
                 raise Damage("a node is too long")
             if flags not in (0, _BIG, _SUBTREE):
                 raise Damage(f"a node has flags {flags}")
             room -= (stop - place + 1) & ~1
-            offset: int | None = number * self.page_size + value_at
+            offset: int | None = number * self.file.page_size + value_at
             if flags == _BIG:
                 (first,) = _PAGE_NUMBER.unpack_from(page, value_at)
-                offset = self._overflow(walk, first, size, look=values)
+                offset = self._overflow(first, size, look=values)
             if offset is not None:
                 key = page[place + _NODE.size : value_at]
                 entries.append(Entry(key, flags == _SUBTREE, offset, size))
@@ -399,23 +402,23 @@ class PageFile:
             raise Damage(f"{room} octets are left between its nodes")
         return entries
 
-    def _overflow(self, walk: Walk, number: int, size: int, *, look: bool) -> int | None:
+    def _overflow(self, number: int, size: int, *, look: bool) -> int | None:
         """Where the value on the pages from `number` on begins; None if they are damaged."""
-        count = (_HEADER.size - 1 + size) // self.page_size + 1
+        count = (_HEADER.size - 1 + size) // self.file.page_size + 1
         if not look:
-            walk.overflow_pages += count
-            return number * self.page_size + _HEADER.size
+            self.overflow_pages += count
+            return number * self.file.page_size + _HEADER.size
         try:
-            self._take(walk, number, count, is_value=True)
-            header = self._read(_OVERFLOW.size, number * self.page_size)
+            self._take(number, count, is_value=True)
+            header = self.file.read(_OVERFLOW.size, number * self.file.page_size)
             found, _, kind, length = _OVERFLOW.unpack(header)
             if (found, kind, length) != (number, _OVERFLOWN, count):
                 raise Damage(f"its number is {found}, its kind {kind}, its length {length}")
         except Damage as damage:
-            walk.audit.problems.append(f"{walk.name}: page {number}: {damage}")
+            self.audit.problems.append(f"{self.name}: page {number}: {damage}")
             return None
-        walk.overflow_pages += count
-        return number * self.page_size + _HEADER.size
+        self.overflow_pages += count
+        return number * self.file.page_size + _HEADER.size
 
     def branch(self, page: bytes) -> list[tuple[int, bytes]]:
         """The numbers of the pages below, each with its first key; that of the first is empty.
@@ -430,7 +433,7 @@ class PageFile:
         for index, place in enumerate(places):
             low, high, highest, key_size = _NODE.unpack_from(page, place)
             stop = place + _NODE.size + key_size
-            if key_size > _KEY_BYTES_MAX or (index and not key_size) or stop > self.page_size:
+            if key_size > _KEY_BYTES_MAX or (index and not key_size) or stop > self.file.page_size:
                 raise Damage("a node is too long")
             room -= (stop - place + 1) & ~1
             key = page[place + _NODE.size : stop] if index else b""
@@ -438,6 +441,22 @@ class PageFile:
         if room:
             raise Damage(f"{room} octets are left between its nodes")
         return children
+
+    def check_order(self, keys: list[bytes], low: bytes | None, high: bytes | None) -> None:
+        """Make sure that `keys` are in order, from `low` on and below `high`.
+
+        Raises:
+            Damage: They are not.
+        """
+        if self.is_sorted_by_number and sys.byteorder == "little":
+            keys = [key[::-1] for key in keys]
+            low, high = low and low[::-1], high and high[::-1]
+        if not keys:
+            return
+        if any(one >= after for one, after in pairwise(keys)):
+            raise Damage("its keys are not in order")
+        if (low and keys[0] < low) or (high and keys[-1] >= high):
+            raise Damage("its keys are not where they belong")
 
 
 def _take_free(pages: bytearray, numbers: tuple[int, ...]) -> bool:
@@ -453,20 +472,3 @@ def _take_free(pages: bytearray, numbers: tuple[int, ...]) -> bool:
     for number in numbers:
         pages[number] = 1
     return True
-
-
-def check_order(keys: list[bytes], low: bytes | None, high: bytes | None, walk: Walk) -> None:
-    """Make sure that `keys` are in order, from `low` on and below `high`.
-
-    Raises:
-        Damage: They are not.
-    """
-    if walk.is_sorted_by_number and sys.byteorder == "little":
-        keys = [key[::-1] for key in keys]
-        low, high = low and low[::-1], high and high[::-1]
-    if not keys:
-        return
-    if any(one >= after for one, after in pairwise(keys)):
-        raise Damage("its keys are not in order")
-    if (low and keys[0] < low) or (high and keys[-1] >= high):
-        raise Damage("its keys are not where they belong")

@@ -46,7 +46,6 @@ from relay.queue.repair.pages import (
     Snapshot,
     Tree,
     Walk,
-    check_order,
 )
 
 __all__ = ["KEYS_STOP", "FileDamaged", "LateExamination"]
@@ -206,11 +205,11 @@ class LateExamination:
             Its first and its last key, empty if something is wrong, which is in `audit`.
         """
         what = name.decode("utf-8", "replace")
-        walk = Walk(what, audit, is_sorted_by_number=False)
+        walk = Walk(self._file, what, audit)
         try:
             if tree.depth < 2 or tree.root == NO_PAGE:
                 raise Damage(f"{what}: {tree.leaf_pages} leaves and no branch")
-            _take_branches(self._file, self._fd, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth)
+            _take_branches(self._fd, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth)
             found = (walk.branch_pages, walk.leaf_pages)
             if found != (tree.branch_pages, tree.leaf_pages):
                 raise Damage(f"{what}: there is {found} in it, it says {tree[3:5]}")
@@ -218,9 +217,9 @@ class LateExamination:
             for seq in (0, KEYS_STOP - 1):
                 self._advance(what, queue, tree, seq, len(self._marks))
             unmarked = _LateAudit(bytearray(len(self._marks)), pages_stop=len(self._marks))
-            walk = Walk(what, unmarked, is_sorted_by_number=False)
-            ends = [next(_leaves(self._file, walk, tree, seq)) for seq in (0, KEYS_STOP - 1)]
-            first, last = (_examined(self._file, walk, leaf, values=False) for leaf in ends)
+            walk = Walk(self._file, what, unmarked)
+            ends = [next(_leaves(walk, tree, seq)) for seq in (0, KEYS_STOP - 1)]
+            first, last = (_examined(walk, leaf, values=False) for leaf in ends)
         except Damage as damage:
             audit.problems.append(str(damage))
             return b"", b""
@@ -276,19 +275,19 @@ class LateExamination:
     def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
         """Look at more leaves and values around `seq`, so that it is safe."""
         audit = _LateAudit(self._marks, pages_stop=pages_stop)
-        walk = Walk(what, audit, is_sorted_by_number=False)
-        here = next(_leaves(self._file, walk, tree, seq))
+        walk = Walk(self._file, what, audit)
+        here = next(_leaves(walk, tree, seq))
         start = max(0, here.low - 1)
         if not queue.leaves.is_safe(seq):
             self._look_at_leaves(queue, walk, tree, start, _STEP, seq)
-            for low in _branch_lows(self._file, walk, tree, seq):
+            for low in _branch_lows(walk, tree, seq):
                 if queue.leaves.span_of(low) is None:
                     self._look_at_leaves(queue, walk, tree, low, 1)
         if not queue.values.is_safe(seq):
             for run in self._unseen(queue.values, walk, tree, start, _VALUES_STEP, seq):
                 walk.overflow_pages = 0
                 for leaf in run:
-                    _examined(self._file, walk, leaf, values=True)
+                    _examined(walk, leaf, values=True)
                 self._value_pages += walk.overflow_pages
                 queue.values.add(run)
 
@@ -298,7 +297,7 @@ class LateExamination:
         for run in self._unseen(queue.leaves, walk, tree, start, leaves_max, wanted):
             walk.overflow_pages = 0
             for leaf in run:
-                _examined(self._file, walk, leaf, values=False)
+                _examined(walk, leaf, values=False)
             queue.leaves.add(run)
             if not walk.overflow_pages:
                 queue.values.add(run)
@@ -325,7 +324,7 @@ class LateExamination:
                 continue
             stop = progress.next_low(start)
             run: list[Leaf] = []
-            for leaf in _leaves(self._file, walk, tree, start):
+            for leaf in _leaves(walk, tree, start):
                 if leaf.low >= stop or len(run) == leaves_max:
                     break
                 run.append(leaf)
@@ -334,20 +333,20 @@ class LateExamination:
             yield run
 
 
-def _examined(file: PageFile, walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
+def _examined(walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
     """The keys of a leaf, which is as it has to be.
 
     Raises:
         Damage: It is not.
     """
     try:
-        page = file.page(walk, leaf.number, LEAF)
-        entries = file.leaf(walk, page, leaf.number, values=values)
+        page = walk.page(leaf.number, LEAF)
+        entries = walk.leaf(page, leaf.number, values=values)
         keys = [entry.key for entry in entries]
         if any(len(key) != KEY.size for key in keys) or any(each.is_subtree for each in entries):
             raise Damage("there is something else in it")
         high = KEY.pack(leaf.high) if leaf.high < KEYS_STOP else None
-        check_order(keys, KEY.pack(leaf.low), high, walk)
+        walk.check_order(keys, KEY.pack(leaf.low), high)
     except Damage as damage:
         raise Damage(f"{walk.name}: page {leaf.number}: {damage}") from damage
     if walk.audit.problems:
@@ -358,39 +357,39 @@ def _examined(file: PageFile, walk: Walk, leaf: Leaf, *, values: bool) -> list[b
 # Branches.
 
 
-def _leaves(file: PageFile, walk: Walk, tree: Tree, start: int) -> Iterator[Leaf]:
+def _leaves(walk: Walk, tree: Tree, start: int) -> Iterator[Leaf]:
     """The leaves from the one on where `start` belongs."""
-    return _below(file, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth, start)
+    return _below(walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth, start)
 
 
-def _branch_lows(file: PageFile, walk: Walk, tree: Tree, seq: int) -> list[int]:
+def _branch_lows(walk: Walk, tree: Tree, seq: int) -> list[int]:
     """Where the branches begin that come after `seq`, as far as they are to be looked at."""
     if tree.depth < 2:
         return []
-    branches = _below(file, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth - 1, seq)
+    branches = _below(walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth - 1, seq)
     return [branch.low for branch in islice(branches, 1, 1 + _BRANCHES_AHEAD)]
 
 
-def _below(file: PageFile, walk: Walk, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
+def _below(walk: Walk, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
     if levels == 1:
         yield page
         return
-    numbers, lows = _children(file, walk, page)
+    numbers, lows = _children(walk, page)
     stops = [*lows[1:], page.high]
     for index in range(bisect_right(stops, start), len(numbers)):
         child = Leaf(numbers[index], lows[index], stops[index])
-        yield from _below(file, walk, child, levels - 1, start)
+        yield from _below(walk, child, levels - 1, start)
 
 
-def _children(file: PageFile, walk: Walk, branch: Leaf) -> tuple[list[int], list[int]]:
+def _children(walk: Walk, branch: Leaf) -> tuple[list[int], list[int]]:
     """The pages below a branch, and where the keys of each begin.
 
     Raises:
         Damage: The branch is not as it has to be.
     """
     try:
-        page = file.page(walk, branch.number, BRANCH)
-        numbers, keys = _regular(page) or _irregular(file, page)
+        page = walk.page(branch.number, BRANCH)
+        numbers, keys = _regular(page) or _irregular(walk, page)
         in_order = all(map(lt, keys, islice(keys, 1, None)))
         if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
             raise Damage("its keys are not in order, or not where they belong")
@@ -428,26 +427,28 @@ def _regular_parts(count: int, size: int) -> tuple[bytes, array[int]]:
     return array("H", (*bounds, *places)).tobytes(), array("I", second_words)
 
 
-def _irregular(file: PageFile, page: bytes) -> tuple[list[int], list[int]]:
-    children = file.branch(page)
+def _irregular(walk: Walk, page: bytes) -> tuple[list[int], list[int]]:
+    children = walk.branch(page)
     if any(len(key) != KEY.size for _, key in children[1:]):
         raise Damage("there is a key of another size")
     return [number for number, _ in children], [KEY.unpack(key)[0] for _, key in children[1:]]
 
 
-def _take_branches(file: PageFile, fd: int, walk: Walk, branch: Leaf, levels: int) -> None:
+def _take_branches(fd: int, walk: Walk, branch: Leaf, levels: int) -> None:
     """Mark all branches and leaves."""
-    numbers, lows = _children(file, walk, branch)
+    numbers, lows = _children(walk, branch)
     walk.branch_pages += 1
     if levels == 2:
         walk.leaf_pages += len(numbers)
         _mark(walk, numbers)
         return
     for child in numbers if levels == 3 else ():  # all at once: a disk is faster that way
-        os.posix_fadvise(fd, child * file.page_size, file.page_size, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(
+            fd, child * walk.file.page_size, walk.file.page_size, os.POSIX_FADV_WILLNEED
+        )
     stops = [*lows[1:], branch.high]
     for child, low, stop in zip(numbers, lows, stops, strict=True):
-        _take_branches(file, fd, walk, Leaf(child, low, stop), levels - 1)
+        _take_branches(fd, walk, Leaf(child, low, stop), levels - 1)
 
 
 def _mark(walk: Walk, numbers: list[int]) -> None:
