@@ -26,6 +26,8 @@ SUB_PACKAGES = {
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so
 general that all of them use it."""
+IN_ORDER = {"queue"}
+"""Packages whose sub-packages import only those to their left in `SUB_PACKAGES`."""
 MODULES_OF_A_FOLDER_MAX = 15
 PURE = {"model", "codec", "wire", "rewrite"}
 IMPURE = {"asyncio", "lmdb", "logging", "os", "random", "socket", "threading", "time", "twisted"}
@@ -48,7 +50,6 @@ EXCEPTIONS = {  # to be removed one by one; none may be added
     "class FileReader",
     "class JournalReader",
     "class Lanes",
-    "class PageFile",
     "class QueueService",
     "class QueueStore",
     "class _FileReader",
@@ -110,6 +111,17 @@ def test_imports_go_down(path: Path) -> None:
         is_pure = package in PURE and name_of(path) != CODEC_SWITCH
         assert not (is_pure and top in IMPURE), f"pure {package} imports {name}"
         assert top != "lmdb" or name_of(path) == LMDB_IMPORTER
+
+
+@each_module
+def test_sub_packages_import_down(path: Path) -> None:
+    """A sub-package may import those to its left, and modules that lie in the package itself."""
+    package, folder = [*path.relative_to(ROOT).parts, ""][1:3]
+    order = SUB_PACKAGES[package] if package in IN_ORDER else []
+    for name in imported(ast.parse(path.read_text())):
+        top, layer, other = [*name.split("."), "", ""][:3]
+        if (top, layer) == ("relay", package) and folder in order and other in order:
+            assert order.index(other) <= order.index(folder), f"{folder} imports {name}"
 
 
 @each_file

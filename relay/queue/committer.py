@@ -12,7 +12,7 @@ A removal alone is not worth a transaction: it waits a little for an append with
 can go, unless so much is acknowledged that a crash would send too much of it again.
 
 When a transaction fails nothing is given up: removals are tried alone (they make
-room), appends wait and are tried again, in smaller batches (`waiting.py`).  Admission
+room), appends wait and are tried again, in smaller batches (`pending.py`).  Admission
 closes until everything that waits is on disk; that is how a full disk becomes backward
 pressure.
 """
@@ -30,14 +30,13 @@ from relay.model.clock import Clock, DelayedCall, Now
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QUEUE_FULL, TOO_OLD, QueueLimit
-from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
-from relay.queue.removals import Removals
+from relay.queue.pending import PendingAppends, PendingRemovals
 from relay.queue.store import Eviction, Refusal, Removal, SetAside, Transaction
 from relay.queue.transaction import Append, size_of, transaction_of
-from relay.queue.waiting import Waiting
+from relay.queue.view import Command
 
 __all__ = ["Commits", "Committer", "RunInThread"]
 
@@ -59,7 +58,7 @@ class Commits(Protocol):
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
 
-    def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
+    def operate(self, operation: Command, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
 
     def probe(self) -> None: ...
 
@@ -100,7 +99,7 @@ class Committer:
         on_given_up: Callable[[Mapping[str, int]], None] = lambda lost: None,
         retry_seconds: float = 1.0,
         removal_seconds: float = 0.0,
-        interval: CommitInterval | None = None,
+        interval: CommitDelay | None = None,
     ) -> None:
         self._store = store
         self._run_in_thread = run_in_thread
@@ -116,12 +115,12 @@ class Committer:
         self._expiries: dict[str, float] = {}
         self._retry_seconds = retry_seconds
         self._removal_seconds = removal_seconds
-        self._interval = interval or CommitInterval(clock=clock)
-        self._waiting = Waiting()
-        self._removals = Removals()
+        self._interval = interval or CommitDelay(clock=clock)
+        self._waiting = PendingAppends()
+        self._removals = PendingRemovals()
         self._removals_due = False  # also without an append
         self._removals_call: DelayedCall | None = None  # makes them due
-        self._operations: list[tuple[Operation, Deferred[Any]]] = []
+        self._operations: list[tuple[Command, Deferred[Any]]] = []
         self._hold_appends = False  # after a failure, until something succeeds
         self._probes = False  # nothing waits, and whether the disk is well is to be found out
         self._over = False  # a limit was exceeded by what is there, not by what comes
@@ -195,7 +194,7 @@ class Committer:
         self._removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self._start_removing()
 
-    def operate(self, operation: Operation) -> Deferred[Any]:
+    def operate(self, operation: Command) -> Deferred[Any]:
         """Do `operation` in a transaction of its own.  Fires with its result, once on disk.
 
         Fails with QueueError if it could not be done; it is not tried again.
@@ -419,7 +418,7 @@ class Committer:
             self._hold_appends = False  # there may be room now
         self._settle_limits(appends)
         is_everything = self._waiting.stored(appends)
-        # In this order, what moves from one gauge to the other does not open admission.
+        # In this order, what moves from one watermark to the other does not open admission.
         self._publish_queue_bytes()
         self._publish_pending_bytes()
         if self._store.misplaced:

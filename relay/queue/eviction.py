@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from relay.queue.block import received_at
-from relay.queue.books import count_dropped, forget, seq_of
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import Eviction
+from relay.queue.view import count_dropped, forget, seq_of
 
 __all__ = ["count_late", "evict"]
 

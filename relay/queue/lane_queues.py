@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.books import Books
 from relay.queue.committer import Committer
 from relay.queue.inspect.commands import Adopt
 from relay.queue.store import QueueStore
 from relay.queue.transaction import account_of_lane
+from relay.queue.view import TransactionView
 
 __all__ = ["LANES", "LaneQueues"]
 
@@ -83,7 +83,7 @@ class LaneQueues:
 class _Nothing:
     """An operation."""
 
-    def apply(self, books: Books) -> None:
+    def apply(self, view: TransactionView) -> None:
         pass
 
 

@@ -21,17 +21,17 @@ import msgspec
 from relay.model.errors import QueueError
 from relay.model.words import size as in_words
 from relay.queue.block import BlockDamaged, crc32, decode_block
-from relay.queue.books import (
+from relay.queue.ledger import Ledger
+from relay.queue.transaction import Refusal, SetAside
+from relay.queue.view import (
     KEY,
     OPERATOR,
-    Books,
     RemovesOnly,
+    TransactionView,
     count_dropped,
     seq_of,
     to_block_with,
 )
-from relay.queue.ledger import Ledger
-from relay.queue.transaction import Refusal, SetAside
 
 __all__ = [
     "DAMAGED",
@@ -133,7 +133,7 @@ def refuse(txn: Any, quarantine: Any, ledger: Ledger, refusal: Refusal, at: floa
 
 
 class TakenOut(msgspec.Struct):
-    """What one step of an operation did."""
+    """What one step of a command did."""
 
     records: int = 0
     skipped: int = 0
@@ -158,11 +158,11 @@ class PurgeQuarantined(RemovesOnly):
     bytes_max: int = _BYTES_PER_STEP_MAX
     reason: str = OPERATOR
 
-    def apply(self, books: Books) -> TakenOut:
-        ledger = books.ledger(self.account)
+    def apply(self, view: TransactionView) -> TakenOut:
+        ledger = view.ledger(self.account)
         done = TakenOut()
-        for seq, label, _, size in _chosen(books, self, done):
-            _take_out(books, self.account, ledger, seq, label, size)
+        for seq, label, _, size in _chosen(view, self, done):
+            _take_out(view, self.account, ledger, seq, label, size)
             count_dropped(ledger, self.reason, label.records)
             done.records += label.records
         return done
@@ -184,11 +184,11 @@ class ReplayQuarantined:
     bytes_max: int = _BYTES_PER_STEP_MAX
     """What one step moves, about; `seqs` are moved whole or not at all."""
 
-    def apply(self, books: Books) -> TakenOut:
-        ledger = books.ledger(self.account)
+    def apply(self, view: TransactionView) -> TakenOut:
+        ledger = view.ledger(self.account)
         done = TakenOut()
         payloads: list[bytes] = []
-        for seq, label, octets, size in _chosen(books, self, done):
+        for seq, label, octets, size in _chosen(view, self, done):
             if label.kind not in ("record", "frame") or not octets:
                 if self.seqs:
                     raise QueueError(
@@ -197,7 +197,7 @@ class ReplayQuarantined:
                     )
                 done.skipped += 1
                 continue
-            _take_out(books, self.account, ledger, seq, label, size)
+            _take_out(view, self.account, ledger, seq, label, size)
             ledger.moved += label.records
             done.records += label.records
             payloads.append(octets)
@@ -206,7 +206,7 @@ class ReplayQuarantined:
                 f"these are {in_words(size)}, and {in_words(self.bytes_max)} may be moved to the "
                 f"queue of {self.to} at a time now; name fewer, or say --all"
             )
-        books.append(self.to, payloads, received_at=books.at)
+        view.append(self.to, payloads, received_at=view.at)
         return done
 
 
@@ -230,10 +230,10 @@ class TrimQuarantine(RemovesOnly):
     before: float = 0.0
     entries_max: int = 1000
 
-    def apply(self, books: Books) -> Trimmed:
-        ledger = books.ledger(self.account)
+    def apply(self, view: TransactionView) -> Trimmed:
+        ledger = view.ledger(self.account)
         done = Trimmed()
-        for seq, label, _, size in _entries(books, self.account, 0, self.entries_max):
+        for seq, label, _, size in _entries(view, self.account, 0, self.entries_max):
             if ledger.quarantine_bytes > self.bytes_max:
                 reason = "quarantine-full"
                 done.full += label.records
@@ -242,7 +242,7 @@ class TrimQuarantine(RemovesOnly):
                 done.aged += label.records
             else:
                 break
-            _take_out(books, self.account, ledger, seq, label, size)
+            _take_out(view, self.account, ledger, seq, label, size)
             count_dropped(ledger, reason, label.records)
         return done
 
@@ -252,31 +252,31 @@ _Entry = tuple[int, Label, bytes, int]
 
 
 def _chosen(
-    books: Books, operation: PurgeQuarantined | ReplayQuarantined, done: TakenOut
+    view: TransactionView, command: PurgeQuarantined | ReplayQuarantined, done: TakenOut
 ) -> Iterator[_Entry]:
     """The entries of one step; sets where the next one goes on."""
-    account = operation.account
-    for seq in operation.seqs:
-        value = books.txn.get(KEY.pack(seq), db=books.quarantine[account])
+    account = command.account
+    for seq in command.seqs:
+        value = view.txn.get(KEY.pack(seq), db=view.quarantine[account])
         if value is None:
             raise QueueError(f"quarantine of {account}: there is no {seq}")
         yield (seq, *read_entry(bytes(value)), len(value))
-    if operation.seqs:
+    if command.seqs:
         return
     size = 0
-    for count, entry in enumerate(_entries(books, account, operation.start, -1)):
-        if entry[0] >= operation.upto:
+    for count, entry in enumerate(_entries(view, account, command.start, -1)):
+        if entry[0] >= command.upto:
             return
-        if count == operation.entries_max or size > operation.bytes_max:
+        if count == command.entries_max or size > command.bytes_max:
             done.next_seq = entry[0]
             return
         size += entry[3]
         yield entry
 
 
-def _entries(books: Books, account: str, start: int, entries_max: int) -> Iterator[_Entry]:
+def _entries(view: TransactionView, account: str, start: int, entries_max: int) -> Iterator[_Entry]:
     """Entries from `start` on, oldest first; each may be deleted before the next."""
-    cursor = books.txn.cursor(db=books.quarantine[account])
+    cursor = view.txn.cursor(db=view.quarantine[account])
     while entries_max and cursor.set_range(KEY.pack(start)):
         seq, value = seq_of(cursor.key()), bytes(cursor.value())
         yield (seq, *read_entry(value), len(value))
@@ -285,9 +285,9 @@ def _entries(books: Books, account: str, start: int, entries_max: int) -> Iterat
 
 
 def _take_out(
-    books: Books, account: str, ledger: Ledger, seq: int, label: Label, size: int
+    view: TransactionView, account: str, ledger: Ledger, seq: int, label: Label, size: int
 ) -> None:
     label.records = min(label.records, ledger.quarantined)  # more than there are: damaged
-    books.txn.delete(KEY.pack(seq), db=books.quarantine[account])
+    view.txn.delete(KEY.pack(seq), db=view.quarantine[account])
     ledger.quarantined -= label.records
     ledger.quarantine_bytes = max(0, ledger.quarantine_bytes - size)

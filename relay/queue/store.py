@@ -69,15 +69,6 @@ from relay.codec import octets_of
 from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block, split
-from relay.queue.books import KEY as _KEY
-from relay.queue.books import (
-    Books,
-    Operation,
-    RemovesOnly,
-    count_never_queued,
-    database_bytes,
-    forget,
-)
 from relay.queue.compaction.handles import Handles
 from relay.queue.eviction import count_late, evict
 from relay.queue.files.environment import (
@@ -89,7 +80,7 @@ from relay.queue.files.environment import (
 from relay.queue.files.format import make_queue
 from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
 from relay.queue.files.place import Placement
-from relay.queue.files.reserve_file import Headroom
+from relay.queue.files.reserve_file import ReserveFile
 from relay.queue.files.values import FileValues
 from relay.queue.history.keep import Histories
 from relay.queue.inspect.reading import (
@@ -113,6 +104,15 @@ from relay.queue.transaction import (
     Transaction,
     account_of_source,
     is_of_source,
+)
+from relay.queue.view import KEY as _KEY
+from relay.queue.view import (
+    Command,
+    RemovesOnly,
+    TransactionView,
+    count_never_queued,
+    database_bytes,
+    forget,
 )
 
 __all__ = [
@@ -151,7 +151,7 @@ class QueueStore:
         """Whether the next start finds the file."""
         self.histories = histories or Histories()
         """What is kept of delivered records; none of it counts in `used_bytes`."""
-        self._headroom = Headroom(path)
+        self._reserve = ReserveFile(path)
         self._use(Handles(environment, guard, values))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
@@ -204,7 +204,7 @@ class QueueStore:
             remove_unfinished(path)
             open_file = partial(open_environment, map_bytes=map_bytes)
             guard = Guard(path, fully=fully or strict)
-            recovery = prepare_file(path, open_file, make_queue, strict=strict, look=guard.look)
+            recovery = prepare_file(path, open_file, make_queue, strict=strict, verify=guard.verify)
             guard.settled()
             environment = open_file(path)
             try:
@@ -218,7 +218,7 @@ class QueueStore:
                 )
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
-                store._headroom.make()
+                store._reserve.make()
                 return store
             except BaseException:
                 environment.close()
@@ -259,11 +259,11 @@ class QueueStore:
     def own_again(self) -> None:
         """Own the directory with the queue's path, which may be a new one; as `Placement` does."""
         self.placement.own_again()
-        self._headroom.is_there = False  # that which was kept may have gone too
+        self._reserve.is_there = False  # that which was kept may have gone too
 
-    def give_up_headroom(self) -> None:
+    def give_up_reserve(self) -> None:
         """Let a note have the room that was kept for removals; for the end."""
-        self._headroom.give_up()
+        self._reserve.give_up()
 
     @property
     def misplaced(self) -> str:
@@ -290,10 +290,10 @@ class QueueStore:
         if transaction.is_answered:
             self.placement.require()
         if growth := transaction.growth:
-            self._headroom.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
+            self._reserve.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
             changed = self._commit(transaction)
         else:
-            changed = self._headroom.with_room(partial(self._commit, transaction))
+            changed = self._reserve.with_room(partial(self._commit, transaction))
         with suppress(QueueMisplaced):  # it has been committed, but not there
             self.placement.require()
         return changed
@@ -334,11 +334,11 @@ class QueueStore:
         """
         self._refuse_if_spoilt()
         self.placement.require()
-        self._headroom.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
+        self._reserve.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
         with self._errors(_PROBE_BYTES), self._begin(write=True) as txn:
             txn.put(b"format", txn.get(b"format", db=self._meta), db=self._meta)
 
-    def operate(self, operation: Operation, *, at: float) -> tuple[dict[str, Ledger], Any]:
+    def operate(self, operation: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
         """Make all of `operation` durable, or nothing of it; from the thread of `commit`.
 
         Args:
@@ -354,20 +354,20 @@ class QueueStore:
         self.placement.require()
         operate = partial(self._operate, operation, at)
         if isinstance(operation, RemovesOnly):
-            return self._headroom.with_room(operate)
+            return self._reserve.with_room(operate)
         return operate()
 
-    def _operate(self, operation: Operation, at: float) -> tuple[dict[str, Ledger], Any]:
+    def _operate(self, operation: Command, at: float) -> tuple[dict[str, Ledger], Any]:
         changed: dict[str, Ledger] = {}
         with self._errors(), self._begin(write=True) as txn:
             ledger = partial(self._changed_ledger, changed=changed)
-            result = operation.apply(self._books(txn, ledger, at, self._handles))
+            result = operation.apply(self._view(txn, ledger, at, self._handles))
             used = self._store_ledgers(txn, changed)
         self._note_measured(*used)
         self.ledgers.update(changed)
         return changed, result
 
-    def look(self, reading: Callable[[Books], _Found]) -> _Found:
+    def look(self, reading: Callable[[TransactionView], _Found]) -> _Found:
         """What `reading` finds, in a read transaction that ends with it.
 
         Pages that a reader can see are not used again before it ends: keep it short.
@@ -377,7 +377,7 @@ class QueueStore:
         """
         with self._reading() as (txn, handles):
             ledger = partial(stored_ledger, txn, handles)
-            return reading(self._books(txn, ledger, 0.0, handles))
+            return reading(self._view(txn, ledger, 0.0, handles))
 
     def new_environment(self, path: str) -> Any:
         """An empty one in the directory `path`, with a map of the same size.
@@ -495,13 +495,15 @@ class QueueStore:
     def _begin(self, **options: Any) -> Any:
         return self._handles.begin(**options)
 
-    def _books(
+    def _view(
         self, txn: Any, ledger: Callable[[str], Ledger], at: float, handles: Handles
-    ) -> Books:
+    ) -> TransactionView:
         def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
             self._append(txn, destination, ledger(destination), payloads, received_at)
 
-        return Books(txn, handles.blocks, handles.quarantine, ledger, append, at, handles.history)
+        return TransactionView(
+            txn, handles.blocks, handles.quarantine, ledger, append, at, handles.history
+        )
 
     def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
         """Store the accounts with what they account for; return what `_measured` finds then."""

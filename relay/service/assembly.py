@@ -22,7 +22,7 @@ from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.admission.watermark import Gauge
+from relay.queue.admission.watermark import Watermark
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange
@@ -48,9 +48,8 @@ from relay.service.queue.compacting import CompactionService
 from relay.service.queue.history_commands import HistoryTools
 from relay.service.queue.history_watch import new_history_watch
 from relay.service.queue.limits import new_limits
-from relay.service.queue.place import PlaceWatch
 from relay.service.queue.service import QueueService
-from relay.service.queue.watch import QueueWatch
+from relay.service.queue.watch import PlaceWatch, QueueWatch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
@@ -282,7 +281,7 @@ def _source(
     intake = _intake(source, configuration, ways, queue, counters, notices, wall)
     receiving: dict[str, Any] = {
         "intake": intake,
-        "admission": admission.for_source(_gauges(limits, fed), reserved=source.uses_reserve),
+        "admission": admission.for_source(_watermarks(limits, fed), reserved=source.uses_reserve),
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
@@ -333,9 +332,9 @@ def _intake(
     )
 
 
-def _gauges(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Gauge]:
+def _watermarks(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Watermark]:
     """Those of `destinations` that make their sources wait."""
-    return [gauge for id in destinations if (gauge := limits[id].gauge) is not None]
+    return [watermark for id in destinations if (watermark := limits[id].watermark) is not None]
 
 
 def _warn(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:

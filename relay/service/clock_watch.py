@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.queue.clock_steps import CLOCK, decode_steps, encode_steps
 from relay.service.periodic import PeriodicService
+from relay.service.queue.ports import Positions
 
 __all__ = ["ClockWatch"]
 
 _INTERVAL_SECONDS = 2.0
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    def positions(self, source: str) -> Mapping[str, bytes]: ...
-
-    def append(
-        self, payloads: Mapping[str, Any], *, positions: Mapping[str, bytes]
-    ) -> Deferred[None]: ...
 
 
 class ClockWatch(PeriodicService):
@@ -37,7 +24,7 @@ class ClockWatch(PeriodicService):
     name = "clock-watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, wall: WallClock, *, queue: Queue, clock: Clock) -> None:
+    def __init__(self, wall: WallClock, *, queue: Positions, clock: Clock) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._wall = wall
         self._queue = queue

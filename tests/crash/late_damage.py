@@ -27,13 +27,13 @@ import msgspec
 
 from relay.model.errors import DamagedRange
 from relay.queue.block import encode_block
-from relay.queue.books import KEY
 from relay.queue.inspect.queries import Read, read
 from relay.queue.ledger import Ledger
 from relay.queue.repair import guarded
-from relay.queue.repair.verify import examine
+from relay.queue.repair.verify import verify
 from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
+from relay.queue.view import KEY
 from tests.crash.damage import damage_of
 from tests.crash.workload import MAP_BYTES, open_queue, payload
 
@@ -158,7 +158,7 @@ def _outcome(queue: str, dice: random.Random) -> str:
 
 
 def main(folder: str, seed: str, start: str, stop: str) -> None:
-    guarded.examine = partial(examine, reads_max=100, late_reads_min=100)
+    guarded.verify = partial(verify, reads_max=100, lazy_reads_min=100)
     root = Path(folder)
     sound = (root / "sound" / "data.mdb").read_bytes()
     pages = len(sound) // _PAGE

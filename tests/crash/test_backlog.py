@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.internet.defer import ensureDeferred, execute
 
-from relay.queue.books import Books
 from relay.queue.cursor import Cursor
 from relay.queue.store import QueueStore, Transaction
+from relay.queue.view import TransactionView
 from tests.connections import fired
 from tests.crash.audit import assert_drained
 from tests.crash.chain import edge_relay
@@ -33,9 +33,9 @@ class OneByOne:
 
     payloads: Sequence[bytes]
 
-    def apply(self, books: Books) -> None:
+    def apply(self, view: TransactionView) -> None:
         for payload in self.payloads:
-            books.append("central", [payload], received_at=books.at)
+            view.append("central", [payload], received_at=view.at)
 
 
 def opened(relay: RelayProcess) -> QueueStore:

@@ -15,7 +15,7 @@ import msgspec
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.history.keep import Histories, HistoryLimit
-from relay.queue.inspect.history import ReadHistory, read_history
+from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import (
     Eviction,
@@ -79,7 +79,7 @@ def check_history(store: QueueStore) -> None:
     start, count = 0, 0
     while True:
         wanted = ReadHistory("b", start)
-        page = store.look(lambda books, wanted=wanted: read_history(books, wanted))
+        page = store.look(lambda view, wanted=wanted: read_history(view, wanted))
         for record in page.records:
             assert record.payload == payload("b", record.seq), record.seq
         count += len(page.records)

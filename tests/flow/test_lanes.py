@@ -794,7 +794,7 @@ class LanesMachine(RuleBasedStateMachine):
         """How often each record is in the two queues."""
         found: Counter[int] = Counter()
         for queue in ("d", "lane/d"):
-            page = self.store.look(lambda books: read(books, Read(queue)))  # noqa: B023
+            page = self.store.look(lambda view: read(view, Read(queue)))  # noqa: B023
             assert page.next_seq == page.end_seq
             found.update(int(record.payload) for record in page.records)
         return found

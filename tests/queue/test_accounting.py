@@ -24,7 +24,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
-from relay.queue.books import Books, Operation, seq_of
 from relay.queue.compaction.offline import compact_queue
 from relay.queue.inspect.commands import Adopt, Purge
 from relay.queue.inspect.queries import Check, check
@@ -43,6 +42,7 @@ from relay.queue.store import (
     Transaction,
     account_of_source,
 )
+from relay.queue.view import Command, TransactionView, seq_of
 from tests import queue_files
 
 QUEUES = ("a", "b", "old")  # the last one stands for an orphan
@@ -99,11 +99,11 @@ class Account:
 class Failing:
     """An operation that fails when it has done everything."""
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Command) -> None:
         self._operation = operation
 
-    def apply(self, books: Books) -> Any:
-        self._operation.apply(books)
+    def apply(self, view: TransactionView) -> Any:
+        self._operation.apply(view)
         raise QueueError("in the end")
 
 
@@ -441,7 +441,7 @@ class AccountingMachine(RuleBasedStateMachine):
     @rule(id=some, to=some, number=st.integers(0, 3))
     def operation_that_fails_in_the_end(self, id: str, to: str, number: int) -> None:
         account = self.model[id]
-        operations: list[Operation] = [
+        operations: list[Command] = [
             Purge(id, account.head, account.head + len(account.waiting)),
             Adopt("old", "a"),
             ReplayQuarantined(id, to, upto=2**63),
@@ -481,7 +481,7 @@ class AccountingMachine(RuleBasedStateMachine):
         for id in QUEUES:
             account = self.model[id]
             assert self.everything(id) == [record.payload for record in account.waiting]
-            checked = self.store.look(lambda books, id=id: check(books, Check(id)))
+            checked = self.store.look(lambda view, id=id: check(view, Check(id)))
             assert checked.problems == []
         for id in ACCOUNTS:
             assert self.quarantine(id) == self.model[id].aside
@@ -525,9 +525,9 @@ class AccountingMachine(RuleBasedStateMachine):
             found += payloads
 
     def quarantine(self, id: str) -> dict[int, Entry]:
-        def entries(books: Books) -> dict[int, Entry]:
+        def entries(view: TransactionView) -> dict[int, Entry]:
             found = {}
-            for key, value in books.txn.cursor(db=books.quarantine[id]):
+            for key, value in view.txn.cursor(db=view.quarantine[id]):
                 label, octets = read_entry(bytes(value))
                 payload = None if label.kind == "block" else octets
                 found[seq_of(key)] = Entry(payload, label.at, label.records)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import Committer
 from relay.queue.ledger import Ledger
@@ -127,7 +127,7 @@ class Relay:
             on_failure=self.heard.append,
             on_given_up=self.given_up.append,
             removal_seconds=removal_seconds,
-            interval=CommitInterval(clock=self.clock, seconds=commit_seconds_min),
+            interval=CommitDelay(clock=self.clock, seconds=commit_seconds_min),
         )
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
@@ -748,12 +748,12 @@ def test_what_waits_for_its_commit_counts_until_it_is_on_disk() -> None:
     relay = Limited("block")
     relay.append("one", a=[b"x" * 46], b=[b"y"])
     relay.append("two", a=[b"x" * 46])
-    gauge = relay.limit.gauge
-    assert gauge is not None
-    assert (relay.limit.size, gauge.full) == (100, True)
+    watermark = relay.limit.watermark
+    assert watermark is not None
+    assert (relay.limit.size, watermark.full) == (100, True)
     relay.disk.destination_bytes = {"a": 30}
     relay.disk.finish()
-    assert (relay.limit.size, gauge.full) == (80, False)
+    assert (relay.limit.size, watermark.full) == (80, False)
     relay.disk.finish()
     assert (relay.limit.pending_bytes, relay.limit.used_bytes) == (0, 30)
 
@@ -802,9 +802,9 @@ def test_after_an_operation_the_limits_know_what_is_there() -> None:
     relay.disk.destination_bytes = {"a": 100}
     relay.operate("adopt")
     relay.disk.finish()
-    gauge = relay.limit.gauge
-    assert gauge is not None
-    assert (relay.limit.used_bytes, gauge.full) == (100, True)
+    watermark = relay.limit.watermark
+    assert watermark is not None
+    assert (relay.limit.used_bytes, watermark.full) == (100, True)
 
 
 def test_what_an_operation_puts_above_the_limit_lets_the_oldest_leave() -> None:

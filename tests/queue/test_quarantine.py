@@ -43,7 +43,7 @@ def do(store: QueueStore, operation: Any, at: float = 100.0) -> Any:
 
 
 def entries(store: QueueStore, account: str = "a") -> list[int]:
-    page = store.look(lambda books: read_entries(books, ReadEntries(account)))
+    page = store.look(lambda view: read_entries(view, ReadEntries(account)))
     return [entry.seq for entry in page.entries]
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_entry_is_shown_and_purged_but_not_sent(tmp_path: Path) -> Non
         set_aside(store, "a", 2)
     spoil(tmp_path, 1, b"hello", b"hullo")
     with opened(tmp_path) as store:
-        page = store.look(lambda books: read_entries(books, ReadEntries("a")))
+        page = store.look(lambda view: read_entries(view, ReadEntries("a")))
         assert [entry.kind for entry in page.entries] == [DAMAGED, "record"]
         assert "checksum" in page.entries[0].reason
         assert do(store, ReplayQuarantined("a", "b", upto=99)) == TakenOut(records=1, skipped=1)

@@ -31,12 +31,10 @@ from relay.model.errors import (
 )
 from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
-from relay.queue.books import Books, database_bytes
 from relay.queue.files.ownership import Ownership
 from relay.queue.history.keep import Histories
 from relay.queue.inspect.commands import Adopt, Purge, ReplayHistory
-from relay.queue.inspect.history import Period, ReadHistory, read_history
-from relay.queue.inspect.queries import Check
+from relay.queue.inspect.queries import Check, Period, ReadHistory, read_history
 from relay.queue.inspect.queries import check as inspect
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
@@ -48,6 +46,7 @@ from relay.queue.store import (
     Transaction,
     account_of_source,
 )
+from relay.queue.view import TransactionView, database_bytes
 from tests.queue_files import kept
 
 MAP_BYTES = 16 * 1024**2
@@ -695,11 +694,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert ledger.queued_bytes >= sum(map(len, queued))
             assert ledger.queued > 0 or ledger.queued_bytes == 0
             assert read(self.store, destination, 1 + gone) == queued
-            page = self.store.look(lambda books, id=destination: inspect(books, Check(id)))
+            page = self.store.look(lambda view, id=destination: inspect(view, Check(id)))
             assert page.problems == []
         for destination in ("a", "old"):  # what was delivered, and nothing else
             wanted = ReadHistory(destination)
-            found = self.store.look(lambda books, wanted=wanted: read_history(books, wanted))
+            found = self.store.look(lambda view, wanted=wanted: read_history(view, wanted))
             history = {record.seq: record.payload for record in found.records}
             assert history == self.delivered[destination]
             assert len(history) == self.store.ledgers[destination].delivered
@@ -712,11 +711,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert sum(ledger.received for ledger in ledgers) == self.came_in
 
 
-def _sizes(books: Books) -> tuple[dict[str, int], dict[str, int]]:
+def _sizes(view: TransactionView) -> tuple[dict[str, int], dict[str, int]]:
     """What each queue and each quarantine takes of the map."""
     return (
-        {id: database_bytes(books.txn, queue) for id, queue in books.blocks.items()},
-        {id: database_bytes(books.txn, queue) for id, queue in books.quarantine.items()},
+        {id: database_bytes(view.txn, queue) for id, queue in view.blocks.items()},
+        {id: database_bytes(view.txn, queue) for id, queue in view.quarantine.items()},
     )
 
 
@@ -846,7 +845,7 @@ def test_an_account_that_does_not_add_up_can_be_looked_at(queue: Queue) -> None:
     append(queue.open(), a=[b"1"])
     queue.put("meta", b"ledger/a", b'{"next_seq": 9, "delivered": 3}')
     looking = QueueStore.open_read_only(str(queue.path))
-    assert looking.look(lambda books: books.ledger("a")).gap == -3
+    assert looking.look(lambda view: view.ledger("a")).gap == -3
     looking.close()
 
 
@@ -869,9 +868,9 @@ def test_an_operation_that_refuses_changes_nothing(queue: Queue) -> None:
     append(store, a=[b"1"])
 
     class Refuses:
-        def apply(self, books: Any) -> None:
-            books.append("a", [b"2"], received_at=0.0)
-            books.ledger("b").delivered += 1
+        def apply(self, view: Any) -> None:
+            view.append("a", [b"2"], received_at=0.0)
+            view.ledger("b").delivered += 1
             raise QueueError("no")
 
     before = dict(store.ledgers)

@@ -19,7 +19,7 @@ from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
-from relay.queue.inspect.questions import QUESTIONS
+from relay.queue.inspect.queries import QUERIES
 from relay.queue.store import QueueStore, Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
@@ -200,7 +200,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
     _, _, known = relay.ask("?").partition("there is: ")
     assert known.split(", ") == sorted(
         [
-            *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUESTIONS),
+            *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),
             *("quarantine-purge", "quarantine-replay", "history-replay"),
             *("connect", "pause", "resume", "requeue"),
         ]
@@ -470,8 +470,8 @@ def test_a_full_destination_holds_up_those_who_feed_it_and_nobody_else(tmp_path:
         for reader in relay.reactor.getReaders()
         if reader.logPrefix().startswith("source")
     )
-    (gauge,) = {*app._gauges} ^ {*system._gauges}
-    gauge.set(2**20)
+    (watermark,) = {*app._watermarks} ^ {*system._watermarks}
+    watermark.set(2**20)
     assert [app.closed, system.closed].count(True) == 1
     relay.stop()
 

@@ -15,7 +15,7 @@ from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.watermark import Gauge
+from relay.queue.admission.watermark import Watermark
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
@@ -199,7 +199,7 @@ SHARED = {
     "reactor": Reactor,
     "notices": Notices,
     "wall": WallClock,
-    "queue": (QueueService, Gauge, str),
+    "queue": (QueueService, Watermark, str),
     "notify": object,
     "exit_status": ExitStatus,
     "tls_files": Prerequisite,

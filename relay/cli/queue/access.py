@@ -14,11 +14,9 @@ import msgspec
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.where import Where
 from relay.model.printable import printable
-from relay.queue.books import Books
-from relay.queue.inspect.history import Period, ReadHistory
-from relay.queue.inspect.queries import Nothing, Page, Read, Record
-from relay.queue.inspect.questions import QUESTIONS
+from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
 from relay.queue.store import QueueStore
+from relay.queue.view import TransactionView
 from relay.rewrite.forms.masked import masked
 
 __all__ = [
@@ -40,7 +38,7 @@ _NOTHING = Nothing()
 
 
 class Access(Protocol):
-    """Somebody who answers questions about a queue."""
+    """Answers queries about a queue."""
 
     live: bool
     """Whether that is a relay that runs; only it can change something."""
@@ -110,14 +108,14 @@ class _Stopped:
         return self._store.used_bytes + self._store.histories.used_bytes
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
-        if command not in QUESTIONS:
+        if command not in QUERIES:
             raise AskFailed("no relay is running, and only a running relay can do that")
         answer: _T = self._store.look(partial(_answer, command, arguments))
         return answer
 
 
-def _answer(command: str, arguments: msgspec.Struct, books: Books) -> Any:
-    return QUESTIONS[command].function(books, arguments)
+def _answer(command: str, arguments: msgspec.Struct, view: TransactionView) -> Any:
+    return QUERIES[command].function(view, arguments)
 
 
 @contextmanager

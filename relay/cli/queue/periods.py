@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from relay.model.duration import seconds_in
-from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Period
 
 __all__ = ["Chosen", "instant", "period_of", "period_options"]
 

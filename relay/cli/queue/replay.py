@@ -16,8 +16,7 @@ from relay.cli.queue.quarantine import damaged_blocks, in_steps
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.queue.inspect.history import Period
-from relay.queue.inspect.queries import Account
+from relay.queue.inspect.queries import Account, Period
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.commands import SomeDestination
 from relay.service.queue.commands import (

@@ -4,7 +4,7 @@ Needs: memory stays bounded when the disk is slow or full, the queue stays below
 its limits, nobody who can wait is refused, and a destination that is full holds up
 those who feed it and nobody else.  Hazards: pausing and resuming on every commit, a
 connection that comes while everything is paused, a producer that is gone.  Approach:
-gauges with a high and a low watermark each, some for the whole relay and some for one
+watermarks with a high and a low watermark each, some for the whole relay and some for one
 destination; a source looks at those that concern it.  While one of them is full, all
 registered producers of the source are paused, new ones at once.  Datagrams cannot
 wait: their readers ask what to `let_in`, drop the others, and count.
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from relay.model.words import size
-from relay.queue.admission.watermark import Gauge, Level
+from relay.queue.admission.watermark import Level, Watermark
 from relay.wire.parse import severity_of
 
 __all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]
@@ -46,19 +46,19 @@ class Pausable(Protocol):
 
 
 class SourceAdmission:
-    """Pauses the producers of a source while one of its gauges is full.
+    """Pauses the producers of a source while one of its watermarks is full.
 
     Args:
         reserved: The source may use the reserve.
     """
 
-    def __init__(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> None:
-        self._gauges = tuple(gauges)
+    def __init__(self, watermarks: Iterable[Watermark], *, reserved: bool = False) -> None:
+        self._watermarks = tuple(watermarks)
         self._reserved = reserved
         self._producers: set[Pausable] = set()
         self._closed = self._is_closed()
-        for gauge in self._gauges:
-            gauge.subscribe(self._gauge_changed)
+        for watermark in self._watermarks:
+            watermark.subscribe(self._watermark_changed)
 
     @property
     def closed(self) -> bool:
@@ -68,13 +68,15 @@ class SourceAdmission:
     @property
     def reason(self) -> str:
         """Why admission is closed, in words; empty while it is open."""
-        return next((gauge.words for gauge in self._gauges if self._is_full(gauge)), "")
+        return next(
+            (watermark.words for watermark in self._watermarks if self._is_full(watermark)), ""
+        )
 
     def let_in(self, frames: Sequence[bytes]) -> Sequence[int]:
         """The indexes of those of `frames`, which cannot wait, that may come in now."""
         if not self._closed:
             return range(len(frames))
-        if self._reserved or any(gauge.reserve_full for gauge in self._gauges):
+        if self._reserved or any(watermark.reserve_full for watermark in self._watermarks):
             return []
         return [
             index for index, frame in enumerate(frames) if severity_of(frame) <= URGENT_SEVERITY_MAX
@@ -90,13 +92,13 @@ class SourceAdmission:
         """Forget a producer, whether it is registered or not."""
         self._producers.discard(producer)
 
-    def _is_full(self, gauge: Gauge) -> bool:
-        return gauge.reserve_full if self._reserved else gauge.full
+    def _is_full(self, watermark: Watermark) -> bool:
+        return watermark.reserve_full if self._reserved else watermark.full
 
     def _is_closed(self) -> bool:
-        return any(map(self._is_full, self._gauges))
+        return any(map(self._is_full, self._watermarks))
 
-    def _gauge_changed(self) -> None:
+    def _watermark_changed(self) -> None:
         was_closed, self._closed = self._closed, self._is_closed()
         if self._closed == was_closed:
             return
@@ -138,15 +140,15 @@ class Admission(SourceAdmission):
         self.failure: Failure | None = None
         """Why nothing can be stored; None while everything can."""
         self._free_bytes_min = free_bytes_min
-        self._storage = Gauge(
+        self._storage = Watermark(
             Level(1, 1), words=lambda _: self.failure.reason if self.failure else ""
         )
         # Above the limit closes, at half of it opens: hence the ones.
-        self._pending = Gauge(
+        self._pending = Watermark(
             Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
             words=lambda pending: f"{size(pending)} wait for the disk",
         )
-        self._queue = Gauge(
+        self._queue = Watermark(
             Level.at(queue_bytes_max - reserve_bytes),
             Level.at(queue_bytes_max),
             words=lambda held: (
@@ -156,7 +158,7 @@ class Admission(SourceAdmission):
         )
         # Of the disk it is what is missing that counts; below 0 there is room to spare.
         half, margin = free_bytes_min // 2, free_bytes_min // 8
-        self._disk = Gauge(
+        self._disk = Watermark(
             Level(1, 1 - margin),
             Level(half + 1, half + 1 - margin),
             words=lambda missing: (
@@ -179,16 +181,18 @@ class Admission(SourceAdmission):
     def is_busy(self) -> bool:
         """Closed only because much waits for its commit, as in a burst; that is no fault."""
         return self._pending.full and not any(
-            gauge.full for gauge in (self._storage, self._queue, self._disk)
+            watermark.full for watermark in (self._storage, self._queue, self._disk)
         )
 
-    def for_source(self, gauges: Iterable[Gauge], *, reserved: bool = False) -> SourceAdmission:
+    def for_source(
+        self, watermarks: Iterable[Watermark], *, reserved: bool = False
+    ) -> SourceAdmission:
         """The admission of one source.
 
         Args:
-            gauges: Those of the destinations that it feeds.
+            watermarks: Those of the destinations that it feeds.
         """
-        return SourceAdmission((*self._shared, *gauges), reserved=reserved)
+        return SourceAdmission((*self._shared, *watermarks), reserved=reserved)
 
     def set_failure(self, reason: str, at: float) -> None:
         """Nothing can be stored: let nothing in, not even what may use the reserve.

@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred
 
 from relay.model.clock import Clock, DelayedCall
 
-__all__ = ["CommitInterval"]
+__all__ = ["CommitDelay"]
 
 
-class CommitInterval:
+class CommitDelay:
     """Knows when the next commit may begin.
 
     Args:

@@ -21,7 +21,7 @@ from relay.model.policy import POLICIES
 from relay.model.words import size as in_words
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
 from relay.queue.admission.trend import Trend
-from relay.queue.admission.watermark import Gauge, Level
+from relay.queue.admission.watermark import Level, Watermark
 
 __all__ = ["QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
 
@@ -56,7 +56,7 @@ class QueueLimit:
         trend: Of the size in bytes; `QueueWatch` notes it.
         undelivered: The trend of the records that have come in and were not delivered;
             `QueueWatch` notes it.
-        gauge: What closes admission for the sources of the destination, if anything.
+        watermark: What closes admission for the sources of the destination, if anything.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class QueueLimit:
         self.trend = Trend()
         self.undelivered = Trend()
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
-        self.gauge: Gauge | None = None
+        self.watermark: Watermark | None = None
         if bytes_max and when_full == "block":
-            self.gauge = Gauge(
+            self.watermark = Watermark(
                 Level.at(self._unreserved_bytes), Level.at(bytes_max), words=self._full_words
             )
 
@@ -157,7 +157,7 @@ class QueueLimit:
             "fill_percent": 100 * self.size // self.bytes_max if self.bytes_max else None,
             "seconds_to_full": self.trend.seconds_to(self.bytes_max) if self.bytes_max else None,
             "seconds_to_empty": self.undelivered.seconds_until(-backlog_records),
-            "blocks_sources": self.gauge is not None and self.gauge.full,
+            "blocks_sources": self.watermark is not None and self.watermark.full,
         }
 
     def add_pending(self, payloads: Sequence[bytes]) -> int:
@@ -174,8 +174,8 @@ class QueueLimit:
         self._tell()
 
     def _tell(self) -> None:
-        if self.gauge is not None:
-            self.gauge.set(self.size)
+        if self.watermark is not None:
+            self.watermark.set(self.size)
 
     def _full_words(self, size: int) -> str:
         return (

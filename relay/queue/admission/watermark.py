@@ -1,7 +1,7 @@
 """Something that fills up, and who wants to know when it is full.
 
-A gauge has two levels: one for everybody, and a higher one for those who may use the
-reserve.  Each closes when the gauge reaches one mark and opens again when it falls
+A watermark has two levels: one for everybody, and a higher one for those who may use the
+reserve.  Each closes when the watermark reaches one mark and opens again when it falls
 below another, so that nobody is paused and resumed with every commit.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Gauge", "Level"]
+__all__ = ["Watermark", "Level"]
 
 
 class Level(NamedTuple):
@@ -24,7 +24,7 @@ class Level(NamedTuple):
         return cls(size, size - size // 20)
 
 
-class Gauge:
+class Watermark:
     """A size with levels.
 
     Args:

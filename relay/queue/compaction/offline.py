@@ -56,7 +56,7 @@ def _copy(store: QueueStore, copy: str, original: os.stat_result) -> None:
             os.fchown(fd, original.st_uid, original.st_gid)
         os.fchmod(fd, original.st_mode & 0o777)
         with store.writing() as handles:
-            handles.guard.look_at_rest(handles.environment)  # before LMDB reads it all
+            handles.guard.verify_rest(handles.environment)  # before LMDB reads it all
             handles.environment.copyfd(fd, compact=True)
         os.fsync(fd)
     finally:

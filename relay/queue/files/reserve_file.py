@@ -18,9 +18,9 @@ from typing import TypeVar
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.files.disk_error import FULL
 
-__all__ = ["HEADROOM", "Headroom"]
+__all__ = ["RESERVE_FILE", "ReserveFile"]
 
-HEADROOM = "headroom"
+RESERVE_FILE = "headroom"
 """Name of the file, beside the queue's own."""
 
 _BYTES_MAX = 1024 * 1024
@@ -30,7 +30,7 @@ _SHARE = 16  # of what is free on a small disk
 _T = TypeVar("_T")
 
 
-class Headroom:
+class ReserveFile:
     """The headroom of the queue in directory `path`; None = there never is one.
 
     Attributes:
@@ -46,7 +46,7 @@ class Headroom:
         """Keep the room, if there is any."""
         if self.is_there or self._path is None or not self._is_possible:
             return
-        name = os.path.join(self._path, HEADROOM)
+        name = os.path.join(self._path, RESERVE_FILE)
         try:
             disk = os.statvfs(self._path)
             size = min(max(disk.f_bavail * disk.f_frsize // _SHARE, _BYTES_MIN), _BYTES_MAX)
@@ -98,4 +98,4 @@ class Headroom:
             return
         self.is_there = False
         with suppress(OSError):
-            os.unlink(os.path.join(self._path, HEADROOM))
+            os.unlink(os.path.join(self._path, RESERVE_FILE))

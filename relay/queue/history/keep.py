@@ -29,8 +29,15 @@ from typing import Any
 
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, block_header, decode_block, encode_block
-from relay.queue.books import KEY, Books, RemovesOnly, database_bytes, seq_of, to_block_with
 from relay.queue.transaction import SetAside
+from relay.queue.view import (
+    KEY,
+    RemovesOnly,
+    TransactionView,
+    database_bytes,
+    seq_of,
+    to_block_with,
+)
 
 __all__ = [
     "Histories",
@@ -196,13 +203,13 @@ class PruneHistories(RemovesOnly):
     before: Mapping[str, float]
     excess: int = 0
 
-    def apply(self, books: Books) -> bool:
+    def apply(self, view: TransactionView) -> bool:
         """Returns: whether there is more to do."""
         room = _ENTRIES_PER_STEP_MAX
-        for id, database in books.history.items():
-            room -= _forget_before(books.txn, database, self.before.get(id), room)
+        for id, database in view.history.items():
+            room -= _forget_before(view.txn, database, self.before.get(id), room)
         if self.excess > 0:
-            self.histories.shed(books.txn, self.excess)
+            self.histories.shed(view.txn, self.excess)
         return room == 0
 
 

@@ -15,12 +15,12 @@ import msgspec
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.block import Block, BlockDamaged, decode_block
-from relay.queue.books import OPERATOR, Books, RemovesOnly, count_dropped, forget, seq_of
 from relay.queue.history.keep import block_in, oldest_in, records_in
-from relay.queue.inspect.history import Period, entries_of, history_of
+from relay.queue.inspect.queries import Period, entries_of, history_of
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import set_aside
 from relay.queue.transaction import SetAside
+from relay.queue.view import OPERATOR, RemovesOnly, TransactionView, count_dropped, forget, seq_of
 
 __all__ = ["Adopt", "Adopted", "Purge", "ReplayHistory", "Replayed"]
 
@@ -40,15 +40,15 @@ class Purge(RemovesOnly):
     upto: int
     reason: str = OPERATOR
 
-    def apply(self, books: Books) -> int:
+    def apply(self, view: TransactionView) -> int:
         """Returns: how many records left."""
-        ledger = books.ledger(self.queue)
+        ledger = view.ledger(self.queue)
         if ledger.acknowledged_seq != self.start or self.upto > ledger.next_seq:
             raise QueueError(f"queue of {self.queue}: it has moved on meanwhile; ask again")
         count = max(0, self.upto - self.start)
         if count:
             count_dropped(ledger, self.reason, count)
-            forget(books.txn, books.blocks[self.queue], ledger, self.upto)
+            forget(view.txn, view.blocks[self.queue], ledger, self.upto)
         return count
 
 
@@ -81,8 +81,8 @@ class Adopt:
     start: int = 0
     upto: int = 0
 
-    def apply(self, books: Books) -> Adopted:
-        ledger = books.ledger(self.orphan)
+    def apply(self, view: TransactionView) -> Adopted:
+        ledger = view.ledger(self.orphan)
         if ledger.acknowledged_seq < self.start:
             raise QueueError(
                 f"queue of {self.orphan}: it begins with record {ledger.acknowledged_seq} on disk, "
@@ -90,27 +90,27 @@ class Adopt:
             )
         done = Adopted()
         upto = ledger.acknowledged_seq
-        for seqs, block in self._head(books, ledger):
+        for seqs, block in self._head(view, ledger):
             upto = seqs.stop
             if isinstance(block, BlockDamaged):
                 aside = SetAside(seqs, str(block))
-                databases = books.blocks[self.orphan], books.quarantine[self.orphan]
-                set_aside(books.txn, *databases, ledger, aside, books.at)
+                databases = view.blocks[self.orphan], view.quarantine[self.orphan]
+                set_aside(view.txn, *databases, ledger, aside, view.at)
                 done.set_aside += len(seqs)
             else:
                 payloads = block.payloads[-len(seqs) :]
-                books.append(self.to, payloads, received_at=block.received_at)
+                view.append(self.to, payloads, received_at=block.received_at)
                 ledger.moved += len(seqs)
                 done.records += len(seqs)
-        forget(books.txn, books.blocks[self.orphan], ledger, upto)
+        forget(view.txn, view.blocks[self.orphan], ledger, upto)
         done.left = ledger.queued
         return done
 
     def _head(
-        self, books: Books, ledger: Ledger
+        self, view: TransactionView, ledger: Ledger
     ) -> Iterator[tuple[SeqRange, Block | BlockDamaged]]:
         """What is left of the oldest blocks, one at least."""
-        cursor = books.txn.cursor(db=books.blocks[self.orphan])
+        cursor = view.txn.cursor(db=view.blocks[self.orphan])
         found = cursor.first()
         size = 0
         while found and size < self.bytes_max:
@@ -160,13 +160,13 @@ class ReplayHistory:
     upto: int
     bytes_max: int = 4 * 1024 * 1024
 
-    def apply(self, books: Books) -> Replayed:
-        history = history_of(books, self.queue)
-        done = Replayed(begins_at=oldest_in(books.txn, history))
+    def apply(self, view: TransactionView) -> Replayed:
+        history = history_of(view, self.queue)
+        done = Replayed(begins_at=oldest_in(view.txn, history))
         size = entries = 0
         before = self.start
         runs: list[list[bytes]] = []
-        for first, entry in entries_of(books, history, self.start):
+        for first, entry in entries_of(view, history, self.start):
             if first >= self.upto:
                 break
             if first < self.start:
@@ -188,5 +188,5 @@ class ReplayHistory:
         payloads = [payload for run in runs for payload in run]
         done.records = len(payloads)
         if payloads:
-            books.append(self.to, payloads, received_at=books.at)
+            view.append(self.to, payloads, received_at=view.at)
         return done

@@ -1,28 +1,30 @@
-"""Look into queues and quarantines: bounded steps in short transactions.
+"""Look into queues, quarantines and histories: bounded steps in short transactions.
 
-A read transaction keeps pages from being used again for as long as it is open.  So a
-reading returns a page of what there is and where the next one begins, and the queue
-may change in between: records leave at the head and come at the end, but a record never
-changes its seq.
+A read transaction keeps pages from being used again for as long as it is open.  So a query
+returns a page of what there is and where the next one begins, and the queue may change in
+between: records leave at the head and come at the end, but a record never changes its seq.
+The seqs in a history need not be consecutive: what left the queue undelivered is not in it.
 
-`inspect/questions.py` has them by name.
+`QUERIES` has them by name, for the control socket of a running relay as for the queue of a
+stopped one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.words import counted, span
-from relay.queue.block import BlockDamaged, decode_block, header_of
-from relay.queue.books import KEY, Books, database_bytes, seq_of, to_block_with
-from relay.queue.history.keep import oldest_in
+from relay.queue.block import BlockDamaged, block_header, decode_block, header_of
+from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
 from relay.queue.quarantine import read_entry
+from relay.queue.view import KEY, TransactionView, database_bytes, seq_of, to_block_with
 
 __all__ = [
+    "QUERIES",
     "Account",
     "Check",
     "Checked",
@@ -30,15 +32,22 @@ __all__ = [
     "EntryPage",
     "Nothing",
     "Page",
+    "Period",
+    "Query",
     "Read",
     "ReadEntries",
+    "ReadHistory",
     "Record",
     "Tally",
     "account_of",
     "accounts",
     "check",
+    "check_history",
+    "entries_of",
+    "history_of",
     "read",
     "read_entries",
+    "read_history",
     "tally",
 ]
 
@@ -47,10 +56,11 @@ _BYTES_MAX = 1024 * 1024
 _BLOCKS_MAX = 5000  # whose headers one page may look at
 _CHECKED_BYTES_MAX = 8 * 1024 * 1024
 _PROBLEMS_MAX = 100  # that one page may have
+_HEADERS_BYTES = 64  # those of an entry of a history and its block are shorter
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """What a question without arguments has for arguments."""
+    """The arguments of a query that takes none."""
 
 
 class Account(msgspec.Struct):
@@ -75,20 +85,20 @@ class Account(msgspec.Struct):
     """When the oldest record in its history was acknowledged; None = there is none."""
 
 
-def accounts(books: Books, _: Nothing) -> list[Account]:
+def accounts(view: TransactionView, _: Nothing) -> list[Account]:
     """All accounts, those of sources and orphans included."""
-    return [account_of(books, id) for id in sorted({*books.blocks, *books.quarantine})]
+    return [account_of(view, id) for id in sorted({*view.blocks, *view.quarantine})]
 
 
-def account_of(books: Books, id: str) -> Account:
+def account_of(view: TransactionView, id: str) -> Account:
     """The account of one destination, orphan or source."""
-    ledger = books.ledger(id)
+    ledger = view.ledger(id)
     oldest_at = None
-    if ledger.queued and id in books.blocks:
-        cursor = books.txn.cursor(db=books.blocks[id])
+    if ledger.queued and id in view.blocks:
+        cursor = view.txn.cursor(db=view.blocks[id])
         if cursor.first():
             oldest_at = header_of(cursor)[0]
-    history = books.history.get(id)
+    history = view.history.get(id)
     return Account(
         id,
         ledger.received,
@@ -102,8 +112,8 @@ def account_of(books: Books, id: str) -> Account:
         ledger.acknowledged_seq,
         ledger.next_seq,
         oldest_at,
-        history_bytes=0 if history is None else database_bytes(books.txn, history),
-        history_since=None if history is None else oldest_in(books.txn, history),
+        history_bytes=0 if history is None else database_bytes(view.txn, history),
+        history_since=None if history is None else oldest_in(view.txn, history),
     )
 
 
@@ -140,19 +150,19 @@ class Page(msgspec.Struct):
     """Where the queue ended; nothing is left if `next_seq` is there."""
 
 
-def read(books: Books, wanted: Read) -> Page:
+def read(view: TransactionView, wanted: Read) -> Page:
     """Consecutive records, one at least if there is one; fewer if many are skipped.
 
     Raises:
         QueueError: There is no such queue.
     """
-    blocks = _database(books.blocks, wanted.queue, "queue")
-    ledger = books.ledger(wanted.queue)
+    blocks = _database(view.blocks, wanted.queue, "queue")
+    ledger = view.ledger(wanted.queue)
     start = max(wanted.start, ledger.acknowledged_seq)
     page = Page([], start, max(start, ledger.next_seq))
     limit = max(1, min(wanted.records_max, _RECORDS_MAX))
     size = 0
-    cursor = books.txn.cursor(db=blocks)
+    cursor = view.txn.cursor(db=blocks)
     found = to_block_with(cursor, start)
     for _ in range(_BLOCKS_MAX):
         if not found:
@@ -174,15 +184,16 @@ def read(books: Books, wanted: Read) -> Page:
     return page
 
 
-def _records(value: bytes, first: int, start: int) -> list[Record]:
+def _records(value: bytes, first: int, start: int, acknowledged_at: float = 0.0) -> list[Record]:
     """The records of a block, from `start` on if that lies in it."""
     try:
         block = decode_block(value)
     except BlockDamaged as damage:
-        return [Record(max(first, start), 0.0, damaged=str(damage))]
+        reason = str(damage)
+        return [Record(max(first, start), 0.0, damaged=reason, acknowledged_at=acknowledged_at)]
     skip = max(0, start - first)
     return [
-        Record(seq, block.received_at, payload)
+        Record(seq, block.received_at, payload, acknowledged_at=acknowledged_at)
         for seq, payload in enumerate(block.payloads[skip:], first + skip)
     ]
 
@@ -211,16 +222,16 @@ class Checked(msgspec.Struct):
     """Where the next page begins; 0 = this was the last."""
 
 
-def check(books: Books, wanted: Check) -> Checked:
+def check(view: TransactionView, wanted: Check) -> Checked:
     """Whether blocks follow each other as the account says, with that many records.
 
     Raises:
         QueueError: There is no such queue.
     """
-    blocks = _database(books.blocks, wanted.queue, "queue")
-    ledger = books.ledger(wanted.queue)
+    blocks = _database(view.blocks, wanted.queue, "queue")
+    ledger = view.ledger(wanted.queue)
     page = Checked()
-    cursor = books.txn.cursor(db=blocks)
+    cursor = view.txn.cursor(db=blocks)
     head = ledger.acknowledged_seq
     if wanted.start > head:
         expected, found = wanted.start, cursor.set_range(KEY.pack(wanted.start))
@@ -300,16 +311,16 @@ class EntryPage(msgspec.Struct):
     """Where the next page begins; 0 = this was the last."""
 
 
-def read_entries(books: Books, wanted: ReadEntries) -> EntryPage:
+def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
     """Entries of a quarantine, oldest first.
 
     Raises:
         QueueError: There is no such quarantine.
     """
-    database = _database(books.quarantine, wanted.account, "quarantine")
+    database = _database(view.quarantine, wanted.account, "quarantine")
     page = EntryPage([])
     limit = max(1, min(wanted.entries_max, _RECORDS_MAX))
-    cursor = books.txn.cursor(db=database)
+    cursor = view.txn.cursor(db=database)
     found = cursor.set_range(KEY.pack(max(0, wanted.start)))
     size = 0
     while found:
@@ -338,22 +349,22 @@ class Tally(msgspec.Struct):
     accounted_records: int
 
 
-def tally(books: Books, wanted: ReadEntries) -> Tally:
+def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
     """Count a quarantine in one transaction: its size has a limit of its own.
 
     Raises:
         QueueError: There is no such quarantine.
     """
-    database = _database(books.quarantine, wanted.account, "quarantine")
+    database = _database(view.quarantine, wanted.account, "quarantine")
     records = octets = 0
-    cursor = books.txn.cursor(db=database)
+    cursor = view.txn.cursor(db=database)
     for _, value in cursor:
         octets += len(value)
         head = bytes(value[:4096])
         # Only the label of a damaged block counts for more than one.
         whole = b'"records":' in head
         records += read_entry(bytes(value))[0].records if whole else 1
-    return Tally(records, octets, books.ledger(wanted.account).quarantined)
+    return Tally(records, octets, view.ledger(wanted.account).quarantined)
 
 
 def _database(databases: Mapping[str, Any], id: str, what: str) -> Any:
@@ -361,3 +372,146 @@ def _database(databases: Mapping[str, Any], id: str, what: str) -> Any:
         known = ", ".join(sorted(databases)) or "none"
         raise QueueError(f"there is no {what} {id!r}; there is: {known}")
     return databases[id]
+
+
+# Histories.
+
+
+class Period(msgspec.Struct, forbid_unknown_fields=True):
+    """Records by when they were acknowledged, or by when they came in."""
+
+    since: float = 0.0
+    """At this or after (seconds since 1970-01-01 UTC)."""
+    to: float = 0.0
+    """Before this; 0 = no end."""
+    by_receipt: bool = False
+
+    def has(self, entry: Any) -> bool:
+        """Whether the records of `entry` belong to it; all have the same times."""
+        at = acknowledged_at(entry)
+        if self.by_receipt:
+            at = block_header(block_in(entry[:_HEADERS_BYTES]))[0]
+        return self.since <= at and (not self.to or at < self.to)
+
+
+class ReadHistory(msgspec.Struct, forbid_unknown_fields=True):
+    """Which records to read.  Higher limits than the built-in ones do not count."""
+
+    queue: str
+    start: int = 0
+    """Seq to begin with."""
+    period: Period = msgspec.field(default_factory=Period)
+    records_max: int = _RECORDS_MAX
+
+
+def history_of(view: TransactionView, id: str) -> Any:
+    """The database of the history of `id`.
+
+    Raises:
+        QueueError: There is none.
+    """
+    if id not in view.history:
+        known = ", ".join(sorted(view.history)) or "none"
+        raise QueueError(
+            f"there is no history of {id!r}; there is: {known}; to keep one, set `history` for "
+            "the destination"
+        )
+    return view.history[id]
+
+
+def entries_of(view: TransactionView, database: Any, start: int) -> Iterator[tuple[int, Any]]:
+    """Entries with records from `start` on, each with the seq of its first record.
+
+    Valid until the next one is asked for, or something changes.
+    """
+    cursor = view.txn.cursor(db=database)
+    found = to_block_with(cursor, start)
+    while found:
+        yield seq_of(cursor.key()), cursor.value()
+        found = cursor.next()
+
+
+def read_history(view: TransactionView, wanted: ReadHistory) -> Page:
+    """Records that were delivered, oldest first; fewer if many are skipped.
+
+    Raises:
+        QueueError: There is no such history.
+    """
+    database = history_of(view, wanted.queue)
+    page = Page([], wanted.start, max(wanted.start, _end_of(view, wanted.queue)))
+    limit = max(1, min(wanted.records_max, _RECORDS_MAX))
+    size = 0
+    for count, (first, entry) in enumerate(entries_of(view, database, wanted.start)):
+        if count == _BLOCKS_MAX:
+            page.next_seq = max(wanted.start, first)
+            return page
+        if first + records_in(entry) <= wanted.start or not wanted.period.has(entry):
+            continue
+        for record in _records(block_in(entry), first, wanted.start, acknowledged_at(entry)):
+            if len(page.records) == limit or size > _BYTES_MAX:
+                page.next_seq = record.seq
+                return page
+            page.records.append(record)
+            size += len(record.payload)
+    page.next_seq = page.end_seq
+    return page
+
+
+def _end_of(view: TransactionView, id: str) -> int:
+    """Seq after the newest record."""
+    cursor = view.txn.cursor(db=view.history[id])
+    if not cursor.last():
+        return 1
+    first = seq_of(cursor.key())
+    # A damaged block may claim anything; nothing is here that has not left the queue.
+    return min(first + records_in(cursor.value()), max(first + 1, view.ledger(id).acknowledged_seq))
+
+
+def check_history(view: TransactionView, wanted: Check) -> Checked:
+    """Whether the entries of a history can be read and do not overlap.
+
+    Raises:
+        QueueError: There is no such history.
+    """
+    page = Checked()
+    expected = wanted.start
+    for first, entry in entries_of(view, history_of(view, wanted.queue), wanted.start):
+        if first < wanted.start:
+            continue
+        if page.blocks == _BLOCKS_MAX or page.octets > _CHECKED_BYTES_MAX:
+            page.next_seq = first
+            return page
+        if len(page.problems) == _PROBLEMS_MAX:
+            page.problems.append("there may be more: checking ended here")
+            return page
+        block = block_in(entry)
+        page.octets += len(block)
+        page.blocks += 1
+        if first < expected:
+            page.problems.append(f"the entry of record {first} has records of the one before it")
+        expected = first + 1
+        try:
+            count = len(decode_block(block).payloads)
+            page.records += count
+            expected = first + count
+        except BlockDamaged as damage:
+            page.problems.append(f"what was delivered from {first} on cannot be read: {damage}")
+    return page
+
+
+class Query(NamedTuple):
+    """A query by its name: what it takes, and the function that answers it."""
+
+    arguments: type[msgspec.Struct]
+    function: Callable[[TransactionView, Any], Any]
+
+
+QUERIES: Mapping[str, Query] = {
+    "queue-accounts": Query(Nothing, accounts),
+    "queue-read": Query(Read, read),
+    "queue-check": Query(Check, check),
+    "quarantine-read": Query(ReadEntries, read_entries),
+    "quarantine-tally": Query(ReadEntries, tally),
+    "history-read": Query(ReadHistory, read_history),
+    "history-check": Query(Check, check_history),
+}

@@ -8,10 +8,10 @@ from typing import Any
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.queue.block import BlockDamaged, decode_block
-from relay.queue.books import KEY, database_bytes, seq_of
 from relay.queue.compaction.handles import Handles
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.positions import unsealed
+from relay.queue.view import KEY, database_bytes, seq_of
 
 __all__ = [
     "measured",

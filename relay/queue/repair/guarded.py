@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import Any
 
 from relay.model.errors import QueueFormatError
-from relay.queue.books import KEY, seq_of
 from relay.queue.files.ownership import sync_names
 from relay.queue.files.values import FileValues
-from relay.queue.repair.verify import BLOCKS, examine
-from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LateExamination
+from relay.queue.repair.verify import BLOCKS, verify
+from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
+from relay.queue.view import KEY, seq_of
 
 __all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
 
@@ -32,8 +32,8 @@ class GuardedTransaction:
 
     Args:
         values: Of the file; None = LMDB's own, through its map.
-        late: What was not looked at yet; None = nothing is left.
-        names: The name of each tree that is looked at late, by its database.
+        lazy: What was not looked at yet; None = nothing is left.
+        names: The name of each tree that is looked at lazy, by its database.
         default: The database that `cursor` is for, where none is given.
         on_damage: Called with what makes the file unusable.
     """
@@ -43,14 +43,14 @@ class GuardedTransaction:
         txn: Any,
         *,
         values: FileValues | None = None,
-        late: LateExamination | None = None,
+        lazy: LazyVerification | None = None,
         names: Mapping[Any, bytes] | None = None,
         default: Any = None,
         on_damage: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self._txn = txn
         self._values = values
-        self._late = late
+        self._lazy = lazy
         self._names = names or {}
         self._default = default
         self._on_damage = on_damage
@@ -76,7 +76,7 @@ class GuardedTransaction:
         return GuardedCursor(
             cursor,
             values=self._values,
-            late=self._late if name is not None else None,
+            lazy=self._lazy if name is not None else None,
             name=name or b"",
             new=new,
             on_damage=self._on_damage,
@@ -108,14 +108,14 @@ class GuardedCursor:
         cursor: Any,
         *,
         values: FileValues | None = None,
-        late: LateExamination | None = None,
+        lazy: LazyVerification | None = None,
         name: bytes = b"",
         new: Collection[bytes] = (),
         on_damage: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self._cursor = cursor
         self._values = values
-        self._late = late
+        self._lazy = lazy
         self._name = name
         self._new = new
         self._on_damage = on_damage
@@ -176,13 +176,13 @@ class GuardedCursor:
         return self._came(self._cursor.prev())
 
     def _came(self, found: bool) -> bool:
-        if found and self._late is not None:
+        if found and self._lazy is not None:
             self._approach(bytes(self._cursor.key()))
         return found
 
     def _approach(self, key: bytes) -> None:
-        if self._late is not None and not self._low <= key < self._high:
-            low, high = self._late.ensure(self._name, seq_of(key))
+        if self._lazy is not None and not self._low <= key < self._high:
+            low, high = self._lazy.ensure(self._name, seq_of(key))
             self._low = KEY.pack(low)
             self._high = KEY.pack(high) if high < KEYS_STOP else _BEYOND
 
@@ -202,17 +202,17 @@ class Guard:
         self._mark = os.path.join(path, MARK)
         self._path = path
         self._fully = fully
-        self._late: LateExamination | None = None
+        self._lazy: LazyVerification | None = None
         self.on_damage: Callable[[str], None] = lambda problem: None
         """Called with what was found, from any thread.  The relay has to start anew."""
 
-    def look(self, path: str) -> list[str]:
+    def verify(self, path: str) -> list[str]:
         """What is wrong with the file in `path`, as far as it is looked at now."""
-        examined = examine(path, fully=self._fully or os.path.exists(self._mark))
-        self._late = examined.late
-        if self._late is not None:
-            self._late.on_damage = self._damaged
-        return examined.problems
+        verified = verify(path, fully=self._fully or os.path.exists(self._mark))
+        self._lazy = verified.lazy
+        if self._lazy is not None:
+            self._lazy.on_damage = self._damaged
+        return verified.problems
 
     def require_sound(self, path: str) -> None:
         """See that LMDB may read the file in `path`, for somebody who only looks.
@@ -220,11 +220,11 @@ class Guard:
         Raises:
             QueueFormatError: It may not.
         """
-        examined = examine(path, fully=False, pages_only=True)
-        self._late = examined.late
-        if examined.problems:
+        verified = verify(path, fully=False, pages_only=True)
+        self._lazy = verified.lazy
+        if verified.problems:
             raise QueueFormatError(
-                f"queue {path}: data.mdb is damaged, or not an LMDB file ({examined.problems[0]}); "
+                f"queue {path}: data.mdb is damaged, or not an LMDB file ({verified.problems[0]}); "
                 "start the relay, which puts it aside and goes on with what can be read of it"
             )
 
@@ -235,7 +235,7 @@ class Guard:
 
     @property
     def is_needed(self) -> bool:
-        return self._late is not None and bool(self._late.names)
+        return self._lazy is not None and bool(self._lazy.names)
 
     def begin(
         self,
@@ -251,16 +251,16 @@ class Guard:
             values: Of its file.
         """
         txn = environment.begin(buffers=True, **options)
-        late, names = self._late, dict[Any, bytes]()
-        if late is not None:
-            ids = [name[len(BLOCKS) :].decode() for name in late.names]
+        lazy, names = self._lazy, dict[Any, bytes]()
+        if lazy is not None:
+            ids = [name[len(BLOCKS) :].decode() for name in lazy.names]
             names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
         if values is None and not names:
             return txn
         return GuardedTransaction(
             txn,
             values=values,
-            late=late,
+            lazy=lazy,
             names=names,
             default=options.get("db"),
             on_damage=self._damaged,
@@ -272,20 +272,20 @@ class Guard:
         guard.on_damage = lambda problem: self.on_damage(problem)
         return guard
 
-    def look_at_rest(self, environment: Any) -> None:
+    def verify_rest(self, environment: Any) -> None:
         """Look at everything that is left.
 
         Raises:
             FileDamaged: There is damage.
         """
-        for name in self._late.names if self._late is not None else ():
-            while self._late is not None and (seq := self._late.rest(name)) is not None:
+        for name in self._lazy.names if self._lazy is not None else ():
+            while self._lazy is not None and (seq := self._lazy.rest(name)) is not None:
                 with environment.begin():  # so that no page is used again meanwhile
-                    self._late.ensure(name, seq)
+                    self._lazy.ensure(name, seq)
 
     def close(self) -> None:
-        if self._late is not None:
-            self._late.close()
+        if self._lazy is not None:
+            self._lazy.close()
 
     def _damaged(self, problem: str) -> None:
         if not self._path:

@@ -142,13 +142,13 @@ def prepare_file(
     fill: Callable[[Any], None],
     *,
     strict: bool,
-    look: Callable[[str], list[str]] = find_damage,
+    verify: Callable[[str], list[str]] = find_damage,
 ) -> Recovery | None:
     """Leave a file in `path` that LMDB can be trusted with.
 
     Args:
         fill: Makes an empty queue of a new environment.
-        look: Says what is wrong with the file that is there.
+        verify: Says what is wrong with the file that is there.
         strict: Refuse a damaged file instead of replacing it.
 
     Raises:
@@ -158,7 +158,7 @@ def prepare_file(
     if not os.path.exists(os.path.join(path, "data.mdb")):
         make_file(path, open_environment, fill)
         return None
-    problems = look(path)
+    problems = verify(path)
     if not problems:
         return None
     if strict:

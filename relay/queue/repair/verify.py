@@ -19,7 +19,7 @@ import msgspec
 from relay.queue.files.format import FORMAT
 from relay.queue.ledger import Ledger
 from relay.queue.repair.pages import META_PAGES, Audit, Entry, PageFile, Snapshot, Tree
-from relay.queue.repair.verify_lazily import LateExamination
+from relay.queue.repair.verify_lazily import LazyVerification
 from relay.queue.transaction import is_of_source
 
 __all__ = [
@@ -28,15 +28,15 @@ __all__ = [
     "KEY",
     "LEDGER",
     "QUARANTINE",
-    "Examined",
-    "examine",
+    "Verified",
+    "verify",
     "find_damage",
 ]
 __all__ += ["opened_file", "sound_ledger"]
 
 READS_MAX = 10_000
 """What a start reads of leaves and of the beginnings of values at most, but for ends."""
-LATE_READS_MIN = 1000
+LAZY_READS_MIN = 1000
 
 KEY = struct.Struct(">Q")
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
@@ -57,28 +57,28 @@ def opened_file(path: str) -> Iterator[PageFile]:
         os.close(fd)
 
 
-class Examined(NamedTuple):
+class Verified(NamedTuple):
     """What came of looking a file through."""
 
     problems: list[str]
     """What is wrong, a line each."""
-    late: LateExamination | None = None
+    lazy: LazyVerification | None = None
     """What is left to look at while the queue is in use."""
 
 
 def find_damage(path: str) -> list[str]:
     """What is wrong with the queue in directory `path`, when all of it is looked at."""
-    return examine(path, fully=True).problems
+    return verify(path, fully=True).problems
 
 
-def examine(
+def verify(
     path: str,
     *,
     fully: bool,
     pages_only: bool = False,
     reads_max: int = READS_MAX,
-    late_reads_min: int = LATE_READS_MIN,
-) -> Examined:
+    lazy_reads_min: int = LAZY_READS_MIN,
+) -> Verified:
     """Look through the file of the queue in directory `path`, before LMDB gets it.
 
     A file of an unknown version, or of another program, is no damage; nor is none.  Of a
@@ -89,30 +89,30 @@ def examine(
             leave that of long queues for later.
         pages_only: Do not judge accounts.
         reads_max: Pages that may have to be read before anything is left for later.
-        late_reads_min: What a queue has to have of them to count as long.
+        lazy_reads_min: What a queue has to have of them to count as long.
     """
     data = os.path.join(path, "data.mdb")
     if struct.calcsize("P") != 8 or not os.path.exists(data):
-        return Examined([])  # of 32-bit files nothing is known here
+        return Verified([])  # of 32-bit files nothing is known here
     with opened_file(path) as file:
         if not file.snapshots:
-            return Examined([] if _is_foreign(data) else file.problems)
+            return Verified([] if _is_foreign(data) else file.problems)
         if file.problems:
-            return Examined(file.problems)
+            return Verified(file.problems)
         formats = [_format(file, snapshot) for snapshot in file.snapshots]
         is_spoilt = _is_spoilt(*formats)
         is_known = not pages_only and (is_spoilt or formats[0] in (None, FORMAT))
         trees = _trees(file)
         if fully or not (is_known or pages_only) or sum(map(_reads, trees.values())) <= reads_max:
-            late = None
+            lazy = None
         else:
-            long = {name for name, tree in trees.items() if _reads(tree) >= late_reads_min}
+            long = {name for name, tree in trees.items() if _reads(tree) >= lazy_reads_min}
             names = {name for name in long if name.startswith(BLOCKS)}
-            late = _examine_long(path, file, names, is_known=is_known)
-        problems = [] if late is not None else _problems(file, is_known=is_known)
+            lazy = _verify_long(path, file, names, is_known=is_known)
+        problems = [] if lazy is not None else _problems(file, is_known=is_known)
         if not problems and is_spoilt and not pages_only:
             problems.append(f"the format is {formats[0]!r}, and was {formats[1]!r}")
-        return Examined(problems, late)
+        return Verified(problems, lazy)
 
 
 def _trees(file: PageFile) -> dict[bytes, Tree]:
@@ -127,9 +127,9 @@ def _reads(tree: Tree) -> int:
     return tree.leaf_pages + (tree.entries if tree.overflow_pages else 0)
 
 
-def _examine_long(
+def _verify_long(
     path: str, file: PageFile, names: Collection[bytes], *, is_known: bool
-) -> LateExamination | None:
+) -> LazyVerification | None:
     """Begin with the trees `names`, and do all others; None if there is anything suspicious.
 
     Where each page is either free or in use, and the branches lead to as many leaves as
@@ -137,13 +137,13 @@ def _examine_long(
     """
     snapshot = file.snapshots[0]
     audit = file.audit(snapshot)
-    late = LateExamination(path, audit)
+    lazy = LazyVerification(path, audit)
     left_out = sum(tree.overflow_pages for key, tree in _trees(file).items() if key in names)
-    problems = _problems(file, is_known=is_known, audit=audit, late=late, long=names)
-    if problems or not late.names or late.marked + left_out != snapshot.last_page + 1 - META_PAGES:
-        late.close()
+    problems = _problems(file, is_known=is_known, audit=audit, lazy=lazy, long=names)
+    if problems or not lazy.names or lazy.marked + left_out != snapshot.last_page + 1 - META_PAGES:
+        lazy.close()
         return None
-    return late
+    return lazy
 
 
 def sound_ledger(value: bytes, *, any_version: bool = False) -> Ledger | None:
@@ -180,10 +180,10 @@ def _problems(
     *,
     is_known: bool,
     audit: Audit | None = None,
-    late: LateExamination | None = None,
+    lazy: LazyVerification | None = None,
     long: Collection[bytes] = (),
 ) -> list[str]:
-    """What is wrong with the newest snapshot; of the trees `long`, with what `late` begins with."""
+    """What is wrong with the newest snapshot; of the trees `long`, with what `lazy` begins with."""
     snapshot = file.snapshots[0]
     audit = audit or file.audit(snapshot)
     ends: dict[str, tuple[bytes, bytes] | None] = {}
@@ -199,8 +199,8 @@ def _problems(
                 audit.problems.append(f"{what}: it is no queue")
             continue
         first = last = b""
-        if late is not None and name.key in long:
-            first, last = late.begin(name.key, tree, audit)
+        if lazy is not None and name.key in long:
+            first, last = lazy.begin(name.key, tree, audit)
             entries: Iterator[Entry] = iter(())
         else:
             entries = file.walk(tree, what, audit)

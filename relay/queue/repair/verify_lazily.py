@@ -34,7 +34,6 @@ from operator import lt
 from typing import NamedTuple
 
 from relay.model.errors import QueueError
-from relay.queue.books import KEY
 from relay.queue.repair.pages import (
     BRANCH,
     LEAF,
@@ -47,8 +46,9 @@ from relay.queue.repair.pages import (
     Tree,
     Walk,
 )
+from relay.queue.view import KEY
 
-__all__ = ["KEYS_STOP", "FileDamaged", "LateExamination"]
+__all__ = ["KEYS_STOP", "FileDamaged", "LazyVerification"]
 
 KEYS_STOP = 2**64
 """No key is this or above."""
@@ -85,7 +85,7 @@ class _Span:
 
 
 @dataclass(slots=True)
-class _LateAudit(Audit):
+class _LazyAudit(Audit):
     """Of a snapshot later than the one that was marked: only values are held against marks."""
 
     pages_stop: int = 0
@@ -166,7 +166,7 @@ class _Queue:
         return (max(lows), min(highs)) if len(found) == len(lows) else (seq, seq + 1)
 
 
-class LateExamination:
+class LazyVerification:
     """What of the file in the directory `path` has not been looked at yet.
 
     Args:
@@ -216,10 +216,10 @@ class LateExamination:
             self._queues[name] = queue = _Queue()
             for seq in (0, KEYS_STOP - 1):
                 self._advance(what, queue, tree, seq, len(self._marks))
-            unmarked = _LateAudit(bytearray(len(self._marks)), pages_stop=len(self._marks))
+            unmarked = _LazyAudit(bytearray(len(self._marks)), pages_stop=len(self._marks))
             walk = Walk(self._file, what, unmarked)
             ends = [next(_leaves(walk, tree, seq)) for seq in (0, KEYS_STOP - 1)]
-            first, last = (_examined(walk, leaf, values=False) for leaf in ends)
+            first, last = (_verified_keys(walk, leaf, values=False) for leaf in ends)
         except Damage as damage:
             audit.problems.append(str(damage))
             return b"", b""
@@ -264,7 +264,7 @@ class LateExamination:
         return progress.spans[0].high if progress.spans[0].low == 0 else 0
 
     def _tree(self, snapshot: Snapshot, name: bytes) -> Tree:
-        audit = _LateAudit(self._marks, pages_stop=snapshot.last_page + 1)
+        audit = _LazyAudit(self._marks, pages_stop=snapshot.last_page + 1)
         for entry in self._file.walk(snapshot.names, "names", audit):
             if entry.key == name:
                 tree = self._file.tree(entry)
@@ -274,7 +274,7 @@ class LateExamination:
 
     def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
         """Look at more leaves and values around `seq`, so that it is safe."""
-        audit = _LateAudit(self._marks, pages_stop=pages_stop)
+        audit = _LazyAudit(self._marks, pages_stop=pages_stop)
         walk = Walk(self._file, what, audit)
         here = next(_leaves(walk, tree, seq))
         start = max(0, here.low - 1)
@@ -287,7 +287,7 @@ class LateExamination:
             for run in self._unseen(queue.values, walk, tree, start, _VALUES_STEP, seq):
                 walk.overflow_pages = 0
                 for leaf in run:
-                    _examined(walk, leaf, values=True)
+                    _verified_keys(walk, leaf, values=True)
                 self._value_pages += walk.overflow_pages
                 queue.values.add(run)
 
@@ -297,7 +297,7 @@ class LateExamination:
         for run in self._unseen(queue.leaves, walk, tree, start, leaves_max, wanted):
             walk.overflow_pages = 0
             for leaf in run:
-                _examined(walk, leaf, values=False)
+                _verified_keys(walk, leaf, values=False)
             queue.leaves.add(run)
             if not walk.overflow_pages:
                 queue.values.add(run)
@@ -333,7 +333,7 @@ class LateExamination:
             yield run
 
 
-def _examined(walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
+def _verified_keys(walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
     """The keys of a leaf, which is as it has to be.
 
     Raises:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 from twisted.application.service import Service
@@ -15,6 +15,7 @@ from relay.model.clock import Now, in_utc
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.transaction import account_of_lane
+from relay.service.queue.ports import Positions
 
 __all__ = ["PAUSED", "DestinationTools", "SomeDestination", "SomeDestinations"]
 
@@ -29,16 +30,6 @@ class SomeDestination(msgspec.Struct, forbid_unknown_fields=True):
 class SomeDestinations(msgspec.Struct, forbid_unknown_fields=True):
     destination: str = ""
     """Empty = all of them."""
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    def positions(self, source: str) -> Mapping[str, bytes]: ...
-
-    def append(
-        self, payloads: Mapping[str, Any], *, positions: Mapping[str, bytes]
-    ) -> Deferred[None]: ...
 
 
 class Destination(Protocol):
@@ -70,7 +61,7 @@ class DestinationTools(Service):
     name = "destination-tools"
     _log = Logger(namespace="relay")
 
-    def __init__(self, destinations: Sequence[Destination], *, queue: Queue, now: Now) -> None:
+    def __init__(self, destinations: Sequence[Destination], *, queue: Positions, now: Now) -> None:
         self._destinations = {destination.id: destination for destination in destinations}
         self._queue = queue
         self._now = now

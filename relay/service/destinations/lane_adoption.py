@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from relay.model.errors import QueueError
 from relay.model.words import counted
-from relay.queue.books import Operation
 from relay.queue.inspect.commands import Adopt
-from relay.queue.ledger import Ledger
 from relay.queue.transaction import account_of_lane
+from relay.service.queue.ports import QueueAccess
 from relay.transport.notices import Notices
 
 __all__ = ["LaneAdoption"]
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    @property
-    def ledgers(self) -> Mapping[str, Ledger]: ...
-
-    def operate(self, operation: Operation) -> Deferred[Any]: ...
 
 
 class LaneAdoption(Service):
@@ -41,7 +30,9 @@ class LaneAdoption(Service):
     name = "lane-adoption"
     _log = Logger(namespace="relay")
 
-    def __init__(self, destinations: Iterable[str], *, queue: Queue, notices: Notices) -> None:
+    def __init__(
+        self, destinations: Iterable[str], *, queue: QueueAccess, notices: Notices
+    ) -> None:
         self._destinations = tuple(destinations)
         self._queue = queue
         self._notices = notices

@@ -22,12 +22,12 @@ from relay.model.words import counted, size
 from relay.observe.control import Asked
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.books import OPERATOR, Books, Operation
 from relay.queue.inspect.commands import Adopt, Adopted, Purge
-from relay.queue.inspect.questions import QUESTIONS, Question
-from relay.queue.ledger import Ledger
+from relay.queue.inspect.queries import QUERIES, Query
 from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
 from relay.queue.transaction import destination_of
+from relay.queue.view import OPERATOR, TransactionView
+from relay.service.queue.ports import QueueAccess
 
 __all__ = [
     "AdoptQueue",
@@ -70,7 +70,7 @@ class PurgeQueue(msgspec.Struct, forbid_unknown_fields=True):
 class Purged(msgspec.Struct):
     records: int
     upto: int
-    """For the next question."""
+    """For the next query."""
     left: int
     """Records that are still to be purged."""
 
@@ -101,19 +101,6 @@ class ReplayEntries(msgspec.Struct, forbid_unknown_fields=True):
     upto: int = 2**63
 
 
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    @property
-    def ledgers(self) -> Mapping[str, Ledger]: ...
-
-    def look(self, reading: Callable[[Books], _T]) -> Deferred[_T]: ...
-
-    def operate(self, operation: Operation) -> Deferred[Any]: ...
-
-    def append(self, payloads: Mapping[str, Sequence[bytes]]) -> Deferred[None]: ...
-
-
 class Destination(Protocol):
     """A destination's service, as far as it is needed here."""
 
@@ -125,7 +112,7 @@ class Destination(Protocol):
 
 
 class QueueTools:
-    """Answers questions about the queue and changes it by hand.
+    """Answers queries about the queue and changes it by hand.
 
     Args:
         destinations: The configured ones; all other queues are orphans.
@@ -135,7 +122,7 @@ class QueueTools:
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: QueueAccess,
         destinations: Sequence[Destination],
         admission: Admission,
         clock: Clock,
@@ -150,9 +137,9 @@ class QueueTools:
 
     def commands(self) -> dict[str, Asked]:
         """What the control socket offers, by name."""
-        questions = {name: self._asked(question) for name, question in QUESTIONS.items()}
+        queries = {name: self._asked(query) for name, query in QUERIES.items()}
         return {
-            **questions,
+            **queries,
             "queue-append": Asked(AppendTo, self.append),
             "queue-purge": Asked(PurgeQueue, self._alone(self._purge)),
             "queue-adopt": Asked(AdoptQueue, self._alone(self._adopt)),
@@ -160,11 +147,11 @@ class QueueTools:
             "quarantine-replay": Asked(ReplayEntries, self.replay_entries),
         }
 
-    def _asked(self, question: Question) -> Asked:
+    def _asked(self, query: Query) -> Asked:
         def answer(arguments: Any) -> Deferred[Any]:
-            return self._queue.look(partial(_apply, question, arguments))
+            return self._queue.look(partial(_apply, query, arguments))
 
-        return Asked(question.arguments, answer)
+        return Asked(query.arguments, answer)
 
     def append(self, wanted: AppendTo) -> Deferred[Appended]:
         """Put messages at the end of a destination's queue; empty ones are left out."""
@@ -335,5 +322,5 @@ class QueueTools:
         return passed
 
 
-def _apply(question: Question, arguments: Any, books: Books) -> Any:
-    return question.function(books, arguments)
+def _apply(query: Query, arguments: Any, view: TransactionView) -> Any:
+    return query.function(view, arguments)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 from twisted.application.service import Service
@@ -16,6 +15,7 @@ from relay.model.errors import QueueError
 from relay.model.words import size
 from relay.observe.control import Asked
 from relay.queue.compaction.live import LiveCompaction
+from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
 __all__ = ["Compact", "Compacted", "CompactionService"]
@@ -48,24 +48,6 @@ class Compacted(msgspec.Struct):
     error: str = ""
 
 
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    @property
-    def allocated_bytes(self) -> int: ...
-
-    @property
-    def in_use_bytes(self) -> int: ...
-
-    def new_compaction(self) -> LiveCompaction: ...
-
-    def in_writer(self, call: Callable[[], _T]) -> Deferred[_T]: ...
-
-    def in_reader(self, call: Callable[[], _T]) -> Deferred[_T]: ...
-
-    def failed(self, error: BaseException) -> None: ...
-
-
 class CompactionService(Service):
     """Looks once a minute whether the file is worth compacting; one runs at a time.
 
@@ -78,7 +60,7 @@ class CompactionService(Service):
 
     def __init__(
         self,
-        queue: Queue,
+        queue: QueueService,
         free_percent: int,
         *,
         notices: Notices,

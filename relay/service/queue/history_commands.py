@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
 
 import msgspec
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.admission.backpressure import Admission
-from relay.queue.books import Operation
 from relay.queue.inspect.commands import Replayed, ReplayHistory
-from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Period
 from relay.queue.ledger import Ledger
+from relay.service.queue.ports import QueueAccess
 
 __all__ = ["HistoryTools", "ReplayDelivered", "ReplayedSoFar"]
 
@@ -34,20 +33,11 @@ class ReplayDelivered(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReplayedSoFar(Replayed):
-    """What one answer comes to; `next_seq` and `upto` are for the next question."""
+    """What one answer comes to; `next_seq` and `upto` are for the next query."""
 
     upto: int = 0
     waits: str = ""
     """Why it cannot go on now; whoever asked asks again later."""
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    @property
-    def ledgers(self) -> Mapping[str, Ledger]: ...
-
-    def operate(self, operation: Operation) -> Deferred[Any]: ...
 
 
 class HistoryTools:
@@ -61,7 +51,7 @@ class HistoryTools:
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: QueueAccess,
         destinations: Iterable[str],
         admission: Admission,
         clock: Clock,

@@ -9,17 +9,15 @@ failed nothing is kept until there is room again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
-
-from twisted.internet.defer import Deferred
+from typing import Any
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
-from relay.queue.books import Operation
-from relay.queue.history.keep import Histories, PruneHistories
+from relay.queue.history.keep import PruneHistories
 from relay.queue.transaction import destination_of
 from relay.service.configuration.model import Configuration
 from relay.service.periodic import PeriodicService
+from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
 __all__ = ["HistoryWatch", "new_history_watch"]
@@ -29,19 +27,12 @@ _ROOM_BYTES_MIN = 16 * 1024**2
 """What has to be free on a disk that was full before something is kept again."""
 
 
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    histories: Histories
-
-    @property
-    def free_bytes(self) -> int: ...
-
-    def operate(self, operation: Operation) -> Deferred[Any]: ...
-
-
 def new_history_watch(
-    configuration: Configuration, queue: Queue, notices: Notices, wall: WallClock, clock: Clock
+    configuration: Configuration,
+    queue: QueueService,
+    notices: Notices,
+    wall: WallClock,
+    clock: Clock,
 ) -> HistoryWatch:
     """The one of a relay with this configuration."""
     return HistoryWatch(
@@ -67,7 +58,7 @@ class HistoryWatch(PeriodicService):
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: QueueService,
         destinations: Iterable[str],
         free_bytes_min: int,
         notices: Notices,

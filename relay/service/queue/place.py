@@ -1,29 +1,21 @@
-"""The queue's file while the relay runs: watched, brought back where it was removed, missed.
-
-The store looks with each commit; here it is looked for while nothing is committed, and said.
-"""
+"""Brings the queue's file back that was removed, moved or replaced while the relay runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.queue.compaction.restore import Restoration
 from relay.queue.files.given_up import GivenUp
 from relay.queue.files.place import Place
 from relay.queue.store import QueueStore
 from relay.service.exit_status import ExitStatus
-from relay.service.periodic import PeriodicService
 
-__all__ = ["PlaceWatch", "QueuePlace"]
-
-_LOOK_SECONDS = 1.0
-_SAY_SECONDS = 60.0
+__all__ = ["QueuePlace"]
 
 _log = Logger(namespace="relay")
 
@@ -71,32 +63,3 @@ class QueuePlace:
             except (QueueError, OSError) as reason:
                 _log.critical("queue: it cannot be kept as it is now: {reason}", reason=reason)
             _log.critical("queue: {error}; the next start will not find it", error=error)
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    place: QueuePlace
-
-
-class PlaceWatch(PeriodicService):
-    """Looks once a second whether the file is in its place; says each minute that it is not."""
-
-    name = "place watch"
-
-    def __init__(self, queue: Queue, *, clock: Clock) -> None:
-        super().__init__(interval_seconds=_LOOK_SECONDS, clock=clock)
-        self._queue = queue
-        self._say_at = 0.0
-
-    def look(self) -> None:
-        if not (trouble := self._queue.place.trouble):
-            return
-        self._queue.place.probe()
-        now = self._clock.seconds()
-        if now >= self._say_at:
-            self._say_at = now + _SAY_SECONDS
-            _log.critical(
-                "queue: {trouble}; nothing is taken or answered until it is there again",
-                trouble=trouble,
-            )

@@ -7,33 +7,18 @@ refused is rare and the latest of it tells most, so there the oldest goes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-from twisted.internet.defer import Deferred
-
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.model.words import counted, size
-from relay.queue.books import Operation
-from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Trimmed, TrimQuarantine
 from relay.service.configuration.table import plain
 from relay.service.periodic import PeriodicService
+from relay.service.queue.ports import QueueAccess
 from relay.transport.notices import Notices
 
 __all__ = ["QuarantineLimits"]
 
 _INTERVAL_SECONDS = 10.0
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    @property
-    def ledgers(self) -> Mapping[str, Ledger]: ...
-
-    def operate(self, operation: Operation) -> Deferred[Any]: ...
 
 
 class QuarantineLimits(PeriodicService):
@@ -49,7 +34,7 @@ class QuarantineLimits(PeriodicService):
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: QueueAccess,
         bytes_max: int,
         seconds_max: float,
         notices: Notices,

@@ -18,9 +18,8 @@ from relay.model.clock import WallClock
 from relay.model.errors import QueueError, QueueMisplaced
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.books import Books, Operation
 from relay.queue.committer import Committer
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
@@ -31,10 +30,11 @@ from relay.queue.lineage import SENT, Lineage
 from relay.queue.repair.replace import damaged_files
 from relay.queue.store import QueueStore, Refusal, Transaction, account_of_source
 from relay.queue.transaction import account_of_lane, destination_of
+from relay.queue.view import Command, TransactionView
 from relay.service.exit_status import ExitStatus
-from relay.service.queue.found import say_found, say_recovered
 from relay.service.queue.given_up_messages import count_given_up, note_given_up
 from relay.service.queue.place import QueuePlace
+from relay.service.queue.startup_report import log_queues, log_recovery
 from relay.service.queue.worker import Worker
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
@@ -68,7 +68,7 @@ class QueueService(Service):
         histories: For which destinations, what is delivered is kept.
         fully: Look through all of the file at the start; of long queues otherwise as they
             are read, and the relay ends when there is damage.
-        commit_seconds_min: As for `CommitInterval`.
+        commit_seconds_min: As for `CommitDelay`.
 
     Attributes:
         histories: What is kept of delivered messages; open while the queue is.
@@ -153,8 +153,8 @@ class QueueService(Service):
             raise StartRefused(f"state_dir {os.path.dirname(self._path)}: {error}") from error
         self._store.when_damaged(partial(self._reactor.callFromThread, self._damaged))
         if self._store.recovery is not None:
-            say_recovered(self._store.recovery, self._path, self._log)
-        say_found(self._store.ledgers, self._accounts, self._log)
+            log_recovery(self._store.recovery, self._path, self._log)
+        log_queues(self._store.ledgers, self._accounts, self._log)
         count_given_up(self._store, self._path, now=self._wall.now, log=self._log)
         self._begin_epochs()
         self._quarantine_full = {
@@ -175,7 +175,7 @@ class QueueService(Service):
             limits=self._limits.values(),
             on_evicted=self._evicted,
             removal_seconds=_REMOVAL_SECONDS,
-            interval=CommitInterval(clock=self._reactor, seconds=self._commit_seconds_min),
+            interval=CommitDelay(clock=self._reactor, seconds=self._commit_seconds_min),
         )
         self.place = QueuePlace(self._store, self._path, self._committer.probe, self._reactor)
         self.lane_queues = LaneQueues(self._store, self._committer, self._limits)
@@ -257,11 +257,11 @@ class QueueService(Service):
         return self._committer.append({}, positions={f"{SENT}/{destination}": lineage.encode()})
 
     # What people ask for.
-    def look(self, reading: Callable[[Books], _Found]) -> Deferred[_Found]:
+    def look(self, reading: Callable[[TransactionView], _Found]) -> Deferred[_Found]:
         """What `reading` finds, in a short read transaction and a thread that may wait."""
         return deferToThreadPool(self._reactor, self._readers, self._store.look, reading)
 
-    def operate(self, operation: Operation) -> Deferred[Any]:
+    def operate(self, operation: Command) -> Deferred[Any]:
         """Do `operation`; fires with its result, once on disk, or fails with QueueError."""
         return self._committer.operate(operation)
 
@@ -361,7 +361,7 @@ class QueueService(Service):
     def _note_given_up(self, lost: Mapping[str, int]) -> None:
         """Nobody sends these messages again, and they cannot be stored."""
         self.exit_status.fail()
-        self._store.give_up_headroom()
+        self._store.give_up_reserve()
         note_given_up(lost, self._path, self._log)
 
     def _begin_epochs(self) -> None:

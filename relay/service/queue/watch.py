@@ -1,9 +1,11 @@
-"""Looks at the queue every two seconds: room on the disk, age, and how full it is."""
+"""Watches the queue: its room on the disk, age and fill level, and the place of its file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from twisted.logger import Logger
 
 from relay.model.clock import WallClock
 from relay.model.errors import QueueError
@@ -15,9 +17,11 @@ from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
-__all__ = ["QueueWatch"]
+__all__ = ["PlaceWatch", "QueueWatch"]
 
 _INTERVAL_SECONDS = 2.0
+_PLACE_SECONDS = 1.0
+_PLACE_WARNING_SECONDS = 60.0
 _MARKS_PERCENT = (50, 80, 95)
 _MARGIN_PERCENT = 5  # below a mark, before passing it is news again
 
@@ -130,3 +134,30 @@ def _time_to_full(trend: Trend, size_max: int) -> str:
         if seconds >= 2 * length:
             return f", and full in {seconds / length:.0f} {unit} if that goes on"
     return f", and full in {seconds:.0f} seconds if that goes on"
+
+
+class PlaceWatch(PeriodicService):
+    """Looks once a second whether the file is in its place, and logs each minute that it is not.
+
+    Each commit looks too; this one notices it while nothing is committed.
+    """
+
+    name = "place watch"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, queue: QueueService, *, clock: Any) -> None:
+        super().__init__(interval_seconds=_PLACE_SECONDS, clock=clock)
+        self._queue = queue
+        self._warn_at = 0.0
+
+    def look(self) -> None:
+        if not (trouble := self._queue.place.trouble):
+            return
+        self._queue.place.probe()
+        now = self._clock.seconds()
+        if now >= self._warn_at:
+            self._warn_at = now + _PLACE_WARNING_SECONDS
+            self._log.critical(
+                "queue: {trouble}; nothing is taken or answered until it is there again",
+                trouble=trouble,
+            )

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from relay.service.queue.ports import Positions
+
 __all__ = ["KeptPositions"]
-
-
-class Queue(Protocol):
-    """The queue service, as far as it is needed here."""
-
-    def sources_with_positions(self) -> list[str]: ...
 
 
 class KeptPositions(Service):
@@ -33,7 +28,7 @@ class KeptPositions(Service):
     name = "kept-positions"
     _log = Logger(namespace="relay")
 
-    def __init__(self, sources: Iterable[str], *, queue: Queue) -> None:
+    def __init__(self, sources: Iterable[str], *, queue: Positions) -> None:
         self.gone: list[str] = []
         self._sources = set(sources)
         self._queue = queue

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.queue.periods import Chosen, instant, period_of, period_options
-from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Period
 
 
 @pytest.mark.parametrize(

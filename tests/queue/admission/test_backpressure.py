@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.watermark import Gauge, Level
+from relay.queue.admission.watermark import Level, Watermark
 
 
 class Producer:
@@ -136,15 +136,15 @@ def relay() -> Admission:
 
 
 def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: Admission) -> None:
-    gauge = Gauge(Level(10, 10), words="{} in central".format)
-    feeding, other = relay.for_source([gauge]), relay.for_source([])
+    watermark = Watermark(Level(10, 10), words="{} in central".format)
+    feeding, other = relay.for_source([watermark]), relay.for_source([])
     producers = [Producer(), Producer()]
     feeding.register(producers[0])
     other.register(producers[1])
-    gauge.set(10)
+    watermark.set(10)
     assert (feeding.closed, other.closed, relay.closed) == (True, False, False)
     assert (feeding.reason, other.reason) == ("10 in central", "")
-    gauge.set(9)
+    watermark.set(9)
     assert [producer.calls for producer in producers] == [["pause", "resume"], []]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from relay.queue.admission.commit_delay import CommitInterval
+from relay.queue.admission.commit_delay import CommitDelay
 
 
 class Commits:
@@ -13,7 +13,7 @@ class Commits:
 
     def __init__(self, **keys: Any) -> None:
         self.clock = Clock()
-        self.interval = CommitInterval(clock=self.clock, **{"seconds": 2.0, **keys})
+        self.interval = CommitDelay(clock=self.clock, **{"seconds": 2.0, **keys})
 
     def commit(self, *senders: str | None, records: int = 1) -> None:
         """One commit of what these sent."""

@@ -18,7 +18,7 @@ def limit(when_full: str, **keywords: Any) -> QueueLimit:
 def test_without_a_size_nothing_is_limited(when_full: str) -> None:
     free = limit(when_full, bytes_max=0)
     free.settle(0, 10**12)
-    assert (free.gauge, free.sheds, free.has_to_evict) == (None, False, False)
+    assert (free.watermark, free.sheds, free.has_to_evict) == (None, False, False)
     assert free.report()["fill_percent"] is None
 
 
@@ -33,14 +33,14 @@ def test_what_waits_for_the_disk_counts_like_what_is_on_it() -> None:
 
 def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None:
     block = limit("block", reserve_bytes=10**9)
-    gauge = block.gauge
-    assert gauge is not None
+    watermark = block.watermark
+    assert watermark is not None
     found = []
     for used in (949, 950, 999, 1000):
         block.settle(0, used)
-        found.append((gauge.full, gauge.reserve_full))
+        found.append((watermark.full, watermark.reserve_full))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
-    assert gauge.words == (
+    assert watermark.words == (
         "the queue of central holds 1,000 B (queue_bytes_max of destinations.central is 1,000 B)"
     )
     assert block.report()["blocks_sources"]
@@ -49,9 +49,9 @@ def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None
 def test_the_reserve_is_a_twentieth_or_less() -> None:
     block = limit("block", reserve_bytes=20)
     block.settle(0, 979)
-    assert block.gauge is not None and not block.gauge.full
+    assert block.watermark is not None and not block.watermark.full
     block.settle(0, 980)
-    assert block.gauge.full
+    assert block.watermark.full
 
 
 def test_the_newest_are_dropped_at_the_limit_and_urgent_ones_last() -> None:
@@ -77,7 +77,7 @@ def test_the_least_severe_are_dropped_first() -> None:
 def test_the_oldest_leave_above_the_limit() -> None:
     oldest = limit("drop-oldest")
     oldest.settle(0, 1000)
-    assert (oldest.has_to_evict, oldest.sheds, oldest.gauge) == (False, False, None)
+    assert (oldest.has_to_evict, oldest.sheds, oldest.watermark) == (False, False, None)
     oldest.add_pending([b"x"])
     assert oldest.has_to_evict
 

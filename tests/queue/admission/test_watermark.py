@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from relay.queue.admission.watermark import Gauge, Level
+from relay.queue.admission.watermark import Level, Watermark
 
 
 def words(size: int) -> str:
@@ -13,34 +13,34 @@ def test_a_level_opens_a_twentieth_below_where_it_closes() -> None:
 
 
 def test_it_is_full_from_one_mark_on_until_it_falls_below_the_other() -> None:
-    gauge = Gauge(Level(10, 6), words=words)
+    watermark = Watermark(Level(10, 6), words=words)
     full = []
     for size in (9, 10, 9, 6, 5, 9, 11):
-        gauge.set(size)
-        full.append(gauge.full)
+        watermark.set(size)
+        full.append(watermark.full)
     assert full == [False, True, True, True, False, False, True]
-    assert (gauge.size, gauge.words) == (11, "11 of something")
+    assert (watermark.size, watermark.words) == (11, "11 of something")
 
 
 def test_the_reserve_is_full_later() -> None:
-    gauge = Gauge(Level(10, 10), Level(20, 20), words=words)
+    watermark = Watermark(Level(10, 10), Level(20, 20), words=words)
     found = []
     for size in (9, 10, 19, 20, 5):
-        gauge.set(size)
-        found.append((gauge.full, gauge.reserve_full))
+        watermark.set(size)
+        found.append((watermark.full, watermark.reserve_full))
     assert found == [(False, False), (True, False), (True, False), (True, True), (False, False)]
 
 
 def test_without_a_reserve_both_are_full_at_once() -> None:
-    gauge = Gauge(Level(10, 10), words=words)
-    gauge.set(10)
-    assert gauge.full and gauge.reserve_full
+    watermark = Watermark(Level(10, 10), words=words)
+    watermark.set(10)
+    assert watermark.full and watermark.reserve_full
 
 
 def test_who_subscribed_hears_of_changes_only() -> None:
-    gauge = Gauge(Level(10, 10), Level(20, 20), words=words)
+    watermark = Watermark(Level(10, 10), Level(20, 20), words=words)
     heard: list[tuple[bool, bool]] = []
-    gauge.subscribe(lambda: heard.append((gauge.full, gauge.reserve_full)))
+    watermark.subscribe(lambda: heard.append((watermark.full, watermark.reserve_full)))
     for size in (5, 10, 11, 20, 25, 3, 2):
-        gauge.set(size)
+        watermark.set(size)
     assert heard == [(True, False), (True, True), (False, False)]

@@ -13,7 +13,7 @@ import pytest
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.compaction import live
 from relay.queue.compaction.live import LiveCompaction
-from relay.queue.inspect.history import ReadHistory, read_history
+from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.store import QueueStore
 from tests.crash.workload import (
     DESTINATIONS,
@@ -82,7 +82,7 @@ def test_what_is_kept_of_deliveries_goes_along_and_needs_room(
         compact(store, tmp_path)
         append(store, a=[b"new"])
         remove(store, "a", 52)
-        found = store.look(lambda books: read_history(books, ReadHistory("a", records_max=99)))
+        found = store.look(lambda view: read_history(view, ReadHistory("a", records_max=99)))
         assert [len(record.payload) for record in found.records] == [20_000] * 50 + [3]
         assert store.histories.used_bytes > 50 * 20_000
         disk = SimpleNamespace(f_bavail=store.used_bytes + 9 * 2**20 - 2**18, f_frsize=1)
@@ -129,10 +129,10 @@ def test_who_reads_goes_on_in_the_old_file_to_the_end(tmp_path: Path) -> None:
         found: list[object] = []
 
         def read_slowly() -> None:
-            def slow(books: object) -> object:
+            def slow(view: object) -> object:
                 reading.set()
                 assert replaced.wait(20)
-                return books.ledger("a").next_seq  # type: ignore[attr-defined]
+                return view.ledger("a").next_seq  # type: ignore[attr-defined]
 
             found.append(store.look(slow))
 
@@ -144,7 +144,7 @@ def test_who_reads_goes_on_in_the_old_file_to_the_end(tmp_path: Path) -> None:
         replaced.set()
         reader.join(20)
         assert found == [51]
-        assert store.look(lambda books: books.ledger("a").next_seq) == 52
+        assert store.look(lambda view: view.ledger("a").next_seq) == 52
 
 
 def test_more_than_a_little_that_is_left_is_not_copied_while_commits_wait(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay.model.errors import QueueError, QueueFull
-from relay.queue.files.reserve_file import Headroom
+from relay.queue.files.reserve_file import ReserveFile
 from relay.queue.inspect.commands import Purge
 from relay.queue.store import QueueStore, Removal, Transaction
 from tests.queue_files import append, opened
@@ -18,7 +18,7 @@ KiB, MiB = 2**10, 2**20
 
 
 class Disk:
-    """Has `free` octets, as far as a headroom asks."""
+    """Has `free` octets, as far as a reserve file asks."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.free = 100 * MiB
@@ -39,9 +39,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.fixture
-def headroom(tmp_path: Path, disk: Disk) -> Headroom:
+def reserve(tmp_path: Path, disk: Disk) -> ReserveFile:
     (tmp_path / "data.mdb").write_bytes(bytes(400 * KiB))
-    return Headroom(str(tmp_path))
+    return ReserveFile(str(tmp_path))
 
 
 def fails_at_first(times: int = 1, error: type[Exception] = QueueFull) -> Callable[[], str]:
@@ -60,78 +60,80 @@ def fails_at_first(times: int = 1, error: type[Exception] = QueueFull) -> Callab
     ("free", "size"), [(2**40, MiB), (8 * MiB, 512 * KiB), (MiB, 128 * KiB), (128 * KiB, 128 * KiB)]
 )
 def test_it_takes_little_of_a_small_disk(
-    headroom: Headroom, disk: Disk, free: int, size: int
+    reserve: ReserveFile, disk: Disk, free: int, size: int
 ) -> None:
     disk.free = free
-    headroom.make()
-    headroom.make()
+    reserve.make()
+    reserve.make()
     assert disk.sizes == [size]
-    assert headroom.is_there
+    assert reserve.is_there
 
 
 def test_it_really_takes_room(tmp_path: Path) -> None:
-    headroom = Headroom(str(tmp_path))
-    headroom.make()
+    reserve = ReserveFile(str(tmp_path))
+    reserve.make()
     assert (tmp_path / "headroom").stat().st_blocks * 512 == MiB
     assert (tmp_path / "headroom").stat().st_mode & 0o777 == 0o600
-    assert headroom.with_room(fails_at_first()) == "done"
+    assert reserve.with_room(fails_at_first()) == "done"
     assert not (tmp_path / "headroom").exists()
 
 
-def test_half_of_one_is_not_kept(headroom: Headroom, disk: Disk, tmp_path: Path) -> None:
+def test_half_of_one_is_not_kept(reserve: ReserveFile, disk: Disk, tmp_path: Path) -> None:
     disk.free = 100 * KiB
-    headroom.make()
-    assert not headroom.is_there
+    reserve.make()
+    assert not reserve.is_there
     assert not (tmp_path / "headroom").exists()
     disk.free = MiB
-    headroom.make()
-    assert headroom.is_there
+    reserve.make()
+    assert reserve.is_there
 
 
-def test_a_removal_that_does_not_fit_gets_the_room(headroom: Headroom) -> None:
-    headroom.make()
-    assert headroom.with_room(fails_at_first(0)) == "done"
-    assert headroom.is_there
-    assert headroom.with_room(fails_at_first()) == "done"
-    assert not headroom.is_there
+def test_a_removal_that_does_not_fit_gets_the_room(reserve: ReserveFile) -> None:
+    reserve.make()
+    assert reserve.with_room(fails_at_first(0)) == "done"
+    assert reserve.is_there
+    assert reserve.with_room(fails_at_first()) == "done"
+    assert not reserve.is_there
     with pytest.raises(QueueFull):
-        headroom.with_room(fails_at_first())
+        reserve.with_room(fails_at_first())
 
 
-def test_one_that_fails_for_another_reason_fails(headroom: Headroom) -> None:
-    headroom.make()
+def test_one_that_fails_for_another_reason_fails(reserve: ReserveFile) -> None:
+    reserve.make()
     with pytest.raises(QueueError, match="no space"):
-        headroom.with_room(fails_at_first(2, QueueError))
+        reserve.with_room(fails_at_first(2, QueueError))
 
 
-def test_without_it_an_append_leaves_free_pages(headroom: Headroom, disk: Disk) -> None:
+def test_without_it_an_append_leaves_free_pages(reserve: ReserveFile, disk: Disk) -> None:
     disk.free = 0
-    headroom.before_growth(wanted_bytes=10 * KiB, used_bytes=252 * KiB)
+    reserve.before_growth(wanted_bytes=10 * KiB, used_bytes=252 * KiB)
     with pytest.raises(QueueFull, match="kept for removals"):
-        headroom.before_growth(wanted_bytes=10 * KiB + 1, used_bytes=252 * KiB)
+        reserve.before_growth(wanted_bytes=10 * KiB + 1, used_bytes=252 * KiB)
     with pytest.raises(QueueFull):
-        headroom.before_growth(wanted_bytes=1, used_bytes=300 * KiB)
-    headroom.before_growth(wanted_bytes=MiB, used_bytes=0)  # nothing is there to be removed
+        reserve.before_growth(wanted_bytes=1, used_bytes=300 * KiB)
+    reserve.before_growth(wanted_bytes=MiB, used_bytes=0)  # nothing is there to be removed
     disk.free = MiB
-    headroom.before_growth(wanted_bytes=1, used_bytes=300 * KiB)
-    assert headroom.is_there
+    reserve.before_growth(wanted_bytes=1, used_bytes=300 * KiB)
+    assert reserve.is_there
 
 
-def test_where_it_cannot_be_made_at_all_nobody_waits_for_it(headroom: Headroom, disk: Disk) -> None:
+def test_where_it_cannot_be_made_at_all_nobody_waits_for_it(
+    reserve: ReserveFile, disk: Disk
+) -> None:
     disk.free, disk.error = 0, errno.EOPNOTSUPP
-    headroom.before_growth(wanted_bytes=MiB, used_bytes=300 * KiB)
-    assert not headroom.is_there
+    reserve.before_growth(wanted_bytes=MiB, used_bytes=300 * KiB)
+    assert not reserve.is_there
 
 
 # In a queue.
 
 
 def queue_on_a_full_disk(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commits fail as long as the headroom is there."""
+    """Commits fail as long as the reserve file is there."""
     begin = store._commit, store._operate
 
     def refuse() -> None:
-        if store._headroom.is_there:
+        if store._reserve.is_there:
             raise QueueFull("no space")
 
     monkeypatch.setattr(store, "_commit", lambda *rest: (refuse(), begin[0](*rest))[1])

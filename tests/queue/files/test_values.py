@@ -14,12 +14,12 @@ from relay.codec.node import node_of
 from relay.model.errors import DamagedRange, QueueError, QueueFormatError
 from relay.model.seq import SeqRange
 from relay.queue.block import decode_block
-from relay.queue.books import KEY
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.files.values import FileValues, Unreadable
 from relay.queue.inspect.queries import Check, check
 from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore, Removal, SetAside, Transaction
+from relay.queue.view import KEY
 from tests.queue_files import append, opened
 
 PAGE = 4096
@@ -185,10 +185,10 @@ def test_a_file_that_ends_too_early_is_damage(tmp_path: Path, disk: Disk) -> Non
 def test_checking_says_which_records_cannot_be_read(tmp_path: Path, disk: Disk) -> None:
     with queue(tmp_path) as store:
         disk.bad = {page_of(store, 3) + 2}
-        found = store.look(lambda books: check(books, Check("a", checksums=True)))
+        found = store.look(lambda view: check(view, Check("a", checksums=True)))
         assert found.problems == ["records 3 to 4 cannot be read: Input/output error"]
         assert (found.blocks, found.records) == (3, 6)
-        assert store.look(lambda books: check(books, Check("a"))).problems == []
+        assert store.look(lambda view: check(view, Check("a"))).problems == []
 
 
 def test_a_compaction_does_not_make_it_final(tmp_path: Path, disk: Disk) -> None:

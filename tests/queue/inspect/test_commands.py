@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.errors import QueueError
 from relay.queue.inspect.commands import Adopt, Adopted, Purge, Replayed, ReplayHistory
-from relay.queue.inspect.history import Period
+from relay.queue.inspect.queries import Period
 from relay.queue.store import QueueStore
 from tests.queue_files import append, damage, kept, opened, put, remove
 

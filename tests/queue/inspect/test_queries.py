@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
-from relay.queue.books import Books
 from relay.queue.inspect.queries import (
+    QUERIES,
     Check,
     Checked,
     Nothing,
@@ -26,23 +27,33 @@ from relay.queue.inspect.queries import (
     read_entries,
     tally,
 )
-from relay.queue.inspect.questions import QUESTIONS
 from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
-from tests.queue_files import append, damage, environment, looked_at, opened, put, remove, set_aside
+from relay.queue.view import TransactionView
+from tests.queue_files import (
+    append,
+    damage,
+    environment,
+    kept,
+    looked_at,
+    opened,
+    put,
+    remove,
+    set_aside,
+)
 
 
 def ask(store: QueueStore, name: str, arguments: Any) -> Any:
-    return store.look(lambda books: QUESTIONS[name].function(books, arguments))
+    return store.look(lambda view: QUERIES[name].function(view, arguments))
 
 
 def page(store: QueueStore, start: int = 0, **options: Any) -> Page:
-    found = store.look(lambda books: read(books, Read("a", start=start, **options)))
+    found = store.look(lambda view: read(view, Read("a", start=start, **options)))
     assert isinstance(found, Page)
     return found
 
 
 def checked(store: QueueStore, **options: Any) -> Checked:
-    return store.look(lambda books: check(books, Check("a", **options)))
+    return store.look(lambda view: check(view, Check("a", **options)))
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ def test_every_account_is_there_with_its_oldest(tmp_path: Path) -> None:
     with opened(tmp_path, "a", "b", sources=["in"]) as store:
         append(store, at=5.5, a=[b"1", b"22"])
         remove(store, "a", 2)
-        a, b, source = store.look(lambda books: accounts(books, Nothing()))
+        a, b, source = store.look(lambda view: accounts(view, Nothing()))
     assert (a.id, a.received, a.delivered, a.queued, a.oldest_at) == ("a", 2, 1, 1, 5.5)
     assert (b.id, b.queued, b.oldest_at) == ("b", 0, None)
     assert source.id == "source/in"
@@ -189,9 +200,9 @@ def test_who_reads_page_by_page_does_not_make_the_file_grow(tmp_path: Path) -> N
     with opened(pinned, map_bytes=16 * 1024**2) as store:
         append(store, a=[b"1"] * 300)
 
-        def read_all_at_once(books: Books) -> None:
+        def read_all_at_once(view: TransactionView) -> None:
             for start in range(1, 300):
-                read(books, Read("a", start=start, records_max=1))
+                read(view, Read("a", start=start, records_max=1))
                 churn(store)
 
         with pytest.raises(QueueFull):  # what the pages are for: nothing is used again
@@ -274,7 +285,7 @@ def test_entries_come_in_pages_with_their_beginning(store: QueueStore) -> None:
     append(store, a=[b"one", b"two", b"three"])
     set_aside(store, "a", 3, reason="500 no")
     found = store.look(
-        lambda books: read_entries(books, ReadEntries("a", entries_max=2, payload_bytes_max=2))
+        lambda view: read_entries(view, ReadEntries("a", entries_max=2, payload_bytes_max=2))
     )
     assert [(each.seq, each.payload, each.octets) for each in found.entries] == [
         (1, b"on", 3),
@@ -283,7 +294,7 @@ def test_entries_come_in_pages_with_their_beginning(store: QueueStore) -> None:
     assert found.next_seq == 3
     entry = found.entries[0]
     assert (entry.reason, entry.at, entry.kind, entry.peer) == ("500 no", 9.0, "record", "")
-    rest = store.look(lambda books: read_entries(books, ReadEntries("a", start=3)))
+    rest = store.look(lambda view: read_entries(view, ReadEntries("a", start=3)))
     assert ([each.payload for each in rest.entries], rest.next_seq) == ([b"three"], 0)
 
 
@@ -298,8 +309,20 @@ def test_what_is_in_a_quarantine_is_counted(tmp_path: Path) -> None:
         assert ask(store, "quarantine-tally", ReadEntries("a")) == Tally(4, octets, 4)
         refusal = Refusal("in", "x", "p", [b"1", b"2"], 10_000)
         store.commit(Transaction(0.0, refusals=[refusal]))
-        assert store.look(lambda books: tally(books, ReadEntries("source/in"))).records == 2
+        assert store.look(lambda view: tally(view, ReadEntries("source/in"))).records == 2
     put(tmp_path, "quarantine/a", struct.pack(">Q", 4), None)
     with opened(tmp_path) as store:
         found = ask(store, "quarantine-tally", ReadEntries("a"))
         assert (found.records, found.accounted_records) == (3, 4)
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_each_is_answered_in_what_is_fit_for_json(tmp_path: Path, name: str) -> None:
+    given = {"queue": "a"} if name.startswith(("queue", "history")) else {"account": "a"}
+    query = QUERIES[name]
+    arguments = msgspec.convert({} if name == "queue-accounts" else given, type=query.arguments)
+    with opened(tmp_path, histories=kept("a")) as store:
+        append(store, a=[b"1", b"2"])
+        remove(store, "a", 2)
+        found = store.look(lambda view: query.function(view, arguments))
+    assert msgspec.json.decode(msgspec.json.encode(found))

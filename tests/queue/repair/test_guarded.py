@@ -13,7 +13,7 @@ from relay.queue.inspect.queries import Check, Read, check, read
 from relay.queue.repair import guarded
 from relay.queue.repair.guarded import MARK
 from relay.queue.repair.pages import PageFile, Tree
-from relay.queue.repair.verify import examine, opened_file
+from relay.queue.repair.verify import opened_file, verify
 from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import Eviction, QueueStore, Removal, Transaction
 from tests.queue_files import MAP_BYTES, make_long_queue, opened
@@ -38,7 +38,7 @@ def queue(sound: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A queue of these tests counts as long."""
-    monkeypatch.setattr(guarded, "examine", partial(examine, reads_max=100, late_reads_min=100))
+    monkeypatch.setattr(guarded, "verify", partial(verify, reads_max=100, lazy_reads_min=100))
     yield
 
 
@@ -138,7 +138,7 @@ def test_a_strict_start_after_damage_refuses_and_remembers(queue: Path) -> None:
 
 
 def compact(store: QueueStore) -> None:
-    compaction = LiveCompaction(store, str(store._headroom._path))
+    compaction = LiveCompaction(store, str(store._reserve._path))
     compaction.begin()
     try:
         while not compaction.step():

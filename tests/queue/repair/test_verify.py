@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from relay.queue.ledger import Ledger
-from relay.queue.repair.verify import KEY, examine, find_damage, opened_file, sound_ledger
+from relay.queue.repair.verify import KEY, find_damage, opened_file, sound_ledger, verify
 from relay.queue.store import QueueStore, Removal, Transaction
 from tests.queue_files import append, kept, make_long_queue, opened, put
 
@@ -179,13 +179,13 @@ def long(tmp_path: Path) -> Path:
 
 
 def test_of_a_long_queue_most_is_left_for_later(long: Path) -> None:
-    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
-    assert examined.problems == []
-    assert examined.late is not None
-    assert examined.late.names == [b"blocks/a"]
-    examined.late.close()
-    assert examine(str(long), fully=False).late is None  # not so long
-    assert examine(str(long), fully=True).late is None
+    verified = verify(str(long), fully=False, reads_max=99, lazy_reads_min=99)
+    assert verified.problems == []
+    assert verified.lazy is not None
+    assert verified.lazy.names == [b"blocks/a"]
+    verified.lazy.close()
+    assert verify(str(long), fully=False).lazy is None  # not so long
+    assert verify(str(long), fully=True).lazy is None
 
 
 @pytest.mark.parametrize("field", [3, 4, 5])  # branches, leaves, pages of values
@@ -199,15 +199,15 @@ def test_numbers_that_do_not_add_up_have_all_of_it_looked_at(long: Path, field: 
         (number,) = struct.unpack("=Q", data.read(8))
         data.seek(place + 8 * (field - 2))
         data.write(struct.pack("=Q", number ^ 2**20))
-    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
-    assert examined.late is None
-    assert "it says" in examined.problems[0]
+    verified = verify(str(long), fully=False, reads_max=99, lazy_reads_min=99)
+    assert verified.lazy is None
+    assert "it says" in verified.problems[0]
 
 
 def test_a_long_queue_that_does_not_fit_its_ledger_is_damaged(long: Path) -> None:
     put(long, "meta", b"ledger/a", b'{"next_seq": 2900}')
-    examined = examine(str(long), fully=False, reads_max=99, late_reads_min=99)
-    assert "its ledger says 1 to 2899" in examined.problems[0]
+    verified = verify(str(long), fully=False, reads_max=99, lazy_reads_min=99)
+    assert "its ledger says 1 to 2899" in verified.problems[0]
 
 
 def test_a_page_that_cannot_be_read_is_damage_but_for_the_first_two(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from relay.queue.block import encode_block
-from relay.queue.books import KEY
 from relay.queue.repair.pages import Audit, Entry, PageFile, Tree
-from relay.queue.repair.verify import examine, opened_file
-from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LateExamination
+from relay.queue.repair.verify import opened_file, verify
+from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
 from relay.queue.store import Removal, Transaction
+from relay.queue.view import KEY
 from tests.queue_files import make_long_queue, opened
 
 PAGE = 4096
@@ -57,35 +57,35 @@ def change(path: Path, place: int, octets: bytes) -> None:
 
 
 @contextmanager
-def begun(path: Path) -> Iterator[tuple[LateExamination, Audit, tuple[bytes, bytes]]]:
+def begun(path: Path) -> Iterator[tuple[LazyVerification, Audit, tuple[bytes, bytes]]]:
     with opened_file(str(path)) as file:
         audit = file.audit(file.snapshots[0])
-        late = LateExamination(str(path), audit)
+        lazy = LazyVerification(str(path), audit)
         try:
-            yield late, audit, late.begin(NAME, tree_of(file), audit)
+            yield lazy, audit, lazy.begin(NAME, tree_of(file), audit)
         finally:
-            late.close()
+            lazy.close()
 
 
-def look_at_all(late: LateExamination) -> None:
-    while (seq := late.rest(NAME)) is not None:
-        late.ensure(NAME, seq)
+def look_at_all(lazy: LazyVerification) -> None:
+    while (seq := lazy.rest(NAME)) is not None:
+        lazy.ensure(NAME, seq)
 
 
 def test_a_start_knows_both_ends_and_marks_branches_and_leaves(sound: Path) -> None:
-    with begun(sound) as (late, audit, ends):
+    with begun(sound) as (lazy, audit, ends):
         assert ends == (KEY.pack(1), KEY.pack(RECORDS))
         assert audit.problems == []
         with opened_file(str(sound)) as file:
             tree = tree_of(file)
-        assert late.marked == tree.branch_pages + tree.leaf_pages
-        assert late.names == [NAME]
+        assert lazy.marked == tree.branch_pages + tree.leaf_pages
+        assert lazy.names == [NAME]
 
 
 def test_all_of_it_is_looked_at_once_in_the_end(sound: Path) -> None:
-    with begun(sound) as (late, audit, _):
-        look_at_all(late)
-        assert late.names == []
+    with begun(sound) as (lazy, audit, _):
+        look_at_all(lazy)
+        assert lazy.names == []
         with opened_file(str(sound)) as file:
             tree = tree_of(file)
             whole = file.audit(file.snapshots[0])
@@ -95,33 +95,33 @@ def test_all_of_it_is_looked_at_once_in_the_end(sound: Path) -> None:
 
 @pytest.mark.parametrize("order", [1, -1, 4999])
 def test_any_order_will_do(sound: Path, order: int) -> None:
-    with begun(sound) as (late, _, __):
+    with begun(sound) as (lazy, _, __):
         for number in range(0, RECORDS, 7):
             seq = number * order % RECORDS + 1
-            low, high = late.ensure(NAME, seq)
+            low, high = lazy.ensure(NAME, seq)
             assert low <= seq < high
-        look_at_all(late)
-        assert late.names == []
+        look_at_all(lazy)
+        assert lazy.names == []
 
 
 def test_of_another_tree_nothing_is_left(sound: Path) -> None:
-    with begun(sound) as (late, _, __):
-        assert late.ensure(b"blocks/b", 5) == (0, KEYS_STOP)
-        assert late.rest(b"blocks/b") is None
+    with begun(sound) as (lazy, _, __):
+        assert lazy.ensure(b"blocks/b", 5) == (0, KEYS_STOP)
+        assert lazy.rest(b"blocks/b") is None
 
 
 def test_what_is_looked_at_is_ahead_of_what_is_safe(copied: Path) -> None:
     """A delete in LMDB reads the lowest key of leaves a quarter of a branch further on."""
     entry = entries_of(copied)[MIDDLE - 1]
     change(copied, entry.offset // PAGE * PAGE + 12, b"\xff\xff")  # where its nodes end
-    with begun(copied) as (late, audit, _):
+    with begun(copied) as (lazy, audit, _):
         assert audit.problems == []
         found: list[str] = []
-        late.on_damage = found.append
+        lazy.on_damage = found.append
         reached = 1
         with pytest.raises(FileDamaged, match="its bounds are 65535"):
             while True:
-                reached = late.ensure(NAME, reached)[1]
+                reached = lazy.ensure(NAME, reached)[1]
         assert found and "page " in found[0]
         assert reached < MIDDLE - 57 * 12
 
@@ -130,10 +130,10 @@ def test_a_damaged_leaf_is_found_from_any_side(copied: Path) -> None:
     entry = entries_of(copied)[MIDDLE - 1]
     change(copied, entry.offset // PAGE * PAGE, b"\xff")  # its number
     for seq in (MIDDLE, MIDDLE - 40, MIDDLE + 15):
-        with begun(copied) as (late, _, __), pytest.raises(FileDamaged):
-            late.ensure(NAME, seq)
-    with begun(copied) as (late, _, __), pytest.raises(FileDamaged):
-        look_at_all(late)
+        with begun(copied) as (lazy, _, __), pytest.raises(FileDamaged):
+            lazy.ensure(NAME, seq)
+    with begun(copied) as (lazy, _, __), pytest.raises(FileDamaged):
+        look_at_all(lazy)
 
 
 def test_two_values_in_one_place_are_found(copied: Path) -> None:
@@ -142,19 +142,19 @@ def test_two_values_in_one_place_are_found(copied: Path) -> None:
     first = (large[30].offset // PAGE).to_bytes(8, "little")
     second = (large[50].offset // PAGE).to_bytes(8, "little")
     change(copied, image.index(KEY.pack(5100) + second) + 8, first)
-    with begun(copied) as (late, audit, _):
+    with begun(copied) as (lazy, audit, _):
         assert audit.problems == []
         with pytest.raises(FileDamaged, match="used twice"):
-            look_at_all(late)
+            look_at_all(lazy)
 
 
 def test_a_damaged_head_of_a_value_is_found_before_it_is_safe(copied: Path) -> None:
     large = [entry for entry in entries_of(copied) if entry.size > 2048]
     change(copied, large[60].offset // PAGE * PAGE + 12, b"\x77")  # how many pages it has
-    with begun(copied) as (late, _, __):
-        late.ensure(NAME, 5800)  # not so near
+    with begun(copied) as (lazy, _, __):
+        lazy.ensure(NAME, 5800)  # not so near
         with pytest.raises(FileDamaged, match="its length"):
-            late.ensure(NAME, 6090)
+            lazy.ensure(NAME, 6090)
 
 
 @pytest.mark.parametrize("place", [0, 10, 12, 14, 40, 3000, 4088, 4092])
@@ -179,24 +179,24 @@ def test_damaged_branches_are_found_at_the_start(copied: Path, place: int) -> No
 def test_a_tree_with_another_number_of_leaves_than_it_says_is_damaged(sound: Path) -> None:
     with opened_file(str(sound)) as file:
         audit = file.audit(file.snapshots[0])
-        late = LateExamination(str(sound), audit)
+        lazy = LazyVerification(str(sound), audit)
         tree = tree_of(file)
-        late.begin(NAME, tree._replace(leaf_pages=tree.leaf_pages + 1), audit)
-        late.close()
+        lazy.begin(NAME, tree._replace(leaf_pages=tree.leaf_pages + 1), audit)
+        lazy.close()
     assert "it says" in audit.problems[0]
 
 
 def test_what_is_written_meanwhile_is_followed(copied: Path) -> None:
-    examined = examine(str(copied), fully=False, reads_max=0, late_reads_min=1)
-    late = examined.late
-    assert late is not None
+    verified = verify(str(copied), fully=False, reads_max=0, lazy_reads_min=1)
+    lazy = verified.lazy
+    assert lazy is not None
     with opened(copied, "a") as store:  # which looks at everything itself
         for upto in range(2, 3000, 11):
-            late.ensure(NAME, upto)
+            lazy.ensure(NAME, upto)
             store.commit(Transaction(0.0, {"a": [b"new" * 900]}, {"a": Removal(upto)}))
-        late.ensure(NAME, 9000)
-        look_at_all(late)
-    late.close()
+        lazy.ensure(NAME, 9000)
+        look_at_all(lazy)
+    lazy.close()
 
 
 def test_one_block_in_each_is_no_matter_of_size() -> None:

@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from relay.model.errors import QueueError
-from relay.queue.books import Operation
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore, Transaction
+from relay.queue.view import Command
 from relay.service.destinations.lane_adoption import LaneAdoption
 from tests.connections import RecordingNotices
 
@@ -22,13 +22,13 @@ class Queue:
         self.store = QueueStore.open(
             str(directory), destinations=["d", "lane/d", "e"], map_bytes=2**26
         )
-        self.waiting: list[tuple[Operation, Deferred[Any]]] = []
+        self.waiting: list[tuple[Command, Deferred[Any]]] = []
 
     @property
     def ledgers(self) -> dict[str, Ledger]:
         return self.store.ledgers
 
-    def operate(self, operation: Operation) -> Deferred[Any]:
+    def operate(self, operation: Command) -> Deferred[Any]:
         self.waiting.append((operation, Deferred()))
         return self.waiting[-1][1]
 

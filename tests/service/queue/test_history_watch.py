@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from relay.model.errors import QueueFull
 from relay.queue.history.keep import Histories, HistoryLimit
-from relay.queue.inspect.history import ReadHistory, read_history
+from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.store import QueueStore
 from relay.service.queue.history_watch import HistoryWatch
 from tests.clocks import wall_of
@@ -83,7 +83,7 @@ class Setup:
 
     def records(self, id: str) -> int:
         wanted = ReadHistory(id)
-        return len(self.store.look(lambda books: read_history(books, wanted)).records)
+        return len(self.store.look(lambda view: read_history(view, wanted)).records)
 
 
 @pytest.fixture

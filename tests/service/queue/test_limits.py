@@ -31,11 +31,11 @@ def test_of_a_queue_s_limit_too_a_part_is_kept_for_those_who_may_use_the_reserve
     notices: Any = RecordingNotices()
     relay = {"reserve_bytes": MiB, "pending_bytes_max": MiB}
     limit = new_limits(configuration(relay, queue_bytes_max=100 * MiB), notices)["central"]
-    assert limit.gauge is not None
-    limit.gauge.set(99 * MiB - 1)
-    assert (limit.gauge.full, limit.gauge.reserve_full) == (False, False)
-    limit.gauge.set(99 * MiB)
-    assert (limit.gauge.full, limit.gauge.reserve_full) == (True, False)
+    assert limit.watermark is not None
+    limit.watermark.set(99 * MiB - 1)
+    assert (limit.watermark.full, limit.watermark.reserve_full) == (False, False)
+    limit.watermark.set(99 * MiB)
+    assert (limit.watermark.full, limit.watermark.reserve_full) == (True, False)
 
 
 def test_drops_are_warned_of_with_the_key_to_change() -> None:

@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 
 from relay.service.exit_status import ExitStatus
-from relay.service.queue.place import PlaceWatch, QueuePlace
+from relay.service.queue.place import QueuePlace
+from relay.service.queue.watch import PlaceWatch
 from tests.queue_files import append, opened
 from tests.threads import Reactor
 

@@ -16,11 +16,10 @@ from relay.model.errors import QueueError, QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.inspect.history import ReadHistory, read_history
-from relay.queue.inspect.queries import Read, read
+from relay.queue.inspect.queries import Read, ReadHistory, read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
-from relay.queue.repair.verify import examine
+from relay.queue.repair.verify import verify
 from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore, Refusal, Transaction
 from relay.service.exit_status import ExitStatus
@@ -186,8 +185,8 @@ def test_damage_that_is_found_late_ends_the_relay_once_and_loudly(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_long_queue(setup.path, [b"%06d" % seq * 45 for seq in range(1, 12_001)], "out")
-    late = partial(examine, reads_max=99, late_reads_min=99)
-    monkeypatch.setattr("relay.queue.repair.guarded.examine", late)
+    lazily = partial(verify, reads_max=99, lazy_reads_min=99)
+    monkeypatch.setattr("relay.queue.repair.guarded.verify", lazily)
     with open(setup.path / "data.mdb", "r+b") as data:
         leaf = data.read().index(b"007401" * 45) // 4096
         data.seek(leaf * 4096)

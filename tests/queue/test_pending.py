@@ -4,8 +4,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from relay.queue.transaction import RECORD_BYTES, Append
-from relay.queue.waiting import Waiting
+from relay.model.seq import SeqRange
+from relay.queue.pending import PendingAppends, PendingRemovals
+from relay.queue.transaction import RECORD_BYTES, Append, Removal, SetAside
 
 MESSAGE = RECORD_BYTES + 1
 
@@ -14,8 +15,8 @@ def append(count: int, **keys: Any) -> Append:
     return Append({"a": [b"x"] * count}, (), {}, {}, count * MESSAGE, Deferred(), **keys)
 
 
-def waiting_for(*counts: int) -> Waiting:
-    waiting = Waiting()
+def waiting_for(*counts: int) -> PendingAppends:
+    waiting = PendingAppends()
     for count in counts:
         waiting.add(append(count))
     return waiting
@@ -89,3 +90,32 @@ def test_what_lies_where_no_restart_finds_it_is_answered_when_it_does() -> None:
     waiting.withhold(batch)
     told, lost = waiting.give_up()
     assert (len(told), lost) == (2, {}), "it is in the file, wherever that is"
+
+
+def test_acknowledgements_are_put_together() -> None:
+    removals = PendingRemovals()
+    assert not removals
+    removals.of("a", 5)
+    removals.of("a", 3).late["too-old"] += 2
+    assert removals and removals.take() == {"a": Removal(5, late={"too-old": 2})}
+    assert not removals
+
+
+def test_what_failed_comes_before_what_came_meanwhile() -> None:
+    removals = PendingRemovals()
+    earlier, later = SetAside(SeqRange(1, 2), "no"), SetAside(SeqRange(2, 3), "no")
+    removals.of("a", 2).set_aside.append(earlier)
+    failed = removals.take()
+    removals.of("a", 3).set_aside.append(later)
+    removals.of("b", 1)
+    removals.take_back(failed)
+    assert removals.take() == {"a": Removal(3, [earlier, later]), "b": Removal(1)}
+
+
+def test_answers_for_what_was_dropped_meanwhile_are_late() -> None:
+    removals = PendingRemovals()
+    aside, kept = SetAside(SeqRange(3, 4), "no"), SetAside(SeqRange(6, 7), "no")
+    removals.of("a", 7).set_aside += [aside, kept]
+    removals.evicted("a", 2, 5, "queue-full")
+    removals.evicted("b", 2, 5, "queue-full")
+    assert removals.take() == {"a": Removal(7, [kept], {"queue-full": 2})}

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from relay.queue.books import (
-    Books,
+from relay.queue.ledger import Ledger
+from relay.queue.view import (
+    TransactionView,
     count_dropped,
     seq_of,
     to_block_with,
 )
-from relay.queue.ledger import Ledger
 from tests.queue_files import append, opened, remove
 
 
@@ -18,8 +18,8 @@ from tests.queue_files import append, opened, remove
     ("seq", "first"), [(0, 4), (3, 4), (4, 4), (5, 4), (6, 6), (7, 6), (8, 6), (99, 6)]
 )
 def test_the_block_of_a_record(tmp_path: Path, seq: int, first: int) -> None:
-    def block_with(books: Books) -> int:
-        cursor = books.txn.cursor(db=books.blocks["a"])
+    def block_with(view: TransactionView) -> int:
+        cursor = view.txn.cursor(db=view.blocks["a"])
         assert to_block_with(cursor, seq)
         return seq_of(cursor.key())
 
@@ -47,7 +47,7 @@ def test_drops_are_counted_by_reason_and_nothing_leaves_no_reason() -> None:
 def test_what_is_seen_is_what_was_committed(tmp_path: Path) -> None:
     with opened(tmp_path, "a", sources=["in"]) as store:
         append(store, a=[b"1"])
-        ids = store.look(lambda books: (sorted(books.blocks), sorted(books.quarantine)))
+        ids = store.look(lambda view: (sorted(view.blocks), sorted(view.quarantine)))
         assert ids == (["a"], ["a", "source/in"])
-        assert store.look(lambda books: books.ledger("a")) == store.ledgers["a"]
-        assert store.look(lambda books: books.ledger("source/in")) == Ledger()
+        assert store.look(lambda view: view.ledger("a")) == store.ledgers["a"]
+        assert store.look(lambda view: view.ledger("source/in")) == Ledger()

@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 
 from relay.model.errors import QueueError
-from relay.queue.inspect.history import Period, ReadHistory, check_history, read_history
-from relay.queue.inspect.queries import Account, Check, Checked, Nothing, Page, accounts
+from relay.queue.inspect.queries import (
+    Account,
+    Check,
+    Checked,
+    Nothing,
+    Page,
+    Period,
+    ReadHistory,
+    accounts,
+    check_history,
+    read_history,
+)
 from relay.queue.store import QueueStore
 from tests.queue_files import append, kept, opened, put, remove
 
@@ -36,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[QueueStore]:
 
 
 def page(store: QueueStore, start: int = 0, **options: Any) -> Page:
-    return store.look(lambda books: read_history(books, ReadHistory("a", start, **options)))
+    return store.look(lambda view: read_history(view, ReadHistory("a", start, **options)))
 
 
 def found(page: Page) -> list[int]:
@@ -76,14 +86,14 @@ def test_it_is_read_page_by_page(store: QueueStore) -> None:
 def test_a_page_ends_where_much_is_skipped(
     store: QueueStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.queue.inspect.history._ENTRIES_MAX", 2)
+    monkeypatch.setattr("relay.queue.inspect.queries._BLOCKS_MAX", 2)
     first = page(store, period=Period(25.0))
     assert (found(first), first.next_seq) == ([], 5)
     assert found(page(store, 5, period=Period(25.0))) == [5, 6]
 
 
 def test_a_page_ends_with_many_octets(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.inspect.history._BYTES_MAX", 1)
+    monkeypatch.setattr("relay.queue.inspect.queries._BYTES_MAX", 1)
     assert page(store).next_seq == 4
 
 
@@ -103,14 +113,14 @@ def test_periods(store: QueueStore, period: Period, seqs: list[int]) -> None:
 
 
 def test_an_empty_history_is_one(store: QueueStore) -> None:
-    empty = store.look(lambda books: read_history(books, ReadHistory("b")))
+    empty = store.look(lambda view: read_history(view, ReadHistory("b")))
     assert (empty.records, empty.next_seq) == ([], 1)
     with pytest.raises(QueueError, match="there is no history of 'c'; there is: a, b; to keep"):
-        store.look(lambda books: read_history(books, ReadHistory("c")))
+        store.look(lambda view: read_history(view, ReadHistory("c")))
 
 
 def test_accounts_say_what_there_is(store: QueueStore) -> None:
-    rows: list[Account] = store.look(lambda books: accounts(books, Nothing()))
+    rows: list[Account] = store.look(lambda view: accounts(view, Nothing()))
     assert [(row.id, row.history_bytes, row.history_since) for row in rows] == [
         ("a", 4096, 10.0),
         ("b", 0, None),
@@ -118,7 +128,7 @@ def test_accounts_say_what_there_is(store: QueueStore) -> None:
 
 
 def checked(store: QueueStore, start: int = 0) -> Checked:
-    return store.look(lambda books: check_history(books, Check("a", start, checksums=True)))
+    return store.look(lambda view: check_history(view, Check("a", start, checksums=True)))
 
 
 def test_a_whole_history_has_no_problems(store: QueueStore) -> None:
@@ -127,7 +137,7 @@ def test_a_whole_history_has_no_problems(store: QueueStore) -> None:
 
 
 def test_it_is_checked_page_by_page(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.inspect.history._ENTRIES_MAX", 2)
+    monkeypatch.setattr("relay.queue.inspect.queries._BLOCKS_MAX", 2)
     assert (checked(store).records, checked(store).next_seq) == (3, 5)
     assert (checked(store, 5).records, checked(store, 5).next_seq) == (2, 0)
 

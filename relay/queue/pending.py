@@ -1,4 +1,4 @@
-"""Appends that wait for their commit, and how much of them one commit takes.
+"""What waits for the next commit, while another one may be under way: appends and removals.
 
 Usually a commit takes everything that waits.  On a full disk that would never fit again
 once more waits than there is room for.  So the limit of a batch is halved with each
@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 
-from relay.queue.transaction import Append, account_of_source, split
+from relay.queue.transaction import Append, Removal, account_of_source, split
 
-__all__ = ["NOT_STORED", "Waiting"]
+__all__ = ["NOT_STORED", "PendingAppends", "PendingRemovals"]
 
 NOT_STORED = "not-stored"
 """Why messages are given up that could not be stored before the relay stopped."""
 
 
-class Waiting:
+class PendingAppends:
     """The appends that wait, oldest first.
 
     Attributes:
@@ -112,3 +112,41 @@ class Waiting:
 
 def _records(payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
     return {destination: len(run) for destination, run in payloads.items()}
+
+
+class PendingRemovals:
+    """Removals by destination, each put together from many acknowledgements."""
+
+    def __init__(self) -> None:
+        self._removals: dict[str, Removal] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._removals)
+
+    def of(self, destination: str, upto: int = 0) -> Removal:
+        """What is removed from `destination`, the records before `upto` included."""
+        removal = self._removals.setdefault(destination, Removal(upto))
+        removal.upto = max(removal.upto, upto)
+        return removal
+
+    def take(self) -> dict[str, Removal]:
+        """All of it, for a transaction."""
+        removals, self._removals = self._removals, {}
+        return removals
+
+    def take_back(self, removals: Mapping[str, Removal]) -> None:
+        """The transaction failed: what has come meanwhile comes after `removals`."""
+        newer, self._removals = self._removals, dict(removals)
+        for destination, removal in newer.items():
+            earlier = self.of(destination, removal.upto)
+            earlier.set_aside += removal.set_aside
+            earlier.late += removal.late
+
+    def evicted(self, destination: str, start: int, stop: int, reason: str) -> None:
+        """The records from `start` to `stop` were dropped while their answers came."""
+        removal = self._removals.get(destination)
+        if removal is not None and removal.upto > start:
+            gone = [aside for aside in removal.set_aside if aside.seqs.stop <= stop]
+            removal.set_aside = [aside for aside in removal.set_aside if aside not in gone]
+            late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
+            removal.late[reason] += late

@@ -5,7 +5,7 @@ from twisted.logger import Logger, capturedLogs, formatEvent
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import Recovery
 from relay.queue.repair.salvage import Salvaged
-from relay.service.queue.found import say_found, say_recovered
+from relay.service.queue.startup_report import log_queues, log_recovery
 
 LOG = Logger(namespace="test")
 
@@ -17,7 +17,7 @@ def test_queues_are_named_with_what_waits_in_them() -> None:
         "empty": Ledger(next_seq=5, acknowledged_seq=5, delivered=4),
     }
     with capturedLogs() as events:
-        say_found(ledgers, {"a", "empty"}, LOG)
+        log_queues(ledgers, {"a", "empty"}, LOG)
     assert [formatEvent(event) for event in events] == [
         "queue of a: 3 records, numbers 2 to 4",
         "queue of old: 1 record, number 8, which is not in the configuration",
@@ -28,7 +28,7 @@ def test_what_could_be_saved_is_said_and_what_could_not() -> None:
     salvaged = Salvaged(records=5, unreadable_records=2, lost_ledgers=["a"], may_lack_more=True)
     recovery = Recovery("queue/damaged-1.mdb", ["page 7 is noise", "page 9 too"], salvaged)
     with capturedLogs() as events:
-        say_recovered(recovery, "queue", LOG)
+        log_recovery(recovery, "queue", LOG)
     assert [formatEvent(event) for event in events] == [
         "queue queue was damaged: page 7 is noise and 1 more; 5 records could be read, 2 set "
         "aside unread, the counts of a begin anew, there may have been more; the file is kept as "

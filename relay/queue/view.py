@@ -17,8 +17,8 @@ from relay.queue.ledger import Ledger
 __all__ = [
     "KEY",
     "OPERATOR",
-    "Books",
-    "Operation",
+    "TransactionView",
+    "Command",
     "RemovesOnly",
     "count_dropped",
     "count_never_queued",
@@ -42,7 +42,7 @@ class _Append(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class TransactionView:
     """All that one transaction can see.  Valid for as long as it is open."""
 
     txn: Any
@@ -61,10 +61,10 @@ class Books:
     """The history of each destination that has one or had one."""
 
 
-class Operation(Protocol):
+class Command(Protocol):
     """A change that somebody asked for.  It sees all earlier ones and is done whole or not."""
 
-    def apply(self, books: Books) -> Any:
+    def apply(self, view: TransactionView) -> Any:
         """Do it.  A QueueError says why not; nothing is changed then."""
 
 

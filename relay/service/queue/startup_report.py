@@ -1,4 +1,4 @@
-"""What is said in the log of a queue that was there before the relay was started."""
+"""Log messages about the queue found at startup."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from relay.model.words import counted, span
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import Recovery
 
-__all__ = ["say_found", "say_recovered"]
+__all__ = ["log_queues", "log_recovery"]
 
 
-def say_recovered(recovery: Recovery, path: str, log: Logger) -> None:
-    """Say that the queue in directory `path` was damaged, and what could be saved."""
+def log_recovery(recovery: Recovery, path: str, log: Logger) -> None:
+    """Log that the queue in directory `path` was damaged, and what could be salvaged."""
     salvaged = recovery.salvaged
     lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
     if salvaged.may_lack_more:
@@ -33,11 +33,11 @@ def say_recovered(recovery: Recovery, path: str, log: Logger) -> None:
     )
 
 
-def say_found(ledgers: Mapping[str, Ledger], configured: Container[str], log: Logger) -> None:
-    """Say how many records wait in which queue.
+def log_queues(ledgers: Mapping[str, Ledger], configured: Container[str], log: Logger) -> None:
+    """Log how many records wait in each queue.
 
     Args:
-        configured: Accounts that have a destination; the others are orphans.
+        configured: Accounts of configured destinations; the others are orphans.
     """
     for id, ledger in sorted(ledgers.items()):
         if ledger.queued:
