@@ -9,7 +9,7 @@ import click
 from relay.cli.output import give_up
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.model.words import counted
-from relay.service.configuration.conflicts import obstacles_of
+from relay.service.checks.conflicts import obstacles_of
 from relay.service.configuration.file import read_configuration
 from relay.service.relay_service import local_zone
 from relay.service.routes.message_tests import failures_of

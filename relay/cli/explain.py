@@ -22,6 +22,7 @@ from relay.model.printable import printable
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.parse_table import read_parse_options
+from relay.service.configuration.reading import Reading
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described
 from relay.wire.parse_options import new_parser, utf8_of
@@ -172,7 +173,7 @@ class _Request(msgspec.Struct):
 
 def _options(mode: str, names: str) -> ParseOptions:
     """Parse options by syslog-ng's names; those with a value as ``encoding=ISO-8859-1``."""
-    table: dict[str, Any] = {"mode": mode, "adapters": mode == "auto"}
+    table: dict[str, object] = {"mode": mode, "adapters": mode == "auto"}
     message_bytes_max = 0
     for item in filter(None, (part.strip() for part in names.split(","))):
         name, has_value, value = item.partition("=")
@@ -186,10 +187,10 @@ def _options(mode: str, names: str) -> ParseOptions:
             table[field] = setting
         else:
             table[key] = True
-    problems: list[str] = []
-    options = read_parse_options(table, "--options", problems=problems)
-    if problems:
-        raise ValueError("\n".join(problems))
+    reading = Reading()
+    options = read_parse_options(table, "--options", reading)
+    if reading.problems:
+        raise ValueError("\n".join(reading.problems))
     return replace(options, message_bytes_max=message_bytes_max)
 
 

@@ -378,25 +378,19 @@ def _routes(
     reactor: Any,
 ) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
     """The way into each destination's queue, and the tokens for it, by its id."""
-    problems: list[str] = []
     rewriting = Rewriting(
-        named_filters=configuration.filters,
-        sources=[source.id for source in configuration.sources],
-        apps=configuration.apps,
-        relay_name=configuration.name,
+        configuration,
         zone=local_zone(),
         now=wall.now,
         lookup=lookups.open,
-        base_dir=configuration.base_dir,
-        problems=problems,
         started_at=reactor.seconds(),
         warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
     )
     routes = {
         destination.id: rewriting.route(destination) for destination in configuration.destinations
     }
-    if problems:  # a file that was right when the configuration was read
-        raise StartRefused("\n".join(problems))
+    if rewriting.problems:  # a file that was right when the configuration was read
+        raise StartRefused("\n".join(rewriting.problems))
     return routes, rewriting.tokens
 
 

@@ -33,8 +33,8 @@ from relay.rewrite.forms.token import cee
 from relay.rewrite.steps.changes import add_tags, set_values
 from relay.rewrite.steps.edits import Constant
 from relay.rewrite.steps.pipeline import Drops, Pipeline, stage_of
-from relay.service.configuration.rewrite_table import token_form
 from relay.service.process.interpreter import set_for_batches
+from relay.service.routes.rewriting import token_form
 from relay.wire.framing.decoders import AutoDecoder
 from relay.wire.parse import parse_all, read_lines
 from relay.wire.parse_options import new_parser

@@ -49,6 +49,7 @@ from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files
 from tests.lines import read_by
 from tests.threads import Reactor
+from tests.written import filter_of, steps_of
 
 pytestmark = pytest.mark.usefixtures("relays_end")
 
@@ -502,7 +503,7 @@ def _told(
     made = getattr(assembly, name)
 
     def make(*arguments: Any, **given: Any) -> Any:
-        told.append(given)
+        told.append({**given, "arguments": arguments})
         return made(*arguments, **given)
 
     monkeypatch.setattr(assembly, name, make)
@@ -576,7 +577,7 @@ def test_only_limits_that_drop_are_in_the_way_and_local_sources_use_the_reserve(
 def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = ({"suppress_repeats": 10},)
+    steps = steps_of({"suppress_repeats": 10})
     full = DestinationConfiguration(
         "all",
         Url("file", path=str(tmp_path / "all.log")),
@@ -598,14 +599,11 @@ def test_rewrites_are_told_of_the_relay(
         tmp_path,
         monkeypatch,
         "Rewriting",
-        filters={"errors": "level(err)"},
         apps=(AppConfiguration("shop"),),
         path="/etc/relay/relay.toml",
     )
-    assert told["named_filters"] == {"errors": "level(err)"}
-    assert told["sources"] == ["app", "system"]
-    assert told["apps"] == (AppConfiguration("shop"),)
-    assert (told["relay_name"], told["base_dir"]) == ("web-1", "/etc/relay")
+    (given,) = told["arguments"]
+    assert (given.name, given.apps) == ("web-1", (AppConfiguration("shop"),))
     assert str(told["zone"]) == "America/New_York"
     assert (told["now"](), told["started_at"]) == (0.0, 0.0)
     told["warn"]("all", "cast", "does not fit")
@@ -615,9 +613,9 @@ def test_rewrites_are_told_of_the_relay(
 def test_the_uptime_begins_with_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
 
-    def rewriting(*, started_at: float, **keywords: Any) -> Rewriting:
+    def rewriting(of: Configuration, *, started_at: float, **keywords: Any) -> Rewriting:
         told.append(started_at)
-        return Rewriting(started_at=started_at, **keywords)
+        return Rewriting(of, started_at=started_at, **keywords)
 
     monkeypatch.setattr(assembly, "Rewriting", rewriting)
     reactor = Reactor()
@@ -629,7 +627,7 @@ def test_the_uptime_begins_with_the_relay(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_rewrite_that_has_become_wrong_refuses_the_start(tmp_path: Path) -> None:
     looks = {"map": str(tmp_path / "missing.csv"), "key": "$HOST", "into": ".team"}
     wrong, other = configuration(tmp_path).destinations
-    wrong = replace(wrong, rewrite=RewriteConfiguration(steps=(looks,)))
+    wrong = replace(wrong, rewrite=RewriteConfiguration(steps=steps_of(looks)))
     twice = (wrong, replace(wrong, id="second"), other)
     with pytest.raises(StartRefused) as caught:
         assemble(Reactor(), configuration(tmp_path, destinations=twice), now=float)
@@ -641,7 +639,7 @@ def test_a_rewrite_that_has_become_wrong_refuses_the_start(tmp_path: Path) -> No
 def test_messages_that_no_destination_takes_are_warned_of(
     tmp_path: Path, logged: list[str]
 ) -> None:
-    picky = replace(configuration(tmp_path).destinations[0], match={"severity": "err"})
+    picky = replace(configuration(tmp_path).destinations[0], match=filter_of({"severity": "err"}))
     relay = Relay(tmp_path, destinations=(picky,))
     relay.start()
     relay.send("app", b"<13>app: of no use")

@@ -34,6 +34,7 @@ from relay.transport.notices import Notices
 from tests.assembled_relay import Relay, reached
 from tests.certificate_files import make_certificate_files
 from tests.threads import Reactor
+from tests.written import steps_of
 
 pytestmark = pytest.mark.usefixtures("relays_end")
 
@@ -177,7 +178,7 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
     table = tmp_path / "table.csv"
     table.write_text("web,1\n")
     looks = {"map": str(table), "key": "$HOST", "into": ".team"}
-    mapped = away(tmp_path, rewrite=RewriteConfiguration(steps=(looks,)))
+    mapped = away(tmp_path, rewrite=RewriteConfiguration(steps=steps_of(looks)))
     relay = Relay(tmp_path, destinations=(mapped,))
     relay.start()
     table.write_text("web,1\ndb,2\n")

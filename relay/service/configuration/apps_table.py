@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network
 from itertools import combinations
-from typing import Any
 
 from relay.model.token import Token
 from relay.service.configuration.model import (
@@ -14,42 +14,67 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     TlsConfiguration,
 )
+from relay.service.configuration.reading import (
+    Reading,
+    Reported,
+    SecretFile,
+    Table,
+    TokenVariable,
+    key,
+    keys_of,
+    record,
+)
 from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
-from relay.service.configuration.schema import APP, ID
-from relay.service.configuration.table import did_you_mean, join_path, read_table, shown
+from relay.service.configuration.schema import ID
+from relay.service.configuration.table import Networks, Texts, did_you_mean, join_path, shown
 from relay.service.tls.files import policy_problems
 from relay.transport.tls.peer_check import parse_fingerprint
 
 __all__ = ["app_problems", "read_apps"]
 
-_TOKEN_KEYS = ("token_file", "token_files", "token_env")
 _TLS_KEYS = {"peer_names": "tls_names", "peer_fingerprints": "tls_fingerprints"}
 
 
-def read_apps(
-    values: object, *, base_dir: str, problems: list[str]
-) -> tuple[AppConfiguration, ...]:
+class _TokenFiles:
+    """A list of paths."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> tuple[str, ...]:
+        names = Texts("a list of paths").read(value)
+        return tuple(reading.read(SecretFile(is_token=True), name, path) for name in names)
+
+
+@record
+class _App:
+    token_file: str = key(SecretFile(is_token=True), default="")
+    token_files: tuple[str, ...] = key(_TokenFiles(), default=())
+    token_env: str = key(TokenVariable(), default="")
+    networks: tuple[IPv4Network | IPv6Network, ...] = key(Networks(), default=())
+    tls_names: tuple[str, ...] = key(Texts("a list of names"), default=())
+    tls_fingerprints: tuple[str, ...] = key(Texts("a list of fingerprints"), default=())
+
+
+def read_apps(values: object, reading: Reading) -> tuple[AppConfiguration, ...]:
     """Read the tables below ``apps``.
 
     Args:
         values: What TOML gave for ``apps``.
-        base_dir: Directory for relative token files.
-        problems: One line is appended for each thing that is wrong.
 
     Returns:
         An app for each table, even if its content is bad.
     """
     if not isinstance(values, dict):
-        problems.append(f"apps: expected tables [apps.ID], found {shown(values)}")
+        reading.problems.append(f"apps: expected tables [apps.ID], found {shown(values)}")
         return ()
     apps = []
     for id, content in values.items():
         where = join_path("apps", id)
-        try:
-            ID.read(id)
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-        apps.append(_read_app(id, content, where, base_dir, problems))
+        app = AppConfiguration(id)
+        with suppress(Reported):
+            reading.read(ID, id, where)
+        with suppress(Reported):
+            table = reading.read(Table(_App), content, where)
+            app = _app(id, table, where, reading)
+        apps.append(app)
     return tuple(apps)
 
 
@@ -90,50 +115,41 @@ def app_problems(
     return problems or [*_lost(apps, groups, destinations)]
 
 
-def _read_app(
-    id: str, content: object, where: str, base_dir: str, problems: list[str]
-) -> AppConfiguration:
-    known = len(problems)
-    table = read_table(content, APP, where, problems)
-    tls = TlsConfiguration(
-        peer_names=table.get("tls_names", ()),
-        peer_fingerprints=table.get("tls_fingerprints", ()),
-    )
-    problems += policy_problems(tls, lambda key: f"{where}.{_TLS_KEYS.get(key, key)}")
-    tokens = _read_tokens(table, where, base_dir, problems)
-    if len(problems) > known:
-        return AppConfiguration(id)
+def _app(id: str, table: _App, where: str, reading: Reading) -> AppConfiguration:
+    known = len(reading.problems)
+    tls = TlsConfiguration(peer_names=table.tls_names, peer_fingerprints=table.tls_fingerprints)
+    reading.problems += policy_problems(tls, lambda key: f"{where}.{_TLS_KEYS.get(key, key)}")
+    tokens = _read_tokens(table, where, reading)
+    if len(reading.problems) > known:
+        raise Reported
     app = AppConfiguration(
         id,
         tokens=tokens,
-        networks=table.get("networks", ()),
-        tls_names=tls.peer_names,
-        tls_fingerprints=tuple(str(parse_fingerprint(text)) for text in tls.peer_fingerprints),
+        networks=table.networks,
+        tls_names=table.tls_names,
+        tls_fingerprints=tuple(str(parse_fingerprint(text)) for text in table.tls_fingerprints),
     )
     if app == AppConfiguration(id):
-        problems.append(
-            f"{where}: nothing authorises a message for it; add at least one of {', '.join(APP)}"
+        reading.problems.append(
+            f"{where}: nothing authorises a message for it; add at least one of "
+            f"{', '.join(keys_of(_App))}"
         )
     return app
 
 
-def _read_tokens(
-    table: Mapping[str, Any], where: str, base_dir: str, problems: list[str]
-) -> tuple[Token, ...]:
+def _read_tokens(table: _App, where: str, reading: Reading) -> tuple[Token, ...]:
     """The tokens that the keys of an app name, none twice."""
     tokens: dict[Token, None] = {}
-    for key in _TOKEN_KEYS:
-        named = table.get(key, ())
-        for name in (named,) if isinstance(named, str) else named:
+    for name_of_key, names, read in (
+        ("token_file", [table.token_file], token_from_file),
+        ("token_files", table.token_files, token_from_file),
+        ("token_env", [table.token_env], token_from_environment),
+    ):
+        for name in filter(None, names):
             try:
-                if key == "token_env":
-                    token = token_from_environment(name)
-                else:
-                    token = token_from_file(os.path.join(base_dir, name))
+                tokens[read(name)] = None
             except ValueError as error:
-                problems.append(f"{where}.{key}: {error}")
-            else:
-                tokens[token] = None
+                reading.problems.append(f"{where}.{name_of_key}: {error}")
     return tuple(tokens)
 
 

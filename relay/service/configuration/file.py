@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
+from relay.service.checks.conflicts import control_socket_problems, find_conflicts
+from relay.service.checks.warnings import configuration_warnings
 from relay.service.configuration.apps_table import app_problems, read_apps
-from relay.service.configuration.conflicts import control_socket_problems, find_conflicts
+from relay.service.configuration.expectations import MessageTest, read_tests
+from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.format_table import read_format
 from relay.service.configuration.model import (
     Configuration,
@@ -27,7 +31,8 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.configuration.parse_table import encoding_problem, read_parse_options
-from relay.service.configuration.rewrite_table import read_rewrite
+from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.rewrite_table import Rewrites
 from relay.service.configuration.schema import (
     DESTINATION,
     FILE,
@@ -58,10 +63,7 @@ from relay.service.configuration.toml_text import (
     state_dir_in,
 )
 from relay.service.configuration.url import Role, parse_url
-from relay.service.configuration.warnings import configuration_warnings
 from relay.service.queue.limits import limit_problems
-from relay.service.routes.expression_watch import backtracking_warnings
-from relay.service.routes.message_tests import expectation_problems
 from relay.service.routes.route_problems import route_problems
 from relay.service.sources.listener_set import (
     SET_SCHEMES,
@@ -229,9 +231,9 @@ class _FileReader:
     """Turns the tables of one file into values, and collects the problems."""
 
     def __init__(self, base_dir: str) -> None:
-        self.problems: list[str] = []
-        self.unready: list[str] = []  # what is wrong with files that a running relay waits for
-        self._warnings: list[str] = []
+        self._reading = Reading(base_dir)
+        self.problems = self._reading.problems
+        self.unready = self._reading.unready
         self._base_dir = base_dir
         self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
         self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
@@ -243,9 +245,10 @@ class _FileReader:
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
         )
-        apps = read_apps(tables.get("apps", {}), base_dir=self._base_dir, problems=self.problems)
+        apps = read_apps(tables.get("apps", {}), self._reading)
         sources = self._sources(source_tables)
-        destinations = self._destinations(destination_tables, tuple(source_tables))
+        filters = self._filters(tables, source_tables, [app.id for app in apps])
+        destinations = self._destinations(destination_tables, tuple(source_tables), filters)
         if not self.problems:  # half a picture would show conflicts that are not there
             self.problems += find_conflicts(
                 sources,
@@ -256,48 +259,53 @@ class _FileReader:
                 name_destination=lambda id: f"{join_path('destinations', id)}.connect",
             )
             self.problems += app_problems(apps, sources, destinations, members=self._members)
-        filters = self._filters(tables)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
         self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
-        tests = tables.get("tests", [])
-        if not isinstance(tests, list):
-            self.problems.append(f"tests: expected tables [[tests]], found {shown(tests)}")
-            tests = []
+        tests: tuple[MessageTest, ...] = ()
+        with suppress(Reported):
+            ids = [source.id for source in sources]
+            tests = read_tests(
+                tables.get("tests", []), ids, list(destination_tables), self._reading
+            )
         configuration = Configuration(
             name=name,
             state_dir=state_dir,
             sources=tuple(sources),
             destinations=tuple(destinations),
             apps=apps,
-            filters=filters,
-            tests=tuple(tests),
-            warnings=(*self._warnings, *backtracking_warnings(values)),
+            tests=tests,
             path=path,
             **relay,
         )
         self._add(route_problems(configuration))
-        self._add(expectation_problems(configuration))
         self._add(limit_problems(configuration))
-        if self.problems:
-            return configuration
-        found = configuration_warnings(values, configuration)
-        return replace(configuration, warnings=(*configuration.warnings, *found))
+        warnings = self._reading.warnings
+        if not self.problems:
+            warnings += configuration_warnings(values, configuration)
+        return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
 
     def _current(self, values: object) -> object:
         """The table `relay` without the keys that have no effect any more."""
         if not isinstance(values, dict):
             return values
         for key in RETIRED_RELAY_KEYS.keys() & values.keys():
-            self._warnings.append(f"relay.{key}: {RETIRED_RELAY_KEYS[key]}")
+            self._reading.warnings.append(f"relay.{key}: {RETIRED_RELAY_KEYS[key]}")
         return {key: value for key, value in values.items() if key not in RETIRED_RELAY_KEYS}
 
-    def _filters(self, tables: Mapping[str, Any]) -> dict[str, object]:
+    def _filters(
+        self, tables: Mapping[str, Any], sources: Iterable[str], apps: Sequence[str]
+    ) -> FilterTables:
         values = tables.get("filters", {})
-        if isinstance(values, dict):
-            return values
-        self.problems.append(f"filters: expected tables [filters.NAME], found {shown(values)}")
-        return {}
+        if not isinstance(values, dict):
+            self.problems.append(f"filters: expected tables [filters.NAME], found {shown(values)}")
+            values = {}
+        members = (id for ids in self._members.values() for id in ids)
+        filters = FilterTables(
+            values, sources=(*sources, *members), apps=apps, reading=self._reading
+        )
+        filters.all_named()
+        return filters
 
     def _host_name(self) -> str:
         try:
@@ -348,9 +356,7 @@ class _FileReader:
             url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
             self._check_connections(table, url, where)
             if "parse" in table:
-                table["parse"] = read_parse_options(
-                    table["parse"], f"{where}.parse", problems=self.problems
-                )
+                table["parse"] = read_parse_options(table["parse"], f"{where}.parse", self._reading)
             tls = self._tls(table)
             if url.scheme in SET_SCHEMES:
                 sources += self._set(id, url, tls, table, where)
@@ -359,6 +365,8 @@ class _FileReader:
             if url.is_tls:
                 self._check_tls(tls, listener_problems, where)
             self._check_lines(table, where)
+            if "multi_line" in table:
+                self._reading.note_expression(table["multi_line"], f"{where}.multi_line")
             table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
             sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
         for id in {id for ids in self._members.values() for id in ids} & set(tables):
@@ -392,7 +400,10 @@ class _FileReader:
         return sources
 
     def _destinations(
-        self, tables: Mapping[str, dict[str, object]], source_ids: tuple[str, ...]
+        self,
+        tables: Mapping[str, dict[str, object]],
+        source_ids: tuple[str, ...],
+        filters: FilterTables,
     ) -> list[DestinationConfiguration]:
         destinations = []
         for id, values in tables.items():
@@ -404,9 +415,15 @@ class _FileReader:
             members = [one for ids in self._members.values() for one in ids]
             self._check_sources(sources, (*source_ids, *members), where)
             sources = with_members(sources, self._members)
-            rewrite = self._rewrite(table.pop("rewrite", None), where)
+            rewrite = RewriteConfiguration()
+            if "rewrite" in table:
+                with suppress(Reported):
+                    value = table.pop("rewrite")
+                    rewrite = self._reading.read(Rewrites(filters), value, f"{where}.rewrite")
+            if "match" in table:
+                table["match"] = filters.filter(table["match"], f"{where}.match")
             table.pop("template", None)
-            table["format"] = read_format(values, where, problems=self.problems)
+            table["format"] = read_format(values, where, self._reading)
             url = self._url(values, table, "connect", where)
             if url is None:  # the files that it names are worth a look all the same
                 self._check_tls(self._tls(table), upstream_problems, where)
@@ -511,17 +528,6 @@ class _FileReader:
                 'order = "live-first", or remove it'
             )
 
-    def _rewrite(self, values: object, where: str) -> RewriteConfiguration:
-        if values is None:
-            return RewriteConfiguration()
-        return read_rewrite(
-            values,
-            f"{where}.rewrite",
-            base_dir=self._base_dir,
-            problems=self.problems,
-            unread=self.unready,
-        )
-
     def _check_tls(
         self,
         tls: TlsConfiguration,
@@ -531,6 +537,9 @@ class _FileReader:
         """Look at the keys by `problems`, and then into the files that they name."""
         place = partial(join_path, where)
         self._add(problems(tls, place))
+        for key in ("private_key", "private_key_passphrase_file"):
+            if file := getattr(tls, key):
+                self._reading.note_secret(file, place(key), is_token=False)
         known = {problem.partition(": ")[0] for problem in (*self.problems, *self.unready)}
         self.unready += [
             text for text in file_problems(tls, place) if text.partition(": ")[0] not in known

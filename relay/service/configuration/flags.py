@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
-from relay.service.configuration.conflicts import control_socket_problems, find_conflicts
+from relay.service.checks.conflicts import control_socket_problems, find_conflicts
 from relay.service.configuration.file import (
     DEFAULT_STATE_DIR,
     default_frame_bytes_max,
@@ -24,11 +24,11 @@ from relay.service.configuration.model import (
     UnreadToken,
     Url,
 )
-from relay.service.configuration.rewrite_table import read_token
-from relay.service.configuration.schema import RELAY_NAME, REWRITE_MODES, TOKEN_MODES
+from relay.service.configuration.reading import Reading
+from relay.service.configuration.rewrite_table import REWRITE_MODES, TOKEN_MODES, read_token
+from relay.service.configuration.schema import RELAY_NAME
 from relay.service.configuration.table import Choice
 from relay.service.configuration.url import Role, id_from_url, parse_url, url_shown
-from relay.service.configuration.warnings import secret_warnings
 from relay.service.sources.listener_set import SET_SCHEMES
 from relay.service.tls.files import upstream_problems
 
@@ -104,8 +104,9 @@ def configuration_from_flags(
 def _warnings(token_file: str, base_dir: str) -> tuple[str, ...]:
     if not token_file:
         return ()
-    found = secret_warnings({"token_file": token_file}, "", base_dir=base_dir)
-    return tuple(f"--token-file{text.removeprefix('token_file')}" for text in found)
+    reading = Reading()
+    reading.note_secret(_absolute(base_dir, token_file), "--token-file", is_token=True)
+    return tuple(reading.warnings)
 
 
 def _sources(listening: Mapping[str, Url], problems: list[str]) -> tuple[SourceConfiguration, ...]:

@@ -8,10 +8,9 @@ those who do not want to depend on the order of keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, timezone, tzinfo
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.model.output import (
@@ -26,21 +25,28 @@ from relay.model.output import (
     Rekey,
     Selection,
 )
-from relay.model.template import macros_of
-from relay.rewrite.json.value_pairs import TRANSFORMS
 from relay.service.configuration.model import FormatConfiguration
+from relay.service.configuration.reading import (
+    Entries,
+    OneOrMore,
+    Reading,
+    Reported,
+    TableOf,
+    Template,
+    True_,
+    keys_of,
+    read_record,
+    record,
+)
+from relay.service.configuration.reading import key as declare
 from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (
-    Anything,
     Choice,
     Flag,
-    Kind,
     Text,
-    Texts,
     Whole,
     did_you_mean,
     join_path,
-    read_table,
     shown,
 )
 
@@ -77,36 +83,13 @@ class TimeZone:
 
 
 @dataclass(frozen=True, slots=True)
-class _Template:
-    """A text with macros."""
-
-    def read(self, value: object) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f'expected a template, such as "$ISODATE $MSG", found {shown(value)}')
-        macros_of(value)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _OneOrMore:
-    """A text, or a list of texts."""
-
-    allowed: str
-
-    def read(self, value: object) -> tuple[str, ...]:
-        if isinstance(value, str) and value:
-            return (value,)
-        return Texts(f"{self.allowed}, or a list of them").read(value)
-
-
-@dataclass(frozen=True, slots=True)
 class _Words:
     """One of a few words, or a list of them."""
 
     words: tuple[str, ...]
 
     def read(self, value: object) -> tuple[str, ...]:
-        found = _OneOrMore("a name").read(value)
+        found = OneOrMore("a name").read(value)
         for word in found:
             if word not in self.words:
                 near = did_you_mean(word, self.words)
@@ -127,55 +110,93 @@ class _Change:
         raise ValueError(f'expected two texts, such as [".", "_"], found {shown(value)}')
 
 
-@dataclass(frozen=True, slots=True)
-class _True:
-    """true: what is not wanted is not written."""
-
-    def read(self, value: object) -> bool:
-        if value is True:
-            return True
-        raise ValueError(f"expected true, found {shown(value)}; remove the key instead")
+_GLOBS = OneOrMore('a name, where * and ? are wildcards, such as ".SDATA.*"')
 
 
-_GLOBS = _OneOrMore('a name, where * and ? are wildcards, such as ".SDATA.*"')
-_PATTERNS: Mapping[str, Kind] = {"key": _GLOBS, "exclude": _GLOBS}
+@record
+class _Patterns:
+    """An entry of `select`."""
 
-_STAMP_KEYS: Mapping[str, Kind] = {
-    "frac_digits": Whole(0, FRAC_DIGITS_MAX),
-    "time_zone": TimeZone(),
-    "ts_format": Choice(STAMP_FORMATS),
-}
-_SELECTION_KEYS: Mapping[str, Kind] = {
-    "scope": _Words(SCOPES),
-    **_PATTERNS,
-    "select": Anything(),
-    "pair": Anything(),
-    "rekey": Anything(),
-    "subkeys": _OneOrMore('a prefix of names, such as ".cee."'),
-    "omit_empty_values": Flag(),
-    "leave_initial_dot": Flag(),
-    "on_error": Choice(ON_ERROR),
-}
-FORMAT: Mapping[str, Kind] = {
-    "name": Choice(FORMATS),
-    "template": _Template(),
-    **_STAMP_KEYS,
-    **_SELECTION_KEYS,
-}
+    key: tuple[str, ...] = declare(_GLOBS, default=())
+    exclude: tuple[str, ...] = declare(_GLOBS, default=())
+
+
+@record
+class _Pair:
+    value: str = declare(Template(), example='"$PID"')
+    type: str = declare(Choice(TYPES), default="string")
+
+
+@record
+class _Rekey:
+    match: str = declare(Text("a name, where * and ? are wildcards"), example='".cee.*"')
+    shift: int = declare(Whole(0, 255), default=0)
+    shift_levels: int = declare(Whole(0, 255), default=0)
+    add_prefix: str = declare(Text(), default="")
+    replace_prefix: tuple[str, str] = declare(_Change(), default=("", ""))
+    upper: bool = declare(True_(), default=False)
+    lower: bool = declare(True_(), default=False)
+
+
+class _Entry:
+    """An entry of `select`: names to take, or to leave out."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> tuple[Pattern, ...]:
+        if isinstance(value, dict) and len(value) != 1:
+            raise ValueError(
+                f"has {len(value)} keys, expected one of them; write an entry for each"
+            )
+        table = read_record(_Patterns, value, path, reading)
+        return (*_patterns(table.key, takes=True), *_patterns(table.exclude, takes=False))
+
+
+class _PairOfOurs:
+    """A template, or a table of it with a type."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> _Pair:
+        if isinstance(value, dict):
+            return read_record(_Pair, value, path, reading)
+        return _Pair(Template().read(value))
+
+
+class _NewNames:
+    """Names, and how to change them; the changes follow one another as they are written."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> Rekey:
+        if isinstance(value, dict) and not value.keys() - {"match"}:
+            words = ", ".join(keys_of(_Rekey)[1:])
+            reading.problems.append(f"{path}: changes nothing; add one of {words}")
+        table = read_record(_Rekey, value, path, reading)
+        assert isinstance(value, dict)
+        changes = ((key, getattr(table, key)) for key in value if key != "match")
+        return Rekey(table.match, tuple(changes))
+
+
+@record
+class _Format:
+    name: str = declare(Choice(FORMATS), example='"rfc5424"')
+    template: str = declare(Template(), default="")
+    frac_digits: int | None = declare(Whole(0, FRAC_DIGITS_MAX), default=None)
+    time_zone: tzinfo | None = declare(TimeZone(), default=None)
+    ts_format: str | None = declare(Choice(STAMP_FORMATS), default=None)
+    scope: tuple[str, ...] | None = declare(_Words(SCOPES), default=None)
+    key: tuple[str, ...] = declare(_GLOBS, default=())
+    exclude: tuple[str, ...] = declare(_GLOBS, default=())
+    select: tuple[tuple[Pattern, ...], ...] = declare(Entries(_Entry()), default=())
+    pair: Mapping[str, _Pair] | None = declare(
+        TableOf(_PairOfOurs(), '{ host = "$HOST" }'), default=None
+    )
+    rekey: tuple[Rekey, ...] = declare(Entries(_NewNames()), default=())
+    subkeys: tuple[str, ...] = declare(OneOrMore('a prefix of names, such as ".cee."'), default=())
+    omit_empty_values: bool = declare(Flag(), default=False)
+    leave_initial_dot: bool = declare(Flag(), default=False)
+    on_error: str = declare(Choice(ON_ERROR), default="fallback-to-string")
+
+
+FORMAT = keys_of(_Format)
 """The keys of a format."""
 
-_PAIR: Mapping[str, Kind] = {"type": Choice(TYPES), "value": _Template()}
-_REKEY: Mapping[str, Kind] = {
-    "match": Text("a name, where * and ? are wildcards"),
-    "shift": Whole(0, 255),
-    "shift_levels": Whole(0, 255),
-    "add_prefix": Text(),
-    "replace_prefix": _Change(),
-    "upper": _True(),
-    "lower": _True(),
-}
-assert _REKEY.keys() == {"match", *TRANSFORMS}
-
+_STAMP_KEYS = ("frac_digits", "time_zone", "ts_format")
 # A key that is not here has a meaning for JSON only.
 _FORMATS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "name": FORMATS,
@@ -183,26 +204,18 @@ _FORMATS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_STAMP_KEYS, ("rfc5424", "rfc3164", "json", "template")),
     "ts_format": ("rfc3164", "json", "template"),
 }
-# Fields of a `Selection` that are as they are written.
-_FIELD_OF_KEY = {
-    "scope": "scopes",
-    "omit_empty_values": "omits_empty",
-    "leave_initial_dot": "keeps_initial_dot",
-    "on_error": "on_error",
-}
 _RFC5424_DIGITS_MAX = 6  # §6.2.3
 _RFC3164_STAMPS = ("bsd", "iso")
 
 
 def read_format(
-    table: Mapping[str, object], path: str, *, problems: list[str]
+    table: Mapping[str, object], path: str, reading: Reading
 ) -> FormatConfiguration | None:
     """Read the keys ``format`` and ``template`` of a destination.
 
     Args:
         table: The destination's, as TOML gave it; it may have one of them or neither.
         path: Its dotted path, for the problems.
-        problems: One line is appended for each thing that is wrong.
 
     Returns:
         None if the destination has neither key, or a problem with them.
@@ -210,155 +223,105 @@ def read_format(
     ways = [key for key in ("format", "template") if key in table]
     if not ways:
         return None
-    if len(ways) == 2:
-        problems.append(
-            f"{path}: has both format and template; write the template alone, or "
-            'format = { name = "template", template = "…" }'
-        )
-        return None
-    if names_a_form(table.get("rewrite")):
-        problems.append(
-            f"{path}: has both rewrite and {ways[0]}, and each of them says what is sent; "
-            "remove one"
-        )
-        return None
-    value = table[ways[0]]
-    if ways == ["template"]:
-        return _read_table({"name": "template", "template": value}, path, problems)
-    where = join_path(path, "format")
-    if not isinstance(value, str):
-        return _read_table(value, where, problems)
+    where = path if len(ways) == 2 else join_path(path, ways[0])
     try:
-        name = FORMAT["name"].read(value)
-    except ValueError as error:
-        problems.append(f"{where}: {error}")
-        return None
-    if name == "template":
-        problems.append(f'{where}: has no template; write template = "…" instead of it')
-        return None
-    return FormatConfiguration(name)
-
-
-def _read_table(values: object, path: str, problems: list[str]) -> FormatConfiguration | None:
-    known = len(problems)
-    table = read_table(values, FORMAT, path, problems)
-    if not isinstance(values, dict):
-        return None
-    if "name" not in values:
-        problems.append(f'{path}.name: is missing; write for example name = "rfc5424"')
-    if "name" in table:
-        problems.extend(_unfit(table, path))
-        if table["name"] == "template" and "template" not in values:
-            problems.append(f'{path}.template: is missing; write for example "$ISODATE $MSG"')
-    selection = _selection(table, path, problems) if _SELECTION_KEYS.keys() & table else None
-    if len(problems) > known:
-        return None
-    stamps = {key: table[key] for key in _STAMP_KEYS if key in table}
-    return FormatConfiguration(table["name"], table.get("template", ""), selection, **stamps)
-
-
-def _unfit(table: Mapping[str, Any], path: str) -> list[str]:
-    """Problems of keys that do not go together with the format."""
-    name = table["name"]
-    problems = []
-    for key in table:
-        formats = _FORMATS_OF_KEY.get(key, ("json",))
-        if name not in formats:
-            problems.append(
-                f"{join_path(path, key)}: has no meaning for the format {name}, only for "
-                f"{' and '.join(formats)}; remove it"
+        if len(ways) == 2:
+            raise ValueError(
+                "has both format and template; write the template alone, or "
+                'format = { name = "template", template = "…" }'
             )
-    if name == "rfc5424" and table.get("frac_digits", 0) > _RFC5424_DIGITS_MAX:
-        problems.append(
+        if names_a_form(table.get("rewrite")):
+            where = path
+            raise ValueError(
+                f"has both rewrite and {ways[0]}, and each of them says what is sent; remove one"
+            )
+        value = table[ways[0]]
+        if ways == ["template"]:
+            return FormatConfiguration("template", Template().read(value))
+        if not isinstance(value, str):
+            return _read_table(value, where, reading)
+        name = Choice(FORMATS).read(value)
+        if name == "template":
+            raise ValueError('has no template; write template = "…" instead of it')
+        return FormatConfiguration(name)
+    except Reported:
+        return None
+    except ValueError as error:
+        reading.problems.append(f"{where}: {error}")
+        return None
+
+
+def _read_table(values: object, path: str, reading: Reading) -> FormatConfiguration:
+    known = len(reading.problems)
+    name = values.get("name") if isinstance(values, dict) else None
+    if isinstance(values, dict) and name in FORMATS:
+        reading.problems.extend(_foreign_keys(name, values, path))
+        if name == "template" and "template" not in values:
+            reading.problems.append(
+                f'{path}.template: is missing; write for example "$ISODATE $MSG"'
+            )
+    table = read_record(_Format, values, path, reading)
+    assert isinstance(values, dict)
+    if name == "rfc5424" and (table.frac_digits or 0) > _RFC5424_DIGITS_MAX:
+        reading.problems.append(
             f"{path}.frac_digits: RFC 5424 allows {_RFC5424_DIGITS_MAX} digits at most, found "
-            f"{table['frac_digits']}"
+            f"{table.frac_digits}"
         )
-    if name == "rfc3164" and table.get("ts_format", "bsd") not in _RFC3164_STAMPS:
-        problems.append(
+    if name == "rfc3164" and (table.ts_format or "bsd") not in _RFC3164_STAMPS:
+        reading.problems.append(
             f"{path}.ts_format: the format rfc3164 has {' and '.join(_RFC3164_STAMPS)}, found "
-            f"{shown(table['ts_format'])}"
+            f"{shown(table.ts_format)}"
         )
-    if "select" in table and set(_PATTERNS) & set(table):
-        problems.append(f"{path}: has select as well as key or exclude; write all of it in select")
-    return problems
-
-
-def _selection(table: Mapping[str, Any], path: str, problems: list[str]) -> Selection:
-    patterns: list[Pattern] = []
-    for key in table:
-        if key in _PATTERNS:
-            patterns.extend(Pattern(glob, key == "key") for glob in table[key])
-        elif key == "select":
-            patterns.extend(_patterns(table[key], join_path(path, key), problems))
-    subkeys = table.get("subkeys", ())
-    return Selection(
-        patterns=(*patterns, *(Pattern(_literally(prefix) + "*") for prefix in subkeys)),
-        pairs=tuple(_pairs(table.get("pair", {}), join_path(path, "pair"), problems)),
-        rekeys=(
-            *(
-                Rekey(_literally(prefix) + "*", (("replace_prefix", (prefix, "")),))
-                for prefix in subkeys
-            ),
-            *_rekeys(table.get("rekey", []), join_path(path, "rekey"), problems),
-        ),
-        **{field: table[key] for key, field in _FIELD_OF_KEY.items() if key in table},
+    if "select" in values and {"key", "exclude"} & values.keys():
+        reading.problems.append(
+            f"{path}: has select as well as key or exclude; write all of it in select"
+        )
+    if len(reading.problems) > known:
+        raise Reported
+    asks = values.keys() - {"name", "template", *_STAMP_KEYS}
+    selection = _selection(table, values) if asks else None
+    return FormatConfiguration(
+        table.name,
+        table.template,
+        selection,
+        frac_digits=table.frac_digits,
+        ts_format=table.ts_format,
+        time_zone=table.time_zone,
     )
 
 
-def _patterns(values: object, path: str, problems: list[str]) -> Iterable[Pattern]:
-    for where, entry in _entries(values, path, problems):
-        table = read_table(entry, _PATTERNS, where, problems)
-        if isinstance(entry, dict) and len(entry) != 1:
-            problems.append(
-                f"{where}: has {len(entry)} keys, expected one of them; write an entry for each"
+def _foreign_keys(name: str, values: Mapping[str, object], path: str) -> Iterator[str]:
+    """Problems of keys that have no meaning for the format."""
+    for key in values:
+        formats = _FORMATS_OF_KEY.get(key, ("json",))
+        if key in FORMAT and name not in formats:
+            yield (
+                f"{join_path(path, key)}: has no meaning for the format {name}, only for "
+                f"{' and '.join(formats)}; remove it"
             )
-        for key, globs in table.items():
-            yield from (Pattern(glob, key == "key") for glob in globs)
 
 
-def _pairs(values: object, path: str, problems: list[str]) -> Iterable[Pair]:
-    if not isinstance(values, dict):
-        problems.append(
-            f'{path}: expected a table, such as {{ host = "$HOST" }}, found {shown(values)}'
-        )
-        return
-    for name, value in values.items():
-        where = join_path(path, name)
-        if isinstance(value, dict):
-            table = read_table(value, _PAIR, where, problems)
-            if "value" not in value:
-                problems.append(f'{where}.value: is missing; write for example value = "$PID"')
-            elif "value" in table:
-                yield Pair(name, table["value"], table.get("type", "string"))
-            continue
-        try:
-            yield Pair(name, _Template().read(value))
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
+def _selection(table: _Format, written: Iterable[str]) -> Selection:
+    patterns: list[Pattern] = []
+    for key in written:
+        if key in ("key", "exclude"):
+            patterns += _patterns(getattr(table, key), takes=key == "key")
+    patterns += [pattern for entry in table.select for pattern in entry]
+    globs = {prefix: prefix.replace("*", "?") + "*" for prefix in table.subkeys}
+    return Selection(
+        scopes=table.scope,
+        patterns=(*patterns, *map(Pattern, globs.values())),
+        pairs=tuple(Pair(name, pair.value, pair.type) for name, pair in (table.pair or {}).items()),
+        rekeys=(
+            # A wildcard fits any character, itself included.
+            *(Rekey(glob, (("replace_prefix", (name, "")),)) for name, glob in globs.items()),
+            *table.rekey,
+        ),
+        omits_empty=table.omit_empty_values,
+        keeps_initial_dot=table.leave_initial_dot,
+        on_error=table.on_error,
+    )
 
 
-def _rekeys(values: object, path: str, problems: list[str]) -> Iterable[Rekey]:
-    for where, entry in _entries(values, path, problems):
-        table = read_table(entry, _REKEY, where, problems)
-        if not isinstance(entry, dict):
-            continue
-        if "match" not in entry:
-            problems.append(f'{where}.match: is missing; write for example match = ".cee.*"')
-        if not entry.keys() - {"match"}:
-            problems.append(f"{where}: changes nothing; add one of {', '.join(TRANSFORMS)}")
-        if "match" in table:
-            yield Rekey(table.pop("match"), tuple(table.items()))
-
-
-def _entries(values: object, path: str, problems: list[str]) -> Iterable[tuple[str, object]]:
-    """The tables of a list, each with its path."""
-    if not isinstance(values, list):
-        problems.append(f"{path}: expected a list of tables, found {shown(values)}")
-        return
-    for number, entry in enumerate(values):
-        yield f"{path}[{number}]", entry
-
-
-def _literally(text: str) -> str:
-    """A pattern for `text`; its wildcards fit any character, themselves included."""
-    return text.replace("*", "?")
+def _patterns(globs: Iterable[str], *, takes: bool) -> list[Pattern]:
+    return [Pattern(glob, takes) for glob in globs]

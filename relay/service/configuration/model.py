@@ -7,7 +7,6 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
@@ -17,6 +16,9 @@ from relay.model.output import Selection
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import DrainRate
 from relay.model.token import Token
+from relay.service.configuration.expectations import MessageTest
+from relay.service.configuration.filter_table import Filter
+from relay.service.configuration.step_table import Step
 
 __all__ = [
     "AppConfiguration",
@@ -26,6 +28,7 @@ __all__ = [
     "RewriteConfiguration",
     "SourceConfiguration",
     "TlsConfiguration",
+    "TokenChoice",
     "UnreadToken",
     "Url",
 ]
@@ -189,22 +192,33 @@ class UnreadToken:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """One of several tokens."""
+
+    token: Token | UnreadToken
+    match: Filter | None
+    """The messages that it is for; None = all others."""
+    slot: bytes
+    """Stands in queued records for a token that is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteConfiguration:
     mode: str = "none"
     """none, cee, tag, app-name or ewmm."""
     token: Token | UnreadToken | None = None
     """Set for cee, tag and app-name."""
-    tokens: tuple[tuple[object, Token | UnreadToken], ...] = ()
-    """Other tokens, each with the filter, as TOML has it, that messages have to fit for it."""
+    tokens: tuple[TokenChoice, ...] = ()
+    """Other tokens, which go before it."""
     structured_data: bool = False
     """Of cee: put STRUCTURED-DATA and MSGID into the object."""
-    steps: tuple[object, ...] = ()
-    """What comes before, as TOML has it."""
+    steps: tuple[Step, ...] = ()
+    """What comes before."""
 
     @property
     def known_tokens(self) -> list[Token]:
         """Those that could be read."""
-        named = [self.token, *(token for _, token in self.tokens)]
+        named = [self.token, *(choice.token for choice in self.tokens)]
         return [token for token in named if isinstance(token, Token)]
 
 
@@ -232,8 +246,8 @@ class DestinationConfiguration:
     """Ids of the sources that feed it."""
     apps: tuple[str, ...] = ()
     """Ids of the apps whose messages it gets; none = all, also messages of no app."""
-    match: object = None
-    """Filter of the messages that it gets, as TOML has it; None = all."""
+    match: Filter | None = None
+    """The messages that it gets; None = all."""
     rewrite: RewriteConfiguration = RewriteConfiguration()
     format: FormatConfiguration | None = None
     """What is sent, unless the rewrite says it."""
@@ -308,10 +322,8 @@ class Configuration:
     """Interval of the statistics line in the log; 0 = never."""
     commit_seconds_min: float = 0.002
     """From the beginning of one commit to the next while messages stream in."""
-    filters: Mapping[str, object] = field(default_factory=dict)
-    """Named filters, as TOML has them."""
-    tests: tuple[object, ...] = ()
-    """Messages and what is to become of them, as TOML has them; run by `check`."""
+    tests: tuple[MessageTest, ...] = ()
+    """Run by `check`."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What is no error in the file, but deserves a look; `check` prints and the start logs it."""
     path: str = field(default="", compare=False)

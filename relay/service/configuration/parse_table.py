@@ -15,6 +15,7 @@ from relay.model.parse_options import ParseOptions
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Url
+from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import (
     Choice,
     Expression,
@@ -23,6 +24,7 @@ from relay.service.configuration.table import (
     Named,
     Text,
     Texts,
+    join_path,
     read_table,
 )
 from relay.wire.framing.charset import Charset
@@ -77,23 +79,24 @@ PARSE: Mapping[str, Kind] = {
 }
 
 
-def read_parse_options(values: object, path: str, *, problems: list[str]) -> ParseOptions:
+def read_parse_options(values: object, path: str, reading: Reading) -> ParseOptions:
     """Read a parse table.
 
     Args:
         values: The table as TOML gave it.
         path: Its dotted path, for the problems.
-        problems: One line is appended for each thing that is wrong.
     """
-    known = len(problems)
-    table = read_table(values, PARSE, path, problems)
-    if len(problems) > known:
+    known = len(reading.problems)
+    table = read_table(values, PARSE, path, reading.problems)
+    if len(reading.problems) > known:
         return ParseOptions()
     options = ParseOptions(**table)
+    if options.bad_hostname is not None:
+        reading.note_expression(options.bad_hostname, join_path(path, "bad_hostname"))
     try:
         new_parser(options, zone=UTC)
     except ValueError as error:
-        problems.append(f"{path}: {error}")
+        reading.problems.append(f"{path}: {error}")
         return ParseOptions()
     return options
 

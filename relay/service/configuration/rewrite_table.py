@@ -7,66 +7,63 @@ is masked too.
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from datetime import tzinfo
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import blake2s
 
 from relay.model.token import Token, check_place, masked_secret
-from relay.rewrite.forms.form import Form, Program, Writer, form_of
-from relay.rewrite.forms.programs import app_name_program, cee_program, tag_program
-from relay.rewrite.forms.token import app_name, cee, tag
-from relay.service.configuration.model import RewriteConfiguration, UnreadToken
-from relay.service.configuration.schema import REWRITE, TOKEN, TOKEN_MODES
-from relay.service.configuration.table import join_path, read_table, shown
+from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.model import RewriteConfiguration, TokenChoice, UnreadToken
+from relay.service.configuration.reading import (
+    Reading,
+    Reported,
+    SecretFile,
+    Table,
+    TokenVariable,
+    key,
+    read_record,
+    record,
+)
+from relay.service.configuration.step_table import Steps
+from relay.service.configuration.table import Anything, Choice, Flag, join_path, shown
 
 __all__ = [
+    "REWRITE_MODES",
+    "TOKEN_MODES",
+    "Rewrites",
     "names_a_form",
-    "read_rewrite",
     "read_token",
+    "slot_of",
     "token_from_environment",
-    "token_form",
     "token_from_file",
 ]
 
-_FORMS: Mapping[str, tuple[Callable[..., Writer], Callable[..., Program | None]]] = {
-    "cee": (cee, cee_program),
-    "tag": (tag, tag_program),
-    "app-name": (app_name, app_name_program),
-}
+REWRITE_MODES = ("none", "cee", "tag", "app-name", "ewmm")
+TOKEN_MODES = ("cee", "tag", "app-name")
 _WAYS = ("token_file", "token_env", "tokens")
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 
 
-def read_rewrite(
-    values: object, path: str, *, base_dir: str, problems: list[str], unread: list[str]
-) -> RewriteConfiguration:
-    """Read a rewrite: a table such as ``{ mode = "cee", token_file = "token" }``, or a list.
+@record
+class _Place:
+    """One of several tokens."""
 
-    In a list all tables are steps, which are read when they are put to use, but for a
-    last one with a mode.
+    match: object = key(Anything(), default=None)
+    token_file: str = key(SecretFile(is_token=True), default="")
+    token_env: str = key(TokenVariable(), default="")
 
-    Args:
-        values: The table or the list as TOML gave it.
-        path: Its dotted path, for the problems.
-        base_dir: Directory for a relative token_file.
-        problems: One line is appended for each thing that is wrong.
-        unread: One line is appended for each token that cannot be read.
-    """
-    if not isinstance(values, list):
-        return _read_form(values, path, base_dir, problems, unread)
-    for index, step in enumerate(values[:-1]):
-        if isinstance(step, dict) and "mode" in step:
-            problems.append(f"{path}[{index}]: a table with a mode is the last one; move it there")
-            return RewriteConfiguration()
-    if not values or not isinstance(values[-1], dict) or "mode" not in values[-1]:
-        return RewriteConfiguration(steps=tuple(values))
-    where = f"{path}[{len(values) - 1}]"
-    form = _read_form(values[-1], where, base_dir, problems, unread)
-    return replace(form, steps=tuple(values[:-1]))
+
+@record
+class _Form:
+    mode: str = key(Choice(REWRITE_MODES), example='"cee"')
+    token_file: str = key(SecretFile(is_token=True), default="")
+    token_env: str = key(TokenVariable(), default="")
+    tokens: object = key(Anything(), default=None)
+    structured_data: bool | None = key(Flag(), default=None)
 
 
 def names_a_form(values: object) -> bool:
@@ -75,103 +72,116 @@ def names_a_form(values: object) -> bool:
     return isinstance(last, dict) and last.get("mode", "none") != "none"
 
 
-def _read_form(
-    values: object, path: str, base_dir: str, problems: list[str], unread: list[str]
-) -> RewriteConfiguration:
-    known = len(problems)
-    table = read_table(values, REWRITE, path, problems)
-    if isinstance(values, dict) and "mode" not in values:
-        problems.append(f'{path}.mode: is missing; write for example mode = "cee"')
-    if len(problems) > known:
-        return RewriteConfiguration()
-    mode = table["mode"]
-    if "structured_data" in table and mode != "cee":
-        problems.append(
-            f"{path}.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
-        )
-        return RewriteConfiguration(mode)
-    form = _read_token_form(mode, table, path, base_dir, problems, unread)
-    return replace(form, structured_data=table.get("structured_data", False))
+@dataclass(frozen=True, slots=True)
+class Rewrites:
+    """A form, such as ``{ mode = "cee", token_file = "token" }``, or a list of steps.
 
+    The last table of a list may be a form.
+    """
 
-def _read_token_form(
-    mode: str,
-    table: Mapping[str, Any],
-    path: str,
-    base_dir: str,
-    problems: list[str],
-    unread: list[str],
-) -> RewriteConfiguration:
-    ways = [key for key in _WAYS if key in table]
-    if mode not in TOKEN_MODES:
-        problems.extend(
-            f"{path}.{key}: has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; "
-            "remove it"
-            for key in ways
-        )
-        return RewriteConfiguration(mode)
-    if len(ways) != 1:
-        has = f"has both {' and '.join(ways)}" if ways else "has no token"
-        problems.append(
-            f'{path}: mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
-        )
-        return RewriteConfiguration(mode)
-    if "tokens" in table:
-        where = join_path(path, "tokens")
-        return _read_tokens(mode, table["tokens"], where, base_dir, problems, unread)
-    return RewriteConfiguration(mode, _token_of(mode, table, path, base_dir, unread))
+    filters: FilterTables
 
+    def read_at(self, value: object, path: str, reading: Reading) -> RewriteConfiguration:
+        """The rewrite that `value` describes, without what is wrong in it."""
+        if not isinstance(value, list):
+            return self._form(value, path, reading)
+        has_mode = [isinstance(table, dict) and "mode" in table for table in value]
+        if any(has_mode[:-1]):
+            reading.problems.append(
+                f"{path}[{has_mode.index(True)}]: a table with a mode is the last one; move it "
+                "there"
+            )
+            return RewriteConfiguration()
+        steps, form = [], RewriteConfiguration()
+        for index, table in enumerate(value):
+            with suppress(Reported):
+                if has_mode[index]:
+                    form = self._form(table, f"{path}[{index}]", reading)
+                else:
+                    steps.append(reading.read(Steps(self.filters), table, f"{path}[{index}]"))
+        return replace(form, steps=tuple(steps))
 
-def _read_tokens(
-    mode: str,
-    values: object,
-    path: str,
-    base_dir: str,
-    problems: list[str],
-    unread: list[str],
-) -> RewriteConfiguration:
-    """Several tokens: the first whose match fits; the last is for all other messages."""
-    if not isinstance(values, list) or not values:
-        problems.append(
-            f'{path}: expected a list such as [{{ match = {{ facility = "mail" }}, token_file = '
-            f'"mail" }}, {{ token_file = "others" }}], found {shown(values)}'
-        )
-        return RewriteConfiguration(mode)
-    found: list[tuple[object, Token | UnreadToken]] = []
-    for index, value in enumerate(values):
-        where = f"{path}[{index}]"
-        table = read_table(value, TOKEN, where, problems)
-        ways = [key for key in _WAYS if key in table]
-        is_last = index == len(values) - 1
-        if is_last == ("match" in table):
-            words = "the last one is for all other messages: remove its match, or add one without"
-            problems.append(f"{where}: {words if is_last else 'has no match; only the last may'}")
-        elif len(ways) != 1:
+    def _form(self, values: object, path: str, reading: Reading) -> RewriteConfiguration:
+        table = read_record(_Form, values, path, reading)
+        mode, problems = table.mode, reading.problems
+        ways = [key for key in _WAYS if getattr(table, key) not in ("", None)]
+        if table.structured_data is not None and mode != "cee":
             problems.append(
-                f'{where}: expected one of token_file = "PATH" and token_env = "NAME", found '
-                f"{' and '.join(ways) or 'neither'}"
+                f"{path}.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
+            )
+        elif mode not in TOKEN_MODES:
+            problems += [
+                f"{path}.{key}: has no meaning for mode {mode!r}, only for "
+                f"{', '.join(TOKEN_MODES)}; remove it"
+                for key in ways
+            ]
+        elif len(ways) != 1:
+            has = f"has both {' and '.join(ways)}" if ways else "has no token"
+            raise ValueError(
+                f'mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
             )
         else:
-            token = _token_of(mode, table, where, base_dir, unread)
-            found.append((table.get("match"), token))
-    if len(found) < len(values):
+            form = RewriteConfiguration(mode, structured_data=bool(table.structured_data))
+            if table.tokens is None:
+                return replace(form, token=_token_of(mode, table, path, reading))
+            found = self._tokens(mode, table.tokens, join_path(path, "tokens"), reading)
+            return replace(form, token=found[-1].token, tokens=tuple(found[:-1]))
         return RewriteConfiguration(mode)
-    return RewriteConfiguration(mode, found[-1][1], tokens=tuple(found[:-1]))
+
+    def _tokens(self, mode: str, values: object, path: str, reading: Reading) -> list[TokenChoice]:
+        """Several tokens: the first whose match fits; the last is for all other messages."""
+        if not isinstance(values, list) or not values:
+            reading.problems.append(
+                f'{path}: expected a list such as [{{ match = {{ facility = "mail" }}, token_file '
+                f'= "mail" }}, {{ token_file = "others" }}], found {shown(values)}'
+            )
+            raise Reported
+        known, found = len(reading.problems), []
+        for index, value in enumerate(values):
+            where = f"{path}[{index}]"
+            with suppress(Reported):
+                table = reading.read(Table(_Place), value, where)
+                ways = [key for key in _WAYS[:2] if getattr(table, key)]
+                is_last = index == len(values) - 1
+                if is_last == (table.match is not None):
+                    words = "the last one is for all other messages: remove its match, or add one "
+                    words = f"{words}without" if is_last else "has no match; only the last may"
+                    reading.problems.append(f"{where}: {words}")
+                elif len(ways) != 1:
+                    reading.problems.append(
+                        f'{where}: expected one of token_file = "PATH" and token_env = "NAME", '
+                        f"found {' and '.join(ways) or 'neither'}"
+                    )
+                else:
+                    match = None
+                    if table.match is not None:
+                        match = self.filters.filter(table.match, join_path(where, "match"))
+                    token = _token_of(mode, table, where, reading)
+                    found.append(TokenChoice(token, match, slot_of(table.match)))
+        if len(reading.problems) > known:
+            raise Reported
+        return found
+
+
+def slot_of(match: object) -> bytes:
+    """What a token is for, in a form that does not depend on its place in the list.
+
+    It stands in queued records until the token is known, so it must never change.
+    """
+    written = json.dumps(match, sort_keys=True, default=str).encode()
+    return b"match-" + blake2s(written, digest_size=8).hexdigest().encode()
 
 
 def _token_of(
-    mode: str, table: Mapping[str, Any], where: str, base_dir: str, unread: list[str]
+    mode: str, table: _Form | _Place, where: str, reading: Reading
 ) -> Token | UnreadToken:
     """The token that `table` names; if it cannot be read, why not."""
-    key = "token_file" if "token_file" in table else "token_env"
-    if key == "token_file":
-        place = UnreadToken("", file=os.path.join(base_dir, table[key]))
-    else:
-        place = UnreadToken("", variable=table[key])
+    place = UnreadToken("", file=table.token_file, variable=table.token_env)
     try:
         return read_token(mode, place)
     except ValueError as error:
-        unread.append(f"{join_path(where, key)}: {error}")
+        key = "token_file" if table.token_file else "token_env"
+        reading.unready.append(f"{join_path(where, key)}: {error}")
         return replace(place, problem=str(error))
 
 
@@ -187,31 +197,6 @@ def read_token(mode: str, place: UnreadToken) -> Token:
         token = token_from_file(place.file)
     check_place(mode, token)
     return token
-
-
-def token_form(
-    mode: str,
-    token: Token,
-    *,
-    relay_name: bytes,
-    zone: tzinfo,
-    known: Collection[bytes] = (),
-    structured_data: bool = False,
-) -> Form:
-    """The form for `mode`: cee, tag or app-name.
-
-    Args:
-        known: Tokens that messages may carry in their headers, whatever their form.
-        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
-
-    Raises:
-        ValueError: `token` cannot take the place that the mode gives it.
-    """
-    write, program = _FORMS[mode]
-    options: dict[str, Any] = {"relay_name": relay_name, "known": known}
-    if structured_data:
-        return form_of(write(token, zone, structured_data=True, **options))
-    return form_of(write(token, zone, **options), program(token, zone, **options))
 
 
 def token_from_file(path: str) -> Token:

@@ -34,28 +34,20 @@ from relay.service.sources.journal_keys import FieldNames, Matches
 from relay.service.sources.listener_set import PORT_KEYS, schemes_of
 
 __all__ = [
-    "APP",
     "DESTINATION",
     "FILE",
     "ID",
     "RELAY",
     "RELAY_NAME",
     "RETIRED_RELAY_KEYS",
-    "REWRITE",
-    "REWRITE_MODES",
     "SOURCE",
     "TLS",
-    "TOKEN",
-    "TOKEN_MODES",
     "fitting_keys",
     "foreign_keys",
 ]
 
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
 YEAR_SECONDS = 365 * 86400.0
-
-REWRITE_MODES = ("none", "cee", "tag", "app-name", "ewmm")
-TOKEN_MODES = ("cee", "tag", "app-name")
 
 ID = Text(
     "an id of at most 63 ASCII letters, digits, '.', '_' and '-' that starts with a letter or a "
@@ -176,31 +168,6 @@ DESTINATION: Mapping[str, Kind] = {
     "when_full": Choice(POLICIES),
     "history": Duration(0, 100 * YEAR_SECONDS),
     "history_bytes_max": Size(1 * MiB, 16 * TiB),
-}
-
-TOKEN: Mapping[str, Kind] = {
-    "match": Anything(),
-    # Both hold a name, but a pasted token is a likely slip.
-    "token_file": Text("a path", secret=True),
-    "token_env": Text(
-        "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", secret=True
-    ),
-}
-
-REWRITE: Mapping[str, Kind] = {
-    "mode": Choice(REWRITE_MODES),
-    **{key: kind for key, kind in TOKEN.items() if key != "match"},
-    "tokens": Anything(),
-    "structured_data": Flag(),
-}
-
-APP: Mapping[str, Kind] = {
-    "token_file": REWRITE["token_file"],
-    "token_files": Texts("a list of paths"),
-    "token_env": REWRITE["token_env"],
-    "networks": Networks(),
-    "tls_names": TLS["peer_names"],
-    "tls_fingerprints": TLS["peer_fingerprints"],
 }
 
 _TLS_SCHEMES = ("tls", "relp+tls")

@@ -15,11 +15,13 @@ from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters.conditions import selected
 from relay.rewrite.forms.masked import masked
 from relay.rewrite.steps.pipeline import Pipeline
+from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
     SourceConfiguration,
 )
+from relay.service.routes.conditions import Conditions
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.authorising import new_authorise
@@ -82,7 +84,6 @@ class Explainer:
         self._configuration = configuration
         self._now = now
         self._zone = zone
-        self._problems: list[str] = []
         self._sources = {source.id: source for source in configuration.sources}
         self._secrets = configuration.secrets
 
@@ -148,12 +149,15 @@ class Explainer:
             return Outcome(id, False, f"is not fed by the source {source.id}")
         if destination.apps and message.app not in destination.apps:
             return Outcome(id, False, f"takes the apps {', '.join(destination.apps)} only")
-        rewriting = self._new_rewriting()
+        # A new one each time: steps may remember what they have seen.
+        rewriting = Rewriting(
+            self._configuration, zone=self._zone, now=lambda: self._now, lookup=LookupFile
+        )
         route = rewriting.route(destination)
-        if self._problems:
-            raise ValueError("; ".join(self._problems))
+        if rewriting.problems:
+            raise ValueError("; ".join(rewriting.problems))
         if route.match is not None and not selected(route.match, [message], origin):
-            return Outcome(id, False, self._misfit(rewriting, destination, message, origin))
+            return Outcome(id, False, self._misfit(destination, message, origin))
         taken = "takes everything" if destination.match is None else "match fits"
         if route.rewrite is None:
             return Outcome(id, True, taken, message, self._masked(message.raw))
@@ -174,37 +178,19 @@ class Explainer:
         return outcome
 
     def _misfit(
-        self,
-        rewriting: Rewriting,
-        destination: DestinationConfiguration,
-        message: SyslogMessage,
-        origin: Origin,
+        self, destination: DestinationConfiguration, message: SyslogMessage, origin: Origin
     ) -> str:
         """Which keys of the filter do not fit."""
-        match = destination.match
-        if not isinstance(match, dict):
+        if not isinstance(destination.match, AllOf):
             return "no table of match fits"
+        name = self._configuration.name.encode("ascii", "replace")
+        conditions = Conditions(relay_name=name, zone=self._zone)
         keys = [
             key
-            for key, value in match.items()
-            if not selected(rewriting.condition({key: value}), [message], origin)
+            for key, part in destination.match.parts.items()
+            if not selected(conditions.of(part), [message], origin)
         ]
         return f"match does not fit: {', '.join(keys)}"
-
-    def _new_rewriting(self) -> Rewriting:
-        """A new one each time: steps may remember what they have seen."""
-        configuration = self._configuration
-        return Rewriting(
-            named_filters=configuration.filters,
-            sources=[source.id for source in configuration.sources],
-            apps=configuration.apps,
-            relay_name=configuration.name,
-            zone=self._zone,
-            now=lambda: self._now,
-            lookup=LookupFile,
-            base_dir=configuration.base_dir,
-            problems=self._problems,
-        )
 
     def _masked(self, payload: bytes) -> bytes:
         return masked(payload, self._secrets)

@@ -7,10 +7,8 @@ known, new messages are written with them, and those in the queue get theirs as 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2s
 from secrets import token_hex
 from typing import TypeAlias
 
@@ -82,7 +80,9 @@ class LateTokens:
         self._rewrite = replace(
             rewrite,
             token=_read(mode, rewrite.token),
-            tokens=tuple((match, _read(mode, token)) for match, token in rewrite.tokens),
+            tokens=tuple(
+                replace(choice, token=_read(mode, choice.token)) for choice in rewrite.tokens
+            ),
         )
         self._make_form()
         if not self.needed.trouble:
@@ -116,7 +116,8 @@ class LateTokens:
             self._rewrite,
             token=known(_DEFAULT_KEY, self._rewrite.token),
             tokens=tuple(
-                (match, known(_key(match), token)) for match, token in self._rewrite.tokens
+                replace(choice, token=known(choice.slot, choice.token))
+                for choice in self._rewrite.tokens
             ),
         )
         self.needed.trouble = "; ".join(dict.fromkeys(troubles))
@@ -173,9 +174,3 @@ def _read(mode: str, token: Token | UnreadToken) -> Token | UnreadToken:
 def _text(mode: str, token: Token) -> bytes:
     """`token` as the form of `mode` writes it."""
     return json_string(token.reveal())[1:-1] if mode == "cee" else token.reveal()
-
-
-def _key(match: object) -> bytes:
-    """What a token is for, in a form that does not depend on its place in the list."""
-    written = json.dumps(match, sort_keys=True, default=str).encode()
-    return b"match-" + blake2s(written, digest_size=8).hexdigest().encode()

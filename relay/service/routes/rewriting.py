@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -16,30 +16,40 @@ from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.filters.conditions import Condition, all_of, always, any_of, app_in, negated
 from relay.rewrite.filters.predicates import FieldIn
-from relay.rewrite.forms.form import Form, form_of
+from relay.rewrite.forms.form import Form, Program, Writer, form_of
 from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.programs import format_program
+from relay.rewrite.forms.programs import (
+    app_name_program,
+    cee_program,
+    format_program,
+    tag_program,
+)
+from relay.rewrite.forms.token import app_name, cee, tag
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.edits import Constant
 from relay.rewrite.steps.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
-from relay.rewrite.template.macros import check_settable
 from relay.rewrite.template.template import compile_template
-from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.filter_table import ALWAYS
 from relay.service.configuration.model import (
-    AppConfiguration,
+    Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
 )
-from relay.service.configuration.rewrite_table import token_form
-from relay.service.configuration.step_table import StepTables
 from relay.service.configuration.table import join_path
+from relay.service.routes.conditions import Conditions
 from relay.service.routes.late_tokens import LateTokens
+from relay.service.routes.stages import Stages
 
-__all__ = ["Rewriting", "Warn", "pipelines"]
+__all__ = ["Rewriting", "Warn", "pipelines", "token_form"]
 
 Warn = Callable[[str, str, str], None]
 """Is told a destination's id, a kind of trouble and one line about it."""
 
+_FORMS: Mapping[str, tuple[Callable[..., Writer], Callable[..., Program | None]]] = {
+    "cee": (cee, cee_program),
+    "tag": (tag, tag_program),
+    "app-name": (app_name, app_name_program),
+}
 _TYPE_CAST = "type-cast"
 _needs_rfc5424 = any_of(
     [
@@ -64,117 +74,83 @@ class Rewriting:
     the relay is put together.
 
     Args:
-        named_filters: What ``filter = "NAME"`` refers to.
-        sources: Ids of sources.
-        apps: Those whose tokens messages may carry.
-        relay_name: Host of local messages that name none, and LOGHOST.
         zone: Of stamps and clocks without one.
         lookup: Opens a table for the step `map`; ValueError says what is wrong.
-        base_dir: Directory for relative paths.
-        problems: One line is appended for everything that is wrong.
         started_at: When the relay started, in the unit of `Origin.monotonic_at`.
 
     Attributes:
+        problems: One line for each thing that keeps a route from being made.
         tokens: Those of the forms, by destination.
     """
 
     def __init__(
         self,
+        configuration: Configuration,
         *,
-        named_filters: Mapping[str, object],
-        sources: Sequence[str],
-        apps: Sequence[AppConfiguration],
-        relay_name: str,
         zone: tzinfo,
         now: Now,
         lookup: Callable[[str], Lookup],
-        base_dir: str,
-        problems: list[str],
         started_at: float = 0.0,
         warn: Warn = lambda destination, kind, text: None,
     ) -> None:
+        self.problems: list[str] = []
         self.tokens: dict[str, LateTokens] = {}
-        self._relay_name = relay_name.encode("ascii", "replace")
+        self._relay_name = configuration.name.encode("ascii", "replace")
         self._zone = zone
         self._now = now
         self._lookup = lookup
-        self._base_dir = base_dir
-        self._problems = problems
         self._warn = warn
         self._started_at = started_at
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
-        self._app_tokens = [token for app in apps for token in app.tokens]
-        self._filters = FilterTables(
-            named_filters,
-            sources=sources,
-            apps=[app.id for app in apps],
-            relay_name=self._relay_name,
-            zone=zone,
-            problems=problems,
-        )
-
-    def check_filter(self, name: str, value: object) -> None:
-        """Look for what is wrong with a named filter."""
-        self._filters.condition(value, join_path("filters", name))
-
-    def condition(self, value: object) -> Condition:
-        """The condition that the filter `value` describes."""
-        return self._filters.condition(value, "match")
+        self._app_tokens = [token for app in configuration.apps for token in app.tokens]
+        self._conditions = Conditions(relay_name=self._relay_name, zone=zone)
 
     def route(self, destination: DestinationConfiguration) -> Route:
         """The way into the queue of `destination`."""
-        where = join_path("destinations", destination.id)
         drops = Drops()
         context = self._context(destination)
-        stages = self._stages(destination, where, context, drops)
-        self.tokens[destination.id] = LateTokens(
-            destination.rewrite, partial(self._token_form, where=join_path(where, "rewrite"))
-        )
-        form = self._form(destination, where, context, drops, changes=bool(stages))
-        match = self._match(destination, where)
+        stages = self._stages(destination, context, drops)
+        self.tokens[destination.id] = LateTokens(destination.rewrite, self._token_form)
+        form = self._form(destination, context, drops, changes=bool(stages))
+        match = self._match(destination)
         if form is None:
             return Route(destination.id, None, match)
         pipeline = Pipeline(stages, form, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
         return Route(destination.id, pipeline, match, take_drops)
 
-    def _match(self, destination: DestinationConfiguration, where: str) -> Condition | None:
+    def _match(self, destination: DestinationConfiguration) -> Condition | None:
         conditions = []
         if destination.apps:
             conditions.append(app_in(destination.apps))
         if destination.match is not None:
-            conditions.append(self._filters.condition(destination.match, join_path(where, "match")))
+            conditions.append(self._conditions.of(destination.match))
         return all_of(conditions) if conditions else None
 
     def _stages(
-        self,
-        destination: DestinationConfiguration,
-        where: str,
-        context: MacroContext,
-        drops: Drops,
+        self, destination: DestinationConfiguration, context: MacroContext, drops: Drops
     ) -> list[Stage]:
-        tables = StepTables(
-            self._filters,
+        makes = Stages(
+            self._conditions,
             counter=f"{self._relay_name.decode('ascii')}/{destination.id}",
             template=partial(_template, context=context),
-            check_settable=check_settable,
             lookup=self._lookup,
-            base_dir=self._base_dir,
             zone=self._zone,
-            problems=self._problems,
+            drops=drops,
         )
-        path = join_path(where, "rewrite")
-        read = [
-            tables.stage(step, f"{path}[{i}]", drops)
-            for i, step in enumerate(destination.rewrite.steps)
-        ]
-        return [stage for stage in read if stage is not None]
+        stages = []
+        path = f"{join_path('destinations', destination.id)}.rewrite"
+        for index, step in enumerate(destination.rewrite.steps):
+            try:
+                stages.append(makes.of(step))
+            except ValueError as error:
+                self.problems.append(f"{path}[{index}].{step.verb}: {error}")
+        return stages
 
     def _form(
         self,
         destination: DestinationConfiguration,
-        where: str,
         context: MacroContext,
         drops: Drops,
         *,
@@ -215,7 +191,7 @@ class Rewriting:
         assert writer is not None, name
         return form_of(writer, format_program(name, context))
 
-    def _token_form(self, rewrite: RewriteConfiguration, *, where: str) -> Form:
+    def _token_form(self, rewrite: RewriteConfiguration) -> Form:
         """The form of a rewrite whose tokens are all known."""
         assert isinstance(rewrite.token, Token)
         form = partial(
@@ -228,13 +204,10 @@ class Rewriting:
         )
         if not rewrite.tokens:
             return form(rewrite.token)
-        choices: list[tuple[Condition, Form]] = [
-            (
-                self._filters.condition(match, f"{join_path(where, 'tokens')}[{index}].match"),
-                form(token),
-            )
-            for index, (match, token) in enumerate(rewrite.tokens)
-            if isinstance(token, Token)
+        choices = [
+            (self._conditions.of(choice.match or ALWAYS), form(choice.token))
+            for choice in rewrite.tokens
+            if isinstance(choice.token, Token)
         ]
         return FirstFitting([*choices, (always, form(rewrite.token))])
 
@@ -268,6 +241,31 @@ class Rewriting:
     def _cast_failed(self, destination: str, pair: str, failed: int) -> None:
         text = f"{failed} values of {pair} do not fit its type; its on_error says what is done"
         self._warn(destination, "cast", text)
+
+
+def token_form(
+    mode: str,
+    token: Token,
+    *,
+    relay_name: bytes,
+    zone: tzinfo,
+    known: Collection[bytes] = (),
+    structured_data: bool = False,
+) -> Form:
+    """The form for `mode`: cee, tag or app-name.
+
+    Args:
+        known: Tokens that messages may carry in their headers, whatever their form.
+        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
+
+    Raises:
+        ValueError: `token` cannot take the place that the mode gives it.
+    """
+    write, program = _FORMS[mode]
+    options: dict[str, object] = {"relay_name": relay_name, "known": known}
+    if structured_data:
+        return form_of(write(token, zone, structured_data=True, **options))
+    return form_of(write(token, zone, **options), program(token, zone, **options))
 
 
 def _template(text: str, *, context: MacroContext) -> Template:

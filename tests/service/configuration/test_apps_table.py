@@ -10,6 +10,7 @@ from relay.model.token import Token
 from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import AppConfiguration, Configuration
+from relay.service.configuration.reading import Reading
 from tests.certificate_files import make_certificate_files
 
 SECRET = "web-token-0123456789"
@@ -26,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def apps(folder: Path, values: object) -> tuple[tuple[AppConfiguration, ...], list[str]]:
-    problems: list[str] = []
-    return read_apps(values, base_dir=str(folder), problems=problems), problems
+    reading = Reading(str(folder))
+    return read_apps(values, reading), reading.problems
 
 
 def test_everything_that_authorises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

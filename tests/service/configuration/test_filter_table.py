@@ -15,6 +15,8 @@ from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters.conditions import Condition, chosen
 from relay.rewrite.filters.predicates import Predicate
 from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.reading import Reading
+from relay.service.routes.conditions import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.codec.known_lines import odd_lines
 
@@ -34,16 +36,19 @@ def tables(problems: list[str], named: str = "") -> FilterTables:
         tomllib.loads(named).get("filters", {}),
         sources=["net.udp", "local"],
         apps=["shop", "blog"],
-        relay_name=b"here",
-        zone=UTC,
-        problems=problems,
+        reading=Reading(problems=problems),
     )
+
+
+def condition_of(value: object) -> Condition:
+    conditions = Conditions(relay_name=b"here", zone=UTC)
+    return conditions.of(tables([]).filter(value, "match"))
 
 
 def read(text: str, problems: list[str], named: str = "") -> Condition:
-    return tables(problems, named).condition(
-        tomllib.loads(f"match = {text}")["match"], "destinations.x.match"
-    )
+    value = tomllib.loads(f"match = {text}")["match"]
+    found = tables(problems, named).filter(value, "destinations.x.match")
+    return Conditions(relay_name=b"here", zone=UTC).of(found)
 
 
 def fits(text: str, named: str = "", message: SyslogMessage = MESSAGE) -> bool:
@@ -162,6 +167,23 @@ def test_a_filter_that_refers_to_itself_is_said_with_the_circle() -> None:
     assert problems == ["filters.b.filter: the filter refers to itself: a → b → a"]
 
 
+def test_named_filters_are_read_even_if_nobody_uses_them() -> None:
+    problems: list[str] = []
+    found = tables(problems, '[filters.a]\nseverity = "bad"\n[filters.b]\nmsg = "x"').all_named()
+    assert list(found) == ["a", "b"]
+    assert len(problems) == 1
+    assert problems[0].startswith("filters.a.severity: there is no severity 'bad'")
+
+
+def test_expressions_that_can_be_slow_are_warned_of() -> None:
+    reading = Reading()
+    filters = FilterTables({}, sources=[], apps=[], reading=reading)
+    filters.filter({"msg": {"regex": "(?=a)b"}, "pairs": {"x": {"regex": "^(a+)+$"}}}, "match")
+    (warning,) = reading.warnings
+    assert warning.startswith("match.msg.regex: '(?=a)b' needs lookaround")
+    assert "longer than 50 ms counts as not found" in warning
+
+
 def test_tables_inside_each_other_have_a_limit() -> None:
     problems: list[str] = []
     read("{ not = " * 40 + "{}" + " }" * 40, problems)
@@ -215,7 +237,7 @@ filter_values = st.recursive(
 def test_conditions_choose_the_same_lines_as_messages(
     value: object, frames: list[bytes], data: st.DataObject
 ) -> None:
-    condition = tables([]).condition(value, "match")
+    condition = condition_of(value)
     messages = [
         message._replace(app=app)
         for message, app in zip(
@@ -275,6 +297,6 @@ def test_conditions_on_fields_make_no_messages() -> None:
     }
     messages = [parse(b"<11>Oct 11 22:14:15 web-1 su[230]: it failed"), parse(b"<30>x")]
     lines, arrival = Columns(messages), Arrival.of_one(2, ORIGIN)
-    assert list(chosen(tables([]).condition(fields, ""), lines, None, arrival)) == [0]
+    assert list(chosen(condition_of(fields), lines, None, arrival)) == [0]
     with pytest.raises(AssertionError):
-        chosen(tables([]).condition({"pairs": {"x": True}}, ""), lines, None, arrival)
+        chosen(condition_of({"pairs": {"x": True}}), lines, None, arrival)

@@ -8,11 +8,12 @@ import pytest
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import Url
 from relay.service.configuration.parse_table import PARSE, encoding_problem, read_parse_options
+from relay.service.configuration.reading import Reading
 
 
 def read(values: object) -> tuple[ParseOptions, list[str]]:
-    problems: list[str] = []
-    return read_parse_options(values, "sources.a.parse", problems=problems), problems
+    reading = Reading()
+    return read_parse_options(values, "sources.a.parse", reading), reading.problems
 
 
 def test_every_option_has_a_key() -> None:

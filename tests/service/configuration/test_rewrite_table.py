@@ -1,27 +1,30 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from relay.model.token import Token
-from relay.service.configuration.model import RewriteConfiguration
+from relay.service.configuration.model import RewriteConfiguration, TokenChoice
+from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.rewrite_table import (
+    Rewrites,
     names_a_form,
-    read_rewrite,
     token_from_environment,
     token_from_file,
 )
+from tests.written import filter_of, filter_tables, steps_of
 
 SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def read(values: object, base_dir: Path) -> tuple[RewriteConfiguration, list[str]]:
-    problems: list[str] = []
-    rewrite = read_rewrite(
-        values, "d.rewrite", base_dir=str(base_dir), problems=problems, unread=problems
-    )
-    return rewrite, problems
+    reading = Reading(str(base_dir))
+    rewrite = RewriteConfiguration()
+    with suppress(Reported):
+        rewrite = reading.read(Rewrites(filter_tables(reading)), values, "d.rewrite")
+    return rewrite, reading.problems + reading.unready
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
             '= "PATH" or token_env = "NAME"',
         ),
         (
-            {"mode": "cee", "token": SECRET},
+            {"mode": "cee", "token_file": "token", "token": SECRET},
             "d.rewrite.token: unknown key, did you mean 'tokens'? Allowed here: mode, "
             "token_file, token_env, tokens, structured_data",
         ),
@@ -144,25 +147,22 @@ def test_a_token_that_does_not_fit_its_place(
     tmp_path: Path, mode: str, token: str, words: str
 ) -> None:
     (tmp_path / "token").write_text(token)
-    problems: list[str] = []
+    reading = Reading(str(tmp_path))
     values = {"mode": mode, "token_file": "token"}
-    read_rewrite(
-        *(values, "destinations.a.rewrite"),
-        base_dir=str(tmp_path),
-        problems=[],
-        unread=problems,
-    )
-    assert len(problems) == 1
-    assert problems[0].startswith("destinations.a.rewrite.token_file: ")
-    assert words in problems[0]
+    reading.read(Rewrites(filter_tables(reading)), values, "destinations.a.rewrite")
+    assert reading.problems == []
+    (problem,) = reading.unready
+    assert problem.startswith("destinations.a.rewrite.token_file: ")
+    assert words in problem
 
 
 def test_a_list_is_steps_and_perhaps_a_form(token_dir: Path) -> None:
-    steps = [{"unset": ["PID"]}, {"drop": "x"}]
-    assert read(steps, token_dir) == (RewriteConfiguration(steps=tuple(steps)), [])
+    tables = [{"unset": ["PID"]}, {"drop": "x"}]
+    steps = steps_of(*tables)
+    assert read(tables, token_dir) == (RewriteConfiguration(steps=steps), [])
     form = {"mode": "tag", "token_file": "token"}
-    assert read([*steps, form], token_dir) == (
-        RewriteConfiguration("tag", Token(SECRET.encode()), steps=tuple(steps)),
+    assert read([*tables, form], token_dir) == (
+        RewriteConfiguration("tag", Token(SECRET.encode()), steps=steps),
         [],
     )
     assert read([], token_dir) == (RewriteConfiguration(), [])
@@ -188,10 +188,21 @@ def test_several_tokens(token_dir: Path) -> None:
     tokens = [{"match": match, "token_file": "mail"}, {"token_file": "token"}]
     assert read({"mode": "cee", "tokens": tokens}, token_dir) == (
         RewriteConfiguration(
-            "cee", Token(SECRET.encode()), tokens=((match, Token(b"mail-token")),)
+            "cee",
+            Token(SECRET.encode()),
+            tokens=(
+                # The slot is in queues on disk.
+                TokenChoice(Token(b"mail-token"), filter_of(match), b"match-cdccd38c2f7a7ae5"),
+            ),
         ),
         [],
     )
+
+
+def test_a_token_is_known_even_if_a_step_is_wrong(token_dir: Path) -> None:
+    rewrite, problems = read([{"a": 1}, {"mode": "cee", "token_file": "token"}], token_dir)
+    assert rewrite.known_tokens == [Token(SECRET.encode())]
+    assert len(problems) == 1
 
 
 @pytest.mark.parametrize(

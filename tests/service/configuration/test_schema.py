@@ -6,7 +6,6 @@ from dataclasses import fields
 import pytest
 
 from relay.service.configuration.model import (
-    AppConfiguration,
     Configuration,
     DestinationConfiguration,
     SourceConfiguration,
@@ -14,7 +13,6 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.configuration.schema import (
-    APP,
     DESTINATION,
     ID,
     RELAY,
@@ -33,10 +31,7 @@ def names(value_type: type) -> set[str]:
 
 def test_every_field_of_the_configuration_has_a_key_and_every_key_a_field() -> None:
     assert set(RELAY) == names(Configuration) - {
-        *("sources", "destinations", "apps", "filters", "tests", "path", "warnings")
-    }
-    assert set(APP) == names(AppConfiguration) - {"id", "tokens"} | {
-        *("token_file", "token_files", "token_env")
+        *("sources", "destinations", "apps", "tests", "path", "warnings")
     }
     assert set(TLS) == names(TlsConfiguration)
     assert set(SOURCE) == names(SourceConfiguration) - {"id", "tls"} | (

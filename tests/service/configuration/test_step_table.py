@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import tomllib
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 
@@ -10,9 +12,12 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import Lookup, Template
-from relay.rewrite.steps.pipeline import Drops
+from relay.rewrite.steps.pipeline import Drops, Stage
 from relay.service.configuration.filter_table import FilterTables
-from relay.service.configuration.step_table import StepTables
+from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.step_table import Step, Steps
+from relay.service.routes.conditions import Conditions
+from relay.service.routes.stages import Stages
 from relay.wire.parse import parse
 
 ORIGIN = Origin("net", "udp", "192.0.2.7", 514, received_at=1000.0)
@@ -20,17 +25,10 @@ MESSAGE = parse(b"<13>Oct 11 22:14:15 web app[1]: from 10.0.0.1")
 
 
 def template(text: str) -> Template:
-    if text == "$":
-        raise ValueError("a $ at the end")
     if not text.startswith("$"):
         return lambda messages, origin: [text.encode()] * len(messages)
     value_of = getter(text.strip("${}"))
     return lambda messages, origin: [value_of(message) or b"" for message in messages]
-
-
-def settable(name: str) -> None:
-    if name == "PRI":
-        raise ValueError("PRI cannot be set")
 
 
 def lookup(path: str) -> Lookup:
@@ -39,30 +37,32 @@ def lookup(path: str) -> Lookup:
     return {b"web": b"shop"}
 
 
-def read(text: str, problems: list[str], drops: Drops, base_dir: str = "/etc") -> object:
-    filters = FilterTables(
-        {}, sources=["net"], apps=[], relay_name=b"here", zone=UTC, problems=problems
-    )
-    tables = StepTables(
-        filters,
+def read(text: str, reading: Reading) -> Step | None:
+    filters = FilterTables({}, sources=["net"], apps=[], reading=reading)
+    value = tomllib.loads(f"step = {text}")["step"]
+    with suppress(Reported):
+        return reading.read(Steps(filters), value, "d.rewrite[0]")
+    return None
+
+
+def stage_of(step: Step, drops: Drops) -> Stage:
+    stages = Stages(
+        Conditions(relay_name=b"here", zone=UTC),
         counter="here/d",
         template=template,
-        check_settable=settable,
         lookup=lookup,
-        base_dir=base_dir,
         zone=UTC,
-        problems=problems,
+        drops=drops,
     )
-    return tables.stage(tomllib.loads(f"step = {text}")["step"], "d.rewrite[0]", drops)
+    return stages.of(step)
 
 
 def run(text: str, base_dir: str = "/etc") -> tuple[list[SyslogMessage], Drops]:
-    problems: list[str] = []
-    drops = Drops()
-    stage = read(text, problems, drops, base_dir)
-    assert problems == []
-    assert callable(stage)
-    return list(stage([MESSAGE], ORIGIN)), drops
+    reading, drops = Reading(base_dir), Drops()
+    step = read(text, reading)
+    assert reading.problems == []
+    assert step is not None
+    return list(stage_of(step, drops)([MESSAGE], ORIGIN)), drops
 
 
 @pytest.mark.parametrize(
@@ -141,48 +141,85 @@ def test_a_hash_has_a_key_from_a_file(tmp_path: Path) -> None:
         ("{}", "d.rewrite[0]: expected a step, found an empty table; the steps are: set, unset"),
         ("{ sett = {} }", "expected a step, found sett, did you mean 'set'? the steps are"),
         ('{ unset = ["a"], drop = "x" }', "unset and drop are two steps; write a table for each"),
-        ('{ unset = ["a"], with = "x" }', "d.rewrite[0].with: unknown key. Allowed beside unset"),
+        (
+            '{ unset = ["a"], with = "x" }',
+            "d.rewrite[0].with: unknown key. Allowed here: unset",
+        ),
         ("{ set = {} }", "d.rewrite[0].set: expected a table such as"),
-        ("{ set = { a = 1 } }", "d.rewrite[0].set: expected a text, found 1"),
-        ('{ set = { PRI = "x" } }', "d.rewrite[0].set: PRI cannot be set"),
-        ('{ set = { a = "$" } }', "d.rewrite[0].set: a $ at the end"),
-        ("{ unset = [] }", "d.rewrite[0].unset: expected a list of texts, found a list of 0"),
-        ("{ rename = { a = 1 } }", "d.rewrite[0].rename: expected a table such as"),
-        ('{ rename = { a = "PRI" } }', "PRI cannot be set"),
-        ('{ subst = "(" }', "subst: not a regular expression"),
-        ("{ subst = 'a', with = '\\2' }", "subst: cannot put in '\\\\2': invalid group reference"),
-        ('{ groupset = "x" }', "groupset: says not where"),
-        ('{ map = "a.csv", into = "x" }', "map: key is missing; write for example"),
-        ('{ map = "a.txt", key = "x", into = "y" }', "map: cannot read /etc/a.txt"),
+        ("{ set = { a = 1 } }", "d.rewrite[0].set.a: expected a template, such as"),
+        ('{ set = { a = "$" } }', "d.rewrite[0].set.a: at character 1: $ is followed by"),
+        (
+            "{ unset = [] }",
+            "d.rewrite[0].unset: expected a name, or a list of them",
+        ),
+        ("{ rename = { a = 1 } }", "d.rewrite[0].rename.a: expected a text, found 1"),
+        ('{ subst = "(" }', "subst: '(' is not a regular expression"),
+        ('{ subst = "a", ignore_case = 1 }', "ignore_case: expected true or false, found 1"),
+        ('{ groupset = "x" }', "d.rewrite[0].in: is missing; write for example in = ["),
+        ('{ map = "a.csv", into = "x" }', "d.rewrite[0].key: is missing; write for example key ="),
         ('{ mask = "ipv5" }', "mask: there is no kind 'ipv5', did you mean 'ipv"),
         ('{ mask = ["(" ] }', "mask: there is no kind '('"),
-        ('{ hash = "ipv4" }', "hash: key_file is missing"),
-        ('{ hash = "ipv4", key_file = "none" }', "hash: cannot read the key file /etc/none: No"),
+        (
+            '{ hash = "ipv4" }',
+            'key_file: is missing; write for example key_file = "hash.key"; hash',
+        ),
         ("{ add_tags = 'x' }", "add_tags: expected a list of texts, found 'x'"),
         ('{ set_severity = "warm" }', "set_severity: found 'warm', did you mean 'warn'?"),
         ("{ drop = true }", "drop: expected the reason that is counted"),
         ("{ sample = 1 }", "sample: expected a whole number from 2 to 1,000,000, found 1"),
         ("{ number = 1 }", "number: expected true, found 1"),
         ("{ rate = 0 }", "rate: expected a number from 0.001 to 1,000,000, found 0"),
-        ("{ suppress_repeats = 0 }", "suppress_repeats: expected a number from 1 to 86,400"),
-        ('{ parse = "jsn" }', "parse: there is no parser 'jsn', did you mean 'json'?"),
-        ('{ parse = "csv" }', "parse: expected a list of texts, found a list of 0"),
-        ('{ parse = "csv", columns = ["a"], delimiter = "ab" }', "delimiter: expected one char"),
-        ('{ parse = "regex", pattern = "a" }', "pattern: has no named group"),
-        ('{ parse = "date", format = "%d" }', "a date format without a year"),
+        ("{ suppress_repeats = 0 }", "suppress_repeats: expected seconds, a number from 1"),
+        (
+            '{ parse = "jsn" }',
+            "parse: expected one of json, key-value, csv, regex, date; ",
+        ),
+        (
+            '{ parse = "csv", columns = ["a"], delimiter = "ab" }',
+            "d.rewrite[0].delimiter: expected one char",
+        ),
         ('{ drop = "x", match = { severty = 1 } }', "d.rewrite[0].match.severty: unknown key"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
-    problems: list[str] = []
-    assert read(text, problems, Drops()) is None
-    assert len(problems) == 1
-    assert problem in problems[0]
+    reading = Reading("/etc")
+    assert read(text, reading) is None
+    assert len(reading.problems) == 1
+    assert problem in reading.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{ set = { PRI = "x" } }', "PRI"),
+        ('{ rename = { a = "PRI" } }', "PRI"),
+        ("{ subst = 'a', with = '\\2' }", "cannot put in '\\\\2': invalid group reference"),
+        ('{ map = "a.txt", key = "x", into = "y" }', "cannot read /etc/a.txt"),
+        ('{ hash = "ipv4", key_file = "none" }', "cannot read the key file /etc/none: No"),
+        ('{ hash = true, key_file = "/dev/null" }', "the key file /dev/null holds 0 octets"),
+        ('{ parse = "csv" }', "columns is missing; write for example"),
+    ],
+)
+def test_what_cannot_be_done(text: str, problem: str) -> None:
+    step = read(text, Reading("/etc"))
+    assert step is not None
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        stage_of(step, Drops())
+
+
+@pytest.mark.parametrize("key", ["subst", "mask", "pattern"])
+def test_expressions_that_can_be_slow_are_warned_of(key: str) -> None:
+    reading = Reading()
+    others = 'parse = "regex", ' if key == "pattern" else ""
+    assert read(f"{{ {others}{key} = '(?<=a)(?P<b>b)' }}", reading) is not None
+    (warning,) = reading.warnings
+    assert warning.startswith(f"d.rewrite[0].{key}: ")
+    assert read('{ mask = "ipv4" }', reading) is not None
+    assert len(reading.warnings) == 1
 
 
 def test_a_short_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("tiny5")
-    problems: list[str] = []
-    read('{ hash = "ipv4", key_file = "key" }', problems, Drops(), str(tmp_path))
-    assert "key holds 5 octets; a key has 16 to 4096" in problems[0]
-    assert "tiny5" not in problems[0]
+    with pytest.raises(ValueError, match="key holds 5 octets; a key has 16 to 4096") as caught:
+        run('{ hash = "ipv4", key_file = "key" }', str(tmp_path))
+    assert "tiny5" not in str(caught.value)

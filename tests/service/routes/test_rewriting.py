@@ -17,15 +17,16 @@ from relay.rewrite.forms import form as form_module
 from relay.rewrite.steps import pipeline
 from relay.service.configuration.model import (
     AppConfiguration,
+    Configuration,
     DestinationConfiguration,
     FormatConfiguration,
     RewriteConfiguration,
     Url,
 )
-from relay.service.configuration.rewrite_table import token_form
-from relay.service.routes.rewriting import Rewriting, pipelines
+from relay.service.routes.rewriting import Rewriting, pipelines, token_form
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.lines import write, write_frames
+from tests.written import choice, filter_of, steps_of
 
 TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 ORIGIN = Origin("in", "unixgram", received_at=1_800_000_000.0)
@@ -35,18 +36,13 @@ MODERN = parse(b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi")
 
 class Maker:
     def __init__(self) -> None:
-        self.problems: list[str] = []
         self.warnings: list[tuple[str, str, str]] = []
+        app = AppConfiguration("shop", tokens=(Token(b"shop-token"),))
         self.rewriting = Rewriting(
-            named_filters={"errors": {"severity": "..err"}},
-            sources=["in"],
-            apps=[AppConfiguration("shop", tokens=(Token(b"shop-token"),))],
-            relay_name="web-1",
+            Configuration("web-1", "/var", apps=(app,)),
             zone=UTC,
             now=lambda: 0.0,
             lookup=lambda path: {b"web": path.encode()},
-            base_dir="/etc",
-            problems=self.problems,
             warn=lambda *what: self.warnings.append(what),
         )
 
@@ -58,7 +54,7 @@ class Maker:
 def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
     maker = Maker()
     route = maker.route(**keys)
-    assert maker.problems == []
+    assert maker.rewriting.problems == []
     assert route.rewrite is not None
     return write(route.rewrite, messages, ORIGIN)
 
@@ -99,7 +95,7 @@ def test_formats_are_used_with_their_options() -> None:
 
 
 def test_changed_messages_keep_the_format_in_which_they_came() -> None:
-    rewrite = RewriteConfiguration(steps=({"set": {"HOST": "x", "PROGRAM": "$HOST"}},))
+    rewrite = RewriteConfiguration(steps=steps_of({"set": {"HOST": "x", "PROGRAM": "$HOST"}}))
     legacy, modern = sent([LEGACY, MODERN], rewrite=rewrite)
     assert (parse(legacy).version, parse(legacy).hostname, parse(legacy).app_name) == (
         *(0, b"x"),
@@ -109,23 +105,23 @@ def test_changed_messages_keep_the_format_in_which_they_came() -> None:
 
 
 def test_structured_data_needs_a_place() -> None:
-    rewrite = RewriteConfiguration(steps=({"number": True},))
+    rewrite = RewriteConfiguration(steps=steps_of({"number": True}))
     (payload,) = sent([LEGACY], rewrite=rewrite)
     assert payload.startswith(b"<11>1 ")
     assert b'[meta sequenceId="1"][syslogrelay@32473 from="web-1/d"] hello' in payload
 
 
 def test_steps_come_before_the_form_and_may_use_tables() -> None:
-    steps = ({"map": "teams.csv", "key": "$HOST", "into": "PROGRAM"},)
+    steps = steps_of({"map": "teams.csv", "key": "$HOST", "into": "PROGRAM"})
     (payload,) = sent([LEGACY], rewrite=RewriteConfiguration("ewmm", steps=steps))
     assert b'"PROGRAM":"/etc/teams.csv"' in payload
 
 
 def test_what_a_step_drops_is_told_and_rates_are_warned_of() -> None:
     maker = Maker()
-    steps = ({"drop": "noise", "match": {"filter": "errors"}}, {"rate": 1})
+    steps = steps_of({"drop": "noise", "match": {"filter": "errors"}}, {"rate": 1})
     route = maker.route(rewrite=RewriteConfiguration(steps=steps))
-    assert maker.problems == []
+    assert maker.rewriting.problems == []
     assert route.rewrite is not None
     assert route.take_drops is not None
     assert len(write(route.rewrite, [LEGACY, MODERN, MODERN, MODERN], ORIGIN)) == 1
@@ -148,7 +144,7 @@ def test_a_cast_that_fails_can_drop_the_message() -> None:
 
 
 def test_match_and_apps_both_have_to_fit() -> None:
-    route = Maker().route(match={"filter": "errors"}, apps=("shop",))
+    route = Maker().route(match=filter_of({"filter": "errors"}), apps=("shop",))
     assert route.match is not None
     shop = LEGACY._replace(app="shop")
     assert list(selected(route.match, [LEGACY, shop, MODERN._replace(app="shop")], ORIGIN)) == [
@@ -158,7 +154,7 @@ def test_match_and_apps_both_have_to_fit() -> None:
 
 def test_each_message_gets_the_token_that_its_filter_names() -> None:
     mail, other = Token(b"mail-token-0123456789"), Token(b"other-token-0123456789")
-    rewrite = RewriteConfiguration("tag", other, tokens=(({"hostname": "web"}, mail),))
+    rewrite = RewriteConfiguration("tag", other, tokens=(choice({"hostname": "web"}, mail),))
     first, second = sent([LEGACY, MODERN], rewrite=rewrite)
     assert b" mail-token-0123456789:" in first
     assert b" other-token-0123456789:" in second
@@ -166,32 +162,23 @@ def test_each_message_gets_the_token_that_its_filter_names() -> None:
 
 def test_all_that_is_wrong_is_said_with_its_place() -> None:
     maker = Maker()
-    maker.route(
-        match={"severty": 1},
-        rewrite=RewriteConfiguration(
-            "tag", TOKEN, tokens=(({"x": 1}, TOKEN),), steps=({"set": {"PRI": "1"}}, {"a": 1})
-        ),
-    )
-    places = [problem.partition(": ")[0] for problem in maker.problems]
-    assert places == [
-        "destinations.d.rewrite[0].set",
-        "destinations.d.rewrite[1]",
-        "destinations.d.rewrite.tokens[0].match.x",
-        "destinations.d.match.severty",
-    ]
+    steps = steps_of({"set": {"PRI": "1"}}, {"unset": "PID"}, {"unset": ["DATE"]})
+    maker.route(rewrite=RewriteConfiguration("tag", TOKEN, steps=steps))
+    places = [problem.partition(": ")[0] for problem in maker.rewriting.problems]
+    assert places == ["destinations.d.rewrite[0].set", "destinations.d.rewrite[2].unset"]
 
 
 FORMS = [
     {"rewrite": RewriteConfiguration("cee", TOKEN)},
     {"rewrite": RewriteConfiguration("tag", TOKEN)},
     {"rewrite": RewriteConfiguration("app-name", TOKEN)},
-    {"rewrite": RewriteConfiguration("cee", TOKEN, tokens=(({"severity": "..err"}, TOKEN),))},
+    {"rewrite": RewriteConfiguration("cee", TOKEN, tokens=(choice({"severity": "..err"}, TOKEN),))},
     {"rewrite": RewriteConfiguration("ewmm")},
     {"format": FormatConfiguration("rfc5424")},
     {"format": FormatConfiguration("rfc3164")},
     {"format": FormatConfiguration("rfc3164", ts_format="iso")},
 ]
-EDITS = (
+EDITS = steps_of(
     {"set": {"PROGRAM": "$$app", "MSG": "new"}, "match": {"severity": "..err"}},
     {"unset": ["PID"]},
     {"add_tags": ["x"], "match": [{"app_name": "$app"}, {"filter": "errors"}]},
@@ -227,9 +214,9 @@ def test_forms_without_options_of_their_own_are_written_by_compiled_code(
 
 @pytest.mark.parametrize("mode", ["cee", "tag", "app-name"])
 def test_a_message_keeps_the_token_of_an_app_in_its_header(mode: str) -> None:
-    tokens: tuple[tuple[object, Token], ...] = (({"facility": "mail"}, Token(b"mail-token")),)
+    tokens = (choice({"facility": "mail"}, Token(b"mail-token")),)
     for rewrite in (RewriteConfiguration(mode, TOKEN), RewriteConfiguration(mode, TOKEN, tokens)):
-        for own in [b"shop-token"] + [token.reveal() for _, token in rewrite.tokens]:
+        for own in [b"shop-token"] + [token.reveal() for token in rewrite.known_tokens[1:]]:
             line = b"<13>1 2003-10-11T22:14:15Z h %s - - - hello" % own
             (payload,) = sent([parse(line)], rewrite=rewrite)
             assert own in payload
@@ -250,7 +237,9 @@ def test_cee_has_structured_data_where_that_is_asked_for() -> None:
     message = parse(b'<13>1 2003-10-11T22:14:15Z h a - ID1 [x@1 b="c"] hi')
     (payload,) = sent([message], rewrite=rewrite)
     assert b'"msgid": "ID1", "_SDATA":{"x@1":{"b":"c"}}, ' in payload
-    (payload,) = sent([message], rewrite=replace(rewrite, tokens=(({"sources": "in"}, TOKEN),)))
+    (payload,) = sent(
+        [message], rewrite=replace(rewrite, tokens=(choice({"sources": "in"}, TOKEN),))
+    )
     assert b'"_SDATA"' in payload
     frames = [message.raw]
     route = Maker().route(rewrite=rewrite)

@@ -7,33 +7,29 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.routes.route_problems import route_problems
+from tests.written import steps_of
 
 
-def configuration(**keys: object) -> Configuration:
+def configuration() -> Configuration:
     destination = DestinationConfiguration(
-        "d", Url("file", path="/log"), (), rewrite=RewriteConfiguration(steps=({"unset": ["a"]},))
+        "d",
+        Url("file", path="/log"),
+        (),
+        rewrite=RewriteConfiguration(steps=steps_of({"unset": ["a"]})),
     )
-    return Configuration("here", "/var", destinations=(destination,), **keys)  # type: ignore[arg-type]
+    return Configuration("here", "/var", destinations=(destination,))
 
 
 def test_nothing_is_wrong_with_what_can_be_made() -> None:
-    assert route_problems(configuration(filters={"errors": {"severity": "..err"}})) == []
+    assert route_problems(configuration()) == []
 
 
-def test_filters_are_looked_at_even_if_nobody_uses_them() -> None:
-    problems = route_problems(configuration(filters={"errors": {"severity": "bad"}}))
-    assert len(problems) == 1
-    assert problems[0].startswith("filters.errors.severity: there is no severity 'bad'")
-
-
-def test_tables_are_relative_to_the_file() -> None:
-    steps = ({"map": "none.csv", "key": "$HOST", "into": "x"},)
+def test_a_file_that_cannot_be_used_is_said_with_its_place() -> None:
+    steps = steps_of({"map": "/no/where/none.csv", "key": "$HOST", "into": "x"})
     destination = DestinationConfiguration(
         "d", Url("file", path="/log"), (), rewrite=RewriteConfiguration(steps=steps)
     )
-    problems = route_problems(
-        Configuration("here", "/var", destinations=(destination,), path="/no/where/relay.toml")
-    )
+    problems = route_problems(Configuration("here", "/var", destinations=(destination,)))
     assert problems == [
         "destinations.d.rewrite[0].map: cannot read the table /no/where/none.csv: "
         "No such file or directory"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.service.configuration.conflicts import control_socket_problems, find_conflicts
+from relay.service.checks.conflicts import control_socket_problems, find_conflicts
 from relay.service.configuration.model import DestinationConfiguration, SourceConfiguration
 from relay.service.configuration.url import parse_url
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.service.configuration.file import read_configuration
-from relay.service.configuration.warnings import secret_warnings
+from relay.service.configuration.reading import Reading
 from relay.service.tls.certificates import make_authority, make_leaf
 
 SOURCE = '[sources.in]\nlisten = "udp://:514"\n'
@@ -57,11 +57,11 @@ token_files = ["d", "e"]
 """
     found = [text.partition(": ")[0] for text in warnings(tmp_path, text)]
     assert found == [
+        "apps.x.token_files",
+        "apps.x.token_files",
         "destinations.d.rewrite[0].key_file",
         "destinations.d.rewrite[1].tokens[0].token_file",
         "destinations.d.rewrite[1].tokens[1].token_file",
-        "apps.x.token_files",
-        "apps.x.token_files",
     ]
 
 
@@ -83,7 +83,9 @@ def test_an_example_is_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_cannot_be_read_is_for_others_to_report(tmp_path: Path) -> None:
-    assert list(secret_warnings({"token_file": "none"}, "x", base_dir=os.fspath(tmp_path))) == []
+    reading = Reading()
+    reading.note_secret(os.fspath(tmp_path / "none"), "x", is_token=True)
+    assert reading.warnings == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""Find what a configuration file says that works, but hardly as meant.
+
+`check` prints these warnings and the start logs them; neither fails because of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from relay.model.expression import Expression
+from relay.model.template import macros_of
+from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
+from relay.service.configuration.model import (
+    Configuration,
+    DestinationConfiguration,
+    FormatConfiguration,
+)
+from relay.service.configuration.step_table import (
+    Action,
+    GroupSet,
+    Hash,
+    MapValue,
+    Mask,
+    Parse,
+    Rate,
+    Rename,
+    SetValues,
+    Subst,
+)
+from relay.service.configuration.table import did_you_mean, join_path, shown
+
+__all__ = ["configuration_warnings"]
+
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
+# Pairs that syslog-ng's messages may bring, beside fields and hard macros.
+_PAIRS = ("RAWMSG", "LEGACY_MSGHDR", "FILE_NAME", "TRANSPORT", "MSGFORMAT")
+_MACROS = frozenset((*HARD_MACROS, *FIELD_NAMES, *ALIASES, *_PAIRS))
+
+
+def configuration_warnings(values: Mapping[str, Any], configuration: Configuration) -> list[str]:
+    """One line for each thing, with the dotted path of its key.
+
+    Args:
+        values: The whole file as TOML gave it; nothing in it is wrong.
+        configuration: What was read from it.
+    """
+    base_dir = configuration.base_dir
+    tables = {
+        (role, join_path(key, id)): table
+        for role, key in (("server", "sources"), ("client", "destinations"))
+        for id, table in values.get(key, {}).items()
+    }
+    warnings: list[str] = []
+    for (role, where), table in tables.items():
+        warnings += _certificate_warnings(table, where, role, base_dir)
+    for source in configuration.sources:
+        if source.listen.scheme in ("unix", "unixgram"):
+            where = f"{join_path('sources', source.id)}.listen"
+            warnings += _directory_warnings(source.listen.path, where)
+    for destination in configuration.destinations:
+        where = join_path("destinations", destination.id)
+        if destination.connect.scheme == "file":
+            warnings += _directory_warnings(destination.connect.path, f"{where}.connect")
+        is_template = "template" in tables["client", where]
+        warnings += _macro_warnings(destination, where, is_template=is_template)
+    return list(dict.fromkeys(warnings))
+
+
+def _directory_warnings(path: str, where: str) -> Iterator[str]:
+    """A directory that the relay would make, and another one for it: a typo rather than a wish."""
+    directory = os.path.dirname(path)
+    above = os.path.dirname(directory)
+    if path and not os.path.isdir(directory) and not os.path.isdir(above):
+        yield (
+            f"{where}: neither {directory} nor {above} exists; a relay makes both when it starts: "
+            "is the path right?"
+        )
+
+
+def _certificate_warnings(
+    table: Mapping[str, Any], where: str, role: str, base_dir: str
+) -> Iterator[str]:
+    """Certificates that peers will refuse, and authorities that are none.
+
+    Args:
+        role: What the relay is in these connections: server or client.
+    """
+    own = _certificates(table.get("certificate"), base_dir)[:1]
+    wanted = getattr(ExtendedKeyUsageOID, f"{role.upper()}_AUTH")
+    for certificate in own:
+        allowed = _extension(certificate, x509.ExtendedKeyUsage) or ()
+        if allowed and not {wanted, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(allowed):
+            names = ", ".join(usage._name for usage in allowed)
+            yield (
+                f"{where}.certificate: the certificate in {table['certificate']} is not for a TLS "
+                f"{role}: its extended key usage is {names}; peers will refuse it, so make one "
+                f"with {role}Auth"
+            )
+    for certificate in _certificates(table.get("trusted_ca"), base_dir):
+        constraints = _extension(certificate, x509.BasicConstraints)
+        if certificate.version is x509.Version.v3 and (constraints is None or not constraints.ca):
+            subject = certificate.subject.rfc4514_string()
+            yield (
+                f"{where}.trusted_ca: {shown(subject)} in {table['trusted_ca']} is the certificate "
+                "of a peer and no authority, so it vouches for no other certificate; put the "
+                "authority there that signed it, or write peer_fingerprints"
+            )
+
+
+def _certificates(name: str | None, base_dir: str) -> list[x509.Certificate]:
+    if name is None:
+        return []
+    try:
+        with open(os.path.join(base_dir, name), "rb") as file:
+            return x509.load_pem_x509_certificates(file.read())
+    except (OSError, ValueError):
+        return []  # whoever needs the file says so
+
+
+def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+
+
+def _macro_warnings(
+    destination: DestinationConfiguration, where: str, *, is_template: bool
+) -> Iterator[str]:
+    """Names in capitals that nothing gives a value.
+
+    Args:
+        is_template: The format is written as a template alone.
+    """
+    actions = [step.action for step in destination.rewrite.steps]
+    made = {name for action in actions for name in _names_made(action)}
+    prefixes = [  # names that begin with these come from messages
+        action.prefix
+        for action in actions
+        if isinstance(action, Parse) and action.parser in ("json", "key-value")
+    ]
+    read = [
+        (f"{where}.rewrite[{index}].{key}", name)
+        for index, action in enumerate(actions)
+        for key, name in _names_read(action)
+    ]
+    if destination.format is not None:
+        place = where if is_template else f"{where}.format"
+        read += [(f"{place}.{key}", name) for key, name in _names_written(destination.format)]
+    for place, name in read:
+        if name in _MACROS or name in made or _CAPITALS.fullmatch(name) is None:
+            continue
+        near = did_you_mean(name, [*_MACROS, *sorted(made)])
+        if near or not any(map(name.startswith, prefixes)):
+            yield (
+                f"{place}: there is no macro {name}{near or ';'} it is empty unless messages bring "
+                "a pair of this name"
+            )
+
+
+def _names_made(action: Action) -> Iterable[str]:
+    """The names that a step gives a value."""
+    match action:
+        case SetValues():
+            return action.values
+        case Rename():
+            return action.names.values()
+        case MapValue():
+            return (action.name,)
+        case Parse(parser="csv"):
+            return [action.prefix + column for column in action.columns]
+        case Parse(parser="regex"):
+            return [action.prefix + name for name in Expression(action.pattern).names]
+    return ()
+
+
+def _names_read(action: Action) -> Iterator[tuple[str, str]]:
+    """The names whose values a step uses, each with its key."""
+    templates: list[tuple[str, str | None]] = []
+    names: tuple[str, ...] = ()
+    match action:
+        case SetValues():
+            templates = [(join_path("set", name), text) for name, text in action.values.items()]
+        case GroupSet():
+            templates, names = [("groupset", action.template)], action.names
+        case MapValue():
+            templates = [("key", action.lookup), ("default", action.default)]
+        case Rate():
+            templates = [("per", action.per)]
+        case Subst() | Mask() | Hash():
+            names = action.names
+        case Parse():
+            yield "from", action.source
+    for key, text in templates:
+        yield from ((key, name) for name in macros_of(text or ""))
+    yield from (("in", name) for name in names)
+
+
+def _names_written(form: FormatConfiguration) -> Iterator[tuple[str, str]]:
+    """The names whose values a format uses, each with its key."""
+    yield from (("template", name) for name in macros_of(form.template))
+    if form.selection is not None:
+        for pair in form.selection.pairs:
+            key = join_path("pair", pair.name)
+            yield from ((key, name) for name in macros_of(pair.template))
+        for pattern in form.selection.patterns:
+            yield "key" if pattern.takes else "exclude", pattern.glob

@@ -1,0 +1,349 @@
+"""Read tables of a TOML file into values: frozen dataclasses whose fields are their keys.
+
+    @record
+    class Subst:
+        subst: str = key(Expression())
+        replacement: str = key(Text(), "", named="with")
+
+What is wrong is collected, with the dotted path of its key; the rest is read all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
+from typing import Generic, Protocol, TypeVar, dataclass_transform, overload, runtime_checkable
+
+from relay.model import expression
+from relay.model.template import macros_of
+from relay.service.configuration.table import (
+    Expression,
+    Text,
+    Texts,
+    did_you_mean,
+    join_path,
+    shown,
+)
+
+__all__ = [
+    "Entries",
+    "FilePath",
+    "Leaf",
+    "Nested",
+    "OneOrMore",
+    "Reading",
+    "Reported",
+    "SecretFile",
+    "Table",
+    "TableOf",
+    "Template",
+    "TokenVariable",
+    "True_",
+    "key",
+    "keys_of",
+    "read_record",
+    "record",
+]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+D = TypeVar("D")
+K = TypeVar("K")
+
+_MILLISECONDS = round(1000 * expression.SECONDS_MAX)
+_PLACEHOLDER = re.compile(rb"(?i)\s*(?:[a-z_]*token_goes_here|<[^>]*>|your[_-][a-z_-]*token)\s*")
+_TOKEN_FILE_BYTES_MAX = 4096
+
+
+class Reported(ValueError):
+    """A value is wrong, and the problems say so already."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What reading one file finds beside its values.
+
+    Args:
+        base_dir: Directory for relative paths.
+    """
+
+    base_dir: str = ""
+    problems: list[str] = field(default_factory=list)
+    """One line for each key that is wrong."""
+    unready: list[str] = field(default_factory=list)
+    """The same for files that a running relay waits for."""
+    warnings: list[str] = field(default_factory=list)
+    """What works, but deserves a look."""
+
+    def absolute(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self.base_dir, path))
+
+    def note_expression(self, pattern: str, path: str) -> None:
+        """Warn of a regular expression that runs under a time limit."""
+        if expression.Expression(pattern).backtracks:
+            self.warnings.append(
+                f"{path}: {shown(pattern)} needs lookaround, references to groups or possessive "
+                f"quantifiers, so a search may be slow; one that takes longer than "
+                f"{_MILLISECONDS} ms counts as not found"
+            )
+
+    def note_secret(self, file: str, path: str, *, is_token: bool) -> None:
+        """Warn of a file with a secret that everybody can read, and of an example of a token."""
+        try:
+            with open(file, "rb") as opened:
+                mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+                octets = opened.read(_TOKEN_FILE_BYTES_MAX)
+        except OSError:
+            return  # where the file is needed, that is a problem
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            self.warnings.append(
+                f"{path}: every user can read or write {file} (mode {mode:04o}), which holds a "
+                f"secret; chmod o= {file}"
+            )
+        if is_token and _PLACEHOLDER.fullmatch(octets):
+            self.warnings.append(
+                f"{path}: {file} holds an example instead of a token; put the token of the app "
+                "there"
+            )
+
+    def read(self, kind: Leaf[T] | Nested[T], value: object, path: str) -> T:
+        """What `kind` makes of `value`.
+
+        Raises:
+            Reported: It is wrong.
+        """
+        try:
+            if isinstance(kind, Nested):
+                return kind.read_at(value, path, self)
+            found = kind.read(value)
+        except Reported:
+            raise
+        except ValueError as error:
+            self.problems.append(f"{path}: {error}")
+            raise Reported from None
+        if isinstance(kind, Expression):
+            self.note_expression(str(found), path)
+        return found
+
+
+@runtime_checkable
+class Nested(Protocol[T_co]):
+    """What a key may hold, where several things in it can be wrong."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> T_co:
+        """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
+
+
+class Leaf(Protocol[T_co]):
+    """What a key may hold, with one reason why a value is wrong."""
+
+    def read(self, value: object) -> T_co: ...
+
+
+@overload
+def key(kind: Leaf[T] | Nested[T], *, named: str = "", example: str = "") -> T: ...
+
+
+@overload
+def key(kind: Leaf[T] | Nested[T], *, default: D, named: str = "", example: str = "") -> T | D: ...
+
+
+def key(kind: object, *, default: object = MISSING, named: str = "", example: str = "") -> object:
+    """A field of a `record` that is a key of its table.
+
+    Args:
+        default: The value without it; without a default it has to be there.
+        named: The key, where that is no name for a field.
+        example: What to write where it is missing.
+    """
+    declared = {"kind": kind, "named": named, "example": example}
+    if default is MISSING:
+        return field(metadata=declared)
+    return field(default=default, metadata=declared)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(key,))
+def record(cls: type[T]) -> type[T]:
+    """A class whose fields are the keys of a table, made with `key`."""
+    made = dataclass(frozen=True, slots=True)(cls)
+    _KEYS[made] = {each.metadata["named"] or each.name: each for each in fields(made)}  # type: ignore[arg-type]
+    return made
+
+
+_KEYS: dict[object, dict[str, Field[object]]] = {}
+
+
+def keys_of(cls: object) -> list[str]:
+    """The keys of a record, in their order."""
+    return list(_KEYS[cls])
+
+
+def read_record(
+    cls: Callable[..., T],
+    values: object,
+    path: str,
+    reading: Reading,
+    *,
+    also_allowed: Sequence[str] = (),
+) -> T:
+    """The record that a table describes.
+
+    Args:
+        also_allowed: Keys that are read elsewhere.
+
+    Raises:
+        Reported: Something in it is wrong.
+    """
+    known = len(reading.problems)
+    keys, found = _KEYS[cls], {}
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a table, found {shown(values)}")
+    for name, value in values.items():
+        where = join_path(path, name)
+        if name in keys:
+            with suppress(Reported):
+                declared = keys[name]
+                found[declared.name] = reading.read(declared.metadata["kind"], value, where)
+        elif name not in also_allowed:
+            allowed = [*keys, *also_allowed]
+            near = did_you_mean(name, allowed) or "."
+            reading.problems.append(
+                f"{where}: unknown key{near} Allowed here: {', '.join(allowed)}"
+            )
+    for name, declared in keys.items():
+        if declared.default is MISSING and name not in values:
+            example = declared.metadata["example"]
+            words = f"; write for example {name} = {example}" if example else ""
+            reading.problems.append(f"{join_path(path, name)}: is missing{words}")
+    if len(reading.problems) > known:
+        raise Reported
+    return cls(**found)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with macros."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f'expected a template, such as "$ISODATE $MSG", found {shown(value)}')
+        macros_of(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A text, or a list of texts."""
+
+    allowed: str
+
+    def read(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str) and value:
+            return (value,)
+        return Texts(f"{self.allowed}, or a list of them").read(value)
+
+
+@dataclass(frozen=True, slots=True)
+class True_:
+    """true: what is not wanted is not written."""
+
+    def read(self, value: object) -> bool:
+        if value is True:
+            return True
+        raise ValueError(f"expected true, found {shown(value)}; remove the key instead")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """The path of a file; it becomes absolute."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> str:
+        return reading.absolute(Text("a path").read(value))
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """The path of a file with a secret; it becomes absolute."""
+
+    is_token: bool = False
+
+    def read_at(self, value: object, path: str, reading: Reading) -> str:
+        # A pasted secret is a likely slip.
+        file = reading.absolute(Text("a path", secret=True).read(value))
+        reading.note_secret(file, path, is_token=self.is_token)
+        return file
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVariable:
+    """The name of an environment variable with a token."""
+
+    def read_at(self, value: object, path: str, reading: Reading) -> str:
+        allowed = "the name of an environment variable"
+        name = Text(allowed, r"[A-Za-z_][A-Za-z0-9_]*", secret=True).read(value)
+        if _PLACEHOLDER.fullmatch(os.fsencode(os.environ.get(name, ""))):
+            reading.warnings.append(
+                f"{path}: the variable {name} holds an example instead of a token"
+            )
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[T]):
+    """A table that is a record."""
+
+    record: Callable[..., T]
+
+    def read_at(self, value: object, path: str, reading: Reading) -> T:
+        return read_record(self.record, value, path, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class TableOf(Generic[T]):
+    """A table of names with values of one kind; not empty.
+
+    Args:
+        example: For the error.
+    """
+
+    kind: Leaf[T] | Nested[T]
+    example: str
+
+    def read_at(self, value: object, path: str, reading: Reading) -> Mapping[str, T]:
+        if not isinstance(value, dict) or not value:
+            raise ValueError(f"expected a table such as {self.example}, found {shown(value)}")
+        return dict(_each(self.kind, value.items(), partial(join_path, path), reading))
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Generic[T]):
+    """A list of tables."""
+
+    kind: Leaf[T] | Nested[T]
+
+    def read_at(self, value: object, path: str, reading: Reading) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list of tables, found {shown(value)}")
+        found = _each(self.kind, enumerate(value), lambda n: f"{path}[{n}]", reading)
+        return tuple(entry for _, entry in found)
+
+
+def _each(
+    kind: Leaf[T] | Nested[T],
+    items: Iterable[tuple[K, object]],
+    path_of: Callable[[K], str],
+    reading: Reading,
+) -> list[tuple[K, T]]:
+    """What `kind` makes of all items; all that are wrong become problems."""
+    known, found = len(reading.problems), []
+    for name, item in items:
+        with suppress(Reported):
+            found.append((name, reading.read(kind, item, path_of(name))))
+    if len(reading.problems) > known:
+        raise Reported
+    return found

@@ -1,0 +1,201 @@
+"""From steps of the configuration to stages of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import tzinfo
+
+from relay.model.expression import Expression
+from relay.rewrite.filters.pattern import glob
+from relay.rewrite.steps import changes as steps
+from relay.rewrite.steps import message_parsers, redaction, sampling, sequence_ids
+from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
+from relay.rewrite.template.macros import check_settable
+from relay.service.configuration.step_table import (
+    Action,
+    AddTags,
+    ClearTags,
+    Drop,
+    GroupSet,
+    Hash,
+    MapValue,
+    Mask,
+    Number,
+    Parse,
+    Rate,
+    Rename,
+    Sample,
+    SetFacility,
+    SetSeverity,
+    SetValues,
+    Step,
+    Subst,
+    SuppressRepeats,
+    Unset,
+)
+from relay.service.configuration.table import shown
+from relay.service.routes.conditions import Conditions
+
+__all__ = ["Stages"]
+
+_KEY_BYTES_MAX = 4096
+
+
+class Stages:
+    """Makes stages for one destination.
+
+    Args:
+        counter: Names who numbers messages, as ``relay/destination``.
+        template: Compiles a template.
+        lookup: Opens a table of texts, given its path; ValueError says what is wrong with it.
+        zone: Of dates without an offset.
+        drops: Where stages count what they drop.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        *,
+        counter: str,
+        template: Callable[[str], steps.Template],
+        lookup: Callable[[str], steps.Lookup],
+        zone: tzinfo,
+        drops: Drops,
+    ) -> None:
+        self._conditions = conditions
+        self._counter = counter
+        self._template = template
+        self._lookup = lookup
+        self._zone = zone
+        self._drops = drops
+
+    def of(self, step: Step) -> Stage:
+        """The stage that a step describes.
+
+        Raises:
+            ValueError: A name cannot be set, or a file cannot be used.
+        """
+        condition, action = self._conditions.of(step.match), step.action
+        if isinstance(action, SuppressRepeats):
+            return sampling.RepeatSuppression(condition, action.seconds, self._drops)
+        return stage_of(self._change(action), condition)
+
+    def _change(self, action: Action) -> Change:
+        drops, template = self._drops, self._template
+        match action:
+            case SetValues():
+                _check_settable(action.values)
+                values = {name: template(text) for name, text in action.values.items()}
+                return steps.set_values(values)
+            case Unset():
+                return steps.unset(_check_settable(action.names))
+            case Rename():
+                _check_settable((*action.names, *action.names.values()))
+                return steps.rename(action.names)
+            case Subst():
+                return _subst(action)
+            case GroupSet():
+                return steps.groupset(template(action.template), _check_settable(action.names))
+            case MapValue():
+                _check_settable((action.name,))
+                default = None if action.default is None else template(action.default)
+                key = template(action.lookup)
+                return steps.look_up(self._lookup(action.file), key, action.name, default=default)
+            case Mask():
+                names, text = _check_settable(action.names), action.replacement.encode()
+                return redaction.mask(_finders(action.found), names, replacement=text)
+            case Hash():
+                return _hash(action)
+            case AddTags():
+                return steps.add_tags([tag.encode() for tag in action.tags])
+            case ClearTags():
+                return steps.clear_tags([glob(tag) for tag in action.tags])
+            case SetSeverity():
+                return steps.set_priority(severity=action.severity)
+            case SetFacility():
+                return steps.set_priority(facility=action.facility)
+            case Drop():
+                return sampling.drop(action.reason, drops)
+            case Sample():
+                return sampling.sample(action.one_of, drops)
+            case Rate():
+                burst = max(1.0, action.rate) if action.burst is None else action.burst
+                per = None if action.per is None else template(action.per)
+                return sampling.limit_rate(action.rate, burst, drops, per=per)
+            case Number():
+                return sequence_ids.number(self._counter)
+            case Parse():
+                return self._parse(action)
+            case SuppressRepeats():
+                raise AssertionError(action)
+
+    def _parse(self, action: Parse) -> Change:
+        source, prefix = action.source, action.prefix
+        if action.parser == "json":
+            return message_parsers.parse_json(source, prefix)
+        if action.parser == "key-value":
+            return message_parsers.parse_key_values(
+                source,
+                prefix,
+                pair_separator=action.pair_separator,
+                value_separator=action.value_separator,
+            )
+        if action.parser == "csv":
+            if not action.columns:
+                raise ValueError('columns is missing; write for example columns = ["USER", "HOST"]')
+            return message_parsers.parse_csv(
+                source, prefix, action.columns, delimiter=action.delimiter, greedy=action.greedy
+            )
+        if action.parser == "regex":
+            pattern = Expression(action.pattern)
+            if not pattern.names:
+                raise ValueError("pattern: has no named group; write for example (?P<USER>[a-z]+)")
+            return message_parsers.parse_regex(source, prefix, pattern)
+        message_parsers.check_date_format(action.format)
+        return message_parsers.parse_date(source, action.format, self._zone)
+
+
+def _subst(action: Subst) -> Change:
+    pattern = Expression(action.pattern, ignore_case=action.ignore_case)
+    replacement = action.replacement.encode()
+    try:
+        pattern.check_replacement(replacement)
+    except ValueError as error:
+        raise ValueError(f"cannot put in {shown(action.replacement)}: {error}") from None
+    names = _check_settable(action.names)
+    return steps.subst(pattern, replacement, names, count=int(action.first_only))
+
+
+def _hash(action: Hash) -> Change:
+    key = _secret(action.key_file)
+    names = _check_settable(action.names)
+    if action.found:
+        return redaction.hash_found(_finders(action.found), names or ("MESSAGE",), key)
+    if not names:
+        raise ValueError('says not what; write for example in = ["HOST"]')
+    return redaction.hash_values(names, key)
+
+
+def _check_settable(names: Iterable[str]) -> tuple[str, ...]:
+    """`names`, if all of them can be set."""
+    for name in (checked := tuple(names)):
+        check_settable(name)
+    return checked
+
+
+def _finders(found: Iterable[str]) -> list[redaction.Finder]:
+    """Kinds of personal data, or a regular expression."""
+    return [redaction.KINDS.get(name) or Expression(name) for name in found]
+
+
+def _secret(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            key = file.read(_KEY_BYTES_MAX + 1).strip()
+    except OSError as error:
+        raise ValueError(f"cannot read the key file {path}: {error.strerror}") from None
+    if not 16 <= len(key) <= _KEY_BYTES_MAX:
+        raise ValueError(
+            f"the key file {path} holds {len(key)} octets; a key has 16 to {_KEY_BYTES_MAX}"
+        )
+    return key
