@@ -12,7 +12,10 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
+from relay.queue.admission.backpressure import Admission
+from relay.transport.reception import Reception
 from relay.transport.turn_batch import TurnBatch
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Wire",
     "fired",
     "lose",
+    "open_reception",
 ]
 
 
@@ -80,6 +84,12 @@ class RecordingNotices:
     @property
     def kinds(self) -> list[str]:
         return [kind for _, kind, _ in self.said]
+
+
+def open_reception(intake: Any, counters: SourceCounters, notices: Any) -> Reception:
+    """Of the source ``in``, whose admission is open up to 1,000 bytes."""
+    admission = Admission(pending_bytes_max=1000, queue_bytes_max=1000)
+    return Reception("in", intake, admission, counters, notices)
 
 
 class RecordingIntake:

@@ -24,14 +24,13 @@ from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
 from relay.model.counters import SourceCounters
 from relay.model.origin import Received
-from relay.queue.admission.backpressure import Admission
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import UpstreamState
-from tests.connections import RecordingNotices, Wire, lose
+from tests.connections import RecordingNotices, Wire, lose, open_reception
 from tests.flow_fakes import new_refusals
 
 WINDOW = 5
@@ -149,12 +148,9 @@ class Receiver:
         self.clock = Clock()
         lineages = Lineages(load=self._load, now=lambda: 0.0)
         self.factory = InboundFactory(
-            source="in",
+            open_reception(self, self.counters, self.notices),
             transport="relp",
             new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
-            intake=self,
-            admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
-            counters=self.counters,
             limits=InboundLimits(
                 frame_bytes_max=480,
                 connections_max=1000,
@@ -162,7 +158,6 @@ class Receiver:
                 handshake_seconds_max=0,
             ),
             clock=self.clock,
-            notices=self.notices,
             secure=False,
         )
 

@@ -30,6 +30,7 @@ from relay.transport.datagram.recvmmsg import ManyDatagrams
 from relay.transport.inherited import adopt_socket
 from relay.transport.notices import Notices
 from relay.transport.peers import GateFactory, PeerRates, PermittedPeers
+from relay.transport.reception import Reception
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
@@ -75,12 +76,8 @@ def new_source(
     intake, configuration = _converted(intake, configuration, counters, notices)
     permitted = PermittedPeers(allow=configuration.allow, deny=configuration.deny)
     receiving: dict[str, Any] = {
-        "source": configuration.id,
+        "reception": Reception(configuration.id, intake, admission, counters, notices),
         "transport": configuration.listen.scheme,
-        "intake": intake,
-        "admission": admission,
-        "counters": counters,
-        "notices": notices,
         "permitted": permitted,
     }
     serving: dict[str, Any] = {
@@ -148,7 +145,6 @@ def _inbound(
         limits=_limits(configuration, local_block_seconds_max),
         clock=reactor,
         secure=configuration.listen.is_tls,
-        rate_per_peer_max=configuration.rate_per_peer_max,
         reads=SharedReads(reactor, answers=answers) if is_shared else None,
     )
 
@@ -159,6 +155,7 @@ def _limits(configuration: SourceConfiguration, local_block_seconds_max: float) 
         of_peer_max = max(1, configuration.connections_max // 10)
     return InboundLimits(
         frame_bytes_max=configuration.frame_bytes_max,
+        rate_per_peer_max=configuration.rate_per_peer_max,
         connections_max=configuration.connections_max,
         idle_seconds_max=configuration.idle_seconds_max,
         handshake_seconds_max=configuration.handshake_seconds_max,

@@ -19,9 +19,11 @@ from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService
 from relay.transport.files.delivery import NewFrames
-from relay.transport.files.reader import FileLimits, FileReader
+from relay.transport.files.followed import FileLimits
+from relay.transport.files.reader import FileReader, LineHandling
 from relay.transport.files.tailed_file import NewDecoder
 from relay.transport.notices import Notices
+from relay.transport.reception import Reception
 from relay.wire.framing.charset import Charset
 from relay.wire.framing.lines import LineDecoder
 from relay.wire.line_message import LineFormat
@@ -101,21 +103,19 @@ def new_file_source(
         positions=partial(positions, configuration.id),
         new_reader=partial(
             FileReader,
-            source=configuration.id,
+            Reception(configuration.id, intake, admission, counters, notices),
             path=configuration.listen.path,
-            from_end=configuration.read_from == "end",
             limits=FileLimits(
+                from_end=configuration.read_from == "end",
                 files_max=configuration.files_max,
                 follow_symlinks=configuration.follow_symlinks,
                 drop_long=configuration.oversize == "drop",
                 silence_seconds_max=configuration.multi_line_seconds_max,
             ),
-            new_decoder=_decoding(configuration),
-            new_frames=_framing(configuration, relay_name),
-            intake=intake,
-            admission=admission,
-            counters=counters,
-            notices=notices,
+            lines=LineHandling(
+                new_decoder=_decoding(configuration),
+                new_frames=_framing(configuration, relay_name),
+            ),
             wall=wall,
             clock=reactor,
         ),

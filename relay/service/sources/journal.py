@@ -17,8 +17,10 @@ from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.sources.service import SourceService
 from relay.transport.journal.journalctl import Selection, find_journalctl
+from relay.transport.journal.messages import EntryMessages
 from relay.transport.journal.reader import CURSOR, JournalReader
 from relay.transport.notices import Notices
+from relay.transport.reception import Reception
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
 __all__ = ["JournalSource", "new_journal_source"]
@@ -78,19 +80,17 @@ def new_journal_source(
 ) -> JournalSource:
     """Build the service of one source with the scheme journald."""
     reader = JournalReader(
-        source=configuration.id,
+        Reception(configuration.id, intake, admission, counters, notices),
         selection=Selection(
             directory=configuration.listen.path,
             matches=configuration.matches,
             fields=tuple(dict.fromkeys((*HEADER_FIELDS, *configuration.fields))),
         ),
-        intake=intake,
-        admission=admission,
-        counters=counters,
-        notices=notices,
-        format_entry=new_journal_format(configuration.fields),
-        frame_bytes_max=configuration.frame_bytes_max,
-        drop_long=configuration.oversize == "drop",
+        messages=EntryMessages(
+            format=new_journal_format(configuration.fields),
+            bytes_max=configuration.frame_bytes_max,
+            drop_long=configuration.oversize == "drop",
+        ),
         from_beginning=configuration.read_from == "beginning",
         retry_seconds=backoffPolicy(),
         find_program=find_journalctl,

@@ -23,14 +23,12 @@ from zope.interface import implementer
 
 from relay.codec import octets_of
 from relay.flow.marks import Marks
-from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.model.words import counted
-from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
-from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
+from relay.transport.reception import Reception
 from relay.transport.sockets import kernel_drops, plain_address
 from relay.transport.turn_batch import Intake
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
@@ -65,25 +63,21 @@ class DatagramReader:
     def __init__(
         self,
         bound: socket.socket,
+        reception: Reception,
         *,
-        source: str,
         transport: str,
         frame_bytes_max: int,
-        intake: Intake,
-        admission: SourceAdmission,
-        counters: SourceCounters,
-        notices: Notices,
         oversize: str = "truncate",
         permitted: PermittedPeers | None = None,
         rates: PeerRates | None = None,
         many: Callable[..., ManyDatagrams] | None = None,
     ) -> None:
         self._socket = bound
-        self._origin = Origin(source=source, transport=transport)
+        self._origin = Origin(source=reception.source, transport=transport)
         self._origin_of: Callable[[Sender], Origin] = lru_cache(SENDERS_MAX)(self._new_origin)
         self._frame_bytes_max = frame_bytes_max
         self._oversize = OversizePolicy(
-            oversize, frame_bytes_max=frame_bytes_max, counters=counters
+            oversize, frame_bytes_max=frame_bytes_max, counters=reception.counters
         )
         # With MSG_TRUNC the kernel says how long a datagram is, however little of it is taken.
         buffer = bytearray(
@@ -91,10 +85,10 @@ class DatagramReader:
         )
         self._buffers = [buffer]
         self._octets = memoryview(buffer)
-        self._intake = intake
-        self._admission = admission
-        self._counters = counters
-        self._notices = notices
+        self._intake: Intake = reception.intake
+        self._admission = reception.admission
+        self._counters = reception.counters
+        self._notices = reception.notices
         self._permitted = permitted or PermittedPeers()
         self._rates = rates
         self._kernel_drops = 0

@@ -10,12 +10,11 @@ from twisted.python.failure import Failure
 
 from relay.flow.intake import Intake
 from relay.model.clock import Now
-from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.model.words import counted
 from relay.transport.files.search import octets_of, path_in_words
-from relay.transport.notices import Notices
+from relay.transport.reception import Reception
 from relay.wire.framing.lines import Lines
 
 __all__ = ["FileDelivery", "NewFrames"]
@@ -35,23 +34,13 @@ class FileDelivery:
     """
 
     def __init__(
-        self,
-        *,
-        source: str,
-        new_frames: NewFrames,
-        drop_long: bool,
-        intake: Intake,
-        counters: SourceCounters,
-        notices: Notices,
-        now: Now,
+        self, reception: Reception, *, new_frames: NewFrames, drop_long: bool, now: Now
     ) -> None:
-        self._source = source
-        self._origin = Origin(source=source, transport="file")
+        self._reception = reception
+        self._intake: Intake = reception.intake
+        self._origin = Origin(source=reception.source, transport="file")
         self._new_frames = new_frames
         self._drop_long = drop_long
-        self._intake = intake
-        self._counters = counters
-        self._notices = notices
         self._now = now
 
     def hand_over(self, path: str, lines: Lines, positions: Mapping[str, bytes]) -> Deferred[None]:
@@ -74,26 +63,22 @@ class FileDelivery:
             stored.addErrback(_position_lost)
 
     def _keyed(self, positions: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {f"{self._source}/{name}": octets for name, octets in positions.items()}
+        return {f"{self._reception.source}/{name}": octets for name, octets in positions.items()}
 
     def _within_size(
         self, path: str, frames: list[bytes], cut: Mapping[int, int]
     ) -> tuple[list[bytes], Mapping[int, int]]:
-        counters = self._counters
+        counters = self._reception.counters
         what = f"{path_in_words(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
         if not self._drop_long:
             counters.truncated_records += len(cut)
-            self._warn(path, "truncated", f"{what}: cut there")
+            self._reception.warn("truncated", f"{what}: cut there", about=path)
             return frames, cut
         counters.received_records += len(cut)
         counters.received_bytes += sum(len(frames[index]) for index in cut)
         counters.dropped["too-long"] += len(cut)
-        self._warn(path, "too-long", f"{what}: dropped")
+        self._reception.warn("too-long", f"{what}: dropped", about=path)
         return [frame for index, frame in enumerate(frames) if index not in cut], {}
-
-    def _warn(self, path: str, kind: str, text: str) -> None:
-        subject = f"source {self._source}"
-        self._notices.warn(subject, kind, text, group=f"{subject}, {path}")
 
 
 def _position_lost(failure: Failure) -> None:

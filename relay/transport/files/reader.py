@@ -14,8 +14,6 @@ file system whose server is away stops the relay until it is back.
 
 from __future__ import annotations
 
-import heapq
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,59 +21,34 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from relay.flow.intake import Intake
 from relay.model.clock import Clock, DelayedCall, WallClock
-from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.model.words import counted
-from relay.queue.admission.backpressure import SourceAdmission
-from relay.transport.descriptors import (
-    DESCRIPTORS_RESERVED,
-    descriptors_left,
-    descriptors_limit,
-)
 from relay.transport.files.delivery import FileDelivery, NewFrames
+from relay.transport.files.followed import FileLimits, FollowedFiles
 from relay.transport.files.positions import FilePositions
-from relay.transport.files.search import (
-    FileSearch,
-    Identity,
-    identity_of,
-    path_in_words,
-    unreadable,
-)
-from relay.transport.files.tailed_file import (
-    CHUNK_BYTES,
-    NewDecoder,
-    TailedFile,
-    fits,
-    start_of_last_line,
-)
-from relay.transport.notices import Notices
+from relay.transport.files.search import path_in_words
+from relay.transport.files.tailed_file import CHUNK_BYTES, NewDecoder, TailedFile
+from relay.transport.reception import Reception
 from relay.wire.file_position import FilePosition
 from relay.wire.framing.lines import Lines
 
-__all__ = ["FileLimits", "FileReader"]
+__all__ = ["FileReader", "LineHandling"]
 
 _POLL_SECONDS = 1.0
-_SEARCH_SHARE = 20  # searching takes at most this part of the time
 _TURN_FILES = 4  # read before other sockets get their turn
 _RENAMED_SECONDS = 60.0  # of silence, after which a renamed file is closed
 _DELETED_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
-_SHOWN_MAX = 10
-_DESCRIPTORS_LEFT_MIN = 2 * DESCRIPTORS_RESERVED  # half of them for connections
 
 
 @dataclass(frozen=True, slots=True)
-class FileLimits:
-    files_max: int
-    """More that match are not read; as many again may be read to their end."""
-    drop_long: bool = False
-    """Drop lines above the decoder's limit instead of cutting them."""
-    follow_symlinks: bool = False
-    """Read files that links out of the searched directory lead to."""
-    silence_seconds_max: float = 5.0
-    """How long a message waits for its next line."""
+class LineHandling:
+    """How bytes of a file become frames."""
+
+    new_decoder: NewDecoder
+    """Cuts them into lines."""
+    new_frames: NewFrames
+    """Makes a frame of each line."""
 
 
 class FileReader:
@@ -84,54 +57,41 @@ class FileReader:
     Args:
         path: Absolute, with wildcards.
         stored: Positions as in the queue, by name.
-        from_end: At the first use of the source, skip what is already there.
+        say: Logs a line of information.
     """
 
     def __init__(
         self,
+        reception: Reception,
         *,
-        source: str,
         path: str,
         stored: Mapping[str, bytes],
-        from_end: bool,
         limits: FileLimits,
-        new_decoder: NewDecoder,
-        new_frames: NewFrames,
-        intake: Intake,
-        admission: SourceAdmission,
-        counters: SourceCounters,
-        notices: Notices,
+        lines: LineHandling,
         wall: WallClock,
         clock: Clock,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._source = source
-        self._search = FileSearch(path, follow_symlinks=limits.follow_symlinks)
-        self._positions = FilePositions(stored)
-        self._from_end = from_end
         self._limits = limits
-        self._new_decoder = new_decoder
-        self._delivery = FileDelivery(
-            source=source,
-            new_frames=new_frames,
-            drop_long=limits.drop_long,
-            intake=intake,
-            counters=counters,
-            notices=notices,
-            now=wall.now,
-        )
-        self._admission = admission
-        self._counters = counters
-        self._notices = notices
+        self._reception = reception
         self._wall = wall
         self._clock = clock
         self._say = say
-        self._files: dict[Identity, TailedFile] = {}
+        self._delivery = FileDelivery(
+            reception, new_frames=lines.new_frames, drop_long=limits.drop_long, now=wall.now
+        )
+        self._positions = FilePositions(stored)
+        self._files = FollowedFiles(
+            path=path,
+            limits=limits,
+            positions=self._positions,
+            new_decoder=lines.new_decoder,
+            reception=reception,
+            clock=clock,
+            say=say,
+        )
         self._ready: deque[TailedFile] = deque()
-        self._refused = 0
-        self._failed_paths: set[str] = set()  # since the last search
-        self._unreadable = 0
-        self._next_search = self._next_tidy = 0.0
+        self._next_tidy = 0.0
         self._is_paused = False
         self._is_stopped = False
         self._poll_call: DelayedCall | None = None
@@ -139,24 +99,22 @@ class FileReader:
 
     def start(self) -> None:
         """Find the files, and begin to read."""
-        self._admission.register(self)
-        self._open_moved()
+        self._reception.admission.register(self)
+        self._delivery.store(self._files.open_renamed())
         self._poll()
 
     def stop(self) -> None:
         """Read nothing more.  What waits for its commit gets it."""
         self._is_stopped = True
-        self._admission.unregister(self)
+        self._reception.admission.unregister(self)
         for call in (self._poll_call, self._turn_call):
             if call is not None and call.active():
                 call.cancel()
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        self._files.close_all()
         self._ready.clear()
 
     def pause_reading(self) -> None:
-        self._counters.pauses += 1
+        self._reception.counters.pauses += 1
         self._is_paused = True
 
     def resume_reading(self) -> None:
@@ -164,33 +122,17 @@ class FileReader:
         self._schedule()
 
     def report(self) -> dict[str, Any]:
-        """What is read, and how much of it is not yet on our disk."""
-        files = self._files.values()
-        worst = heapq.nlargest(_SHOWN_MAX, files, key=lambda file: file.behind_bytes)
-        return {
-            "files_open": len(files),
-            "files_refused": self._refused,
-            "files_unreadable": self._unreadable,
-            "behind_bytes": sum(file.behind_bytes for file in files),
-            "files_behind": [
-                {"path": path_in_words(file.path), "behind_bytes": file.behind_bytes}
-                for file in worst
-                if file.behind_bytes
-            ],
-        }
-
-    # Once a second: which files there are.
+        return self._files.report()
 
     def _poll(self) -> None:
+        """Once a second: search for files, and queue those that have changed."""
         self._poll_call = self._clock.callLater(_POLL_SECONDS, self._poll)
+        self._delivery.store(self._files.search())
         now = self._clock.seconds()
-        if now >= self._next_search:
-            self._look_for_files(now)
-            self._next_search = now + _SEARCH_SHARE * (self._clock.seconds() - now)
         if now >= self._next_tidy:
             self._next_tidy = now + _TIDY_SECONDS
-            self._delivery.store(self._positions.tidy(self._names(), self._wall))
-        for file in list(self._files.values()):
+            self._delivery.store(self._positions.tidy(self._files.names, self._wall))
+        for file in self._files:
             if not file.is_busy and not file.is_queued and self._is_due(file):
                 self._enqueue(file)
 
@@ -198,136 +140,9 @@ class FileReader:
         try:
             changed = file.has_changed()
         except OSError as error:
-            self._drop(file, error)
+            self._files.failed(file, error)
             return False
         return changed or file.decoder.waiting or file.gone_since is not None
-
-    def _look_for_files(self, now: float) -> None:
-        found = self._search.run()
-        for path, words in found.problems:
-            self._warn_of(path, "unreadable", words)
-        changes: dict[str, bytes] = {}
-        refused = lacking = 0
-        for identity, file in self._files.items():
-            if identity in found.files:
-                file.gone_since = None
-            elif file.gone_since is None:
-                file.gone_since = now
-        there = sum(file.gone_since is None for file in self._files.values())
-        for identity, path in found.files.items():
-            if identity in self._files:
-                continue
-            if max(there, len(self._files) - self._limits.files_max) >= self._limits.files_max:
-                refused += 1
-            elif descriptors_left() < _DESCRIPTORS_LEFT_MIN:
-                lacking += 1
-            elif self._open(path, changes):
-                there += 1
-        self._refused = refused + lacking
-        self._unreadable = found.errors + len(self._failed_paths)
-        self._failed_paths.clear()
-        if refused:
-            why = f"more match than files_max ({self._limits.files_max:,})"
-            self._warn("files_max", f"{counted(refused, 'file')} not read: {why}")
-        if lacking:
-            self._warn(
-                "descriptors",
-                f"{counted(lacking, 'file')} not read: {descriptors_left()} of "
-                f"{descriptors_limit():,} file descriptors are left, for connections and what the "
-                "relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
-                "files_max",
-            )
-        if self._positions.is_first_use:
-            self._positions.is_first_use = False
-            changes.update(self._positions.mark())
-        self._delivery.store(changes)
-
-    def _open(self, path: str, changes: dict[str, bytes]) -> bool:
-        """Open a file that was found; `changes` gets what is to be stored of it."""
-        try:
-            fd = self._search.open(path)
-        except OSError as error:
-            self._failed(path, error)
-            return False
-        try:
-            identity = identity_of(os.fstat(fd))
-            if identity in self._files:  # it was renamed since it was found
-                os.close(fd)
-                return False
-            known = self._positions.find(identity, path)
-            offset = self._offset(fd, path, known)
-            file = self._follow(fd, path, offset)
-        except OSError as error:
-            os.close(fd)
-            self._failed(path, error)
-            return False
-        position = file.position()
-        self._rename(known or position._replace(offset=-1), position, changes)
-        return True
-
-    def _offset(self, fd: int, path: str, known: FilePosition | None) -> int:
-        if known is None:
-            is_old = self._from_end and self._positions.is_first_use
-            return start_of_last_line(fd, self._new_decoder) if is_old else 0
-        if fits(fd, known):
-            return known.offset
-        if not self._next_search:  # later a new file is nothing to speak of
-            text = "is not the file that was read before: reading from its start"
-            self._say(f"{path_in_words(path)} {text}")
-        return 0
-
-    def _open_moved(self) -> None:
-        """Read to the end what was renamed while nobody looked, if it does not match now."""
-        changes: dict[str, bytes] = {}
-        found = self._search.run().files
-        for position, path in self._positions.moved(set(found.values())):
-            is_full = len(self._files) >= self._limits.files_max
-            if is_full or descriptors_left() < _DESCRIPTORS_LEFT_MIN:
-                break  # the next start finds the others
-            try:
-                fd = self._search.open(path)
-            except OSError:
-                continue  # whatever has its inode, it is not ours to read
-            try:
-                status = os.fstat(fd)
-                identity = identity_of(status)
-                has_more = status.st_size > position.offset and fits(fd, position)
-                if not has_more or identity in self._files or identity in found:
-                    os.close(fd)
-                    continue
-                file = self._follow(fd, position.path, position.offset)
-            except OSError as error:
-                os.close(fd)
-                self._warn_of(path, "unreadable", unreadable(error))
-                continue
-            file.gone_since = self._clock.seconds()
-            self._say(
-                f"{path_in_words(path)} was {path_in_words(position.path)}: reading the rest of it"
-            )
-            self._rename(position, file.position(), changes)
-        self._delivery.store(changes)
-
-    def _rename(
-        self, known: FilePosition, position: FilePosition, changes: dict[str, bytes]
-    ) -> None:
-        """Store `position` of a file instead of `known`, if they differ."""
-        if known.name != position.name:
-            self._positions.forget(known.name)
-            changes[known.name] = b""
-        if known != position:
-            self._positions.note(position)
-            changes[position.name] = position.encode()
-
-    def _follow(self, fd: int, path: str, offset: int) -> TailedFile:
-        now = self._clock.seconds()
-        file = TailedFile(fd, path=path, offset=offset, new_decoder=self._new_decoder, now=now)
-        self._files[file.identity] = file
-        return file
-
-    def _names(self) -> set[str]:
-        return {FilePosition("", *identity, 0).name for identity in self._files}
-
-    # In turns: what is in them.
 
     def _enqueue(self, file: TailedFile) -> None:
         file.is_queued = True
@@ -348,7 +163,7 @@ class FileReader:
             try:
                 self._advance(file)
             except OSError as error:
-                self._drop(file, error)
+                self._files.failed(file, error)
         self._schedule()
 
     def _advance(self, file: TailedFile) -> None:
@@ -402,32 +217,12 @@ class FileReader:
             self._positions.forget(position.name)
         else:
             self._positions.note(position)
-        self._close(file)
+        self._files.close(file)
 
     def _not_stored(self, failure: Failure, file: TailedFile) -> None:
         failure.trap(QueueError)
         if self._is_stopped:
             return
         text = f"{failure.getErrorMessage()}; it will be read again from the last stored position"
-        self._warn_of(file.path, "not-stored", text)
-        self._close(file)
-
-    def _drop(self, file: TailedFile, error: OSError) -> None:
-        """Close a file that cannot be read; the next search finds it again."""
-        self._failed(file.path, error)
-        self._close(file)
-
-    def _failed(self, path: str, error: OSError) -> None:
-        self._failed_paths.add(path)
-        self._warn_of(path, "unreadable", unreadable(error))
-
-    def _close(self, file: TailedFile) -> None:
-        if self._files.pop(file.identity, None) is not None:
-            file.close()
-
-    def _warn_of(self, path: str, kind: str, text: str) -> None:
-        """Warn, with an interval of its own for each path."""
-        self._warn(kind, f"{path_in_words(path)}: {text}", group=f"source {self._source}, {path}")
-
-    def _warn(self, kind: str, text: str, *, group: str | None = None) -> None:
-        self._notices.warn(f"source {self._source}", kind, text, group=group)
+        self._files.warn_of(file.path, "not-stored", text)
+        self._files.close(file)

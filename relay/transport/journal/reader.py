@@ -21,12 +21,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from relay.model.clock import DelayedCall
-from relay.model.counters import SourceCounters
 from relay.model.origin import Origin
 from relay.model.words import size
-from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.journal.journalctl import Journalctl, Run, Selection
-from relay.transport.notices import Notices
+from relay.transport.journal.messages import EntryMessages
+from relay.transport.reception import Reception
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder
 
 __all__ = ["CURSOR", "JournalReader"]
@@ -57,11 +56,8 @@ class JournalReader:
     """Reads the journal for one source.
 
     Args:
-        selection: What is wanted.
-        format_entry: Makes a message of an entry; no octets if it has none.
-        frame_bytes_max: Longer messages are cut here.
-        drop_long: Drop them instead.
-        from_beginning: Where to begin without a cursor; otherwise with what comes.
+        selection: Which entries and fields to read.
+        from_beginning: Where to begin without a cursor; otherwise with new entries.
         retry_seconds: The pause after the n-th failure in a row, n from 0 on.
         find_program: Gives the path of journalctl, or None.
         reactor: Provides IReactorTime and IReactorProcess.
@@ -69,16 +65,10 @@ class JournalReader:
 
     def __init__(
         self,
+        reception: Reception,
         *,
-        source: str,
         selection: Selection,
-        intake: Intake,
-        admission: SourceAdmission,
-        counters: SourceCounters,
-        notices: Notices,
-        format_entry: Callable[[JournalEntry], bytes],
-        frame_bytes_max: int,
-        drop_long: bool,
+        messages: EntryMessages,
         from_beginning: bool,
         retry_seconds: Callable[[int], float],
         find_program: Callable[[], str | None],
@@ -88,20 +78,15 @@ class JournalReader:
         """Runs of journalctl so far."""
         self.gaps = 0
         """Times that the entry where reading had stopped was gone."""
-        self._source = source
+        self._reception = reception
+        self._intake: Intake = reception.intake
         self._selection = selection
-        self._intake = intake
-        self._admission = admission
-        self._counters = counters
-        self._notices = notices
-        self._format = format_entry
-        self._frame_bytes_max = frame_bytes_max
-        self._drop_long = drop_long
+        self._messages = messages
         self._from_beginning = from_beginning
         self._retry_seconds = retry_seconds
         self._find_program = find_program
         self._reactor = reactor
-        self._origin = Origin(source=source, transport="journald")
+        self._origin = Origin(source=reception.source, transport="journald")
         self._cursor = b""  # of the last entry that was taken
         self._child: Journalctl | None = None
         self._run: Run = "backlog"
@@ -142,14 +127,14 @@ class JournalReader:
         """
         self._cursor = cursor
         self._from_beginning = self._from_beginning or is_lost
-        self._admission.register(self)
+        self._reception.admission.register(self)
         # A child needs the reactor's signal handlers, and they come when it runs.
         self._retry = self._reactor.callLater(0, self._begin)
 
     def stop(self) -> Deferred[None]:
         """Read nothing more; fires when the child is gone."""
         self._stopping = True
-        self._admission.unregister(self)
+        self._reception.admission.unregister(self)
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         if self._child is None:
@@ -161,7 +146,7 @@ class JournalReader:
     # What admission calls.
 
     def pause_reading(self) -> None:
-        self._counters.pauses += 1
+        self._reception.counters.pauses += 1
         self._pause("admission")
 
     def resume_reading(self) -> None:
@@ -232,15 +217,15 @@ class JournalReader:
 
     def _give_up(self, why: str) -> None:
         """End this run because of `why`."""
-        self._counters.protocol_errors += 1
+        self._reception.counters.protocol_errors += 1
         self._why = why
         if self._child is not None:
             self._child.end()
 
     def _new_decoder(self) -> JournalExportDecoder:
         return JournalExportDecoder(
-            field_bytes_max=self._frame_bytes_max,
-            entry_bytes_max=self._frame_bytes_max + _HEADER_BYTES,
+            field_bytes_max=self._messages.bytes_max,
+            entry_bytes_max=self._messages.bytes_max + _HEADER_BYTES,
         )
 
     # Entries.
@@ -259,47 +244,32 @@ class JournalReader:
         if not _USABLE_CURSOR.fullmatch(cursor):
             self._give_up(f"journalctl wrote an entry with the cursor {cursor[:40]!r}")
             return
-        cut: dict[int, int] = {}
-        frames = [] if self._run == "last" else self._frames(entries, cut)
+        frames, cut = self._frames([] if self._run == "last" else entries)
         self._cursor = cursor
         self._failures = 0
         self._waiting += 1
         if self._waiting >= _BATCHES_MAX:
             self._pause("commits")
         stored = self._intake.accept(
-            frames, self._origin, cut=cut, positions={f"{self._source}/{CURSOR}": cursor}
+            frames, self._origin, cut=cut, positions={f"{self._reception.source}/{CURSOR}": cursor}
         )
         stored.addCallbacks(self._stored, self._not_stored)
 
-    def _frames(self, entries: list[JournalEntry], cut: dict[int, int]) -> list[bytes]:
-        """The messages of `entries`; `cut` learns which were cut, and how long they were."""
-        limit = self._frame_bytes_max
-        frames: list[bytes] = []
-        dropped = 0
-        for entry in entries:
-            frame = self._format(entry)
-            if entry.cut or len(frame) > limit:
-                octets = len(frame) + _octets_lost(entry)
-                if octets > limit:
-                    if self._drop_long:
-                        dropped += 1
-                        self._counters.received_bytes += len(frame)
-                        continue
-                    cut[len(frames)] = octets
-                    frame = frame[:limit]
-            frames.append(frame)
-        if dropped:
-            self._counters.received_records += dropped
-            self._counters.dropped["too-long"] += dropped
-            self._warn("too-long", f"{dropped} longer than {self._limit_in_words}: dropped")
-        if cut:
-            self._counters.truncated_records += len(cut)
-            self._warn("truncated", f"{len(cut)} longer than {self._limit_in_words}: cut there")
-        return frames
-
-    @property
-    def _limit_in_words(self) -> str:
-        return f"frame_bytes_max ({size(self._frame_bytes_max)})"
+    def _frames(self, entries: list[JournalEntry]) -> tuple[list[bytes], dict[int, int]]:
+        made = self._messages.of(entries)
+        counters, limit = (
+            self._reception.counters,
+            f"frame_bytes_max ({size(self._messages.bytes_max)})",
+        )
+        if made.dropped_records:
+            counters.received_records += made.dropped_records
+            counters.received_bytes += made.dropped_bytes
+            counters.dropped["too-long"] += made.dropped_records
+            self._warn("too-long", f"{made.dropped_records} longer than {limit}: dropped")
+        if made.cut:
+            counters.truncated_records += len(made.cut)
+            self._warn("truncated", f"{len(made.cut)} longer than {limit}: cut there")
+        return made.frames, made.cut
 
     def _stored(self, _: None) -> None:
         self._waiting -= 1
@@ -336,16 +306,8 @@ class JournalReader:
                 self._child.resume()
 
     def _warn(self, kind: str, text: str) -> None:
-        self._notices.warn(f"source {self._source}", kind, text)
+        self._reception.warn(kind, text)
 
 
 def _cursor_of(entry: JournalEntry) -> bytes:
     return dict(reversed(entry.fields)).get(b"__CURSOR", b"")
-
-
-def _octets_lost(entry: JournalEntry) -> int:
-    """How much of the message was cut already when the entry was read."""
-    octets = entry.cut.get(b"MESSAGE")
-    if octets is None:
-        return 0
-    return octets - len(dict(reversed(entry.fields))[b"MESSAGE"])

@@ -20,17 +20,15 @@ from zope.interface import implementer
 
 from relay.flow.marks import Marks
 from relay.model.clock import Clock, DelayedCall
-from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
-from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
     descriptors_left,
     descriptors_limit,
 )
-from relay.transport.notices import Notices
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
+from relay.transport.reception import Reception
 from relay.transport.sockets import (
     peer_credentials,
     plain_address,
@@ -343,33 +341,28 @@ class InboundFactory(Factory):
 
     def __init__(
         self,
+        reception: Reception,
         *,
-        source: str,
         transport: str,
         new_protocol: Callable[[], InboundProtocol],
-        intake: Intake,
-        admission: SourceAdmission,
-        counters: SourceCounters,
         limits: InboundLimits,
         clock: Clock,
-        notices: Notices,
         secure: bool,
         permitted: PermittedPeers | None = None,
-        rate_per_peer_max: int = 0,
         reads: SharedReads | None = None,
     ) -> None:
-        self.turn_batch = TurnBatch(intake, clock=clock)
-        self.admission = admission
-        self.counters = counters
+        self.turn_batch = TurnBatch(reception.intake, clock=clock)
+        self.admission = reception.admission
+        self.counters = reception.counters
+        self.notices = reception.notices
         self.limits = limits
         self.clock = clock
-        self.notices = notices
         self.secure = secure
         self.permitted = permitted or PermittedPeers()
         self.oversize = OversizePolicy(
-            limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=counters
+            limits.oversize, frame_bytes_max=limits.frame_bytes_max, counters=reception.counters
         )
-        self.rates = PeerRates(rate_max=rate_per_peer_max, now=clock.seconds)
+        self.rates = PeerRates(rate_max=limits.rate_per_peer_max, now=clock.seconds)
         self.reads = reads
         if reads is not None:
             reads.batch = self.turn_batch
@@ -378,7 +371,7 @@ class InboundFactory(Factory):
         self.connections: set[InboundProtocol] = set()
         self.unfinished = UnfinishedFrames(bytes_max=limits.unfinished_bytes_max)
         self._of_peer: Counter[str] = Counter()
-        self._origin = Origin(source=source, transport=transport)
+        self._origin = Origin(source=reception.source, transport=transport)
         self._new_protocol = new_protocol
         self._all_closed: Deferred[None] | None = None
 

@@ -28,6 +28,8 @@ class InboundLimits:
     """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
     block_seconds_max: float = 0.0
     """Longest pause by admission; then what comes is read and dropped.  0 = no limit."""
+    rate_per_peer_max: int = 0
+    """Messages a second of each peer address; 0 = no limit."""
     keep_empty_lines: bool = False
     """An empty line is a message, where lines are messages."""
 

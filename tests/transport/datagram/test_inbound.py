@@ -17,6 +17,7 @@ from relay.model.errors import QueueError
 from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.peers import PeerRates, PermittedPeers
+from relay.transport.reception import Reception
 from relay.transport.sockets import bind_unix
 from tests.connections import RecordingIntake, RecordingNotices, lose
 
@@ -36,13 +37,9 @@ class Source:
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
         self.reader = DatagramReader(
             bound,
-            source="in",
+            Reception("in", self.intake, self.admission, self.counters, self.notices),
             transport=transport,
             frame_bytes_max=frame_bytes_max,
-            intake=self.intake,
-            admission=self.admission,
-            counters=self.counters,
-            notices=self.notices,
             **limits,
         )
 

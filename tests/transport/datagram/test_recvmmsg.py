@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import (
     CALLS_MAX,
@@ -20,7 +19,7 @@ from relay.transport.datagram.recvmmsg import (
     ManyDatagrams,
     host_and_port,
 )
-from tests.connections import RecordingIntake, RecordingNotices
+from tests.connections import RecordingIntake, RecordingNotices, open_reception
 
 NOBODY = ("", 0, None)
 LIMIT = 10
@@ -49,13 +48,9 @@ class Source:
         self.counters = SourceCounters()
         self.reader = DatagramReader(
             bound,
-            source="in",
+            open_reception(self.intake, self.counters, self.notices),
             transport="udp",
             frame_bytes_max=LIMIT,
-            intake=self.intake,
-            admission=Admission(pending_bytes_max=100, queue_bytes_max=1000),
-            counters=self.counters,
-            notices=self.notices,
             oversize=oversize,
             many=many,
         )

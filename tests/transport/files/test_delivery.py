@@ -9,7 +9,9 @@ from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
+from relay.queue.admission.backpressure import Admission
 from relay.transport.files.delivery import FileDelivery
+from relay.transport.reception import Reception
 from relay.wire.framing.lines import Lines
 from tests.connections import RecordingNotices, fired
 
@@ -36,13 +38,11 @@ class Setup:
         self.queue: Any = Queue()
         self.counters = SourceCounters()
         self.notices: Any = RecordingNotices()
+        admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         self.delivery = FileDelivery(
-            source="app",
+            Reception("app", self.queue, admission, self.counters, self.notices),
             new_frames=lambda lines, path, read_at: [path + b": " + line for line in lines],
             drop_long=drop_long,
-            intake=self.queue,
-            counters=self.counters,
-            notices=self.notices,
             now=Clock().seconds,
         )
 

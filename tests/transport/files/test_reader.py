@@ -19,8 +19,10 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.backpressure import Admission
-from relay.transport.files.reader import FileLimits, FileReader
+from relay.transport.files.followed import FileLimits
+from relay.transport.files.reader import FileReader, LineHandling
 from relay.transport.files.tailed_file import CHUNK_BYTES, fits
+from relay.transport.reception import Reception
 from relay.wire.file_position import parse_position
 from relay.wire.framing.lines import LineDecoder
 from tests.clocks import wall_of
@@ -94,25 +96,25 @@ class Site:
     def start(self) -> FileReader:
         options = dict(self._options)
         limit, begins = options.pop("frame_bytes_max", 1000), options.pop("begins", None)
-        limits = {"files_max": 10, "drop_long": False, "silence_seconds_max": 5.0}
+        limits = {
+            "files_max": 10,
+            "drop_long": False,
+            "silence_seconds_max": 5.0,
+            "from_end": False,
+        }
         limits.update({key: options.pop(key) for key in limits if key in options})
         self.counters = SourceCounters()
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         queue: Any = self.queue
         self.reader = FileReader(
-            source="app",
+            Reception("app", queue, self.admission, self.counters, self.notices),
             path=f"{self.folder}/{self._wildcard}",
             stored=dict(self.queue.positions),
-            from_end=options.pop("from_end", False),
             limits=FileLimits(**limits),
-            new_decoder=lambda start, head: LineDecoder(
-                start=start, frame_bytes_max=limit, begins=begins
+            lines=LineHandling(
+                lambda start, head: LineDecoder(start=start, frame_bytes_max=limit, begins=begins),
+                lambda lines, path, read_at: lines,
             ),
-            new_frames=lambda lines, path, read_at: lines,
-            intake=queue,
-            admission=self.admission,
-            counters=self.counters,
-            notices=self.notices,
             wall=wall_of(self.clock),
             clock=self.clock,
             say=self.said.append,
@@ -465,8 +467,8 @@ def test_files_leave_descriptors_to_everybody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [32]
-    monkeypatch.setattr("relay.transport.files.reader.descriptors_left", lambda: left[0])
-    monkeypatch.setattr("relay.transport.files.reader.descriptors_limit", lambda: 1024)
+    monkeypatch.setattr("relay.transport.files.followed.descriptors_left", lambda: left[0])
+    monkeypatch.setattr("relay.transport.files.followed.descriptors_limit", lambda: 1024)
     site = Site(tmp_path)
     site.append("a.log", b"a\n")
     reader = site.start()
@@ -557,14 +559,14 @@ def test_a_failing_disk_is_said_and_tried_again(
 def test_a_slow_search_is_not_repeated_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = site.start()
     runs: list[float] = []
-    real = reader._search.run
+    real = reader._files._search.run
 
     def slow() -> Any:
         runs.append(site.clock.seconds())
         site.clock.rightNow += 0.25
         return real()
 
-    monkeypatch.setattr(reader._search, "run", slow)
+    monkeypatch.setattr(reader._files._search, "run", slow)
     site.poll(12)
     assert 2 <= len(runs) <= 3
 

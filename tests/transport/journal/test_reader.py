@@ -16,8 +16,10 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.backpressure import Admission
 from relay.transport.journal.journalctl import Selection
+from relay.transport.journal.messages import EntryMessages
 from relay.transport.journal.reader import JournalReader
 from relay.transport.notices import Notices
+from relay.transport.reception import Reception
 from relay.wire.journal_message import new_journal_format
 from tests.connections import RecordingNotices, fired
 
@@ -99,21 +101,16 @@ class Journal:
         self.admission = Admission(pending_bytes_max=1000, queue_bytes_max=1000)
         self.program: str | None = "/bin/journalctl"
         given: dict[str, Any] = {
-            "source": "j",
             "selection": Selection(),
-            "intake": self.intake,
-            "admission": self.admission,
-            "counters": self.counters,
-            "notices": self.notices,
-            "format_entry": new_journal_format(()),
-            "frame_bytes_max": 1000,
-            "drop_long": False,
+            "messages": EntryMessages(new_journal_format(()), 1000, drop_long=False),
             "from_beginning": False,
             "retry_seconds": lambda failures: 2.0**failures,
             "find_program": lambda: self.program,
             "reactor": self.reactor,
         }
-        self.reader = JournalReader(**{**given, **keywords})
+        notices: Any = keywords.pop("notices", self.notices)
+        reception = Reception("j", self.intake, self.admission, self.counters, notices)
+        self.reader = JournalReader(reception, **{**given, **keywords})
         self.reader.start(cursor)
         self.reactor.advance(0)
 
@@ -326,7 +323,7 @@ def test_no_message_is_an_empty_frame() -> None:
 
 
 def test_long_messages_are_cut() -> None:
-    journal = following(frame_bytes_max=100)
+    journal = following(messages=EntryMessages(new_journal_format(()), 100, drop_long=False))
     journal.write(entry(1, b"x" * 5000), entry(2, b"two"), entry(3, b"y" * 90))
     first, second, third = journal.intake.frames
     assert (len(first), len(third)) == (100, 100)
@@ -339,7 +336,7 @@ def test_long_messages_are_cut() -> None:
 
 
 def test_long_messages_are_dropped() -> None:
-    journal = following(frame_bytes_max=100, drop_long=True)
+    journal = following(messages=EntryMessages(new_journal_format(()), 100, drop_long=True))
     journal.write(entry(1, b"x" * 5000), entry(2, b"two"), entry(3, b"y" * 90))
     assert journal.messages == [b"two"]
     assert journal.intake.positions == [{"j/cursor": b"i=3"}]
@@ -428,7 +425,8 @@ def test_the_relays_own_warnings_make_no_avalanche() -> None:
     clock = Clock()
     logger = Logger(namespace="relay", observer=textFileLogObserver(log))
     journal = following(
-        notices=Notices(clock=clock, log=logger, interval_seconds=60.0), frame_bytes_max=60
+        notices=Notices(clock=clock, log=logger, interval_seconds=60.0),
+        messages=EntryMessages(new_journal_format(()), 60, drop_long=False),
     )
     number = 1
     journal.write(entry(number, b"x" * 100))

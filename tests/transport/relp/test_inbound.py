@@ -13,12 +13,19 @@ from twisted.python.failure import Failure
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission.backpressure import Admission
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.wire.relp.frame import encode_frame, encode_syslog
 from relay.wire.relp.lineage import SEQ_MAX, LineageOffer, format_lineage
-from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, fired, lose
+from tests.connections import (
+    EachChunkATurn,
+    RecordingIntake,
+    RecordingNotices,
+    Wire,
+    fired,
+    lose,
+    open_reception,
+)
 
 OPEN = encode_frame(1, b"open", b"relp_version=0\ncommands=syslog")
 SERVERCLOSE = b"0 serverclose 0\n"
@@ -42,23 +49,19 @@ class Connection:
         self.counters = SourceCounters()
         self.wire = Wire()
         self.factory = InboundFactory(
-            source="in",
+            open_reception(self.intake, self.counters, self.notices),
             transport="relp",
             new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
-            intake=self.intake,
-            admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
-            counters=self.counters,
             limits=InboundLimits(
                 frame_bytes_max=frame_bytes_max,
                 connections_max=1,
                 idle_seconds_max=30,
                 handshake_seconds_max=5,
                 oversize=oversize,
+                rate_per_peer_max=rate_per_peer_max,
             ),
             clock=self.clock,
-            notices=self.notices,
             secure=secure,
-            rate_per_peer_max=rate_per_peer_max,
         )
         self.factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
         self.protocol = self.factory.buildProtocol(None)

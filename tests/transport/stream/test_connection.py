@@ -20,6 +20,7 @@ from relay.model.origin import Origin, Received
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.peers import PermittedPeers
+from relay.transport.reception import Reception
 from relay.transport.sockets import READ_BYTES_MAX
 from relay.transport.stream import connection as connection_module
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
@@ -74,7 +75,8 @@ class Listener:
         connections_per_peer_max: int = 0,
         oversize: str = "truncate",
         block_seconds_max: float = 0.0,
-        **peers: Any,
+        rate_per_peer_max: int = 0,
+        permitted: PermittedPeers | None = None,
     ) -> None:
         self.clock = Clock()
         self.intake = RecordingIntake()
@@ -82,12 +84,9 @@ class Listener:
         self.counters = SourceCounters()
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
         self.factory = InboundFactory(
-            source="in",
+            Reception("in", self.intake, self.admission, self.counters, self.notices),
             transport="tcp",
             new_protocol=Echo,
-            intake=self.intake,
-            admission=self.admission,
-            counters=self.counters,
             limits=InboundLimits(
                 frame_bytes_max=64,
                 connections_max=connections_max,
@@ -96,11 +95,11 @@ class Listener:
                 connections_per_peer_max=connections_per_peer_max,
                 oversize=oversize,
                 block_seconds_max=block_seconds_max,
+                rate_per_peer_max=rate_per_peer_max,
             ),
             clock=self.clock,
-            notices=self.notices,
             secure=secure,
-            **peers,
+            permitted=permitted,
         )
 
         self.factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)

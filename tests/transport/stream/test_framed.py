@@ -5,10 +5,9 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission.backpressure import Admission
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.stream.framed import FramedProtocol
-from tests.connections import RecordingIntake, RecordingNotices, Wire, lose
+from tests.connections import RecordingIntake, RecordingNotices, Wire, lose, open_reception
 
 
 class Heap(FramedProtocol):
@@ -27,12 +26,9 @@ class Heap(FramedProtocol):
 def new_factory(**keywords: Any) -> InboundFactory:
     notices: Any = RecordingNotices()
     return InboundFactory(
-        source="in",
+        open_reception(RecordingIntake(), SourceCounters(), notices),
         transport="tcp",
         new_protocol=Heap,
-        intake=RecordingIntake(),
-        admission=Admission(pending_bytes_max=100, queue_bytes_max=1000),
-        counters=SourceCounters(),
         limits=InboundLimits(
             frame_bytes_max=64,
             connections_max=2,
@@ -41,7 +37,6 @@ def new_factory(**keywords: Any) -> InboundFactory:
             unfinished_bytes_max=10,
         ),
         clock=Clock(),
-        notices=notices,
         secure=False,
         **keywords,
     )

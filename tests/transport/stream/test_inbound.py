@@ -12,10 +12,16 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.queue.admission.backpressure import Admission
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.stream.inbound import SyslogStreamProtocol
-from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, lose
+from tests.connections import (
+    EachChunkATurn,
+    RecordingIntake,
+    RecordingNotices,
+    Wire,
+    lose,
+    open_reception,
+)
 
 
 class Connection:
@@ -35,12 +41,9 @@ class Connection:
         self.wire: Any = Wire()
         self.clock = Clock()
         self.factory = factory = InboundFactory(
-            source="in",
+            open_reception(self.intake, self.counters, self.notices),
             transport="tcp",
             new_protocol=SyslogStreamProtocol,
-            intake=self.intake,
-            admission=Admission(pending_bytes_max=1000, queue_bytes_max=1000),
-            counters=self.counters,
             limits=InboundLimits(
                 frame_bytes_max=frame_bytes_max,
                 connections_max=connections_max,
@@ -50,7 +53,6 @@ class Connection:
                 unfinished_bytes_max=unfinished_bytes_max,
             ),
             clock=self.clock,
-            notices=self.notices,
             secure=False,
         )
         factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)

@@ -8,12 +8,18 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
-from relay.queue.admission.backpressure import Admission
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.inbound import SyslogStreamProtocol
 from relay.transport.stream.proxy import ProxyFactory
-from tests.connections import EachChunkATurn, RecordingIntake, RecordingNotices, Wire, lose
+from tests.connections import (
+    EachChunkATurn,
+    RecordingIntake,
+    RecordingNotices,
+    Wire,
+    lose,
+    open_reception,
+)
 
 HEADER = b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 514\r\n"
 
@@ -27,12 +33,9 @@ class Listener:
         self.intake: Any = RecordingIntake()
         self.counters = SourceCounters()
         self.inbound = InboundFactory(
-            source="in",
+            open_reception(self.intake, self.counters, self.notices),
             transport="tcp",
             new_protocol=new_protocol,
-            intake=self.intake,
-            admission=Admission(pending_bytes_max=10_000, queue_bytes_max=10_000),
-            counters=self.counters,
             limits=InboundLimits(
                 frame_bytes_max=1000,
                 connections_max=2,
@@ -40,7 +43,6 @@ class Listener:
                 handshake_seconds_max=10,
             ),
             clock=self.clock,
-            notices=self.notices,
             secure=False,
         )
         self.inbound.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
