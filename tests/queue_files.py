@@ -15,7 +15,8 @@ from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Removal, SetAside, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, SetAside, Transaction
 
 __all__ = [
     "MAP_BYTES",

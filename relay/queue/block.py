@@ -7,7 +7,7 @@ Layout, version 1 (all numbers little endian, no padding):
     1       4       CRC-32 (as in zlib) of everything after this field
     5       8       time of receipt, IEEE 754 double, seconds since 1970-01-01 UTC
     13      4       count of records, at least 1
-    17      4·count length of each record in octets
+    17      4·count length of each record in bytes
     …               the records, without anything between them
 
 LMDB keeps pages whole but does not check what a disk gives back; the CRC does.
@@ -26,6 +26,7 @@ from relay.queue.files.values import Unreadable
 
 __all__ = [
     "BLOCK_BYTES_TARGET",
+    "KEY",
     "Block",
     "BlockDamaged",
     "block_header",
@@ -36,8 +37,13 @@ __all__ = [
     "payload_bytes",
     "payload_bytes_of",
     "received_at",
+    "seq_of",
     "split",
+    "to_block_with",
 ]
+
+KEY = struct.Struct(">Q")
+"""A seq as a key.  Big endian keeps keys in numeric order."""
 
 BLOCK_BYTES_TARGET = 128 * 1024
 """A block is closed when its records reach this.  Values of similar size keep LMDB
@@ -97,7 +103,7 @@ def decode_block(value: bytes) -> Block:
     if not value:  # see repair/salvage.py
         raise BlockDamaged("nothing of it was left in a damaged file")
     if len(value) < lengths_at:
-        raise BlockDamaged(f"{len(value)} octets are too short for a block")
+        raise BlockDamaged(f"{len(value)} bytes are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)
     if version != _VERSION:
         raise BlockDamaged(f"block version {version}, known is {_VERSION}")
@@ -106,7 +112,7 @@ def decode_block(value: bytes) -> Block:
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
     payloads_at = lengths_at + 4 * count
     if not count or payloads_at > len(value):
-        raise BlockDamaged(f"{count} records do not fit into {len(value)} octets")
+        raise BlockDamaged(f"{count} records do not fit into {len(value)} bytes")
     stop, records = cut_records(value, lengths_at, count)
     if stop != len(value):
         raise BlockDamaged(f"the records end at {stop}, the block at {len(value)}")
@@ -122,7 +128,7 @@ def block_header(value: bytes | memoryview) -> tuple[float, int]:
 
 
 def payload_bytes_of(cursor: Any) -> int:
-    """Octets of payload in the block that a cursor is on, by its header; see `payload_bytes`."""
+    """Bytes of payload in the block that a cursor is on, by its header; see `payload_bytes`."""
     size, head = cursor.head(_PREFIX.size + _HEADER.size)
     if len(head) < _PREFIX.size + _HEADER.size:
         return 0
@@ -136,7 +142,7 @@ def header_of(cursor: Any) -> tuple[float, int]:
 
 
 def payload_bytes(value: bytes | memoryview) -> int:
-    """Octets of payload in a block, by its header alone; 0 if that makes no sense."""
+    """Bytes of payload in a block, by its header alone; 0 if that makes no sense."""
     if len(value) < _PREFIX.size + _HEADER.size:
         return 0
     _, count = _HEADER.unpack_from(value, _PREFIX.size)
@@ -160,3 +166,24 @@ def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     for stop in runs(payloads, BLOCK_BYTES_TARGET):
         yield payloads[start:stop]
         start = stop
+
+
+# Where blocks lie.
+
+
+def seq_of(key: Any) -> int:
+    """The seq that `key` stands for."""
+    return int(KEY.unpack(key)[0])
+
+
+def to_block_with(cursor: Any, seq: int) -> bool:
+    """Set `cursor` on the last block that begins at `seq` or before, or else on the first.
+
+    Returns:
+        False if there is no block at all.
+    """
+    if not cursor.set_range(KEY.pack(seq)):
+        return bool(cursor.last())
+    if seq_of(cursor.key()) != seq and not cursor.prev():
+        return bool(cursor.first())
+    return True

@@ -119,13 +119,13 @@ class _Ahead:
 
     Attributes:
         records: How many there are.
-        size: What the runs take that were not taken whole, in octets.
+        size: What the runs take that were not taken whole, in bytes.
     """
 
     def __init__(self) -> None:
         self.records = 0
         self.size = 0
-        self._runs: deque[tuple[Sequence[bytes], int]] = deque()  # with octets of payload
+        self._runs: deque[tuple[Sequence[bytes], int]] = deque()  # with bytes of payload
         self._taken = 0  # records of the oldest run
 
     def add(self, payloads: Sequence[bytes]) -> None:

@@ -7,7 +7,7 @@ the first record that goes there, or in an earlier one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -39,13 +39,6 @@ class LaneQueues:
         self._store = store
         self._committer = committer
         self._limits = limits
-        self._entrances: dict[str, str] = {}  # the newer queue, by destination
-
-    def entered(self, payloads: Mapping[str, Sequence[bytes]]) -> Mapping[str, Sequence[bytes]]:
-        """What comes for destinations, by the queue that it goes into."""
-        if not self._entrances:
-            return payloads
-        return {self._entrances.get(id, id): run for id, run in payloads.items()}
 
     def of(self, destination: str) -> tuple[str, str]:
         """The two queues of `destination`, the older one first."""
@@ -57,7 +50,7 @@ class LaneQueues:
 
     def direct(self, destination: str, *, older: str, newer: str) -> None:
         """Put what comes for `destination` into its queue `newer` from now on."""
-        self._entrances[destination] = newer
+        self._committer.entrances[destination] = newer
         limit = self._limits.get(destination)
         if limit is not None:
             limit.queues = (older, newer)

@@ -16,7 +16,7 @@ is received twice.  An orphan's records that another queue adopts go the same wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -37,13 +37,13 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     quarantined: int = 0
     """Records that are set aside now, with a reason."""
     dropped: dict[str, int] = {}  # msgspec copies it for each instance
-    """Records given up, by reason."""
+    """Records that were dropped, by reason."""
     never_queued: int = 0
     """Those of the dropped records that were dropped before they got a number."""
     queued_bytes: int = 0
-    """Octets of payload in the blocks that are still there."""
+    """Bytes of payload in the blocks that are still there."""
     quarantine_bytes: int = 0
-    """Octets in the quarantine, with their labels."""
+    """Bytes in the quarantine, with their labels."""
     moved: int = 0
     """Records that had a number here and have another one now, in this account (replayed)
     or in another one of this queue (replayed there, adopted)."""
@@ -57,6 +57,28 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     def queued(self) -> int:
         """Records that wait for their acknowledgement."""
         return self.next_seq - self.acknowledged_seq
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count records that were given up."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def drop_unqueued(self, reasons: Mapping[str, int]) -> None:
+        """Count records that were dropped before they got a number: how many by reason."""
+        for reason, count in reasons.items():
+            self.drop(reason, count)
+            self.never_queued += count
+
+    def deliver_late(self, late: Mapping[str, int]) -> None:
+        """Records that had been dropped, by reason, have arrived after all."""
+        for reason, count in late.items():
+            if not count:
+                continue  # all that would have been late was set aside
+            assert self.dropped.get(reason, 0) >= count, (reason, count, self)
+            self.dropped[reason] -= count
+            self.delivered += count
+            if not self.dropped[reason]:
+                del self.dropped[reason]
 
     @property
     def gap(self) -> int:

@@ -1,4 +1,4 @@
-"""What waits for the next commit, while another one may be under way: appends and removals.
+"""What waits for the next commit, while another one may be under way.
 
 Usually a commit takes everything that waits.  On a full disk that would never fit again
 once more waits than there is room for.  So the limit of a batch is halved with each
@@ -8,13 +8,17 @@ failure, down to one message, and doubled with each success until everything fit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from relay.model.clock import Clock, DelayedCall
+from relay.queue.admission.limits import QueueLimits
+from relay.queue.changes import Command
 from relay.queue.transaction import Append, Removal, account_of_source, split
 
-__all__ = ["NOT_STORED", "PendingAppends", "PendingRemovals"]
+__all__ = ["NOT_STORED", "Pending", "PendingAppends", "PendingRemovals"]
 
 NOT_STORED = "not-stored"
 """Why messages are given up that could not be stored before the relay stopped."""
@@ -24,7 +28,7 @@ class PendingAppends:
     """The appends that wait, oldest first.
 
     Attributes:
-        size: Octets of what waits and of what is on its way to disk, about.
+        size: Bytes of what waits and of what is on its way to disk, about.
     """
 
     def __init__(self) -> None:
@@ -42,7 +46,7 @@ class PendingAppends:
         self.size += append.size
 
     def take(self) -> list[Append]:
-        """What the next commit stores."""
+        """The appends that the next commit stores."""
         if self._batch_bytes is None:
             self._underway, self._appends = self._appends, []
             return self._underway
@@ -82,11 +86,11 @@ class PendingAppends:
         return is_everything
 
     def withhold(self, batch: Sequence[Append]) -> None:
-        """`batch` is in a file that a restart would not find: it is not to be answered yet."""
+        """`batch` is in a file that a restart would not find: hold its answers back."""
         self._withheld += batch
 
     def answered(self, batch: Sequence[Append]) -> list[Append]:
-        """Everything that is to be answered now, with `batch`."""
+        """The appends to answer now: `batch`, and those withheld before."""
         withheld, self._withheld = self._withheld, []
         return [*withheld, *batch]
 
@@ -115,13 +119,31 @@ def _records(payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
 
 
 class PendingRemovals:
-    """Removals by destination, each put together from many acknowledgements."""
+    """Removals by destination, each put together from many acknowledgements.
 
-    def __init__(self) -> None:
+    A removal alone is not worth a transaction: it waits a little for an append with which it
+    can go, until it is due.
+
+    Args:
+        seconds: What a removal waits for an append, at most; 0 = it is due at once.
+        on_due: Called when one has waited for so long.
+    """
+
+    def __init__(self, *, clock: Clock, seconds: float, on_due: Callable[[], None]) -> None:
         self._removals: dict[str, Removal] = {}
+        self._clock = clock
+        self._seconds = seconds
+        self._on_due = on_due
+        self._is_due = False
+        self._timer: DelayedCall | None = None
 
     def __bool__(self) -> bool:
         return bool(self._removals)
+
+    @property
+    def are_due(self) -> bool:
+        """Whether there are removals that wait for no append any more."""
+        return self._is_due and bool(self._removals)
 
     def of(self, destination: str, upto: int = 0) -> Removal:
         """What is removed from `destination`, the records before `upto` included."""
@@ -129,9 +151,25 @@ class PendingRemovals:
         removal.upto = max(removal.upto, upto)
         return removal
 
+    def wait(self) -> bool:
+        """Have them due after a while.  Returns False if they need not wait."""
+        if not self._seconds:
+            return False
+        if self._timer is None and not self._is_due:
+            self._timer = self._clock.callLater(self._seconds, self._on_due)
+        return True
+
+    def set_due(self, is_due: bool = True) -> None:
+        """Whether they are due; ends what `wait` began."""
+        self._is_due = is_due
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
     def take(self) -> dict[str, Removal]:
-        """All of it, for a transaction."""
+        """All of them, for a transaction."""
         removals, self._removals = self._removals, {}
+        self.set_due(False)
         return removals
 
     def take_back(self, removals: Mapping[str, Removal]) -> None:
@@ -141,6 +179,7 @@ class PendingRemovals:
             earlier = self.of(destination, removal.upto)
             earlier.set_aside += removal.set_aside
             earlier.late += removal.late
+        self.set_due()
 
     def evicted(self, destination: str, start: int, stop: int, reason: str) -> None:
         """The records from `start` to `stop` were dropped while their answers came."""
@@ -150,3 +189,39 @@ class PendingRemovals:
             removal.set_aside = [aside for aside in removal.set_aside if aside not in gone]
             late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
             removal.late[reason] += late
+
+
+class Pending:
+    """All that waits: appends, removals, what limits make leave, and commands.
+
+    Attributes:
+        commands: Each with what fires with its result.
+        hold_appends: Appends wait until something else was stored, or for another try.
+        probes: Nothing waits, and whether the disk works is to be found out.
+    """
+
+    def __init__(self, removals: PendingRemovals, limits: QueueLimits) -> None:
+        self.appends = PendingAppends()
+        self.removals = removals
+        self.limits = limits
+        self.commands: list[tuple[Command, Deferred[Any]]] = []
+        self.hold_appends = False
+        self.probes = False
+
+    def has_changes(self) -> bool:
+        """Whether there is something for a transaction, commands left out."""
+        if self.removals.are_due or self.limits.have_evictions:
+            return True
+        return bool(self.appends) and not self.hold_appends
+
+    def has_work(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self.commands) or self.has_changes() or self.probes
+
+    def give_up(self) -> tuple[list[Deferred[Any]], Counter[str]]:
+        """Forget all that is not on disk; as `PendingAppends.give_up`, with the commands."""
+        waiting: list[Deferred[Any]]
+        waiting, lost = self.appends.give_up()
+        waiting += [done for _, done in self.commands]
+        self.commands = []
+        return waiting, lost

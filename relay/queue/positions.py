@@ -1,6 +1,6 @@
-"""Positions as they are stored: with a checksum.
+"""Positions as they are stored: with a checksum; and the steps of the clock, which are one.
 
-    0x01 · CRC-32 of the key and the octets, eight hexadecimal digits · the octets
+    0x01 · CRC-32 of the key and the bytes, eight hexadecimal digits · the bytes
 
 A position that a disk has changed must not be believed: a file would be skipped, or a
 sender told that its messages are here.  Those that were stored without a checksum, by an
@@ -10,12 +10,19 @@ earlier version, are text that begins with something else, and are taken as they
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from relay.model.clock import ClockStep
 from relay.queue.block import crc32
 
-__all__ = ["put_position", "sealed", "unsealed"]
+__all__ = ["CLOCK", "decode_steps", "encode_steps", "sealed", "unsealed"]
 
+CLOCK = "/clock"
+"""Where the steps of the clock are; no source's id contains a slash."""
+
+_STEPS = "steps"
 _MARK = b"\x01"
 _SEAL = re.compile(rb"(.)([0-9a-f]{8})", re.DOTALL)
 
@@ -26,7 +33,7 @@ def sealed(key: bytes, octets: bytes) -> bytes:
 
 
 def unsealed(key: bytes, value: bytes) -> bytes | None:
-    """The octets in `value`, which is stored under `key`; None if they are damaged."""
+    """The bytes in `value`, which is stored under `key`; None if they are damaged."""
     seal = _SEAL.match(value)
     octets = value[seal.end() :] if seal else b""
     if seal and int(seal[2], 16) == crc32(octets, crc32(key)):
@@ -34,10 +41,14 @@ def unsealed(key: bytes, value: bytes) -> bytes | None:
     return None if value[:1] < b" " else value
 
 
-def put_position(txn: Any, database: Any, name: str, octets: bytes) -> None:
-    """Store the position `name` in the transaction `txn`; an empty one is forgotten."""
-    key = name.encode()
-    if octets:
-        txn.put(key, sealed(key, octets), db=database)
-    else:
-        txn.delete(key, db=database)
+def encode_steps(steps: Sequence[ClockStep]) -> dict[str, bytes]:
+    """The position, by its whole name."""
+    return {f"{CLOCK}/{_STEPS}": msgspec.json.encode(steps) if steps else b""}
+
+
+def decode_steps(positions: Mapping[str, bytes]) -> list[ClockStep]:
+    """The steps in the positions below `CLOCK`; none where that is damaged."""
+    try:
+        return msgspec.json.decode(positions.get(_STEPS, b"[]"), type=list[ClockStep])
+    except msgspec.DecodeError:
+        return []

@@ -8,10 +8,10 @@ One LMDB environment in a directory of its own, with these named databases:
     meta                key: b"format"              value: b"1"
                         key: b"ledger/" + id        value: JSON, see ledger.py
     blocks/<id>         key: seq, uint64 big endian value: block, see block.py
-    quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, octets
+    quarantine/<id>     key: seq, uint64 big endian value: JSON line, LF, bytes
     history/<id>        key: seq, uint64 big endian value: time and block, see history/keep.py
     positions           key: source, "/", name      value: checksum, see positions.py, and
-                                                    octets of the source's own
+                                                    bytes of the source's own
 
 `<id>` is a destination's key in the configuration.  A block's key is the seq of
 its first record; the blocks of a destination are consecutive, so the key of the
@@ -44,7 +44,7 @@ slash are no source's but the relay's:
     /lanes      which queue of a destination takes what comes, where it has two: its id
                 and "lane/" + its id (`lane_queues.py`)
     /paused     since when a destination is paused (`service/destinations/commands.py`)
-    /clock      by how much the time of day was set forward (`clock_steps.py`)
+    /clock      by how much the time of day was set forward (`positions.py`)
     /given-up   which note of lost messages was counted last (`files/given_up.py`)
 
 Next to the environment lies `owner.lock`, held (flock), like the directory itself, by the
@@ -58,19 +58,14 @@ took, see compaction/restore.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
-from relay.codec import octets_of
 from relay.model.errors import QueueError, QueueMisplaced
-from relay.model.seq import SeqRange
-from relay.queue.block import encode_block, split
+from relay.queue.changes import Changes, Command, RemovesOnly
 from relay.queue.compaction.handles import Handles
-from relay.queue.eviction import count_late, evict
 from relay.queue.files.environment import (
     OurErrors,
     check_format,
@@ -83,51 +78,16 @@ from relay.queue.files.place import Placement
 from relay.queue.files.reserve_file import ReserveFile
 from relay.queue.files.values import FileValues
 from relay.queue.history.keep import Histories
-from relay.queue.inspect.reading import (
-    measured,
-    oldest_block_at,
-    read_positions,
-    read_records,
-    sources_with_positions,
-    stored_ledger,
-)
-from relay.queue.ledger import Ledger, decode_ledger
-from relay.queue.positions import put_position
-from relay.queue.quarantine import refuse, set_aside
+from relay.queue.ledger import Ledger
 from relay.queue.repair.guarded import Guard
 from relay.queue.repair.replace import Recovery, prepare_file, remove_unfinished
-from relay.queue.transaction import (
-    Eviction,
-    Refusal,
-    Removal,
-    SetAside,
-    Transaction,
-    account_of_source,
-    is_of_source,
-)
-from relay.queue.view import KEY as _KEY
-from relay.queue.view import (
-    Command,
-    RemovesOnly,
-    TransactionView,
-    count_never_queued,
-    database_bytes,
-    forget,
-)
+from relay.queue.transaction import Transaction, account_of_source
+from relay.queue.view import MapUsage, TransactionView
 
-__all__ = [
-    "Eviction",
-    "QueueStore",
-    "Refusal",
-    "Removal",
-    "SetAside",
-    "Transaction",
-    "account_of_source",
-]
+__all__ = ["QueueStore"]
 
 _PROBE_BYTES = 64 * 1024
 _Found = TypeVar("_Found")
-_Measured = tuple[dict[str, int], dict[str, int]]
 
 
 class QueueStore:
@@ -140,33 +100,28 @@ class QueueStore:
         self,
         environment: Any,
         ownership: Ownership,
-        *,
         path: str | None = None,
         guard: Guard | None = None,
-        histories: Histories | None = None,
         values: FileValues | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self._path = path
         self.placement = Placement(path, ownership)
         """Whether the next start finds the file."""
         self.histories = histories or Histories()
         """What is kept of delivered records; none of it counts in `used_bytes`."""
-        self._reserve = ReserveFile(path)
+        self.reserve = ReserveFile(path)
+        """Room on the disk for removals."""
         self._use(Handles(environment, guard, values))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
         self.recovery: Recovery | None = None
         """Set if the file was damaged when it was opened."""
-        self.used_bytes = 0
-        """Octets of the map that queues and quarantines took as of the last commit.
-
-        A lone short record takes a page, so this, not the payload, is what has to
-        stay below the size of the map."""
-        self.destination_bytes: dict[str, int] = {}
-        """What the queue of each destination took of that."""
+        self._usage = MapUsage({}, {})  # as of the last commit
+        # After a rename whose directory could not be synced a power cut may bring the old file
+        # back, and with it the loss of everything that was committed since.
         self._is_spoilt = False
-        self._quarantine_bytes: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -209,16 +164,11 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                store = cls(
-                    *(environment, ownership),
-                    path=path,
-                    guard=guard,
-                    histories=histories,
-                    values=FileValues.of(environment),
-                )
+                values = FileValues.of(environment)
+                store = cls(environment, ownership, path, guard, values, histories)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
-                store._reserve.make()
+                store.reserve.make()
                 return store
             except BaseException:
                 environment.close()
@@ -259,11 +209,7 @@ class QueueStore:
     def own_again(self) -> None:
         """Own the directory with the queue's path, which may be a new one; as `Placement` does."""
         self.placement.own_again()
-        self._reserve.is_there = False  # that which was kept may have gone too
-
-    def give_up_reserve(self) -> None:
-        """Let a note have the room that was kept for removals; for the end."""
-        self._reserve.give_up()
+        self.reserve.is_there = False  # that which was kept may have gone too
 
     @property
     def misplaced(self) -> str:
@@ -271,8 +217,18 @@ class QueueStore:
         return self.placement.misplaced
 
     @property
+    def used_bytes(self) -> int:
+        """Bytes of the map that queues and quarantines took as of the last commit."""
+        return self._usage.total
+
+    @property
+    def destination_bytes(self) -> dict[str, int]:
+        """What the queue of each destination took of that."""
+        return self._usage.queues
+
+    @property
     def in_use_bytes(self) -> int:
-        """Octets of the map that are not free: `used_bytes`, and what is kept of deliveries."""
+        """Bytes of the map that are not free: `used_bytes`, and what is kept of deliveries."""
         return self.used_bytes + self.histories.used_bytes
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]:
@@ -287,44 +243,26 @@ class QueueStore:
                 cases nothing was changed.
         """
         self._refuse_if_spoilt()
+        # An answer promises that the next start finds what it is for, so the file's place is
+        # looked at before the commit, which then need not be made, and after it.
         if transaction.is_answered:
             self.placement.require()
+        # What adds something must leave room for removals, or a full disk could never empty.
         if growth := transaction.growth:
-            self._reserve.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
+            self.reserve.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
             changed = self._commit(transaction)
         else:
-            changed = self._reserve.with_room(partial(self._commit, transaction))
-        with suppress(QueueMisplaced):  # it has been committed, but not there
+            changed = self.reserve.with_room(partial(self._commit, transaction))
+        with suppress(QueueMisplaced):  # it has been committed, but not there: see `misplaced`
             self.placement.require()
         return changed
 
     def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
-        changed: dict[str, Ledger] = {}
-        with self._errors(transaction.growth), self._begin(write=True) as txn:
-            for destination, payloads in transaction.appends.items():
-                if payloads:
-                    ledger = self._changed_ledger(destination, changed)
-                    self._append(txn, destination, ledger, payloads, transaction.received_at)
-            for destination, removal in transaction.removals.items():
-                ledger = self._changed_ledger(destination, changed)
-                self._remove(txn, destination, ledger, removal, transaction.received_at)
-            for destination, reasons in transaction.drops.items():
-                count_never_queued(self._changed_ledger(destination, changed), reasons)
-            for destination, eviction in transaction.evictions.items():
-                ledger = self._changed_ledger(destination, changed)
-                database = self._blocks[destination]
-                size = partial(database_bytes, txn, database)
-                evict(txn, database, ledger, eviction, used_bytes=size)
-            for refusal in transaction.refusals:
-                account = account_of_source(refusal.source)
-                ledger = self._changed_ledger(account, changed)
-                refuse(txn, self._quarantine[account], ledger, refusal, transaction.received_at)
-            for name, position in transaction.positions.items():
-                put_position(txn, self._positions, name, position)
-            used = self._store_ledgers(txn, changed)
-        self._note_measured(*used)
-        self.ledgers.update(changed)
-        return changed
+        with self._errors(transaction.growth), self._handles.begin(write=True) as txn:
+            changes = self._changes(txn, transaction.received_at)
+            changes.apply(transaction)
+            usage = changes.finish(self._usage)
+        return self._committed(changes, usage)
 
     def probe(self) -> None:
         """Find out whether something can be stored: write what is there once more.
@@ -334,9 +272,10 @@ class QueueStore:
         """
         self._refuse_if_spoilt()
         self.placement.require()
-        self._reserve.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
-        with self._errors(_PROBE_BYTES), self._begin(write=True) as txn:
-            txn.put(b"format", txn.get(b"format", db=self._meta), db=self._meta)
+        self.reserve.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
+        meta = self._handles.meta
+        with self._errors(_PROBE_BYTES), self._handles.begin(write=True) as txn:
+            txn.put(b"format", txn.get(b"format", db=meta), db=meta)
 
     def operate(self, operation: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
         """Make all of `operation` durable, or nothing of it; from the thread of `commit`.
@@ -354,18 +293,24 @@ class QueueStore:
         self.placement.require()
         operate = partial(self._operate, operation, at)
         if isinstance(operation, RemovesOnly):
-            return self._reserve.with_room(operate)
+            return self.reserve.with_room(operate)
         return operate()
 
     def _operate(self, operation: Command, at: float) -> tuple[dict[str, Ledger], Any]:
-        changed: dict[str, Ledger] = {}
-        with self._errors(), self._begin(write=True) as txn:
-            ledger = partial(self._changed_ledger, changed=changed)
-            result = operation.apply(self._view(txn, ledger, at, self._handles))
-            used = self._store_ledgers(txn, changed)
-        self._note_measured(*used)
-        self.ledgers.update(changed)
-        return changed, result
+        with self._errors(), self._handles.begin(write=True) as txn:
+            changes = self._changes(txn, at)
+            result = operation.apply(changes)
+            usage = changes.finish(self._usage)
+        return self._committed(changes, usage), result
+
+    def _changes(self, txn: Any, at: float) -> Changes:
+        return Changes(txn, self._handles, self.ledgers, self.histories, at=at)
+
+    def _committed(self, changes: Changes, usage: MapUsage) -> dict[str, Ledger]:
+        """Only now: a transaction that failed has changed nothing here either."""
+        self._usage = usage
+        self.ledgers.update(changes.changed)
+        return changes.changed
 
     def look(self, reading: Callable[[TransactionView], _Found]) -> _Found:
         """What `reading` finds, in a read transaction that ends with it.
@@ -375,9 +320,8 @@ class QueueStore:
         Raises:
             QueueError: `reading` refused, or LMDB failed.
         """
-        with self._reading() as (txn, handles):
-            ledger = partial(stored_ledger, txn, handles)
-            return reading(self._view(txn, ledger, 0.0, handles))
+        with self._reading() as view:
+            return reading(view)
 
     def new_environment(self, path: str) -> Any:
         """An empty one in the directory `path`, with a map of the same size.
@@ -386,13 +330,13 @@ class QueueStore:
             QueueError: LMDB or the disk failed.
         """
         with self._errors():
-            return open_environment(path, self._environment.info()["map_size"])
+            return open_environment(path, self._handles.environment.info()["map_size"])
 
     @contextmanager
     def snapshot(self) -> Iterator[Any]:
         """A read transaction that sees everything, with buffers; keep it short."""
-        with self._reading() as (txn, _):
-            yield txn
+        with self._reading() as view:
+            yield view.txn
 
     @contextmanager
     def writing(self) -> Iterator[Handles]:
@@ -418,13 +362,13 @@ class QueueStore:
         with self._errors():
             handles = self._handles.like(environment)
             with environment.begin() as txn:
-                used = measured(txn, handles, handles.quarantine)
+                view = TransactionView(txn, handles)
+                usage = MapUsage({}, {}).updated(view, view.quarantine)
         is_durable = put_in_place()
-        left = self._handles
+        left, self._usage = self._handles, usage
         self._use(handles)
         self.placement.moved()
-        self._note_measured(*used)
-        left.leave()
+        left.leave()  # closed after the last reader that is under way in it
         if not is_durable:
             self._is_spoilt = True
             self._refuse_if_spoilt()
@@ -432,20 +376,15 @@ class QueueStore:
     def _use(self, handles: Handles) -> None:
         self._handles = handles
         self.histories.databases = handles.history
-        # For the thread of `commit`, which is the one that changes them.
-        self._environment = handles.environment
-        self._meta, self._positions = handles.meta, handles.positions
-        self._blocks, self._quarantine = handles.blocks, handles.quarantine
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[Any, Handles]]:
-        """A read transaction and the environment that it is in."""
+    def _reading(self) -> Iterator[TransactionView]:
         while not (handles := self._handles).enter():
             if handles is self._handles:  # otherwise it was replaced since we looked
                 raise QueueError("the queue is closed")
         errors = OurErrors("the queue cannot be read")
         with errors, handles.transaction() as txn:
-            yield txn, handles
+            yield TransactionView(txn, handles)
 
     def _refuse_if_spoilt(self) -> None:
         if self._is_spoilt:
@@ -463,24 +402,24 @@ class QueueStore:
             DamagedRange: The block with `start` in it is damaged.
             QueueError: LMDB failed.
         """
-        with self._reading() as (txn, handles):
-            limits = {"records_max": records_max, "bytes_max": bytes_max}
-            return read_records(txn, handles, destination, start=start, **limits)
+        limits = {"records_max": records_max, "bytes_max": bytes_max}
+        with self._reading() as view:
+            return view.records(destination, start=start, **limits)
 
     def positions(self, source: str) -> dict[str, bytes]:
         """How far `source` has read, by name, as of the last commit."""
-        with self._reading() as (txn, handles):
-            return read_positions(txn, handles, source)
+        with self._reading() as view:
+            return view.positions_of(source)
 
     def sources_with_positions(self) -> list[str]:
         """The sources that have read something, whether they are configured or not."""
-        with self._reading() as (txn, handles):
-            return sources_with_positions(txn, handles)
+        with self._reading() as view:
+            return view.sources_with_positions()
 
     def oldest_received_at(self, destination: str) -> float | None:
         """When the oldest queued record came in (seconds since 1970), or None."""
-        with self._reading() as (txn, handles):
-            return oldest_block_at(txn, handles, destination)
+        with self._reading() as view:
+            return view.oldest_received_at(destination)
 
     def when_damaged(self, call: Callable[[str], None]) -> None:
         """Have `call` called, from any thread, if the file turns out to be damaged.
@@ -492,90 +431,16 @@ class QueueStore:
     def _errors(self, wanted_bytes: int = 0) -> OurErrors:
         return OurErrors(path=self._path, wanted_bytes=wanted_bytes)
 
-    def _begin(self, **options: Any) -> Any:
-        return self._handles.begin(**options)
-
-    def _view(
-        self, txn: Any, ledger: Callable[[str], Ledger], at: float, handles: Handles
-    ) -> TransactionView:
-        def append(destination: str, payloads: Sequence[bytes], *, received_at: float) -> None:
-            self._append(txn, destination, ledger(destination), payloads, received_at)
-
-        return TransactionView(
-            txn, handles.blocks, handles.quarantine, ledger, append, at, handles.history
-        )
-
-    def _store_ledgers(self, txn: Any, changed: Mapping[str, Ledger]) -> _Measured:
-        """Store the accounts with what they account for; return what `_measured` finds then."""
-        for id, ledger in changed.items():
-            assert ledger.gap == 0, (id, ledger)
-            txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self._meta)
-        queues, quarantines = self._measured(txn, changed)  # nothing else has changed
-        self.histories.trim(txn, sum(queues.values()) + sum(quarantines.values()))
-        return queues, quarantines
-
-    def _measured(self, txn: Any, ids: Iterable[str]) -> _Measured:
-        """What each queue and each quarantine takes of the map; only `ids` are looked at."""
-        queues, quarantines = measured(txn, self._handles, ids)
-        return {**self.destination_bytes, **queues}, {**self._quarantine_bytes, **quarantines}
-
-    def _note_measured(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
-        self.destination_bytes, self._quarantine_bytes = queues, quarantines
-        self.used_bytes = sum(queues.values()) + sum(quarantines.values())
-
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
     ) -> None:
-        with self._environment.begin(db=self._meta) as txn:
-            for key, value in txn.cursor():
-                if bytes(key).startswith(b"ledger/"):
-                    destination = bytes(key)[len(b"ledger/") :].decode()
-                    self.ledgers[destination] = decode_ledger(destination, value, checks=checks)
+        handles = self._handles
+        with handles.environment.begin() as txn:
+            self.ledgers = TransactionView(txn, handles).ledgers(checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
-            if not is_of_source(id):
-                self._blocks[id] = self._environment.open_db(f"blocks/{id}".encode())
-            self._quarantine[id] = self._environment.open_db(f"quarantine/{id}".encode())
-        with self._environment.begin() as txn:
-            self._note_measured(*self._measured(txn, self._quarantine))
-        self.histories.open(self._environment, self.used_bytes)
-
-    def _changed_ledger(self, destination: str, changed: dict[str, Ledger]) -> Ledger:
-        if destination not in changed:
-            ledger = self.ledgers[destination]
-            changed[destination] = msgspec.structs.replace(ledger, dropped=dict(ledger.dropped))
-        return changed[destination]
-
-    def _append(
-        self,
-        txn: Any,
-        destination: str,
-        ledger: Ledger,
-        payloads: Sequence[bytes],
-        received_at: float,
-    ) -> None:
-        for run in split(payloads):
-            block = encode_block(run, received_at=received_at)
-            key = _KEY.pack(ledger.next_seq)
-            if not txn.put(key, block, db=self._blocks[destination], append=True):
-                raise QueueError(
-                    f"queue of {destination}: there are blocks beyond record {ledger.next_seq}"
-                )
-            ledger.next_seq += len(run)
-            ledger.queued_bytes += octets_of(run)
-
-    def _remove(
-        self, txn: Any, destination: str, ledger: Ledger, removal: Removal, at: float
-    ) -> None:
-        assert removal.upto <= ledger.next_seq, (removal, ledger)
-        upto = max(removal.upto, ledger.acknowledged_seq)  # some may have been evicted
-        count_late(ledger, removal.late)
-        quarantined = ledger.quarantined
-        blocks, quarantine = self._blocks[destination], self._quarantine[destination]
-        for aside in removal.set_aside:
-            set_aside(txn, blocks, quarantine, ledger, aside, at)
-        aside_records = ledger.quarantined - quarantined
-        ledger.delivered += upto - ledger.acknowledged_seq - aside_records
-        left = SeqRange(ledger.acknowledged_seq, upto)
-        self.histories.keep(txn, destination, blocks, left, removal.set_aside, at=at)
-        forget(txn, blocks, ledger, upto)
+            handles.open_account(id)
+        with handles.environment.begin() as txn:
+            view = TransactionView(txn, handles)
+            self._usage = self._usage.updated(view, view.quarantine)
+        self.histories.open(handles.environment, self.used_bytes)

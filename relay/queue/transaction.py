@@ -1,4 +1,4 @@
-"""What one commit changes, as values, and the appends that it is put together from."""
+"""What one commit changes, as values, and the appends that it is made of."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "RECORD_BYTES",
     "Append",
     "size_of",
+    "source_of",
     "split",
     "transaction_of",
     "Eviction",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 RECORD_BYTES = 64
-"""What a record that waits for its commit takes beside its octets, about."""
+"""What a record that waits for its commit takes beside its bytes, about."""
 
 _SOURCE_ACCOUNT = "source/"
 _LANE_ACCOUNT = "lane/"
@@ -44,6 +45,11 @@ def account_of_source(source: str) -> str:
 def is_of_source(account: str) -> bool:
     """Whether a ledger is that of a source, not of a destination."""
     return account.startswith(_SOURCE_ACCOUNT)
+
+
+def source_of(account: str) -> str:
+    """The source that a ledger is of."""
+    return account.removeprefix(_SOURCE_ACCOUNT)
 
 
 def account_of_lane(destination: str) -> str:
@@ -69,7 +75,7 @@ class SetAside:
 
 @dataclass(slots=True)
 class Removal:
-    """Let the records before `upto` leave: delivered, but for those set aside."""
+    """Let the records before `upto` leave: as delivered, except for those set aside."""
 
     upto: int
     """Where the queue begins already, or less: nothing leaves."""
@@ -129,7 +135,7 @@ class Transaction:
 
     @property
     def growth(self) -> int:
-        """Octets that this adds to queues and quarantines of sources; 0 = it adds nothing."""
+        """Bytes that this adds to queues and quarantines of sources; 0 = it adds nothing."""
         runs = [*self.appends.values(), *(refusal.frames for refusal in self.refusals)]
         return sum(octets_of(run) + len(run) for run in runs)
 
@@ -151,7 +157,7 @@ class Append:
 
 
 def size_of(runs: Iterable[Sequence[bytes]]) -> int:
-    """What `runs` of records take in memory, in octets, about."""
+    """What `runs` of records take in memory, in bytes, about."""
     return sum(octets_of(run) + RECORD_BYTES * len(run) for run in runs)
 
 

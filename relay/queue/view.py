@@ -1,124 +1,158 @@
-"""An open transaction, as those see it who look into the queue or change it by hand.
-
-A reading (`inspect/queries.py`) gets one in a short read transaction; an operation
-(`inspect/commands.py`, `quarantine.py`) in a write transaction of its own.
-"""
+"""What one LMDB transaction sees of the queues, as queries and commands get it."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
-from relay.queue.block import payload_bytes_of
-from relay.queue.ledger import Ledger
+from relay.model.errors import DamagedRange
+from relay.model.seq import SeqRange
+from relay.queue.block import KEY, BlockDamaged, decode_block, seq_of
+from relay.queue.compaction.handles import Handles
+from relay.queue.ledger import Ledger, decode_ledger
+from relay.queue.positions import unsealed
 
-__all__ = [
-    "KEY",
-    "OPERATOR",
-    "TransactionView",
-    "Command",
-    "RemovesOnly",
-    "count_dropped",
-    "count_never_queued",
-    "database_bytes",
-    "forget",
-    "seq_of",
-    "to_block_with",
-]
+__all__ = ["MapUsage", "TransactionView", "database_bytes"]
 
-KEY = struct.Struct(">Q")
-"""A seq as a key."""
-
-OPERATOR = "operator"
-"""Why records were dropped that somebody gave up."""
+_LEDGER = b"ledger/"
 
 
-class _Append(Protocol):
-    def __call__(
-        self, destination: str, payloads: Sequence[bytes], *, received_at: float
-    ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
 class TransactionView:
-    """All that one transaction can see.  Valid for as long as it is open."""
+    """A transaction with buffers: what it returns has to be copied before it ends.
 
-    txn: Any
-    """LMDB's, with buffers: what it returns has to be copied before the end."""
-    blocks: Mapping[str, Any]
-    """The database of blocks of each destination, orphans included."""
-    quarantine: Mapping[str, Any]
-    """The quarantine of each account, those of sources included."""
-    ledger: Callable[[str], Ledger]
-    """The account; what an operation changes in it is stored with its transaction."""
-    append: _Append
-    """Stores payloads at the end of a queue; for operations only."""
-    at: float
-    """Seconds since 1970-01-01 UTC."""
-    history: Mapping[str, Any] = field(default_factory=dict)
-    """The history of each destination that has one or had one."""
+    Args:
+        txn: As `Handles.begin` makes them.
 
-
-class Command(Protocol):
-    """A change that somebody asked for.  It sees all earlier ones and is done whole or not."""
-
-    def apply(self, view: TransactionView) -> Any:
-        """Do it.  A QueueError says why not; nothing is changed then."""
-
-
-class RemovesOnly:
-    """An operation of this kind may use the room that is kept for removals."""
-
-    __slots__ = ()
-
-
-def seq_of(key: Any) -> int:
-    """The seq that `key` stands for."""
-    return int(KEY.unpack(key)[0])
-
-
-def to_block_with(cursor: Any, seq: int) -> bool:
-    """Set `cursor` on the last block that begins at `seq` or before, or else on the first.
-
-    Returns:
-        False if there is no block at all.
+    Attributes:
+        blocks: The database of blocks of each destination, orphans included.
+        quarantine: The quarantine of each account, those of sources included.
+        history: The history of each destination that has one or had one.
     """
-    if not cursor.set_range(KEY.pack(seq)):
-        return bool(cursor.last())
-    if seq_of(cursor.key()) != seq and not cursor.prev():
-        return bool(cursor.first())
-    return True
+
+    def __init__(self, txn: Any, handles: Handles) -> None:
+        self.txn = txn
+        self.meta = handles.meta
+        self.positions = handles.positions
+        self.blocks = handles.blocks
+        self.quarantine = handles.quarantine
+        self.history = handles.history
+
+    def ledger(self, id: str) -> Ledger:
+        """The account as it is stored, whether it adds up or not."""
+        value = self.txn.get(_LEDGER + id.encode(), db=self.meta)
+        return Ledger() if value is None else decode_ledger(id, bytes(value), checks=False)
+
+    def ledgers(self, *, checks: bool) -> dict[str, Ledger]:
+        """All accounts that are stored.
+
+        Args:
+            checks: Refuse those that do not add up.
+
+        Raises:
+            QueueFormatError: One cannot be read, or does not add up.
+        """
+        found: dict[str, Ledger] = {}
+        for key, value in self.txn.cursor(db=self.meta):
+            if bytes(key).startswith(_LEDGER):
+                id = bytes(key)[len(_LEDGER) :].decode()
+                found[id] = decode_ledger(id, value, checks=checks)
+        return found
+
+    def records(
+        self, destination: str, *, start: int, records_max: int, bytes_max: int
+    ) -> list[bytes]:
+        """Consecutive payloads from record `start` on, whole blocks until a limit is reached.
+
+        Raises:
+            DamagedRange: The block with `start` in it is damaged, or cannot be read.
+        """
+        payloads: list[bytes] = []
+        size = 0
+        cursor = self.txn.cursor(db=self.blocks[destination])
+        found = cursor.set_range(KEY.pack(start))
+        if not found or seq_of(cursor.key()) != start:
+            found = cursor.prev() if found else cursor.last()
+        while found and len(payloads) < records_max and size < bytes_max:
+            first = seq_of(cursor.key())
+            value = cursor.value()
+            found = cursor.next()
+            stop = seq_of(cursor.key()) if found else self.ledger(destination).next_seq
+            try:
+                block = decode_block(value).payloads
+                # The checksum does not cover the key, so a changed key shows only here.
+                if len(block) != stop - first:
+                    raise BlockDamaged(f"{len(block)} records in the place of {stop - first}")
+            except BlockDamaged as damage:
+                if payloads:
+                    break  # deliver what comes before it first
+                if start >= stop:
+                    break  # it lies before the first record asked for
+                raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
+            skip = max(0, start - first)
+            payloads += block[skip:] if skip else block
+            size += len(value)
+        return payloads
+
+    def positions_of(self, source: str) -> dict[str, bytes]:
+        """How far `source` has read, by name; empty where damaged."""
+        start = f"{source}/".encode()
+        found: dict[str, bytes] = {}
+        cursor = self.txn.cursor(db=self.positions)
+        more = cursor.set_range(start)
+        while more and (key := bytes(cursor.key())).startswith(start):
+            position = unsealed(key, bytes(cursor.value()))
+            found[key[len(start) :].decode("utf-8", "replace")] = position or b""
+            more = cursor.next()
+        return found
+
+    def sources_with_positions(self) -> list[str]:
+        """The sources that have read something, in the order of their ids."""
+        found: list[str] = []
+        cursor = self.txn.cursor(db=self.positions)
+        more = cursor.first()
+        while more:
+            source = bytes(cursor.key()).partition(b"/")[0]
+            if source:  # names that begin with a slash are the relay's own
+                found.append(source.decode("utf-8", "replace"))
+            more = cursor.set_range(source + b"0")  # "0" follows the slash in ASCII
+        return found
+
+    def oldest_received_at(self, destination: str) -> float | None:
+        """When the oldest block came in (seconds since 1970-01-01 UTC); None if there is none
+        that can be read."""
+        cursor = self.txn.cursor(db=self.blocks[destination])
+        if not cursor.first():
+            return None
+        try:
+            return decode_block(cursor.value()).received_at
+        except BlockDamaged:
+            return None
 
 
-def forget(txn: Any, database: Any, ledger: Ledger, upto: int) -> None:
-    """Let the records before `upto` leave the queue, and blocks that have none left."""
-    ledger.acknowledged_seq = upto
-    cursor = txn.cursor(db=database)
-    while cursor.first():
-        size = payload_bytes_of(cursor)
-        stop = seq_of(cursor.key()) if cursor.next() else ledger.next_seq
-        if stop > upto:
-            break
-        ledger.queued_bytes -= size
-        cursor.first()
-        cursor.delete()
-    if ledger.queued == 0:
-        ledger.queued_bytes = 0  # whatever a damaged block claimed
+class MapUsage:
+    """What queues and quarantines take of the map, in whole pages.
 
+    A lone short record takes a page, so this, not the payload, is what has to stay below the
+    size of the map.  Values are replaced, never changed in place.
+    """
 
-def count_dropped(ledger: Ledger, reason: str, count: int) -> None:
-    """Add `count` records that were given up for `reason`."""
-    if count:
-        ledger.dropped[reason] = ledger.dropped.get(reason, 0) + count
+    __slots__ = ("quarantines", "queues", "total")
 
+    def __init__(self, queues: dict[str, int], quarantines: dict[str, int]) -> None:
+        self.queues = queues
+        """By destination, in bytes."""
+        self.quarantines = quarantines
+        """By account, in bytes."""
+        self.total = sum(queues.values()) + sum(quarantines.values())
 
-def count_never_queued(ledger: Ledger, reasons: Mapping[str, int]) -> None:
-    """Add records that were dropped before they got a number: how many by reason."""
-    for reason, count in reasons.items():
-        count_dropped(ledger, reason, count)
-        ledger.never_queued += count
+    def updated(self, view: TransactionView, ids: Iterable[str]) -> MapUsage:
+        """With what `view` sees of the accounts `ids`; the others are as they were."""
+        queues, quarantines = dict(self.queues), dict(self.quarantines)
+        for id in ids:
+            quarantines[id] = database_bytes(view.txn, view.quarantine[id])
+            if id in view.blocks:
+                queues[id] = database_bytes(view.txn, view.blocks[id])
+        return MapUsage(queues, quarantines)
 
 
 def database_bytes(txn: Any, database: Any) -> int:

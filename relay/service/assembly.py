@@ -43,13 +43,11 @@ from relay.service.queue.assembly import (
     new_quarantine_limits,
     new_queue,
 )
-from relay.service.queue.commands import QueueTools
+from relay.service.queue.commands import HistoryTools, QueueTools
 from relay.service.queue.compacting import CompactionService
-from relay.service.queue.history_commands import HistoryTools
-from relay.service.queue.history_watch import new_history_watch
 from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueService
-from relay.service.queue.watch import PlaceWatch, QueueWatch
+from relay.service.queue.watches import PlaceWatch, QueueWatch, new_history_watch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
@@ -187,7 +185,7 @@ def _flush_service(
 ) -> FlushService:
     return FlushService(
         pipelines(routes.values()),
-        append=queue.append,
+        append=queue.committer.append,
         now=now,
         reactor=reactor,
         ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
@@ -225,13 +223,13 @@ def _status(
         sources=sources,
         destinations=destinations,
         admission=admission,
-        orphans=lambda: queue.orphans,
+        orphans=lambda: queue.view.orphans,
         sources_gone=lambda: kept.gone,
-        damaged_files=lambda: queue.damaged_files,
+        damaged_files=lambda: queue.view.damaged_files,
         certificates=certificates.report,
         tables=lookups.report,
         elapsed=reactor.seconds,
-        allocated_bytes=lambda: queue.allocated_bytes,
+        allocated_bytes=lambda: queue.view.allocated_bytes,
         history_bytes=lambda: queue.histories.used_bytes,
         last_errors=notices.last_of,
     )
@@ -285,18 +283,18 @@ def _source(
         "counters": counters,
         "notices": notices,
         "reactor": reactor,
-        "quarantine": partial(queue.source_ledger, source.id),
+        "quarantine": partial(queue.view.source_ledger, source.id),
     }
     if source.listen.scheme == "file":
         return new_file_source(
             source,
             relay_name=configuration.name,
-            positions=queue.positions,
+            positions=queue.view.positions,
             wall=wall,
             **receiving,
         )
     if source.listen.scheme == "journald":
-        return new_journal_source(source, positions=queue.positions, **receiving)
+        return new_journal_source(source, positions=queue.view.positions, **receiving)
     return new_source(
         source,
         certificates=certificates,
@@ -318,7 +316,7 @@ def _intake(
 ) -> Intake:
     return Intake(
         routes=ways,
-        append=queue.append,
+        append=queue.committer.append,
         wall=wall,
         counters=counters,
         parser=new_parser(source.parse, zone=local_zone()),

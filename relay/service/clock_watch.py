@@ -6,9 +6,9 @@ from twisted.logger import Logger
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
-from relay.queue.clock_steps import CLOCK, decode_steps, encode_steps
+from relay.queue.positions import CLOCK, decode_steps, encode_steps
 from relay.service.periodic import PeriodicService
-from relay.service.queue.ports import Positions
+from relay.service.queue.service import QueueService
 
 __all__ = ["ClockWatch"]
 
@@ -24,13 +24,13 @@ class ClockWatch(PeriodicService):
     name = "clock-watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, wall: WallClock, *, queue: Positions, clock: Clock) -> None:
+    def __init__(self, wall: WallClock, *, queue: QueueService, clock: Clock) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._wall = wall
         self._queue = queue
 
     def startService(self) -> None:
-        self._wall.restore(decode_steps(self._queue.positions(CLOCK)))
+        self._wall.restore(decode_steps(self._queue.view.positions(CLOCK)))
         self._wall.subscribe(self._stepped)
         super().startService()
 
@@ -44,5 +44,5 @@ class ClockWatch(PeriodicService):
             direction="forward" if seconds > 0 else "back",
             seconds=abs(seconds),
         )
-        kept = self._queue.append({}, positions=encode_steps(self._wall.steps))
+        kept = self._queue.committer.append({}, positions=encode_steps(self._wall.steps))
         kept.addErrback(lambda failure: failure.trap(QueueError))  # it is said where it failed

@@ -19,7 +19,9 @@ from twisted.logger import Logger
 
 from relay.flow.drain import Drain
 from relay.queue.admission.backpressure import Admission
-from relay.service.queue.service import QueueService
+from relay.queue.history.keep import Histories
+from relay.service.exit_status import ExitStatus
+from relay.service.queue.service import QueueService, QueueSettings
 from relay.transport.notices import Notices
 from tests.clocks import wall_of
 from tests.flow_fakes import new_refusals
@@ -46,15 +48,20 @@ class Upstream:
 
 async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str, float]:
     """CPU µs a batch and a message, and transactions for each batch."""
-    admission = Admission(pending_bytes_max=1 << 26, queue_bytes_max=1 << 30)
-    queue = QueueService(
+    settings = QueueSettings(
         path=f"{path}/queue",
         destinations=[DESTINATION],
         map_bytes=1 << 31,
-        admission=admission,
-        notices=Notices(wall=wall_of(reactor), clock=reactor, log=Logger()),
-        reactor=reactor,
         check_path=lambda path: None,
+    )
+    queue = QueueService(
+        settings,
+        histories=Histories(),
+        admission=Admission(pending_bytes_max=1 << 26, queue_bytes_max=1 << 30),
+        notices=Notices(clock=reactor, log=Logger()),
+        reactor=reactor,
+        wall=wall_of(reactor),
+        exit_status=ExitStatus(reactor),
     )
     queue.startService()
     store: Any = queue._store
@@ -70,7 +77,7 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
     drain = Drain(
         destination=DESTINATION,
         cursor=queue.cursor(DESTINATION),
-        queue=queue,
+        queue=queue.committer,
         acknowledged=1,
         stored=1,
         refusals=new_refusals(3),
@@ -83,12 +90,12 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
     payloads = [b"%0256d" % number for number in range(batch)]
     began = time.process_time()
     for _ in range(commits):
-        await queue.append({DESTINATION: payloads})
+        await queue.committer.append({DESTINATION: payloads})
     while drain.acknowledged_seq <= batch * commits:
         await deferLater(reactor, 0.001, lambda: None)
     seconds = time.process_time() - began
     await queue.stopService()
-    assert queue.ledger(DESTINATION).delivered == batch * commits
+    assert queue.view.ledger(DESTINATION).delivered == batch * commits
     return {
         "CPU µs a batch": seconds / commits * 1e6,
         "CPU µs a message": seconds / commits / batch * 1e6,

@@ -28,7 +28,8 @@ from pathlib import Path
 from relay.model.errors import QueueError
 from relay.queue.ledger import Ledger
 from relay.queue.repair.salvage import Salvaged
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from tests.crash.workload import DESTINATIONS, drain, open_queue, payload, random_transaction
 
 __all__ = ["Damage", "damage_of", "make_queue", "outcomes", "pages_of"]

@@ -26,14 +26,14 @@ import lmdb
 import msgspec
 
 from relay.model.errors import DamagedRange
-from relay.queue.block import encode_block
+from relay.queue.block import KEY, encode_block
 from relay.queue.inspect.queries import Read, read
 from relay.queue.ledger import Ledger
 from relay.queue.repair import guarded
 from relay.queue.repair.verify import verify
 from relay.queue.repair.verify_lazily import FileDamaged
-from relay.queue.store import QueueStore, Removal, SetAside, Transaction
-from relay.queue.view import KEY
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, SetAside, Transaction
 from tests.crash.damage import damage_of
 from tests.crash.workload import MAP_BYTES, open_queue, payload
 

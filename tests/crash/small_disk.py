@@ -22,7 +22,8 @@ from pathlib import Path
 
 from relay.model.errors import QueueFull
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, Transaction
 from tests.crash.interposer import interpose
 from tests.crash.workload import DESTINATIONS, drain, open_queue, payload, random_transaction
 

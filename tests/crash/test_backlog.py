@@ -10,7 +10,8 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred, execute
 
 from relay.queue.cursor import Cursor
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from relay.queue.view import TransactionView
 from tests.connections import fired
 from tests.crash.audit import assert_drained

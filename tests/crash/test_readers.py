@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from relay.queue.store import QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, Transaction
 from tests.queue_files import append
 
 MAP_BYTES = 2**28
@@ -38,7 +39,7 @@ def grown_to(path: Path, *, meanwhile: bool = False) -> int:
         meanwhile: Somebody reads all the time, as nothing in the relay does.
     """
     store = opened(str(path))
-    reading = store._environment.begin() if meanwhile else None
+    reading = store._handles.environment.begin() if meanwhile else None
     for _ in range(ROUNDS):
         append(store, a=RECORDS)
         store.commit(Transaction(0.0, removals={"a": Removal(store.ledgers["a"].next_seq)}))

@@ -17,9 +17,9 @@ from relay.model.seq import SeqRange
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.ledger import Ledger
-from relay.queue.store import (
+from relay.queue.store import QueueStore
+from relay.queue.transaction import (
     Eviction,
-    QueueStore,
     Refusal,
     Removal,
     SetAside,

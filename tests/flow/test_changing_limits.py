@@ -17,7 +17,7 @@ from relay.model.origin import Origin
 from relay.model.policy import POLICIES
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.store import QueueStore
 from tests.clocks import wall_of
 from tests.connections import fired
@@ -107,14 +107,17 @@ def _committer(store: Any, limit: QueueLimit, clock: Clock) -> Committer:
     def fail(error: BaseException) -> None:
         raise AssertionError(repr(error))
 
-    return Committer(
-        store,
+    committer = Committer(
         run_in_thread=execute,
         now=clock.seconds,
         clock=clock,
         admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-        on_stored=lambda *_: None,
-        on_failure=fail,
         limits=[limit],
-        on_evicted=lambda destination, upto, count, reason: limit.dropped(count, reason),
+        callbacks=CommitCallbacks(
+            on_stored=lambda *_: None,
+            on_failure=fail,
+            on_evicted=lambda destination, upto, count, reason: limit.dropped(count, reason),
+        ),
     )
+    committer.start(store)
+    return committer

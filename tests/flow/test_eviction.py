@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from relay.flow.drain import Drain
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.cursor import Cursor
 from relay.queue.store import QueueStore
 from tests.flow_fakes import new_refusals
@@ -66,16 +66,18 @@ class EvictionMachine(RuleBasedStateMachine):
         )
         ledger = self.store.ledgers["d"]
         self.committer = Committer(
-            self.store,
             run_in_thread=self.writer,
             now=self.clock.seconds,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=self.stored,
-            on_failure=self.fail,
             limits=[self.limit],
-            on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
+            callbacks=CommitCallbacks(
+                on_stored=self.stored,
+                on_failure=self.fail,
+                on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
+            ),
         )
+        self.committer.start(self.store)
         self.new_drain(ledger.acknowledged_seq, ledger.next_seq)
 
     def new_drain(self, head: int, stored: int) -> None:

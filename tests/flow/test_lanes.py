@@ -26,7 +26,7 @@ from relay.model.policy import DrainRate
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.cursor import Cursor
 from relay.queue.inspect.queries import Read, read
 from relay.queue.lane_queues import LaneQueues
@@ -643,18 +643,20 @@ class LanesMachine(RuleBasedStateMachine):
             str(self.directory), destinations=["d", "lane/d"], map_bytes=2**24
         )
         self.committer = Committer(
-            self.store,
             run_in_thread=self.writer,
             now=self.clock.seconds,
             clock=self.clock,
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=self.committed,
-            on_failure=self.fail,
             limits=self.limits(),
-            on_evicted=lambda queue, upto, count, reason: self.lanes.drain_of(queue).evicted(
-                upto, reason
+            callbacks=CommitCallbacks(
+                on_stored=self.committed,
+                on_failure=self.fail,
+                on_evicted=lambda queue, upto, count, reason: self.lanes.drain_of(queue).evicted(
+                    upto, reason
+                ),
             ),
         )
+        self.committer.start(self.store)
         self.queues = LaneQueues(
             self.store, self.committer, {limit.destination: limit for limit in self.limits()}
         )
@@ -706,9 +708,7 @@ class LanesMachine(RuleBasedStateMachine):
         numbers = range(self.count + 1, self.count + count + 1)
         self.count += count
         stored = self.committer.append(
-            self.queues.entered(
-                {"d": [(b"%d" % number).ljust(self.record_bytes) for number in numbers]}
-            )
+            {"d": [(b"%d" % number).ljust(self.record_bytes) for number in numbers]}
         )
         stored.addCallbacks(lambda _: self.stored.update(numbers), lambda _: None)
 

@@ -24,25 +24,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
+from relay.queue.block import seq_of
+from relay.queue.changes import Changes, Command
 from relay.queue.compaction.offline import compact_queue
 from relay.queue.inspect.commands import Adopt, Purge
-from relay.queue.inspect.queries import Check, check
-from relay.queue.quarantine import (
+from relay.queue.inspect.quarantine_commands import (
     PurgeQuarantined,
     ReplayQuarantined,
     TrimQuarantine,
-    read_entry,
 )
-from relay.queue.store import (
+from relay.queue.inspect.queries import Check, check
+from relay.queue.quarantine import read_entry
+from relay.queue.store import QueueStore
+from relay.queue.transaction import (
     Eviction,
-    QueueStore,
     Refusal,
     Removal,
     SetAside,
     Transaction,
     account_of_source,
 )
-from relay.queue.view import Command, TransactionView, seq_of
+from relay.queue.view import TransactionView
 from tests import queue_files
 
 QUEUES = ("a", "b", "old")  # the last one stands for an orphan
@@ -421,8 +423,8 @@ class AccountingMachine(RuleBasedStateMachine):
             raise _CutOff
 
         account = self.model[id]
-        self.store._store_ledgers = cut_off  # type: ignore[method-assign, assignment]
-        with pytest.raises(_CutOff):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(_CutOff):
+            patch.setattr(Changes, "finish", cut_off)
             self.store.commit(
                 Transaction(
                     self.now,
@@ -434,7 +436,6 @@ class AccountingMachine(RuleBasedStateMachine):
                     positions={"in/file": b"never"},
                 )
             )
-        del self.store._store_ledgers
         if killed:
             self.killed_and_started()
 

@@ -13,12 +13,10 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.ledger import Ledger
-from relay.queue.store import Eviction, Refusal, SetAside, Transaction
-from relay.queue.transaction import RECORD_BYTES
+from relay.queue.transaction import RECORD_BYTES, Eviction, Refusal, SetAside, Transaction
 
 FULL = QueueFull("the queue's map is full")
 
@@ -118,17 +116,18 @@ class Relay:
         """What appends came to, what was said to be stored, and errors, as they came."""
         self.given_up: list[Any] = []
         self.committer = Committer(
-            self.disk,
             run_in_thread=self.disk.run_in_thread,
             now=self.clock.seconds,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
-            on_failure=self.heard.append,
-            on_given_up=self.given_up.append,
-            removal_seconds=removal_seconds,
-            interval=CommitDelay(clock=self.clock, seconds=commit_seconds_min),
+            callbacks=CommitCallbacks(
+                on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
+                on_failure=self.heard.append,
+                on_given_up=self.given_up.append,
+            ),
+            pauses=CommitPauses(removal=removal_seconds, commit=commit_seconds_min),
         )
+        self.committer.start(self.disk)
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
         done = self.committer.append(payloads)
@@ -192,14 +191,15 @@ def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None
 def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) -> None:
     told: list[Any] = []
     relay.committer = Committer(
-        relay.disk,
         run_in_thread=relay.disk.run_in_thread,
         now=relay.clock.seconds,
         clock=relay.clock,
         admission=relay.admission,
-        on_stored=lambda *stored: told.append(stored),
-        on_failure=relay.heard.append,
+        callbacks=CommitCallbacks(
+            on_stored=lambda *stored: told.append(stored), on_failure=relay.heard.append
+        ),
     )
+    relay.committer.start(relay.disk)
     relay.append("one", b=[b"1"])
     relay.append("two", a=[b"2"])
     relay.append("three", a=[b"3", b"4"])
@@ -732,16 +732,18 @@ class Limited(Relay):
         self.disk.destination_bytes = {"a": 0}
         self.limit = QueueLimit(destination="a", bytes_max=100, when_full=when_full)
         self.committer = Committer(
-            self.disk,
             run_in_thread=self.disk.run_in_thread,
             now=self.clock.seconds,
             clock=self.clock,
             admission=self.admission,
-            on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
-            on_failure=self.heard.append,
             limits=[self.limit],
-            on_evicted=lambda *evicted: self.heard.append(evicted),
+            callbacks=CommitCallbacks(
+                on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
+                on_failure=self.heard.append,
+                on_evicted=lambda *evicted: self.heard.append(evicted),
+            ),
         )
+        self.committer.start(self.disk)
 
 
 def test_what_waits_for_its_commit_counts_until_it_is_on_disk() -> None:

@@ -11,10 +11,11 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.lane_queues import LANES, LaneQueues
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from tests.connections import fired
 
 A, B = "d", "lane/d"
@@ -33,15 +34,16 @@ class Setup:
         self.store = QueueStore.open(str(self.directory), destinations=[A, B], map_bytes=2**24)
         self.limit = QueueLimit(destination="d", bytes_max=2**20)
         self.committer = Committer(
-            self.store,
             run_in_thread=self.run_in_thread,
             now=Clock().seconds,
             clock=Clock(),
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
-            on_stored=lambda queue, seq, payloads: None,
-            on_failure=lambda error: None,
             limits=[self.limit],
+            callbacks=CommitCallbacks(
+                on_stored=lambda queue, seq, payloads: None, on_failure=lambda error: None
+            ),
         )
+        self.committer.start(self.store)
         self.queues = LaneQueues(self.store, self.committer, {"d": self.limit})
 
     def run_in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
@@ -61,7 +63,7 @@ class Setup:
         self.open()
 
     def append(self, *payloads: bytes) -> None:
-        self.committer.append(self.queues.entered({"d": payloads})).addErrback(lambda _: None)
+        self.committer.append({"d": payloads}).addErrback(lambda _: None)
 
     def payloads(self, queue: str) -> list[bytes]:
         begins = self.store.ledgers[queue].acknowledged_seq
@@ -77,7 +79,7 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
 
 def test_at_first_everything_goes_into_the_queue_of_the_destination(setup: Setup) -> None:
     assert setup.queues.of("d") == (B, A)
-    assert setup.queues.entered({"d": [b"1"], "e": [b"2"]}) == {"d": [b"1"], "e": [b"2"]}
+    assert setup.committer.entrances == {}
     setup.queues.direct("d", older=B, newer=A)
     setup.append(b"1")
     assert (setup.payloads(A), setup.payloads(B)) == ([b"1"], [])

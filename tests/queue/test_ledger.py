@@ -104,3 +104,11 @@ def test_the_account_of_several_queues() -> None:
     assert whole.dropped == {"too-old": 5, "noise": 2}
     assert first.dropped == {"too-old": 1, "noise": 2}
     assert added_up([first]) is first
+
+
+def test_drops_are_counted_by_reason_and_nothing_leaves_no_reason() -> None:
+    ledger = Ledger(dropped={"old": 1})
+    ledger.drop("old", 2)
+    ledger.drop("new", 3)
+    ledger.drop("none", 0)
+    assert ledger.dropped == {"old": 3, "new": 3}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from relay.model.seq import SeqRange
 from relay.queue.pending import PendingAppends, PendingRemovals
@@ -93,7 +94,7 @@ def test_what_lies_where_no_restart_finds_it_is_answered_when_it_does() -> None:
 
 
 def test_acknowledgements_are_put_together() -> None:
-    removals = PendingRemovals()
+    removals = PendingRemovals(clock=Clock(), seconds=0.0, on_due=lambda: None)
     assert not removals
     removals.of("a", 5)
     removals.of("a", 3).late["too-old"] += 2
@@ -102,7 +103,7 @@ def test_acknowledgements_are_put_together() -> None:
 
 
 def test_what_failed_comes_before_what_came_meanwhile() -> None:
-    removals = PendingRemovals()
+    removals = PendingRemovals(clock=Clock(), seconds=0.0, on_due=lambda: None)
     earlier, later = SetAside(SeqRange(1, 2), "no"), SetAside(SeqRange(2, 3), "no")
     removals.of("a", 2).set_aside.append(earlier)
     failed = removals.take()
@@ -113,7 +114,7 @@ def test_what_failed_comes_before_what_came_meanwhile() -> None:
 
 
 def test_answers_for_what_was_dropped_meanwhile_are_late() -> None:
-    removals = PendingRemovals()
+    removals = PendingRemovals(clock=Clock(), seconds=0.0, on_due=lambda: None)
     aside, kept = SetAside(SeqRange(3, 4), "no"), SetAside(SeqRange(6, 7), "no")
     removals.of("a", 7).set_aside += [aside, kept]
     removals.evicted("a", 2, 5, "queue-full")

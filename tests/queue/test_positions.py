@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.queue.positions import sealed, unsealed
-from relay.queue.store import Transaction
+from relay.model.clock import ClockStep
+from relay.queue.positions import CLOCK, decode_steps, encode_steps, sealed, unsealed
+from relay.queue.transaction import Transaction
 from tests.queue_files import opened, put
 
 KEY = b"in/804-2f"
+STEPS = [ClockStep(1_700_000_000.5, 3600.0), ClockStep(1_700_010_000.0, 2.0)]
 POSITION = b'{"path": "/var/log/a.log", "offset": 18211}'
 
 
@@ -44,3 +46,18 @@ def test_the_store_returns_nothing_in_the_place_of_a_damaged_one(tmp_path: Path)
     put(tmp_path, "positions", b"in/h", b"of before")
     with opened(tmp_path) as store:
         assert store.positions("in") == {"f": b"offset 1", "g": b"", "h": b"of before"}
+
+
+def test_steps_are_kept_as_they_were() -> None:
+    ((name, octets),) = encode_steps(STEPS).items()
+    assert decode_steps({name.removeprefix(f"{CLOCK}/"): octets}) == STEPS
+
+
+def test_no_steps_need_no_position() -> None:
+    assert list(encode_steps([]).values()) == [b""]
+    assert decode_steps({}) == []
+
+
+@pytest.mark.parametrize("octets", [b"", b"[[1]]", b"{}", b'[["a", 2]]', b"\xff"])
+def test_a_damaged_position_holds_no_steps(octets: bytes) -> None:
+    assert decode_steps({"steps": octets}) == []

@@ -34,18 +34,12 @@ from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.files.ownership import Ownership
 from relay.queue.history.keep import Histories
 from relay.queue.inspect.commands import Adopt, Purge, ReplayHistory
+from relay.queue.inspect.quarantine_commands import PurgeQuarantined, ReplayQuarantined
 from relay.queue.inspect.queries import Check, Period, ReadHistory, read_history
 from relay.queue.inspect.queries import check as inspect
 from relay.queue.ledger import Ledger
-from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined
-from relay.queue.store import (
-    QueueStore,
-    Refusal,
-    Removal,
-    SetAside,
-    Transaction,
-    account_of_source,
-)
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Refusal, Removal, SetAside, Transaction, account_of_source
 from relay.queue.view import TransactionView, database_bytes
 from tests.queue_files import kept
 

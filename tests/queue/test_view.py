@@ -4,13 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.queue.block import seq_of, to_block_with
 from relay.queue.ledger import Ledger
-from relay.queue.view import (
-    TransactionView,
-    count_dropped,
-    seq_of,
-    to_block_with,
-)
+from relay.queue.view import TransactionView
 from tests.queue_files import append, opened, remove
 
 
@@ -34,14 +30,6 @@ def test_the_block_of_a_record(tmp_path: Path, seq: int, first: int) -> None:
 def test_an_empty_queue_has_no_block(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         assert not store.look(lambda b: to_block_with(b.txn.cursor(db=b.blocks["a"]), 1))
-
-
-def test_drops_are_counted_by_reason_and_nothing_leaves_no_reason() -> None:
-    ledger = Ledger(dropped={"old": 1})
-    count_dropped(ledger, "old", 2)
-    count_dropped(ledger, "new", 3)
-    count_dropped(ledger, "none", 0)
-    assert ledger.dropped == {"old": 3, "new": 3}
 
 
 def test_what_is_seen_is_what_was_committed(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from relay.model.origin import Arrival, Origin
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.inspect.queries import QUERIES
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
 from relay.service.configuration.model import (
@@ -39,6 +40,7 @@ from relay.service.observing import HangupService
 from relay.service.process.interpreter import is_pure
 from relay.service.process.systemd import Systemd
 from relay.service.queue.service import QueueService
+from relay.service.queue.view import QueueView
 from relay.service.refusal import StartRefused
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.kept_positions import KeptPositions
@@ -148,7 +150,7 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     assert [each["id"] for each in document["destinations"]] == ["all", "wrapped"]
     assert document["admission"]["open"]
     assert document["admission"]["queue_bytes_max"] == 4 * 2**30
-    assert document["admission"]["allocated_bytes"] == _queue_of(relay).allocated_bytes > 0
+    assert document["admission"]["allocated_bytes"] == _queue_of(relay).view.allocated_bytes > 0
     assert (document["orphans"], document["sources_gone"]) == (["old"], ["gone"])
     assert document["damaged_files"] == []
     relay.stop()
@@ -187,7 +189,7 @@ def test_the_status_has_histories_damaged_files_and_certificates(
     relay.start()
     queue = _queue_of(relay)
     queue.histories.used_bytes = 77
-    monkeypatch.setattr(QueueService, "damaged_files", ["/x/data.mdb.damaged"])
+    monkeypatch.setattr(QueueView, "damaged_files", ["/x/data.mdb.damaged"])
     document = relay.ask("status")
     assert document["admission"]["history_bytes"] == 77
     assert document["damaged_files"] == ["/x/data.mdb.damaged"]

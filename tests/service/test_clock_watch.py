@@ -8,13 +8,14 @@ from twisted.internet.task import Clock
 
 from relay.model.clock import WallClock
 from relay.model.errors import QueueError
-from relay.queue.clock_steps import CLOCK
+from relay.queue.positions import CLOCK
 from relay.service.clock_watch import ClockWatch
+from tests.queue_roles import AllRoles
 
 YEAR = 365 * 86400.0
 
 
-class Queue:
+class Queue(AllRoles):
     """Keeps positions."""
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ def queue_before(folder: Path, *transactions: Transaction) -> None:
 
 def ledger_of(relay: Relay, account: str = "all") -> Ledger:
     (queue,) = [service for service in relay.service if service.name == "queue"]
-    found: Ledger = queue.ledgers[account]
+    found: Ledger = queue.view.ledgers[account]
     return found
 
 

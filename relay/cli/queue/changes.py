@@ -12,11 +12,11 @@ from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.printable import printable
 from relay.model.words import counted, size
+from relay.queue.changes import OPERATOR
 from relay.queue.compaction.offline import compact_queue
 from relay.queue.inspect.commands import Adopted
 from relay.queue.inspect.queries import Account, Check, Checked
 from relay.queue.transaction import is_of_source
-from relay.queue.view import OPERATOR
 from relay.service.destinations.commands import SomeDestination, SomeDestinations
 from relay.service.queue.commands import (
     AdoptQueue,

@@ -16,10 +16,11 @@ from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.words import counted, size
+from relay.queue.changes import OPERATOR
+from relay.queue.inspect.quarantine_commands import TakenOut
 from relay.queue.inspect.queries import Account, Entry, EntryPage, ReadEntries, Tally
-from relay.queue.quarantine import DAMAGED, TakenOut
+from relay.queue.quarantine import DAMAGED
 from relay.queue.transaction import destination_of, is_of_source
-from relay.queue.view import OPERATOR
 from relay.service.queue.commands import ReplayEntries, TakeEntries
 
 __all__ = ["damaged_blocks", "in_steps", "quarantine"]

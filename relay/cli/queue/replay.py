@@ -22,9 +22,10 @@ from relay.service.destinations.commands import SomeDestination
 from relay.service.queue.commands import (
     Appended,
     AppendTo,
+    ReplayDelivered,
+    ReplayedSoFar,
     ReplayEntries,
 )
-from relay.service.queue.history_commands import ReplayDelivered, ReplayedSoFar
 from relay.wire.framing.decoders import (
     NewlineDecoder,
     OctetCountingDecoder,

@@ -1,16 +1,14 @@
-"""Whether the queue can take more: the one place where backward pressure begins.
+"""Admission: the one place where backpressure begins.
 
-Needs: memory stays bounded when the disk is slow or full, the queue stays below
-its limits, nobody who can wait is refused, and a destination that is full holds up
-those who feed it and nobody else.  Hazards: pausing and resuming on every commit, a
-connection that comes while everything is paused, a producer that is gone.  Approach:
-watermarks with a high and a low watermark each, some for the whole relay and some for one
-destination; a source looks at those that concern it.  While one of them is full, all
-registered producers of the source are paused, new ones at once.  Datagrams cannot
-wait: their readers ask what to `let_in`, drop the others, and count.
+Needs: memory stays bounded while the disk is slow or full, the queue stays below its limits,
+no sender that can wait is refused, and a full destination holds up only the sources that feed it.
+Hazards: pausing and resuming on every commit, a connection that is accepted while everything is
+paused, a producer that is gone.  Approach: watermarks, some for the whole relay and some for one
+destination; each source looks at those that concern it.  While one of them is full, all registered
+producers of the source are paused, new ones at once.  Datagrams cannot wait: their readers ask what
+to `let_in`, and drop and count the rest.
 
-What is kept free for the reserve is open to sources that may use it, and to urgent
-messages where they can be told apart.
+The reserve is open to sources that may use it, and to urgent messages where severities are known.
 """
 
 from __future__ import annotations
@@ -62,12 +60,12 @@ class SourceAdmission:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more should come in."""
+        """Whether the source must not take more."""
         return self._closed
 
     @property
     def reason(self) -> str:
-        """Why admission is closed, in words; empty while it is open."""
+        """Why admission is closed, for people; empty while it is open."""
         return next(
             (watermark.words for watermark in self._watermarks if self._is_full(watermark)), ""
         )
@@ -113,15 +111,15 @@ class SourceAdmission:
 
 
 class Admission(SourceAdmission):
-    """What concerns all sources: whether anything can be stored, what waits for the disk, the
-    queue, and the disk.
+    """The admission of the whole relay: whether anything can be stored, what waits for its commit,
+    the size of the queue, and the room on the disk.
 
     Args:
-        pending_bytes_max: Close when more than this waits for its commit; open
+        pending_bytes_max: Close when more bytes than this wait for their commit; open
             again at half of it.
         queue_bytes_max: Close when the queue holds this much without the reserve; open
             again below 19/20 of that.
-        reserve_bytes: What is kept for those who may use the reserve.
+        reserve_bytes: Room in the queue for sources that may use the reserve.
         free_bytes_min: Close when there is less room on the disk; half of it is
             reserve.
     """
@@ -179,7 +177,7 @@ class Admission(SourceAdmission):
 
     @property
     def is_busy(self) -> bool:
-        """Closed only because much waits for its commit, as in a burst; that is no fault."""
+        """Closed only because of what waits for its commit, as in a burst; that is no fault."""
         return self._pending.full and not any(
             watermark.full for watermark in (self._storage, self._queue, self._disk)
         )
@@ -209,14 +207,14 @@ class Admission(SourceAdmission):
         self._storage.set(0)
 
     def set_pending_bytes(self, size: int) -> None:
-        """Say how much waits for its commit."""
+        """Update the bytes that wait for their commit."""
         self._pending.set(size)
 
     def set_queue_bytes(self, size: int) -> None:
-        """Say how much the queue holds."""
+        """Update the bytes that the queue holds."""
         self._queue.set(size)
 
     def set_free_bytes(self, size: int) -> None:
-        """Say how much room there is on the disk."""
+        """Update the bytes that are free on the disk."""
         self.free_bytes = size
         self._disk.set(self._free_bytes_min - size)

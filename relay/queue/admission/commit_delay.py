@@ -1,14 +1,14 @@
-"""A little time between commits, so that a stream of messages shares them.
+"""A delay between commits, so that a stream of messages shares them.
 
 A commit costs as much for one message as for thirty: at 5,000 messages a second, with commits
-as fast as the disk takes them, two thirds of the CPU time of a message, and most of what is
-written to the disk.  So the next one begins no sooner than `seconds` after the last one began,
-unless there is enough for it already.
+as fast as the disk takes them, it is two thirds of the CPU time of a message, and most of the
+bytes written to the disk.  So the next commit begins no sooner than `seconds` after the last one
+began, unless enough messages wait already.
 
-Hazard: who waits for an answer before he sends more is slowed down by that, and nobody
-gains.  So nothing waits after a commit of a single message; nor when all who were answered by
-the last commit have sent more, because then nobody is left to wait for.  Who sends more before
-the answer is a stream, whose messages share commits.
+Hazard: the delay slows down senders that wait for each answer, and nobody gains.  So there is no
+delay after a commit of a single message, nor once every sender that the last commit answered has
+sent more, because then there is nobody left to wait for.  A sender that sends on before its answer
+is a stream, whose messages share commits.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["CommitDelay"]
 
 
 class CommitDelay:
-    """Knows when the next commit may begin.
+    """Decides when the next commit may begin.
 
     Args:
         seconds: From one beginning to the next; 0 = whenever the disk is ready.
-        records_enough: What need not wait for more.
+        records_enough: Records that begin a commit at once.
     """
 
     def __init__(self, *, clock: Clock, seconds: float = 0.0, records_enough: int = 32) -> None:
@@ -44,7 +44,7 @@ class CommitDelay:
         self._call: DelayedCall | None = None
 
     def begin(self) -> None:
-        """A commit takes what there is."""
+        """A commit begins and takes everything that waits."""
         shared, self._records = self._records > 1, 0
         self._awaited = self._senders if self._only_senders else None
         self._senders, self._only_senders = set(), True
@@ -52,11 +52,11 @@ class CommitDelay:
         self._is_under_way = True
 
     def stored(self) -> None:
-        """That commit is on disk; those who wait for its answers are about to get them."""
+        """That commit is on disk, and its senders are about to be answered."""
         self._is_under_way = False
 
-    def came(self, records: int, senders: Collection[Hashable] = ()) -> None:
-        """So many more wait for the next commit, and `senders` for the answer."""
+    def add(self, records: int, senders: Collection[Hashable] = ()) -> None:
+        """`records` more wait for the next commit, and `senders` for its answer."""
         self._records += records
         if not senders:
             self._only_senders = False
@@ -73,7 +73,7 @@ class CommitDelay:
     def wait(self) -> Deferred[None] | None:
         """Fires when the next commit may begin; None = now."""
         left = self._next_at - self._clock.seconds()
-        # Should somebody set the clock back, a commit is not late for that.
+        # A clock that is set back must not hold up a commit.
         if not 0 < left <= self._seconds or self._is_enough():
             return None
         self._waiting = Deferred()
@@ -81,7 +81,7 @@ class CommitDelay:
         return self._waiting
 
     def end(self) -> None:
-        """Wait no longer."""
+        """End the wait that is under way."""
         waiting, self._waiting = self._waiting, None
         call, self._call = self._call, None
         if call is not None and call.active():

@@ -1,18 +1,18 @@
-"""What one destination's queue may hold, and what happens when it is full.
+"""The limits of a destination's queue, and what happens when it is full.
 
     block               the sources that feed the destination wait
-    drop-newest         what comes is not queued
-    drop-by-severity    what comes is not queued, the least severe first
+    drop-newest         new messages are not queued
+    drop-by-severity    new messages are not queued, the least severe first
     drop-oldest         the head of the queue leaves
 
-A size is what the queue takes on disk, in whole pages, and what waits for its commit.
-A twentieth of the limit, or `reserve_bytes` if that is less, is kept for those who may
-use the reserve: local sources, and urgent messages where they can be told apart.
+A size is what the queue takes on disk, in whole pages, plus what waits for its commit.
+A twentieth of the limit, or `reserve_bytes` if that is less, is the reserve: for local sources, and
+for urgent messages where severities are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay.codec import octets_of
@@ -22,13 +22,14 @@ from relay.model.words import size as in_words
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
 from relay.queue.admission.trend import Trend
 from relay.queue.admission.watermark import Level, Watermark
+from relay.queue.transaction import Append, Eviction
 
-__all__ = ["QUEUE_FULL", "TOO_OLD", "QueueLimit", "queue_full_reason"]
+__all__ = ["QUEUE_FULL", "TOO_OLD", "QueueLimit", "QueueLimits", "queue_full_reason"]
 
 QUEUE_FULL = "queue-full"
 TOO_OLD = "too-old"
 
-_STORED_RECORD_BYTES = 4  # what a record takes in its block beside its octets
+_STORED_RECORD_BYTES = 4  # what a record takes in its block beside its bytes
 _ALL = len(SEVERITY_NAMES) - 1
 _NONE = -1
 
@@ -42,7 +43,7 @@ def queue_full_reason(severity: int) -> str:
 
 
 class QueueLimit:
-    """The limits of one destination, and how near it is to them.
+    """The limits of one destination, and its distance from them.
 
     Args:
         bytes_max: Size of the queue; 0 = no limit of its own.
@@ -89,7 +90,7 @@ class QueueLimit:
 
     @property
     def size(self) -> int:
-        """Octets on disk or on their way to it."""
+        """Bytes on disk or on their way to it."""
         return self.used_bytes + self.pending_bytes
 
     @property
@@ -116,7 +117,7 @@ class QueueLimit:
 
     @property
     def room_by_hand(self) -> int | None:
-        """Octets until people may add nothing more; None = they may go on.
+        """Bytes until people may add nothing more; None = they may go on.
 
         What they move is kept where it is, so it may wait: it takes no room from what comes
         by itself.  Where the oldest leave, they leave for this too.
@@ -182,3 +183,68 @@ class QueueLimit:
             f"the queue of {self.destination} holds {in_words(size)} (queue_bytes_max of "
             f"destinations.{self.destination} is {in_words(self.bytes_max)})"
         )
+
+
+class QueueLimits:
+    """The limits of all destinations: what they make leave, and how commits settle them.
+
+    Attributes:
+        is_exceeded: One was exceeded by what is on disk, not by what comes: after a limit was
+            lowered, or a command moved records here.
+    """
+
+    def __init__(self, limits: Iterable[QueueLimit]) -> None:
+        self._limits = tuple(limits)
+        self._bounded = {limit.destination: limit for limit in self._limits if limit.bytes_max}
+        self._expiries: dict[str, float] = {}
+        self.is_exceeded = False
+
+    @property
+    def have_evictions(self) -> bool:
+        """Whether records have to leave although nothing else is to be committed."""
+        return bool(self._expiries) or self.is_exceeded
+
+    def add_pending(self, payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+        """`payloads`, by queue, wait for their commit.  Returns what to settle after it."""
+        return {
+            id: sum(
+                limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
+            )
+            for id, limit in self._bounded.items()
+        }
+
+    def expire(self, queue: str, received_before: float) -> None:
+        """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
+        self._expiries[queue] = received_before
+
+    def take_evictions(self, used_bytes: Mapping[str, int]) -> dict[str, Eviction]:
+        """What the next commit lets leave, by queue.
+
+        Args:
+            used_bytes: What each queue takes on disk.
+        """
+        expiries, self._expiries = self._expiries, {}
+        self.is_exceeded = False
+        evictions = {
+            queue: Eviction(QUEUE_FULL, bytes_max=bytes_max)
+            for limit in self._bounded.values()
+            if limit.has_to_evict
+            for queue, bytes_max in limit.bytes_max_of_queues(used_bytes).items()
+        }
+        # One rule for a queue in each commit: age now, and size is looked at again after it.
+        for queue, before in expiries.items():
+            evictions[queue] = Eviction(TOO_OLD, received_before=before)
+        return evictions
+
+    def settle(self, appends: Sequence[Append], used_bytes: Mapping[str, int]) -> None:
+        """`appends` are on disk, where each queue now takes `used_bytes`."""
+        for limit in self._limits:
+            id = limit.destination
+            pending = 0
+            if id in self._bounded:
+                pending = sum(append.limited.get(id, 0) for append in appends)
+            limit.settle(pending, sum(used_bytes[queue] for queue in limit.queues))
+
+    def look_again(self) -> None:
+        """Find out whether something on disk exceeds its limit."""
+        self.is_exceeded = any(limit.has_to_evict for limit in self._bounded.values())

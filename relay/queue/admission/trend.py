@@ -1,4 +1,4 @@
-"""How fast a number grows or shrinks, from samples of the last seconds."""
+"""The rate at which a number grows or shrinks, from samples of the last seconds."""
 
 from __future__ import annotations
 

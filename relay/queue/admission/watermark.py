@@ -1,8 +1,8 @@
-"""Something that fills up, and who wants to know when it is full.
+"""A size with high and low marks, which notifies its listeners when it passes one.
 
-A watermark has two levels: one for everybody, and a higher one for those who may use the
-reserve.  Each closes when the watermark reaches one mark and opens again when it falls
-below another, so that nobody is paused and resumed with every commit.
+There are two levels: one for everybody, and a higher one for sources that may use the reserve.
+Each level closes at its high mark and opens again below its low mark, so that sources are not
+paused and resumed with every commit.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Watermark:
     """A size with levels.
 
     Args:
-        everybody: Where it is full.
-        reserved: Where it is full for those who may use the reserve; None = the same.
-        words: Says, for people, why it is full.
+        everybody: The level for all sources.
+        reserved: The level for sources that may use the reserve; None = the same.
+        words: Describes the size for people, as the reason why it is full.
 
     Attributes:
         size: As it was last set.
-        full: For everybody.
-        reserve_full: For those who may use the reserve.
+        full: Whether the level for all sources is closed.
+        reserve_full: Whether the level for the reserve is closed.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Watermark:
 
     @property
     def words(self) -> str:
-        """What its size means, for people."""
+        """The size as a reason, for people."""
         return self._words(self.size)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called when `full` or `reserve_full` has changed."""
+        """Call `changed` whenever `full` or `reserve_full` changes."""
         self._listeners.append(changed)
 
     def set(self, size: int) -> None:
-        """Note the size as it is now."""
+        """Set the size, and notify the listeners if a level opened or closed."""
         self.size = size
         before = (self.full, self.reserve_full)
         self.full = _is_full(size, self._everybody, self.full)

@@ -18,7 +18,7 @@ from relay.queue.files.values import Unreadable
 
 __all__ = ["Duplicate"]
 
-_CURSOR_ENTRY_BYTES = 64  # what an entry costs beside its octets, about
+_CURSOR_ENTRY_BYTES = 64  # what an entry costs beside its bytes, about
 
 
 class Duplicate:
@@ -41,13 +41,13 @@ class Duplicate:
         self.environment.close()
 
     def catch_up(self, txn: Any, bytes_max: int) -> tuple[int, bool]:
-        """Copy about `bytes_max` octets of what is missing, durably.
+        """Copy about `bytes_max` bytes of what is missing, durably.
 
         Args:
             txn: A read transaction of the environment in use, with buffers.
 
         Returns:
-            About how many octets were copied, and whether the duplicate has now all that
+            About how many bytes were copied, and whether the duplicate has now all that
             the transaction can see.
         """
         copied = 0
@@ -76,7 +76,7 @@ class Duplicate:
 def _catch_up(
     txn: Any, source: Any, target: Any, copy: Any, bytes_max: int, *, is_lossy: bool
 ) -> int:
-    """Octets that were copied; at least `bytes_max` if there may be more to do."""
+    """Bytes that were copied; at least `bytes_max` if there may be more to do."""
     entries = txn.cursor(db=source)
     if not entries.first():
         target.drop(copy, delete=False)

@@ -1,4 +1,4 @@
-"""An LMDB environment with its databases, open for as long as somebody reads in it.
+"""An LMDB environment with its databases, which stays open until its last reader is done.
 
 Compaction puts another environment in the place of the one in use.  Whoever is reading
 then goes on in the old one; it is closed when the last of them has done.
@@ -13,6 +13,7 @@ from typing import Any
 
 from relay.queue.files.values import FileValues
 from relay.queue.repair.guarded import Guard
+from relay.queue.transaction import is_of_source
 
 __all__ = ["Handles"]
 
@@ -20,12 +21,12 @@ _KINDS = (b"blocks/", b"quarantine/", b"history/")
 
 
 class Handles:
-    """An environment, the handles of its databases, and how many read in it.
+    """An environment, the handles of its databases, and the number of its readers.
 
     Args:
         environment: LMDB's.
-        guard: What of its file was not looked at yet; None = nothing.
-        values: Of its file; None = they are read through LMDB's map.
+        guard: Stands before what was not verified yet; None = everything was.
+        values: Reads the values of its file; None = LMDB does, through its map.
 
     Attributes:
         blocks: The database of blocks of each destination.
@@ -47,6 +48,12 @@ class Handles:
         self._lock = threading.Lock()
         self._readers = 0
         self._is_left = False
+
+    def open_account(self, id: str) -> None:
+        """Open the databases of the account `id`, or make them; a source has no blocks."""
+        if not is_of_source(id):
+            self.blocks[id] = self.environment.open_db(b"blocks/" + id.encode())
+        self.quarantine[id] = self.environment.open_db(b"quarantine/" + id.encode())
 
     def like(self, environment: Any) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
@@ -73,11 +80,11 @@ class Handles:
         return ours | {name: self.environment.open_db(name, create=False) for name in others}
 
     def begin(self, **options: Any) -> Any:
-        """A transaction of LMDB, or one that looks at pages before it comes to them."""
+        """A transaction of LMDB, or one that verifies pages before LMDB reads them."""
         return self.guard.begin(self.environment, self.blocks, self._values, **options)
 
     def enter(self) -> bool:
-        """Begin to read.  False: it has been left, and there is another one."""
+        """Begin to read.  False: it has been left, and the store has another one."""
         with self._lock:
             if self._is_left:
                 return False
@@ -86,7 +93,7 @@ class Handles:
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """A read transaction of one who has entered; with its end the reading is over."""
+        """The read transaction of a reader that has entered; its end is the end of the reading."""
         try:
             with self.begin() as txn:
                 yield txn
@@ -98,7 +105,7 @@ class Handles:
                 self._close()
 
     def leave(self) -> None:
-        """Let nobody begin to read any more, and close when the last one has done."""
+        """Admit no more readers, and close when the last one is done."""
         with self._lock:
             self._is_left = True
             is_over = not self._readers

@@ -22,7 +22,7 @@ def compact_queue(path: str) -> tuple[int, int]:
     """Compact the queue in directory `path`, which no relay has open.
 
     Returns:
-        Octets that the file took on the disk before, and takes now.
+        Bytes that the file took on the disk before, and takes now.
 
     Raises:
         QueueInUse: A relay has it; stop that first.

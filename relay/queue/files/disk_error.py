@@ -1,4 +1,4 @@
-"""Why the disk did not take something, in the words of the system.
+"""The true reason why a write failed, in the words of the system.
 
 LMDB says "Input/output error" whenever the system wrote less than it should, which is what
 a full disk or a quota makes it do.  The true reason comes with the next write.

@@ -23,7 +23,7 @@ _DATABASES_MAX = 2048
 
 @contextmanager
 def opening(path: str, ownership: Ownership) -> Iterator[None]:
-    """Let others have the queue if it cannot be opened, and say why."""
+    """Release the queue if it cannot be opened, with a QueueError that says why."""
     try:
         yield
     except BaseException as error:

@@ -1,8 +1,8 @@
-"""How many messages the relay gave up when it stopped, kept for the accounts of the next start.
+"""A note of the messages that the relay gave up when it stopped, counted by the next start.
 
-They could not be stored, because the disk was full for example, so there may be no room for
-a note about them either.  Hence a file that has its room from the start on, and is written
-over in place.  Its text is a line of JSON and blanks:
+They could not be stored, for example because the disk was full, so there may be no room for
+a note either.  Hence a file that gets its room at the start and is overwritten in place.  Its text
+is a line of JSON and blanks:
 
     {"id": "…", "lost": {"account": messages, …}}
 

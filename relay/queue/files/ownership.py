@@ -19,8 +19,8 @@ _TRIES = 10
 class Ownership:
     """The locks on a queue's directory, and on the file `owner.lock` in it.
 
-    Somebody who clears up may remove the file, and a second relay would lock a new one;
-    the directory is there for as long as the queue is.  The file says who the owner is.
+    A cleaner may remove the file, and a second relay would lock a new one; the directory exists for
+    as long as the queue does.  The file holds the process number of the owner.
     """
 
     def __init__(self, *fds: int) -> None:
@@ -35,7 +35,7 @@ class Ownership:
         return any(os.path.samestat(os.fstat(fd), found) for fd in self._fds)
 
     def release(self) -> None:
-        """Let others have the queue."""
+        """Release the locks."""
         fds, self._fds = self._fds, ()
         for fd in fds:
             os.close(fd)

@@ -1,8 +1,7 @@
-"""Whether the file in use is the one that the next start would find.
+"""Whether the file in use is the one that the next start will find.
 
-A file that was removed, moved or replaced while it is open can be written to as before,
-and nothing of that is there after a restart.  So its name is looked up with each commit,
-before anybody is told that something is on disk.
+A file that was removed, moved or replaced while it is open can still be written to, and all of
+that is lost with the restart.  So each commit looks its name up before senders are answered.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Place:
         return self._fd
 
     def trouble(self) -> str:
-        """What is wrong with its place, for people; empty = it is there."""
+        """Why the file is not in its place, for people; empty = it is."""
         try:
             found = os.stat(self._file)
         except OSError as error:
@@ -43,7 +42,7 @@ class Place:
 
     @property
     def is_taken(self) -> bool:
-        """Whether something else lies there, which is not ours to replace."""
+        """Whether another file lies there, which is not ours to replace."""
         try:
             found = os.lstat(self._file)
         except OSError:
@@ -70,7 +69,7 @@ def _bring_nothing_back(place: Place) -> None:
 
 
 class Placement:
-    """Sees that what is committed is in a file that the next start finds.
+    """Makes sure that commits go into a file that the next start finds.
 
     Args:
         path: Directory of the queue; None = nothing is committed.
@@ -94,7 +93,7 @@ class Placement:
         return self._place.trouble() if self._place is not None else ""
 
     def require(self) -> None:
-        """See that the file in use is in its place, or bring it back.
+        """Make sure that the file in use is in its place, or bring it back.
 
         Raises:
             QueueMisplaced: It is not, and cannot be brought back.

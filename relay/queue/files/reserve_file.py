@@ -1,8 +1,8 @@
-"""Room on the disk for removals, when there is none for anything else.
+"""A reserve file: room on the disk for removals, when there is none for anything else.
 
 A removal takes a few pages itself: LMDB never writes over what the commit before needs.
 On a full disk whose queue has no free page that would be the end: nothing could leave
-either.  So a file keeps some room.  When a removal does not fit, it is deleted, and made
+either.  So a file keeps some room.  When a removal does not fit, the file is deleted, and made
 again as soon as there is room; until then a change that adds something has to leave
 enough free pages in the queue's own file.
 """
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class ReserveFile:
-    """The headroom of the queue in directory `path`; None = there never is one.
+    """The reserve file of the queue in directory `path`; None = there never is one.
 
     Attributes:
         is_there: Whether the room is kept now.
@@ -43,7 +43,7 @@ class ReserveFile:
         self._is_possible = path is not None
 
     def make(self) -> None:
-        """Keep the room, if there is any."""
+        """Make the file, if there is room for it."""
         if self.is_there or self._path is None or not self._is_possible:
             return
         name = os.path.join(self._path, RESERVE_FILE)
@@ -62,7 +62,7 @@ class ReserveFile:
             self._is_possible = error.errno in FULL  # or this file system has no such thing
 
     def before_growth(self, *, wanted_bytes: int, used_bytes: int) -> None:
-        """See that removals will have room after a change that adds `wanted_bytes`.
+        """Make sure that removals will have room after a change that adds `wanted_bytes`.
 
         Args:
             used_bytes: What the queue holds, in whole pages.  Where that is nothing,
@@ -83,7 +83,7 @@ class ReserveFile:
             )
 
     def with_room(self, removal: Callable[[], _T]) -> _T:
-        """Do `removal`; if it does not fit, again with the room that was kept."""
+        """Call `removal`; if it fails, delete the file and call it again."""
         try:
             return removal()
         except QueueError:
@@ -93,7 +93,7 @@ class ReserveFile:
         return removal()
 
     def give_up(self) -> None:
-        """Let others have the room."""
+        """Delete the file."""
         if self._path is None:
             return
         self.is_there = False

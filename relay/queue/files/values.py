@@ -43,7 +43,7 @@ class FileValues:
 
     Args:
         path: Directory of the file.
-        page_size: LMDB's, in octets.
+        page_size: LMDB's, in bytes.
         read_at: As `os.pread`.
         pause: Waits so many seconds before another try, in the thread of whoever reads.
     """
@@ -75,7 +75,7 @@ class FileValues:
         return self._read(page, size) if page else bytes(cursor.value())
 
     def head(self, cursor: Any, length: int) -> tuple[int, bytes]:
-        """The size of what the cursor is on, and its first octets, `length` at most."""
+        """The size of what the cursor is on, and its first bytes, `length` at most."""
         size, page = node_of(cursor.key())
         if not page:
             return size, bytes(cursor.value()[:length])

@@ -1,14 +1,15 @@
 """The history: records that an upstream has acknowledged, kept for a while.
 
-An upstream may lose what it has taken.  Where a destination has a history, the commit
+An upstream may lose records that it has acknowledged.  Where a destination has a history, the
+commit
 that counts records as delivered also copies them from the queue to `history/<id>`: a
 block that is delivered as a whole as it is, with its checksum; of others the records
 that were delivered, as a block of their own.  So exactly what is counted as delivered
-is there.  What left by another way (dropped, set aside, purged, adopted) never is; nor
-is what a limit had dropped when its answer came, for it was gone by then.
+is there.  Records that left by another way (dropped, set aside, purged, adopted) never are; nor
+are those that a limit had dropped when their answer came, for they were gone by then.
 
-No account knows of the history: what is there was delivered, and stays so.  It has
-limits of age and size, and it is the first to go when room gets short: queues,
+No account counts the history: its records were delivered, and stay so.  It has limits of
+age and size, and it is the first to go when room gets short: queues,
 quarantines and histories together stay below `room_bytes`, at which sources would have
 to wait, and from a full disk on nothing is kept until there is room again.
 
@@ -28,21 +29,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.model.seq import SeqRange
-from relay.queue.block import BlockDamaged, block_header, decode_block, encode_block
-from relay.queue.transaction import SetAside
-from relay.queue.view import (
+from relay.queue.block import (
     KEY,
-    RemovesOnly,
-    TransactionView,
-    database_bytes,
+    BlockDamaged,
+    block_header,
+    decode_block,
+    encode_block,
     seq_of,
     to_block_with,
 )
+from relay.queue.transaction import SetAside
+from relay.queue.view import database_bytes
 
 __all__ = [
+    "ENTRIES_PER_STEP_MAX",
     "Histories",
     "HistoryLimit",
-    "PruneHistories",
     "acknowledged_at",
     "block_in",
     "oldest_in",
@@ -51,13 +53,13 @@ __all__ = [
 
 _PREFIX = b"history/"
 _STAMP = struct.Struct("<d")
-_ENTRIES_PER_STEP_MAX = 2048
+ENTRIES_PER_STEP_MAX = 2048
 _RUN_ENTRIES = 64  # that are shed of one history before the others are looked at again
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimit:
-    """What the history of one destination may hold."""
+    """The limits of the history of one destination."""
 
     seconds_max: float
     """Age, since the acknowledgement, at which an entry leaves."""
@@ -153,7 +155,7 @@ class Histories:
                 self._kept += 1
 
     def trim(self, txn: Any, others_bytes: int) -> None:
-        """Keep to the sizes, in a commit; the oldest entries go.
+        """Enforce the limits of size, within a commit; the oldest entries leave.
 
         Args:
             others_bytes: What queues and quarantines take now.
@@ -161,7 +163,7 @@ class Histories:
         self._others_bytes = others_bytes
         if not self.databases:
             return
-        entries_max, self._kept = self._kept + _ENTRIES_PER_STEP_MAX, 0
+        entries_max, self._kept = self._kept + ENTRIES_PER_STEP_MAX, 0
         for id, limit in self.limits.items():
             _shrink(txn, self.databases[id], limit.bytes_max, entries_max)
         self.used_bytes = self._measured(txn)
@@ -169,8 +171,8 @@ class Histories:
         if self._room_bytes and self.used_bytes and excess > 0:
             self.shed(txn, excess, entries_max)
 
-    def shed(self, txn: Any, excess: int, entries_max: int = _ENTRIES_PER_STEP_MAX) -> None:
-        """Let entries leave, those first that were delivered first, until `excess` octets
+    def shed(self, txn: Any, excess: int, entries_max: int = ENTRIES_PER_STEP_MAX) -> None:
+        """Let entries leave, those first that were delivered first, until `excess` bytes
         of the map are free."""
         self.used_bytes = self._measured(txn)
         aim = max(0, self.used_bytes - excess)
@@ -187,30 +189,6 @@ class Histories:
 
     def _measured(self, txn: Any) -> int:
         return sum(database_bytes(txn, each) for each in self.databases.values())
-
-
-@dataclass(frozen=True, slots=True)
-class PruneHistories(RemovesOnly):
-    """Let entries leave: those that are too old, and the oldest where room is short.
-
-    Args:
-        before: By destination: those acknowledged before that (seconds since 1970-01-01
-            UTC) leave; of destinations that are not named all leave.
-        excess: Octets of the map that have to become free, as far as a step gets.
-    """
-
-    histories: Histories
-    before: Mapping[str, float]
-    excess: int = 0
-
-    def apply(self, view: TransactionView) -> bool:
-        """Returns: whether there is more to do."""
-        room = _ENTRIES_PER_STEP_MAX
-        for id, database in view.history.items():
-            room -= _forget_before(view.txn, database, self.before.get(id), room)
-        if self.excess > 0:
-            self.histories.shed(view.txn, self.excess)
-        return room == 0
 
 
 def _delivered(seqs: SeqRange, asides: Sequence[SetAside]) -> Iterator[SeqRange]:
@@ -262,18 +240,6 @@ def _shrink(txn: Any, database: Any, bytes_max: int, entries_max: int) -> int:
     count = 0
     cursor = txn.cursor(db=database)
     while count < entries_max and database_bytes(txn, database) > bytes_max and cursor.first():
-        cursor.delete()
-        count += 1
-    return count
-
-
-def _forget_before(txn: Any, database: Any, before: float | None, entries_max: int) -> int:
-    """Delete entries acknowledged before that, or all; return how many."""
-    count = 0
-    cursor = txn.cursor(db=database)
-    while count < entries_max and cursor.first():
-        if before is not None and acknowledged_at(cursor.value()) >= before:
-            break
         cursor.delete()
         count += 1
     return count

@@ -1,8 +1,8 @@
-"""What people do to whole queues: give a backlog up, move it to another destination, or
-send again what was delivered.
+"""Commands for whole queues: discard a backlog, move it to another destination, or send
+delivered records again.
 
-Each step is a transaction with an upper limit, so that nothing waits long behind it,
-and says where the next one begins.
+Each step is a transaction with an upper limit, so that nothing waits long behind it, and returns
+where the next one begins.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.block import Block, BlockDamaged, decode_block
+from relay.queue.block import Block, BlockDamaged, decode_block, seq_of
+from relay.queue.changes import OPERATOR, Changes, RemovesOnly
 from relay.queue.history.keep import block_in, oldest_in, records_in
 from relay.queue.inspect.queries import Period, entries_of, history_of
 from relay.queue.ledger import Ledger
-from relay.queue.quarantine import set_aside
 from relay.queue.transaction import SetAside
-from relay.queue.view import OPERATOR, RemovesOnly, TransactionView, count_dropped, forget, seq_of
 
 __all__ = ["Adopt", "Adopted", "Purge", "ReplayHistory", "Replayed"]
 
@@ -29,7 +28,7 @@ _ENTRIES_PER_STEP_MAX = 5000
 
 @dataclass(frozen=True, slots=True)
 class Purge(RemovesOnly):
-    """Give up the records from `start`, the head of the queue, to before `upto`.
+    """Discard the records from `start`, the head of the queue, to before `upto`.
 
     They are counted as dropped, under `reason`.  Nobody may be sending them: the
     caller holds the drain.
@@ -40,15 +39,15 @@ class Purge(RemovesOnly):
     upto: int
     reason: str = OPERATOR
 
-    def apply(self, view: TransactionView) -> int:
+    def apply(self, changes: Changes) -> int:
         """Returns: how many records left."""
-        ledger = view.ledger(self.queue)
+        ledger = changes.ledger(self.queue)
         if ledger.acknowledged_seq != self.start or self.upto > ledger.next_seq:
             raise QueueError(f"queue of {self.queue}: it has moved on meanwhile; ask again")
         count = max(0, self.upto - self.start)
         if count:
-            count_dropped(ledger, self.reason, count)
-            forget(view.txn, view.blocks[self.queue], ledger, self.upto)
+            ledger.drop(self.reason, count)
+            changes.forget(self.queue, self.upto)
         return count
 
 
@@ -81,8 +80,8 @@ class Adopt:
     start: int = 0
     upto: int = 0
 
-    def apply(self, view: TransactionView) -> Adopted:
-        ledger = view.ledger(self.orphan)
+    def apply(self, changes: Changes) -> Adopted:
+        ledger = changes.ledger(self.orphan)
         if ledger.acknowledged_seq < self.start:
             raise QueueError(
                 f"queue of {self.orphan}: it begins with record {ledger.acknowledged_seq} on disk, "
@@ -90,27 +89,25 @@ class Adopt:
             )
         done = Adopted()
         upto = ledger.acknowledged_seq
-        for seqs, block in self._head(view, ledger):
+        for seqs, block in self._head(changes, ledger):
             upto = seqs.stop
             if isinstance(block, BlockDamaged):
-                aside = SetAside(seqs, str(block))
-                databases = view.blocks[self.orphan], view.quarantine[self.orphan]
-                set_aside(view.txn, *databases, ledger, aside, view.at)
+                changes.set_aside(self.orphan, SetAside(seqs, str(block)))
                 done.set_aside += len(seqs)
             else:
                 payloads = block.payloads[-len(seqs) :]
-                view.append(self.to, payloads, received_at=block.received_at)
+                changes.append(self.to, payloads, received_at=block.received_at)
                 ledger.moved += len(seqs)
                 done.records += len(seqs)
-        forget(view.txn, view.blocks[self.orphan], ledger, upto)
+        changes.forget(self.orphan, upto)
         done.left = ledger.queued
         return done
 
     def _head(
-        self, view: TransactionView, ledger: Ledger
+        self, changes: Changes, ledger: Ledger
     ) -> Iterator[tuple[SeqRange, Block | BlockDamaged]]:
         """What is left of the oldest blocks, one at least."""
-        cursor = view.txn.cursor(db=view.blocks[self.orphan])
+        cursor = changes.txn.cursor(db=changes.blocks[self.orphan])
         found = cursor.first()
         size = 0
         while found and size < self.bytes_max:
@@ -160,13 +157,13 @@ class ReplayHistory:
     upto: int
     bytes_max: int = 4 * 1024 * 1024
 
-    def apply(self, view: TransactionView) -> Replayed:
-        history = history_of(view, self.queue)
-        done = Replayed(begins_at=oldest_in(view.txn, history))
+    def apply(self, changes: Changes) -> Replayed:
+        history = history_of(changes, self.queue)
+        done = Replayed(begins_at=oldest_in(changes.txn, history))
         size = entries = 0
         before = self.start
         runs: list[list[bytes]] = []
-        for first, entry in entries_of(view, history, self.start):
+        for first, entry in entries_of(changes, history, self.start):
             if first >= self.upto:
                 break
             if first < self.start:
@@ -188,5 +185,5 @@ class ReplayHistory:
         payloads = [payload for run in runs for payload in run]
         done.records = len(payloads)
         if payloads:
-            view.append(self.to, payloads, received_at=view.at)
+            changes.append(self.to, payloads, received_at=changes.at)
         return done

@@ -18,10 +18,18 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.words import counted, span
-from relay.queue.block import BlockDamaged, block_header, decode_block, header_of
+from relay.queue.block import (
+    KEY,
+    BlockDamaged,
+    block_header,
+    decode_block,
+    header_of,
+    seq_of,
+    to_block_with,
+)
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
 from relay.queue.quarantine import read_entry
-from relay.queue.view import KEY, TransactionView, database_bytes, seq_of, to_block_with
+from relay.queue.view import TransactionView, database_bytes
 
 __all__ = [
     "QUERIES",
@@ -208,7 +216,7 @@ class Check(msgspec.Struct, forbid_unknown_fields=True):
     start: int = 0
     """Where the page before this one said; 0 = at the head."""
     checksums: bool = False
-    """Read every octet, too; otherwise the headers of the blocks."""
+    """Read every byte, too; otherwise the headers of the blocks."""
 
 
 class Checked(msgspec.Struct):
@@ -302,7 +310,7 @@ class Entry(msgspec.Struct):
     payload: bytes
     """Its beginning, or all of it."""
     original_bytes: int = 0
-    """Octets that it had before it was cut; 0 = it was not."""
+    """Bytes that it had before it was cut; 0 = it was not."""
 
 
 class EntryPage(msgspec.Struct):

@@ -1,9 +1,9 @@
-"""LMDB's transactions and cursors, which read nothing that would end the process.
+"""Transactions and cursors of LMDB that read nothing which would end the process.
 
-Values are read from the file (`files/values.py`).  As long as part of the file has not been
-looked at (`repair/verify_lazily.py`), cursors look at what they come near to before LMDB does.
-Only the trees of blocks are left for later, and those are used by cursors alone, or
-appended to, which concerns their last leaf.
+Values are read from the file (`files/values.py`).  While part of the file has not been verified
+(`repair/verify_lazily.py`), cursors verify the pages that they come near to before LMDB reads them.
+Only the trees of blocks are left for later, and those are used by cursors alone, or appended to,
+which concerns their last leaf.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import Any
 
 from relay.model.errors import QueueFormatError
+from relay.queue.block import KEY, seq_of
 from relay.queue.files.ownership import sync_names
 from relay.queue.files.values import FileValues
 from relay.queue.repair.verify import BLOCKS, verify
 from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
-from relay.queue.view import KEY, seq_of
 
 __all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
 
@@ -32,7 +32,7 @@ class GuardedTransaction:
 
     Args:
         values: Of the file; None = LMDB's own, through its map.
-        lazy: What was not looked at yet; None = nothing is left.
+        lazy: Verifies what was not verified yet; None = nothing is left.
         names: The name of each tree that is looked at lazy, by its database.
         default: The database that `cursor` is for, where none is given.
         on_damage: Called with what makes the file unusable.
@@ -96,8 +96,7 @@ class GuardedTransaction:
 
 
 class GuardedCursor:
-    """A cursor of LMDB that reads values from the file, and comes to no leaf that nobody has
-    looked at.
+    """A cursor of LMDB that reads values from the file, and reaches only leaves that were verified.
 
     Args:
         new: Keys whose values are not in the file yet.
@@ -128,7 +127,7 @@ class GuardedCursor:
         return self._values.value(self._cursor)
 
     def head(self, length: int) -> tuple[int, Any]:
-        """The size of the value, and its first octets."""
+        """The size of the value, and its first bytes."""
         if self._values is None or self._is_new:
             value = self._cursor.value()
             return len(value), value[:length]
@@ -188,14 +187,14 @@ class GuardedCursor:
 
 
 class Guard:
-    """What stands between the store and a file of which something was not looked at yet.
+    """Stands between the store and a file that has not been verified completely.
 
-    Where damage is found, the next start has to look at everything and save what can be
-    read, and a file named `MARK` tells it so.
+    Where damage is found, the next start has to verify everything and salvage what can be
+    read: a file named `MARK` tells it so.
 
     Args:
         path: Directory of the queue.
-        fully: Look at everything on each start.
+        fully: Verify everything on each start.
     """
 
     def __init__(self, path: str, *, fully: bool) -> None:
@@ -204,10 +203,10 @@ class Guard:
         self._fully = fully
         self._lazy: LazyVerification | None = None
         self.on_damage: Callable[[str], None] = lambda problem: None
-        """Called with what was found, from any thread.  The relay has to start anew."""
+        """Called with the damage that was found, from any thread.  The relay has to restart."""
 
     def verify(self, path: str) -> list[str]:
-        """What is wrong with the file in `path`, as far as it is looked at now."""
+        """The problems of the file in `path`, as far as it is verified now."""
         verified = verify(path, fully=self._fully or os.path.exists(self._mark))
         self._lazy = verified.lazy
         if self._lazy is not None:
@@ -215,7 +214,7 @@ class Guard:
         return verified.problems
 
     def require_sound(self, path: str) -> None:
-        """See that LMDB may read the file in `path`, for somebody who only looks.
+        """Make sure that LMDB may read the file in `path`, for a read-only look.
 
         Raises:
             QueueFormatError: It may not.
@@ -267,13 +266,13 @@ class Guard:
         )
 
     def renewed(self) -> Guard:
-        """The guard of a file that takes the place of this one, and has been looked at."""
+        """The guard of a file that takes the place of this one and needs no verification."""
         guard = Guard(self._path, fully=self._fully)
         guard.on_damage = lambda problem: self.on_damage(problem)
         return guard
 
     def verify_rest(self, environment: Any) -> None:
-        """Look at everything that is left.
+        """Verify everything that is left.
 
         Raises:
             FileDamaged: There is damage.

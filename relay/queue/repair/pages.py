@@ -1,8 +1,8 @@
-"""Read an LMDB file without LMDB, and say what is wrong with it.
+"""Read an LMDB file without LMDB, and find damage in it.
 
 LMDB trusts its pages.  One flipped bit can make it read beyond the map (the process
 dies of SIGSEGV or SIGBUS), stop in an assertion, or take a page for free that is in use.
-So the file is looked through before LMDB gets it: every page that can be reached from
+So the file is verified before LMDB reads it: every page that can be reached from
 the two meta pages, and the list of free pages.  Nothing here can be made to crash.
 
 The layout is that of LMDB 0.9 on a 64-bit machine, numbers in the machine's own order:
@@ -399,7 +399,7 @@ class Walk:
                 key = page[place + _NODE.size : value_at]
                 entries.append(Entry(key, flags == _SUBTREE, offset, size))
         if room:
-            raise Damage(f"{room} octets are left between its nodes")
+            raise Damage(f"{room} bytes are left between its nodes")
         return entries
 
     def _overflow(self, number: int, size: int, *, look: bool) -> int | None:
@@ -439,7 +439,7 @@ class Walk:
             key = page[place + _NODE.size : stop] if index else b""
             children.append((low | high << 16 | highest << 32, key))
         if room:
-            raise Damage(f"{room} octets are left between its nodes")
+            raise Damage(f"{room} bytes are left between its nodes")
         return children
 
     def check_order(self, keys: list[bytes], low: bytes | None, high: bytes | None) -> None:

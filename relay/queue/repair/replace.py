@@ -1,4 +1,4 @@
-"""Put a new data file in the place of none, or of a damaged one, all at once.
+"""Replace the data file atomically: a missing one, or a damaged one.
 
 The new file is made in the directory `new` beside the old one and renamed when it is
 complete and synced.  Whatever happens meanwhile, the next start finds the old one, or
@@ -45,7 +45,7 @@ DAMAGED_FILES_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A damaged file was replaced."""
+    """What was done about a damaged file."""
 
     kept_as: str
     """Path of the damaged file, as it was found."""
@@ -144,7 +144,7 @@ def prepare_file(
     strict: bool,
     verify: Callable[[str], list[str]] = find_damage,
 ) -> Recovery | None:
-    """Leave a file in `path` that LMDB can be trusted with.
+    """Make sure that `path` holds a file that LMDB can read.
 
     Args:
         fill: Makes an empty queue of a new environment.

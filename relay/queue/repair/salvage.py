@@ -1,4 +1,4 @@
-"""Take from a damaged file whatever can be read, and put it into a new one.
+"""Salvage what can be read of a damaged file into a new one.
 
 The snapshot before the newest is read too: what a damaged page of the newest had was
 often on another page then.  Blocks never change and seqs are never used twice, so the
@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from relay.queue.block import BlockDamaged, decode_block, payload_bytes
+from relay.queue.block import KEY, BlockDamaged, decode_block, payload_bytes
 from relay.queue.ledger import Ledger
 from relay.queue.repair.pages import Entry, PageFile, Snapshot
-from relay.queue.repair.verify import BLOCKS, HISTORY, KEY, LEDGER, QUARANTINE, sound_ledger
+from relay.queue.repair.verify import BLOCKS, HISTORY, LEDGER, QUARANTINE, sound_ledger
 from relay.queue.transaction import is_of_source
 
 __all__ = ["Salvaged", "salvage"]
@@ -31,7 +31,7 @@ _LOST_LEDGER = "ledger-unreadable"
 
 @dataclass(slots=True)
 class Salvaged:
-    """What came of it."""
+    """The result of a salvage."""
 
     records: int = 0
     """In blocks that are whole."""
@@ -193,7 +193,7 @@ def _ledgers(file: PageFile, sources: list[_Source]) -> tuple[dict[str, Ledger],
 def _copy_quarantine(
     file: PageFile, sources: list[_Source], id: bytes, writer: _Writer
 ) -> tuple[int, int, int]:
-    """Returns the last seq, the number of entries and their octets."""
+    """Returns the last seq, the number of entries and their bytes."""
     last = count = size = 0
     for entry, _ in _merged(sources, QUARANTINE + id):
         if len(entry.key) == KEY.size:

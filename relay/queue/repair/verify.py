@@ -1,4 +1,4 @@
-"""Look a queue's file through before LMDB gets it: its pages, names and ledgers.
+"""Verify a queue's file before LMDB reads it: its pages, names and ledgers.
 
 A damaged *block* is no damage of the file: it has a checksum, and the drain sets it
 aside.  What is looked for here is what would take the process down, or leave the queue
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.queue.block import KEY
 from relay.queue.files.format import FORMAT
 from relay.queue.ledger import Ledger
 from relay.queue.repair.pages import META_PAGES, Audit, Entry, PageFile, Snapshot, Tree
@@ -25,7 +26,6 @@ from relay.queue.transaction import is_of_source
 __all__ = [
     "BLOCKS",
     "HISTORY",
-    "KEY",
     "LEDGER",
     "QUARANTINE",
     "Verified",
@@ -38,7 +38,6 @@ READS_MAX = 10_000
 """What a start reads of leaves and of the beginnings of values at most, but for ends."""
 LAZY_READS_MIN = 1000
 
-KEY = struct.Struct(">Q")
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
 HISTORY = b"history/"
 _OURS = (BLOCKS, QUARANTINE)
@@ -58,16 +57,16 @@ def opened_file(path: str) -> Iterator[PageFile]:
 
 
 class Verified(NamedTuple):
-    """What came of looking a file through."""
+    """The result of a verification."""
 
     problems: list[str]
-    """What is wrong, a line each."""
+    """The problems that were found, one line each."""
     lazy: LazyVerification | None = None
-    """What is left to look at while the queue is in use."""
+    """Verifies the rest while the queue is in use."""
 
 
 def find_damage(path: str) -> list[str]:
-    """What is wrong with the queue in directory `path`, when all of it is looked at."""
+    """The problems of the queue in directory `path`, all of which is verified."""
     return verify(path, fully=True).problems
 
 
@@ -79,10 +78,10 @@ def verify(
     reads_max: int = READS_MAX,
     lazy_reads_min: int = LAZY_READS_MIN,
 ) -> Verified:
-    """Look through the file of the queue in directory `path`, before LMDB gets it.
+    """Verify the file of the queue in directory `path`, before LMDB reads it.
 
-    A file of an unknown version, or of another program, is no damage; nor is none.  Of a
-    queue of another format the pages alone are judged: what they mean is for others to say.
+    A file of an unknown version, or of another program, is no damage; nor is a missing one.  Of a
+    queue of another format only the pages are verified.
 
     Args:
         fully: Visit every page, if only the header where it holds a block; otherwise
@@ -116,7 +115,7 @@ def verify(
 
 
 def _trees(file: PageFile) -> dict[bytes, Tree]:
-    """The trees that have names, as far as they can be read."""
+    """The named trees, as far as they can be read."""
     names = file.walk(file.snapshots[0].names, "names", file.audit(file.snapshots[0]))
     found = ((name.key, file.tree(name)) for name in names)
     return {key: tree for key, tree in found if tree is not None}

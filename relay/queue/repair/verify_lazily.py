@@ -1,15 +1,15 @@
-"""Examine a long queue a piece at a time, each before LMDB gets to it.
+"""Verify a long queue lazily: each part before LMDB reads it.
 
 Millions of records that came one by one fill millions of leaves, and reading them all
-takes longer than anybody wants to wait for a start; so do the first pages of a hundred
-thousand large values.  Of such a queue the start looks at the branches, which are hundreds
+takes longer than a start may take; so do the first pages of a hundred thousand large
+values.  Of such a queue the start reads the branches, which are hundreds
 of times fewer: they say which pages are leaves, and between which numbers their keys lie.
-A leaf, and where its values lie, is looked at before the first cursor comes near it.
+A leaf, and where its values lie, is verified before the first cursor comes near it.
 
 LMDB reads not only the leaf that a cursor is on.  Deleting fills a leaf, or a branch, that
 is less than a quarter full from the one beside it, and asks for the lowest key below what
-it moves.  So a leaf is safe when there have been looked at: the one before it, as many
-after it as a branch can have, and the first ones below as many branches after it.  Values
+it moves.  So a leaf is safe once these are verified: the leaf before it, as many leaves after it as
+a branch can have, and the first ones below as many branches after it.  Values
 are only read where a cursor is, or one step further.
 
 All this concerns only what was there at the start, which does not change: a value never
@@ -34,6 +34,7 @@ from operator import lt
 from typing import NamedTuple
 
 from relay.model.errors import QueueError
+from relay.queue.block import KEY
 from relay.queue.repair.pages import (
     BRANCH,
     LEAF,
@@ -46,13 +47,12 @@ from relay.queue.repair.pages import (
     Tree,
     Walk,
 )
-from relay.queue.view import KEY
 
 __all__ = ["KEYS_STOP", "FileDamaged", "LazyVerification"]
 
 KEYS_STOP = 2**64
 """No key is this or above."""
-_AHEAD = 228  # leaves; a branch of 4096 octets has 227 nodes at most, with keys of 8 octets
+_AHEAD = 228  # leaves; a branch of 4096 bytes has 227 nodes at most, with keys of 8 bytes
 _STEP = 512  # leaves that are looked at in one go
 _BRANCHES_AHEAD = 60  # of those that are a quarter full, 57 nodes
 _VALUES_AHEAD, _VALUES_STEP = 1, 4  # leaves
@@ -75,7 +75,7 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class _Span:
-    """Consecutive leaves that have been looked at."""
+    """Consecutive leaves that have been verified."""
 
     low: int
     high: int
@@ -99,10 +99,10 @@ class _LazyAudit(Audit):
 
 @dataclass(slots=True)
 class _Progress:
-    """Which leaves of one queue have been looked at, or their values."""
+    """Which leaves of one queue have been verified, or their values."""
 
     ahead: int
-    """How many leaves after a safe one have been looked at."""
+    """How many leaves after a safe one have been verified."""
     spans: list[_Span] = field(default_factory=list)
     """In order, and none beside another."""
     last: _Span | None = None
@@ -130,7 +130,7 @@ class _Progress:
         return min((span.low for span in self.spans if span.low > seq), default=KEYS_STOP)
 
     def add(self, run: list[Leaf]) -> None:
-        """Note that the leaves of `run`, which lie beside each other, have been looked at."""
+        """Note that the leaves of `run`, which lie beside each other, have been verified."""
         if not run:
             return
         low, high = run[0].low, run[-1].high
@@ -167,7 +167,7 @@ class _Queue:
 
 
 class LazyVerification:
-    """What of the file in the directory `path` has not been looked at yet.
+    """Verifies the rest of the file in the directory `path`.
 
     Args:
         audit: The marks of all pages, but for the values of the queues that begin here.
@@ -181,7 +181,7 @@ class LazyVerification:
         self._lock = threading.Lock()
         self._value_pages = 0  # that were marked here
         self.on_damage: Callable[[str], None] = lambda problem: None
-        """Called with what was found, from any thread."""
+        """Called with the damage that was found, from any thread."""
 
     def close(self) -> None:
         with self._lock:
@@ -190,16 +190,16 @@ class LazyVerification:
 
     @property
     def marked(self) -> int:
-        """Pages that are marked, but for those of values that were looked at here."""
+        """Pages that are marked, but for those of values that were verified here."""
         return self._marks.count(1) - self._value_pages
 
     @property
     def names(self) -> list[bytes]:
-        """The trees of which something is left to look at."""
+        """The trees of which something is left to verify."""
         return list(self._queues)
 
     def begin(self, name: bytes, tree: Tree, audit: Audit) -> tuple[bytes, bytes]:
-        """Look at the branches of `tree` and at both of its ends; before LMDB has the file.
+        """Verify the branches of `tree` and both of its ends, before LMDB reads the file.
 
         Returns:
             Its first and its last key, empty if something is wrong, which is in `audit`.
@@ -256,7 +256,7 @@ class LazyVerification:
         return queue.bounds(seq)
 
     def rest(self, name: bytes) -> int | None:
-        """Somewhere in the tree `name` where nobody has looked yet, or None."""
+        """A key in a part of the tree `name` that is not verified yet, or None."""
         queue = self._queues.get(name)
         if queue is None:
             return None
@@ -273,16 +273,16 @@ class LazyVerification:
         raise Damage(f"{name.decode('utf-8', 'replace')}: its queue cannot be found")
 
     def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
-        """Look at more leaves and values around `seq`, so that it is safe."""
+        """Verify more leaves and values around `seq`, so that it is safe."""
         audit = _LazyAudit(self._marks, pages_stop=pages_stop)
         walk = Walk(self._file, what, audit)
         here = next(_leaves(walk, tree, seq))
         start = max(0, here.low - 1)
         if not queue.leaves.is_safe(seq):
-            self._look_at_leaves(queue, walk, tree, start, _STEP, seq)
+            self._verify_leaves(queue, walk, tree, start, _STEP, seq)
             for low in _branch_lows(walk, tree, seq):
                 if queue.leaves.span_of(low) is None:
-                    self._look_at_leaves(queue, walk, tree, low, 1)
+                    self._verify_leaves(queue, walk, tree, low, 1)
         if not queue.values.is_safe(seq):
             for run in self._unseen(queue.values, walk, tree, start, _VALUES_STEP, seq):
                 walk.overflow_pages = 0
@@ -291,7 +291,7 @@ class LazyVerification:
                 self._value_pages += walk.overflow_pages
                 queue.values.add(run)
 
-    def _look_at_leaves(
+    def _verify_leaves(
         self, queue: _Queue, walk: Walk, tree: Tree, start: int, leaves_max: int, wanted: int = -1
     ) -> None:
         for run in self._unseen(queue.leaves, walk, tree, start, leaves_max, wanted):
@@ -401,7 +401,7 @@ def _children(walk: Walk, branch: Leaf) -> tuple[list[int], list[int]]:
 def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
     """What is in a branch that was filled in order; None if it looks otherwise.
 
-    Its nodes, of 16 octets but for the first one's 8, lie one below the other from the
+    Its nodes, of 16 bytes but for the first one's 8, lie one below the other from the
     end of the page on.  So they can be taken apart all at once.
     """
     (lower,) = _LOWER.unpack_from(page, _LOWER_AT)

@@ -15,7 +15,7 @@ from relay.model.clock import Now, in_utc
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.transaction import account_of_lane
-from relay.service.queue.ports import Positions
+from relay.service.queue.service import QueueService
 
 __all__ = ["PAUSED", "DestinationTools", "SomeDestination", "SomeDestinations"]
 
@@ -61,7 +61,9 @@ class DestinationTools(Service):
     name = "destination-tools"
     _log = Logger(namespace="relay")
 
-    def __init__(self, destinations: Sequence[Destination], *, queue: Positions, now: Now) -> None:
+    def __init__(
+        self, destinations: Sequence[Destination], *, queue: QueueService, now: Now
+    ) -> None:
         self._destinations = {destination.id: destination for destination in destinations}
         self._queue = queue
         self._now = now
@@ -78,7 +80,7 @@ class DestinationTools(Service):
     def startService(self) -> None:
         """Pause what was paused when the relay stopped."""
         Service.startService(self)
-        for id, octets in self._queue.positions(PAUSED).items():
+        for id, octets in self._queue.view.positions(PAUSED).items():
             if (destination := self._destinations.get(id)) is not None:
                 since = _decoded(octets)
                 destination.pause(since)
@@ -123,7 +125,7 @@ class DestinationTools(Service):
         return in_flight
 
     def _keep(self, id: str, octets: bytes) -> Deferred[None]:
-        return self._queue.append({}, positions={f"{PAUSED}/{id}": octets})
+        return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": octets})
 
     def _destination(self, id: str) -> Destination:
         if id not in self._destinations:

@@ -12,7 +12,7 @@ from relay.model.errors import QueueError
 from relay.model.words import counted
 from relay.queue.inspect.commands import Adopt
 from relay.queue.transaction import account_of_lane
-from relay.service.queue.ports import QueueAccess
+from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
 __all__ = ["LaneAdoption"]
@@ -31,7 +31,7 @@ class LaneAdoption(Service):
     _log = Logger(namespace="relay")
 
     def __init__(
-        self, destinations: Iterable[str], *, queue: QueueAccess, notices: Notices
+        self, destinations: Iterable[str], *, queue: QueueService, notices: Notices
     ) -> None:
         self._destinations = tuple(destinations)
         self._queue = queue
@@ -40,7 +40,7 @@ class LaneAdoption(Service):
     def startService(self) -> None:
         Service.startService(self)
         for destination in self._destinations:
-            lane = self._queue.ledgers.get(account_of_lane(destination))
+            lane = self._queue.view.ledgers.get(account_of_lane(destination))
             if lane is not None and lane.queued:
                 self._log.info(
                     "destination {id}: behind the others go {count} of its second lane",
@@ -52,13 +52,13 @@ class LaneAdoption(Service):
     async def _adopt(self, destination: str) -> None:
         lane = account_of_lane(destination)
         try:
-            while self.running and self._queue.ledgers[lane].queued:
-                await self._queue.operate(Adopt(lane, destination))
+            while self.running and self._queue.view.ledgers[lane].queued:
+                await self._queue.committer.operate(Adopt(lane, destination))
         except QueueError as error:
             self._notices.warn(
                 f"destination {destination}",
                 "lanes",
                 f"until the next start the queue {lane} keeps "
-                f"{counted(self._queue.ledgers[lane].queued, 'message')}, or until "
+                f"{counted(self._queue.view.ledgers[lane].queued, 'message')}, or until "
                 f"`queue adopt {lane} {destination}`: {error}",
             )

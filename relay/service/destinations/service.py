@@ -182,11 +182,11 @@ class DestinationService(Service):
     def _new_drain(
         self, queue: str, *, window: Window | None = None, pace: Pace | None = None
     ) -> Drain:
-        ledger = self._queue.ledger(queue)
+        ledger = self._queue.view.ledger(queue)
         return Drain(
             destination=queue,
             cursor=self._queue.cursor(queue),
-            queue=self._queue,
+            queue=self._queue.committer,
             acknowledged=ledger.acknowledged_seq,
             stored=ledger.next_seq,
             refusals=self.refusals,
@@ -256,7 +256,7 @@ class DestinationService(Service):
 
     def standing(self) -> Standing:
         """Whether it has something to do, and what for its progress."""
-        aside = sum(self._queue.ledger(queue).quarantined for queue in self._queues)
+        aside = sum(self._queue.view.ledger(queue).quarantined for queue in self._queues)
         return Standing(
             answers=(self.state.answers, aside),
             connected=self.state.ready,
@@ -266,7 +266,7 @@ class DestinationService(Service):
 
     def report(self) -> dict[str, Any]:
         """Account, state and counters, for status."""
-        ledger = added_up([self._queue.ledger(queue) for queue in self._queues])
+        ledger = added_up([self._queue.view.ledger(queue) for queue in self._queues])
         age = self._age()
         paused = self._paused_since is not None
         ready = self.state.ready and not paused and not self.refusals.is_held
@@ -310,9 +310,9 @@ class DestinationService(Service):
         """Seconds since the oldest record came in that waits."""
         try:
             found = [
-                self._queue.oldest_received_at(queue)
+                self._queue.view.oldest_received_at(queue)
                 for queue in self._queues
-                if self._queue.ledger(queue).queued
+                if self._queue.view.ledger(queue).queued
             ]
         except QueueError:  # the counters are worth showing all the same
             return None

@@ -15,9 +15,9 @@ from relay.service.destinations.lane_adoption import LaneAdoption
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.compacting import CompactionService
 from relay.service.queue.limits import new_histories
-from relay.service.queue.quarantine_limits import QuarantineLimits
-from relay.service.queue.service import QueueService
+from relay.service.queue.service import QueueService, QueueSettings
 from relay.service.queue.state_dir import refuse_used, refuse_volatile
+from relay.service.queue.watches import QuarantineLimits
 from relay.transport.notices import Notices
 
 __all__ = [
@@ -51,24 +51,27 @@ def new_queue(
     reactor: Any,
 ) -> QueueService:
     """The queue of all destinations.  Opens nothing before its `startService`."""
-    return QueueService(
+    settings = QueueSettings(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
         sources=[source.id for source in configuration.sources if sets_aside(source)],
+        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
         # A full map cannot even delete: admission has to close long before.
         map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
+        check_path=partial(_check_path, may_forget=configuration.allow_volatile_state),
+        limits=tuple(limits.values()),
+        strict=configuration.strict_queue,
+        fully=configuration.examine_fully,
+        commit_seconds_min=configuration.commit_seconds_min,
+    )
+    return QueueService(
+        settings,
+        histories=new_histories(configuration),
         admission=admission,
         notices=notices,
         reactor=reactor,
         wall=wall,
         exit_status=ExitStatus(reactor),
-        check_path=partial(_check_path, may_forget=configuration.allow_volatile_state),
-        limits=limits.values(),
-        lanes=[each.id for each in configuration.destinations if each.backlog_percent],
-        strict=configuration.strict_queue,
-        histories=new_histories(configuration),
-        fully=configuration.examine_fully,
-        commit_seconds_min=configuration.commit_seconds_min,
     )
 
 

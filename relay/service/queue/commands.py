@@ -8,7 +8,7 @@ whoever asked asks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -22,14 +22,19 @@ from relay.model.words import counted, size
 from relay.observe.control import Asked
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.inspect.commands import Adopt, Adopted, Purge
-from relay.queue.inspect.queries import QUERIES, Query
-from relay.queue.quarantine import PurgeQuarantined, ReplayQuarantined, TakenOut
+from relay.queue.changes import OPERATOR
+from relay.queue.inspect.commands import Adopt, Adopted, Purge, Replayed, ReplayHistory
+from relay.queue.inspect.quarantine_commands import PurgeQuarantined, ReplayQuarantined, TakenOut
+from relay.queue.inspect.queries import QUERIES, Period, Query
+from relay.queue.ledger import Ledger
 from relay.queue.transaction import destination_of
-from relay.queue.view import OPERATOR, TransactionView
-from relay.service.queue.ports import QueueAccess
+from relay.queue.view import TransactionView
+from relay.service.queue.service import QueueService
 
 __all__ = [
+    "HistoryTools",
+    "ReplayDelivered",
+    "ReplayedSoFar",
     "AdoptQueue",
     "Appended",
     "AppendTo",
@@ -43,7 +48,7 @@ __all__ = [
 _STEP_RECORDS = 10_000
 _STEP_BYTES = 4 * 1024 * 1024
 _STEPS_PER_LIMIT = 8  # where the oldest leave for what is moved
-_RECORD_BYTES = 4  # what a record takes in its block beside its octets
+_RECORD_BYTES = 4  # what a record takes in its block beside its bytes
 _STEPS_SECONDS_MAX = 2.0  # of one answer
 _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
@@ -122,7 +127,7 @@ class QueueTools:
     def __init__(
         self,
         *,
-        queue: QueueAccess,
+        queue: QueueService,
         destinations: Sequence[Destination],
         admission: Admission,
         clock: Clock,
@@ -149,7 +154,7 @@ class QueueTools:
 
     def _asked(self, query: Query) -> Asked:
         def answer(arguments: Any) -> Deferred[Any]:
-            return self._queue.look(partial(_apply, query, arguments))
+            return self._queue.view.look(partial(_apply, query, arguments))
 
         return Asked(query.arguments, answer)
 
@@ -160,13 +165,13 @@ class QueueTools:
             raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
         self.step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
-        stored = self._queue.append({id: payloads})
+        stored = self._queue.committer.append({id: payloads})
         return stored.addCallback(lambda _: Appended(len(payloads)))
 
     def purge_entries(self, wanted: TakeEntries) -> Deferred[TakenOut]:
         """Give up entries of a quarantine."""
         upto = self._account(wanted.account, wanted.upto)
-        return self._queue.operate(
+        return self._queue.committer.operate(
             PurgeQuarantined(
                 wanted.account,
                 seqs=wanted.seqs,
@@ -180,7 +185,7 @@ class QueueTools:
         """Send entries of a quarantine again, to one destination."""
         upto = self._account(wanted.account, wanted.upto)
         to = self._destination(wanted.to).id
-        return self._queue.operate(
+        return self._queue.committer.operate(
             ReplayQuarantined(
                 wanted.account,
                 to,
@@ -195,7 +200,7 @@ class QueueTools:
         """What may be added to the queue of `id` in one step; what is moved keeps its limit.
 
         Raises:
-            QueueError: There is no room for `wanted` octets.
+            QueueError: There is no room for `wanted` bytes.
         """
         limit = self._limits.get(id)
         if limit is None or not limit.bytes_max:
@@ -214,10 +219,10 @@ class QueueTools:
 
     def _account(self, id: str, upto: int) -> int:
         """`upto`, but not beyond what has a number now: what is replayed gets a new one."""
-        if id not in self._queue.ledgers:
-            known = ", ".join(sorted(self._queue.ledgers))
+        if id not in self._queue.view.ledgers:
+            known = ", ".join(sorted(self._queue.view.ledgers))
             raise QueueError(f"there is no quarantine {id!r}; there is: {known}")
-        return min(upto, self._queue.ledgers[id].next_seq)
+        return min(upto, self._queue.view.ledgers[id].next_seq)
 
     def _destination(self, id: str) -> Destination:
         if id not in self._destinations:
@@ -230,8 +235,8 @@ class QueueTools:
 
         async def guarded(wanted: Any) -> _T:
             id = wanted.orphan if isinstance(wanted, AdoptQueue) else wanted.queue
-            if id not in self._queue.ledgers or id.startswith("source/"):
-                known = ", ".join(sorted(self._queue.ledgers))
+            if id not in self._queue.view.ledgers or id.startswith("source/"):
+                known = ", ".join(sorted(self._queue.view.ledgers))
                 raise QueueError(f"there is no queue {id!r}; there is: {known}")
             if id in self._busy:
                 raise QueueError(f"queue of {id}: somebody else works on it; ask again later")
@@ -254,10 +259,12 @@ class QueueTools:
             try:
                 bytes_max = self.step_bytes(to)
             except QueueError:
-                if done.records or not self._queue.ledgers[wanted.orphan].queued:
+                if done.records or not self._queue.view.ledgers[wanted.orphan].queued:
                     return done  # what is left is refused when it is asked for
                 raise
-            step = await self._queue.operate(Adopt(wanted.orphan, to, bytes_max=bytes_max))
+            step = await self._queue.committer.operate(
+                Adopt(wanted.orphan, to, bytes_max=bytes_max)
+            )
             done.records += step.records
             done.set_aside += step.set_aside
             done.left = step.left
@@ -277,15 +284,15 @@ class QueueTools:
             drain.release(BY_PURGE)
 
     async def _purge_steps(self, wanted: PurgeQueue, skip: Callable[[int], object]) -> Purged:
-        ledger = self._queue.ledgers[wanted.queue]
+        ledger = self._queue.view.ledgers[wanted.queue]
         upto = min(wanted.upto or ledger.next_seq, ledger.next_seq)
         done = Purged(0, upto, 0)
         until = self._clock.seconds() + _STEPS_SECONDS_MAX
         while True:
-            head = self._queue.ledgers[wanted.queue].acknowledged_seq
+            head = self._queue.view.ledgers[wanted.queue].acknowledged_seq
             stop = min(upto, head + _STEP_RECORDS)
             if stop > head:
-                done.records += await self._queue.operate(
+                done.records += await self._queue.committer.operate(
                     Purge(wanted.queue, head, stop, reason=wanted.reason)
                 )
                 skip(stop)
@@ -313,7 +320,7 @@ class QueueTools:
             )
 
     def _is_settled(self, queue: str, drain: Drain) -> bool:
-        stored = self._queue.ledgers[queue].acknowledged_seq
+        stored = self._queue.view.ledgers[queue].acknowledged_seq
         return drain.in_flight == 0 and drain.acknowledged_seq == stored
 
     def _pause(self) -> Deferred[None]:
@@ -324,3 +331,89 @@ class QueueTools:
 
 def _apply(query: Query, arguments: Any, view: TransactionView) -> Any:
     return query.function(view, arguments)
+
+
+class ReplayDelivered(msgspec.Struct, forbid_unknown_fields=True):
+    """Which delivered records to put into the queue of `to`."""
+
+    queue: str
+    to: str
+    period: Period
+    start: int = 0
+    upto: int = 0
+    """Seq of the first record to leave out; 0 = none that has been delivered so far."""
+
+
+class ReplayedSoFar(Replayed):
+    """What one answer comes to; `next_seq` and `upto` are for the next query."""
+
+    upto: int = 0
+    waits: str = ""
+    """Why it cannot go on now; whoever asked asks again later."""
+
+
+class HistoryTools:
+    """Sends delivered records again.
+
+    Args:
+        destinations: Ids of those that there are in the configuration.
+        step_bytes: What may be added to a queue in one step; QueueError says why nothing may.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: QueueService,
+        destinations: Iterable[str],
+        admission: Admission,
+        clock: Clock,
+        step_bytes: Callable[[str], int],
+    ) -> None:
+        self._queue = queue
+        self._destinations = frozenset(destinations)
+        self._admission = admission
+        self._clock = clock
+        self._step_bytes = step_bytes
+
+    def commands(self) -> dict[str, Asked]:
+        """What the control socket offers, by name."""
+        return {
+            "history-replay": Asked(
+                ReplayDelivered, lambda wanted: ensureDeferred(self._replay(wanted))
+            )
+        }
+
+    async def _replay(self, wanted: ReplayDelivered) -> ReplayedSoFar:
+        if wanted.to not in self._destinations:
+            known = ", ".join(sorted(self._destinations))
+            raise QueueError(f"there is no destination {wanted.to!r}; there is: {known}")
+        ledger = self._queue.view.ledgers.get(wanted.queue, Ledger())
+        # What is replayed is delivered once more, with new seqs: that is not part of it.
+        upto = wanted.upto or ledger.acknowledged_seq
+        done = ReplayedSoFar(next_seq=wanted.start, upto=upto)
+        until = self._clock.seconds() + _STEPS_SECONDS_MAX
+        while True:
+            done.waits, bytes_max = self._room(wanted.to)
+            if done.waits:
+                return done
+            step = await self._queue.committer.operate(
+                ReplayHistory(
+                    wanted.queue, wanted.to, wanted.period, done.next_seq, upto, bytes_max
+                )
+            )
+            done.records += step.records
+            done.damaged += step.damaged
+            done.gone += step.gone
+            done.begins_at = step.begins_at if done.begins_at is None else done.begins_at
+            done.next_seq = step.next_seq
+            if not step.next_seq or self._clock.seconds() >= until:
+                return done
+
+    def _room(self, to: str) -> tuple[str, int]:
+        """Why nothing may be added to the queue of `to`, and how much may in one step."""
+        if self._admission.closed:
+            return f"the queue takes nothing now: {self._admission.reason}", 0
+        try:
+            return "", self._step_bytes(to)
+        except QueueError as error:
+            return str(error), 0

@@ -127,8 +127,8 @@ class CompactionService(Service):
     def _look(self) -> None:
         self._wait()
         allocated, used, before = (
-            self._queue.allocated_bytes,
-            self._queue.in_use_bytes,
+            self._queue.view.allocated_bytes,
+            self._queue.view.in_use_bytes,
             self._used_bytes,
         )
         self._used_bytes = used
@@ -142,7 +142,7 @@ class CompactionService(Service):
             self._begin()
 
     def _begin(self) -> None:
-        self._now = Compacted(self._now.number + 1, False, self._queue.allocated_bytes)
+        self._now = Compacted(self._now.number + 1, False, self._queue.view.allocated_bytes)
         running = ensureDeferred(self._run(self._queue.new_compaction()))
         running.addCallbacks(lambda _: self._over(""), self._failed)
 
@@ -150,19 +150,19 @@ class CompactionService(Service):
         await self._queue.in_writer(compaction.begin)
         try:
             for _ in range(_SWITCHES_MAX):
-                while not await self._queue.in_reader(compaction.step):
+                while not await self._queue.view.in_reader(compaction.step):
                     if self._stopping:
                         raise QueueError("the relay stops; its queue is as it was")
                 if await self._queue.in_writer(compaction.switch):
                     return
             raise QueueError("the queue changes faster than it can be copied; try again later")
         finally:
-            await self._queue.in_reader(compaction.abandon)
+            await self._queue.view.in_reader(compaction.abandon)
 
     def _failed(self, failure: Failure) -> None:
         assert failure.value is not None
         if failure.check(QueueError) is None:
-            self._queue.failed(failure.value)
+            self._queue.failures.failed(failure.value)
         words = str(failure.value)
         if not self._stopping:
             self._notices.warn("queue", "compact", f"its file was not compacted: {words}")
@@ -170,7 +170,7 @@ class CompactionService(Service):
 
     def _over(self, error: str) -> None:
         now = self._now
-        after = self._queue.allocated_bytes
+        after = self._queue.view.allocated_bytes
         self._now = Compacted(now.number, True, now.bytes_before, after, error)
         if not error:
             self._log.info(

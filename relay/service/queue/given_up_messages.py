@@ -11,8 +11,8 @@ from relay.model.errors import QueueError
 from relay.model.words import counted
 from relay.queue.files.given_up import COUNTED, GivenUp
 from relay.queue.pending import NOT_STORED
-from relay.queue.store import QueueStore, Transaction
-from relay.queue.transaction import destination_of, is_of_source
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction, destination_of, is_of_source
 
 __all__ = ["count_given_up", "note_given_up"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.service.queue.ports import Positions
+from relay.service.queue.service import QueueService
 
 __all__ = ["KeptPositions"]
 
@@ -28,14 +28,14 @@ class KeptPositions(Service):
     name = "kept-positions"
     _log = Logger(namespace="relay")
 
-    def __init__(self, sources: Iterable[str], *, queue: Positions) -> None:
+    def __init__(self, sources: Iterable[str], *, queue: QueueService) -> None:
         self.gone: list[str] = []
         self._sources = set(sources)
         self._queue = queue
 
     def startService(self) -> None:
         Service.startService(self)
-        known = self._queue.sources_with_positions()
+        known = self._queue.view.sources_with_positions()
         self.gone = [id for id in known if id not in self._sources]
         for id in self.gone:
             self._log.warn(

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from relay.cli.main import main
 from relay.cli.queue import access
-from relay.queue.store import Refusal, Transaction
+from relay.queue.transaction import Refusal, Transaction
 from tests import queue_files
 
 

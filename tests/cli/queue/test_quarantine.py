@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from relay.cli.main import main
 from relay.model.seq import SeqRange
-from relay.queue.store import Refusal, SetAside, Transaction
+from relay.queue.transaction import Refusal, SetAside, Transaction
 from tests import queue_files
 
 TOKEN = b"0d3f1f60-aaaa-bbbb-cccc-123456789abc"

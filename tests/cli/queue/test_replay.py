@@ -9,11 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
+from relay.queue.inspect.quarantine_commands import TakenOut
 from relay.queue.inspect.queries import Account
-from relay.queue.quarantine import TakenOut
 from relay.service.destinations.commands import SomeDestination
-from relay.service.queue.commands import Appended, AppendTo, ReplayEntries
-from relay.service.queue.history_commands import ReplayDelivered, ReplayedSoFar
+from relay.service.queue.commands import (
+    Appended,
+    AppendTo,
+    ReplayDelivered,
+    ReplayedSoFar,
+    ReplayEntries,
+)
 from tests import queue_files
 
 

@@ -17,13 +17,13 @@ class Commits:
 
     def commit(self, *senders: str | None, records: int = 1) -> None:
         """One commit of what these sent."""
-        self.came(*senders, records=records)
+        self.add(*senders, records=records)
         self.interval.begin()
         self.interval.stored()
 
-    def came(self, *senders: str | None, records: int = 1) -> None:
+    def add(self, *senders: str | None, records: int = 1) -> None:
         for sender in senders:
-            self.interval.came(records, () if sender is None else {sender})
+            self.interval.add(records, () if sender is None else {sender})
 
     def seconds(self) -> float:
         """How long the next commit has to wait."""
@@ -40,7 +40,7 @@ def commits() -> Commits:
 
 
 def test_the_first_one_begins_at_once(commits: Commits) -> None:
-    commits.came(None, None)
+    commits.add(None, None)
     assert commits.seconds() == 0
 
 
@@ -49,7 +49,7 @@ def test_of_a_stream_one_begins_no_sooner_than_the_interval_after_the_last(
 ) -> None:
     commits.commit(None, None)
     commits.clock.advance(0.5)  # which it took
-    commits.came(None)
+    commits.add(None)
     assert commits.seconds() == 1.5
     commits.commit(None)  # the second of this one
     commits.clock.advance(3)
@@ -66,14 +66,14 @@ def test_after_a_single_message_nothing_waits(commits: Commits) -> None:
 def test_what_is_enough_does_not_wait() -> None:
     commits = Commits(records_enough=5)
     commits.commit(None, records=2)
-    commits.came(None, records=5)
+    commits.add(None, records=5)
     assert commits.seconds() == 0
     commits.commit(None, records=2)
     waiting = commits.interval.wait()
     assert waiting is not None
-    commits.came(None, records=4)
+    commits.add(None, records=4)
     assert not waiting.called
-    commits.came(None)
+    commits.add(None)
     assert waiting.called
     assert commits.clock.getDelayedCalls() == []
 
@@ -82,13 +82,13 @@ def test_nobody_waits_when_all_who_were_answered_have_sent_again(commits: Commit
     commits.commit("a", "b")
     waiting = commits.interval.wait()
     assert waiting is not None
-    commits.came("a", "c", "a")
+    commits.add("a", "c", "a")
     assert not waiting.called
-    commits.came("b")
+    commits.add("b")
     assert waiting.called
     commits.interval.begin()
     commits.interval.stored()
-    commits.came("a", "b", "c")
+    commits.add("a", "b", "c")
     assert commits.seconds() == 0
 
 
@@ -97,7 +97,7 @@ def test_who_has_not_or_need_not_answer_is_waited_for(
     commits: Commits, missing: str | None
 ) -> None:
     commits.commit("a", missing)
-    commits.came("a")
+    commits.add("a")
     assert commits.seconds() == 2
 
 
@@ -122,22 +122,22 @@ def test_a_clock_that_is_set_back_delays_nothing(commits: Commits) -> None:
 
 
 def test_who_sends_on_without_an_answer_is_a_stream(commits: Commits) -> None:
-    commits.came("a", records=2)
+    commits.add("a", records=2)
     commits.interval.begin()
-    commits.came("a")  # which does not wait, then
+    commits.add("a")  # which does not wait, then
     commits.interval.stored()
     assert commits.seconds() == 2
     commits.interval.begin()  # with that message, which has not waited
     commits.interval.stored()
     commits.commit("a", records=2)
-    commits.came("a")  # after its answer
+    commits.add("a")  # after its answer
     assert commits.seconds() == 0
 
 
 def test_others_may_come_while_a_commit_is_under_way(commits: Commits) -> None:
-    commits.came("a", "b")
+    commits.add("a", "b")
     commits.interval.begin()
-    commits.came("c")
+    commits.add("c")
     commits.interval.stored()
-    commits.came("a", "b")
+    commits.add("a", "b")
     assert commits.seconds() == 0

@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.compaction.offline import compact_queue
-from relay.queue.history.keep import PruneHistories
+from relay.queue.history.prune import PruneHistories
 from relay.queue.inspect.queries import ReadHistory, read_history
 from tests.queue_files import append, kept, opened, remove
 

@@ -9,7 +9,8 @@ import pytest
 
 from relay.model.errors import QueueMisplaced
 from relay.queue.compaction.restore import Restoration
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from tests.queue_files import append, opened
 
 

@@ -11,7 +11,8 @@ import pytest
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.files.reserve_file import ReserveFile
 from relay.queue.inspect.commands import Purge
-from relay.queue.store import QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, Transaction
 from tests.queue_files import append, opened
 
 KiB, MiB = 2**10, 2**20
@@ -133,7 +134,7 @@ def queue_on_a_full_disk(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> 
     begin = store._commit, store._operate
 
     def refuse() -> None:
-        if store._reserve.is_there:
+        if store.reserve.is_there:
             raise QueueFull("no space")
 
     monkeypatch.setattr(store, "_commit", lambda *rest: (refuse(), begin[0](*rest))[1])

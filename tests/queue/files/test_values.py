@@ -13,13 +13,13 @@ from relay.codec import IS_COMPILED, native
 from relay.codec.node import node_of
 from relay.model.errors import DamagedRange, QueueError, QueueFormatError
 from relay.model.seq import SeqRange
-from relay.queue.block import decode_block
+from relay.queue.block import KEY, decode_block
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.files.values import FileValues, Unreadable
 from relay.queue.inspect.queries import Check, check
 from relay.queue.repair.verify_lazily import FileDamaged
-from relay.queue.store import QueueStore, Removal, SetAside, Transaction
-from relay.queue.view import KEY
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, SetAside, Transaction
 from tests.queue_files import append, opened
 
 PAGE = 4096

@@ -2,28 +2,25 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
-from relay.queue.history.keep import (
-    Histories,
-    HistoryLimit,
-    PruneHistories,
-    acknowledged_at,
-    records_in,
-)
+from relay.queue.history.keep import acknowledged_at, records_in
 from relay.queue.inspect.commands import Adopt, Purge
 from relay.queue.inspect.queries import ReadHistory, read_history
-from relay.queue.ledger import Ledger
-from relay.queue.store import Eviction, QueueStore, Removal, SetAside, Transaction
-from tests.queue_files import append, damage, environment, kept, looked_at, opened, put, remove
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Eviction, Removal, SetAside, Transaction
+from tests.queue_files import append, damage, environment, kept, looked_at, opened, remove
 
 LEAF_BYTES = 4096
+
+
 BLOCK = b"x" * 20_000
+
+
 BLOCK_BYTES = 5 * 4096  # what it takes, beside the leaf
 
 
@@ -49,9 +46,6 @@ def entries(path: Path, id: str = "a") -> dict[int, bytes]:
 def names(path: Path) -> list[bytes]:
     with environment(path) as found, found.begin() as txn:
         return [key for key, _ in txn.cursor()]
-
-
-# What is kept.
 
 
 def test_what_is_delivered_is_kept_as_it_was_with_the_time_of_its_answer(tmp_path: Path) -> None:
@@ -140,14 +134,16 @@ def test_seqs_need_not_come_in_order(tmp_path: Path) -> None:
         append(store, a=[b"2"])
         histories = store.histories
         for first in (2, 1):
-            with store._environment.begin(write=True, buffers=True) as txn:
+            with store._handles.environment.begin(write=True, buffers=True) as txn:
                 histories.keep(
-                    txn, "a", store._blocks["a"], SeqRange(first, first + 1), [], at=4.0 - first
+                    txn,
+                    "a",
+                    store._handles.blocks["a"],
+                    SeqRange(first, first + 1),
+                    [],
+                    at=4.0 - first,
                 )
         assert history(store) == {1: (3.0, b"1"), 2: (2.0, b"2")}
-
-
-# Who has one.
 
 
 def test_without_a_history_nothing_is_made_and_nothing_changes(tmp_path: Path) -> None:
@@ -184,9 +180,6 @@ def test_it_counts_neither_as_used_nor_as_queued(tmp_path: Path) -> None:
         used = store.histories.used_bytes
     with opened(tmp_path, histories=kept("a")) as store:
         assert (store.used_bytes, store.histories.used_bytes) == (0, used)
-
-
-# Room.
 
 
 def fill(store: QueueStore, count: int, **options: float) -> None:
@@ -245,7 +238,7 @@ def test_what_was_delivered_first_leaves_first_whosever_it_is(tmp_path: Path) ->
 def test_however_much_is_delivered_at_once_the_sizes_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.queue.history.keep._ENTRIES_PER_STEP_MAX", 2)
+    monkeypatch.setattr("relay.queue.history.keep.ENTRIES_PER_STEP_MAX", 2)
     with opened(tmp_path, histories=kept("a", bytes_max=3 * BLOCK_BYTES)) as store:
         for number in range(1, 11):
             append(store, a=[BLOCK])
@@ -273,74 +266,5 @@ def test_a_commit_that_fails_changes_no_history(tmp_path: Path) -> None:
         assert (seqs(store), store.ledgers["a"].queued) == ([], 1)
 
 
-# Age.
-
-
-def prune(store: QueueStore, before: Mapping[str, float], excess: int = 0) -> object:
-    ledgers = dict(store.ledgers)
-    changed, more = store.operate(PruneHistories(store.histories, before, excess), at=99.0)
-    assert (changed, store.ledgers) == ({}, ledgers)
-    return more
-
-
-def test_what_is_too_old_leaves(tmp_path: Path) -> None:
-    with opened(tmp_path, histories=kept("a", "b")) as store:
-        for number in range(1, 5):
-            append(store, a=[b"x"], b=[b"y"])
-            remove(store, "a", number + 1, at=10.0 * number)
-            remove(store, "b", number + 1, at=10.0 * number)
-        assert prune(store, {"a": 20.0, "b": 40.0}) is False
-        assert (seqs(store, "a"), seqs(store, "b")) == ([2, 3, 4], [4])
-        assert prune(store, {"a": 0.0}) is False  # and of those not named, all
-        assert (seqs(store, "a"), seqs(store, "b")) == ([2, 3, 4], [])
-        assert store.histories.shed_entries == 0
-
-
-def test_much_of_it_leaves_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.history.keep._ENTRIES_PER_STEP_MAX", 2)
-    with opened(tmp_path, histories=kept("a", "b")) as store:
-        for number in range(1, 4):
-            append(store, a=[b"x"], b=[b"y"])
-            remove(store, "a", number + 1)
-            remove(store, "b", number + 1)
-        assert [prune(store, {}) for _ in range(4)] == [True, True, True, False]
-        assert store.histories.used_bytes == 0
-
-
-def test_room_is_made_for_somebody_else(tmp_path: Path) -> None:
-    with opened(tmp_path, histories=kept("a")) as store:
-        fill(store, 6)
-        prune(store, {"a": 0.0}, excess=2 * BLOCK_BYTES - 100)
-        assert (seqs(store), store.histories.shed_entries) == ([3, 4, 5, 6], 2)
-        assert store.histories.used_bytes == 4 * BLOCK_BYTES + LEAF_BYTES
-        prune(store, {"a": 0.0}, excess=10**9)
-        assert (seqs(store), store.histories.used_bytes) == ([], 0)
-        prune(store, {"a": 0.0}, excess=10**9)
-
-
-def test_after_a_commit_that_failed_room_is_made_of_what_there_is(tmp_path: Path) -> None:
-    with opened(tmp_path, histories=kept("a")) as store:
-        fill(store, 2)
-        append(store, a=[BLOCK])
-        with pytest.raises(ValueError, match="later"), store._environment.begin(write=True) as txn:
-            queue = store._blocks["a"]
-            store.histories.keep(txn, "a", queue, SeqRange(3, 4), [], at=9.0)
-            store.histories.trim(txn, 0)
-            raise ValueError("later")
-        prune(store, {"a": 0.0}, excess=10**9)
-        assert (seqs(store), store.histories.used_bytes) == ([], 0)
-
-
 def test_an_entry_that_is_too_short_has_no_time() -> None:
     assert (acknowledged_at(b"short"), records_in(b"short")) == (0.0, 1)
-
-
-def test_values_that_make_no_sense_leave_with_the_others(tmp_path: Path) -> None:
-    with opened(tmp_path, histories=kept("a")) as store:
-        append(store, a=[b"1"])
-        remove(store, "a", 2, at=50.0)
-    put(tmp_path, "history/a", 1, b"?")
-    with opened(tmp_path, histories=Histories({"a": HistoryLimit(9.0, 10**6)})) as store:
-        assert store.ledgers["a"] == Ledger(next_seq=2, acknowledged_seq=2, delivered=1)
-        prune(store, {"a": 10.0})
-        assert seqs(store) == []

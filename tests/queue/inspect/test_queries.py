@@ -27,7 +27,8 @@ from relay.queue.inspect.queries import (
     read_entries,
     tally,
 )
-from relay.queue.store import QueueStore, Refusal, SetAside, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Refusal, SetAside, Transaction
 from relay.queue.view import TransactionView
 from tests.queue_files import (
     append,

@@ -15,7 +15,8 @@ from relay.queue.repair.guarded import MARK
 from relay.queue.repair.pages import PageFile, Tree
 from relay.queue.repair.verify import opened_file, verify
 from relay.queue.repair.verify_lazily import FileDamaged
-from relay.queue.store import Eviction, QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Eviction, Removal, Transaction
 from tests.queue_files import MAP_BYTES, make_long_queue, opened
 
 RECORDS = 12_000
@@ -138,7 +139,7 @@ def test_a_strict_start_after_damage_refuses_and_remembers(queue: Path) -> None:
 
 
 def compact(store: QueueStore) -> None:
-    compaction = LiveCompaction(store, str(store._reserve._path))
+    compaction = LiveCompaction(store, str(store.reserve._path))
     compaction.begin()
     try:
         while not compaction.step():

@@ -9,7 +9,8 @@ import pytest
 
 from relay.model.errors import QueueError, QueueFormatError
 from relay.queue.repair.replace import DAMAGED_FILES_MAX, damaged_files, make_file
-from relay.queue.store import QueueStore, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 
 MAP_BYTES = 2**24
 open_queue = partial(QueueStore.open, destinations=["a"], map_bytes=MAP_BYTES)

@@ -9,17 +9,13 @@ import pytest
 
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
+from relay.queue.block import KEY
 from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.repair.salvage import Salvaged, salvage
-from relay.queue.repair.verify import KEY, opened_file
-from relay.queue.store import (
-    QueueStore,
-    Refusal,
-    Removal,
-    SetAside,
-    Transaction,
-)
+from relay.queue.repair.verify import opened_file
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Refusal, Removal, SetAside, Transaction
 from tests.queue_files import kept, opened, remove
 
 MAP_BYTES = 2**24

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.queue.block import encode_block
+from relay.queue.block import KEY, encode_block
 from relay.queue.repair.pages import Audit, Entry, PageFile, Tree
 from relay.queue.repair.verify import opened_file, verify
 from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
-from relay.queue.store import Removal, Transaction
-from relay.queue.view import KEY
+from relay.queue.transaction import Removal, Transaction
 from tests.queue_files import make_long_queue, opened
 
 PAGE = 4096

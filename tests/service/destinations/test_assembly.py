@@ -35,11 +35,12 @@ from relay.wire.framing.decoders import (
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, fired
+from tests.queue_roles import AllRoles
 from tests.recording import record
 from tests.threads import Reactor
 
 
-class Queue:
+class Queue(AllRoles):
     """Two records, and up to where they were acknowledged."""
 
     def __init__(self) -> None:

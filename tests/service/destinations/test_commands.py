@@ -11,11 +11,12 @@ from twisted.logger import LogEvent, Logger, formatEvent
 from relay.model.errors import QueueError
 from relay.service.destinations.commands import PAUSED, DestinationTools
 from tests.connections import fired
+from tests.queue_roles import AllRoles
 
 NOON = 1_764_504_000.0  # 2025-11-30 12:00:00 UTC
 
 
-class Queue:
+class Queue(AllRoles):
     """Keeps positions, at once or when it is told to."""
 
     def __init__(self) -> None:

@@ -8,14 +8,16 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from relay.model.errors import QueueError
+from relay.queue.changes import Command
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Transaction
-from relay.queue.view import Command
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
 from relay.service.destinations.lane_adoption import LaneAdoption
 from tests.connections import RecordingNotices
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     """A real store; operations are done when told."""
 
     def __init__(self, directory: Path) -> None:

@@ -20,9 +20,10 @@ from relay.service.destinations.service import LocalDestination, StreamDestinati
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, Wire, fired, lose
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     """Three records, and what the drain did to them."""
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ from relay.service.queue.assembly import (
     sets_aside,
 )
 from relay.service.queue.limits import new_limits
+from relay.service.queue.service import QueueSettings
 from relay.service.refusal import StartRefused
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
@@ -79,8 +80,8 @@ def test_commits_follow_each_other_as_configured(tmp_path: Path) -> None:
     admission = new_admission(configuration)
     queue = new_queue(configuration, admission, limits, notices, wall_of(reactor), reactor)
     queue.startService()
-    reactor.settle(queue.append({"out": [b"one", b"two"]}))
-    third = queue.append({"out": [b"three"]})
+    reactor.settle(queue.committer.append({"out": [b"one", b"two"]}))
+    third = queue.committer.append({"out": [b"three"]})
     assert [call.getTime() for call in reactor.getDelayedCalls()] == [0.5]
     reactor.advance(0.5)
     assert reactor.settle(third) is None
@@ -126,22 +127,26 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
     keywords = made[0].keywords
     assert keywords.pop("histories").limits.keys() == {"out"}
     assert keywords.pop("exit_status")._reactor is REACTOR
-    assert keywords.pop("check_path").keywords == {"may_forget": yes}
-    assert list(keywords.pop("limits")) == ["its limit"]
     assert keywords == {
-        "path": "/x/queue",
-        "destinations": ["out", "two"],
-        "sources": ["in"],
-        "map_bytes": 2 * 5 * 2**20 + 2**30,
         "admission": ADMISSION,
         "notices": NOTICES,
         "reactor": REACTOR,
         "wall": WALL,
-        "lanes": ["two"],
-        "strict": yes,
-        "fully": not yes,
-        "commit_seconds_min": 0.25,
     }
+    (settings,) = made[0].arguments
+    assert settings.check_path.keywords == {"may_forget": yes}
+    assert settings == QueueSettings(
+        path="/x/queue",
+        destinations=["out", "two"],
+        sources=["in"],
+        lanes=["two"],
+        map_bytes=2 * 5 * 2**20 + 2**30,
+        check_path=settings.check_path,
+        limits=("its limit",),  # type: ignore[arg-type]
+        strict=yes,
+        fully=not yes,
+        commit_seconds_min=0.25,
+    )
 
 
 def test_what_looks_after_the_queue_is_told_what_is_configured(

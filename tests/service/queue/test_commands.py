@@ -15,14 +15,16 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Removal, Transaction
 from relay.service.queue.commands import QueueTools
 from tests.connections import fired
 from tests.flow_fakes import new_refusals
 from tests.queue_files import append, opened, set_aside
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     """A store whose changes are done at once."""
 
     def __init__(self, store: QueueStore) -> None:

@@ -11,11 +11,12 @@ from twisted.logger import capturedLogs, formatEvent
 from relay.model.errors import QueueError
 from relay.service.queue.compacting import Compact, CompactionService
 from tests.connections import RecordingNotices, fired
+from tests.queue_roles import AllRoles
 
 MiB = 2**20
 
 
-class FakeQueue:
+class FakeQueue(AllRoles):
     """A queue and its compaction; what is to run in a thread waits for `run`."""
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class FakeQueue:
         self.switches = 1
         self.error: BaseException | None = None
         self.error_at = ""
-        self.failures: list[BaseException] = []
+        self.reported: list[BaseException] = []
         self._waiting: list[tuple[str, Callable[[], Any], Deferred[Any]]] = []
 
     def new_compaction(self) -> Any:
@@ -61,7 +62,7 @@ class FakeQueue:
         return self._later("reader", call)
 
     def failed(self, error: BaseException) -> None:
-        self.failures.append(error)
+        self.reported.append(error)
 
     def _later(self, thread: str, call: Callable[[], Any]) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
@@ -172,7 +173,7 @@ def test_a_failure_is_said_and_the_old_file_stays(setup: Setup, where: str) -> N
     answers = fired(setup.service.ask(Compact()))
     setup.queue.run_all()
     assert [answer.error for answer in answers] == ["the disk is full"]
-    assert setup.queue.failures == []
+    assert setup.queue.reported == []
     assert setup.notices.said == [
         ("queue", "compact", "its file was not compacted: the disk is full")
     ]
@@ -187,7 +188,7 @@ def test_a_defect_is_the_queues_affair(setup: Setup) -> None:
     setup.queue.error, setup.queue.error_at = RuntimeError("spoilt"), "switch"
     setup.service.ask(Compact())
     setup.queue.run_all()
-    assert setup.queue.failures == [setup.queue.error]
+    assert setup.queue.reported == [setup.queue.error]
 
 
 def test_a_stop_waits_for_the_step_and_gives_the_rest_up(setup: Setup) -> None:

@@ -13,12 +13,13 @@ from relay.model.errors import QueueError, RelayError
 from relay.queue.admission.backpressure import Admission
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
-from relay.service.queue.history_commands import HistoryTools
+from relay.service.queue.commands import HistoryTools
 from tests.connections import fired
 from tests.queue_files import append, kept, opened, remove
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     """A store whose operations take `seconds` each."""
 
     def __init__(self, store: QueueStore, clock: Clock) -> None:

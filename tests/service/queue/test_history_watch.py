@@ -12,15 +12,16 @@ from relay.model.errors import QueueFull
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.inspect.queries import ReadHistory, read_history
 from relay.queue.store import QueueStore
-from relay.service.queue.history_watch import HistoryWatch
+from relay.service.queue.watches import HistoryWatch
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.queue_files import append, opened, remove
+from tests.queue_roles import AllRoles
 
 MiB = 2**20
 
 
-class Queue:
+class Queue(AllRoles):
     """A store whose operations are done at once, fail, or wait."""
 
     def __init__(self, store: QueueStore, clock: Clock) -> None:
@@ -195,7 +196,7 @@ def test_what_could_not_be_done_is_done_next_time(setup: Setup) -> None:
 
 
 def test_much_takes_several_steps(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.history.keep._ENTRIES_PER_STEP_MAX", 1)
+    monkeypatch.setattr("relay.queue.history.prune.ENTRIES_PER_STEP_MAX", 1)
     setup.store.histories.limits.clear()
     setup.watch.startService()
     assert setup.filled() == []

@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.place import QueuePlace
-from relay.service.queue.watch import PlaceWatch
+from relay.service.queue.watches import PlaceWatch
 from tests.queue_files import append, opened
 from tests.threads import Reactor
 

@@ -11,13 +11,14 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueFull
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
-from relay.service.queue.quarantine_limits import QuarantineLimits
+from relay.service.queue.watches import QuarantineLimits
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.queue_files import append, opened, set_aside
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     """A store whose operations are done at once, or fail."""
 
     def __init__(self, store: QueueStore, clock: Clock) -> None:

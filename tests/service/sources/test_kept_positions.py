@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.logger import LogEvent, Logger, formatEvent
 
-from relay.queue.store import Transaction
+from relay.queue.transaction import Transaction
 from relay.service.sources.kept_positions import KeptPositions
 from tests import queue_files
 
@@ -21,7 +22,7 @@ def test_sources_that_are_gone_are_said(tmp_path: Path) -> None:
         assert store.sources_with_positions() == []
         store.commit(Transaction(0.0, positions=positions))
         assert store.sources_with_positions() == ["app-2", "app", "web", "zoo"]
-        kept = KeptPositions(["application", "web"], queue=store)
+        kept = KeptPositions(["application", "web"], queue=SimpleNamespace(view=store))  # type: ignore[arg-type]
         kept._log = Logger(namespace="test", observer=note)
         kept.startService()
     assert kept.gone == ["app-2", "app", "zoo"]

@@ -10,18 +10,21 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import Committer
+from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.ledger import Ledger
-from relay.queue.store import QueueStore, Transaction
-from relay.service.queue.watch import QueueWatch
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Transaction
+from relay.service.queue.watches import QueueWatch
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
+from tests.queue_roles import AllRoles
 
 
-class Queue:
+class Queue(AllRoles):
     def __init__(self) -> None:
         self.free_bytes: Any = 10**9
         self.oldest: Any = None
+        self.ledgers: dict[str, Ledger] = {}
         self.queued = 1
         self.delivered = 0
         self.purged = 0
@@ -221,14 +224,13 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
     clock.advance(1000)
     admission = Admission(pending_bytes_max=10**6, queue_bytes_max=10**6)
     committer = Committer(
-        store,
         run_in_thread=execute,
         now=clock.seconds,
         clock=clock,
         admission=admission,
-        on_stored=lambda *_: None,
-        on_failure=failures.append,
+        callbacks=CommitCallbacks(on_stored=lambda *_: None, on_failure=failures.append),
     )
+    committer.start(store)
     queue: Any = Queue()
     queue.ledger, queue.expire = store.ledgers.__getitem__, committer.expire
     queue.oldest_received_at = store.oldest_received_at
@@ -244,3 +246,16 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
     assert store.ledgers["central"].dropped == {"too-old": 1}
     assert store.ledgers["central"].queued == 1
     store.close()
+
+
+def test_a_full_quarantine_is_said_once_for_what_it_dropped() -> None:
+    setup = Setup()
+    full = {"quarantine-full": 3}
+    setup.queue.ledgers = {"source/in": Ledger(dropped=full), "central": Ledger(dropped=full)}
+    setup.watch.startService()  # what was dropped before the start was said then
+    setup.clock.advance(2)
+    assert setup.notices.said == []
+    setup.queue.ledgers = {"source/in": Ledger(dropped={"quarantine-full": 5})}
+    setup.clock.advance(4)
+    words = "2 dropped: its quarantine is full (quarantine_bytes_max)"
+    assert setup.notices.said == [("source in", "quarantine-full", words)]

@@ -1,4 +1,4 @@
-"""What leaves; with records in flight see tests/flow/test_eviction.py."""
+"""What leaves by itself; with records in flight see tests/flow/test_eviction.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.queue.store import Eviction, QueueStore, Removal, Transaction
+from relay.queue.store import QueueStore
+from relay.queue.transaction import Eviction, Removal, Transaction
 
 BIG = b"x" * 5000  # two pages
 

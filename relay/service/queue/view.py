@@ -1,0 +1,142 @@
+"""What is in the queue, for status, watches and commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Mapping
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from relay.queue.ledger import Ledger
+from relay.queue.repair.replace import damaged_files
+from relay.queue.store import QueueStore
+from relay.queue.transaction import account_of_source
+from relay.queue.view import TransactionView
+from relay.transport.notices import Notices
+
+__all__ = ["QueueView"]
+
+_Found = TypeVar("_Found")
+
+
+class QueueView:
+    """Reads from the store between start and stop of the queue's service.
+
+    Args:
+        path: Directory of the queue.
+        configured: Accounts that the configuration names; all others are orphans.
+        reactor: Provides IReactorThreads.
+        readers: Threads that may wait for the disk.
+    """
+
+    store: QueueStore  # from the start of the service on
+
+    def __init__(
+        self,
+        path: str,
+        configured: Container[str],
+        *,
+        notices: Notices,
+        reactor: Any,
+        readers: ThreadPool,
+    ) -> None:
+        self._path = path
+        self._configured = configured
+        self._notices = notices
+        self._reactor = reactor
+        self._readers = readers
+
+    # Accounts, as of the last commit.
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """All accounts, those of sources and orphans included."""
+        return self.store.ledgers
+
+    def ledger(self, queue: str) -> Ledger:
+        return self.store.ledgers[queue]
+
+    def source_ledger(self, source: str) -> Ledger | None:
+        """The account of what `source` set aside, or None if it does not do that."""
+        return self.store.ledgers.get(account_of_source(source))
+
+    @property
+    def orphans(self) -> list[str]:
+        """Ids that have records in the queue and no destination in the configuration."""
+        return sorted(
+            id
+            for id, ledger in self.store.ledgers.items()
+            if id not in self._configured and (ledger.queued or ledger.quarantined)
+        )
+
+    # Room.
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the file that queues and quarantines took as of the last commit."""
+        return self.store.used_bytes
+
+    @property
+    def in_use_bytes(self) -> int:
+        """Bytes of the file that are not free: `used_bytes`, and the histories."""
+        return self.store.in_use_bytes
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes that the file takes on the disk.  What is free in it is used again; only a
+        compaction gives it back."""
+        try:
+            return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
+        except OSError:
+            return 0
+
+    @property
+    def free_bytes(self) -> int:
+        """Room for the queue: what is free on the disk and in the file, or would be
+        without the histories, which leave before anybody has to wait.
+
+        Raises:
+            OSError: The file system cannot be asked.
+        """
+        disk = os.statvfs(self._path)
+        in_file = max(0, self.allocated_bytes - self.used_bytes)
+        return disk.f_bavail * disk.f_frsize + in_file
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """Paths of the files that were damaged when a relay was started."""
+        return damaged_files(self._path)
+
+    # Reads.
+
+    def oldest_received_at(self, queue: str) -> float | None:
+        """When the oldest queued record came in (seconds since 1970-01-01 UTC), or None."""
+        return self.store.oldest_received_at(queue)
+
+    def positions(self, source: str) -> dict[str, bytes]:
+        """How far `source` has read, by name, as of the last commit; empty where damaged."""
+        found = self.store.positions(source)
+        damaged = sum(not position for position in found.values())
+        if damaged:
+            self._notices.warn(
+                f"source {source}",
+                "positions",
+                f"how far {damaged} of {len(found)} were read is damaged: read from the beginning, "
+                "so messages may come twice; look at the disk",
+            )
+        return found
+
+    def sources_with_positions(self) -> list[str]:
+        """The sources that have read something, whether they are configured or not."""
+        return self.store.sources_with_positions()
+
+    def look(self, reading: Callable[[TransactionView], _Found]) -> Deferred[_Found]:
+        """What `reading` finds, in a short read transaction."""
+        return self.in_reader(lambda: self.store.look(reading))
+
+    def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:
+        """Run `call` in a thread that may wait for the disk."""
+        return deferToThreadPool(self._reactor, self._readers, call)

@@ -1,0 +1,357 @@
+"""Watches over the queue: its file's place, room and age, quarantines and histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from twisted.logger import Logger
+
+from relay.model.clock import Clock, WallClock
+from relay.model.errors import QueueError
+from relay.model.words import counted, size
+from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.limits import TOO_OLD, QueueLimit
+from relay.queue.admission.trend import Trend
+from relay.queue.history.prune import PruneHistories
+from relay.queue.inspect.quarantine_commands import Trimmed, TrimQuarantine
+from relay.queue.transaction import destination_of, is_of_source, source_of
+from relay.service.configuration.model import Configuration
+from relay.service.configuration.table import bytes_in_words, plain
+from relay.service.periodic import PeriodicService
+from relay.service.queue.service import QueueService
+from relay.transport.notices import Notices
+
+__all__ = ["HistoryWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "new_history_watch"]
+
+_INTERVAL_SECONDS = 2.0
+_QUARANTINE_SECONDS = 10.0
+_PLACE_SECONDS = 1.0
+_PLACE_WARNING_SECONDS = 60.0
+_ROOM_BYTES_MIN = 16 * 1024**2
+"""What has to be free on a disk that was full before something is kept again."""
+_MARKS_PERCENT = (50, 80, 95)
+_MARGIN_PERCENT = 5  # below a mark, before passing it is news again
+
+_WHEN_FULL = {
+    "block": "the sources that feed it are paused then",
+    "drop-newest": "what comes is dropped then",
+    "drop-oldest": "the oldest messages are dropped then",
+    "drop-by-severity": "from 80 % on the least severe messages are dropped",
+}
+
+
+class _Fill:
+    """One thing that fills up, and the marks that it has passed."""
+
+    def __init__(self, warn: Callable[[str], None], what: str) -> None:
+        self._warn = warn
+        self._what = what
+        self._passed = 0
+
+    def note(self, size: int, size_max: int, trend: Trend) -> None:
+        percent = 100 * size / size_max
+        passed = sum(percent >= mark for mark in _MARKS_PERCENT)
+        if passed > self._passed:
+            self._warn(f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}")
+            self._passed = passed
+        elif percent < _MARKS_PERCENT[self._passed - 1] - _MARGIN_PERCENT:
+            self._passed = passed
+
+
+class QueueWatch(PeriodicService):
+    """Runs between the start of the destinations and that of the sources.
+
+    Args:
+        limits: Those of the destinations, by id.
+    """
+
+    name = "queue watch"
+
+    def __init__(
+        self,
+        queue: QueueService,
+        admission: Admission,
+        limits: Mapping[str, QueueLimit],
+        *,
+        notices: Notices,
+        wall: WallClock,
+        clock: Any,
+    ) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
+        self._queue = queue
+        self._admission = admission
+        self._limits = tuple(limits.values())
+        self._notices = notices
+        self._wall = wall
+        self._trend = Trend()
+        size = bytes_in_words(admission.queue_bytes_max)
+        self._fill = _Fill(
+            lambda words: notices.warn("queue", "fill", words),
+            f"relay.queue_bytes_max is {size}, all sources are paused then",
+        )
+        self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
+        self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
+
+    def startService(self) -> None:
+        self._refused = dict(self._dropped_by_full_quarantines())
+        super().startService()
+
+    def look(self) -> None:
+        was_closed = self._admission.closed
+        try:
+            self._admission.set_free_bytes(self._queue.view.free_bytes)
+        except OSError as error:
+            self._notices.warn(
+                "queue", "room", f"cannot ask for room on the disk: {error.strerror}"
+            )
+        if self._admission.closed and not was_closed:
+            self._notices.warn("queue", "admission", f"not taking more: {self._admission.reason}")
+        now = self._clock.seconds()
+        self._trend.note(now, self._admission.queue_bytes)
+        admission = self._admission
+        self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
+        for limit in self._limits:
+            limit.trend.note(now, limit.size)
+            accounts = [self._queue.view.ledger(queue) for queue in limit.queues]
+            limit.undelivered.note(now, sum(each.received - each.delivered for each in accounts))
+            if limit.bytes_max:
+                self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
+            for queue in limit.queues if limit.seconds_max else ():
+                self._expire(limit, queue, self._wall.before(limit.seconds_max))
+
+        self._look_at_quarantines()
+
+    def _look_at_quarantines(self) -> None:
+        """Warn if that of a source was too full for what has come since the last look."""
+        for source, dropped in self._dropped_by_full_quarantines():
+            more = dropped - self._refused.get(source, 0)
+            self._refused[source] = dropped
+            if more > 0:
+                self._notices.warn(
+                    f"source {source}",
+                    "quarantine-full",
+                    f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
+                )
+
+    def _dropped_by_full_quarantines(self) -> Iterator[tuple[str, int]]:
+        for account, ledger in self._queue.view.ledgers.items():
+            if is_of_source(account):
+                yield source_of(account), ledger.dropped.get("quarantine-full", 0)
+
+    def _expire(self, limit: QueueLimit, queue: str, before: float) -> None:
+        if not self._queue.view.ledger(queue).queued:
+            return
+        try:
+            oldest = self._queue.view.oldest_received_at(queue)
+        except QueueError as error:
+            self._notices.warn(f"destination {limit.destination}", TOO_OLD, str(error))
+            return
+        if oldest is not None and oldest < before:
+            self._queue.committer.expire(queue, before)
+
+    def _new_fill(self, limit: QueueLimit) -> _Fill:
+        return _Fill(
+            lambda words: self._notices.warn(f"destination {limit.destination}", "fill", words),
+            f"its queue_bytes_max is {bytes_in_words(limit.bytes_max)}, "
+            f"{_WHEN_FULL[limit.when_full]}",
+        )
+
+
+def _time_to_full(trend: Trend, size_max: int) -> str:
+    seconds = trend.seconds_to(size_max)
+    if seconds is None:
+        return ""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f", and full in {seconds / length:.0f} {unit} if that goes on"
+    return f", and full in {seconds:.0f} seconds if that goes on"
+
+
+class PlaceWatch(PeriodicService):
+    """Looks once a second whether the file is in its place, and logs each minute that it is not.
+
+    Each commit looks too; this one notices it while nothing is committed.
+    """
+
+    name = "place watch"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, queue: QueueService, *, clock: Any) -> None:
+        super().__init__(interval_seconds=_PLACE_SECONDS, clock=clock)
+        self._queue = queue
+        self._warn_at = 0.0
+
+    def look(self) -> None:
+        if not (trouble := self._queue.place.trouble):
+            return
+        self._queue.place.probe()
+        now = self._clock.seconds()
+        if now >= self._warn_at:
+            self._warn_at = now + _PLACE_WARNING_SECONDS
+            self._log.critical(
+                "queue: {trouble}; nothing is taken or answered until it is there again",
+                trouble=trouble,
+            )
+
+
+class QuarantineLimits(PeriodicService):
+    """Keeps quarantines within their limits: the oldest entries go first, and are counted.
+
+    A source keeps its own within the size when it sets something aside (what comes then is
+    dropped), so that a flood cannot push out what was there before.  What a destination refused
+    is rare and the latest of it tells most, so there the oldest goes.
+
+    Args:
+        bytes_max: What each may hold, labels included.
+        seconds_max: Age at which an entry goes; 0 = never.
+    """
+
+    name = "quarantine-limits"
+
+    def __init__(
+        self,
+        *,
+        queue: QueueService,
+        bytes_max: int,
+        seconds_max: float,
+        notices: Notices,
+        wall: WallClock,
+        clock: Clock,
+    ) -> None:
+        super().__init__(interval_seconds=_QUARANTINE_SECONDS, clock=clock)
+        self._queue = queue
+        self._bytes_max = bytes_max
+        self._seconds_max = seconds_max
+        self._notices = notices
+        self._wall = wall
+
+    def look(self) -> None:
+        before = self._wall.before(self._seconds_max) if self._seconds_max else 0.0
+        for account, ledger in list(self._queue.view.ledgers.items()):
+            if ledger.quarantine_bytes > self._bytes_max or (before and ledger.quarantined):
+                trimming = self._queue.committer.operate(
+                    TrimQuarantine(account, self._bytes_max, before=before)
+                )
+                trimming.addCallback(self._trimmed, account)
+                trimming.addErrback(lambda failure: failure.trap(QueueError))  # then next time
+
+    def _trimmed(self, trimmed: Trimmed, account: str) -> None:
+        if trimmed.full:
+            self._notices.warn(
+                f"quarantine of {account}",
+                "quarantine-full",
+                f"{counted(trimmed.full, 'record')} dropped, its oldest; more than "
+                f"quarantine_bytes_max = {size(self._bytes_max)} were set aside",
+            )
+        if trimmed.aged:
+            self._notices.warn(
+                f"quarantine of {account}",
+                "quarantine-aged",
+                f"{counted(trimmed.aged, 'record')} dropped, older than "
+                f"quarantine_seconds_max = {plain(self._seconds_max)} s",
+            )
+
+
+def new_history_watch(
+    configuration: Configuration,
+    queue: QueueService,
+    notices: Notices,
+    wall: WallClock,
+    clock: Clock,
+) -> HistoryWatch:
+    """The one of a relay with this configuration."""
+    return HistoryWatch(
+        queue=queue,
+        destinations=[destination.id for destination in configuration.destinations],
+        free_bytes_min=configuration.min_free_bytes,
+        notices=notices,
+        wall=wall,
+        clock=clock,
+    )
+
+
+class HistoryWatch(PeriodicService):
+    """Keeps histories within their ages, and lets them go where room is short.
+
+    Their sizes are kept to in each commit (see `relay.queue.history.keep`).  The disk is looked
+    at here, every two seconds: what queues, quarantines and histories leave free there has to be
+    `min_free_bytes`, and what is missing of that leaves the histories.  After a commit that failed
+    nothing is kept until there is room again.
+
+    Args:
+        destinations: The configured ones; those without a history lose what they had.
+        free_bytes_min: Room that has to be left on the disk.
+    """
+
+    name = "history-watch"
+
+    def __init__(
+        self,
+        *,
+        queue: QueueService,
+        destinations: Iterable[str],
+        free_bytes_min: int,
+        notices: Notices,
+        wall: WallClock,
+        clock: Clock,
+    ) -> None:
+        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
+        self._queue = queue
+        self._destinations = set(destinations)
+        self._free_bytes_min = free_bytes_min
+        self._notices = notices
+        self._wall = wall
+        self._pruning = False
+        self._said = 0  # of what was shed
+
+    def look(self) -> None:
+        histories = self._queue.histories
+        if not histories.databases:
+            return
+        missing = self._missing_bytes()
+        histories.disk_full = histories.disk_full and missing > -_ROOM_BYTES_MIN
+        if histories.shed_entries > self._said:
+            self._said = histories.shed_entries
+            self._notices.warn(
+                "queue",
+                "history",
+                "the oldest of what is kept of delivered messages had to go: there is too little "
+                "room (relay.queue_bytes_max, relay.min_free_bytes, or the disk is full)",
+            )
+        if histories.used_bytes and not self._pruning:
+            self._prune(missing)
+
+    def _missing_bytes(self) -> int:
+        """Bytes that are missing on the disk; below 0 there is room to spare."""
+        histories = self._queue.histories
+        try:
+            free = self._queue.view.free_bytes - histories.used_bytes
+        except OSError:  # QueueWatch says so
+            return 0
+        return self._free_bytes_min - free
+
+    def _prune(self, excess: int) -> None:
+        histories = self._queue.histories
+        longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
+        before = {}
+        for id in histories.databases:
+            # Of a destination that has no lanes any more, what the second one had stays.
+            limit = histories.limits.get(destination_of(id))
+            if limit is not None:
+                before[id] = self._wall.before(limit.seconds_max)
+            elif longest and destination_of(id) not in self._destinations:
+                # It has left the configuration, perhaps for another name.
+                before[id] = self._wall.before(longest)
+        self._pruning = True
+        step = self._queue.committer.operate(PruneHistories(histories, before, max(0, excess)))
+        step.addCallbacks(self._pruned, self._failed)
+
+    def _pruned(self, more: bool) -> None:
+        self._pruning = False
+        if more and self.running:
+            self._prune(0)
+
+    def _failed(self, failure: Any) -> None:
+        self._pruning = False
+        failure.trap(QueueError)  # then next time
