@@ -16,23 +16,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from relay.model.expression import Expression
 from relay.model.template import macros_of
 from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
+from relay.service.configuration import step_table as steps
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
     FormatConfiguration,
 )
-from relay.service.configuration.step_table import (
-    Action,
-    GroupSet,
-    Hash,
-    MapValue,
-    Mask,
-    Parse,
-    Rate,
-    Rename,
-    SetValues,
-    Subst,
-)
+from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
 
 __all__ = ["configuration_warnings"]
@@ -143,7 +133,7 @@ def _macro_warnings(
     prefixes = [  # names that begin with these come from messages
         action.prefix
         for action in actions
-        if isinstance(action, Parse) and action.parser in ("json", "key-value")
+        if isinstance(action, steps.Parse) and action.parser in ("json", "key-value")
     ]
     read = [
         (f"{where}.rewrite[{index}].{key}", name)
@@ -167,15 +157,15 @@ def _macro_warnings(
 def _names_made(action: Action) -> Iterable[str]:
     """The names that a step gives a value."""
     match action:
-        case SetValues():
+        case steps.SetValues():
             return action.values
-        case Rename():
+        case steps.Rename():
             return action.names.values()
-        case MapValue():
+        case steps.MapValue():
             return (action.name,)
-        case Parse(parser="csv"):
+        case steps.Parse(parser="csv"):
             return [action.prefix + column for column in action.columns]
-        case Parse(parser="regex"):
+        case steps.Parse(parser="regex"):
             return [action.prefix + name for name in Expression(action.pattern).names]
     return ()
 
@@ -185,17 +175,17 @@ def _names_read(action: Action) -> Iterator[tuple[str, str]]:
     templates: list[tuple[str, str | None]] = []
     names: tuple[str, ...] = ()
     match action:
-        case SetValues():
+        case steps.SetValues():
             templates = [(join_path("set", name), text) for name, text in action.values.items()]
-        case GroupSet():
+        case steps.GroupSet():
             templates, names = [("groupset", action.template)], action.names
-        case MapValue():
+        case steps.MapValue():
             templates = [("key", action.lookup), ("default", action.default)]
-        case Rate():
+        case steps.Rate():
             templates = [("per", action.per)]
-        case Subst() | Mask() | Hash():
+        case steps.Subst() | steps.Mask() | steps.Hash():
             names = action.names
-        case Parse():
+        case steps.Parse():
             yield "from", action.source
     for key, text in templates:
         yield from ((key, name) for name in macros_of(text or ""))

@@ -21,24 +21,7 @@ from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import Networks, did_you_mean, join_path, shown
 
-__all__ = [
-    "ALWAYS",
-    "FACILITIES",
-    "SEVERITIES",
-    "AllOf",
-    "AnyOf",
-    "CameBy",
-    "CameFrom",
-    "CameWithin",
-    "FieldFits",
-    "Filter",
-    "FilterTables",
-    "Not",
-    "NumberIn",
-    "OfApp",
-    "TagFits",
-    "TextTest",
-]
+__all__ = ["ALWAYS", "FACILITIES", "SEVERITIES", "Filter", "FilterTables", "TextTest"]
 
 SEVERITIES: Mapping[str, int] = {
     **{name: number for number, name in enumerate(SEVERITY_NAMES)},

@@ -55,30 +55,7 @@ from relay.service.configuration.table import (
     shown,
 )
 
-__all__ = [
-    "PERSONAL_DATA",
-    "Action",
-    "AddTags",
-    "ClearTags",
-    "Drop",
-    "GroupSet",
-    "Hash",
-    "MapValue",
-    "Mask",
-    "Number",
-    "Parse",
-    "Rate",
-    "Rename",
-    "Sample",
-    "SetFacility",
-    "SetSeverity",
-    "SetValues",
-    "Step",
-    "Steps",
-    "Subst",
-    "SuppressRepeats",
-    "Unset",
-]
+__all__ = ["PERSONAL_DATA", "Action", "Step", "Steps"]
 
 PERSONAL_DATA = ("ipv4", "ipv6", "email", "card")
 """What `relay.rewrite.steps.redaction` knows how to find."""

@@ -7,20 +7,8 @@ from datetime import tzinfo
 from relay.rewrite.filters import conditions as filters
 from relay.rewrite.filters import pattern
 from relay.rewrite.filters.conditions import Condition
-from relay.service.configuration.filter_table import (
-    AllOf,
-    AnyOf,
-    CameBy,
-    CameFrom,
-    CameWithin,
-    FieldFits,
-    Filter,
-    Not,
-    NumberIn,
-    OfApp,
-    TagFits,
-    TextTest,
-)
+from relay.service.configuration import filter_table as table
+from relay.service.configuration.filter_table import Filter, TextTest
 
 __all__ = ["Conditions"]
 
@@ -42,31 +30,31 @@ class Conditions:
     def of(self, asked: Filter) -> Condition:
         """The condition that a filter describes."""
         match asked:
-            case AllOf():
+            case table.AllOf():
                 parts = [self.of(part) for part in asked.parts.values()]
                 return filters.all_of(parts) if parts else filters.always
-            case AnyOf():
+            case table.AnyOf():
                 return filters.any_of([self.of(part) for part in asked.parts])
-            case Not():
+            case table.Not():
                 return filters.negated(self.of(asked.part))
-            case NumberIn("facility"):
+            case table.NumberIn("facility"):
                 return filters.facility_in(asked.numbers)
-            case NumberIn():
+            case table.NumberIn():
                 return filters.severity_in(asked.numbers)
-            case FieldFits(tests=None):
+            case table.FieldFits(tests=None):
                 return filters.negated(filters.field_missing(asked.name))
-            case FieldFits():
+            case table.FieldFits():
                 sender = self._relay_name if asked.name == "hostname" else b""
                 return filters.field_fits(asked.name, _tests(asked.tests), sender_name=sender)
-            case TagFits():
+            case table.TagFits():
                 return filters.tag_fits(_tests(asked.tests))
-            case CameBy():
+            case table.CameBy():
                 return filters.source_in(_tests(asked.tests))
-            case CameFrom():
+            case table.CameFrom():
                 return filters.peer_in(asked.networks)
-            case OfApp():
+            case table.OfApp():
                 return filters.app_in(asked.apps)
-            case CameWithin():
+            case table.CameWithin():
                 return filters.time_within(
                     asked.start, asked.stop, weekdays=asked.weekdays, zone=self._zone
                 )

@@ -11,28 +11,8 @@ from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps import message_parsers, redaction, sampling, sequence_ids
 from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.rewrite.template.macros import check_settable
-from relay.service.configuration.step_table import (
-    Action,
-    AddTags,
-    ClearTags,
-    Drop,
-    GroupSet,
-    Hash,
-    MapValue,
-    Mask,
-    Number,
-    Parse,
-    Rate,
-    Rename,
-    Sample,
-    SetFacility,
-    SetSeverity,
-    SetValues,
-    Step,
-    Subst,
-    SuppressRepeats,
-    Unset,
-)
+from relay.service.configuration import step_table as asked
+from relay.service.configuration.step_table import Action, Step
 from relay.service.configuration.table import shown
 from relay.service.routes.conditions import Conditions
 
@@ -76,60 +56,60 @@ class Stages:
             ValueError: A name cannot be set, or a file cannot be used.
         """
         condition, action = self._conditions.of(step.match), step.action
-        if isinstance(action, SuppressRepeats):
+        if isinstance(action, asked.SuppressRepeats):
             return sampling.RepeatSuppression(condition, action.seconds, self._drops)
         return stage_of(self._change(action), condition)
 
     def _change(self, action: Action) -> Change:
         drops, template = self._drops, self._template
         match action:
-            case SetValues():
+            case asked.SetValues():
                 _check_settable(action.values)
                 values = {name: template(text) for name, text in action.values.items()}
                 return steps.set_values(values)
-            case Unset():
+            case asked.Unset():
                 return steps.unset(_check_settable(action.names))
-            case Rename():
+            case asked.Rename():
                 _check_settable((*action.names, *action.names.values()))
                 return steps.rename(action.names)
-            case Subst():
+            case asked.Subst():
                 return _subst(action)
-            case GroupSet():
+            case asked.GroupSet():
                 return steps.groupset(template(action.template), _check_settable(action.names))
-            case MapValue():
+            case asked.MapValue():
                 _check_settable((action.name,))
                 default = None if action.default is None else template(action.default)
                 key = template(action.lookup)
                 return steps.look_up(self._lookup(action.file), key, action.name, default=default)
-            case Mask():
+            case asked.Mask():
                 names, text = _check_settable(action.names), action.replacement.encode()
                 return redaction.mask(_finders(action.found), names, replacement=text)
-            case Hash():
+            case asked.Hash():
                 return _hash(action)
-            case AddTags():
+            case asked.AddTags():
                 return steps.add_tags([tag.encode() for tag in action.tags])
-            case ClearTags():
+            case asked.ClearTags():
                 return steps.clear_tags([glob(tag) for tag in action.tags])
-            case SetSeverity():
+            case asked.SetSeverity():
                 return steps.set_priority(severity=action.severity)
-            case SetFacility():
+            case asked.SetFacility():
                 return steps.set_priority(facility=action.facility)
-            case Drop():
+            case asked.Drop():
                 return sampling.drop(action.reason, drops)
-            case Sample():
+            case asked.Sample():
                 return sampling.sample(action.one_of, drops)
-            case Rate():
+            case asked.Rate():
                 burst = max(1.0, action.rate) if action.burst is None else action.burst
                 per = None if action.per is None else template(action.per)
                 return sampling.limit_rate(action.rate, burst, drops, per=per)
-            case Number():
+            case asked.Number():
                 return sequence_ids.number(self._counter)
-            case Parse():
+            case asked.Parse():
                 return self._parse(action)
-            case SuppressRepeats():
+            case asked.SuppressRepeats():
                 raise AssertionError(action)
 
-    def _parse(self, action: Parse) -> Change:
+    def _parse(self, action: asked.Parse) -> Change:
         source, prefix = action.source, action.prefix
         if action.parser == "json":
             return message_parsers.parse_json(source, prefix)
@@ -155,7 +135,7 @@ class Stages:
         return message_parsers.parse_date(source, action.format, self._zone)
 
 
-def _subst(action: Subst) -> Change:
+def _subst(action: asked.Subst) -> Change:
     pattern = Expression(action.pattern, ignore_case=action.ignore_case)
     replacement = action.replacement.encode()
     try:
@@ -166,7 +146,7 @@ def _subst(action: Subst) -> Change:
     return steps.subst(pattern, replacement, names, count=int(action.first_only))
 
 
-def _hash(action: Hash) -> Change:
+def _hash(action: asked.Hash) -> Change:
     key = _secret(action.key_file)
     names = _check_settable(action.names)
     if action.found:
