@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -35,7 +35,9 @@ def certs() -> None:
 
 
 def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    options: list[Callable[[Any], Any]] = [
+    for option in (
+        click.option("--force", is_flag=True, help="Replace files that exist."),
+        click.option("--rsa", "rsa_key", is_flag=True, help="RSA 2048 keys instead of P-256."),
         click.option(
             "--out",
             default=".",
@@ -43,10 +45,7 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(file_okay=False, path_type=Path),
             help="Directory for the files; made if it does not exist.",
         ),
-        click.option("--rsa", "rsa_key", is_flag=True, help="RSA 2048 keys instead of P-256."),
-        click.option("--force", is_flag=True, help="Replace files that exist."),
-    ]
-    for option in reversed(options):
+    ):
         command = option(command)
     return command
 

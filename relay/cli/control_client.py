@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from relay.model.document import Document
+
 __all__ = ["ANSWER_SECONDS_MAX", "AskFailed", "NoRelay", "ask"]
 
 ANSWER_SECONDS_MAX = 5.0
@@ -34,7 +36,7 @@ class NoRelay(AskFailed):
 def ask(
     state_dir: str,
     command: str,
-    arguments: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, object] | None = None,
     *,
     seconds_max: float = ANSWER_SECONDS_MAX,
 ) -> Any:
@@ -44,7 +46,7 @@ def ask(
         AskFailed: No relay runs there, it hangs, we may not ask it, or it refused.
     """
     path = os.path.join(state_dir, "control.sock")
-    question: dict[str, Any] = {"command": command}
+    question: Document = {"command": command}
     if arguments:
         question["arguments"] = arguments
     request = msgspec.json.encode(question) + b"\n"
@@ -64,7 +66,7 @@ def ask(
     except OSError as error:
         raise AskFailed(f"{path}: {error.strerror or error}") from error
     try:
-        reply = msgspec.json.decode(answer, type=dict[str, Any])
+        reply = msgspec.json.decode(answer, type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AskFailed(f"{path}: the answer is incomplete: {error}") from error
     if "error" in reply:

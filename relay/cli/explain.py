@@ -7,13 +7,13 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from ipaddress import ip_address
-from typing import Any
 
 import click
 import msgspec
 
 from relay.cli.output import binary_output, give_up
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
+from relay.model.document import Document
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
@@ -132,7 +132,7 @@ def _fields(message: SyslogMessage, now: float, zone: tzinfo) -> list[tuple[str,
 
 
 def _write_json(explained: Explanation, now: float, zone: tzinfo, *, with_outcomes: bool) -> None:
-    document: dict[str, Any] = described(explained.message, now=now, zone=zone)
+    document: Document = described(explained.message, now=now, zone=zone)
     if with_outcomes:
         document["app"] = explained.message.app
         document["refused"] = explained.refused or None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -11,6 +9,7 @@ from relay.cli.control_client import AskFailed, ask
 from relay.cli.queue.access import stamp
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
+from relay.model.document import Document
 from relay.model.printable import printable
 from relay.model.words import counted, duration, size
 
@@ -51,7 +50,7 @@ def status(where: Where, as_json: bool, is_check: bool) -> None:
     raise SystemExit(1 if is_check and document["degraded"] else 0)
 
 
-def _verdict(document: dict[str, Any]) -> str:
+def _verdict(document: Document) -> str:
     """Whether a relay is well, in one line."""
     if document["degraded"]:
         return _checked("degraded", document["degraded"])
@@ -72,7 +71,7 @@ def _checked(verdict: str, words: list[str]) -> str:
     return f"{verdict}: {'; '.join(words)}".replace("|", "/")
 
 
-def show(document: dict[str, Any], screen: Screen) -> None:
+def show(document: Document, screen: Screen) -> None:
     """Print a status document for people."""
     admission = document["admission"]
     if not admission["open"]:
@@ -118,7 +117,7 @@ def _printable(value: Any) -> Any:
     return [_printable(member) for member in value] if isinstance(value, list) else value
 
 
-def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
+def _say_of_source(report: Document, screen: Screen) -> None:
     if "state" in report:
         screen.say(report["state"], _style(report), about=report["id"])
     if report.get("behind_bytes"):
@@ -133,7 +132,7 @@ def _say_of_source(report: dict[str, Any], screen: Screen) -> None:
         screen.say(text, SEVERE, about=report["id"])
 
 
-def _say_of_errors(report: dict[str, Any], screen: Screen) -> None:
+def _say_of_errors(report: Document, screen: Screen) -> None:
     """The last errors of a source or destination, of the last hour."""
     errors = [
         error
@@ -149,7 +148,7 @@ def _say_of_errors(report: dict[str, Any], screen: Screen) -> None:
         screen.say(f"last error: {peer}{error['text']} {when}", WARNING, about=report["id"])
 
 
-def _say_of_destination(report: dict[str, Any], screen: Screen) -> None:
+def _say_of_destination(report: Document, screen: Screen) -> None:
     screen.say(report["state"], _style(report), about=report["id"])
     if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
         words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
@@ -165,18 +164,18 @@ def _say_of_destination(report: dict[str, Any], screen: Screen) -> None:
         screen.say(f"two lanes: {words}", WARNING, about=report["id"])
 
 
-def _style(report: dict[str, Any]) -> Style:
+def _style(report: Document) -> Style:
     return GOOD if report["ready"] else WARNING
 
 
-def _closed(admission: dict[str, Any]) -> str:
+def _closed(admission: Document) -> str:
     """Why nothing comes in, and since when if that is known."""
     since = admission.get("since")  # older relays do not say
     ago = "" if since is None else f" since {stamp(since)}"
     return f"not taking more{ago}: {admission['reason']}"
 
 
-def _file(admission: dict[str, Any]) -> str:
+def _file(admission: Document) -> str:
     """What the queue's file takes, and what of that is in use."""
     on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
     history = admission.get("history_bytes", 0)
@@ -184,7 +183,7 @@ def _file(admission: dict[str, Any]) -> str:
     return f"queue file: {on_disk} on disk, {used} in use{kept}"
 
 
-def _sources(reports: list[dict[str, Any]]) -> Table:
+def _sources(reports: list[Document]) -> Table:
     table = Table("source", "address", "received", "stored", "open", "errors", texts=2)
     for report in reports:
         table.add(
@@ -202,7 +201,7 @@ def _sources(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _destinations(reports: list[dict[str, Any]]) -> Table:
+def _destinations(reports: list[Document]) -> Table:
     table = Table(
         *("destination", "received", "delivered", "queued", "bytes"),
         *("oldest", "in-flight", "resent"),
@@ -222,7 +221,7 @@ def _destinations(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _say_of_queue(report: dict[str, Any], screen: Screen) -> None:
+def _say_of_queue(report: Document, screen: Screen) -> None:
     """How full the queue of a destination is and when it will be empty, if that is news."""
     limit = report.get("limit")
     if limit is None:
@@ -243,11 +242,11 @@ def _say_of_queue(report: dict[str, Any], screen: Screen) -> None:
     screen.say(words, SEVERE if limit["fill_percent"] >= 95 else WARNING, about=report["id"])
 
 
-def _behind(file: dict[str, Any]) -> str:
+def _behind(file: Document) -> str:
     return f"{file['path']} {size(file['behind_bytes'])}"
 
 
-def _losses(report: dict[str, Any]) -> list[str]:
+def _losses(report: Document) -> list[str]:
     """What did not go the normal way at a source or destination."""
     quarantine = report.get("quarantine") or {"dropped_records": {}}
     losses = [
@@ -270,7 +269,7 @@ def _losses(report: dict[str, Any]) -> list[str]:
     return losses
 
 
-def _say_of_expiry(report: dict[str, Any], screen: Screen) -> None:
+def _say_of_expiry(report: Document, screen: Screen) -> None:
     """Name a certificate or a revocation list whose time has nearly come, or is no good."""
     days = report.get("expires_days")  # of certificates alone
     if not report.get("is_due", True) or (days is not None and days > _EXPIRES_DAYS):

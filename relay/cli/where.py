@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import click
 import msgspec
@@ -50,13 +49,13 @@ class Where(msgspec.Struct):
         return [] if self.configuration is None else self.configuration.secrets
 
 
-def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def where_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give `command` the options --state-dir and --config, as the argument `where`.
 
     What it could not do because of the relay or the queue ends it with status 2.
     """
 
-    def with_where(*, state_dir: str | None, config: str | None, **arguments: Any) -> Any:
+    def with_where(*, state_dir: str | None, config: str | None, **arguments: object) -> object:
         where = located(state_dir, config, os.environ)
         try:
             return command(where=where, **arguments)

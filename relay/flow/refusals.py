@@ -11,9 +11,9 @@ queue, where it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from relay.model.clock import Now, in_utc
+from relay.model.document import Document
 from relay.model.words import counted
 
 __all__ = ["REFUSED_IN_ROW_MAX", "Refusals", "Suspects"]
@@ -68,7 +68,7 @@ class Refusals:
             "nothing more is set aside"
         )
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self) -> Document | None:
         """For status; None while it is not held."""
         if not self.is_held:
             return None

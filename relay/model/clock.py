@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock", "in_utc"]
 
@@ -44,7 +44,7 @@ class Clock(Protocol):
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
-    ) -> Any: ...
+    ) -> DelayedCall: ...
 
 
 class ClockStep(NamedTuple):

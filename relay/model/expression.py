@@ -15,11 +15,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, TypeVar
 
 import re2
 
 __all__ = ["SECONDS_MAX", "TIMEOUTS", "Expression"]
+
+T = TypeVar("T")
 
 SECONDS_MAX = 0.05
 """Time that an expression which backtracks may take for one value, in seconds."""
@@ -38,6 +40,24 @@ TIMEOUTS: Counter[str] = Counter()
 _UNLIKE_RE2 = re.compile(
     rb"\\(?P<escape>.)|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<at_most>\{,(?=[0-9]++\}))", re.DOTALL
 )
+
+
+class _Match(Protocol):
+    """A match of `re`, RE2 or `regex`."""
+
+    def __getitem__(self, group: int, /) -> bytes: ...
+
+    def start(self) -> int: ...
+
+    def end(self) -> int: ...
+
+    def expand(self, template: bytes, /) -> bytes: ...
+
+
+class _Compiled(Protocol):
+    """A compiled expression of RE2."""
+
+    def search(self, text: bytes, start: int = 0, /) -> _Match | None: ...
 
 
 class Expression:
@@ -66,7 +86,7 @@ class Expression:
             import regex
 
             try:
-                self._limited: Any = regex.compile(octets, flags)
+                self._limited = regex.compile(octets, flags)
             except regex.error as error:
                 raise ValueError(f"not a regular expression: {error}") from None
 
@@ -122,20 +142,19 @@ class Expression:
         Raises:
             TimeoutError: The time limit was reached; it is counted.
         """
-        put: Any = replacement
-        if callable(replacement):
-            put = _of_match(replacement)
+        put = _of_match(replacement) if callable(replacement) else replacement
         if self._linear is not None:
             return _replaced(self._linear, put, text, count)
         return bytes(self._within_time(self._limited.sub, put, text, count))
 
-    def _limited_search(self, text: bytes) -> Any:
+    def _limited_search(self, text: bytes) -> _Match | None:
         try:
-            return self._within_time(self._limited.search, text)
+            found: _Match | None = self._within_time(self._limited.search, text)
+            return found
         except TimeoutError:
             return None
 
-    def _within_time(self, run: Callable[..., Any], *args: object) -> Any:
+    def _within_time(self, run: Callable[..., T], *args: object) -> T:
         try:
             result = run(*args, timeout=self._seconds_max)
         except TimeoutError:
@@ -146,7 +165,9 @@ class Expression:
         return result
 
 
-def _replaced(expression: Any, put: Any, text: bytes, count: int) -> bytes:
+def _replaced(
+    expression: _Compiled, put: bytes | Callable[[_Match], bytes], text: bytes, count: int
+) -> bytes:
     # RE2's own `sub` finds an empty match twice that lies beyond where it looked from.
     pieces: list[bytes] = []
     copied = start = found = 0
@@ -160,18 +181,19 @@ def _replaced(expression: Any, put: Any, text: bytes, count: int) -> bytes:
     return b"".join((*pieces, text[copied:]))
 
 
-def _of_match(replacement: Callable[[bytes], bytes]) -> Callable[[Any], bytes]:
+def _of_match(replacement: Callable[[bytes], bytes]) -> Callable[[_Match], bytes]:
     return lambda match: replacement(match[0])
 
 
-def _linear(pattern: bytes, *, ignore_case: bool) -> Any:
+def _linear(pattern: bytes, *, ignore_case: bool) -> _Compiled | None:
     """`pattern` for RE2; None if RE2 cannot run it."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # a character is a byte
     options.case_sensitive = not ignore_case
     options.log_errors = False
     try:
-        return re2.compile(_UNLIKE_RE2.sub(_for_re2, pattern), options)
+        compiled: _Compiled = re2.compile(_UNLIKE_RE2.sub(_for_re2, pattern), options)
+        return compiled
     except re2.error:
         return None
 

@@ -1,8 +1,14 @@
-"""Numbers as people read them: counts with their nouns, sizes, lengths of time."""
+"""Numbers as people read them, and lengths of time as they write them."""
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "size", "span"]
+import re
+
+__all__ = ["counted", "duration", "seconds_in", "size", "span"]
+
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])", re.ASCII)
+_DURATION = re.compile(rf"(?:{_PART.pattern} ?){{1,4}}", re.ASCII)
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -38,3 +44,15 @@ def size(octets: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:,.1f}".removesuffix(".0") + f" {unit}"
+
+
+def seconds_in(text: str) -> float:
+    """The seconds that `text` stands for: ``90s``, ``30m``, ``6h``, ``7d``, ``1h30m``.
+
+    Raises:
+        ValueError: It is no length of time.
+    """
+    if not _DURATION.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is no length of time such as 90s, 30m, 6h, 7d or 1h30m")
+    parts = _PART.findall(text)
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock
+from relay.model.document import Document
 from relay.model.errors import RelayError
 
 __all__ = ["Asked", "Command", "ControlFactory", "ControlProtocol"]
@@ -40,10 +41,10 @@ class Asked:
     """
 
     arguments: type[msgspec.Struct]
-    answer: Callable[[Any], Any]
+    answer: Callable[[Any], object]
 
 
-Command = Callable[[], Any] | Asked
+Command = Callable[[], object] | Asked
 
 
 class ControlProtocol(Protocol):
@@ -75,7 +76,7 @@ class ControlProtocol(Protocol):
         elif len(self._request) > _REQUEST_BYTES_MAX:
             self.transport.abortConnection()
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: Failure | None = None) -> None:
         self._over = True
         if self._timeout.active():
             self._timeout.cancel()
@@ -91,9 +92,9 @@ class ControlProtocol(Protocol):
         else:
             self._reply({"result": result})
 
-    def _result(self, line: bytes) -> Any:
+    def _result(self, line: bytes) -> object:
         try:
-            request = msgspec.json.decode(line, type=dict[str, Any])
+            request = msgspec.json.decode(line, type=Document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RelayError(f"the request is not a JSON object: {error}") from error
         name = request.get("command")
@@ -123,7 +124,7 @@ class ControlProtocol(Protocol):
         else:
             self.transport.abortConnection()
 
-    def _reply(self, reply: dict[str, Any]) -> None:
+    def _reply(self, reply: Document) -> None:
         if not self._over:
             self._over = True
             self.transport.write(msgspec.json.encode(reply) + b"\n")
@@ -143,5 +144,5 @@ class ControlFactory(Factory):
         self._commands = commands
         self._clock = clock
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return ControlProtocol(self._commands, self._clock)

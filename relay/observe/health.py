@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Any
 
+from relay.model.document import Document
 from relay.model.words import counted, duration
 
 __all__ = ["RecentLosses", "degradations"]
@@ -37,10 +37,10 @@ class RecentLosses:
 
     def report(
         self,
-        sources: list[dict[str, Any]],
-        destinations: list[dict[str, Any]],
+        sources: list[Document],
+        destinations: list[Document],
         elapsed: float,
-    ) -> dict[str, Any]:
+    ) -> Document:
         """What sources and destinations have lost, by id (``source/ID``) and reason.
 
         Over the last 15 minutes, or since the first call.  Where nobody has asked for
@@ -68,7 +68,7 @@ class RecentLosses:
         }
 
 
-def _losses(report: dict[str, Any]) -> dict[str, int]:
+def _losses(report: Document) -> dict[str, int]:
     quarantine = report.get("quarantine") or {"dropped_records": {}}
     dropped = Counter(report["dropped_records"]) + Counter(quarantine["dropped_records"])
     losses = {
@@ -82,7 +82,7 @@ def _losses(report: dict[str, Any]) -> dict[str, int]:
     return losses
 
 
-def degradations(document: dict[str, Any]) -> list[str]:
+def degradations(document: Document) -> list[str]:
     """What keeps the relay from being well, in words; empty if nothing does."""
     found = [*_admission(document["admission"])]
     for source in document["sources"]:
@@ -97,7 +97,7 @@ def degradations(document: dict[str, Any]) -> list[str]:
     return found
 
 
-def _admission(admission: dict[str, Any]) -> Iterator[str]:
+def _admission(admission: Document) -> Iterator[str]:
     if not admission["open"] and not admission["busy"]:
         yield f"not taking more: {admission['reason']}"
     elif 100 * admission["queue_bytes"] >= _NEARLY_FULL_PERCENT * admission["queue_bytes_max"] > 0:
@@ -105,7 +105,7 @@ def _admission(admission: dict[str, Any]) -> Iterator[str]:
         yield f"the queue is {percent} % full"
 
 
-def _source(report: dict[str, Any]) -> Iterator[str]:
+def _source(report: Document) -> Iterator[str]:
     if not report.get("ready", True):
         yield report["state"]
     if report.get("files_refused"):
@@ -114,7 +114,7 @@ def _source(report: dict[str, Any]) -> Iterator[str]:
         yield f"{counted(report['files_unreadable'], 'file')} cannot be read"
 
 
-def _destination(report: dict[str, Any]) -> Iterator[str]:
+def _destination(report: Document) -> Iterator[str]:
     if not report["ready"]:
         yield report["state"]
     if (seconds := report.get("stalled_seconds")) is not None:
@@ -126,13 +126,13 @@ def _destination(report: dict[str, Any]) -> Iterator[str]:
         yield f"{counted(report['quarantined_records'], 'record')} in quarantine"
 
 
-def _recent(recently: dict[str, Any]) -> Iterator[str]:
+def _recent(recently: Document) -> Iterator[str]:
     for id, losses in recently["lost_records"].items():
         words = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(losses.items()))
         yield f"{id}: lost {words} in the last {duration(recently['seconds'])}"
 
 
-def _certificates(reports: list[dict[str, Any]]) -> Iterator[str]:
+def _certificates(reports: list[Document]) -> Iterator[str]:
     for report in reports:
         # Files that cannot be used have neither; each of the others has one of these.
         if report.get("is_due", True) and report.get("expires_days", 0.0) <= _EXPIRES_DAYS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.logger import (
     LogEvent,
@@ -20,14 +19,14 @@ from twisted.logger import (
 
 __all__ = ["file_line", "is_journal", "journal_line"]
 
-_PRIORITIES: Mapping[Any, int] = {
+_PRIORITIES: Mapping[object, int] = {
     LogLevel.debug: 7,
     LogLevel.info: 6,
     LogLevel.warn: 4,
     LogLevel.error: 3,
     LogLevel.critical: 2,
 }
-_WORDS: Mapping[Any, str] = {
+_WORDS: Mapping[object, str] = {
     LogLevel.debug: "debug: ",
     LogLevel.info: "",
     LogLevel.warn: "warning: ",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from relay.model.document import Document
 from relay.model.expression import TIMEOUTS
 from relay.observe.health import RecentLosses, degradations
 from relay.queue.admission.backpressure import Admission
@@ -17,7 +18,7 @@ STATUS_VERSION = 1
 class Reports(Protocol):
     """A source or a destination."""
 
-    def report(self) -> dict[str, Any]: ...
+    def report(self) -> Document: ...
 
 
 class Status:
@@ -48,13 +49,13 @@ class Status:
         admission: Admission,
         orphans: Callable[[], list[str]],
         damaged_files: Callable[[], list[str]],
-        certificates: Callable[[], list[dict[str, Any]]],
+        certificates: Callable[[], list[Document]],
         elapsed: Callable[[], float],
         tables: Callable[[], list[dict[str, str]]] = list,
         sources_gone: Callable[[], list[str]] = list,
         allocated_bytes: Callable[[], int] = lambda: 0,
         history_bytes: Callable[[], int] = lambda: 0,
-        last_errors: Callable[[str], list[dict[str, Any]]] = lambda owner: [],
+        last_errors: Callable[[str], list[Document]] = lambda owner: [],
     ) -> None:
         self._name = name
         self._version = version
@@ -75,7 +76,7 @@ class Status:
         self._losses = RecentLosses()
         self._started_at = elapsed()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """Everything, ready for JSON."""
         failure = self._admission.failure
         sources = [self._with_errors("source", source) for source in self._sources]
@@ -112,12 +113,12 @@ class Status:
         }
         return {**document, "degraded": degradations(document)}
 
-    def _with_errors(self, what: str, subject: Reports) -> dict[str, Any]:
+    def _with_errors(self, what: str, subject: Reports) -> Document:
         report = subject.report()
         return {**report, "last_errors": self._last_errors(f"{what} {report['id']}")}
 
 
-def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
+def statistics_line(before: Document, after: Document) -> str:
     """What happened between two documents of `Status.document`, on one line."""
     parts = []
     if not after["admission"]["open"]:
@@ -149,17 +150,17 @@ def statistics_line(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "statistics: " + "; ".join(parts)
 
 
-def _stall(report: dict[str, Any]) -> str:
+def _stall(report: Document) -> str:
     seconds = report.get("stalled_seconds")
     return "" if seconds is None else f" (nothing acknowledged for {seconds:.0f} s)"
 
 
-def _fill(limit: dict[str, Any] | None) -> str:
+def _fill(limit: Document | None) -> str:
     percent = limit["fill_percent"] if limit is not None else None
     return f" ({percent} % full)" if percent is not None and percent >= 50 else ""
 
 
-def _dropped(report: dict[str, Any]) -> int:
+def _dropped(report: Document) -> int:
     return sum(report["dropped_records"].values())
 
 

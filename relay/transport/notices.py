@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
+from relay.model.document import Document
 from relay.model.printable import printable
 
 __all__ = ["Notices"]
@@ -86,7 +86,7 @@ class Notices:
         self._clock.callLater(self._interval_seconds, self._end_interval, key)
         self._emit(subject, text)
 
-    def last_of(self, owner: str) -> list[dict[str, Any]]:
+    def last_of(self, owner: str) -> list[Document]:
         """The last warning of each reason about `owner`, such as ``source udp``; newest first."""
         now = self._clock.seconds()
         return [
@@ -125,7 +125,7 @@ class Notices:
     def _emit(self, subject: str, text: str) -> None:
         # Peers have a say in many of these.
         shown = printable(text, length_max=_TEXT_MAX)
-        values: dict[str, Any] = {"subject": printable(subject), "text": shown}
+        values: Document = {"subject": printable(subject), "text": shown}
         self._log.warn("{subject}: {text}", **values)
 
 

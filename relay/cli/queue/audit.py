@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -11,6 +9,7 @@ from relay.cli.queue.access import Access, opened
 from relay.cli.queue.changes import check_all
 from relay.cli.screen import SEVERE, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
+from relay.model.document import Document
 from relay.model.printable import printable
 from relay.model.words import counted
 from relay.queue.inspect.queries import Account, ReadEntries, Tally
@@ -20,7 +19,7 @@ __all__ = ["audit"]
 
 
 _NUMBERS = ("received", "delivered", "queued", "quarantined", "gap")
-_QUEUE_ROW: dict[str, Any] = {"id": "(queue file)", "dropped": {}}
+_QUEUE_ROW: Document = {"id": "(queue file)", "dropped": {}}
 """Stands for no account: destinations cannot have this id."""
 
 
@@ -52,7 +51,7 @@ def audit(where: Where, as_json: bool) -> None:
     raise SystemExit(1 if any(row["problems"] for row in rows) else 0)
 
 
-def _row(access: Access, account: Account) -> dict[str, Any]:
+def _row(access: Access, account: Account) -> Document:
     problems = []
     if account.gap:
         more = "less" if account.gap > 0 else "more"
@@ -81,7 +80,7 @@ def _row(access: Access, account: Account) -> dict[str, Any]:
     }
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
+def _show(rows: list[Document]) -> None:
     screen = Screen.of_output()
     table = Table(
         *("account", "received", "=delivered", "+queued", "+quarantined", "+dropped", "adds-up")

@@ -27,6 +27,7 @@ from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
+from relay.model.document import Document
 from relay.model.message import SEVERITY_NAMES
 from relay.model.words import counted, duration, size
 from relay.queue.inspect.queries import Account, Record
@@ -103,7 +104,7 @@ def _space(path: str, used_bytes: int) -> str:
     return words
 
 
-def _queues(where: Where, access: Access) -> list[dict[str, Any]]:
+def _queues(where: Where, access: Access) -> list[Document]:
     accounts = access.ask("queue-accounts", list[Account])
     states: dict[str, str] | None = None
     if access.live:

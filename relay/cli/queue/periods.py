@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import click
 import msgspec
 
-from relay.model.duration import seconds_in
+from relay.model.words import seconds_in
 from relay.queue.inspect.queries import Period
 
 __all__ = ["Chosen", "instant", "period_of", "period_options"]
@@ -65,12 +64,12 @@ def period_of(since: str | None, until: str | None, *, by_receipt: bool = False)
     return period
 
 
-def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def period_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give `command` options for a period and the history, as the argument `chosen`."""
 
     def with_period(
-        *, since: str | None, until: str | None, history: bool, received: bool, **arguments: Any
-    ) -> Any:
+        *, since: str | None, until: str | None, history: bool, received: bool, **arguments: object
+    ) -> object:
         period = period_of(since, until, by_receipt=received)
         return command(chosen=Chosen(period, history), **arguments)
 

@@ -17,10 +17,9 @@ from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar
 
 from relay.model import expression
-from relay.model.duration import seconds_in
 from relay.model.policy import DrainRate
 from relay.model.token import masked_secret
-from relay.model.words import counted
+from relay.model.words import counted, seconds_in
 
 __all__ = [
     "Anything",

@@ -10,9 +10,9 @@ import heapq
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from relay.model.clock import Clock
+from relay.model.document import Document
 from relay.model.words import counted
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
@@ -93,7 +93,7 @@ class FollowedFiles:
         """The names of the files' positions."""
         return {FilePosition("", *identity, 0).name for identity in self._files}
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         """Which files are open, and how many of their bytes are not yet in the queue."""
         files = self._files.values()
         worst = heapq.nlargest(_SHOWN_MAX, files, key=lambda file: file.behind_bytes)

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall, WallClock
+from relay.model.document import Document
 from relay.model.errors import QueueError
 from relay.transport.files.delivery import FileDelivery, NewFrames
 from relay.transport.files.followed import FileLimits, FollowedFiles
@@ -121,7 +121,7 @@ class FileReader:
         self._is_paused = False
         self._schedule()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         return self._files.report()
 
     def _poll(self) -> None:
