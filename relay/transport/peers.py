@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 __all__ = ["DEBT_SECONDS_MAX", "GateFactory", "Network", "PeerRates", "PermittedPeers"]
@@ -115,7 +116,7 @@ class GateFactory(Factory):
 
     noisy = False
 
-    def __init__(self, inner: Any, *, admits: Callable[[Any], bool]) -> None:
+    def __init__(self, inner: Factory, *, admits: Callable[[IAddress | None], bool]) -> None:
         self._inner = inner
         self._admits = admits
 
@@ -125,5 +126,5 @@ class GateFactory(Factory):
     def doStop(self) -> None:
         self._inner.doStop()
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         return self._inner.buildProtocol(addr) if self._admits(addr) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from OpenSSL import SSL
@@ -24,7 +24,7 @@ from twisted.internet.error import (
     NoRouteError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -187,7 +187,7 @@ class RetryClock:
         self._clock = clock
         self._retry: DelayedCall | None = None
 
-    def callLater(self, delay: float, call: Callable[..., object], *args: object) -> Any:
+    def callLater(self, delay: float, call: Callable[..., object], *args: object) -> DelayedCall:
         self._retry = self._clock.callLater(delay, call, *args)
         return self._retry
 
@@ -318,7 +318,7 @@ class CountingWrapper(ProtocolWrapper):
         self.written_bytes += len(data)
         ProtocolWrapper.write(self, data)
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         octets = b"".join(data)
         self.written_bytes += len(octets)
         ProtocolWrapper.write(self, octets)
@@ -359,10 +359,10 @@ class _UntilPrepared(Protocol):
 class _UntilPreparedFactory(Factory):
     noisy = False
 
-    def __init__(self, wrapped: Any) -> None:
+    def __init__(self, wrapped: Factory) -> None:
         self._wrapped = wrapped
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _UntilPrepared(self._wrapped.buildProtocol(addr))
 
 

@@ -96,7 +96,7 @@ class Journalctl(ProcessProtocol):
         self._stderr = b""
         self._kill: DelayedCall | None = None
 
-    def start(self, spawn: Callable[..., Any], program: str, arguments: list[str]) -> None:
+    def start(self, spawn: Callable[..., object], program: str, arguments: list[str]) -> None:
         """Start it by the reactor's spawnProcess.
 
         Raises:

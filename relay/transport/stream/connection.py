@@ -375,7 +375,7 @@ class InboundFactory(Factory):
         self._new_protocol = new_protocol
         self._all_closed: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         protocol = self._new_protocol()
         protocol.factory = self
         return protocol

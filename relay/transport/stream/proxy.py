@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -35,7 +35,7 @@ class ProxyFactory(Factory):
 
     noisy = False
 
-    def __init__(self, inner: Any, *, inbound: InboundFactory, clock: Clock) -> None:
+    def __init__(self, inner: Factory, *, inbound: InboundFactory, clock: Clock) -> None:
         self.inner = inner
         self.inbound = inbound
         self.clock = clock
@@ -49,7 +49,7 @@ class ProxyFactory(Factory):
             connection.abortConnection()
         self.inner.doStop()
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _ProxiedConnection(self)
 
 
