@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from relay.codec import octets_of
-from relay.flow.pacing import Pace, Window
+from relay.flow.pacing import Pacing, Window
 from relay.flow.refusals import Refusals, Suspects
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
@@ -38,7 +38,6 @@ __all__ = [
     "Fill",
     "Forgets",
     "Session",
-    "Supplies",
 ]
 
 BY_PURGE = "purge"
@@ -60,26 +59,6 @@ class Session(Protocol):
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send at most `room` records, none empty."""
-
-
-class Supplies(Protocol):
-    """A drain, or two lanes (`lanes.py`), as far as a session needs one."""
-
-    @property
-    def sent_seq(self) -> int:
-        """Seq after the newest record that this session was sent."""
-
-    def attach(self, session: Session) -> None: ...
-
-    def detach(self, session: Session) -> None: ...
-
-    def pump(self) -> None: ...
-
-    def acknowledged(self, session: Session, count: int) -> bool: ...
-
-    def refused(
-        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
-    ) -> bool: ...
 
 
 class Forgets(Protocol):
@@ -105,6 +84,7 @@ class Drain:
         window: How many records may be in flight; None = what the session takes.
         pace: How fast to send; None = as fast as possible.
         fill: What is done to records before they are sent.
+        on_session: Called when a session begins, before anything is sent through it.
 
     Attributes:
         sent_records: Records handed to sessions, repeats included.
@@ -124,8 +104,9 @@ class Drain:
         on_progress: Callable[[], None],
         on_trouble: Callable[[str], None],
         window: Window | None = None,
-        pace: Pace | None = None,
+        pace: Pacing | None = None,
         fill: Fill = lambda payloads: payloads,
+        on_session: Callable[[], None] = lambda: None,
     ) -> None:
         self.sent_records = 0
         self.resent_records = 0
@@ -147,7 +128,8 @@ class Drain:
         self._pumping = False
         self._window = window
         self._fill = fill
-        self._pace = pace if pace is not None and pace.is_limited else None
+        self._pace = pace
+        self._on_session = on_session
         self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
         self._finishing: Deferred[None] | None = None  # set = send nothing more
         self._held: set[str] = set()  # by whom; as long as there is one, nothing is sent
@@ -181,9 +163,13 @@ class Drain:
         return max(self._stored, self._sent_before)
 
     @property
-    def is_coming(self) -> bool:
-        """Whether more is being read, or will be when the session has room."""
-        return self._can_send() and self._retry is None and self._cursor.position < self._stored
+    def has_session(self) -> bool:
+        return self._session is not None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are records that it may send, as soon as the session has room."""
+        return self._can_send() and self._sent < self._stored
 
     @property
     def could_send(self) -> bool:
@@ -215,6 +201,7 @@ class Drain:
         self._cursor.rewind(self._sent)
         if self._window is not None:
             self._window.begin()
+        self._on_session()  # this may hold it
         self.pump()
 
     def detach(self, session: Session) -> None:
@@ -435,13 +422,14 @@ class Drain:
 
     def _send(self, session: Session, batch: Batch) -> None:
         payloads = self._filled(batch)
-        if self._pace is not None:
-            self._pace.sent(len(payloads), octets_of(payloads))
         self.sent_records += len(payloads)
         self.resent_records += max(0, min(self._sent_before, batch.seqs.stop) - batch.seqs.start)
         self._sent_before = max(self._sent_before, batch.seqs.stop)
         self._sent = batch.seqs.stop
         session.send(payloads)
+        if self._pace is not None:
+            # After the rest: the other lane may send now, and looks at this drain for that.
+            self._pace.sent(len(payloads), octets_of(payloads))
 
     def _filled(self, batch: Batch) -> Sequence[bytes]:
         try:

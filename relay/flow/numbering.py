@@ -84,6 +84,16 @@ class Numbering:
         self._is_new = False
         return max(offer.first, have.seq + 1)
 
+    async def renew(self) -> None:
+        """Become somebody whom no receiver knows, between two sessions.
+
+        Nothing that a session has sent may be in the queue any more: the next receiver
+        cannot say what it has of it.  Fails with QueueError.
+        """
+        renewed = Lineage.new(self._drain.stored_seq)
+        await self._save(renewed)
+        self._renewed(renewed)
+
     def _is_ours(self, offer: LineageOffer, have: Have) -> bool:
         """Whether this queue has sent what the receiver has."""
         lineage = self._lineage

@@ -8,10 +8,12 @@ records go through faster, the way TCP's slow start does.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from relay.model.clock import Clock
 from relay.model.policy import DrainRate
 
-__all__ = ["START_RECORDS", "Pace", "Window"]
+__all__ = ["START_RECORDS", "Pace", "Pacing", "Window"]
 
 START_RECORDS = 256
 """Size of a window at the beginning of a session."""
@@ -75,6 +77,20 @@ class Window:
         self._round_began = now
 
 
+class Pacing(Protocol):
+    """What a drain asks before it sends: a `Pace`, or the `Share` of a lane (`shares.py`)."""
+
+    def came_in(self, records: int) -> None: ...
+
+    def seconds_to_wait(self) -> float: ...
+
+    def room(self, records: int) -> int: ...
+
+    def octets_max(self, octets: int) -> int: ...
+
+    def sent(self, records: int, octets: int) -> None: ...
+
+
 class Pace:
     """Keeps to a `DrainRate`: two token buckets, of octets and of records.
 
@@ -89,10 +105,6 @@ class Pace:
         self._filled_at = clock.seconds()
         self._live_rate = 0.0  # records per second, averaged
         self._live_at = clock.seconds()
-
-    @property
-    def is_limited(self) -> bool:
-        return bool(self._rate.bytes_per_second or self._rate.live_multiple)
 
     def came_in(self, records: int) -> None:
         """`records` more have been stored for the destination."""

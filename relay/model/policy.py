@@ -21,3 +21,7 @@ class DrainRate:
     """0 = as much as it takes."""
     live_multiple: float = 0.0
     """As a multiple of the records that come in for it per second; 0 = as many as it takes."""
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.bytes_per_second or self.live_multiple)

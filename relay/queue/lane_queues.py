@@ -58,19 +58,32 @@ class LaneQueues:
         stored = self._committer.append({}, positions={f"{LANES}/{destination}": newer.encode()})
         stored.addErrback(_passed_over)
 
-    def move(self, queue: str, *, to: str, start: int, upto: int) -> Deferred[int]:
-        """Move some of the oldest records of `queue`, `start` to before `upto`, to the end of `to`.
+    def settle(self, queue: str, *, start: int) -> Deferred[None]:
+        """Fires once no record of `queue` before `start` is on disk any more.
 
-        Fires with where `queue` begins then, once on disk.  Fails with QueueError, also where
-        what was acknowledged before `start` cannot leave the queue.
+        Fails with QueueError if some cannot leave.
         """
         # Between two operations removals are committed, even where the disk has no room for
-        # what comes: that must not hold up who waits for this.
+        # what comes, which must not hold up what waits for this.
         settled = self._committer.operate(_Nothing())
-        settled.addCallback(
-            lambda _: self._committer.operate(Adopt(queue, to, start=start, upto=upto))
-        )
-        return settled.addCallback(lambda _: self._store.ledgers[queue].acknowledged_seq)
+        settled.addCallback(lambda _: self._committer.operate(_Nothing()))
+        return settled.addCallback(lambda _: self._check_begins(queue, start))
+
+    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
+        """Move some of the oldest records of `queue`, up to before `upto`, to the end of `to`.
+
+        Fires with where `queue` begins then, once on disk.  Fails with QueueError.
+        """
+        moved = self._committer.operate(Adopt(queue, to, upto=upto))
+        return moved.addCallback(lambda _: self._store.ledgers[queue].acknowledged_seq)
+
+    def _check_begins(self, queue: str, start: int) -> None:
+        begins = self._store.ledgers[queue].acknowledged_seq
+        if begins < start:
+            raise QueueError(
+                f"queue of {queue}: it begins with record {begins} on disk, and the ones before "
+                f"{start} have been acknowledged"
+            )
 
 
 class _Nothing:

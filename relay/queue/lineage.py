@@ -1,6 +1,6 @@
 """The history of a queue's numbers, as the sending relay keeps it.
 
-One for each destination, a position named `SENT` + "/" + the destination's id, as
+One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as
 JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …]}.  Each
 start of the relay begins an epoch.  What they are for is said in
 `relay/wire/relp/lineage.py`.

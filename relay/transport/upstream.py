@@ -117,6 +117,10 @@ class UpstreamState:
             return f"{self._state} (before: {self._last_failure})"
         return self._state
 
+    def started(self) -> None:
+        """Connections are made from now on, for the first time or again."""
+        self._stopped = False
+
     def connecting(self) -> None:
         self._state, self._next_try_at = f"connecting to {self.target}", None
 
@@ -156,7 +160,7 @@ class UpstreamState:
         self._on_failure(words)
 
     def stopped(self) -> None:
-        """The relay stops; how connections end from now on says nothing."""
+        """No more connections are made; how the last one ends says nothing."""
         self._stopped = True
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None

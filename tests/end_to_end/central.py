@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.processes import Programs, wait_until
 from tests.relay_process import RelayProcess, received
 
-__all__ = ["Central", "numbered", "numbers", "without_repetition"]
+__all__ = ["Central", "ascending_sequences", "numbered", "numbers", "without_repetition"]
 
 
 class Central(RelayProcess):
@@ -68,3 +68,16 @@ def numbers(lines: Iterable[bytes], tag: str) -> list[int]:
 def without_repetition(values: Iterable[int]) -> list[int]:
     """Each value where it stands first."""
     return list(dict.fromkeys(values))
+
+
+def ascending_sequences(values: Sequence[int]) -> int:
+    """Into how many ascending sequences `values` can be taken apart, at least."""
+    ends: list[int] = []  # of the sequences so far, descending
+    for value in values:
+        for index, end in enumerate(ends):
+            if end < value:
+                ends[index] = value
+                break
+        else:
+            ends.append(value)
+    return len(ends)

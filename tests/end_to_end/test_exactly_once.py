@@ -28,8 +28,9 @@ import pytest
 from relay.cli.control_client import AskFailed, ask
 from relay.queue.store import QueueStore
 from relay.service.tls.certificates import make_authority, make_leaf
+from tests.crash.kill import seed_from
 from tests.cutting_proxy import CuttingProxy
-from tests.end_to_end.central import numbered
+from tests.end_to_end.central import ascending_sequences, numbered, numbers
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
@@ -47,13 +48,17 @@ class OnceSender(threading.Thread):
 
     Message n, from 1 on, has seq n; the sender never forgets any.
 
+    Args:
+        pause_seconds: Between batches.
+
     Attributes:
         count: How many messages there are so far.
         acknowledged: How many were answered, or are known to be there.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, pause_seconds: float = 0.0) -> None:
         super().__init__(name="once-sender", daemon=True)
+        self._pause_seconds = pause_seconds
         self.count = 0
         self.acknowledged = 0
         self.sessions = 0
@@ -98,7 +103,7 @@ class OnceSender(threading.Thread):
     def _send_on(self, session: Opened) -> None:
         while True:
             if self.acknowledged == self.count:
-                if self._stopping.is_set():
+                if self._stopping.wait(self._pause_seconds):
                     return
                 self._messages += numbered("once", BATCH, start=self.count)
                 self.count += BATCH
@@ -153,7 +158,7 @@ class TwoRelays:
 
     Args:
         cuts: Whether connections are cut.
-        edge_tls, central_tls: Keys of the edge's destination and of the central source.
+        destination, source: Further keys of the edge's destination and of the central source.
         relay: Further keys of the edge.
     """
 
@@ -164,11 +169,11 @@ class TwoRelays:
         *,
         cuts: bool,
         seed: int = 0,
-        edge_tls: Mapping[str, Any] | None = None,
-        central_tls: Mapping[str, Any] | None = None,
+        destination: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
         relay: Mapping[str, Any] | None = None,
     ) -> None:
-        scheme = "relp+tls" if central_tls else "relp"
+        scheme = "relp+tls" if source else "relp"
         edge_port, central_port = free_port(), free_port()
         octets_max = OCTETS_MAX if cuts else None
         self.proxies = [
@@ -183,7 +188,7 @@ class TwoRelays:
             destinations={
                 "central": {
                     "connect": f"{scheme}://127.0.0.1:{self.proxies[1].port}",
-                    **(edge_tls or {}),
+                    **(destination or {}),
                     "retry_seconds_min": 0.05,
                     "retry_seconds_max": 0.2,
                 }
@@ -193,9 +198,7 @@ class TwoRelays:
         self.central = RelayProcess(
             folder / "central",
             name="central",
-            sources={
-                "in": {"listen": f"{scheme}://127.0.0.1:{central_port}", **(central_tls or {})}
-            },
+            sources={"in": {"listen": f"{scheme}://127.0.0.1:{central_port}", **(source or {})}},
             destinations={"out": {"connect": f"relp://127.0.0.1:{free_port()}"}},
         )
         for relay in (self.edge, self.central):
@@ -234,14 +237,10 @@ def is_delivered(relay: RelayProcess, count: int) -> bool:
     return bool(found["received_records"] == count and not found["queued_records"])
 
 
-def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: Path) -> None:
-    seed = int(os.environ.get("ONCE_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"ONCE_SEED={seed} CYCLES={CYCLES}")
-    chance = random.Random(seed)
-    relays = TwoRelays(programs, tmp_path, cuts=True, seed=seed)
+def kill_again_and_again(relays: TwoRelays, sender: OnceSender, chance: random.Random) -> None:
+    """Kill either relay, or both, while messages flow; then wait until all are delivered."""
     relays.central.start()
     relays.edge.start()
-    sender = OnceSender(relays.port)
     sender.start()
     for _ in range(CYCLES):
         victims = chance.choice([[relays.edge], [relays.central], [relays.edge, relays.central]])
@@ -254,7 +253,7 @@ def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: P
         proxy.stop_cutting()
     sender.finish()
     wait_until(
-        lambda: is_delivered(relays.edge, sender.count), "the edge has delivered everything", 60
+        lambda: is_delivered(relays.edge, sender.count), "the edge has delivered everything", 120
     )
     assert report(relays.edge, "destinations")["exactly_once"]
     assert report(relays.central, "sources")["missing_records"] == 0
@@ -263,7 +262,29 @@ def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: P
     cuts = [proxy.cuts for proxy in relays.proxies]
     print(f"{sender.count} messages, {sender.sessions} sessions of the sender, cuts {cuts}")
     assert min(cuts) > 0
+
+
+def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: Path) -> None:
+    seed = seed_from("ONCE_SEED")
+    relays = TwoRelays(programs, tmp_path, cuts=True, seed=seed)
+    sender = OnceSender(relays.port)
+    kill_again_and_again(relays, sender, random.Random(seed))
     assert relays.received() == sender.messages
+
+
+def test_with_live_first_every_message_arrives_once_and_each_lane_in_order(
+    programs: Programs, tmp_path: Path
+) -> None:
+    seed = seed_from("ONCE_SEED")
+    keys = {"order": "live-first", "drain_rate": "150 KiB"}
+    relays = TwoRelays(programs, tmp_path, cuts=True, seed=seed, destination=keys)
+    sender = OnceSender(relays.port, pause_seconds=0.05)
+    kill_again_and_again(relays, sender, random.Random(seed))
+    log = relays.edge.log()
+    assert "new ones go first" in log and "join the backlog" in log, "hardly an outage"
+    received = relays.received()
+    assert sorted(received) == sorted(sender.messages)
+    assert ascending_sequences(numbers(received, "once")) <= 2
 
 
 class Settled:
@@ -373,8 +394,8 @@ def test_a_sending_relay_with_another_certificate(programs: Programs, tmp_path: 
     both = Settled(
         programs,
         tmp_path,
-        edge_tls={**certified("web-1.example.com", "client"), "server_name": "central"},
-        central_tls=certified("central", "server"),
+        destination={**certified("web-1.example.com", "client"), "server_name": "central"},
+        source=certified("central", "server"),
     )
     sent = both.send("one", 10)
     assert report(both.edge, "destinations")["exactly_once"]

@@ -101,6 +101,7 @@ def test_fresh_messages_arrive_before_the_backlog_has_ended(
         lanes = site.status()["lanes"]
         assert lanes["backlog"]["queued_records"] > 0
         assert lanes["live"]["queued_records"] < 150
+        assert site.status()["state"].count("exactly once") == 2  # that of each connection
     rows = {row["id"]: row for row in json.loads(run("queue", "ls", "--json", site=site))}
     assert rows["up"]["state"].startswith("backlog lane: connected to ")
     assert run("audit", site=site).count("yes") == 2  # one account for each queue
@@ -111,7 +112,7 @@ def test_fresh_messages_arrive_before_the_backlog_has_ended(
     wait_until(lambda: site.status()["queued_records"] == 0, "all answered")
     report = site.status()
     assert report["received_records"] == report["delivered_records"] == BACKLOG + 300
-    assert not report["exactly_once"]
+    assert report["exactly_once"]
     assert "the backlog is over" in site.relay.log()
 
 
@@ -138,8 +139,8 @@ def test_killed_with_two_lanes_it_goes_on_with_both(programs: Programs, tmp_path
     for tag in ("old", "fresh"):
         order = without_repetition(numbers(lines, tag))
         assert order == sorted(order), tag
-    # Not more comes again than was in flight when it was killed.
-    assert len(lines) - len(expected) <= 2 * 8192
+    # Nothing comes twice to the queue of the central relay; its file may get a batch again.
+    assert len(lines) - len(expected) <= 8192
     wait_until(lambda: site.status()["queued_records"] == 0, "all answered")
     report = site.status()
     assert report["received_records"] == len(expected)

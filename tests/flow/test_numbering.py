@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.flow.numbering import Numbering
+from relay.model.errors import QueueError
 from relay.queue.lineage import Lineage
 from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp.offers import parse_offers
@@ -138,3 +139,21 @@ def test_what_was_set_aside_meanwhile_stays_so(setup: Setup) -> None:
     answer = parse_offers(format_have(Have(12, setup.lineage.epoch)))
     assert setup.numbering.begin(offer, answer) == 13  # so the numbers do not fit: it reconnects
     assert setup.drain.skips == [14]
+
+
+def test_between_two_sessions_it_can_become_somebody_new(setup: Setup) -> None:
+    renewed = ensureDeferred(setup.numbering.renew())
+    ((lineage, saved),) = setup.saved
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+    saved.callback(None)
+    assert renewed.called
+    assert setup.numbering.offer() == (lineage.id, lineage.epoch, FIRST, END)
+    assert setup.words == []
+
+
+def test_a_lineage_that_cannot_be_stored_is_not_offered(setup: Setup) -> None:
+    failed: list[Any] = []
+    ensureDeferred(setup.numbering.renew()).addErrback(failed.append)
+    setup.saved[0][1].errback(QueueError("closed"))
+    assert failed[0].check(QueueError)
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)

@@ -89,7 +89,6 @@ def drained(pace: Pace, clock: Clock, *, size: int, seconds: float, live: int = 
 def test_octets_per_second(size: int, rate: int) -> None:
     clock = Clock()
     pace = Pace(DrainRate(bytes_per_second=rate), clock=clock)
-    assert pace.is_limited
     seconds = max(20.0, 20 * size / rate)
     octets = drained(pace, clock, size=size, seconds=seconds) * size
     assert 0.7 * rate * seconds <= octets <= 1.2 * rate * seconds + size
@@ -111,7 +110,6 @@ def test_a_backlog_drains_even_when_nothing_comes_in() -> None:
 
 def test_without_a_rate_nothing_waits() -> None:
     pace = Pace(DrainRate(), clock=Clock())
-    assert not pace.is_limited
     pace.sent(10**6, 10**9)
     assert pace.seconds_to_wait() == 0
     assert (pace.room(5), pace.octets_max(7)) == (5, 7)

@@ -137,12 +137,12 @@ def test_records_move_up_to_the_boundary(setup: Setup) -> None:
     setup.append(b"3", b"4")
     boundary = setup.store.ledgers[B].next_seq
     setup.append(b"5")
-    assert fired(setup.queues.move(B, to=A, start=1, upto=boundary)) == [boundary]
+    assert fired(setup.queues.move(B, to=A, upto=boundary)) == [boundary]
     assert (setup.payloads(A), setup.payloads(B)) == ([b"1", b"2", b"3", b"4"], [b"5"])
     ledgers = [setup.store.ledgers[queue] for queue in (A, B)]
     assert [ledger.gap for ledger in ledgers] == [0, 0]
     assert sum(ledger.received for ledger in ledgers) == 5
-    assert fired(setup.queues.move(B, to=A, start=boundary, upto=boundary)) == [boundary]
+    assert fired(setup.queues.move(B, to=A, upto=boundary)) == [boundary]
     assert setup.payloads(B) == [b"5"]
 
 
@@ -152,7 +152,10 @@ def test_what_is_acknowledged_does_not_move(setup: Setup) -> None:
     setup.slow = True
     setup.append(b"4")  # a transaction is on its way
     setup.committer.acknowledge(B, 3)
-    moved = fired(setup.queues.move(B, to=A, start=3, upto=4))
+    settled = fired(setup.queues.settle(B, start=3))
+    setup.commit()
+    assert settled == [None]
+    moved = fired(setup.queues.move(B, to=A, upto=4))
     setup.commit()
     assert moved == [4]
     assert (setup.payloads(A), setup.payloads(B)) == ([b"3"], [b"4"])
@@ -176,12 +179,13 @@ def test_a_full_disk_does_not_hold_up_a_move(
     setup.append(b"4")
     setup.committer.acknowledge(B, 2)
     ended: list[Any] = []
-    setup.queues.move(B, to=A, start=2, upto=4).addBoth(ended.append)
+    setup.queues.settle(B, start=2).addBoth(ended.append)
     if removals_fail:  # it may be sent again after a crash, but nothing moves that has arrived
-        assert "have been acknowledged; ask again" in ended[0].getErrorMessage()
+        assert "the ones before 2 have been acknowledged" in ended[0].getErrorMessage()
         assert (setup.payloads(A), setup.payloads(B)) == ([], [b"1", b"2", b"3"])
     else:
-        assert ended == [4]
+        assert ended == [None]
+        assert fired(setup.queues.move(B, to=A, upto=4)) == [4]
         assert (setup.payloads(A), setup.payloads(B)) == ([b"2", b"3"], [])
 
 
@@ -189,5 +193,5 @@ def test_a_queue_that_closes_directs_nothing_and_moves_nothing(setup: Setup) -> 
     fired(ensureDeferred(setup.committer.close()))
     setup.queues.direct("d", older=A, newer=B)
     failed: list[Any] = []
-    setup.queues.move(B, to=A, start=1, upto=9).addErrback(failed.append)
+    setup.queues.move(B, to=A, upto=9).addErrback(failed.append)
     assert failed[0].check(QueueError)

@@ -35,7 +35,7 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.destinations.progress_watch import ProgressWatch
-from relay.service.destinations.service import LocalDestination
+from relay.service.destinations.service import DestinationService
 from relay.service.observing import HangupService
 from relay.service.process.interpreter import is_pure
 from relay.service.process.systemd import Systemd
@@ -275,7 +275,7 @@ def test_systemd_is_told_how_the_relay_is(tmp_path: Path) -> None:
         relay.reactor.advance(10.0)
         assert told() == ["WATCHDOG=1"]
         *_, progress = (each for each in relay.service if isinstance(each, ProgressWatch))
-        progress._destinations[0].progress.stuck = True
+        progress._destinations[0].lanes[0].progress.stuck = True
         relay.reactor.advance(10.0)
         assert told() == []
         relay.reactor.pump([10.0] * 4)
@@ -290,7 +290,7 @@ def test_a_hangup_opens_files_and_looks_for_tokens_and_certificates(
     tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(LocalDestination, "reopen", lambda each: opened.append(each.id))
+    monkeypatch.setattr(DestinationService, "reopen", lambda each: opened.append(each.id))
     files = make_certificate_files(tmp_path / "certificates")
     tls = TlsConfiguration(
         trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key

@@ -112,7 +112,7 @@ def _queues(where: Where, access: Access) -> list[Document]:
         states = {report["id"]: report["state"] for report in reports}
         for report in reports:
             for name, lane in (report.get("lanes") or {}).items():
-                states[lane["queue"]] = f"{name} lane: {report['state']}"
+                states[lane["queue"]] = f"{name} lane: {lane['state']}"
     elif (ids := where.destinations) is not None:
         states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
     rows = []

@@ -70,23 +70,16 @@ class Adopt:
     receipt stays with them.
 
     Args:
-        start: Refuse if the queue begins before this: what was acknowledged has not left yet.
         upto: Where to end, the beginning of a block; 0 = at the end.
     """
 
     orphan: str
     to: str
     bytes_max: int = 4 * 1024 * 1024
-    start: int = 0
     upto: int = 0
 
     def apply(self, changes: Changes) -> Adopted:
         ledger = changes.ledger(self.orphan)
-        if ledger.acknowledged_seq < self.start:
-            raise QueueError(
-                f"queue of {self.orphan}: it begins with record {ledger.acknowledged_seq} on disk, "
-                f"and the ones before {self.start} have been acknowledged; ask again"
-            )
         done = Adopted()
         upto = ledger.acknowledged_seq
         for seqs, block in self._head(changes, ledger):

@@ -282,6 +282,11 @@ class DestinationConfiguration:
     """What is kept of it at most, on disk; None = a quarter of the relay's `queue_bytes_max`."""
 
     @property
+    def in_flight_max(self) -> int:
+        """Most records without an answer; 0 = as many as its sessions take."""
+        return self.window_records if self.connect.scheme in ("relp", "relp+tls") else 0
+
+    @property
     def backlog_percent(self) -> int:
         """The share of a backlog that is a lane of its own; 0 = it never is."""
         return self.backlog_share if self.order == "live-first" else 0

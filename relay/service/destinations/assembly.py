@@ -7,18 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from relay.model.clock import WallClock
-from relay.queue.committer import RunInThread
 from relay.service.configuration.model import DestinationConfiguration
-from relay.service.destinations.service import (
-    DestinationService,
-    LocalDestination,
-    StreamDestination,
-)
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import Link, LocalLink, StreamLink
+from relay.service.destinations.service import DestinationService
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.routes.late_tokens import LateTokens
@@ -32,13 +29,15 @@ from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.context import TlsMaterial
 from relay.transport.tls.endpoints import TlsUpstream
-from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol
 from relay.wire.framing.decoders import (
     encode_newline_syslog,
     encode_octet_counted_syslog,
 )
 
 __all__ = ["new_destination"]
+
+NewLink = Callable[[Lane], Link]
 
 
 def new_destination(
@@ -56,56 +55,23 @@ def new_destination(
     Args:
         tokens: Those of its form.
     """
-    common: dict[str, Any] = {
-        "destination": configuration.id,
-        "url": configuration.connect,
-        "queue": queue,
-        "refusals_max": configuration.refusals_max,
-        "notices": notices,
-        "clock": reactor,
-        "wall": wall,
-        "retry_seconds_min": configuration.retry_seconds_min,
-        "retry_seconds_max": configuration.retry_seconds_max,
-        "drain_rate": configuration.drain_rate,
-        "backlog_percent": configuration.backlog_percent,
-        "stall_seconds": 2 * configuration.answer_seconds_max,
-    }
     tls_files = Prerequisite("its messages are queued until the files are right")
-    service = _service(configuration, common, certificates, tls_files, notices, reactor)
-    service.require(tls_files)
-    service.require(tokens.needed)
-    service.fill = tokens.fill
-    return service
-
-
-def _service(
-    configuration: DestinationConfiguration,
-    common: dict[str, Any],
-    certificates: CertificateWatch,
-    tls_files: Prerequisite,
-    notices: Notices,
-    reactor: Any,
-) -> DestinationService:
     scheme = configuration.connect.scheme
     if scheme == "file":
-        file = AppendedFile(configuration.connect.path)
-        return LocalDestination(
-            new_session=partial(_new_file_session, file, reactor),
-            how=f"appending to {configuration.connect.path}, delivered when synced",
-            **common,
-        )
-    if scheme == "udp":
-        target = str(configuration.connect).partition("://")[2]
-        return LocalDestination(
-            new_session=partial(_new_datagram_session, configuration, notices, reactor),
-            how=f"sending to {target}, delivered when sent: nobody answers",
-            **common,
-        )
-    return StreamDestination(
-        new_endpoint=_endpoint(configuration, certificates, tls_files, reactor),
-        new_protocol=_protocol(configuration, reactor),
-        window_records=configuration.window_records if scheme in ("relp", "relp+tls") else 0,
-        **common,
+        new_link = _file_link(configuration, notices, reactor)
+    elif scheme == "udp":
+        new_link = _datagram_link(configuration, notices, reactor)
+    else:
+        new_link = _stream_link(configuration, certificates, tls_files, reactor)
+    return DestinationService(
+        configuration,
+        queue=queue,
+        notices=notices,
+        clock=reactor,
+        wall=wall,
+        new_link=new_link,
+        prerequisites=(tls_files, tokens.needed),
+        fill=tokens.fill,
     )
 
 
@@ -123,12 +89,12 @@ def _tls_upstream(
     )
 
 
-def _endpoint(
+def _stream_link(
     configuration: DestinationConfiguration,
     certificates: CertificateWatch,
     tls_files: Prerequisite,
     reactor: Any,
-) -> Callable[[UpstreamState], PreparedEndpoint]:
+) -> NewLink:
     url = configuration.connect
     # Resolves the name at each attempt and tries all of its addresses.
     wrapped = HostnameEndpoint(
@@ -140,80 +106,96 @@ def _endpoint(
         upstream = certificates.keep(
             subject, configuration.tls, _tls_upstream(configuration), tls_files
         )
-    return lambda state: PreparedEndpoint(wrapped=wrapped, state=state, tls=upstream, clock=reactor)
+    return lambda lane: StreamLink(
+        lane.state,
+        endpoint=PreparedEndpoint(wrapped=wrapped, state=lane.state, tls=upstream, clock=reactor),
+        new_protocol=partial(_new_protocol, configuration, lane, reactor),
+        clock=reactor,
+    )
 
 
-def _protocol(
-    configuration: DestinationConfiguration, reactor: Any
-) -> Callable[[StreamDestination], UpstreamProtocol]:
-    def new(destination: StreamDestination) -> UpstreamProtocol:
-        common: dict[str, Any] = {
-            "drain": destination.drain,
-            "state": destination.state,
-            "clock": reactor,
-            "secure": configuration.connect.is_tls,
-            "prepare_seconds_max": configuration.connect_seconds_max,
-            "answer_seconds_max": configuration.answer_seconds_max,
-        }
-        if configuration.connect.scheme in ("relp", "relp+tls"):
-            return RelpClientProtocol(
-                window_records=configuration.window_records,
-                software=RELP_SOFTWARE,
-                numbering=destination.numbering,
-                **common,
-            )
-        counting = configuration.framing == "octet-counting"
-        encode = encode_octet_counted_syslog if counting else encode_newline_syslog
-        return SyslogStreamOutProtocol(encode=encode, **common)
-
-    return new
+def _new_protocol(
+    configuration: DestinationConfiguration, lane: Lane, reactor: Any
+) -> UpstreamProtocol:
+    common: dict[str, Any] = {
+        "drain": lane.drain,
+        "state": lane.state,
+        "clock": reactor,
+        "secure": configuration.connect.is_tls,
+        "prepare_seconds_max": configuration.connect_seconds_max,
+        "answer_seconds_max": configuration.answer_seconds_max,
+    }
+    if configuration.connect.scheme in ("relp", "relp+tls"):
+        return RelpClientProtocol(
+            window_records=configuration.window_records,
+            software=RELP_SOFTWARE,
+            numbering=lane.numbering,
+            **common,
+        )
+    counting = configuration.framing == "octet-counting"
+    encode = encode_octet_counted_syslog if counting else encode_newline_syslog
+    return SyslogStreamOutProtocol(encode=encode, **common)
 
 
-def _new_file_session(
-    file: AppendedFile,
-    reactor: Any,
-    destination: LocalDestination,
-    on_failure: Callable[[str], None],
-) -> Deferred[FileSession]:
-    run_in_thread: RunInThread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+def _file_link(configuration: DestinationConfiguration, notices: Notices, reactor: Any) -> NewLink:
+    path = configuration.connect.path
+    # What two lanes append must not mix, nor what one cuts off again be the other's.
+    one_at_a_time = DeferredLock()
 
-    async def open_file() -> FileSession:
+    def run_in_thread(call: Callable[[], Any]) -> Deferred[Any]:
+        return one_at_a_time.run(deferToThreadPool, reactor, reactor.getThreadPool(), call)
+
+    def on_reopened(words: str) -> None:
+        notices.warn(f"destination {configuration.id}", "reopened", words)
+
+    async def open_file(lane: Lane, on_failure: Callable[[str], None]) -> FileSession:
+        file = AppendedFile(path)
         # So that a file that cannot be opened is known before there is a record for it.
         await run_in_thread(partial(file.append, b"", reopen=True))
         return FileSession(
             file,
-            drain=destination.drain,
+            drain=lane.drain,
             run_in_thread=run_in_thread,
             clock=reactor,
             on_failure=on_failure,
-            on_reopened=partial(destination.warn, "reopened"),
+            on_reopened=on_reopened,
         )
 
-    return ensureDeferred(open_file())
+    return lambda lane: LocalLink(
+        lane.state,
+        drain=lane.drain,
+        new_session=lambda on_failure: ensureDeferred(open_file(lane, on_failure)),
+        how=f"appending to {path}, delivered when synced",
+        clock=reactor,
+    )
 
 
-def _new_datagram_session(
-    configuration: DestinationConfiguration,
-    notices: Notices,
-    reactor: Any,
-    destination: LocalDestination,
-    on_failure: Callable[[str], None],
-) -> Deferred[DatagramSession]:
-    async def connect() -> DatagramSession:
-        url = configuration.connect
+def _datagram_link(
+    configuration: DestinationConfiguration, notices: Notices, reactor: Any
+) -> NewLink:
+    url = configuration.connect
+
+    async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
         connected = await deferToThreadPool(
             reactor, reactor.getThreadPool(), _connected_datagram_socket, url.host, url.port
         )
         return DatagramSession(
             connected,
-            drain=destination.drain,
-            state=destination.state,
+            drain=lane.drain,
+            state=lane.state,
             clock=reactor,
             notices=notices,
             on_failure=on_failure,
         )
 
-    return ensureDeferred(connect())
+    target = str(url).partition("://")[2]
+    return lambda lane: LocalLink(
+        lane.state,
+        drain=lane.drain,
+        new_session=lambda on_failure: ensureDeferred(connect(lane, on_failure)),
+        how=f"sending to {target}, delivered when sent: nobody answers",
+        clock=reactor,
+    )
 
 
 def _connected_datagram_socket(host: str, port: int) -> socket.socket:

@@ -20,14 +20,24 @@ _LOOKS_PER_STALL = 8
 
 
 class Watched(Protocol):
-    """A destination's service, as far as it is needed here."""
+    """A lane of a destination, as far as it is needed here."""
 
     id: str
+    """That of the destination."""
     progress: Progress
 
     def standing(self) -> Standing: ...
 
     def break_link(self, why: str) -> None: ...
+
+
+class Destination(Protocol):
+    """A destination's service, as far as it is needed here."""
+
+    stall_seconds: float
+
+    @property
+    def lanes(self) -> Sequence[Watched]: ...
 
 
 class ProgressWatch(PeriodicService):
@@ -44,8 +54,10 @@ class ProgressWatch(PeriodicService):
     name = "progress watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, destinations: Sequence[Watched], *, notices: Notices, clock: Clock) -> None:
-        shortest = min((each.progress.seconds_max for each in destinations), default=1e9)
+    def __init__(
+        self, destinations: Sequence[Destination], *, notices: Notices, clock: Clock
+    ) -> None:
+        shortest = min((each.stall_seconds for each in destinations), default=1e9)
         interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
         super().__init__(interval_seconds=interval_seconds, clock=clock)
         self._destinations = tuple(destinations)
@@ -55,14 +67,19 @@ class ProgressWatch(PeriodicService):
     @property
     def is_well(self) -> bool:
         """Whether nothing is stuck that only a new process could help."""
-        return not any(destination.progress.stuck for destination in self._destinations)
+        return not any(lane.progress.stuck for lane in self._lanes)
+
+    @property
+    def _lanes(self) -> list[Watched]:
+        # Each by itself: one that moves says nothing of the other one's connection.
+        return [lane for destination in self._destinations for lane in destination.lanes]
 
     def look(self) -> None:
         now = self._clock.seconds()
-        for destination in self._destinations:
-            standing = destination.standing()
-            if destination.progress.look(now, standing):
-                self._stalled(destination, standing)
+        for lane in self._lanes:
+            standing = lane.standing()
+            if lane.progress.look(now, standing):
+                self._stalled(lane, standing)
         if self._was_well and not self.is_well:
             self._log.critical(
                 "records wait and are not sent, and connecting again has not helped: the service "
@@ -70,13 +87,13 @@ class ProgressWatch(PeriodicService):
             )
         self._was_well = self.is_well
 
-    def _stalled(self, destination: Watched, standing: Standing) -> None:
-        seconds = destination.progress.stalled_seconds
+    def _stalled(self, lane: Watched, standing: Standing) -> None:
+        seconds = lane.progress.stalled_seconds
         why = f"nothing acknowledged in {seconds:.0f} s of being connected"
         more = "more could be sent" if standing.could_send else "nothing more to send"
         self._notices.warn(
-            f"destination {destination.id}",
+            f"destination {lane.id}",
             "stall",
             f"{why}: {counted(standing.in_flight, 'record')} in flight, {more}; connecting again",
         )
-        destination.break_link(why)
+        lane.break_link(why)

@@ -271,9 +271,8 @@ class QueueService(Service):
     def _begin_epochs(self) -> None:
         """Note in the histories of the queues that the relay has started."""
         kept = self._store.positions(SENT)
-        lanes = {*self._settings.lanes}
         begun: dict[str, Lineage] = {}
-        for queue in {*self._settings.destinations} - lanes:
+        for queue in self._settings.queues:
             ledger = self._store.ledgers[queue]
             lineage = Lineage.decode(kept.get(queue))
             begun[queue] = (
@@ -284,8 +283,10 @@ class QueueService(Service):
                 )
             )
         positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
-        # What lanes send has no numbers, and afterwards the old ones would mean nothing.
-        positions |= {f"{SENT}/{id}": b"" for id in lanes if id in kept}
+        # The records of a second queue that nobody sends any more are adopted, which gives them
+        # other numbers: should it be used again, a receiver would miss them.
+        unused = {*map(account_of_lane, self._settings.destinations)} - {*self._settings.queues}
+        positions |= {f"{SENT}/{id}": b"" for id in unused if id in kept}
         try:
             self._store.commit(Transaction(self._wall.now(), positions=positions))
         except QueueError as error:

@@ -11,7 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.drain import Supplies
+from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
@@ -43,7 +43,7 @@ class RelpClientProtocol(UpstreamProtocol):
     def __init__(
         self,
         *,
-        drain: Supplies,
+        drain: Drain,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from relay.flow.drain import Supplies
+from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
 from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
@@ -58,7 +58,7 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
     def __init__(
         self,
         *,
-        drain: Supplies,
+        drain: Drain,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

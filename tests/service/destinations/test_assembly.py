@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, execute
 
-from relay.model.policy import DrainRate
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
@@ -21,7 +20,9 @@ from relay.service.configuration.model import (
 )
 from relay.service.destinations import assembly as destinations
 from relay.service.destinations.assembly import new_destination
-from relay.service.destinations.service import LocalDestination, StreamDestination
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import StreamLink
+from relay.service.destinations.service import DestinationService
 from relay.service.routes.late_tokens import LateTokens
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
@@ -104,11 +105,19 @@ def setup() -> Setup:
     return Setup()
 
 
-def protocol_of(setup: Setup, service: Any) -> Any:
-    assert isinstance(service, StreamDestination)
-    service.drain = None  # type: ignore[assignment]  # startService would make both, and connect
-    service.numbering = None
-    return service.new_protocol()
+def lane_of(service: DestinationService) -> Lane:
+    """What its start would make, and connect."""
+    return service._new_lane("out", None)
+
+
+def link_of(service: DestinationService) -> Any:
+    link = lane_of(service).link
+    assert isinstance(link, StreamLink)
+    return link
+
+
+def protocol_of(service: DestinationService) -> Any:
+    return link_of(service).new_protocol()
 
 
 def test_relp(setup: Setup) -> None:
@@ -118,8 +127,8 @@ def test_relp(setup: Setup) -> None:
         answer_seconds_max=8.0,
         connect_seconds_max=9.0,
     )
-    assert service.state.target == "up.example.com:20514"
-    protocol = protocol_of(setup, service)
+    assert lane_of(service).state.target == "up.example.com:20514"
+    protocol = protocol_of(service)
     assert isinstance(protocol, RelpClientProtocol)
     assert protocol._answer_seconds_max == 8.0
     assert protocol._prepare_seconds_max == 9.0
@@ -128,7 +137,7 @@ def test_relp(setup: Setup) -> None:
 
 def test_how_long_it_waits_before_it_connects_again(setup: Setup) -> None:
     url = Url("relp", host="up.example.com", port=20514)
-    state = setup.build(url, retry_seconds_min=2.0, retry_seconds_max=5.0).state
+    state = lane_of(setup.build(url, retry_seconds_min=2.0, retry_seconds_max=5.0)).state
     pauses = []
     for failures in range(20):
         state.failed("refused")
@@ -143,7 +152,7 @@ def test_how_long_it_waits_before_it_connects_again(setup: Setup) -> None:
 )
 def test_plain_syslog_and_its_framing(setup: Setup, framing: str, encode: Any) -> None:
     service = setup.build(Url("tcp", host="up", port=514), framing=framing)
-    protocol = protocol_of(setup, service)
+    protocol = protocol_of(service)
     assert isinstance(protocol, SyslogStreamOutProtocol)
     assert protocol._encode is encode
 
@@ -160,10 +169,10 @@ def test_tls_lies_below_when_it_is_asked_for(
         server_name=SERVER_NAME,
     )
     service = setup.build(Url(scheme, host="10.0.0.5", port=6514), tls=tls)
-    endpoint = service._new_endpoint(service.state)
+    endpoint = link_of(service)._endpoint
     assert isinstance(endpoint, PreparedEndpoint)
     assert (endpoint._tls is not None) == is_tls
-    assert protocol_of(setup, service)._secure == is_tls
+    assert protocol_of(service)._secure == is_tls
     if is_tls:
         connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
         assert connection.get_servername() == SERVER_NAME.encode()
@@ -171,7 +180,7 @@ def test_tls_lies_below_when_it_is_asked_for(
 
 def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
     service = setup.build(Url("tls", host="up.example.com", port=6514))
-    endpoint = service._new_endpoint(service.state)
+    endpoint = link_of(service)._endpoint
     connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
     assert connection.get_servername() == b"up.example.com"
 
@@ -184,12 +193,11 @@ def test_its_certificates_are_known_by_its_name(setup: Setup) -> None:
 def test_a_file(setup: Setup, tmp_path: Path) -> None:
     path = tmp_path / "logs" / "received.log"
     service = setup.build(Url("file", path=str(path)))
-    assert isinstance(service, LocalDestination)
     service.startService()
-    assert service.state.words == f"connecting to {path}"
+    assert service.state_words == f"connecting to {path}"
     for _ in range(3):
         setup.run()
-    assert service.state.words == f"appending to {path}, delivered when synced"
+    assert service.state_words == f"appending to {path}, delivered when synced"
     assert path.read_bytes() == b"one\ntwo\n"
     assert setup.queue.upto == 3
     path.rename(path.with_suffix(".1"))
@@ -203,8 +211,8 @@ def test_a_file_that_cannot_be_opened_is_known_at_once(setup: Setup, tmp_path: P
     service = setup.build(Url("file", path=str(tmp_path)))
     service.startService()
     setup.run()
-    assert service.state.words.startswith(f"{tmp_path}: Is a directory, next try in ")
-    assert service.state.connects == 0
+    assert service.state_words.startswith(f"{tmp_path}: Is a directory, next try in ")
+    assert service.lanes[0].state.connects == 0
 
 
 def test_udp(setup: Setup) -> None:
@@ -216,7 +224,7 @@ def test_udp(setup: Setup) -> None:
         for _ in range(3):
             setup.run()
         words = f"sending to 127.0.0.1:{port}, delivered when sent: nobody answers"
-        assert service.state.words == words
+        assert service.state_words == words
         assert setup.queue.upto == 3
         assert fired(service.stopService()) == [None]
 
@@ -229,7 +237,7 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
     service = setup.build(Url("udp", host="nowhere.invalid", port=514))
     service.startService()
     setup.run()
-    assert service.state.words.startswith(
+    assert service.state_words.startswith(
         "nowhere.invalid:514: Name or service not known, next try in "
     )
 
@@ -243,14 +251,17 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
     ids=["the watch", "by hand"],
 )
 def test_it_sends_nothing_before_its_files_are_right(
-    setup: Setup, tmp_path: Path, look: Callable[[Setup, Any], None]
+    setup: Setup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    look: Callable[[Setup, Any], None],
 ) -> None:
     files = make_certificate_files(tmp_path)
     url = Url("relp+tls", host="up.example.com", port=20514)
     missing = tmp_path / "missing.pem"
     service = setup.build(url, tls=TlsConfiguration(trusted_ca=str(missing)))
     begun: list[str] = []
-    service.start_link = lambda: begun.append("begun")
+    monkeypatch.setattr(StreamLink, "start", lambda link: begun.append("begun"))
     service.startService()
     setup.certificates.look()
     assert begun == []
@@ -276,40 +287,30 @@ def test_it_stops_without_ever_having_had_its_files(setup: Setup) -> None:
 # What is handed on of the configuration.
 
 
-@pytest.mark.parametrize("scheme", ["relp", "relp+tls", "tcp", "tls"])
+@pytest.mark.parametrize(
+    ("scheme", "in_flight_max"), [("relp", 70), ("relp+tls", 70), ("tcp", 0), ("file", 0)]
+)
+def test_only_relp_has_a_window(setup: Setup, scheme: str, in_flight_max: int) -> None:
+    url = Url(scheme, host="127.0.0.1", port=514, path="/x")
+    configuration = DestinationConfiguration("out", url, ("in",), window_records=70)
+    assert configuration.in_flight_max == in_flight_max
+
+
 def test_a_destination_is_told_what_is_configured(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, scheme: str
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = record(monkeypatch, destinations, "StreamDestination")
-    url = Url(scheme, host="127.0.0.1", port=514)
-    rate = DrainRate(bytes_per_second=1000.0)
-    setup.build(
-        url,
-        refusals_max=5,
-        retry_seconds_min=2.0,
-        retry_seconds_max=9.0,
-        drain_rate=rate,
-        order="live-first",
-        backlog_share=30,
-        answer_seconds_max=40.0,
-        window_records=70,
-    )
+    made = record(monkeypatch, destinations, "DestinationService")
+    setup.build(Url("relp", host="up", port=514), refusals_max=5)
+    (configuration,) = made[0].arguments
     keywords = made[0].keywords
-    assert keywords.pop("new_endpoint") and keywords.pop("new_protocol")
+    assert configuration.refusals_max == 5
     assert keywords.pop("wall").elapsed == setup.reactor.seconds
+    assert len(keywords.pop("prerequisites")) == 2
+    assert keywords.pop("fill") and keywords.pop("new_link")
     assert keywords == {
-        "destination": "out",
-        "url": url,
         "queue": setup.queue,
-        "refusals_max": 5,
         "notices": setup.notices,
         "clock": setup.reactor,
-        "retry_seconds_min": 2.0,
-        "retry_seconds_max": 9.0,
-        "drain_rate": rate,
-        "backlog_percent": 30,
-        "stall_seconds": 80.0,
-        "window_records": 70 if scheme.startswith("relp") else 0,
     }
 
 
@@ -317,12 +318,12 @@ def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.Mo
     names = record(monkeypatch, destinations, "HostnameEndpoint")
     prepared = record(monkeypatch, destinations, "PreparedEndpoint")
     service = setup.build(Url("relp", host="up", port=20514), connect_seconds_max=9.0)
-    service._new_endpoint(service.state)
+    lane = lane_of(service)
     assert names[0].arguments == (setup.reactor, "up", 20514)
     assert names[0].keywords == {"timeout": 9.0}
     assert prepared[0].keywords == {
         "wrapped": names[0],
-        "state": service.state,
+        "state": lane.state,
         "tls": None,
         "clock": setup.reactor,
     }
@@ -354,16 +355,16 @@ def test_a_session_is_told_what_is_configured(
     service = setup.build(
         Url(scheme, host="up", port=20514), window_records=7, connect_seconds_max=9.0
     )
-    service.drain, service.numbering = object(), object()
-    service.new_protocol()
+    lane = lane_of(service)
+    lane.link.new_protocol()  # type: ignore[attr-defined]
     keywords = made[0].keywords
     assert keywords.pop("software").startswith(b"syslogrelay,")
     assert keywords.pop("secure") is (scheme == "relp+tls")
     assert keywords == {
         "window_records": 7,
-        "numbering": service.numbering,
-        "drain": service.drain,
-        "state": service.state,
+        "numbering": lane.numbering,
+        "drain": lane.drain,
+        "state": lane.state,
         "clock": setup.reactor,
         "prepare_seconds_max": 9.0,
         "answer_seconds_max": 60.0,
@@ -384,8 +385,8 @@ def test_a_session_over_udp_is_told_all_it_needs(
     keywords = made[0].keywords
     assert callable(keywords.pop("on_failure"))
     assert keywords == {
-        "drain": service.drain,
-        "state": service.state,
+        "drain": service.lanes[0].drain,
+        "state": service.lanes[0].state,
         "clock": setup.reactor,
         "notices": setup.notices,
     }
@@ -395,7 +396,7 @@ def test_an_address_that_cannot_be_sent_to_is_a_failure(setup: Setup) -> None:
     service = setup.build(Url("udp", host="255.255.255.255", port=514))
     service.startService()
     setup.run()
-    assert "Permission denied, next try in " in service.state.words
+    assert "Permission denied, next try in " in service.state_words
 
 
 def test_a_session_that_writes_a_file_is_told_all_it_needs(
@@ -410,4 +411,4 @@ def test_a_session_that_writes_a_file_is_told_all_it_needs(
     keywords.pop("on_reopened")("it was removed")
     assert setup.notices.said == [("destination out", "reopened", "it was removed")]
     assert callable(keywords.pop("run_in_thread")) and callable(keywords.pop("on_failure"))
-    assert keywords == {"drain": service.drain, "clock": setup.reactor}
+    assert keywords == {"drain": service.lanes[0].drain, "clock": setup.reactor}

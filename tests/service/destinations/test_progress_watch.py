@@ -10,8 +10,12 @@ from tests.connections import RecordingNotices
 
 
 class Destination:
+    """One with one lane, which is itself."""
+
     def __init__(self, id: str) -> None:
         self.id = id
+        self.stall_seconds = 16.0
+        self.lanes = [self]
         self.progress = Progress(seconds_max=16.0)
         self.found = Standing(answers=0, connected=True, in_flight=0, could_send=False)
         self.broken: list[str] = []
@@ -60,6 +64,17 @@ def test_a_destination_that_stalls_is_connected_again_and_said() -> None:
     assert setup.watch.is_well  # the upstream has them, nobody here can do more
 
 
+def test_a_lane_that_moves_does_not_hide_that_the_other_one_stalls() -> None:
+    setup = Setup()
+    stalled, moving = Destination("one"), Destination("one")
+    setup.one.lanes = [stalled, moving]
+    for answers in range(18):
+        stalled.found = replace(stalled.found, in_flight=5)
+        moving.found = replace(moving.found, in_flight=5, answers=answers)
+        setup.pass_time(1)
+    assert (len(stalled.broken), moving.broken) == (1, [])
+
+
 def test_records_that_are_not_sent_even_then_are_no_sign_of_life() -> None:
     setup = Setup()
     setup.other.found = replace(setup.other.found, could_send=True)
@@ -81,6 +96,7 @@ def test_nothing_goes_on_after_the_stop() -> None:
 def test_short_stalls_are_looked_for_more_often() -> None:
     clock = Clock()
     quick = Destination("quick")
+    quick.stall_seconds = 0.8
     quick.progress = Progress(seconds_max=0.8)
     quick.found = replace(quick.found, in_flight=1)
     watch = ProgressWatch(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, execute
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -15,8 +17,10 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
-from relay.service.configuration.model import Url
-from relay.service.destinations.service import LocalDestination, StreamDestination
+from relay.service.configuration.model import DestinationConfiguration, Url
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import Link, LocalLink, StreamLink
+from relay.service.destinations.service import DestinationService
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices, Wire, fired, lose
@@ -80,16 +84,21 @@ class Setup:
         self.clock.advance(100)
         self.queue: Any = Queue()
         self.notices: Any = RecordingNotices()
-        self.common: dict[str, Any] = {
-            "destination": "out",
-            "queue": self.queue,
+        self.keys: dict[str, Any] = {
             "refusals_max": 3,
-            "notices": self.notices,
-            "clock": self.clock,
-            "wall": wall_of(self.clock),
             "retry_seconds_min": 1,
             "retry_seconds_max": 60,
         }
+
+    def build(self, url: Url, new_link: Callable[[Lane], Link]) -> DestinationService:
+        return DestinationService(
+            DestinationConfiguration("out", url, ("in",), **self.keys),
+            queue=self.queue,
+            notices=self.notices,
+            clock=self.clock,
+            wall=wall_of(self.clock),
+            new_link=new_link,
+        )
 
 
 @pytest.fixture
@@ -122,20 +131,37 @@ class Local:
     def __init__(self, setup: Setup) -> None:
         self.opening: list[Deferred[Any]] = []
         self.fail: Callable[[str], None]
-        self.service = LocalDestination(
-            url=Url("file", path="/var/log/x"),
+        self.clock = setup.clock
+        self.service = setup.build(Url("file", path="/var/log/x"), self._new_link)
+
+    @property
+    def lane(self) -> Lane:
+        return self.service.lanes[0]
+
+    @property
+    def state(self) -> UpstreamState:
+        return self.lane.state
+
+    @property
+    def drain(self) -> Drain:
+        return self.service.lanes[0].drain
+
+    def _new_link(self, lane: Lane) -> Link:
+        return LocalLink(
+            lane.state,
+            drain=lane.drain,
             new_session=self._new_session,
             how="appending to /var/log/x",
-            **setup.common,
+            clock=self.clock,
         )
 
-    def _new_session(self, service: Any, fail: Callable[[str], None]) -> Deferred[Any]:
+    def _new_session(self, fail: Callable[[str], None]) -> Deferred[Any]:
         self.fail = fail
         self.opening.append(Deferred())
         return self.opening[-1]
 
     def open(self) -> Session:
-        session = Session(self.service.drain)
+        session = Session(self.drain)
         self.opening[-1].callback(session)
         return session
 
@@ -147,28 +173,28 @@ def local(setup: Setup) -> Local:
 
 def test_a_session_gets_the_queue(local: Local, setup: Setup) -> None:
     local.service.startService()
-    assert local.service.state.words == "connecting to /var/log/x"
+    assert local.state.words == "connecting to /var/log/x"
     session = local.open()
     assert session.sent == [b"1", b"2", b"3"]
-    assert local.service.state.words == "appending to /var/log/x"
+    assert local.state.words == "appending to /var/log/x"
     setup.queue.account = Ledger(next_seq=5)
     setup.queue.stored(5)
     assert session.sent[3:] == [b"4"]
-    local.service.drain.acknowledged(session, 4)
+    local.drain.acknowledged(session, 4)
     assert setup.queue.events == [5]
 
 
 def test_a_session_that_cannot_be_made_is_tried_again(local: Local, setup: Setup) -> None:
     local.service.startService()
     local.opening[0].errback(Failure(PermissionError(13, "Permission denied")))
-    assert "/var/log/x: Permission denied, next try in 2 s" in local.service.state.words
+    assert "/var/log/x: Permission denied, next try in 2 s" in local.state.words
     assert setup.notices.said == [
         ("destination out", "connection", "/var/log/x: Permission denied")
     ]
     setup.clock.advance(1.25)
     assert len(local.opening) == 2
     local.opening[1].errback(Failure(OSError("something")))
-    assert "/var/log/x: something, next try in" in local.service.state.words
+    assert "/var/log/x: something, next try in" in local.state.words
     setup.clock.advance(1.25)
     assert len(local.opening) == 2  # the second pause is twice as long
     setup.clock.advance(1.25)
@@ -183,12 +209,12 @@ def test_a_session_that_fails_is_replaced(local: Local, setup: Setup) -> None:
         local.fail("/var/log/x: No space left on device")
         setup.clock.advance(pause)
     session = local.open()
-    local.service.drain.acknowledged(session, 1)
+    local.drain.acknowledged(session, 1)
     session.close()
     local.fail("/var/log/x: No space left on device")
     setup.clock.advance(1.25)
     assert local.open().sent == [b"2", b"3"]
-    assert (local.service.state.connects, local.service.state.failures) == (4, 3)
+    assert (local.state.connects, local.state.failures) == (4, 3)
 
 
 def test_an_upstream_that_refuses_everything_is_not_ready_and_says_why(
@@ -197,7 +223,7 @@ def test_an_upstream_that_refuses_everything_is_not_ready_and_says_why(
     setup.queue.account = Ledger(next_seq=100)
     local.service.startService()
     session = local.open()
-    assert not local.service.drain.refused(session, "500 index is read-only", in_row=20)
+    assert not local.drain.refused(session, "500 index is read-only", in_row=20)
     report = local.service.report()
     assert not report["ready"]
     assert report["state"] == (
@@ -206,7 +232,7 @@ def test_an_upstream_that_refuses_everything_is_not_ready_and_says_why(
     )
     assert report["refuses_everything"]["refused_records"] == 20
     assert setup.notices.said[-1][1] == "refusals"
-    local.service.drain.acknowledged(session, 1)
+    local.drain.acknowledged(session, 1)
     assert local.service.report()["ready"]
 
 
@@ -221,7 +247,7 @@ def test_what_would_be_tried_after_a_pause_is_tried_now(
     local.opening[-1].errback(Failure(OSError("something")))
     attempts = len(local.opening)
     getattr(local.service, by)()
-    assert local.service.state.words.startswith("connecting to /var/log/x")
+    assert local.state.words.startswith("connecting to /var/log/x")
     setup.clock.advance(0)
     assert len(local.opening) == attempts + 1
     local.service.connect()  # one attempt at a time
@@ -238,10 +264,10 @@ def test_a_stop_waits_a_second_for_answers(local: Local, setup: Setup) -> None:
     stopped = fired(local.service.stopService())
     assert (stopped, session.closed) == ([], False)
     setup.clock.advance(0.5)
-    local.service.drain.acknowledged(session, 3)
+    local.drain.acknowledged(session, 3)
     assert (stopped, session.closed) == ([None], True)
     assert setup.clock.getDelayedCalls() == []
-    assert local.service.state.words == "stopped"
+    assert local.state.words == "stopped"
 
 
 def test_a_stop_does_not_wait_longer(local: Local, setup: Setup) -> None:
@@ -265,7 +291,7 @@ def test_a_session_that_comes_after_the_stop(local: Local, setup: Setup) -> None
     assert fired(local.service.stopService()) == [None]
     session = local.open()
     assert (session.sent, session.closed) == ([], True)
-    assert local.service.state.words == "stopped"
+    assert local.state.words == "stopped"
 
 
 def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None:
@@ -273,7 +299,7 @@ def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None
     assert fired(local.service.stopService()) == [None]
     local.opening[0].errback(Failure(OSError(2, "missing")))
     assert setup.clock.getDelayedCalls() == []
-    assert (local.service.state.words, setup.notices.said) == ("stopped", [])
+    assert (local.state.words, setup.notices.said) == ("stopped", [])
 
 
 def test_the_report(local: Local, setup: Setup) -> None:
@@ -363,40 +389,31 @@ def test_a_pause_is_said_and_ends_with_resume(local: Local, setup: Setup) -> Non
 
 def test_the_standing_says_whether_it_could_get_on(local: Local, setup: Setup) -> None:
     local.service.startService()
-    found = local.service.standing()
+    found = local.lane.standing()
     assert (found.connected, found.in_flight, found.could_send) == (False, 0, True)
     session = local.open()
-    sent = local.service.standing()
+    sent = local.lane.standing()
     assert (sent.connected, sent.in_flight, sent.could_send) == (True, 3, False)
     assert sent.answers == found.answers
-    local.service.drain.acknowledged(session, 3)
-    answered = local.service.standing()
+    local.drain.acknowledged(session, 3)
+    answered = local.lane.standing()
     assert (answered.in_flight, answered.could_send) == (0, False)
     assert answered.answers != sent.answers
     setup.queue.account = Ledger(next_seq=5)
     local.service.pause(0.0)
     setup.queue.stored(5)
-    assert not local.service.standing().could_send  # it was told not to
+    assert not local.lane.standing().could_send  # it was told not to
     local.service.resume()
-    assert local.service.standing().in_flight == 1
+    assert local.lane.standing().in_flight == 1
 
 
 def test_a_stall_shows_in_the_report(local: Local, setup: Setup) -> None:
     local.service.startService()
     local.open()
     for _ in range(3):
-        local.service.progress.look(setup.clock.seconds(), local.service.standing())
+        local.lane.progress.look(setup.clock.seconds(), local.lane.standing())
         setup.clock.advance(60)
     assert local.service.report()["stalled_seconds"] == 120.0
-
-
-def test_an_empty_or_unreadable_queue_has_no_age(local: Local, setup: Setup) -> None:
-    local.service.startService()
-    setup.queue.failing = True
-    assert local.service.report()["oldest_seconds"] is None
-    setup.queue.failing = False
-    setup.queue.account = Ledger(next_seq=4, acknowledged_seq=4, delivered=3)
-    assert local.service.report()["oldest_seconds"] is None
 
 
 # Two lanes.
@@ -412,6 +429,7 @@ class LaneQueue(Queue):
             "lane/out": Ledger(next_seq=4, acknowledged_seq=3, delivered=2, queued_bytes=5),
         }
         self.subscribed: dict[str, Callable[[int], None]] = {}
+        self.evicted: dict[str, Callable[[int, str], None]] = {}  # type: ignore[assignment]
         self.lane_queues = self
 
     def of(self, destination: str) -> tuple[str, str]:
@@ -439,42 +457,139 @@ class LaneQueue(Queue):
         evicted: Callable[[int, str], None],
     ) -> None:
         self.subscribed[destination] = stored
+        self.evicted[destination] = evicted
 
     def oldest_received_at(self, destination: str) -> float | None:
         return {"out": 70.0, "lane/out": 90.0}[destination]
 
 
-def test_with_live_first_there_are_two_queues_and_one_report(setup: Setup) -> None:
-    setup.queue = setup.common["queue"] = LaneQueue()
-    setup.common["backlog_percent"] = 25
-    local = Local(setup)
-    local.service.startService()
+class TwoLanes:
+    """A destination with two queues, each of which has a session when it is open."""
+
+    def __init__(self, setup: Setup) -> None:
+        setup.queue = LaneQueue()
+        setup.keys |= {"order": "live-first", "backlog_share": 25}
+        self.clock = setup.clock
+        self.sessions: dict[str, Session] = {}
+        self.queue = setup.queue
+        self.service = setup.build(Url("file", path="/var/log/x"), self._new_link)
+        self.service.startService()
+
+    def _new_link(self, lane: Lane) -> Link:
+        return LocalLink(
+            lane.state,
+            drain=lane.drain,
+            new_session=partial(self._new_session, lane),
+            how=f"appending {lane.queue}",
+            clock=self.clock,
+        )
+
+    def _new_session(self, lane: Lane, fail: Callable[[str], None]) -> Deferred[Any]:
+        self.sessions[lane.queue] = session = Session(lane.drain)
+        return succeed(session)
+
+    def stores(self, queue: str, next_seq: int) -> None:
+        self.queue.accounts[queue] = replace(self.queue.accounts[queue], next_seq=next_seq)
+        self.queue.subscribed[queue](next_seq)
+
+
+def test_with_live_first_there_are_two_sessions_and_one_report(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    service = two.service
     assert setup.queue.events == ["out before lane/out"]
-    assert local.service.numbering is None
-    session = local.open()
-    assert session.sent == [b"lane/out 3", *(b"out %d" % seq for seq in range(1, 7))]
-    setup.queue.accounts["lane/out"] = Ledger(next_seq=5, acknowledged_seq=3, delivered=2)
-    setup.queue.subscribed["lane/out"](5)
-    assert session.sent[7:] == [b"lane/out 4"]
-    report = local.service.report()
+    assert two.sessions["out"].sent == [b"out %d" % seq for seq in range(1, 7)]
+    assert two.sessions["lane/out"].sent == [b"lane/out 3"]
+    two.stores("lane/out", 5)
+    assert two.sessions["lane/out"].sent[1:] == [b"lane/out 4"]
+    report = service.report()
+    assert report["state"] == "live: appending lane/out; backlog: appending out"
+    assert (report["ready"], report["connects"]) == (True, 2)
     assert (report["received_records"], report["queued_records"]) == (10, 8)
     assert (report["delivered_records"], report["oldest_seconds"]) == (2, 30.0)
     assert (report["in_flight_records"], report["sent_records"]) == (8, 8)
-    assert report["lanes"]["backlog"]["queue"] == "out"
-    assert report["lanes"]["live"]["queued_records"] == 2
-    service = local.service
-    assert isinstance(service.drain_of("out"), Drain)
-    assert service.drain_of("out") is not service.drain_of("lane/out")
+    assert report["lanes"] == {
+        "backlog": {
+            "queue": "out",
+            "state": "appending out",
+            "queued_records": 6,
+            "in_flight_records": 6,
+            "delivered_per_second": 0.0,
+        },
+        "live": {
+            "queue": "lane/out",
+            "state": "appending lane/out",
+            "queued_records": 2,
+            "in_flight_records": 2,
+            "delivered_per_second": 0.0,
+        },
+    }
+
+
+def test_each_lane_has_a_drain_and_numbers_of_its_own(setup: Setup) -> None:
+    service = TwoLanes(setup).service
+    drains = [service.drain_of(queue) for queue in ("out", "lane/out")]
+    assert drains == [lane.drain for lane in service.lanes]
     assert service.drain_of("other") is None
-    service.pause(0.0)
-    assert service.report()["paused"]
-    service.resume()
-    assert not service.report()["paused"]
+    assert service.lanes[0].numbering is not service.lanes[1].numbering
+
+
+def test_when_the_backlog_is_delivered_there_is_one_session(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    drain = two.service.drain_of("out")
+    assert drain is not None
+    two.queue.accounts["out"] = Ledger(next_seq=7, acknowledged_seq=7, delivered=6)
+    drain.acknowledged(two.sessions["out"], 6)
+    assert [session.closed for session in two.sessions.values()] == [True, False]
+    report = two.service.report()
+    assert report["state"] == "appending lane/out"
+    assert report["ready"]
+    assert report["lanes"]["backlog"]["state"] == "idle"
+    assert report["lanes"]["backlog"]["delivered_per_second"] == 0.6
+
+
+def test_what_leaves_the_backlog_undelivered_ends_its_session_too(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    two.queue.evicted["out"](7, "queue-full")
+    assert two.sessions["out"].closed
+
+
+def test_a_pause_holds_both_lanes(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    two.service.pause(0.0)
+    report = two.service.report()
+    assert report["paused"]
+    assert report["lanes"]["live"]["state"].startswith("paused by hand since ")
+    two.stores("lane/out", 6)
+    two.stores("out", 8)
+    assert [len(session.sent) for session in two.sessions.values()] == [6, 1]
+    two.service.resume()
+    assert [len(session.sent) for session in two.sessions.values()] == [7, 3]
+    assert not two.service.report()["paused"]
+
+
+def test_a_lane_that_is_not_connected_makes_it_not_ready(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    two.service.lanes[0].state.failed("disk full")
+    assert not two.service.report()["ready"]
+    assert setup.notices.said[-1] == ("destination out", "connection", "backlog lane: disk full")
+
+
+def test_a_stop_waits_for_the_answers_of_both_lanes(setup: Setup) -> None:
+    two = TwoLanes(setup)
+    stopped = fired(two.service.stopService())
+    for queue, count in (("out", 6), ("lane/out", 1)):
+        assert stopped == []
+        drain = two.service.drain_of(queue)
+        assert drain is not None
+        drain.acknowledged(two.sessions[queue], count)
+    assert stopped == [None]
+    assert all(session.closed for session in two.sessions.values())
+    assert setup.clock.getDelayedCalls() == []
 
 
 def test_the_drain_of_a_destination_with_one_queue(local: Local) -> None:
     local.service.startService()
-    assert local.service.drain_of("out") is local.service.drain
+    assert local.service.drain_of("out") is local.drain
     assert local.service.drain_of("lane/out") is None
 
 
@@ -484,9 +599,9 @@ def test_the_drain_of_a_destination_with_one_queue(local: Local) -> None:
 class Connection(UpstreamProtocol):
     """Ready when the upstream says so; answers one record for each octet."""
 
-    def __init__(self, service: StreamDestination, clock: Clock) -> None:
-        super().__init__(state=service.state, clock=clock, secure=False, prepare_seconds_max=30)
-        self._drain = service.drain
+    def __init__(self, lane: Lane, clock: Clock) -> None:
+        super().__init__(state=lane.state, clock=clock, secure=False, prepare_seconds_max=30)
+        self._drain = lane.drain
         self.room = 10
         self.sent: list[bytes] = []
 
@@ -526,18 +641,24 @@ class Stream:
         self.endpoint = Endpoint()
         self.connections: list[Connection] = []
         self.clock = setup.clock
-        self.service = StreamDestination(
-            url=Url("relp", host="up", port=514),
-            new_endpoint=self._new_endpoint,
-            new_protocol=self._new_protocol,
-            **setup.common,
+        self.service = setup.build(Url("relp", host="up", port=514), self._new_link)
+
+    @property
+    def state(self) -> UpstreamState:
+        return self.service.lanes[0].state
+
+    def _new_link(self, lane: Lane) -> Link:
+        return StreamLink(
+            lane.state,
+            endpoint=PreparedEndpoint(
+                wrapped=self.endpoint, state=lane.state, tls=None, clock=self.clock
+            ),
+            new_protocol=partial(self._new_protocol, lane),
+            clock=self.clock,
         )
 
-    def _new_endpoint(self, state: UpstreamState) -> PreparedEndpoint:
-        return PreparedEndpoint(wrapped=self.endpoint, state=state, tls=None, clock=self.clock)
-
-    def _new_protocol(self, service: StreamDestination) -> UpstreamProtocol:
-        self.connections.append(Connection(service, self.clock))
+    def _new_protocol(self, lane: Lane) -> UpstreamProtocol:
+        self.connections.append(Connection(lane, self.clock))
         return self.connections[-1]
 
     def accept(self) -> tuple[Any, Wire]:
@@ -563,10 +684,10 @@ def test_a_connection_that_waits_for_its_next_try_is_made_now(
         stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
         setup.clock.advance(60)
     stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
-    assert "next try in" in stream.service.state.words
+    assert "next try in" in stream.state.words
     attempts = len(stream.endpoint.attempts)
     getattr(stream.service, by)()
-    assert stream.service.state.words.startswith("connecting to up:514")
+    assert stream.state.words.startswith("connecting to up:514")
     setup.clock.advance(0)
     assert len(stream.endpoint.attempts) == attempts + 1
     stream.service.connect()  # one attempt at a time
@@ -598,7 +719,7 @@ def test_a_connection_can_be_cut(stream: Stream, setup: Setup) -> None:
     stream.service.break_link("its queue is being purged")
     assert wire.disconnected
     lose(lowest)
-    assert "its queue is being purged" in stream.service.state.words
+    assert "its queue is being purged" in stream.state.words
 
 
 def test_a_lost_connection_is_made_again_and_the_rest_sent_again(
@@ -643,7 +764,7 @@ def test_a_stop_with_a_connection_that_does_not_answer_or_close(
     assert wire.disconnected
     lose(lowest)
     assert stopped == [None]
-    assert stream.service.state.words == "stopped"
+    assert stream.state.words == "stopped"
     assert setup.clock.getDelayedCalls() == []
 
 
@@ -661,7 +782,7 @@ def test_a_stop_while_a_connection_is_prepared(stream: Stream, setup: Setup) -> 
 def test_a_stop_during_an_attempt(stream: Stream, setup: Setup) -> None:
     stream.service.startService()
     assert fired(stream.service.stopService()) == [None]
-    assert (setup.notices.said, stream.service.state.words) == ([], "stopped")
+    assert (setup.notices.said, stream.state.words) == ([], "stopped")
 
 
 def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) -> None:
@@ -672,8 +793,8 @@ def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) ->
 
 
 def test_there_is_nothing_to_reopen(stream: Stream, local: Local) -> None:
-    for service in (stream.service, local.service):
-        service.startService()
-        before = (service.state.words, service.state.failures)
-        service.reopen()
-        assert (service.state.words, service.state.failures) == before
+    for one in (stream, local):
+        one.service.startService()
+        before = (one.state.words, one.state.failures)
+        one.service.reopen()
+        assert (one.state.words, one.state.failures) == before

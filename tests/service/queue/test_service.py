@@ -289,20 +289,26 @@ def test_a_map_smaller_than_what_is_there_still_lets_it_leave(setup: Setup) -> N
     setup.stop(service)
 
 
-def test_a_destination_with_two_lanes_has_two_queues_and_no_lineage(setup: Setup) -> None:
+def test_a_destination_with_two_lanes_has_two_queues_and_two_lineages(setup: Setup) -> None:
     service = setup.started("a", "b")
     before = service.lineage("b")
+    assert service.lineage("lane/b") is None
     setup.stop(service)
     service = setup.started("a", "b", lanes=["b"])
-    assert service.lineage("a") is not None
-    assert service.lineage("b") is None
+    same, second = service.lineage("b"), service.lineage("lane/b")
+    assert before is not None and same is not None and second is not None
+    assert before.id == same.id != second.id
     service.lane_queues.direct("b", older="b", newer="lane/b")
     setup.commit(service, {"a": [b"1"], "b": [b"2"]})
     assert [service.view.ledger(id).queued for id in ("a", "b", "lane/b")] == [1, 0, 1]
     assert service.view.orphans == []
     setup.stop(service)
     service = setup.started("a", "b")
-    again = service.lineage("b")
-    assert before is not None and again is not None and again.id != before.id
+    same = service.lineage("b")
+    assert same is not None and same.id == before.id
     assert service.view.orphans == ["lane/b"]
+    setup.stop(service)
+    service = setup.started("a", "b", lanes=["b"])  # what was there may have been adopted
+    third = service.lineage("lane/b")
+    assert third is not None and third.id != second.id
     setup.stop(service)

@@ -1,0 +1,147 @@
+"""One queue of a destination and what sends it: a drain, its numbers and its connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+
+from relay.flow.drain import Drain
+from relay.flow.numbering import Numbering
+from relay.flow.progress import Progress, Standing
+from relay.flow.throughput import Throughput
+from relay.model.clock import Clock
+from relay.queue.ledger import Ledger
+from relay.service.destinations.link import Link
+from relay.service.queue.service import QueueService
+from relay.transport.upstream import UpstreamState
+
+__all__ = ["Lane"]
+
+
+class Lane:
+    """One of the one or two queues of a destination.
+
+    Args:
+        destination: Id of the destination.
+        queue: Id of the queue.
+        queues: Where it is.
+        stall_seconds: Being connected for so long without an answer is a stall.
+    """
+
+    drain: Drain  # these three are set before the lane is opened
+    numbering: Numbering
+    link: Link
+
+    def __init__(
+        self,
+        destination: str,
+        queue: str,
+        *,
+        queues: QueueService,
+        state: UpstreamState,
+        stall_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self.id = destination
+        self.queue = queue
+        self.state = state
+        self.progress = Progress(seconds_max=stall_seconds)
+        self._queues = queues
+        self._throughput = Throughput(clock=clock)
+        self._delivered = self.ledger.delivered
+        self._permitted = False  # nothing is missing for a connection, and the relay runs
+        self._wanted = False  # there is something to send, or will be
+        self._linked = False
+        self._lock = DeferredLock()  # a link is stopped before it is started again
+
+    @property
+    def ledger(self) -> Ledger:
+        """The account as of the last commit."""
+        return self._queues.view.ledger(self.queue)
+
+    @property
+    def queued(self) -> int:
+        """Records that are not acknowledged."""
+        return self.drain.stored_seq - self.drain.acknowledged_seq
+
+    @property
+    def failures(self) -> int:
+        return self.state.failures
+
+    @property
+    def is_open(self) -> bool:
+        return self._wanted
+
+    def permit(self) -> None:
+        """Nothing is missing any more for a connection."""
+        self._permitted = True
+        self._follow()
+
+    def open(self) -> None:
+        """Connect, and stay connected."""
+        self._wanted = True
+        self._follow()
+
+    def close(self) -> Deferred[None]:
+        """End the connection, if there is one, and make no more.  Fires when it has ended."""
+        self._wanted = False
+        return self._follow()
+
+    def stop(self) -> Deferred[None]:
+        """`close` for good."""
+        self._permitted = False
+        return self._follow()
+
+    def connect(self) -> None:
+        """Try now what would be tried after a pause; nothing else is changed."""
+        if self._linked:
+            self.link.connect()
+
+    def break_link(self, why: str) -> None:
+        """End the session at once, if that can be done; the next one comes by itself."""
+        self.link.cut(why)
+
+    async def renew(self) -> None:
+        """Take a lineage of which no receiver has heard.  Fails with QueueError."""
+        await self.numbering.renew()
+
+    def acknowledged(self) -> None:
+        """The upstream has acknowledged something."""
+        self.state.progressed()
+        delivered = self.ledger.delivered
+        self._throughput.note(delivered - self._delivered)
+        self._delivered = delivered
+
+    def standing(self) -> Standing:
+        """Whether it has something to do, and what for its progress."""
+        return Standing(
+            answers=(self.state.answers, self.ledger.quarantined),
+            connected=self.state.ready,
+            in_flight=self.drain.in_flight,
+            could_send=self.drain.could_send,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """For status, where there are two lanes."""
+        return {
+            "queue": self.queue,
+            "queued_records": self.queued,
+            "in_flight_records": self.drain.in_flight,
+            "delivered_per_second": round(self._throughput.per_second, 1),
+        }
+
+    def _follow(self) -> Deferred[None]:
+        return self._lock.run(lambda: ensureDeferred(self._link_or_not()))
+
+    async def _link_or_not(self) -> None:
+        linked = self._wanted and self._permitted
+        if linked == self._linked:
+            return
+        self._linked = linked
+        if linked:
+            self.state.started()
+            self.link.start()
+        else:
+            self.state.stopped()
+            await self.link.stop()

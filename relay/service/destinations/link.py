@@ -1,0 +1,201 @@
+"""Links: what makes the sessions of one queue, one after the other.
+
+A link may be started again after it was stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.protocol import Factory
+
+from relay.flow.drain import Drain
+from relay.model.clock import Clock, DelayedCall
+from relay.transport.datagram.outbound import DatagramSession
+from relay.transport.files.writer import FileSession
+from relay.transport.upstream import (
+    PreparedEndpoint,
+    RetryClock,
+    UpstreamProtocol,
+    UpstreamState,
+)
+
+__all__ = ["Link", "LocalLink", "StreamLink"]
+
+_CLOSE_SECONDS_MAX = 0.5
+
+
+class Link(Protocol):
+    """Makes sessions for one drain."""
+
+    def start(self) -> None:
+        """Begin to make sessions."""
+
+    async def stop(self) -> None:
+        """End the session, within half a second, and make no more."""
+
+    def connect(self) -> None:
+        """Try now what would be tried after a pause; nothing else is changed."""
+
+    def cut(self, why: str) -> None:
+        """End the session at once, if that can be done; the next one comes by itself."""
+
+    def reopen(self) -> None:
+        """Something may have been rotated."""
+
+
+class StreamLink:
+    """To an upstream behind a stream: RELP or plain syslog, with or without TLS.
+
+    Args:
+        endpoint: What ClientService connects through.
+        new_protocol: Makes the protocol of one connection.
+    """
+
+    def __init__(
+        self,
+        state: UpstreamState,
+        *,
+        endpoint: PreparedEndpoint,
+        new_protocol: Callable[[], UpstreamProtocol],
+        clock: Clock,
+    ) -> None:
+        self._state = state
+        self._endpoint = endpoint
+        self._new_protocol = new_protocol
+        self._clock = clock
+        self._protocol: UpstreamProtocol | None = None
+        self._retries = RetryClock(clock)
+
+    def start(self) -> None:
+        endpoint: Any = self._endpoint
+        factory: Any = _LinkFactory(self)
+        self._client = ClientService(
+            endpoint,
+            factory,
+            retryPolicy=self._state.retry_policy,
+            clock=self._retries,  # type: ignore[arg-type]  # as much of one as it uses
+            prepareConnection=lambda protocol: protocol.ready,
+        )
+        self._client.startService()
+
+    async def stop(self) -> None:
+        protocol = self._protocol
+        if protocol is None or protocol.gone:
+            await self._client.stopService()
+            return
+        protocol.shut_down()
+        cut = self._clock.callLater(_CLOSE_SECONDS_MAX, protocol.give_up, "stopping")
+        await self._client.stopService()
+        if cut.active():
+            cut.cancel()
+        # ClientService does not wait for a connection that was still being prepared.
+        protocol.give_up("stopping")
+
+    def connect(self) -> None:
+        if self._retries.hurry():
+            self._state.connecting()
+
+    def cut(self, why: str) -> None:
+        if self._protocol is not None:
+            self._protocol.give_up(why)
+
+    def reopen(self) -> None:
+        pass
+
+    def new_protocol(self) -> UpstreamProtocol:
+        self._protocol = self._new_protocol()
+        return self._protocol
+
+
+class _LinkFactory(Factory):
+    noisy = False
+
+    def __init__(self, link: StreamLink) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._link.new_protocol()
+
+
+class LocalLink:
+    """To a destination without a connection to wait for: a file, or UDP.
+
+    Args:
+        new_session: Makes a session of the drain; given what to call, with words, when the
+            session fails.  May fail with OSError itself.
+        how: The state in words while there is a session.
+    """
+
+    def __init__(
+        self,
+        state: UpstreamState,
+        *,
+        drain: Drain,
+        new_session: Callable[
+            [Callable[[str], None]], Deferred[FileSession] | Deferred[DatagramSession]
+        ],
+        how: str,
+        clock: Clock,
+    ) -> None:
+        self._state = state
+        self._drain = drain
+        self._new_session = new_session
+        self._how = how
+        self._clock = clock
+        self._starts = 0  # an attempt from before the last one, or a stop, counts no more
+        self._session: FileSession | DatagramSession | None = None
+        self._retry: DelayedCall | None = None
+
+    def start(self) -> None:
+        self._starts += 1
+        self._try(self._starts)
+
+    async def stop(self) -> None:
+        self._starts += 1
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def connect(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.reset(0)
+            self._state.connecting()
+
+    def cut(self, why: str) -> None:
+        pass
+
+    def reopen(self) -> None:
+        if isinstance(self._session, FileSession):
+            self._session.reopen()
+
+    def _try(self, start: int) -> None:
+        ensureDeferred(self._open(start))
+
+    async def _open(self, start: int) -> None:
+        self._retry = None
+        self._state.connecting()
+        try:
+            session = await self._new_session(partial(self._failed, start))
+        except OSError as error:
+            self._failed(start, f"{self._state.target}: {error.strerror or error}")
+            return
+        if start != self._starts:
+            session.close()
+            return
+        self._session = session
+        self._state.became_ready(self._how)
+        self._drain.attach(session)
+
+    def _failed(self, start: int, words: str) -> None:
+        if start == self._starts:
+            self._session = None
+            self._state.failed(words)
+            self._retry = self._clock.callLater(self._state.retry_policy(), self._try, start)

@@ -1,0 +1,147 @@
+"""What a destination says of itself; `test_service.py` has its report as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from relay.model.errors import QueueError
+from relay.queue.ledger import Ledger
+from relay.service.configuration.model import DestinationConfiguration, Url
+from relay.service.destinations.status import DestinationStatus
+from relay.service.prerequisite import Prerequisite
+from tests.clocks import wall_of
+from tests.flow_fakes import new_refusals
+
+
+class State:
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.ready = self.exactly_once = True
+        self.connects, self.failures, self.truncated_records = 2, 1, 3
+
+
+class Drain:
+    in_flight, sent_records, resent_records = 4, 5, 6
+
+
+class Progress:
+    stalled_seconds: float | None = None
+
+
+class Lane:
+    def __init__(self, queue: str, words: str) -> None:
+        self.queue = queue
+        self.is_open = True
+        self.ledger = Ledger(next_seq=3, queued_bytes=10)
+        self.state, self.drain, self.progress = State(words), Drain(), Progress()
+
+    def report(self) -> dict[str, Any]:
+        return {"queue": self.queue}
+
+
+class Queue:
+    def __init__(self) -> None:
+        self.failing = False
+        self.view = self
+
+    def limit(self, destination: str) -> None:
+        return None
+
+    def oldest_received_at(self, queue: str) -> float | None:
+        if self.failing:
+            raise QueueError("closed")
+        return {"out": 70.0, "lane/out": 90.0}[queue]
+
+
+class Setup:
+    def __init__(self) -> None:
+        clock = Clock()
+        clock.advance(100)
+        self.backlog, self.live = Lane("out", "one"), Lane("lane/out", "two")
+        self.lanes = [self.backlog, self.live]
+        self.refusals = new_refusals(3)
+        self.missing = Prerequisite("its messages are queued")
+        self.queue = queue = Queue()
+        self.status = DestinationStatus(
+            DestinationConfiguration("out", Url("relp", "::1", 514), ("in",)),
+            lanes=lambda: self.lanes,  # type: ignore[arg-type,return-value]
+            refusals=self.refusals,
+            prerequisites=[self.missing],
+            queue=queue,  # type: ignore[arg-type]
+            wall=wall_of(clock),
+        )
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_the_state_of_both_sessions_is_said_and_that_of_a_closed_one_is_not(setup: Setup) -> None:
+    assert setup.status.state_words == "live: two; backlog: one"
+    setup.backlog.is_open = False
+    assert setup.status.state_words == "two"
+    setup.lanes = [setup.live]
+    assert setup.status.state_words == "two"
+
+
+def test_what_is_missing_stands_for_the_state(setup: Setup) -> None:
+    setup.missing.trouble = "no key"
+    assert setup.status.state_words == "no key; its messages are queued"
+    report = setup.status.report()
+    assert report["lanes"]["live"]["state"] == "no key; its messages are queued"
+
+
+def test_refusals_and_pauses_come_first(setup: Setup) -> None:
+    setup.refusals.refused(3, "500 no")
+    setup.refusals.hold()
+    setup.status.paused_since = 0.0
+    words = setup.status.state_words
+    assert words.startswith("paused by hand since 1970-01-01 00:00:00 UTC; refuses all that")
+    assert words.endswith("; live: two; backlog: one")
+
+
+def test_counters_are_those_of_both_lanes(setup: Setup) -> None:
+    report = setup.status.report()
+    expected = {
+        "received_records": 4,
+        "queued_records": 4,
+        "queued_bytes": 20,
+        "oldest_seconds": 30.0,
+        "in_flight_records": 8,
+        "sent_records": 10,
+        "resent_records": 12,
+        "connects": 4,
+        "failures": 2,
+        "truncated_records": 6,
+        "stalled_seconds": None,
+        "ready": True,
+        "exactly_once": True,
+    }
+    assert {key: report[key] for key in expected} == expected
+    assert list(report["lanes"]) == ["backlog", "live"]
+
+
+@pytest.mark.parametrize("name", ["ready", "exactly_once"])
+def test_it_is_what_all_open_lanes_are(setup: Setup, name: str) -> None:
+    setattr(setup.backlog.state, name, False)
+    assert not setup.status.report()[name]
+    setup.backlog.is_open = False
+    assert setup.status.report()[name]
+    setup.live.is_open = False
+    assert not setup.status.report()[name]
+
+
+def test_the_longest_stall_is_reported(setup: Setup) -> None:
+    setup.backlog.progress.stalled_seconds = 60.0
+    assert setup.status.report()["stalled_seconds"] == 60.0
+
+
+def test_an_empty_or_unreadable_queue_has_no_age(setup: Setup) -> None:
+    setup.backlog.ledger = Ledger(next_seq=3, acknowledged_seq=3, delivered=2)
+    assert setup.status.report()["oldest_seconds"] == 10.0
+    setup.queue.failing = True
+    assert setup.status.report()["oldest_seconds"] is None
