@@ -42,8 +42,10 @@ __all__ = [
 
 BY_PURGE = "purge"
 """Who holds a drain to take records out of its queue."""
-BATCH_RECORDS_MAX = 4096
-BATCH_BYTES_MAX = 512 * 1024
+# A batch is sent when all of the one before it is with the kernel, so it is what a busy turn of
+# the reactor can send: less than sources bring in a turn would let the drain fall behind them.
+BATCH_RECORDS_MAX = 8192
+BATCH_BYTES_MAX = 2 * 1024 * 1024
 _RETRY_SECONDS = 1.0  # after a failure to read the queue
 
 Fill = Callable[[Sequence[bytes]], Sequence[bytes]]

@@ -36,6 +36,7 @@ from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls.failure import tls_failure_words
 
 __all__ = [
+    "SEND_BYTES_MAX",
     "CountingWrapper",
     "PreparedEndpoint",
     "RetryClock",
@@ -44,6 +45,8 @@ __all__ = [
     "failure_words",
 ]
 
+SEND_BYTES_MAX = 1024 * 1024
+"""The most that the kernel is handed of one connection in a turn of the reactor."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use
 _JITTER_FACTOR = 1.25
 
@@ -317,6 +320,12 @@ class CountingWrapper(ProtocolWrapper):
     """Counts the octets that were handed to TCP, below TLS."""
 
     written_bytes = 0
+
+    def makeConnection(self, transport: Any) -> None:
+        # Twisted hands the kernel 128 KiB a turn of the reactor.  A turn that also reads from
+        # sources takes milliseconds, so that would be the rate of the drain.
+        transport.SEND_LIMIT = SEND_BYTES_MAX
+        ProtocolWrapper.makeConnection(self, transport)
 
     def write(self, data: bytes) -> None:
         self.written_bytes += len(data)

@@ -26,6 +26,7 @@ from relay.service.tls.certificates import make_authority, make_leaf
 from relay.transport.tls.context import TlsMaterial
 from relay.transport.tls.endpoints import TlsListener, TlsUpstream
 from relay.transport.upstream import (
+    SEND_BYTES_MAX,
     CountingWrapper,
     PreparedEndpoint,
     UpstreamProtocol,
@@ -433,6 +434,13 @@ def test_the_octets_handed_to_tcp_are_counted() -> None:
     counting.write(b"abc")
     counting.writeSequence([b"de", b"f"])
     assert (counting.written_bytes, wire.value()) == (6, b"abcdef")
+
+
+def test_a_turn_of_the_reactor_may_send_more_than_twisted_allows() -> None:
+    wire = Wire()  # below TLS, too, it is the transport itself that sends
+    counting = CountingWrapper(WrappingFactory(Factory()), Protocol())
+    counting.makeConnection(wire)
+    assert vars(wire)["SEND_LIMIT"] == SEND_BYTES_MAX
 
 
 def test_an_endpoint_that_connects_at_once() -> None:
