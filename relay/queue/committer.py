@@ -326,7 +326,7 @@ class _Pump:
         self._ended()
 
     async def _until_due(self) -> None:
-        hurries = self.closing or self._pending.commands
+        hurries = self.closing or self._pending.commands or self._appends.was_cut
         waiting = None if hurries else self._delay.wait()
         if waiting is not None:
             await waiting

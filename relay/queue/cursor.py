@@ -3,6 +3,7 @@
 What a commit has just stored is handed to the cursor too.  If that is what it has to
 take next, it stays in memory: a drain that keeps up never asks the disk.  A drain that
 does not keep up reads blocks from the disk, until it has reached the end of the queue.
+A read waits for a thread, so it fetches several batches, which `take` then cuts up.
 """
 
 from __future__ import annotations
@@ -19,10 +20,21 @@ from relay.model.seq import SeqRange
 from relay.queue.committer import RunInThread
 from relay.queue.transaction import RECORD_BYTES
 
-__all__ = ["AHEAD_BYTES_MAX", "Batch", "Cursor", "Reads"]
+__all__ = [
+    "AHEAD_BYTES_MAX",
+    "READ_BYTES_MAX",
+    "READ_RECORDS_MAX",
+    "Batch",
+    "Cursor",
+    "Reads",
+]
 
-AHEAD_BYTES_MAX = 4 * 1024 * 1024
-"""What commits may leave in memory for one cursor, `RECORD_BYTES` a record included."""
+AHEAD_BYTES_MAX = 16 * 1024 * 1024
+"""Size from which commits leave nothing more in memory for one cursor, `RECORD_BYTES` a
+record included.  Some commits' worth: while one is written, the drain sends the one before it."""
+READ_BYTES_MAX = 4 * 1024 * 1024
+READ_RECORDS_MAX = 32_768
+"""Together the most that one read from the disk fetches, beside the rest of its last block."""
 
 
 class Reads(Protocol):
@@ -80,8 +92,8 @@ class Cursor:
                 self._store.read,
                 self._destination,
                 start=start,
-                records_max=records_max,
-                bytes_max=bytes_max,
+                records_max=READ_RECORDS_MAX,
+                bytes_max=READ_BYTES_MAX,
             )
             try:
                 payloads = await self._run_in_thread(read)
@@ -102,10 +114,10 @@ class Cursor:
 
         They must not be changed any more.
         """
-        if self.position + self._ahead.records == upto - len(payloads):
+        follows = self.position + self._ahead.records == upto - len(payloads)
+        # What is there already stays: it comes first, whatever has to be read after it.
+        if follows and self._ahead.size < AHEAD_BYTES_MAX:
             self._ahead.add(payloads)
-            if self._ahead.size > AHEAD_BYTES_MAX:
-                self._ahead = _Ahead()  # nobody takes them, or not fast enough
 
     def rewind(self, seq: int) -> None:
         """Take `seq` next."""

@@ -1,8 +1,10 @@
 """What waits for the next commit, while another one may be under way.
 
-Usually a commit takes everything that waits.  On a full disk that would never fit again
-once more waits than there is room for.  So the limit of a batch is halved with each
-failure, down to one message, and doubled with each success until everything fits again.
+Usually a commit takes everything that waits, up to `COMMIT_BYTES_ENOUGH`: a larger one saves
+nothing more, but what it holds waits for the disk together and then reaches the drains as one
+lump.  On a full disk too much would never fit again once more waits than there is room for.
+So the limit of a batch is halved with each failure, down to one message, and doubled with
+each success until everything fits again.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from relay.queue.admission.limits import QueueLimits
 from relay.queue.changes import Command
 from relay.queue.transaction import Append, Removal, account_of_source, split
 
-__all__ = ["NOT_STORED", "Pending", "PendingAppends", "PendingRemovals"]
+__all__ = ["COMMIT_BYTES_ENOUGH", "NOT_STORED", "Pending", "PendingAppends", "PendingRemovals"]
 
+COMMIT_BYTES_ENOUGH = 4 * 1024 * 1024
+"""Size of its appends from which a commit takes no more of them."""
 NOT_STORED = "not-stored"
 """Why messages are given up that could not be stored before the relay stopped."""
 
@@ -29,10 +33,12 @@ class PendingAppends:
 
     Attributes:
         size: Bytes of what waits and of what is on its way to disk, about.
+        was_cut: The last batch left appends behind, which need not wait for others.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.was_cut = False
         self._appends: list[Append] = []
         self._underway: list[Append] = []
         self._batch_bytes: int | None = None  # None = no limit
@@ -48,20 +54,33 @@ class PendingAppends:
     def take(self) -> list[Append]:
         """The appends that the next commit stores."""
         if self._batch_bytes is None:
-            self._underway, self._appends = self._appends, []
-            return self._underway
+            count = self._count_enough()
+        else:
+            count = self._count_fitting(self._batch_bytes)
+        self._underway, self._appends = self._appends[:count], self._appends[count:]
+        self.was_cut = bool(self._appends)
+        return self._underway
+
+    def _count_enough(self) -> int:
+        """How many of the oldest appends are worth a commit."""
+        size = 0
+        for count, append in enumerate(self._appends, start=1):
+            size += append.size
+            if size >= COMMIT_BYTES_ENOUGH:
+                return count
+        return len(self._appends)
+
+    def _count_fitting(self, bytes_max: int) -> int:
+        """How many of the oldest appends fit, at least one; it is split if it is too large."""
         size = count = 0
         for append in self._appends:
-            if count and size + append.size > self._batch_bytes:
+            if count and size + append.size > bytes_max:
                 break
             size += append.size
             count += 1
-        batch, self._appends = self._appends[:count], self._appends[count:]
-        if size > self._batch_bytes and (parts := split(batch[-1], self._batch_bytes)):
-            batch[-1], rest = parts
-            self._appends.insert(0, rest)
-        self._underway = batch
-        return batch
+        if size > bytes_max and (parts := split(self._appends[count - 1], bytes_max)):
+            self._appends[count - 1 : count] = parts
+        return count
 
     def take_back(self) -> bool:
         """The commit failed: its appends wait again.  Returns whether fewer will be tried next."""

@@ -16,6 +16,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.ledger import Ledger
+from relay.queue.pending import COMMIT_BYTES_ENOUGH
 from relay.queue.transaction import RECORD_BYTES, Eviction, Refusal, SetAside, Transaction
 
 FULL = QueueFull("the queue's map is full")
@@ -166,6 +167,20 @@ def test_a_lone_append_waits_for_its_commit_and_nothing_else(relay: Relay) -> No
     relay.disk.finish()
     assert relay.news() == ["one", ("a", 3)]
     assert not relay.disk.busy
+
+
+def test_what_was_left_to_the_next_commit_waits_for_no_delay() -> None:
+    relay = Relay(commit_seconds_min=1.0)
+    relay.append("one", a=[b"1", b"2"])
+    relay.append("two", a=[b"3" * COMMIT_BYTES_ENOUGH])
+    relay.append("three", a=[b"4"])
+    relay.disk.finish()
+    relay.clock.advance(1.0)
+    relay.disk.finish()
+    assert relay.news() == ["one", ("a", 3), "two", ("a", 4)]
+    assert relay.disk.busy
+    relay.disk.finish()
+    assert relay.news() == ["three", ("a", 5)]
 
 
 def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None:

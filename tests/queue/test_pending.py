@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from relay.model.seq import SeqRange
-from relay.queue.pending import PendingAppends, PendingRemovals
+from relay.queue.pending import COMMIT_BYTES_ENOUGH, PendingAppends, PendingRemovals
 from relay.queue.transaction import RECORD_BYTES, Append, Removal, SetAside
 
 MESSAGE = RECORD_BYTES + 1
@@ -30,6 +30,14 @@ def sizes(batch: list[Append]) -> list[int]:
 def test_a_commit_takes_everything_that_waits() -> None:
     waiting = waiting_for(3, 4)
     assert sizes(waiting.take()) == [3, 4] and not waiting
+
+
+def test_a_commit_takes_no_more_than_is_worth_it() -> None:
+    enough = COMMIT_BYTES_ENOUGH // MESSAGE + 1
+    waiting = waiting_for(1, enough - 1, enough, 1)
+    assert [sizes(waiting.take()), waiting.was_cut] == [[1, enough - 1], True]
+    assert [sizes(waiting.take()), waiting.was_cut] == [[enough], True]
+    assert [sizes(waiting.take()), waiting.was_cut] == [[1], False]
 
 
 def test_each_failure_halves_the_batch_down_to_one_message() -> None:
