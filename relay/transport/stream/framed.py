@@ -10,8 +10,8 @@ from relay.transport.stream.connection import InboundProtocol
 
 __all__ = ["FramedProtocol"]
 
-_LITTLE_BYTES = 16 * 1024
-"""After a larger chunk more may wait already, or come soon."""
+_MUCH_BYTES = 16 * 1024
+"""After such a chunk, as large as a TLS record, more may wait already, or come soon."""
 
 
 class FramedProtocol(InboundProtocol):
@@ -25,7 +25,7 @@ class FramedProtocol(InboundProtocol):
                 self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        if len(data) > _LITTLE_BYTES and self.factory.reads is not None:
+        if len(data) >= _MUCH_BYTES and self.factory.reads is not None:
             self.factory.reads.hurry()
         super().dataReceived(data)
         if not (self.closing or self._refused):

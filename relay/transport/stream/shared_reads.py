@@ -6,6 +6,11 @@ are watched by an epoll of their own, which the reactor watches as one descripto
 stream in, the reactor leaves it alone, and it is asked once a millisecond: what has come until
 then is read in one turn.
 
+A chunk of a connection that sends much takes the reactor some milliseconds.  With fifty of them
+in one turn, the drains would get a fiftieth of the reactor, and fall back on reading from the
+disk what they could have had from memory.  So a turn reads one such chunk, and the connections
+behind it come first in the next turn.
+
 Hazards: a lone message, which must not wait; a connection that sends much, which must be read as
 fast as it can be handled; one that ends or pauses while others are read; and descriptors that are
 used again.  What comes meanwhile waits in the kernel's buffers: this is nothing for local programs,
@@ -67,6 +72,7 @@ class SharedReads:
         self._call: DelayedCall | None = None  # while it is not
         self._read_at = float("-inf")
         self._hurries = False
+        self._unread: list[tuple[Any, int]] = []  # ready connections, left to the next turn
         self._answers = answers
         self._streams = False  # a peer has sent on without an answer, at the last reading
 
@@ -146,16 +152,23 @@ class SharedReads:
     def _read_all(self) -> bool:
         """Read once each connection of which something has come; whether there was one."""
         self._hurries = self._streams = False
-        events = self._poller.poll(0, len(self._readers))
+        ready, self._unread = self._unread or self._ready(), []
         if self.batch is not None:
             self.batch.hold()
-        for descriptor, event in events:
-            reader = self._readers.get(descriptor)
-            if reader is not None:  # no other reading has removed it
+        for index, (reader, event) in enumerate(ready):
+            if reader in self._descriptors:  # no other reading has removed it
                 self._read(reader, event)
+            if self._hurries:
+                self._unread = ready[index + 1 :]
+                break
         if self.batch is not None:
             self.batch.release()
-        return bool(events)
+        return bool(ready)
+
+    def _ready(self) -> list[tuple[Any, int]]:
+        """The connections of which something has come, with what epoll says of each."""
+        events = self._poller.poll(0, len(self._readers))
+        return [(self._readers[at], event) for at, event in events if at in self._readers]
 
     def _read(self, reader: Any, event: int) -> None:
         """Read one connection, and end it, as the reactor does: the others go on, come what may."""

@@ -189,6 +189,21 @@ def test_where_much_comes_nothing_waits(source: Source) -> None:
     assert source.is_watched
 
 
+def test_a_turn_reads_one_connection_that_brings_much(source: Source) -> None:
+    big = [Reader(number, does=source.reads.hurry) for number in (1, 2, 3)]
+    small = Reader(4)
+    source.connect(*big, small)
+    source.came(*big, small)
+    assert [each.reads for each in (*big, small)] == [1, 0, 0, 0]
+    source.came(*big)  # still, as far as the poller can tell
+    assert [each.reads for each in (*big, small)] == [1, 1, 0, 0]
+    source.reads.removeReader(big[2])
+    source.reads.doRead()
+    assert [each.reads for each in (*big, small)] == [1, 1, 0, 1]
+    source.reads.doRead()  # the first come again
+    assert [each.reads for each in (*big, small)] == [2, 1, 0, 1]
+
+
 def test_a_connection_that_is_not_to_be_read_is_not(source: Source) -> None:
     one, other = Reader(1), Reader(2)
     source.connect(one, other, other)
