@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 from relay.service.assembly import assemble
 from relay.service.configuration.model import (
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     Url,
 )
 from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.relay_service import RelayService
+from tests.configurations import new_destination, new_source
 from tests.connections import Wire
 from tests.threads import Reactor
 
@@ -34,15 +33,15 @@ def configuration(folder: Path, **keywords: Any) -> Configuration:
         state_dir=str(folder / "state"),
         **{
             "sources": (
-                SourceConfiguration("app", Url("unixgram", path=str(folder / "app")), **app),
-                SourceConfiguration("system", Url("unixgram", path=str(folder / "system"))),
+                new_source("app", Url("unixgram", path=str(folder / "app")), **app),
+                new_source("system", Url("unixgram", path=str(folder / "system"))),
             ),
             "allow_volatile_state": True,
             "destinations": (
-                DestinationConfiguration(
+                new_destination(
                     "all", Url("file", path=str(folder / "all.log")), ("app", "system")
                 ),
-                DestinationConfiguration(
+                new_destination(
                     "wrapped",
                     Url("file", path=str(folder / "wrapped.log")),
                     ("app",),

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.service.configuration.model import Url
-from relay.service.sources.listener_set import SET_SCHEMES, opened_members
+from relay.service.kinds import KINDS
 from tests.processes import (
     Program,
     Programs,
@@ -148,10 +148,15 @@ class RelayProcess(Program):
 def _places(source: Mapping[str, Any]) -> list[str]:
     """The URLs that a source listens on."""
     parts = urlsplit(str(source["listen"]))
-    if parts.scheme not in SET_SCHEMES:
+    members = KINDS.by_scheme("listen")[parts.scheme].members
+    if not members:
         return [parts.geturl()]
-    opened = opened_members(Url(parts.scheme, host=parts.hostname or ""), dict(source))
-    return [str(url) for _, url in opened.values()]
+    ports = {member: source.get(member.port_key, member.port) for member in members}
+    return [
+        str(Url(member.kind.scheme, host=parts.hostname or "", port=port))
+        for member, port in ports.items()
+        if port
+    ]
 
 
 def _is_listening(url: str) -> bool:

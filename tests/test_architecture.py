@@ -54,11 +54,8 @@ EXCEPTIONS = {  # to be removed one by one; none may be added
     "parameters of Intake.__init__",
     "parameters of RelpClientProtocol.__init__",
     "parameters of Status.__init__",
-    "parameters of _source",
     "parameters of _status",
     "parameters of explain",
-    "parameters of new_file_source",
-    "parameters of new_source",
 }
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -9,8 +9,9 @@ import click
 from relay.cli.output import give_up
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.model.words import counted
-from relay.service.checks.conflicts import obstacles_of
 from relay.service.configuration.file import read_configuration
+from relay.service.kinds import KINDS
+from relay.service.queue.state_dir import obstacles_in
 from relay.service.relay_service import local_zone
 from relay.service.routes.message_tests import failures_of
 
@@ -29,9 +30,14 @@ def check(file: str) -> None:
     is a problem.  A warning is printed as well and does not change the status.
     """
     try:
-        configuration = read_configuration(file)
+        configuration = read_configuration(file, KINDS)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())
-        failures += obstacles_of(configuration)
+        failures += obstacles_in(configuration.state_dir)
+        failures += [
+            f"sources.{source.id}: {source.listen}: {obstacle}"
+            for source in configuration.sources
+            if (obstacle := source.obstacle())
+        ]
         if failures:
             raise ConfigurationError([f"{file}: {failure}" for failure in failures])
     except ConfigurationUnreadable as error:

@@ -23,6 +23,7 @@ from relay.service.configuration.file import read_configuration
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.parse_table import read_parse_options
 from relay.service.configuration.reading import Reading
+from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described
 from relay.wire.parse_options import new_parser, utf8_of
@@ -75,7 +76,7 @@ def explain(
             parse = _options(mode, options)
             parser = new_parser(parse, zone=local)
         else:
-            explainer = Explainer(read_configuration(config), now=clock, zone=local)
+            explainer = Explainer(read_configuration(config, KINDS), now=clock, zone=local)
         is_utf8 = message is not None and not as_json  # a text from a terminal
         for frame in _frames(message, as_json):
             if explainer is None:

@@ -16,7 +16,7 @@ from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.words import counted, size
 from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.configuration.url import parse_url
+from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.tls.files import file_problems, read_material, upstream_problems
 from relay.transport.tls.endpoints import TlsUpstream
@@ -132,7 +132,7 @@ def read_pri(text: str) -> int:
 def _parse_to(text: str) -> Url:
     local = text.lower().startswith("unixgram:")
     try:
-        url = parse_url(text, "listen" if local else "connect", base_dir=os.getcwd())
+        url = KINDS.url(text, "listen" if local else "connect", base_dir=os.getcwd())
     except ValueError as error:
         raise ValueError(f"--to: {error}") from None
     if not local and url.scheme not in ("relp", "relp+tls"):
@@ -149,7 +149,7 @@ def _tls_upstream(url: Url, options: Mapping[str, str | None]) -> TlsUpstream | 
     Raises:
         ValueError: The options do not fit, or their files cannot be used.
     """
-    if not url.is_tls:
+    if url.scheme != "relp+tls":
         if any(options.values()):
             flags = ", ".join(_flag(key) for key, value in options.items() if value)
             raise ValueError(f"{flags}: has no meaning without TLS; write relp+tls://HOST:PORT")

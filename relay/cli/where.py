@@ -15,8 +15,9 @@ import msgspec
 from relay.cli.control_client import AskFailed
 from relay.cli.output import give_up
 from relay.model.errors import QueueError
-from relay.service.configuration.file import DEFAULT_PATH, DEFAULT_STATE_DIR, examine_file
-from relay.service.configuration.model import Configuration
+from relay.service.configuration.file import DEFAULT_PATH, examine_file
+from relay.service.configuration.model import DEFAULT_STATE_DIR, Configuration
+from relay.service.kinds import KINDS
 
 __all__ = ["STATE_DIR_VARIABLE", "Where", "located", "where_options"]
 
@@ -95,7 +96,7 @@ def located(state_dir: str | None, config: str | None, environment: Mapping[str,
 
 
 def _said_by_file(path: str, state_dir: str | None) -> Where:
-    found = examine_file(path)
+    found = examine_file(path, KINDS)
     if not found.problems:
         assert found.configuration is not None
         return Where(state_dir or found.state_dir, found.configuration)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,14 +22,13 @@ from relay.observe.control import Command, ControlFactory
 from relay.observe.status import Status
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.admission.watermark import Watermark
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange
-from relay.service.destinations.assembly import new_destination
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.progress_watch import ProgressWatch
-from relay.service.destinations.service import DestinationService
+from relay.service.destinations.service import DestinationParts, DestinationService
+from relay.service.kinds import KINDS, RelayKinds
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.process.interpreter import is_pure
 from relay.service.process.notifying import NotifyService
@@ -56,15 +55,14 @@ from relay.service.routes.late_tokens import LateTokens, TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
-from relay.service.sources.assembly import new_source
 from relay.service.sources.authorising import new_authorise
-from relay.service.sources.files import new_file_source
-from relay.service.sources.journal import new_journal_source
 from relay.service.sources.kept_positions import KeptPositions
-from relay.service.sources.service import SourceService
+from relay.service.sources.kind import SourceParts
+from relay.service.sources.service import Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
+from relay.transport.reception import Reception
 from relay.wire.parse_options import new_parser
 
 __all__ = ["assemble"]
@@ -73,7 +71,12 @@ _log = Logger(namespace="relay")
 
 
 def assemble(
-    reactor: Any, configuration: Configuration, systemd: Systemd = NO_SYSTEMD, *, now: Now
+    reactor: Any,
+    configuration: Configuration,
+    systemd: Systemd = NO_SYSTEMD,
+    *,
+    now: Now,
+    kinds: RelayKinds = KINDS,
 ) -> RelayService:
     """Build the service tree.  Opens nothing; the services say when that happens.
 
@@ -83,6 +86,7 @@ def assemble(
             Its `seconds` is a clock that is never set (`steady_reactor.py`).
         systemd: What it passed to the process.
         now: The time of day, for stamps.
+        kinds: Those of its sources and destinations.
 
     Raises:
         StartRefused: A source is to use an inherited socket that is not there.
@@ -95,15 +99,12 @@ def assemble(
     certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
     lookups = LookupFiles(notices=notices, clock=reactor)
     routes, tokens = _routes(configuration, lookups, notices, wall, reactor)
-    destinations = _destinations(configuration, tokens, queue, certificates, notices, wall, reactor)
+    sending = DestinationParts(queue, certificates, notices, wall, reactor)
+    destinations = _destinations(configuration, kinds, sending, tokens)
     token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
-    sources = [
-        _source(
-            *(source, configuration, routes, queue, admission, limits),
-            *(certificates, notices, wall, reactor, systemd),
-        )
-        for source in configuration.sources
-    ]
+    ways_in = WaysIn(configuration, routes, limits, queue, admission, notices, wall)
+    parts = _source_parts(configuration, queue, certificates, wall, systemd)
+    sources = _sources(kinds, ways_in, parts, reactor)
     _warn(systemd, configuration, notices)
     kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
     watched = (kept, admission, queue, certificates, lookups, notices, reactor)
@@ -120,8 +121,7 @@ def assemble(
             StopGuard(reactor=reactor),
             HangupService(callbacks=on_hangup, reactor=reactor),
             *(certificates, token_watch, lookups),
-            queue,
-            *(ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
+            *(queue, ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
             new_lane_adoption(configuration, queue, notices),
             _flush_service(routes, limits, queue, now, reactor),
             ConcurrentService(destinations),
@@ -133,6 +133,47 @@ def assemble(
         ],
         exit_status=queue.exit_status,
     )
+
+
+def _destinations(
+    configuration: Configuration,
+    kinds: RelayKinds,
+    parts: DestinationParts,
+    tokens: Mapping[str, LateTokens],
+) -> list[DestinationService]:
+    return [
+        kinds.destination(each.connect.scheme).service(each, parts, tokens[each.id])
+        for each in configuration.destinations
+    ]
+
+
+def _source_parts(
+    configuration: Configuration,
+    queue: QueueService,
+    certificates: CertificateWatch,
+    wall: WallClock,
+    systemd: Systemd,
+) -> SourceParts:
+    return SourceParts(
+        relay_name=configuration.name,
+        certificates=certificates,
+        wall=wall,
+        positions=queue.view.positions,
+        lineages=queue.lineages,
+        systemd=systemd,
+        local_block_seconds_max=configuration.local_block_seconds_max,
+    )
+
+
+def _sources(
+    kinds: RelayKinds, ways_in: WaysIn, parts: SourceParts, reactor: Any
+) -> list[SourceService]:
+    sources = []
+    for source in ways_in.configuration.sources:
+        kind = kinds.source(source.listen.scheme)
+        receiving = ways_in.receiving(source, answers=kind.answers, reactor=reactor)
+        sources.append(kind.make(source, receiving, parts))
+    return sources
 
 
 def _watches(
@@ -150,29 +191,6 @@ def _watches(
         new_quarantine_limits(configuration, queue, notices, wall, reactor),
         QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
         new_history_watch(configuration, queue, notices, wall, reactor),
-    ]
-
-
-def _destinations(
-    configuration: Configuration,
-    tokens: Mapping[str, LateTokens],
-    queue: QueueService,
-    certificates: CertificateWatch,
-    notices: Notices,
-    wall: WallClock,
-    reactor: Any,
-) -> list[DestinationService]:
-    return [
-        new_destination(
-            each,
-            queue=queue,
-            certificates=certificates,
-            tokens=tokens[each.id],
-            notices=notices,
-            wall=wall,
-            reactor=reactor,
-        )
-        for each in configuration.destinations
     ]
 
 
@@ -260,79 +278,54 @@ def _commands(
     return {"status": status.document, **asked, **destination_tools.commands()}
 
 
-def _source(
-    source: SourceConfiguration,
-    configuration: Configuration,
-    routes: Mapping[str, Route],
-    queue: QueueService,
-    admission: Admission,
-    limits: Mapping[str, QueueLimit],
-    certificates: CertificateWatch,
-    notices: Notices,
-    wall: WallClock,
-    reactor: Any,
-    systemd: Systemd,
-) -> SourceService:
-    counters = SourceCounters()
-    fed = [id for id, feeds in _feeds(configuration) if source.id in feeds]
-    ways = [_way(routes[id], limits[id], reserved=source.uses_reserve) for id in fed]
-    intake = _intake(source, configuration, ways, queue, counters, notices, wall)
-    receiving: dict[str, Any] = {
-        "intake": intake,
-        "admission": admission.for_source(_watermarks(limits, fed), reserved=source.uses_reserve),
-        "counters": counters,
-        "notices": notices,
-        "reactor": reactor,
-        "quarantine": partial(queue.view.source_ledger, source.id),
-    }
-    if source.listen.scheme == "file":
-        return new_file_source(
-            source,
-            relay_name=configuration.name,
-            positions=queue.view.positions,
-            wall=wall,
-            **receiving,
+@dataclass(frozen=True, slots=True)
+class WaysIn:
+    """What the messages of sources are handed to."""
+
+    configuration: Configuration
+    routes: Mapping[str, Route]
+    limits: Mapping[str, QueueLimit]
+    queue: QueueService
+    admission: Admission
+    notices: Notices
+    wall: WallClock
+
+    def receiving(self, source: SourceConfiguration, *, answers: bool, reactor: Any) -> Receiving:
+        fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
+        ways = [_way(self.routes[id], self.limits[id], reserved=source.reserved) for id in fed]
+        marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
+        counters = SourceCounters()
+        reception = Reception(
+            source.id,
+            self._intake(source, ways, counters, answers=answers),
+            self.admission.for_source(marks, reserved=source.reserved),
+            counters,
+            self.notices,
         )
-    if source.listen.scheme == "journald":
-        return new_journal_source(source, positions=queue.view.positions, **receiving)
-    return new_source(
-        source,
-        certificates=certificates,
-        systemd=systemd,
-        lineages=queue.lineages,
-        local_block_seconds_max=configuration.local_block_seconds_max,
-        **receiving,
-    )
+        return Receiving(reception, reactor, partial(self.queue.view.source_ledger, source.id))
 
-
-def _intake(
-    source: SourceConfiguration,
-    configuration: Configuration,
-    ways: Sequence[Route],
-    queue: QueueService,
-    counters: SourceCounters,
-    notices: Notices,
-    wall: WallClock,
-) -> Intake:
-    return Intake(
-        routes=ways,
-        append=queue.committer.append,
-        wall=wall,
-        counters=counters,
-        parser=new_parser(source.parse, zone=local_zone()),
-        sequences=_sequences(source, notices),
-        answers=source.listen.scheme.startswith("relp"),
-        on_unrouted=partial(_warn_unrouted, source.id, notices),
-        quarantines_long=source.oversize == "quarantine",
-        quarantine_bytes_max=configuration.quarantine_bytes_max,
-        authorise=new_authorise(source, configuration.apps, notices=notices),
-        quarantines_unauthorised=source.unauthorised == "quarantine",
-    )
-
-
-def _watermarks(limits: Mapping[str, QueueLimit], destinations: Sequence[str]) -> list[Watermark]:
-    """Those of `destinations` that make their sources wait."""
-    return [watermark for id in destinations if (watermark := limits[id].watermark) is not None]
+    def _intake(
+        self,
+        source: SourceConfiguration,
+        ways: Sequence[Route],
+        counters: SourceCounters,
+        *,
+        answers: bool,
+    ) -> Intake:
+        return Intake(
+            routes=ways,
+            append=self.queue.committer.append,
+            wall=self.wall,
+            counters=counters,
+            parser=new_parser(source.parse, zone=local_zone()),
+            sequences=_sequences(source, self.notices),
+            answers=answers,
+            on_unrouted=partial(_warn_unrouted, source.id, self.notices),
+            quarantines_long=source.oversize == "quarantine",
+            quarantine_bytes_max=self.configuration.quarantine_bytes_max,
+            authorise=new_authorise(source, self.configuration.apps, notices=self.notices),
+            quarantines_unauthorised=source.unauthorised == "quarantine",
+        )
 
 
 def _warn(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
@@ -390,11 +383,6 @@ def _routes(
     if rewriting.problems:  # a file that was right when the configuration was read
         raise StartRefused("\n".join(rewriting.problems))
     return routes, rewriting.tokens
-
-
-def _feeds(configuration: Configuration) -> list[tuple[str, tuple[str, ...]]]:
-    """The id of each destination, and the sources that feed it."""
-    return [(destination.id, destination.sources) for destination in configuration.destinations]
 
 
 def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:

@@ -16,16 +16,16 @@ from twisted.python import usage
 from relay import __version__
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
-from relay.service.configuration.flags import configuration_from_flags
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import did_you_mean
-from relay.service.configuration.url import CONNECT_SCHEMES, NETWORK_SCHEMES
+from relay.service.configuration.url import Role
+from relay.service.flags import OtherFlags, configuration_from_flags
+from relay.service.kinds import KINDS
 from relay.service.process.interpreter import is_pure
 from relay.service.process.steady_reactor import run_steadily
 from relay.service.process.systemd import initial_environment, take_systemd
 from relay.service.process.twistd_hooks import new_observer, show_whole_refusals
 from relay.service.refusal import StartRefused
-from relay.service.sources.listener_set import SET_SCHEMES
 
 __all__ = ["Options", "makeService"]
 
@@ -48,6 +48,16 @@ before "syslogrelay".  `syslogrelay check FILE` looks for errors in a file.
 """
 
 
+def _forms(role: Role) -> str:
+    """The URLs that there are, those of one form together."""
+    kinds = KINDS.by_scheme(role).values()
+    forms = {
+        form: [kind.scheme for kind in kinds if kind.address.form == form]
+        for form in dict.fromkeys(kind.address.form for kind in kinds)
+    }
+    return ", ".join(f"{', '.join(schemes)} ({form})" for form, schemes in forms.items())
+
+
 class Options(usage.Options):
     """Flags of the relay: either --config, or the flags that stand for a small file."""
 
@@ -55,10 +65,8 @@ class Options(usage.Options):
 
     longdesc = (
         "Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and "
-        f"passes it on. Listens on {', '.join(NETWORK_SCHEMES)} (://host:port; no host means all "
-        f"addresses), unixgram, unix and file (:///path), systemd://NAME, journald:// and the "
-        f"sets {', '.join(f'{scheme}://' for scheme in SET_SCHEMES)}; forwards to "
-        f"{', '.join(CONNECT_SCHEMES)}. With flags every source feeds every destination, and both "
+        f"passes it on. Listens on {_forms('listen')}; forwards to {_forms('connect')}. No host "
+        "means all addresses. With flags every source feeds every destination, and both "
         "get their ids from their URLs; a configuration file can do more."
     )
 
@@ -149,7 +157,7 @@ def _configuration(options: Options) -> Configuration:
             raise ConfigurationError(
                 [f"--config and {given} exclude each other; write it all into the file"]
             )
-        return read_configuration(options["config"], to_start=True)
+        return read_configuration(options["config"], KINDS, to_start=True)
     if not flags:
         raise ConfigurationError(
             [
@@ -160,10 +168,13 @@ def _configuration(options: Options) -> Configuration:
     return configuration_from_flags(
         flags.get("listen", []),
         flags.get("forward", []),
-        state_dir=flags.get("state-dir", ""),
-        rewrite=flags.get("rewrite", "none"),
-        token_file=flags.get("token-file", ""),
+        KINDS,
+        OtherFlags(
+            **{
+                name.replace("-", "_"): value
+                for name, value in flags.items()
+                if name not in ("listen", "forward")
+            }
+        ),
         base_dir=os.getcwd(),
-        name=flags.get("name", ""),
-        trusted_ca=flags.get("trusted-ca", ""),
     )

@@ -10,7 +10,7 @@ import socket
 
 from relay.transport.sockets import SO_PASSCRED, SO_RCVBUFFORCE, SO_RXQ_OVFL
 
-__all__ = ["adopt_socket", "scheme_of"]
+__all__ = ["adopt_socket", "scheme_of", "takes_datagrams"]
 
 # A unit may have them on (PassSecurity=, Timestamping=), and what nobody reads beside a
 # datagram takes the room of what the reader is waiting for.
@@ -32,6 +32,15 @@ def scheme_of(descriptor: int) -> str:
         raise ValueError(f"descriptor {descriptor} {why}") from None
     try:
         return _scheme_of(probe)
+    finally:
+        probe.detach()
+
+
+def takes_datagrams(descriptor: int) -> bool:
+    """Whether an open socket is one for datagrams."""
+    probe = socket.socket(fileno=descriptor)
+    try:
+        return probe.type == socket.SOCK_DGRAM
     finally:
         probe.detach()
 

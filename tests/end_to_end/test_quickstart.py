@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.service.configuration.file import read_configuration
+from relay.service.kinds import KINDS
 from tests.processes import (
     Program,
     Programs,
@@ -49,7 +50,7 @@ def test_the_three_ways_in(programs: Programs, tmp_path: Path, say: str) -> None
     syslog, relp = free_port(), free_port()
     text = QUICKSTART.read_text().replace(":5514", f":{syslog}").replace(":20514", f":{relp}")
     config.write_text(text)
-    configuration = read_configuration(str(config))
+    configuration = read_configuration(str(config), KINDS)
     sources = {source.listen.scheme: source.listen for source in configuration.sources}
     arrived = next(
         Path(destination.connect.path)

@@ -27,15 +27,14 @@ from relay.service.assembly import assemble
 from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     TlsConfiguration,
     UnreadToken,
     Url,
 )
 from relay.service.destinations.progress_watch import ProgressWatch
 from relay.service.destinations.service import DestinationService
+from relay.service.kinds import KINDS
 from relay.service.observing import HangupService
 from relay.service.process.interpreter import is_pure
 from relay.service.process.systemd import Systemd
@@ -49,6 +48,7 @@ from relay.wire.parse import read_lines
 from tests import queue_files
 from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files
+from tests.configurations import new_destination, new_source
 from tests.lines import read_by
 from tests.threads import Reactor
 from tests.written import filter_of, steps_of
@@ -79,7 +79,7 @@ def test_the_queue_is_told_who_waits_for_answers(
         return Intake(answers=answers, **keywords)
 
     monkeypatch.setattr(assembly, "Intake", intake)
-    source = SourceConfiguration("app", Url(scheme, host="127.0.0.1", port=20514))
+    source = new_source("app", Url(scheme, host="127.0.0.1", port=20514))
     assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)), now=float)
     assert told == [answers]
 
@@ -184,7 +184,7 @@ def test_the_status_has_histories_damaged_files_and_certificates(
     tls = TlsConfiguration(
         trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
     )
-    source = SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls)
+    source = new_source("in", Url("tls", host="127.0.0.1"), tls=tls)
     relay = Relay(tmp_path, sources=(source,))
     relay.start()
     queue = _queue_of(relay)
@@ -230,7 +230,7 @@ def test_a_pause_by_hand_has_the_time_of_day(tmp_path: Path, logged: list[str]) 
 
 
 def test_what_is_put_into_a_queue_by_hand_keeps_to_its_limit(tmp_path: Path) -> None:
-    limited = DestinationConfiguration(
+    limited = new_destination(
         "all",
         Url("file", path=str(tmp_path)),
         ("app",),
@@ -296,7 +296,7 @@ def test_a_hangup_opens_files_and_looks_for_tokens_and_certificates(
         trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
     )
     token = UnreadToken("it is not there", file=str(tmp_path / "token"))
-    appended = DestinationConfiguration(
+    appended = new_destination(
         "all",
         Url("file", path=str(tmp_path / "all.log")),
         ("in",),
@@ -305,7 +305,7 @@ def test_a_hangup_opens_files_and_looks_for_tokens_and_certificates(
     plain = replace(appended, id="plain", rewrite=RewriteConfiguration())
     relay = Relay(
         tmp_path,
-        sources=(SourceConfiguration("in", Url("tls", host="127.0.0.1"), tls=tls),),
+        sources=(new_source("in", Url("tls", host="127.0.0.1"), tls=tls),),
         destinations=(appended, plain),
     )
     (hangup,) = (each for each in relay.service if isinstance(each, HangupService))
@@ -322,7 +322,7 @@ def test_a_hangup_opens_files_and_looks_for_tokens_and_certificates(
 
 def test_tokens_are_looked_for_each_minute(tmp_path: Path, logged: list[str]) -> None:
     token = UnreadToken("it is not there", file=str(tmp_path / "token"))
-    late = DestinationConfiguration(
+    late = new_destination(
         "all",
         Url("file", path=str(tmp_path)),
         ("app",),
@@ -420,16 +420,14 @@ def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
 
 def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Path) -> None:
     token = b"web-token-0123456789"
-    local = SourceConfiguration(
+    local = new_source(
         "app",
         Url("unixgram", path=str(tmp_path / "app")),
         authorise=("token",),
         unauthorised="quarantine",
     )
     files = [
-        DestinationConfiguration(
-            name, Url("file", path=str(tmp_path / f"{name}.log")), ("app",), apps=apps
-        )
+        new_destination(name, Url("file", path=str(tmp_path / f"{name}.log")), ("app",), apps=apps)
         for name, apps in (("web", ("web",)), ("shop", ("shop",)), ("all", ()))
     ]
     reactor = Reactor()
@@ -580,7 +578,7 @@ def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = steps_of({"suppress_repeats": 10})
-    full = DestinationConfiguration(
+    full = new_destination(
         "all",
         Url("file", path=str(tmp_path / "all.log")),
         ("app",),
@@ -700,27 +698,25 @@ def test_a_socket_that_a_source_listens_on_is_not_said(tmp_path: Path, logged: l
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind(("127.0.0.1", 0))
         systemd = Systemd({made.fileno(): "net"})
-        source = SourceConfiguration("app", Url("systemd", inherited="net"))
+        source = new_source("app", Url("systemd", inherited="net"))
         assemble(Reactor(), configuration(tmp_path, sources=(source,)), systemd, now=float)
     assert not any("no source listens on it" in line for line in logged)
 
 
-def test_sources_are_told_of_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    urls = {
-        "new_source": Url("relp", host="127.0.0.1"),
-        "new_file_source": Url("file", path=str(tmp_path / "*.log")),
-        "new_journal_source": Url("journald"),
-    }
-    for name, url in urls.items():
-        source = SourceConfiguration("app", url)
-        keys = {"sources": (source,), "local_block_seconds_max": 7.5}
-        (told,) = _told(tmp_path, monkeypatch, name, **keys)
-        assert told["quarantine"].args == ("app",)
-        assert all(value is not None for value in told.values()), name
-        if name == "new_source":
-            assert told["local_block_seconds_max"] == 7.5
-            assert told["lineages"] is not None
-        else:
-            assert told["positions"].__name__ == "positions"
-        if name == "new_file_source":
-            assert told["relay_name"] == "web-1"
+def test_sources_are_told_of_the_relay(tmp_path: Path) -> None:
+    relp = KINDS.source("relp")
+    told: list[Any] = []
+
+    def make(source: Any, receiving: Any, parts: Any) -> Any:
+        told.extend((receiving, parts))
+        return relp.make(source, receiving, parts)
+
+    kinds = replace(KINDS, sources=(replace(relp, make=make),))
+    source = new_source("app", Url("relp", host="127.0.0.1"))
+    keys = {"sources": (source,), "local_block_seconds_max": 7.5}
+    assemble(Reactor(), configuration(tmp_path, **keys), now=float, kinds=kinds)
+    receiving, parts = told
+    assert receiving.quarantine.args == ("app",)
+    assert (parts.relay_name, parts.local_block_seconds_max) == ("web-1", 7.5)
+    assert parts.positions.__name__ == "positions"
+    assert parts.lineages is not None

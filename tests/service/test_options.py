@@ -18,7 +18,8 @@ from relay import __version__
 from relay.service import assembly
 from relay.service import options as options_module
 from relay.service.configuration.model import UnreadToken
-from relay.service.configuration.url import CONNECT_SCHEMES, LISTEN_SCHEMES
+from relay.service.flags import OtherFlags
+from relay.service.kinds import KINDS
 from relay.service.options import Options, _configuration, makeService
 from relay.service.process.interpreter import is_pure
 from relay.service.refusal import StartRefused
@@ -110,8 +111,8 @@ def test_help_names_every_scheme(capsys: pytest.CaptureFixture[str]) -> None:
         Options().parseOptions(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     listens, _, forwards = text.partition("forwards to")
-    assert not [scheme for scheme in LISTEN_SCHEMES if scheme not in listens]
-    assert not [scheme for scheme in CONNECT_SCHEMES if scheme not in forwards]
+    assert not [scheme for scheme in KINDS.by_scheme("listen") if scheme not in listens]
+    assert not [scheme for scheme in KINDS.by_scheme("connect") if scheme not in forwards]
 
 
 def test_a_slip_is_said_first_and_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,10 +193,11 @@ Options:
       --version      Show the versions of syslogrelay and Twisted, and exit.
 
 Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and passes it on.
-Listens on udp, tcp, tls, relp, relp+tls (://host:port; no host means all addresses), unixgram, unix
-and file (:///path), systemd://NAME, journald:// and the sets default-network://, sematext-
-receiver://; forwards to udp, tcp, tls, relp, relp+tls, file. With flags every source feeds every
-destination, and both get their ids from their URLs; a configuration file can do more.
+Listens on udp, tcp, tls, relp, relp+tls (://host:port), unixgram, unix, file (:///path), systemd
+(://NAME), journald (://[/directory]), default-network, sematext-receiver (://[host]); forwards to
+udp, tcp, tls, relp, relp+tls (://host:port), file (:///path). No host means all addresses. With
+flags every source feeds every destination, and both get their ids from their URLs; a configuration
+file can do more.
 
 Examples:
   twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml
@@ -309,7 +311,7 @@ def test_flags_stand_for_a_file(
     flags = [f"--{name}=a-{name}" for name in names] if given else []
     options.parseOptions([*flags, "--listen=b", "--listen=c"])
     _configuration(options)
-    assert told == [["b", "c"], [], {**values, "base_dir": str(tmp_path)}]
+    assert told == [["b", "c"], [], KINDS, OtherFlags(**values), {"base_dir": str(tmp_path)}]
     told.clear()
     options = Options()
     options.parseOptions(["--forward=b"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from relay.service.configuration.file import read_configuration
+from relay.service.kinds import KINDS
 from relay.service.routes.explanation import Explainer
 
 VECTORS = Path(__file__).parents[1] / "wire" / "vectors" / "field.json"
@@ -41,7 +42,9 @@ def sent(name: str, directory: Path) -> dict[str, str]:
     (directory / "relay.toml").write_text(
         '[relay]\nname = "relay.example"\n' + text.replace("OUT", str(directory))
     )
-    explainer = Explainer(read_configuration(str(directory / "relay.toml")), now=NOW, zone=UTC)
+    explainer = Explainer(
+        read_configuration(str(directory / "relay.toml"), KINDS), now=NOW, zone=UTC
+    )
     frame = case["bytes_latin1"].encode("latin-1")
     explained = explainer.explain(frame, peer_host="" if case["transport"] == "unixgram" else PEER)
     return {

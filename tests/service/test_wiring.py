@@ -22,7 +22,6 @@ from relay.queue.transaction import Removal, SetAside, Transaction
 from relay.service.configuration.model import (
     DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     TlsConfiguration,
     Url,
 )
@@ -33,6 +32,7 @@ from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from tests.assembled_relay import Relay, reached
 from tests.certificate_files import make_certificate_files
+from tests.configurations import new_destination, new_source
 from tests.threads import Reactor
 from tests.written import steps_of
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("relays_end")
 def away(folder: Path, **keywords: Any) -> DestinationConfiguration:
     """A destination that takes nothing: its file is a directory."""
     url = Url("file", path=str(folder))
-    return DestinationConfiguration("all", url, ("app", "system"), **keywords)
+    return new_destination("all", url, ("app", "system"), **keywords)
 
 
 def queue_before(folder: Path, *transactions: Transaction) -> None:
@@ -163,7 +163,7 @@ def test_new_certificates_are_in_use_after_a_minute(tmp_path: Path, logged: list
         trusted_ca=files.ca, certificate=files.server_certificate, private_key=files.server_key
     )
     url = Url("relp+tls", host="127.0.0.1")  # whichever port is free
-    relay = Relay(tmp_path, sources=(SourceConfiguration("app", url, tls=tls),))
+    relay = Relay(tmp_path, sources=(new_source("app", url, tls=tls),))
     relay.start()
     shutil.copy(later.ca, files.ca)
     relay.reactor.advance(59)
@@ -237,7 +237,7 @@ def everything(folder: Path, tls: TlsConfiguration) -> Relay:
         *(Url(scheme, host="127.0.0.1") for scheme in ("udp", "tcp", "tls", "relp", "relp+tls")),
     ]
     sources = [
-        SourceConfiguration(
+        new_source(
             url.scheme,
             url,
             tls=tls,
@@ -249,7 +249,7 @@ def everything(folder: Path, tls: TlsConfiguration) -> Relay:
     ]
     ids = tuple(source.id for source in sources)
     destinations = [
-        DestinationConfiguration(
+        new_destination(
             scheme,
             Url(scheme, host="192.0.2.1", port=20514, **(local if scheme == "file" else {})),  # type: ignore[arg-type]
             ids,

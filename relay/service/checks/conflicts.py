@@ -6,26 +6,23 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
+from relay.service.configuration.kinds import Kinds, UrlKind
 from relay.service.configuration.model import (
-    Configuration,
     DestinationConfiguration,
     SourceConfiguration,
     Url,
 )
 from relay.service.configuration.url import UNIX_PATH_OCTETS_MAX
-from relay.service.queue.state_dir import obstacles_in
-from relay.transport.sockets import obstacle_to_socket
-from relay.wire.wildcard import matches, parse_wildcard
 
-__all__ = ["control_socket_problems", "find_conflicts", "obstacles_of"]
-
-_TCP_SCHEMES = ("tcp", "tls", "relp", "relp+tls")
+__all__ = ["control_socket_problems", "find_conflicts"]
 
 
 def find_conflicts(
     sources: Sequence[SourceConfiguration],
     destinations: Sequence[DestinationConfiguration],
+    kinds: Kinds[Any, Any],
     *,
     name_source: Callable[[str], str],
     name_destination: Callable[[str], str],
@@ -41,10 +38,10 @@ def find_conflicts(
         One line for each problem.
     """
     return [
-        *_taken_addresses(sources, name_source),
+        *_taken_addresses(sources, kinds, name_source),
         *_shared_files(destinations, name_destination),
         *_unfed(sources, destinations, name_source),
-        *_loops(sources, destinations, name_destination),
+        *_loops(sources, destinations, kinds, name_destination),
     ]
 
 
@@ -64,36 +61,26 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
     ]
 
 
-def obstacles_of(configuration: Configuration) -> list[str]:
-    """What lies where the relay makes its directory and its sockets, one line for each."""
-    obstacles = obstacles_in(configuration.state_dir)
-    for source in configuration.sources:
-        if source.listen.scheme in ("unix", "unixgram") and not source.listen.inherited:
-            obstacle = obstacle_to_socket(source.listen.path)
-            if obstacle:
-                obstacles.append(f"sources.{source.id}: {source.listen}: {obstacle}")
-    return obstacles
-
-
 def _taken_addresses(
-    sources: Sequence[SourceConfiguration], name: Callable[[str], str]
+    sources: Sequence[SourceConfiguration], kinds: Kinds[Any, Any], name: Callable[[str], str]
 ) -> Iterator[str]:
     for first, second in combinations(sources, 2):
-        if _same_place(first.listen, second.listen):
+        pair = [kinds.source(each.listen.scheme) for each in (first, second)]
+        if _same_place(first.listen, second.listen, pair):
             yield (
                 f"{name(second.id)}: {second.listen} is already taken by "
                 f"{name(first.id)} ({first.listen}); choose another one"
             )
 
 
-def _same_place(one: Url, other: Url) -> bool:
-    if "journald" in (one.scheme, other.scheme):  # can be read by many, with other matches
+def _same_place(one: Url, other: Url, kinds: Sequence[UrlKind[Any]]) -> bool:
+    if any(kind.shared for kind in kinds):
         return False
     if one.inherited or other.inherited:
         return one.inherited == other.inherited
     if one.path or other.path:
         return one.path == other.path
-    if one.port != other.port or one.port == 0 or _socket_type(one) != _socket_type(other):
+    if one.port != other.port or one.port == 0 or kinds[0].medium != kinds[1].medium:
         return False
     return one.host == other.host or _covers(one.host, other.host) or _covers(other.host, one.host)
 
@@ -141,6 +128,7 @@ def _unfed(
 def _loops(
     sources: Sequence[SourceConfiguration],
     destinations: Sequence[DestinationConfiguration],
+    kinds: Kinds[Any, Any],
     name: Callable[[str], str],
 ) -> Iterator[str]:
     """Destinations whose messages come back to them, directly or through others."""
@@ -148,7 +136,11 @@ def _loops(
     # From each destination: (own source that it reaches, destination which that one feeds).
     feeds: dict[str, list[tuple[str, str]]] = {}
     for destination in destinations:
-        reached = [id for id in by_id if _arrives(destination.connect, by_id[id].listen)]
+        reached = [
+            id
+            for id, source in by_id.items()
+            if _arrives(destination.connect, source.listen, kinds)
+        ]
         feeds[destination.id] = [
             (id, next_one.id)
             for id in reached
@@ -171,7 +163,7 @@ def _loops(
 
 
 def _whose(destination: DestinationConfiguration) -> str:
-    return "read by this relay" if destination.connect.scheme == "file" else "this relay itself"
+    return "read by this relay" if destination.connect.path else "this relay itself"
 
 
 def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -189,16 +181,17 @@ def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple
     return []
 
 
-def _arrives(connect: Url, listen: Url) -> bool:
+def _arrives(connect: Url, listen: Url, kinds: Kinds[Any, Any]) -> bool:
     """Whether `connect` surely ends at `listen`: this host, same port, same kind of socket.
 
     Or the file that is written is one that is read.
     """
-    if connect.scheme == "file" and listen.scheme == "file":
-        return matches(parse_wildcard(listen.path), connect.path)
-    if connect.path or listen.path or connect.port != listen.port:
+    source, destination = kinds.source(listen.scheme), kinds.destination(connect.scheme)
+    if source.medium != destination.medium:
         return False
-    if _socket_type(connect) != _socket_type(listen):
+    if source.arrives is not None:
+        return bool(source.arrives(listen, connect))
+    if connect.path or listen.path or connect.port != listen.port:
         return False
     if connect.host == listen.host:
         return True
@@ -216,7 +209,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761 §6.3
     # Linux takes a connection to the unspecified address to this host.
     return address.is_loopback or address.is_unspecified
-
-
-def _socket_type(url: Url) -> str:
-    return "tcp" if url.scheme in _TCP_SCHEMES else url.scheme

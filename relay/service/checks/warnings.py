@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -25,7 +26,7 @@ from relay.service.configuration.model import (
 from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
 
-__all__ = ["configuration_warnings"]
+__all__ = ["configuration_warnings", "directory_warnings"]
 
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
 # Pairs that syslog-ng's messages may bring, beside fields and hard macros.
@@ -50,19 +51,16 @@ def configuration_warnings(values: Mapping[str, Any], configuration: Configurati
     for (role, where), table in tables.items():
         warnings += _certificate_warnings(table, where, role, base_dir)
     for source in configuration.sources:
-        if source.listen.scheme in ("unix", "unixgram"):
-            where = f"{join_path('sources', source.id)}.listen"
-            warnings += _directory_warnings(source.listen.path, where)
+        warnings += source.warnings(partial(join_path, join_path("sources", source.id)))
     for destination in configuration.destinations:
         where = join_path("destinations", destination.id)
-        if destination.connect.scheme == "file":
-            warnings += _directory_warnings(destination.connect.path, f"{where}.connect")
+        warnings += destination.warnings(partial(join_path, where))
         is_template = "template" in tables["client", where]
         warnings += _macro_warnings(destination, where, is_template=is_template)
     return list(dict.fromkeys(warnings))
 
 
-def _directory_warnings(path: str, where: str) -> Iterator[str]:
+def directory_warnings(path: str, where: str) -> Iterator[str]:
     """A directory that the relay would make, and another one for it: a typo rather than a wish."""
     directory = os.path.dirname(path)
     above = os.path.dirname(directory)

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from relay.model.token import Token
 from relay.service.configuration.model import (
+    ID,
     AppConfiguration,
     DestinationConfiguration,
     SourceConfiguration,
@@ -25,7 +26,6 @@ from relay.service.configuration.reading import (
     record,
 )
 from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
-from relay.service.configuration.schema import ID
 from relay.service.configuration.table import Networks, Texts, did_you_mean, join_path, shown
 from relay.service.tls.files import policy_problems
 from relay.transport.tls.peer_check import parse_fingerprint
@@ -183,21 +183,21 @@ def _source_problems(
         return
     schemes = ", ".join(dict.fromkeys(source.listen.scheme for source in group))
     found = False
-    if "tls-name" in first.authorise and not any(source.listen.is_tls for source in group):
+    if "tls-name" in first.authorise and not any(source.tls is not None for source in group):
         found = True
         yield (
             f"{where}.authorise: tls-name has no meaning for {schemes}, only for tls and relp+tls; "
             "remove it or change the URL"
         )
     elif "tls-name" in first.authorise and all(
-        source.tls.peer_verify == "none" for source in group if source.listen.is_tls
+        source.tls is None or source.tls.peer_verify == "none" for source in group
     ):
         found = True
         yield (
             f'{where}.authorise: tls-name has no meaning with peer_verify = "none", which asks no '
             "peer for a certificate; remove one of them"
         )
-    if "network" in first.authorise and first.listen.scheme in ("unix", "unixgram"):
+    if "network" in first.authorise and first.is_local_socket:
         found = True
         yield (
             f"{where}.authorise: network has no meaning for {schemes}, where senders have no "
@@ -271,5 +271,9 @@ def _given(apps: Sequence[AppConfiguration], source: SourceConfiguration) -> lis
         for app in apps
         if ("token" in ways and app.tokens)
         or ("network" in ways and app.networks)
-        or ("tls-name" in ways and source.listen.is_tls and (app.tls_names or app.tls_fingerprints))
+        or (
+            "tls-name" in ways
+            and source.tls is not None
+            and (app.tls_names or app.tls_fingerprints)
+        )
     ]

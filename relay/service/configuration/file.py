@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,12 @@ from relay.service.configuration.apps_table import app_problems, read_apps
 from relay.service.configuration.expectations import MessageTest, read_tests
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.format_table import read_format
+from relay.service.configuration.keys import compose, keys_of
+from relay.service.configuration.kinds import AnyKind, Kinds, ListenerSet, Member, Problems, UrlKind
 from relay.service.configuration.model import (
+    DEFAULT_STATE_DIR,
+    ID,
+    RELAY_NAME,
     Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
@@ -30,24 +35,13 @@ from relay.service.configuration.model import (
     TlsConfiguration,
     Url,
 )
-from relay.service.configuration.parse_table import encoding_problem, read_parse_options
+from relay.service.configuration.parse_table import read_parse_options
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.rewrite_table import Rewrites
-from relay.service.configuration.schema import (
-    DESTINATION,
-    FILE,
-    ID,
-    RELAY,
-    RELAY_NAME,
-    RETIRED_RELAY_KEYS,
-    SOURCE,
-    TLS,
-    fitting_keys,
-    foreign_keys,
-)
 from relay.service.configuration.table import (
+    Anything,
+    Expression,
     Kind,
-    bytes_in_words,
     did_you_mean,
     join_path,
     plain,
@@ -62,23 +56,13 @@ from relay.service.configuration.toml_text import (
     places,
     state_dir_in,
 )
-from relay.service.configuration.url import Role, parse_url
+from relay.service.configuration.url import Role
 from relay.service.queue.limits import limit_problems
 from relay.service.routes.route_problems import route_problems
-from relay.service.sources.listener_set import (
-    SET_SCHEMES,
-    missing_certificate,
-    opened_members,
-    with_members,
-)
-from relay.service.tls.files import Where, file_problems, listener_problems, upstream_problems
 
 __all__ = [
     "DEFAULT_PATH",
-    "DEFAULT_STATE_DIR",
     "Examined",
-    "default_frame_bytes_max",
-    "default_framing",
     "examine_file",
     "read_configuration",
 ]
@@ -86,9 +70,25 @@ __all__ = [
 DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
 """Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
-DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+_FILE: Mapping[str, Kind] = {
+    "relay": Anything(),
+    "apps": Anything(),
+    "sources": Anything(),
+    "destinations": Anything(),
+    "filters": Anything(),
+    "tests": Anything(),
+}
 
-_PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")
+_RETIRED_RELAY_KEYS: Mapping[str, str] = {
+    "drain_process": "has no effect any more: destinations run in the relay's only process; "
+    "remove it",
+}
+"""Keys that older versions knew.  A file that still has one gets this warning, not an error."""
+
+AnyKinds = Kinds[Any, Any]
+
+_RELAY = {name: key.kind for name, key in keys_of(Configuration).items()}
+_PATH_KEYS = {"trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file"}
 
 
 class Examined(NamedTuple):
@@ -106,7 +106,7 @@ class Examined(NamedTuple):
     """How that was found, if the file is not TOML."""
 
 
-def read_configuration(path: str, *, to_start: bool = False) -> Configuration:
+def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) -> Configuration:
     """Read the configuration file at `path`.
 
     Relative paths in the file are relative to its directory.
@@ -125,14 +125,14 @@ def read_configuration(path: str, *, to_start: bool = False) -> Configuration:
         values = parse_toml(text)
     except TomlSlip as slip:
         raise ConfigurationError([_slip(path, slip)]) from None
-    configuration, problems, unready = _read(path, text, values)
+    configuration, problems, unready = _read(path, text, values, kinds)
     problems += [] if to_start else unready
     if problems:
         raise ConfigurationError(problems)
     return configuration
 
 
-def examine_file(path: str) -> Examined:
+def examine_file(path: str, kinds: AnyKinds) -> Examined:
     """Read as much of the configuration file at `path` as is right."""
     try:
         text = _text_of(path)
@@ -143,7 +143,7 @@ def examine_file(path: str) -> Examined:
         return _by_line(error.problems, path)
     except TomlSlip as slip:
         return _by_line([_slip(path, slip)], path)
-    configuration, problems, unready = _read(path, text, values)
+    configuration, problems, unready = _read(path, text, values, kinds)
     relay = values.get("relay", {})
     given = relay.get("state_dir", DEFAULT_STATE_DIR) if isinstance(relay, dict) else None
     is_known = isinstance(given, str) and given != ""
@@ -170,10 +170,10 @@ def _by_line(problems: list[str], path: str) -> Examined:
 
 
 def _read(
-    path: str, text: str, values: Mapping[str, object]
+    path: str, text: str, values: Mapping[str, object], kinds: AnyKinds
 ) -> tuple[Configuration, list[str], list[str]]:
     """What is right in the file; its problems with their lines; those of files that it names."""
-    reader = _FileReader(os.path.dirname(os.path.abspath(path)))
+    reader = _FileReader(os.path.dirname(os.path.abspath(path)), kinds)
     configuration = reader.read(values, os.path.abspath(path))
     found = places(text) if reader.problems or reader.unready else []
     problems, unready = (
@@ -186,20 +186,6 @@ def _read(
 def _with_line(problem: str, path: str, found: Sequence[Place]) -> str:
     line = line_of(problem, found)
     return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
-
-
-def default_framing(scheme: str) -> str:
-    """How messages are framed where nothing is said: RFC 5425 §4.3 for TLS, lines for TCP."""
-    return {"tls": "octet-counting", "tcp": "newline"}.get(scheme, "")
-
-
-def default_frame_bytes_max(scheme: str) -> int:
-    """How long a message may be where nothing is said, in octets.
-
-    More for RELP: what comes from another relay may have grown there, by JSON
-    escapes for example, and cut JSON is no JSON.
-    """
-    return 262144 if scheme in ("relp", "relp+tls") else 65536
 
 
 def _text_of(path: str) -> str:
@@ -230,17 +216,18 @@ def _absolute(base_dir: str, path: str) -> str:
 class _FileReader:
     """Turns the tables of one file into values, and collects the problems."""
 
-    def __init__(self, base_dir: str) -> None:
+    def __init__(self, base_dir: str, kinds: AnyKinds) -> None:
         self._reading = Reading(base_dir)
         self.problems = self._reading.problems
         self.unready = self._reading.unready
         self._base_dir = base_dir
+        self._kinds = kinds
         self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
         self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
-        tables = read_table(values, FILE, "", self.problems)
-        relay = read_table(self._current(tables.get("relay", {})), RELAY, "relay", self.problems)
+        tables = read_table(values, _FILE, "", self.problems)
+        relay = read_table(self._current(tables.get("relay", {})), _RELAY, "relay", self.problems)
         source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
@@ -253,6 +240,7 @@ class _FileReader:
             self.problems += find_conflicts(
                 sources,
                 destinations,
+                self._kinds,
                 name_source=lambda id: self._port_keys.get(
                     id, f"{join_path('sources', id)}.listen"
                 ),
@@ -289,9 +277,9 @@ class _FileReader:
         """The table `relay` without the keys that have no effect any more."""
         if not isinstance(values, dict):
             return values
-        for key in RETIRED_RELAY_KEYS.keys() & values.keys():
-            self._reading.warnings.append(f"relay.{key}: {RETIRED_RELAY_KEYS[key]}")
-        return {key: value for key, value in values.items() if key not in RETIRED_RELAY_KEYS}
+        for key in _RETIRED_RELAY_KEYS.keys() & values.keys():
+            self._reading.warnings.append(f"relay.{key}: {_RETIRED_RELAY_KEYS[key]}")
+        return {key: value for key, value in values.items() if key not in _RETIRED_RELAY_KEYS}
 
     def _filters(
         self, tables: Mapping[str, Any], sources: Iterable[str], apps: Sequence[str]
@@ -341,34 +329,24 @@ class _FileReader:
         return named
 
     def _sources(self, tables: Mapping[str, dict[str, object]]) -> list[SourceConfiguration]:
-        sources = []
+        sources: list[SourceConfiguration] = []
         for id, values in tables.items():
             where = join_path("sources", id)
-            table = read_table(
-                values, SOURCE, where, self.problems, fitting=fitting_keys(SOURCE, values)
-            )
+            kind, table = self._table(values, "listen", where)
             url = self._url(values, table, "listen", where)
-            if url is None:  # the files that it names are worth a look all the same
-                tls = self._tls(table)
-                if tls.certificate or tls.private_key:
-                    self._check_tls(tls, listener_problems, where)
-                continue
-            url = self._spoken(values, url, table.pop("protocol", "syslog"), where)
-            self._check_connections(table, url, where)
             if "parse" in table:
                 table["parse"] = read_parse_options(table["parse"], f"{where}.parse", self._reading)
-            tls = self._tls(table)
-            if url.scheme in SET_SCHEMES:
-                sources += self._set(id, url, tls, table, where)
-                continue
-            self._check_encoding(table, url, where)
-            if url.is_tls:
-                self._check_tls(tls, listener_problems, where)
-            self._check_lines(table, where)
-            if "multi_line" in table:
-                self._reading.note_expression(table["multi_line"], f"{where}.multi_line")
-            table.setdefault("frame_bytes_max", default_frame_bytes_max(url.scheme))
-            sources.append(SourceConfiguration(id=id, listen=url, tls=tls, **table))
+            if url is None or kind is None:  # the files that it names are worth a look all the same
+                tls = compose(TlsConfiguration, table)
+                if tls.certificate or tls.private_key:
+                    self._check_tls(tls, self._kinds.checks.listener_tls, where)
+            elif isinstance(kind, ListenerSet):
+                sources += self._set(id, kind, url, table, where)
+            else:
+                # A socket of systemd has the scheme of what is spoken over it.
+                source = kind.configured(replace(url, scheme=kind.scheme), {**table, "id": id})
+                self._check_source(source, values, where)
+                sources.append(source)
         for id in {id for ids in self._members.values() for id in ids} & set(tables):
             self.problems.append(
                 f"{join_path('sources', id)}: a listener of the source {id.rpartition('.')[0]!r} "
@@ -376,26 +354,56 @@ class _FileReader:
             )
         return sources
 
+    def _table(
+        self, values: Mapping[str, object], role: Role, where: str
+    ) -> tuple[AnyKind | None, dict[str, Any]]:
+        """The kind that a table is for, and the keys of the table that are right."""
+        kind = self._kinds.named_in(values, role)
+        fitting = self._kinds.fitting_keys(role, kind)
+        schema = self._kinds.schema(role, kind)
+        table = read_table(values, schema, where, self.problems, fitting=fitting)
+        for key in _PATH_KEYS & table.keys():
+            table[key] = self._absolute(table[key])
+        for key in table:
+            if isinstance(schema[key], Expression):
+                self._reading.note_expression(table[key], join_path(where, key))
+        return kind, table
+
+    def _check_source(
+        self, source: SourceConfiguration, given: Mapping[str, object], where: str
+    ) -> None:
+        place = partial(join_path, where)
+        self.problems += source.problems(place, given)
+        if problem := source.encoding_problem():
+            self._add([f"{where}.parse.encoding: {problem}"])
+        if source.tls is not None:
+            self._check_tls(source.tls, self._kinds.checks.listener_tls, where)
+
     def _set(
-        self, id: str, url: Url, tls: TlsConfiguration, table: dict[str, Any], where: str
+        self, id: str, kind: ListenerSet, url: Url, table: Mapping[str, Any], where: str
     ) -> list[SourceConfiguration]:
         """The sources that a set of listeners consists of."""
-        try:
-            opened = opened_members(url, table)
-        except ValueError as error:
-            self.problems.append(f"{where}.listen: {error}")
-            return []
-        self._add([f"{where}.certificate: {why}" for why in missing_certificate(opened, tls)])
         sources = []
-        for name, (member, listen) in opened.items():
-            if listen.is_tls:
-                self._check_tls(tls, listener_problems, where)
-            keys = {"frame_bytes_max": default_frame_bytes_max(listen.scheme), **table}
-            if listen.is_tls:
-                keys["tls"] = tls
-            self._check_encoding(table, listen, where)
-            self._port_keys[f"{id}.{name}"] = f"{where}.{member.port_key}"
-            sources.append(SourceConfiguration(id=f"{id}.{name}", listen=listen, **keys))
+        for member in kind.members:
+            port = table.get(member.port_key, member.port)
+            if port:
+                source = member.kind.configured(
+                    Url(member.kind.scheme, host=url.host, port=port),
+                    {**table, "id": f"{id}.{member.name}"},
+                )
+                if source.tls is not None and not (
+                    source.tls.certificate or source.tls.private_key
+                ):
+                    self._add([f"{where}.certificate: {_missing_certificate(member, port)}"])
+                self._check_source(source, table, where)
+                self._port_keys[source.id] = f"{where}.{member.port_key}"
+                sources.append(source)
+        if not sources:
+            keys = ", ".join(member.port_key for member in kind.members)
+            self.problems.append(
+                f"{where}.listen: every port of {kind.scheme} is 0; open at least one of {keys}"
+            )
+            return []
         self._members[id] = tuple(source.id for source in sources)
         return sources
 
@@ -405,41 +413,40 @@ class _FileReader:
         source_ids: tuple[str, ...],
         filters: FilterTables,
     ) -> list[DestinationConfiguration]:
-        destinations = []
+        destinations: list[DestinationConfiguration] = []
         for id, values in tables.items():
             where = join_path("destinations", id)
-            table = read_table(
-                values, DESTINATION, where, self.problems, fitting=fitting_keys(DESTINATION, values)
-            )
-            sources = table.pop("sources", source_ids)
+            kind, table = self._table(values, "connect", where)
+            sources = table.get("sources", source_ids)
             members = [one for ids in self._members.values() for one in ids]
             self._check_sources(sources, (*source_ids, *members), where)
-            sources = with_members(sources, self._members)
+            table["sources"] = self._with_members(sources)
             rewrite = RewriteConfiguration()
             if "rewrite" in table:
                 with suppress(Reported):
-                    value = table.pop("rewrite")
+                    value = table["rewrite"]
                     rewrite = self._reading.read(Rewrites(filters), value, f"{where}.rewrite")
+            table["rewrite"] = rewrite
             if "match" in table:
                 table["match"] = filters.filter(table["match"], f"{where}.match")
-            table.pop("template", None)
             table["format"] = read_format(values, where, self._reading)
             url = self._url(values, table, "connect", where)
-            if url is None:  # the files that it names are worth a look all the same
-                self._check_tls(self._tls(table), upstream_problems, where)
+            if url is None or not isinstance(kind, UrlKind):
+                # The files that it names are worth a look all the same.
+                tls = compose(TlsConfiguration, table)
+                self._check_tls(tls, self._kinds.checks.upstream_tls, where)
                 continue
-            self._check_meaning(values, DESTINATION, url, where)
-            tls = self._tls(table)
-            if url.is_tls:
-                self._check_tls(tls, upstream_problems, where)
-            table.setdefault("framing", default_framing(url.scheme))
-            destination = DestinationConfiguration(
-                id=id, connect=url, sources=sources, rewrite=rewrite, tls=tls, **table
-            )
+            destination = kind.configured(url, {**table, "id": id})
+            if destination.tls is not None:
+                self._check_tls(destination.tls, self._kinds.checks.upstream_tls, where)
             self._check_retry(destination, where)
             self._check_order(destination, values, where)
             destinations.append(destination)
         return destinations
+
+    def _with_members(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """`ids` of sources with each set replaced by its members, none twice."""
+        return tuple(dict.fromkeys(one for id in ids for one in self._members.get(id, (id,))))
 
     def _url(
         self, values: Mapping[str, object], table: dict[str, Any], key: Role, where: str
@@ -453,55 +460,12 @@ class _FileReader:
         if text is None:
             return None
         try:
-            return parse_url(text, key, base_dir=self._base_dir)
+            url = self._kinds.url(text, key, base_dir=self._base_dir)
         except ValueError as error:
             self.problems.append(f"{where}.{key}: {error}")
             return None
-
-    def _spoken(self, values: Mapping[str, object], url: Url, protocol: str, where: str) -> Url:
-        """`url` with what is spoken over a socket that is inherited."""
-        if not url.inherited or protocol == "syslog":
-            self._check_meaning(values, SOURCE, url, where)
-            return url
-        values = {key: value for key, value in values.items() if key != "protocol"}
-        url = replace(url, scheme=protocol)
-        self._check_meaning(values, SOURCE, url, where)
+        self.problems += self._kinds.foreign_keys(values, key, where)
         return url
-
-    def _check_meaning(
-        self, values: Mapping[str, object], schema: Mapping[str, Kind], url: Url, where: str
-    ) -> None:
-        known = {key: value for key, value in values.items() if key in schema}
-        self.problems += foreign_keys(known, url, where)
-
-    def _check_connections(self, table: Mapping[str, Any], url: Url, where: str) -> None:
-        frame_bytes_max = table.get("frame_bytes_max") or default_frame_bytes_max(url.scheme)
-        if 0 < table.get("unfinished_bytes_max", 0) < frame_bytes_max:
-            self.problems.append(
-                f"{where}.unfinished_bytes_max: {bytes_in_words(table['unfinished_bytes_max'])} is "
-                f"less than one message may have, frame_bytes_max = "
-                f"{bytes_in_words(frame_bytes_max)}; write more, or 0 for no limit"
-            )
-        if table.get("proxy_protocol") and not table.get("allow"):
-            self.problems.append(
-                f"{where}.proxy_protocol: anybody could send in the name of any address; write "
-                "the addresses of the proxies into allow"
-            )
-
-    def _check_lines(self, table: Mapping[str, object], where: str) -> None:
-        """Keys for the messages that are made of lines, where lines are messages already."""
-        if table.get("format") == "syslog":
-            self.problems += [
-                f"{join_path(where, key)}: has no meaning where format is 'syslog': the lines say "
-                "it themselves; remove one of them"
-                for key in ("tag", "facility", "severity")
-                if key in table
-            ]
-
-    def _check_encoding(self, table: Mapping[str, Any], url: Url, where: str) -> None:
-        encoding = table["parse"].encoding if "parse" in table else None
-        if encoding is not None and (problem := encoding_problem(encoding, url)):
-            self._add([f"{where}.parse.encoding: {problem}"])
 
     def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
         for id in ids:
@@ -513,10 +477,11 @@ class _FileReader:
                 )
 
     def _check_retry(self, destination: DestinationConfiguration, where: str) -> None:
-        if destination.retry_seconds_min > destination.retry_seconds_max:
+        retry = destination.retry
+        if retry.retry_seconds_min > retry.retry_seconds_max:
             self.problems.append(
-                f"{where}.retry_seconds_min: {plain(destination.retry_seconds_min)} is more than "
-                f"retry_seconds_max, {plain(destination.retry_seconds_max)}; change one of them"
+                f"{where}.retry_seconds_min: {plain(retry.retry_seconds_min)} is more than "
+                f"retry_seconds_max, {plain(retry.retry_seconds_max)}; change one of them"
             )
 
     def _check_order(
@@ -531,7 +496,7 @@ class _FileReader:
     def _check_tls(
         self,
         tls: TlsConfiguration,
-        problems: Callable[[TlsConfiguration, Where], list[str]],
+        problems: Problems,
         where: str,
     ) -> None:
         """Look at the keys by `problems`, and then into the files that they name."""
@@ -542,21 +507,22 @@ class _FileReader:
                 self._reading.note_secret(file, place(key), is_token=False)
         known = {problem.partition(": ")[0] for problem in (*self.problems, *self.unready)}
         self.unready += [
-            text for text in file_problems(tls, place) if text.partition(": ")[0] not in known
+            text
+            for text in self._kinds.checks.tls_files(tls, place)
+            if text.partition(": ")[0] not in known
         ]
 
-    def _tls(self, table: dict[str, Any]) -> TlsConfiguration:
-        """Take the TLS keys out of `table`."""
-        tls = {key: table.pop(key) for key in TLS if key in table}
-        for key in _PATH_KEYS:
-            if key in tls:
-                tls[key] = self._absolute(tls[key])
-        return TlsConfiguration(**tls)
-
-    def _add(self, problems: list[str]) -> None:
+    def _add(self, problems: Iterable[str]) -> None:
         """Add problems, but none that follows from one already known of the same key."""
         known = {problem.partition(": ")[0] for problem in self.problems}
         self.problems += [text for text in problems if text.partition(": ")[0] not in known]
 
     def _absolute(self, path: str) -> str:
         return _absolute(self._base_dir, path)
+
+
+def _missing_certificate(member: Member, port: int) -> str:
+    return (
+        f"is missing; the TLS listener on port {port} needs certificate and private_key: give "
+        f"both, or write {member.port_key} = 0 to leave it out"
+    )

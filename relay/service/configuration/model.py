@@ -7,18 +7,32 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
-from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY
 from relay.model.output import Selection
 from relay.model.parse_options import ParseOptions
-from relay.model.policy import DrainRate
+from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
 from relay.service.configuration.filter_table import Filter
+from relay.service.configuration.keys import group, key
 from relay.service.configuration.step_table import Step
+from relay.service.configuration.table import (
+    Anything,
+    Choice,
+    Choices,
+    Duration,
+    Flag,
+    Rate,
+    Seconds,
+    Size,
+    Text,
+    Texts,
+    Whole,
+)
 
 __all__ = [
     "AppConfiguration",
@@ -33,7 +47,23 @@ __all__ = [
     "Url",
 ]
 
-_PENDING_BYTES_MAX = 32 * 1024**2
+KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
+YEAR_SECONDS = 365 * 86400.0
+
+PATH = Text("a path")
+
+ID = Text(
+    "an id of at most 63 ASCII letters, digits, '.', '_' and '-' that starts with a letter or a "
+    "digit",
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}",
+)
+
+# It becomes a HOSTNAME in messages (RFC 5424 §6).
+RELAY_NAME = Text("a name of 1 to 255 printable ASCII characters without spaces", r"[!-~]{1,255}")
+
+DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
+
+_PENDING_BYTES_MAX = 32 * MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,130 +71,156 @@ class Url:
     """Where to listen or to connect."""
 
     scheme: str
-    """udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald; systemd: what the socket
-    is."""
+    """Names the kind of source or destination."""
     host: str = ""
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; for unixgram, unix and file (of a source: with wildcards), and journald if it is
-    not the system's."""
+    """Absolute; of sources of files with wildcards."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
-    @property
-    def is_tls(self) -> bool:
-        return self.scheme in ("tls", "relp+tls")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only programs of this host can send here."""
-        return self.scheme in ("unix", "unixgram", "journald", "file")
+    is_bare: bool = False
+    """The scheme says it all, as in journald://."""
 
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
-        if self.path or self.scheme == "journald":
+        if self.path or self.is_bare:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+
+Where = Callable[[str], str]
+"""Turns the name of a key into what the administrator wrote: a dotted path or a flag."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfiguration:
     """Files are absolute paths to PEM; the empty string means none."""
 
-    trusted_ca: str = ""
+    trusted_ca: str = key(
+        PATH, "", "PEM; who may sign the peer's certificate", default_words="the system's"
+    )
     """Certificates that verify the peer; empty = the system's (client side only)."""
-    certificate: str = ""
-    """Own certificate, followed by its intermediates."""
-    private_key: str = ""
-    private_key_passphrase_file: str = ""
-    """Its first line decrypts the key; empty = the key is not encrypted."""
-    crl: str = ""
-    """Revocation lists of all authorities of a peer's chain; empty = nobody looks."""
-    peer_verify: str = "required"
-    """required, optional (listeners only) or none."""
-    peer_names: tuple[str, ...] = ()
-    """Listeners: names of which the peer's certificate must carry one; empty = any."""
-    peer_fingerprints: tuple[str, ...] = ()
-    """Certificates that are accepted whoever signed them."""
-    server_name: str = ""
-    """Name that the upstream's certificate must carry; empty = the host of the URL."""
-    tls_version_min: str = "1.2"
-    tls_ciphers: str = ""
-    """OpenSSL's cipher list; empty = forward secrecy and authenticated encryption."""
+    certificate: str = key(PATH, "", "PEM; our own, followed by its intermediates")
+    private_key: str = key(PATH, "", "PEM; the key of `certificate`")
+    private_key_passphrase_file: str = key(
+        Text("a path", secret=True),  # a pasted one is a likely slip
+        "",
+        "its first line decrypts the private key",
+    )
+    """Empty = the key is not encrypted."""
+    crl: str = key(PATH, "", "PEM; revocation lists of all authorities of a peer's chain")
+    """Empty = nobody looks."""
+    peer_verify: str = key(
+        Choice(("required", "optional", "none")),
+        "required",
+        "whether the peer has to show a certificate; `optional` is for sources only",
+    )
+    peer_names: tuple[str, ...] = key(
+        Texts("a list of names"),
+        (),
+        'names of which the peer\'s certificate must carry one, such as `["*.example.com", '
+        '"10.0.0.5"]`',
+        default_words="any",
+    )
+    """Listeners only."""
+    peer_fingerprints: tuple[str, ...] = key(
+        Texts("a list of fingerprints"), (), "certificates that are accepted whoever signed them"
+    )
+    server_name: str = key(
+        Text("a host name or an address"),
+        "",
+        "name that the upstream's certificate must carry",
+        default_words="host of the URL",
+    )
+    """Upstreams only."""
+    tls_version_min: str = key(Choice(("1.2", "1.3")), "1.2", "lowest version of TLS")
+    tls_ciphers: str = key(
+        Text("a cipher list of OpenSSL", r"[!-~][ -~]*"),
+        "",
+        "cipher list of OpenSSL; names that begin with `TLS_` are for TLS 1.3",
+        default_words="AEAD with forward secrecy",
+    )
+
+
+def reserved_key(default: bool) -> bool:
+    return key(
+        Flag(),
+        default,
+        "may use the reserve of the queue; say it for local sockets of `systemd://`",
+    )
+
+
+def frame_bytes_key(default: int) -> int:
+    return key(Size(480, 16 * MiB), default, "longest message to take as it is")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceConfiguration:
+    """What all sources have; each kind has a subclass with its own keys."""
+
     id: str
     listen: Url
-    tls: TlsConfiguration = TlsConfiguration()
-    frame_bytes_max: int = 65536
-    """Longest message to take as it is; 480 to 16 MiB."""
-    oversize: str = "truncate"
-    """What is done with longer ones: truncate, drop, split or quarantine."""
-    allow: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that may send; none = all."""
-    deny: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that may not, even if they are allowed."""
-    proxy_protocol: bool = False
-    """Connections come from proxies, and begin with a PROXY header of version 1 or 2."""
-    connections_per_peer_max: int | None = None
-    """For each peer address; 0 = no limit, None = a tenth of `connections_max`."""
-    unfinished_bytes_max: int = 64 * 1024 * 1024
-    """Memory for messages that are not complete, of all connections; 0 = no limit."""
-    rate_per_peer_max: int = 0
-    """Messages per second and peer address, with a burst of one second; 0 = no limit."""
-    connections_max: int = 1000
-    idle_seconds_max: float = 86400.0
-    """Close a connection that stays silent this long."""
-    handshake_seconds_max: float = 30.0
-    """For TLS, RELP's open and a PROXY header, each from when its turn has come."""
-    socket_mode: int = 0o666
-    """Permissions of a unix socket."""
-    receive_buffer_bytes: int = 8 * 1024 * 1024
-    """SO_RCVBUF to ask for on datagram sockets."""
-    format: str = "text"
-    """text: a message is made of each line; syslog: the lines are messages."""
-    tag: str = ""
-    """APP-NAME; empty = the file's name without its last suffix."""
-    facility: int = DEFAULT_FACILITY
-    """0 to 23, of those messages."""
-    severity: int = DEFAULT_SEVERITY
-    """0 to 7."""
-    multi_line: str = ""
-    """A line that this matches begins a message, others continue it; empty = no."""
-    multi_line_seconds_max: float = 5.0
-    """Silence after which a message of several lines is complete."""
-    files_max: int = 1000
-    """More are not read, but counted and said."""
-    follow_symlinks: bool = False
-    """Read files that links out of the searched directory lead to."""
-    matches: tuple[str, ...] = ()
-    """Which entries of the journal to take, as journalctl wants it; none = all."""
-    read_from: str = ""
-    """Where reading begins for the first time: beginning or end; empty = the end of the
-    journal, and the beginning of files."""
-    fields: tuple[str, ...] = ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE")
-    """Fields of the journal that become structured data."""
-    parse: ParseOptions = field(default_factory=ParseOptions)
-    """How lines are read."""
-    check_sequence: bool = False
-    """Look for gaps in the numbers of messages that relays have numbered."""
-    authorise: tuple[str, ...] = ()
-    """What shows to which app a message belongs: token, tls-name, network; none = nobody asks."""
-    unauthorised: str = "drop"
-    """What is done with messages of no app: drop, or quarantine."""
-    keep_tokens: bool = False
-    """Leave the tokens of apps in the messages."""
-    reserved: bool | None = None
-    """Whether it may use the reserve of the queue; None = if it is a local one."""
+    tls: TlsConfiguration | None = None
+    """None = it is not encrypted."""
+    frame_bytes_max: int = frame_bytes_key(64 * KiB)
+    oversize: str = key(
+        Choice(("truncate", "drop", "split", "quarantine")),
+        "truncate",
+        "what becomes of longer ones",
+    )
+    parse: ParseOptions = key(Anything(), ParseOptions(), "how lines are read")
+    check_sequence: bool = key(
+        Flag(), False, "warn of and count gaps in messages that the step `number` has numbered"
+    )
+    authorise: tuple[str, ...] = key(
+        Choices(WAYS),
+        (),
+        "what shows to which app a message belongs",
+        default_words="all are taken",
+    )
+    unauthorised: str = key(
+        Choice(("drop", "quarantine")), "drop", "what is done with messages of no app"
+    )
+    keep_tokens: bool = key(Flag(), False, "leave the tokens of apps in the messages")
+    reserved: bool = reserved_key(False)
 
     @property
-    def uses_reserve(self) -> bool:
-        return self.listen.is_local if self.reserved is None else self.reserved
+    def is_local_socket(self) -> bool:
+        """Whether its senders are programs of this host and have no address."""
+        return False
+
+    @property
+    def connections_and_files(self) -> tuple[int, int]:
+        """How many of each it may have open at most, beside its own socket."""
+        return 0, 0
+
+    def transport_from(self, peer_host: str) -> str:
+        """How a message from `peer_host` comes in; empty = from this host."""
+        return self.listen.scheme
+
+    def encoding_problem(self) -> str:
+        """Why text in `parse.encoding` cannot be taken; empty if it can."""
+        return ""
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        """What does not fit together, one line each.
+
+        Args:
+            given: The keys that the table has.
+        """
+        return ()
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        """What works, but hardly as meant."""
+        return ()
+
+    def obstacle(self) -> str:
+        """What lies where it would make its socket; empty if nothing does."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,94 +295,175 @@ class FormatConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """Pauses between attempts; each is twice as long as the one before, give or take a fifth."""
+
+    retry_seconds_min: float = key(Seconds(0.01, 86400), 1.0, "the first pause between attempts")
+    retry_seconds_max: float = key(Seconds(0.01, 86400), 60.0, "the longest one")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is sent first, and how fast."""
+
+    drain_rate: DrainRate | None = key(
+        Rate(), None, "the most to send, so that a backlog does not flood the receiver"
+    )
+    """None = as much as it takes."""
+    order: str = key(
+        Choice(("oldest-first", "live-first")),
+        "oldest-first",
+        "what is sent first when there is a backlog",
+    )
+    backlog_share: int = key(
+        Whole(1, 99),
+        25,
+        "with `live-first`: what the backlog gets while there are fresh messages, in percent",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationConfiguration:
+    """What all destinations have; each kind has a subclass with its own keys."""
+
     id: str
     connect: Url
-    sources: tuple[str, ...]
-    """Ids of the sources that feed it."""
-    apps: tuple[str, ...] = ()
-    """Ids of the apps whose messages it gets; none = all, also messages of no app."""
-    match: Filter | None = None
-    """The messages that it gets; None = all."""
-    rewrite: RewriteConfiguration = RewriteConfiguration()
-    format: FormatConfiguration | None = None
-    """What is sent, unless the rewrite says it."""
-    tls: TlsConfiguration = TlsConfiguration()
-    framing: str = ""
-    """octet-counting or newline for tcp and tls; empty for the others."""
-    window_records: int = 8192
-    """RELP: most records without an answer; 1 to 100,000.  The window finds its size below."""
-    drain_rate: DrainRate | None = None
-    """The most that it is sent; None = as much as it takes."""
-    order: str = "oldest-first"
-    """What is sent first when there is a backlog: oldest-first, or live-first."""
-    backlog_share: int = 25
-    """With live-first: what the backlog gets of it, in percent; 1 to 99."""
-    answer_seconds_max: float = 60.0
-    """Longest wait for an answer before the connection counts as dead."""
-    connect_seconds_max: float = 30.0
-    """Longest wait for TCP, for TLS and for RELP's open, each."""
-    retry_seconds_min: float = 1.0
-    retry_seconds_max: float = 60.0
+    sources: tuple[str, ...] = key(
+        Texts("a list of source ids"), (), "sources that feed it", default_words="all"
+    )
+    apps: tuple[str, ...] = key(
+        Texts("a list of app ids"),
+        (),
+        "apps whose messages it gets",
+        default_words="all, and messages of no app",
+    )
+    match: Filter | None = key(Anything(), None, "which messages it gets", default_words="all")
+    rewrite: RewriteConfiguration = key(
+        Anything(), RewriteConfiguration(), "a form, or a list of steps"
+    )
+    format: FormatConfiguration | None = key(
+        Anything(), None, "what is sent, unless the rewrite says it", default_words="as they came"
+    )
+    tls: TlsConfiguration | None = None
+    """None = it is not encrypted."""
     refusals_max: int = 5
     """Times that an upstream may refuse one record before it is quarantined."""
-    queue_bytes_max: int = 0
-    """What its queue may take on disk; 0 = as much as the relay's."""
-    queue_seconds_max: float = 0.0
-    """Records that wait for longer are dropped; 0 = none is."""
-    when_full: str = "block"
-    """What is done at `queue_bytes_max`, see `relay.queue.admission.limits`."""
-    history: float = 0.0
-    """Seconds for which what was delivered is kept; 0 = it is not."""
-    history_bytes_max: int | None = None
-    """What is kept of it at most, on disk; None = a quarter of the relay's `queue_bytes_max`."""
+    sending: Sending = group(Sending)
+    retry: Retry = group(Retry)
+    queue_bytes_max: int = key(
+        Size(0, 16 * TiB), 0, "on disk, 1 MiB or more; 0 = no limit but the relay's"
+    )
+    queue_seconds_max: float = key(
+        Seconds(0, 100 * YEAR_SECONDS), 0.0, "messages that wait for longer are dropped; 0 = none"
+    )
+    when_full: str = key(
+        Choice(POLICIES),
+        "block",
+        "what is done at `queue_bytes_max`",
+    )
+    history: float = key(
+        Duration(0, 100 * YEAR_SECONDS), 0.0, "how long delivered messages are kept; 0 = not at all"
+    )
+    """Seconds."""
+    history_bytes_max: int | None = key(
+        Size(1 * MiB, 16 * TiB),
+        None,
+        "what is kept of them at most, on disk",
+        default_words="a quarter of `relay.queue_bytes_max`",
+    )
 
     @property
     def in_flight_max(self) -> int:
         """Most records without an answer; 0 = as many as its sessions take."""
-        return self.window_records if self.connect.scheme in ("relp", "relp+tls") else 0
+        return 0
+
+    @property
+    def stall_seconds(self) -> float:
+        """Being connected for so long without an answer is a stall."""
+        return 120.0
 
     @property
     def backlog_percent(self) -> int:
         """The share of a backlog that is a lane of its own; 0 = it never is."""
-        return self.backlog_share if self.order == "live-first" else 0
+        return self.sending.backlog_share if self.sending.order == "live-first" else 0
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        """What works, but hardly as meant."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    name: str
-    """Name of this relay, as hops further on see it."""
-    state_dir: str
+    name: str = key(RELAY_NAME, "", "how hops further on see this relay", default_words="host name")
+    state_dir: str = key(
+        PATH, DEFAULT_STATE_DIR, "queue and control socket; absolute, and on a local disk"
+    )
     sources: tuple[SourceConfiguration, ...] = ()
     destinations: tuple[DestinationConfiguration, ...] = ()
     apps: tuple[AppConfiguration, ...] = ()
-    queue_bytes_max: int = 4 * 1024**3
-    """What the queue may hold, over all destinations."""
-    reserve_bytes: int | None = None
-    """What is kept of that for those who may use the reserve; None = see `reserve`."""
-    min_free_bytes: int = 256 * 1024**2
-    """Admission closes when there is less room on the file system of `state_dir`."""
-    local_block_seconds_max: float = 1.0
-    """Longest time that a program which writes to a unix stream socket has to wait while
-    admission is closed; then its messages are dropped.  0 = for ever."""
-    pending_bytes_max: int | None = None
-    """Admission closes when more than this waits for its commit; None = see `pending_max`."""
-    quarantine_bytes_max: int = 64 * 1024**2
-    """What the quarantine of each source and destination may hold."""
-    quarantine_seconds_max: float = 0.0
-    """Age at which what is there is dropped; 0 = never."""
-    allow_volatile_state: bool = False
-    """Accept a state_dir on tmpfs or a network file system."""
-    strict_queue: bool = False
-    """Do not start with a damaged queue, instead of going on with what can be read."""
-    compact_free_percent: int = 50
-    """The queue's file is compacted when this part of it is free; 0 = never by itself."""
-    examine_fully: bool = False
-    """Look through the whole file of the queue at each start, however long that takes."""
-    statistics_seconds: float = 60.0
-    """Interval of the statistics line in the log; 0 = never."""
-    commit_seconds_min: float = 0.002
-    """From the beginning of one commit to the next while messages stream in."""
+    queue_bytes_max: int = key(
+        Size(1 * MiB, 16 * TiB), 4 * GiB, "what the queue may hold, over all destinations"
+    )
+    reserve_bytes: int | None = key(
+        Size(0, 16 * TiB),
+        None,
+        "what is kept of that for those who may use the reserve",
+        default_words="a twentieth of it, at least `pending_bytes_max` if that is set",
+    )
+    """None = see `reserve`."""
+    min_free_bytes: int = key(
+        Size(0, 16 * TiB),
+        256 * MiB,
+        "sources are paused when there is less room on the file system of `state_dir`; 0 = never",
+    )
+    local_block_seconds_max: float = key(
+        Seconds(0, 3600),
+        1.0,
+        "longest time that a program which writes to a unix stream socket has to wait while "
+        "sources are paused; then its messages are dropped; 0 = for ever",
+    )
+    pending_bytes_max: int | None = key(
+        Size(64 * KiB, 1 * GiB),
+        None,
+        "sources are paused when more than this waits for the disk",
+        default_words='`"32 MiB"`, or `reserve_bytes` if that is less',
+    )
+    """None = see `pending_max`."""
+    quarantine_bytes_max: int = key(
+        Size(0, 1 * TiB), 64 * MiB, "what the quarantine of each source and destination may hold"
+    )
+    quarantine_seconds_max: float = key(
+        Seconds(0, 100 * YEAR_SECONDS),
+        0.0,
+        "age at which what is in a quarantine is dropped; 0 = never",
+    )
+    allow_volatile_state: bool = key(
+        Flag(), False, "accept a state_dir on tmpfs or a network file system"
+    )
+    strict_queue: bool = key(
+        Flag(),
+        False,
+        "do not start with a damaged queue, instead of going on with what can be read of it",
+    )
+    compact_free_percent: int = key(
+        Whole(0, 95),
+        50,
+        "the queue's file is compacted by itself when this part of it has been free for three "
+        "minutes; 0 = never",
+    )
+    examine_fully: bool = key(
+        Flag(),
+        False,
+        "look through the whole file of the queue at each start, however long that takes",
+    )
+    statistics_seconds: float = key(
+        Seconds(0, YEAR_SECONDS), 60.0, "interval of the statistics line in the log; 0 = never"
+    )
+    commit_seconds_min: float = key(
+        Seconds(0, 1),
+        0.002,
+        "from the beginning of one commit to the next while messages stream in",
+    )
     tests: tuple[MessageTest, ...] = ()
     """Run by `check`."""
     warnings: tuple[str, ...] = field(default=(), compare=False)

@@ -14,7 +14,6 @@ from typing import Any
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.format_table import TimeZone
-from relay.service.configuration.model import Url
 from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import (
     Choice,
@@ -27,13 +26,9 @@ from relay.service.configuration.table import (
     join_path,
     read_table,
 )
-from relay.wire.framing.charset import Charset
 from relay.wire.parse_options import new_parser
 
-__all__ = ["PARSE", "encoding_problem", "read_parse_options"]
-
-# What comes in pieces that are whole texts; the kind of a socket of systemd is known at the start.
-_WHOLE_TEXTS = ("udp", "unixgram", "relp", "relp+tls", "systemd")
+__all__ = ["PARSE", "read_parse_options"]
 
 _WORD = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
 
@@ -99,26 +94,3 @@ def read_parse_options(values: object, path: str, reading: Reading) -> ParseOpti
         reading.problems.append(f"{path}: {error}")
         return ParseOptions()
     return options
-
-
-def encoding_problem(encoding: str, url: Url) -> str:
-    """Why a source at `url` cannot take text in `encoding`; empty if it can.
-
-    Raises:
-        ValueError: There is no such encoding.
-    """
-    charset = Charset(encoding)
-    if url.scheme == "journald":
-        return "has no meaning for journald, whose entries say themselves what they are; remove it"
-    if charset.is_ascii_superset or url.scheme in _WHOLE_TEXTS:
-        return ""
-    if url.scheme == "file" and charset.line_feed:
-        return ""
-    if url.scheme == "file":
-        why = "it does not tell where a line of a file ends; write the file in UTF-8"
-    else:
-        why = (
-            f"messages over {url.scheme} are cut from a stream before they are converted; send "
-            f"UTF-8, or use udp, unixgram or relp"
-        )
-    return f"{encoding!r} is no superset of US-ASCII, and {why}"

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from relay.model import expression
 from relay.model.policy import DrainRate
@@ -62,7 +62,11 @@ _SIZE_UNITS: Mapping[str, int] = {
 
 
 class Kind(Protocol):
-    """What a key may hold."""
+    """What a key may hold.
+
+    Those of the keys of sources, destinations and the relay also have `allowed`, what it is in
+    words, for errors and for the reference.
+    """
 
     def read(self, value: object) -> Any:
         """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
@@ -102,11 +106,15 @@ class Choice:
 
     words: tuple[str, ...]
 
+    @property
+    def allowed(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
     def read(self, value: object) -> str:
         if isinstance(value, str) and value in self.words:
             return value
         near = did_you_mean(value, self.words) if isinstance(value, str) else ""
-        raise ValueError(f"expected one of {', '.join(self.words)}; found {shown(value)}{near}")
+        raise ValueError(f"expected {self.allowed}; found {shown(value)}{near}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +124,28 @@ class Named:
     names: Mapping[str, int]
     high: int
 
+    @property
+    def allowed(self) -> str:
+        return f"0 to {self.high} and {', '.join(self.names)}"
+
     def read(self, value: object) -> int:
         if isinstance(value, str) and value.lower() in self.names:
             return self.names[value.lower()]
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.high:
             return value
         near = did_you_mean(str(value), self.names) or ";"
-        raise ValueError(
-            f"found {shown(value)}{near} allowed are 0 to {self.high} and {', '.join(self.names)}"
-        )
+        raise ValueError(f"found {shown(value)}{near} allowed are {self.allowed}")
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A regular expression for bytes."""
 
+    allowed: ClassVar[str] = "a regular expression"
+
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not value:
-            raise _unfit("a regular expression", value)
+            raise _unfit(self.allowed, value)
         try:
             expression.Expression(value)
         except ValueError as error:
@@ -145,10 +157,12 @@ class Expression:
 class Flag:
     """true or false."""
 
+    allowed: ClassVar[str] = "true or false"
+
     def read(self, value: object) -> bool:
         if isinstance(value, bool):
             return value
-        raise _unfit("true or false", value)
+        raise _unfit(self.allowed, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,10 @@ class Whole:
     low: int
     high: int
 
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.low:,} to {self.high:,}"
+
     def read(self, value: object) -> int:
         if (
             isinstance(value, int)
@@ -165,7 +183,7 @@ class Whole:
             and self.low <= value <= self.high
         ):
             return value
-        raise _unfit(f"a whole number from {self.low:,} to {self.high:,}", value)
+        raise _unfit(self.allowed, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +193,15 @@ class Size:
     low: int
     high: int
 
+    @property
+    def allowed(self) -> str:
+        return f"a size from {bytes_in_words(self.low)} to {bytes_in_words(self.high)}"
+
     def read(self, value: object) -> int:
         size = self._bytes(value)
         if size is not None and self.low <= size <= self.high:
             return size
-        raise _unfit(
-            f"a size from {bytes_in_words(self.low)} to {bytes_in_words(self.high)}, "
-            'as bytes or as a text such as "64 KiB" or "1 GiB"',
-            value,
-        )
+        raise _unfit(f'{self.allowed}, as bytes or as a text such as "64 KiB" or "1 GiB"', value)
 
     @staticmethod
     def _bytes(value: object) -> int | None:
@@ -199,6 +217,11 @@ class Size:
 class Rate:
     """A size per second, or a multiple of what comes in, such as ``"3x"``."""
 
+    allowed: ClassVar[str] = (
+        'a size per second from 1 KiB to 1 TiB, such as "2 MiB", or more than one and up to a '
+        'thousand times what comes in, such as "3x"'
+    )
+
     def read(self, value: object) -> DrainRate:
         multiple = _MULTIPLE.fullmatch(value.strip()) if isinstance(value, str) else None
         if multiple is not None and 1 < float(multiple[1]) <= 1000:
@@ -206,11 +229,7 @@ class Rate:
         try:
             return DrainRate(bytes_per_second=Size(1024, 2**40).read(value))
         except ValueError:
-            raise _unfit(
-                'a size per second from 1 KiB to 1 TiB, such as "2 MiB", or more than one and up '
-                'to a thousand times what comes in, such as "3x"',
-                value,
-            ) from None
+            raise _unfit(self.allowed, value) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +239,10 @@ class Seconds:
     low: float
     high: float
 
+    @property
+    def allowed(self) -> str:
+        return f"seconds, a number from {plain(self.low)} to {plain(self.high)}"
+
     def read(self, value: object) -> float:
         # Compared before the conversion: TOML has integers that no float can hold.
         if (
@@ -228,7 +251,7 @@ class Seconds:
             and self.low <= value <= self.high  # never true for nan
         ):
             return float(value)
-        raise _unfit(f"seconds, a number from {plain(self.low)} to {plain(self.high)}", value)
+        raise _unfit(self.allowed, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,27 +261,32 @@ class Duration:
     low: float
     high: float
 
+    @property
+    def allowed(self) -> str:
+        return (
+            f"a time from {plain(self.low)} to {plain(self.high)} seconds, as seconds or as a text "
+            'such as "90s", "30m", "6h" or "7d"'
+        )
+
     def read(self, value: object) -> float:
         try:
             seconds = seconds_in(value) if isinstance(value, str) else value
             return Seconds(self.low, self.high).read(seconds)
         except ValueError:
-            raise _unfit(
-                f"a time from {plain(self.low)} to {plain(self.high)} seconds, as seconds or as a "
-                'text such as "90s", "30m", "6h" or "7d"',
-                value,
-            ) from None
+            raise _unfit(self.allowed, value) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
     """Permissions of a file, as an octal number."""
 
+    allowed: ClassVar[str] = "permissions from 0o000 to 0o777, such as 0o660"
+
     def read(self, value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
             return value
         # 666 instead of 0o666 is a likely slip, and its bits would make no sense.
-        raise _unfit("permissions from 0o000 to 0o777, such as 0o660", value)
+        raise _unfit(self.allowed, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +313,12 @@ class Choices:
 
     words: tuple[str, ...]
 
+    @property
+    def allowed(self) -> str:
+        return f"a list of {', '.join(self.words)}"
+
     def read(self, value: object) -> tuple[str, ...]:
-        items = Texts(f"a list of {', '.join(self.words)}").read(value)
+        items = Texts(self.allowed).read(value)
         return _each(Choice(self.words).read, items)
 
 
@@ -294,9 +326,10 @@ class Choices:
 class Networks:
     """A list of addresses and networks (CIDR); IPv4 in IPv6 clothes becomes IPv4."""
 
+    allowed: ClassVar[str] = 'a list of addresses and networks, such as ["10.0.0.0/8", "::1"]'
+
     def read(self, value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        texts = Texts('a list of addresses and networks, such as ["10.0.0.0/8", "::1"]')
-        return _each(self._network, texts.read(value))
+        return _each(self._network, Texts(self.allowed).read(value))
 
     @staticmethod
     def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

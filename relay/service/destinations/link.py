@@ -5,18 +5,16 @@ A link may be started again after it was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.internet import ClientService
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory
 
-from relay.flow.drain import Drain
+from relay.flow.drain import Drain, Session
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.datagram.outbound import DatagramSession
-from relay.transport.files.writer import FileSession
 from relay.transport.upstream import (
     PreparedEndpoint,
     RetryClock,
@@ -122,6 +120,17 @@ class _LinkFactory(Factory):
         return self._link.new_protocol()
 
 
+class LocalSession(Session, Protocol):
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Reopens(Protocol):
+    """A session that opens anew what it writes to."""
+
+    def reopen(self) -> None: ...
+
+
 class LocalLink:
     """To a destination without a connection to wait for: a file, or UDP.
 
@@ -136,9 +145,7 @@ class LocalLink:
         state: UpstreamState,
         *,
         drain: Drain,
-        new_session: Callable[
-            [Callable[[str], None]], Deferred[FileSession] | Deferred[DatagramSession]
-        ],
+        new_session: Callable[[Callable[[str], None]], Awaitable[LocalSession]],
         how: str,
         clock: Clock,
     ) -> None:
@@ -148,7 +155,7 @@ class LocalLink:
         self._how = how
         self._clock = clock
         self._starts = 0  # an attempt from before the last one, or a stop, counts no more
-        self._session: FileSession | DatagramSession | None = None
+        self._session: LocalSession | None = None
         self._retry: DelayedCall | None = None
 
     def start(self) -> None:
@@ -173,7 +180,7 @@ class LocalLink:
         pass
 
     def reopen(self) -> None:
-        if isinstance(self._session, FileSession):
+        if isinstance(self._session, Reopens):
             self._session.reopen()
 
     def _try(self, start: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,13 +25,30 @@ from relay.service.destinations.link import Link
 from relay.service.destinations.status import DestinationStatus
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
+from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 from relay.transport.upstream import UpstreamState
 
-__all__ = ["DestinationService"]
+__all__ = ["DestinationParts", "DestinationService", "NewLink"]
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _BY_HAND = "hand"  # who holds the drains of a destination that is paused
+
+
+NewLink = Callable[[Lane], Link]
+"""Makes what connects one lane of a destination with the upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationParts:
+    """What all destinations are made with."""
+
+    queue: QueueService
+    certificates: CertificateWatch
+    notices: Notices
+    wall: WallClock
+    reactor: Any
+    """Provides IReactorTime, IReactorThreads and IReactorTCP."""
 
 
 class DestinationService(Service):
@@ -51,29 +69,26 @@ class DestinationService(Service):
     def __init__(
         self,
         configuration: DestinationConfiguration,
+        parts: DestinationParts,
         *,
-        queue: QueueService,
-        notices: Notices,
-        clock: Clock,
-        wall: WallClock,
-        new_link: Callable[[Lane], Link],
+        new_link: NewLink,
         prerequisites: Sequence[Prerequisite] = (),
         fill: Fill = lambda payloads: payloads,
     ) -> None:
         self.id = configuration.id
         self.lanes: tuple[Lane, ...] = ()
-        self.stall_seconds = 2 * configuration.answer_seconds_max
+        self.stall_seconds = configuration.stall_seconds
         self._configuration = configuration
-        self._queue = queue
-        self._notices = notices
-        self._clock = clock
+        self._queue = parts.queue
+        self._notices = parts.notices
+        self._clock: Clock = parts.reactor
         self._new_link = new_link
         self._prerequisites = prerequisites
         self._fill = fill
         self._order: Lanes | None = None  # of the two lanes, if there are two
         self._refusals = Refusals(
             configuration.refusals_max,
-            now=wall.now,
+            now=parts.wall.now,
             on_held=lambda words: self.warn("refusals", f"the upstream {words}"),
             on_taken=lambda words: self._log.info(
                 "destination {id}: the upstream {words}", id=self.id, words=words
@@ -84,15 +99,15 @@ class DestinationService(Service):
             lanes=self._by_age,
             refusals=self._refusals,
             prerequisites=prerequisites,
-            queue=queue,
-            wall=wall,
+            queue=parts.queue,
+            wall=parts.wall,
         )
         for each in prerequisites:
             each.when_fulfilled(self._permit)
 
     def startService(self) -> None:
         Service.startService(self)
-        rate = self._configuration.drain_rate
+        rate = self._configuration.sending.drain_rate
         pace = None
         if rate is not None and rate.is_limited:
             pace = Pace(rate, clock=self._clock)
@@ -205,8 +220,8 @@ class DestinationService(Service):
                 "destination {id}: {words}", id=self.id, words=self._name(queue) + printable(words)
             ),
             on_failure=lambda words: self.warn("connection", self._name(queue) + words),
-            retry_seconds_min=configuration.retry_seconds_min,
-            retry_seconds_max=configuration.retry_seconds_max,
+            retry_seconds_min=configuration.retry.retry_seconds_min,
+            retry_seconds_max=configuration.retry.retry_seconds_max,
         )
 
     def _name(self, queue: str) -> str:

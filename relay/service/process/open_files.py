@@ -11,7 +11,6 @@ from relay.transport.descriptors import DESCRIPTORS_RESERVED
 __all__ = ["open_files_warning", "raise_open_files_limit"]
 
 _OWN_FILES = 32  # of the process, its queue and its threads
-_STREAMS = ("tcp", "tls", "relp", "relp+tls", "unix", "systemd")
 
 
 def raise_open_files_limit() -> None:
@@ -30,10 +29,9 @@ def open_files_warning(sources: Iterable[SourceConfiguration], destinations: int
     connections = files = listeners = 0
     for source in sources:
         listeners += 1
-        if source.listen.scheme in _STREAMS:
-            connections += source.connections_max
-        elif source.listen.scheme == "file":
-            files += source.files_max
+        of_source = source.connections_and_files
+        connections += of_source[0]
+        files += of_source[1]
     own = _OWN_FILES + DESCRIPTORS_RESERVED + listeners + destinations
     needed = connections + files + own
     if hard == resource.RLIM_INFINITY or needed <= hard:

@@ -14,12 +14,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from relay.service.configuration.model import Url
-from relay.transport.inherited import scheme_of
 
-__all__ = ["NO_SYSTEMD", "Systemd", "initial_environment", "resolve_inherited", "take_systemd"]
+__all__ = ["NO_SYSTEMD", "Systemd", "initial_environment", "take_systemd"]
 
 _FIRST_DESCRIPTOR = 3
 _DESCRIPTORS_MAX = 4096
@@ -122,27 +121,6 @@ def take_systemd(
         notify_socket=values["NOTIFY_SOCKET"],
         watchdog_seconds=_whole(values["WATCHDOG_USEC"]) / 1e6 if for_us else 0.0,
     )
-
-
-def resolve_inherited(listen: Url, systemd: Systemd) -> tuple[Url, int]:
-    """What an inherited socket is, and its descriptor.
-
-    Args:
-        listen: With `inherited` set; its scheme is what the configuration says of it.
-
-    Raises:
-        ValueError: There is no such socket, or it does not fit the configuration.
-    """
-    descriptor = systemd.descriptor_of(listen.inherited)
-    found = scheme_of(descriptor)
-    if listen.scheme == "systemd":
-        return replace(listen, scheme=found), descriptor
-    if found not in ("tcp", "unix"):
-        raise ValueError(
-            f"protocol {listen.scheme!r} needs a stream socket and this is a datagram socket "
-            f"({found}); write ListenStream= in the socket unit"
-        )
-    return listen, descriptor
 
 
 def _whole(text: str) -> int:

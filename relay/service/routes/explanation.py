@@ -114,7 +114,7 @@ class Explainer:
             )
         origin = Origin(
             known.id,
-            _transport_of(known, peer_host),
+            known.transport_from(peer_host),
             peer_host,
             tls_names=tls_names,
             received_at=self._now,
@@ -194,12 +194,6 @@ class Explainer:
 
     def _masked(self, payload: bytes) -> bytes:
         return masked(payload, self._secrets)
-
-
-def _transport_of(source: SourceConfiguration, peer_host: str) -> str:
-    """What a source listens on; a socket of systemd without a peer is a local one."""
-    scheme = source.listen.scheme
-    return "unixgram" if scheme == "systemd" and not peer_host else scheme
 
 
 def described(

@@ -1,37 +1,105 @@
-"""A source that reads files; it binds nothing."""
+"""Files that are read: lines become messages, or are messages.  Nothing is bound."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 
-from relay.flow.intake import Intake
-from relay.model.clock import WallClock
-from relay.model.counters import SourceCounters
-from relay.model.expression import Expression
+from relay.model.expression import Expression as BytesExpression
+from relay.model.message import (
+    DEFAULT_FACILITY,
+    DEFAULT_SEVERITY,
+)
 from relay.model.words import counted
-from relay.queue.admission.backpressure import SourceAdmission
-from relay.queue.ledger import Ledger
-from relay.service.configuration.model import SourceConfiguration
-from relay.service.sources.service import SourceService
+from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
+from relay.service.configuration.keys import key
+from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
+from relay.service.configuration.table import (
+    Choice,
+    Expression,
+    Flag,
+    Named,
+    Seconds,
+    Text,
+    Whole,
+)
+from relay.service.configuration.url import Path
+from relay.service.sources.keys import read_from_key, split_problems
+from relay.service.sources.kind import SourceKind, SourceParts
+from relay.service.sources.service import Receiving, SourceService
 from relay.transport.files.delivery import NewFrames
 from relay.transport.files.followed import FileLimits
 from relay.transport.files.reader import FileReader, LineHandling
 from relay.transport.files.tailed_file import NewDecoder
-from relay.transport.notices import Notices
-from relay.transport.reception import Reception
 from relay.wire.framing.charset import Charset
 from relay.wire.framing.lines import LineDecoder
 from relay.wire.line_message import LineFormat
+from relay.wire.wildcard import matches, parse_wildcard
 
-__all__ = ["FileSource", "Positions", "new_file_source"]
+__all__ = ["FILE", "FileSource"]
 
-Positions = Callable[[str], Mapping[str, bytes]]
-"""How far a source has read, by name; may be asked when the queue is open."""
+
+@dataclass(frozen=True, slots=True)
+class FilesConfiguration(SourceConfiguration):
+    reserved: bool = reserved_key(True)
+    format: str = key(
+        Choice(("text", "syslog")),
+        "text",
+        "a message is made of each line; `syslog`: the lines are messages",
+    )
+    tag: str = key(
+        Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
+        "",
+        "APP-NAME of those messages",
+        default_words="the file's name without its last suffix",
+    )
+    facility: int = key(
+        Named(FACILITIES, 23), DEFAULT_FACILITY, "of those messages; by name or by number"
+    )
+    severity: int = key(
+        Named(SEVERITIES, 7), DEFAULT_SEVERITY, "of those messages; by name or by number"
+    )
+    multi_line: str = key(
+        Expression(), "", "a line that it matches begins a message, other lines continue it"
+    )
+    multi_line_seconds_max: float = key(
+        Seconds(0.1, 3600), 5.0, "silence after which such a message is complete"
+    )
+    read_from: str = read_from_key("beginning")
+    files_max: int = key(
+        Whole(1, 100_000), 1000, "further files are not read, but counted and logged"
+    )
+    follow_symlinks: bool = key(
+        Flag(), False, "also read what links out of the searched directory lead to"
+    )
+
+    @property
+    def connections_and_files(self) -> tuple[int, int]:
+        return 0, self.files_max
+
+    def encoding_problem(self) -> str:
+        encoding = self.parse.encoding
+        charset = None if encoding is None else Charset(encoding)
+        if charset is None or charset.is_ascii_superset or charset.line_feed:
+            return ""
+        return (
+            f"{encoding!r} is no superset of US-ASCII, and it does not tell where a line of a file "
+            "ends; write the file in UTF-8"
+        )
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        yield from split_problems(self, where)
+        for name in ("tag", "facility", "severity"):
+            if self.format == "syslog" and name in given:
+                yield (
+                    f"{where(name)}: has no meaning where format is 'syslog': the lines say it "
+                    "themselves; remove one of them"
+                )
 
 
 class FileSource(SourceService):
@@ -44,12 +112,13 @@ class FileSource(SourceService):
 
     def __init__(
         self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
         *,
         positions: Callable[[], Mapping[str, bytes]],
         new_reader: Callable[..., FileReader],
-        **kwargs: Any,
     ) -> None:
-        super().__init__(bind=socket.socket, **kwargs)  # which is never called
+        super().__init__(configuration, receiving, bind=socket.socket)  # which is never called
         self._reader: FileReader | None = None
         self._positions = positions
         self._new_reader = new_reader
@@ -76,34 +145,16 @@ class FileSource(SourceService):
         self._log.info("source {id}: {text}", id=self.id, text=text)
 
 
-def new_file_source(
-    configuration: SourceConfiguration,
-    *,
-    relay_name: str,
-    positions: Positions,
-    intake: Intake,
-    admission: SourceAdmission,
-    counters: SourceCounters,
-    notices: Notices,
-    wall: WallClock,
-    reactor: Any,
-    quarantine: Callable[[], Ledger | None] = lambda: None,
+def _make(
+    configuration: FilesConfiguration, receiving: Receiving, parts: SourceParts
 ) -> FileSource:
-    """Build the service of one source of files.
-
-    Args:
-        relay_name: HOSTNAME of the messages.
-    """
     return FileSource(
-        source=configuration.id,
-        url=configuration.listen,
-        counters=counters,
-        reactor=reactor,
-        quarantine=quarantine,
-        positions=partial(positions, configuration.id),
+        configuration,
+        receiving,
+        positions=partial(parts.positions, configuration.id),
         new_reader=partial(
             FileReader,
-            Reception(configuration.id, intake, admission, counters, notices),
+            receiving.reception,
             path=configuration.listen.path,
             limits=FileLimits(
                 from_end=configuration.read_from == "end",
@@ -114,18 +165,18 @@ def new_file_source(
             ),
             lines=LineHandling(
                 new_decoder=_decoding(configuration),
-                new_frames=_framing(configuration, relay_name),
+                new_frames=_framing(configuration, parts.relay_name),
             ),
-            wall=wall,
-            clock=reactor,
+            wall=parts.wall,
+            clock=receiving.reactor,
         ),
     )
 
 
-def _decoding(configuration: SourceConfiguration) -> NewDecoder:
+def _decoding(configuration: FilesConfiguration) -> NewDecoder:
     begins = None
     if configuration.multi_line:
-        begins = Expression(configuration.multi_line).search
+        begins = BytesExpression(configuration.multi_line).search
     encoding = configuration.parse.encoding
     common = partial(
         LineDecoder,
@@ -136,7 +187,7 @@ def _decoding(configuration: SourceConfiguration) -> NewDecoder:
     return lambda start, head: common(start=start, head=head)
 
 
-def _framing(configuration: SourceConfiguration, relay_name: str) -> NewFrames:
+def _framing(configuration: FilesConfiguration, relay_name: str) -> NewFrames:
     if configuration.format == "syslog":
         return _as_they_are
     return LineFormat(
@@ -148,3 +199,19 @@ def _framing(configuration: SourceConfiguration, relay_name: str) -> NewFrames:
 
 def _as_they_are(lines: list[bytes], *, path: bytes, read_at: float) -> list[bytes]:
     return lines
+
+
+def _reads(listen: Url, connect: Url) -> bool:
+    """Whether the file that is written is one of those that are read."""
+    return matches(parse_wildcard(listen.path), connect.path)
+
+
+FILE = SourceKind(
+    scheme="file",
+    address=Path("file"),
+    configuration=FilesConfiguration,
+    delivered="reads lines of files; the path may have wildcards",
+    medium="file",
+    arrives=_reads,
+    make=_make,
+)

@@ -2,28 +2,117 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from relay.flow.intake import Intake
-from relay.model.counters import SourceCounters
-from relay.queue.admission.backpressure import SourceAdmission
-from relay.queue.ledger import Ledger
-from relay.service.configuration.model import SourceConfiguration
-from relay.service.sources.service import SourceService
+from relay.service.configuration.keys import key
+from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
+from relay.service.configuration.table import shown
+from relay.service.configuration.url import Role
+from relay.service.sources.keys import read_from_key, split_problems
+from relay.service.sources.kind import Positions, SourceKind, SourceParts
+from relay.service.sources.service import Receiving, SourceService
 from relay.transport.journal.journalctl import Selection, find_journalctl
 from relay.transport.journal.messages import EntryMessages
 from relay.transport.journal.reader import CURSOR, JournalReader
-from relay.transport.notices import Notices
-from relay.transport.reception import Reception
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
-__all__ = ["JournalSource", "new_journal_source"]
+__all__ = ["JOURNALD", "FieldNames", "JournalSource", "Matches"]
+
+# systemd.journal-fields(7), sd_journal_add_match(3): at most 64 octets.
+_FIELD = r"[A-Z_][A-Z0-9_]{0,63}"
+_MATCH = re.compile(rf"{_FIELD}=[^\0]*", re.DOTALL)
+_NAME = re.compile(_FIELD)
+_COUNT_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """A list of ``FIELD=value`` and ``+``, as journalctl takes them."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        matches = _texts(value, 'a list such as ["_TRANSPORT=kernel", "+", "SYSLOG_FACILITY=10"]')
+        for match in matches:
+            if match != "+" and not _MATCH.fullmatch(match):
+                raise ValueError(
+                    "expected FIELD=value, with a field of systemd.journal-fields(7), or '+' "
+                    f"between alternatives, found {shown(match)}"
+                )
+        if "+" in (matches[:1] + matches[-1:]) or ("+", "+") in pairwise(matches):
+            raise ValueError("'+' stands between two matches; remove it elsewhere")
+        return matches
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """A list of names of fields; may be empty."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        names = _texts(value, 'a list of fields such as ["_SYSTEMD_UNIT", "_UID"]')
+        for number, name in enumerate(names):
+            # RFC 5424 §6.3.2: a PARAM-NAME has at most 32 characters.
+            if not _NAME.fullmatch(name) or len(name) > 32:
+                raise ValueError(
+                    "expected names of fields, as in systemd.journal-fields(7) and at most 32 "
+                    f"characters long, found {shown(name)}"
+                )
+            if name in names[:number]:
+                raise ValueError(f"{shown(name)} is in the list twice; remove one")
+        return names
+
+
+def _texts(value: object, allowed: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"expected {allowed}, found {shown(value)}")
+    if len(value) > _COUNT_MAX:
+        raise ValueError(f"expected at most {_COUNT_MAX} of them, found {len(value)}")
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Journal:
+    form: ClassVar[str] = "://[/directory]"
+
+    def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
+        if rest == "//":
+            return Url(scheme, is_bare=True)
+        if not rest.startswith("///") or "\0" in rest:
+            raise ValueError(
+                f"expected {scheme}:// for the system's journal, or a directory with journal "
+                f"files, as in {scheme}:///var/log/journal/remote, found {rest!r}"
+            )
+        return Url(scheme, path=os.path.normpath("/" + rest.lstrip("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class JournalConfiguration(SourceConfiguration):
+    reserved: bool = reserved_key(True)
+    matches: tuple[str, ...] = key(
+        Matches(), (), "which entries to take, as arguments of journalctl", default_words="all"
+    )
+    read_from: str = read_from_key("end")
+    fields: tuple[str, ...] = key(
+        FieldNames(),
+        ("_TRANSPORT", "_SYSTEMD_UNIT", "_UID", "_GID", "_EXE"),
+        "fields that become structured data",
+    )
+
+    def encoding_problem(self) -> str:
+        if self.parse.encoding is None:
+            return ""
+        return "has no meaning for journald, whose entries say themselves what they are; remove it"
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        return split_problems(self, where)
 
 
 class JournalSource(SourceService):
@@ -35,12 +124,13 @@ class JournalSource(SourceService):
 
     def __init__(
         self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
         *,
         reader: JournalReader,
-        positions: Callable[[str], Mapping[str, bytes]],
-        **kwargs: Any,
+        positions: Positions,
     ) -> None:
-        super().__init__(bind=socket.socket, **kwargs)
+        super().__init__(configuration, receiving, bind=socket.socket)
         self._reader = reader
         self._positions = positions
 
@@ -67,20 +157,11 @@ class JournalSource(SourceService):
         }
 
 
-def new_journal_source(
-    configuration: SourceConfiguration,
-    *,
-    intake: Intake,
-    admission: SourceAdmission,
-    counters: SourceCounters,
-    positions: Callable[[str], Mapping[str, bytes]],
-    notices: Notices,
-    reactor: Any,
-    quarantine: Callable[[], Ledger | None] = lambda: None,
+def _make(
+    configuration: JournalConfiguration, receiving: Receiving, parts: SourceParts
 ) -> JournalSource:
-    """Build the service of one source with the scheme journald."""
     reader = JournalReader(
-        Reception(configuration.id, intake, admission, counters, notices),
+        receiving.reception,
         selection=Selection(
             directory=configuration.listen.path,
             matches=configuration.matches,
@@ -94,14 +175,17 @@ def new_journal_source(
         from_beginning=configuration.read_from == "beginning",
         retry_seconds=backoffPolicy(),
         find_program=find_journalctl,
-        reactor=reactor,
+        reactor=receiving.reactor,
     )
-    return JournalSource(
-        source=configuration.id,
-        url=configuration.listen,
-        counters=counters,
-        reactor=reactor,
-        quarantine=quarantine,
-        reader=reader,
-        positions=positions,
-    )
+    return JournalSource(configuration, receiving, reader=reader, positions=parts.positions)
+
+
+JOURNALD = SourceKind(
+    scheme="journald",
+    address=_Journal(),
+    configuration=JournalConfiguration,
+    delivered="systemd's journal, kernel messages too",
+    medium="journal",
+    shared=True,  # with other matches
+    make=_make,
+)

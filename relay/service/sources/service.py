@@ -7,6 +7,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,18 +15,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
-from relay.model.counters import SourceCounters
 from relay.queue.ledger import Ledger
-from relay.service.configuration.model import Url
+from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import bytes_in_words
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.transport.datagram.inbound import DatagramReader
+from relay.transport.reception import Reception
 from relay.transport.sockets import listen, receive_buffer_bytes
 from relay.transport.stream.connection import InboundFactory
 from relay.transport.unix_listener import UnixListener
 
-__all__ = ["DatagramSource", "SourceService", "StreamSource"]
+__all__ = ["DatagramSource", "Receiving", "SourceService", "StreamSource"]
 
 _FINISH_SECONDS_MAX = 1.5
 _FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
@@ -36,12 +37,22 @@ _HOW_TO_BIND = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """What the service of one source works with."""
+
+    reception: Reception
+    reactor: Any
+    """Provides IReactorTime, IReactorFDSet and IReactorSocket."""
+    quarantine: Callable[[], Ledger | None] = lambda: None
+    """The account of what the source set aside; None = it does not do that."""
+
+
 class SourceService(Service):
     """One source.
 
     Args:
         bind: Makes the socket.
-        quarantine: The account of what the source set aside; None = it does not do that.
     """
 
     _log = Logger(namespace="relay")
@@ -49,23 +60,20 @@ class SourceService(Service):
 
     def __init__(
         self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
         *,
-        source: str,
-        url: Url,
         bind: Callable[[], socket.socket],
-        counters: SourceCounters,
-        reactor: Any,
-        quarantine: Callable[[], Ledger | None] = lambda: None,
     ) -> None:
-        self.id = source
-        self.url = url
-        self.counters = counters
+        self.id = configuration.id
+        self.url = configuration.listen
+        self.counters = receiving.reception.counters
         self._bind = bind
-        self._reactor = reactor
-        self._quarantine = quarantine
+        self._reactor = receiving.reactor
+        self._quarantine = receiving.quarantine
         self._bound = False
         self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
-        self._address = str(url)
+        self._address = str(self.url)
 
     def privilegedStartService(self) -> None:
         """Bind, while the process may still have the rights to."""
@@ -181,13 +189,15 @@ class StreamSource(SourceService):
 
     def __init__(
         self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
         *,
+        bind: Callable[[], socket.socket],
         factory: InboundFactory,
         wrap: Callable[[InboundFactory], Any],
         prerequisite: Prerequisite,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(configuration, receiving, bind=bind)
         self._factory = factory
         self._wrap = wrap
         self._prerequisite = prerequisite
@@ -255,12 +265,14 @@ class DatagramSource(SourceService):
 
     def __init__(
         self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
         *,
+        bind: Callable[[], socket.socket],
         new_reader: Callable[[socket.socket], DatagramReader],
         receive_buffer_bytes: int = 0,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(configuration, receiving, bind=bind)
         self._new_reader = new_reader
         self._buffer_bytes_asked = receive_buffer_bytes
         self._buffer_bytes = 0

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from relay.service.configuration.model import TlsConfiguration
+from relay.service.configuration.model import TlsConfiguration, Where
 from relay.service.configuration.url import is_host
 from relay.transport.tls.context import (
     TlsMaterial,
@@ -31,7 +31,6 @@ from relay.transport.tls.peer_check import (
 )
 
 __all__ = [
-    "Where",
     "file_problems",
     "listener_problems",
     "policy_problems",
@@ -42,9 +41,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-Where = Callable[[str], str]
-"""Turns the name of a TLS key into what the administrator wrote: a dotted path or a flag."""
 
 _PEM_BYTES_MAX = 16 * 2**20  # far above any bundle of authorities
 

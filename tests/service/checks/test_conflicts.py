@@ -3,23 +3,19 @@ from __future__ import annotations
 import pytest
 
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
-from relay.service.configuration.model import DestinationConfiguration, SourceConfiguration
-from relay.service.configuration.url import parse_url
+from relay.service.kinds import KINDS
+from tests.configurations import new_destination, new_source
 
 
 def conflicts(sources: dict[str, str], destinations: dict[str, tuple[str, str]]) -> list[str]:
     """Sources are id: URL, destinations are id: (URL, ids of its sources)."""
     return find_conflicts(
+        [new_source(id, KINDS.url(url, "listen", base_dir="/")) for id, url in sources.items()],
         [
-            SourceConfiguration(id, parse_url(url, "listen", base_dir="/"))
-            for id, url in sources.items()
-        ],
-        [
-            DestinationConfiguration(
-                id, parse_url(url, "connect", base_dir="/"), sources=tuple(ids.split())
-            )
+            new_destination(id, KINDS.url(url, "connect", base_dir="/"), sources=tuple(ids.split()))
             for id, (url, ids) in destinations.items()
         ],
+        KINDS,
         name_source=lambda id: f"sources.{id}.listen",
         name_destination=lambda id: f"destinations.{id}.connect",
     )
@@ -38,7 +34,7 @@ def conflicts(sources: dict[str, str], destinations: dict[str, tuple[str, str]])
     ],
 )
 def test_two_listeners_in_one_place(one: str, other: str) -> None:
-    a, b = (parse_url(text, "listen", base_dir="/") for text in (one, other))
+    a, b = (KINDS.url(text, "listen", base_dir="/") for text in (one, other))
     for first, second in ((a, b), (b, a)):
         assert conflicts({"a": str(first), "b": str(second)}, {"d": ("relp://far:1", "a b")}) == [
             f"sources.b.listen: {second} is already taken by sources.a.listen ({first}); choose "

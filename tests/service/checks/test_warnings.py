@@ -7,6 +7,7 @@ import pytest
 
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.reading import Reading
+from relay.service.kinds import KINDS
 from relay.service.tls.certificates import make_authority, make_leaf
 
 SOURCE = '[sources.in]\nlisten = "udp://:514"\n'
@@ -16,7 +17,7 @@ DESTINATION = '[destinations.d]\nconnect = "relp://far:20514"\n'
 def warnings(folder: Path, text: str) -> list[str]:
     path = folder / "relay.toml"
     path.write_text(text)
-    return list(read_configuration(str(path)).warnings)
+    return list(read_configuration(str(path), KINDS).warnings)
 
 
 def of_destination(folder: Path, text: str) -> list[str]:

@@ -11,6 +11,7 @@ from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import AppConfiguration, Configuration
 from relay.service.configuration.reading import Reading
+from relay.service.kinds import KINDS
 from tests.certificate_files import make_certificate_files
 
 SECRET = "web-token-0123456789"
@@ -81,7 +82,7 @@ def test_what_is_no_app(folder: Path, values: object, problem: str) -> None:
 
 def read(folder: Path, text: str) -> Configuration:
     (folder / "relay.toml").write_text(text)
-    return read_configuration(str(folder / "relay.toml"))
+    return read_configuration(str(folder / "relay.toml"), KINDS)
 
 
 APPS = """

@@ -17,22 +17,23 @@ from relay.model.errors import ConfigurationError
 from relay.model.token import Token
 from relay.service.configuration.file import (
     DEFAULT_PATH,
-    DEFAULT_STATE_DIR,
     examine_file,
     read_configuration,
 )
+from relay.service.configuration.keys import keys_of
 from relay.service.configuration.model import (
+    DEFAULT_STATE_DIR,
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     TlsConfiguration,
     UnreadToken,
     Url,
 )
-from relay.service.configuration.schema import DESTINATION, RELAY, SOURCE, fitting_keys
+from relay.service.kinds import KINDS
+from relay.service.sources.keys import Access, Peers
 from relay.service.tls.certificates import make_authority, make_leaf
 from tests.certificate_files import make_certificate_files
+from tests.configurations import new_destination, new_source
 from tests.odd_certificates import make_crl
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +49,7 @@ connect = "tcp://far:514"
 def read(tmp_path: Path, text: str) -> Configuration:
     path = tmp_path / "relay.toml"
     path.write_text(text)
-    return read_configuration(str(path))
+    return read_configuration(str(path), KINDS)
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -65,11 +66,9 @@ def test_the_smallest_file(tmp_path: Path) -> None:
     assert configuration == Configuration(
         name=socket.gethostname(),
         state_dir=DEFAULT_STATE_DIR,
-        sources=(SourceConfiguration("in", Url("udp", port=514)),),
+        sources=(new_source("in", Url("udp", port=514)),),
         destinations=(
-            DestinationConfiguration(
-                "out", Url("tcp", "far", 514), sources=("in",), framing="newline"
-            ),
+            new_destination("out", Url("tcp", "far", 514), sources=("in",), framing="newline"),
         ),
     )
     assert configuration.path == f"{tmp_path}/relay.toml"
@@ -139,7 +138,7 @@ def test_every_key(tmp_path: Path) -> None:
         commit_seconds_min=0.01,
     )
     assert configuration.sources == (
-        SourceConfiguration(
+        new_source(
             "secure",
             Url("relp+tls", port=20515),
             tls=TlsConfiguration(
@@ -153,7 +152,7 @@ def test_every_key(tmp_path: Path) -> None:
             idle_seconds_max=2.5,
             handshake_seconds_max=3.0,
         ),
-        SourceConfiguration(
+        new_source(
             "local.1",
             Url("unixgram", path=f"{tmp_path}/log.sock"),
             socket_mode=0o600,
@@ -161,7 +160,7 @@ def test_every_key(tmp_path: Path) -> None:
         ),
     )
     assert configuration.destinations == (
-        DestinationConfiguration(
+        new_destination(
             "central",
             Url("relp+tls", "central.example", 20515),
             sources=("local.1",),
@@ -176,7 +175,7 @@ def test_every_key(tmp_path: Path) -> None:
             retry_seconds_max=8.0,
             refusals_max=9,
         ),
-        DestinationConfiguration(
+        new_destination(
             "lines",
             Url("tls", "logs.example", 6514),
             sources=("secure", "local.1"),
@@ -187,7 +186,7 @@ def test_every_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "framing"),
-    [("tls", "octet-counting"), ("tcp", "newline"), ("udp", ""), ("relp", "")],
+    [("tls", "octet-counting"), ("tcp", "newline")],
 )
 def test_default_framing(scheme: str, framing: str, tmp_path: Path) -> None:
     configuration = read(tmp_path, SMALL.replace("tcp:", f"{scheme}:"))
@@ -225,7 +224,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
-        f"{', '.join(RELAY)}",
+        f"{', '.join(keys_of(Configuration))}",
         "sources.\"b d\": expected an id of at most 63 ASCII letters, digits, '.', '_' and '-' "
         "that starts with a letter or a digit, found 'b d'",
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
@@ -237,7 +236,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "relp+tls and unix and systemd; remove it or change the URL",
         'sources.c.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
         "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: "
-        f"{', '.join(DESTINATION)}",
+        f"{', '.join(KINDS.fitting_keys('connect', None))}",
         "destinations.out.sources: there is no source 'inn', did you mean 'in'? the sources are: "
         "in, b d, c",
         "destinations.out.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found "
@@ -309,7 +308,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
             SMALL.replace("udp://:514", "tls://:6514") + "[sources.in.tls]\n",
             [
                 "sources.in.tls: unknown key. Allowed here: "
-                + ", ".join(fitting_keys(SOURCE, {"listen": "tls://:6514"})),
+                + ", ".join(KINDS.fitting_keys("listen", KINDS.source("tls"))),
                 "sources.in.certificate: is missing; a TLS listener needs certificate and "
                 "private_key",
                 'sources.in.trusted_ca: is missing; peer_verify = "required" (the default) '
@@ -361,9 +360,9 @@ def test_a_set_of_listeners_is_several_sources(tmp_path: Path) -> None:
         ("other", "unix:///run/log"),
     ]
     for source in configuration.sources[:3]:
-        assert (source.oversize, source.allow) == ("drop", (ip_network("10.0.0.0/8"),))
-        assert source.deny == (ip_network("10.0.0.1"),)
-        assert (source.connections_per_peer_max, source.rate_per_peer_max) == (5, 6)
+        networks = (ip_network("10.0.0.0/8"),), (ip_network("10.0.0.1"),)
+        assert (source.oversize, source.access) == ("drop", Access(*networks, rate_per_peer_max=6))
+    assert configuration.sources[1].peers == Peers(connections_per_peer_max=5)
     ids = tuple(source.id for source in configuration.sources)
     assert configuration.destinations[0].sources == ids
 
@@ -484,7 +483,7 @@ def test_a_start_waits_for_files_and_for_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(str(path))
+        read_configuration(str(path), KINDS)
     assert [problem.split(": ")[1] for problem in caught.value.problems] == [
         "sources.in.certificate",
         "sources.in.private_key",
@@ -492,7 +491,7 @@ def test_a_start_waits_for_files_and_for_nothing_else(tmp_path: Path) -> None:
         "destinations.out.rewrite.tokens[1].token_file",
         "destinations.out.trusted_ca",
     ]
-    configuration = read_configuration(str(path), to_start=True)
+    configuration = read_configuration(str(path), KINDS, to_start=True)
     (destination,) = configuration.destinations
     assert destination.tls.trusted_ca == str(tmp_path / "missing-ca.pem")
     token = destination.rewrite.token
@@ -502,7 +501,7 @@ def test_a_start_waits_for_files_and_for_nothing_else(tmp_path: Path) -> None:
 
     path.write_text(text.replace('peer_verify = "none"', ""))
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(str(path), to_start=True)
+        read_configuration(str(path), KINDS, to_start=True)
     assert [problem.split(": ")[1] for problem in caught.value.problems] == [
         "sources.in.trusted_ca"
     ]
@@ -530,21 +529,21 @@ def test_not_toml(octets: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     path.write_bytes(octets)
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(str(path))
+        read_configuration(str(path), KINDS)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith(f"{path}{problem}")
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(f"{tmp_path}/none.toml")
+        read_configuration(f"{tmp_path}/none.toml", KINDS)
     assert caught.value.problems == [
         f"{tmp_path}/none.toml: cannot read it: No such file or directory"
     ]
 
 
 def test_the_quickstart_file() -> None:
-    configuration = read_configuration(str(ROOT / "deploy/quickstart.toml"))
+    configuration = read_configuration(str(ROOT / "deploy/quickstart.toml"), KINDS)
     assert configuration.state_dir == str(ROOT / "var/state")
     assert [(one.id, str(one.listen)) for one in configuration.sources] == [
         ("udp", "udp://127.0.0.1:5514"),
@@ -582,7 +581,7 @@ def test_the_journal(tmp_path: Path) -> None:
         '"journald://"\nmatches = ["_PID=1", "+", "A=b c"]\nread_from = "beginning"\nfields = []',
     )
     (source,) = read(tmp_path, text).sources
-    assert source.listen == Url("journald")
+    assert source.listen == Url("journald", is_bare=True)
     assert source.matches == ("_PID=1", "+", "A=b c")
     assert (source.read_from, source.fields) == ("beginning", ())
     assert problems(tmp_path, text.replace("_PID=1", "_pid")) == [
@@ -685,19 +684,19 @@ def test_only_known_proxies_are_believed(tmp_path: Path) -> None:
         "addresses of the proxies into allow"
     ]
     (source,) = read(tmp_path, text.format('\nallow = ["10.0.0.0/8"]')).sources
-    assert source.proxy_protocol
+    assert source.peers.proxy_protocol
 
 
 def test_one_message_has_room_in_the_memory_for_unfinished_ones(tmp_path: Path) -> None:
     text = SMALL.replace('"udp://:514"', '"{}://:514"\nunfinished_bytes_max = "128 KiB"')
     (source,) = read(tmp_path, text.format("tcp")).sources
-    assert source.unfinished_bytes_max == 128 * 1024
+    assert source.connections.unfinished_bytes_max == 128 * 1024
     assert problems(tmp_path, text.format("relp")) == [
         "sources.in.unfinished_bytes_max: 128 KiB is less than one message may have, "
         "frame_bytes_max = 256 KiB; write more, or 0 for no limit"
     ]
     (source,) = read(tmp_path, text.format("relp").replace('"128 KiB"', "0")).sources
-    assert source.unfinished_bytes_max == 0
+    assert source.connections.unfinished_bytes_max == 0
     assert "has no meaning for udp" in problems(tmp_path, text.format("udp"))[0]
 
 
@@ -713,7 +712,7 @@ def test_files_are_looked_at_even_where_the_url_is_wrong(tmp_path: Path) -> None
         '[destinations.b]\nconnect = "relp+tls://central"\ntrusted_ca = "none.pem"\n'
     )
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(str(path))
+        read_configuration(str(path), KINDS)
     text = "\n".join(caught.value.problems)
     for key in ("sources.a.listen", "sources.a.certificate", "destinations.b.connect"):
         assert key in text
@@ -737,7 +736,7 @@ connect = "tcp://far:514"
 
 def test_files_as_a_source(tmp_path: Path) -> None:
     (source,) = read(tmp_path, FILES).sources
-    assert source == SourceConfiguration(
+    assert source == new_source(
         "app",
         Url("file", path=f"{tmp_path}/logs/*.log"),
         tag="shop",
@@ -792,7 +791,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     )
     assert (configuration.min_free_bytes, configuration.local_block_seconds_max) == (0, 0.25)
     assert configuration.reserve == 2**30 // 20
-    assert [source.uses_reserve for source in configuration.sources] == [False, True, False, True]
+    assert [source.reserved for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
     limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
     assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
@@ -896,7 +895,7 @@ def test_every_problem_has_the_line_of_its_key(tmp_path: Path) -> None:
         "[destinations.out]\n"
     )
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(str(path))
+        read_configuration(str(path), KINDS)
     lines = [problem.removeprefix(f"{path}:") for problem in caught.value.problems]
     assert lines[0] == (
         "2: relay.statistics_seconds: expected seconds, a number from 0 to 31,536,000, found -1"
@@ -918,7 +917,7 @@ def test_what_a_broken_file_says_of_the_state_directory(tmp_path: Path) -> None:
         ("[relay]\nstate_dir = \n" + SMALL, ""),
     ):
         path.write_text(text)
-        assert examine_file(str(path)).state_dir == state_dir
+        assert examine_file(str(path), KINDS).state_dir == state_dir
 
 
 def test_the_unit_and_the_commands_agree_where_the_file_is() -> None:

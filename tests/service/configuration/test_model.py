@@ -4,14 +4,14 @@ import pytest
 
 from relay.model.token import Token
 from relay.service.configuration.model import (
+    ID,
     AppConfiguration,
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     UnreadToken,
     Url,
 )
+from tests.configurations import new_destination, new_source
 from tests.written import choice
 
 
@@ -22,21 +22,15 @@ from tests.written import choice
         (Url("udp", "::1", 514), "udp://[::1]:514"),
         (Url("relp+tls", "", 20515), "relp+tls://:20515"),
         (Url("unixgram", path="/run/log"), "unixgram:///run/log"),
+        (Url("journald", is_bare=True), "journald://"),
     ],
 )
 def test_a_url_reads_as_it_is_written(url: Url, text: str) -> None:
     assert str(url) == text
 
 
-@pytest.mark.parametrize(
-    ("scheme", "is_tls"), [("tls", True), ("relp+tls", True), ("relp", False), ("file", False)]
-)
-def test_which_schemes_are_encrypted(scheme: str, is_tls: bool) -> None:
-    assert Url(scheme).is_tls is is_tls
-
-
 def test_values_cannot_be_changed_after_the_start() -> None:
-    source = SourceConfiguration(id="a", listen=Url("udp", port=514))
+    source = new_source(id="a", listen=Url("udp", port=514))
     with pytest.raises(AttributeError):
         source.frame_bytes_max = 1  # type: ignore[misc]
 
@@ -56,9 +50,18 @@ def test_what_is_to_be_masked_is_every_token_that_could_be_read() -> None:
         state_dir="/var/lib/a",
         apps=(AppConfiguration(id="shop", tokens=(Token(b"of-an-app"),)),),
         destinations=(
-            DestinationConfiguration(
-                id="out", connect=Url("file", path="/x"), sources=(), rewrite=rewrite
-            ),
+            new_destination(id="out", connect=Url("file", path="/x"), sources=(), rewrite=rewrite),
         ),
     )
     assert configuration.secrets == [b"of-an-app", b"of-a-destination"]
+
+
+@pytest.mark.parametrize("id", ["a", "A1", "0", "web-1.example_x", "x" * 63])
+def test_good_ids(id: str) -> None:
+    assert ID.read(id) == id
+
+
+@pytest.mark.parametrize("id", ["", "-a", ".a", "a b", "ä", "a/b", "x" * 64, "a\n"])
+def test_bad_ids(id: str) -> None:
+    with pytest.raises(ValueError, match="at most 63 ASCII letters, digits"):
+        ID.read(id)

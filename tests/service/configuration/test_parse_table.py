@@ -6,8 +6,7 @@ from datetime import UTC
 import pytest
 
 from relay.model.parse_options import ParseOptions
-from relay.service.configuration.model import Url
-from relay.service.configuration.parse_table import PARSE, encoding_problem, read_parse_options
+from relay.service.configuration.parse_table import PARSE, read_parse_options
 from relay.service.configuration.reading import Reading
 
 
@@ -69,21 +68,3 @@ def test_what_is_wrong_is_said_with_its_place(values: object, problem: str) -> N
     assert options == ParseOptions()
     assert len(problems) == 1
     assert problem in problems[0]
-
-
-@pytest.mark.parametrize(
-    ("encoding", "schemes"),
-    [
-        ("ISO-8859-1", {"udp", "unixgram", "relp", "relp+tls", "systemd", "tcp", "unix", "file"}),
-        ("utf-16le", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
-        ("cp037", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
-        ("iso2022_jp", {"udp", "unixgram", "relp", "relp+tls", "systemd", "file"}),
-        ("unicode_escape", {"udp", "unixgram", "relp", "relp+tls", "systemd"}),
-    ],
-)
-def test_which_sources_take_text_in_an_encoding(encoding: str, schemes: set[str]) -> None:
-    every = ("udp", "unixgram", "relp", "relp+tls", "systemd", "tcp", "tls", "unix", "file")
-    taken = {scheme for scheme in every if not encoding_problem(encoding, Url(scheme))}
-    assert taken - {"tls"} == schemes
-    assert ("tls" in taken) == ("tcp" in taken)
-    assert "has no meaning" in encoding_problem(encoding, Url("journald"))

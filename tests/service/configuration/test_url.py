@@ -3,15 +3,16 @@ from __future__ import annotations
 import pytest
 
 from relay.service.configuration.model import Url
-from relay.service.configuration.url import Role, id_from_url, is_host, parse_url, url_shown
+from relay.service.configuration.url import Role, id_from_url, is_host, url_shown
+from relay.service.kinds import KINDS
 
 
 def listen(text: str) -> Url:
-    return parse_url(text, "listen", base_dir="/base")
+    return KINDS.url(text, "listen", base_dir="/base")
 
 
 def connect(text: str) -> Url:
-    return parse_url(text, "connect", base_dir="/base")
+    return KINDS.url(text, "connect", base_dir="/base")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def connect(text: str) -> Url:
         ("systemd://syslog.socket", Url("systemd", inherited="syslog.socket")),
         ("SYSTEMD://A@1", Url("systemd", inherited="A@1")),
         ("systemd://3", Url("systemd", inherited="3")),
-        ("journald://", Url("journald")),
+        ("journald://", Url("journald", is_bare=True)),
         ("Journald:////var/log//journal/x/", Url("journald", path="/var/log/journal/x")),
     ],
 )
@@ -64,7 +65,7 @@ def test_a_file_for_each_host_is_refused_and_not_taken_literally(path: str) -> N
     with pytest.raises(ValueError, match=r"'\$' .* not available yet"):
         connect(f"file:{path}")
     assert listen("file:a$b.log").path == "/base/a$b.log"
-    assert parse_url("file:a.log", "connect", base_dir="/b$").path == "/b$/a.log"
+    assert KINDS.url("file:a.log", "connect", base_dir="/b$").path == "/b$/a.log"
 
 
 def test_a_file_that_is_listened_to_may_have_wildcards() -> None:
@@ -136,7 +137,7 @@ PROBLEMS: list[tuple[Role, str, str]] = [
 @pytest.mark.parametrize(("role", "text", "problem"), PROBLEMS)
 def test_problems(role: Role, text: str, problem: str) -> None:
     with pytest.raises(ValueError) as caught:
-        parse_url(text, role, base_dir="/base")
+        KINDS.url(text, role, base_dir="/base")
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -17,12 +17,13 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
-from relay.service.configuration.model import DestinationConfiguration, Url
+from relay.service.configuration.model import Url
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import Link, LocalLink, StreamLink
-from relay.service.destinations.service import DestinationService
+from relay.service.destinations.service import DestinationParts, DestinationService
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
+from tests.configurations import new_destination
 from tests.connections import RecordingNotices, Wire, fired, lose
 from tests.queue_roles import AllRoles
 
@@ -91,12 +92,12 @@ class Setup:
         }
 
     def build(self, url: Url, new_link: Callable[[Lane], Link]) -> DestinationService:
+        certificates: Any = None
         return DestinationService(
-            DestinationConfiguration("out", url, ("in",), **self.keys),
-            queue=self.queue,
-            notices=self.notices,
-            clock=self.clock,
-            wall=wall_of(self.clock),
+            new_destination("out", url, ("in",), **self.keys),
+            DestinationParts(
+                self.queue, certificates, self.notices, wall_of(self.clock), self.clock
+            ),
             new_link=new_link,
         )
 

@@ -4,14 +4,15 @@ import resource
 
 import pytest
 
-from relay.service.configuration.model import SourceConfiguration, Url
+from relay.service.configuration.model import Url
 from relay.service.process.open_files import open_files_warning
+from tests.configurations import new_source
 
 SOURCES = [
-    SourceConfiguration("a", Url("tcp", port=514), connections_max=700),
-    SourceConfiguration("b", Url("relp+tls", port=601), connections_max=300),
-    SourceConfiguration("c", Url("udp", port=514), connections_max=9000),
-    SourceConfiguration("d", Url("file", path="/var/log/*.log"), files_max=50),
+    new_source("a", Url("tcp", port=514), connections_max=700),
+    new_source("b", Url("relp+tls", port=601), connections_max=300),
+    new_source("c", Url("udp", port=514), connections_max=9000),
+    new_source("d", Url("file", path="/var/log/*.log"), files_max=50),
 ]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from relay.service.process.systemd import (
     NO_SYSTEMD,
     Systemd,
     initial_environment,
-    resolve_inherited,
     take_systemd,
 )
 
@@ -132,43 +130,3 @@ def test_sockets_that_nobody_uses() -> None:
     systemd = Systemd({3: "a", 4: "b", 5: "c"})
     listening = [Url("relp", inherited="a"), Url("systemd", inherited="5"), Url("udp", port=514)]
     assert systemd.unused(listening) == ["b (number 4)"]
-
-
-# What it is.
-
-
-def resolved(kind: int, scheme: str) -> Url:
-    with socket.socket(socket.AF_INET, kind) as bound:
-        bound.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            bound.listen()
-        systemd = Systemd({bound.fileno(): "a"})
-        url, descriptor = resolve_inherited(Url(scheme, inherited="a"), systemd)
-        assert descriptor == bound.fileno()
-    return url
-
-
-@pytest.mark.parametrize(
-    ("kind", "scheme", "found"),
-    [
-        (socket.SOCK_STREAM, "systemd", "tcp"),
-        (socket.SOCK_DGRAM, "systemd", "udp"),
-        (socket.SOCK_STREAM, "relp", "relp"),
-        (socket.SOCK_STREAM, "tls", "tls"),
-        (socket.SOCK_STREAM, "relp+tls", "relp+tls"),
-    ],
-)
-def test_the_socket_decides_what_the_configuration_leaves_open(
-    kind: int, scheme: str, found: str
-) -> None:
-    assert resolved(kind, scheme) == Url(found, inherited="a")
-
-
-def test_relp_needs_a_stream() -> None:
-    with pytest.raises(ValueError, match=r"'relp' needs a stream socket.*write ListenStream="):
-        resolved(socket.SOCK_DGRAM, "relp")
-
-
-def test_what_is_no_socket() -> None:
-    with pytest.raises(ValueError, match="is not open"):
-        resolve_inherited(Url("systemd", inherited="a"), Systemd({FAR: "a"}))

@@ -7,8 +7,6 @@ import pytest
 
 from relay.service.configuration.model import (
     Configuration,
-    DestinationConfiguration,
-    SourceConfiguration,
 )
 from relay.service.configuration.url import Url
 from relay.service.queue import assembly as queue_assembly
@@ -24,6 +22,7 @@ from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueSettings
 from relay.service.refusal import StartRefused
 from tests.clocks import wall_of
+from tests.configurations import new_destination, new_source
 from tests.connections import RecordingNotices
 from tests.recording import record
 from tests.threads import Reactor
@@ -40,7 +39,7 @@ from tests.threads import Reactor
     ],
 )
 def test_which_sources_have_a_quarantine(keys: dict[str, Any], expected: bool) -> None:
-    assert sets_aside(SourceConfiguration("in", Url("udp", "::", 514), **keys)) is expected
+    assert sets_aside(new_source("in", Url("udp", "::", 514), **keys)) is expected
 
 
 def test_there_is_room_for_as_much_as_is_configured(tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_commits_follow_each_other_as_configured(tmp_path: Path) -> None:
     configuration = Configuration(
         "web-1",
         str(tmp_path),
-        destinations=(DestinationConfiguration("out", Url("relp", "::1", 20514), ("in",)),),
+        destinations=(new_destination("out", Url("relp", "::1", 20514), ("in",)),),
         allow_volatile_state=True,
         commit_seconds_min=0.5,
     )
@@ -101,12 +100,12 @@ def configured(**keywords: Any) -> Configuration:
         "web-1",
         "/x",
         sources=(
-            SourceConfiguration("in", Url("udp", "::", 514), oversize="quarantine"),
-            SourceConfiguration("other", Url("udp", "::", 515)),
+            new_source("in", Url("udp", "::", 514), oversize="quarantine"),
+            new_source("other", Url("udp", "::", 515)),
         ),
         destinations=(
-            DestinationConfiguration("out", url, ("in",), history=60.0),
-            DestinationConfiguration("two", url, ("in",), order="live-first"),
+            new_destination("out", url, ("in",), history=60.0),
+            new_destination("two", url, ("in",), order="live-first"),
         ),
         **keywords,
     )

@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 
 from relay.queue.history.keep import HistoryLimit
-from relay.service.configuration.model import Configuration, DestinationConfiguration, Url
+from relay.service.configuration.model import Configuration, Url
 from relay.service.queue.limits import limit_problems, new_histories, new_limits
+from tests.configurations import new_destination
 from tests.connections import RecordingNotices
 
 MiB = 2**20
 
 
 def configuration(relay: dict[str, Any] | None = None, **keys: Any) -> Configuration:
-    destination = DestinationConfiguration("central", Url("relp"), ("in",), **keys)
+    destination = new_destination("central", Url("relp"), ("in",), **keys)
     return Configuration("web-1", "/x", destinations=(destination,), **(relay or {}))
 
 
@@ -77,9 +78,9 @@ def test_limits_that_just_fit() -> None:
 
 
 def test_all_that_does_not_fit_is_said_at_once() -> None:
-    one = DestinationConfiguration("a", Url("relp"), ("in",), queue_bytes_max=1)
-    other = DestinationConfiguration("b", Url("relp"), ("in",), when_full="drop-newest")
-    third = DestinationConfiguration("c", Url("relp"), ("in",), history_bytes_max=MiB)
+    one = new_destination("a", Url("relp"), ("in",), queue_bytes_max=1)
+    other = new_destination("b", Url("relp"), ("in",), when_full="drop-newest")
+    third = new_destination("c", Url("relp"), ("in",), history_bytes_max=MiB)
     relay = {"queue_bytes_max": 4 * MiB, "reserve_bytes": 3 * MiB, "pending_bytes_max": 4 * MiB}
     problems = limit_problems(
         Configuration("web-1", "/x", destinations=(one, other, third), **relay)
@@ -95,9 +96,9 @@ def test_all_that_does_not_fit_is_said_at_once() -> None:
 
 def test_each_destination_has_its_own_limit_and_history() -> None:
     notices: Any = RecordingNotices()
-    one = DestinationConfiguration("a", Url("relp"), ("in",), queue_bytes_max=5 * MiB)
-    other = DestinationConfiguration("b", Url("relp"), ("in",), history=60.0)
-    third = DestinationConfiguration("c", Url("relp"), ("in",), history=7.0)
+    one = new_destination("a", Url("relp"), ("in",), queue_bytes_max=5 * MiB)
+    other = new_destination("b", Url("relp"), ("in",), history=60.0)
+    third = new_destination("c", Url("relp"), ("in",), history=7.0)
     made = Configuration("web-1", "/x", destinations=(one, other, third))
     limits = new_limits(made, notices)
     assert {id: limit.destination for id, limit in limits.items()} == {"a": "a", "b": "b", "c": "c"}

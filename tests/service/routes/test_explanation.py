@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.service.configuration.file import read_configuration
+from relay.service.kinds import KINDS
 from relay.service.routes.explanation import Explainer, described
 from relay.wire.parse import parse
 
@@ -48,7 +49,7 @@ rewrite = [{ drop = "noise", match = { msg = "hi" } }, { sample = 2 }]
 def explainer(tmp_path: Path) -> Explainer:
     (tmp_path / "token").write_text(SECRET)
     (tmp_path / "relay.toml").write_text(RELAY)
-    return Explainer(read_configuration(str(tmp_path / "relay.toml")), now=NOW, zone=UTC)
+    return Explainer(read_configuration(str(tmp_path / "relay.toml"), KINDS), now=NOW, zone=UTC)
 
 
 def test_each_destination_says_what_it_does_and_why(explainer: Explainer) -> None:
@@ -140,6 +141,8 @@ def test_a_line_is_read_as_its_source_reads_it(
     (tmp_path / "relay.toml").write_text(
         f'[sources.s]\nlisten = "{listen}"\n[destinations.d]\nconnect = "file:///var/log/d"\n'
     )
-    explainer = Explainer(read_configuration(str(tmp_path / "relay.toml")), now=NOW, zone=UTC)
+    explainer = Explainer(
+        read_configuration(str(tmp_path / "relay.toml"), KINDS), now=NOW, zone=UTC
+    )
     explained = explainer.explain(b"<13>Oct 11 22:14:15 web su: hi", peer_host=peer)
     assert explained.message.hostname == hostname

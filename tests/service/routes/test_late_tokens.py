@@ -14,7 +14,6 @@ from relay.model.token import Token
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.model import (
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
     UnreadToken,
     Url,
@@ -22,6 +21,7 @@ from relay.service.configuration.model import (
 from relay.service.routes.late_tokens import LateTokens, TokenWatch
 from relay.service.routes.rewriting import Rewriting
 from relay.wire.parse import parse_all
+from tests.configurations import new_destination
 from tests.connections import RecordingNotices
 from tests.lines import write, write_frames
 from tests.written import choice
@@ -35,7 +35,7 @@ def route(rewrite: RewriteConfiguration) -> tuple[Any, LateTokens]:
     rewriting = Rewriting(
         Configuration("relay", "/var"), zone=UTC, now=lambda: 0.0, lookup=lambda path: {}
     )
-    made = rewriting.route(DestinationConfiguration("out", Url("relp"), ("in",), rewrite=rewrite))
+    made = rewriting.route(new_destination("out", Url("relp"), ("in",), rewrite=rewrite))
     return made, rewriting.tokens["out"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import Configuration
+from relay.service.kinds import KINDS
 from relay.service.routes.message_tests import failures_of
 
 RELAY = """
@@ -30,7 +31,7 @@ connect = "relp://127.0.0.1:20514"
 def configuration(tmp_path: Path, tests: str) -> Configuration:
     path = tmp_path / "relay.toml"
     path.write_text(RELAY + tests)
-    return read_configuration(str(path))
+    return read_configuration(str(path), KINDS)
 
 
 def failures(
@@ -117,4 +118,4 @@ def test_texts_are_utf8_whatever_the_source_receives(tmp_path: Path) -> None:
         expect.all = { hostname = "web", msg = "café", payload = { contains = "app: café" } }
         """
     )
-    assert failures_of(read_configuration(str(path)), now=1e9, zone=UTC) == []
+    assert failures_of(read_configuration(str(path), KINDS), now=1e9, zone=UTC) == []

@@ -18,13 +18,13 @@ from relay.rewrite.steps import pipeline
 from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
-    DestinationConfiguration,
     FormatConfiguration,
     RewriteConfiguration,
     Url,
 )
 from relay.service.routes.rewriting import Rewriting, pipelines, token_form
 from relay.wire.parse import parse, parse_all, read_lines
+from tests.configurations import new_destination
 from tests.lines import write, write_frames
 from tests.written import choice, filter_of, steps_of
 
@@ -48,7 +48,7 @@ class Maker:
 
     def route(self, **keys: Any) -> Route:
         url = Url("relp", host="central", port=20514)
-        return self.rewriting.route(DestinationConfiguration("d", url, ("in",), **keys))
+        return self.rewriting.route(new_destination("d", url, ("in",), **keys))
 
 
 def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:

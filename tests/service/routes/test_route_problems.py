@@ -2,16 +2,16 @@ from __future__ import annotations
 
 from relay.service.configuration.model import (
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
     Url,
 )
 from relay.service.routes.route_problems import route_problems
+from tests.configurations import new_destination
 from tests.written import steps_of
 
 
 def configuration() -> Configuration:
-    destination = DestinationConfiguration(
+    destination = new_destination(
         "d",
         Url("file", path="/log"),
         (),
@@ -26,7 +26,7 @@ def test_nothing_is_wrong_with_what_can_be_made() -> None:
 
 def test_a_file_that_cannot_be_used_is_said_with_its_place() -> None:
     steps = steps_of({"map": "/no/where/none.csv", "key": "$HOST", "into": "x"})
-    destination = DestinationConfiguration(
+    destination = new_destination(
         "d", Url("file", path="/log"), (), rewrite=RewriteConfiguration(steps=steps)
     )
     problems = route_problems(Configuration("here", "/var", destinations=(destination,)))

@@ -7,6 +7,7 @@ from relay.model.token import Token
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration, Url
 from relay.service.sources.authorising import new_authorise
 from relay.wire.parse import parse_all
+from tests.configurations import new_source
 from tests.connections import RecordingNotices
 
 APPS = [AppConfiguration("web", (Token(b"web-token-0123456789"),), tls_names=("*.example.com",))]
@@ -15,7 +16,7 @@ WRONG = b'<13>a: {"logsene-app-token": "wrong-token-0123456789"}'
 
 
 def source(**keywords: Any) -> SourceConfiguration:
-    return SourceConfiguration("in", Url("tls"), **keywords)
+    return new_source("in", Url("tls"), **keywords)
 
 
 def test_without_ways_every_message_is_taken() -> None:

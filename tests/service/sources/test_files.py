@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from relay.model.counters import SourceCounters
 from relay.model.parse_options import ParseOptions
-from relay.queue.admission.backpressure import Admission
-from relay.service.configuration.model import SourceConfiguration, Url
-from relay.service.sources.files import FileSource, new_file_source
+from relay.service.configuration.model import Url
+from relay.service.sources.files import FileSource
 from relay.wire.parse import parse
 from tests.clocks import wall_of
+from tests.configurations import build_source, new_source
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
@@ -45,17 +44,13 @@ class Setup:
         self.reactor = Reactor()
         self.queue = Queue()
         self.notices: Any = RecordingNotices()
-        self.configuration = SourceConfiguration("app", Url("file", path=f"{folder}/*.log"), **keys)
+        self.configuration = new_source("app", Url("file", path=f"{folder}/*.log"), **keys)
 
     def started(self) -> FileSource:
-        queue: Any = self.queue
-        service = new_file_source(
+        service: FileSource = build_source(
             self.configuration,
-            relay_name="web-1",
             positions=self.queue.positions_of,
-            intake=queue,
-            admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
-            counters=SourceCounters(),
+            intake=self.queue,
             notices=self.notices,
             wall=wall_of(self.reactor),
             reactor=self.reactor,

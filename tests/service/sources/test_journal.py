@@ -2,17 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from relay.flow.intake import Intake
-from relay.model.counters import SourceCounters
-from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import SourceConfiguration, Url
-from relay.service.sources.journal import JournalSource, new_journal_source
+from relay.service.sources.journal import FieldNames, JournalSource, Matches
 from relay.wire.journal_export import JournalEntry
-from tests.clocks import wall_at
-from tests.connections import RecordingNotices, fired
+from tests.configurations import build_source, new_source, receiving
+from tests.connections import fired
 
 
 class Reader:
@@ -33,10 +31,8 @@ class Reader:
 def source_with(positions: dict[str, bytes]) -> tuple[JournalSource, Reader]:
     reader: Any = Reader()
     source = JournalSource(
-        source="j",
-        url=Url("journald"),
-        counters=SourceCounters(),
-        reactor=Clock(),
+        new_source("j", Url("journald", is_bare=True)),
+        receiving(Clock()),
         reader=reader,
         positions={"j": positions}.__getitem__,
     )
@@ -83,25 +79,14 @@ def test_its_report() -> None:
 
 
 def reader_of(configuration: SourceConfiguration) -> Any:
-    notices: Any = RecordingNotices()
-    counters = SourceCounters()
-    append: Any = None
-    source = new_journal_source(
-        configuration,
-        intake=Intake(routes=[], append=append, wall=wall_at(0.0), counters=counters),
-        admission=Admission(pending_bytes_max=100, queue_bytes_max=100),
-        counters=counters,
-        positions=lambda source: {},
-        notices=notices,
-        reactor=Clock(),
-    )
+    source = build_source(configuration, reactor=Clock())
     assert (source.id, source.url) == (configuration.id, configuration.listen)
     return source._reader
 
 
 def test_what_is_configured_is_read() -> None:
     reader = reader_of(
-        SourceConfiguration(
+        new_source(
             "in",
             Url("journald", path="/journal"),
             frame_bytes_max=500,
@@ -122,4 +107,55 @@ def test_what_is_configured_is_read() -> None:
 
 
 def test_it_is_read_from_its_end_unless_told_otherwise() -> None:
-    assert not reader_of(SourceConfiguration("in", Url("journald")))._from_beginning
+    assert not reader_of(new_source("in", Url("journald")))._from_beginning
+
+
+def test_matches_as_journalctl_takes_them() -> None:
+    written = ["_TRANSPORT=kernel", "+", "_SYSTEMD_UNIT=ssh.service", "_PID=", "A=x y=z", "A=x"]
+    assert Matches().read(written) == tuple(written)
+    assert Matches().read([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("_PID=1", "expected a list such as .*, found '_PID=1'"),
+        ([1], "expected a list such as .*, found a list of 1"),
+        (["_PID"], "expected FIELD=value, .* found '_PID'"),
+        (["_pid=1"], "found '_pid=1'"),
+        (["=1"], "found '=1'"),
+        (["1A=1"], "found '1A=1'"),
+        (["--since=now"], "found '--since=now'"),
+        (["/usr/bin/dbus"], "found '/usr/bin/dbus'"),
+        (["A=\0"], r"found 'A=\\x00'"),
+        (["A" * 65 + "=1"], "expected FIELD=value"),
+        (["+", "A=1"], r"'\+' stands between two matches"),
+        (["A=1", "+"], r"'\+' stands between two matches"),
+        (["A=1", "+", "+", "A=1"], r"'\+' stands between two matches"),
+        (["A=1"] * 101, "expected at most 100 of them, found 101"),
+    ],
+)
+def test_bad_matches(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Matches().read(value)
+
+
+def test_fields() -> None:
+    assert FieldNames().read(["_SYSTEMD_UNIT", "X_1"]) == ("_SYSTEMD_UNIT", "X_1")
+    assert FieldNames().read([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("_UID", "expected a list of fields such as .*, found '_UID'"),
+        (["_uid"], "expected names of fields, .* found '_uid'"),
+        (["A=1"], "found 'A=1'"),
+        (["A,B"], "found 'A,B'"),
+        (["A" * 33], "at most 32 characters long, found 'A"),
+        (["_UID", "_UID"], "'_UID' is in the list twice; remove one"),
+    ],
+)
+def test_bad_fields(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FieldNames().read(value)

@@ -1,87 +1,90 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.sources.listener_set import (
-    PORT_KEYS,
-    SET_SCHEMES,
-    missing_certificate,
-    opened_members,
-    schemes_of,
-    with_members,
-)
+from relay.model.errors import ConfigurationError
+from relay.service.configuration.file import read_configuration
+from relay.service.kinds import KINDS
+from tests.certificate_files import make_certificate_files
+
+TLS = """
+certificate = "{0.server_certificate}"
+private_key = "{0.server_key}"
+trusted_ca = "{0.ca}"
+"""
 
 
-def opened(scheme: str, host: str = "", **ports: int) -> dict[str, str]:
-    return {
-        name: str(url) for name, (_, url) in opened_members(Url(scheme, host=host), ports).items()
+def opened(folder: Path, url: str, keys: str = "", *, fed: str = "") -> dict[str, str]:
+    path = folder / "relay.toml"
+    path.write_text(
+        f'[sources.net]\nlisten = "{url}"\n{keys}\n[sources.other]\nlisten = "udp://:1"\n'
+        f'[destinations.out]\nconnect = "tcp://far:514"\n{fed}'
+    )
+    configuration = read_configuration(str(path), KINDS)
+    fed_by = configuration.destinations[0].sources
+    assert set(fed_by) == {source.id for source in configuration.sources}
+    assert len(fed_by) == len(set(fed_by))
+    return {each.id: str(each.listen) for each in configuration.sources if each.id != "other"}
+
+
+def test_what_syslog_ng_opens(tmp_path: Path) -> None:
+    keys = TLS.format(make_certificate_files(tmp_path))
+    assert opened(tmp_path, "default-network://", keys) == {
+        "net.udp": "udp://:514",
+        "net.tcp": "tcp://:514",
+        "net.rfc5424-tcp": "tcp://:601",
+        "net.rfc5424-tls": "tls://:6514",
     }
 
 
-def test_what_syslog_ng_opens() -> None:
-    assert opened("default-network") == {
-        "udp": "udp://:514",
-        "tcp": "tcp://:514",
-        "rfc5424-tcp": "tcp://:601",
-        "rfc5424-tls": "tls://:6514",
+def test_what_sematext_offers(tmp_path: Path) -> None:
+    keys = TLS.format(make_certificate_files(tmp_path))
+    assert opened(tmp_path, "sematext-receiver://[::1]", keys) == {
+        "net.udp": "udp://[::1]:514",
+        "net.tcp": "tcp://[::1]:514",
+        "net.tls": "tls://[::1]:10514",
+        "net.relp": "relp://[::1]:20514",
     }
 
 
-def test_what_sematext_offers() -> None:
-    assert opened("sematext-receiver", "::1") == {
-        "udp": "udp://[::1]:514",
-        "tcp": "tcp://[::1]:514",
-        "tls": "tls://[::1]:10514",
-        "relp": "relp://[::1]:20514",
+def test_ports_can_be_changed_and_left_out(tmp_path: Path) -> None:
+    keys = "udp_port = 5514\ntcp_port = 0\nrfc5424_tls_port = 0"
+    assert opened(tmp_path, "default-network://", keys) == {
+        "net.udp": "udp://:5514",
+        "net.rfc5424-tcp": "tcp://:601",
     }
 
 
-def test_ports_can_be_changed_and_left_out() -> None:
-    assert opened("default-network", udp_port=5514, tcp_port=0, rfc5424_tls_port=0) == {
-        "udp": "udp://:5514",
-        "rfc5424-tcp": "tcp://:601",
-    }
-
-
-def test_the_port_keys_are_taken_out_of_the_table() -> None:
-    table = {"udp_port": 1, "connections_max": 5}
-    opened_members(Url("default-network"), table)
-    assert table == {"connections_max": 5}
-
-
-def test_nothing_left_to_open() -> None:
-    with pytest.raises(ValueError, match="every port of sematext-receiver is 0; open at least one"):
-        opened("sematext-receiver", udp_port=0, tcp_port=0, tls_port=0, relp_port=0)
+def test_nothing_left_to_open(tmp_path: Path) -> None:
+    keys = "udp_port = 0\ntcp_port = 0\ntls_port = 0\nrelp_port = 0"
+    with pytest.raises(
+        ConfigurationError, match="every port of sematext-receiver is 0; open at least one of udp_"
+    ):
+        opened(tmp_path, "sematext-receiver://", keys)
 
 
 def test_each_port_key_belongs_to_a_set() -> None:
-    assert PORT_KEYS == {
-        "udp_port": SET_SCHEMES,
-        "tcp_port": SET_SCHEMES,
-        "rfc5424_tcp_port": ("default-network",),
-        "rfc5424_tls_port": ("default-network",),
-        "tls_port": ("sematext-receiver",),
-        "relp_port": ("sematext-receiver",),
-    }
+    default_network, sematext = KINDS.sets
+    ports = ("udp_port", "tcp_port", "rfc5424_tcp_port", "rfc5424_tls_port")
+    assert [key for key in default_network.keys if key.endswith("_port")] == [*ports]
+    ports = ("udp_port", "tcp_port", "tls_port", "relp_port")
+    assert [key for key in sematext.keys if key.endswith("_port")] == [*ports]
 
 
-def test_what_a_source_listens_with() -> None:
-    assert schemes_of("tcp") == ("tcp",)
-    assert set(schemes_of("sematext-receiver")) == {*SET_SCHEMES[1:], "udp", "tcp", "tls", "relp"}
+def test_tls_needs_a_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        opened(tmp_path, "default-network://")
+    (problem,) = [each for each in caught.value.problems if ".certificate: " in each]
+    assert problem.endswith(
+        "sources.net.certificate: is missing; the TLS listener on port 6514 needs certificate and "
+        "private_key: give both, or write rfc5424_tls_port = 0 to leave it out"
+    )
+    assert opened(tmp_path, "default-network://", "rfc5424_tls_port = 0")
 
 
-def test_tls_needs_a_certificate() -> None:
-    members = opened_members(Url("default-network"), {})
-    assert missing_certificate(members, TlsConfiguration()) == [
-        "is missing; the TLS listener on port 6514 needs certificate and private_key: give both, "
-        "or write rfc5424_tls_port = 0 to leave it out"
-    ]
-    assert missing_certificate(members, TlsConfiguration(certificate="x")) == []
-    without = opened_members(Url("default-network"), {"rfc5424_tls_port": 0})
-    assert missing_certificate(without, TlsConfiguration()) == []
-
-
-def test_a_set_stands_for_its_members() -> None:
-    members = {"net": ("net.udp", "net.tcp")}
-    assert with_members(("a", "net", "net.tcp"), members) == ("a", "net.udp", "net.tcp")
+def test_a_set_stands_for_its_members(tmp_path: Path) -> None:
+    keys = "rfc5424_tls_port = 0\nrfc5424_tcp_port = 0"
+    fed = 'sources = ["other", "net", "net.tcp"]'
+    assert list(opened(tmp_path, "default-network://", keys, fed=fed)) == ["net.udp", "net.tcp"]

@@ -20,6 +20,7 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.sources.service import DatagramSource, StreamSource
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
+from tests.configurations import new_source, receiving
 from tests.connections import fired
 
 ANY_PORT = Url("tcp", host="127.0.0.1")
@@ -94,11 +95,9 @@ def stream(
 ) -> tuple[StreamSource, Connections]:
     factory: Any = Connections(reactor)
     service = StreamSource(
-        source="in",
-        url=url,
+        new_source("in", url),
+        receiving(reactor),
         bind=bind,
-        counters=SourceCounters(),
-        reactor=reactor,
         factory=factory,
         wrap=lambda inner: ("wrapped", inner),
         prerequisite=prerequisite or Prerequisite("it waits"),
@@ -116,11 +115,9 @@ def datagrams(
         return readers[-1]
 
     service = DatagramSource(
-        source="in",
-        url=url,
+        new_source("in", url),
+        receiving(reactor),
         bind=bind,
-        counters=SourceCounters(),
-        reactor=reactor,
         new_reader=new_reader,
     )
     return service, readers
@@ -282,11 +279,9 @@ def said_about_buffer(reactor: Reactor, asked: int, granted: int) -> list[str]:
             said.append(formatEvent(event))
 
     service = DatagramSource(
-        source="in",
-        url=Url("udp", host="127.0.0.1"),
+        new_source("in", Url("udp", host="127.0.0.1")),
+        receiving(reactor),
         bind=lambda: bind_datagram("127.0.0.1", 0, receive_buffer_bytes=granted),
-        counters=SourceCounters(),
-        reactor=reactor,
         new_reader=Reader,  # type: ignore[arg-type]
         receive_buffer_bytes=asked,
     )

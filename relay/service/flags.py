@@ -5,46 +5,56 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
-from relay.service.configuration.file import (
-    DEFAULT_STATE_DIR,
-    default_frame_bytes_max,
-    default_framing,
-)
+from relay.service.configuration.kinds import Kinds, ListenerSet
 from relay.service.configuration.model import (
+    DEFAULT_STATE_DIR,
+    RELAY_NAME,
     Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
     SourceConfiguration,
-    TlsConfiguration,
     UnreadToken,
     Url,
 )
 from relay.service.configuration.reading import Reading
 from relay.service.configuration.rewrite_table import REWRITE_MODES, TOKEN_MODES, read_token
-from relay.service.configuration.schema import RELAY_NAME
 from relay.service.configuration.table import Choice
-from relay.service.configuration.url import Role, id_from_url, parse_url, url_shown
-from relay.service.sources.listener_set import SET_SCHEMES
-from relay.service.tls.files import upstream_problems
+from relay.service.configuration.url import Role, id_from_url, url_shown
 
-__all__ = ["configuration_from_flags"]
+__all__ = ["OtherFlags", "configuration_from_flags"]
+
+AnyKinds = Kinds[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFlags:
+    """Flags beside those for URLs."""
+
+    state_dir: str = ""
+    """Empty = `DEFAULT_STATE_DIR`."""
+    rewrite: str = "none"
+    """Mode for every destination."""
+    token_file: str = ""
+    """For the modes that need a token."""
+    name: str = ""
+    """Empty = this host's name."""
+    trusted_ca: str = ""
+    """For destinations over TLS; empty = the system's."""
 
 
 def configuration_from_flags(
     listen: Sequence[str],
     forward: Sequence[str],
+    kinds: AnyKinds,
+    given: OtherFlags,
     *,
-    state_dir: str = "",
-    rewrite: str = "none",
-    token_file: str = "",
     base_dir: str,
-    name: str = "",
-    trusted_ca: str = "",
 ) -> Configuration:
     """Make the configuration that flags describe: every source feeds every destination.
 
@@ -54,41 +64,35 @@ def configuration_from_flags(
     Args:
         listen: URLs of the sources.
         forward: URLs of the destinations.
-        state_dir: Empty = `DEFAULT_STATE_DIR`.
-        rewrite: Mode for every destination.
-        token_file: For the modes that need a token.
         base_dir: Directory for relative paths, in URLs too.
-        name: Empty = this host's name.
-        trusted_ca: For destinations over TLS; empty = the system's.
 
     Raises:
         ConfigurationError: Every problem, one line each, beginning with its flag.
     """
     problems: list[str] = []
-    listening = _urls("--listen", listen, "listen", base_dir, problems)
-    forwarding = _urls("--forward", forward, "connect", base_dir, problems)
-    sources = _sources(listening, problems)
-    tls = _tls(trusted_ca, forwarding, base_dir, problems)
-    rewriting = RewriteConfiguration(rewrite, _token(rewrite, token_file, base_dir, problems))
-    destinations = tuple(
-        DestinationConfiguration(
-            id=id,
-            connect=url,
-            sources=tuple(listening),
-            rewrite=rewriting,
-            tls=tls if url.is_tls else TlsConfiguration(),
-            framing=default_framing(url.scheme),
-        )
-        for id, url in forwarding.items()
+    listening = _urls("--listen", listen, "listen", kinds, base_dir, problems)
+    forwarding = _urls("--forward", forward, "connect", kinds, base_dir, problems)
+    sources = _sources(listening, kinds, problems)
+    token = _token(given.rewrite, given.token_file, base_dir, problems)
+    destinations = _destinations(
+        forwarding,
+        kinds,
+        {
+            "sources": tuple(listening),
+            "rewrite": RewriteConfiguration(given.rewrite, token),
+            "trusted_ca": _absolute(base_dir, given.trusted_ca) if given.trusted_ca else "",
+        },
+        problems,
     )
     problems += find_conflicts(
         sources,
         destinations,
+        kinds,
         name_source=lambda id: f"--listen {listening[id]}",
         name_destination=lambda id: f"--forward {forwarding[id]}",
     )
-    name = _name(name, problems)
-    state_dir = _absolute(base_dir, state_dir or DEFAULT_STATE_DIR)
+    name = _name(given.name, problems)
+    state_dir = _absolute(base_dir, given.state_dir or DEFAULT_STATE_DIR)
     problems += control_socket_problems("--state-dir", state_dir)
     if problems:
         raise ConfigurationError(problems)
@@ -97,7 +101,7 @@ def configuration_from_flags(
         state_dir=state_dir,
         sources=sources,
         destinations=destinations,
-        warnings=_warnings(token_file, base_dir),
+        warnings=_warnings(given.token_file, base_dir),
     )
 
 
@@ -109,27 +113,58 @@ def _warnings(token_file: str, base_dir: str) -> tuple[str, ...]:
     return tuple(reading.warnings)
 
 
-def _sources(listening: Mapping[str, Url], problems: list[str]) -> tuple[SourceConfiguration, ...]:
-    problems += [
-        f"--listen {url}: a TLS listener needs a certificate, and flags cannot give one; "
-        "use a configuration file with --config"
-        for url in listening.values()
-        if url.is_tls
+def _sources(
+    listening: Mapping[str, Url], kinds: AnyKinds, problems: list[str]
+) -> tuple[SourceConfiguration, ...]:
+    sources: list[SourceConfiguration] = []
+    known = kinds.by_scheme("listen")
+    for id, url in listening.items():
+        kind = known[url.scheme]
+        if isinstance(kind, ListenerSet):
+            problems.append(
+                f"--listen {url.scheme}: opens a TLS listener, which needs a certificate, and "
+                "flags cannot give one; use a configuration file with --config"
+            )
+            continue
+        source = kind.configured(url, {"id": id})
+        if source.tls is not None:
+            problems.append(
+                f"--listen {url}: a TLS listener needs a certificate, and flags cannot give one; "
+                "use a configuration file with --config"
+            )
+        sources.append(source)
+    return tuple(sources)
+
+
+def _destinations(
+    forwarding: Mapping[str, Url],
+    kinds: AnyKinds,
+    values: Mapping[str, object],
+    problems: list[str],
+) -> tuple[DestinationConfiguration, ...]:
+    destinations: list[DestinationConfiguration] = [
+        kinds.destination(url.scheme).configured(url, {**values, "id": id})
+        for id, url in forwarding.items()
     ]
-    problems += [
-        f"--listen {url.scheme}: opens a TLS listener, which needs a certificate, and flags cannot "
-        "give one; use a configuration file with --config"
-        for url in listening.values()
-        if url.scheme in SET_SCHEMES
-    ]
-    return tuple(
-        SourceConfiguration(id=id, listen=url, frame_bytes_max=default_frame_bytes_max(url.scheme))
-        for id, url in listening.items()
-    )
+    encrypted = [each.tls for each in destinations if each.tls is not None]
+    if encrypted and encrypted[0].trusted_ca:
+        problems += kinds.checks.upstream_tls(
+            encrypted[0], lambda key: f"--{key.replace('_', '-')}"
+        )
+    elif values["trusted_ca"]:
+        problems.append(
+            "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls://; remove it"
+        )
+    return tuple(destinations)
 
 
 def _urls(
-    flag: str, texts: Sequence[str], role: Role, base_dir: str, problems: list[str]
+    flag: str,
+    texts: Sequence[str],
+    role: Role,
+    kinds: AnyKinds,
+    base_dir: str,
+    problems: list[str],
 ) -> dict[str, Url]:
     """The URLs of a repeated flag by id, in the order given."""
     if not texts:
@@ -138,28 +173,13 @@ def _urls(
     urls: dict[str, Url] = {}
     for text in texts:
         try:
-            url = parse_url(text, role, base_dir=base_dir)
+            url = kinds.url(text, role, base_dir=base_dir)
         except ValueError as error:
             problems.append(f"{flag} {url_shown(text)}: {error}")
             continue
         if urls.setdefault(id_from_url(url), url) is not url:
             problems.append(f"{flag} {url}: is given twice; remove one")
     return urls
-
-
-def _tls(
-    trusted_ca: str, forwarding: dict[str, Url], base_dir: str, problems: list[str]
-) -> TlsConfiguration:
-    if not trusted_ca:
-        return TlsConfiguration()
-    if not any(url.is_tls for url in forwarding.values()):
-        problems.append(
-            "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls://; remove it"
-        )
-        return TlsConfiguration()
-    tls = TlsConfiguration(trusted_ca=_absolute(base_dir, trusted_ca))
-    problems += upstream_problems(tls, lambda key: f"--{key.replace('_', '-')}")
-    return tls
 
 
 def _token(

@@ -8,37 +8,39 @@ import pytest
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
-from relay.service.configuration.flags import configuration_from_flags
 from relay.service.configuration.model import (
     Configuration,
-    DestinationConfiguration,
     RewriteConfiguration,
-    SourceConfiguration,
     TlsConfiguration,
     UnreadToken,
     Url,
 )
+from relay.service.flags import OtherFlags, configuration_from_flags
+from relay.service.kinds import KINDS
 from relay.service.tls.certificates import make_authority
+from tests.configurations import new_destination, new_source
 
 LISTEN = ["udp://:5514"]
 FORWARD = ["relp://far:20514"]
 
 
+def from_flags(listen: list[str], forward: list[str], *, base_dir: str, **flags: Any) -> Any:
+    return configuration_from_flags(listen, forward, KINDS, OtherFlags(**flags), base_dir=base_dir)
+
+
 def problems(listen: list[str], forward: list[str], **flags: Any) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        configuration_from_flags(listen, forward, base_dir="/base", **flags)
+        from_flags(listen, forward, base_dir="/base", **flags)
     return caught.value.problems
 
 
 def test_defaults() -> None:
-    assert configuration_from_flags(LISTEN, FORWARD, base_dir="/base") == Configuration(
+    assert from_flags(LISTEN, FORWARD, base_dir="/base") == Configuration(
         name=socket.gethostname(),
         state_dir="/var/lib/syslogrelay",
-        sources=(SourceConfiguration("udp-all-5514", Url("udp", port=5514)),),
+        sources=(new_source("udp-all-5514", Url("udp", port=5514)),),
         destinations=(
-            DestinationConfiguration(
-                "relp-far-20514", Url("relp", "far", 20514), sources=("udp-all-5514",)
-            ),
+            new_destination("relp-far-20514", Url("relp", "far", 20514), sources=("udp-all-5514",)),
         ),
     )
 
@@ -46,7 +48,7 @@ def test_defaults() -> None:
 def test_everything(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret-secret-secret\n")
     (tmp_path / "ca.pem").write_bytes(make_authority("test").certificate_pem())
-    configuration = configuration_from_flags(
+    configuration = from_flags(
         ["tcp://:1", "unixgram:log"],
         ["tls://far:6514", "file:received.log"],
         state_dir="state",
@@ -62,8 +64,8 @@ def test_everything(tmp_path: Path) -> None:
         tls.rewrite == file.rewrite == RewriteConfiguration("cee", Token(b"secret-secret-secret"))
     )
     assert tls.tls == TlsConfiguration(trusted_ca=f"{tmp_path}/ca.pem")
-    assert file.tls == TlsConfiguration()
-    assert (tls.framing, file.framing) == ("octet-counting", "")
+    assert file.tls is None
+    assert tls.framing == "octet-counting"
     assert file.connect.path == f"{tmp_path}/received.log"
     assert tls.sources == file.sources == tuple(source.id for source in configuration.sources)
 
@@ -91,9 +93,9 @@ def test_all_problems_are_reported_at_once() -> None:
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
         "--listen tls://:6514: a TLS listener needs a certificate, and flags cannot give one; use "
         "a configuration file with --config",
-        "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls://; remove it",
         "--rewrite: expected one of none, cee, tag, app-name, ewmm; found 'ce', did you mean "
         "'cee'?",
+        "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls://; remove it",
         "--name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
     ]
@@ -128,7 +130,7 @@ def test_token_problems(tmp_path: Path) -> None:
 
 
 def test_files_that_are_missing_are_waited_for() -> None:
-    configuration = configuration_from_flags(
+    configuration = from_flags(
         *(LISTEN, ["tls://far:6514"]),
         base_dir="/base",
         rewrite="cee",
@@ -143,7 +145,7 @@ def test_files_that_are_missing_are_waited_for() -> None:
 
 
 def test_a_file_may_be_listened_to() -> None:
-    configuration = configuration_from_flags(["file:///var/log/*.log"], FORWARD, base_dir="/base")
+    configuration = from_flags(["file:///var/log/*.log"], FORWARD, base_dir="/base")
     (source,) = configuration.sources
     assert source.listen.path == "/var/log/*.log"
     assert source.id.startswith("file-var-log-_.log-")
@@ -153,7 +155,7 @@ def test_a_token_that_every_user_can_read_is_a_warning(tmp_path: Path) -> None:
     flags: dict[str, Any] = {"rewrite": "cee", "token_file": "token", "base_dir": str(tmp_path)}
     (tmp_path / "token").write_text("secret-secret-secret\n")
     (tmp_path / "token").chmod(0o644)
-    (warning,) = configuration_from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings
+    (warning,) = from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings
     assert warning.startswith("--token-file: every user can read")
     (tmp_path / "token").chmod(0o600)
-    assert configuration_from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings == ()
+    assert from_flags(["tcp://:1"], ["tcp://far:1"], **flags).warnings == ()

@@ -1,0 +1,215 @@
+"""What the configuration has to know of the kinds of sources and destinations.
+
+Kinds are given to it as values, `Kinds`: nothing in this package knows the name of a scheme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from relay.service.configuration.keys import Key, compose, keys_of
+from relay.service.configuration.model import (
+    DestinationConfiguration,
+    SourceConfiguration,
+    TlsConfiguration,
+    Url,
+    Where,
+)
+from relay.service.configuration.table import Anything, Kind, Text, Whole, join_path
+from relay.service.configuration.url import Address, Host, Role, parse_url
+
+__all__ = [
+    "AnyKind",
+    "Checks",
+    "Kinds",
+    "ListenerSet",
+    "Member",
+    "UrlKind",
+]
+
+C = TypeVar("C", bound=SourceConfiguration | DestinationConfiguration)
+S = TypeVar("S", bound="UrlKind[Any]")
+D = TypeVar("D", bound="UrlKind[Any]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UrlKind(Generic[C]):
+    """One kind of source or destination: all whose URLs have the same scheme."""
+
+    scheme: str
+    address: Address
+    """What comes behind the scheme, and how it is read."""
+    configuration: type[C]
+    """Its keys and their values."""
+    delivered: str
+    """Of a source: what it takes, and when it answers.  Of a destination: what has happened when a
+    message counts as delivered.  One line for the reference; Markdown."""
+    medium: str
+    """Two listeners with the same port in one medium are in each other's way, and what is sent
+    only arrives at sources of the same medium."""
+    shared: bool = False
+    """Several sources may read in the same place."""
+    arrives: Callable[[Url, Url], bool] | None = None
+    """Whether a source, the first URL, gets what is sent to the second one; None = hosts and ports
+    tell."""
+    foreign_names: tuple[str, ...] = ()
+    """What other programs call the scheme."""
+    chosen_by: str = ""
+    """A key whose value may be the scheme of another kind, which it is of then."""
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        return keys_of(self.configuration)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Of a set of listeners."""
+        return ()
+
+    def configured(self, url: Url, values: Mapping[str, object]) -> C:
+        """The configuration of one source or destination at `url`.
+
+        Args:
+            values: By key, and the id.
+        """
+        place = "listen" if issubclass(self.configuration, SourceConfiguration) else "connect"
+        return compose(self.configuration, {**values, place: url})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One listener of a set: a source like any other."""
+
+    name: str
+    kind: UrlKind[Any]
+    port: int
+    """Where it listens if nothing else is said."""
+
+    @property
+    def port_key(self) -> str:
+        """The key that says otherwise."""
+        return f"{self.name.replace('-', '_')}_port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerSet:
+    """Sources that listen in several places: what other programs open by one word.
+
+    A member has the id of the set, a dot and its own name: that is how it is counted and named.
+    """
+
+    scheme: str
+    members: tuple[Member, ...]
+    delivered: str
+    address: Address = Host()
+    foreign_names: tuple[str, ...] = ()
+    chosen_by: str = ""
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        """The ports of its members, and the keys that any of them takes."""
+        ports = {
+            member.port_key: Key(
+                Whole(0, 65535), member.port, f"of the listener `{member.name}`; 0 = do not open it"
+            )
+            for member in self.members
+        }
+        of_members = {
+            name: key for member in self.members for name, key in member.kind.keys.items()
+        }
+        return {**of_members, **ports}
+
+
+AnyKind: TypeAlias = UrlKind[Any] | ListenerSet
+
+Problems: TypeAlias = Callable[[TlsConfiguration, Where], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What finds out what is wrong with values by trying what they are for."""
+
+    listener_tls: Problems
+    upstream_tls: Problems
+    tls_files: Problems
+    """What is wrong with the content of the files, which may change while the relay runs."""
+
+
+@dataclass(frozen=True)
+class Kinds(Generic[S, D]):
+    """All kinds that there are, each once; errors and the reference list them in this order."""
+
+    sources: tuple[S, ...]
+    destinations: tuple[D, ...]
+    sets: tuple[ListenerSet, ...]
+    checks: Checks
+
+    def by_scheme(self, role: Role) -> dict[str, AnyKind]:
+        if role == "listen":
+            kinds: tuple[AnyKind, ...] = (*self.sources, *self.sets)
+        else:
+            kinds = self.destinations
+        return {kind.scheme: kind for kind in kinds}
+
+    def url(self, text: str, role: Role, *, base_dir: str) -> Url:
+        """Read `text` as a place to listen or to connect; see `parse_url`."""
+        other: Role = "connect" if role == "listen" else "listen"
+        return parse_url(
+            text, role, self.by_scheme(role), others=self.by_scheme(other), base_dir=base_dir
+        )
+
+    def source(self, scheme: str) -> S:
+        return next(kind for kind in self.sources if kind.scheme == scheme)
+
+    def destination(self, scheme: str) -> D:
+        return next(kind for kind in self.destinations if kind.scheme == scheme)
+
+    def named_in(self, table: Mapping[str, object], role: Role) -> AnyKind | None:
+        """The kind that a table is for; None if its URL has no known scheme."""
+        kind = self._named_by_url(table, role)
+        if kind and (chosen := str(table.get(kind.chosen_by, ""))):
+            return self.by_scheme(role).get(chosen, kind)
+        return kind
+
+    def _named_by_url(self, table: Mapping[str, object], role: Role) -> AnyKind | None:
+        return self.by_scheme(role).get(str(table.get(role, "")).partition(":")[0].lower())
+
+    def schema(self, role: Role, kind: AnyKind | None) -> dict[str, Kind]:
+        """What the keys of a table may hold: those of all kinds, as `kind` has them."""
+        keys = _NO_SETTINGS[role].copy()
+        for each in (*self.by_scheme(role).values(), *([kind] if kind else [])):
+            keys |= {name: key.kind for name, key in each.keys.items()}
+        return keys
+
+    def fitting_keys(self, role: Role, kind: AnyKind | None) -> list[str]:
+        """The keys that have a meaning for `kind`; all of them without one."""
+        return [*_NO_SETTINGS[role], *kind.keys] if kind else list(self.schema(role, None))
+
+    def foreign_keys(self, table: Mapping[str, object], role: Role, path: str) -> Iterator[str]:
+        """A problem for each key of `table` that has no meaning for its kind."""
+        by_url, kind = self._named_by_url(table, role), self.named_in(table, role)
+        for key in table:
+            if not by_url or not kind or key == by_url.chosen_by:
+                continue
+            if key in kind.keys or key in _NO_SETTINGS[role]:
+                continue
+            having = [each for each in self.by_scheme(role).values() if key in each.keys]
+            schemes = [each.scheme for each in having if not each.members]
+            schemes = schemes or [each.scheme for each in having]
+            if schemes:  # or else the key is an unknown one
+                yield (
+                    f"{join_path(path, key)}: has no meaning for {kind.scheme}, only for "
+                    f"{' and '.join(schemes)}; remove it or change the URL"
+                )
+
+
+_NO_SETTINGS: Mapping[Role, dict[str, Kind]] = {
+    "listen": {"listen": Text("a URL such as tcp://0.0.0.0:514", r".+")},
+    "connect": {
+        "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
+        "template": Anything(),
+    },
+}
+"""Keys that are no fields of the configuration of any kind."""

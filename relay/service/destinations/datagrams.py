@@ -1,0 +1,70 @@
+"""UDP to an upstream: nobody answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.threads import deferToThreadPool
+
+from relay.service.configuration.model import DestinationConfiguration
+from relay.service.configuration.url import HostPort
+from relay.service.destinations.kind import DestinationKind
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import LocalLink
+from relay.service.destinations.service import DestinationParts, NewLink
+from relay.service.prerequisite import Prerequisite
+from relay.transport.datagram.outbound import DatagramSession
+
+__all__ = ["UDP"]
+
+
+def _make(
+    configuration: DestinationConfiguration, parts: DestinationParts, files: Prerequisite
+) -> NewLink:
+    url, reactor = configuration.connect, parts.reactor
+
+    async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
+        connected = await deferToThreadPool(
+            reactor, reactor.getThreadPool(), _connected_socket, url.host, url.port
+        )
+        return DatagramSession(
+            connected,
+            drain=lane.drain,
+            state=lane.state,
+            clock=reactor,
+            notices=parts.notices,
+            on_failure=on_failure,
+        )
+
+    target = str(url).partition("://")[2]
+    return lambda lane: LocalLink(
+        lane.state,
+        drain=lane.drain,
+        new_session=partial(connect, lane),
+        how=f"sending to {target}, delivered when sent: nobody answers",
+        clock=reactor,
+    )
+
+
+def _connected_socket(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    connected = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        connected.setblocking(False)
+        connected.connect(address)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+UDP = DestinationKind(
+    scheme="udp",
+    address=HostPort(514),
+    configuration=DestinationConfiguration,
+    delivered="the kernel has sent it",
+    medium="udp",
+    make=_make,
+)

@@ -1,0 +1,44 @@
+"""All kinds of sources and destinations.  A new one is a module, and a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.service.configuration.kinds import Checks, Kinds
+from relay.service.destinations import datagrams as datagrams_out
+from relay.service.destinations import files as files_out
+from relay.service.destinations import relp as relp_out
+from relay.service.destinations import streams as streams_out
+from relay.service.destinations.kind import DestinationKind
+from relay.service.sources import datagrams, files, journal, listener_set, relp, streams, systemd
+from relay.service.sources.kind import SourceKind
+from relay.service.tls.files import file_problems, listener_problems, upstream_problems
+
+__all__ = ["KINDS", "RelayKinds"]
+
+RelayKinds = Kinds[SourceKind[Any], DestinationKind[Any]]
+
+KINDS: RelayKinds = Kinds(
+    sources=(
+        datagrams.UDP,
+        streams.TCP,
+        streams.TLS,
+        relp.RELP,
+        relp.RELP_TLS,
+        datagrams.UNIXGRAM,
+        streams.UNIX,
+        files.FILE,
+        systemd.SYSTEMD,
+        journal.JOURNALD,
+    ),
+    destinations=(
+        datagrams_out.UDP,
+        streams_out.TCP,
+        streams_out.TLS,
+        relp_out.RELP,
+        relp_out.RELP_TLS,
+        files_out.FILE,
+    ),
+    sets=(listener_set.DEFAULT_NETWORK, listener_set.SEMATEXT_RECEIVER),
+    checks=Checks(listener_problems, upstream_problems, file_problems),
+)

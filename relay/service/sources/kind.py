@@ -1,0 +1,50 @@
+"""What a kind of source is, and what the service of one is made of.
+
+A kind is a module here that declares a `SourceKind`, and a line in `relay/service/kinds.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from relay.flow.lineages import Lineages
+from relay.model.clock import WallClock
+from relay.service.configuration.kinds import UrlKind
+from relay.service.configuration.model import SourceConfiguration
+from relay.service.process.systemd import NO_SYSTEMD, Systemd
+from relay.service.sources.service import Receiving, SourceService
+from relay.service.tls.certificate_watch import CertificateWatch
+
+__all__ = ["Positions", "SourceKind", "SourceParts"]
+
+C = TypeVar("C", bound=SourceConfiguration)
+
+Positions = Callable[[str], Mapping[str, bytes]]
+"""How far a source has read, by name; may be asked when the queue is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceParts:
+    """What all sources are made with."""
+
+    relay_name: str
+    certificates: CertificateWatch
+    wall: WallClock
+    positions: Positions
+    lineages: Lineages | None = None
+    """What relays have sent, for exactly once; None = at least once."""
+    systemd: Systemd = NO_SYSTEMD
+    local_block_seconds_max: float = 0.0
+    """Longest pause of a unix stream socket by admission; 0 = no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKind(UrlKind[C]):
+    """One kind of source."""
+
+    make: Callable[[C, Receiving, SourceParts], SourceService]
+    """Builds the service of one source; may read files, and raise StartRefused."""
+    answers: bool = False
+    """Its peers get an answer for each message, and may wait for it."""

@@ -1,0 +1,208 @@
+"""Sources that listen on sockets: what kinds of them have in common."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from relay.service.configuration.keys import group
+from relay.service.configuration.model import SourceConfiguration, TlsConfiguration, Where
+from relay.service.prerequisite import Prerequisite
+from relay.service.process.systemd import Systemd
+from relay.service.refusal import StartRefused
+from relay.service.sources.keys import (
+    Access,
+    Connections,
+    Peers,
+    connection_problems,
+    proxy_problems,
+)
+from relay.service.sources.kind import SourceParts
+from relay.service.sources.service import Receiving, StreamSource
+from relay.service.tls.certificate_watch import CertificateWatch
+from relay.service.tls.files import read_options, read_policy
+from relay.transport.converted_intake import ConvertedIntake
+from relay.transport.inherited import adopt_socket, scheme_of, takes_datagrams
+from relay.transport.peers import GateFactory, PermittedPeers
+from relay.transport.reception import Reception
+from relay.transport.sockets import bind_stream
+from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.stream.proxy import ProxyFactory
+from relay.transport.stream.shared_reads import SharedReads
+from relay.transport.tls.endpoints import TlsListener
+from relay.wire.framing.charset import Charset
+
+__all__ = ["NetworkSource", "bind_inherited", "converted", "new_network_source", "stream_encoding"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSource(SourceConfiguration):
+    """Takes connections of other hosts."""
+
+    access: Access = group(Access)
+    connections: Connections = group(Connections)
+    peers: Peers = group(Peers)
+
+    @property
+    def connections_and_files(self) -> tuple[int, int]:
+        return self.connections.connections_max, 0
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        yield from connection_problems(self, self.connections, where)
+        yield from proxy_problems(self.peers, self.access, where)
+
+
+def stream_encoding(source: SourceConfiguration) -> str:
+    """Why a stream cannot take text in the encoding of `source`; empty if it can.
+
+    Raises:
+        ValueError: There is no such encoding.
+    """
+    encoding = source.parse.encoding
+    if encoding is None or Charset(encoding).is_ascii_superset:
+        return ""
+    return (
+        f"{encoding!r} is no superset of US-ASCII, and messages over {source.listen.scheme} are "
+        "cut from a stream before they are converted; send UTF-8, or use udp, unixgram or relp"
+    )
+
+
+def converted(source: SourceConfiguration, reception: Reception) -> tuple[Reception, int]:
+    """What takes the messages of `source`, and how long they may be before it converts them."""
+    encoding = source.parse.encoding
+    if encoding is None:
+        return reception, source.frame_bytes_max
+    if problem := source.encoding_problem():  # of a socket whose kind is only known now
+        raise StartRefused(f"source {source.id}: parse.encoding: {problem}")
+    charset = Charset(encoding)
+    intake = ConvertedIntake(
+        reception.intake,
+        charset=charset,
+        frame_bytes_max=source.frame_bytes_max,
+        oversize=source.oversize,
+        counters=reception.counters,
+        notices=reception.notices,
+    )
+    return replace(reception, intake=intake), source.frame_bytes_max * charset.octets_per_byte_max
+
+
+def new_network_source(
+    source: NetworkSource,
+    receiving: Receiving,
+    parts: SourceParts,
+    new_protocol: Callable[[], InboundProtocol],
+    *,
+    answers: bool = False,
+) -> StreamSource:
+    """The service of a source that takes connections of other hosts.
+
+    Args:
+        answers: Peers may wait for answers.
+    """
+    reactor = receiving.reactor
+    tls_files = Prerequisite("it does not listen until the files are right")
+    reception, frame_bytes_max = converted(source, receiving.reception)
+    factory = InboundFactory(
+        reception=reception,
+        transport=source.listen.scheme,
+        new_protocol=new_protocol,
+        limits=_limits(source, frame_bytes_max),
+        clock=reactor,
+        secure=source.tls is not None,
+        permitted=PermittedPeers(allow=source.access.allow, deny=source.access.deny),
+        reads=SharedReads(reactor, answers=answers),
+    )
+    return StreamSource(
+        source,
+        receiving,
+        bind=_binding(source, parts.systemd, tls_files),
+        factory=factory,
+        wrap=_wrapping(source, parts.certificates, tls_files, reactor),
+        prerequisite=tls_files,
+    )
+
+
+def _limits(source: NetworkSource, frame_bytes_max: int) -> InboundLimits:
+    connections = source.connections
+    return InboundLimits(
+        frame_bytes_max=frame_bytes_max,
+        rate_per_peer_max=source.access.rate_per_peer_max,
+        connections_max=connections.connections_max,
+        idle_seconds_max=connections.idle_seconds_max,
+        handshake_seconds_max=source.peers.handshake_seconds_max,
+        connections_per_peer_max=source.peers.of_peer_max(connections.connections_max),
+        unfinished_bytes_max=connections.unfinished_bytes_max,
+        oversize=source.oversize,
+        keep_empty_lines=source.parse.empty_lines,
+    )
+
+
+def bind_inherited(
+    source: SourceConfiguration, systemd: Systemd, *, receive_buffer_bytes: int = 0
+) -> Callable[[], socket.socket]:
+    """What takes over the socket that systemd has bound for `source`.
+
+    Raises:
+        StartRefused: There is none, or it is one for datagrams.
+    """
+    listen = source.listen
+    try:
+        descriptor = systemd.descriptor_of(listen.inherited)
+        found = scheme_of(descriptor)
+        if takes_datagrams(descriptor) and found != listen.scheme:
+            raise ValueError(
+                f"protocol {listen.scheme!r} needs a stream socket and this is a datagram socket "
+                f"({found}); write ListenStream= in the socket unit"
+            )
+    except ValueError as error:
+        raise StartRefused(f"source {source.id}: cannot use {listen}: {error}") from None
+    return partial(adopt_socket, descriptor, receive_buffer_bytes=receive_buffer_bytes)
+
+
+def _binding(
+    source: SourceConfiguration, systemd: Systemd, tls_files: Prerequisite
+) -> Callable[[], socket.socket]:
+    url = source.listen
+    if url.inherited:
+        return bind_inherited(source, systemd)
+    return lambda: bind_stream(url.host, url.port, listens=not tls_files.trouble)
+
+
+def _wrapping(
+    source: NetworkSource, certificates: CertificateWatch, tls_files: Prerequisite, reactor: Any
+) -> Callable[[InboundFactory], Any]:
+    """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
+    with_tls = _tls_wrapping(source.id, source.tls, certificates, tls_files, reactor)
+
+    def wrap(factory: InboundFactory) -> Any:
+        wrapped = with_tls(factory)
+        if source.peers.proxy_protocol:
+            wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
+        # The gate looks at who connects, and so at proxies, not at those behind them.
+        return GateFactory(wrapped, admits=factory.admits)
+
+    return wrap
+
+
+def _tls_wrapping(
+    id: str,
+    tls: TlsConfiguration | None,
+    certificates: CertificateWatch,
+    tls_files: Prerequisite,
+    reactor: Any,
+) -> Callable[[Any], Any]:
+    if tls is None:
+        return lambda factory: factory
+    new = partial(
+        TlsListener,
+        peer_verify=tls.peer_verify,
+        policy=read_policy(tls),
+        options=read_options(tls),
+    )
+    listener: Any = certificates.keep(f"source {id}", tls, new, tls_files)
+    return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=reactor)
