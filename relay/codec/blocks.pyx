@@ -92,13 +92,12 @@ def cut_records(value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
 cdef tuple cut_octets(
     const unsigned char *p, Py_ssize_t size, Py_ssize_t lengths_at, Py_ssize_t count
 ):
-    cdef Py_ssize_t at = lengths_at + 4 * count
-    cdef Py_ssize_t stop = at
-    cdef Py_ssize_t i
+    cdef Py_ssize_t at, stop, i
     cdef uint32_t length
     cdef list records = []
-    if lengths_at < 0 or count < 1 or at > size:
+    if not 0 <= lengths_at <= size or not 1 <= count <= (size - lengths_at) // 4:
         raise ValueError(f"{count} lengths at {lengths_at} are not in {size} octets")
+    at = stop = lengths_at + 4 * count
     for i in range(count):
         stop += number_at(p + lengths_at + 4 * i)
     if stop != size:

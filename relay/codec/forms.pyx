@@ -17,7 +17,7 @@ from relay.codec.hostname cimport YES, is_ipv6, is_name, is_usual_hostname
 from relay.codec.line cimport Line
 from relay.codec.lines cimport Lines, tags_of
 from relay.codec.objects cimport ObjectWriter, Text
-from relay.codec.payloads cimport Builder
+from relay.codec.payloads cimport Builder, Payloads
 from relay.codec.octets cimport (
     PID_OCTET, Span, are_all, is_hexadecimal, is_printusascii, missing, octet, span, starts,
 )
@@ -92,7 +92,8 @@ cdef enum:
     USUAL_ROOM = 192        # what a form adds to a line
     BOUND_MAX = 4096        # origins
     STAMP_OCTETS_MIN = 19   # of one that has more than milliseconds
-    TAGGED_ROOM = 1024     # what tags add to the end of an envelope
+    TAGGED_ROOM = 1024      # what tags add to the end of an envelope
+    ASKED_ROOM = 64         # what a name may have more than was received
 
 
 cdef tuple NO_TAGS = ()
@@ -355,8 +356,8 @@ cdef class Form:
 
     def __init__(
         self, pieces, str policy not None, Stamps stamps not None, bind, ends, reference, *,
-        format_tag, format_host, format_hostname, tokens=None, bytes token_key=b"",
-        ObjectWriter objects=None, bytes before_text=b"",
+        format_tag, format_host, format_hostname, tokens=None, bytes token_key not None=b"",
+        ObjectWriter objects=None, bytes before_text not None=b"",
     ):
         self.policy = POLICIES[policy]
         self.stamps = stamps
@@ -409,12 +410,25 @@ cdef class Form:
             self.room += piece.size + 64
 
     def write(self, Lines lines not None, indexes, arrival):
-        """The payloads of lines, in order.  One thread at a time may write.
+        """The payloads of lines, in order.
 
         Args:
             indexes: Which of them, ascending; None = all.
             arrival: Whose lines they are, and when they came (`relay.model.origin`).
+
+        Raises:
+            RuntimeError: It is writing already, in another thread.
         """
+        if self.lines is not None:
+            raise RuntimeError("a form writes one batch at a time; each thread needs its own form")
+        self.arrival = arrival
+        self.lines = lines
+        try:
+            return self.payloads_of(lines, indexes, arrival)
+        finally:
+            self.arrival = self.lines = None
+
+    cdef Payloads payloads_of(self, Lines lines, indexes, arrival):
         cdef Py_ssize_t octets = 0
         cdef Py_ssize_t i
         cdef Rows rows = Rows(lines.count, indexes, arrival.runs)
@@ -423,14 +437,9 @@ cdef class Form:
             octets += lines.rows[i].end
         octets += octets // 4 + rows.count * USUAL_ROOM + self.room
         cdef Builder builder = Builder(rows.count, octets)
-        self.arrival = arrival
-        self.lines = lines
         self.stamps.begin(arrival.received_at)
-        try:
-            with nogil:
-                self.put_all(builder, lines.rows, rows)
-        finally:
-            self.arrival = self.lines = None
+        with nogil:
+            self.put_all(builder, lines.rows, rows)
         return builder.built()
 
     cdef int put_all(self, Builder builder, Line *lines, Rows rows) except -1 nogil:
@@ -485,7 +494,7 @@ cdef class Form:
         view.procid = line.procid
         view.text = line.p + line.msg.at
         view.size = line.msg.end - line.msg.at
-        room = self.room + sender.room + ROOM_PER_OCTET * line.end
+        room = self.room + sender.room + ROOM_PER_OCTET * <Py_ssize_t>line.end
         if line.added and self.has_ends:
             self.find_ends(&ends, sender, line)
             room += ends.end.size + ends.before.size + ends.behind.size
@@ -663,6 +672,8 @@ cdef class Form:
         else:
             text = self.format_tag(octets_of(p, first), octets_of(p, second))
         check_bytes([text])
+        if PyBytes_GET_SIZE(text) > (first.end - first.at) + (second.end - second.at) + ASKED_ROOM:
+            raise ValueError(f"a name written as {PyBytes_GET_SIZE(text)} octets, longer than it is")
         return put(to, text_of(text))
 
     cdef char *put_tag_and_text(self, char *to, View *view) except NULL nogil:
@@ -771,6 +782,9 @@ cdef class Form:
                 tags = tags_of(line, self.lines.reader.tags, self.lines.added)
             found = list(self.ends(bound.origin, tags))
             check_bytes(found)
+            known = sender.ends.end.size + sender.ends.before.size + sender.ends.behind.size
+            if not line.added and sum(map(len, found)) > known + TAGGED_ROOM:
+                raise ValueError(f"the end of an envelope with the tags {tags} is too long")
             bound.of_tags[key] = found
         ends[0] = ends_from(found)
         return 0
@@ -824,7 +838,8 @@ cdef int check_bytes(list texts) except -1:
 
 
 cdef Ends ends_from(list texts):
-    return Ends(text_of(texts[0]), text_of(texts[1]), text_of(texts[2]))
+    end, before, behind = texts
+    return Ends(text_of(end), text_of(before), text_of(behind))
 
 
 cdef inline bint is_word(octet *p, Span part, const char *text, Py_ssize_t size) noexcept nogil:

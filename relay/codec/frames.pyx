@@ -13,6 +13,9 @@ from libc.string cimport memchr, memcmp, memcpy
 from relay.codec.octets cimport octet
 from relay.codec.payloads cimport Frames, Piece, Row, look, row_of
 
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
 cdef bytes LF = b"\n"
 
 # Of a number without sign: 2**63 has 19.
@@ -63,7 +66,7 @@ def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t octets_max) 
         octets += piece.size
         if octets > octets_max:
             return i - start
-    return max(0, min(stop, row.count) - start)
+    return max(start, min(stop, row.count)) - start
 
 
 def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty):
@@ -198,7 +201,7 @@ def cut_frames(
         if counts and (glued and after_pri(p, end) == NULL or may_begin_frame(p, p + size)):
             return p - first, glued, counts, 0
         if stop == NULL:
-            return p - first, glued, counts, (-1 if size <= frame_bytes_max + 1 else 0)
+            return p - first, glued, counts, (-1 if size - 1 <= frame_bytes_max else 0)
         if size and p[size - 1] == c"\r":
             size -= 1
         if size > frame_bytes_max:
@@ -240,8 +243,8 @@ def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
     cdef Piece piece
-    if first_txnr < 0:
-        raise ValueError(f"a txnr of {first_txnr}")
+    if not 0 <= first_txnr <= PY_SSIZE_T_MAX - row.count:
+        raise ValueError(f"{row.count} payloads from txnr {first_txnr} on")
     for i in range(row.count):
         look(row, i, &piece)
         octets += digits_of(first_txnr + i) + 8 + digits_of(piece.size) + 1 + piece.size + 1
@@ -263,7 +266,7 @@ def encode_consecutive_answers(Py_ssize_t first_txnr, Py_ssize_t count) -> bytes
     """``200 OK`` for consecutive frames that do not wrap."""
     cdef Py_ssize_t octets = 0
     cdef Py_ssize_t i
-    if first_txnr < 0 or count < 0:
+    if first_txnr < 0 or not 0 <= count <= PY_SSIZE_T_MAX - first_txnr:
         raise ValueError(f"{count} answers from {first_txnr} on")
     for i in range(count):
         octets += digits_of(first_txnr + i) + 14

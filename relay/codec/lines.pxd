@@ -22,6 +22,7 @@ cdef class Reader:
 
 cdef class Lines:
     cdef readonly object frames
+    cdef object owners   # of the octets: the same frames, which nobody can change
     cdef Reader reader
     cdef Line *rows
     cdef Py_ssize_t count

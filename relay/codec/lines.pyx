@@ -16,7 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
 from relay.codec.malformed cimport read_malformed
 from relay.codec.octets cimport Span, is_at, is_digit, missing, octet, span, starts
-from relay.codec.payloads cimport Piece, Row, look, row_of
+from relay.codec.payloads cimport Payloads, Piece, Row, look, row_of
 from relay.codec.rfc3164 cimport read_rfc3164
 from relay.codec.rfc5424 cimport after_version, read_pri, read_rfc5424
 
@@ -24,8 +24,8 @@ cdef object new_tuple = tuple.__new__  # what a NamedTuple's own constructor cal
 cdef tuple NOTHING = ()
 
 cdef enum:
-    LINE_OCTETS_MAX = 2147483647
-    EDITED_OCTETS_MAX = 536870912
+    # Offsets have 31 bits; an edit adds a copy of the header and the new values to a line.
+    LINE_OCTETS_MAX = 536870912
     COUNT_DIGITS_MAX = 10
     DEFAULT_PRI = 13  # RFC 3164 §4.3.3
 
@@ -81,7 +81,7 @@ cdef class Reader:
         self.reads_rfc5424 = reads_rfc5424
 
     def read(self, frames not None):
-        """The `Lines` of frames, which are bytes and nobody changes."""
+        """The `Lines` of frames, which are bytes."""
         return Lines(self, frames)
 
     cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil:
@@ -243,12 +243,14 @@ cdef class Lines:
     def __cinit__(self, Reader reader not None, frames not None, Lines base=None):
         cdef Py_ssize_t i
         cdef Piece piece
-        cdef Row row = row_of(frames)
+        # Of a list a copy, or the octets of a line could go while somebody uses it.
+        cdef Row row = row_of(frames if isinstance(frames, Payloads) else tuple(frames))
         self.count = row.count
         self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
         if self.rows == NULL:
             raise MemoryError()
-        self.frames = row.sequence if row.packed is None else row.packed
+        self.frames = frames
+        self.owners = row.sequence if row.packed is None else row.packed
         self.reader = reader
         self.made = None
         self.words = Words()
@@ -298,11 +300,12 @@ cdef class Lines:
             if name not in EDITABLE:
                 raise ValueError(f"no column to edit, {name}")
             changes.append((EDITABLE[name], None if value is None else <bytes?>value))
-        cdef Lines lines = Lines(self.reader, self.frames, self)
+        cdef Lines lines = Lines(self.reader, self.owners, self)
+        lines.frames = self.frames
         for i in range(self.count) if indexes is None else indexes:
             if not 0 <= i < self.count:
                 raise IndexError(f"line {i} of {self.count}")
-            if not lines.rows[i].is_read or lines.rows[i].end > EDITED_OCTETS_MAX:
+            if not lines.rows[i].is_read or lines.rows[i].end > LINE_OCTETS_MAX:
                 message = change(self.message_at(i))
                 lines.rows[i].is_read = False
             else:
@@ -326,7 +329,7 @@ cdef class Lines:
         cdef list octets = [PyBytes_FromStringAndSize(<const char *>line.p, end)]
         for column, value in changes:
             if column == MSG:
-                before = before_msg(line, self.frames[index], value or b"", end)
+                before = before_msg(line, self.owners[index], value or b"", end)
                 octets += (before, value or b"")
                 end += len(before)
                 line.front = missing()
@@ -413,7 +416,7 @@ cdef class Lines:
     cdef object value_at(self, Py_ssize_t index, int column):
         cdef Line *line = &self.rows[index]
         if not line.is_read:
-            return (<tuple>self.message_at(index))[column]
+            return self.message_at(index)[column]
         if column == SEVERITY:
             return line.pri & 7
         if column == FACILITY:
@@ -448,11 +451,11 @@ cdef class Lines:
         message = self.made[index]
         if message is None:
             if not line.is_read:
-                message = self.reader.reference(self.frames[index])
+                message = self.reader.reference(self.owners[index])
             else:
                 message = new_tuple(
                     self.reader.message_type,
-                    fields_of(line, self.frames[index], self.words, self.reader.tags, self.added),
+                    fields_of(line, self.owners[index], self.words, self.reader.tags, self.added),
                 )
             self.made[index] = message
         return message

@@ -59,6 +59,14 @@ def test_a_damaged_block_is_never_read_beyond_its_end(row: list[bytes], data: An
         )
 
 
+@pytest.mark.parametrize(
+    ("lengths_at", "count"), [(17, 2**61), (17, 2**62), (2**62, 1), (101, 2**62), (2**63 - 1, 1)]
+)
+def test_numbers_that_overflow_are_refused(lengths_at: int, count: int) -> None:
+    with pytest.raises(ValueError, match="are not in 100 octets"):
+        blocks.cut_records(bytes(100), lengths_at, count)
+
+
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"x")])
 def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
     for call in (lambda: encode([b"x", wrong], 1.0), lambda: blocks.runs([wrong], 5)):

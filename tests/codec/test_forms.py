@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, tzinfo
 from random import Random
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.codec import IS_COMPILED
+from relay.codec import IS_COMPILED, joined, native
+from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.wire.parse import read_lines
 from tests.bench import traffic
@@ -23,6 +25,7 @@ from tests.codec.every_form import (
     KNOWN,
     ORIGINS,
     TOKEN,
+    Both,
     arrival_of,
     counted_forms,
     every_form,
@@ -477,6 +480,93 @@ def test_an_error_in_what_python_is_asked_is_passed_on(asked: str, line: bytes) 
     form = _native(pieces, **failing)
     with pytest.raises(ZeroDivisionError):
         form.write(read_lines([b"<13>Oct 11 22:14:15 h su: x", line]), None, arrival_of([2], 0.0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "line"),
+    [
+        ("ends", (b"e", b"b"), b"x"),
+        ("format_tag", b"t" * 68, b"<13>1 - h a[b - m - x"),
+        ("format_host", b"h" * 68, b"<13>1 - a|b a p m - x"),
+        ("format_hostname", b"h" * 70, b"<13>1 - b\xc3\xbcro a p m - x"),
+    ],
+)
+def test_an_answer_without_room_is_a_value_error(asked: str, answer: Any, line: bytes) -> None:
+    pieces = [("tag", None), ("host", None), ("hostname", None)]
+    answering: dict[str, Any] = {asked: lambda *arguments: answer}
+    with pytest.raises(ValueError, match=r"longer than it is|unpack"):
+        _native(pieces, **answering).write(read_lines([line]), None, arrival_of([1], 0.0))
+
+
+def test_tags_that_make_an_end_too_long_are_a_value_error() -> None:
+    form = _native([("origin-end", None)], ends=lambda origin, tags: (b"e" * 1024 * len(tags),) * 3)
+    lines = read_lines([b"<13>Oct 11 22:14:15 h su: x", b"<999>x"])
+    assert form.write(lines, [0], arrival_of([2], 0.0)) == [b""]
+    with pytest.raises(ValueError, match="too long"):
+        form.write(lines, None, arrival_of([2], 0.0))
+
+
+@pytest.mark.parametrize("name", ["token_key", "before_text"])
+def test_a_text_that_is_none_is_a_type_error(name: str) -> None:
+    missing: dict[str, Any] = {name: None}
+    with pytest.raises(TypeError):
+        _native([("pri", None)], **missing)
+
+
+def test_a_form_writes_one_batch_at_a_time() -> None:
+    lines, arrival = read_lines([b"<13>1 - a|b a p m - x", b"<13>x"]), arrival_of([2], 0.0)
+    form = _native([("host", None)], format_host=lambda host: form.write(lines, None, arrival))
+    with pytest.raises(RuntimeError, match="one batch at a time"):
+        form.write(lines, None, arrival)
+    assert form.write(lines, [1], arrival) == [b"h"]
+
+
+@pytest.mark.slow
+def test_a_line_whose_room_needs_more_than_31_bits() -> None:
+    text = b"x" * 2**27
+    form = _native([("pri", None), ("text", None)])
+    (payload,) = form.write(read_lines([b"<13>1 - - - - - - " + text]), None, arrival_of([1], 0.0))
+    assert payload == b"<13>" + text
+
+
+def test_threads_read_and_write_the_same_lines() -> None:
+    """Each has forms of its own; all of them share the frames and what was read in them."""
+    frames = [*WHOLE, *lines_of_all_kinds(20)]
+    packed = native.payloads.packed(frames)
+    lines, arrival = read_lines(packed), arrival_of(spread(len(frames)), 1.0e9)
+    messages = read_lines(frames).messages()
+    edited = lines.edited(None, {"app_name": b"new", "msg": b"{}"}, (b"tag",), _same)
+    expected = {name: _payloads(both, lines, edited, arrival) for name, both in FORMS[UTC].items()}
+
+    def write() -> None:
+        forms = every_form(UTC)
+        for _ in range(3):
+            for name, both in forms.items():
+                assert _payloads(both, lines, edited, arrival) == expected[name]
+
+    def read() -> None:
+        for _ in range(12):
+            assert read_lines(packed).messages() == lines.messages() == messages
+            assert lines.edited(None, {"msg": b"other"}, (), _same).column("msg")[0] == b"other"
+            assert joined([packed, packed[1:]])[len(frames) :] == packed[1:]
+            gc.collect()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for running in [pool.submit(work) for work in (write, read, write, read)]:
+                running.result()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _same(message: SyslogMessage) -> SyslogMessage:
+    return message
+
+
+def _payloads(both: Both, lines: Any, edited: Any, arrival: Arrival) -> list[bytes]:
+    return [*both.form.write(lines, None, arrival), *both.form.write(edited, None, arrival)]
 
 
 def test_the_origin_with_the_time_is_what_the_reference_gets() -> None:

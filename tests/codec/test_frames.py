@@ -121,6 +121,27 @@ def test_numbers_below_zero_are_refused() -> None:
             call()
 
 
+def test_numbers_at_the_end_of_what_fits_into_64_bits() -> None:
+    last = 2**63 - 1
+    assert frames.fitting([b"x"] * 3, 1, -(2**63), 10) == 0
+    assert frames.encode_syslog(last - 1, [b"x"]) == b"%d syslog 1 x\n" % (last - 1)
+    for call in (
+        lambda: frames.encode_syslog(last, [b"x"]),
+        lambda: frames.encode_syslog(last - 1, [b"x", b"y"]),
+        lambda: frames.encode_consecutive_answers(last, 1),
+        lambda: frames.encode_consecutive_answers(2, last),
+    ):
+        with pytest.raises(ValueError, match="from"):
+            call()
+
+
+def test_the_rest_of_a_line_is_missing_whatever_its_limit_is() -> None:
+    cut = frames.cut_frames(
+        b"text", 0, 2**63 - 1, False, False, False, native.payloads.new_frames()
+    )
+    assert cut == (0, False, False, -1)
+
+
 def test_nothing_is_kept_of_what_went_through() -> None:
     payloads = [b"%d" % number * 7 for number in range(500)]
     stream = reference.encode_syslog(1, payloads)

@@ -277,6 +277,7 @@ def _reader(**changed: Any) -> Any:
     from relay.codec.lines import Reader
 
     words: dict[str, Any] = {
+        "reference": parse,
         "is_hostname": lambda word: True,
         "is_bare_hostname": lambda word: True,
         "tags": tuple((b"%d" % bit,) for bit in range(10)),
@@ -284,7 +285,7 @@ def _reader(**changed: Any) -> Any:
         "expects_host": True,
         "reads_rfc5424": True,
     }
-    return Reader(SyslogMessage, parse, **{**words, **changed})
+    return Reader(SyslogMessage, **{**words, **changed})
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,23 @@ def test_an_error_in_what_python_is_asked_is_passed_on(asked: str, line: bytes) 
     """Names beyond US-ASCII and addresses are Python's affair."""
     with pytest.raises(ZeroDivisionError):
         _reader(**{asked: _refusing}).read([line])
+
+
+def test_frames_that_the_caller_takes_out_of_their_list_are_kept() -> None:
+    frames = [b"<13>Oct 11 22:14:15 h app: %d" % number for number in range(50)] + [LINES[2]]
+    expected = [parse(frame) for frame in frames]
+    lines = compiled(frames)
+    edited = lines.edited([0], {"msg": b"new"}, (), lambda message: message)
+    frames.clear()
+    gc.collect()
+    assert lines.messages() == expected
+    assert edited.column("msg") == [b"new", *(message.msg for message in expected[1:])]
+
+
+def test_a_reference_that_makes_no_message_is_a_type_error() -> None:
+    lines = _reader(reference=lambda frame: None).read([LINES[2]])
+    with pytest.raises(TypeError):
+        lines.column("severity")
 
 
 def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> None:
