@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit mutants fuzz torture bench check wheels certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench check wheels certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -75,6 +75,9 @@ fuzz: $(VENV)/installed-dev ## Fuzz all decoders (FUZZ_COUNT=1000000 FUZZ_SEED=.
 	$(BIN)/python -m tests.fuzz
 	MANY_CONNECTIONS=$${MANY_CONNECTIONS:-10000} $(BIN)/python -m pytest --quiet -rP \
 	    tests/end_to_end/test_many_connections.py
+
+sanitize: $(VENV)/installed-dev ## Run the tests of compiled code under AddressSanitizer and UBSan (ARGS="tests/codec -k forms")
+	$(BIN)/python -m tests.sanitize $(ARGS)
 
 torture: $(VENV)/installed-dev ## Kill, cut the power, damage and fill the disk for long (CYCLES=300; PEER=rsyslog compares)
 ifdef PEER
