@@ -64,7 +64,7 @@ def explain(
     """Explain MESSAGE, or each line of standard input.
 
     MESSAGE is UTF-8, whatever the source receives; standard input is what it receives.
-    With --json each line of input is {"frame": "…"}, one character an octet (latin-1), and
+    With --json each line of input is {"frame": "…"}, one character a byte (latin-1), and
     so is all text of the output.
     """
     try:

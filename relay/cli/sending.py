@@ -45,7 +45,7 @@ class LineReader:
         message_of: Makes the message.
         line_bytes_max: Longer lines are cut there.
 
-    Lines are those of files: LF and CR LF end them, NUL is an octet like others, and a byte
+    Lines are those of files: LF and CR LF end them, NUL is a byte like others, and a byte
     order mark at the beginning is no text.
 
     Attributes:

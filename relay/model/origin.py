@@ -67,7 +67,7 @@ class Received(NamedTuple):
     frames: Sequence[bytes]
     origin: Origin
     cut: Mapping[int, int] = _NONE
-    """Frames that were cut: index to the octets of the whole message."""
+    """Frames that were cut: index to the bytes of the whole message."""
     pieces: Mapping[int, int] = _NONE
     """Frames that are pieces of a message that was split: index to the number, from 1 on."""
 

@@ -16,7 +16,7 @@ class Token:
     """A secret text.  `str` and `repr` show its first and last four characters at most.
 
     Args:
-        secret: 1 to 255 octets of printable US-ASCII without space.
+        secret: 1 to 255 bytes of printable US-ASCII without space.
 
     Raises:
         ValueError: `secret` is empty, too long or has other characters.  The
@@ -67,7 +67,7 @@ def check_place(mode: str, token: Token) -> None:
 
 
 def is_secret(text: bytes) -> bool:
-    """Whether `text` can be a token: 1 to 255 octets of printable US-ASCII without space."""
+    """Whether `text` can be a token: 1 to 255 bytes of printable US-ASCII without space."""
     return _SECRET.fullmatch(text) is not None
 
 
@@ -77,7 +77,7 @@ def has_token_form(text: bytes) -> bool:
 
 
 def masked_secret(secret: bytes) -> str:
-    """At most the first and last four characters of what may be a secret; any octets will do."""
+    """At most the first and last four characters of what may be a secret; any bytes will do."""
     ends = secret[:4] + secret[-4:]
     if len(secret) < 16 or not all(0x21 <= octet <= 0x7E for octet in ends):
         return "****"  # too short to show any of it, or no token at all

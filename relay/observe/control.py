@@ -3,7 +3,7 @@
     {"command": "queue-read", "arguments": {"queue": "central"}}
     {"result": …}  or  {"error": "one line that says why"}
 
-Octets are base64 in both directions.  Only the user that the relay runs as (and
+Bytes are base64 in both directions.  Only the user that the relay runs as (and
 root) can connect: the socket has mode 0600 and lies in the state directory.
 """
 

@@ -23,7 +23,7 @@ class Settled(NamedTuple):
 
     frames: Sequence[bytes]
     cut: Mapping[int, int]
-    """Index to the octets of the whole message."""
+    """Index to the bytes of the whole message."""
     pieces: Mapping[int, int]
     """Index to the number of the piece, from 1."""
     kind: str = ""

@@ -1,7 +1,7 @@
 """Who may send, and how fast: address lists and one token bucket for each peer.
 
 Peers are told apart by their address without the port.  Whoever is not allowed
-is turned away before an octet of theirs is read.
+is turned away before a byte of theirs is read.
 """
 
 from __future__ import annotations

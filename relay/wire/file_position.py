@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 __all__ = ["HEAD_BYTES_MAX", "FilePosition", "fingerprint_of", "parse_position"]
 
 HEAD_BYTES_MAX = 256
-"""Most octets of the beginning of a file that its fingerprint covers."""
+"""Most bytes of the beginning of a file that its fingerprint covers."""
 
 
 class FilePosition(NamedTuple):
-    """A file, known by device, inode and its first octets, and how far it was read.
+    """A file, known by device, inode and its first bytes, and how far it was read.
 
-    The octets tell a file from a later one that was given the same inode.
+    The bytes tell a file from a later one that was given the same inode.
     """
 
     path: str
@@ -25,7 +25,7 @@ class FilePosition(NamedTuple):
     offset: int
     """End of the last line or message that was handed over."""
     fingerprint: str = ""
-    """Of its first `fingerprint_bytes` octets."""
+    """Of its first `fingerprint_bytes` bytes."""
     fingerprint_bytes: int = 0
     gone_at: float = 0.0
     """When it was first missed (seconds since 1970-01-01 UTC); 0 = it is there."""

@@ -43,7 +43,7 @@ class JournalExportDecoder:
     """Decode a stream of entries.
 
     Args:
-        field_bytes_max: How much of a value is kept, in octets.
+        field_bytes_max: How much of a value is kept, in bytes.
         entry_bytes_max: The same for all names and values of an entry.
         fields_max: Further fields of an entry are left out.
 
@@ -75,7 +75,7 @@ class JournalExportDecoder:
         self._to_come = 0
 
     def feed(self, chunk: bytes) -> list[JournalEntry]:
-        """Take the next octets of the stream; return the entries that they complete."""
+        """Take the next bytes of the stream; return the entries that they complete."""
         if self.error is not None or not chunk:
             return []
         if (
@@ -166,7 +166,7 @@ class JournalExportDecoder:
         length = int.from_bytes(octets, "little")
         if length > _VALUE_BYTES_MAX:
             return self._fail(
-                start, f"field {self._shown(self._name)} has {length:,} octets, more than 1 GiB"
+                start, f"field {self._shown(self._name)} has {length:,} bytes, more than 1 GiB"
             )
         self._to_come = length
         self._step = self._value if length else self._line_feed

@@ -6,9 +6,9 @@
     HOSTNAME   _HOSTNAME
     APP-NAME   SYSLOG_IDENTIFIER, else kernel from the kernel, else _COMM
     PROCID     SYSLOG_PID, else _PID
-    MSGID      MESSAGE_ID, where it has no more than the 32 octets of a MSGID
+    MSGID      MESSAGE_ID, where it has no more than the 32 bytes of a MSGID
     SD         one element with the fields that are wanted, by the journal's own names
-    MSG        MESSAGE, octet by octet; it may have several lines
+    MSG        MESSAGE, byte by byte; it may have several lines
 
 The names are those of systemd.journal-fields(7).
 """
@@ -44,7 +44,7 @@ _PLAIN_VALUE = re.compile(rb"[ !#-[^-~]{0,1024}")  # nothing to escape, nothing 
 def new_journal_format(fields: Sequence[str]) -> Callable[[JournalEntry], bytes]:
     """Make the function that writes an entry as a message.
 
-    It is total; an entry without MESSAGE, or with an empty one, gives no octets.
+    It is total; an entry without MESSAGE, or with an empty one, gives no bytes.
 
     Args:
         fields: Names of the fields that become structured data.

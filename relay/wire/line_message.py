@@ -17,7 +17,7 @@ _TO_ESCAPE = re.compile(rb'(["\\\]])')  # RFC 5424 §6.3.3
 
 
 class LineFormat:
-    """A message of RFC 5424 for each line; the line is its MSG, octet by octet.
+    """A message of RFC 5424 for each line; the line is its MSG, byte by byte.
 
     Args:
         pri: 0 to 191.
@@ -34,7 +34,7 @@ class LineFormat:
         r"""A frame for each line; an empty line stays empty.
 
         Args:
-            path: Of the file; octets that are not UTF-8 are written as in ``\xff``.
+            path: Of the file; bytes that are not UTF-8 are written as in ``\xff``.
             read_at: Seconds since 1970-01-01 UTC.
         """
         # PARAM-VALUE is UTF-8 (§6.3.3).

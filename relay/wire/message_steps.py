@@ -187,7 +187,7 @@ def with_program(app_name: bytes | None) -> Step:
 
 
 def with_valid_utf8(message: SyslogMessage) -> SyslogMessage:
-    """An MSG that is not UTF-8 is escaped: octets, control characters and backslashes."""
+    """An MSG that is not UTF-8 is escaped: bytes, control characters and backslashes."""
     try:
         message.msg.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
 """Bytes of a frame to a message, whatever they are.
 
-Strategy: parsing is total.  It never raises, and every octet of a frame ends up in
+Strategy: parsing is total.  It never raises, and every byte of a frame ends up in
 a field of the message; `raw` keeps the frame in any case.  In order:
 
 1. VERSION 1 after the PRI means RFC 5424.  If the rest does not fit, what could be read is

@@ -106,7 +106,7 @@ def storing_raw(read: Read) -> Read:
 
 
 def cutting(read: Read, octets_max: int) -> Read:
-    """What is after the first `octets_max` octets of the text is not read."""
+    """What is after the first `octets_max` bytes of the text is not read."""
 
     def cut_and_read(text: bytes, frame: bytes) -> SyslogMessage:
         return read(text[:octets_max], frame)

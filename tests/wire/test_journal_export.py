@@ -138,7 +138,7 @@ def test_little_waits_in_memory() -> None:
         (b"A=1\n\n-- No entries --\n", "name of a field, found '-- No entries --'"),
         (b"A=1\n\n=value\n", "name of a field, found '=value'"),
         (b"A=1\n\n" + b"x" * 5000, "name of a field, found 'xxx"),
-        (b"A=1\n\nB\n" + b"\xff" * 8, "'B' has 18,446,744,073,709,551,615 octets, more than"),
+        (b"A=1\n\nB\n" + b"\xff" * 8, "'B' has 18,446,744,073,709,551,615 bytes, more than"),
         (b"A=1\n\nB\n" + struct.pack("<Q", 1) + b"xy", "no line feed after the value of the"),
     ],
 )

@@ -45,7 +45,7 @@ class Access(Protocol):
 
     @property
     def used_bytes(self) -> int:
-        """What queues, quarantines and histories take of the file, in octets."""
+        """What queues, quarantines and histories take of the file, in bytes."""
 
     @property
     def failure(self) -> str:
@@ -192,5 +192,5 @@ def stamp(at: float) -> str:
 
 
 def text_of(payload: bytes, secrets: list[bytes]) -> str:
-    """A payload on one line: tokens are masked, and no octet can move the cursor."""
+    """A payload on one line: tokens are masked, and no byte can move the cursor."""
     return printable(masked(payload, secrets), length_max=None)

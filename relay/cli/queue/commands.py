@@ -206,7 +206,7 @@ def grep(
     chosen: Chosen,
     **options: Any,
 ) -> None:
-    """Show the records whose octets fit PATTERN.  Tokens are masked.
+    """Show the records whose bytes fit PATTERN.  Tokens are masked.
 
     The relay only reads; what is looked for is looked for here.
     """

@@ -110,7 +110,7 @@ def _entries(access: Access, id: str) -> Iterator[Entry]:
 @where_options
 @click.argument("id")
 @click.argument("seq", type=int)
-@click.option("--raw", is_flag=True, help="Only its octets, as they are, tokens and all.")
+@click.option("--raw", is_flag=True, help="Only its bytes, unchanged, tokens included.")
 @click.option("--json", "as_json", is_flag=True)
 def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
     """Show one entry: why it is there, and all of it.  Tokens are masked."""

@@ -13,7 +13,7 @@ TextTest = Callable[[bytes], bool]
 
 
 def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
-    """Whether the whole text fits `pattern`, where ``*`` is any text and ``?`` one octet."""
+    """Whether the whole text fits `pattern`, where ``*`` is any text and ``?`` one byte."""
     octets = pattern.encode()
     if not ignore_case:
         fixed, star, rest = octets.partition(b"*")

@@ -4,7 +4,7 @@
 
 The header carries priority, stamp and structured data, the JSON object the other
 name-value pairs, so that all of them survive any number of hops.  Names are
-written in descending order of their octets, and dots in them make objects:
+written in descending order of their bytes, and dots in them make objects:
 ``a.b=1`` is ``{"a":{"b":"1"}}``.
 
 `relay/wire/ewmm.py` is the other direction, and names the pairs that this relay adds for

@@ -120,7 +120,7 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
 
 
 def _app_name_in_raw(message: SyslogMessage) -> tuple[int, int]:
-    """Where APP-NAME stands in the frame, as it was sent: parsing cuts it to 48 octets."""
+    """Where APP-NAME stands in the frame, as it was sent: parsing cuts it to 48 bytes."""
     raw, at = message.raw, 0
     if not message.app_name:
         return 0, 0

@@ -14,7 +14,7 @@ Rules that bind this file:
    header it is no PROGRAM: `cee` moves it into the object.
 2. Rewriting what a rewrite has made changes nothing.  Two relays in a row send
    what one would.
-3. Nothing in a header but PRINTUSASCII and single spaces.  MSG may hold any octet
+3. Nothing in a header but PRINTUSASCII and single spaces.  MSG may hold any byte
    in the tag and app-name forms; framing escapes what its transport cannot carry.
 """
 

@@ -62,7 +62,7 @@ class JsonObject(NamedTuple):
 def json_string(text: bytes) -> bytes:
     """Write `text` as a JSON string with its quotes, in valid UTF-8.
 
-    UTF-8 stays as it is.  An octet that is not UTF-8, and NUL, which many
+    UTF-8 stays as it is.  A byte that is not UTF-8, and NUL, which many
     receivers take for the end, becomes the four characters ``\\xNN``.
     """
     try:
@@ -110,7 +110,7 @@ def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None
 
     It takes what should be a JSON object, with or without the ``@cee:`` cookie, and returns
     that without those members (the others stay as written, and those of objects inside stay)
-    and the texts in them, as octets; or None if it is no object or has no such member.  An
+    and the texts in them, as bytes; or None if it is no object or has no such member.  An
     object that is broken, because its end was cut off or it is not UTF-8, will do as far as
     it goes: of a member the comma behind it has to be there.
 

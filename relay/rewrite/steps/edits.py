@@ -1,6 +1,6 @@
 """Changes of header fields, MSG and tags that are the same for all messages.
 
-Lines take them without being made messages: compiled code writes the new values behind the octets
+Lines take them without being made messages: compiled code writes the new values behind the bytes
 of a line.
 """
 

@@ -93,7 +93,7 @@ def parse_csv(
         if greedy:
             cells = value.split(delimiter.encode(), len(columns) - 1)
             return dict(zip(columns, cells, strict=False)) if len(cells) == len(columns) else None
-        # latin-1 makes a character of each octet and back
+        # latin-1 makes a character of each byte and back
         text = _CONTROL.sub(" ", value.decode("latin-1"))
         try:
             row = next(csv.reader([text], delimiter=delimiter, strict=True), [])

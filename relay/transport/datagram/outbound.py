@@ -120,6 +120,6 @@ class DatagramSession:
         self._notices.warn(
             f"destination {self._state.target}",
             "truncated",
-            f"{len(payload)} octets do not fit into a datagram: cut at {DATAGRAM_BYTES_MAX}",
+            f"{len(payload)} bytes do not fit into a datagram: cut at {DATAGRAM_BYTES_MAX}",
         )
         return payload[:DATAGRAM_BYTES_MAX]

@@ -53,7 +53,7 @@ class Datagrams(NamedTuple):
 
     batches: dict[Sender, list[bytes]]
     long: dict[Sender, dict[int, int]]
-    """Which of them were too long and are cut: index to the octets of the whole."""
+    """Which of them were too long and are cut: index to the bytes of the whole."""
     more: bool
     """There may be more."""
     error: OSError | None = None
@@ -89,7 +89,7 @@ class ManyDatagrams:
 
     Args:
         frame_bytes_max: Longer datagrams are reported as `Datagrams.long`.
-        kept_bytes_max: Octets to keep of each, at least as many.
+        kept_bytes_max: Bytes to keep of each, at least as many.
     """
 
     available = hasattr(ctypes.CDLL(None), "recvmmsg")

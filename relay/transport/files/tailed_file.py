@@ -14,7 +14,7 @@ __all__ = ["CHUNK_BYTES", "NewDecoder", "TailedFile", "fits", "start_of_last_lin
 
 CHUNK_BYTES = 65536
 NewDecoder = Callable[[int, bytes], LineDecoder]
-"""Makes the decoder of a file that is read from an offset on, given the file's first octets."""
+"""Makes the decoder of a file that is read from an offset on, given the file's first bytes."""
 
 
 class TailedFile:
@@ -54,7 +54,7 @@ class TailedFile:
         self._fd = fd
         self._new_decoder = new_decoder
         self._seen: tuple[int, int] | None = None  # size and time of change at the last read
-        # The first octets, as long as they are before `decoder.read`.
+        # The first bytes, as long as they are before `decoder.read`.
         self._head = os.pread(fd, min(HEAD_BYTES_MAX, offset), 0)
 
     @property
@@ -73,7 +73,7 @@ class TailedFile:
         """Whether it holds something else than what was read of it.
 
         Not noticed: a file that has grown again to the same size or more, and begins
-        with the same 256 octets.
+        with the same 256 bytes.
         """
         status = os.fstat(self._fd)
         self.size = status.st_size
@@ -83,7 +83,7 @@ class TailedFile:
         return os.pread(self._fd, len(self._head), 0) != self._head
 
     def read(self) -> bytes:
-        """The next octets, at most `CHUNK_BYTES`."""
+        """The next bytes, at most `CHUNK_BYTES`."""
         chunk = os.pread(self._fd, CHUNK_BYTES, self.decoder.read)
         if len(self._head) < HEAD_BYTES_MAX:
             self._head += chunk[: HEAD_BYTES_MAX - len(self._head)]
@@ -123,7 +123,7 @@ def start_of_last_line(fd: int, new_decoder: NewDecoder) -> int:
     start = max(0, size - CHUNK_BYTES) // unit * unit
     tail = os.pread(fd, size - start, start)
     at = tail.rfind(line_feed)
-    while at >= 0 and at % unit:  # octets of two characters
+    while at >= 0 and at % unit:  # bytes of two characters
         at = tail.rfind(line_feed, 0, at + unit - 1)
     if at < 0:
         return size // unit * unit if start else 0

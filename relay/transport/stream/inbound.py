@@ -12,11 +12,11 @@ from relay.wire.framing.decoders import AutoDecoder
 __all__ = ["SyslogStreamProtocol"]
 
 _SETTLE_SECONDS = 2.0
-"""Longest wait for octets that show what the ones before them are."""
+"""Longest wait for bytes that show what the ones before them are."""
 
 
 class SyslogStreamProtocol(FramedProtocol):
-    """Feeds a connection's octets to a decoder, and its frames to the intake.
+    """Feeds a connection's bytes to a decoder, and its frames to the intake.
 
     Plain syslog cannot answer.  Hanging up is the only way to tell a sender that
     what it sent was not taken.  A wrong octet count is no reason for that: the decoder
@@ -67,7 +67,7 @@ class SyslogStreamProtocol(FramedProtocol):
         if more:
             self._framing_errors += more
             self.factory.counters.framing_errors += more
-            self.warn("framing", f"wrong framing, octets kept as they are: {self._decoder.problem}")
+            self.warn("framing", f"wrong framing, bytes kept as they are: {self._decoder.problem}")
 
     def _expect_more(self) -> None:
         boundary = self._decoder.undecided

@@ -1,9 +1,9 @@
 """Plain syslog to an upstream over TCP or TLS (RFC 6587, RFC 5425).
 
 Plain syslog has no answers.  The strongest thing that the transport can say is
-that the upstream's TCP has acknowledged the octets, and that is what counts as
+that the upstream's TCP has acknowledged the bytes, and that is what counts as
 delivered here: a `write` that succeeded, or an empty buffer on our side, only
-says that the octets left.  What the upstream's program has not read when it dies
+says that the bytes left.  What the upstream's program has not read when it dies
 is lost all the same; only RELP can tell.
 """
 
@@ -36,7 +36,7 @@ _BYTES_ACKED_OFFSET = 120
 
 
 def tcp_acknowledged_bytes(connected: socket.socket) -> int:
-    """How many octets the other end's TCP has acknowledged, and one for the SYN."""
+    """How many bytes the other end's TCP has acknowledged, and one for the SYN."""
     info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     (count,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_OFFSET)
     return int(count)

@@ -22,11 +22,11 @@ class UnfinishedFrames:
     """Adds up what connections keep, and closes some of them if that is too much.
 
     The first to go is the one that has waited longest for the end of its frame, among those
-    that keep at least as much as the average: closing one that keeps a few octets would not
+    that keep at least as much as the average: closing one that keeps a few bytes would not
     help, and a sender may well leave a line unfinished for long.
 
     Args:
-        bytes_max: For all of them, in octets; 0 = no limit.
+        bytes_max: For all of them, in bytes; 0 = no limit.
 
     Attributes:
         bytes: What they keep.
@@ -38,7 +38,7 @@ class UnfinishedFrames:
         self._kept: dict[_Connection, int] = {}  # whose frame began first comes first
 
     def note(self, connection: _Connection, received_bytes: int) -> None:
-        """A connection has received so many octets."""
+        """A connection has received so many bytes."""
         before = self._kept.get(connection, 0)
         kept = connection.unfinished_bytes
         if kept == before == 0:

@@ -97,7 +97,7 @@ def parse_fingerprint(text: str) -> Fingerprint:
     digest = bytes.fromhex(found[2].replace(":", ""))
     if len(digest) != algorithm.digest_size:
         raise ValueError(
-            f"a {name} digest has {algorithm.digest_size} octets, this one {len(digest)}"
+            f"a {name} digest has {algorithm.digest_size} bytes, this one {len(digest)}"
         )
     return Fingerprint(name, digest)
 

@@ -6,7 +6,7 @@ the parsed message.  Either way the message gets the application's pairs and the
 
 Strategy: an ordinary message must pay next to nothing, so `adapt` first looks at what
 syslog has made of the line: a message with stamp, host and an ordinary program is none
-of the first kind, and its program and the first octet of MSG tell the second.
+of the first kind, and its program and the first byte of MSG tell the second.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where the frames of a stream begin: what may be believed about it.
 
 Senders get lengths wrong, cut a text and send its full length, count characters instead of
-octets, and begin lines with numbers.  So a length is believed if what it leads to makes sense,
-and no function here decides by octets that have not come yet: it says that it does not know.
+bytes, and begin lines with numbers.  So a length is believed if what it leads to makes sense,
+and no function here decides by bytes that have not come yet: it says that it does not know.
 
 ``MSG-LEN SP <PRI>`` begins a counted frame (RFC 6587 §3.4.1).  A *plausible start* is that
 (without looking into the PRI) or a line that begins with ``<PRI>``.  LF, CR and NUL between
@@ -41,7 +41,7 @@ START_BYTES_MAX = 16
 COUNT = re.compile(rb"(0|[1-9][0-9]{0,9}) ")
 PRI = re.compile(rb"<[0-9]{1,3}>")
 
-# Patterns called ..._SO_FAR fit what more octets may complete.
+# Patterns called ..._SO_FAR fit what more bytes may complete.
 _COUNT_SO_FAR = re.compile(rb"(?:0|[1-9][0-9]{0,9})(?: (?:<[0-9]{0,3})?)?\Z")
 _REST_OF_COUNT = re.compile(rb"[0-9]{0,9} (?=<[0-9]{1,3}>)")
 _REST_OF_COUNT_SO_FAR = re.compile(rb"[0-9]{0,9}(?: (?:<[0-9]{0,3})?)?\Z")
@@ -67,7 +67,7 @@ _MARK_SO_FAR = (BYTE_ORDER_MARK[:1], BYTE_ORDER_MARK[:2])
 
 
 class Rest(IntEnum):
-    """What is known about the octets behind those that have come."""
+    """What is known about the bytes behind those that have come."""
 
     COMES = 0
     LATE = 1
@@ -119,7 +119,7 @@ def may_be_count(data: bytes, start: int) -> bool:
 
 
 def rest_of_count(data: bytes, start: int, rest: Rest) -> int:
-    """How many octets of a count stand before a PRI, if a frame has swallowed its first digits.
+    """How many bytes of a count stand before a PRI, if a frame has swallowed its first digits.
 
     Returns:
         0 if there is none, -1 if it is not known yet.
@@ -158,7 +158,7 @@ def inner_start(data: bytes, body: int, stop: int) -> int:
     """Where in the frame from `body` to `stop` another one seems to begin.
 
     Returns:
-        0 if nothing looks like one, `stop` if its last octets may be a part of one: that is
+        0 if nothing looks like one, `stop` if its last bytes may be a part of one: that is
         known when those behind it are there.
     """
     inner = _INNER.search(data, body + 1, stop + START_BYTES_MAX)
@@ -168,7 +168,7 @@ def inner_start(data: bytes, body: int, stop: int) -> int:
         return 0
     if inner is None or inner.start() >= stop:
         return stop
-    # Of a count that is cut before its SP nobody knows until the octets behind it are there.
+    # Of a count that is cut before its SP nobody knows until the bytes behind it are there.
     begun = data[inner.start() : stop]
     return inner.start() if begun.startswith(b"<") or b" " in begun else stop
 
@@ -191,7 +191,7 @@ def next_counted(
         at: Before this, none does.
 
     Returns:
-        Where it begins, and 0; or where what may be one begins, and up to where octets are
+        Where it begins, and 0; or where what may be one begins, and up to where bytes are
         needed; or `stop`, and 0.
     """
     has_pri = PRI.match(data, start) is not None

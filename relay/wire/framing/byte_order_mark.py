@@ -8,5 +8,5 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def without_byte_order_mark(octets: bytes) -> bytes:
-    """The first octets of a datagram, stream or file without a mark before them."""
+    """The first bytes of a datagram, stream or file without a mark before them."""
     return octets.removeprefix(BYTE_ORDER_MARK)

@@ -1,7 +1,7 @@
 """Character sets other than UTF-8: what they mean for cutting lines, and how text leaves them.
 
 Everything behind the sources is UTF-8.  In a superset of US-ASCII, such as ISO-8859-1, the
-octets that end lines and make up headers are what they seem, so lines are cut first and
+bytes that end lines and make up headers are what they seem, so lines are cut first and
 converted then.  In others (UTF-16, EBCDIC) they are not: a text has to be whole before it is
 converted, or be cut where a line feed is written in *this* character set.
 """
@@ -17,11 +17,11 @@ from relay.wire.framing.byte_order_mark import without_byte_order_mark
 __all__ = ["HEAD_BYTES", "Charset", "whole_characters"]
 
 HEAD_BYTES = 4
-"""How many octets at the beginning of a text its byte order mark may take."""
+"""How many bytes at the beginning of a text its byte order mark may take."""
 
 _ASCII = bytes(range(128))
 _MARK = "\ufeff"
-# By the octets of a character that is not longer than others.  The longer marks come first:
+# By the bytes of a character that is not longer than others.  The longer marks come first:
 # that of UTF-16LE is the beginning of that of UTF-32LE.
 _MARKS = {
     4: ((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),
@@ -50,10 +50,10 @@ class Charset:
 
     @cached_property
     def is_ascii_superset(self) -> bool:
-        """Whether octets below 128 are US-ASCII wherever they stand between characters.
+        """Whether bytes below 128 are US-ASCII wherever they stand between characters.
 
         Found out by converting all of US-ASCII there and back; and no other character may be
-        written in these octets alone, as ISO-2022-JP does it between escape sequences.
+        written in these bytes alone, as ISO-2022-JP does it between escape sequences.
         """
         text = _ASCII.decode("ascii")
         try:
@@ -69,7 +69,7 @@ class Charset:
     def line_feed(self) -> bytes:
         """How LF is written; empty if that does not tell where lines end.
 
-        Of several octets the first one stands at a multiple of their number.
+        Of several bytes the first one stands at a multiple of their number.
         """
         try:
             one, two = (text.encode(self.name) for text in ("\n", "\n\n"))
@@ -82,7 +82,7 @@ class Charset:
 
     @cached_property
     def octets_per_byte_max(self) -> int:
-        """How many octets may become one byte of UTF-8; not less than that."""
+        """How many bytes may become one byte of UTF-8; not less than that."""
         if not self.is_ascii_superset:
             return 4 if len(self.line_feed) > 1 else 8  # escape sequences take some
         return 1 if len(bytes(range(256)).decode(self.name, "replace")) == 256 else 4

@@ -9,7 +9,7 @@ into several messages (`long_frame.py`).  `cut` and `pieces` tell which frames o
 returned last were too long.
 
 Nothing a peer sends makes a decoder keep more than one frame of the longest
-allowed size plus one chunk, and an octet of it takes little more than an octet of
+allowed size plus one chunk, and a byte of it takes little more than a byte of
 memory, however small the chunks are that it comes in.
 """
 
@@ -70,7 +70,7 @@ class FrameDecoder(Protocol):
 
     @property
     def cut(self) -> dict[int, int]:
-        """Which of the frames returned last were cut: index to octets of the whole."""
+        """Which of the frames returned last were cut: index to bytes of the whole."""
 
     @property
     def pieces(self) -> dict[int, int]:
@@ -78,7 +78,7 @@ class FrameDecoder(Protocol):
         the number of the piece, from 1."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next octets of the stream; return the frames they complete."""
+        """Take the next bytes of the stream; return the frames they complete."""
 
     def finish(self) -> list[bytes]:
         """Note the end of the stream; return what it completes."""
@@ -119,7 +119,7 @@ class OctetCountingDecoder(_LimitedDecoder):
     is set there is no point to resynchronise at.
 
     Args:
-        frame_bytes_max: Longest SYSLOG-MSG to keep, in octets.  RFC 5425
+        frame_bytes_max: Longest SYSLOG-MSG to keep, in bytes.  RFC 5425
             §4.3.1: receivers MUST take 2048 and SHOULD take 8192.
         split: Longer ones are split instead of cut.
     """
@@ -130,7 +130,7 @@ class OctetCountingDecoder(_LimitedDecoder):
         self._wanted_bytes = 1  # of the buffer, before it can hold one more whole frame
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next octets of the stream; return the frames they complete."""
+        """Take the next bytes of the stream; return the frames they complete."""
         self._long.forget_marks()
         if self.error is not None:
             return []
@@ -150,7 +150,7 @@ class OctetCountingDecoder(_LimitedDecoder):
         frames: list[bytes] = []
         rest = self._buffer.strip(SEPARATORS)
         if self.error is None and (rest or self._long.missing_bytes):
-            self.error = FramingError(f"the stream ended {len(rest)} octets into a frame")
+            self.error = FramingError(f"the stream ended {len(rest)} bytes into a frame")
         self._long.finish(frames)
         return frames
 
@@ -163,7 +163,7 @@ class OctetCountingDecoder(_LimitedDecoder):
                 rest = buffer[start:].lstrip(SEPARATORS)
                 if not _MSG_LEN_SO_FAR.match(rest):
                     self.error = FramingError(
-                        "expected a length in octets and a space (octet counting), "
+                        "expected a length in bytes and a space (octet counting), "
                         f"found {rest[:20]!r}"
                     )
                     rest = b""
@@ -197,7 +197,7 @@ class NewlineDecoder(_LimitedDecoder):
     only then its length is known.
 
     Args:
-        frame_bytes_max: Longest frame to keep, in octets.
+        frame_bytes_max: Longest frame to keep, in bytes.
         split: Longer ones are split instead of cut.
         keep_empty: Empty lines are frames too, of a single LF: a frame of nothing could
             not be sent on.
@@ -212,7 +212,7 @@ class NewlineDecoder(_LimitedDecoder):
         self._keeps_empty = keep_empty
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next octets of the stream; return the frames they complete."""
+        """Take the next bytes of the stream; return the frames they complete."""
         self._long.forget_marks()
         frames: list[bytes] = []
         chunk = chunk[self._long.take(chunk, 0, frames) :]
@@ -224,7 +224,7 @@ class NewlineDecoder(_LimitedDecoder):
             frames = self._lines(whole, frames, ended=True)
         if rest:
             self._buffer += rest
-            # One octet more than the limit may still be the CR of CR LF.
+            # One byte more than the limit may still be the CR of CR LF.
             if len(self._buffer) > self._frame_bytes_max + 1:
                 self._long.begin_line(bytes(self._buffer), frames)
                 self._buffer = bytearray()
@@ -271,19 +271,19 @@ class AutoDecoder(_LimitedDecoder):
     one is looked for: in the frame, whose MSG-LEN was too large then, or behind it.  What
     lies between is returned as it is, and `framing_errors` counts.
 
-    No decision depends on where chunks are cut.  One that takes octets which have not come
+    No decision depends on where chunks are cut.  One that takes bytes which have not come
     yet is put off, and `undecided` says so; `settle` decides with what there is.
 
     A byte order mark at the start of the stream is removed.
 
     Args:
-        frame_bytes_max: Longest frame to keep, in octets.
+        frame_bytes_max: Longest frame to keep, in bytes.
         split: Longer ones are split instead of cut.
         keep_empty: Empty lines between lines are frames of a single LF.
 
     Attributes:
         error: The peer speaks something else, TLS or RELP: nothing is returned then.
-        framing_errors: How often octets were not what the MSG-LEN before them announces.
+        framing_errors: How often bytes were not what the MSG-LEN before them announces.
         problem: The last of these errors, in words.
     """
 
@@ -296,7 +296,7 @@ class AutoDecoder(_LimitedDecoder):
         self.problem = ""
         self._keeps_empty = keep_empty
         # The buffer begins at a boundary.  It is looked at again when it has the wanted
-        # octets, or when a line ends.
+        # bytes, or when a line ends.
         self._wanted_bytes = 1
         self._wants_line = False
         # Of the line in the buffer: no counted frame begins there, and it does not end there.
@@ -306,19 +306,19 @@ class AutoDecoder(_LimitedDecoder):
         self._beginning = Beginning()
         self._counts = False  # a counted frame has come
         self._glued = True  # only separators have come since it, or since the start
-        self._last = b""  # the octet before the buffer
+        self._last = b""  # the byte before the buffer
         self._rest = Rest.COMES
 
     @property
     def undecided(self) -> int:
-        """Non-zero if something complete may wait for octets that show what it is.
+        """Non-zero if something complete may wait for bytes that show what it is.
 
         It is another number for each boundary.
         """
         return self._boundaries if self._waits and not self._wants_line else 0
 
     def feed(self, chunk: bytes) -> Sequence[bytes]:
-        """Take the next octets of the stream; return the frames they complete."""
+        """Take the next bytes of the stream; return the frames they complete."""
         frames = new_frames()
         start, long = 0, self._long
         if long.cut or long.pieces:
@@ -393,7 +393,7 @@ class AutoDecoder(_LimitedDecoder):
         """Take the frame at `start`; return where the next one begins, or `start` to wait.
 
         Args:
-            known: In so many octets of it no counted frame begins, and so many are not its
+            known: In so many bytes of it no counted frame begins, and so many are not its
                 end, if it is a line.
         """
         if self._glued and (after := after_separators(data, start)) != start:
@@ -430,12 +430,12 @@ class AutoDecoder(_LimitedDecoder):
             if size < 0:
                 return self._wait(start, until=len(data) + 1)
             if size:
-                self._wrong("the octets announced for a frame reach into the next count")
+                self._wrong("the bytes announced for a frame reach into the next count")
                 return start + size
         return self._line(data, start, known, frames)
 
     def _counted(self, data: bytes, start: int, body: int, length: int, frames: list[bytes]) -> int:
-        """Take the frame of `length` octets that begins at `body` with a PRI."""
+        """Take the frame of `length` bytes that begins at `body` with a PRI."""
         stop = body + min(length, self._frame_bytes_max)
         if stop > len(data):
             return self._incomplete(data, start, body, length, frames)
@@ -468,7 +468,7 @@ class AutoDecoder(_LimitedDecoder):
         if self._rest is Rest.MISSING:
             self._ended_early(body + length - len(data))
         elif data.endswith(b"\n"):  # the text was cut, and its count was not
-            self._wrong(f"a frame of {length} octets was announced, a line of fewer came")
+            self._wrong(f"a frame of {length} bytes was announced, a line of fewer came")
         else:
             return self._wait(start, until=wanted)
         return self._take(data, body, len(data), frames)
@@ -481,7 +481,7 @@ class AutoDecoder(_LimitedDecoder):
 
     def _resume(self, data: bytes, body: int, inner: int, length: int, frames: list[bytes]) -> int:
         """Go on at `inner`, because the count of the frame at `body` is wrong."""
-        self._wrong(f"a frame of {length} octets was announced, another begins in it")
+        self._wrong(f"a frame of {length} bytes was announced, another begins in it")
         frames.append(data[body:inner].rstrip(SEPARATORS))
         self._glued = self._counts = True
         return inner
@@ -542,7 +542,7 @@ class AutoDecoder(_LimitedDecoder):
         return start
 
     def _wait_for(self, wanted: int, had_bytes: int) -> None:
-        """Wait for so many octets, or with a negative number for the end of a line."""
+        """Wait for so many bytes, or with a negative number for the end of a line."""
         self._waits = True
         self._wants_line = wanted < 0
         self._wanted_bytes = wanted
@@ -551,7 +551,7 @@ class AutoDecoder(_LimitedDecoder):
             self._scanned_bytes = max(0, had_bytes - START_BYTES_MAX)
 
     def _ended_early(self, missing_bytes: int) -> None:
-        self._wrong(f"the stream ended {missing_bytes} octets before the end of a frame")
+        self._wrong(f"the stream ended {missing_bytes} bytes before the end of a frame")
 
     def _wrong(self, problem: str) -> None:
         self.framing_errors += 1
@@ -619,7 +619,7 @@ def _one_line(message: bytes) -> bytes:
 # RFC 3164 §4.3.3: what a relay puts before a message without a PRI, and every receiver assumes.
 _DEFAULT_PRI = b"<13>"
 # What a receiver takes for the start of something else than a line: for a count (rsyslog any
-# digit), for TLS, or for octets before the first line that are no part of it.
+# digit), for TLS, or for bytes before the first line that are no part of it.
 _NO_LINE_START = re.compile(rb"[0-9\r\x16]|" + BYTE_ORDER_MARK)
 
 

@@ -1,7 +1,7 @@
-"""Cut the octets of a file into lines, or messages of several lines, and know their place.
+"""Cut the bytes of a file into lines, or messages of several lines, and know their place.
 
 Strategy: whoever reads a file again after a crash has to begin where the last thing
-that was handed over ended.  So this keeps two offsets: `read`, up to which octets
+that was handed over ended.  So this keeps two offsets: `read`, up to which bytes
 came in, and `position`, up to which they were handed over.  What lies between them
 is the beginning of a line or message.  Of that no more is kept than the longest
 allowed message; the rest is counted, so that it can be said how long it was.
@@ -39,17 +39,17 @@ class Lines(NamedTuple):
 class LineDecoder:
     """Cut a file at LF; a CR before it belongs to the line end.
 
-    NUL is an octet like others.  A byte order mark at the beginning of the file is no part of
+    NUL is a byte like others.  A byte order mark at the beginning of the file is no part of
     its first line.
 
     Args:
-        start: Offset of the first octet that will be fed; a line begins there.
+        start: Offset of the first byte that will be fed; a line begins there.
         frame_bytes_max: Longest line or message to keep, in bytes (of UTF-8, if it is converted).
         begins: Whether a line begins a message; other lines are joined to the one
             before them with LF.  None = every line is a message.
         charset: What the file is written in, if its lines are to become UTF-8; it has a
             `line_feed`.
-        head: The first octets of the file (`HEAD_BYTES`), if `start` lies behind them: they may
+        head: The first bytes of the file (`HEAD_BYTES`), if `start` lies behind them: they may
             say more about its character set.
     """
 
@@ -63,7 +63,7 @@ class LineDecoder:
         head: bytes = b"",
     ) -> None:
         self.read = start
-        """Offset after the last octet that was fed."""
+        """Offset after the last byte that was fed."""
         self.position = start
         """Offset after the last line or message that was handed over."""
         self.line_feed = b"\n"
@@ -78,11 +78,11 @@ class LineDecoder:
             self._kept_bytes_max = frame_bytes_max * charset.octets_per_byte_max + 2 * HEAD_BYTES
             self._note(charset.marked(head) if start else charset)
         self._head = b""  # what was fed before it was sure
-        self._partial = b""  # octets of a character that is not complete
+        self._partial = b""  # bytes of a character that is not complete
         self._held: list[bytes] = []  # the line that is not complete, as far as it is kept
         self._held_bytes = 0
         self._line_bytes = 0  # all of it
-        self._line_end = b""  # its last octet
+        self._line_end = b""  # its last byte
         self._message: list[bytes] = []  # lines of the message that is not complete, likewise
         self._message_kept = 0
         self._message_bytes = 0
@@ -94,7 +94,7 @@ class LineDecoder:
         return self._message_lines > 0
 
     def feed(self, chunk: bytes) -> Lines:
-        """Take the next octets; return what they complete."""
+        """Take the next bytes; return what they complete."""
         self.read += len(chunk)
         if not self._is_sure:
             self._head += chunk
@@ -133,7 +133,7 @@ class LineDecoder:
         self.line_feed = charset.line_feed
 
     def _cut_head(self) -> Lines:
-        """Begin with the first octets: enough of them, or all that there are."""
+        """Begin with the first bytes: enough of them, or all that there are."""
         assert self._charset is not None
         self._is_sure = True
         self._note(self._charset.marked(self._head))
@@ -169,13 +169,13 @@ class LineDecoder:
         return self._join(lines, excesses, start, [size, *map(len, others)])
 
     def _split(self, chunk: bytes, offset: int) -> list[bytes]:
-        """Cut `chunk`, which begins at `offset` of the file, at line feeds of several octets."""
+        """Cut `chunk`, which begins at `offset` of the file, at line feeds of several bytes."""
         size = len(self.line_feed)
         parts = []
         begin = 0
         at = chunk.find(self.line_feed)
         while at >= 0:
-            if (offset + at) % size:  # octets of two characters
+            if (offset + at) % size:  # bytes of two characters
                 at = chunk.find(self.line_feed, at + 1)
                 continue
             parts.append(chunk[begin:at])

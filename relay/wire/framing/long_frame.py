@@ -1,11 +1,11 @@
-"""What becomes of a frame above the size limit: its first octets, or several frames.
+"""What becomes of a frame above the size limit: its first bytes, or several frames.
 
-Strategy: both ways take the octets as they come and keep no more than the limit of
-them.  Where a piece ends depends on the octets alone, never on the chunks they come in.
+Strategy: both ways take the bytes as they come and keep no more than the limit of
+them.  Where a piece ends depends on the bytes alone, never on the chunks they come in.
 
 A frame that is split becomes frames that are messages themselves.  The first piece is
 cut at the limit.  Each further one begins with the header of the first, that is
-everything before MSG, and goes on with the octets that follow.  A header that takes
+everything before MSG, and goes on with the bytes that follow.  A header that takes
 more than half of the limit, or that would not be read as one again, is left out but
 for the PRI.
 """
@@ -29,10 +29,10 @@ _MAY_BE_CR_LF = re.compile(rb"\r\Z")
 
 
 class CutFrame:
-    """Keeps the first octets of a frame and counts all of them.
+    """Keeps the first bytes of a frame and counts all of them.
 
     Attributes:
-        frame_bytes: Octets so far, those included that are not kept.
+        frame_bytes: Bytes so far, those included that are not kept.
     """
 
     def __init__(self, *, frame_bytes_max: int) -> None:
@@ -41,7 +41,7 @@ class CutFrame:
         self._kept = b""
 
     def feed(self, octets: bytes) -> list[bytes]:
-        """Take the next octets.  The first call has at least the limit of them."""
+        """Take the next bytes.  The first call has at least the limit of them."""
         if not self.frame_bytes:
             self._kept = octets[: self._frame_bytes_max]
         self.frame_bytes += len(octets)
@@ -67,10 +67,10 @@ class SplitFrame:
         self.pieces = 0
         self._frame_bytes_max = frame_bytes_max
         self._header = b""  # of the next piece
-        self._waiting = bytearray()  # for the octet that shows that a piece is complete
+        self._waiting = bytearray()  # for the byte that shows that a piece is complete
 
     def feed(self, octets: bytes) -> list[bytes]:
-        """Take the next octets; return the pieces they complete."""
+        """Take the next bytes; return the pieces they complete."""
         self._waiting += octets
         room = self._frame_bytes_max - len(self._header)
         if len(self._waiting) <= room:
@@ -103,13 +103,13 @@ class LongFrames:
     """The frames of one stream that are above the limit, one at a time.
 
     Args:
-        frame_bytes_max: The limit, in octets.
+        frame_bytes_max: The limit, in bytes.
         split: They are split instead of cut.
         nul_ends_lines: NUL may end a line (`line_end`); otherwise only LF does.
 
     Attributes:
         truncated: How many were cut so far.
-        cut: Which of the frames returned last were cut: index to octets of the whole.
+        cut: Which of the frames returned last were cut: index to bytes of the whole.
         pieces: Which of them are pieces of one that was split: index to the number of
             the piece, from 1.
         missing_bytes: What is still to come of a frame whose length is known.
@@ -125,7 +125,7 @@ class LongFrames:
         self._line_end = _LINE_END if nul_ends_lines else _LF
         self._may_be_line_end = _MAY_BE_LINE_END if nul_ends_lines else _MAY_BE_CR_LF
         self._frame: CutFrame | SplitFrame | None = None  # whose end has not come
-        self._held = b""  # octets of a line that may belong to its end
+        self._held = b""  # bytes of a line that may belong to its end
 
     @property
     def kept_bytes(self) -> int:
@@ -154,11 +154,11 @@ class LongFrames:
         self._feed_line(octets, frames)
 
     def begin_counted(self, octets: bytes, length: int, frames: list[bytes]) -> None:
-        """Take the first octets of a frame of `length`, as many as the limit allows."""
+        """Take the first bytes of a frame of `length`, as many as the limit allows."""
         self.missing_bytes = length - len(octets)
         if self._splits:
             self._begin()
-            self._feed(octets, frames)  # completes nothing: the octet after it is missing
+            self._feed(octets, frames)  # completes nothing: the byte after it is missing
             return
         self.truncated += 1
         self.cut[len(frames)] = length
@@ -202,7 +202,7 @@ class LongFrames:
         )
 
     def _feed_line(self, octets: bytes, frames: list[bytes]) -> None:
-        """Take octets of a line without its end; what may belong to that waits."""
+        """Take bytes of a line without its end; what may belong to that waits."""
         last = self._may_be_line_end.search(octets, max(0, len(octets) - 3))
         stop = len(octets) if last is None else last.start()
         self._held = octets[stop:]
@@ -265,7 +265,7 @@ def split_frame(frame: bytes, *, frame_bytes_max: int) -> list[bytes]:
 def _boundary(text: bytes, start: int, stop: int) -> int:
     """Where to cut: at `stop`, or where the UTF-8 sequence begins that goes across it."""
     for at in range(stop, max(start, stop - 4), -1):
-        if text[at] & 0xC0 != 0x80:  # not one of a sequence's later octets
+        if text[at] & 0xC0 != 0x80:  # not one of a sequence's later bytes
             return at if text[at] >= 0xC0 else stop
     return stop
 

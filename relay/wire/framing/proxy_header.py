@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of the peer before its octets.
+"""The PROXY protocol, versions 1 and 2: what a proxy says of the peer before its bytes.
 
     version 1   ``PROXY TCP4 SRC DST SPORT DPORT CR LF``, or TCP6, or UNKNOWN; at most
-                107 octets
-    version 2   12 octets of signature, version and command, family, length, addresses,
+                107 bytes
+    version 2   12 bytes of signature, version and command, family, length, addresses,
                 then TLVs, which are skipped
 
 A header that names no address (UNKNOWN, LOCAL, unix sockets) is as good as another:
@@ -50,7 +50,7 @@ class ProxyHeaderDecoder:
         self._wanted_bytes = 1
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next octets of the stream; return those that follow the header."""
+        """Take the next bytes of the stream; return those that follow the header."""
         if self.error is not None:
             return b""
         if self.complete:
@@ -100,7 +100,7 @@ class ProxyHeaderDecoder:
             return b""
         addresses = _ADDRESSES.get(family) if command == _PROXY else None
         if addresses is not None and length < addresses.size:
-            self._fail(f"a PROXY header with {length} octets of addresses")
+            self._fail(f"a PROXY header with {length} bytes of addresses")
             return b""
         end = _FIXED.size + length
         if len(self._buffer) < end:

@@ -36,7 +36,7 @@ _NOT_IN_NAME = re.compile(r"[^0-9A-Za-z._%,/@+~#\-\x80-\U0010ffff]")
 
 
 def is_hostname(word: bytes) -> bool:
-    """Whether `word` is the name of a host, an address, or the NILVALUE, 1 to 255 octets.
+    """Whether `word` is the name of a host, an address, or the NILVALUE, 1 to 255 bytes.
 
     A name may have letters of any script, in UTF-8.  An IPv6 address may stand in brackets.
     """
@@ -65,7 +65,7 @@ def without_brackets(word: bytes) -> bytes:
 
 
 def format_hostname(value: bytes) -> bytes:
-    """Make a HOSTNAME of `value` that is read as one again, 1 to 255 octets.
+    """Make a HOSTNAME of `value` that is read as one again, 1 to 255 bytes.
 
     An IPv6 address loses its brackets; what can be in no name becomes an underscore.
     """

@@ -41,8 +41,8 @@ COLUMN = rb"[^\x00- \x7f]"
 
 # A header field: its group is what it may hold, and not set for the NILVALUE.
 _FIELD = rb"(?:-(?= )|(%s{1,%d}+)%s*+) "
-# §6, from PRI to the octet before MSG (or its byte order mark, §6.4).  Fields are
-# taken with any octets but space and controls; `format_header` is the strict side.  Without
+# §6, from PRI to the byte before MSG (or its byte order mark, §6.4).  Fields are
+# taken with any bytes but space and controls; `format_header` is the strict side.  Without
 # STRUCTURED-DATA a message is accepted only if nothing at all follows MSGID SP.
 _HEADER = re.compile(
     rb"<([0-9]{1,3})>0*1 (?:-|(%s)) %s(?:-|(%s)|(?=\Z))(?: |\Z)(?:\xef\xbb\xbf)?"
@@ -89,7 +89,7 @@ def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
 def header_field(value: bytes | None, octets_max: int) -> bytes:
     """Make a header field of `value`: 1 to `octets_max` of PRINTUSASCII (§6).
 
-    Nothing becomes the NILVALUE, an octet that is not allowed an underscore.
+    Nothing becomes the NILVALUE, a byte that is not allowed an underscore.
     """
     if not value:
         return b"-"

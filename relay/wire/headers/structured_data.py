@@ -101,10 +101,10 @@ def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]
     """Write SD-ELEMENTs that `parse_structured_data` takes apart again.
 
     In names, what §6.3.2 does not allow becomes ``%XX``, as syslog-ng writes it, and
-    what is longer than 255 octets is cut.
+    what is longer than 255 bytes is cut.
 
     Args:
-        elements: SD-ID to PARAM-NAME to values; octets that are no text in names as
+        elements: SD-ID to PARAM-NAME to values; bytes that are no text in names as
             surrogates.
     """
     return b"".join(

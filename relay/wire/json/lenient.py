@@ -1,7 +1,7 @@
 """JSON as json-c reads it, which is what syslog-ng puts into its messages and takes.
 
 Beyond RFC 8259 that is: comments, single quotes, commas before a closing bracket,
-control characters and octets that are not UTF-8 in strings, halves of surrogate pairs,
+control characters and bytes that are not UTF-8 in strings, halves of surrogate pairs,
 literals in any case, NaN and Infinity, numbers such as ``01``, ``1.`` and ``1e``, and
 anything at all after the value.  What is read can be written again as strict JSON.
 """
@@ -34,7 +34,7 @@ _LITERAL = re.compile(rb"(true|false|null)|-?(?:NaN|Infinity)", re.IGNORECASE)
 
 _ESCAPED = re.compile(rb"((?:\\u[0-9A-Fa-f]{4})++)|\\(.)")
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-# What a JSON string in double quotes cannot hold; surrogates stand for octets.
+# What a JSON string in double quotes cannot hold; surrogates stand for bytes.
 _NOT_IN_STRING = re.compile('\\\\.|["\0-\x1f\udc80-\udcff]')
 _encode = msgspec.json.Encoder().encode
 
@@ -183,7 +183,7 @@ def _escape(match: re.Match[str]) -> str:
     if found[0] == "\\":
         return found
     code = ord(found)
-    if code >= 0xDC80:  # an octet that is not UTF-8, which gets its usual spelling
+    if code >= 0xDC80:  # a byte that is not UTF-8, which gets its usual spelling
         return f"\\\\x{code - 0xDC00:02x}"
     return '\\"' if found == '"' else f"\\u{code:04x}"
 

@@ -244,7 +244,7 @@ def test_what_is_no_fingerprint(files: Path) -> None:
     assert on_upstream(tls(files, peer_fingerprints=("AB:CD", FINGERPRINT[:-3]))) == [
         "d.peer_fingerprints: expected SHA-256: or SHA-1: and the digest in hexadecimal, found "
         "'AB:CD'; openssl x509 -noout -fingerprint -sha256 -in FILE shows it",
-        "d.peer_fingerprints: a SHA-256 digest has 32 octets, this one 31, found "
+        "d.peer_fingerprints: a SHA-256 digest has 32 bytes, this one 31, found "
         f"{FINGERPRINT[:-3]!r}; openssl x509 -noout -fingerprint -sha256 -in FILE shows it",
     ]
 

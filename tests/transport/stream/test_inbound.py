@@ -128,7 +128,7 @@ def test_a_wrong_count_is_counted_and_said_and_the_connection_goes_on(
     assert (connection.counters.framing_errors, connection.counters.protocol_errors) == (1, 0)
     ((subject, kind, text),) = connection.notices.said
     assert (subject, kind) == ("source in, 192.168.1.1:54321", "framing")
-    assert text.startswith("wrong framing, octets kept as they are: ") and r"\xff tail" in text
+    assert text.startswith("wrong framing, bytes kept as they are: ") and r"\xff tail" in text
     connection.protocol.dataReceived(b"6 <3>six")
     assert connection.intake.batches[1:] == [[b"<3>six"]]
     assert connection.counters.framing_errors == 1

@@ -60,8 +60,8 @@ def test_both_spellings_of_a_fingerprint(text: str, algorithm: str, digest: str)
         (f"SHA256={SHA_256}", "expected SHA-256: or SHA-1:"),
         (f"SHA-256:{SHA_256}:", "expected SHA-256: or SHA-1:"),
         ("SHA-256:" + "XY:" * 31 + "XY", "expected SHA-256: or SHA-1:"),
-        (f"SHA-256:{SHA_1}", "a SHA-256 digest has 32 octets, this one 20"),
-        (f"SHA1:{SHA_256}", "a SHA-1 digest has 20 octets, this one 32"),
+        (f"SHA-256:{SHA_1}", "a SHA-256 digest has 32 bytes, this one 20"),
+        (f"SHA1:{SHA_256}", "a SHA-1 digest has 20 bytes, this one 32"),
     ],
 )
 def test_what_is_no_fingerprint(text: str, why: str) -> None:
