@@ -36,14 +36,14 @@ def certs() -> None:
 
 def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--force", is_flag=True, help="Replace files that exist."),
-        click.option("--rsa", "rsa_key", is_flag=True, help="RSA 2048 keys instead of P-256."),
+        click.option("--force", is_flag=True, help="Replace existing files."),
+        click.option("--rsa", "rsa_key", is_flag=True, help="Make RSA 2048 keys instead of P-256."),
         click.option(
             "--out",
             default=".",
             show_default=True,
             type=click.Path(file_okay=False, path_type=Path),
-            help="Directory for the files; made if it does not exist.",
+            help="Directory for the files; created if it does not exist.",
         ),
     ):
         command = option(command)
@@ -100,8 +100,8 @@ def everything(
 ) -> None:
     """Make a new authority, a server and a client certificate.
 
-    With --force this replaces the authority too: every certificate that the old
-    one signed is then worth nothing.
+    With --force this replaces the authority too, which invalidates every certificate that
+    the old one signed.
     """
     authority = make_authority("syslogrelay private authority", rsa_key=rsa_key)
     issued = {

@@ -21,7 +21,7 @@ __all__ = ["check"]
 @click.command()
 @click.argument("file", type=click.Path())
 def check(file: str) -> None:
-    """Look for errors in the configuration FILE, without starting anything.
+    """Check the configuration FILE without starting anything.
 
     Reads FILE and the certificates, keys and tokens that it names; opens no
     queue and binds no socket.  Ends with status 0 if a relay could start with

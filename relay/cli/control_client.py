@@ -1,4 +1,4 @@
-"""Ask a running relay through its control socket."""
+"""Client of a running relay's control socket."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from relay.model.document import Document
 __all__ = ["ANSWER_SECONDS_MAX", "AskFailed", "NoRelay", "ask"]
 
 ANSWER_SECONDS_MAX = 5.0
-"""For what a relay answers from memory; only one that hangs takes longer."""
+"""Timeout in seconds for answers from memory; only a relay that hangs takes longer."""
 
 _STATES = {
-    "T": "is stopped by a signal; kill -CONT lets it go on",
+    "T": "is stopped by a signal; continue it with kill -CONT",
     "t": "is stopped by a debugger",
     "D": "waits for a disk that does not answer",
     "Z": "has ended, and its parent has not noticed",
@@ -26,11 +26,11 @@ _STATES = {
 
 
 class AskFailed(Exception):
-    """There was no answer.  The text is one line that says why and what to do."""
+    """The relay did not answer.  The text is one line: the reason and the remedy."""
 
 
 class NoRelay(AskFailed):
-    """Nobody listens there."""
+    """No relay listens at the control socket."""
 
 
 def ask(
@@ -40,10 +40,10 @@ def ask(
     *,
     seconds_max: float = ANSWER_SECONDS_MAX,
 ) -> Any:
-    """What the relay with this state directory answers to `command`.
+    """Send `command` to the relay with this state directory and return its answer.
 
     Raises:
-        AskFailed: No relay runs there, it hangs, we may not ask it, or it refused.
+        AskFailed: No relay runs there, it hangs, access is denied, or it refused.
     """
     path = os.path.join(state_dir, "control.sock")
     question: Document = {"command": command}
@@ -86,7 +86,7 @@ def _exchange(path: str, request: bytes, seconds_max: float) -> bytes:
 
 
 def _silent(state_dir: str) -> str:
-    """What can be said of a relay that takes a connection and does not answer."""
+    """Describe a relay that accepts a connection and does not answer."""
     try:
         with open(os.path.join(state_dir, "queue", "owner.lock"), encoding="ascii") as file:
             pid = int(file.read(20))
@@ -97,7 +97,7 @@ def _silent(state_dir: str) -> str:
 
 
 def _state_of(pid: int) -> str:
-    """The letter of proc(5) for the state of a process; empty if it cannot be told."""
+    """The state letter of a process, as in proc(5); empty if it cannot be read."""
     with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
         return file.read(4096).rpartition(b") ")[2][:1].decode("ascii", "replace")
     return ""

@@ -1,4 +1,4 @@
-"""`syslogrelay explain`: how a message is read, who gets it and why, and what is sent."""
+"""`syslogrelay explain`: how a message is parsed, routed and rewritten."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ __all__ = ["explain"]
 @click.command()
 @click.argument("message", required=False)
 @click.option(
-    "-c", "--config", metavar="FILE", help="Show what each destination of FILE makes of it."
+    "-c", "--config", metavar="FILE", help="Show the result for each destination of FILE."
 )
-@click.option("--source", default="", help="Id of the source it comes by (default: the first).")
-@click.option("--peer", default="", metavar="ADDRESS", help="Who sends it (default: local).")
+@click.option("--source", default="", help="Source that receives it (default: the first).")
+@click.option(
+    "--peer", default="", metavar="ADDRESS", help="Address of the sender (default: local)."
+)
 @click.option("--tls-name", multiple=True, help="A name in the sender's verified certificate.")
-@click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object per line.")
 @click.option(
     "--mode",
     type=click.Choice(["auto", "rfc3164", "rfc5424"]),
@@ -63,8 +65,8 @@ def explain(
 ) -> None:
     """Explain MESSAGE, or each line of standard input.
 
-    MESSAGE is UTF-8, whatever the source receives; standard input is what it receives.
-    With --json each line of input is {"frame": "…"}, one character a byte (latin-1), and
+    MESSAGE is UTF-8, whatever the encoding of the source; standard input is in that encoding.
+    With --json each line of input is {"frame": "…"}, one character per byte (latin-1), and
     so is all text of the output.
     """
     try:
@@ -98,7 +100,7 @@ def explain(
 
 
 def show(explained: Explanation, screen: Screen, *, now: float, zone: tzinfo) -> None:
-    """Print for people."""
+    """Print in human-readable form."""
     fields = _fields(explained.message, now, zone)
     width = max(len(name) for name, _ in fields)
     for name, text in fields:
@@ -227,5 +229,5 @@ def _check_peer(text: str) -> None:
 
 
 def _visible(octets: bytes) -> str:
-    """Text for a terminal: what is no text or moves the cursor is escaped."""
+    """Text for a terminal: control characters and invalid UTF-8 are escaped."""
     return printable(octets, length_max=None)

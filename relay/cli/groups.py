@@ -1,4 +1,4 @@
-"""Groups of commands: whole summaries in their help, and quiet ends for all of them."""
+"""Command groups: full summaries in their help, and clean exits for all commands."""
 
 from __future__ import annotations
 

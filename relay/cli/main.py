@@ -1,4 +1,4 @@
-"""The `syslogrelay` command: everything around a relay but running one."""
+"""The `syslogrelay` command: everything except running a relay."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def main() -> None:
     """A syslog relay with a disk queue: an answer means on disk.
 
     Start a relay with `twistd --nodaemon syslogrelay --config FILE`; these
-    commands do what there is to do around it.
+    commands inspect and operate it.
 
-    Exit status: 0 done, and the answer is yes; 1 the answer is no; 2 it could not be
-    done, and standard error says why.
+    Exit status: 0 success; 1 a check found problems, or a search nothing; 2 failure, with
+    the reason on standard error.
     """

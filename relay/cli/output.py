@@ -1,9 +1,9 @@
-"""How commands end: exit statuses, and output that nobody takes any more.
+"""Exit statuses of commands, and output whose reader has gone.
 
-0    done, and the answer is yes
-1    done, and the answer is no: faults were found, or nothing
-2    it could not be done: wrong options, no relay, no room for the output
-130  interrupted (SIGINT), as a shell says it
+0    success; a check found no problem
+1    success; a check found problems, or a search found nothing
+2    failure: wrong options, no relay, no room for the output
+130  interrupted (SIGINT), as shells report it
 141  the reader of the output has gone (SIGPIPE)
 """
 
@@ -30,7 +30,7 @@ _PIPE_CLOSED = 141
 
 def give_up(text: str, status: int = _CANNOT) -> NoReturn:
     """End with `text`, one line for each problem, on standard error."""
-    with suppress(OSError):  # then nobody can be told
+    with suppress(OSError):  # standard error is closed
         for line in text.splitlines():
             click.echo(f"syslogrelay: {line}", err=True)
     raise SystemExit(status)
@@ -59,7 +59,7 @@ def ending_quietly() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Write what is buffered; OSError if that cannot be done."""
+    """Flush standard output; raises OSError if that fails."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
@@ -85,9 +85,9 @@ def wait_while_read(seconds: float) -> None:
 
 
 class _Output(io.FileIO):
-    """A descriptor that remembers why it could not be written to.
+    """A descriptor that records why a write to it failed.
 
-    Nothing else tells an error of the output from that of another file.
+    Nothing else distinguishes an error of the output from one of another file.
     """
 
     failure: OSError | None = None
@@ -101,7 +101,7 @@ class _Output(io.FileIO):
 
 
 def _watch_output() -> _Output | None:
-    """Put an `_Output` below standard output; None if that is no file, as in tests."""
+    """Put an `_Output` below standard output; None if that is not a file, as in tests."""
     stream = sys.stdout
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
@@ -122,7 +122,7 @@ def _watch_output() -> _Output | None:
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from trying once more to write what is buffered."""
+    """Keep the interpreter from flushing the buffer once more at exit."""
     descriptor = _descriptor(sys.stdout)
     if descriptor is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -131,7 +131,7 @@ def _discard_output() -> None:
 
 
 def _descriptor(stream: TextIO | None) -> int | None:
-    """None if it is no file, as in tests."""
+    """None if it is not a file, as in tests."""
     if stream is not None:
         with suppress(OSError, ValueError):
             return stream.fileno()

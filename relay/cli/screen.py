@@ -1,6 +1,6 @@
-"""Tables and lines for people, as wide as their terminal; for programs one line a record.
+"""Tables and lines as wide as the terminal; one line a record if there is none.
 
-Nothing is ever cut or broken within a word.  A table that is wider than the terminal
+Nothing is truncated or broken within a word.  A table that is wider than the terminal
 takes two lines a row, and where that is not enough, a line for each cell.
 """
 
@@ -24,7 +24,7 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a text stands out on a terminal."""
+    """Highlighting of text on a terminal."""
 
     colour: str | None = None
     bold: bool = False
@@ -59,7 +59,7 @@ class Table:
 
 
 class Screen:
-    """Where lines go.
+    """An output for lines and tables.
 
     Args:
         width: Columns of the terminal; None = no terminal, and lines have any length.
@@ -82,7 +82,7 @@ class Screen:
         """Print a line; on a terminal as a paragraph whose later lines are indented.
 
         Args:
-            about: What it is about: stands before the text, and in bold.
+            about: The subject, printed in bold before the text.
         """
         head = f"{about}:" if about else ""
         text = printable(text, length_max=None)

@@ -38,22 +38,26 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     metavar="URL",
     help="The relay: relp://HOST:PORT, relp+tls://HOST:PORT or unixgram:///PATH.",
 )
-@click.option("--trusted-ca", metavar="FILE", help="Who may sign its certificate; PEM.")
-@click.option("--certificate", metavar="FILE", help="Our own, for a relay that wants one; PEM.")
-@click.option("--private-key", metavar="FILE", help="Its key; PEM.")
+@click.option("--trusted-ca", metavar="FILE", help="CAs that may sign its certificate; PEM.")
 @click.option(
-    "--private-key-passphrase-file", metavar="FILE", help="What decrypts the key: its first line."
+    "--certificate", metavar="FILE", help="Client certificate, if the relay requires one; PEM."
 )
-@click.option("--server-name", metavar="NAME", help="What the relay's certificate must carry.")
+@click.option("--private-key", metavar="FILE", help="Key of the client certificate; PEM.")
+@click.option(
+    "--private-key-passphrase-file",
+    metavar="FILE",
+    help="File whose first line is the passphrase of the key.",
+)
+@click.option("--server-name", metavar="NAME", help="Name that the relay's certificate must carry.")
 @click.option("--tag", default="syslogrelay", show_default=True, help="Name of the sender.")
 @click.option(
     "--pri",
     default="user.notice",
     show_default=True,
     metavar="FACILITY.SEVERITY",
-    help="By names, or one number from 0 to 191.",
+    help="FACILITY.SEVERITY, or a number from 0 to 191.",
 )
-@click.option("--raw", is_flag=True, help="Lines are messages already: send them as they are.")
+@click.option("--raw", is_flag=True, help="Lines are complete messages: send them unchanged.")
 @click.option(
     "--timeout",
     default=60.0,
@@ -63,16 +67,16 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     help="Longest wait for the relay.",
 )
 def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: str | None) -> None:
-    """Send standard input to a relay, one message a line.
+    """Send standard input to a relay, one message per line.
 
     Each line becomes a message of RFC 5424 with this host's name, the process id
-    of this command and the tag.  Over RELP every message is answered when it is
-    on the relay's disk, and this waits for all the answers.  With TLS the relay
-    has to prove who it is: by --trusted-ca, or else to whom this system trusts,
-    and by the host of the URL, unless --server-name says otherwise.
+    of this command and the tag.  Over RELP the relay acknowledges each message once it is
+    on disk, and this command waits for all acknowledgements.  With TLS the certificate of
+    the relay is verified against --trusted-ca, or else the CAs of this system, and against
+    the host of the URL, unless --server-name overrides it.
 
-    Ends with status 0 if every message was taken, and otherwise with 1 after a
-    line on standard error that counts those that were not.
+    Ends with status 0 if every message was accepted, and otherwise with 1 after a line on
+    standard error with the number of those that were not.
     """
     try:
         url = _parse_to(to)
@@ -97,7 +101,7 @@ def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: 
 
 
 def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
-    """What became of the messages that were not taken."""
+    """Report the messages that were not accepted."""
     problem = outcome.problem
     if not outcome.opened and url.scheme == "relp":
         problem += f"; if it speaks TLS there, write relp+tls{str(url).removeprefix('relp')}"
@@ -137,14 +141,14 @@ def _parse_to(text: str) -> Url:
         raise ValueError(f"--to: {error}") from None
     if not local and url.scheme not in ("relp", "relp+tls"):
         raise ValueError(
-            f"--to: {url.scheme} cannot say that a message was taken; write relp://HOST:PORT, "
+            f"--to: {url.scheme} does not acknowledge messages; write relp://HOST:PORT, "
             "relp+tls://HOST:PORT or unixgram:///PATH"
         )
     return url
 
 
 def _tls_upstream(url: Url, options: Mapping[str, str | None]) -> TlsUpstream | None:
-    """What makes the TLS connection to `url`; None if there is to be none.
+    """The TLS settings for `url`; None without TLS.
 
     Raises:
         ValueError: The options do not fit, or their files cannot be used.

@@ -65,7 +65,7 @@ class LineReader:
         self._decoder = LineDecoder(start=0, frame_bytes_max=line_bytes_max)
 
     def read(self) -> list[bytes]:
-        """Read what is there; wait if there is nothing."""
+        """Read available data; block until there is some."""
         chunk = os.read(self.descriptor, _CHUNK_BYTES)
         found = self._decoder.feed(chunk) if chunk else self._decoder.finish()
         lines = [line for line in found.frames if line]
@@ -77,14 +77,14 @@ class LineReader:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the messages."""
+    """The result of sending."""
 
     taken: int = 0
-    """How many the relay has answered for (RELP), or the kernel has passed on to it."""
+    """Messages that the relay has acknowledged (RELP) or the kernel has passed on to it."""
     problem: str = ""
-    """What kept the others from it."""
+    """Why the others were not sent or acknowledged."""
     opened: bool = False
-    """Whether the relay has agreed to take messages."""
+    """Whether the relay has opened the session."""
 
 
 def send_relp(connection: Connection, lines: LineReader, *, seconds_max: float) -> Outcome:
@@ -120,7 +120,7 @@ def send_datagrams(connection: socket.socket, lines: LineReader, *, seconds_max:
             except OSError as error:
                 outcome.problem = str(error.strerror or error)
                 if not isinstance(error, ConnectionError):
-                    continue  # this message is at fault, too long for example
+                    continue  # because of this message, which is too long, for example
                 return outcome
             outcome.taken += 1
     return outcome
@@ -165,7 +165,7 @@ class _RelpSending:
             self._write()
 
     def _wait(self) -> list[int | Connection]:
-        """Until an answer comes, or a line if there is room for it."""
+        """Wait for an answer, or for a line if the window has room for it."""
         sources: list[int | Connection] = [self._connection]
         session = self._session
         if session.ready and not self._waiting and not self._lines.ended:
@@ -175,7 +175,7 @@ class _RelpSending:
         return readable
 
     def _receive(self) -> bool:
-        """Take answers; False if the relay has closed the connection."""
+        """Process answers; False if the relay has closed the connection."""
         try:
             chunk = self._connection.recv(_CHUNK_BYTES)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""`syslogrelay status`: what goes in, what waits, what went out, and why not."""
+"""`syslogrelay status`: received, queued and delivered records, and current trouble."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["show", "status"]
 
 _ERRORS_MAX = 5  # of one source or destination
 _ERRORS_SECONDS = 3600.0
-_EXPIRES_DAYS = 30  # that a certificate may still be good for when it is shown
+_EXPIRES_DAYS = 30  # of remaining validity below which a certificate is shown
 _LATE_DAYS = 7
 
 
 @click.command()
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
-@click.option("--check", "is_check", is_flag=True, help="Say in one line whether it is well.")
+@click.option("--check", "is_check", is_flag=True, help="Print the health in one line.")
 def status(where: Where, as_json: bool, is_check: bool) -> None:
     """Show sources, destinations and the queue of a running relay.
 
     With --check: one line for a monitoring system such as Nagios, and status 0 if the
-    relay is well, 1 if it is degraded, 2 if it does not answer.
+    relay is healthy, 1 if it is degraded, 2 if it does not answer.
     """
     try:
         document = _printable(ask(where.state_dir, "status"))
@@ -53,7 +53,7 @@ def status(where: Where, as_json: bool, is_check: bool) -> None:
 
 
 def _verdict(document: Document) -> str:
-    """Whether a relay is well, in one line."""
+    """The relay's health in one line."""
     if document["degraded"]:
         return _checked("degraded", document["degraded"])
     queued = sum(report["queued_records"] for report in document["destinations"])
@@ -69,7 +69,7 @@ def _verdict(document: Document) -> str:
 
 
 def _checked(verdict: str, words: list[str]) -> str:
-    # Nagios takes what is behind a bar for numbers.
+    # Nagios parses the text after a bar as performance data.
     return f"{verdict}: {'; '.join(words)}".replace("|", "/")
 
 
@@ -111,7 +111,7 @@ def show(document: Document, screen: Screen) -> None:
 
 
 def _printable(value: Any) -> Any:
-    """`value` with every text in it fit for a terminal: upstreams and peers have a say in some."""
+    """`value` with all text made safe for a terminal: upstreams and peers wrote some of it."""
     if isinstance(value, str):
         return printable(value, length_max=None)
     if isinstance(value, dict):
@@ -171,14 +171,14 @@ def _style(report: Document) -> Style:
 
 
 def _closed(admission: Document) -> str:
-    """Why nothing comes in, and since when if that is known."""
+    """Why admission is closed, and since when if that is known."""
     since = admission.get("since")  # older relays do not say
     ago = "" if since is None else f" since {stamp(since)}"
     return f"not taking more{ago}: {admission['reason']}"
 
 
 def _file(admission: Document) -> str:
-    """What the queue's file takes, and what of that is in use."""
+    """The size of the queue's file on disk, and how much of it is in use."""
     on_disk, used = size(admission["allocated_bytes"]), size(admission["queue_bytes"])
     history = admission.get("history_bytes", 0)
     kept = f", {size(history)} of history" if history else ""
@@ -224,7 +224,7 @@ def _destinations(reports: list[Document]) -> Table:
 
 
 def _say_of_queue(report: Document, screen: Screen) -> None:
-    """How full the queue of a destination is and when it will be empty, if that is news."""
+    """Fill level and trend of a destination's queue, if they are worth a line."""
     limit = report.get("limit")
     if limit is None:
         return
@@ -249,7 +249,7 @@ def _behind(file: Document) -> str:
 
 
 def _losses(report: Document) -> list[str]:
-    """What did not go the normal way at a source or destination."""
+    """Dropped, cut, split and quarantined records of a source or destination."""
     quarantine = report.get("quarantine") or {"dropped_records": {}}
     losses = [
         f"dropped {count:,} ({reason})"
@@ -272,7 +272,7 @@ def _losses(report: Document) -> list[str]:
 
 
 def _say_of_expiry(report: Document, screen: Screen) -> None:
-    """Name a certificate or a revocation list whose time has nearly come, or is no good."""
+    """Name a certificate or revocation list that expires soon or is invalid."""
     days = report.get("expires_days")  # of certificates alone
     if not report.get("is_due", True) or (days is not None and days > _EXPIRES_DAYS):
         return

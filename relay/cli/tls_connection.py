@@ -1,4 +1,4 @@
-"""TLS over a blocking socket, with the verification and the words of destinations."""
+"""TLS over a blocking socket, with the verification and error texts of destinations."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class TlsConnection:
         self._below.settimeout(value)
 
     def handshake(self) -> None:
-        """Take up TLS.
+        """Perform the TLS handshake.
 
         Raises:
-            OSError: It failed; the text says why.
+            OSError: It failed; the text gives the reason.
         """
         while True:
             try:
@@ -58,7 +58,7 @@ class TlsConnection:
                 return self._flush()
 
     def recv(self, size: int) -> bytes:
-        """What the other end has said; nothing when it has closed.
+        """Receive data; empty when the other end has closed.
 
         Raises:
             BlockingIOError: What came was TLS's own, or part of something.
@@ -90,7 +90,7 @@ class TlsConnection:
             raise
 
     def close(self) -> None:
-        """Say goodbye, if anybody still listens; the socket below stays open."""
+        """Send close_notify if the connection is still up; the socket below stays open."""
         with suppress(SSL.Error, OSError):
             self._tls.shutdown()
             self._flush()
@@ -103,7 +103,7 @@ class TlsConnection:
         return bool(chunk)
 
     def _decrypted(self, size: int) -> bytes:
-        """All that is there: what stayed behind, select() would not tell of."""
+        """Read everything available: select() does not see data buffered here."""
         parts = []
         try:
             while True:

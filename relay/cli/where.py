@@ -1,7 +1,7 @@
-"""Which relay a command is about: what its options, the environment and files say.
+"""The relay that a command addresses, by its options, the environment and files.
 
-All that a command needs of a configuration is the state directory (and the tokens, to
-mask them), so a file with errors will do as long as it says that much.
+Of a configuration a command needs only the state directory (and the tokens, to redact
+them), so a file with errors is good enough as long as it has these.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ STATE_DIR_VARIABLE = "SYSLOGRELAY_STATE_DIR"
 
 
 class Where(msgspec.Struct):
-    """Which relay is meant."""
+    """The relay that a command addresses."""
 
     state_dir: str
     configuration: Configuration | None = None
-    """What is right in its file; None if that is not known."""
+    """The valid part of its configuration file; None if unknown."""
     is_whole: bool = True
-    """All of it is right, but perhaps the certificates, keys and tokens that it names."""
+    """The file is valid, except perhaps the certificates, keys and tokens that it names."""
 
     @property
     def queue_path(self) -> str:
@@ -46,14 +46,14 @@ class Where(msgspec.Struct):
 
     @property
     def secrets(self) -> list[bytes]:
-        """The tokens of the configuration, to mask them."""
+        """The tokens of the configuration, to redact them."""
         return [] if self.configuration is None else self.configuration.secrets
 
 
 def where_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give `command` the options --state-dir and --config, as the argument `where`.
 
-    What it could not do because of the relay or the queue ends it with status 2.
+    A failure of the relay or the queue ends it with status 2.
     """
 
     def with_where(*, state_dir: str | None, config: str | None, **arguments: object) -> object:
@@ -68,7 +68,7 @@ def where_options(command: Callable[..., object]) -> Callable[..., object]:
     for short, option, metavar, words in (
         (
             *("-c", "--config", "FILE"),
-            f"The relay's configuration, which says where that is; default: {DEFAULT_PATH}.",
+            f"The relay's configuration, which names that directory; default: {DEFAULT_PATH}.",
         ),
         (
             *("-d", "--state-dir", "DIR"),
@@ -80,7 +80,7 @@ def where_options(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def located(state_dir: str | None, config: str | None, environment: Mapping[str, str]) -> Where:
-    """Where the relay is: the option before the file, both before the defaults.
+    """Locate the relay: the option takes precedence over the file, both over the defaults.
 
     Warns on standard error of a file with errors, and ends the command if nothing says
     where the state directory is.
@@ -107,7 +107,7 @@ def _said_by_file(path: str, state_dir: str | None) -> Where:
     where = Where(state_dir or found.state_dir, found.configuration, is_whole=found.is_whole)
     source = "" if state_dir else f" {found.state_dir_from}"
     click.echo(
-        f"syslogrelay: warning: {first}; going on with state directory {where.state_dir}{source}",
+        f"syslogrelay: warning: {first}; continuing with state directory {where.state_dir}{source}",
         err=True,
     )
     return where

@@ -1,1 +1,1 @@
-"""What the relay says about itself: status, statistics, control socket."""
+"""Observability: status document, health, log format, control socket."""

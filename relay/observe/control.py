@@ -58,7 +58,7 @@ class ControlProtocol(Protocol):
         self._clock = clock
         self._request = bytearray()
         self._asked = False
-        self._over = False  # answered, or nobody is there to be answered
+        self._over = False  # answered, or the client has gone
 
     def connectionMade(self) -> None:
         self._timeout = self._clock.callLater(_REQUEST_SECONDS_MAX, self._timed_out)

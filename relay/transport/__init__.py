@@ -1,1 +1,1 @@
-"""Twisted protocols and factories: thin shells, one per kind of socket."""
+"""Twisted protocols and factories: thin shells, one for each kind of socket."""

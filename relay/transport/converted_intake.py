@@ -1,7 +1,7 @@
-"""Make UTF-8 of what a source receives, before anything else looks at it.
+"""Converts received frames to UTF-8 before anything else reads them.
 
-The size limit of a source counts the bytes of UTF-8, so what was within the limits of its
-transport may be too long now; the same policy applies.
+The size limit of a source counts bytes of UTF-8, so a frame within the limit of its
+transport may exceed it after conversion; the same policy applies.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ConvertedIntake:
     def _within_size(
         self, texts: Sequence[bytes], known: Marks, origin: Origin
     ) -> tuple[Sequence[bytes], Marks]:
-        """Apply the policy to those of `texts` that are too long only now."""
+        """Apply the policy to texts that conversion has made too long."""
         frames: list[bytes] = []
         cut: dict[int, int] = {}
         pieces: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Whether file descriptors are left, for those who open more of them when somebody asks."""
+"""How many file descriptors are left for connections and files."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import resource
 __all__ = ["DESCRIPTORS_RESERVED", "descriptors_limit", "descriptors_left"]
 
 DESCRIPTORS_RESERVED = 16
-"""Kept for what the relay itself opens: the control socket's connections, files, upstreams."""
+"""Reserved for the control socket's connections, files and upstreams."""
 
 
 def descriptors_limit() -> int:
-    """How many this process may have open."""
+    """The limit of open descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def descriptors_left() -> int:
-    """How many more can be opened, at most.
+    """An upper bound of the descriptors that can still be opened.
 
     The kernel gives out the lowest number that is free, so all below it are in use.
     """
     try:
         lowest_free = os.dup(0)
-    except OSError:  # none is left, or there is no standard input to ask with
+    except OSError:  # none is left, or standard input is closed
         try:
             lowest_free = os.open("/", os.O_PATH | os.O_CLOEXEC)
         except OSError:

@@ -1,4 +1,4 @@
-"""Directories that the relay makes because a path in its configuration needs them."""
+"""Creates directories for paths in the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = Logger(namespace="relay")
 
 
 def make_parents(path: str) -> None:
-    """Make the directories that are missing above `path`, and log each: it may be a typo.
+    """Create missing parent directories of `path`, and log each: it may be a typo.
 
     Raises:
         OSError: One cannot be made.

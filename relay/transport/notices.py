@@ -1,4 +1,4 @@
-"""Warnings that cannot flood the log."""
+"""Rate-limited warnings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWNERS = ("source ", "destination ")
 
 
 _Key = tuple[str, str, str]
-"""Whom it is about, its kind, and how the text begins."""
+"""Subject, kind, and the beginning of the text."""
 
 
 @dataclass(slots=True)
@@ -41,8 +41,8 @@ class _Last:
 class Notices:
     """Logs a warning at once, then at most once per interval for the same subject and reason.
 
-    What was held back is counted, and logged when the interval ends: the last warning of that
-    subject and reason, with how many more there were.  A reason is a kind and how the text
+    Suppressed warnings are counted; when the interval ends, the last one of that subject and
+    reason is logged with their number.  A reason is a kind and how the text
     begins, behind an address or path, up to what differs from case to case: numbers, names,
     what was found.  Beyond a thousand of them at a time all further ones share an interval.
 
@@ -74,7 +74,7 @@ class Notices:
         who = subject if group is None else group
         key: _Key = (who, kind, reason)
         if key not in self._held and self._reasons[who, kind] >= _REASONS_MAX:
-            key = (who, kind, "")  # a peer may have a say in it
+            key = (who, kind, "")  # a peer may have written part of it
         if key not in self._held and len(self._held) >= _SUBJECTS_MAX:
             key = ("", kind, "")  # peers can be many: all further ones share one
         if key in self._held:
@@ -123,7 +123,7 @@ class Notices:
             self._emit(subject, text + more)
 
     def _emit(self, subject: str, text: str) -> None:
-        # Peers have a say in many of these.
+        # Peers have written part of many of these.
         shown = printable(text, length_max=_TEXT_MAX)
         values: Document = {"subject": printable(subject), "text": shown}
         self._log.warn("{subject}: {text}", **values)

@@ -1,4 +1,4 @@
-"""What a source does with messages above its size limit."""
+"""Policies for messages above the size limit of a source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
 
 
 class Settled(NamedTuple):
-    """Frames to go on with, and what is to be said about those that were too long."""
+    """The remaining frames, and a warning about those that were too long."""
 
     frames: Sequence[bytes]
     cut: Mapping[int, int]
@@ -27,12 +27,12 @@ class Settled(NamedTuple):
     pieces: Mapping[int, int]
     """Index to the number of the piece, from 1."""
     kind: str = ""
-    """Of the warning; empty = there is nothing to say."""
+    """Kind of the warning; empty = none."""
     text: str = ""
 
 
 class OversizePolicy:
-    """One source's.  Decoders cut or split; this counts, drops and finds the words.
+    """The policy of one source.  Decoders cut or split; this counts, drops and words warnings.
 
     Args:
         name: truncate, drop, split, or quarantine, where the intake sets aside what
@@ -48,7 +48,7 @@ class OversizePolicy:
     def settle(
         self, frames: Sequence[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
     ) -> Settled:
-        """Apply it to the frames that a decoder returned at once, some of them too long."""
+        """Apply the policy to the frames that a decoder returned together."""
         counters = self._counters
         split = list(pieces.values()).count(1)
         counters.split_records += split

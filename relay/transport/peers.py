@@ -1,7 +1,7 @@
-"""Who may send, and how fast: address lists and one token bucket for each peer.
+"""Access and rate limits: address lists and one token bucket for each peer.
 
-Peers are told apart by their address without the port.  Whoever is not allowed
-is turned away before a byte of theirs is read.
+A peer is its address without the port.  Connections from peers that are not allowed are
+closed before anything is read from them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _DECISIONS_MAX = 4096  # kept, the least recently used go first
 _PEERS_MAX = 10_000
 DEBT_SECONDS_MAX = 30.0
-"""For how long a connection is not read because its peer was too fast."""
+"""Longest pause of a connection whose peer exceeds its rate, in seconds."""
 
 
 class PermittedPeers:
@@ -53,10 +53,10 @@ class PermittedPeers:
 class PeerRates:
     """A token bucket for each peer address: the rate, with a burst of one second.
 
-    Who can wait goes into debt (`charge`) and is then not read until it is paid;
-    who cannot wait gets what there is (`grant`).  A bucket that nobody has used for
-    a second is full, so that forgetting it changes nothing; the table keeps the
-    peers that came last.
+    A stream goes into debt (`charge`) and is not read until the debt is paid; datagrams,
+    which cannot wait, get the tokens that are left (`grant`).  A bucket that has been idle
+    for a second is full, so that evicting it changes nothing; the table keeps the most
+    recently active peers.
 
     Args:
         rate_max: Messages per second and address; 0 = no limit.
@@ -76,11 +76,11 @@ class PeerRates:
         return len(self._buckets)
 
     def charge(self, host: str, count: int) -> float:
-        """Take `count` tokens, on credit if need be.
+        """Take `count` tokens, on credit if necessary.
 
         Returns:
             Seconds until the debt of `host` is paid; 0 = none.  At most 30, or a RELP
-            client would take us for dead: what is owed beyond is forgiven.
+            client would consider the relay dead; debt beyond that is forgiven.
         """
         tokens = max(self._tokens(host) - count, -DEBT_SECONDS_MAX * self._rate_max)
         self._keep(host, tokens)
@@ -108,10 +108,10 @@ class PeerRates:
 class GateFactory(Factory):
     """Stands before the factory of a listener, and before its TLS.
 
-    A peer that `admits` says no to is hung up on at once: nothing of it is read.
+    A connection that `admits` refuses is closed at once, before anything is read.
 
     Args:
-        admits: Takes the peer's address; counts and says when it refuses.
+        admits: Takes the peer's address; counts and logs refusals.
     """
 
     noisy = False

@@ -51,7 +51,7 @@ _MEMINFO_DROPS = 8
 
 _UCRED = struct.Struct("3i")
 _INT = struct.Struct("i")
-_FINAL_READS_MAX = 512  # for those who go on sending while the relay stops
+_FINAL_READS_MAX = 512  # while senders go on and the relay stops
 
 
 def bind_stream(host: str, port: int, *, listens: bool = True) -> socket.socket:
@@ -128,7 +128,7 @@ def bind_unix(
 
 
 def plain_address(host: str) -> str:
-    """`host` as people know it: IPv4 in IPv6 clothes becomes IPv4 again."""
+    """`host` in its usual notation: an IPv4-mapped IPv6 address becomes IPv4."""
     if host.startswith("::ffff:"):
         mapped = ipaddress.IPv6Address(host).ipv4_mapped
         if mapped is not None:
@@ -137,7 +137,7 @@ def plain_address(host: str) -> str:
 
 
 def receive_buffer_bytes(bound: socket.socket) -> int:
-    """The receive buffer that the kernel granted, in the measure in which it is asked for.
+    """The receive buffer that the kernel granted, in the unit of SO_RCVBUF requests.
 
     The kernel doubles what it is asked for, to have room for its own structures.
     """
@@ -145,7 +145,7 @@ def receive_buffer_bytes(bound: socket.socket) -> int:
 
 
 def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
-    """pid, uid and gid of who is at the other end of a unix socket."""
+    """pid, uid and gid of the peer of a unix socket."""
     octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, gid = _UCRED.unpack(octets)
     return pid, uid, gid

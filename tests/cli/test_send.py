@@ -57,7 +57,7 @@ def run(*arguments: str) -> tuple[int, str]:
     [
         ((), "Missing option '--to'"),
         (("--to", "tcp://h:514"), "write relp://HOST:PORT, relp+tls://HOST:PORT or"),
-        (("--to", "tls://h:6514"), "tls cannot say that a message was taken"),
+        (("--to", "tls://h:6514"), "tls does not acknowledge messages"),
         (("--to", "relp://h"), "--to: the port is missing"),
         (("--to", "relp+tls://h"), "--to: the port is missing"),
         (

@@ -88,7 +88,7 @@ def test_a_file_with_errors_will_do_as_long_as_it_says_where(
     assert done.stderr.startswith("syslogrelay: warning: ")
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
-    assert f"going on with state directory {config.parent}/here" in done.stderr
+    assert f"continuing with state directory {config.parent}/here" in done.stderr
 
 
 def test_tokens_that_can_be_read_are_masked_whatever_else_is_wrong(config: Path) -> None:

@@ -336,7 +336,7 @@ def test_a_gap_is_found(site: Site) -> None:
     forged = msgspec.structs.replace(ledger, delivered=1)
     queue_files.put(path, "meta", b"ledger/central", msgspec.json.encode(forged))
     said = site.said("audit", status=1)
-    assert "central: its account has 1 record more than were received" in said
+    assert "central: its ledger has 1 record more than were received" in said
     forged = msgspec.structs.replace(ledger, delivered=1, acknowledged_seq=2)
     queue_files.put(path, "meta", b"ledger/central", msgspec.json.encode(forged))
     site.run("audit")

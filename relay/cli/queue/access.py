@@ -1,4 +1,4 @@
-"""Reach a queue: through the relay that runs, or in its files while none does."""
+"""Access to a queue: through a running relay, or in its files while none runs."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Access(Protocol):
     """Answers queries about a queue."""
 
     live: bool
-    """Whether that is a relay that runs; only it can change something."""
+    """Whether this is a running relay; only a running relay can change a queue."""
 
     @property
     def used_bytes(self) -> int:
-        """What queues, quarantines and histories take of the file, in bytes."""
+        """Bytes of the file in use by queues, quarantines and histories."""
 
     @property
     def failure(self) -> str:
-        """Why nothing can be stored now, in words; empty while everything can."""
+        """Why admission is closed; empty while it is open."""
 
     @property
     def refusing(self) -> Mapping[str, str]:
-        """The states of destinations whose upstream refuses everything, by id."""
+        """States of destinations whose upstream refuses every record, by id."""
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
-        """Raises AskFailed or QueueError, with words for people."""
+        """Raises AskFailed or QueueError with a readable text."""
 
 
 class _Live:
@@ -120,14 +120,14 @@ def _answer(command: str, arguments: msgspec.Struct, view: TransactionView) -> A
 
 @contextmanager
 def opened(where: Where) -> Iterator[Access]:
-    """The relay that runs with this state directory, or else its queue, read-only.
+    """The running relay with this state directory, or else its queue, read-only.
 
     Raises:
         AskFailed: Neither can be reached.
         QueueError: The queue cannot be read.
     """
     try:
-        ask(where.state_dir, "status")  # from memory: tells at once whether anybody answers
+        ask(where.state_dir, "status")  # from memory, so it fails at once if no relay answers
     except NoRelay as error:
         if not os.path.isdir(where.queue_path):
             raise AskFailed(f"{error}; and there is no queue {where.queue_path}") from error
@@ -192,5 +192,5 @@ def stamp(at: float) -> str:
 
 
 def text_of(payload: bytes, secrets: list[bytes]) -> str:
-    """A payload on one line: tokens are masked, and no byte can move the cursor."""
+    """A payload on one line: tokens are redacted, control characters escaped."""
     return printable(masked(payload, secrets), length_max=None)

@@ -1,4 +1,4 @@
-"""`syslogrelay audit`: is every message accounted for?"""
+"""`syslogrelay audit`: check that every message is accounted for."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _QUEUE_ROW: Document = {"id": "(queue file)", "dropped": {}}
 def audit(where: Where, as_json: bool) -> None:
     """Check that received = delivered + queued + quarantined + dropped.
 
-    For every destination, orphan and source that sets messages aside; and that as
-    many records are in the queue and the quarantine as the account says, and that the relay
-    can store what comes in.
+    Checks every destination, every orphan and every source with a quarantine; that queue and
+    quarantine hold as many records as their ledger counts; and that the relay can store
+    messages.
 
-    Status 0: all adds up.  1: something does not.  2: it could not be found out.
+    Status 0: everything adds up.  1: something does not.  2: the check failed.
     """
     with opened(where) as access:
         failure = access.failure
@@ -56,17 +56,17 @@ def _row(access: Access, account: Account) -> Document:
     if account.gap:
         more = "less" if account.gap > 0 else "more"
         problems.append(
-            f"its account has {counted(abs(account.gap), 'record')} {more} than were received"
+            f"its ledger has {counted(abs(account.gap), 'record')} {more} than were received"
         )
     if account.queued < 0:
-        problems.append(f"its account says that {counted(account.queued, 'record')} are queued")
+        problems.append(f"the ledger counts {counted(account.queued, 'record')} as queued")
     elif not is_of_source(account.id):
         problems += check_all(access, account.id, checksums=False).problems
     found = access.ask("quarantine-tally", Tally, ReadEntries(account.id))
     if found.records != found.accounted_records:
         problems.append(
             f"its quarantine holds {counted(found.records, 'record')}, "
-            f"its account says {found.accounted_records:,}"
+            f"the ledger counts {found.accounted_records:,}"
         )
     return {
         "id": account.id,

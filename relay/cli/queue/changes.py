@@ -1,4 +1,4 @@
-"""`syslogrelay queue`: what changes queues, and what checks them block by block."""
+"""`syslogrelay queue`: commands that change queues or verify their blocks."""
 
 from __future__ import annotations
 
@@ -31,21 +31,26 @@ __all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
 @click.command()
 @where_options
 @click.argument("destination")
-@click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
-@click.option("--reason", default=OPERATOR, show_default=True, help="What it is counted under.")
+@click.option("--yes", is_flag=True, help="Required: purged records cannot be restored.")
+@click.option(
+    "--reason",
+    default=OPERATOR,
+    show_default=True,
+    help="Reason under which the records are counted.",
+)
 def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
-    """Give up all that waits for DESTINATION (or an orphan) now.
+    """Drop all queued records of DESTINATION (or of an orphan).
 
-    Records that are with an upstream which does not answer are given up too,
-    though it may have them; the connection to it is cut.
+    Records in flight to an upstream that does not answer are dropped too, although it
+    may have received them; the connection is closed.
     """
     records, upto = 0, 0
     with opened(where) as access:
         waiting = _account(access, destination).queued
         if not yes:
             give_up(
-                f"this gives up all that waits for {destination}, {counted(waiting, 'record')}: "
-                "say --yes"
+                f"this drops all queued records of {destination}, {counted(waiting, 'record')}: "
+                "add --yes"
             )
         while True:
             done = access.ask("queue-purge", Purged, PurgeQueue(destination, upto, reason))
@@ -65,7 +70,7 @@ def _account(access: Access, id: str) -> Account:
     accounts = access.ask("queue-accounts", list[Account])
     known = {account.id: account for account in accounts if not is_of_source(account.id)}
     if id not in known:
-        raise AskFailed(f"there is no queue {id!r}; there is: {', '.join(known) or 'none'}")
+        raise AskFailed(f"no queue {id!r}; queues: {', '.join(known) or 'none'}")
     return known[id]
 
 
@@ -74,10 +79,11 @@ def _account(access: Access, id: str) -> Account:
 @click.argument("orphan")
 @click.argument("destination")
 def adopt(where: Where, orphan: str, destination: str) -> None:
-    """Move all that waits in ORPHAN's queue to the end of DESTINATION's.
+    """Move all records of ORPHAN's queue to the end of DESTINATION's.
 
-    Whatever interrupts this, each record is in one of them; say it again to go on.
-    At the limit of DESTINATION's queue it ends, unless the oldest leave there.
+    After an interruption each record is in exactly one of the queues; run the command
+    again to continue.  It stops at the limit of DESTINATION's queue, unless that drops
+    its oldest records.
     """
     records = set_aside = 0
     with opened(where) as access:
@@ -105,7 +111,7 @@ def _moved(records: int, orphan: str, destination: str) -> str:
 @where_options
 @click.argument("destination", required=False)
 def verify(where: Where, destination: str | None) -> None:
-    """Read every block of one queue or of all, histories too, and say which are damaged.
+    """Read every block of one queue or of all, including histories, and report damage.
 
     Changes nothing.  Status 1 if there is damage.
     """
@@ -120,12 +126,12 @@ def verify(where: Where, destination: str | None) -> None:
                 checked = check_all(access, id, checksums=True, command="history-check")
                 damaged |= _verify(f"history of {id}", checked)
         if destination is not None and destination not in queues_of(access):
-            check_all(access, destination, checksums=True)  # says what there is
+            check_all(access, destination, checksums=True)  # lists the existing ids
     raise SystemExit(1 if damaged else 0)
 
 
 def _verify(what: str, checked: Checked) -> bool:
-    """Say what came of it.  Returns: whether there is damage."""
+    """Print the result.  Returns whether there is damage."""
     outcome = "damaged" if checked.problems else "whole"
     click.echo(
         f"{what}: {outcome}: {counted(checked.records, 'record')} "
@@ -160,10 +166,10 @@ def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue
 @click.command()
 @where_options
 def compact(where: Where) -> None:
-    """Give free pages of the queue's file back to the file system.
+    """Return free pages of the queue's file to the file system.
 
-    A running relay goes on meanwhile.  Needs room for a second copy of what is in use;
-    the copy takes the place of the file in one step.
+    A running relay continues meanwhile.  Needs room for a second copy of the data in use;
+    the copy replaces the file atomically.
     """
     try:
         before, after = _compact_live(where.state_dir)
@@ -187,9 +193,9 @@ def _compact_live(state_dir: str) -> tuple[int, int]:
 @where_options
 @click.argument("destination")
 def pause(where: Where, destination: str) -> None:
-    """Send nothing more to DESTINATION.
+    """Stop sending to DESTINATION.
 
-    Its queue grows meanwhile; only `resume` ends that: a restart of the relay does not.
+    Its queue grows until `resume`; a restart of the relay does not end the pause.
     """
     with opened(where) as access:
         access.ask("pause", type(None), SomeDestination(destination))
@@ -210,9 +216,9 @@ def resume(where: Where, destination: str) -> None:
 @where_options
 @click.argument("destination", required=False)
 def connect(where: Where, destination: str | None) -> None:
-    """Connect to DESTINATION now, without waiting for the next try; without one, to all.
+    """Connect to DESTINATION now instead of at the next retry; without DESTINATION, to all.
 
-    A connection that there is, or that is being made, stays as it is.
+    Existing connections, and those being opened, are left alone.
     """
     with opened(where) as access:
         states = access.ask("connect", dict[str, str], SomeDestinations(destination or ""))

@@ -1,4 +1,4 @@
-"""`syslogrelay queue`: look at what waits, without disturbing it."""
+"""`syslogrelay queue`: read queues without changing them."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from relay.wire.parse import parse
 __all__ = ["queue", "severities"]
 
 _POLL_SECONDS = 0.5
-_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth the writing
+_WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth compacting
 
 
 @click.group(cls=Commands)
 def queue() -> None:
-    """See what waits in the queues, take it out, or move it.
+    """Show, export, move or discard queued records.
 
-    Asks the relay that runs with the state directory.  If none does, what only
-    looks reads the queue's files; nothing else may work with them meanwhile.
+    Uses the running relay with the state directory.  If none runs, commands that only read
+    open the queue's files; no other process may use these meanwhile.
 
-    Status 0: done.  1: `verify` or `export` found damage, `grep` nothing.  2: it could not be
-    done, and standard error says why.
+    Status 0: success.  1: `verify` or `export` found damage, or `grep` found nothing.
+    2: failure; standard error gives the reason.
     """
 
 
@@ -57,7 +57,7 @@ def queue() -> None:
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def ls(where: Where, as_json: bool) -> None:
-    """List destinations and orphans with what waits for them."""
+    """List destinations and orphans with their queued records."""
     with opened(where) as access:
         rows = _queues(where, access)
         used = access.used_bytes
@@ -93,7 +93,7 @@ def _age(seconds: float | None) -> str:
 
 
 def _space(path: str, used_bytes: int) -> str:
-    """What the file takes on the disk, and what of that is in use."""
+    """The file's size on disk, and how much of it is in use."""
     try:
         on_disk = os.stat(path).st_blocks * 512
     except OSError as error:
@@ -148,11 +148,11 @@ def _seconds_since(at: float | None) -> float | None:
 @queue.command()
 @where_options
 @click.argument("destination")
-@click.option("-n", "count", default=10, show_default=True, help="How many records.")
+@click.option("-n", "count", default=10, show_default=True, help="Number of records.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @period_options
 def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chosen) -> None:
-    """Show the oldest records, those that go next.  Tokens are masked."""
+    """Show the oldest records, which are sent next.  Tokens are masked."""
     with opened(where) as access:
         found = records(access, destination, period=chosen.period, history=chosen.history)
         _show_some(where, _first(found, count), as_json)
@@ -161,21 +161,21 @@ def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chos
 @queue.command()
 @where_options
 @click.argument("destination")
-@click.option("-n", "count", default=10, show_default=True, help="How many records.")
-@click.option("-f", "--follow", is_flag=True, help="And those that come, until interrupted.")
+@click.option("-n", "count", default=10, show_default=True, help="Number of records.")
+@click.option("-f", "--follow", is_flag=True, help="Also new records, until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--history", is_flag=True, help="What was delivered.")
+@click.option("--history", is_flag=True, help="Delivered records instead of queued ones.")
 def tail(
     where: Where, destination: str, count: int, follow: bool, as_json: bool, history: bool
 ) -> None:
     """Show the newest records.  Tokens are masked.
 
-    With -f, what is delivered before it was seen is not shown: this reads the
-    queue every half second.  With --history too, all that is delivered is shown.
+    With -f the queue is read every half second: records that are delivered in between
+    are not shown.  With --history, all delivered records are.
     """
     with opened(where) as access:
         if follow and not access.live:
-            give_up("no relay is running, so nothing comes: leave -f out")
+            give_up("no relay is running, so there are no new records; omit -f")
         read = partial(records, access, destination, history=history)
         end = _end_of(access, destination, history)
         _show_some(where, read(start=max(1, end - count)), as_json)
@@ -191,11 +191,13 @@ def tail(
 @click.argument("destination")
 @click.argument("pattern")
 @click.option("-i", "--ignore-case", is_flag=True)
-@click.option("-F", "--fixed", is_flag=True, help="PATTERN is a text, no regular expression.")
+@click.option(
+    "-F", "--fixed", is_flag=True, help="PATTERN is literal text, not a regular expression."
+)
 @period_options
-@click.option("--hostname", metavar="GLOB", help="Whose HOSTNAME fits; * and ?.")
-@click.option("--severity", metavar="RANGE", help="As err, ..err or warning..; 0 is emerg.")
-@click.option("--count", "counts", is_flag=True, help="Only say how many.")
+@click.option("--hostname", metavar="GLOB", help="Only with this HOSTNAME; * and ? are wildcards.")
+@click.option("--severity", metavar="RANGE", help="Such as err, ..err or warning..; 0 is emerg.")
+@click.option("--count", "counts", is_flag=True, help="Print only their number.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def grep(
     where: Where,
@@ -206,9 +208,9 @@ def grep(
     chosen: Chosen,
     **options: Any,
 ) -> None:
-    """Show the records whose bytes fit PATTERN.  Tokens are masked.
+    """Show the records that match PATTERN.  Tokens are masked.
 
-    The relay only reads; what is looked for is looked for here.
+    The relay only reads the records; this command searches them.
     """
     try:
         fits = _test_of(pattern, **options)
@@ -278,13 +280,17 @@ def severities(text: str) -> frozenset[int]:
 @queue.command()
 @where_options
 @click.argument("destination")
-@click.option("--lines", is_flag=True, help="A line feed after each, not its length before it.")
-@click.option("--orphan", is_flag=True, help="Refuse if it is a destination's queue.")
+@click.option(
+    "--lines",
+    is_flag=True,
+    help="End each with a line feed instead of putting its length before it.",
+)
+@click.option("--orphan", is_flag=True, help="Fail unless ID is an orphan.")
 @period_options
 def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Chosen) -> None:
-    """Write the records to standard output as they are, tokens and all.
+    """Write the records to standard output unchanged, tokens included.
 
-    Each is framed by octet counting (RFC 6587), which `queue replay` reads.
+    Records are framed by octet counting (RFC 6587), as `queue replay` reads them.
     They stay in the queue.
     """
     output = binary_output()

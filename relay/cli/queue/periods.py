@@ -1,4 +1,4 @@
-"""Times on the command line, and which records they choose."""
+"""Times on the command line, and the records that they select."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Chosen", "instant", "period_of", "period_options"]
 
 
 class Chosen(msgspec.Struct):
-    """Which records a command is to look at."""
+    """The records that a command reads."""
 
     period: Period
     history: bool
-    """Those that were delivered, not those that wait."""
+    """Delivered records instead of queued ones."""
 
 
 def instant(text: str, option: str, *, now: float) -> float:
@@ -79,14 +79,17 @@ def period_options(command: Callable[..., object]) -> Callable[..., object]:
         ("--received", {"is_flag": True, "help": "With --history, times are those of receipt."}),
         (
             "--history",
-            {"is_flag": True, "help": "What was delivered; --since and --until are when."},
+            {
+                "is_flag": True,
+                "help": "Delivered records; --since and --until are times of delivery.",
+            },
         ),
         ("--until", {"metavar": "TIME", "help": "Before this."}),
         (
             "--since",
             {
                 "metavar": "TIME",
-                "help": "Came in at or after this: 2026-10-01T22:00:00Z, or an age as 2h.",
+                "help": "Received at or after this: 2026-10-01T22:00:00Z, or an age such as 2h.",
             },
         ),
     ):

@@ -1,4 +1,4 @@
-"""`syslogrelay quarantine`: what was set aside, and what becomes of it."""
+"""`syslogrelay quarantine`: list, show, release and purge quarantined messages."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _Request = TypeVar("_Request", ReplayEntries, TakeEntries)
 
 @click.group(cls=Commands)
 def quarantine() -> None:
-    """See what was set aside, send it again, or give it up.
+    """Show, release or purge quarantined messages.
 
-    IDs are those of destinations, and `source/ID` for what a source set aside.
+    ID is that of a destination, or `source/ID` for the quarantine of a source.
 
-    Status 0: done.  2: it could not be done, and standard error says why.
+    Status 0: success.  2: failure; standard error gives the reason.
     """
 
 
 @quarantine.command()
 @where_options
 @click.argument("id", required=False)
-@click.option("--json", "as_json", is_flag=True, help="JSON: one document, or an entry a line.")
+@click.option("--json", "as_json", is_flag=True, help="JSON: one document, or one entry per line.")
 def ls(where: Where, id: str | None, as_json: bool) -> None:
     """List the quarantines, or the entries of one."""
     with opened(where) as access:
@@ -113,7 +113,7 @@ def _entries(access: Access, id: str) -> Iterator[Entry]:
 @click.option("--raw", is_flag=True, help="Only its bytes, unchanged, tokens included.")
 @click.option("--json", "as_json", is_flag=True)
 def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
-    """Show one entry: why it is there, and all of it.  Tokens are masked."""
+    """Show one entry: its reason and full text.  Tokens are masked."""
     wanted = ReadEntries(id, seq, entries_max=1, payload_bytes_max=_WHOLE_BYTES)
     with opened(where) as access:
         page = access.ask("quarantine-read", EntryPage, wanted)
@@ -141,44 +141,50 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
 @where_options
 @click.argument("id")
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
-@click.option("--all", "everything", is_flag=True, help="All that are there now.")
-@click.option("--to", metavar="DESTINATION", help="Whose queue gets them; default: that of ID.")
+@click.option("--all", "everything", is_flag=True, help="All entries that exist now.")
+@click.option(
+    "--to", metavar="DESTINATION", help="Destination whose queue receives them; default: ID."
+)
 def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: str | None) -> None:
     """Send entries again: each becomes a new record at the end of a queue."""
     _check_choice(seqs, everything)
     if to is None:
         if is_of_source(id):
-            raise click.UsageError("what a source set aside goes to a destination: say --to")
+            raise click.UsageError(
+                "messages that a source quarantined need a destination: add --to"
+            )
         to = destination_of(id)
     with opened(where) as access:
         done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
     click.echo(f"{counted(done.records, 'record')} moved to the queue of {to}")
     if done.skipped:
-        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
+        click.echo(f"not moved, because they cannot be read: {damaged_blocks(done.skipped)}")
 
 
 @quarantine.command()
 @where_options
 @click.argument("id")
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
-@click.option("--all", "everything", is_flag=True, help="All that are there now.")
-@click.option("--yes", is_flag=True, help="Needed: what is purged is gone.")
+@click.option("--all", "everything", is_flag=True, help="All entries that exist now.")
+@click.option("--yes", is_flag=True, help="Required: purged records cannot be restored.")
 def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: bool) -> None:
-    """Give entries up; they are counted as dropped, under `operator`."""
+    """Drop entries; they are counted as dropped, under `operator`."""
     _check_choice(seqs, everything)
     with opened(where) as access:
-        found = access.ask("quarantine-tally", Tally, ReadEntries(id))  # refuses what is not there
+        found = access.ask(
+            "quarantine-tally", Tally, ReadEntries(id)
+        )  # fails if an entry does not exist
         if not yes:
             give_up(
-                f"this gives up what is in the quarantine of {id}, which holds "
-                f"{counted(found.records, 'record')}: say --yes"
+                f"this drops entries of the quarantine of {id}, which holds "
+                f"{counted(found.records, 'record')}: add --yes"
             )
         done = in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
     click.echo(f"{counted(done.records, 'record')} dropped ({OPERATOR})")
 
 
 def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
-    """Ask until everything is done that was there at first."""
+    """Repeat until all entries that existed at the start are done."""
     if not wanted.seqs:
         for account in access.ask("queue-accounts", list[Account]):
             if account.id == wanted.account:
@@ -200,7 +206,9 @@ def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
 
 def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
     if bool(seqs) == everything:
-        raise click.UsageError("say which: numbers as `quarantine ls ID` shows them, or --all")
+        raise click.UsageError(
+            "name the entries: numbers as `quarantine ls ID` shows them, or --all"
+        )
 
 
 def damaged_blocks(number: int) -> str:

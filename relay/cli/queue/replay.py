@@ -1,4 +1,4 @@
-"""`syslogrelay queue replay` and `requeue`: what is to be sent once more."""
+"""`syslogrelay queue replay` and `requeue`: send messages again."""
 
 from __future__ import annotations
 
@@ -42,11 +42,20 @@ _WAIT_SECONDS = 1.0
 @click.command()
 @where_options
 @click.argument("what", metavar="DESTINATION|FILE")
-@click.option("--since", metavar="TIME", help="Delivered at or after: a stamp, or an age as 2h.")
-@click.option("--until", metavar="TIME", help="Delivered before.")
-@click.option("--to", metavar="DESTINATION", help="Whose queue gets the messages of FILE.")
-@click.option("--from", "origin", metavar="DESTINATION", help="Whose history; default: its own.")
-@click.option("--received", is_flag=True, help="Times are when messages came in.")
+@click.option(
+    "--since", metavar="TIME", help="Delivered at or after this: a stamp, or an age such as 2h."
+)
+@click.option("--until", metavar="TIME", help="Delivered before this.")
+@click.option(
+    "--to", metavar="DESTINATION", help="Destination whose queue receives the messages of FILE."
+)
+@click.option(
+    "--from",
+    "origin",
+    metavar="DESTINATION",
+    help="Destination whose history is read; default: its own.",
+)
+@click.option("--received", is_flag=True, help="Times are those of receipt.")
 @click.option("--lines", is_flag=True, help="FILE has one message a line.")
 def replay(
     where: Where,
@@ -58,28 +67,30 @@ def replay(
     received: bool,
     lines: bool,
 ) -> None:
-    """Put messages at the end of a queue: delivered ones, or those in a file.
+    """Append messages to a queue: delivered ones, or those in a file.
 
-    DESTINATION --since TIME [--until TIME] sends again what is in its history, which
-    a destination with `history = "6h"` has.  Times are stamps such as
-    2026-10-01T22:00:00Z, or ages such as 2h.  It goes on when the queue is full and
-    has room again.
+    DESTINATION --since TIME [--until TIME] sends messages of its history again, which a
+    destination with `history = "6h"` keeps.  Times are stamps such as
+    2026-10-01T22:00:00Z, or ages such as 2h.  While the queue is full, the command waits
+    for room.
 
-    FILE --to DESTINATION sends what `queue export` has written (- is standard
-    input).  Each message is on disk when it is counted; after an error, the first
-    ones that were counted are there.
+    FILE --to DESTINATION sends the output of `queue export` (- is standard input).
+    Messages are counted once they are on disk; after an error, the counted ones are in
+    the queue.
     """
     if since is not None:
         if lines or to is not None:
-            raise click.UsageError("--to and --lines are for files, --since for what was delivered")
+            raise click.UsageError(
+                "--to and --lines are for files, --since is for delivered messages"
+            )
         period = period_of(since, until, by_receipt=received)
         _replay_history(where, origin or what, what, period)
         return
     if origin is not None or until is not None or received:
-        raise click.UsageError("to send again what was delivered, say --since")
+        raise click.UsageError("to send delivered messages again, add --since")
     if to is None:
         raise click.UsageError(
-            "say --since TIME for what DESTINATION was sent, or --to DESTINATION for a file"
+            "add --since TIME for delivered messages of DESTINATION, or --to DESTINATION for a file"
         )
     try:
         file = click.open_file(what, "rb")
@@ -94,7 +105,7 @@ def _again(count: int, noun: str, to: str) -> str:
 
 
 class _Sum:
-    """What a replay came to."""
+    """The result of a replay."""
 
     records = damaged = gone = 0
 
@@ -117,8 +128,8 @@ def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
         click.echo(f"{done.damaged:,} cannot be read and are not among them", err=True)
     if done.gone:
         click.echo(
-            f"up to {done.gone:,} are not among them: they left the history meanwhile, which has "
-            "to make room for what comes",
+            f"up to {done.gone:,} are not among them: they left the history meanwhile, to make "
+            "room for new records",
             err=True,
         )
     raise SystemExit(1 if done.damaged or done.gone else 0)
@@ -147,7 +158,7 @@ def _replay_one(access: Access, queue: str, to: str, period: Period, done: _Sum)
 
 
 def _say_beginning(origin: str, period: Period, begins_at: float | None) -> None:
-    """Say it if the history does not go back as far as somebody wants."""
+    """Warn if the history does not reach back as far as requested."""
     if begins_at is None:
         click.echo(f"the history of {origin} is empty", err=True)
     elif period.since < begins_at and not period.by_receipt:
@@ -180,7 +191,7 @@ def _stored(count: int, to: str) -> str:
 
 
 def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
-    """What is in the file, in batches of moderate size."""
+    """The messages of the file, in batches of moderate size."""
     decoder: NewlineDecoder | OctetCountingDecoder
     if lines:
         decoder = NewlineDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
@@ -202,12 +213,12 @@ def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
 @click.argument("destination")
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
 def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
-    """Have another try at what DESTINATION has not taken.
+    """Retry the records that DESTINATION has not accepted.
 
-    With numbers: puts these entries of its quarantine at the end of its queue.
-    Without: all of them; and what is in flight is sent again through a new
-    connection, for which the one that there is gets cut.  Of that the upstream may
-    have some already; another relay notices, others get it twice.
+    With numbers: moves these entries of its quarantine to the end of its queue.
+    Without: moves all entries, and sends the records in flight again over a new
+    connection, after closing the present one.  The upstream may have received some of
+    these already; another syslogrelay detects that, others receive duplicates.
     """
     with opened(where) as access:
         wanted = ReplayEntries(destination, destination, list(seqs))
@@ -215,6 +226,6 @@ def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
         done = in_steps(access, "quarantine-replay", wanted)
     click.echo(f"{counted(done.records, 'record')} moved from the quarantine to {destination}")
     if done.skipped:
-        click.echo(f"left there, because they cannot be sent: {damaged_blocks(done.skipped)}")
+        click.echo(f"not moved, because they cannot be read: {damaged_blocks(done.skipped)}")
     if not seqs:
         click.echo(f"{counted(again, 'record')} in flight: sent again")

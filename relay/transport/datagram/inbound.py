@@ -37,7 +37,7 @@ from relay.wire.framing.long_frame import split_frame
 __all__ = ["DatagramReader"]
 
 _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
-_FINAL_READS_MAX = 500  # for those who go on sending while the relay stops
+_FINAL_READS_MAX = 500  # while senders go on and the relay stops
 _SPLIT_BYTES_MAX = 2**20  # of a datagram to split; UDP cannot carry more than 64 KiB
 _UCRED = struct.Struct("3i")
 _DESCRIPTOR = struct.Struct("i")

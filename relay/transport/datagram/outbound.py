@@ -1,7 +1,7 @@
 """Syslog to an upstream over UDP (RFC 5426): delivered when the kernel has sent it.
 
-Nobody answers, so this is the weakest of all ways out, and `status` says so.  An
-ICMP error for an earlier datagram shows up at a later one and ends the session:
+UDP has no acknowledgements, so this is the weakest kind of delivery, and `status` says so.
+An ICMP error for an earlier datagram shows up at a later one and ends the session:
 the records of that batch are sent again.
 """
 
@@ -19,7 +19,7 @@ from relay.transport.upstream import UpstreamState
 __all__ = ["DATAGRAM_BYTES_MAX", "DatagramSession"]
 
 DATAGRAM_BYTES_MAX = 65507
-"""What fits into one UDP datagram over IPv4."""
+"""Largest payload of a UDP datagram over IPv4, in bytes."""
 
 _BATCH_RECORDS = 128
 _PAUSE_SECONDS = 0.005  # when the kernel's buffer is full
@@ -31,7 +31,7 @@ class DatagramSession:
 
     Args:
         connected: Non-blocking.
-        on_failure: Called once, with words, when the socket reports an error.
+        on_failure: Called once with the reason when the socket reports an error.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DatagramSession:
         self._call = self._clock.callLater(0, self._send_waiting)
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         if not self._closed:
             self._closed = True
             self._drain.detach(self)

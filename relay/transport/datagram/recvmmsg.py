@@ -1,4 +1,4 @@
-"""Many datagrams of a UDP socket with a few system calls: recvmmsg(2), by ctypes.
+"""Batched reads from a UDP socket: recvmmsg(2), by ctypes.
 
 Python's own calls take one datagram each, and each gives the interpreter's lock away and
 waits for it, which at a hundred thousand a second, with a thread that commits, costs more
@@ -38,7 +38,7 @@ CALLS_MAX = 8
 OCTETS_MAX = 1024 * 1024
 """Of one wake-up, about: no further call when so many have come."""
 SENDERS_MAX = 4096
-"""Whose addresses are kept in words; those that were not seen for longest go first."""
+"""Size of the LRU table of sender addresses in text form."""
 _UDP_BYTES_MAX = 65_535
 _NAME_BYTES = 28  # of struct sockaddr_in6, the longest that comes
 _INET = struct.Struct("!2xH4s")
@@ -49,15 +49,15 @@ Sender = tuple[str, int, tuple[int, int, int] | None]
 
 
 class Datagrams(NamedTuple):
-    """What a wake-up brought."""
+    """The datagrams of one wake-up."""
 
     batches: dict[Sender, list[bytes]]
     long: dict[Sender, dict[int, int]]
     """Which of them were too long and are cut: index to the bytes of the whole."""
     more: bool
-    """There may be more."""
+    """More may be waiting."""
     error: OSError | None = None
-    """Why no more could be received."""
+    """The error that ended the read."""
 
 
 class _Vector(ctypes.Structure):
@@ -121,7 +121,7 @@ class ManyDatagrams:
         self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
 
     def receive(self) -> Datagrams:
-        """Take what has come, up to a limit."""
+        """Receive waiting datagrams, up to a limit."""
         received = Datagrams({}, {}, more=False)
         octets = 0
         for _ in range(CALLS_MAX):
@@ -155,7 +155,7 @@ class ManyDatagrams:
         batches: dict[Sender, list[bytes]],
         long: dict[Sender, dict[int, int]],
     ) -> None:
-        """Add what one call brought: by sender, and which datagrams are too long."""
+        """Add the datagrams of one call by sender, and note those that are too long."""
         limit, slot = self._frame_bytes_max, self._slot_bytes
         are_long = max(sizes, default=0) > limit
         frames = self._frames([min(size, slot) for size in sizes] if are_long else sizes)

@@ -1,4 +1,4 @@
-"""The program journalctl as a child process: how it is called, and how it ends.
+"""journalctl as a child process: its arguments, output and exit.
 
 Three runs make a source.  `--follow` alone would not do: since systemd 251 it shows
 nothing of earlier boots, so what was logged right before a reboot would be lost.
@@ -39,7 +39,7 @@ _STDERR_BYTES_MAX = 2048
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted of the journal."""
+    """Which entries and fields to read."""
 
     directory: str = ""
     """Of another journal than the system's."""
@@ -76,13 +76,13 @@ def find_journalctl() -> str | None:
 
 
 class Reads(Protocol):
-    """Whoever started the process."""
+    """Receives the output of the process."""
 
     def take(self, chunk: bytes) -> None:
         """It wrote `chunk`."""
 
     def ended(self, *, succeeded: bool, why: str) -> None:
-        """It is gone and all that it wrote was taken."""
+        """The process has ended and its output is complete."""
 
 
 class Journalctl(ProcessProtocol):
@@ -100,7 +100,7 @@ class Journalctl(ProcessProtocol):
         """Start it by the reactor's spawnProcess.
 
         Raises:
-            OSError: There is no process or memory left for it.
+            OSError: The limit of processes or memory is reached.
         """
         spawn(self, program, [program, *arguments], env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
 
@@ -123,7 +123,7 @@ class Journalctl(ProcessProtocol):
         self.transport.resumeProducing()
 
     def end(self) -> None:
-        """Terminate it and take nothing more; kill it if it does not end."""
+        """Terminate the process and ignore further output; kill it if it does not end."""
         self._signal("TERM")
         self.transport.loseConnection()
         if self._kill is None:

@@ -31,7 +31,7 @@ from relay.wire.journal_export import JournalEntry, JournalExportDecoder
 __all__ = ["CURSOR", "JournalReader"]
 
 CURSOR = "cursor"
-"""Name of the position that a source keeps."""
+"""Name of the stored position of a journal source."""
 
 _USABLE_CURSOR = re.compile(rb"[!-~]{1,400}")  # shorter than any frame_bytes_max: never cut
 _HEADER_BYTES = 65536  # for all fields of an entry beside MESSAGE
@@ -39,7 +39,7 @@ _BATCHES_MAX = 64  # that wait for their commit; a batch is what one read gave, 
 
 
 class Intake(typing.Protocol):
-    """Where messages go."""
+    """Stores messages."""
 
     def accept(
         self,
@@ -77,7 +77,7 @@ class JournalReader:
         self.starts = 0
         """Runs of journalctl so far."""
         self.gaps = 0
-        """Times that the entry where reading had stopped was gone."""
+        """How often the entry where reading had stopped was no longer in the journal."""
         self._reception = reception
         self._intake: Intake = reception.intake
         self._selection = selection
@@ -91,8 +91,8 @@ class JournalReader:
         self._child: Journalctl | None = None
         self._run: Run = "backlog"
         self._decoder = self._new_decoder()
-        self._is_first = True  # no entry of this run has come yet
-        self._why = ""  # we end the run ourselves
+        self._is_first = True  # this run has delivered no entry yet
+        self._why = ""  # why this reader ends the run
         self._trouble = ""
         self._failures = 0
         self._retry: DelayedCall | None = None
@@ -102,7 +102,7 @@ class JournalReader:
         self._stopping = False
         self._ended: Deferred[None] | None = None  # the stop waits for the child
 
-    # What the service uses.
+    # For the service.
 
     @property
     def is_reading(self) -> bool:
@@ -110,7 +110,7 @@ class JournalReader:
 
     @property
     def state(self) -> str:
-        """What it does, in words."""
+        """The state of the reader as text."""
         if self._stopping:
             return self._trouble or "stopped"
         if self._child is None:
@@ -123,16 +123,16 @@ class JournalReader:
         """Begin after the entry that `cursor` names; empty = there is none.
 
         Args:
-            is_lost: There was one, and nobody knows which: read everything.
+            is_lost: There was a cursor, but it is unknown: read everything.
         """
         self._cursor = cursor
         self._from_beginning = self._from_beginning or is_lost
         self._reception.admission.register(self)
-        # A child needs the reactor's signal handlers, and they come when it runs.
+        # A child process needs the signal handlers that a running reactor installs.
         self._retry = self._reactor.callLater(0, self._begin)
 
     def stop(self) -> Deferred[None]:
-        """Read nothing more; fires when the child is gone."""
+        """Stop reading; fires when the child process has ended."""
         self._stopping = True
         self._reception.admission.unregister(self)
         if self._retry is not None and self._retry.active():
@@ -143,7 +143,7 @@ class JournalReader:
         self._child.end()
         return self._ended
 
-    # What admission calls.
+    # Called by admission.
 
     def pause_reading(self) -> None:
         self._reception.counters.pauses += 1
@@ -152,7 +152,7 @@ class JournalReader:
     def resume_reading(self) -> None:
         self._resume("admission")
 
-    # What the child calls.
+    # Called by the child process.
 
     def take(self, chunk: bytes) -> None:
         if self._stopping or self._why:
@@ -161,7 +161,7 @@ class JournalReader:
         if entries:
             self._take_entries(entries)
         if self._decoder.error is not None:
-            self._give_up(f"journalctl wrote what is no journal: {self._decoder.error}")
+            self._give_up(f"journalctl output is not in export format: {self._decoder.error}")
 
     def ended(self, *, succeeded: bool, why: str) -> None:
         self._child = None
@@ -171,14 +171,14 @@ class JournalReader:
             return
         if succeeded and not self._why and self._run != "follow":
             if self._run == "last" and self._is_first:
-                self._from_beginning = True  # there was nothing: all that comes is new
+                self._from_beginning = True  # the journal was empty: every entry is new
             if self._run == "backlog" and self._cursor and self._is_first:
-                self._gap("nothing is there any more, or matches were changed")
+                self._gap("the journal is empty now, or matches were changed")
             self._start_run("follow")
             return
         if self._cursor and self._is_first and "cursor" in why:
             self._cursor = b""
-            self._gap(f"its cursor cannot be used ({why}); reading begins anew")
+            self._gap(f"its cursor is unusable ({why}); reading starts over")
         self._failed(self._why or why)
 
     # Runs.

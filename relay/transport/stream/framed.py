@@ -37,7 +37,7 @@ class FramedProtocol(InboundProtocol):
 
     @property
     def unfinished_bytes(self) -> int:
-        """Octets that are kept of a frame until it is complete."""
+        """Bytes buffered of the incomplete frame."""
         return 0
 
     def cut_off(self, reason: str, why: str) -> None:

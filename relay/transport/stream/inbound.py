@@ -12,15 +12,15 @@ from relay.wire.framing.decoders import AutoDecoder
 __all__ = ["SyslogStreamProtocol"]
 
 _SETTLE_SECONDS = 2.0
-"""Longest wait for bytes that show what the ones before them are."""
+"""Longest wait for bytes that settle an undecided frame boundary, in seconds."""
 
 
 class SyslogStreamProtocol(FramedProtocol):
     """Feeds a connection's bytes to a decoder, and its frames to the intake.
 
-    Plain syslog cannot answer.  Hanging up is the only way to tell a sender that
-    what it sent was not taken.  A wrong octet count is no reason for that: the decoder
-    finds the next frame.
+    Plain syslog has no acknowledgements: closing the connection is the only way to tell a
+    sender that its messages were not stored.  A wrong octet count is no reason to close:
+    the decoder finds the next frame.
     """
 
     _decoder: AutoDecoder  # exists from begin on
@@ -49,7 +49,7 @@ class SyslogStreamProtocol(FramedProtocol):
             self._expect_more()
 
     def shut_down(self) -> None:
-        """Take what the kernel holds, and close: nobody would send it again."""
+        """Read what the kernel has buffered, then close: no sender would repeat it."""
         self.read_rest()
         self.close()
 

@@ -1,4 +1,4 @@
-"""What connections from peers may take."""
+"""Limits of inbound connections."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class InboundLimits:
     connections_per_peer_max: int = 0
     """For each peer address; 0 = no limit."""
     unfinished_bytes_max: int = 0
-    """Memory for frames that are not complete, of all connections; 0 = no limit."""
+    """Memory for incomplete frames of all connections, in bytes; 0 = no limit."""
     oversize: str = "truncate"
     """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
     block_seconds_max: float = 0.0
-    """Longest pause by admission; then what comes is read and dropped.  0 = no limit."""
+    """Longest pause by admission; then messages are read and dropped.  0 = no limit."""
     rate_per_peer_max: int = 0
     """Messages a second of each peer address; 0 = no limit."""
     keep_empty_lines: bool = False
@@ -41,13 +41,13 @@ def without_refused(
     counters: SourceCounters,
     why: str,
 ) -> tuple[Sequence[bytes], Marks, str]:
-    """Drop and count what admission does not let in, from somebody who cannot wait.
+    """Drop and count the messages that admission refuses, for a sender that cannot wait.
 
     Args:
-        why: They cannot, for the log.
+        why: Why the sender cannot wait, for the log.
 
     Returns:
-        The others, and what is to be said of those that were dropped, if any were.
+        The other messages, and a warning if any were dropped.
     """
     taken = admission.let_in(frames)
     refused = len(frames) - len(taken)

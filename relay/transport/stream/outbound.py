@@ -1,10 +1,9 @@
 """Plain syslog to an upstream over TCP or TLS (RFC 6587, RFC 5425).
 
-Plain syslog has no answers.  The strongest thing that the transport can say is
-that the upstream's TCP has acknowledged the bytes, and that is what counts as
-delivered here: a `write` that succeeded, or an empty buffer on our side, only
-says that the bytes left.  What the upstream's program has not read when it dies
-is lost all the same; only RELP can tell.
+Plain syslog has no acknowledgements.  The strongest evidence is the acknowledgement of the
+upstream's TCP, so that counts as delivery here: a successful `write`, or an empty send
+buffer, only means that the bytes left this process.  Data that the upstream's program has
+not read when it dies is lost nevertheless; only RELP detects that.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ __all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
 
 _WINDOW_RECORDS = 8192
 _WINDOW_BYTES = 1024 * 1024
-_SOON_SECONDS = 3.0  # for a receiver that does not understand us to hang up
+_SOON_SECONDS = 3.0  # for a receiver of another protocol to close the connection
 _POLL_SECONDS_MIN = 0.002
 _POLL_SECONDS_MAX = 0.1
 
@@ -36,7 +35,7 @@ _BYTES_ACKED_OFFSET = 120
 
 
 def tcp_acknowledged_bytes(connected: socket.socket) -> int:
-    """How many bytes the other end's TCP has acknowledged, and one for the SYN."""
+    """Bytes that the other end's TCP has acknowledged, plus one for the SYN."""
     info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     (count,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_OFFSET)
     return int(count)
@@ -44,7 +43,7 @@ def tcp_acknowledged_bytes(connected: socket.socket) -> int:
 
 @implementer(IPushProducer)
 class SyslogStreamOutProtocol(UpstreamProtocol):
-    """Sends records and asks the kernel what has arrived.
+    """Sends records and reads TCP's acknowledgements from the kernel.
 
     A window is sent, then the kernel is asked until all of it has been
     acknowledged; that needs no idea of where a record ends in a TLS stream.
@@ -118,7 +117,7 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         return f"connected to {self.state.target}, delivered when its TCP acknowledges"
 
     def dataReceived(self, data: bytes) -> None:
-        # A receiver of plain syslog has nothing to say.
+        # A receiver of plain syslog sends nothing.
         if not self._secure and data.startswith(TLS_ALERT):
             self.give_up("this port is for TLS: use tls://")
 

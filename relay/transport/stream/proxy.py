@@ -1,10 +1,10 @@
-"""Connections that come through a proxy, which says first whom it speaks for.
+"""PROXY protocol: connections whose header names the peer behind a proxy.
 
-It lies below TLS: the proxy's header is not encrypted.  Twisted's own wrapper hangs
-up on a header whose first chunk is short, hence this one.
+It lies below TLS: the header is not encrypted.  Twisted's own wrapper closes connections
+whose first chunk is shorter than a header, hence this one.
 
-The protocol above is made when the header is complete, so that all that it counts
-and says is about the peer that the header names.
+The protocol above is made when the header is complete, so that its counters and warnings
+refer to the peer that the header names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ProxyFactory(Factory):
     """Stands before the factory of a listener, and before its TLS.
 
     Args:
-        inner: Makes the protocols of those whom the proxies speak for.
+        inner: Makes the protocols of the peers behind the proxies.
         inbound: The source's factory: its counters, limits and warnings are used.
     """
 
@@ -112,7 +112,7 @@ class _ProxiedConnection(ProtocolWrapper):
         self.transport.abortConnection()
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """For whom the header names; the proxy itself may be on a unix socket."""
+        """For the peer in the header; the proxy itself may be on a unix socket."""
         if hasattr(self.transport, "setTcpKeepAlive"):
             self.transport.setTcpKeepAlive(enabled)
 

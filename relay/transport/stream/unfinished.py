@@ -1,4 +1,4 @@
-"""Memory for frames that are not complete, over all connections of one source."""
+"""Memory limit for incomplete frames, over all connections of one source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _REASON = "unfinished-frames"
 class _Connection(typing.Protocol):
     @property
     def unfinished_bytes(self) -> int:
-        """Octets that are kept of a frame until it is complete."""
+        """Bytes buffered of the incomplete frame."""
 
     def cut_off(self, reason: str, why: str) -> None:
         """Close at once."""
 
 
 class UnfinishedFrames:
-    """Adds up what connections keep, and closes some of them if that is too much.
+    """Adds up the incomplete frames of connections, and closes some above the limit.
 
     The first to go is the one that has waited longest for the end of its frame, among those
     that keep at least as much as the average: closing one that keeps a few bytes would not
@@ -38,7 +38,7 @@ class UnfinishedFrames:
         self._kept: dict[_Connection, int] = {}  # whose frame began first comes first
 
     def note(self, connection: _Connection, received_bytes: int) -> None:
-        """A connection has received so many bytes."""
+        """Account for bytes that a connection has received."""
         before = self._kept.get(connection, 0)
         kept = connection.unfinished_bytes
         if kept == before == 0:

@@ -1,9 +1,9 @@
-"""TLS for listeners and upstreams: contexts from PEM, verification in words.
+"""TLS for listeners and upstreams: contexts from PEM, verification with explanations.
 
-Verification is on unless it is told otherwise, both ways; TLS 1.2 is the least.
-The connection creators are our own rather than Twisted's `CertificateOptions`,
-because an administrator has to read *why* a certificate was not accepted: whose
-it was, what names it carries and which one was wanted.
+Verification is on by default in both directions; the minimum is TLS 1.2.
+The connection creators replace Twisted's `CertificateOptions`, which cannot tell an
+administrator *why* a certificate was refused: its subject, the names that it carries and
+the name that was expected.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class TlsListener:
         context = new_context(material, self._options)
         if self._flags != SSL.VERIFY_NONE:
             authorities = trust(context, material.trusted_ca_pem) if material.trusted_ca_pem else []
-            # Peers choose by these what they show, and would not show a self-signed one.
+            # Peers choose their certificate by these names, and would not send a self-signed one.
             for authority in authorities if not self._policy.fingerprints else []:
                 context.add_client_ca(authority)
             if material.crl_pem:
@@ -134,7 +134,7 @@ class TlsUpstream:
         fingerprints: tuple[Fingerprint, ...] = (),
         options: TlsOptions = _USUAL,
     ) -> None:
-        self._server_name = server_name.rstrip(".")  # which DNS understands, and nobody else
+        self._server_name = server_name.rstrip(".")  # which only DNS understands
         self._verifies = peer_verify != "none"
         self._policy = PeerPolicy(server_name=self._server_name, fingerprints=fingerprints)
         self._options = options
@@ -170,7 +170,7 @@ class TlsUpstream:
 
 
 def verified_certificate(transport: Any) -> x509.Certificate | None:
-    """The certificate of the peer; None if it showed none, or nobody verified it.
+    """The verified certificate of the peer; None if there is none or it was not verified.
 
     Args:
         transport: The TLS transport, after the handshake.

@@ -1,10 +1,9 @@
-"""Whether the certificate of a peer is one that we accept, and if not, why.
+"""Verification of peer certificates, with readable reasons for refusals.
 
 A certificate is accepted because a trusted authority vouches for it and it carries
 a name that is wanted, or because its fingerprint is known (RFC 5425 §5.1, §5.2).
-A fingerprint makes up for everything that is said against those who signed the
-certificate, but not for what is said against itself: once expired or revoked it
-is refused.
+A matching fingerprint overrides errors about the issuers of a certificate, but not errors
+of the certificate itself: an expired or revoked one is refused.
 """
 
 from __future__ import annotations
@@ -104,12 +103,12 @@ def parse_fingerprint(text: str) -> Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class PeerPolicy:
-    """Which peers are accepted, beyond what the trusted authorities say."""
+    """Requirements beyond a signature by a trusted authority."""
 
     names: tuple[str, ...] = ()
     """Of these the certificate has to carry one; ``*.`` is any left-most label.  None = any."""
     fingerprints: tuple[Fingerprint, ...] = ()
-    """A certificate with one of these is accepted, whoever signed it, whatever its names."""
+    """A certificate with one of these is accepted, whatever its issuer and names."""
     server_name: str = ""
     """The name or address of a server, which has to be a subjectAltName (RFC 9525)."""
 
@@ -123,7 +122,7 @@ class PeerPolicy:
         )
 
     def name_refusal(self, found: x509.Certificate) -> str:
-        """What is wrong with the names of `found`; empty if nothing is."""
+        """The mismatch between the names of `found` and the policy; empty if there is none."""
         if self.server_name and not _is_for_server(found, self.server_name):
             seen = ", ".join(names_of(found)) or "no subjectAltName at all"
             return f"the certificate is for {seen}, wanted is {self.server_name}"
@@ -168,7 +167,7 @@ class CertificateCheck:
     def __call__(
         self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int
     ) -> bool:
-        # An exception in here would pass by everything that says why TLS failed.
+        # An exception here would bypass the code that explains TLS failures.
         try:
             refusal = self._refusal(certificate.to_cryptography(), code, depth, ok)
         except ValueError as error:  # what cryptography says of a certificate that it cannot read
@@ -245,7 +244,7 @@ def name_matches(wanted: str, found: str) -> bool:
 
 
 def identity_of(certificate: x509.Certificate) -> str:
-    """Whose certificate this is: its common name, or the first of its other names."""
+    """The subject of a certificate: its common name, or the first of its other names."""
     return next(iter([*_common_names(certificate), *names_of(certificate)]), "")
 
 
@@ -260,7 +259,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def vouched_names_of(certificate: x509.Certificate) -> list[str]:
-    """The names that whoever signed `certificate` vouches for: its common name only
+    """The names that the issuer of `certificate` vouches for: the common name only
     where there is no DNS name and no address.
 
     Raises:

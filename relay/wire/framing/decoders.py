@@ -108,7 +108,7 @@ class _LimitedDecoder:
 
     @property
     def unfinished_bytes(self) -> int:
-        """Octets that are kept of a frame until it is complete."""
+        """Bytes buffered of the incomplete frame."""
         return len(self._buffer) + self._long.kept_bytes
 
 

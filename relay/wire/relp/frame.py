@@ -131,7 +131,7 @@ class RelpFrameDecoder:
 
     @property
     def unfinished_bytes(self) -> int:
-        """Octets that are kept of a frame until it is complete."""
+        """Bytes buffered of the incomplete frame."""
         long = len(self._long_frame.data) if self._long_frame is not None else 0
         split = self._split.kept_bytes if self._split is not None else 0
         return len(self._buffer) + long + split

@@ -96,7 +96,7 @@ class RelpServerSession:
 
     @property
     def unfinished_bytes(self) -> int:
-        """Octets that are kept of a frame until it is complete."""
+        """Bytes buffered of the incomplete frame."""
         return self._decoder.unfinished_bytes
 
     @property

@@ -59,19 +59,19 @@ def forge(folder: Path, **changes: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"delivered": 3}, ["a: its account has 1 record less than were received"]),
-        ({"delivered": 6}, ["a: its account has 2 records more than were received"]),
+        ({"delivered": 3}, ["a: its ledger has 1 record less than were received"]),
+        ({"delivered": 6}, ["a: its ledger has 2 records more than were received"]),
         (
             {"next_seq": 13},
             ["a: the block of record 1 has 10 records, the numbers around it leave room for 12"],
         ),
         (
             {"quarantined": 1, "delivered": 5},
-            ["a: its quarantine holds 2 records, its account says 1"],
+            ["a: its quarantine holds 2 records, the ledger counts 1"],
         ),
         (
             {"acknowledged_seq": 12, "delivered": 9},
-            ["a: its account says that -1 records are queued"],
+            ["a: the ledger counts -1 records as queued"],
         ),
     ],
 )

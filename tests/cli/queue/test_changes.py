@@ -79,11 +79,11 @@ def test_changes_need_a_relay_that_runs(folder: Path, arguments: tuple[str, ...]
 
 def test_purging_needs_a_yes_and_something_to_purge(folder: Path) -> None:
     assert run(folder, "queue", "purge", "a", status=2) == (
-        "syslogrelay: this gives up all that waits for a, 4 records: say --yes\n"
+        "syslogrelay: this drops all queued records of a, 4 records: add --yes\n"
     )
     for options in ([], ["--yes"]):
         assert run(folder, "queue", "purge", "nope", *options, status=2) == (
-            "syslogrelay: there is no queue 'nope'; there is: a, b\n"
+            "syslogrelay: no queue 'nope'; queues: a, b\n"
         )
 
 

@@ -110,7 +110,9 @@ def test_the_oldest_and_the_newest_are_shown(queue: Queue) -> None:
 
 
 def test_following_needs_a_relay(queue: Queue) -> None:
-    assert "no relay is running, so nothing comes" in queue.run("tail", "a", "-f", status=2)
+    assert "no relay is running, so there are no new records" in queue.run(
+        "tail", "a", "-f", status=2
+    )
 
 
 @pytest.mark.parametrize(

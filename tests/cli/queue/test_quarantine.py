@@ -92,13 +92,13 @@ def test_an_entry_that_is_not_there(folder: Path, seq: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["replay", "a"], "say which"),
-        (["replay", "a", "1", "--all"], "say which"),
-        (["replay", "source/in", "1"], "say --to"),
+        (["replay", "a"], "name the entries"),
+        (["replay", "a", "1", "--all"], "name the entries"),
+        (["replay", "source/in", "1"], "add --to"),
         (["replay", "a", "1"], "only a running relay can do that"),
-        (["purge", "a", "1"], "which holds 2 records: say --yes"),
+        (["purge", "a", "1"], "which holds 2 records: add --yes"),
         (["purge", "nope", "--all"], "there is no quarantine 'nope'; there is: a, source/in"),
-        (["purge", "a", "--yes"], "say which"),
+        (["purge", "a", "--yes"], "name the entries"),
         (["purge", "a", "1", "--yes"], "only a running relay can do that"),
         (["ls", "none"], "there is no quarantine 'none'; there is: a, source/in"),
     ],

@@ -129,8 +129,8 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
         "the history of a begins with 1970-01-01T00:02:30.000Z",
         "1 message is in the queue of a again",
         "2 cannot be read and are not among them",
-        "up to 3,000 are not among them: they left the history meanwhile, which has to make room "
-        "for what comes",
+        "up to 3,000 are not among them: they left the history meanwhile, to make room "
+        "for new records",
     ]
     relay.answers = [ReplayedSoFar(upto=20)]
     assert "the history of a is empty\n0 messages" in run("replay", "a", *SINCE)
@@ -139,14 +139,14 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a"], "say --since TIME for what DESTINATION was sent, or --to DESTINATION"),
+        (["a"], "add --since TIME for delivered messages of DESTINATION, or --to DESTINATION"),
         (["a", "--since", "x"], "--since: 'x' is no time such as"),
         (["a", "--since", "1h", "--until", "b"], "--until: 'b' is no time such as"),
         (["a", "--since", "1h", "--to", "b"], "--to and --lines are for files"),
-        (["a", "--to", "b", "--until", "1h"], "say --since"),
+        (["a", "--to", "b", "--until", "1h"], "add --since"),
         (["a", "--since", "1h", "--lines"], "--to and --lines are for files"),
-        (["a", "--to", "b", "--from", "c"], "say --since"),
-        (["a", "--to", "b", "--received"], "say --since"),
+        (["a", "--to", "b", "--from", "c"], "add --since"),
+        (["a", "--to", "b", "--received"], "add --since"),
         (["/nowhere/at all", "--to", "b"], "/nowhere/at all: No such file or directory"),
     ],
 )
@@ -177,7 +177,7 @@ def test_the_quarantine_and_what_is_in_flight_are_requeued(relay: Relay) -> None
     relay.answers = [1200, TakenOut(3, 1, next_seq=5), TakenOut(1)]
     assert run("requeue", "a").splitlines() == [
         "4 records moved from the quarantine to a",
-        "left there, because they cannot be sent: 1 damaged block",
+        "not moved, because they cannot be read: 1 damaged block",
         "1,200 records in flight: sent again",
     ]
     assert relay.asked == [
