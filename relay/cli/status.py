@@ -68,9 +68,9 @@ def _verdict(document: Document) -> str:
     )
 
 
-def _checked(verdict: str, words: list[str]) -> str:
+def _checked(verdict: str, findings: list[str]) -> str:
     # Nagios parses the text after a bar as performance data.
-    return f"{verdict}: {'; '.join(words)}".replace("|", "/")
+    return f"{verdict}: {'; '.join(findings)}".replace("|", "/")
 
 
 def show(document: Document, screen: Screen) -> None:
@@ -101,11 +101,11 @@ def show(document: Document, screen: Screen) -> None:
     for table in document.get("tables", ()):  # older relays do not say
         screen.say(table["problem"], SEVERE, about=f"table {table['path']}")
     for orphan in document["orphans"]:
-        words = "has records but no destination in the configuration"
-        screen.say(words, WARNING, about=orphan)
+        text = "has records but no destination in the configuration"
+        screen.say(text, WARNING, about=orphan)
     for source in document.get("sources_gone", ()):  # older relays do not say
-        words = "source is gone; how far it has read is kept under that name"
-        screen.say(words, WARNING, about=source)
+        text = "source is gone; how far it has read is kept under that name"
+        screen.say(text, WARNING, about=source)
     for path in document.get("damaged_files", ()):  # older relays do not say
         screen.say(f"the queue was damaged, its file is kept as {path}", SEVERE)
 
@@ -123,8 +123,8 @@ def _say_of_source(report: Document, screen: Screen) -> None:
     if "state" in report:
         screen.say(report["state"], _style(report), about=report["id"])
     if report.get("behind_bytes"):
-        words = ", ".join(_behind(file) for file in report["files_behind"][:3])
-        text = f"{size(report['behind_bytes'])} of its files not yet read: {words}"
+        files = ", ".join(_behind(file) for file in report["files_behind"][:3])
+        text = f"{size(report['behind_bytes'])} of its files not yet read: {files}"
         screen.say(text, about=report["id"])
     if report.get("files_refused"):
         text = f"{counted(report['files_refused'], 'file')} not read (files_max or descriptors)"
@@ -153,17 +153,17 @@ def _say_of_errors(report: Document, screen: Screen) -> None:
 def _say_of_destination(report: Document, screen: Screen) -> None:
     screen.say(report["state"], _style(report), about=report["id"])
     if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
-        words = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
-        screen.say(words, SEVERE, about=report["id"])
+        text = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
+        screen.say(text, SEVERE, about=report["id"])
     _say_of_queue(report, screen)
     lanes = report.get("lanes")
     if lanes is not None and lanes["backlog"]["queued_records"]:
-        words = "; ".join(
+        rates = "; ".join(
             f"{name} {lane['queued_records']:,} queued, "
             f"{lane['delivered_per_second']:,.0f} a second"
             for name, lane in lanes.items()
         )
-        screen.say(f"two lanes: {words}", WARNING, about=report["id"])
+        screen.say(f"two lanes: {rates}", WARNING, about=report["id"])
 
 
 def _style(report: Document) -> Style:
@@ -231,17 +231,17 @@ def _say_of_queue(report: Document, screen: Screen) -> None:
     if limit["fill_percent"] is None or limit["fill_percent"] < 50:
         if limit["seconds_to_empty"] is not None:
             left = f"{report['queued_records']:,} queued"
-            words = f"{left}, empty in {duration(limit['seconds_to_empty'])}"
-            screen.say(words, WARNING, about=report["id"])
+            text = f"{left}, empty in {duration(limit['seconds_to_empty'])}"
+            screen.say(text, WARNING, about=report["id"])
         return
-    words = f"queue {limit['fill_percent']} % full"
-    words += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
+    text = f"queue {limit['fill_percent']} % full"
+    text += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
     for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty")):
         if limit[key] is not None:
-            words += f", {what} in {duration(limit[key])}"
+            text += f", {what} in {duration(limit[key])}"
     if limit["blocks_sources"]:
-        words += "; sources that feed it wait"
-    screen.say(words, SEVERE if limit["fill_percent"] >= 95 else WARNING, about=report["id"])
+        text += "; sources that feed it wait"
+    screen.say(text, SEVERE if limit["fill_percent"] >= 95 else WARNING, about=report["id"])
 
 
 def _behind(file: Document) -> str:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.model.token import Token, masked_secret
+from relay.model.token import Token, redacted_secret
 from relay.rewrite.forms.find_token import find_claim, names_of, parse_rest, without_name
 
 __all__ = [
@@ -123,7 +123,7 @@ class Authorisation:
             if looks:
                 named, message, false_claim = self._by_token(message)
                 if self._takes_tokens and false_claim is not None:
-                    unknown = masked_secret(false_claim)
+                    unknown = redacted_secret(false_claim)
                     refused.setdefault(UNKNOWN_TOKEN, []).append(message.raw)
                     continue
                 if self._takes_tokens and named:

@@ -39,7 +39,7 @@ ON_ERROR = (
     *("drop-message", "drop-property", "fallback-to-string"),
     *("silently-drop-message", "silently-drop-property", "silently-fallback-to-string"),
 )
-"""What happens where a value does not fit its type."""
+"""Handling of a value that does not fit its type."""
 
 Transform = tuple[str, int | str | tuple[str, str]]
 """One of `value_pairs.TRANSFORMS` and its argument."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Token", "check_place", "has_token_form", "is_secret", "masked_secret"]
+__all__ = ["Token", "check_place", "has_token_form", "is_secret", "redacted_secret"]
 
 _SECRET_OCTETS_MAX = 255
 _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6
@@ -39,7 +39,7 @@ class Token:
         return self._secret
 
     def __str__(self) -> str:
-        return masked_secret(self._secret)
+        return redacted_secret(self._secret)
 
     __repr__ = __str__
 
@@ -76,7 +76,7 @@ def has_token_form(text: bytes) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
-def masked_secret(secret: bytes) -> str:
+def redacted_secret(secret: bytes) -> str:
     """At most the first and last four characters of what may be a secret; any bytes will do."""
     ends = secret[:4] + secret[-4:]
     if len(secret) < 16 or not all(0x21 <= octet <= 0x7E for octet in ends):

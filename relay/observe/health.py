@@ -86,9 +86,9 @@ def degradations(document: Document) -> list[str]:
     """What keeps the relay from being well, in words; empty if nothing does."""
     found = [*_admission(document["admission"])]
     for source in document["sources"]:
-        found += [f"{source['id']}: {words}" for words in _source(source)]
+        found += [f"{source['id']}: {finding}" for finding in _source(source)]
     for destination in document["destinations"]:
-        found += [f"{destination['id']}: {words}" for words in _destination(destination)]
+        found += [f"{destination['id']}: {finding}" for finding in _destination(destination)]
     found += _recent(document["recently"])
     found += _certificates(document["certificates"])
     found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
@@ -128,8 +128,8 @@ def _destination(report: Document) -> Iterator[str]:
 
 def _recent(recently: Document) -> Iterator[str]:
     for id, losses in recently["lost_records"].items():
-        words = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(losses.items()))
-        yield f"{id}: lost {words} in the last {duration(recently['seconds'])}"
+        counts = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(losses.items()))
+        yield f"{id}: lost {counts} in the last {duration(recently['seconds'])}"
 
 
 def _certificates(reports: list[Document]) -> Iterator[str]:

@@ -40,7 +40,7 @@ _PLAIN_ISO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MacroContext:
-    """What macros know beyond the message and its origin.
+    """Input of macros besides the message and its origin.
 
     Raises:
         ValueError: `frac_digits` or `ts_format` is not one of those allowed.
@@ -147,7 +147,7 @@ Column = Callable[[Batch], list[bytes]]
 
 
 def moment_of(stamp: bytes | None, received_at: float, zone: tzinfo) -> datetime:
-    """Like `to_datetime`, and in a sixth of the time for what most stamps look like."""
+    """Like `to_datetime`, six times as fast for common stamps."""
     if stamp is not None and _PLAIN_ISO.fullmatch(stamp) is not None:
         try:
             return datetime.fromisoformat(stamp.decode("ascii"))
@@ -173,7 +173,7 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 def _sequence_id(structured_data: bytes | None) -> bytes | None:
     """The number that a message brings (RFC 5424 §7.3.1)."""
-    if structured_data is None or b"sequenceId" not in structured_data:  # the quick way out
+    if structured_data is None or b"sequenceId" not in structured_data:  # fast path
         return None
     numbers = parse_structured_data(structured_data).get("meta", {}).get("sequenceId")
     return numbers[-1] if numbers else None

@@ -1,4 +1,4 @@
-"""What a message has under a name: header fields, structured data and pairs.
+"""Values of a message by name: header fields, structured data and pairs.
 
 Names are those of syslog-ng's soft macros (HOST, PROGRAM, PID, MSGID, MESSAGE and
 their aliases), those of RFC 5424 in lower case (hostname, app_name, procid, msgid,
@@ -42,16 +42,16 @@ _NAMES = {
     "msg": "MESSAGE",
 }
 _SDATA = ".SDATA."
-_LEGACY_HEADER = "LEGACY_MSGHDR"  # says what program and process were; not true once they change
+_LEGACY_HEADER = "LEGACY_MSGHDR"  # contains program and pid; stale once they change
 
 
 def field_of(name: str) -> str | None:
-    """The field of `SyslogMessage` that `name` means; None = a pair or structured data."""
+    """The field of `SyslogMessage` called `name`; None = a pair or structured data."""
     return _FIELDS.get(name)
 
 
 def getter(name: str) -> Getter:
-    """How to read the value of `name`."""
+    """Make a function that reads the value of `name`."""
     field = _FIELDS.get(name)
     if field is not None:
         return itemgetter(SyslogMessage._fields.index(field))
@@ -66,7 +66,7 @@ def getter(name: str) -> Getter:
 
 
 def setter(name: str) -> Setter:
-    """How to set or unset the value of `name`.
+    """Make a function that sets or unsets the value of `name`.
 
     MESSAGE is never missing: without a value it is empty.
     """

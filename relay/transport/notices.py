@@ -107,8 +107,8 @@ class Notices:
         of_owner = self._last.setdefault(owner, OrderedDict())
         before = of_owner.pop((kind, reason), None)
         count = 1 if before is None else before.count + 1
-        shown = printable(text, length_max=_KEPT_TEXT_MAX)
-        of_owner[kind, reason] = _Last(printable(peer), shown, self._clock.seconds(), count)
+        escaped = printable(text, length_max=_KEPT_TEXT_MAX)
+        of_owner[kind, reason] = _Last(printable(peer), escaped, self._clock.seconds(), count)
         if len(of_owner) > _KEPT_MAX:
             of_owner.popitem(last=False)
 

@@ -33,7 +33,7 @@ from zope.interface import implementer
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
-from relay.transport.tls.failure import tls_failure_words
+from relay.transport.tls.failure import tls_failure_text
 
 __all__ = [
     "SEND_BYTES_MAX",
@@ -414,11 +414,11 @@ class PreparedEndpoint:
         return inner.proxy
 
     def _failed(self, failure: Failure) -> Failure:
-        self._state.failed(connect_failure_words(failure, self._state.target))
+        self._state.failed(connect_failure_text(failure, self._state.target))
         return failure
 
 
-def connect_failure_words(failure: Failure, target: str) -> str:
+def connect_failure_text(failure: Failure, target: str) -> str:
     """Why there is no connection to `target`."""
     error = failure.value
     if isinstance(error, ConnectionRefusedError):
@@ -437,7 +437,7 @@ def connect_failure_words(failure: Failure, target: str) -> str:
 def failure_words(transport: Any, reason: Failure, secure: bool) -> str:
     """Why a connection ended."""
     error = reason.value
-    if secure and error is not None and (words := tls_failure_words(transport, error)):
+    if secure and error is not None and (words := tls_failure_text(transport, error)):
         return words
     if isinstance(error, RelayError):
         return str(error)

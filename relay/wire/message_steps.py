@@ -1,4 +1,4 @@
-"""What options of a source do to messages once they are parsed."""
+"""Options of a source that change parsed messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 Messages = list[SyslogMessage]
 Step = Callable[[Messages, Origin], Messages]
-"""The messages of a batch, and where they are from, to as many messages."""
+"""From the messages of a batch and their origin to as many messages."""
 
 _HEADER = "LEGACY_MSGHDR"
 _PROGRAM = re.compile(rb"(?=[^A-Za-z]*+[A-Za-z])[0-9A-Za-z.\-_()/]+")
@@ -210,7 +210,7 @@ def without_legacy_header(message: SyslogMessage) -> SyslogMessage:
 
 
 def without_tags(message: SyslogMessage) -> SyslogMessage:
-    """Nothing is said of how it was parsed."""
+    """Tags about parsing are removed."""
     return message._replace(tags=()) if message.tags else message
 
 

@@ -11,7 +11,7 @@ a field of the message; `raw` keeps the frame in any case.  In order:
 4. Anything else is RFC 3164, with or without PRI.
 5. What is an envelope of EWMM is opened, whichever header it has.
 
-What could not be read has a tag that says so; see `relay.wire.parse_tags`.
+Tags name everything that could not be parsed; see `relay.wire.parse_tags`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from relay.wire.ewmm import APP_NAME, decode_ewmm
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.headers.hostname import is_hostname
 from relay.wire.headers.malformed import error_text, find_defect, parse_malformed
-from relay.wire.headers.rfc3164 import is_bare_hostname, parse_rfc3164, parse_usual_rfc3164
+from relay.wire.headers.rfc3164 import is_bare_hostname, parse_common_rfc3164, parse_rfc3164
 from relay.wire.headers.rfc5424 import PRIVAL, parse_rfc5424
 from relay.wire.parse_tags import (
     BY_BIT,
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 DELIMITERS = b"\n\r\0"
-"""Octets that are not part of MSG at the end of a frame."""
+"""Bytes that are not part of MSG at the end of a frame."""
 
 # syslog-ng takes <> for 0 and any number of digits.
 _PRI = re.compile(rb"<([0-9]*+)>(0*1 )?")
@@ -62,7 +62,7 @@ _SYSLOG = 5 * 8 + 3  # syslog.err
 
 
 class Dialect(NamedTuple):
-    """How lines are read."""
+    """Rules for parsing lines."""
 
     reads_rfc5424: bool = True
     reads_rfc3164: bool = True
@@ -71,7 +71,7 @@ class Dialect(NamedTuple):
     hosts: tuple[Callable[[bytes], bool] | None, bool] = (None, True)
     """`accepts_host` and `expects_host` of `parse_rfc3164`."""
     adapt: Callable[[bytes, SyslogMessage, tuple[int, int]], SyslogMessage] | None = None
-    """Takes apart what certain applications write; called with line, message and
+    """Parses formats of certain applications; called with line, message and
     `default_pri`."""
     substitutes: bool = False
     """What cannot be parsed becomes an error message of syslog-ng, PRI 43."""
@@ -89,7 +89,7 @@ def parse(frame: bytes) -> SyslogMessage:
     line = frame.rstrip(DELIMITERS)
     message = (
         parse_rfc5424(line, frame)
-        or parse_usual_rfc3164(line, frame)
+        or parse_common_rfc3164(line, frame)
         or _parse_other(line, frame, _DEFAULT)
     )
     return decode_ewmm(message) if message.app_name == APP_NAME else message
@@ -123,7 +123,7 @@ def parse_all(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> list[Sysl
 
 @lru_cache(_READERS_MAX)
 def _reader(dialect: Dialect) -> Reader | None:
-    """What reads lines by `dialect` in compiled code, if that can."""
+    """The compiled reader of lines for `dialect`, if there is one."""
     if not IS_COMPILED or not dialect.reads_rfc3164 or dialect.substitutes or dialect.hosts[0]:
         return None
     facility, severity = dialect.default_pri
@@ -140,7 +140,7 @@ def _reader(dialect: Dialect) -> Reader | None:
 
 
 def severity_of(frame: bytes) -> int:
-    """Severity of a message, 0 to 7, by its PRI alone: what `parse` finds, but cheaper."""
+    """Severity of a message, 0 to 7, from its PRI alone: as in `parse`, but cheaper."""
     match = _PRI.match(frame) or _PRI.match(frame.removeprefix(BYTE_ORDER_MARK))
     pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
     return DEFAULT_SEVERITY if pri is None else pri[1]
@@ -155,7 +155,7 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
     """
     message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
     if message is None and dialect.reads_rfc3164 and dialect.hosts[0] is None:
-        message = parse_usual_rfc3164(line, frame)
+        message = parse_common_rfc3164(line, frame)
         if message is not None and message.hostname is not None and not dialect.hosts[1]:
             message = None
     if message is None:
@@ -187,8 +187,8 @@ def _parse_other(line: bytes, frame: bytes, dialect: Dialect) -> SyslogMessage:
         return _unparsed(line, frame, default, INVALID_PRI, 0, dialect)
     if match[2] is not None and dialect.reads_rfc5424:
         if match[1] not in PRIVAL:  # in a spelling that `parse_rfc5424` does not know
-            usual = b"<%d>%s" % (pri[0] * 8 + pri[1], line[match.end(1) + 1 :])
-            known = parse_rfc5424(usual, frame)
+            canonical = b"<%d>%s" % (pri[0] * 8 + pri[1], line[match.end(1) + 1 :])
+            known = parse_rfc5424(canonical, frame)
             if known is not None:
                 return known
         if dialect.substitutes:

@@ -1,6 +1,6 @@
 """How the lines of one source are read, where that differs from `relay.wire.parse`.
 
-What is not asked for costs nothing: `new_parser` puts together only the steps that its
+What is not requested for costs nothing: `new_parser` puts together only the steps that its
 options need, and with none of them it is `read_lines`.
 """
 
@@ -169,7 +169,7 @@ def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
 
 def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
     """What is done to the messages of a batch, in order."""
-    asked: list[tuple[object, Step]] = [
+    requested: list[tuple[object, Step]] = [
         (options.keep_line_end, each(with_line_end)),
         (options.check_program, each(without_bad_program)),
         (options.kernel, each(with_kernel_program)),
@@ -191,4 +191,4 @@ def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
         (options.parse_tags == "none", each(without_tags)),
         (options.tags, with_tags(options.tags)),
     ]
-    return [step for wanted, step in asked if wanted]
+    return [step for wanted, step in requested if wanted]

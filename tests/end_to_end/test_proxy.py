@@ -78,7 +78,7 @@ def test_without_a_header_nothing_is_taken(programs: Programs, tmp_path: Path) -
     log = tmp_path / "relay.log"
     with socket.create_connection(("127.0.0.1", port)) as sender:
         sender.sendall(b"<13>app: hello\n")
-        wait_until(lambda: "no PROXY header but" in log.read_text(), "a warning")
+        wait_until(lambda: "expected a PROXY header" in log.read_text(), "a warning")
     with socket.create_connection(("127.0.0.1", port)) as sender:
         sender.sendall(VERSION_1 + b"<13>app: after\n")
         (line,) = wait_for_lines(received, 1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.token import Token, has_token_form, is_secret, masked_secret
+from relay.model.token import Token, has_token_form, is_secret, redacted_secret
 
 SECRET = b"0123-secret-secret-cdef"
 
@@ -52,7 +52,7 @@ def test_tokens_are_values() -> None:
     ],
 )
 def test_what_may_be_a_secret_is_masked(secret: bytes, shown: str) -> None:
-    assert masked_secret(secret) == shown
+    assert redacted_secret(secret) == shown
 
 
 def test_what_can_be_a_token_and_what_looks_like_one() -> None:

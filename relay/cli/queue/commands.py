@@ -98,10 +98,10 @@ def _space(path: str, used_bytes: int) -> str:
         on_disk = os.stat(path).st_blocks * 512
     except OSError as error:
         return f"{path}: {error.strerror}"
-    words = f"{path} takes {size(on_disk)} on disk, {size(used_bytes)} are in use"
+    text = f"{path} takes {size(on_disk)} on disk, {size(used_bytes)} are in use"
     if on_disk > max(_WORTH_BYTES, 2 * used_bytes):
-        words += "; the rest is used again, or `queue compact` gives it back"
-    return words
+        text += "; the rest is used again, or `queue compact` gives it back"
+    return text
 
 
 def _queues(where: Where, access: Access) -> list[Document]:
@@ -227,10 +227,10 @@ def grep(
 
     with opened(where) as access:
         all_records = records(access, destination, period=chosen.period, history=chosen.history)
-        shown = fitting(all_records)
+        selected = fitting(all_records)
         if counts:
-            shown = iter([record for record in shown if record.damaged])
-        _show_some(where, shown, as_json)
+            selected = iter([record for record in selected if record.damaged])
+        _show_some(where, selected, as_json)
     if counts:
         click.echo(found)
     raise SystemExit(0 if found else 1)

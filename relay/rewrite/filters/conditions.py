@@ -1,9 +1,8 @@
 """Conditions on messages, compiled once.
 
-A `Condition` is asked once per batch with the batch's origin.  What only depends
-on the origin (source, peer, time) is decided then, and the answer is True or
-False; otherwise the answer is a `Predicate`, to be asked about the lines of the
-batch.  A batch from the wrong source thus costs nothing per message.
+A `Condition` is evaluated once per batch with the batch's origin.  If the origin (source,
+peer, time) decides, the result is True or False; otherwise it is a `Predicate`, to be
+evaluated on the lines of the batch.  A batch from the wrong source thus costs nothing per message.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ __all__ = [
 Condition = Callable[[Origin], bool | Predicate]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_PEERS_MAX = 4096  # decisions kept, the least recently used go first
+_PEERS_MAX = 4096  # decisions in the LRU cache
 
 
 def always(origin: Origin) -> bool:
@@ -60,7 +59,7 @@ def always(origin: Origin) -> bool:
 def selected(
     condition: Condition, messages: Sequence[SyslogMessage], origin: Origin
 ) -> Sequence[SyslogMessage]:
-    """Those of `messages` that fit."""
+    """The matching messages."""
     bound = condition(origin)
     if bound is True:
         return messages
@@ -72,22 +71,22 @@ def selected(
 def chosen(
     condition: Condition, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
 ) -> Sequence[int]:
-    """The indexes of those lines that fit, or of those at `indexes`, which ascend."""
-    if len(arrival.runs) == 1 and indexes is None:  # the usual case
+    """The indexes of matching lines: of all, or of those at `indexes`, which ascend."""
+    if len(arrival.runs) == 1 and indexes is None:  # the common case
         stop, origin = arrival.runs[0]
         bound = condition(origin.received(arrival.received_at, arrival.monotonic_at))
         return _fitting(bound, lines, range(stop))
     fitting: list[int] = []
-    asked: list[int] = []  # lines of consecutive origins with the same predicate
+    pending: list[int] = []  # lines of consecutive origins with the same predicate
     predicate: bool | Predicate = False
     for run, origin in arrival.chosen(indexes):
         bound = condition(origin)
-        if asked and bound != predicate:
-            fitting += _fitting(predicate, lines, asked)
-            asked = []
+        if pending and bound != predicate:
+            fitting += _fitting(predicate, lines, pending)
+            pending = []
         predicate = bound
-        asked += run
-    fitting += _fitting(predicate, lines, asked)
+        pending += run
+    fitting += _fitting(predicate, lines, pending)
     return fitting
 
 
@@ -98,7 +97,7 @@ def _fitting(bound: bool | Predicate, lines: Lines, indexes: Sequence[int]) -> S
 
 
 def all_of(conditions: Sequence[Condition]) -> Condition:
-    """Whether all fit; an empty sequence always does."""
+    """True if all conditions match; an empty sequence always matches."""
 
     def bind(origin: Origin) -> bool | Predicate:
         predicates = []
@@ -114,14 +113,14 @@ def all_of(conditions: Sequence[Condition]) -> Condition:
 
 
 def any_of(conditions: Sequence[Condition]) -> Condition:
-    """Whether one fits; an empty sequence never does."""
+    """True if any condition matches; an empty sequence never matches."""
     if len(conditions) == 1:
         return conditions[0]
     return negated(all_of([negated(condition) for condition in conditions]))
 
 
 def negated(condition: Condition) -> Condition:
-    """Whether `condition` does not fit."""
+    """True if `condition` does not match."""
 
     def bind(origin: Origin) -> bool | Predicate:
         bound = condition(origin)
@@ -143,11 +142,11 @@ def severity_in(severities: Collection[int]) -> Condition:
 
 
 def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b"") -> Condition:
-    """Whether the value of `name` is there and passes one of `tests`.
+    """Match if `name` has a value that passes one of `tests`.
 
     Args:
-        sender_name: For names of hosts: stands in for those of local messages that
-            have none, as in what is sent on; network messages have their peer.
+        sender_name: For host names: the value for local messages without one, as in
+            output; network messages have their peer's address.
     """
     passes = tests[0] if len(tests) == 1 else _one_of(tests)
 
@@ -169,7 +168,7 @@ def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b""
 
 
 def field_missing(name: str) -> Condition:
-    """Whether `name` has no value."""
+    """Match if `name` has no value."""
     field = field_of(name)
     if field is not None:
         return _each(FieldIn(field, frozenset((None,))))
@@ -178,18 +177,18 @@ def field_missing(name: str) -> Condition:
 
 
 def tag_fits(tests: Sequence[TextTest]) -> Condition:
-    """Whether one of the tags passes one of `tests`."""
+    """Match if one of the tags passes one of `tests`."""
     passes = _one_of(tests)
     return _each(FieldFits("tags", lambda tags: any(map(passes, tags))))
 
 
 def app_in(apps: Collection[str]) -> Condition:
-    """Apps that the sender was authorised for, by id."""
+    """Match messages authorised for one of these apps, by id."""
     return _each(FieldIn("app", frozenset(apps)))
 
 
 def source_in(tests: Sequence[TextTest]) -> Condition:
-    """Sources by id."""
+    """Match sources by id."""
     return lambda origin: any(test(origin.source.encode()) for test in tests)
 
 
@@ -211,7 +210,7 @@ def time_within(
 
     Args:
         weekdays: Of the day on which the span begins; 0 is Monday.
-        zone: Whose clock counts.
+        zone: The time zone of `start` and `stop`.
     """
 
     def bind(origin: Origin) -> bool:

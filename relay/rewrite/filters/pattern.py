@@ -1,4 +1,4 @@
-"""Tests of a text: equal, glob, substring, regular expression."""
+"""Text tests: equal, glob, substring, regular expression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TextTest = Callable[[bytes], bool]
 
 
 def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
-    """Whether the whole text fits `pattern`, where ``*`` is any text and ``?`` one byte."""
+    """Test whether the whole text matches `pattern`, where ``*`` is any text and ``?`` one byte."""
     octets = pattern.encode()
     if not ignore_case:
         fixed, star, rest = octets.partition(b"*")
@@ -29,7 +29,7 @@ def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
 
 
 def substring(part: str, *, ignore_case: bool = False) -> TextTest:
-    """Whether the text has `part` in it.  Case is ignored for ASCII only."""
+    """Test whether the text contains `part`.  Case is ignored for ASCII only."""
     octets = part.encode()
     if not ignore_case:
         return lambda text: octets in text
@@ -47,6 +47,6 @@ def regex(pattern: str, *, ignore_case: bool = False) -> TextTest:
 
 
 def name_glob(pattern: str) -> Callable[[str], bool]:
-    """Whether a name fits `pattern`, case and all."""
+    """Test whether a name matches `pattern`, case-sensitively."""
     test = glob(pattern)
     return lambda name: test(name.encode("utf-8", "surrogateescape"))

@@ -1,9 +1,10 @@
-"""Tests of messages, which lines pass or fail without being made messages.
+"""Predicates on lines, evaluated without making messages of them.
 
-What looks at a field takes its values for all lines at once, as a column, and asks a test of texts
-once for each value that a batch has: a regular expression costs more than to look up what it said.
+A predicate on a field reads its values for all lines at once, as a column, and runs a text
+test once for each distinct value of the batch: a regular expression costs more than a look-up
+of its earlier result.
 
-Predicates that do the same compare equal, so that lines of many origins are asked about together.
+Equal predicates compare equal, so that lines of many origins are tested together.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ __all__ = [
 
 
 class Predicate(Protocol):
-    """What is true of some messages."""
+    """A test of messages."""
 
     def __call__(self, message: SyslogMessage) -> bool: ...
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
-        """Those of `indexes` whose lines it is true of, in the same order."""
+        """Those of `indexes` whose lines match, in the same order."""
         ...
 
 
@@ -59,7 +60,7 @@ class FieldFits:
 
     Attributes:
         field: Of `SyslogMessage`.
-        test: Of values, or of None; says the same of the same value each time.
+        test: Of values, or of None; deterministic.
         instead: Stands in for values that are missing or empty, if it is not empty.
     """
 
@@ -75,7 +76,7 @@ class FieldFits:
         test, column = self.test, lines.column(self.field, indexes)
         if self.instead:
             column = [value or self.instead for value in column]
-        if self.field == "msg":  # hardly two are the same
+        if self.field == "msg":  # nearly all values differ
             return [index for index, value in zip(indexes, column, strict=True) if test(value)]
         passing = {value for value in set(column) if test(value)}
         return [index for index, value in zip(indexes, column, strict=True) if value in passing]
@@ -83,7 +84,7 @@ class FieldFits:
 
 @dataclass(frozen=True, slots=True)
 class MessageFits:
-    """A message passes a test, for which it has to be made."""
+    """A test of whole messages, which makes them from lines."""
 
     test: Callable[[SyslogMessage], bool]
 
@@ -98,7 +99,7 @@ class MessageFits:
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """All of `parts` are true; later ones are not asked where an earlier one is false."""
+    """Conjunction of `parts`, evaluated in order until one is false."""
 
     parts: tuple[Predicate, ...]
 
@@ -114,7 +115,7 @@ class Conjunction:
 
 @dataclass(frozen=True, slots=True)
 class Negation:
-    """`part` is false."""
+    """Negation of `part`."""
 
     part: Predicate
 

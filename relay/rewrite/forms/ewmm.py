@@ -30,7 +30,7 @@ from relay.wire.headers.structured_data import is_structured_data, without_contr
 from relay.wire.headers.timestamp import StampTable, to_exact, to_milliseconds
 from relay.wire.list_syntax import format_list
 
-__all__ = ["addressing_of", "ends_of_origin", "ewmm"]
+__all__ = ["header_of", "ends_of_origin", "ewmm"]
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
@@ -61,7 +61,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
             local senders.
         zone: Local zone for stamps that have no offset.
     """
-    addressing = addressing_of(relay_name)
+    header = header_of(relay_name)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         stamps = StampTable(to_milliseconds, origin.received_at, zone)
@@ -72,7 +72,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
             % (
                 message.pri,
                 stamps[message.timestamp],
-                addressing,
+                header,
                 b"-" if message.structured_data is None else _made_safe(message.structured_data),
                 body_of(message),
             )
@@ -82,7 +82,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
     return rewrite
 
 
-def addressing_of(relay_name: bytes) -> bytes:
+def header_of(relay_name: bytes) -> bytes:
     """HOSTNAME to MSGID in the header of an envelope."""
     return b"%s %s - -" % (header_field(relay_name, 255), APP_NAME)
 

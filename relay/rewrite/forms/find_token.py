@@ -1,4 +1,4 @@
-"""Find the app token that a message carries, and take it out.
+"""Find the app token in a message, and remove it.
 
 A token stands in one of three places (those that `relay/rewrite/forms/token.py` writes to):
 
@@ -78,12 +78,12 @@ def parse_rest(message: SyslogMessage, rest: bytes) -> SyslogMessage:
 
 
 def names_of(message: SyslogMessage) -> list[bytes]:
-    """What stands where a token may stand: the APP-NAME or tag, without a PID."""
+    """Candidates for a token: the APP-NAME or tag, without a PID."""
     if message.version:
         start, stop = _app_name_in_raw(message)
         return [message.raw[start:stop]] if stop else []
     names = []
-    if message.timestamp is None and (text := _bare_text(message)):
+    if message.timestamp is None and (text := _text_without_header(message)):
         found = _BARE.match(text)
         if found is not None:
             names.append(found[1])
@@ -103,7 +103,7 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
     if message.version:
         start, stop = _app_name_in_raw(message)
         return parse_rest(message, raw[:start] + _NILVALUE + raw[stop:])
-    text = _bare_text(message)
+    text = _text_without_header(message)
     start = len(raw.rstrip(_DELIMITERS)) - len(text.rstrip(_DELIMITERS))
     found = _BARE.match(text) if message.timestamp is None else None
     if found is not None and found[1] == name:
@@ -133,7 +133,7 @@ def _app_name_in_raw(message: SyslogMessage) -> tuple[int, int]:
 
 
 def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
-    """What could be the JSON of a message; each is the end of its frame."""
+    """Candidates for the JSON of a message; each ends with the frame."""
     msg = message.msg
     yield msg
     if message.version:
@@ -141,7 +141,7 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
     if message.pairs is None:  # not understood, for example because of two spaces in its header
         yield msg[msg.find(b" {") + 1 :]
         return
-    text = _bare_text(message)
+    text = _text_without_header(message)
     if text[:1] == b"{":  # nothing but JSON, whose beginning looks like a tag
         yield text
     found = _BARE.match(text) if message.timestamp is None else None
@@ -149,6 +149,6 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
         yield text[found.end() :]
 
 
-def _bare_text(message: SyslogMessage) -> bytes:
-    """Everything from the tag on."""
+def _text_without_header(message: SyslogMessage) -> bytes:
+    """The text from the tag to the end."""
     return text_with_tag(message)

@@ -1,4 +1,4 @@
-"""What destinations can send: RFC 5424, RFC 3164, EWMM, JSON, a template, or frames as they came.
+"""Output formats: RFC 5424, RFC 3164, EWMM, JSON, a template, or unchanged frames.
 
     rfc5424   <PRI>1 STAMP HOST APP-NAME PROCID MSGID STRUCTURED-DATA MSG
     rfc3164   <PRI>STAMP HOST PROGRAM[PID]: MSG
@@ -37,7 +37,7 @@ from relay.wire.headers.timestamp import Convert, StampTable, to_rfc3339, to_rfc
 __all__ = ["EMPTY", "bsd_stamps", "new_format", "rfc3164", "rfc5424"]
 
 EMPTY = b" "
-"""Payload of a message that a template writes nothing for."""
+"""Payload of a message for which a template is empty."""
 
 _DIGITS_MAX = 6  # RFC 5424 §6.2.3
 _PRINTABLE = re.compile(rb"[^\x00-\x1f\x7f]++")

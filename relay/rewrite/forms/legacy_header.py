@@ -1,8 +1,8 @@
-"""What stood between host and text in RFC 3164, and whether it can be written anew.
+"""The text between HOST and MSG in RFC 3164, and whether fields reproduce it.
 
-Of nearly all messages that is ``PROGRAM[PID]: ``, made of two fields.  What senders write
-otherwise, such as ``app[12 text`` or a program with blanks in its name, is sent on as it came:
-where a form has no room for it, in front of the text.
+For nearly all messages it is ``PROGRAM[PID]: ``, made of two fields.  Other texts, such as
+``app[12 text`` or a program with blanks in its name, are forwarded unchanged; forms without
+a place for them put them in front of MSG.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def legacy_header(message: SyslogMessage) -> bytes:
 
 
 def has_legacy_header(message: SyslogMessage) -> bool:
-    """Whether it came as RFC 3164, with or without a tag."""
+    """Whether the message was received as RFC 3164, with or without a tag."""
     return message.pairs is not None and _NAME in message.pairs
 
 
 def is_irregular(message: SyslogMessage) -> bool:
-    """Whether a tag made of program and process is not what has stood there."""
+    """Whether a tag made of program and pid differs from the received text."""
     literal = legacy_header(message)
     if not literal:
         return False
@@ -38,5 +38,5 @@ def is_irregular(message: SyslogMessage) -> bool:
 
 
 def text_with_tag(message: SyslogMessage) -> bytes:
-    """MSG with everything in front of it that has stood between host and MSG."""
+    """MSG preceded by all text that was received between HOST and MSG."""
     return legacy_header(message) + message.msg

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from relay.model.token import has_token_form, masked_secret
+from relay.model.token import has_token_form, redacted_secret
 from relay.rewrite.forms.find_token import find_claim, names_of
 from relay.wire.parse import parse
 
@@ -30,5 +30,5 @@ def masked(payload: bytes, known: Collection[bytes] = ()) -> bytes:
     found.update(name for name in names_of(message) if has_token_form(name))
     for secret in sorted(found, key=len, reverse=True):  # one may be a part of another
         if secret:
-            payload = payload.replace(secret, masked_secret(secret).encode())
+            payload = payload.replace(secret, redacted_secret(secret).encode())
     return payload

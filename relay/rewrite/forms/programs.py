@@ -11,7 +11,7 @@ from datetime import tzinfo
 from relay.codec import IS_COMPILED, native
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.ewmm import addressing_of, ends_of_origin
+from relay.rewrite.forms.ewmm import ends_of_origin, header_of
 from relay.rewrite.forms.form import Program
 from relay.rewrite.forms.formats import bsd_stamps
 from relay.rewrite.forms.token import TOKEN_KEY, members_of, object_writer
@@ -132,7 +132,7 @@ def ewmm_program(relay_name: bytes, zone: tzinfo) -> Program:
         ("pri", None),
         ("literal", b"1 "),
         ("stamp", StampForm.MILLISECONDS),
-        ("literal", b" %b " % addressing_of(relay_name)),
+        ("literal", b" %b " % header_of(relay_name)),
         ("sdata", None),
         ("literal", b" {"),
         ("member", (b'"PROGRAM":', "app-name")),

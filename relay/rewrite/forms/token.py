@@ -158,7 +158,7 @@ class _Objects(dict[bytes | None, Callable[[SyslogMessage], bytes]]):
 
         def object_of(message: SyslogMessage) -> bytes:
             msg = message.msg
-            written = own_object(msg) if b"{" in msg else None  # the quick way out
+            written = own_object(msg) if b"{" in msg else None  # fast path
             if written is None:
                 if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
                     msg = msg[1:]
@@ -244,7 +244,7 @@ def app_name(
 
 
 class Programs(dict[tuple[bytes | None, ...], bytes]):
-    """What stands between stamp and object, by HOST, PROGRAM and PID; made on first use.
+    """Text between stamp and object, by HOST, PROGRAM and PID; made on first use.
 
     Messages of a batch often come from a few programs.  Make one table per batch, so that
     it cannot outgrow the batch.
@@ -285,7 +285,7 @@ def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], b
 
 
 def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:
-    """What `cee` puts first into an object that has neither token nor tags."""
+    """The members that `cee` puts first into an object with neither token nor tags."""
     if not tags:
         return _member_of(token)
     texts = b", ".join([json_string(text.encode()) for text in tags])
@@ -318,7 +318,7 @@ def _legacy_start(message: SyslogMessage, stamps: StampTable, sender: bytes) -> 
 
 def _has_token(message: SyslogMessage) -> bool:
     """Whether MSG is a JSON object with a token of its own."""
-    if _TOKEN_KEY_OCTETS not in message.msg:  # the quick way out
+    if _TOKEN_KEY_OCTETS not in message.msg:  # fast path
         return False
     found = find_object(message.msg)
     return found is not None and _names_token(found)
@@ -326,7 +326,7 @@ def _has_token(message: SyslogMessage) -> bool:
 
 def _names_token(found: JsonObject) -> bool:
     value = bytes(found.members.get(TOKEN_KEY, b""))
-    if _PLAIN_TOKEN.fullmatch(value) is not None:  # the usual case
+    if _PLAIN_TOKEN.fullmatch(value) is not None:  # the common case
         return True
     text = text_of_string(value)
     return text is not None and is_secret(text)
@@ -350,7 +350,7 @@ def _further_members(text: bytes, message: SyslogMessage) -> bytes:
 
 
 def _text_of(message: SyslogMessage) -> bytes:
-    """MSG, and what would get lost with the program name although it is text.
+    """MSG, preceded by a program name that is part of the text.
 
     Only the colon tells ``su: hello`` from ``hello world`` (RFC 3164 §4.1.3).
     Without one the program may be the first word of the text and is put back.
@@ -364,7 +364,7 @@ def _text_of(message: SyslogMessage) -> bytes:
 
 
 def byte_order_mark_of(message: SyslogMessage) -> bytes:
-    """The mark that RFC 5424 §6.4 wants in front of UTF-8, if the message had or needs it."""
+    """The byte order mark that RFC 5424 §6.4 requires, if the message had or needs it."""
     if message.is_utf8:
         return BYTE_ORDER_MARK
     if BYTE_ORDER_MARK not in message.raw or not message.version:

@@ -23,7 +23,7 @@ __all__ = ["Layouts", "Strings"]
 
 _NAME_TOKEN = re.compile(r"\.*(?:@[0-9]+(?:\.[0-9]+)*|[^.])++(?:\.+\Z)?|\.+\Z")
 
-# Names come from peers; what they make us keep is bounded by the product.
+# Names come from peers; the product bounds the cache.
 _LAYOUTS_MAX = 1024
 _LAYOUT_OCTETS_MAX = 4096
 _DEPTH_MAX = 32
@@ -44,7 +44,7 @@ class Strings(dict[bytes, bytes]):
 
 
 class Layouts:
-    """Writes objects, and remembers the texts around the values."""
+    """Writes objects, and caches the text around the values."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], tuple[bytes, tuple[int, ...] | None]] = {}

@@ -1,8 +1,8 @@
-"""JSON as text: write strings from any bytes, add members to objects unseen, or take some out.
+"""JSON as text: write strings from any bytes, add members to objects or remove some.
 
-An object that passes through is never decoded and encoded again, because that
-would change numbers (``1e400``, twenty digits) and lose duplicate keys.  It is
-checked, and then members are put into its text or cut out of it.
+A forwarded object is never decoded and encoded again, because that would change numbers
+(``1e400``, twenty digits) and lose duplicate keys.  It is validated, and members are
+inserted into its text or cut out of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 COOKIE = b"@cee:"
-"""What marks the MSG behind it as JSON (Common Event Expression, lumberjack)."""
+"""Marks the following MSG as JSON (Common Event Expression, lumberjack)."""
 
 _WHITESPACE = b" \t\r\n"  # RFC 8259 §2
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
@@ -43,7 +43,7 @@ _TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE),
 _STRUCTURE = re.compile(rb"%s|[][{},]" % _STRING, re.DOTALL)
 _NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
 
-# Values stay raw: their syntax is checked, but nothing is made of them.
+# Values stay raw: their syntax is checked, but they are not decoded.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str)

@@ -24,7 +24,7 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 class OnError(NamedTuple):
-    """What happens where a value does not fit its type."""
+    """Handling of a value that does not fit its type."""
 
     drops_message: bool = False
     drops_property: bool = False
@@ -33,7 +33,7 @@ class OnError(NamedTuple):
 
 
 def on_error(word: str) -> OnError:
-    """What one of `relay.model.output.ON_ERROR` says."""
+    """The meaning of one of `relay.model.output.ON_ERROR`."""
     return OnError(
         drops_message=word.endswith("drop-message"),
         drops_property=word.endswith("drop-property"),

@@ -25,7 +25,7 @@ _WITH_DOT_PAIRS = {"dot-nv-pairs", "all-nv-pairs", "everything"}
 
 
 class Scope:
-    """What the scopes of one selection contain together."""
+    """The union of the scopes of one selection."""
 
     def __init__(self, scopes: Sequence[str]) -> None:
         chosen: set[str] = set()

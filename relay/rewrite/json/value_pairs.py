@@ -1,4 +1,4 @@
-"""Value-pairs: which names and values of a message leave the relay, and under what names.
+"""Value-pairs: the selection and renaming of a message's names and values for output.
 
 A selection works in this order: scopes say what is taken to begin with; patterns add and
 take away, in the order in which they are written, so that the last one that fits a name
@@ -43,12 +43,12 @@ _LEGACY_HEADER = "LEGACY_MSGHDR"
 _STATIC = (*FIELD_NAMES, _LEGACY_HEADER)
 # Names that exist only if they are asked for by name.
 _ON_DEMAND = (*ALIASES, "RAWMSG")
-# Names come from peers; what they make us remember is bounded by the product.
+# Names come from peers; the product bounds the cache.
 _NAMES_MAX = 4096
 _NAME_CHARACTERS_MAX = 256
 
 Report = Callable[[str, int], None]
-"""Is told the name of a pair and how many values of a batch did not fit its type."""
+"""Receives the name of a pair, and how many values of a batch do not fit its type."""
 
 
 def _shift_levels(name: str, count: int) -> str:
@@ -86,7 +86,7 @@ class ValuePairs:
     """Selects pairs of messages.
 
     Args:
-        report: Told of values that do not fit their type, unless `on_error` is silent.
+        report: Receives values that do not fit their type, unless `on_error` is silent.
 
     Raises:
         ValueError: The template of a pair is wrong; says which.
@@ -194,7 +194,7 @@ class ValuePairs:
 
 
 class _Names(dict[str, str | None]):
-    """What becomes of names: the new one, or None for those that are not selected."""
+    """New names by old ones; None for names that are not selected."""
 
     def __init__(self, selection: Selection) -> None:
         super().__init__()
@@ -243,7 +243,7 @@ def _template(pair: Pair, context: MacroContext) -> Callable[[Batch], list[bytes
 
 
 def _has_more(pairs: Mapping[str, bytes] | None) -> bool:
-    """Whether there are others than the one that parsing makes."""
+    """Whether there are pairs besides the one that parsing makes."""
     return pairs is not None and (len(pairs) > 1 or _LEGACY_HEADER not in pairs)
 
 

@@ -1,4 +1,4 @@
-"""Macros: the names by which templates and value-pairs know the parts of a message.
+"""Macros: names of message parts in templates and value-pairs.
 
 Hard macros are worked out from a message and are read-only; soft ones are its
 name-value pairs.  Names and formats are those of syslog-ng.  Where it has nothing to
@@ -137,7 +137,7 @@ _HARD: Mapping[str, Column] = {
     **dict.fromkeys(("SOURCEPORT", "PEERPORT"), _same(_port)),
     "PROTO": _same(lambda batch: _PROTOCOLS.get(batch.origin.transport, b"")),
     "IP_PROTO": _same(_ip_version),
-    # Known to syslog-ng and not to us: which of our addresses a message came to, and
+    # Supported by syslog-ng only: the local address that received a message, and
     # contexts of its pattern database.
     **dict.fromkeys(("DESTIP", "DESTPORT", "CONTEXT_ID"), _same(lambda batch: b"")),
 }
@@ -240,7 +240,7 @@ def compile_value(name: str) -> _Values:
 
 
 def origin_pairs(batch: Batch) -> dict[str, bytes]:
-    """What is known of a sender, by syslog-ng's names."""
+    """Attributes of a sender, by syslog-ng's names."""
     origin = batch.origin
     pairs: dict[str, bytes] = {}
     for name, number in ((".unix.pid", origin.pid), (".unix.uid", origin.uid)):

@@ -11,7 +11,7 @@ from relay.rewrite.template.macros import compile_macro
 __all__ = ["Escape", "compile_template"]
 
 Escape = Callable[[bytes], bytes]
-"""Makes a value fit for its place, such as a path."""
+"""Escapes a value for its context, such as a path."""
 
 
 def compile_template(text: str, context: MacroContext, *, escape: Escape | None = None) -> Column:

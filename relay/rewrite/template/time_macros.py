@@ -47,7 +47,7 @@ def _fraction(moment: datetime, stamp: bytes | None, digits: int | None) -> str:
     if stamp is not None:
         found = _FRACTION.search(stamp)
         own = "" if found is None else found[1].decode("ascii")
-        # Otherwise the stamp made no sense, and the moment is another one.
+        # Otherwise the stamp is invalid, and the moment is the receive time.
         if own[:6].ljust(6, "0") == known:
             known = own
     text = known[:9] if digits is None else known.ljust(digits, "0")[:digits]
@@ -147,7 +147,7 @@ TIME_MACROS = frozenset(prefix + name for prefix in _PREFIXES for name in (*_DAT
 
 
 class _Written(dict[bytes | None, bytes]):
-    """What a macro makes of the stamps of one batch, made on first use."""
+    """A time macro's values for the stamps of one batch, made on first use."""
 
     def __init__(self, write: _Write, moments: Moments) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2s
 
-from relay.model.token import Token, check_place, masked_secret
+from relay.model.token import Token, check_place, redacted_secret
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.model import RewriteConfiguration, TokenChoice, UnreadToken
 from relay.service.configuration.reading import (
@@ -246,5 +246,5 @@ def _name(text: str) -> str:
     directory, _, last = text.rpartition("/")
     if not _LIKE_A_TOKEN.fullmatch(last):
         return text if len(text) <= 200 else shown(text)
-    last = masked_secret(last.encode())
+    last = redacted_secret(last.encode())
     return f"{directory}/{last}" if directory else last

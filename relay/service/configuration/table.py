@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from relay.model import expression
 from relay.model.policy import DrainRate
-from relay.model.token import masked_secret
+from relay.model.token import redacted_secret
 from relay.model.words import counted, seconds_in
 
 __all__ = [
@@ -451,7 +451,7 @@ def bytes_in_words(size: int) -> str:
 
 def _unfit(allowed: str, value: object, *, secret: bool = False) -> ValueError:
     if secret and value != "":
-        found = masked_secret(os.fsencode(str(value)))
+        found = redacted_secret(os.fsencode(str(value)))
     else:
         found = "an empty text" if value == "" else shown(value)
     return ValueError(f"expected {allowed}, found {found}")

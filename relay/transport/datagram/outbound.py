@@ -74,20 +74,20 @@ class DatagramSession:
 
     def _send_waiting(self) -> None:
         sent = 0
-        error_number, words = 0, ""
+        error_number, reason = 0, ""
         try:
             for payload in self._waiting:
                 self._socket.send(payload)
                 sent += 1
         except OSError as error:
-            error_number, words = error.errno or 0, error.strerror or str(error)
+            error_number, reason = error.errno or 0, error.strerror or str(error)
         if error_number == errno.EMSGSIZE:
-            self._too_long(sent, words)
+            self._too_long(sent, reason)
         elif error_number in _BUSY:
             self._call = self._clock.callLater(_PAUSE_SECONDS, self._send_waiting)
             self._sent(sent)
-        elif words:
-            self._fail(words)
+        elif reason:
+            self._fail(reason)
         else:
             self._sent(sent)
 
@@ -97,21 +97,21 @@ class DatagramSession:
         if not self._waiting:
             self._drain.pump()
 
-    def _too_long(self, sent: int, words: str) -> None:
+    def _too_long(self, sent: int, reason: str) -> None:
         """The record after the `sent` ones does not fit into a packet on this route."""
         self._call = self._clock.callLater(0, self._send_waiting)
         self._sent(sent)
-        if self._drain.refused(self, words):
+        if self._drain.refused(self, reason):
             del self._waiting[0]
             if not self._waiting:
                 self._call.cancel()
                 self._drain.pump()
         else:
-            self._fail(words)
+            self._fail(reason)
 
-    def _fail(self, words: str) -> None:
+    def _fail(self, reason: str) -> None:
         self.close()
-        self._on_failure(f"{self._state.target}: {words}")
+        self._on_failure(f"{self._state.target}: {reason}")
 
     def _fitting(self, payload: bytes) -> bytes:
         if len(payload) <= DATAGRAM_BYTES_MAX:

@@ -13,7 +13,7 @@ from relay.model.clock import Now
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.model.words import counted
-from relay.transport.files.search import octets_of, path_in_words
+from relay.transport.files.search import octets_of, printable_path
 from relay.transport.reception import Reception
 from relay.wire.framing.lines import Lines
 
@@ -69,7 +69,7 @@ class FileDelivery:
         self, path: str, frames: list[bytes], cut: Mapping[int, int]
     ) -> tuple[list[bytes], Mapping[int, int]]:
         counters = self._reception.counters
-        what = f"{path_in_words(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
+        what = f"{printable_path(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
         if not self._drop_long:
             counters.truncated_records += len(cut)
             self._reception.warn("truncated", f"{what}: cut there", about=path)

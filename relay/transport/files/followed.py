@@ -24,7 +24,7 @@ from relay.transport.files.search import (
     FileSearch,
     Identity,
     identity_of,
-    path_in_words,
+    printable_path,
     unreadable,
 )
 from relay.transport.files.tailed_file import NewDecoder, TailedFile, fits, start_of_last_line
@@ -103,7 +103,7 @@ class FollowedFiles:
             "files_unreadable": self._unreadable,
             "behind_bytes": sum(file.behind_bytes for file in files),
             "files_behind": [
-                {"path": path_in_words(file.path), "behind_bytes": file.behind_bytes}
+                {"path": printable_path(file.path), "behind_bytes": file.behind_bytes}
                 for file in worst
                 if file.behind_bytes
             ],
@@ -154,7 +154,7 @@ class FollowedFiles:
                 continue
             file.gone_since = self._clock.seconds()
             self._say(
-                f"{path_in_words(path)} was {path_in_words(position.path)}: reading the rest of it"
+                f"{printable_path(path)} was {printable_path(position.path)}: reading the rest"
             )
             self._replace(position, file.position(), changes)
         return changes
@@ -175,7 +175,7 @@ class FollowedFiles:
 
     def warn_of(self, path: str, kind: str, text: str) -> None:
         """Warn, with an interval of its own for each path."""
-        self._reception.warn(kind, f"{path_in_words(path)}: {text}", about=path)
+        self._reception.warn(kind, f"{printable_path(path)}: {text}", about=path)
 
     def _look_for_files(self, now: float) -> dict[str, bytes]:
         found = self._search.run()
@@ -251,7 +251,7 @@ class FollowedFiles:
             return known.offset
         if not self._next_search:  # at a start; later, a new file under an old name is normal
             text = "is not the file that was read before: reading from its start"
-            self._say(f"{path_in_words(path)} {text}")
+            self._say(f"{printable_path(path)} {text}")
         return 0
 
     def _follow(self, fd: int, path: str, offset: int) -> TailedFile:

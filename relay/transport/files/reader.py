@@ -26,7 +26,7 @@ from relay.model.errors import QueueError
 from relay.transport.files.delivery import FileDelivery, NewFrames
 from relay.transport.files.followed import FileLimits, FollowedFiles
 from relay.transport.files.positions import FilePositions
-from relay.transport.files.search import path_in_words
+from relay.transport.files.search import printable_path
 from relay.transport.files.tailed_file import CHUNK_BYTES, NewDecoder, TailedFile
 from relay.transport.reception import Reception
 from relay.wire.file_position import FilePosition
@@ -170,7 +170,7 @@ class FileReader:
         """Do the next thing that there is to do with `file`."""
         now = self._clock.seconds()
         if file.was_truncated():
-            self._say(f"{path_in_words(file.path)} was truncated: reading from its start")
+            self._say(f"{printable_path(file.path)} was truncated: reading from its start")
             rest = file.decoder.finish()
             file.begin_again()
             self._hand_over(file, rest)

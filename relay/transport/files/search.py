@@ -19,7 +19,7 @@ __all__ = [
     "identity_of",
     "inodes_in",
     "octets_of",
-    "path_in_words",
+    "printable_path",
     "unreadable",
 ]
 
@@ -127,7 +127,7 @@ class FileSearch:
         if self._follow_symlinks or target.startswith(directory):
             return ""
         return (
-            f"leads to {path_in_words(target)}, outside of {path_in_words(self._directory)}; "
+            f"leads to {printable_path(target)}, outside of {printable_path(self._directory)}; "
             "if that is intended, set follow_symlinks = true"
         )
 
@@ -223,11 +223,11 @@ def octets_of(path: str) -> bytes:
     return os.fsencode(path)
 
 
-def path_in_words(path: str) -> str:
+def printable_path(path: str) -> str:
     """`path` for people: without surrogates and control characters."""
     return printable(os.fsencode(path), length_max=None)
 
 
 def _unfit(mode: int) -> str:
-    kind = next((words for test, words in _KINDS if test(mode)), "no regular file")
+    kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
     return f"is {kind}, and only regular files are read; narrow the wildcard"

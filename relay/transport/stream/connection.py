@@ -260,8 +260,8 @@ class InboundProtocol(Protocol):
         """Say why TLS failed; how other connections end says nothing."""
         if self.factory.secure and reason.value is not None and not self.closing:
             failure = tls_failure(self.transport, reason.value)
-            if failure.words:
-                self.violated(failure.words, failure.kind)
+            if failure.text:
+                self.violated(failure.text, failure.kind)
 
     def _idle(self) -> None:
         # A pause is our doing, but for a peer that does not take its answers.

@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from relay.transport.tls.peer_check import names_of
 
-__all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_words"]
+__all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_text"]
 
 TLS_ALERT = b"\x15\x03"
 """How an alert begins (RFC 8446 §5.1), with which a TLS server may answer what is no TLS."""
@@ -24,7 +24,7 @@ TLS_ALERT = b"\x15\x03"
 class TlsFailure(NamedTuple):
     kind: str
     """One of few words; empty = it had nothing to do with TLS."""
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TlsEnd:
             "wanted": f", wanted is {self.wanted}" if self.wanted else "",
         }
 
-    def words(self, texts: Sequence[str], reason: str) -> str:
+    def explain(self, texts: Sequence[str], reason: str) -> str:
         """The one of `texts` for this end: a sender, a sender without a certificate, a receiver."""
         index = 2 if self.peer == "sender" else 0 if self.certificate else 1
         text = texts[min(index, len(texts) - 1)]
@@ -173,10 +173,10 @@ def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
     end: TlsEnd = getattr(transport, "tls_end", _UNKNOWN_END)
     for needle, texts in _ALERTS if "alert" in reason else _FAULTS:
         if needle in reason:
-            return TlsFailure(f"tls-{needle.replace(' ', '-')}", end.words(texts, reason))
+            return TlsFailure(f"tls-{needle.replace(' ', '-')}", end.explain(texts, reason))
     return TlsFailure("tls", f"TLS failed: {reason}")
 
 
-def tls_failure_words(transport: Any, error: BaseException) -> str:
+def tls_failure_text(transport: Any, error: BaseException) -> str:
     """The words of `tls_failure`; empty if `error` has nothing to do with TLS."""
-    return tls_failure(transport, error).words
+    return tls_failure(transport, error).text

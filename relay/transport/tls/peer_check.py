@@ -150,7 +150,7 @@ class CertificateCheck:
 
     Args:
         transport: The TLS transport of the connection.
-        authorities: Where the trusted CAs are, for words: `` in /etc/ca.pem``.
+        authorities: Where the trusted CAs are, for texts: `` in /etc/ca.pem``.
         crl: Where the revocation lists are, in the same way.
     """
 
@@ -179,25 +179,23 @@ class CertificateCheck:
         return not refusal
 
     def _refusal(self, found: x509.Certificate, code: int, depth: int, ok: int) -> str:
-        words = "" if ok else _trouble_words(found, code, depth, self._places)
+        refusal = "" if ok else _trouble_text(found, code, depth, self._places)
         if depth:
             if self._accepted or not self._policy.fingerprints:
-                return words
-            self._trouble = self._trouble or words
+                return refusal
+            self._trouble = self._trouble or refusal
             return ""
         if self._policy.pins(found):
-            return "" if code in _NO_TRUST else words
-        words = words or self._trouble or ("" if not ok else self._policy.name_refusal(found))
-        if words and self._policy.fingerprints:
+            return "" if code in _NO_TRUST else refusal
+        refusal = refusal or self._trouble or ("" if not ok else self._policy.name_refusal(found))
+        if refusal and self._policy.fingerprints:
             seen = Fingerprint("SHA-256", found.fingerprint(hashes.SHA256()))
-            words += f"; nor is its fingerprint {seen} in peer_fingerprints"
-        self._accepted = bool(ok and not words)
-        return words
+            refusal += f"; nor is its fingerprint {seen} in peer_fingerprints"
+        self._accepted = bool(ok and not refusal)
+        return refusal
 
 
-def _trouble_words(
-    found: x509.Certificate, code: int, depth: int, places: Mapping[str, str]
-) -> str:
+def _trouble_text(found: x509.Certificate, code: int, depth: int, places: Mapping[str, str]) -> str:
     why = _CHAIN_ERRORS.get(code, "X.509 error {code}").format(
         code=code,
         issuer=found.issuer.rfc4514_string(),

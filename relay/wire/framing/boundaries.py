@@ -1,8 +1,9 @@
-"""Where the frames of a stream begin: what may be believed about it.
+"""Frame boundaries of a stream, and the plausibility of announced lengths.
 
-Senders get lengths wrong, cut a text and send its full length, count characters instead of
-bytes, and begin lines with numbers.  So a length is believed if what it leads to makes sense,
-and no function here decides by bytes that have not come yet: it says that it does not know.
+Some senders announce wrong lengths, truncate a text but send its full length, count characters
+instead of bytes, or begin lines with numbers.  So a length is accepted only if the bytes at the
+end of its frame are plausible, and functions here return "unknown" where that depends on bytes
+not received yet.
 
 ``MSG-LEN SP <PRI>`` begins a counted frame (RFC 6587 §3.4.1).  A *plausible start* is that
 (without looking into the PRI) or a line that begins with ``<PRI>``.  LF, CR and NUL between
@@ -67,17 +68,17 @@ _MARK_SO_FAR = (BYTE_ORDER_MARK[:1], BYTE_ORDER_MARK[:2])
 
 
 class Rest(IntEnum):
-    """What is known about the bytes behind those that have come."""
+    """What is known about the bytes after those received."""
 
     COMES = 0
     LATE = 1
-    """Nothing has come for a while: what is complete must not wait for them."""
+    """The stream has been idle: complete frames must not wait for more bytes."""
     MISSING = 2
     """The stream has ended."""
 
 
 class Beginning:
-    """What may stand before the first frame: separators, a byte order mark, another protocol.
+    """The bytes before the first frame: separators, a byte order mark, another protocol.
 
     Attributes:
         over: The first frame begins.
@@ -90,7 +91,7 @@ class Beginning:
         self._mark_removed = False
 
     def end(self, data: bytes, start: int, rest: Rest) -> int:
-        """Where the first frame begins, if it is `over`, and else what is to be kept."""
+        """Where the first frame begins, if it is `over`, or else the bytes to keep."""
         start = after_separators(data, start)
         if not self._mark_removed and data.startswith(BYTE_ORDER_MARK, start):
             self._mark_removed = True
@@ -109,12 +110,12 @@ class Beginning:
 
 
 def after_separators(data: bytes, start: int) -> int:
-    """Where something else than separators stands, from `start` on."""
+    """The first byte from `start` on that is not a separator."""
     return _SEPARATORS.match(data, start).end()  # type: ignore[union-attr]
 
 
 def may_be_count(data: bytes, start: int) -> bool:
-    """Whether what has come from `start` on may become a count, or one with a PRI."""
+    """Whether the bytes from `start` on may become a count, or one with a PRI."""
     return _COUNT_SO_FAR.match(data, start) is not None
 
 
@@ -168,7 +169,7 @@ def inner_start(data: bytes, body: int, stop: int) -> int:
         return 0
     if inner is None or inner.start() >= stop:
         return stop
-    # Of a count that is cut before its SP nobody knows until the bytes behind it are there.
+    # A count that ends before its SP is undecided until more bytes arrive.
     begun = data[inner.start() : stop]
     return inner.start() if begun.startswith(b"<") or b" " in begun else stop
 

@@ -1,4 +1,4 @@
-"""The byte order mark of UTF-8, which some programs write before all that they write."""
+"""The byte order mark of UTF-8, which some programs put before their output."""
 
 from __future__ import annotations
 

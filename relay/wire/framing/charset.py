@@ -1,6 +1,6 @@
-"""Character sets other than UTF-8: what they mean for cutting lines, and how text leaves them.
+"""Character sets other than UTF-8: cutting lines, and conversion to UTF-8.
 
-Everything behind the sources is UTF-8.  In a superset of US-ASCII, such as ISO-8859-1, the
+Everything after the sources is UTF-8.  In a superset of US-ASCII, such as ISO-8859-1, the
 bytes that end lines and make up headers are what they seem, so lines are cut first and
 converted then.  In others (UTF-16, EBCDIC) they are not: a text has to be whole before it is
 converted, or be cut where a line feed is written in *this* character set.

@@ -1,10 +1,9 @@
-"""Cut the bytes of a file into lines, or messages of several lines, and know their place.
+"""Cut the bytes of a file into lines, or messages of several lines, with their offsets.
 
-Strategy: whoever reads a file again after a crash has to begin where the last thing
-that was handed over ended.  So this keeps two offsets: `read`, up to which bytes
-came in, and `position`, up to which they were handed over.  What lies between them
-is the beginning of a line or message.  Of that no more is kept than the longest
-allowed message; the rest is counted, so that it can be said how long it was.
+Strategy: after a crash, reading resumes at the end of the last line that was handed over.  So
+this keeps two offsets: `read`, the end of the bytes received, and `position`, the end of those
+handed over.  Between them lies the beginning of a line or message, of which at most the longest
+allowed message is kept; the rest is counted, so that its full length is known.
 
 Lines are cut as they are written in the file and converted one by one, so both offsets are
 those of the file whatever its character set.
@@ -27,7 +26,7 @@ _MESSAGE_LINES_MAX = 10_000  # or an expression that never matches would swallow
 
 
 class Lines(NamedTuple):
-    """What a call completed."""
+    """The lines completed by a call."""
 
     frames: list[bytes]
     """Lines or messages without the line end after them, cut to the size limit."""
@@ -67,7 +66,7 @@ class LineDecoder:
         self.position = start
         """Offset after the last line or message that was handed over."""
         self.line_feed = b"\n"
-        """As it is written in the file."""
+        """The line feed in the file's character set."""
         self._frame_bytes_max = frame_bytes_max
         self._begins = begins
         # What is kept of a line may have a CR at its end, and a mark at its beginning.
@@ -77,13 +76,13 @@ class LineDecoder:
         if charset is not None:
             self._kept_bytes_max = frame_bytes_max * charset.octets_per_byte_max + 2 * HEAD_BYTES
             self._note(charset.marked(head) if start else charset)
-        self._head = b""  # what was fed before it was sure
+        self._head = b""  # bytes fed before the character set was certain
         self._partial = b""  # bytes of a character that is not complete
-        self._held: list[bytes] = []  # the line that is not complete, as far as it is kept
+        self._held: list[bytes] = []  # the kept part of the incomplete line
         self._held_bytes = 0
         self._line_bytes = 0  # all of it
         self._line_end = b""  # its last byte
-        self._message: list[bytes] = []  # lines of the message that is not complete, likewise
+        self._message: list[bytes] = []  # lines of the incomplete message, likewise
         self._message_kept = 0
         self._message_bytes = 0
         self._message_lines = 0
@@ -104,14 +103,14 @@ class LineDecoder:
         return self._cut_chunk(chunk)
 
     def flush(self) -> Lines:
-        """Take the message that waits for its end as complete."""
+        """Complete the waiting message."""
         done = Lines([], {})
         if self.waiting:
             self._end_message(done, self.read - len(self._partial) - self._line_bytes)
         return done
 
     def finish(self) -> Lines:
-        """Note the end of the file: what is there is all that there will be."""
+        """End of the file: return the remaining line or message."""
         done = Lines([], {}) if self._is_sure else self._cut_head()
         partial, self._partial = self._partial, b""
         self._hold(partial)

@@ -1,7 +1,7 @@
-"""What becomes of a frame above the size limit: its first bytes, or several frames.
+"""Frames above the size limit: cut to their first bytes, or split into several frames.
 
-Strategy: both ways take the bytes as they come and keep no more than the limit of
-them.  Where a piece ends depends on the bytes alone, never on the chunks they come in.
+Strategy: both process the bytes as they arrive and keep at most as many as the limit.
+Where a piece ends depends on the bytes alone, never on the chunks that they arrive in.
 
 A frame that is split becomes frames that are messages themselves.  The first piece is
 cut at the limit.  Each further one begins with the header of the first, that is

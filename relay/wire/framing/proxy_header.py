@@ -1,13 +1,13 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of the peer before its bytes.
+"""The PROXY protocol, versions 1 and 2: the peer behind a proxy.
 
     version 1   ``PROXY TCP4 SRC DST SPORT DPORT CR LF``, or TCP6, or UNKNOWN; at most
                 107 bytes
     version 2   12 bytes of signature, version and command, family, length, addresses,
                 then TLVs, which are skipped
 
-A header that names no address (UNKNOWN, LOCAL, unix sockets) is as good as another:
-the proxy speaks for itself then.  As all decoders here, this one never raises on
-input, and takes chunks of any size.
+A header without an address (UNKNOWN, LOCAL, unix sockets) is valid: the connection is the
+proxy's own.  Like all decoders here, this one never raises on input and takes chunks of any
+size.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class ProxyHeaderDecoder:
     """Reads the header at the beginning of a stream.
 
     Attributes:
-        error: What is wrong with the header.  Nothing more is taken then.
+        error: Why the header is invalid; further input is ignored.
         complete: The header is over.
-        peer: Address and port of whom the proxy speaks for; None = for itself.
+        peer: Address and port of the peer behind the proxy; None = the proxy itself.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class ProxyHeaderDecoder:
         if start and _WORD.startswith(start[: len(_WORD)]):
             return self._feed_version_1()
         if start:
-            self._fail(f"no PROXY header but {bytes(self._buffer[:20])!r}")
+            self._fail(f"expected a PROXY header, found {bytes(self._buffer[:20])!r}")
         return b""
 
     def _feed_version_1(self) -> bytes:
@@ -76,12 +76,12 @@ class ProxyHeaderDecoder:
         line = bytes(self._buffer[:end])
         found = _LINE.fullmatch(line)
         if found is None or (found[1] and not self._name(found)):
-            self._fail(f"a PROXY header that is none: {line[:60]!r}")
+            self._fail(f"an invalid PROXY header: {line[:60]!r}")
             return b""
         return self._end(end)
 
     def _name(self, found: re.Match[bytes]) -> bool:
-        """Note whom a line of version 1 names; False if it names nobody."""
+        """Read the peer of a version 1 line; False if the line is invalid."""
         new = ipaddress.IPv4Address if found[1] == b"TCP4" else ipaddress.IPv6Address
         try:
             source, _ = new(found[2].decode()), new(found[3].decode())

@@ -33,7 +33,7 @@ from relay.wire.parse_tags import INVALID_HOSTNAME
 __all__ = [
     "is_bare_hostname",
     "parse_rfc3164",
-    "parse_usual_rfc3164",
+    "parse_common_rfc3164",
 ]
 
 _REPEATED = b"last message repeated"
@@ -77,7 +77,7 @@ _USUAL = re.compile(
 _AcceptsHost = Callable[[bytes], bool]
 
 
-def parse_usual_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
+def parse_common_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
     """What `parse_rfc3164` returns for lines of the usual form, in half the time.
 
     None for all others, which may still be RFC 3164.  Arguments as for `parse_rfc3164`.

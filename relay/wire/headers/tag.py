@@ -85,9 +85,9 @@ def read_tag(
             is a tag.
         expects_host: Lines of this kind name their host; False = blanks may be in a name.
     """
-    usual = _USUAL.match(line, at)
-    if usual is not None and behind_host and has_stamp:
-        return Tag(usual[1], usual[2], usual.end() - at)
+    simple = _USUAL.match(line, at)
+    if simple is not None and behind_host and has_stamp:
+        return Tag(simple[1], simple[2], simple.end() - at)
     found = _CLOSED.match(line, at) or _NESTED.match(line, at)
     if found is not None:
         return Tag(found[1], found[2] or None, found.end() - at)

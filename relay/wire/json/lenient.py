@@ -1,6 +1,6 @@
-"""JSON as json-c reads it, which is what syslog-ng puts into its messages and takes.
+"""JSON as json-c, and so syslog-ng, reads it.
 
-Beyond RFC 8259 that is: comments, single quotes, commas before a closing bracket,
+Beyond RFC 8259 it accepts comments, single quotes, commas before a closing bracket,
 control characters and bytes that are not UTF-8 in strings, halves of surrogate pairs,
 literals in any case, NaN and Infinity, numbers such as ``01``, ``1.`` and ``1e``, and
 anything at all after the value.  What is read can be written again as strict JSON.
@@ -18,7 +18,7 @@ from relay.model.message import JsonText
 __all__ = ["DEPTH_MAX", "Node", "read_leniently", "unescape", "write_strictly"]
 
 Node: TypeAlias = "dict[str, Node] | list[Node] | bytes"
-"""A value: `JsonText` for what no plain text stands for, bytes for text."""
+"""A value: bytes for text, `JsonText` for everything else."""
 
 DEPTH_MAX = 64
 """How deep objects and arrays may be nested.  json-c ends at 32."""
@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Invalid(Exception):
-    """Not even json-c takes it."""
+    """Invalid even for json-c."""
 
 
 def read_leniently(text: bytes) -> Node | None:
@@ -67,7 +67,7 @@ def write_strictly(node: Node) -> bytes:
 
 
 def unescape(body: bytes, *, errors: str = "strict") -> bytes:
-    """What the escapes in `body`, a JSON string without its quotes, stand for.
+    """Decode the escapes in `body`, a JSON string without its quotes.
 
     Args:
         errors: What to do with half a surrogate pair: ``strict`` or ``replace``.

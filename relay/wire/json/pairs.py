@@ -2,9 +2,9 @@
 
     {"a":{"b":"x"},"n":1.10}      a.b = x, n = 1.10 (`JsonText`)
 
-Nothing is made of numbers but what was written, because any number type would lose
-some of them (``1e400``, twenty digits).  Strict JSON takes the fast way; what is left
-goes through `relay.wire.json.lenient`, so that everything is read that json-c reads.
+Numbers keep their text, because any number type would lose some of them (``1e400``, twenty
+digits).  Strict JSON takes a fast path; everything else goes through `relay.wire.json.lenient`,
+which accepts everything that json-c accepts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Path", "flatten_json", "items_of", "members_of", "text_of"]
 Path = tuple[str, ...]
 """Names from the outermost object to the value."""
 
-# Values stay raw: their syntax is checked, but nothing is made of them.
+# Values stay raw: their syntax is checked, but they are not decoded.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _string = msgspec.json.Decoder(str)
@@ -88,7 +88,7 @@ def text_of(value: bytes) -> bytes:
 
 
 class _TooDeep(Exception):
-    """Nested too deep, or perhaps only too complicated for the fast way."""
+    """Nested too deep, or too complicated for the fast path."""
 
 
 def _walk(text: bytes, path: Path, depth: int, members: list[tuple[Path, bytes]]) -> None:

@@ -10,7 +10,7 @@ from relay.transport.files.search import (
     FileSearch,
     identity_of,
     inodes_in,
-    path_in_words,
+    printable_path,
 )
 
 
@@ -174,6 +174,6 @@ def test_who_has_an_inode(tmp_path: Path) -> None:
 
 
 def test_paths_for_people() -> None:
-    assert path_in_words("/var/ä b.log") == "/var/ä b.log"
-    assert path_in_words(os.fsdecode(b"/\xff")) == r"/\xff"
-    assert path_in_words("/a\n\x1b") == r"/a\n\x1b"
+    assert printable_path("/var/ä b.log") == "/var/ä b.log"
+    assert printable_path(os.fsdecode(b"/\xff")) == r"/\xff"
+    assert printable_path("/a\n\x1b") == r"/a\n\x1b"

@@ -311,7 +311,7 @@ def test_what_is_no_journal_ends_the_run(octets: bytes) -> None:
     journal.end(15)
     assert journal.messages == [b"one"]
     assert journal.counters.protocol_errors == 1
-    assert journal.reader.state.startswith("journalctl wrote ")
+    assert journal.reader.state.startswith("journalctl ")
     journal.reactor.advance(1)
     assert journal.runs[-1] == "--cursor=i=1"
 

@@ -107,7 +107,7 @@ def test_what_is_no_header_ends_the_connection(listener: Listener) -> None:
     assert listener.counters.protocol_errors == 1
     ((subject, kind, text),) = listener.notices.said
     assert (subject, kind) == ("source in, 10.0.0.9:50000", "protocol")
-    assert text.startswith("no PROXY header but")
+    assert text.startswith("expected a PROXY header")
     assert listener.clock.getDelayedCalls() == []
 
 

@@ -23,7 +23,7 @@ from relay.transport.tls.endpoints import (
     identity_of,
     verified_certificate,
 )
-from relay.transport.tls.failure import tls_failure, tls_failure_words
+from relay.transport.tls.failure import tls_failure, tls_failure_text
 from relay.transport.tls.peer_check import (
     Fingerprint,
     PeerPolicy,
@@ -638,7 +638,7 @@ class Transport:
 
 
 def test_errors_that_have_nothing_to_do_with_tls() -> None:
-    assert tls_failure_words(None, ConnectionResetError()) == ""
+    assert tls_failure_text(None, ConnectionResetError()) == ""
 
 
 @pytest.mark.parametrize(
@@ -650,7 +650,7 @@ def test_errors_that_have_nothing_to_do_with_tls() -> None:
     ],
 )
 def test_errors_that_nobody_knows(error: Exception, words: str) -> None:
-    assert tls_failure_words(Transport(), error) == words
+    assert tls_failure_text(Transport(), error) == words
 
 
 # Contexts and names.

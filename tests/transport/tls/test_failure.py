@@ -149,4 +149,4 @@ def test_every_text_can_be_written() -> None:
     ]
     for _, texts in (*_ALERTS, *_FAULTS):
         for end in ends:
-            assert "{" not in end.words(texts, "reason")
+            assert "{" not in end.explain(texts, "reason")

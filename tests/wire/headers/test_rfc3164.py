@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.wire.headers.hostname import format_hostname
-from relay.wire.headers.rfc3164 import parse_rfc3164, parse_usual_rfc3164
+from relay.wire.headers.rfc3164 import parse_common_rfc3164, parse_rfc3164
 from relay.wire.headers.tag import format_tag
 
 Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
@@ -398,14 +398,14 @@ after_pri = st.lists(st.sampled_from(PIECES)).map(b"".join)
 @given(after_pri | after_pri.map(lambda rest: OCT + b" " + rest))
 def test_usual_lines_are_read_the_same(rest: bytes) -> None:
     line = b"<34>" + rest
-    usual = parse_usual_rfc3164(line, line)
+    usual = parse_common_rfc3164(line, line)
     assert usual is None or usual == parse_rfc3164(line, line, (4, 2), 4)
 
 
 def test_what_is_usual() -> None:
     for tag in (b"su:", b"su[1]:", b"su[1]: text", b"cafe: x"):
-        assert parse_usual_rfc3164(b"<34>%s host %s" % (OCT, tag), b"") is not None
-        assert parse_usual_rfc3164(b"<34>%s %s" % (OCT, tag), b"") is not None
+        assert parse_common_rfc3164(b"<34>%s host %s" % (OCT, tag), b"") is not None
+        assert parse_common_rfc3164(b"<34>%s %s" % (OCT, tag), b"") is not None
     for line in (
         b"<34>%s cafe:x" % OCT,
         b"<34>%s h su x" % OCT,
@@ -413,4 +413,4 @@ def test_what_is_usual() -> None:
         b"%s h su: x" % OCT,
         b"",
     ):
-        assert parse_usual_rfc3164(line, b"") is None
+        assert parse_common_rfc3164(line, b"") is None
