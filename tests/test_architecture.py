@@ -53,9 +53,7 @@ EXCEPTIONS = {  # to be removed one by one; none may be added
     "parameters of Drain.__init__",
     "parameters of Intake.__init__",
     "parameters of RelpClientProtocol.__init__",
-    "parameters of Status.__init__",
     "parameters of _status",
-    "parameters of explain",
 }
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 

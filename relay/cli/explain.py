@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from functools import wraps
 from ipaddress import ip_address
+from typing import Any
 
 import click
 import msgspec
@@ -31,16 +34,46 @@ from relay.wire.parse_options import new_parser, utf8_of
 __all__ = ["explain"]
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Where a message comes from."""
+
+    source: str
+    """Id of the source that receives it; empty = the first."""
+    peer: str
+    """Address; empty = a local process."""
+    tls_names: tuple[str, ...]
+
+
+def _sender_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of a sender, as the argument `sender`."""
+
+    @wraps(command)
+    def with_sender(
+        *arguments: Any, source: str, peer: str, tls_name: tuple[str, ...], **others: Any
+    ) -> None:
+        command(*arguments, sender=Sender(source, peer, tls_name), **others)
+
+    with_options: Callable[..., None] = with_sender
+    for option in (
+        click.option(
+            "--tls-name", multiple=True, help="A name in the sender's verified certificate."
+        ),
+        click.option(
+            "--peer", default="", metavar="ADDRESS", help="Address of the sender (default: local)."
+        ),
+        click.option("--source", default="", help="Source that receives it (default: the first)."),
+    ):
+        with_options = option(with_options)
+    return with_options
+
+
 @click.command()
 @click.argument("message", required=False)
 @click.option(
     "-c", "--config", metavar="FILE", help="Show the result for each destination of FILE."
 )
-@click.option("--source", default="", help="Source that receives it (default: the first).")
-@click.option(
-    "--peer", default="", metavar="ADDRESS", help="Address of the sender (default: local)."
-)
-@click.option("--tls-name", multiple=True, help="A name in the sender's verified certificate.")
+@_sender_options
 @click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object per line.")
 @click.option(
     "--mode",
@@ -54,9 +87,7 @@ __all__ = ["explain"]
 def explain(
     message: str | None,
     config: str | None,
-    source: str,
-    peer: str,
-    tls_name: tuple[str, ...],
+    sender: Sender,
     as_json: bool,
     mode: str,
     now: str | None,
@@ -71,7 +102,7 @@ def explain(
     """
     try:
         clock, local = _moment(now), _zone(zone)
-        _check_peer(peer)
+        _check_peer(sender.peer)
         screen = Screen.of_output()
         if config is None:
             explainer = None
@@ -87,7 +118,11 @@ def explain(
                 explained = Explanation(parser([text], Arrival.of_one(1, origin)).message(0))
             else:
                 explained = explainer.explain(
-                    frame, source=source, peer_host=peer, tls_names=tls_name, is_utf8=is_utf8
+                    frame,
+                    source=sender.source,
+                    peer_host=sender.peer,
+                    tls_names=sender.tls_names,
+                    is_utf8=is_utf8,
                 )
             if as_json:
                 _write_json(explained, clock, local, with_outcomes=explainer is not None)

@@ -1,8 +1,9 @@
-"""What the relay says about itself, as one document."""
+"""The status document of a relay, and its statistics line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from relay.model.document import Document
@@ -10,7 +11,7 @@ from relay.model.expression import TIMEOUTS
 from relay.observe.health import RecentLosses, degradations
 from relay.queue.admission.backpressure import Admission
 
-__all__ = ["Reports", "Status", "statistics_line"]
+__all__ = ["FileUsage", "Identity", "Reports", "Status", "statistics_line"]
 
 STATUS_VERSION = 1
 
@@ -21,73 +22,72 @@ class Reports(Protocol):
     def report(self) -> Document: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The relay that a status document describes."""
+
+    name: str
+    version: str
+    is_compiled: bool
+    """Compiled code is available and in use."""
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileUsage:
+    """Size of the queue's file."""
+
+    allocated_bytes: int = 0
+    """On disk."""
+    history_bytes: int = 0
+    """Of that, delivered records that are kept."""
+
+
 class Status:
-    """Puts the reports together.
+    """Assembles the status document from reports.
 
     Args:
-        is_compiled: What can be compiled is, and is used.
+        sections: Further members of the document; `degradations` says which it reads.
         elapsed: Seconds on a clock that is never set.
-        allocated_bytes: What the queue's file takes on the disk.
-        history_bytes: What of that delivered records take.
-        orphans: Ids of queues that have records but no destination.
-        sources_gone: Ids of sources that have read something and are not configured.
-        damaged_files: Paths of queue files that were damaged at a start, and are kept.
         last_errors: The last warning of each kind about ``source ID`` or ``destination ID``.
-        certificates: Our own, and revocation lists, with the days that they have left.
-        tables: Lookup tables that have changed and cannot be used, with the reason.
     """
 
     def __init__(
         self,
+        identity: Identity,
         *,
-        name: str,
-        version: str,
-        is_compiled: bool,
-        state_dir: str,
         sources: Sequence[Reports],
         destinations: Sequence[Reports],
         admission: Admission,
-        orphans: Callable[[], list[str]],
-        damaged_files: Callable[[], list[str]],
-        certificates: Callable[[], list[Document]],
+        sections: Mapping[str, Callable[[], object]],
         elapsed: Callable[[], float],
-        tables: Callable[[], list[dict[str, str]]] = list,
-        sources_gone: Callable[[], list[str]] = list,
-        allocated_bytes: Callable[[], int] = lambda: 0,
-        history_bytes: Callable[[], int] = lambda: 0,
+        file_usage: Callable[[], FileUsage] = FileUsage,
         last_errors: Callable[[str], list[Document]] = lambda owner: [],
     ) -> None:
-        self._name = name
-        self._version = version
-        self._is_compiled = is_compiled
-        self._state_dir = state_dir
+        self._identity = identity
         self._sources = sources
         self._destinations = destinations
         self._admission = admission
-        self._orphans = orphans
-        self._sources_gone = sources_gone
-        self._damaged_files = damaged_files
-        self._certificates = certificates
-        self._tables = tables
+        self._sections = sections
         self._elapsed = elapsed
-        self._allocated_bytes = allocated_bytes
-        self._history_bytes = history_bytes
+        self._file_usage = file_usage
         self._last_errors = last_errors
         self._losses = RecentLosses()
         self._started_at = elapsed()
 
     def document(self) -> Document:
-        """Everything, ready for JSON."""
+        """The complete document, ready for JSON."""
+        identity, usage = self._identity, self._file_usage()
         failure = self._admission.failure
         sources = [self._with_errors("source", source) for source in self._sources]
         destinations = [self._with_errors("destination", each) for each in self._destinations]
         elapsed = self._elapsed()
         document = {
             "status_version": STATUS_VERSION,
-            "name": self._name,
-            "version": self._version,
-            "compiled": self._is_compiled,
-            "state_dir": self._state_dir,
+            "name": identity.name,
+            "version": identity.version,
+            "compiled": identity.is_compiled,
+            "state_dir": identity.state_dir,
             "uptime_seconds": elapsed - self._started_at,
             "admission": {
                 "open": not self._admission.closed,
@@ -97,18 +97,14 @@ class Status:
                 "pending_bytes": self._admission.pending_bytes,
                 "queue_bytes": self._admission.queue_bytes,
                 "queue_bytes_max": self._admission.queue_bytes_max,
-                "history_bytes": self._history_bytes(),
-                "allocated_bytes": self._allocated_bytes(),
+                "history_bytes": usage.history_bytes,
+                "allocated_bytes": usage.allocated_bytes,
                 "free_bytes": self._admission.free_bytes,
             },
             "sources": sources,
             "destinations": destinations,
             "recently": self._losses.report(sources, destinations, elapsed),
-            "orphans": self._orphans(),
-            "sources_gone": self._sources_gone(),
-            "damaged_files": self._damaged_files(),
-            "certificates": self._certificates(),
-            "tables": self._tables(),
+            **{name: section() for name, section in self._sections.items()},
             "expression_timeouts": dict(TIMEOUTS),
         }
         return {**document, "degraded": degradations(document)}
@@ -119,7 +115,7 @@ class Status:
 
 
 def statistics_line(before: Document, after: Document) -> str:
-    """What happened between two documents of `Status.document`, on one line."""
+    """The changes between two documents of `Status.document`, on one line."""
     parts = []
     if not after["admission"]["open"]:
         parts.append(f"admission closed: {after['admission']['reason']}")

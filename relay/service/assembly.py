@@ -19,7 +19,7 @@ from relay.model.clock import Now, WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.words import counted
 from relay.observe.control import Command, ControlFactory
-from relay.observe.status import Status
+from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.service.clock_watch import ClockWatch
@@ -234,21 +234,19 @@ def _status(
     reactor: Any,
 ) -> Status:
     return Status(
-        name=configuration.name,
-        version=__version__,
-        is_compiled=not is_pure(),
-        state_dir=configuration.state_dir,
+        Identity(configuration.name, __version__, not is_pure(), configuration.state_dir),
         sources=sources,
         destinations=destinations,
         admission=admission,
-        orphans=lambda: queue.view.orphans,
-        sources_gone=lambda: kept.gone,
-        damaged_files=lambda: queue.view.damaged_files,
-        certificates=certificates.report,
-        tables=lookups.report,
+        sections={
+            "orphans": lambda: queue.view.orphans,
+            "sources_gone": lambda: kept.gone,
+            "damaged_files": lambda: queue.view.damaged_files,
+            "certificates": certificates.report,
+            "tables": lookups.report,
+        },
         elapsed=reactor.seconds,
-        allocated_bytes=lambda: queue.view.allocated_bytes,
-        history_bytes=lambda: queue.histories.used_bytes,
+        file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
         last_errors=notices.last_of,
     )
 

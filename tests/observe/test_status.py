@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.observe.status import Status, statistics_line
+from relay.observe.status import Identity, Status, statistics_line
 from relay.queue.admission.backpressure import Admission
 
 
@@ -39,20 +39,19 @@ class Setup:
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
         self.source, self.destination = source(), destination()
         self.status = Status(
-            name="web-1",
-            version="1.2",
-            state_dir="/var/lib/x",
-            is_compiled=True,
+            Identity("web-1", "1.2", is_compiled=True, state_dir="/var/lib/x"),
             sources=[self.source],
             destinations=[self.destination],
             admission=self.admission,
-            orphans=lambda: ["old"],
-            sources_gone=lambda: ["app"],
-            damaged_files=lambda: ["/q/data.mdb.damaged-1"],
-            tables=lambda: [{"path": "/m.csv", "problem": "has one column"}],
-            certificates=lambda: [
-                {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
-            ],
+            sections={
+                "orphans": lambda: ["old"],
+                "sources_gone": lambda: ["app"],
+                "damaged_files": lambda: ["/q/data.mdb.damaged-1"],
+                "tables": lambda: [{"path": "/m.csv", "problem": "has one column"}],
+                "certificates": lambda: [
+                    {"subject": "source in", "expires_days": 3.5, "problem": "/a.pem expires"}
+                ],
+            },
             elapsed=lambda: self.now,
             last_errors=lambda owner: [{"text": f"error of {owner}"}],
         )

@@ -17,7 +17,7 @@ from relay.model.printable import printable
 from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
 from relay.queue.store import QueueStore
 from relay.queue.view import TransactionView
-from relay.rewrite.forms.masked import masked
+from relay.rewrite.forms.find_token import redacted
 
 __all__ = [
     "ALWAYS",
@@ -193,4 +193,4 @@ def stamp(at: float) -> str:
 
 def text_of(payload: bytes, secrets: list[bytes]) -> str:
     """A payload on one line: tokens are redacted, control characters escaped."""
-    return printable(masked(payload, secrets), length_max=None)
+    return printable(redacted(payload, secrets), length_max=None)

@@ -1,4 +1,4 @@
-"""Find the app token in a message, and remove it.
+"""Find the app token in a message, and remove or redact it.
 
 A token stands in one of three places (those that `relay/rewrite/forms/token.py` writes to):
 
@@ -13,16 +13,16 @@ those of the new `raw` by construction, and whatever is made of either has no to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
-from relay.model.token import is_secret
+from relay.model.token import has_token_form, is_secret, redacted_secret
 from relay.rewrite.forms.legacy_header import has_legacy_header, legacy_header, text_with_tag
 from relay.rewrite.json.text import text_cutter
 from relay.wire.parse import parse
 
-__all__ = ["Claim", "find_claim", "names_of", "parse_rest", "without_name"]
+__all__ = ["Claim", "find_claim", "redacted", "names_of", "parse_rest", "without_name"]
 
 _KEY = "logsene-app-token"
 _KEY_OCTETS = _KEY.encode("ascii")
@@ -152,3 +152,25 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
 def _text_without_header(message: SyslogMessage) -> bytes:
     """The text from the tag to the end."""
     return text_with_tag(message)
+
+
+# Backslashes: of JSON that is a string in other JSON.
+_MEMBER = re.compile(rb'logsene-app-token\\*"\s*+:\s*+\\*"([^"\\]++)')
+
+
+def redacted(payload: bytes, known: Collection[bytes] = ()) -> bytes:
+    """`payload` with at most the first and last four characters of each token.
+
+    Tokens are: every value of a member ``logsene-app-token``, wherever it stands; a tag or
+    APP-NAME in the form of a UUID, as Sematext's tokens are; and the secrets in `known`.
+    """
+    message = parse(payload)
+    found = {*known, *_MEMBER.findall(payload)}
+    claim = find_claim(message)
+    if claim is not None:
+        found.update(claim.secrets)
+    found.update(name for name in names_of(message) if has_token_form(name))
+    for secret in sorted(found, key=len, reverse=True):  # one may be a part of another
+        if secret:
+            payload = payload.replace(secret, redacted_secret(secret).encode())
+    return payload

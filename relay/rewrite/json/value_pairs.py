@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from relay.model.message import SyslogMessage
 from relay.model.output import Pair, Rekey, Selection
@@ -21,7 +21,6 @@ from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.elements import PREFIX, element_pairs
 from relay.rewrite.json.layout import Layouts, Strings
 from relay.rewrite.json.type_casts import cast, on_error
-from relay.rewrite.json.value_pair_scopes import DEFAULT_SCOPES, Scope
 from relay.rewrite.template.macros import (
     ALIASES,
     FIELD_NAMES,
@@ -32,11 +31,7 @@ from relay.rewrite.template.macros import (
 )
 from relay.rewrite.template.template import compile_template
 
-__all__ = [
-    "TRANSFORMS",
-    "Report",
-    "ValuePairs",
-]
+__all__ = ["DEFAULT_SCOPES", "Report", "Scope", "TRANSFORMS", "ValuePairs"]
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 # Soft macros that have a column of their own.
@@ -255,3 +250,41 @@ def _pairs_of(message: SyslogMessage) -> Mapping[str, bytes]:
         if name not in _STATIC and not name.startswith(PREFIX)
     }
     return {**pairs, **element_pairs(message)}
+
+
+DEFAULT_SCOPES = ("selected-macros", "nv-pairs", "sdata")
+
+_RFC3164 = ("FACILITY", "PRIORITY", "HOST", "PROGRAM", "PID", "MESSAGE", "DATE")
+_NAMES = {
+    **dict.fromkeys(("rfc3164", "core", "base"), _RFC3164),
+    **dict.fromkeys(("rfc5424", "syslog-proto"), (*_RFC3164, "MSGID")),
+    "selected-macros": (*_RFC3164, "TAGS", "SOURCEIP", "SEQNUM"),
+    "all-macros": tuple(sorted(HARD_MACROS)),
+    "everything": (*_RFC3164, "MSGID", *sorted(HARD_MACROS)),
+}
+_WITH_SDATA = {"rfc5424", "syslog-proto", "sdata", "dot-nv-pairs", "all-nv-pairs", "everything"}
+_WITH_PLAIN_PAIRS = {"nv-pairs", "all-nv-pairs", "everything"}
+_WITH_DOT_PAIRS = {"dot-nv-pairs", "all-nv-pairs", "everything"}
+
+
+class Scope:
+    """The union of the scopes of one selection."""
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        chosen: set[str] = set()
+        for scope in scopes:
+            chosen = set() if scope == "none" else {*chosen, scope}
+        self._names = frozenset(name for scope in chosen for name in _NAMES.get(scope, ()))
+        self._has_elements = bool(chosen & _WITH_SDATA)
+        self._has_pairs = bool(chosen & _WITH_PLAIN_PAIRS)
+        self._has_dot_pairs = bool(chosen & _WITH_DOT_PAIRS)
+
+    def has(self, name: str) -> bool:
+        """Whether the macro or pair `name` is in one of the scopes."""
+        if name in self._names:
+            return True
+        if name in HARD_MACROS:
+            return False
+        if name.startswith("."):
+            return self._has_dot_pairs or (self._has_elements and name.startswith(PREFIX))
+        return self._has_pairs

@@ -13,7 +13,7 @@ from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters.conditions import selected
-from relay.rewrite.forms.masked import masked
+from relay.rewrite.forms.find_token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
@@ -193,7 +193,7 @@ class Explainer:
         return f"match does not fit: {', '.join(keys)}"
 
     def _masked(self, payload: bytes) -> bytes:
-        return masked(payload, self._secrets)
+        return redacted(payload, self._secrets)
 
 
 def described(

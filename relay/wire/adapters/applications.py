@@ -19,10 +19,10 @@ from relay.wire.adapters.key_value import (
     read_checkpoint,
     read_fortigate,
     read_iptables,
+    read_sudo,
     read_websense,
 )
 from relay.wire.adapters.panos import read_panos
-from relay.wire.adapters.sudo import read_sudo
 from relay.wire.headers.rfc5424 import PRIVAL
 from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.json.pairs import flatten_json

@@ -1,4 +1,4 @@
-"""Applications that log ``key=value``: Fortigate, Check Point, Websense, iptables."""
+"""Applications that log ``key=value``: Fortigate, Check Point, Websense, iptables, sudo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = [
     "read_checkpoint",
     "read_fortigate",
     "read_iptables",
+    "read_sudo",
     "read_websense",
 ]
 
@@ -114,3 +115,20 @@ def read_iptables(message: SyslogMessage) -> dict[str, bytes] | None:
     if message.facility or b"PROTO=" not in message.msg:
         return None
     return key_values(message.msg, ".iptables.")
+
+
+_SUBJECT = re.compile(rb"\s*+([^\s;]++)")
+# COMMAND comes last and may hold the separator.
+_PAIR = re.compile(rb"(?:(?<=;)|(?<=:)) ?([A-Z_]{1,32}+)=((?:(?<=COMMAND=).*+)|[^;]*+)", re.DOTALL)
+
+
+def read_sudo(msg: bytes) -> dict[str, bytes] | None:
+    """The pairs of MSG, or None if there are none.
+
+    sudo logs ``alice : TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/bin/ls -l``.
+    """
+    subject = _SUBJECT.match(msg)
+    pairs = {".sudo." + name.decode("ascii"): value.strip() for name, value in _PAIR.findall(msg)}
+    if subject is None or not pairs:
+        return None
+    return {".sudo.SUBJECT": subject[1], **pairs}

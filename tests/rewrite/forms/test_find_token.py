@@ -12,7 +12,7 @@ from relay.model.origin import Origin
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.rewrite.forms.ewmm import ewmm
-from relay.rewrite.forms.find_token import find_claim, names_of, parse_rest, without_name
+from relay.rewrite.forms.find_token import find_claim, names_of, parse_rest, redacted, without_name
 from relay.rewrite.forms.token import app_name, cee, tag
 from relay.wire.parse import parse
 from relay.wire.parse_options import new_parser
@@ -299,3 +299,43 @@ def test_a_line_end_that_belongs_to_msg_stays_behind_the_token(line: bytes) -> N
         rest = parse_rest(message, claim.rest)
     assert rest.msg in (b'{"a":1}\r\n', b"hello\r\n")
     assert b"T" not in rest.raw.replace(b"T0", b"").replace(b"T2", b"")
+
+
+SECRET = b"0d3f1f60-aaaa-bbbb-cccc-123456789abc"
+SHORT = "0d3f…9abc".encode()
+BSD_HEADER = b"<13>Oct 11 22:14:15 web-1 "
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        BSD_HEADER + b'prog: @cee: {"logsene-app-token": "%s", "message": "x"}',
+        BSD_HEADER + b'prog: {"a": 1, "logsene-app-token":"%s"}',
+        BSD_HEADER + b'prog: {"logsene-app-token": "%s", "cut": "of',
+        BSD_HEADER + b'prog: text and {"logsene-app-token" : "%s"} more',
+        BSD_HEADER + b'prog: {"inner": "{\\"logsene-app-token\\": \\"%s\\"}"}',
+        BSD_HEADER + b'prog: {"\\u006cogsene-app-token": "%s"}',
+        BSD_HEADER + b"%s: hello",
+        BSD_HEADER + b"%s[7]: hello",
+        b"web-1 %s:hello",
+        b"<13>1 2026-10-11T22:14:15Z web-1 %s 1 - - hello",
+    ],
+)
+def test_a_token_is_not_shown_where_tokens_stand(payload: bytes) -> None:
+    assert redacted(payload % SECRET) == payload % SHORT
+
+
+def test_an_id_in_a_text_is_no_token() -> None:
+    payload = BSD_HEADER + b"prog: request " + SECRET
+    assert redacted(payload) == payload
+
+
+def test_what_is_known_is_masked_wherever_it_stands() -> None:
+    payload = BSD_HEADER + b"prog: key=secret-of-ours-123 and secret-of-ours-1234"
+    shown = redacted(payload, [b"secret-of-ours-123", b"secret-of-ours-1234", b""])
+    assert shown == BSD_HEADER + "prog: key=secr…-123 and secr…1234".encode()
+
+
+@given(st.binary())
+def test_any_bytes_can_be_redacted(payload: bytes) -> None:
+    assert isinstance(redacted(payload), bytes)
