@@ -52,7 +52,6 @@ EXCEPTIONS = {  # to be removed one by one; none may be added
     "class _FileReader",
     "parameters of Drain.__init__",
     "parameters of Intake.__init__",
-    "parameters of RelpClientProtocol.__init__",
     "parameters of _status",
 }
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef

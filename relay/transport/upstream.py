@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from OpenSSL import SSL
@@ -24,13 +25,19 @@ from twisted.internet.error import (
     NoRouteError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IPushProducer,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls.failure import tls_failure_text
@@ -38,8 +45,10 @@ from relay.transport.tls.failure import tls_failure_text
 __all__ = [
     "SEND_BYTES_MAX",
     "CountingWrapper",
+    "DeliveringProtocol",
     "PreparedEndpoint",
     "RetryClock",
+    "Timeouts",
     "UpstreamProtocol",
     "UpstreamState",
     "failure_words",
@@ -206,6 +215,16 @@ class RetryClock:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of an upstream's delays, in seconds."""
+
+    prepare_seconds_max: float
+    """For the TLS handshake and the opening of the session together."""
+    answer_seconds_max: float
+    """For the next acknowledgement."""
+
+
 @implementer(IHandshakeListener)
 class UpstreamProtocol(Protocol):
     """One connection to an upstream.
@@ -218,7 +237,7 @@ class UpstreamProtocol(Protocol):
     transport: Any  # exists from connectionMade on
 
     def __init__(
-        self, *, state: UpstreamState, clock: Clock, secure: bool, prepare_seconds_max: float
+        self, *, state: UpstreamState, clock: Clock, secure: bool, timeouts: Timeouts
     ) -> None:
         self.ready: Deferred[None] = Deferred()
         self.prepared = False
@@ -227,7 +246,7 @@ class UpstreamProtocol(Protocol):
         self._clock = clock
         self._secure = secure
         self._why = ""  # we closed it, if not empty
-        self._prepare_seconds_max = prepare_seconds_max
+        self._timeouts = timeouts
         self._prepare_call: DelayedCall | None = None
 
     # What a subclass adds.
@@ -254,7 +273,7 @@ class UpstreamProtocol(Protocol):
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        seconds = self._prepare_seconds_max
+        seconds = self._timeouts.prepare_seconds_max
         what = "TLS handshake and opening" if self._secure else "opening"
         self._prepare_call = self._clock.callLater(
             seconds, self.give_up, f"{what} took longer than {seconds:g} s"
@@ -314,6 +333,28 @@ class UpstreamProtocol(Protocol):
     def _cancel_prepare_call(self) -> None:
         if self._prepare_call is not None and self._prepare_call.active():
             self._prepare_call.cancel()
+
+
+@implementer(IPushProducer)
+class DeliveringProtocol(UpstreamProtocol):
+    """A connection that takes records from a drain, unless the transport's buffer is full."""
+
+    def __init__(
+        self, *, drain: Drain, state: UpstreamState, clock: Clock, secure: bool, timeouts: Timeouts
+    ) -> None:
+        super().__init__(state=state, clock=clock, secure=secure, timeouts=timeouts)
+        self._drain = drain
+        self._write_blocked = False
+
+    def pauseProducing(self) -> None:
+        self._write_blocked = True
+
+    def resumeProducing(self) -> None:
+        self._write_blocked = False
+        self._drain.pump()
+
+    def stopProducing(self) -> None:
+        pass
 
 
 class CountingWrapper(ProtocolWrapper):

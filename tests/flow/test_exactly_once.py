@@ -29,7 +29,7 @@ from relay.queue.lineage import Lineage
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
-from relay.transport.upstream import UpstreamState
+from relay.transport.upstream import Timeouts, UpstreamState
 from tests.connections import RecordingNotices, Wire, lose, open_reception
 from tests.flow_fakes import new_refusals
 
@@ -100,10 +100,9 @@ class Sender:
             ),
             clock=Clock(),
             secure=False,
-            prepare_seconds_max=30,
+            timeouts=Timeouts(30, 60),
             window_records=WINDOW,
             software=b"test",
-            answer_seconds_max=60,
             numbering=self.numbering,
         )
         protocol.ready.addErrback(lambda _: None)

@@ -29,6 +29,7 @@ from relay.transport.upstream import (
     SEND_BYTES_MAX,
     CountingWrapper,
     PreparedEndpoint,
+    Timeouts,
     UpstreamProtocol,
     UpstreamState,
     failure_words,
@@ -118,7 +119,10 @@ class Link:
     def _new_session(self, tls: Any | None) -> Session:
         self.sessions.append(
             Session(
-                state=self.state, clock=self.clock, secure=tls is not None, prepare_seconds_max=30
+                state=self.state,
+                clock=self.clock,
+                secure=tls is not None,
+                timeouts=Timeouts(30, 60),
             )
         )
         return self.sessions[-1]

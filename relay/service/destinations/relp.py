@@ -19,6 +19,7 @@ from relay.service.destinations.upstream import (
 )
 from relay.service.prerequisite import Prerequisite
 from relay.transport.relp.outbound import RelpClientProtocol
+from relay.transport.upstream import Timeouts
 
 __all__ = ["RELP", "RELP_TLS"]
 
@@ -59,8 +60,7 @@ def _make(
             state=lane.state,
             clock=parts.reactor,
             secure=configuration.tls is not None,
-            prepare_seconds_max=configuration.connect_seconds_max,
-            answer_seconds_max=configuration.answer_seconds_max,
+            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
         )
 
     return stream_link(configuration, parts, files, new_protocol)

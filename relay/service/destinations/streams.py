@@ -18,6 +18,7 @@ from relay.service.destinations.upstream import (
 )
 from relay.service.prerequisite import Prerequisite
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
+from relay.transport.upstream import Timeouts
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 
 __all__ = ["TCP", "TLS"]
@@ -49,8 +50,7 @@ def _make(configuration: TcpConfiguration, parts: DestinationParts, files: Prere
             state=lane.state,
             clock=parts.reactor,
             secure=configuration.tls is not None,
-            prepare_seconds_max=configuration.connect_seconds_max,
-            answer_seconds_max=configuration.answer_seconds_max,
+            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
         )
 
     return stream_link(configuration, parts, files, new_protocol)

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
-from relay.transport.upstream import UpstreamProtocol, UpstreamState
+from relay.transport.upstream import DeliveringProtocol, Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.lineage import format_lineage
 
@@ -25,18 +23,16 @@ __all__ = ["RelpClientProtocol"]
 _ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was sent behind it
 
 
-@implementer(IPushProducer)
-class RelpClientProtocol(UpstreamProtocol):
+class RelpClientProtocol(DeliveringProtocol):
     """Moves octets between a connection and a `RelpClientSession`.
 
     It reads all the time, so a server that goes away is noticed at once, and it
-    does not wait for ever: a window without any answer for `answer_seconds_max`
+    does not wait for ever: a window without any answer for `Timeouts.answer_seconds_max`
     counts as a dead connection.
 
     Args:
         window_records: Most messages without an answer.
         software: Value of our ``relp_software`` offer.
-        answer_seconds_max: Longest wait for the next answer.
         numbering: Makes it exactly once with an upstream that can do it; None = never.
     """
 
@@ -47,16 +43,12 @@ class RelpClientProtocol(UpstreamProtocol):
         state: UpstreamState,
         clock: Clock,
         secure: bool,
-        prepare_seconds_max: float,
+        timeouts: Timeouts,
         window_records: int,
         software: bytes,
-        answer_seconds_max: float,
         numbering: Numbering | None = None,
     ) -> None:
-        super().__init__(
-            state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
-        )
-        self._drain = drain
+        super().__init__(drain=drain, state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._numbering = numbering
         self._offer = numbering.offer() if numbering is not None else None
         self._session = RelpClientSession(
@@ -67,9 +59,7 @@ class RelpClientProtocol(UpstreamProtocol):
         self._opening = False
         self._begun = False
         self._next_seq: int | None = None  # of the next message, if they are numbered
-        self._answer_seconds_max = answer_seconds_max
         self._answer_call: DelayedCall | None = None  # while something is in flight
-        self._write_blocked = False  # the transport's buffer is full
         self._refusal_call: DelayedCall | None = None  # while more answers are waited for
 
     # The session, as the drain sees it.
@@ -159,16 +149,6 @@ class RelpClientProtocol(UpstreamProtocol):
         self._write()
         super().shut_down()
 
-    def pauseProducing(self) -> None:
-        self._write_blocked = True
-
-    def resumeProducing(self) -> None:
-        self._write_blocked = False
-        self._drain.pump()
-
-    def stopProducing(self) -> None:
-        pass
-
     def _begin_sending(self) -> None:
         self._begun = True
         if self._numbering is not None and self._offer is not None:
@@ -235,11 +215,13 @@ class RelpClientProtocol(UpstreamProtocol):
 
     def _expect_answer(self) -> None:
         if self._answer_call is None:
-            self._answer_call = self._clock.callLater(self._answer_seconds_max, self._no_answer)
+            self._answer_call = self._clock.callLater(
+                self._timeouts.answer_seconds_max, self._no_answer
+            )
 
     def _no_answer(self) -> None:
         self._answer_call = None
-        self.give_up(f"no answer for {self._answer_seconds_max:g} s")
+        self.give_up(f"no answer for {self._timeouts.answer_seconds_max:g} s")
 
     def _cancel_answer_call(self) -> None:
         if self._answer_call is not None:

@@ -13,13 +13,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
-
 from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
-from relay.transport.upstream import CountingWrapper, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import CountingWrapper, DeliveringProtocol, Timeouts, UpstreamState
 
 __all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
 
@@ -41,8 +38,7 @@ def tcp_acknowledged_bytes(connected: socket.socket) -> int:
     return int(count)
 
 
-@implementer(IPushProducer)
-class SyslogStreamOutProtocol(UpstreamProtocol):
+class SyslogStreamOutProtocol(DeliveringProtocol):
     """Sends records and reads TCP's acknowledgements from the kernel.
 
     A window is sent, then the kernel is asked until all of it has been
@@ -50,7 +46,6 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
 
     Args:
         encode: Frames records for one write.
-        answer_seconds_max: Longest wait for TCP's acknowledgement.
         acknowledged_bytes: Asks the kernel.
     """
 
@@ -61,17 +56,12 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         state: UpstreamState,
         clock: Clock,
         secure: bool,
-        prepare_seconds_max: float,
+        timeouts: Timeouts,
         encode: Callable[[Sequence[bytes]], bytes],
-        answer_seconds_max: float,
         acknowledged_bytes: Callable[[Any], int] = tcp_acknowledged_bytes,
     ) -> None:
-        super().__init__(
-            state=state, clock=clock, secure=secure, prepare_seconds_max=prepare_seconds_max
-        )
-        self._drain = drain
+        super().__init__(drain=drain, state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._encode = encode
-        self._answer_seconds_max = answer_seconds_max
         self._acknowledged_bytes = acknowledged_bytes
         self._in_flight_records = 0
         self._in_flight_bytes = 0
@@ -79,7 +69,6 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         self._last_acknowledged = 0
         self._poll_call: DelayedCall | None = None
         self._poll_seconds = _POLL_SECONDS_MIN
-        self._write_blocked = False
 
     @property
     def room(self) -> int:
@@ -133,16 +122,6 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
             self._poll_call.cancel()
             self._poll_call = None
 
-    def pauseProducing(self) -> None:
-        self._write_blocked = True
-
-    def resumeProducing(self) -> None:
-        self._write_blocked = False
-        self._drain.pump()
-
-    def stopProducing(self) -> None:
-        pass
-
     def _poll(self) -> None:
         self._poll_call = None
         if self.over:
@@ -156,8 +135,8 @@ class SyslogStreamOutProtocol(UpstreamProtocol):
         if acknowledged >= self._counting.written_bytes:
             count, self._in_flight_records, self._in_flight_bytes = self._in_flight_records, 0, 0
             self._drain.acknowledged(self, count)
-        elif now - self._sent_at > self._answer_seconds_max:
-            self.give_up(f"nothing acknowledged for {self._answer_seconds_max:g} s")
+        elif now - self._sent_at > self._timeouts.answer_seconds_max:
+            self.give_up(f"nothing acknowledged for {self._timeouts.answer_seconds_max:g} s")
             return
         if self._in_flight_records and self._poll_call is None and not self.over:
             self._poll_seconds = min(2 * self._poll_seconds, _POLL_SECONDS_MAX)

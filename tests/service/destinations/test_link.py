@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.service.destinations.link import LocalLink, StreamLink
-from relay.transport.upstream import UpstreamProtocol, UpstreamState
+from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from tests.connections import Wire, fired, lose
 
 
@@ -125,7 +125,7 @@ def test_a_stream_is_connected_again_after_a_stop() -> None:
         state,
         endpoint=endpoint,
         new_protocol=lambda: Protocol(
-            state=state, clock=clock, secure=False, prepare_seconds_max=30
+            state=state, clock=clock, secure=False, timeouts=Timeouts(30, 60)
         ),
         clock=clock,
     )

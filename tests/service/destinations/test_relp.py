@@ -7,6 +7,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.destinations import relp
 from relay.transport.relp.outbound import RelpClientProtocol
+from relay.transport.upstream import Timeouts
 from tests.destination_setup import Setup, lane_of, protocol_of
 from tests.recording import record
 
@@ -21,8 +22,8 @@ def test_relp(setup: Setup) -> None:
     assert lane_of(service).state.target == "up.example.com:20514"
     protocol = protocol_of(service)
     assert isinstance(protocol, RelpClientProtocol)
-    assert protocol._answer_seconds_max == 8.0
-    assert protocol._prepare_seconds_max == 9.0
+    assert protocol._timeouts.answer_seconds_max == 8.0
+    assert protocol._timeouts.prepare_seconds_max == 9.0
     assert not protocol._secure
 
 
@@ -45,6 +46,5 @@ def test_a_session_is_told_what_is_configured(
         "drain": lane.drain,
         "state": lane.state,
         "clock": setup.reactor,
-        "prepare_seconds_max": 9.0,
-        "answer_seconds_max": 60.0,
+        "timeouts": Timeouts(9.0, 60.0),
     }

@@ -21,7 +21,7 @@ from relay.service.configuration.model import Url
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import Link, LocalLink, StreamLink
 from relay.service.destinations.service import DestinationParts, DestinationService
-from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
 from tests.configurations import new_destination
 from tests.connections import RecordingNotices, Wire, fired, lose
@@ -601,7 +601,7 @@ class Connection(UpstreamProtocol):
     """Ready when the upstream says so; answers one record for each octet."""
 
     def __init__(self, lane: Lane, clock: Clock) -> None:
-        super().__init__(state=lane.state, clock=clock, secure=False, prepare_seconds_max=30)
+        super().__init__(state=lane.state, clock=clock, secure=False, timeouts=Timeouts(30, 60))
         self._drain = lane.drain
         self.room = 10
         self.sent: list[bytes] = []

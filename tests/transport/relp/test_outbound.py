@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
 from relay.transport.relp.outbound import RelpClientProtocol
-from relay.transport.upstream import UpstreamState
+from relay.transport.upstream import Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
 from relay.wire.relp.lineage import LineageOffer, format_lineage
@@ -42,10 +42,9 @@ class Connection:
             state=self.state,
             clock=self.clock,
             secure=secure,
-            prepare_seconds_max=30,
+            timeouts=Timeouts(30, 60),
             window_records=window_records,
             software=b"test",
-            answer_seconds_max=60,
             numbering=numbering,
         )
         self.protocol.makeConnection(self.wire)

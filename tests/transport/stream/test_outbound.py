@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.policies import WrappingFactory
 
 from relay.transport.stream.outbound import SyslogStreamOutProtocol, tcp_acknowledged_bytes
-from relay.transport.upstream import CountingWrapper, UpstreamState
+from relay.transport.upstream import CountingWrapper, Timeouts, UpstreamState
 from relay.wire.framing.decoders import encode_octet_counted
 from tests.connections import RecordingDrain, Wire, lose
 
@@ -53,9 +53,8 @@ class Connection:
             state=self.state,
             clock=self.clock,
             secure=False,
-            prepare_seconds_max=30,
+            timeouts=Timeouts(30, 60),
             encode=encode_octet_counted,
-            answer_seconds_max=60,
             acknowledged_bytes=self.kernel.ask,
         )
         self.counting = CountingWrapper(WrappingFactory(Factory()), Aside())
