@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_sub_packages_import_down(path: Path) -> None:
         top, layer, other = [*name.split("."), "", ""][:3]
         if (top, layer) == ("relay", package) and folder in order and other in order:
             assert order.index(other) <= order.index(folder), f"{folder} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "relay/service/configuration").glob("*.py")), ids=name_of
+)
+def test_the_configuration_knows_nothing_of_what_it_configures(path: Path) -> None:
+    known = ("relay.model.", "relay.service.configuration.")
+    for name in imported(ast.parse(path.read_text())):
+        top = name.split(".")[0]
+        assert name.startswith(known) or top in (*sys.stdlib_module_names, "_typeshed"), name
 
 
 @each_file

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from relay.service.checks.warnings import configuration_warnings
+from relay.service.checks.whole import problems_of_whole
 from relay.service.configuration.kinds import Checks, Kinds
 from relay.service.destinations import datagrams as datagrams_out
 from relay.service.destinations import files as files_out
@@ -40,5 +42,11 @@ KINDS: RelayKinds = Kinds(
         files_out.FILE,
     ),
     sets=(listener_set.DEFAULT_NETWORK, listener_set.SEMATEXT_RECEIVER),
-    checks=Checks(listener_problems, upstream_problems, file_problems),
+    checks=Checks(
+        listener_problems,
+        upstream_problems,
+        file_problems,
+        problems_of_whole,
+        configuration_warnings,
+    ),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,12 @@ from relay.model.expression import Expression
 from relay.model.template import macros_of
 from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.service.configuration import step_table as steps
+from relay.service.configuration.kinds import Places
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
     FormatConfiguration,
+    TlsConfiguration,
 )
 from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
@@ -34,29 +36,20 @@ _PAIRS = ("RAWMSG", "LEGACY_MSGHDR", "FILE_NAME", "TRANSPORT", "MSGFORMAT")
 _MACROS = frozenset((*HARD_MACROS, *FIELD_NAMES, *ALIASES, *_PAIRS))
 
 
-def configuration_warnings(values: Mapping[str, Any], configuration: Configuration) -> list[str]:
-    """One line for each thing, with the dotted path of its key.
-
-    Args:
-        values: The whole file as TOML gave it; nothing in it is wrong.
-        configuration: What was read from it.
-    """
-    base_dir = configuration.base_dir
-    tables = {
-        (role, join_path(key, id)): table
-        for role, key in (("server", "sources"), ("client", "destinations"))
-        for id, table in values.get(key, {}).items()
-    }
+def configuration_warnings(configuration: Configuration, places: Places) -> list[str]:
+    """One line for each thing, with the dotted path of its key; nothing must be wrong."""
     warnings: list[str] = []
-    for (role, where), table in tables.items():
-        warnings += _certificate_warnings(table, where, role, base_dir)
     for source in configuration.sources:
-        warnings += source.warnings(partial(join_path, join_path("sources", source.id)))
+        where = places.source(source.id)
+        if source.tls is not None:
+            warnings += _certificate_warnings(source.tls, where, "server")
+        warnings += source.warnings(partial(join_path, where))
     for destination in configuration.destinations:
         where = join_path("destinations", destination.id)
+        if destination.tls is not None:
+            warnings += _certificate_warnings(destination.tls, where, "client")
         warnings += destination.warnings(partial(join_path, where))
-        is_template = "template" in tables["client", where]
-        warnings += _macro_warnings(destination, where, is_template=is_template)
+        warnings += _macro_warnings(destination, where)
     return list(dict.fromkeys(warnings))
 
 
@@ -71,41 +64,39 @@ def directory_warnings(path: str, where: str) -> Iterator[str]:
         )
 
 
-def _certificate_warnings(
-    table: Mapping[str, Any], where: str, role: str, base_dir: str
-) -> Iterator[str]:
+def _certificate_warnings(tls: TlsConfiguration, where: str, role: str) -> Iterator[str]:
     """Certificates that peers will refuse, and authorities that are none.
 
     Args:
         role: What the relay is in these connections: server or client.
     """
-    own = _certificates(table.get("certificate"), base_dir)[:1]
+    own = _certificates(tls.certificate)[:1]
     wanted = getattr(ExtendedKeyUsageOID, f"{role.upper()}_AUTH")
     for certificate in own:
         allowed = _extension(certificate, x509.ExtendedKeyUsage) or ()
         if allowed and not {wanted, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(allowed):
             names = ", ".join(usage._name for usage in allowed)
             yield (
-                f"{where}.certificate: the certificate in {table['certificate']} is not for a TLS "
+                f"{where}.certificate: the certificate in {tls.certificate} is not for a TLS "
                 f"{role}: its extended key usage is {names}; peers will refuse it, so make one "
                 f"with {role}Auth"
             )
-    for certificate in _certificates(table.get("trusted_ca"), base_dir):
+    for certificate in _certificates(tls.trusted_ca):
         constraints = _extension(certificate, x509.BasicConstraints)
         if certificate.version is x509.Version.v3 and (constraints is None or not constraints.ca):
             subject = certificate.subject.rfc4514_string()
             yield (
-                f"{where}.trusted_ca: {shown(subject)} in {table['trusted_ca']} is the certificate "
+                f"{where}.trusted_ca: {shown(subject)} in {tls.trusted_ca} is the certificate "
                 "of a peer and no authority, so it vouches for no other certificate; put the "
                 "authority there that signed it, or write peer_fingerprints"
             )
 
 
-def _certificates(name: str | None, base_dir: str) -> list[x509.Certificate]:
-    if name is None:
+def _certificates(path: str) -> list[x509.Certificate]:
+    if not path:
         return []
     try:
-        with open(os.path.join(base_dir, name), "rb") as file:
+        with open(path, "rb") as file:
             return x509.load_pem_x509_certificates(file.read())
     except (OSError, ValueError):
         return []  # whoever needs the file says so
@@ -118,14 +109,8 @@ def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
         return None
 
 
-def _macro_warnings(
-    destination: DestinationConfiguration, where: str, *, is_template: bool
-) -> Iterator[str]:
-    """Names in capitals that nothing gives a value.
-
-    Args:
-        is_template: The format is written as a template alone.
-    """
+def _macro_warnings(destination: DestinationConfiguration, where: str) -> Iterator[str]:
+    """Names in capitals that nothing gives a value."""
     actions = [step.action for step in destination.rewrite.steps]
     made = {name for action in actions for name in _names_made(action)}
     prefixes = [  # names that begin with these come from messages
@@ -138,9 +123,9 @@ def _macro_warnings(
         for index, action in enumerate(actions)
         for key, name in _names_read(action)
     ]
-    if destination.format is not None:
-        place = where if is_template else f"{where}.format"
-        read += [(f"{place}.{key}", name) for key, name in _names_written(destination.format)]
+    if (form := destination.format) is not None:
+        place = where if form.key == "template" else f"{where}.format"
+        read += [(f"{place}.{key}", name) for key, name in _names_written(form)]
     for place, name in read:
         if name in _MACROS or name in made or _CAPITALS.fullmatch(name) is None:
             continue

@@ -1,19 +1,14 @@
-"""Read the apps that messages can be authorised for, and find what does not fit together."""
+"""Read the apps that messages can be authorised for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
-from itertools import combinations
 
 from relay.model.token import Token
 from relay.service.configuration.model import (
     ID,
     AppConfiguration,
-    DestinationConfiguration,
-    SourceConfiguration,
-    TlsConfiguration,
 )
 from relay.service.configuration.reading import (
     Reading,
@@ -26,13 +21,9 @@ from relay.service.configuration.reading import (
     record,
 )
 from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
-from relay.service.configuration.table import Networks, Texts, did_you_mean, join_path, shown
-from relay.service.tls.files import policy_problems
-from relay.transport.tls.peer_check import parse_fingerprint
+from relay.service.configuration.table import Networks, Texts, join_path, shown
 
-__all__ = ["app_problems", "read_apps"]
-
-_TLS_KEYS = {"peer_names": "tls_names", "peer_fingerprints": "tls_fingerprints"}
+__all__ = ["read_apps"]
 
 
 class _TokenFiles:
@@ -78,47 +69,8 @@ def read_apps(values: object, reading: Reading) -> tuple[AppConfiguration, ...]:
     return tuple(apps)
 
 
-def app_problems(
-    apps: Sequence[AppConfiguration],
-    sources: Sequence[SourceConfiguration],
-    destinations: Sequence[DestinationConfiguration],
-    *,
-    members: Mapping[str, tuple[str, ...]],
-) -> list[str]:
-    """What does not fit together: apps, the sources that authorise, the destinations of apps.
-
-    Args:
-        members: The ids of the sources that each set of listeners consists of.
-    """
-    written = {member: id for id, ids in members.items() for member in ids}
-    groups: dict[str, list[SourceConfiguration]] = {}
-    for source in sources:
-        groups.setdefault(written.get(source.id, source.id), []).append(source)
-    if not apps:
-        problems = [
-            f"{join_path('sources', id)}.authorise: there is no app to authorise messages for; "
-            "add at least one table [apps.ID]"
-            for id, group in groups.items()
-            if group[0].authorise
-        ]
-    else:
-        problems = [*_shared(apps)]
-        for id, group in groups.items():
-            problems += _source_problems(apps, join_path("sources", id), group)
-        if not any(source.authorise for source in sources):
-            problems.append(
-                "apps: no source asks for them, so every message would be taken; add for example "
-                'authorise = ["token"] to a source, or remove the apps'
-            )
-    for destination in destinations:
-        problems += _destination_problems(apps, sources, destination)
-    return problems or [*_lost(apps, groups, destinations)]
-
-
 def _app(id: str, table: _App, where: str, reading: Reading) -> AppConfiguration:
     known = len(reading.problems)
-    tls = TlsConfiguration(peer_names=table.tls_names, peer_fingerprints=table.tls_fingerprints)
-    reading.problems += policy_problems(tls, lambda key: f"{where}.{_TLS_KEYS.get(key, key)}")
     tokens = _read_tokens(table, where, reading)
     if len(reading.problems) > known:
         raise Reported
@@ -127,7 +79,7 @@ def _app(id: str, table: _App, where: str, reading: Reading) -> AppConfiguration
         tokens=tokens,
         networks=table.networks,
         tls_names=table.tls_names,
-        tls_fingerprints=tuple(str(parse_fingerprint(text)) for text in table.tls_fingerprints),
+        tls_fingerprints=table.tls_fingerprints,
     )
     if app == AppConfiguration(id):
         reading.problems.append(
@@ -151,129 +103,3 @@ def _read_tokens(table: _App, where: str, reading: Reading) -> tuple[Token, ...]
             except ValueError as error:
                 reading.problems.append(f"{where}.{name_of_key}: {error}")
     return tuple(tokens)
-
-
-def _shared(apps: Sequence[AppConfiguration]) -> Iterator[str]:
-    """What two apps have both, so that nothing says whose a message is."""
-    for first, second in combinations(apps, 2):
-        where = join_path("apps", second.id)
-        for what, ours, theirs in (
-            ("the token", first.tokens, second.tokens),
-            ("the network", first.networks, second.networks),
-            ("the name", first.tls_names, second.tls_names),
-            ("the fingerprint", first.tls_fingerprints, second.tls_fingerprints),
-        ):
-            for each in theirs:
-                if each in ours:
-                    yield (
-                        f"{where}: {what} {each} is that of {join_path('apps', first.id)} as "
-                        "well; remove it from one of them"
-                    )
-
-
-def _source_problems(
-    apps: Sequence[AppConfiguration], where: str, group: Sequence[SourceConfiguration]
-) -> Iterator[str]:
-    """What keeps a source, or each listener of a set, from authorising."""
-    first = group[0]
-    if not first.authorise:
-        for key in ("unauthorised", "keep_tokens"):
-            if getattr(first, key) != getattr(SourceConfiguration("", first.listen), key):
-                yield f"{where}.{key}: has no meaning without authorise; add that or remove this"
-        return
-    schemes = ", ".join(dict.fromkeys(source.listen.scheme for source in group))
-    found = False
-    if "tls-name" in first.authorise and not any(source.tls is not None for source in group):
-        found = True
-        yield (
-            f"{where}.authorise: tls-name has no meaning for {schemes}, only for tls and relp+tls; "
-            "remove it or change the URL"
-        )
-    elif "tls-name" in first.authorise and all(
-        source.tls is None or source.tls.peer_verify == "none" for source in group
-    ):
-        found = True
-        yield (
-            f'{where}.authorise: tls-name has no meaning with peer_verify = "none", which asks no '
-            "peer for a certificate; remove one of them"
-        )
-    if "network" in first.authorise and first.is_local_socket:
-        found = True
-        yield (
-            f"{where}.authorise: network has no meaning for {schemes}, where senders have no "
-            "address; remove it"
-        )
-    if not found and not any(_given(apps, source) for source in group):
-        yield (
-            f"{where}.authorise: no app has anything for {', '.join(first.authorise)}, so every "
-            "message would be refused; add it to an app or authorise in another way"
-        )
-
-
-def _destination_problems(
-    apps: Sequence[AppConfiguration],
-    sources: Sequence[SourceConfiguration],
-    destination: DestinationConfiguration,
-) -> Iterator[str]:
-    where = f"{join_path('destinations', destination.id)}.apps"
-    known = [app.id for app in apps]
-    feeding = [source for source in sources if source.id in destination.sources]
-    given = {id for source in feeding for id in _given(apps, source)}
-    for id in destination.apps:
-        if id not in known:
-            near = did_you_mean(id, known) or ";"
-            yield (
-                f"{where}: there is no app {shown(id)}{near} the apps are: "
-                f"{', '.join(known) or 'none'}"
-            )
-        elif id not in given:
-            names = ", ".join(destination.sources)
-            yield (
-                f"{where}: no message of {id!r} can come from {names}; add what authorises it "
-                "there, or remove it here"
-            )
-
-
-def _lost(
-    apps: Sequence[AppConfiguration],
-    groups: Mapping[str, Sequence[SourceConfiguration]],
-    destinations: Sequence[DestinationConfiguration],
-) -> Iterator[str]:
-    """Apps whose messages come in and go nowhere."""
-    if not any(destination.apps for destination in destinations):
-        return
-    for id, group in groups.items():
-        where = join_path("sources", id)
-        missing: dict[str, None] = {}
-        for source in group:
-            fed = [each for each in destinations if source.id in each.sources]
-            for app in _given(apps, source) if source.authorise else ("",):
-                if fed and not any(not each.apps or app in each.apps for each in fed):
-                    missing[app] = None
-        for app in missing:
-            if app:
-                yield (
-                    f"{where}: no destination takes its messages of the app {app!r}, so they would "
-                    "be lost; add it to the apps of one"
-                )
-            else:
-                yield (
-                    f"{where}: it has no authorise and feeds only destinations with apps, so its "
-                    "messages would be lost; add authorise, or feed a destination without apps"
-                )
-
-
-def _given(apps: Sequence[AppConfiguration], source: SourceConfiguration) -> list[str]:
-    """The apps that messages of `source` can be authorised for."""
-    ways = source.authorise
-    return [
-        app.id
-        for app in apps
-        if ("token" in ways and app.tokens)
-        or ("network" in ways and app.networks)
-        or (
-            "tls-name" in ways
-            and source.tls is not None
-            and (app.tls_names or app.tls_fingerprints)
-        )
-    ]

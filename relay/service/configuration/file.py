@@ -16,14 +16,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
-from relay.service.checks.conflicts import control_socket_problems, find_conflicts
-from relay.service.checks.warnings import configuration_warnings
-from relay.service.configuration.apps_table import app_problems, read_apps
+from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.expectations import MessageTest, read_tests
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.format_table import read_format
 from relay.service.configuration.keys import compose, keys_of
-from relay.service.configuration.kinds import AnyKind, Kinds, ListenerSet, Member, Problems, UrlKind
+from relay.service.configuration.kinds import (
+    AnyKind,
+    Kinds,
+    ListenerSet,
+    Member,
+    Places,
+    Problems,
+    UrlKind,
+)
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     ID,
@@ -57,8 +63,6 @@ from relay.service.configuration.toml_text import (
     state_dir_in,
 )
 from relay.service.configuration.url import Role
-from relay.service.queue.limits import limit_problems
-from relay.service.routes.route_problems import route_problems
 
 __all__ = [
     "DEFAULT_PATH",
@@ -236,19 +240,7 @@ class _FileReader:
         sources = self._sources(source_tables)
         filters = self._filters(tables, source_tables, [app.id for app in apps])
         destinations = self._destinations(destination_tables, tuple(source_tables), filters)
-        if not self.problems:  # half a picture would show conflicts that are not there
-            self.problems += find_conflicts(
-                sources,
-                destinations,
-                self._kinds,
-                name_source=lambda id: self._port_keys.get(
-                    id, f"{join_path('sources', id)}.listen"
-                ),
-                name_destination=lambda id: f"{join_path('destinations', id)}.connect",
-            )
-            self.problems += app_problems(apps, sources, destinations, members=self._members)
         state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
-        self.problems += control_socket_problems("relay.state_dir", state_dir)
         name = relay.pop("name", None) or self._host_name()
         tests: tuple[MessageTest, ...] = ()
         with suppress(Reported):
@@ -266,11 +258,11 @@ class _FileReader:
             path=path,
             **relay,
         )
-        self._add(route_problems(configuration))
-        self._add(limit_problems(configuration))
+        places, checks = Places(self._members, self._port_keys), self._kinds.checks
+        self._add(checks.problems(configuration, places, self._kinds, not self.problems))
         warnings = self._reading.warnings
         if not self.problems:
-            warnings += configuration_warnings(values, configuration)
+            warnings += checks.warnings(configuration, places)
         return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
 
     def _current(self, values: object) -> object:

@@ -237,7 +237,7 @@ def read_format(
             )
         value = table[ways[0]]
         if ways == ["template"]:
-            return FormatConfiguration("template", Template().read(value))
+            return FormatConfiguration("template", Template().read(value), key="template")
         if not isinstance(value, str):
             return _read_table(value, where, reading)
         name = Choice(FORMATS).read(value)

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from relay.service.configuration.keys import Key, compose, keys_of
 from relay.service.configuration.model import (
+    Configuration,
     DestinationConfiguration,
     SourceConfiguration,
     TlsConfiguration,
@@ -26,6 +27,7 @@ __all__ = [
     "Kinds",
     "ListenerSet",
     "Member",
+    "Places",
     "UrlKind",
 ]
 
@@ -128,6 +130,27 @@ Problems: TypeAlias = Callable[[TlsConfiguration, Where], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where in the file sources and destinations are written, by their ids."""
+
+    members: Mapping[str, tuple[str, ...]]
+    """The ids of the sources that each set of listeners consists of."""
+    port_keys: Mapping[str, str]
+    """What decides where a member listens, by its id."""
+
+    def source(self, id: str) -> str:
+        """The path of its table."""
+        for set_id, members in self.members.items():
+            if id in members:
+                return join_path("sources", set_id)
+        return join_path("sources", id)
+
+    def listen(self, id: str) -> str:
+        """The path of what says where a source listens."""
+        return self.port_keys.get(id) or f"{join_path('sources', id)}.listen"
+
+
+@dataclass(frozen=True, slots=True)
 class Checks:
     """What finds out what is wrong with values by trying what they are for."""
 
@@ -135,6 +158,14 @@ class Checks:
     upstream_tls: Problems
     tls_files: Problems
     """What is wrong with the content of the files, which may change while the relay runs."""
+    problems: Callable[[Configuration, Places, Kinds[Any, Any], bool], Iterable[str]]
+    """What is wrong with the whole.
+
+    Its last argument is false if something is wrong with a part already: then conflicts may be
+    seen that are not there.
+    """
+    warnings: Callable[[Configuration, Places], Iterable[str]]
+    """What works, but hardly as meant."""
 
 
 @dataclass(frozen=True)

@@ -292,6 +292,8 @@ class FormatConfiguration:
     """bsd, full, iso or unix; None = as the format has it."""
     time_zone: tzinfo | None = None
     """Zone to write stamps in; None = each in its own offset."""
+    key: str = field(default="format", compare=False)
+    """The key of the destination that it is written under: format or template."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ hyphen for the underscore.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from relay.model.parse_options import ParseOptions
@@ -26,7 +26,6 @@ from relay.service.configuration.table import (
     join_path,
     read_table,
 )
-from relay.wire.parse_options import new_parser
 
 __all__ = ["PARSE", "read_parse_options"]
 
@@ -42,6 +41,19 @@ class _Octets:
     def read(self, value: object) -> Any:
         read = self.kind.read(value)
         return read.encode() if isinstance(read, str) else tuple(text.encode() for text in read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """The name of a character set."""
+
+    def read(self, value: object) -> str:
+        name = Text('the name of a character set, such as "ISO-8859-1"', r"[!-~]+").read(value)
+        try:
+            b"a".decode(codecs.lookup(name).name, "replace")
+        except (LookupError, UnicodeError) as error:
+            raise ValueError(f"cannot convert from {name!r}: {error}") from None
+        return name
 
 
 _FLAGS = (
@@ -70,7 +82,7 @@ PARSE: Mapping[str, Kind] = {
     "program_override": _Octets(_WORD),
     "tags": _Octets(Texts("a list of tags")),
     "parse_tags": Choice(("errors", "all", "none")),
-    "encoding": Text('the name of a character set, such as "ISO-8859-1"', r"[!-~]+"),
+    "encoding": _Encoding(),
 }
 
 
@@ -88,9 +100,4 @@ def read_parse_options(values: object, path: str, reading: Reading) -> ParseOpti
     options = ParseOptions(**table)
     if options.bad_hostname is not None:
         reading.note_expression(options.bad_hostname, join_path(path, "bad_hostname"))
-    try:
-        new_parser(options, zone=UTC)
-    except ValueError as error:
-        reading.problems.append(f"{path}: {error}")
-        return ParseOptions()
     return options

@@ -10,7 +10,7 @@ from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authoris
 from relay.model.origin import Origin
 from relay.model.words import counted
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration
-from relay.transport.tls.peer_check import name_matches
+from relay.transport.tls.peer_check import name_matches, parse_fingerprint
 
 __all__ = ["new_authorise"]
 
@@ -47,7 +47,13 @@ def new_authorise(
 
     return Authorisation(
         [
-            App(app.id, app.tokens, app.networks, app.tls_names, app.tls_fingerprints)
+            App(
+                app.id,
+                app.tokens,
+                app.networks,
+                app.tls_names,
+                tuple(str(parse_fingerprint(text)) for text in app.tls_fingerprints),
+            )
             for app in apps
         ],
         ways=source.authorise,

@@ -154,16 +154,18 @@ trusted_ca = "{trusted}"
     assert warnings(tmp_path, text("server", "client")) == []
     found = warnings(tmp_path, text("client", "server"))
     assert found == [
-        "sources.in.certificate: the certificate in client.pem is not for a TLS server: its "
-        "extended key usage is clientAuth; peers will refuse it, so make one with serverAuth",
-        "destinations.d.certificate: the certificate in server.pem is not for a TLS client: its "
-        "extended key usage is serverAuth; peers will refuse it, so make one with clientAuth",
+        f"sources.in.certificate: the certificate in {tmp_path}/client.pem is not for a TLS "
+        "server: its extended key usage is clientAuth; peers will refuse it, so make one with "
+        "serverAuth",
+        f"destinations.d.certificate: the certificate in {tmp_path}/server.pem is not for a TLS "
+        "client: its extended key usage is serverAuth; peers will refuse it, so make one with "
+        "clientAuth",
     ]
     (found_one,) = warnings(tmp_path, text("server", "client", "server.pem"))
     assert found_one == (
-        "destinations.d.trusted_ca: 'CN=a.example.com' in server.pem is the certificate of a peer "
-        "and no authority, so it vouches for no other certificate; put the authority there that "
-        "signed it, or write peer_fingerprints"
+        f"destinations.d.trusted_ca: 'CN=a.example.com' in {tmp_path}/server.pem is the "
+        "certificate of a peer and no authority, so it vouches for no other certificate; put the "
+        "authority there that signed it, or write peer_fingerprints"
     )
 
 

@@ -58,7 +58,11 @@ def test_options() -> None:
         ({"default_severity": 8}, "default_severity: found 8; allowed are 0 to 7"),
         ({"bad_hostname": "("}, "is not a regular expression"),
         ({"bad_hostname": 1}, "bad_hostname: expected a regular expression, found 1"),
-        ({"encoding": "klingon"}, "klingon"),
+        (
+            {"encoding": "klingon"},
+            "parse.encoding: cannot convert from 'klingon': unknown",
+        ),
+        ({"encoding": "rot13"}, "cannot convert from 'rot13'"),
         ({"time_zone": "Mars"}, "time_zone: expected a time zone"),
         ({"tags": []}, "tags: expected a list of tags, found an empty list"),
     ],

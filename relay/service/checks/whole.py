@@ -1,0 +1,44 @@
+"""Find what is wrong with a configuration whose parts are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.service.checks.apps import app_policy_problems, app_problems
+from relay.service.checks.conflicts import control_socket_problems, find_conflicts
+from relay.service.configuration.kinds import Kinds, Places
+from relay.service.configuration.model import Configuration
+from relay.service.configuration.table import join_path
+from relay.service.queue.limits import limit_problems
+from relay.service.routes.route_problems import route_problems
+
+__all__ = ["problems_of_whole"]
+
+
+def problems_of_whole(
+    configuration: Configuration,
+    places: Places,
+    kinds: Kinds[Any, Any],
+    is_right: bool,
+) -> list[str]:
+    """One line for each problem.
+
+    Args:
+        is_right: Nothing is wrong with a part; half a picture would show conflicts that are
+            not there.
+    """
+    sources, destinations = configuration.sources, configuration.destinations
+    problems = [*app_policy_problems(configuration.apps)]
+    if is_right and not problems:
+        problems += find_conflicts(
+            sources,
+            destinations,
+            kinds,
+            name_source=places.listen,
+            name_destination=lambda id: f"{join_path('destinations', id)}.connect",
+        )
+        problems += app_problems(configuration.apps, sources, destinations, members=places.members)
+    problems += control_socket_problems("relay.state_dir", configuration.state_dir)
+    problems += route_problems(configuration)
+    problems += limit_problems(configuration)
+    return problems
