@@ -8,11 +8,11 @@ certificate ends) come from the `WallClock`, which administrators and NTP may se
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "WallClock", "in_utc"]
+__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "Reactor", "WallClock", "in_utc"]
 
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
@@ -45,6 +45,38 @@ class Clock(Protocol):
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
     ) -> DelayedCall: ...
+
+
+class Reactor(Clock, Protocol):
+    """The parts of Twisted's reactor that the relay uses beside its clock."""
+
+    def addReader(self, reader: object) -> object: ...
+
+    def removeReader(self, reader: object) -> object: ...
+
+    def removeWriter(self, writer: object) -> object: ...
+
+    def callFromThread(
+        self, callable: Callable[..., object], *args: object, **kwargs: object
+    ) -> None: ...
+
+    def callWhenRunning(self, callable: Callable[..., object], *args: object) -> object: ...
+
+    def getDelayedCalls(self) -> Sequence[DelayedCall]: ...
+
+    def getThreadPool(self) -> Any: ...
+
+    def addSystemEventTrigger(
+        self, phase: str, event: str, callable: Callable[..., object], *args: object
+    ) -> object: ...
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> object: ...
+
+    def adoptStreamConnection(self, descriptor: int, family: int, factory: object) -> object: ...
+
+    def spawnProcess(self, *args: object, **kwargs: object) -> object: ...
+
+    def stop(self) -> None: ...
 
 
 class ClockStep(NamedTuple):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.logger import Logger
@@ -15,7 +14,7 @@ from relay import __version__
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
-from relay.model.clock import Now, WallClock
+from relay.model.clock import Now, Reactor, WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.words import counted
 from relay.observe.control import Command, ControlFactory
@@ -71,7 +70,7 @@ _log = Logger(namespace="relay")
 
 
 def assemble(
-    reactor: Any,
+    reactor: Reactor,
     configuration: Configuration,
     systemd: Systemd = NO_SYSTEMD,
     *,
@@ -166,7 +165,7 @@ def _source_parts(
 
 
 def _sources(
-    kinds: RelayKinds, ways_in: WaysIn, parts: SourceParts, reactor: Any
+    kinds: RelayKinds, ways_in: WaysIn, parts: SourceParts, reactor: Reactor
 ) -> list[SourceService]:
     sources = []
     for source in ways_in.configuration.sources:
@@ -183,7 +182,7 @@ def _watches(
     limits: Mapping[str, QueueLimit],
     notices: Notices,
     wall: WallClock,
-    reactor: Any,
+    reactor: Reactor,
 ) -> list[Service]:
     return [
         ExpressionWatch(notices=notices, clock=reactor),
@@ -199,7 +198,7 @@ def _flush_service(
     limits: Mapping[str, QueueLimit],
     queue: QueueService,
     now: Now,
-    reactor: Any,
+    reactor: Reactor,
 ) -> FlushService:
     return FlushService(
         pipelines(routes.values()),
@@ -211,7 +210,7 @@ def _flush_service(
 
 
 def _notify_service(
-    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Any
+    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Reactor
 ) -> NotifyService:
     return NotifyService(
         notify=notify,
@@ -231,7 +230,7 @@ def _status(
     certificates: CertificateWatch,
     lookups: LookupFiles,
     notices: Notices,
-    reactor: Any,
+    reactor: Reactor,
 ) -> Status:
     return Status(
         Identity(configuration.name, __version__, not is_pure(), configuration.state_dir),
@@ -259,7 +258,7 @@ def _commands(
     destinations: Sequence[DestinationService],
     admission: Admission,
     limits: Mapping[str, QueueLimit],
-    reactor: Any,
+    reactor: Reactor,
 ) -> dict[str, Command]:
     """What the control socket offers, by name."""
     tools = QueueTools(
@@ -288,7 +287,9 @@ class WaysIn:
     notices: Notices
     wall: WallClock
 
-    def receiving(self, source: SourceConfiguration, *, answers: bool, reactor: Any) -> Receiving:
+    def receiving(
+        self, source: SourceConfiguration, *, answers: bool, reactor: Reactor
+    ) -> Receiving:
         fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
         ways = [_way(self.routes[id], self.limits[id], reserved=source.reserved) for id in fed]
         marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
@@ -342,7 +343,7 @@ def _observers(
     status: Status,
     commands: Mapping[str, Command],
     notify: NotifySocket,
-    reactor: Any,
+    reactor: Reactor,
 ) -> list[Service]:
     return [
         ControlService(
@@ -364,7 +365,7 @@ def _routes(
     lookups: LookupFiles,
     notices: Notices,
     wall: WallClock,
-    reactor: Any,
+    reactor: Reactor,
 ) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
     """The way into each destination's queue, and the tokens for it, by its id."""
     rewriting = Rewriting(

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Reactor
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status, statistics_line
 from relay.service.periodic import PeriodicService
@@ -31,7 +31,7 @@ class ControlService(PeriodicService):
     name = "control"
     _listener: UnixListener  # from startService on
 
-    def __init__(self, *, path: str, factory: ControlFactory, reactor: Any) -> None:
+    def __init__(self, *, path: str, factory: ControlFactory, reactor: Reactor) -> None:
         super().__init__(interval_seconds=_LOOK_SECONDS, clock=reactor)
         self._path = path
         self._factory = factory
@@ -78,7 +78,7 @@ class StatisticsService(Service):
         *,
         status: Status,
         interval_seconds: float,
-        reactor: Any,
+        reactor: Reactor,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._status = status
@@ -119,7 +119,7 @@ class HangupService(Service):
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, callbacks: Sequence[Callable[[], None]], reactor: Any) -> None:
+    def __init__(self, *, callbacks: Sequence[Callable[[], None]], reactor: Reactor) -> None:
         self._callbacks = callbacks
         self._reactor = reactor
         self._before: Any = None

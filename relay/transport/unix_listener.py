@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Reactor
 
 __all__ = ["UnixListener"]
 
@@ -35,7 +35,7 @@ class UnixListener:
     """
 
     def __init__(
-        self, listening: socket.socket, factory: Any, *, reactor: Any, inherited: bool = False
+        self, listening: socket.socket, factory: Any, *, reactor: Reactor, inherited: bool = False
     ) -> None:
         self._socket = listening
         self._path: str = listening.getsockname()

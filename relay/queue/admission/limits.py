@@ -13,9 +13,9 @@ for urgent messages where severities are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from relay.codec import octets_of
+from relay.model.document import Document
 from relay.model.message import SEVERITY_NAMES
 from relay.model.policy import POLICIES
 from relay.model.words import size as in_words
@@ -143,7 +143,7 @@ class QueueLimit:
             return _NONE
         return _ALL if reserved or size < self._unreserved_bytes else URGENT_SEVERITY_MAX
 
-    def report(self, *, backlog_records: int = 0) -> dict[str, Any]:
+    def report(self, *, backlog_records: int = 0) -> Document:
         """The limits and how near they are, for status.
 
         Args:

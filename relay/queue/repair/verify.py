@@ -12,10 +12,11 @@ import os
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from relay.model.document import Document
 from relay.queue.block import KEY
 from relay.queue.files.format import FORMAT
 from relay.queue.ledger import Ledger
@@ -152,7 +153,7 @@ def sound_ledger(value: bytes, *, any_version: bool = False) -> Ledger | None:
         any_version: Pass over fields that are unknown here.
     """
     try:
-        fields = msgspec.json.decode(value, type=dict[str, Any])
+        fields = msgspec.json.decode(value, type=Document)
         known = {name: fields[name] for name in Ledger.__struct_fields__ if name in fields}
         ledger = msgspec.convert(known if any_version else fields, Ledger)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

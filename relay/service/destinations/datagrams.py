@@ -27,7 +27,11 @@ def _make(
 
     async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
         connected = await deferToThreadPool(
-            reactor, reactor.getThreadPool(), _connected_socket, url.host, url.port
+            reactor,  # type: ignore[arg-type]  # zope
+            reactor.getThreadPool(),
+            _connected_socket,
+            url.host,
+            url.port,
         )
         return DatagramSession(
             connected,

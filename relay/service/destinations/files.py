@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
@@ -21,6 +21,8 @@ from relay.service.prerequisite import Prerequisite
 from relay.transport.files.writer import AppendedFile, FileSession
 
 __all__ = ["FILE"]
+
+T = TypeVar("T")
 
 
 class _Target(Path):
@@ -50,8 +52,12 @@ def _make(
     # What two lanes append must not mix, nor what one cuts off again be the other's.
     one_at_a_time = DeferredLock()
 
-    def run_in_thread(call: Callable[[], Any]) -> Deferred[Any]:
-        return one_at_a_time.run(deferToThreadPool, reactor, reactor.getThreadPool(), call)
+    def in_pool(call: Callable[[], T]) -> Deferred[T]:
+        pool = reactor.getThreadPool()
+        return deferToThreadPool(reactor, pool, call)  # type: ignore[arg-type]  # zope
+
+    def run_in_thread(call: Callable[[], T]) -> Deferred[T]:
+        return one_at_a_time.run(in_pool, call)
 
     def on_reopened(words: str) -> None:
         parts.notices.warn(f"destination {configuration.id}", "reopened", words)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from relay.flow.drain import Drain
@@ -11,6 +9,7 @@ from relay.flow.numbering import Numbering
 from relay.flow.progress import Progress, Standing
 from relay.flow.throughput import Throughput
 from relay.model.clock import Clock
+from relay.model.document import Document
 from relay.queue.ledger import Ledger
 from relay.service.destinations.link import Link
 from relay.service.queue.service import QueueService
@@ -122,7 +121,7 @@ class Lane:
             could_send=self.drain.could_send,
         )
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         """For status, where there are two lanes."""
         return {
             "queue": self.queue,

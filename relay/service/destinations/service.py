@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
@@ -17,7 +16,8 @@ from relay.flow.numbering import Numbering
 from relay.flow.pacing import Pace, Pacing, Window
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
-from relay.model.clock import Clock, WallClock
+from relay.model.clock import Clock, Reactor, WallClock
+from relay.model.document import Document
 from relay.model.printable import printable
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.lane import Lane
@@ -47,7 +47,7 @@ class DestinationParts:
     certificates: CertificateWatch
     notices: Notices
     wall: WallClock
-    reactor: Any
+    reactor: Reactor
     """Provides IReactorTime, IReactorThreads and IReactorTCP."""
 
 
@@ -304,7 +304,7 @@ class DestinationService(Service):
         """The state in words."""
         return self._status.state_words
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         """Account, state and counters, for status."""
         return self._status.report()
 

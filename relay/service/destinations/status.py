@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from relay.flow.refusals import Refusals
 from relay.model.clock import WallClock, in_utc
+from relay.model.document import Document
 from relay.model.errors import QueueError
 from relay.queue.ledger import added_up
 from relay.service.configuration.model import DestinationConfiguration
@@ -68,7 +68,7 @@ class DestinationStatus:
             return words
         return f"paused by hand since {in_utc(self.paused_since)}; {words}"
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         """Account, state and counters, for status."""
         lanes = self._lanes()
         ledger = added_up([lane.ledger for lane in lanes])
@@ -112,7 +112,7 @@ class DestinationStatus:
             "lanes": self._lanes_report(),
         }
 
-    def _lanes_report(self) -> dict[str, Any] | None:
+    def _lanes_report(self) -> Document | None:
         lanes = self._lanes()
         if len(lanes) < 2:
             return None

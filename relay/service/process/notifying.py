@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.application.service import Service
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Reactor
 
 __all__ = ["NotifyService"]
 
@@ -34,7 +34,7 @@ class NotifyService(Service):
         *,
         notify: Notifies,
         watchdog_seconds: float,
-        reactor: Any,
+        reactor: Reactor,
         is_well: Callable[[], bool] = lambda: True,
     ) -> None:
         self._notify = notify

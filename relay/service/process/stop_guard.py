@@ -8,6 +8,8 @@ from typing import Any
 
 from twisted.application.service import Service
 
+from relay.model.clock import Reactor
+
 __all__ = ["StopGuard"]
 
 _SECONDS_MAX = 4.8
@@ -23,7 +25,7 @@ class StopGuard(Service):
 
     name = "stop guard"
 
-    def __init__(self, *, reactor: Any) -> None:
+    def __init__(self, *, reactor: Reactor) -> None:
         self._reactor = reactor
         self._before: dict[int, Any] = {}
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-from relay.model.clock import WallClock
+from relay.model.clock import Reactor, WallClock
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
@@ -48,7 +47,7 @@ def new_queue(
     limits: Mapping[str, QueueLimit],
     notices: Notices,
     wall: WallClock,
-    reactor: Any,
+    reactor: Reactor,
 ) -> QueueService:
     """The queue of all destinations.  Opens nothing before its `startService`."""
     settings = QueueSettings(
@@ -79,7 +78,7 @@ def new_compaction(
     configuration: Configuration,
     queue: QueueService,
     notices: Notices,
-    reactor: Any,
+    reactor: Reactor,
 ) -> CompactionService:
     """What makes the queue's file small again."""
     return CompactionService(
@@ -103,7 +102,7 @@ def new_quarantine_limits(
     queue: QueueService,
     notices: Notices,
     wall: WallClock,
-    reactor: Any,
+    reactor: Reactor,
 ) -> QuarantineLimits:
     """What keeps the quarantines to their limits."""
     return QuarantineLimits(

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from relay.model.clock import Reactor
 from relay.model.errors import QueueError
 from relay.queue.compaction.restore import Restoration
 from relay.queue.files.given_up import GivenUp
@@ -29,7 +30,7 @@ class QueuePlace:
     """
 
     def __init__(
-        self, store: QueueStore, path: str, probe: Callable[[], None], reactor: Any
+        self, store: QueueStore, path: str, probe: Callable[[], None], reactor: Reactor
     ) -> None:
         self.probe = probe
         self._store = store

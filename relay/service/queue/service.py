@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
-from relay.model.clock import WallClock
+from relay.model.clock import Reactor, WallClock
 from relay.model.errors import QueueError
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
@@ -114,7 +114,7 @@ class QueueService(Service):
         histories: Histories,
         admission: Admission,
         notices: Notices,
-        reactor: Any,
+        reactor: Reactor,
         wall: WallClock,
         exit_status: ExitStatus,
     ) -> None:

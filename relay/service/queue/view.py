@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from relay.model.clock import Reactor
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import damaged_files
 from relay.queue.store import QueueStore
@@ -40,7 +41,7 @@ class QueueView:
         configured: Container[str],
         *,
         notices: Notices,
-        reactor: Any,
+        reactor: Reactor,
         readers: ThreadPool,
     ) -> None:
         self._path = path
@@ -139,4 +140,4 @@ class QueueView:
 
     def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:
         """Run `call` in a thread that may wait for the disk."""
-        return deferToThreadPool(self._reactor, self._readers, call)
+        return deferToThreadPool(self._reactor, self._readers, call)  # type: ignore[arg-type]  # zope

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any
 
 from relay.flow.routing import Route
+from relay.model.document import Document
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters.conditions import selected
@@ -202,7 +202,7 @@ def described(
     now: float,
     zone: tzinfo,
     text: Callable[[bytes], str] = lambda octets: octets.decode("latin-1"),
-) -> dict[str, Any]:
+) -> Document:
     """The fields of a message, ready for JSON.
 
     Args:

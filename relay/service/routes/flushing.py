@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.routing import Route
 from relay.flow.shedding import let_in, severities_let_in
-from relay.model.clock import DelayedCall, Now
+from relay.model.clock import DelayedCall, Now, Reactor
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -49,7 +49,7 @@ class FlushService(Service):
         *,
         append: _Append,
         now: Now,
-        reactor: Any,
+        reactor: Reactor,
         ways: Mapping[str, Route] | None = None,
     ) -> None:
         self._pipelines = {id: pipeline for id, pipeline in pipelines.items() if pipeline.holds}

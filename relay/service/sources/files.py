@@ -6,10 +6,10 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from twisted.application.service import Service
 
+from relay.model.document import Document
 from relay.model.expression import Expression as BytesExpression
 from relay.model.message import (
     DEFAULT_FACILITY,
@@ -137,7 +137,7 @@ class FileSource(SourceService):
         if self._reader is not None:
             self._reader.stop()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         files = {} if self._reader is None else self._reader.report()
         return {**super().report(), **files}
 

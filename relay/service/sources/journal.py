@@ -8,12 +8,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
+from relay.model.document import Document
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import shown
@@ -147,7 +148,7 @@ class JournalSource(SourceService):
         Service.stopService(self)
         return self._reader.stop()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         return {
             **super().report(),
             "state": self._reader.state,

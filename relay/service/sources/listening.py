@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from relay.model.clock import Reactor
 from relay.service.configuration.keys import group
 from relay.service.configuration.model import SourceConfiguration, TlsConfiguration, Where
 from relay.service.prerequisite import Prerequisite
@@ -174,7 +175,7 @@ def _binding(
 
 
 def _wrapping(
-    source: NetworkSource, certificates: CertificateWatch, tls_files: Prerequisite, reactor: Any
+    source: NetworkSource, certificates: CertificateWatch, tls_files: Prerequisite, reactor: Reactor
 ) -> Callable[[InboundFactory], Any]:
     """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
     with_tls = _tls_wrapping(source.id, source.tls, certificates, tls_files, reactor)
@@ -194,7 +195,7 @@ def _tls_wrapping(
     tls: TlsConfiguration | None,
     certificates: CertificateWatch,
     tls_files: Prerequisite,
-    reactor: Any,
+    reactor: Reactor,
 ) -> Callable[[Any], Any]:
     if tls is None:
         return lambda factory: factory
@@ -205,4 +206,5 @@ def _tls_wrapping(
         options=read_options(tls),
     )
     listener: Any = certificates.keep(f"source {id}", tls, new, tls_files)
-    return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=reactor)
+    clock: Any = reactor
+    return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=clock)

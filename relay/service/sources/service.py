@@ -15,6 +15,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
+from relay.model.clock import Reactor
+from relay.model.document import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import bytes_in_words
@@ -42,7 +44,7 @@ class Receiving:
     """What the service of one source works with."""
 
     reception: Reception
-    reactor: Any
+    reactor: Reactor
     """Provides IReactorTime, IReactorFDSet and IReactorSocket."""
     quarantine: Callable[[], Ledger | None] = lambda: None
     """The account of what the source set aside; None = it does not do that."""
@@ -109,7 +111,7 @@ class SourceService(Service):
         """Begin to receive."""
         raise NotImplementedError
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         """The counters, for status."""
         counters = self.counters
         quarantine = self._quarantine()
@@ -207,7 +209,7 @@ class StreamSource(SourceService):
         if not self._prerequisite.trouble:
             super().begin()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         report = super().report()
         if self._prerequisite.trouble:
             report |= {"state": self._prerequisite.words, "ready": False}
@@ -285,7 +287,7 @@ class DatagramSource(SourceService):
             self._reader.forget_kernel_drops()
         self._reactor.addReader(self._reader)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Document:
         return {**super().report(), "receive_buffer_bytes": self._buffer_bytes}
 
     def _note_buffer(self, bound: socket.socket) -> None:
@@ -325,7 +327,7 @@ def _stop_port(port: Any, *, inherited: bool) -> Any:
     return port.stopListening()
 
 
-def _quarantine_report(ledger: Ledger) -> dict[str, Any]:
+def _quarantine_report(ledger: Ledger) -> Document:
     """What lies in the quarantine of a source, over all its runs, and what found no room."""
     return {
         "records": ledger.quarantined,

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from OpenSSL import SSL
 from twisted.logger import Logger
 
 from relay.model.clock import Clock, Now
+from relay.model.document import Document
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
@@ -104,7 +105,7 @@ class CertificateWatch(PeriodicService):
             self._renew(watched)
             self._warn_of_expiry(watched)
 
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> list[Document]:
         """For status: what is in use, with the days it has left, and files that cannot be used."""
         now = self._now()
         expiries = [

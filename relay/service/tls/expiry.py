@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from cryptography import x509
 
+from relay.model.document import Document
 from relay.transport.tls.context import TlsMaterial, load_crls
 
 __all__ = ["Expiry", "expiries_of"]
@@ -51,7 +51,7 @@ class Expiry:
             "refused until the next one is there"
         )
 
-    def report(self, subject: str, now: float) -> dict[str, Any]:
+    def report(self, subject: str, now: float) -> Document:
         """For status: whose it is, the days that are left, and the same in words."""
         left = self.ends_at - now
         days = left / _DAY_SECONDS

@@ -15,12 +15,11 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Reactor
 from relay.model.origin import Origin
 from relay.model.words import size
 from relay.transport.journal.journalctl import Journalctl, Run, Selection
@@ -72,7 +71,7 @@ class JournalReader:
         from_beginning: bool,
         retry_seconds: Callable[[int], float],
         find_program: Callable[[], str | None],
-        reactor: Any,
+        reactor: Reactor,
     ) -> None:
         self.starts = 0
         """Runs of journalctl so far."""

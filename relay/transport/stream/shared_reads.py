@@ -32,7 +32,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.clock import DelayedCall
+from relay.model.clock import DelayedCall, Reactor
 from relay.transport.turn_batch import TurnBatch
 
 __all__ = ["PAUSE_SECONDS", "SharedReads"]
@@ -57,7 +57,7 @@ class SharedReads:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         *,
         answers: bool = False,
         new_poller: Callable[[], Any] = select.epoll,
