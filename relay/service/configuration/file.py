@@ -46,12 +46,10 @@ from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.rewrite_table import Rewrites
 from relay.service.configuration.table import (
     Anything,
-    Expression,
     Kind,
     did_you_mean,
     join_path,
     plain,
-    read_table,
     shown,
 )
 from relay.service.configuration.toml_text import (
@@ -92,7 +90,6 @@ _RETIRED_RELAY_KEYS: Mapping[str, str] = {
 AnyKinds = Kinds[Any, Any]
 
 _RELAY = {name: key.kind for name, key in keys_of(Configuration).items()}
-_PATH_KEYS = {"trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file"}
 
 
 class Examined(NamedTuple):
@@ -230,8 +227,8 @@ class _FileReader:
         self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
-        tables = read_table(values, _FILE, "", self.problems)
-        relay = read_table(self._current(tables.get("relay", {})), _RELAY, "relay", self.problems)
+        tables = self._reading.table(values, _FILE, "")
+        relay = self._reading.table(self._current(tables.get("relay", {})), _RELAY, "relay")
         source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
@@ -240,24 +237,16 @@ class _FileReader:
         sources = self._sources(source_tables)
         filters = self._filters(tables, source_tables, [app.id for app in apps])
         destinations = self._destinations(destination_tables, tuple(source_tables), filters)
-        state_dir = self._absolute(relay.pop("state_dir", DEFAULT_STATE_DIR))
-        name = relay.pop("name", None) or self._host_name()
+        if "name" not in relay:
+            relay["name"] = self._host_name()
         tests: tuple[MessageTest, ...] = ()
         with suppress(Reported):
             ids = [source.id for source in sources]
             tests = read_tests(
                 tables.get("tests", []), ids, list(destination_tables), self._reading
             )
-        configuration = Configuration(
-            name=name,
-            state_dir=state_dir,
-            sources=tuple(sources),
-            destinations=tuple(destinations),
-            apps=apps,
-            tests=tests,
-            path=path,
-            **relay,
-        )
+        relay |= {"sources": tuple(sources), "destinations": tuple(destinations), "apps": apps}
+        configuration = compose(Configuration, {**relay, "tests": tests, "path": path})
         places, checks = Places(self._members, self._port_keys), self._kinds.checks
         self._add(checks.problems(configuration, places, self._kinds, not self.problems))
         warnings = self._reading.warnings
@@ -274,7 +263,7 @@ class _FileReader:
         return {key: value for key, value in values.items() if key not in _RETIRED_RELAY_KEYS}
 
     def _filters(
-        self, tables: Mapping[str, Any], sources: Iterable[str], apps: Sequence[str]
+        self, tables: Mapping[str, object], sources: Iterable[str], apps: Sequence[str]
     ) -> FilterTables:
         values = tables.get("filters", {})
         if not isinstance(values, dict):
@@ -295,7 +284,7 @@ class _FileReader:
             return ""
 
     def _named_tables(
-        self, tables: Mapping[str, Any], key: str, example: str
+        self, tables: Mapping[str, object], key: str, example: str
     ) -> dict[str, dict[str, object]]:
         """The tables below `key` that have an id; all of them, even if their content is bad."""
         values = tables.get(key, {})
@@ -348,18 +337,12 @@ class _FileReader:
 
     def _table(
         self, values: Mapping[str, object], role: Role, where: str
-    ) -> tuple[AnyKind | None, dict[str, Any]]:
+    ) -> tuple[AnyKind | None, dict[str, object]]:
         """The kind that a table is for, and the keys of the table that are right."""
         kind = self._kinds.named_in(values, role)
         fitting = self._kinds.fitting_keys(role, kind)
         schema = self._kinds.schema(role, kind)
-        table = read_table(values, schema, where, self.problems, fitting=fitting)
-        for key in _PATH_KEYS & table.keys():
-            table[key] = self._absolute(table[key])
-        for key in table:
-            if isinstance(schema[key], Expression):
-                self._reading.note_expression(table[key], join_path(where, key))
-        return kind, table
+        return kind, self._reading.table(values, schema, where, fitting=fitting)
 
     def _check_source(
         self, source: SourceConfiguration, given: Mapping[str, object], where: str
@@ -372,13 +355,13 @@ class _FileReader:
             self._check_tls(source.tls, self._kinds.checks.listener_tls, where)
 
     def _set(
-        self, id: str, kind: ListenerSet, url: Url, table: Mapping[str, Any], where: str
+        self, id: str, kind: ListenerSet, url: Url, table: Mapping[str, object], where: str
     ) -> list[SourceConfiguration]:
         """The sources that a set of listeners consists of."""
         sources = []
         for member in kind.members:
             port = table.get(member.port_key, member.port)
-            if port:
+            if isinstance(port, int) and port:
                 source = member.kind.configured(
                     Url(member.kind.scheme, host=url.host, port=port),
                     {**table, "id": f"{id}.{member.name}"},
@@ -409,7 +392,9 @@ class _FileReader:
         for id, values in tables.items():
             where = join_path("destinations", id)
             kind, table = self._table(values, "connect", where)
-            sources = table.get("sources", source_ids)
+            sources = table.get("sources")
+            if not isinstance(sources, tuple):
+                sources = source_ids
             members = [one for ids in self._members.values() for one in ids]
             self._check_sources(sources, (*source_ids, *members), where)
             table["sources"] = self._with_members(sources)
@@ -441,7 +426,7 @@ class _FileReader:
         return tuple(dict.fromkeys(one for id in ids for one in self._members.get(id, (id,))))
 
     def _url(
-        self, values: Mapping[str, object], table: dict[str, Any], key: Role, where: str
+        self, values: Mapping[str, object], table: dict[str, object], key: Role, where: str
     ) -> Url | None:
         text = table.pop(key, None)
         if key not in values:
@@ -449,7 +434,7 @@ class _FileReader:
             self.problems.append(
                 f'{where}.{key}: is missing; write for example {key} = "{example}"'
             )
-        if text is None:
+        if not isinstance(text, str):
             return None
         try:
             url = self._kinds.url(text, key, base_dir=self._base_dir)
@@ -494,9 +479,6 @@ class _FileReader:
         """Look at the keys by `problems`, and then into the files that they name."""
         place = partial(join_path, where)
         self._add(problems(tls, place))
-        for key in ("private_key", "private_key_passphrase_file"):
-            if file := getattr(tls, key):
-                self._reading.note_secret(file, place(key), is_token=False)
         known = {problem.partition(": ")[0] for problem in (*self.problems, *self.unready)}
         self.unready += [
             text
@@ -508,9 +490,6 @@ class _FileReader:
         """Add problems, but none that follows from one already known of the same key."""
         known = {problem.partition(": ")[0] for problem in self.problems}
         self.problems += [text for text in problems if text.partition(": ")[0] not in known]
-
-    def _absolute(self, path: str) -> str:
-        return _absolute(self._base_dir, path)
 
 
 def _missing_certificate(member: Member, port: int) -> str:

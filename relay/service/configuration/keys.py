@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from relay.service.configuration.table import Kind
+from relay.service.configuration.reading import Readable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,7 +31,7 @@ _KEY, _GROUP = "key", "group"
 class Key:
     """A key of a table."""
 
-    kind: Kind
+    kind: Readable
     """What it may hold."""
     default: object
     """The value without it."""
@@ -41,7 +41,7 @@ class Key:
     """What holds without it, where `default` does not tell."""
 
 
-def key(kind: Kind, default: T, help: str, *, default_words: str = "") -> T:
+def key(kind: Readable, default: T, help: str, *, default_words: str = "") -> T:
     """A field of a dataclass that is a key of a table."""
     declared = Key(kind, default, help, default_words)
     return field(default=default, metadata={_KEY: declared})

@@ -18,7 +18,8 @@ from relay.service.configuration.model import (
     Url,
     Where,
 )
-from relay.service.configuration.table import Anything, Kind, Text, Whole, join_path
+from relay.service.configuration.reading import Readable
+from relay.service.configuration.table import Anything, Text, Whole, join_path
 from relay.service.configuration.url import Address, Host, Role, parse_url
 
 __all__ = [
@@ -207,7 +208,7 @@ class Kinds(Generic[S, D]):
     def _named_by_url(self, table: Mapping[str, object], role: Role) -> AnyKind | None:
         return self.by_scheme(role).get(str(table.get(role, "")).partition(":")[0].lower())
 
-    def schema(self, role: Role, kind: AnyKind | None) -> dict[str, Kind]:
+    def schema(self, role: Role, kind: AnyKind | None) -> dict[str, Readable]:
         """What the keys of a table may hold: those of all kinds, as `kind` has them."""
         keys = _NO_SETTINGS[role].copy()
         for each in (*self.by_scheme(role).values(), *([kind] if kind else [])):
@@ -236,7 +237,7 @@ class Kinds(Generic[S, D]):
                 )
 
 
-_NO_SETTINGS: Mapping[Role, dict[str, Kind]] = {
+_NO_SETTINGS: Mapping[Role, dict[str, Readable]] = {
     "listen": {"listen": Text("a URL such as tcp://0.0.0.0:514", r".+")},
     "connect": {
         "connect": Text("a URL such as relp://central.example.com:20514", r".+"),

@@ -19,6 +19,7 @@ from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
 from relay.service.configuration.filter_table import Filter
 from relay.service.configuration.keys import group, key
+from relay.service.configuration.reading import FilePath, SecretFile
 from relay.service.configuration.step_table import Step
 from relay.service.configuration.table import (
     Anything,
@@ -50,7 +51,7 @@ __all__ = [
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
 YEAR_SECONDS = 365 * 86400.0
 
-PATH = Text("a path")
+PATH = FilePath()
 
 ID = Text(
     "an id of at most 63 ASCII letters, digits, '.', '_' and '-' that starts with a letter or a "
@@ -105,9 +106,9 @@ class TlsConfiguration:
     )
     """Certificates that verify the peer; empty = the system's (client side only)."""
     certificate: str = key(PATH, "", "PEM; our own, followed by its intermediates")
-    private_key: str = key(PATH, "", "PEM; the key of `certificate`")
+    private_key: str = key(SecretFile(), "", "PEM; the key of `certificate`")
     private_key_passphrase_file: str = key(
-        Text("a path", secret=True),  # a pasted one is a likely slip
+        SecretFile(),  # a pasted one is a likely slip
         "",
         "its first line decrypts the private key",
     )

@@ -7,9 +7,8 @@ hyphen for the underscore.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
@@ -23,24 +22,24 @@ from relay.service.configuration.table import (
     Named,
     Text,
     Texts,
-    join_path,
-    read_table,
 )
 
 __all__ = ["PARSE", "read_parse_options"]
 
-_WORD = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
 
-
-@dataclass(frozen=True, slots=True)
 class _Octets:
-    """What another kind reads, as octets."""
+    """A word, as octets."""
 
-    kind: Kind
+    def read(self, value: object) -> bytes:
+        word = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
+        return word.read(value).encode()
 
-    def read(self, value: object) -> Any:
-        read = self.kind.read(value)
-        return read.encode() if isinstance(read, str) else tuple(text.encode() for text in read)
+
+class _Tags:
+    """Texts, as octets."""
+
+    def read(self, value: object) -> tuple[bytes, ...]:
+        return tuple(text.encode() for text in Texts("a list of tags").read(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,9 @@ PARSE: Mapping[str, Kind] = {
     "default_facility": Named(FACILITIES, 23),
     "default_severity": Named(SEVERITIES, 7),
     "time_zone": TimeZone(),
-    "host_override": _Octets(_WORD),
-    "program_override": _Octets(_WORD),
-    "tags": _Octets(Texts("a list of tags")),
+    "host_override": _Octets(),
+    "program_override": _Octets(),
+    "tags": _Tags(),
     "parse_tags": Choice(("errors", "all", "none")),
     "encoding": _Encoding(),
 }
@@ -94,10 +93,8 @@ def read_parse_options(values: object, path: str, reading: Reading) -> ParseOpti
         path: Its dotted path, for the problems.
     """
     known = len(reading.problems)
-    table = read_table(values, PARSE, path, reading.problems)
+    table = reading.table(values, PARSE, path)
     if len(reading.problems) > known:
         return ParseOptions()
-    options = ParseOptions(**table)
-    if options.bad_hostname is not None:
-        reading.note_expression(options.bad_hostname, join_path(path, "bad_hostname"))
-    return options
+    make: Callable[..., ParseOptions] = ParseOptions
+    return make(**table)

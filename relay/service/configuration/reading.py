@@ -17,7 +17,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
-from typing import Generic, Protocol, TypeVar, dataclass_transform, overload, runtime_checkable
+from typing import (
+    ClassVar,
+    Generic,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    dataclass_transform,
+    overload,
+    runtime_checkable,
+)
 
 from relay.model import expression
 from relay.model.template import macros_of
@@ -36,6 +45,7 @@ __all__ = [
     "Leaf",
     "Nested",
     "OneOrMore",
+    "Readable",
     "Reading",
     "Reported",
     "SecretFile",
@@ -130,6 +140,41 @@ class Reading:
             self.note_expression(str(found), path)
         return found
 
+    def table(
+        self,
+        values: object,
+        kinds: Mapping[str, Readable],
+        path: str,
+        *,
+        fitting: Sequence[str] = (),
+    ) -> dict[str, object]:
+        """Read the keys of one table.
+
+        Args:
+            values: The table as TOML gave it.
+            kinds: The keys that are allowed.  None of them is required here.
+            path: Dotted path of the table; empty for the whole file.
+            fitting: The keys to suggest for one that is unknown; none = all.
+
+        Returns:
+            The keys that were there and right.
+        """
+        if not isinstance(values, dict):
+            self.problems.append(f"{path}: expected a table, found {shown(values)}")
+            return {}
+        found: dict[str, object] = {}
+        for key, value in values.items():
+            where = join_path(path, key)
+            if key in kinds:
+                with suppress(Reported):
+                    found[key] = self.read(kinds[key], value, where)
+            else:
+                # The value is not shown: it may be a secret under a misspelt name.
+                near = did_you_mean(key, fitting or kinds) or did_you_mean(key, kinds) or "."
+                allowed = ", ".join(fitting or kinds)
+                self.problems.append(f"{where}: unknown key{near} Allowed here: {allowed}")
+        return found
+
 
 @runtime_checkable
 class Nested(Protocol[T_co]):
@@ -143,6 +188,9 @@ class Leaf(Protocol[T_co]):
     """What a key may hold, with one reason why a value is wrong."""
 
     def read(self, value: object) -> T_co: ...
+
+
+Readable: TypeAlias = Leaf[object] | Nested[object]
 
 
 @overload
@@ -199,22 +247,11 @@ def read_record(
     Raises:
         Reported: Something in it is wrong.
     """
-    known = len(reading.problems)
-    keys, found = _KEYS[cls], {}
+    known, keys = len(reading.problems), _KEYS[cls]
+    kinds = {name: declared.metadata["kind"] for name, declared in keys.items()}
+    found = reading.table(values, kinds, path, fitting=[*keys, *also_allowed])
     if not isinstance(values, dict):
-        raise ValueError(f"expected a table, found {shown(values)}")
-    for name, value in values.items():
-        where = join_path(path, name)
-        if name in keys:
-            with suppress(Reported):
-                declared = keys[name]
-                found[declared.name] = reading.read(declared.metadata["kind"], value, where)
-        elif name not in also_allowed:
-            allowed = [*keys, *also_allowed]
-            near = did_you_mean(name, allowed) or "."
-            reading.problems.append(
-                f"{where}: unknown key{near} Allowed here: {', '.join(allowed)}"
-            )
+        raise Reported
     for name, declared in keys.items():
         if declared.default is MISSING and name not in values:
             example = declared.metadata["example"]
@@ -222,7 +259,7 @@ def read_record(
             reading.problems.append(f"{join_path(path, name)}: is missing{words}")
     if len(reading.problems) > known:
         raise Reported
-    return cls(**found)
+    return cls(**{keys[name].name: value for name, value in found.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +299,10 @@ class True_:
 class FilePath:
     """The path of a file; it becomes absolute."""
 
+    allowed: ClassVar[str] = "a path"
+
     def read_at(self, value: object, path: str, reading: Reading) -> str:
-        return reading.absolute(Text("a path").read(value))
+        return reading.absolute(Text(self.allowed).read(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +310,11 @@ class SecretFile:
     """The path of a file with a secret; it becomes absolute."""
 
     is_token: bool = False
+    allowed: ClassVar[str] = "a path"
 
     def read_at(self, value: object, path: str, reading: Reading) -> str:
         # A pasted secret is a likely slip.
-        file = reading.absolute(Text("a path", secret=True).read(value))
+        file = reading.absolute(Text(self.allowed, secret=True).read(value))
         reading.note_secret(file, path, is_token=self.is_token)
         return file
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from relay.model import expression
 from relay.model.policy import DrainRate
@@ -42,7 +42,6 @@ __all__ = [
     "did_you_mean",
     "join_path",
     "plain",
-    "read_table",
     "shown",
 ]
 
@@ -68,7 +67,7 @@ class Kind(Protocol):
     words, for errors and for the reference.
     """
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object) -> object:
         """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
 
 
@@ -364,45 +363,6 @@ def _each(read: Callable[[str], _T], items: Iterable[str]) -> tuple[_T, ...]:
     if wrong:
         raise ValueError("; ".join(wrong))
     return tuple(found)
-
-
-def read_table(
-    values: object,
-    schema: Mapping[str, Kind],
-    path: str,
-    problems: list[str],
-    *,
-    fitting: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Read the keys of one table.
-
-    Args:
-        values: The table as TOML gave it.
-        schema: The keys that are allowed.  None of them is required here.
-        path: Dotted path of the table, for the problems; empty for the whole file.
-        problems: One line is appended for every key that is unknown or wrong.
-        fitting: The keys to suggest for one that is unknown; none = all.
-
-    Returns:
-        The keys that were there and right.
-    """
-    if not isinstance(values, dict):
-        problems.append(f"{path}: expected a table, found {shown(values)}")
-        return {}
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        where = join_path(path, key)
-        if key not in schema:
-            # The value is not shown: it may be a secret under a misspelt name.
-            near = did_you_mean(key, fitting or schema) or did_you_mean(key, schema) or "."
-            allowed = ", ".join(fitting or schema)
-            problems.append(f"{where}: unknown key{near} Allowed here: {allowed}")
-            continue
-        try:
-            result[key] = schema[key].read(value)
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-    return result
 
 
 def join_path(path: str, key: str) -> str:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.policy import DrainRate
+from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import (
     Anything,
     Choice,
@@ -31,7 +31,6 @@ from relay.service.configuration.table import (
     did_you_mean,
     join_path,
     plain,
-    read_table,
     shown,
 )
 
@@ -125,9 +124,9 @@ def test_bad_values(kind: Kind, value: object, problem: str) -> None:
     assert problem in str(caught.value)
 
 
-def read(values: object, schema: dict[str, Kind]) -> tuple[dict[str, Any], list[str]]:
-    problems: list[str] = []
-    return read_table(values, schema, "sources.net", problems), problems
+def read(values: object, schema: dict[str, Kind]) -> tuple[dict[str, object], list[str]]:
+    reading = Reading()
+    return reading.table(values, schema, "sources.net"), reading.problems
 
 
 def test_all_problems_of_a_table_are_reported_and_the_rest_is_read() -> None:
