@@ -6,12 +6,11 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from relay.model.errors import ConfigurationError
 from relay.model.token import Token
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
-from relay.service.configuration.kinds import Kinds, ListenerSet
+from relay.service.configuration.kinds import AnyKinds, ListenerSet
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     RELAY_NAME,
@@ -28,8 +27,6 @@ from relay.service.configuration.table import Choice
 from relay.service.configuration.url import Role, id_from_url, url_shown
 
 __all__ = ["OtherFlags", "configuration_from_flags"]
-
-AnyKinds = Kinds[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

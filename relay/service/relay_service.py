@@ -11,6 +11,7 @@ from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import ILogObserver, Logger
 
@@ -47,7 +48,7 @@ class RelayService(SequentialService):
 
     def __init__(
         self,
-        children: Iterable[Any] = (),
+        children: Iterable[Service] = (),
         *,
         exit_status: ExitStatus | None = None,
         end_process: Callable[[int], object] = os._exit,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred
@@ -23,14 +22,14 @@ class _Services(MultiService):
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, children: Iterable[Any] = ()) -> None:
+    def __init__(self, children: Iterable[Service] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         for child in children:
             child.setServiceParent(self)
 
     def startService(self) -> None:
         Service.startService(self)
-        started: list[Any] = []
+        started: list[Service] = []
         for child in self:
             try:
                 child.startService()
@@ -41,7 +40,7 @@ class _Services(MultiService):
                 raise
             started.append(child)
 
-    async def _stop_child(self, child: Any) -> None:
+    async def _stop_child(self, child: Service) -> None:
         try:
             await maybeDeferred(child.stopService)
         except Exception:  # the outermost edge: the others must still stop

@@ -6,9 +6,8 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
-from relay.service.configuration.kinds import Kinds, UrlKind
+from relay.service.configuration.kinds import AnyKinds, AnyUrlKind
 from relay.service.configuration.model import (
     DestinationConfiguration,
     SourceConfiguration,
@@ -22,7 +21,7 @@ __all__ = ["control_socket_problems", "find_conflicts"]
 def find_conflicts(
     sources: Sequence[SourceConfiguration],
     destinations: Sequence[DestinationConfiguration],
-    kinds: Kinds[Any, Any],
+    kinds: AnyKinds,
     *,
     name_source: Callable[[str], str],
     name_destination: Callable[[str], str],
@@ -62,7 +61,7 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
 
 
 def _taken_addresses(
-    sources: Sequence[SourceConfiguration], kinds: Kinds[Any, Any], name: Callable[[str], str]
+    sources: Sequence[SourceConfiguration], kinds: AnyKinds, name: Callable[[str], str]
 ) -> Iterator[str]:
     for first, second in combinations(sources, 2):
         pair = [kinds.source(each.listen.scheme) for each in (first, second)]
@@ -73,7 +72,7 @@ def _taken_addresses(
             )
 
 
-def _same_place(one: Url, other: Url, kinds: Sequence[UrlKind[Any]]) -> bool:
+def _same_place(one: Url, other: Url, kinds: Sequence[AnyUrlKind]) -> bool:
     if any(kind.shared for kind in kinds):
         return False
     if one.inherited or other.inherited:
@@ -128,7 +127,7 @@ def _unfed(
 def _loops(
     sources: Sequence[SourceConfiguration],
     destinations: Sequence[DestinationConfiguration],
-    kinds: Kinds[Any, Any],
+    kinds: AnyKinds,
     name: Callable[[str], str],
 ) -> Iterator[str]:
     """Destinations whose messages come back to them, directly or through others."""
@@ -181,7 +180,7 @@ def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple
     return []
 
 
-def _arrives(connect: Url, listen: Url, kinds: Kinds[Any, Any]) -> bool:
+def _arrives(connect: Url, listen: Url, kinds: AnyKinds) -> bool:
     """Whether `connect` surely ends at `listen`: this host, same port, same kind of socket.
 
     Or the file that is written is one that is read.

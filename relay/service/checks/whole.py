@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from relay.service.checks.apps import app_policy_problems, app_problems
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
-from relay.service.configuration.kinds import Kinds, Places
+from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import join_path
 from relay.service.queue.limits import limit_problems
@@ -18,7 +16,7 @@ __all__ = ["problems_of_whole"]
 def problems_of_whole(
     configuration: Configuration,
     places: Places,
-    kinds: Kinds[Any, Any],
+    kinds: AnyKinds,
     is_right: bool,
 ) -> list[str]:
     """One line for each problem.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.configuration.apps_table import read_apps
@@ -23,7 +23,7 @@ from relay.service.configuration.format_table import read_format
 from relay.service.configuration.keys import compose, keys_of
 from relay.service.configuration.kinds import (
     AnyKind,
-    Kinds,
+    AnyKinds,
     ListenerSet,
     Member,
     Places,
@@ -86,8 +86,6 @@ _RETIRED_RELAY_KEYS: Mapping[str, str] = {
     "remove it",
 }
 """Keys that older versions knew.  A file that still has one gets this warning, not an error."""
-
-AnyKinds = Kinds[Any, Any]
 
 _RELAY = {name: key.kind for name, key in keys_of(Configuration).items()}
 

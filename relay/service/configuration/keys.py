@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from relay.service.configuration.reading import Readable
 
@@ -75,7 +75,7 @@ def compose(cls: type[D], values: Mapping[str, object]) -> D:
         values: By the names of keys, or of fields of `cls` that are no keys.  What is missing has
             its default; names that `cls` does not know are left out.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for each in fields(cls):
         if each.name in values:
             found[each.name] = values[each.name]

@@ -24,6 +24,8 @@ from relay.service.configuration.url import Address, Host, Role, parse_url
 
 __all__ = [
     "AnyKind",
+    "AnyKinds",
+    "AnyUrlKind",
     "Checks",
     "Kinds",
     "ListenerSet",
@@ -33,8 +35,8 @@ __all__ = [
 ]
 
 C = TypeVar("C", bound=SourceConfiguration | DestinationConfiguration)
-S = TypeVar("S", bound="UrlKind[Any]")
-D = TypeVar("D", bound="UrlKind[Any]")
+S = TypeVar("S", bound="AnyUrlKind")
+D = TypeVar("D", bound="AnyUrlKind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +83,15 @@ class UrlKind(Generic[C]):
         return compose(self.configuration, {**values, place: url})
 
 
+AnyUrlKind: TypeAlias = UrlKind[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One listener of a set: a source like any other."""
 
     name: str
-    kind: UrlKind[Any]
+    kind: AnyUrlKind
     port: int
     """Where it listens if nothing else is said."""
 
@@ -125,7 +130,8 @@ class ListenerSet:
         return {**of_members, **ports}
 
 
-AnyKind: TypeAlias = UrlKind[Any] | ListenerSet
+AnyKind: TypeAlias = AnyUrlKind | ListenerSet
+AnyKinds: TypeAlias = "Kinds[Any, Any]"
 
 Problems: TypeAlias = Callable[[TlsConfiguration, Where], Iterable[str]]
 
@@ -159,7 +165,7 @@ class Checks:
     upstream_tls: Problems
     tls_files: Problems
     """What is wrong with the content of the files, which may change while the relay runs."""
-    problems: Callable[[Configuration, Places, Kinds[Any, Any], bool], Iterable[str]]
+    problems: Callable[[Configuration, Places, AnyKinds, bool], Iterable[str]]
     """What is wrong with the whole.
 
     Its last argument is false if something is wrong with a part already: then conflicts may be

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = ["Place", "TomlSlip", "line_of", "parse_toml", "places", "state_dir_in"]
 
@@ -83,7 +83,7 @@ class TomlSlip(ValueError):
         self.words = words
 
 
-def parse_toml(text: str) -> dict[str, Any]:
+def parse_toml(text: str) -> dict[str, object]:
     """What `tomllib` makes of `text`.
 
     Raises:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 __all__ = ["Worker"]
 
-_Call = tuple[Callable[[], Any], Deferred[Any]]
+_Call = tuple[Callable[[], object], Deferred[object]]
 
 
 class Worker:
