@@ -197,8 +197,8 @@ class FilterTables:
                 self._wrong(where, str(error))
         match (parts.get("time"), parts.get("weekdays")):
             case CameWithin(start, stop), CameWithin(weekdays=weekdays):
-                del parts["time"]  # they are one condition
-                parts["weekdays"] = CameWithin(start, stop, weekdays)
+                del parts["time"], parts["weekdays"]  # they are one condition
+                parts["time, weekdays"] = CameWithin(start, stop, weekdays)
         return AllOf(parts)
 
     def _nested(self, value: object, path: str, depth: int) -> Filter:
@@ -279,7 +279,9 @@ class FilterTables:
         return tests
 
     def _wrong(self, path: str, why: str) -> Filter:
-        self._reading.problems.append(f"{path}: {why}")
+        problem = f"{path}: {why}"
+        if problem not in self._reading.problems:  # a named filter is read wherever it is used
+            self._reading.problems.append(problem)
         return ALWAYS
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.filters.conditions import Condition, chosen
 from relay.rewrite.filters.predicates import Predicate
-from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.filter_table import AllOf, CameWithin, FilterTables
 from relay.service.configuration.reading import Reading
 from relay.service.routes.conditions import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
@@ -169,8 +169,9 @@ def test_a_filter_that_refers_to_itself_is_said_with_the_circle() -> None:
 
 def test_named_filters_are_read_even_if_nobody_uses_them() -> None:
     problems: list[str] = []
-    found = tables(problems, '[filters.a]\nseverity = "bad"\n[filters.b]\nmsg = "x"').all_named()
-    assert list(found) == ["a", "b"]
+    filters = tables(problems, '[filters.a]\nseverity = "bad"\n[filters.b]\nmsg = "x"')
+    assert list(filters.all_named()) == ["a", "b"]
+    filters.filter({"filter": "a"}, "match")
     assert len(problems) == 1
     assert problems[0].startswith("filters.a.severity: there is no severity 'bad'")
 
@@ -182,6 +183,14 @@ def test_expressions_that_can_be_slow_are_warned_of() -> None:
     (warning,) = reading.warnings
     assert warning.startswith("match.msg.regex: '(?=a)b' needs lookaround")
     assert "longer than 50 ms counts as not found" in warning
+
+
+def test_a_span_and_its_days_are_one_condition() -> None:
+    value = {"time": "22:00..6:00", "msg": "x", "weekdays": ["fri", 5]}
+    found = tables([]).filter(value, "match")
+    assert isinstance(found, AllOf)
+    assert found.parts["time, weekdays"] == CameWithin(time(22), time(6), (4, 5))
+    assert list(found.parts) == ["msg", "time, weekdays"]
 
 
 def test_tables_inside_each_other_have_a_limit() -> None:
