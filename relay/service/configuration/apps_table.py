@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
+from relay.service.configuration.keys import Table, key, keys_of
 from relay.service.configuration.model import (
     ID,
     AppConfiguration,
 )
-from relay.service.configuration.reading import (
-    Reading,
-    Reported,
-    SecretFile,
-    Table,
-    TokenVariable,
-    key,
-    keys_of,
-    record,
-)
+from relay.service.configuration.reading import Reading, Reported, SecretFile, TokenVariable
 from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
 from relay.service.configuration.table import Networks, Texts, join_path, shown
 
@@ -34,7 +27,7 @@ class _TokenFiles:
         return tuple(reading.read(SecretFile(is_token=True), name, path) for name in names)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _App:
     token_file: str = key(SecretFile(is_token=True), default="")
     token_files: tuple[str, ...] = key(_TokenFiles(), default=())

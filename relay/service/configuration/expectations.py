@@ -16,17 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
-from relay.service.configuration.reading import (
-    Entries,
-    Reading,
-    Table,
-    TableOf,
-    key,
-    record,
-)
+from relay.service.configuration.keys import Table, key
+from relay.service.configuration.reading import Entries, Reading, TableOf
 from relay.service.configuration.table import (
     Named,
     Text,
@@ -70,7 +65,7 @@ class _Payload:
         raise ValueError(f'expected a text or {{ contains = "text" }}, found {shown(value)}')
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """What a destination is to send; None = that is not looked at.
 
@@ -105,7 +100,7 @@ class _Expected:
         raise ValueError(f"expected true, false or a table, found {shown(value)}")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class MessageTest:
     """A message, and what is to become of it."""
 

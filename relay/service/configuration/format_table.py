@@ -25,6 +25,8 @@ from relay.model.output import (
     Rekey,
     Selection,
 )
+from relay.service.configuration.keys import key as declare
+from relay.service.configuration.keys import keys_of, read_record
 from relay.service.configuration.model import FormatConfiguration
 from relay.service.configuration.reading import (
     Entries,
@@ -34,11 +36,7 @@ from relay.service.configuration.reading import (
     TableOf,
     Template,
     True_,
-    keys_of,
-    read_record,
-    record,
 )
-from relay.service.configuration.reading import key as declare
 from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (
     Choice,
@@ -113,7 +111,7 @@ class _Change:
 _GLOBS = OneOrMore('a name, where * and ? are wildcards, such as ".SDATA.*"')
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Patterns:
     """An entry of `select`."""
 
@@ -121,13 +119,13 @@ class _Patterns:
     exclude: tuple[str, ...] = declare(_GLOBS, default=())
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Pair:
     value: str = declare(Template(), example='"$PID"')
     type: str = declare(Choice(TYPES), default="string")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Rekey:
     match: str = declare(Text("a name, where * and ? are wildcards"), example='".cee.*"')
     shift: int = declare(Whole(0, 255), default=0)
@@ -164,7 +162,7 @@ class _NewNames:
 
     def read_at(self, value: object, path: str, reading: Reading) -> Rekey:
         if isinstance(value, dict) and not value.keys() - {"match"}:
-            words = ", ".join(keys_of(_Rekey)[1:])
+            words = ", ".join([*keys_of(_Rekey)][1:])
             reading.problems.append(f"{path}: changes nothing; add one of {words}")
         table = read_record(_Rekey, value, path, reading)
         assert isinstance(value, dict)
@@ -172,7 +170,7 @@ class _NewNames:
         return Rekey(table.match, tuple(changes))
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Format:
     name: str = declare(Choice(FORMATS), example='"rfc5424"')
     template: str = declare(Template(), default="")
@@ -193,7 +191,7 @@ class _Format:
     on_error: str = declare(Choice(ON_ERROR), default="fallback-to-string")
 
 
-FORMAT = keys_of(_Format)
+FORMAT = tuple(keys_of(_Format))
 """The keys of a format."""
 
 _STAMP_KEYS = ("frac_digits", "time_zone", "ts_format")

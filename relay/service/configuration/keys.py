@@ -10,16 +10,17 @@ same table of the file, so the names of all of them are different.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-from relay.service.configuration.reading import Readable
+from relay.service.configuration.reading import Leaf, Nested, Readable, Reading, Reported
+from relay.service.configuration.table import join_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Key", "compose", "group", "key", "keys_of"]
+__all__ = ["Key", "Table", "compose", "group", "key", "keys_of", "read_record"]
 
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
@@ -33,18 +34,34 @@ class Key:
 
     kind: Readable
     """What it may hold."""
-    default: object
-    """The value without it."""
-    help: str
+    default: object = MISSING
+    """The value without it; without a default it has to be there."""
+    help: str = ""
     """One line of what it does, for the reference; Markdown."""
     default_words: str = ""
     """What holds without it, where `default` does not tell."""
+    named: str = ""
+    """Its name, where that is none for a field."""
+    example: str = ""
+    """What to write where it is missing."""
 
 
-def key(kind: Readable, default: T, help: str, *, default_words: str = "") -> T:
-    """A field of a dataclass that is a key of a table."""
-    declared = Key(kind, default, help, default_words)
-    return field(default=default, metadata={_KEY: declared})
+@overload
+def key(kind: Leaf[T] | Nested[T], *, named: str = "", example: str = "") -> T: ...
+
+
+@overload
+def key(
+    kind: Readable, default: T, help: str = "", *, default_words: str = "", named: str = ""
+) -> T: ...
+
+
+def key(kind: Readable, default: object = MISSING, help: str = "", **words: str) -> object:
+    """A field of a dataclass that is a key of a table: see `Key`."""
+    metadata = {_KEY: Key(kind, default, help, **words)}
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def group(cls: type[D], *, without: Collection[str] = ()) -> D:
@@ -61,7 +78,7 @@ def keys_of(cls: type[DataclassInstance]) -> dict[str, Key]:
     found: dict[str, Key] = {}
     for each in fields(cls):
         if _KEY in each.metadata:
-            found[each.name] = each.metadata[_KEY]
+            found[_name_of(each)] = each.metadata[_KEY]
         elif _GROUP in each.metadata:
             of_group, without = each.metadata[_GROUP]
             found |= {name: key for name, key in keys_of(of_group).items() if name not in without}
@@ -77,8 +94,47 @@ def compose(cls: type[D], values: Mapping[str, object]) -> D:
     """
     found: dict[str, object] = {}
     for each in fields(cls):
-        if each.name in values:
-            found[each.name] = values[each.name]
+        if (name := _name_of(each)) in values:
+            found[each.name] = values[name]
         elif _GROUP in each.metadata:
             found[each.name] = compose(each.metadata[_GROUP][0], values)
     return cls(**found)
+
+
+def read_record(
+    cls: type[D], values: object, path: str, reading: Reading, *, also_allowed: Sequence[str] = ()
+) -> D:
+    """The value of `cls` that a table describes.
+
+    Args:
+        also_allowed: Keys that are read elsewhere.
+
+    Raises:
+        Reported: Something in it is wrong.
+    """
+    known, keys = len(reading.problems), keys_of(cls)
+    kinds = {name: key.kind for name, key in keys.items()}
+    found = reading.table(values, kinds, path, fitting=[*keys, *also_allowed])
+    given = values if isinstance(values, dict) else keys
+    for name, key in keys.items():
+        if key.default is MISSING and name not in given:
+            words = f"; write for example {name} = {key.example}" if key.example else ""
+            reading.problems.append(f"{join_path(path, name)}: is missing{words}")
+    if len(reading.problems) > known:
+        raise Reported
+    return compose(cls, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[D]):
+    """A table that is a value of a class."""
+
+    cls: type[D]
+
+    def read_at(self, value: object, path: str, reading: Reading) -> D:
+        return read_record(self.cls, value, path, reading)
+
+
+def _name_of(each: Field[object]) -> str:
+    declared = each.metadata.get(_KEY)
+    return declared.named or each.name if declared else each.name

@@ -1,12 +1,4 @@
-"""Read tables of a TOML file into values: frozen dataclasses whose fields are their keys.
-
-    @record
-    class Subst:
-        subst: str = key(Expression())
-        replacement: str = key(Text(), "", named="with")
-
-What is wrong is collected, with the dotted path of its key; the rest is read all the same.
-"""
+"""Read tables of a TOML file.  What is wrong is collected; the rest is read all the same."""
 
 from __future__ import annotations
 
@@ -15,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from typing import (
     ClassVar,
@@ -23,8 +15,6 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
-    dataclass_transform,
-    overload,
     runtime_checkable,
 )
 
@@ -49,15 +39,10 @@ __all__ = [
     "Reading",
     "Reported",
     "SecretFile",
-    "Table",
     "TableOf",
     "Template",
     "TokenVariable",
     "True_",
-    "key",
-    "keys_of",
-    "read_record",
-    "record",
 ]
 
 T = TypeVar("T")
@@ -193,75 +178,6 @@ class Leaf(Protocol[T_co]):
 Readable: TypeAlias = Leaf[object] | Nested[object]
 
 
-@overload
-def key(kind: Leaf[T] | Nested[T], *, named: str = "", example: str = "") -> T: ...
-
-
-@overload
-def key(kind: Leaf[T] | Nested[T], *, default: D, named: str = "", example: str = "") -> T | D: ...
-
-
-def key(kind: object, *, default: object = MISSING, named: str = "", example: str = "") -> object:
-    """A field of a `record` that is a key of its table.
-
-    Args:
-        default: The value without it; without a default it has to be there.
-        named: The key, where that is no name for a field.
-        example: What to write where it is missing.
-    """
-    declared = {"kind": kind, "named": named, "example": example}
-    if default is MISSING:
-        return field(metadata=declared)
-    return field(default=default, metadata=declared)
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(key,))
-def record(cls: type[T]) -> type[T]:
-    """A class whose fields are the keys of a table, made with `key`."""
-    made = dataclass(frozen=True, slots=True)(cls)
-    _KEYS[made] = {each.metadata["named"] or each.name: each for each in fields(made)}  # type: ignore[arg-type]
-    return made
-
-
-_KEYS: dict[object, dict[str, Field[object]]] = {}
-
-
-def keys_of(cls: object) -> list[str]:
-    """The keys of a record, in their order."""
-    return list(_KEYS[cls])
-
-
-def read_record(
-    cls: Callable[..., T],
-    values: object,
-    path: str,
-    reading: Reading,
-    *,
-    also_allowed: Sequence[str] = (),
-) -> T:
-    """The record that a table describes.
-
-    Args:
-        also_allowed: Keys that are read elsewhere.
-
-    Raises:
-        Reported: Something in it is wrong.
-    """
-    known, keys = len(reading.problems), _KEYS[cls]
-    kinds = {name: declared.metadata["kind"] for name, declared in keys.items()}
-    found = reading.table(values, kinds, path, fitting=[*keys, *also_allowed])
-    if not isinstance(values, dict):
-        raise Reported
-    for name, declared in keys.items():
-        if declared.default is MISSING and name not in values:
-            example = declared.metadata["example"]
-            words = f"; write for example {name} = {example}" if example else ""
-            reading.problems.append(f"{join_path(path, name)}: is missing{words}")
-    if len(reading.problems) > known:
-        raise Reported
-    return cls(**{keys[name].name: value for name, value in found.items()})
-
-
 @dataclass(frozen=True, slots=True)
 class Template:
     """A text with macros."""
@@ -331,16 +247,6 @@ class TokenVariable:
                 f"{path}: the variable {name} holds an example instead of a token"
             )
         return name
-
-
-@dataclass(frozen=True, slots=True)
-class Table(Generic[T]):
-    """A table that is a record."""
-
-    record: Callable[..., T]
-
-    def read_at(self, value: object, path: str, reading: Reading) -> T:
-        return read_record(self.record, value, path, reading)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,9 @@ from hashlib import blake2s
 
 from relay.model.token import Token, check_place, redacted_secret
 from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.keys import Table, key, read_record
 from relay.service.configuration.model import RewriteConfiguration, TokenChoice, UnreadToken
-from relay.service.configuration.reading import (
-    Reading,
-    Reported,
-    SecretFile,
-    Table,
-    TokenVariable,
-    key,
-    read_record,
-    record,
-)
+from relay.service.configuration.reading import Reading, Reported, SecretFile, TokenVariable
 from relay.service.configuration.step_table import Steps
 from relay.service.configuration.table import Anything, Choice, Flag, join_path, shown
 
@@ -48,7 +40,7 @@ _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Place:
     """One of several tokens."""
 
@@ -57,7 +49,7 @@ class _Place:
     token_env: str = key(TokenVariable(), default="")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Form:
     mode: str = key(Choice(REWRITE_MODES), example='"cee"')
     token_file: str = key(SecretFile(is_token=True), default="")

@@ -14,7 +14,7 @@ Each table has one verb; `match` says which messages it is for.  A last table wi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
@@ -26,6 +26,7 @@ from relay.service.configuration.filter_table import (
     Filter,
     FilterTables,
 )
+from relay.service.configuration.keys import key, keys_of, read_record
 from relay.service.configuration.reading import (
     FilePath,
     OneOrMore,
@@ -35,10 +36,6 @@ from relay.service.configuration.reading import (
     TableOf,
     Template,
     True_,
-    key,
-    keys_of,
-    read_record,
-    record,
 )
 from relay.service.configuration.table import (
     Choice,
@@ -112,28 +109,28 @@ class _PersonalData:
         return names
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SetValues:
     """Give names new values."""
 
     values: Mapping[str, str] = key(TableOf(Template(), '{ NAME = "text" }'), named="set")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Unset:
     """Take away the values of all names that fit."""
 
     names: tuple[str, ...] = key(_NAMES, named="unset")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Rename:
     """Move values from old to new names."""
 
     names: Mapping[str, str] = key(TableOf(_TEXT, '{ OLD = "NEW" }'), named="rename")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Subst:
     """Replace what an expression finds in the values of names."""
 
@@ -144,7 +141,7 @@ class Subst:
     first_only: bool = key(Flag(), default=False)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class GroupSet:
     """Give all names that exist and fit the same value."""
 
@@ -152,7 +149,7 @@ class GroupSet:
     names: tuple[str, ...] = key(_NAMES, named="in", example='[".secret.*"]')
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class MapValue:
     """Set a name to what a table in a file has for a key."""
 
@@ -162,7 +159,7 @@ class MapValue:
     default: str | None = key(Template(), default=None)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Mask:
     """Write a text for personal data."""
 
@@ -171,7 +168,7 @@ class Mask:
     replacement: str = key(_TEXT, default="***", named="with")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Hash:
     """Write keyed hashes for personal data."""
 
@@ -184,28 +181,28 @@ class Hash:
     names: tuple[str, ...] = key(_NAMES, default=(), named="in")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class AddTags:
     tags: tuple[str, ...] = key(_TEXTS, named="add_tags")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class ClearTags:
     tags: tuple[str, ...] = key(_TEXTS, named="clear_tags")
     """With wildcards."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SetSeverity:
     severity: int = key(Named(SEVERITIES, 7), named="set_severity")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SetFacility:
     facility: int = key(Named(FACILITIES, 23), named="set_facility")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Drop messages, counted under a reason."""
 
@@ -219,14 +216,14 @@ class Drop:
     )
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Let one of so many messages pass."""
 
     one_of: int = key(Whole(2, 1_000_000), named="sample")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Drop what comes faster."""
 
@@ -236,14 +233,14 @@ class Rate:
     per: str | None = key(Template(), default=None)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Number:
     """Number messages, so that a receiver sees gaps."""
 
     number: bool = key(True_())
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Parse:
     """Take a value apart into pairs."""
 
@@ -259,7 +256,7 @@ class Parse:
     value_separator: str = key(_SEPARATOR, default="=")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SuppressRepeats:
     """Say only once what is repeated."""
 
@@ -269,7 +266,7 @@ class SuppressRepeats:
 Action: TypeAlias = (
     SetValues | Unset | Rename | Subst | GroupSet | MapValue | Mask | Hash | AddTags | ClearTags
 ) | (SetSeverity | SetFacility | Drop | Sample | Rate | Number | Parse | SuppressRepeats)
-_ACTIONS: Mapping[str, type[Action]] = {keys_of(cls)[0]: cls for cls in get_args(Action)}
+_ACTIONS: Mapping[str, type[Action]] = {next(iter(keys_of(cls))): cls for cls in get_args(Action)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +279,7 @@ class Step:
     @property
     def verb(self) -> str:
         """The key that names the action."""
-        return keys_of(type(self.action))[0]
+        return next(iter(keys_of(type(self.action))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +305,8 @@ class Steps:
         if "match" in value:
             match = self.filters.filter(value["match"], join_path(path, "match"))
         table = {key: item for key, item in value.items() if key != "match"}
-        cls: Callable[..., Action] = _ACTIONS[verbs[0]]
-        action = read_record(cls, table, path, reading, also_allowed=("match",))
+        cls = _ACTIONS[verbs[0]]
+        action: Action = read_record(cls, table, path, reading, also_allowed=("match",))
         if len(reading.problems) > known:
             raise Reported
         return Step(action, match)
