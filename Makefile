@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench check wheels certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench reference check wheels certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -94,6 +94,9 @@ endif
 
 bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,e --kinds mixed,devices -r 1 --corpus FILE", BENCH_QUEUED=20)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+reference: $(VENV)/installed ## Write docs/configuration.md from the kinds of sources and destinations
+	$(BIN)/python docs/write_reference.py
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .

@@ -102,7 +102,10 @@ class TlsConfiguration:
     """Files are absolute paths to PEM; the empty string means none."""
 
     trusted_ca: str = key(
-        PATH, "", "PEM; who may sign the peer's certificate", default_words="the system's"
+        PATH,
+        "",
+        "PEM; who may sign the peer's certificate; without it an upstream needs one that this "
+        "system trusts",
     )
     """Certificates that verify the peer; empty = the system's (client side only)."""
     certificate: str = key(PATH, "", "PEM; our own, followed by its intermediates")

@@ -40,8 +40,10 @@ _COUNT_MAX = 100
 class Matches:
     """A list of ``FIELD=value`` and ``+``, as journalctl takes them."""
 
+    allowed: ClassVar[str] = 'a list such as ["_TRANSPORT=kernel", "+", "SYSLOG_FACILITY=10"]'
+
     def read(self, value: object) -> tuple[str, ...]:
-        matches = _texts(value, 'a list such as ["_TRANSPORT=kernel", "+", "SYSLOG_FACILITY=10"]')
+        matches = _texts(value, self.allowed)
         for match in matches:
             if match != "+" and not _MATCH.fullmatch(match):
                 raise ValueError(
@@ -57,8 +59,10 @@ class Matches:
 class FieldNames:
     """A list of names of fields; may be empty."""
 
+    allowed: ClassVar[str] = 'a list of fields such as ["_SYSTEMD_UNIT", "_UID"]'
+
     def read(self, value: object) -> tuple[str, ...]:
-        names = _texts(value, 'a list of fields such as ["_SYSTEMD_UNIT", "_UID"]')
+        names = _texts(value, self.allowed)
         for number, name in enumerate(names):
             # RFC 5424 §6.3.2: a PARAM-NAME has at most 32 characters.
             if not _NAME.fullmatch(name) or len(name) > 32:

@@ -1,0 +1,137 @@
+"""Write the reference of the configuration from the kinds of sources and destinations.
+
+    python docs/write_reference.py
+
+`make reference` does that; a test fails while `docs/configuration.md` is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from relay.service.configuration.keys import Key, keys_of
+from relay.service.configuration.kinds import AnyKind
+from relay.service.configuration.model import Configuration
+from relay.service.configuration.table import (
+    Named,
+    Permissions,
+    Size,
+    bytes_in_words,
+    plain,
+)
+from relay.service.configuration.url import Role
+from relay.service.kinds import KINDS
+
+PATH = Path(__file__).with_name("configuration.md")
+
+_BEGINNING = """\
+# Configuration reference
+
+All keys of `relay.toml`.  This file is made by `make reference` from the declarations in
+`relay/service/sources/` and `relay/service/destinations/`; edit those.
+
+A size is a number of bytes or a text such as `"64 KiB"`; a key without a default may be left out.
+`syslogrelay check FILE` names a wrong key with its line and says what is allowed.
+"""
+
+_WRITTEN = {
+    "parse": "table",
+    "match": "filter",
+    "rewrite": "table or list",
+    "format": "name or table",
+}
+"""What keys hold that have a syntax of their own, by their names."""
+
+
+def reference() -> str:
+    relay = {name: {"": key} for name, key in keys_of(Configuration).items()}
+    parts = [
+        _BEGINNING,
+        "## `[relay]`\n",
+        _table(["Key", "Default", "Value", "Meaning"], _keys(relay)),
+        "\n## `[sources.ID]`\n\n`listen` is the URL to listen to:\n",
+        _table(["URL", "What is taken, and when it is answered"], _urls("listen")),
+        "",
+        _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("listen"), "listen")),
+        "\n## `[destinations.ID]`\n\n`connect` is the URL to send to:\n",
+        _table(["URL", "A message counts as delivered when"], _urls("connect")),
+        "",
+        _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("connect"), "connect")),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _urls(role: Role) -> Iterator[list[str]]:
+    for kind in KINDS.by_scheme(role).values():
+        yield [f"`{kind.scheme}{kind.address.form}`", kind.delivered]
+
+
+def _by_kind(role: Role) -> dict[str, dict[str, Key]]:
+    """Each key as each kind has it, by its name and the scheme."""
+    found: dict[str, dict[str, Key]] = {}
+    for kind in KINDS.by_scheme(role).values():
+        of_members = {name for member in kind.members for name in member.kind.keys}
+        for name, key in kind.keys.items():
+            if name not in of_members:
+                found.setdefault(name, {})[kind.scheme] = key
+    return found
+
+
+def _keys(keys: Mapping[str, Mapping[str, Key]], role: Role | None = None) -> Iterator[list[str]]:
+    for name, of_kinds in keys.items():
+        key = next(iter(of_kinds.values()))
+        value = str(getattr(key.kind, "allowed", "")) or _WRITTEN[name]
+        row = [f"`{name}`", _defaults(of_kinds), value, key.help]
+        if role is not None:
+            row.insert(1, _schemes(of_kinds, KINDS.by_scheme(role)))
+        yield row
+
+
+def _schemes(of_kinds: Iterable[str], every: Mapping[str, AnyKind]) -> str:
+    schemes = list(of_kinds)
+    if schemes == [kind.scheme for kind in every.values() if not kind.members]:
+        return "all"
+    return ", ".join(f"`{scheme}`" for scheme in schemes)
+
+
+def _defaults(of_kinds: Mapping[str, Key]) -> str:
+    """The default, or the one of most kinds and those that have another."""
+    schemes: dict[str, list[str]] = {}
+    for scheme, key in of_kinds.items():
+        schemes.setdefault(_default(key), []).append(scheme)
+    usual, *others = sorted(schemes, key=lambda words: -len(schemes[words]))
+    words = [f"{', '.join(schemes[other])}: {other}" for other in others]
+    return "; ".join([usual, *words])
+
+
+def _default(key: Key) -> str:
+    if key.default_words:
+        return key.default_words
+    match key.kind, key.default:
+        case Named(names=names), number:
+            return f'`"{next(name for name, each in names.items() if each == number)}"`'
+        case Permissions(), int(mode):
+            return f"`0o{mode:o}`"
+        case Size(), int(size) if size:
+            return f'`"{bytes_in_words(size)}"`'
+        case _, bool(flag):
+            return f"`{str(flag).lower()}`"
+        case _, int(number) | float(number):
+            return f"`{plain(number)}`".replace(",", "")
+        case _, str(text) if text:
+            return f'`"{text}"`'
+        case _, tuple(items) if items:
+            return f"`{list(items)}`".replace("'", '"')
+    return ""
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines
+    )
+
+
+if __name__ == "__main__":
+    PATH.write_text(reference())
