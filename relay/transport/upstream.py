@@ -37,7 +37,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.drain import Drain
+from relay.flow.drain import BATCH_BYTES_MAX, Drain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls.failure import tls_failure_text
@@ -54,8 +54,8 @@ __all__ = [
     "failure_words",
 ]
 
-SEND_BYTES_MAX = 1024 * 1024
-"""The most that the kernel is handed of one connection in a turn of the reactor."""
+SEND_BYTES_MAX = BATCH_BYTES_MAX
+"""The most that the kernel is handed of one connection in a turn of the reactor: a batch."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use
 _JITTER_FACTOR = 1.25
 
