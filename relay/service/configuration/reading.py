@@ -194,11 +194,12 @@ class OneOrMore:
     """A text, or a list of texts."""
 
     allowed: str
+    may_repeat: bool = False
 
     def read(self, value: object) -> tuple[str, ...]:
         if isinstance(value, str) and value:
             return (value,)
-        return Texts(f"{self.allowed}, or a list of them").read(value)
+        return Texts(f"{self.allowed}, or a list of them", self.may_repeat).read(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,7 @@ class TokenVariable:
 
 @dataclass(frozen=True, slots=True)
 class TableOf(Generic[T]):
-    """A table of names with values of one kind; not empty.
+    """A table of names with values of one kind.
 
     Args:
         example: For the error.
@@ -259,9 +260,10 @@ class TableOf(Generic[T]):
 
     kind: Leaf[T] | Nested[T]
     example: str
+    may_be_empty: bool = True
 
     def read_at(self, value: object, path: str, reading: Reading) -> Mapping[str, T]:
-        if not isinstance(value, dict) or not value:
+        if not isinstance(value, dict) or not (value or self.may_be_empty):
             raise ValueError(f"expected a table such as {self.example}, found {shown(value)}")
         return dict(_each(self.kind, value.items(), partial(join_path, path), reading))
 

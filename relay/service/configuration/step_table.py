@@ -58,8 +58,8 @@ PERSONAL_DATA = ("ipv4", "ipv6", "email", "card")
 """What `relay.rewrite.steps.redaction` knows how to find."""
 
 _TEXT = Text("a text", r".*")
-_TEXTS = Texts("a list of texts")
-_NAMES = OneOrMore("a name")
+_TEXTS = Texts("a list of texts", may_repeat=True)
+_NAMES = OneOrMore("a name", may_repeat=True)
 _SEPARATOR = Text("a separator without quotes and backslashes", r"[^\\\"']+")
 
 
@@ -113,7 +113,9 @@ class _PersonalData:
 class SetValues:
     """Give names new values."""
 
-    values: Mapping[str, str] = key(TableOf(Template(), '{ NAME = "text" }'), named="set")
+    values: Mapping[str, str] = key(
+        TableOf(Template(), '{ NAME = "text" }', may_be_empty=False), named="set"
+    )
 
 
 @dataclass(frozen=True, slots=True)

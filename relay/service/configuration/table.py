@@ -290,9 +290,10 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A list of texts: not empty, none twice."""
+    """A list of texts: not empty, and none twice unless they may repeat."""
 
     allowed: str = "a list of texts"
+    may_repeat: bool = False
 
     def read(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -300,7 +301,7 @@ class Texts:
         if not value:
             raise ValueError(f"expected {self.allowed}, found an empty list")
         twice = [shown(item) for number, item in enumerate(value) if item in value[:number]]
-        if twice:
+        if twice and not self.may_repeat:
             are = "is" if len(twice) == 1 else "are"
             raise ValueError(f"{', '.join(twice)} {are} in the list twice; remove one of each")
         return tuple(value)

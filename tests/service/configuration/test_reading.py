@@ -50,7 +50,7 @@ def test_a_table_becomes_a_value() -> None:
                 "t.inn: unknown key, did you mean 'in'? Allowed here: text, in, file, inner, named",
             ],
         ),
-        ({"text": "x", "named": {}}, ['t.named: expected a table such as { A = "$B" }, found a']),
+        ({"text": "x", "named": 5}, ['t.named: expected a table such as { A = "$B" }, found 5']),
         ({"text": "x", "inner": {}}, ["t.inner: expected a list of tables, found a table"]),
         (
             {"text": "x", "inner": [{}, {"flag": 1}], "named": {"a b": "$", "c": "$"}},

@@ -89,6 +89,8 @@ def run(text: str, base_dir: str = "/etc") -> tuple[list[SyslogMessage], Drops]:
         ("{ mask = '10\\.\\S+' }", "MESSAGE", b"from ***"),
         ("{ parse = 'regex', pattern = 'from (?P<FROM>.*)', prefix = '.' }", ".FROM", b"10.0.0.1"),
         ("{ parse = 'csv', columns = ['a', 'b'], delimiter = ' ' }", "b", b"10.0.0.1"),
+        ("{ parse = 'csv', columns = ['_', '_'], delimiter = ' ' }", "_", b"10.0.0.1"),
+        ("{ rename = {} }", "PID", b"1"),
         ("{ number = true }", ".SDATA.meta.sequenceId", b"1"),
         ("{ number = true }", ".SDATA.syslogrelay@32473.from", b"here/d"),
         ("{ parse = 'key-value', value_separator = ' ' }", "from", b"10.0.0.1"),
