@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from relay.service.checks.apps import app_policy_problems, app_problems
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
 from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import join_path
 from relay.service.queue.limits import limit_problems
-from relay.service.routes.route_problems import route_problems
+from relay.service.routes.lookup_file import LookupFile
+from relay.service.routes.rewriting import Rewriting
 
-__all__ = ["problems_of_whole"]
+__all__ = ["problems_of_whole", "route_problems"]
 
 
 def problems_of_whole(
@@ -40,3 +43,11 @@ def problems_of_whole(
     problems += route_problems(configuration)
     problems += limit_problems(configuration)
     return problems
+
+
+def route_problems(configuration: Configuration) -> list[str]:
+    """One line for each thing that keeps a route from being made: found by making them once."""
+    rewriting = Rewriting(configuration, zone=UTC, now=float, lookup=LookupFile)
+    for destination in configuration.destinations:
+        rewriting.route(destination)
+    return rewriting.problems
