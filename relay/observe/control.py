@@ -101,7 +101,7 @@ class ControlProtocol(Protocol):
         command = self._commands.get(name) if isinstance(name, str) else None
         if command is None:
             known = ", ".join(sorted(self._commands))
-            raise RelayError(f"unknown command {name!r}; there is: {known}")
+            raise RelayError(f"unknown command {name!r}; commands: {known}")
         if not isinstance(command, Asked):
             return command()
         try:
@@ -113,14 +113,14 @@ class ControlProtocol(Protocol):
     def _failed(self, failure: Failure) -> None:
         if failure.check(RelayError) is None:
             self._log.failure("control socket: a command failed", failure)
-            self._reply({"error": "the relay has a defect here; its log has the details"})
+            self._reply({"error": "internal error; the log has the details"})
         else:
             self._reply({"error": str(failure.value)})
 
     def _timed_out(self) -> None:
         if self._asked and not self._over:
             seconds = f"{_ANSWER_SECONDS_MAX:g} s"
-            self._reply({"error": f"not done within {seconds}; it may be done all the same"})
+            self._reply({"error": f"not done within {seconds}; it may still complete"})
         else:
             self.transport.abortConnection()
 

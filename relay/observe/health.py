@@ -1,6 +1,6 @@
-"""Whether a relay is well, by its status document.
+"""The health of a relay, derived from its status document.
 
-`degradations` is the one place that decides it.  A source or destination that is not
+`degradations` alone decides it.  A source or destination that is not
 ``ready`` is a degradation with its ``state`` as the reason, so a new state of them needs
 no change here; anything else gets a function below.
 """
@@ -20,16 +20,16 @@ _NEARLY_FULL_PERCENT = 80
 _RECENT_SECONDS = 900.0
 _SNAPSHOT_SECONDS = 60.0
 
-# Reasons of drops for want of room or by a disk.  The others are what somebody has
-# configured or asked for, or what peers can bring about as they like.
+# Reasons of drops for lack of room or because of a disk.  Other drops are configured,
+# requested, or caused by peers at will.
 _LOSSES = ("admission-closed", "kernel-buffer", "not-stored", "quarantine-full", "too-old")
 _LOSSES_BEGIN = "queue-full"  # and by severity
 
 
 class RecentLosses:
-    """What was lost of late, by comparing counters with those of some time ago.
+    """Recent losses, by comparing counters with earlier ones.
 
-    The counters are kept each time that somebody asks, at most once a minute.
+    Counters are kept at each report, at most once a minute.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class RecentLosses:
     ) -> Document:
         """What sources and destinations have lost, by id (``source/ID``) and reason.
 
-        Over the last 15 minutes, or since the first call.  Where nobody has asked for
-        longer, over the time since then; ``seconds`` says which.
+        Over the last 15 minutes, since the first call, or since the last report if that is
+        longer ago; ``seconds`` is the length of the period.
         """
         now = {f"source/{report['id']}": _losses(report) for report in sources}
         now |= {report["id"]: _losses(report) for report in destinations}
@@ -83,7 +83,7 @@ def _losses(report: Document) -> dict[str, int]:
 
 
 def degradations(document: Document) -> list[str]:
-    """What keeps the relay from being well, in words; empty if nothing does."""
+    """Reasons why the relay is not healthy; empty if it is."""
     found = [*_admission(document["admission"])]
     for source in document["sources"]:
         found += [f"{source['id']}: {finding}" for finding in _source(source)]

@@ -1,4 +1,4 @@
-"""Lines of the log: what of an event is written, and how.
+"""Log lines: selection and format of events.
 
 In the journal a line begins with its priority, ``<4>`` for a warning (sd-daemon(3)), and
 has no time, which the journal knows.  Elsewhere it has the time and, unless it is plain
@@ -69,9 +69,9 @@ def file_line(
 
 
 def _text(event: LogEvent) -> str | None:
-    """What `event` says; None if it is one of Twisted's remarks on its own work.
+    """The text of `event`; None for Twisted's own messages.
 
-    Those name classes and ports, and we say the same of sources and destinations.
+    They name classes and ports, and the relay logs the same about sources and destinations.
     """
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level")

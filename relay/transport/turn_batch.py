@@ -1,4 +1,4 @@
-"""What the connections of a source bring in one turn of the reactor, as one batch.
+"""One batch of everything that a source receives in one turn of the reactor.
 
 With a thousand connections that send a message at a time, nearly every chunk holds one
 message.  What a hand-over costs (counters, routes, a call of the queue, a Deferred) is more than
@@ -31,7 +31,7 @@ OCTETS_ENOUGH = 64 * 1024
 
 
 class Intake(Protocol):
-    """Where received frames go."""
+    """Stores received frames."""
 
     def accept_all(
         self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
@@ -40,7 +40,7 @@ class Intake(Protocol):
 
 
 class _Part(NamedTuple):
-    """What one connection adds."""
+    """The contribution of one connection."""
 
     received: Received
     positions: Mapping[str, bytes] | None
@@ -49,10 +49,10 @@ class _Part(NamedTuple):
 
 
 class TurnBatch:
-    """Collects until the turn ends, or until it is enough.
+    """Collects frames until the turn ends, or a limit is reached.
 
     Attributes:
-        intake: Where it goes.
+        intake: Receives the batch.
     """
 
     _log = Logger(namespace="relay")
@@ -77,9 +77,9 @@ class TurnBatch:
         """Store what a connection received; its earlier messages are stored before these.
 
         Args:
-            positions: What is stored with it.
-            stored: Called once it is on disk; None = nobody needs to know.
-            failed: Called if it could not be stored.
+            positions: Stored with the frames.
+            stored: Called once they are on disk; None = not needed.
+            failed: Called if they could not be stored.
         """
         self._parts.append(_Part(received, positions, stored, failed))
         self._records += len(received.frames)
@@ -94,12 +94,12 @@ class TurnBatch:
         self._is_held = True
 
     def release(self) -> None:
-        """They were read: hand over at once, which saves another turn of the reactor."""
+        """All were read: hand over now, which saves a turn of the reactor."""
         self._is_held = False
         self._hand_over()
 
     def flush(self) -> None:
-        """Hand over what was collected, without waiting for the end of the turn."""
+        """Hand over the batch without waiting for the end of the turn."""
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
@@ -146,5 +146,5 @@ class TurnBatch:
     def _tell(self, tell: Callable[..., object], *arguments: object) -> None:
         try:
             tell(*arguments)
-        except Exception:  # the others have to be told all the same
+        except Exception:  # call the others nevertheless
             self._log.failure("a connection failed")

@@ -1,9 +1,8 @@
-"""What all connections to upstreams have in common: states in words, preparation.
+"""Upstream connections: their state as text, and their preparation.
 
-Twisted's ClientService decides when to connect; an `UpstreamState` hears of
-every step and can say where things are.  A connection counts only once it is
-prepared (TLS done, RELP opened): a peer that takes TCP connections and then
-says nothing is backed off like one that is down.
+Twisted's ClientService decides when to connect; an `UpstreamState` follows every step.  A
+connection counts only once it is prepared (TLS done, RELP opened): retries to a peer that
+accepts TCP connections and then stays silent back off as for one that is down.
 """
 
 from __future__ import annotations
@@ -61,17 +60,17 @@ _JITTER_FACTOR = 1.25
 
 
 class UpstreamState:
-    """Where a destination's connection is, for people.
+    """The readable state of a destination's connection.
 
     Args:
-        target: The upstream as people name it, such as ``10.0.0.5:20514``.
-        on_ready: Called with words when records can be sent; after two connections in a row
-            that were of no use, only when something has been acknowledged.
-        on_failure: Called with words when a connection ends or cannot be made.
+        target: The upstream's usual name, such as ``10.0.0.5:20514``.
+        on_ready: Called with the state when records can be sent; after two useless connections
+            in a row, only when something has been acknowledged.
+        on_failure: Called with the reason when a connection ends or cannot be made.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
-            it doubles with each failure, and is up to a quarter longer by chance.  A
-            connection that was of no use (nothing acknowledged, and it did not
-            last for `retry_seconds_max`) counts as one more failure in a row.
+            it doubles with each failure, plus a random part of up to a quarter.  A useless
+            connection (nothing acknowledged, and shorter than `retry_seconds_max`) counts
+            as a failure.
 
     Attributes:
         connects: Connections that became ready.
@@ -111,7 +110,7 @@ class UpstreamState:
         self._ready_at: float | None = None
         self._failures_in_row = 0
         self._useless_in_row = 0
-        self._unproven = ""  # words for `on_ready` that wait for an acknowledgement
+        self._unproven = ""  # text for `on_ready` that waits for an acknowledgement
         self._stopped = False
 
     @property
@@ -121,7 +120,7 @@ class UpstreamState:
 
     @property
     def words(self) -> str:
-        """The state in words."""
+        """The state as text."""
         if self._next_try_at is not None:
             seconds = max(1, math.ceil(self._next_try_at - self._clock.seconds()))
             return f"{self._last_failure}, next try in {seconds} s"
@@ -130,18 +129,18 @@ class UpstreamState:
         return self._state
 
     def started(self) -> None:
-        """Connections are made from now on, for the first time or again."""
+        """Start connecting, for the first time or again."""
         self._stopped = False
 
     def connecting(self) -> None:
         self._state, self._next_try_at = f"connecting to {self.target}", None
 
     def became_ready(self, how: str) -> None:
-        """Records can be sent; `how` names the strength of its answers."""
+        """Records can be sent; `how` describes the acknowledgements."""
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
-        # Or the log of an upstream that hangs up on every message would look well.
+        # Otherwise an upstream that disconnects at every message would look healthy in the log.
         if self._useless_in_row < _USELESS_MAX:
             self._on_ready(how)
         else:
@@ -172,7 +171,7 @@ class UpstreamState:
         self._on_failure(words)
 
     def stopped(self) -> None:
-        """No more connections are made; how the last one ends says nothing."""
+        """Stop connecting; the end of the last connection is not an error."""
         self._stopped = True
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None
@@ -208,7 +207,7 @@ class RetryClock:
         return self._retry
 
     def hurry(self) -> bool:
-        """End the wait, if there is one.  Returns: whether there was."""
+        """End the wait.  Returns whether there was one."""
         if self._retry is None or not self._retry.active():
             return False
         self._retry.reset(0)
@@ -249,26 +248,26 @@ class UpstreamProtocol(Protocol):
         self._timeouts = timeouts
         self._prepare_call: DelayedCall | None = None
 
-    # What a subclass adds.
+    # For subclasses to implement.
 
     def begin(self) -> None:
-        """TCP, and TLS if there is any, are up; call `become_ready` when all is."""
+        """TCP, and TLS if used, are up; call `become_ready` once the session is."""
         self.become_ready()
 
     def started(self) -> str:
-        """Records can be sent.  Returns the state in words."""
+        """Records can be sent.  Returns the state as text."""
         raise NotImplementedError
 
     def ended(self) -> None:
         """The connection is gone, or never became ready."""
 
     def remark(self) -> str:
-        """What it may mean that the upstream has closed the connection; added to the words."""
+        """A possible reason why the upstream closed the connection; appended to the state."""
         if self.prepared or not self._secure:
             return ""
         return " during the TLS handshake: is this a plain-text port, for tcp:// or relp://?"
 
-    # What Twisted calls.
+    # Called by Twisted.
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -292,7 +291,7 @@ class UpstreamProtocol(Protocol):
         error = self._lost(reason)
         self.ready.errback(error)
 
-    # What subclasses use.
+    # For subclasses to call.
 
     @property
     def over(self) -> bool:
@@ -308,15 +307,15 @@ class UpstreamProtocol(Protocol):
         self.ready.callback(None)
 
     def give_up(self, why: str) -> None:
-        """Cut the connection; `why` becomes the state's words."""
+        """Abort the connection; `why` becomes the state's text."""
         self._why = self._why or why
         if not self.gone:
             self.transport.abortConnection()
 
     def shut_down(self) -> None:
-        """The relay stops; what is not acknowledged stays in the queue."""
+        """The relay stops; unacknowledged records stay in the queue."""
         self._why = self._why or "stopping"
-        self.transport.unregisterProducer()  # as long as there is one, nothing is closed
+        self.transport.unregisterProducer()  # or the connection would stay open
         self.transport.loseConnection()
 
     def _lost(self, reason: Failure) -> UpstreamError:
@@ -358,7 +357,7 @@ class DeliveringProtocol(UpstreamProtocol):
 
 
 class CountingWrapper(ProtocolWrapper):
-    """Counts the octets that were handed to TCP, below TLS."""
+    """Counts the bytes passed to TCP, below TLS."""
 
     written_bytes = 0
 
@@ -385,10 +384,10 @@ class _CountingFactory(WrappingFactory):
 
 @implementer(IHandshakeListener)
 class _UntilPrepared(Protocol):
-    """Sits below ClientService's proxy and keeps a secret from it.
+    """Hides the loss of an unprepared connection from ClientService.
 
-    ClientService raises NoTransition if a connection is lost while
-    `prepareConnection` is at work; the failing Deferred has told it already.
+    ClientService raises NoTransition if a connection is lost during `prepareConnection`; the
+    failing Deferred has reported the loss already.
     """
 
     def __init__(self, proxy: Any) -> None:
@@ -422,7 +421,7 @@ class _UntilPreparedFactory(Factory):
 
 @implementer(IStreamClientEndpoint)
 class PreparedEndpoint:
-    """Connects through TCP or a unix socket, with TLS if wanted, and tells the state.
+    """Connects through TCP or a unix socket, with TLS if configured, and updates the state.
 
     Args:
         tls: A `TlsUpstream`, or None.
@@ -437,7 +436,7 @@ class PreparedEndpoint:
         self._clock: Any = clock  # an IReactorTime in fact
 
     def __repr__(self) -> str:
-        return self._state.target  # ClientService says it in the log
+        return self._state.target  # ClientService logs it
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         self._state.connecting()

@@ -187,7 +187,7 @@ def test_a_server_that_wants_a_certificate_says_so_late(writes: bool) -> None:
         ours = connection(server)
         ours.handshake()
         assert over.wait(10)
-        with pytest.raises(ConnectionError, match="the receiver wants a client certificate: set"):
+        with pytest.raises(ConnectionError, match="receiver requires a client certificate: set"):
             ours.sendall(b"hello") if writes else received(ours)
 
 

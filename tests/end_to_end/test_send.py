@@ -77,7 +77,7 @@ def test_over_tls(programs: Programs, tmp_path: Path, certificates: CertificateF
         ((*to, *ca, *shown, "--server-name", "other.example.com"), "wanted is other.example.com"),
         ((*to, "--trusted-ca", stranger, *shown), f"is not among the trusted CAs in {stranger}"),
         ((*to, *shown), "is not among the trusted CAs of the system"),
-        ((*to, *ca), "the receiver wants a client certificate: set "),
+        ((*to, *ca), "the receiver requires a client certificate: set "),
         (("--to", f"relp+tls://127.0.0.1:{plain}", *ca), "the peer does not speak TLS"),
         (
             ("--to", f"relp://127.0.0.1:{port}"),

@@ -67,9 +67,9 @@ def test_one_line_asks_and_one_line_answers(connection: Connection) -> None:
         (b"[]", "the request is not a JSON object: "),
         (b"[" * 60_000, "the request is not a JSON object: "),
         (b'"\xff"', "the request is not a JSON object: "),
-        (b"{}", "unknown command None; there is: look, no, status"),
-        (b'{"command": "stop"}', "unknown command 'stop'; there is: look, no, status"),
-        (b'{"command": ["status"]}', "unknown command ['status']; there is: look, no, status"),
+        (b"{}", "unknown command None; commands: look, no, status"),
+        (b'{"command": "stop"}', "unknown command 'stop'; commands: look, no, status"),
+        (b'{"command": ["status"]}', "unknown command ['status']; commands: look, no, status"),
         (b'{"command": "no"}', "the queue is closed"),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_defect_is_logged_and_answered(connection: Connection) -> None:
         connection.found.errback(ZeroDivisionError())
     finally:
         globalLogPublisher.removeObserver(events.append)
-    assert "a defect" in connection.answer()["error"]
+    assert "internal error" in connection.answer()["error"]
     assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
 
 

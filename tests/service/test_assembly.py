@@ -200,7 +200,7 @@ def test_the_status_has_histories_damaged_files_and_certificates(
 def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()
-    _, _, known = relay.ask("?").partition("there is: ")
+    _, _, known = relay.ask("?").partition("commands: ")
     assert known.split(", ") == sorted(
         [
             *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),

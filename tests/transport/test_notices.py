@@ -113,7 +113,7 @@ def test_reasons_of_one_kind_have_their_own_intervals(log: Log) -> None:
 def test_the_address_or_path_before_a_reason_is_no_part_of_it(log: Log, target: str) -> None:
     texts = [
         f"{target}: the server closed the session",
-        f"{target}: the receiver wants a client certificate",
+        f"{target}: the receiver requires a client certificate",
         f"{target}: the connection ended",
         "certificate: the certificate in /etc/own.pem expired",
         "certificate: cannot read /etc/own.pem",

@@ -53,7 +53,7 @@ class DatagramReader:
     counted here, so that a program that logs to a local socket is never blocked.
 
     Args:
-        frame_bytes_max: Longest message to keep, in octets.
+        frame_bytes_max: Longest message to keep, in bytes.
         oversize: What to do with longer ones: an `OversizePolicy`'s name.
         permitted: Whose datagrams are taken; None = everybody's.
         rates: How many of each peer; None = all.

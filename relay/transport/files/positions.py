@@ -1,4 +1,4 @@
-"""Which files were read, and how far: what is stored of it, and what may be forgotten."""
+"""Stored positions of files, and when to forget them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FilePositions:
 
     @staticmethod
     def mark() -> dict[str, bytes]:
-        """What to store at the first use."""
+        """The position to store at the first use of a source."""
         return {_MARK: b"{}"}
 
     def find(self, identity: Identity, path: str) -> FilePosition | None:
@@ -64,7 +64,7 @@ class FilePositions:
                 yield position, path
 
     def tidy(self, opened: Collection[str], wall: WallClock) -> dict[str, bytes]:
-        """Note which files are gone; forget those that have been for long, or are too many.
+        """Note which files are gone; forget those gone for long, or above the limit.
 
         Returns:
             What to store; an empty value forgets.
@@ -104,9 +104,9 @@ def _path_in_folder(position: FilePosition, folders: dict[str, dict[int, str]]) 
 
 
 def _may_be_the_same(position: FilePosition, path: str) -> bool:
-    """Whether a file of this name is worth a look.
+    """Whether a file of this name may be the renamed file.
 
-    A file that was empty has no fingerprint; only its name speaks for it then.
+    A file that was empty has no fingerprint; only its name is evidence then.
     """
     if position.fingerprint_bytes:
         return True

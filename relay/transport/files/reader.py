@@ -1,9 +1,9 @@
 """Files as a source: lines that programs append, through rotations and restarts.
 
-Once a second the files that match are looked for and looked at.  What has grown is
-read in turns, a little of each file at a time; a file whose lines wait for their
-commit is not read on.  How far it was read is stored in the transaction that stores
-the lines, so that neither a crash nor a failure loses a line or repeats it.
+Once a second the reader searches for matching files and checks them for changes.  Files that
+have grown are read in turns, a chunk at a time; a file whose lines wait for their commit is
+not read further.  The position is stored in the transaction that stores the lines, so that
+neither a crash nor a failure loses or repeats a line.
 
 A file is its inode, not its name: one that was renamed or deleted is read to its
 end, and a while longer for programs that have not yet noticed.
@@ -104,7 +104,7 @@ class FileReader:
         self._poll()
 
     def stop(self) -> None:
-        """Read nothing more.  What waits for its commit gets it."""
+        """Stop reading.  Lines that wait for their commit are still stored."""
         self._is_stopped = True
         self._reception.admission.unregister(self)
         for call in (self._poll_call, self._turn_call):
@@ -167,7 +167,7 @@ class FileReader:
         self._schedule()
 
     def _advance(self, file: TailedFile) -> None:
-        """Do the next thing that there is to do with `file`."""
+        """Perform the next step of `file`: restart, read, flush or close."""
         now = self._clock.seconds()
         if file.was_truncated():
             self._say(f"{printable_path(file.path)} was truncated: reading from its start")

@@ -1,4 +1,4 @@
-"""Find the files that a path with wildcards stands for."""
+"""Find the files that match a path with wildcards."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Found:
     files: dict[Identity, str] = field(default_factory=dict)
     """Regular files; of several paths to one file the first in alphabetical order."""
     problems: list[tuple[str, str]] = field(default_factory=list)
-    """Paths, and in words why nothing can be read there and what to do."""
+    """Unreadable paths, each with the reason and the remedy."""
     errors: int = 0
-    """Those of `problems` that the system reports: missing rights, a failing disk."""
+    """Number of `problems` that are errors of the system: permissions, a failing disk."""
 
 
 class FileSearch:
     """Looks for files, and opens them.
 
-    Whoever may write in the directory that it searches could link to a file that only the
+    A user with write access to the searched directory could link to a file that only the
     relay may read.  So a path that leads out of the fixed part of the wildcard's directories
     is a problem, unless `follow_symlinks` is set; links within it are followed, but not to
     directories below ``**``.
@@ -111,10 +111,10 @@ class FileSearch:
         return fd
 
     def _outside(self, path: str, folders: dict[str, str]) -> str:
-        """Why a path is not read that leads out of the directory; empty if it does not.
+        """Why a path out of the directory is not read; empty if it stays inside.
 
         Args:
-            folders: Where directories really are; of one search.
+            folders: Resolved directories, cached for one search.
         """
         folder, name = os.path.split(path)
         if folder not in folders:
@@ -171,7 +171,7 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 def inodes_in(folder: str) -> dict[int, str]:
-    """Paths of what is in `folder`, by inode; nothing if it cannot be listed."""
+    """Paths in `folder` by inode; empty if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return {entry.inode(): entry.path for entry in entries}
@@ -209,7 +209,7 @@ def _note(found: Found, path: str, error: OSError) -> None:
 
 
 def unreadable(error: OSError) -> str:
-    """Why a file cannot be read, and what to do."""
+    """Why a file cannot be read, and the remedy."""
     reason = error.strerror or str(error)
     if error.errno == errno.EACCES:
         return f"{reason}; let the relay's user read it, with a group such as adm for example"
@@ -224,7 +224,7 @@ def octets_of(path: str) -> bytes:
 
 
 def printable_path(path: str) -> str:
-    """`path` for people: without surrogates and control characters."""
+    """`path` without surrogates and control characters."""
     return printable(os.fsencode(path), length_max=None)
 
 

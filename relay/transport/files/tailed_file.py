@@ -1,4 +1,4 @@
-"""One open file that grows, is truncated, or is moved away under our hands."""
+"""One open file, which may grow, be truncated, renamed or deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TailedFile:
         self.is_queued = False
         """It waits for its turn."""
         self.is_ending = False
-        """What waits for its commit is the last of it."""
+        """The batch that waits for its commit is its last."""
         self._fd = fd
         self._new_decoder = new_decoder
         self._seen: tuple[int, int] | None = None  # size and time of change at the last read
@@ -59,21 +59,21 @@ class TailedFile:
 
     @property
     def behind_bytes(self) -> int:
-        """What is not yet on our disk, as of the last look."""
+        """Bytes not yet in the queue, as of the last check."""
         return max(0, self.size - self.stored)
 
     def has_changed(self) -> bool:
-        """Whether there may be something to do since the last `read`."""
+        """Whether the file may have changed since the last `read`."""
         status = os.fstat(self._fd)
         self.size = status.st_size
         self.is_deleted = status.st_nlink == 0
         return (status.st_size, status.st_mtime_ns) != self._seen
 
     def was_truncated(self) -> bool:
-        """Whether it holds something else than what was read of it.
+        """Whether the file no longer holds the bytes read from it.
 
-        Not noticed: a file that has grown again to the same size or more, and begins
-        with the same 256 bytes.
+        Undetected: a file that has grown again to the same size or more, and begins with the
+        same 256 bytes.
         """
         status = os.fstat(self._fd)
         self.size = status.st_size
@@ -95,7 +95,7 @@ class TailedFile:
         self._head = b""
 
     def position(self) -> FilePosition:
-        """Up to where the decoder has handed things over."""
+        """The end of the lines that the decoder has handed over."""
         offset = self.decoder.position
         head = self._head[:offset]
         return FilePosition(self.path, *self.identity, offset, fingerprint_of(head), len(head))
@@ -113,7 +113,7 @@ def fits(fd: int, position: FilePosition) -> bool:
 
 
 def start_of_last_line(fd: int, new_decoder: NewDecoder) -> int:
-    """Where the line begins that is not complete yet: the end, if there is none.
+    """The start of the incomplete last line; the end of the file if there is none.
 
     A line of which more than `CHUNK_BYTES` are there counts as complete.
     """

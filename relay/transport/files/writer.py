@@ -1,4 +1,4 @@
-"""Records to a file, one a line: delivered when the file is synced.
+"""Records to a file, one per line: delivered when the file is synced.
 
 The file is opened for appending and made with mode 0640.  After a failed write
 what may have been written of the batch is cut off again, so that a full disk
@@ -78,7 +78,7 @@ class AppendedFile:
         raise OSError(errno.ENOENT, "the file is removed again and again")
 
     def _moved(self) -> str:
-        """What has happened to the open file since it was opened, in words."""
+        """What happened to the file since it was opened: removed, renamed or replaced."""
         if self._fd is None:
             return ""
         opened = os.fstat(self._fd)
@@ -117,8 +117,8 @@ class FileSession:
 
     Args:
         run_in_thread: Must run one call at a time.
-        on_failure: Called once, with words; the session is over then.
-        on_reopened: Called with words when the file had been removed, renamed or replaced.
+        on_failure: Called once with the reason; the session is over then.
+        on_reopened: Called with a text when the file was removed, renamed or replaced.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FileSession:
             self._write(b"", 0)
 
     def close(self) -> None:
-        """Write nothing more; what is being written now does not count."""
+        """Stop writing; the write in progress does not count as delivered."""
         self._closed = True
         if self._look.active():
             self._look.cancel()

@@ -38,7 +38,7 @@ class _Batch:
 
 @implementer(IHalfCloseableProtocol)
 class RelpServerProtocol(FramedProtocol):
-    """Moves octets between a connection and a `RelpServerSession`.
+    """Moves bytes between a connection and a `RelpServerSession`.
 
     A client that closes its sending side after its last message still gets its
     answers, hence the half-closing.

@@ -24,7 +24,7 @@ _ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was s
 
 
 class RelpClientProtocol(DeliveringProtocol):
-    """Moves octets between a connection and a `RelpClientSession`.
+    """Moves bytes between a connection and a `RelpClientSession`.
 
     It reads all the time, so a server that goes away is noticed at once, and it
     does not wait for ever: a window without any answer for `Timeouts.answer_seconds_max`

@@ -1,9 +1,9 @@
-"""What all connections from peers have in common: limits, pauses, farewells.
+"""Inbound connections: limits, pauses, orderly ends.
 
-A connection is closed, and the reason counted and said, when there are too many,
-when the peer stays silent, when TLS or the opening takes too long, and when the
-peer breaks its protocol.  Reading pauses while admission is closed, while the
-peer does not take what is written to it, and while it has sent too fast.
+A connection is closed, and the reason counted and logged, when there are too many, when the
+peer is idle, when TLS or the opening takes too long, and when the peer violates its protocol.
+Reading pauses while admission is closed, while the peer does not read answers, and while it
+exceeds its rate.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from relay.transport.turn_batch import Intake, TurnBatch
 
 __all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
 
-_CLOSE_SECONDS_MAX = 5.0  # for the peer to take the last octets and agree
+_CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
 
 
 @implementer(IHandshakeListener, IPushProducer)
 class InboundProtocol(Protocol):
-    """One connection from a peer.  Subclasses say what its octets mean."""
+    """One connection from a peer.  Subclasses interpret its bytes."""
 
     transport: Any  # exists from connectionMade on
     factory: InboundFactory
@@ -61,13 +61,13 @@ class InboundProtocol(Protocol):
         self.closing = False
         self.gone = False
         self._refused = False
-        self._dropping = ""  # why nobody waits until admission opens
+        self._dropping = ""  # why it does not wait until admission opens
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
         self._came_at = 0.0  # the last chunk
         self._read_again_at = 0.0  # whatever the rate, once it was too high
 
-    # What a subclass adds.
+    # For subclasses to implement.
 
     def begin(self) -> None:
         """The connection may be used."""
@@ -80,18 +80,18 @@ class InboundProtocol(Protocol):
         """The connection is gone."""
 
     def shut_down(self) -> None:
-        """The relay stops: finish what was taken and close."""
+        """The relay stops: finish the messages received so far, then close."""
         self.close()
 
     def give_up(self) -> None:
-        """What `shut_down` waits for does not come: close without it."""
+        """`shut_down` takes too long: close at once."""
         self.transport.abortConnection()
 
     def close_idle(self) -> None:
-        """The peer was silent for too long: close."""
+        """The peer was idle for too long: close."""
         self.close()
 
-    # What Twisted calls.
+    # Called by Twisted.
 
     def connectionMade(self) -> None:
         factory = self.factory
@@ -123,7 +123,7 @@ class InboundProtocol(Protocol):
         self.handshake_done()
         certificate = verified_certificate(self.transport)
         if certificate is not None:
-            # A fingerprint says whose certificate it is, and nothing about the names in it.
+            # A fingerprint identifies the certificate; it does not vouch for the names in it.
             vouched = getattr(self.transport, "certificate_vouched", False)
             self.origin = self.origin._replace(
                 tls_identity=identity_of(certificate),
@@ -139,7 +139,7 @@ class InboundProtocol(Protocol):
         self.factory.admission.unregister(self)
         self._explain(reason)
         self.end()
-        self.factory.connection_lost(self)  # last: a stop that waits for it goes on at once
+        self.factory.connection_lost(self)  # last: a stop that waits for it continues at once
 
     # Pausing: by admission, and by Twisted while the peer does not read.
 
@@ -164,7 +164,7 @@ class InboundProtocol(Protocol):
     def stopProducing(self) -> None:
         pass
 
-    # What subclasses use.
+    # For subclasses to call.
 
     def expect_within_handshake_time(self, what: str) -> None:
         """Close the connection unless `handshake_done` is called in time."""
@@ -172,7 +172,7 @@ class InboundProtocol(Protocol):
         self._set_timer("handshake", seconds, self._too_slow, what, seconds)
 
     def input_ended(self) -> None:
-        """The peer has said everything: there is nothing to resume to."""
+        """The peer has closed its sending side: never resume reading."""
         self._pauses.add("end of input")
 
     def handshake_done(self) -> None:
@@ -181,7 +181,7 @@ class InboundProtocol(Protocol):
             timer.cancel()
 
     def violated(self, why: object, kind: str = "protocol") -> None:
-        """The peer broke its protocol: count it and log it, each `kind` by itself."""
+        """Count and log a protocol violation; each `kind` has its own rate limit."""
         self.factory.counters.protocol_errors += 1
         self.warn(kind, str(why))
 
@@ -195,11 +195,11 @@ class InboundProtocol(Protocol):
         stored: Callable[[], object] | None = None,
         failed: Callable[[Failure], object],
     ) -> None:
-        """Hand what was received on; the peer waits if it sent too fast.
+        """Hand frames to the intake; pause the peer if it exceeds its rate.
 
         Args:
-            cut, pieces: What the decoder did to long messages.
-            positions: What is stored with them, even if there are none.
+            cut, pieces: Long messages, as marked by the decoder.
+            positions: Stored with them, even if there are no frames.
             stored: Called once they are on disk, at once if there is nothing to store.
             failed: Called if they could not be stored.
         """
@@ -220,15 +220,15 @@ class InboundProtocol(Protocol):
             return
         if frames and factory.rates.is_limited and self.origin.peer_host:
             self._charge(len(frames))
-        # A decoder fills its empty mappings with the next chunk, which may come in this turn.
+        # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
 
     def read_rest(self) -> None:
-        """Take what the kernel has received already.
+        """Read what the kernel has already received.
 
-        A local peer gets EPIPE from here on, so what it could write has been taken.
-        While admission is closed it is dropped, and counted.
+        A local peer gets EPIPE from here on, so everything it could write is read.
+        While admission is closed it is dropped and counted.
         """
         if self.closing or self.gone:
             return
@@ -251,20 +251,20 @@ class InboundProtocol(Protocol):
         self.closing = True
         self._cancel_timers()
         if self._pauses:
-            self.transport.resumeProducing()  # TLS closes when it has heard the peer agree
-        self.transport.unregisterProducer()  # as long as there is one, nothing is closed
+            self.transport.resumeProducing()  # TLS closes once it has read the peer's close_notify
+        self.transport.unregisterProducer()  # or the connection would stay open
         self.transport.loseConnection()
         self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
 
     def _explain(self, reason: Failure) -> None:
-        """Say why TLS failed; how other connections end says nothing."""
+        """Log why TLS failed; the ends of other connections are not logged."""
         if self.factory.secure and reason.value is not None and not self.closing:
             failure = tls_failure(self.transport, reason.value)
             if failure.text:
                 self.violated(failure.text, failure.kind)
 
     def _idle(self) -> None:
-        # A pause is our doing, but for a peer that does not take its answers.
+        # The relay causes all pauses, except when the peer does not read answers.
         seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
         left = seconds_max if self._pauses - {"peer"} else self._came_at + seconds_max - now
         if left > 0:
@@ -275,7 +275,7 @@ class InboundProtocol(Protocol):
         self.close_idle()
 
     def _too_slow(self, what: str, seconds: float) -> None:
-        if self._pauses:  # it is we who do not listen
+        if self._pauses:  # the relay has paused reading
             self.expect_within_handshake_time(what)
             return
         self.violated(f"no {what} within {seconds:g} s", "handshake")
@@ -329,7 +329,7 @@ class InboundProtocol(Protocol):
 
 
 class InboundFactory(Factory):
-    """Makes the connections of one source and knows those that are open.
+    """Makes the connections of one source and keeps track of open ones.
 
     Args:
         new_protocol: Makes the protocol of one connection.
@@ -367,7 +367,7 @@ class InboundFactory(Factory):
         if reads is not None:
             reads.batch = self.turn_batch
         self.stopping = False
-        """Whether those who come now waited in the kernel when the relay was stopped."""
+        """Whether new connections are those that waited in the kernel when the relay stopped."""
         self.connections: set[InboundProtocol] = set()
         self.unfinished = UnfinishedFrames(bytes_max=limits.unfinished_bytes_max)
         self._of_peer: Counter[str] = Counter()
@@ -398,14 +398,14 @@ class InboundFactory(Factory):
                 "connections_max"
             )
             source = f"source {origin.source}"
-            # Whoever comes then: the peers have nothing to do with it.
+            # One rate limit for all peers, which did not cause it.
             self.notices.warn(f"{source}, {origin.peer}", "descriptors", words, group=source)
             return False
         return True
 
     def refusal(self, host: str) -> str:
-        """Why a peer cannot have one more connection, in words; empty if it can."""
-        if self.stopping:  # it came before; it is read once and closed
+        """Why the peer cannot have another connection; empty if it can."""
+        if self.stopping:  # it connected before the stop; it is read once and closed
             return ""
         of_peer_max = self.limits.connections_per_peer_max
         if len(self.connections) >= self.limits.connections_max:
@@ -421,7 +421,7 @@ class InboundFactory(Factory):
         self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
 
     def origin_of(self, transport: Any) -> Origin:
-        """What is known about the peer at the other end of `transport`."""
+        """The origin of messages from the peer of `transport`."""
         peer = transport.getPeer()
         if getattr(peer, "host", None) is not None:
             return self._origin._replace(peer_host=plain_address(peer.host), peer_port=peer.port)
@@ -434,7 +434,7 @@ class InboundFactory(Factory):
         self.counters.connections_accepted += 1
         self.counters.connections_open = len(self.connections)
         if connection.origin.peer_host:
-            connection.transport.setTcpKeepAlive(1)  # notices a peer that is gone
+            connection.transport.setTcpKeepAlive(1)  # detects a vanished peer
 
     def connection_lost(self, connection: InboundProtocol) -> None:
         self.connections.discard(connection)
@@ -448,7 +448,7 @@ class InboundFactory(Factory):
             done.callback(None)
 
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
-        """Let all connections finish; those that have not after `seconds_max` are cut."""
+        """Let all connections finish; close those that have not after `seconds_max`."""
         done: Deferred[None] = Deferred()
         self.turn_batch.flush()
         if not self.connections:

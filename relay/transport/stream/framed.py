@@ -1,4 +1,4 @@
-"""Connections that send frames, some of which are not complete yet."""
+"""Inbound connections that buffer incomplete frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MUCH_BYTES = 16 * 1024
 
 
 class FramedProtocol(InboundProtocol):
-    """A connection that keeps octets of a frame until the rest comes.  Subclasses decode."""
+    """A connection that buffers an incomplete frame.  Subclasses decode."""
 
     def connectionMade(self) -> None:
         super().connectionMade()

@@ -1,4 +1,4 @@
-"""Many connections that send little are read together, a thousand times a second at most.
+"""Read coalescing: connections with little traffic are read together, at most 1,000 times/s.
 
 At some thousand messages a second nearly every message wakes the reactor, and a turn of the
 reactor costs more than all else that is done with one message.  So the connections of a source
@@ -77,10 +77,10 @@ class SharedReads:
         self._streams = False  # a peer has sent on without an answer, at the last reading
 
     def __getattr__(self, name: str) -> Any:
-        """All else that a transport asks of the reactor."""
+        """Delegates everything else to the reactor."""
         return getattr(self._reactor, name)
 
-    # What transports call.
+    # Called by transports.
 
     def addReader(self, reader: Any) -> None:
         if reader in self._descriptors:
@@ -115,7 +115,7 @@ class SharedReads:
     def _may_pause(self) -> bool:
         return not self._hurries and (self._streams or not self._answers)
 
-    # What the reactor calls.
+    # Called by the reactor.
 
     def fileno(self) -> int:
         return -1 if self._poller is None else int(self._poller.fileno())

@@ -1,4 +1,4 @@
-"""From PEM to what OpenSSL makes connections with."""
+"""OpenSSL contexts from PEM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from OpenSSL.crypto import X509, X509StoreFlags
 __all__ = ["TlsMaterial", "TlsOptions", "load_crls", "new_context", "revoke", "trust"]
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
-# Without these a peer has no certificate or a connection no secret, and nothing says so.
+# Without these a peer needs no certificate or a connection is unencrypted, silently.
 _NEVER = "!aNULL:!eNULL:!PSK:!SRP"
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
@@ -23,7 +23,7 @@ _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What the files of one listener or upstream hold."""
+    """Content of the files of one listener or upstream."""
 
     certificate_pem: bytes = b""
     """Own certificate, then its intermediates."""
@@ -31,20 +31,20 @@ class TlsMaterial:
     passphrase: bytes = field(default=b"", repr=False)
     """Of the private key; empty = it is not encrypted."""
     trusted_ca_pem: bytes = b""
-    """Who may sign the certificates of peers."""
+    """CAs that may sign the certificates of peers."""
     crl_pem: bytes = b""
-    """Revocation lists, one for each authority of a chain; empty = nobody looks."""
+    """Revocation lists, one for each authority of a chain; empty = no check."""
     certificate: str = ""
-    """The file of `certificate_pem`, for words."""
+    """The file of `certificate_pem`, for messages."""
     trusted_ca: str = ""
-    """The file of `trusted_ca_pem`, for words."""
+    """The file of `trusted_ca_pem`, for messages."""
     crl: str = ""
-    """The file of `crl_pem`, for words."""
+    """The file of `crl_pem`, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How TLS is spoken."""
+    """Versions and ciphers of TLS."""
 
     version_min: str = "1.2"
     ciphers: str = ""
@@ -52,7 +52,7 @@ class TlsOptions:
 
 
 def new_context(material: TlsMaterial, options: TlsOptions) -> SSL.Context:
-    """A context that shows our own certificate and trusts nobody.
+    """A context with the relay's own certificate and no trusted CA.
 
     Raises:
         ValueError: A certificate or key cannot be read, or the ciphers are unknown.
@@ -61,7 +61,7 @@ def new_context(material: TlsMaterial, options: TlsOptions) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(_VERSIONS[options.version_min])
     _set_ciphers(context, options.ciphers)
-    # No tickets: a resumed session would pass by the verification of the peer.
+    # No tickets: a resumed session would bypass the verification of the peer.
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -88,7 +88,7 @@ def trust(context: SSL.Context, pem: bytes) -> Sequence[x509.Certificate]:
 
 
 def revoke(context: SSL.Context, pem: bytes) -> None:
-    """Refuse what the revocation lists in `pem` name, and where there is no valid list."""
+    """Refuse certificates revoked by the lists in `pem`, or without a valid list."""
     store = context.get_cert_store()
     assert store is not None
     for crl in load_crls(pem):
@@ -117,4 +117,4 @@ def _set_ciphers(context: SSL.Context, ciphers: str) -> None:
         if modern:
             context.set_tls13_ciphersuites(":".join(modern).encode())
     except SSL.Error:
-        raise ValueError(f"OpenSSL knows no cipher in {ciphers!r}") from None
+        raise ValueError(f"OpenSSL supports no cipher in {ciphers!r}") from None

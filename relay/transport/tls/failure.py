@@ -1,7 +1,6 @@
-"""Why TLS ended, for whom it concerns: who wants what, and which key to set.
+"""Explanations of TLS failures: which end to change, and which key or file.
 
-OpenSSL names an alert or a fault of the protocol.  An administrator needs to know which of
-the two ends has to be changed, and in which file or key.
+OpenSSL only names an alert or a protocol error.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from relay.transport.tls.peer_check import names_of
 __all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_text"]
 
 TLS_ALERT = b"\x15\x03"
-"""How an alert begins (RFC 8446 §5.1), with which a TLS server may answer what is no TLS."""
+"""First bytes of an alert (RFC 8446 §5.1), which TLS servers may send to plain-text clients."""
 
 
 class TlsFailure(NamedTuple):
     kind: str
-    """One of few words; empty = it had nothing to do with TLS."""
+    """One of a few words; empty = not a TLS failure."""
     text: str
 
 
@@ -32,7 +31,7 @@ class TlsEnd:
     """Our end of a connection, for words; `TlsListener` and `TlsUpstream` leave it with it."""
 
     peer: str
-    """What the other end is: receiver or sender."""
+    """The role of the other end: receiver or sender."""
     certificate: str
     """Our own, with its file and name; empty = there is none."""
     issuer: str
@@ -40,7 +39,7 @@ class TlsEnd:
     names: str
     version_min: str
     wanted: str
-    """Which certificates we accept of the peer."""
+    """Which certificates this end accepts."""
 
     @property
     def _fields(self) -> dict[str, str]:
@@ -83,13 +82,13 @@ class TlsEnd:
 _UNKNOWN_END = TlsEnd("peer", "", "", "", "", "1.2", "")
 
 _CIPHERS = "allows none of our ciphers (`tls_ciphers`)"
-_VERSIONS = "speaks no version of TLS from {version} on (`tls_version_min`)"
+_VERSIONS = "supports no version of TLS from {version} on (`tls_version_min`)"
 _ALERTS: Sequence[tuple[str, Sequence[str]]] = (
     (
         "certificate required",
         (
-            "the receiver wants a client certificate and did not take {own}",
-            "the receiver wants a client certificate: set `certificate` and `private_key`",
+            "the receiver requires a client certificate and rejected {own}",
+            "the receiver requires a client certificate: set `certificate` and `private_key`",
         ),
     ),
     ("unknown ca", ("the {peer}'s trusted_ca does not know the issuer of {own}: {issuer}",)),
@@ -104,15 +103,15 @@ _ALERTS: Sequence[tuple[str, Sequence[str]]] = (
     (
         "unsupported certificate",
         (
-            "the {peer} does not take {own} for this purpose: its extended key usage has to allow "
+            "the {peer} rejects {own} for this purpose: its extended key usage has to allow "
             "{purpose}",
         ),
     ),
     (
         "handshake failure",
         (
-            f"the receiver {_CIPHERS}, or wants another certificate than {{own}}",
-            "the receiver wants a client certificate (set `certificate` and `private_key`), or "
+            f"the receiver {_CIPHERS}, or requires another certificate than {{own}}",
+            "the receiver requires a client certificate (set `certificate` and `private_key`), or "
             + _CIPHERS,
             f"the sender {_CIPHERS}",
         ),
@@ -127,7 +126,7 @@ _ALERTS: Sequence[tuple[str, Sequence[str]]] = (
         (
             alert,
             (
-                "the receiver does not accept {own}: it may want another name or fingerprint "
+                "the receiver does not accept {own}: it may require another name or fingerprint "
                 "(`peer_names` and `peer_fingerprints` there); its log says why",
                 "the receiver refused the handshake ({reason}); its log says why",
                 "the sender does not accept {own}, which is for {names}: it may expect another "
@@ -142,14 +141,14 @@ _ALERTS: Sequence[tuple[str, Sequence[str]]] = (
 _NOT_TLS = (
     "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
     "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
-    "the peer does not speak TLS, which this port is for: let it send to tls:// or relp+tls://",
+    "the peer does not speak TLS, which this port requires: configure it to send to tls:// or relp+tls://",
 )
 _FAULTS: Sequence[tuple[str, Sequence[str]]] = (
     ("wrong version number", _NOT_TLS),
     ("packet length too long", _NOT_TLS),
     ("http request", ("the peer speaks HTTP, not TLS",)),
     ("did not return a certificate", ("the peer sent no certificate{wanted}",)),
-    ("no shared cipher", ("the {peer} offers no cipher that we allow (`tls_ciphers`)",)),
+    ("no shared cipher", ("the {peer} offers no cipher allowed here (`tls_ciphers`)",)),
     ("unsupported protocol", (f"the {{peer}} {_VERSIONS}",)),
     ("version too low", (f"the {{peer}} {_VERSIONS}",)),
 )
@@ -160,7 +159,7 @@ def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
 
     Args:
         transport: The TLS transport, in its protocol's `connectionLost`.
-        error: What `connectionLost` was told.
+        error: The reason passed to `connectionLost`.
     """
     if not isinstance(error, SSL.Error):
         return TlsFailure("", "")
@@ -178,5 +177,5 @@ def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
 
 
 def tls_failure_text(transport: Any, error: BaseException) -> str:
-    """The words of `tls_failure`; empty if `error` has nothing to do with TLS."""
+    """The text of `tls_failure`; empty if `error` is not a TLS failure."""
     return tls_failure(transport, error).text

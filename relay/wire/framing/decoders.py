@@ -376,7 +376,7 @@ class AutoDecoder(_LimitedDecoder):
                 self.error = self._beginning.foreign
                 start, self._waits = len(data), False
         while start < len(data) and not self._waits:
-            start, self._glued, self._counts, wanted = _cut_usual(
+            start, self._glued, self._counts, wanted = _cut_frames(
                 data, start, limit, self._keeps_empty, self._glued, self._counts, frames
             )
             if wanted and self._rest is Rest.COMES:
@@ -588,7 +588,7 @@ def _cut_lines(
     return last + 1, False, counts, 0
 
 
-_cut_usual = native.frames.cut_frames if IS_COMPILED else _cut_lines
+_cut_frames = native.frames.cut_frames if IS_COMPILED else _cut_lines
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

@@ -32,11 +32,11 @@ from relay.wire.relp.offers import format_offers, parse_offers
 
 __all__ = ["RelpClientSession"]
 
-# Answers are short; 128 KiB is what librelp allows for one.
+# Answers are short; librelp allows 128 KiB for one.
 _ANSWER_BYTES_MAX = 128 * 1024
 _TXNR_LIMIT = 999_000_000
 
-# Three digits, then a SP and words (which a known server leaves out), then data.
+# Three digits, then a SP and text (which a known server leaves out), then data.
 _USUAL_ANSWER = b" rsp 6 200 OK\n"
 _LONGEST_ANSWER = b"999999999" + _USUAL_ANSWER
 _TAKEN = (b"200 ", b"200", b"200\n")
@@ -75,7 +75,7 @@ class RelpClientSession:
         self._inflight = Inflight(first_txnr=2, frames_max=window_records)
         self._txnr_limit = txnr_limit
         self._close_txnr: int | None = None
-        self._held = b""  # the beginning of a usual answer
+        self._held = b""  # the beginning of an expected answer
         offers = format_offers(software, offer)
         self._output = [encode_frame(1, b"open", offers)]
 
@@ -98,7 +98,7 @@ class RelpClientSession:
 
     @property
     def refusal(self) -> str | None:
-        """What the server said when it refused the oldest unacknowledged message."""
+        """The server's text if it refused the oldest unacknowledged message."""
         return self._inflight.refusal
 
     @property
@@ -122,13 +122,13 @@ class RelpClientSession:
         self._output.append(encode_syslog(first, payloads))
 
     def receive(self, chunk: bytes) -> int:
-        """Take the next octets of the stream.
+        """Take the next bytes of the stream.
 
         Returns:
             How many of the oldest messages are now acknowledged.
         """
         if self.ready and not self.over and not self._decoder.inside_frame:
-            chunk = self._take_usual_answers(self._held + chunk)
+            chunk = self._take_expected_answers(self._held + chunk)
         for frame in self._decoder.feed(chunk):
             if self.over:
                 break
@@ -157,19 +157,18 @@ class RelpClientSession:
         self._output.append(encode_frame(self._close_txnr, b"close", b""))
 
     def data_to_send(self) -> bytes:
-        """What to write now; each octet is returned once."""
+        """What to write now; each byte is returned once."""
         output, self._output = self._output, []
         return b"".join(output)
 
-    def _take_usual_answers(self, chunk: bytes) -> bytes:
-        """Take the answers at the start of `chunk` if they are what they nearly always are.
+    def _take_expected_answers(self, chunk: bytes) -> bytes:
+        """Process leading ``200 OK`` answers of `chunk` for the oldest messages, in order.
 
-        That is ``200 OK`` for the oldest messages in their order.  To write down what
-        is expected and compare costs a tenth of decoding what came.
+        Encoding the expected answers and comparing costs a tenth of decoding the chunk.
 
         Returns:
             The rest of the chunk, for the decoder.  A part of one more such answer at
-            its end is held back, so that the next chunk is usual again.
+            its end is held back, so that the next chunk begins with a whole answer.
         """
         count = min(chunk.count(_USUAL_ANSWER), len(self._inflight))
         expected = encode_answers(self._inflight.oldest_txnr, count)
@@ -188,7 +187,7 @@ class RelpClientSession:
             self._receive_rsp(txnr, data)
         elif command == b"serverclose" and txnr == 0:
             self._end("the server closed the session")
-        elif txnr != 0:  # hints that we do not know say nothing to us
+        elif txnr != 0:  # unknown hints are ignored
             self._end(f"unexpected command {command!r} from a server")
 
     def _receive_rsp(self, txnr: int, data: bytes) -> None:
@@ -213,7 +212,7 @@ class RelpClientSession:
             words = printable(data) or "no status code"
             self._end(f"the server refused the session: {words}")
             return
-        # One server puts its first offer where the words belong.
+        # One server puts its first offer in the place of the text.
         offers = parse_offers((rsp[2] or b"") + b"\n" + (rsp[3] or b""))
         version = offers.get(b"relp_version", [b"0"])[0]
         if version.strip(b"0"):

@@ -2,8 +2,8 @@
 
     txnr    = 1*9DIGIT      0 only for hints; leading zeros are taken, never sent
     command = 1*32ALPHA     case-sensitive
-    datalen = *9DIGIT       octets of data; none at all means 0, as librelp takes it
-    data    = datalen octets of any value, absent with its SP if datalen is 0
+    datalen = *9DIGIT       bytes of data; none at all means 0, as librelp takes it
+    data    = datalen bytes of any value, absent with its SP if datalen is 0
 
 As all decoders here, this one never raises on input: a violation becomes `error`
 after the frames before it have been returned.  One leniency beyond librelp: a SP
@@ -49,14 +49,14 @@ class RelpFrameDecoder:
     """Cut a stream into RELP frames.
 
     Args:
-        data_bytes_max: Longest data to keep, in octets (librelp: 128 KiB).
+        data_bytes_max: Longest data to keep, in bytes (librelp: 128 KiB).
         truncate: Longer data is cut and the rest discarded, as imrelp does by
             default; otherwise it is an error as soon as its length is known.
         split: With `truncate`: longer data of ``syslog`` becomes several frames of
             the same txnr instead, the last of which comes with the end of the data.
 
     Attributes:
-        cut: Which of the frames returned last were cut: index to octets of the whole.
+        cut: Which of the frames returned last were cut: index to bytes of the whole.
         pieces: Which of them are pieces of one that was split: index to the number of
             the piece, from 1.
     """
@@ -71,14 +71,14 @@ class RelpFrameDecoder:
         self._splits = split
         self._buffer = bytearray()  # what was not returned yet
         self._wanted_bytes = 1
-        # A frame that is too long waits here, and so many octets of it are to come.
+        # A frame that is too long waits here, and so many bytes of it are to come.
         self._long_frame: RelpFrame | None = None
         self._long_bytes = 0
         self._skip_bytes = 0
         self._split: SplitFrame | None = None  # takes them, unless they are discarded
 
     def feed(self, chunk: bytes) -> list[RelpFrame]:
-        """Take the next octets of the stream; return the frames they complete."""
+        """Take the next bytes of the stream; return the frames they complete."""
         buffer = self._joined(chunk)
         return self._frames(buffer, 0) if buffer else []
 
@@ -155,7 +155,7 @@ class RelpFrameDecoder:
         if length == 0:
             return self._end_empty_frame(buffer, start, header, frames)
         if separator != b" ":
-            return self._fail(buffer, f"LF instead of {length} octets of data")
+            return self._fail(buffer, f"LF instead of {length} bytes of data")
         if length > self._data_bytes_max:
             return self._begin_long_frame(buffer, start, header, frames)
         stop = body + length + 1
@@ -163,9 +163,7 @@ class RelpFrameDecoder:
             self._wanted_bytes = stop - start
             return start
         if buffer[stop - 1] != 0x0A:
-            return self._fail(
-                buffer, f"no LF after {length} octets but {buffer[stop - 1 : stop]!r}"
-            )
+            return self._fail(buffer, f"no LF after {length} bytes but {buffer[stop - 1 : stop]!r}")
         frames.append(RelpFrame(int(txnr), command, buffer[body : stop - 1]))
         return stop
 
@@ -198,13 +196,13 @@ class RelpFrameDecoder:
         self._skip_bytes = length - self._data_bytes_max
         if self._splits and header[2] == b"syslog":
             self._split = SplitFrame(frame_bytes_max=self._data_bytes_max)
-            self._split.feed(kept)  # completes nothing: the octet after it is missing
+            self._split.feed(kept)  # completes nothing: the byte after it is missing
             self._long_frame = self._long_frame._replace(data=b"")
         rest = body + self._data_bytes_max
         return rest + self._end_long_frame(buffer[rest:], frames)
 
     def _end_long_frame(self, buffer: bytes, frames: list[RelpFrame]) -> int:
-        """Take the rest of a frame that is too long; return how many octets that took."""
+        """Take the rest of a frame that is too long; return how many bytes that took."""
         long = self._long_frame
         if long is None:
             return 0
@@ -244,7 +242,7 @@ class RelpFrameDecoder:
 
 
 def _no_header(found: bytes) -> str:
-    """What stands where a RELP header should."""
+    """Describe the bytes found in the place of a RELP header."""
     words = f"no RELP header: {found!r}"
     if found.startswith(_TLS_RECORDS):
         words += "; the peer speaks TLS: relp+tls:// is for that"

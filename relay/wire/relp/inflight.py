@@ -1,4 +1,4 @@
-"""Which of the frames that were sent have been answered.
+"""Bookkeeping of sent frames and their answers.
 
 Use: `add` when frames are written, `answer` for each answer, then
 `take_acknowledged` for how many of the oldest frames are done.  Answers may come
@@ -7,7 +7,7 @@ prefix, because only a prefix can be forgotten by a queue.
 
 Three states of a frame: waiting, answered early (a frame before it is not), gone.
 A refused frame stays at the head of what is in flight, in the way of everything
-behind it, until `skip_refused` says what became of it.
+behind it, until `skip_refused` removes it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Inflight:
         """Note an answer; False if no frame with this number waits for one.
 
         Args:
-            refusal: The peer's words if it did not take the frame.
+            refusal: The peer's text if it refused the frame.
         """
         if not self._oldest <= txnr < self._next:
             return False

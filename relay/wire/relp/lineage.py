@@ -1,4 +1,4 @@
-"""Exactly once between two relays: what they say about it in RELP's ``open``.
+"""Exactly once between two relays: their offers in RELP's ``open``.
 
 A *lineage* is the history of one queue's numbers: every record of a destination has
 a seq that is never used again, and a lineage's id stands for all of them.  Whoever

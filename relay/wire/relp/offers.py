@@ -1,4 +1,4 @@
-"""What the two ends of a RELP session offer each other in ``open``.
+"""The offers of the two ends of a RELP session in ``open``.
 
 An offer is ``name=value[,value…]`` on a line of its own.  librelp reads a name up
 to the ``=``, so one without it would swallow the next line: none is ever sent.

@@ -39,7 +39,7 @@ class RelpServerSession:
     """One connection from a RELP client.
 
     Args:
-        data_bytes_max: Longest message to keep, in octets.
+        data_bytes_max: Longest message to keep, in bytes.
         software: Value of our ``relp_software`` offer.
         truncate: Cut longer messages instead of ending the session.
         split: With `truncate`: split them instead.  Such a message is answered once,
@@ -53,7 +53,7 @@ class RelpServerSession:
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
         error: The violation that ended the session, if one did.
-        cut: Which of the messages returned last were cut: index to octets of the whole.
+        cut: Which of the messages returned last were cut: index to bytes of the whole.
         pieces: Which of them are pieces of one that was split: index to the number of
             the piece, from 1.
     """
@@ -105,7 +105,7 @@ class RelpServerSession:
         return self._farewell is not None
 
     def receive(self, chunk: bytes) -> list[bytes]:
-        """Take the next octets of the stream; return the messages they complete."""
+        """Take the next bytes of the stream; return the messages they complete."""
         if self.cut or self.pieces:
             self.cut, self.pieces = {}, {}
         if self._farewell is not None:
@@ -205,7 +205,7 @@ class RelpServerSession:
             self.finished = True
 
     def data_to_send(self) -> bytes:
-        """What to write now; each octet is returned once."""
+        """What to write now; each byte is returned once."""
         output, self._output = self._output, []
         return b"".join(output)
 

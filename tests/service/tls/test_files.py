@@ -289,7 +289,7 @@ def test_ciphers_and_versions(files: Path) -> None:
     assert on_listener(chosen) == []
     assert read_options(chosen) == TlsOptions(version_min="1.3", ciphers="ECDHE+AESGCM")
     assert on_listener(tls(files, tls_ciphers="ROT13")) == [
-        "s.tls_ciphers: OpenSSL knows no cipher in 'ROT13'; openssl ciphers lists them"
+        "s.tls_ciphers: OpenSSL supports no cipher in 'ROT13'; openssl ciphers lists them"
     ]
 
 

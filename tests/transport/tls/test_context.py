@@ -44,7 +44,7 @@ def test_no_list_of_ciphers_lets_go_of_authentication() -> None:
 
 @pytest.mark.parametrize("ciphers", ["nonsense", "TLS_NONSENSE"])
 def test_ciphers_that_openssl_does_not_know(ciphers: str) -> None:
-    with pytest.raises(ValueError, match=f"OpenSSL knows no cipher in '{ciphers}'"):
+    with pytest.raises(ValueError, match=f"OpenSSL supports no cipher in '{ciphers}'"):
         ciphers_of(TlsOptions(ciphers=ciphers))
 
 

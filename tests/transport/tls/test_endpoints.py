@@ -292,7 +292,7 @@ def test_a_client_without_a_certificate() -> None:
         f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE}"
     )
     assert sides.client.words == (
-        "the receiver wants a client certificate: set `certificate` and `private_key`"
+        "the receiver requires a client certificate: set `certificate` and `private_key`"
     )
 
 
@@ -610,9 +610,7 @@ def test_the_least_version() -> None:
 
 # Peers that do not speak TLS.
 
-NOT_TLS = (
-    "the peer does not speak TLS, which this port is for: let it send to tls:// or relp+tls://"
-)
+NOT_TLS = "the peer does not speak TLS, which this port requires: configure it to send to tls:// or relp+tls://"
 
 
 @pytest.mark.parametrize(

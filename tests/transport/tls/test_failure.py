@@ -47,7 +47,7 @@ def words(server_end: TlsListener, client_end: TlsUpstream) -> tuple[str, str]:
 def test_no_client_certificate(old: bool) -> None:
     theirs = upstream()
     _, said = words(listener(peer_verify="required"), limited_to_tls_1_2(theirs) if old else theirs)
-    assert said.startswith("the receiver wants a client certificate")
+    assert said.startswith("the receiver requires a client certificate")
     assert "set `certificate` and `private_key`" in said
 
 
@@ -77,7 +77,7 @@ def test_a_certificate_that_is_over() -> None:
 def test_a_certificate_for_something_else() -> None:
     _, said = words(listener(peer_verify="required"), upstream(server("web-1.example.com")))
     assert said == (
-        f"the receiver does not take {CLIENT} for this purpose: its extended key usage has to "
+        f"the receiver rejects {CLIENT} for this purpose: its extended key usage has to "
         "allow clientAuth"
     )
     said, _ = words(
@@ -97,7 +97,7 @@ def test_a_name_that_is_not_wanted() -> None:
 def test_no_version_in_common() -> None:
     strict = TlsOptions(version_min="1.3")
     both = words(listener(options=strict), limited_to_tls_1_2(upstream()))
-    version = "speaks no version of TLS from {} on (`tls_version_min`)"
+    version = "supports no version of TLS from {} on (`tls_version_min`)"
     assert both == (
         f"the sender {version.format('1.3')}",
         f"the receiver {version.format('1.2')}",
@@ -114,7 +114,7 @@ def test_no_cipher_in_common() -> None:
     said = words(
         limited_to_tls_1_2(listener(options=one)), limited_to_tls_1_2(upstream(options=other))
     )
-    assert said[0] == "the sender offers no cipher that we allow (`tls_ciphers`)"
+    assert said[0] == "the sender offers no cipher allowed here (`tls_ciphers`)"
     assert said[1].endswith("or allows none of our ciphers (`tls_ciphers`)")
 
 
