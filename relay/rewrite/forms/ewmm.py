@@ -30,7 +30,7 @@ from relay.wire.headers.structured_data import is_structured_data, without_contr
 from relay.wire.headers.timestamp import StampTable, to_exact, to_milliseconds
 from relay.wire.list_syntax import format_list
 
-__all__ = ["header_of", "ends_of_origin", "ewmm"]
+__all__ = ["ewmm", "header_of", "suffixes_of_origin"]
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
@@ -44,7 +44,7 @@ _NEVER_MOVED = frozenset(
     )
 )
 # A stamp; with tags and the first peer if there are any, which is slower.
-_EndKey: TypeAlias = "bytes | tuple[bytes | None, tuple[bytes, ...], bytes | None] | None"
+_SuffixKey: TypeAlias = "bytes | tuple[bytes | None, tuple[bytes, ...], bytes | None] | None"
 _EXACT = b"2026-01-01T00:00:00.123456Z"  # any stamp of more than milliseconds
 # json-c refuses what is nested deeper than 32.
 _NESTED_MAX = 24
@@ -111,7 +111,7 @@ def _bodies(
     own = _pairs_of_origin(origin, sender)
     sender_string = json_string(sender)
     after_header = b',"HOST_FROM":%s,"HOST":' % sender_string
-    ends = _EndTable(own, origin.source, exact)
+    suffixes = _SuffixTable(own, origin.source, exact)
 
     def body_of(message: SyslogMessage) -> bytes:
         pairs = message.pairs
@@ -121,7 +121,7 @@ def _bodies(
             if legacy_header is None or len(pairs) > 1:
                 host_from, peer = pairs.get("HOST_FROM"), pairs.get(PEER_NAME)
                 if [legacy_header, host_from, peer].count(None) != 3 - len(pairs):
-                    return _json_object(_pairs_of_message(message, own, sender, ends))
+                    return _json_object(_pairs_of_message(message, own, sender, suffixes))
         program = message.app_name
         if program is None and legacy_header is not None:
             program = b""
@@ -141,16 +141,16 @@ def _bodies(
                 if host_from is None
                 else b',"HOST_FROM":%s,"HOST":' % _json_value(host_from),
                 json_string(hostname) if hostname else sender_string,
-                ends[message.timestamp]
+                suffixes[message.timestamp]
                 if peer is None and not message.tags
-                else ends[message.timestamp, message.tags, peer],
+                else suffixes[message.timestamp, message.tags, peer],
             ]
         )
 
     return body_of
 
 
-class _EndTable(dict[_EndKey, bytes]):
+class _SuffixTable(dict[_SuffixKey, bytes]):
     """The end of a message's object, by its stamp, tags and first peer.  One table a batch."""
 
     def __init__(self, own: dict[str, bytes], source: str, exact: StampTable) -> None:
@@ -161,7 +161,7 @@ class _EndTable(dict[_EndKey, bytes]):
         # What stands before and behind the exact stamp, by all that it depends on.
         self._parts: dict[object, list[bytes]] = {}
 
-    def __missing__(self, key: _EndKey) -> bytes:
+    def __missing__(self, key: _SuffixKey) -> bytes:
         timestamp, tags, peer = key if isinstance(key, tuple) else (key, (), None)
         exact = self._exact[timestamp]
         end = self[key] = (b'"%s"' % exact).join(self.parts(timestamp, tags, peer))
@@ -201,15 +201,15 @@ class _EndTable(dict[_EndKey, bytes]):
         return pairs
 
 
-def ends_of_origin(
+def suffixes_of_origin(
     origin: Origin, sender: bytes, tags: tuple[bytes, ...]
 ) -> tuple[bytes, bytes, bytes]:
-    """What ends the envelopes of an origin: without an exact stamp, before and behind one."""
-    ends = _EndTable(
+    """The suffixes of the envelopes of an origin: without an exact stamp, before and behind one."""
+    suffixes = _SuffixTable(
         _pairs_of_origin(origin, sender), origin.source, StampTable(to_exact, 0.0, UTC)
     )
-    before, behind = ends.parts(_EXACT, tags)
-    (end,) = ends.parts(None, tags)
+    before, behind = suffixes.parts(_EXACT, tags)
+    (end,) = suffixes.parts(None, tags)
     return end, before, behind
 
 
@@ -234,7 +234,7 @@ def _is_on_the_network(peer_host: str) -> bool:
 
 
 def _pairs_of_message(
-    message: SyslogMessage, own: dict[str, bytes], sender: bytes, ends: _EndTable
+    message: SyslogMessage, own: dict[str, bytes], sender: bytes, suffixes: _SuffixTable
 ) -> dict[str, bytes]:
     """Names and values of a message; those of its header come before its pairs.
 
@@ -254,7 +254,7 @@ def _pairs_of_message(
     ):
         if field is not None:
             pairs[name] = field
-    pairs.update(ends.added(message.timestamp, message.tags))
+    pairs.update(suffixes.added(message.timestamp, message.tags))
     pairs.update((name, value) for name, value in own.items() if name[:6] == ".unix.")
     if _LEGACY_HEADER in pairs:
         # There was a place for a program, with nothing in it.

@@ -26,7 +26,7 @@ __all__ = ["Form", "Program", "Writer", "form_of", "messages_of_each"]
 
 Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order."""
-Ends = Callable[[Origin, bytes, tuple[bytes, ...]], tuple[bytes, bytes, bytes]]
+Suffixes = Callable[[Origin, bytes, tuple[bytes, ...]], tuple[bytes, bytes, bytes]]
 """What ends the envelopes of an origin, by its sender and the tags of a line: without an exact
 stamp, before and behind one."""
 
@@ -56,7 +56,7 @@ class Program:
         zone: Of stamps that have no offset.
         tokens, token_key, objects, before_text: Arguments of `relay.codec.forms.Form`.
         to_bsd: How stamps of RFC 3164 are written, if they are.
-        ends: Of envelopes.
+        suffixes: Of envelopes.
     """
 
     pieces: Sequence[tuple[str, Any]]
@@ -68,7 +68,7 @@ class Program:
     objects: Any = None
     before_text: bytes = b""
     to_bsd: Convert | None = None
-    ends: Ends = lambda origin, sender, tags: (b"", b"", b"")
+    suffixes: Suffixes = lambda origin, sender, tags: (b"", b"", b"")
 
 
 class _Written:
@@ -99,7 +99,9 @@ class _Compiled(_Written):
             program.policy,
             native.stamps.Stamps(program.zone, (*CONVERSIONS, *filter(None, [program.to_bsd]))),
             lambda origin: _bound(program, origin),
-            lambda origin, tags: program.ends(origin, sender_of(origin, program.relay_name), tags),
+            lambda origin, tags: program.suffixes(
+                origin, sender_of(origin, program.relay_name), tags
+            ),
             writer,
             format_tag=format_tag,
             format_host=format_hostname,

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from relay.codec import IS_COMPILED, native
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.ewmm import ends_of_origin, header_of
+from relay.rewrite.forms.ewmm import header_of, suffixes_of_origin
 from relay.rewrite.forms.form import Program
 from relay.rewrite.forms.formats import bsd_stamps
 from relay.rewrite.forms.token import TOKEN_KEY, members_of, object_writer
@@ -147,4 +147,4 @@ def ewmm_program(relay_name: bytes, zone: tzinfo) -> Program:
         ("host-string", None),
         ("origin-end", None),
     )
-    return Program(pieces, "as-read", relay_name, zone, ends=ends_of_origin)
+    return Program(pieces, "as-read", relay_name, zone, suffixes=suffixes_of_origin)

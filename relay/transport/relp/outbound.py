@@ -170,8 +170,8 @@ class RelpClientProtocol(DeliveringProtocol):
         """
         session = self._session
         while (refusal := session.refusal) is not None and not self._why:
-            told = session.took_others or session.refused_in_row >= REFUSED_IN_ROW_MAX
-            if not (at_once or told) and session.unanswered:
+            is_certain = session.took_others or session.refused_in_row >= REFUSED_IN_ROW_MAX
+            if not (at_once or is_certain) and session.unanswered:
                 if self._refusal_call is None:
                     self._refusal_call = self._clock.callLater(
                         _ANSWERS_SECONDS_MAX, self._no_more_answers

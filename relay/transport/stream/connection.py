@@ -64,7 +64,7 @@ class InboundProtocol(Protocol):
         self._dropping = ""  # why it does not wait until admission opens
         self._pauses: set[str] = set()
         self._timers: dict[str, DelayedCall] = {}
-        self._came_at = 0.0  # the last chunk
+        self._received_at = 0.0  # time of the last chunk
         self._read_again_at = 0.0  # whatever the rate, once it was too high
 
     # For subclasses to implement.
@@ -106,7 +106,7 @@ class InboundProtocol(Protocol):
         factory.connection_made(self)
         read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
-        self._came_at = factory.clock.seconds()
+        self._received_at = factory.clock.seconds()
         self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
         if factory.secure:
             self.expect_within_handshake_time("TLS handshake")
@@ -116,7 +116,7 @@ class InboundProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._refused or self.closing:
             return
-        self._came_at = self.factory.clock.seconds()
+        self._received_at = self.factory.clock.seconds()
         self.take(data)
 
     def handshakeCompleted(self) -> None:
@@ -266,7 +266,7 @@ class InboundProtocol(Protocol):
     def _idle(self) -> None:
         # The relay causes all pauses, except when the peer does not read answers.
         seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
-        left = seconds_max if self._pauses - {"peer"} else self._came_at + seconds_max - now
+        left = seconds_max if self._pauses - {"peer"} else self._received_at + seconds_max - now
         if left > 0:
             self._set_timer("idle", left, self._idle)
             return

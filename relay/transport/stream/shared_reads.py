@@ -140,10 +140,10 @@ class SharedReads:
 
     def _pause_ended(self) -> None:
         self._call = None
-        something_came = self._read_all()
+        has_read = self._read_all()
         if self._poller is None or self._is_watched:  # all have gone, and perhaps others have come
             return
-        if something_came and self._may_pause:
+        if has_read and self._may_pause:
             self._pause()
         else:
             self._read_at = self._reactor.seconds()
