@@ -17,9 +17,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, NoReturn, TextIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["binary_output", "ending_quietly", "flush", "give_up", "wait_while_read"]
 
@@ -92,7 +95,7 @@ class _Output(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, octets: Any, /) -> int:
+    def write(self, octets: ReadableBuffer, /) -> int:
         try:
             return super().write(octets)
         except OSError as error:

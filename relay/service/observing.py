@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from types import FrameType
 
 from twisted.application.service import Service
 from twisted.logger import Logger
@@ -122,7 +122,7 @@ class HangupService(Service):
     def __init__(self, *, callbacks: Sequence[Callable[[], None]], reactor: Reactor) -> None:
         self._callbacks = callbacks
         self._reactor = reactor
-        self._before: Any = None
+        self._before: Callable[[int, FrameType | None], object] | int | None = None
 
     def startService(self) -> None:
         Service.startService(self)

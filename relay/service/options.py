@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -98,7 +99,7 @@ class Options(usage.Options):
         print(f"Twisted {twisted_version}")
         raise SystemExit(0)
 
-    def parseOptions(self, options: Any = None) -> None:
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line; what is wrong with it would stand below all of twistd's help."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
@@ -148,7 +149,7 @@ def makeService(options: Options) -> IService:
 
 
 def _configuration(options: Options) -> Configuration:
-    flags: dict[str, Any] = {
+    flags: dict[str, str] = {
         flag: value for flag, value in options.items() if value and flag != "config"
     }
     if options["config"] is not None:

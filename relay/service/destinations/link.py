@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from relay.flow.drain import Drain, Session
@@ -71,10 +72,9 @@ class StreamLink:
 
     def start(self) -> None:
         endpoint: Any = self._endpoint
-        factory: Any = _LinkFactory(self)
         self._client = ClientService(
             endpoint,
-            factory,
+            _LinkFactory(self),  # type: ignore[arg-type]  # zope
             retryPolicy=self._state.retry_policy,
             clock=self._retries,  # type: ignore[arg-type]  # as much of one as it uses
             prepareConnection=lambda protocol: protocol.ready,
@@ -116,7 +116,7 @@ class _LinkFactory(Factory):
     def __init__(self, link: StreamLink) -> None:
         self._link = link
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamProtocol:
         return self._link.new_protocol()
 
 

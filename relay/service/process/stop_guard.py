@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from twisted.application.service import Service
 
@@ -27,7 +27,7 @@ class StopGuard(Service):
 
     def __init__(self, *, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def startService(self) -> None:
         Service.startService(self)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.model.clock import Reactor
@@ -176,12 +177,12 @@ def _binding(
 
 def _wrapping(
     source: NetworkSource, certificates: CertificateWatch, tls_files: Prerequisite, reactor: Reactor
-) -> Callable[[InboundFactory], Any]:
+) -> Callable[[InboundFactory], Factory]:
     """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
     with_tls = _tls_wrapping(source.id, source.tls, certificates, tls_files, reactor)
 
-    def wrap(factory: InboundFactory) -> Any:
-        wrapped = with_tls(factory)
+    def wrap(factory: InboundFactory) -> Factory:
+        wrapped: Factory = with_tls(factory)
         if source.peers.proxy_protocol:
             wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
         # The gate looks at who connects, and so at proxies, not at those behind them.

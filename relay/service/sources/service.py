@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.model.clock import Reactor
@@ -187,7 +188,7 @@ class StreamSource(SourceService):
         prerequisite: What it does not listen without.
     """
 
-    _stop_listening: Callable[[], Any] | None = None  # while it does not listen
+    _stop_listening: Callable[[], object] | None = None  # while it does not listen
 
     def __init__(
         self,
@@ -196,7 +197,7 @@ class StreamSource(SourceService):
         *,
         bind: Callable[[], socket.socket],
         factory: InboundFactory,
-        wrap: Callable[[InboundFactory], Any],
+        wrap: Callable[[InboundFactory], Factory],
         prerequisite: Prerequisite,
     ) -> None:
         super().__init__(configuration, receiving, bind=bind)
