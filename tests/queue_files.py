@@ -23,6 +23,7 @@ __all__ = [
     "append",
     "damage",
     "environment",
+    "is_unverified",
     "kept",
     "looked_at",
     "make_long_queue",
@@ -79,6 +80,12 @@ def looked_at(path: Path) -> Iterator[QueueStore]:
         yield store
     finally:
         store.close()
+
+
+def is_unverified(store: QueueStore) -> bool:
+    """Whether something of the file is verified lazily, and was not yet."""
+    lazy = store._handles.guard._lazy
+    return lazy is not None and bool(lazy.names)
 
 
 def kept(*destinations: str, bytes_max: int = 2**30, room_bytes: int = 0) -> Histories:

@@ -52,6 +52,7 @@ from having to look for long runs of free pages."""
 _VERSION = 1
 _PREFIX = struct.Struct("<BI")
 _HEADER = struct.Struct("<dI")
+_HEADERS_BYTES = _PREFIX.size + _HEADER.size
 
 
 crc32: Callable[..., int]
@@ -97,12 +98,11 @@ def decode_block(value: bytes) -> Block:
     Raises:
         BlockDamaged: `value` has another version, length or checksum.
     """
-    lengths_at = _PREFIX.size + _HEADER.size
     if isinstance(value, Unreadable):
         raise BlockDamaged(value.reason)
     if not value:  # see repair/salvage.py
         raise BlockDamaged("nothing of it was left in a damaged file")
-    if len(value) < lengths_at:
+    if len(value) < _HEADERS_BYTES:
         raise BlockDamaged(f"{len(value)} bytes are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)
     if version != _VERSION:
@@ -110,10 +110,10 @@ def decode_block(value: bytes) -> Block:
     if crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         raise BlockDamaged("checksum mismatch")
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
-    payloads_at = lengths_at + 4 * count
+    payloads_at = _HEADERS_BYTES + 4 * count
     if not count or payloads_at > len(value):
         raise BlockDamaged(f"{count} records do not fit into {len(value)} bytes")
-    stop, records = cut_records(value, lengths_at, count)
+    stop, records = cut_records(value, _HEADERS_BYTES, count)
     if stop != len(value):
         raise BlockDamaged(f"the records end at {stop}, the block at {len(value)}")
     return Block(received_at, records)
@@ -121,37 +121,36 @@ def decode_block(value: bytes) -> Block:
 
 def block_header(value: bytes | memoryview) -> tuple[float, int]:
     """Time of receipt and count of a block, unchecked; (0, 0) if it is too short for them."""
-    if len(value) < _PREFIX.size + _HEADER.size:
+    if len(value) < _HEADERS_BYTES:
         return 0.0, 0
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
     return received_at, count
 
 
-def payload_bytes_of(cursor: Any) -> int:
-    """Bytes of payload in the block that a cursor is on, by its header; see `payload_bytes`."""
-    size, head = cursor.head(_PREFIX.size + _HEADER.size)
-    if len(head) < _PREFIX.size + _HEADER.size:
-        return 0
-    _, count = _HEADER.unpack_from(head, _PREFIX.size)
-    return max(0, int(size) - _PREFIX.size - _HEADER.size - 4 * int(count))
-
-
 def header_of(cursor: Any) -> tuple[float, int]:
     """`block_header` of the block that a cursor is on."""
-    return block_header(cursor.head(_PREFIX.size + _HEADER.size)[1])
+    return block_header(cursor.head(_HEADERS_BYTES)[1])
 
 
-def payload_bytes(value: bytes | memoryview) -> int:
-    """Bytes of payload in a block, by its header alone; 0 if that makes no sense."""
-    if len(value) < _PREFIX.size + _HEADER.size:
-        return 0
-    _, count = _HEADER.unpack_from(value, _PREFIX.size)
-    return max(0, len(value) - _PREFIX.size - _HEADER.size - 4 * int(count))
+def payload_bytes(value: bytes | memoryview, size: int | None = None) -> int:
+    """Bytes of payload in a block, by its header alone; 0 if that makes no sense.
+
+    Args:
+        size: Of the block, if `value` is only its beginning.
+    """
+    count = block_header(value)[1]
+    return max(0, (len(value) if size is None else size) - _HEADERS_BYTES - 4 * count)
+
+
+def payload_bytes_of(cursor: Any) -> int:
+    """`payload_bytes` of the block that a cursor is on."""
+    size, head = cursor.head(_HEADERS_BYTES)
+    return payload_bytes(head, int(size)) if len(head) == _HEADERS_BYTES else 0
 
 
 def received_at(value: bytes | memoryview) -> float | None:
     """Time of receipt of a block (seconds since 1970-01-01 UTC); None if it is damaged."""
-    if len(value) < _PREFIX.size + _HEADER.size:
+    if len(value) < _HEADERS_BYTES:
         return None
     version, checksum = _PREFIX.unpack_from(value)
     if version != _VERSION or crc32(memoryview(value)[_PREFIX.size :]) != checksum:

@@ -76,7 +76,6 @@ from relay.queue.files.format import make_queue
 from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
 from relay.queue.files.place import Placement
 from relay.queue.files.reserve_file import ReserveFile
-from relay.queue.files.values import FileValues
 from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.repair.guarded import Guard
@@ -102,7 +101,6 @@ class QueueStore:
         ownership: Ownership,
         path: str | None = None,
         guard: Guard | None = None,
-        values: FileValues | None = None,
         histories: Histories | None = None,
     ) -> None:
         self._path = path
@@ -112,7 +110,7 @@ class QueueStore:
         """What is kept of delivered records; none of it counts in `used_bytes`."""
         self.reserve = ReserveFile(path)
         """Room on the disk for removals."""
-        self._use(Handles(environment, guard, values))
+        self._use(Handles(environment, guard))
         self.ledgers: dict[str, Ledger] = {}
         """The accounts as of the last commit, destinations without a configuration
         included.  Values are replaced, never changed in place."""
@@ -164,8 +162,7 @@ class QueueStore:
             environment = open_file(path)
             try:
                 check_format(environment, path)
-                values = FileValues.of(environment)
-                store = cls(environment, ownership, path, guard, values, histories)
+                store = cls(environment, ownership, path, guard, histories)
                 store.recovery = recovery
                 store._open_queues(destinations, sources)
                 store.reserve.make()
@@ -193,8 +190,7 @@ class QueueStore:
             environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
                 check_format(environment, path, read_only=True)
-                values = FileValues.of(environment)
-                store = cls(environment, ownership, guard=guard, values=values)
+                store = cls(environment, ownership, guard=guard)
                 store._open_queues((), (), checks=False)
                 return store
             except BaseException:

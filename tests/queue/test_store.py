@@ -527,10 +527,17 @@ def test_a_ledger_behind_its_blocks_overwrites_nothing(queue: Queue) -> None:
 class BrokenEnvironment:
     """An LMDB environment on a disk that fails."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def __init__(self, folder: Path, error: Exception) -> None:
+        (folder / "data.mdb").touch()
+        self.folder, self.error = str(folder), error
 
     def open_db(self, name: bytes) -> None: ...
+
+    def path(self) -> str:
+        return self.folder
+
+    def stat(self) -> dict[str, int]:
+        return {"psize": 4096}
 
     def begin(self, **options: Any) -> Any:
         raise self.error
@@ -545,8 +552,10 @@ class BrokenEnvironment:
         (lmdb.PanicError("x"), lmdb.PanicError),  # only opening it again helps
     ],
 )
-def test_errors_of_the_disk_become_ours(error: Exception, kind: type[Exception]) -> None:
-    store = QueueStore(BrokenEnvironment(error), Ownership())
+def test_errors_of_the_disk_become_ours(
+    tmp_path: Path, error: Exception, kind: type[Exception]
+) -> None:
+    store = QueueStore(BrokenEnvironment(tmp_path, error), Ownership())
     with pytest.raises(kind) as caught:
         store.commit(Transaction(0.0))
     assert type(caught.value) is kind

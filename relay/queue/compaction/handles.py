@@ -26,7 +26,6 @@ class Handles:
     Args:
         environment: LMDB's.
         guard: Stands before what was not verified yet; None = everything was.
-        values: Reads the values of its file; None = LMDB does, through its map.
 
     Attributes:
         blocks: The database of blocks of each destination.
@@ -34,12 +33,10 @@ class Handles:
         history: What is kept of what each destination delivered.
     """
 
-    def __init__(
-        self, environment: Any, guard: Guard | None = None, values: FileValues | None = None
-    ) -> None:
+    def __init__(self, environment: Any, guard: Guard | None = None) -> None:
         self.environment = environment
         self.guard = guard or Guard("", fully=True)
-        self._values = values
+        self._values = FileValues.of(environment)
         self.meta = environment.open_db(b"meta")
         self.positions = environment.open_db(b"positions")
         self.blocks: dict[str, Any] = {}
@@ -57,9 +54,7 @@ class Handles:
 
     def like(self, environment: Any) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
-        values = None if self._values is None else FileValues.of(environment)
-        guard = self.guard.renewed()
-        handles = Handles(environment, guard, values)
+        handles = Handles(environment, self.guard.renewed())
         for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
             for id in ours:
                 theirs[id] = environment.open_db(kind + id.encode(), create=False)
@@ -80,7 +75,7 @@ class Handles:
         return ours | {name: self.environment.open_db(name, create=False) for name in others}
 
     def begin(self, **options: Any) -> Any:
-        """A transaction of LMDB, or one that verifies pages before LMDB reads them."""
+        """A transaction that verifies pages before LMDB reads them, and reads values itself."""
         return self.guard.begin(self.environment, self.blocks, self._values, **options)
 
     def enter(self) -> bool:
@@ -115,5 +110,4 @@ class Handles:
     def _close(self) -> None:
         self.environment.close()
         self.guard.close()
-        if self._values is not None:
-            self._values.close()
+        self._values.close()

@@ -31,9 +31,9 @@ class GuardedTransaction:
     """A transaction of LMDB, with buffers.
 
     Args:
-        values: Of the file; None = LMDB's own, through its map.
+        values: Reads the values of the file.
         lazy: Verifies what was not verified yet; None = nothing is left.
-        names: The name of each tree that is looked at lazy, by its database.
+        names: The name of each tree that is verified lazily, by its database.
         default: The database that `cursor` is for, where none is given.
         on_damage: Called with what makes the file unusable.
     """
@@ -41,19 +41,19 @@ class GuardedTransaction:
     def __init__(
         self,
         txn: Any,
+        values: FileValues,
         *,
-        values: FileValues | None = None,
-        lazy: LazyVerification | None = None,
-        names: Mapping[Any, bytes] | None = None,
-        default: Any = None,
-        on_damage: Callable[[str], None] = lambda problem: None,
+        lazy: LazyVerification | None,
+        names: Mapping[Any, bytes],
+        default: Any,
+        on_damage: Callable[[str], None],
     ) -> None:
+        self.values = values
+        self.on_damage = on_damage
         self._txn = txn
-        self._values = values
         self._lazy = lazy
-        self._names = names or {}
+        self._names = names
         self._default = default
-        self._on_damage = on_damage
         self._new: dict[Any, set[bytes]] = {}  # keys that were put, by database
 
     def __enter__(self) -> GuardedTransaction:
@@ -67,20 +67,11 @@ class GuardedTransaction:
         return getattr(self._txn, name)
 
     def cursor(self, db: Any = None) -> Any:
-        cursor = self._txn.cursor(db=db)
         database = self._default if db is None else db
         name = self._names.get(database)
-        if self._values is None and name is None:
-            return cursor
         new = self._new.setdefault(database, set())
-        return GuardedCursor(
-            cursor,
-            values=self._values,
-            lazy=self._lazy if name is not None else None,
-            name=name or b"",
-            new=new,
-            on_damage=self._on_damage,
-        )
+        lazy = None if name is None else self._lazy
+        return GuardedCursor(self, self._txn.cursor(db=db), lazy, name or b"", new)
 
     def get(self, key: bytes, default: Any = None, db: Any = None) -> Any:
         cursor = self.cursor(db)
@@ -99,47 +90,43 @@ class GuardedCursor:
     """A cursor of LMDB that reads values from the file, and reaches only leaves that were verified.
 
     Args:
-        new: Keys whose values are not in the file yet.
+        name: Of the tree that `lazy` verifies.
+        new: Keys whose values are not in the file yet: those LMDB itself returns.
     """
 
     def __init__(
         self,
+        txn: GuardedTransaction,
         cursor: Any,
-        *,
-        values: FileValues | None = None,
-        lazy: LazyVerification | None = None,
-        name: bytes = b"",
-        new: Collection[bytes] = (),
-        on_damage: Callable[[str], None] = lambda problem: None,
+        lazy: LazyVerification | None,
+        name: bytes,
+        new: Collection[bytes],
     ) -> None:
+        self._txn = txn
         self._cursor = cursor
-        self._values = values
+        self._values = txn.values
         self._lazy = lazy
         self._name = name
         self._new = new
-        self._on_damage = on_damage
         self.key = cursor.key
         self._low, self._high = b"", b""  # keys that are safe
 
     def value(self) -> Any:
-        if self._values is None or self._is_new:
-            return self._cursor.value()
-        return self._values.value(self._cursor)
+        return self._cursor.value() if self._is_new else self._values.value(self._cursor)
 
     def head(self, length: int) -> tuple[int, Any]:
         """The size of the value, and its first bytes."""
-        if self._values is None or self._is_new:
+        if self._is_new:
             value = self._cursor.value()
             return len(value), value[:length]
         return self._values.head(self._cursor, length)
 
     def delete(self) -> bool:
         """Raises FileDamaged if LMDB could not read what it has to for that."""
-        if self._values is not None and not self._is_new:
-            trouble = self._values.why_not_deleted(self._cursor)
-            if trouble:
-                self._on_damage(trouble)
-                raise FileDamaged(f"the queue's file is damaged: {trouble}")
+        trouble = "" if self._is_new else self._values.why_not_deleted(self._cursor)
+        if trouble:
+            self._txn.on_damage(trouble)
+            raise FileDamaged(f"the queue's file is damaged: {trouble}")
         return bool(self._cursor.delete())
 
     def set_key(self, key: bytes) -> bool:
@@ -232,33 +219,22 @@ class Guard:
         if os.path.exists(self._mark):
             os.unlink(self._mark)
 
-    @property
-    def is_needed(self) -> bool:
-        return self._lazy is not None and bool(self._lazy.names)
-
     def begin(
-        self,
-        environment: Any,
-        blocks: Mapping[str, Any],
-        values: FileValues | None = None,
-        **options: Any,
-    ) -> Any:
+        self, environment: Any, blocks: Mapping[str, Any], values: FileValues, **options: Any
+    ) -> GuardedTransaction:
         """A transaction of `environment`.
 
         Args:
             blocks: The database of blocks of each destination.
-            values: Of its file.
+            values: Reads the values of its file.
         """
-        txn = environment.begin(buffers=True, **options)
         lazy, names = self._lazy, dict[Any, bytes]()
         if lazy is not None:
             ids = [name[len(BLOCKS) :].decode() for name in lazy.names]
             names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
-        if values is None and not names:
-            return txn
         return GuardedTransaction(
-            txn,
-            values=values,
+            environment.begin(buffers=True, **options),
+            values,
             lazy=lazy,
             names=names,
             default=options.get("db"),
@@ -277,10 +253,11 @@ class Guard:
         Raises:
             FileDamaged: There is damage.
         """
-        for name in self._lazy.names if self._lazy is not None else ():
-            while self._lazy is not None and (seq := self._lazy.rest(name)) is not None:
+        lazy = self._lazy
+        for name in lazy.names if lazy is not None else ():
+            while lazy is not None and (seq := lazy.rest(name)) is not None:
                 with environment.begin():  # so that no page is used again meanwhile
-                    self._lazy.ensure(name, seq)
+                    lazy.ensure(name, seq)
 
     def close(self) -> None:
         if self._lazy is not None:

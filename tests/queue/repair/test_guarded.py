@@ -17,7 +17,7 @@ from relay.queue.repair.verify import opened_file, verify
 from relay.queue.repair.verify_lazily import FileDamaged
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Eviction, Removal, Transaction
-from tests.queue_files import MAP_BYTES, make_long_queue, opened
+from tests.queue_files import MAP_BYTES, is_unverified, make_long_queue, opened
 
 RECORDS = 12_000
 PAGE = 4096
@@ -83,16 +83,16 @@ def drain(store: QueueStore) -> list[int]:
 
 def test_a_long_queue_is_delivered_whole_and_looked_at_on_the_way(queue: Path) -> None:
     store = open_late(queue)
-    assert store._handles.guard.is_needed
+    assert is_unverified(store)
     assert drain(store) == list(range(1, RECORDS + 1))
-    assert not store._handles.guard.is_needed
+    assert not is_unverified(store)
     store.close()
 
 
 def test_a_short_one_is_looked_at_at_the_start(tmp_path: Path) -> None:
     make_long_queue(tmp_path, [b"%06d" % seq for seq in range(1, 300)])
     store = open_late(tmp_path)
-    assert not store._handles.guard.is_needed
+    assert not is_unverified(store)
     store.close()
 
 
@@ -100,7 +100,7 @@ def test_fully_means_fully(queue: Path) -> None:
     # Who wants no damaged file wants all of it looked at.
     for strict, fully in ((True, False), (False, True)):
         store = open_late(queue, strict=strict, fully=fully)
-        assert not store._handles.guard.is_needed
+        assert not is_unverified(store)
         store.close()
 
 
