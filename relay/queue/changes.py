@@ -124,6 +124,7 @@ class Changes(TransactionView):
         ledger = self.ledger(destination)
         ledger.acknowledged_seq = upto
         cursor = self.txn.cursor(db=self.blocks[destination])
+        # A block leaves with its last record; where it ends only the next key or the account says.
         while cursor.first():
             size = payload_bytes_of(cursor)
             stop = seq_of(cursor.key()) if cursor.next() else ledger.next_seq

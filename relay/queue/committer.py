@@ -77,7 +77,7 @@ class Commits(Protocol):
 
     def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
 
-    def operate(self, operation: Command, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
+    def operate(self, command: Command, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
 
     def probe(self) -> None: ...
 
@@ -222,15 +222,15 @@ class Committer:
         self._pending.removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self._start_removing()
 
-    def operate(self, operation: Command) -> Deferred[Any]:
-        """Carry out `operation` in a transaction of its own.  Fires with its result, once on disk.
+    def operate(self, command: Command) -> Deferred[Any]:
+        """Carry out `command` in a transaction of its own.  Fires with its result, once on disk.
 
         Fails with QueueError if it could not be done; it is not tried again.
         """
         if self._pump.closing or self._pump.closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[Any] = Deferred()
-        self._pending.commands.append((operation, done))
+        self._pending.commands.append((command, done))
         self._delay.end()
         self._pump.start()
         return done

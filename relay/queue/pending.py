@@ -78,6 +78,7 @@ class PendingAppends:
                 break
             size += append.size
             count += 1
+        # An append that is too large alone is cut, or a small disk could never take it.
         if size > bytes_max and (parts := split(self._appends[count - 1], bytes_max)):
             self._appends[count - 1 : count] = parts
         return count
@@ -97,6 +98,7 @@ class PendingAppends:
         """`batch` is on disk.  Returns whether nothing waits that came before it or with it."""
         stored = sum(append.size for append in batch)
         self.size -= stored
+        # Without a limit the batch was everything that waited when it was taken.
         is_everything = self._batch_bytes is None or not self._appends
         if is_everything:
             self._batch_bytes = None

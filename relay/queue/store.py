@@ -273,29 +273,29 @@ class QueueStore:
         with self._errors(_PROBE_BYTES), self._handles.begin(write=True) as txn:
             txn.put(b"format", txn.get(b"format", db=meta), db=meta)
 
-    def operate(self, operation: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
-        """Make all of `operation` durable, or nothing of it; from the thread of `commit`.
+    def operate(self, command: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
+        """Make all changes of `command` durable, or none; from the thread of `commit`.
 
         Args:
             at: Seconds since 1970-01-01 UTC.
 
         Returns:
-            The ledgers that changed, and what the operation returned.
+            The ledgers that changed, and what the command returned.
 
         Raises:
-            QueueError: The operation, LMDB or the disk refused.  Nothing was changed.
+            QueueError: The command, LMDB or the disk refused.  Nothing was changed.
         """
         self._refuse_if_spoilt()
         self.placement.require()
-        operate = partial(self._operate, operation, at)
-        if isinstance(operation, RemovesOnly):
+        operate = partial(self._operate, command, at)
+        if isinstance(command, RemovesOnly):
             return self.reserve.with_room(operate)
         return operate()
 
-    def _operate(self, operation: Command, at: float) -> tuple[dict[str, Ledger], Any]:
+    def _operate(self, command: Command, at: float) -> tuple[dict[str, Ledger], Any]:
         with self._errors(), self._handles.begin(write=True) as txn:
             changes = self._changes(txn, at)
-            result = operation.apply(changes)
+            result = command.apply(changes)
             usage = changes.finish(self._usage)
         return self._committed(changes, usage), result
 
@@ -308,16 +308,16 @@ class QueueStore:
         self.ledgers.update(changes.changed)
         return changes.changed
 
-    def look(self, reading: Callable[[TransactionView], _Found]) -> _Found:
-        """What `reading` finds, in a read transaction that ends with it.
+    def look(self, query: Callable[[TransactionView], _Found]) -> _Found:
+        """What `query` finds, in a read transaction that ends with it.
 
         Pages that a reader can see are not used again before it ends: keep it short.
 
         Raises:
-            QueueError: `reading` refused, or LMDB failed.
+            QueueError: `query` refused, or LMDB failed.
         """
         with self._reading() as view:
-            return reading(view)
+            return query(view)
 
     def new_environment(self, path: str) -> Any:
         """An empty one in the directory `path`, with a map of the same size.

@@ -42,7 +42,7 @@ from relay.service.queue.assembly import (
     new_queue,
 )
 from relay.service.queue.commands import HistoryTools, QueueTools
-from relay.service.queue.compacting import CompactionService
+from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueService
 from relay.service.queue.watches import PlaceWatch, QueueWatch, new_history_watch

@@ -27,7 +27,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.exit_status import ExitStatus
 from relay.service.prerequisite import Prerequisite
-from relay.service.queue import compacting
+from relay.service.queue import compaction
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from tests.assembled_relay import Relay, reached
@@ -140,7 +140,7 @@ def test_of_a_queue_that_is_nearly_full_local_sources_have_the_rest(tmp_path: Pa
 def test_the_file_is_compacted_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
-    monkeypatch.setattr(compacting, "_FREE_BYTES_MIN", 2**20)
+    monkeypatch.setattr(compaction, "_FREE_BYTES_MIN", 2**20)
     queue_before(
         tmp_path,
         Transaction(1.0, {"all": [b"x" * 1000] * 4000}),

@@ -23,7 +23,7 @@ from relay.service.queue.commands import (
     Purged,
     PurgeQueue,
 )
-from relay.service.queue.compacting import Compact, Compacted
+from relay.service.queue.compaction import Compact, Compacted
 
 __all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
 

@@ -83,10 +83,12 @@ def _catch_up(
         return 0
     copies = target.cursor(db=copy)
     head = bytes(entries.key())
+    # What has left the source since the last step lies at the head of the copy.
     while copies.first() and copies.key() < head:
         copies.delete()
     copied = 0
     more = True
+    # Values never change, so whatever the copy has needs no second look: go on behind it.
     if copies.last():
         more = entries.set_range(copies.key())
         if more and bytes(entries.key()) == copies.key():
@@ -101,10 +103,12 @@ def _catch_up(
         more = entries.next()
     if more:
         return max(copied, bytes_max)
+    # A quarantine loses entries anywhere, which its ends do not show; only its size does.
     if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
         _delete_others(txn, source, target, copy)
     if target.stat(copy)["entries"] != txn.stat(source)["entries"]:
-        target.drop(copy, delete=False)  # one came before others: once more
+        # An entry came before others: a history whose queue's numbers began anew.  Once more.
+        target.drop(copy, delete=False)
         return bytes_max
     return copied
 

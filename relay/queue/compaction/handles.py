@@ -42,7 +42,7 @@ class Handles:
         self.blocks: dict[str, Any] = {}
         self.quarantine: dict[str, Any] = {}
         self.history: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # readers are in threads of their own
         self._readers = 0
         self._is_left = False
 

@@ -98,13 +98,14 @@ class LiveCompaction:
         """
         duplicate = self._duplicate
         assert duplicate is not None
+        # A file that was moved away is brought back, not compacted into its old place.
         if self._put is put_in_place and (trouble := self._store.placement.trouble):
             raise QueueError(f"the queue's file cannot be replaced: {trouble}")
         with self._store.snapshot() as txn, self._store.writing():
             _, is_complete = duplicate.catch_up(txn, _REST_BYTES_MAX)
             if not is_complete:
-                return False
-            duplicate.check(txn)
+                return False  # senders would wait for too long
+            duplicate.check(txn)  # before the rename: afterwards the old file is gone
         self._duplicate = None  # it may be in use from now on, whatever is raised
         try:
             replace = partial(self._put, self._path)

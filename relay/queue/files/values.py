@@ -102,7 +102,7 @@ class FileValues:
                     return value
                 reason = "the file ends before it"
                 break
-        self._unreadable.add(page)
+        self._unreadable.add(page)  # so that the next read of it does not pause again
         return self._rest(page, size, reason)
 
     def _rest(self, page: int, size: int, reason: str) -> Unreadable:

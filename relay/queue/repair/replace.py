@@ -69,6 +69,7 @@ def make_file(path: str, open_environment: Callable[[str], Any], fill: Callable[
             filled = fill(environment)
         finally:
             environment.close()
+        # LMDB's lock file knows the transactions of the old file; for a new one it would lie.
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(path, "lock.mdb"))
         os.rename(os.path.join(new, "data.mdb"), os.path.join(path, "data.mdb"))
@@ -108,7 +109,7 @@ def put_back(path: str) -> bool:
     folder = os.path.join(path, COMPACTED)
     copy, place = os.path.join(folder, "data.mdb"), os.path.join(path, "data.mdb")
     try:
-        os.link(copy, place)
+        os.link(copy, place)  # a rename would write over a file that has just appeared there
         os.unlink(copy)
     except FileExistsError:
         raise
@@ -199,6 +200,8 @@ def recover(
         with opened_file(path) as file:
             return salvage(file, environment)
 
+    # A second name instead of a rename: until the new file is complete, `data.mdb` has to stay
+    # what it is, or a crash would leave no queue.
     kept_as = free_name(os.path.join(path, "data.mdb.damaged-"))
     try:
         os.link(os.path.join(path, "data.mdb"), kept_as)

@@ -12,7 +12,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.lane_adoption import LaneAdoption
 from relay.service.exit_status import ExitStatus
-from relay.service.queue.compacting import CompactionService
+from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_histories
 from relay.service.queue.service import QueueService, QueueSettings
 from relay.service.queue.state_dir import refuse_used, refuse_volatile

@@ -1,9 +1,8 @@
-"""What the control socket can do with the queue and the quarantine while the relay runs.
+"""Commands of the control socket for queues, quarantines and histories.
 
-Looking is done by the threads that read for the drains, a page at a time.  Changes go
-through the committer, a transaction at a time, with what sources bring in between.
-What takes many steps is done for a second or two; the answer says what is left, and
-whoever asked asks again.
+Queries run in the threads that read for the drains, a page at a time.  Changes go through the
+committer, one transaction at a time, with what sources append in between.  A change of many steps
+runs for up to two seconds; its answer says what is left, and the client asks again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages that could not be stored before the relay stopped: noted then, counted at the start."""
+"""Messages that the relay gave up when it stopped: noted then, counted by the next start."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def note_given_up(lost: Mapping[str, int], path: str, log: Logger) -> None:
 
 
 def count_given_up(store: QueueStore, path: str, *, now: Now, log: Logger) -> None:
-    """Count in the accounts of `store` what the last stop gave up."""
+    """Count the messages that the last stop gave up in the accounts of `store`."""
     given_up = GivenUp(path)
     note = given_up.read()
     if note is not None and store.positions(COUNTED).get("last") != note.id.encode():

@@ -1,4 +1,4 @@
-"""Limits of the queue: from the configuration to what watches over them."""
+"""The limits of the queue, made from the configuration."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _log = Logger(namespace="relay")
 
 
 class QueuePlace:
-    """Has the file of `store` brought back into the directory `path`, and says so.
+    """Has the file of `store` brought back into the directory `path`, and logs that.
 
     Args:
         probe: Tries whether something can be stored.
@@ -52,7 +52,7 @@ class QueuePlace:
     async def leave(
         self, run_in_writer: Callable[[Callable[[], Any]], Deferred[Any]], exit_status: ExitStatus
     ) -> None:
-        """At the end: see that the file is where the next start finds it, or say where it is."""
+        """At the end: make sure that the next start finds the file, or log where it is."""
         if not self.trouble:
             return
         try:

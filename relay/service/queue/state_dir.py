@@ -1,4 +1,4 @@
-"""Where a queue can live: in a directory that nobody else uses, on a disk that keeps it."""
+"""Checks of the state directory: nobody else uses it, and it lies on a local disk."""
 
 from __future__ import annotations
 

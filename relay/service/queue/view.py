@@ -134,9 +134,9 @@ class QueueView:
         """The sources that have read something, whether they are configured or not."""
         return self.store.sources_with_positions()
 
-    def look(self, reading: Callable[[TransactionView], _Found]) -> Deferred[_Found]:
-        """What `reading` finds, in a short read transaction."""
-        return self.in_reader(lambda: self.store.look(reading))
+    def look(self, query: Callable[[TransactionView], _Found]) -> Deferred[_Found]:
+        """What `query` finds, in a short read transaction."""
+        return self.in_reader(lambda: self.store.look(query))
 
     def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:
         """Run `call` in a thread that may wait for the disk."""

@@ -1,7 +1,7 @@
 """One thread that does one call after another.
 
-Each commit goes through it, several hundred a second of small ones.  Twisted's pool would
-do, but takes twice the CPU time for a call: it keeps books on its threads, under locks.
+Each commit goes through it, several hundred small ones a second.  Twisted's pool would do, but
+takes twice the CPU time for a call, because it keeps track of its threads under locks.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Worker:
             pass
 
     def _do_next(self) -> bool:
-        # A function of its own, so that nothing keeps the last call alive while we wait.
+        # A function of its own, so that no local variable keeps the last call alive while we wait.
         given = self._calls.get()
         if given is None:
             return False
         call, done = given
         try:
             result = call()
-        except BaseException:  # whoever gave it hears of it, in the other thread
+        except BaseException:  # the caller gets it, in the reactor's thread
             self._call_from_thread(done.errback, Failure())
         else:
             self._call_from_thread(done.callback, result)

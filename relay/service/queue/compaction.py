@@ -1,4 +1,4 @@
-"""Gives the free part of the queue's file back to the disk: when asked, or by itself."""
+"""Compacts the queue's file while the relay runs: on request, or when much of it stays free."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _T = TypeVar("_T")
 
 
 class Compact(msgspec.Struct, forbid_unknown_fields=True):
-    """Compact the queue's file, or say how it goes."""
+    """Compact the queue's file, or report on a compaction."""
 
     number: int = 0
-    """Of the compaction that is asked after; 0 = one is to begin."""
+    """The compaction to report on; 0 = begin one."""
 
 
 class Compacted(msgspec.Struct):
-    """How a compaction goes."""
+    """The state of a compaction."""
 
     number: int
     is_over: bool
@@ -49,10 +49,10 @@ class Compacted(msgspec.Struct):
 
 
 class CompactionService(Service):
-    """Looks once a minute whether the file is worth compacting; one runs at a time.
+    """Checks once a minute whether the file is worth compacting; one compaction runs at a time.
 
     Args:
-        free_percent: Part of the file that has to be free; 0 = only when asked.
+        free_percent: Part of the file that has to be free; 0 = only on request.
     """
 
     name = "compaction"
@@ -96,7 +96,7 @@ class CompactionService(Service):
         return {"queue-compact": Asked(Compact, self.ask)}
 
     def ask(self, wanted: Compact) -> Deferred[Compacted]:
-        """Begin, unless one runs; fires when it is over, or says after a while how it goes."""
+        """Begin, unless one runs.  Fires when it is over, or after five seconds with its state."""
         if wanted.number not in (0, self._now.number):
             raise QueueError("the relay was started anew meanwhile; its queue is whole")
         if not wanted.number and self._now.is_over:
@@ -133,7 +133,7 @@ class CompactionService(Service):
         )
         self._used_bytes = used
         free = allocated - used
-        # While a backlog is on its way out there will be less to copy in a minute.
+        # While a backlog drains there will be less to copy in a minute.
         is_emptying = used > _SMALL_BYTES and used < before - before // 10
         is_worth = free >= max(_FREE_BYTES_MIN, allocated * self._free_percent // 100)
         self._worthy_looks = self._worthy_looks + 1 if is_worth and not is_emptying else 0

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from relay.model.errors import QueueError
-from relay.service.queue.compacting import Compact, CompactionService
+from relay.service.queue.compaction import Compact, CompactionService
 from tests.connections import RecordingNotices, fired
 from tests.queue_roles import AllRoles
 
