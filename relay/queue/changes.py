@@ -44,7 +44,7 @@ from relay.queue.view import MapUsage, TransactionView, database_bytes
 __all__ = ["OPERATOR", "Changes", "Command", "RemovesOnly"]
 
 OPERATOR = "operator"
-"""Why records were dropped that somebody gave up by hand."""
+"""The reason for records that were dropped by hand."""
 _QUARANTINE_FULL = "quarantine-full"
 
 
@@ -228,7 +228,7 @@ class Changes(TransactionView):
 
 
 class Command(Protocol):
-    """A change that somebody asked for.  It sees all earlier ones and is done whole or not."""
+    """A change made by hand or by a watch, in a transaction of its own."""
 
     def apply(self, changes: Changes) -> Any:
         """Make it.

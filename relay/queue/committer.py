@@ -337,7 +337,7 @@ class _Pump:
         done.callback(None)
 
     def _defect(self, failure: Failure) -> None:
-        """Stop for good, but leave nobody waiting: whoever closes has to get there."""
+        """Stop for good, and fail everything that waits, or `close` would never end."""
         assert failure.value is not None
         self.closed = True
         self._cancel_retry()

@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
 from relay.queue.admission.limits import QueueLimit
+from relay.queue.changes import Changes
 from relay.queue.committer import Committer
 from relay.queue.inspect.commands import Adopt
 from relay.queue.store import QueueStore
 from relay.queue.transaction import account_of_lane
-from relay.queue.view import TransactionView
 
 __all__ = ["LANES", "LaneQueues"]
 
@@ -44,7 +44,7 @@ class LaneQueues:
         """The two queues of `destination`, the older one first."""
         lane = account_of_lane(destination)
         newer = self._store.positions(LANES).get(destination, b"").decode("utf-8", "replace")
-        if newer not in (destination, lane):  # it was never said, or the file was damaged
+        if newer not in (destination, lane):  # there is no such position, or it was damaged
             newer = lane if self._store.ledgers[lane].queued else destination
         return (destination, lane) if newer == lane else (lane, destination)
 
@@ -63,8 +63,8 @@ class LaneQueues:
 
         Fails with QueueError if some cannot leave.
         """
-        # Between two operations removals are committed, even where the disk has no room for
-        # what comes, which must not hold up what waits for this.
+        # Between two commands removals are committed, even where the disk has no room for
+        # what comes: that must not hold up the caller.
         settled = self._committer.operate(_Nothing())
         settled.addCallback(lambda _: self._committer.operate(_Nothing()))
         return settled.addCallback(lambda _: self._check_begins(queue, start))
@@ -87,9 +87,9 @@ class LaneQueues:
 
 
 class _Nothing:
-    """An operation."""
+    """A command that changes nothing."""
 
-    def apply(self, view: TransactionView) -> None:
+    def apply(self, changes: Changes) -> None:
         pass
 
 

@@ -2,7 +2,7 @@
 
 One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as
 JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …]}.  Each
-start of the relay begins an epoch.  What they are for is said in
+start of the relay begins an epoch.  Their purpose is explained in
 `relay/wire/relp/lineage.py`.
 
 An epoch whose records have all left the queue tells nothing any more and is
@@ -32,7 +32,7 @@ class Lineage(msgspec.Struct, frozen=True):
 
     @classmethod
     def new(cls, next_seq: int) -> Lineage:
-        """The beginning of a history: nobody has heard of it."""
+        """The beginning of a history, which no receiver knows yet."""
         return cls(str(uuid.uuid4()), [(_new_epoch(), next_seq)])
 
     @classmethod

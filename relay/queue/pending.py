@@ -95,7 +95,7 @@ class PendingAppends:
         return can_be_smaller
 
     def stored(self, batch: Sequence[Append]) -> bool:
-        """`batch` is on disk.  Returns whether nothing waits that came before it or with it."""
+        """`batch` is on disk.  Returns whether everything older, or as old, is on disk too."""
         stored = sum(append.size for append in batch)
         self.size -= stored
         # Without a limit the batch was everything that waited when it was taken.
@@ -119,7 +119,7 @@ class PendingAppends:
         """Forget everything that is not on disk.
 
         Returns:
-            Who waits for it, and how many messages of those are lost that nobody sends
+            What waits for it, and how many messages are lost because no sender sends them
             again: by account.
         """
         appends = [append for append in self._underway if not append.done.called]

@@ -52,8 +52,8 @@ relay that works with the queue; its text is that process's number.  A new `data
 directory `new` or `compacted` and renamed; one that was damaged stays as
 `data.mdb.damaged-` with the time, see repair/replace.py.  `headroom` holds nothing but room
 on the disk, see files/reserve_file.py, `given-up` how many messages could not be stored, see
-files/given_up.py, and `data.mdb.kept-` with a time is a queue whose place somebody else's file
-took, see compaction/restore.py.
+files/given_up.py, and `data.mdb.kept-` with a time is a queue whose place another
+program's file took, see compaction/restore.py.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ class QueueStore:
             strict: Refuse a damaged file; otherwise it is put aside and what can be
                 read of it is in the queue (see `recovery`).
             histories: For which destinations, what is delivered is kept.
-            fully: Look through all of the file first; otherwise long queues are looked at
-                as they are read, see repair/verify_lazily.py.
+            fully: Verify all of the file first; otherwise long queues are verified as they
+                are read, see repair/verify_lazily.py.
 
         Raises:
             QueueInUse: Another process works with it.
@@ -174,9 +174,9 @@ class QueueStore:
 
     @classmethod
     def open_read_only(cls, path: str) -> QueueStore:
-        """Open the queue in directory `path` to look into it, and change nothing.
+        """Open the queue in directory `path` read-only.
 
-        Accounts that do not add up are no reason to refuse: somebody wants to see that.
+        Accounts that do not add up are no reason to refuse: an operator may want to see that.
 
         Raises:
             QueueInUse: A relay works with it.
@@ -186,7 +186,7 @@ class QueueStore:
         with opening(path, ownership):
             guard = Guard("", fully=False)
             guard.require_sound(path)
-            # Without LMDB's own lock file: it would belong to whoever looks.
+            # Without LMDB's own lock file: it would belong to this user, not the relay's.
             environment = open_environment(path, 0, readonly=True, lock=False, create=False)
             try:
                 check_format(environment, path, read_only=True)
@@ -420,7 +420,7 @@ class QueueStore:
     def when_damaged(self, call: Callable[[str], None]) -> None:
         """Have `call` called, from any thread, if the file turns out to be damaged.
 
-        It cannot be used on then; the next start looks through all of it.
+        It must not be used on then; the next start verifies all of it.
         """
         self._handles.guard.on_damage = call
 

@@ -130,7 +130,7 @@ class Transaction:
 
     @property
     def is_answered(self) -> bool:
-        """Whether somebody is told that it is on disk, and relies on it."""
+        """Whether a sender or source is told that it is on disk, and relies on it."""
         return bool(self.appends or self.refusals or self.positions or self.drops)
 
     @property
@@ -164,7 +164,7 @@ def size_of(runs: Iterable[Sequence[bytes]]) -> int:
 def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
     """Cut the first messages off, about `bytes_max` of them and at least one.
 
-    The second part has everything but these messages; who waits is told after that one.
+    The second part has everything but these messages, and the Deferred of the sender.
 
     Returns:
         None if it has to be stored in one piece: it is one message, or it says how far a
@@ -186,9 +186,9 @@ def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
     heads = {destination: run[: counts[destination]] for destination, run in runs.items()}
     tails = {destination: run[counts[destination] :] for destination, run in runs.items()}
     size = size_of(heads.values())
-    nobody: Deferred[None] = Deferred()
-    nobody.addErrback(lambda failure: None)
-    head = Append(heads, (), {}, {}, size, nobody, comes_again=append.comes_again)
+    unused: Deferred[None] = Deferred()
+    unused.addErrback(lambda failure: None)
+    head = Append(heads, (), {}, {}, size, unused, comes_again=append.comes_again)
     return head, replace(append, payloads=tails, size=append.size - size)
 
 

@@ -86,7 +86,7 @@ class TransactionView:
                 if payloads:
                     break  # deliver what comes before it first
                 if start >= stop:
-                    break  # it lies before the first record asked for
+                    break  # it lies before `start`
                 raise DamagedRange(destination, SeqRange(start, stop), str(damage)) from damage
             skip = max(0, start - first)
             payloads += block[skip:] if skip else block

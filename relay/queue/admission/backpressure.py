@@ -101,7 +101,7 @@ class SourceAdmission:
         if self._closed == was_closed:
             return
         for producer in list(self._producers):
-            # Each call may change both: who is registered, and whether we are closed.
+            # Each call may change both the producers and whether we are closed.
             if producer not in self._producers:
                 continue
             if self._closed:
@@ -134,7 +134,7 @@ class Admission(SourceAdmission):
     ) -> None:
         self.queue_bytes_max = queue_bytes_max
         self.free_bytes: int | None = None
-        """Room on the disk, as far as it was looked at."""
+        """Room on the disk at the last look; None = there was none yet."""
         self.failure: Failure | None = None
         """Why nothing can be stored; None while everything can."""
         self._free_bytes_min = free_bytes_min

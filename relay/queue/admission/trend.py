@@ -10,8 +10,8 @@ __all__ = ["Trend"]
 class Trend:
     """The rate of change since the last turn.
 
-    A turn is where growing ends and shrinking begins, or the reverse: what came before it
-    says nothing of what goes on now.  Samples that are equal are no turn.
+    A turn is where growing ends and shrinking begins, or the reverse: samples from before it
+    say nothing about the present rate.  Samples that are equal are no turn.
 
     Args:
         seconds: How far it looks back, in seconds; nothing older counts.

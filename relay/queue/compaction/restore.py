@@ -1,7 +1,7 @@
-"""Bring the queue's file back that somebody removed, moved or replaced while it is in use.
+"""Restore the queue's file if it was removed, moved or replaced while in use.
 
 The file is open, so everything is still in it.  A live compaction makes a new one in its
-place, if nothing else lies there.  A file of somebody else's is never written over: the
+place, if nothing else lies there.  A file that another program put there is never overwritten: the
 queue is kept beside it then, under another name.
 """
 

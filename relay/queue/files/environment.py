@@ -58,7 +58,7 @@ def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
 def check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change.
 
-    One of an older format is brought to ours, unless it is only looked at.
+    A queue of an older format is migrated, unless it is opened read-only.
     """
     with environment.begin() as txn:
         empty = not txn.cursor().first()

@@ -36,7 +36,7 @@ class Migration:
 
 
 MIGRATIONS: Mapping[bytes, Migration] = {}
-"""By the format that is there.  Whoever makes format 2 puts ``b"1"`` here."""
+"""By the format that is found.  A format 2 would add an entry for ``b"1"``."""
 
 
 def make_queue(environment: Any) -> None:

@@ -66,9 +66,9 @@ def take_ownership(path: str) -> Ownership:
 
 
 def hold_existing(path: str) -> Ownership:
-    """Keep relays away from the queue in `path` while somebody looks into it.
+    """Lock relays out of the queue in `path` while it is open read-only.
 
-    Makes no file: it would belong to whoever looks, and the relay could not use it.
+    Makes no file: it would belong to this user, and the relay might not be able to open it.
 
     Raises:
         QueueInUse: A relay has it.

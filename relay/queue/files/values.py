@@ -5,7 +5,7 @@ at each start.  A plain read of it is an error.  So LMDB says where a value lies
 read from the file's descriptor; both see the same page cache.  What is put in a transaction
 is not in the file yet, and is LMDB's to give until the commit.
 
-Where a value lies is said by its node, which has its key (see `repair/pages.py`):
+The position of a value is in its node, which also has its key (see `repair/pages.py`):
 
     size u16 u16 · flags u16 · size of the key u16 · key · value, or the first of its pages
 
@@ -45,7 +45,7 @@ class FileValues:
         path: Directory of the file.
         page_size: LMDB's, in bytes.
         read_at: As `os.pread`.
-        pause: Waits so many seconds before another try, in the thread of whoever reads.
+        pause: Waits so many seconds before another try, in the thread of the reader.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ __all__ = [
 _PREFIX = b"history/"
 _STAMP = struct.Struct("<d")
 ENTRIES_PER_STEP_MAX = 2048
-_RUN_ENTRIES = 64  # that are shed of one history before the others are looked at again
+_RUN_ENTRIES = 64  # that one history sheds before the others are considered again
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Histories:
     Attributes:
         databases: Of each destination that has a history or had one.
         used_bytes: What they took of the map as of the last commit.
-        disk_full: It may be; nothing is kept until somebody sets it back.
+        disk_full: The disk may be full; nothing is kept until this is set back.
         shed_entries: How many have left to make room, since the start.
     """
 

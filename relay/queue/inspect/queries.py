@@ -61,7 +61,7 @@ __all__ = [
 
 _RECORDS_MAX = 1000
 _BYTES_MAX = 1024 * 1024
-_BLOCKS_MAX = 5000  # whose headers one page may look at
+_BLOCKS_MAX = 5000  # whose headers one page may read
 _CHECKED_BYTES_MAX = 8 * 1024 * 1024
 _PROBLEMS_MAX = 100  # that one page may have
 _HEADERS_BYTES = 64  # those of an entry of a history and its block are shorter
@@ -72,7 +72,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Account(msgspec.Struct):
-    """One ledger, and what is said to be in its queue."""
+    """One ledger, with the age of its queue and its history."""
 
     id: str
     received: int
@@ -214,13 +214,13 @@ class Check(msgspec.Struct, forbid_unknown_fields=True):
 
     queue: str
     start: int = 0
-    """Where the page before this one said; 0 = at the head."""
+    """`next_seq` of the page before this one; 0 = at the head."""
     checksums: bool = False
     """Read every byte, too; otherwise the headers of the blocks."""
 
 
 class Checked(msgspec.Struct):
-    """What a page of blocks came to."""
+    """The result for one page of blocks."""
 
     blocks: int = 0
     records: int = 0
@@ -430,7 +430,7 @@ def history_of(view: TransactionView, id: str) -> Any:
 def entries_of(view: TransactionView, database: Any, start: int) -> Iterator[tuple[int, Any]]:
     """Entries with records from `start` on, each with the seq of its first record.
 
-    Valid until the next one is asked for, or something changes.
+    Each is valid until the next step of the iterator, or a change.
     """
     cursor = view.txn.cursor(db=database)
     found = to_block_with(cursor, start)

@@ -265,7 +265,7 @@ class Guard:
 
     def _damaged(self, problem: str) -> None:
         if not self._path:
-            return  # somebody looks, and nobody works with it
+            return  # opened read-only: there is no relay to restart
         with suppress(OSError):  # on a full disk it is found again
             os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             sync_names(self._path)

@@ -136,7 +136,7 @@ class PageFile:
         self._judge_metas(metas)
 
     def newest(self) -> Snapshot:
-        """The newest snapshot now, while somebody writes to the file.
+        """The newest snapshot now, while the relay writes to the file.
 
         Raises:
             Damage: There is none.
@@ -371,7 +371,7 @@ class Walk:
         return places, self.file.page_size - upper
 
     def leaf(self, page: bytes, number: int, *, values: bool = True) -> list[Entry]:
-        """The entries of a leaf; those with damaged values are left out, and said in the audit.
+        """The entries of a leaf; those with damaged values are left out, and noted in the audit.
 
         Args:
             values: Look at values on pages of their own, too.

@@ -1,9 +1,8 @@
 """Verify a queue's file before LMDB reads it: its pages, names and ledgers.
 
-A damaged *block* is no damage of the file: it has a checksum, and the drain sets it
-aside.  What is looked for here is what would take the process down, or leave the queue
-standing still: pages that LMDB would stumble over, ledgers that do not add up, and
-ledgers that do not fit their blocks.
+A damaged *block* is no damage of the file: it has a checksum, and the drain sets it aside.  A
+verification finds what would crash the process or block the queue: pages that LMDB would stumble
+over, ledgers that do not add up, and ledgers that do not fit their blocks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Verify a long queue lazily: each part before LMDB reads it.
 
-Millions of records that came one by one fill millions of leaves, and reading them all
+Millions of records that arrived one by one fill millions of leaves, and reading them all
 takes longer than a start may take; so do the first pages of a hundred thousand large
 values.  Of such a queue the start reads the branches, which are hundreds
 of times fewer: they say which pages are leaves, and between which numbers their keys lie.
@@ -13,7 +13,7 @@ a branch can have, and the first ones below as many branches after it.  Values
 are only read where a cursor is, or one step further.
 
 All this concerns only what was there at the start, which does not change: a value never
-moves, and a leaf is written only by ourselves, after it was looked at.  So one mark for
+moves, and a leaf is written only by ourselves, after it was verified.  So one mark for
 each page, from the start on, suffices to find values that lie in free pages, in pages of
 trees or in each other.
 """
@@ -53,7 +53,7 @@ __all__ = ["KEYS_STOP", "FileDamaged", "LazyVerification"]
 KEYS_STOP = 2**64
 """No key is this or above."""
 _AHEAD = 228  # leaves; a branch of 4096 bytes has 227 nodes at most, with keys of 8 bytes
-_STEP = 512  # leaves that are looked at in one go
+_STEP = 512  # leaves that are verified in one go
 _BRANCHES_AHEAD = 60  # of those that are a quarter full, 57 nodes
 _VALUES_AHEAD, _VALUES_STEP = 1, 4  # leaves
 _PLACE_BYTES, _HEADER_BYTES, _FIRST_NODE_BYTES, _NODE_BYTES = 2, 16, 8, 16
@@ -106,7 +106,7 @@ class _Progress:
     spans: list[_Span] = field(default_factory=list)
     """In order, and none beside another."""
     last: _Span | None = None
-    """The one that was asked for last."""
+    """The one that was looked up last."""
 
     @property
     def is_done(self) -> bool:
@@ -363,7 +363,7 @@ def _leaves(walk: Walk, tree: Tree, start: int) -> Iterator[Leaf]:
 
 
 def _branch_lows(walk: Walk, tree: Tree, seq: int) -> list[int]:
-    """Where the branches begin that come after `seq`, as far as they are to be looked at."""
+    """Where the branches begin that come after `seq`, as far as they have to be verified."""
     if tree.depth < 2:
         return []
     branches = _below(walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth - 1, seq)

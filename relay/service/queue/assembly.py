@@ -1,4 +1,4 @@
-"""The queue and what looks after it, as the configuration says."""
+"""The queue and its watches, as configured."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def new_quarantine_limits(
 
 
 def sets_aside(source: SourceConfiguration) -> bool:
-    """Whether there may be a quarantine of what came from `source`."""
+    """Whether `source` may quarantine frames."""
     unauthorised = bool(source.authorise) and source.unauthorised == "quarantine"
     return unauthorised or source.oversize == "quarantine"
 

@@ -238,7 +238,9 @@ class QueueTools:
                 known = ", ".join(sorted(self._queue.view.ledgers))
                 raise QueueError(f"there is no queue {id!r}; there is: {known}")
             if id in self._busy:
-                raise QueueError(f"queue of {id}: somebody else works on it; ask again later")
+                raise QueueError(
+                    f"queue of {id}: another command is at work on it; ask again later"
+                )
             self._busy.add(id)
             try:
                 return await do(wanted)
@@ -303,7 +305,7 @@ class QueueTools:
         """Until what was sent is answered for, and that is on disk.
 
         An upstream that does not answer is cut off: whether it has the records that
-        are in flight nobody knows, and they are purged with the others.
+        are in flight is unknown, and they are purged with the others.
         """
         for patience in (_ANSWERS_SECONDS_MAX, _ANSWERS_SECONDS_MAX / 2):
             until = self._clock.seconds() + patience
@@ -348,7 +350,7 @@ class ReplayedSoFar(Replayed):
 
     upto: int = 0
     waits: str = ""
-    """Why it cannot go on now; whoever asked asks again later."""
+    """Why it cannot go on now; the client asks again later."""
 
 
 class HistoryTools:

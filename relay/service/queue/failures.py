@@ -65,15 +65,15 @@ class QueueFailures:
                 "second; if the disk is full, make room on it",
             )
             return
-        # A defect.  Without commits nothing works any more; whoever supervises the
-        # process starts it again, and the queue is whole.
+        # A defect.  Without commits nothing works any more; the supervisor of the
+        # process restarts it, and the queue is whole.
         words = f"nothing can be stored until the relay is started again: {error!r}"
         self._admission.set_failure(words, self._wall.now())
         self._log.critical("queue: {words}; stopping", words=words)
         self._exit_status.give_up()
 
     def damaged(self, problem: str) -> None:
-        """LMDB must not read on.  The next start looks at everything and saves what it can."""
+        """LMDB must not read on.  The next start verifies everything and salvages what it can."""
         if not self._is_damaged:
             self._is_damaged = True
             self._admission.set_failure(f"the queue is damaged: {problem}", self._wall.now())

@@ -39,11 +39,11 @@ def new_histories(configuration: Configuration) -> Histories:
 
     It goes before sources have to wait, so the reserve is no room for it.
     """
-    usual = configuration.queue_bytes_max // 4
+    default = configuration.queue_bytes_max // 4
     limits: dict[str, HistoryLimit] = {}
     for destination in configuration.destinations:
         if destination.history:
-            size = destination.history_bytes_max or usual
+            size = destination.history_bytes_max or default
             ids = [destination.id]
             if destination.backlog_percent:  # one for each of its queues
                 ids.append(account_of_lane(destination.id))
@@ -56,9 +56,9 @@ def limit_problems(configuration: Configuration) -> list[str]:
     problems = []
     relay_max = configuration.queue_bytes_max
     if 2 * configuration.reserve > relay_max:
-        said = "pending_bytes_max" if configuration.reserve_bytes is None else "reserve_bytes"
+        setting = "pending_bytes_max" if configuration.reserve_bytes is None else "reserve_bytes"
         problems.append(
-            f"relay.{said}: {bytes_in_words(configuration.reserve)} is more than half of "
+            f"relay.{setting}: {bytes_in_words(configuration.reserve)} is more than half of "
             f"queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
         )
     if 0 < configuration.reserve < configuration.pending_max:

@@ -212,7 +212,7 @@ class QueueService(Service):
         self._readers.stop()
         self._store.close()
 
-    # Drains: where they begin, and what they hear of commits.
+    # For drains: where they begin, and notifications of commits.
 
     def cursor(self, queue: str) -> Cursor:
         """A new cursor at the head of `queue`, for as long as we run."""

@@ -57,7 +57,7 @@ def refuse_used(path: str) -> None:
 
 
 def obstacles_in(state_dir: str) -> list[str]:
-    """What lies in the way of a state directory, one line each, whoever the relay runs as."""
+    """What lies in the way of a state directory, one line each, whatever user the relay runs as."""
     places = [state_dir, os.path.join(state_dir, "queue")]
     for place in places:
         if os.path.lexists(place) and not os.path.isdir(place):

@@ -267,7 +267,7 @@ def test_a_pause_by_hand_outlives_a_purge(setup: Setup) -> None:
 def test_one_purge_at_a_time(setup: Setup) -> None:
     session = setup.a.attach()
     first = setup.ask("queue-purge", queue="a")
-    assert "somebody else works on it" in said(setup.ask("queue-purge", queue="a"))
+    assert "another command is at work on it" in said(setup.ask("queue-purge", queue="a"))
     assert setup.ask("queue-purge", queue="b")[0].records == 3
     setup.a.drain.acknowledged(session, 3)
     setup.clock.advance(0.05)
