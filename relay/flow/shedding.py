@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from relay.model.message import SEVERITY_NAMES
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.admission.limits import QUEUE_FULL, QueueLimit, queue_full_reason
+from relay.wire.parse import severity_of
 
-__all__ = ["let_in", "severities_let_in"]
+__all__ = ["indexes_let_in", "let_in", "severities_let_in"]
 
 _ALL = len(SEVERITY_NAMES) - 1
 
@@ -25,6 +27,14 @@ class _Way(Protocol):
 
     @property
     def reserved(self) -> bool: ...
+
+
+def indexes_let_in(admission: SourceAdmission, frames: Sequence[bytes]) -> Sequence[int]:
+    """The indexes of those of `frames`, which cannot wait, that may come in now."""
+    severity_max = admission.severity_max
+    if severity_max >= _ALL:
+        return range(len(frames))
+    return [index for index, frame in enumerate(frames) if severity_of(frame) <= severity_max]
 
 
 def severities_let_in(routes: Iterable[_Way]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from relay.flow.routing import Route
-from relay.flow.shedding import let_in, severities_let_in
+from relay.flow.shedding import indexes_let_in, let_in, severities_let_in
+from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 
 
@@ -56,3 +57,13 @@ def test_where_all_get_in_nothing_is_said() -> None:
     central = Central("drop-by-severity", 870)
     assert let_in(central.route, [5, 0], 5) == ([0, 1], {})
     assert central.dropped == []
+
+
+def test_what_cannot_wait_is_let_in_by_its_severity() -> None:
+    admission = Admission(pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100)
+    frames = [*(b"<%d>x" % severity for severity in (7, 2, 3, 0)), b"no PRI"]
+    assert list(indexes_let_in(admission, frames)) == [0, 1, 2, 3, 4]
+    admission.set_queue_bytes(900)
+    assert indexes_let_in(admission, frames) == [1, 3]
+    admission.set_queue_bytes(1000)
+    assert indexes_let_in(admission, frames) == []

@@ -5,25 +5,26 @@ no sender that can wait is refused, and a full destination holds up only the sou
 Hazards: pausing and resuming on every commit, a connection that is accepted while everything is
 paused, a producer that is gone.  Approach: watermarks, some for the whole relay and some for one
 destination; each source looks at those that concern it.  While one of them is full, all registered
-producers of the source are paused, new ones at once.  Datagrams cannot wait: their readers ask what
-to `let_in`, and drop and count the rest.
+producers of the source are paused, new ones at once.  Datagrams cannot wait: their
+readers take what `severity_max` allows, and drop and count the rest.
 
 The reserve is open to sources that may use it, and to urgent messages where severities are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from relay.model.message import SEVERITY_NAMES
 from relay.model.words import size
 from relay.queue.admission.watermark import Level, Watermark
-from relay.wire.parse import severity_of
 
 __all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]
 
 URGENT_SEVERITY_MAX = 2
 """Least severe messages that may use the reserve, whatever their source: crit."""
+_LEAST_SEVERE = len(SEVERITY_NAMES) - 1
 
 
 class Failure(NamedTuple):
@@ -70,15 +71,14 @@ class SourceAdmission:
             (watermark.words for watermark in self._watermarks if self._is_full(watermark)), ""
         )
 
-    def let_in(self, frames: Sequence[bytes]) -> Sequence[int]:
-        """The indexes of those of `frames`, which cannot wait, that may come in now."""
+    @property
+    def severity_max(self) -> int:
+        """The least severe messages that may come in now if they cannot wait; below 0 = none."""
         if not self._closed:
-            return range(len(frames))
+            return _LEAST_SEVERE
         if self._reserved or any(watermark.reserve_full for watermark in self._watermarks):
-            return []
-        return [
-            index for index, frame in enumerate(frames) if severity_of(frame) <= URGENT_SEVERITY_MAX
-        ]
+            return -1
+        return URGENT_SEVERITY_MAX
 
     def register(self, producer: Pausable) -> None:
         """Add a producer; it is paused at once if admission is closed."""

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from relay.codec import octets_of
 from relay.flow.marks import Marks
+from relay.flow.shedding import indexes_let_in
 from relay.model.origin import Origin, Received
 from relay.model.words import counted
 from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
@@ -241,7 +242,7 @@ class DatagramReader:
         self, sender: Sender, frames: list[bytes], marks: Marks
     ) -> tuple[list[bytes], Mapping[int, int], Mapping[int, int]]:
         """Drop what admission does not let in."""
-        taken = self._admission.let_in(frames)
+        taken = indexes_let_in(self._admission, frames)
         let_in = set(taken)
         refused = [frame for index, frame in enumerate(frames) if index not in let_in]
         self._drop(sender, refused, "admission-closed", self._admission.reason)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.flow.marks import Marks
+from relay.flow.shedding import indexes_let_in
 from relay.model.counters import SourceCounters
 from relay.model.words import counted
 from relay.queue.admission.backpressure import SourceAdmission
@@ -49,7 +50,7 @@ def without_refused(
     Returns:
         The other messages, and a warning if any were dropped.
     """
-    taken = admission.let_in(frames)
+    taken = indexes_let_in(admission, frames)
     refused = len(frames) - len(taken)
     if not refused:
         return frames, marks, ""
