@@ -182,6 +182,12 @@ class PageFile:
             raise Damage("it is not in the file")
         return octets
 
+    def will_need(self, numbers: list[int]) -> None:
+        """Have the system read the pages `numbers` ahead."""
+        for number in numbers:
+            offset = number * self.page_size
+            os.posix_fadvise(self._fd, offset, self.page_size, os.POSIX_FADV_WILLNEED)
+
     def tree(self, entry: Entry) -> Tree | None:
         """The tree that a name stands for, or None if it is none."""
         value = self.value(entry)

@@ -107,40 +107,136 @@ class _Source:
 
 def salvage(file: PageFile, environment: Any) -> Salvaged:
     """Fill the empty `environment` with what `file` still has, its format excepted."""
-    sources = [_Source(file, snapshot) for snapshot in file.snapshots]
-    if len(sources) < 2 or sources[0].lacks_names:
-        sources = _with_lost(file, sources)
-    names = set().union(*(source.names for source in sources))
-    ledgers, are_newest = _ledgers(file, sources)
-    writer = _Writer(environment)
-    lacks_names = not sources or sources[0].lacks_names
-    salvaged = Salvaged(may_lack_more=lacks_names or not are_newest)
-    ids = {name[len(BLOCKS) :] for name in names if name.startswith(BLOCKS)}
-    ids |= {name[len(QUARANTINE) :] for name in names if name.startswith(QUARANTINE)}
-    ids |= {id.encode() for id in ledgers}
-    try:
-        for entry, _ in _merged(sources, b"positions"):
-            writer.put(b"positions", entry.key, file.value(entry))
+    return _Salvage(file, environment).run()
+
+
+class _Salvage:
+    """One salvage of `file` into `environment`."""
+
+    def __init__(self, file: PageFile, environment: Any) -> None:
+        sources = [_Source(file, snapshot) for snapshot in file.snapshots]
+        if len(sources) < 2 or sources[0].lacks_names:
+            sources = _with_lost(file, sources)
+        self._file = file
+        self._sources = sources
+        self._writer = _Writer(environment)
+        self._ledgers, are_newest = self._sound_ledgers()
+        lacks_names = not sources or sources[0].lacks_names
+        self._salvaged = Salvaged(may_lack_more=lacks_names or not are_newest)
+
+    def run(self) -> Salvaged:
+        try:
+            self._copy()
+            self._writer.commit()
+        except BaseException:
+            self._writer.abort()
+            raise
+        return self._salvaged
+
+    def _copy(self) -> None:
+        names = set().union(*(source.names for source in self._sources))
+        for entry, _ in self._merged(b"positions"):
+            self._writer.put(b"positions", entry.key, self._file.value(entry))
+        ids = {id.encode() for id in self._ledgers}
+        for prefix in (BLOCKS, QUARANTINE):
+            ids |= {name[len(prefix) :] for name in names if name.startswith(prefix)}
         for key in sorted(ids):
-            id = key.decode("utf-8", "replace")
-            ledger = ledgers.get(id)
-            if ledger is None:
-                salvaged.lost_ledgers.append(id)
-            last_aside, asides, aside_bytes = _copy_quarantine(file, sources, key, writer)
-            if is_of_source(id):
-                ledger = ledger or _ledger_of_source(last_aside, asides, aside_bytes)
-            else:
-                ledger = _copy_blocks(file, sources, key, ledger, last_aside, writer, salvaged)
-            writer.put(b"meta", LEDGER + key, msgspec.json.encode(ledger))
+            self._copy_account(key)
         for name in sorted(name for name in names if name.startswith(HISTORY)):
-            for entry, _ in _merged(sources, name):
+            for entry, _ in self._merged(name):
                 if len(entry.key) == KEY.size:
-                    writer.put(name, entry.key, file.value(entry))
-        writer.commit()
-    except BaseException:
-        writer.abort()
-        raise
-    return salvaged
+                    self._writer.put(name, entry.key, self._file.value(entry))
+
+    def _copy_account(self, key: bytes) -> None:
+        id = key.decode("utf-8", "replace")
+        ledger = self._ledgers.get(id)
+        if ledger is None:
+            self._salvaged.lost_ledgers.append(id)
+        last_aside, asides, aside_bytes = self._copy_quarantine(key)
+        if is_of_source(id):
+            ledger = ledger or _ledger_of_source(last_aside, asides, aside_bytes)
+        else:
+            ledger = self._copy_blocks(key, ledger, last_aside)
+        self._writer.put(b"meta", LEDGER + key, msgspec.json.encode(ledger))
+
+    def _merged(self, name: bytes) -> Iterator[tuple[Entry, bool]]:
+        """Entries by key, each as the newest snapshot has it, and whether it does."""
+        runs = [
+            zip(each.entries(name), repeat(number == 0), strict=False)
+            for number, each in enumerate(self._sources)
+        ]
+        before = b""
+        for entry, is_newest in heapq.merge(*runs, key=lambda item: item[0].key):
+            if entry.key != before and not entry.is_subtree:
+                yield entry, is_newest
+            before = entry.key
+
+    def _sound_ledgers(self) -> tuple[dict[str, Ledger], bool]:
+        """By id, each the newest that adds up; and whether all are from the newest snapshot."""
+        ledgers: dict[str, Ledger] = {}
+        are_newest = True
+        for number, source in enumerate(self._sources):
+            for entry in source.entries(b"meta"):
+                id = entry.key.removeprefix(LEDGER).decode("utf-8", "replace")
+                if entry.key.startswith(LEDGER) and id not in ledgers:
+                    ledger = sound_ledger(self._file.value(entry), any_version=True)
+                    if ledger is not None:
+                        ledgers[id] = ledger
+                        are_newest = are_newest and number == 0
+        return ledgers, are_newest
+
+    def _copy_quarantine(self, id: bytes) -> tuple[int, int, int]:
+        """Returns the last seq, the number of entries and their bytes."""
+        last = count = size = 0
+        for entry, _ in self._merged(QUARANTINE + id):
+            if len(entry.key) == KEY.size:
+                (last,) = KEY.unpack(entry.key)
+                self._writer.put(QUARANTINE + id, entry.key, self._file.value(entry))
+                count, size = count + 1, size + entry.size
+        return last, count, size
+
+    def _copy_blocks(self, id: bytes, ledger: Ledger | None, last_aside: int) -> Ledger:
+        """Copy the blocks of a destination; returns its ledger as it is then."""
+        covered = ledger.acknowledged_seq if ledger else 0  # everything before is accounted for
+        ends_open = False  # the last block is damaged: it reaches to the next one
+        queued_bytes = 0
+        for entry, is_newest in self._merged(BLOCKS + id):
+            if len(entry.key) != KEY.size:
+                continue
+            (seq,) = KEY.unpack(entry.key)
+            value = self._file.value(entry)
+            try:
+                count = len(decode_block(value).payloads)
+            except BlockDamaged:
+                count = 0
+            if ledger is None:
+                covered = seq
+                ledger = Ledger(next_seq=seq, acknowledged_seq=seq, delivered=seq - 1)
+            is_first = covered == ledger.acknowledged_seq and not ends_open
+            if not count and not is_newest:
+                continue
+            if (count and seq + count <= covered) or (seq < covered and not is_first):
+                continue  # it has left already, or overlaps
+            if seq > covered and not ends_open:
+                if seq >= ledger.next_seq:
+                    continue  # out of place
+                self._writer.put(BLOCKS + id, KEY.pack(covered), b"")
+                self._salvaged.unreadable_records += seq - covered
+            self._writer.put(BLOCKS + id, entry.key, value)
+            queued_bytes += payload_bytes(value)
+            self._salvaged.records += count
+            covered, ends_open = max(covered, seq + (count or 1)), not count
+        if ledger is None:  # and no block
+            return Ledger(
+                next_seq=last_aside + 1, acknowledged_seq=last_aside + 1, delivered=last_aside
+            )
+        if covered < ledger.next_seq and not ends_open:
+            self._writer.put(BLOCKS + id, KEY.pack(covered), b"")
+            self._salvaged.unreadable_records += ledger.next_seq - covered
+        next_seq = max(ledger.next_seq, covered)
+        return msgspec.structs.replace(
+            ledger, next_seq=next_seq, queued_bytes=queued_bytes, dropped=dict(ledger.dropped)
+        )
 
 
 def _with_lost(file: PageFile, sources: list[_Source]) -> list[_Source]:
@@ -162,47 +258,6 @@ def _with_lost(file: PageFile, sources: list[_Source]) -> list[_Source]:
     return sources if best is None else [best, *sources]
 
 
-def _merged(sources: list[_Source], name: bytes) -> Iterator[tuple[Entry, bool]]:
-    """Entries by key, each as the newest snapshot has it, and whether it does."""
-    runs = [
-        zip(each.entries(name), repeat(number == 0), strict=False)
-        for number, each in enumerate(sources)
-    ]
-    before = b""
-    for entry, is_newest in heapq.merge(*runs, key=lambda item: item[0].key):
-        if entry.key != before and not entry.is_subtree:
-            yield entry, is_newest
-        before = entry.key
-
-
-def _ledgers(file: PageFile, sources: list[_Source]) -> tuple[dict[str, Ledger], bool]:
-    """By id, each the newest that adds up; and whether all are from the newest snapshot."""
-    ledgers: dict[str, Ledger] = {}
-    are_newest = True
-    for number, source in enumerate(sources):
-        for entry in source.entries(b"meta"):
-            id = entry.key.removeprefix(LEDGER).decode("utf-8", "replace")
-            if entry.key.startswith(LEDGER) and id not in ledgers:
-                ledger = sound_ledger(file.value(entry), any_version=True)
-                if ledger is not None:
-                    ledgers[id] = ledger
-                    are_newest = are_newest and number == 0
-    return ledgers, are_newest
-
-
-def _copy_quarantine(
-    file: PageFile, sources: list[_Source], id: bytes, writer: _Writer
-) -> tuple[int, int, int]:
-    """Returns the last seq, the number of entries and their bytes."""
-    last = count = size = 0
-    for entry, _ in _merged(sources, QUARANTINE + id):
-        if len(entry.key) == KEY.size:
-            (last,) = KEY.unpack(entry.key)
-            writer.put(QUARANTINE + id, entry.key, file.value(entry))
-            count, size = count + 1, size + entry.size
-    return last, count, size
-
-
 def _ledger_of_source(last: int, asides: int, aside_bytes: int) -> Ledger:
     return Ledger(
         next_seq=last + 1,
@@ -210,56 +265,4 @@ def _ledger_of_source(last: int, asides: int, aside_bytes: int) -> Ledger:
         quarantined=asides,
         dropped={_LOST_LEDGER: last - asides} if last > asides else {},
         quarantine_bytes=aside_bytes,
-    )
-
-
-def _copy_blocks(
-    file: PageFile,
-    sources: list[_Source],
-    id: bytes,
-    ledger: Ledger | None,
-    last_aside: int,
-    writer: _Writer,
-    salvaged: Salvaged,
-) -> Ledger:
-    """Copy the blocks of a destination; returns its ledger as it is then."""
-    covered = ledger.acknowledged_seq if ledger else 0  # everything before is accounted for
-    ends_open = False  # the last block is damaged: it reaches to the next one
-    queued_bytes = 0
-    for entry, is_newest in _merged(sources, BLOCKS + id):
-        if len(entry.key) != KEY.size:
-            continue
-        (seq,) = KEY.unpack(entry.key)
-        value = file.value(entry)
-        try:
-            count = len(decode_block(value).payloads)
-        except BlockDamaged:
-            count = 0
-        if ledger is None:
-            covered = seq
-            ledger = Ledger(next_seq=seq, acknowledged_seq=seq, delivered=seq - 1)
-        is_first = covered == ledger.acknowledged_seq and not ends_open
-        if not count and not is_newest:
-            continue
-        if (count and seq + count <= covered) or (seq < covered and not is_first):
-            continue  # it has left already, or overlaps
-        if seq > covered and not ends_open:
-            if seq >= ledger.next_seq:
-                continue  # out of place
-            writer.put(BLOCKS + id, KEY.pack(covered), b"")
-            salvaged.unreadable_records += seq - covered
-        writer.put(BLOCKS + id, entry.key, value)
-        queued_bytes += payload_bytes(value)
-        salvaged.records += count
-        covered, ends_open = max(covered, seq + (count or 1)), not count
-    if ledger is None:  # and no block
-        return Ledger(
-            next_seq=last_aside + 1, acknowledged_seq=last_aside + 1, delivered=last_aside
-        )
-    if covered < ledger.next_seq and not ends_open:
-        writer.put(BLOCKS + id, KEY.pack(covered), b"")
-        salvaged.unreadable_records += ledger.next_seq - covered
-    next_seq = max(ledger.next_seq, covered)
-    return msgspec.structs.replace(
-        ledger, next_seq=next_seq, queued_bytes=queued_bytes, dropped=dict(ledger.dropped)
     )

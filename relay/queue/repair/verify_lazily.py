@@ -166,6 +166,149 @@ class _Queue:
         return (max(lows), min(highs)) if len(found) == len(lows) else (seq, seq + 1)
 
 
+@dataclass(slots=True, kw_only=True)
+class _QueueWalk(Walk):
+    """The way through the blocks of one queue, whose keys are seqs, by its branches."""
+
+    tree: Tree
+
+    @property
+    def _root(self) -> Leaf:
+        return Leaf(self.tree.root, 0, KEYS_STOP)
+
+    def keys_of(self, leaf: Leaf, *, values: bool) -> list[bytes]:
+        """The keys of `leaf`, which is verified.
+
+        Args:
+            values: Verify values on pages of their own, too.
+
+        Raises:
+            Damage: It is damaged.
+        """
+        try:
+            page = self.page(leaf.number, LEAF)
+            entries = self.leaf(page, leaf.number, values=values)
+            keys = [entry.key for entry in entries]
+            if any(len(key) != KEY.size for key in keys) or any(
+                each.is_subtree for each in entries
+            ):
+                raise Damage("there is something else in it")
+            high = KEY.pack(leaf.high) if leaf.high < KEYS_STOP else None
+            self.check_order(keys, KEY.pack(leaf.low), high)
+        except Damage as damage:
+            raise Damage(f"{self.name}: page {leaf.number}: {damage}") from damage
+        if self.audit.problems:
+            raise Damage(self.audit.problems[0])
+        return keys
+
+    def leaves(self, start: int) -> Iterator[Leaf]:
+        """The leaves from the one on where `start` belongs."""
+        return self._below(self._root, self.tree.depth, start)
+
+    def branch_lows(self, seq: int) -> list[int]:
+        """Where the branches begin that come after `seq`, as far as they have to be verified."""
+        if self.tree.depth < 2:
+            return []
+        branches = self._below(self._root, self.tree.depth - 1, seq)
+        return [branch.low for branch in islice(branches, 1, 1 + _BRANCHES_AHEAD)]
+
+    def _below(self, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
+        if levels == 1:
+            yield page
+            return
+        numbers, lows = self._children(page)
+        stops = [*lows[1:], page.high]
+        for index in range(bisect_right(stops, start), len(numbers)):
+            child = Leaf(numbers[index], lows[index], stops[index])
+            yield from self._below(child, levels - 1, start)
+
+    def _children(self, branch: Leaf) -> tuple[list[int], list[int]]:
+        """The pages below a branch, and where the keys of each begin.
+
+        Raises:
+            Damage: The branch is not as it has to be.
+        """
+        try:
+            page = self.page(branch.number, BRANCH)
+            numbers, keys = _regular(page) or self._irregular(page)
+            in_order = all(map(lt, keys, islice(keys, 1, None)))
+            if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
+                raise Damage("its keys are not in order, or not where they belong")
+        except Damage as damage:
+            raise Damage(f"{self.name}: page {branch.number}: {damage}") from damage
+        return numbers, [branch.low, *keys]
+
+    def _irregular(self, page: bytes) -> tuple[list[int], list[int]]:
+        children = self.branch(page)
+        if any(len(key) != KEY.size for _, key in children[1:]):
+            raise Damage("there is a key of another size")
+        return [number for number, _ in children], [KEY.unpack(key)[0] for _, key in children[1:]]
+
+    def take_branches(self) -> None:
+        """Verify and mark all branches, and mark all leaves.
+
+        Raises:
+            Damage: A branch is damaged, or their number is not what the tree says.
+        """
+        if self.tree.depth < 2 or self.tree.root == NO_PAGE:
+            raise Damage(f"{self.name}: {self.tree.leaf_pages} leaves and no branch")
+        self._take_branches(self._root, self.tree.depth)
+        found = (self.branch_pages, self.leaf_pages)
+        if found != (self.tree.branch_pages, self.tree.leaf_pages):
+            raise Damage(f"{self.name}: there is {found} in it, it says {self.tree[3:5]}")
+
+    def _take_branches(self, branch: Leaf, levels: int) -> None:
+        numbers, lows = self._children(branch)
+        self.branch_pages += 1
+        if levels == 2:
+            self.leaf_pages += len(numbers)
+            self._mark(numbers)
+            return
+        if levels == 3:
+            self.file.will_need(numbers)  # all at once: a disk is faster that way
+        stops = [*lows[1:], branch.high]
+        for child, low, stop in zip(numbers, lows, stops, strict=True):
+            self._take_branches(Leaf(child, low, stop), levels - 1)
+
+    def _mark(self, numbers: list[int]) -> None:
+        marks = self.audit.pages
+        if min(numbers) < META_PAGES or max(numbers) >= len(marks):
+            raise Damage(f"{self.name}: a leaf is not in the file")
+        for number in numbers:
+            if marks[number]:
+                raise Damage(f"{self.name}: page {number}: it is used twice")
+            marks[number] = 1
+
+
+def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
+    """What is in a branch that was filled in order; None if it looks otherwise.
+
+    Its nodes, of 16 bytes but for the first one's 8, lie one below the other from the
+    end of the page on.  So they can be taken apart all at once.
+    """
+    (lower,) = _LOWER.unpack_from(page, _LOWER_AT)
+    count = (lower - _HEADER_BYTES) // _PLACE_BYTES
+    upper = len(page) - _FIRST_NODE_BYTES - (count - 1) * _NODE_BYTES
+    if sys.byteorder != "little" or count < 2 or upper < lower or upper & 7:
+        return None
+    beginning, heads_above = _regular_parts(count, len(page))
+    words = array("I", page[upper:])  # four a node: its page, flags and key's size, the key
+    if page[_LOWER_AT:lower] != beginning or words[1::4] != heads_above:
+        return None
+    keys = array("Q", page[upper:-_FIRST_NODE_BYTES])[-1::-2]
+    keys.byteswap()
+    return words[-2::-4].tolist(), keys.tolist()
+
+
+@cache
+def _regular_parts(count: int, size: int) -> tuple[bytes, array[int]]:
+    """Bounds and places, and the second words of the nodes, of a branch with `count` nodes."""
+    places = [size - _FIRST_NODE_BYTES - index * _NODE_BYTES for index in range(count)]
+    bounds = (_HEADER_BYTES + count * _PLACE_BYTES, places[-1])
+    second_words = [KEY.size << 16] * (count - 1) + [0]
+    return array("H", (*bounds, *places)).tobytes(), array("I", second_words)
+
+
 class LazyVerification:
     """Verifies the rest of the file in the directory `path`.
 
@@ -205,21 +348,16 @@ class LazyVerification:
             Its first and its last key, empty if something is wrong, which is in `audit`.
         """
         what = name.decode("utf-8", "replace")
-        walk = Walk(self._file, what, audit)
         try:
-            if tree.depth < 2 or tree.root == NO_PAGE:
-                raise Damage(f"{what}: {tree.leaf_pages} leaves and no branch")
-            _take_branches(self._fd, walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth)
-            found = (walk.branch_pages, walk.leaf_pages)
-            if found != (tree.branch_pages, tree.leaf_pages):
-                raise Damage(f"{what}: there is {found} in it, it says {tree[3:5]}")
+            _QueueWalk(self._file, what, audit, tree=tree).take_branches()
             self._queues[name] = queue = _Queue()
+            pages = len(self._marks)
             for seq in (0, KEYS_STOP - 1):
-                self._advance(what, queue, tree, seq, len(self._marks))
-            unmarked = _LazyAudit(bytearray(len(self._marks)), pages_stop=len(self._marks))
-            walk = Walk(self._file, what, unmarked)
-            ends = [next(_leaves(walk, tree, seq)) for seq in (0, KEYS_STOP - 1)]
-            first, last = (_verified_keys(walk, leaf, values=False) for leaf in ends)
+                self._advance(what, queue, tree, seq, pages)
+            unmarked = _LazyAudit(bytearray(pages), pages_stop=pages)
+            walk = _QueueWalk(self._file, what, unmarked, tree=tree)
+            ends = [next(walk.leaves(seq)) for seq in (0, KEYS_STOP - 1)]
+            first, last = (walk.keys_of(leaf, values=False) for leaf in ends)
         except Damage as damage:
             audit.problems.append(str(damage))
             return b"", b""
@@ -275,43 +413,37 @@ class LazyVerification:
     def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
         """Verify more leaves and values around `seq`, so that it is safe."""
         audit = _LazyAudit(self._marks, pages_stop=pages_stop)
-        walk = Walk(self._file, what, audit)
-        here = next(_leaves(walk, tree, seq))
+        walk = _QueueWalk(self._file, what, audit, tree=tree)
+        here = next(walk.leaves(seq))
         start = max(0, here.low - 1)
         if not queue.leaves.is_safe(seq):
-            self._verify_leaves(queue, walk, tree, start, _STEP, seq)
-            for low in _branch_lows(walk, tree, seq):
+            self._verify_leaves(queue, walk, start, _STEP, seq)
+            for low in walk.branch_lows(seq):
                 if queue.leaves.span_of(low) is None:
-                    self._verify_leaves(queue, walk, tree, low, 1)
+                    self._verify_leaves(queue, walk, low, 1)
         if not queue.values.is_safe(seq):
-            for run in self._unseen(queue.values, walk, tree, start, _VALUES_STEP, seq):
+            for run in self._unseen(queue.values, walk, start, _VALUES_STEP, seq):
                 walk.overflow_pages = 0
                 for leaf in run:
-                    _verified_keys(walk, leaf, values=True)
+                    walk.keys_of(leaf, values=True)
                 self._value_pages += walk.overflow_pages
                 queue.values.add(run)
 
     def _verify_leaves(
-        self, queue: _Queue, walk: Walk, tree: Tree, start: int, leaves_max: int, wanted: int = -1
+        self, queue: _Queue, walk: _QueueWalk, start: int, leaves_max: int, wanted: int = -1
     ) -> None:
-        for run in self._unseen(queue.leaves, walk, tree, start, leaves_max, wanted):
+        for run in self._unseen(queue.leaves, walk, start, leaves_max, wanted):
             walk.overflow_pages = 0
             for leaf in run:
-                _verified_keys(walk, leaf, values=False)
+                walk.keys_of(leaf, values=False)
             queue.leaves.add(run)
             if not walk.overflow_pages:
                 queue.values.add(run)
 
     def _unseen(
-        self,
-        progress: _Progress,
-        walk: Walk,
-        tree: Tree,
-        start: int,
-        leaves_max: int,
-        wanted: int = -1,
+        self, progress: _Progress, walk: _QueueWalk, start: int, leaves_max: int, wanted: int = -1
     ) -> Iterator[list[Leaf]]:
-        """Runs of leaves beside each other, from `start` on, that are not in `progress`.
+        """Runs of adjacent leaves, from `start` on, that are not in `progress`.
 
         Args:
             leaves_max: How many in all.
@@ -324,138 +456,10 @@ class LazyVerification:
                 continue
             stop = progress.next_low(start)
             run: list[Leaf] = []
-            for leaf in _leaves(walk, tree, start):
+            for leaf in walk.leaves(start):
                 if leaf.low >= stop or len(run) == leaves_max:
                     break
                 run.append(leaf)
             start = run[-1].high
             leaves_max -= len(run)
             yield run
-
-
-def _verified_keys(walk: Walk, leaf: Leaf, *, values: bool) -> list[bytes]:
-    """The keys of a leaf, which is as it has to be.
-
-    Raises:
-        Damage: It is not.
-    """
-    try:
-        page = walk.page(leaf.number, LEAF)
-        entries = walk.leaf(page, leaf.number, values=values)
-        keys = [entry.key for entry in entries]
-        if any(len(key) != KEY.size for key in keys) or any(each.is_subtree for each in entries):
-            raise Damage("there is something else in it")
-        high = KEY.pack(leaf.high) if leaf.high < KEYS_STOP else None
-        walk.check_order(keys, KEY.pack(leaf.low), high)
-    except Damage as damage:
-        raise Damage(f"{walk.name}: page {leaf.number}: {damage}") from damage
-    if walk.audit.problems:
-        raise Damage(walk.audit.problems[0])
-    return keys
-
-
-# Branches.
-
-
-def _leaves(walk: Walk, tree: Tree, start: int) -> Iterator[Leaf]:
-    """The leaves from the one on where `start` belongs."""
-    return _below(walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth, start)
-
-
-def _branch_lows(walk: Walk, tree: Tree, seq: int) -> list[int]:
-    """Where the branches begin that come after `seq`, as far as they have to be verified."""
-    if tree.depth < 2:
-        return []
-    branches = _below(walk, Leaf(tree.root, 0, KEYS_STOP), tree.depth - 1, seq)
-    return [branch.low for branch in islice(branches, 1, 1 + _BRANCHES_AHEAD)]
-
-
-def _below(walk: Walk, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
-    if levels == 1:
-        yield page
-        return
-    numbers, lows = _children(walk, page)
-    stops = [*lows[1:], page.high]
-    for index in range(bisect_right(stops, start), len(numbers)):
-        child = Leaf(numbers[index], lows[index], stops[index])
-        yield from _below(walk, child, levels - 1, start)
-
-
-def _children(walk: Walk, branch: Leaf) -> tuple[list[int], list[int]]:
-    """The pages below a branch, and where the keys of each begin.
-
-    Raises:
-        Damage: The branch is not as it has to be.
-    """
-    try:
-        page = walk.page(branch.number, BRANCH)
-        numbers, keys = _regular(page) or _irregular(walk, page)
-        in_order = all(map(lt, keys, islice(keys, 1, None)))
-        if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
-            raise Damage("its keys are not in order, or not where they belong")
-    except Damage as damage:
-        raise Damage(f"{walk.name}: page {branch.number}: {damage}") from damage
-    return numbers, [branch.low, *keys]
-
-
-def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
-    """What is in a branch that was filled in order; None if it looks otherwise.
-
-    Its nodes, of 16 bytes but for the first one's 8, lie one below the other from the
-    end of the page on.  So they can be taken apart all at once.
-    """
-    (lower,) = _LOWER.unpack_from(page, _LOWER_AT)
-    count = (lower - _HEADER_BYTES) // _PLACE_BYTES
-    upper = len(page) - _FIRST_NODE_BYTES - (count - 1) * _NODE_BYTES
-    if sys.byteorder != "little" or count < 2 or upper < lower or upper & 7:
-        return None
-    beginning, heads_above = _regular_parts(count, len(page))
-    words = array("I", page[upper:])  # four a node: its page, flags and key's size, the key
-    if page[_LOWER_AT:lower] != beginning or words[1::4] != heads_above:
-        return None
-    keys = array("Q", page[upper:-_FIRST_NODE_BYTES])[-1::-2]
-    keys.byteswap()
-    return words[-2::-4].tolist(), keys.tolist()
-
-
-@cache
-def _regular_parts(count: int, size: int) -> tuple[bytes, array[int]]:
-    """Bounds and places, and the second words of the nodes, of a branch with `count` nodes."""
-    places = [size - _FIRST_NODE_BYTES - index * _NODE_BYTES for index in range(count)]
-    bounds = (_HEADER_BYTES + count * _PLACE_BYTES, places[-1])
-    second_words = [KEY.size << 16] * (count - 1) + [0]
-    return array("H", (*bounds, *places)).tobytes(), array("I", second_words)
-
-
-def _irregular(walk: Walk, page: bytes) -> tuple[list[int], list[int]]:
-    children = walk.branch(page)
-    if any(len(key) != KEY.size for _, key in children[1:]):
-        raise Damage("there is a key of another size")
-    return [number for number, _ in children], [KEY.unpack(key)[0] for _, key in children[1:]]
-
-
-def _take_branches(fd: int, walk: Walk, branch: Leaf, levels: int) -> None:
-    """Mark all branches and leaves."""
-    numbers, lows = _children(walk, branch)
-    walk.branch_pages += 1
-    if levels == 2:
-        walk.leaf_pages += len(numbers)
-        _mark(walk, numbers)
-        return
-    for child in numbers if levels == 3 else ():  # all at once: a disk is faster that way
-        os.posix_fadvise(
-            fd, child * walk.file.page_size, walk.file.page_size, os.POSIX_FADV_WILLNEED
-        )
-    stops = [*lows[1:], branch.high]
-    for child, low, stop in zip(numbers, lows, stops, strict=True):
-        _take_branches(fd, walk, Leaf(child, low, stop), levels - 1)
-
-
-def _mark(walk: Walk, numbers: list[int]) -> None:
-    marks = walk.audit.pages
-    if min(numbers) < META_PAGES or max(numbers) >= len(marks):
-        raise Damage(f"{walk.name}: a leaf is not in the file")
-    for number in numbers:
-        if marks[number]:
-            raise Damage(f"{walk.name}: page {number}: it is used twice")
-        marks[number] = 1
