@@ -98,7 +98,7 @@ class PendingAppends:
         """`batch` is on disk.  Returns whether everything older, or as old, is on disk too."""
         stored = sum(append.size for append in batch)
         self.size -= stored
-        # Without a limit the batch was everything that waited when it was taken.
+        # Without a limit nothing has failed, and what is left waits for its turn only.
         is_everything = self._batch_bytes is None or not self._appends
         if is_everything:
             self._batch_bytes = None
