@@ -97,6 +97,10 @@ class QueueWatch(PeriodicService):
         self._refused = dict(self._dropped_by_full_quarantines())
         super().startService()
 
+    def stopService(self) -> None:
+        self._look_at_quarantines()  # the sources have stopped: this is the last of it
+        super().stopService()
+
     def look(self) -> None:
         was_closed = self._admission.closed
         try:
@@ -119,7 +123,6 @@ class QueueWatch(PeriodicService):
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
             for queue in limit.queues if limit.seconds_max else ():
                 self._expire(limit, queue, self._wall.before(limit.seconds_max))
-
         self._look_at_quarantines()
 
     def _look_at_quarantines(self) -> None:
