@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.service.kinds import KINDS
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "relay").rglob("*.py"))
 COMPILED = sorted(
@@ -221,6 +223,17 @@ def test_folders_are_small_and_named_here(package: str) -> None:
     for folder in [top, *folders]:
         modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(modules) <= MODULES_OF_A_FOLDER_MAX, f"{name_of(folder)}: {len(modules)}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if "service" in path.parts], ids=name_of)
+def test_only_kinds_know_the_names_of_schemes(path: Path) -> None:
+    """A new kind of source or destination is its own module and a line in the list of kinds."""
+    schemes = {kind.scheme for kind in (*KINDS.sources, *KINDS.sets, *KINDS.destinations)}
+    schemes.remove("systemd")  # warnings are about the program of this name
+    is_kind = path.parent.name in ("sources", "destinations")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and not is_kind:
+            assert node.value not in schemes, f"line {node.lineno}: {node.value}"
 
 
 def test_state_machines_are_marked_slow() -> None:

@@ -27,6 +27,7 @@ from relay.service.assembly import assemble
 from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
+    DestinationLimits,
     RewriteConfiguration,
     TlsConfiguration,
     UnreadToken,
@@ -463,7 +464,9 @@ def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Pat
 def test_a_full_destination_holds_up_those_who_feed_it_and_nobody_else(tmp_path: Path) -> None:
     base = configuration(tmp_path)
     everything, wrapped = base.destinations
-    wrapped = replace(wrapped, queue_bytes_max=2**20, connect=Url("udp", host="127.0.0.1", port=9))
+    wrapped = replace(
+        wrapped, limits=DestinationLimits(2**20), connect=Url("udp", host="127.0.0.1", port=9)
+    )
     relay = Relay(tmp_path, destinations=(everything, wrapped), reserve_bytes=0)
     relay.start()
     app, system = (
@@ -559,13 +562,13 @@ def test_only_limits_that_drop_are_in_the_way_and_local_sources_use_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, wrapped = configuration(tmp_path).destinations
-    full = replace(full, queue_bytes_max=2**20, when_full="drop-newest")
+    full = replace(full, limits=DestinationLimits(2**20, when_full="drop-newest"))
     app, system = _told(
         tmp_path,
         monkeypatch,
         "Intake",
         app={"reserved": False},
-        destinations=(full, replace(wrapped, queue_bytes_max=2**20)),
+        destinations=(full, replace(wrapped, limits=DestinationLimits(2**20))),
     )
     ways = [
         {way.destination: (way.limit is not None, way.reserved) for way in told["routes"]}

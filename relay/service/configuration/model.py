@@ -329,6 +329,39 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationLimits:
+    """What the queue of a destination may take."""
+
+    queue_bytes_max: int = key(
+        Size(0, 16 * TiB), 0, "on disk, 1 MiB or more; 0 = no limit but the relay's"
+    )
+    queue_seconds_max: float = key(
+        Seconds(0, 100 * YEAR_SECONDS), 0.0, "messages that wait for longer are dropped; 0 = none"
+    )
+    when_full: str = key(
+        Choice(POLICIES),
+        "block",
+        "what is done at `queue_bytes_max`",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Delivered messages that are kept for a while."""
+
+    history: float = key(
+        Duration(0, 100 * YEAR_SECONDS), 0.0, "how long delivered messages are kept; 0 = not at all"
+    )
+    """Seconds."""
+    history_bytes_max: int | None = key(
+        Size(1 * MiB, 16 * TiB),
+        None,
+        "what is kept of them at most, on disk",
+        default_words="a quarter of `relay.queue_bytes_max`",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationConfiguration:
     """What all destinations have; each kind has a subclass with its own keys."""
 
@@ -356,27 +389,8 @@ class DestinationConfiguration:
     """Times that an upstream may refuse one record before it is quarantined."""
     sending: Sending = group(Sending)
     retry: Retry = group(Retry)
-    queue_bytes_max: int = key(
-        Size(0, 16 * TiB), 0, "on disk, 1 MiB or more; 0 = no limit but the relay's"
-    )
-    queue_seconds_max: float = key(
-        Seconds(0, 100 * YEAR_SECONDS), 0.0, "messages that wait for longer are dropped; 0 = none"
-    )
-    when_full: str = key(
-        Choice(POLICIES),
-        "block",
-        "what is done at `queue_bytes_max`",
-    )
-    history: float = key(
-        Duration(0, 100 * YEAR_SECONDS), 0.0, "how long delivered messages are kept; 0 = not at all"
-    )
-    """Seconds."""
-    history_bytes_max: int | None = key(
-        Size(1 * MiB, 16 * TiB),
-        None,
-        "what is kept of them at most, on disk",
-        default_words="a quarter of `relay.queue_bytes_max`",
-    )
+    limits: DestinationLimits = group(DestinationLimits)
+    kept: History = group(History)
 
     @property
     def in_flight_max(self) -> int:

@@ -24,9 +24,9 @@ def new_limits(configuration: Configuration, notices: Notices) -> dict[str, Queu
     return {
         destination.id: QueueLimit(
             destination=destination.id,
-            bytes_max=destination.queue_bytes_max,
-            seconds_max=destination.queue_seconds_max,
-            when_full=destination.when_full,
+            bytes_max=destination.limits.queue_bytes_max,
+            seconds_max=destination.limits.queue_seconds_max,
+            when_full=destination.limits.when_full,
             reserve_bytes=configuration.reserve,
             on_drop=_on_drop(destination, notices),
         )
@@ -42,12 +42,12 @@ def new_histories(configuration: Configuration) -> Histories:
     default = configuration.queue_bytes_max // 4
     limits: dict[str, HistoryLimit] = {}
     for destination in configuration.destinations:
-        if destination.history:
-            size = destination.history_bytes_max or default
+        if destination.kept.history:
+            size = destination.kept.history_bytes_max or default
             ids = [destination.id]
             if destination.backlog_percent:  # one for each of its queues
                 ids.append(account_of_lane(destination.id))
-            limits |= dict.fromkeys(ids, HistoryLimit(destination.history, size // len(ids)))
+            limits |= dict.fromkeys(ids, HistoryLimit(destination.kept.history, size // len(ids)))
     return Histories(limits, room_bytes=configuration.queue_bytes_max - configuration.reserve)
 
 
@@ -71,19 +71,20 @@ def limit_problems(configuration: Configuration) -> list[str]:
         )
     for destination in configuration.destinations:
         key = partial(join_path, join_path("destinations", destination.id))
-        if destination.when_full != "block" and not destination.queue_bytes_max:
+        limits = destination.limits
+        if limits.when_full != "block" and not limits.queue_bytes_max:
             problems.append(
                 f"{key('when_full')}: has no meaning without a limit; set queue_bytes_max for this "
                 "destination too"
             )
-        if 0 < destination.queue_bytes_max < _BYTES_MIN:
+        if 0 < limits.queue_bytes_max < _BYTES_MIN:
             problems.append(
-                f"{key('queue_bytes_max')}: {bytes_in_words(destination.queue_bytes_max)} is less "
+                f"{key('queue_bytes_max')}: {bytes_in_words(limits.queue_bytes_max)} is less "
                 f"than {bytes_in_words(_BYTES_MIN)}, the least that makes sense; 0 is no limit"
             )
-        if destination.queue_bytes_max > relay_max:
+        if limits.queue_bytes_max > relay_max:
             problems.append(
-                f"{key('queue_bytes_max')}: {bytes_in_words(destination.queue_bytes_max)} is more "
+                f"{key('queue_bytes_max')}: {bytes_in_words(limits.queue_bytes_max)} is more "
                 f"than relay.queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
             )
         problems += _history_problems(destination, configuration, key)
@@ -93,10 +94,10 @@ def limit_problems(configuration: Configuration) -> list[str]:
 def _history_problems(
     destination: DestinationConfiguration, configuration: Configuration, key: Callable[[str], str]
 ) -> list[str]:
-    size = destination.history_bytes_max
+    size = destination.kept.history_bytes_max
     if size is None:
         return []
-    if not destination.history:
+    if not destination.kept.history:
         return [
             f"{key('history_bytes_max')}: has no meaning without a history; set history for this "
             'destination too, for example history = "6h"'
@@ -113,11 +114,12 @@ def _history_problems(
 
 def _on_drop(destination: DestinationConfiguration, notices: Notices) -> Callable[[int, str], None]:
     key = partial(join_path, join_path("destinations", destination.id))
+    limits = destination.limits
     full = (
-        f"{key('queue_bytes_max')} is {bytes_in_words(destination.queue_bytes_max)} and when_full "
-        f'"{destination.when_full}": {_WHAT_TO_DO}'
+        f"{key('queue_bytes_max')} is {bytes_in_words(limits.queue_bytes_max)} and when_full "
+        f'"{limits.when_full}": {_WHAT_TO_DO}'
     )
-    old = f"{key('queue_seconds_max')} is {plain(destination.queue_seconds_max)}: {_WHAT_TO_DO}"
+    old = f"{key('queue_seconds_max')} is {plain(limits.queue_seconds_max)}: {_WHAT_TO_DO}"
 
     def on_drop(count: int, reason: str) -> None:
         why = old if reason == TOO_OLD else full

@@ -318,7 +318,7 @@ def _file_at(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _stop_port(port: Any, *, inherited: bool) -> Any:
+def _stop_port(port: Any, *, inherited: bool) -> object:
     """Accept who has come until now, unless they can wait for the next start, and stop."""
     if not inherited:
         for _ in range(_FINAL_ACCEPTS_MAX):

@@ -24,6 +24,8 @@ from relay.service.configuration.keys import keys_of
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     Configuration,
+    DestinationLimits,
+    History,
     RewriteConfiguration,
     TlsConfiguration,
     UnreadToken,
@@ -793,8 +795,7 @@ def test_limits_of_the_queue(tmp_path: Path) -> None:
     assert configuration.reserve == 2**30 // 20
     assert [source.reserved for source in configuration.sources] == [False, True, False, True]
     (out,) = configuration.destinations
-    limits = (out.queue_bytes_max, out.queue_seconds_max, out.when_full)
-    assert limits == (100 * 2**20, 86400.0, "drop-by-severity")
+    assert out.limits == DestinationLimits(100 * 2**20, 86400.0, "drop-by-severity")
 
 
 @pytest.mark.parametrize("value", ["true", "false", '"yes"'])
@@ -815,9 +816,9 @@ def test_limits_that_do_not_fit_together_are_found(tmp_path: Path) -> None:
 def test_a_history_of_deliveries(tmp_path: Path) -> None:
     text = SMALL + 'history = "6h"\nhistory_bytes_max = "100 MiB"\n'
     (out,) = read(tmp_path, text).destinations
-    assert (out.history, out.history_bytes_max) == (21600.0, 100 * 2**20)
+    assert out.kept == History(21600.0, 100 * 2**20)
     (out,) = read(tmp_path, SMALL).destinations
-    assert (out.history, out.history_bytes_max) == (0.0, None)
+    assert out.kept == History(0.0, None)
     (problem,) = problems(tmp_path, SMALL + 'history = "for ever"\n')
     assert ".history: expected a time from 0 to " in problem
 
