@@ -8,13 +8,18 @@ records go through faster, the way TCP's slow start does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from relay.codec import octets_of
+from relay.flow.refusals import Refusals
 from relay.model.clock import Clock
 from relay.model.policy import DrainRate
 
-__all__ = ["START_RECORDS", "Pace", "Pacing", "Window"]
+__all__ = ["BATCH_RECORDS_MAX", "START_RECORDS", "Allowance", "Pace", "Pacing", "Window"]
 
+BATCH_RECORDS_MAX = 8192
+"""Most records in one batch; see `pump.BATCH_BYTES_MAX`."""
 START_RECORDS = 256
 """Size of a window at the beginning of a session."""
 
@@ -157,3 +162,59 @@ class Pace:
             per_second = self._records_per_second
             most = per_second * _BURST_SECONDS
             self._records = min(most, self._records + elapsed * per_second)
+
+
+class Allowance:
+    """Asks the window, the pace and what the upstream has refused.
+
+    Args:
+        refusals: What the upstream has refused, whichever of its drains sent it.
+        window: How many records may be in flight; None = what the session takes.
+        pace: How fast to send; None = as fast as possible.
+    """
+
+    def __init__(
+        self, refusals: Refusals, *, window: Window | None = None, pace: Pacing | None = None
+    ) -> None:
+        self.refusals = refusals
+        self._window = window
+        self._pace = pace
+
+    def begin_session(self) -> None:
+        if self._window is not None:
+            self._window.begin()
+
+    def came_in(self, records: int) -> None:
+        """`records` more have been stored in the queue."""
+        if self._pace is not None:
+            self._pace.came_in(records)
+
+    def seconds_to_wait(self) -> float:
+        """How long to wait before more may be sent; 0 = not at all."""
+        return 0.0 if self._pace is None else self._pace.seconds_to_wait()
+
+    def room(self, room: int, *, in_flight: int) -> int:
+        """How many records to send now, of as many as the session has room for."""
+        room = min(room, BATCH_RECORDS_MAX)
+        if self.refusals.is_held:
+            # One by one, to see whether it takes any: more would come to nothing, or, to a
+            # receiver that has just come back, would be sent twice.
+            room = min(room, 1 - min(1, in_flight))
+        if self._window is not None:
+            room = min(room, self._window.room(in_flight))
+        if self._pace is not None and room > 0:
+            room = self._pace.room(room)
+        return room
+
+    def octets_max(self, octets: int) -> int:
+        """How many of `octets` to send in one go."""
+        return octets if self._pace is None else self._pace.octets_max(octets)
+
+    def sent(self, payloads: Sequence[bytes]) -> None:
+        if self._pace is not None:
+            self._pace.sent(len(payloads), octets_of(payloads))
+
+    def answered(self, count: int) -> None:
+        """The upstream has acknowledged `count` records."""
+        if self._window is not None:
+            self._window.answered(count)

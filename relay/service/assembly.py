@@ -25,8 +25,8 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange
 from relay.service.destinations.commands import DestinationTools
-from relay.service.destinations.progress_watch import ProgressWatch
 from relay.service.destinations.service import DestinationParts, DestinationService
+from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
 from relay.service.observing import ControlService, HangupService, StatisticsService
 from relay.service.process.interpreter import is_pure
@@ -112,7 +112,7 @@ def assemble(
     tools = DestinationTools(destinations, queue=queue, now=now)
     commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
-    progress = ProgressWatch(destinations, notices=notices, clock=reactor)
+    progress = StallDetector(destinations, notices=notices, clock=reactor)
     on_hangup = [*(each.reopen for each in destinations), certificates.look, token_watch.look]
     on_hangup += [lookups.look, ConfigurationChange(configuration.path).look]
     return RelayService(  # started top down, stopped bottom up
@@ -210,7 +210,7 @@ def _flush_service(
 
 
 def _notify_service(
-    notify: NotifySocket, systemd: Systemd, progress: ProgressWatch, reactor: Reactor
+    notify: NotifySocket, systemd: Systemd, progress: StallDetector, reactor: Reactor
 ) -> NotifyService:
     return NotifyService(
         notify=notify,

@@ -36,7 +36,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.drain import BATCH_BYTES_MAX, Drain
+from relay.flow.drain import Drain
+from relay.flow.pump import BATCH_BYTES_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.transport.tls.failure import tls_failure_text

@@ -24,7 +24,7 @@ from relay.service.exit_status import ExitStatus
 from relay.service.queue.service import QueueService, QueueSettings
 from relay.transport.notices import Notices
 from tests.clocks import wall_of
-from tests.flow_fakes import new_refusals
+from tests.flow_fakes import new_drain, new_refusals
 
 DESTINATION = "central"
 BATCHES = (1, 7, 100, 2000)
@@ -74,15 +74,14 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
         return commit(transaction)
 
     store.commit = counted
-    drain = Drain(
-        destination=DESTINATION,
+    drain = new_drain(
+        DESTINATION,
         cursor=queue.cursor(DESTINATION),
         queue=queue.committer,
-        acknowledged=1,
-        stored=1,
+        begins=1,
+        ends=1,
         refusals=new_refusals(3),
         clock=reactor,
-        on_progress=lambda: None,
         on_trouble=print,
     )
     queue.subscribe(DESTINATION, drain.stored, drain.evicted)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from relay.flow.drain import BY_PURGE, Drain
+from relay.flow.drain import BY_PURGE
 from relay.flow.pacing import Pace, Window
 from relay.flow.refusals import Refusals
 from relay.model.errors import DamagedRange, QueueError
@@ -17,6 +17,7 @@ from relay.model.policy import DrainRate
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from tests.connections import fired
+from tests.flow_fakes import new_drain
 
 
 class Disk:
@@ -95,12 +96,12 @@ class Setup:
         self.upstream = Refusals(
             3, now=lambda: 0.0, on_held=self.changes.append, on_taken=self.changes.append
         )
-        self.drain = Drain(
-            destination="d",
+        self.drain = new_drain(
+            "d",
             cursor=Cursor(self.disk, "d", position=1, run_in_thread=self.disk.run_in_thread),
             queue=self.queue,
-            acknowledged=1,
-            stored=11,
+            begins=1,
+            ends=11,
             refusals=self.upstream,
             clock=self.clock,
             on_progress=self._note_progress,

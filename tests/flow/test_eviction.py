@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
-from relay.flow.drain import Drain
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.cursor import Cursor
 from relay.queue.store import QueueStore
-from tests.flow_fakes import new_refusals
+from tests.flow_fakes import new_drain, new_refusals
 from tests.threads import LateThread
 
 PAGES_MAX = 6
@@ -82,15 +81,14 @@ class EvictionMachine(RuleBasedStateMachine):
 
     def new_drain(self, head: int, stored: int) -> None:
         self.cursor = Cursor(self.store, "d", position=head, run_in_thread=self.reader)
-        self.drain = Drain(
-            destination="d",
+        self.drain = new_drain(
+            "d",
             cursor=self.cursor,
             queue=self.committer,
-            acknowledged=head,
-            stored=stored,
+            begins=head,
+            ends=stored,
             refusals=new_refusals(1),
             clock=self.clock,
-            on_progress=lambda: None,
             on_trouble=self.trouble.append,
         )
         self.session: Session | None = None

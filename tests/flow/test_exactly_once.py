@@ -19,7 +19,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.flow.drain import Drain
 from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
 from relay.model.counters import SourceCounters
@@ -31,7 +30,7 @@ from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import Timeouts, UpstreamState
 from tests.connections import RecordingNotices, Wire, lose, open_reception
-from tests.flow_fakes import new_refusals
+from tests.flow_fakes import new_drain, new_refusals
 
 WINDOW = 5
 
@@ -52,15 +51,14 @@ class Sender:
         stored = len(self.records) + 1
         self.lineage = self.lineage.begun(acknowledged_seq=self.acknowledged, next_seq=stored)
         self.unsaved_acknowledged = self.acknowledged
-        self.drain = Drain(
-            destination="d",
+        self.drain = new_drain(
+            "d",
             cursor=Cursor(self, "d", position=self.acknowledged, run_in_thread=execute),
             queue=self,
-            acknowledged=self.acknowledged,
-            stored=stored,
+            begins=self.acknowledged,
+            ends=stored,
             refusals=new_refusals(3),
             clock=Clock(),
-            on_progress=lambda: None,
             on_trouble=self.trouble.append,
         )
         self.numbering = Numbering(

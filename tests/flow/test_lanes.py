@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 
-from relay.flow.drain import BY_PURGE, Drain
+from relay.flow.drain import BY_PURGE
 from relay.flow.lanes import BACKLOG_RECORDS_MIN, Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import START_RECORDS, Pacing, Window
@@ -36,7 +36,7 @@ from relay.queue.lineage import SENT, Lineage
 from relay.queue.store import QueueStore
 from relay.wire.relp.lineage import HAVE
 from tests.end_to_end.central import ascending_sequences
-from tests.flow_fakes import new_refusals
+from tests.flow_fakes import new_drain, new_refusals
 from tests.threads import LateThread
 
 SMALL = 4  # what is less does not become a lane, in most of these tests
@@ -65,12 +65,12 @@ class Lane:
         self.is_open = False
         self.session: Session | None = None
         self.end = records + 1
-        self.drain = Drain(
-            destination=queue,
+        self.drain = new_drain(
+            queue,
             cursor=Cursor(setup, queue, position=1, run_in_thread=execute),
             queue=setup,
-            acknowledged=1,
-            stored=self.end,
+            begins=1,
+            ends=self.end,
             refusals=new_refusals(2),
             clock=setup.clock,
             on_progress=lambda: setup.lanes.look(),
@@ -519,12 +519,12 @@ class NumberedLane:
             position=ledger.acknowledged_seq,
             run_in_thread=machine.reader,
         )
-        self.drain = Drain(
-            destination=queue,
+        self.drain = new_drain(
+            queue,
             cursor=self.cursor,
             queue=machine.committer,
-            acknowledged=ledger.acknowledged_seq,
-            stored=ledger.next_seq,
+            begins=ledger.acknowledged_seq,
+            ends=ledger.next_seq,
             refusals=new_refusals(1),
             clock=machine.clock,
             on_progress=lambda: machine.lanes.look(),

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from relay.flow.pacing import START_RECORDS, Pace, Window
+from relay.flow.pacing import BATCH_RECORDS_MAX, START_RECORDS, Allowance, Pace, Window
 from relay.model.policy import DrainRate
+from tests.flow_fakes import new_refusals
 
 
 def through_a_line(
@@ -113,3 +114,39 @@ def test_without_a_rate_nothing_waits() -> None:
     pace.sent(10**6, 10**9)
     assert pace.seconds_to_wait() == 0
     assert (pace.room(5), pace.octets_max(7)) == (5, 7)
+
+
+# What a drain is allowed.
+
+
+def test_without_limits_only_the_session_and_the_batch_count() -> None:
+    allowance = Allowance(new_refusals(3))
+    allowance.begin_session()
+    allowance.came_in(5)
+    allowance.sent([b"1"])
+    allowance.answered(1)
+    assert (allowance.room(7, in_flight=10**6), allowance.seconds_to_wait()) == (7, 0.0)
+    assert allowance.room(10**6, in_flight=0) == BATCH_RECORDS_MAX
+    assert allowance.octets_max(9) == 9
+
+
+def test_the_smallest_limit_counts() -> None:
+    clock = Clock()
+    window = Window(records_max=100, clock=clock)
+    pace = Pace(DrainRate(live_multiple=1.0, bytes_per_second=1000), clock=clock)
+    allowance = Allowance(new_refusals(3), window=window, pace=pace)
+    assert allowance.room(1000, in_flight=95) == 5
+    assert allowance.room(1000, in_flight=0) == 10  # a tenth of a second of 100
+    assert allowance.room(3, in_flight=0) == 3
+    assert allowance.octets_max(10_000) == 100
+    clock.advance(1)
+    assert allowance.seconds_to_wait() == 0
+    allowance.sent([b"x" * 500] * 2)
+    assert allowance.seconds_to_wait() > 0.5
+
+
+def test_an_upstream_that_refuses_everything_gets_one_record_at_a_time() -> None:
+    refusals = new_refusals(3)
+    allowance = Allowance(refusals)
+    refusals.hold()
+    assert (allowance.room(100, in_flight=0), allowance.room(100, in_flight=1)) == (1, 0)

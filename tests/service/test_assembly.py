@@ -33,8 +33,8 @@ from relay.service.configuration.model import (
     UnreadToken,
     Url,
 )
-from relay.service.destinations.progress_watch import ProgressWatch
 from relay.service.destinations.service import DestinationService
+from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS
 from relay.service.observing import HangupService
 from relay.service.process.interpreter import is_pure
@@ -251,7 +251,7 @@ def test_its_services_start_in_their_order(tmp_path: Path) -> None:
     assert [type(each).__name__ for each in relay.service] == [
         *("StopGuard", "HangupService", "CertificateWatch", "TokenWatch", "LookupFiles"),
         *("QueueService", "ClockWatch", "KeptPositions", "CompactionService", "LaneAdoption"),
-        *("FlushService", "ConcurrentService", "DestinationTools", "ProgressWatch"),
+        *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
         *("ControlService", "StatisticsService", "ConcurrentService", "NotifyService"),
     ]
@@ -275,7 +275,7 @@ def test_systemd_is_told_how_the_relay_is(tmp_path: Path) -> None:
         assert told() == ["READY=1\nSTATUS=ready", "WATCHDOG=1"]
         relay.reactor.advance(10.0)
         assert told() == ["WATCHDOG=1"]
-        *_, progress = (each for each in relay.service if isinstance(each, ProgressWatch))
+        *_, progress = (each for each in relay.service if isinstance(each, StallDetector))
         progress._destinations[0].lanes[0].progress.stuck = True
         relay.reactor.advance(10.0)
         assert told() == []

@@ -6,12 +6,12 @@ from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
-from relay.flow.progress import Progress, Standing
-from relay.flow.throughput import Throughput
 from relay.model.clock import Clock
 from relay.model.document import Document
 from relay.queue.ledger import Ledger
 from relay.service.destinations.link import Link
+from relay.service.destinations.stall_detector import Progress, Standing
+from relay.service.destinations.throughput import Throughput
 from relay.service.queue.service import QueueService
 from relay.transport.upstream import UpstreamState
 

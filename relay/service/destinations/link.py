@@ -14,7 +14,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from relay.flow.drain import Drain, Session
+from relay.flow.drain import Drain
+from relay.flow.pump import Session
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import (
     PreparedEndpoint,

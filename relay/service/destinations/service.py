@@ -10,10 +10,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.logger import Logger
 
-from relay.flow.drain import Drain, Fill
+from relay.flow.drain import Drain, DrainEvents
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
-from relay.flow.pacing import Pace, Pacing, Window
+from relay.flow.pacing import Allowance, Pace, Pacing, Window
+from relay.flow.pump import Fill
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, Reactor, WallClock
@@ -163,7 +164,7 @@ class DestinationService(Service):
             destination=self.id,
             queue=queues,
             shares=shares,
-            on_trouble=lambda words: self.warn("queue", words),
+            on_trouble=partial(self.warn, "queue"),
             on_change=lambda words: self._log.info(
                 "destination {id}: {words}", id=self.id, words=words
             ),
@@ -183,29 +184,27 @@ class DestinationService(Service):
             stall_seconds=self.stall_seconds,
             clock=self._clock,
         )
-        window_records = self._configuration.in_flight_max
+        records_max = self._configuration.in_flight_max
+        window = Window(records_max=records_max, clock=self._clock) if records_max else None
         lane.drain = Drain(
-            destination=queue,
+            queue,
             cursor=self._queue.cursor(queue),
             queue=self._queue.committer,
-            acknowledged=lane.ledger.acknowledged_seq,
-            stored=lane.ledger.next_seq,
-            refusals=self._refusals,
+            ledger=lane.ledger,
+            allowance=Allowance(self._refusals, window=window, pace=pace),
             clock=self._clock,
-            on_session=partial(self._session_begins, lane),
-            on_progress=partial(self._acknowledged, lane),
-            on_trouble=lambda words: self.warn("queue", words),
-            window=Window(records_max=window_records, clock=self._clock)
-            if window_records
-            else None,
-            pace=pace,
+            events=DrainEvents(
+                on_session=partial(self._session_begins, lane),
+                on_progress=partial(self._acknowledged, lane),
+                on_trouble=partial(self.warn, "queue"),
+            ),
             fill=self._fill,
         )
         lane.numbering = Numbering(
             self._queue.lineage(queue),
             drain=lane.drain,
             save=partial(self._queue.keep_lineage, queue),
-            on_trouble=lambda words: self.warn("lineage", words),
+            on_trouble=partial(self.warn, "lineage"),
         )
         lane.link = self._new_link(lane)
         return lane

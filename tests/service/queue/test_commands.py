@@ -19,7 +19,7 @@ from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, Transaction
 from relay.service.queue.commands import QueueTools
 from tests.connections import fired
-from tests.flow_fakes import new_refusals
+from tests.flow_fakes import new_drain, new_refusals
 from tests.queue_files import append, opened, set_aside
 from tests.queue_roles import AllRoles
 
@@ -89,16 +89,14 @@ class Destination:
 
     def new_drain(self, id: str, queue: Queue) -> Drain:
         ledger = queue.ledgers[id]
-        drain = Drain(
-            destination=id,
+        drain = new_drain(
+            id,
             cursor=Cursor(queue.store, id, position=ledger.acknowledged_seq, run_in_thread=execute),
             queue=queue,
-            acknowledged=ledger.acknowledged_seq,
-            stored=ledger.next_seq,
+            begins=ledger.acknowledged_seq,
+            ends=ledger.next_seq,
             refusals=new_refusals(3),
             clock=self.clock,
-            on_progress=lambda: None,
-            on_trouble=lambda words: None,
         )
         queue.subscribers[id] = drain.stored
         return drain

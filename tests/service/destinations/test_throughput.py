@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from relay.flow.throughput import Throughput
+from relay.service.destinations.throughput import Throughput
 
 
 @pytest.mark.parametrize("step", [0.01, 0.5])

@@ -1,0 +1,172 @@
+"""Moves records from a queue's cursor into the session of its drain, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import ensureDeferred
+from twisted.python.failure import Failure
+
+from relay.flow.pacing import Allowance
+from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import DamagedRange, QueueError
+from relay.model.seq import SeqRange
+from relay.queue.cursor import Cursor
+
+__all__ = ["BATCH_BYTES_MAX", "Fill", "Pump", "Session"]
+
+# A batch is sent when all of the one before it is with the kernel, so it is what a busy turn of
+# the reactor can send: less than sources bring in a turn would let the drain fall behind them.
+BATCH_BYTES_MAX = 2 * 1024 * 1024
+_RETRY_SECONDS = 1.0  # after a failure to read the queue
+
+Fill = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""Makes of records what is sent of them, one each; QueueError says why that cannot be done."""
+
+
+class Session(Protocol):
+    """A connection to the upstream that is ready for records."""
+
+    @property
+    def room(self) -> int:
+        """How many records it takes now; 0 = `Drain.pump` will be called later."""
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """Send at most `room` records, none empty."""
+
+
+class Sends(Protocol):
+    """The drain, as far as the pump needs it."""
+
+    interruptions: int
+    """Grows whenever a read that is under way must not be sent."""
+
+    @property
+    def open_session(self) -> Session | None:
+        """Where to send now; None = nowhere."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def end(self) -> int:
+        """Seq after the newest record on disk."""
+
+    def send(self, session: Session, seqs: SeqRange, payloads: Sequence[bytes]) -> None: ...
+
+    def set_damaged_aside(self, damage: DamagedRange) -> bool:
+        """Returns: whether to read on behind the damage."""
+
+
+class Pump:
+    """Reads for one drain; one read at a time.
+
+    Args:
+        fill: What is done to records before they are sent.
+        on_trouble: Called with errors of the queue.
+    """
+
+    def __init__(
+        self,
+        drain: Sends,
+        cursor: Cursor,
+        *,
+        allowance: Allowance,
+        clock: Clock,
+        fill: Fill,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._drain = drain
+        self._cursor = cursor
+        self._allowance = allowance
+        self._clock = clock
+        self._fill = fill
+        self._on_trouble = on_trouble
+        self._running = False
+        self._stopped = False
+        self._retry: DelayedCall | None = None  # while waiting to read again, or for the pace
+        self._missing: int | None = None  # nothing was found at this seq when it was last read
+
+    def run(self) -> None:
+        """Send what there is, as far as the session has room."""
+        # Everybody calls this, also from within a send: a second loop would take the batch
+        # that the first one waits for.
+        drain = self._drain
+        if self._running or drain.open_session is None or self._cursor.position >= drain.end:
+            return
+        self._running = True
+        ensureDeferred(self._run()).addErrback(self._failed)
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        self._stopped = True
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def _run(self) -> None:
+        drain, cursor, allowance = self._drain, self._cursor, self._allowance
+        try:
+            while (session := drain.open_session) is not None:
+                before, position = drain.interruptions, cursor.position
+                room = allowance.room(session.room, in_flight=drain.in_flight)
+                if room <= 0 or position >= drain.end or self._has_to_wait():
+                    break  # an answer, a commit or the timer calls `run` again
+                octets = allowance.octets_max(BATCH_BYTES_MAX)
+                try:
+                    batch = await cursor.take(records_max=room, bytes_max=octets)
+                except DamagedRange as damage:
+                    if before == drain.interruptions and not drain.set_damaged_aside(damage):
+                        break
+                    continue
+                # The read may have taken long: to another session, or behind a hold, the batch
+                # would be sent out of its order.  The cursor is, or will be, set back.
+                if before != drain.interruptions:
+                    continue
+                if batch.payloads:
+                    drain.send(session, batch.seqs, self._filled(batch.seqs.start, batch.payloads))
+                elif batch.seqs.start == position:
+                    self._not_found(position)
+                    break
+                # Else what was at `position` has left, and the cursor is behind it.
+        finally:
+            self._running = False
+
+    def _has_to_wait(self) -> bool:
+        """Whether the pace wants a pause; it goes on by itself."""
+        seconds = self._allowance.seconds_to_wait()
+        if seconds:
+            self._run_later(seconds)
+        return seconds > 0
+
+    def _not_found(self, position: int) -> None:
+        """Nothing is at `position`, although records behind it are on disk."""
+        # An eviction or a purge commits before the drain is told.  So the first time may be no
+        # hole, and the second time is one.
+        known, self._missing = self._missing == position, position
+        if known:
+            raise QueueError(f"record {position} is missing, reading again")
+        self._run_later(_RETRY_SECONDS)
+
+    def _filled(self, start: int, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        try:
+            return self._fill(payloads)
+        except QueueError:
+            self._cursor.rewind(start)  # they have been taken and were not sent
+            raise
+
+    def _failed(self, failure: Failure) -> Failure | None:
+        if failure.check(QueueError) is None:
+            return failure  # a defect
+        self._on_trouble(str(failure.value))
+        self._run_later(_RETRY_SECONDS)
+        return None
+
+    def _run_later(self, seconds: float) -> None:
+        if self._retry is None and not self._stopped:
+            self._retry = self._clock.callLater(seconds, self._run_again)
+
+    def _run_again(self) -> None:
+        self._retry = None
+        self.run()
