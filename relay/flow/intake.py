@@ -44,17 +44,17 @@ class Intake:
     """Takes the frames of one source.
 
     Args:
-        routes: Where they go; destinations are distinct.
+        routes: One for each destination that the source feeds.
         wall: Stamps the batches, with the time of day and with a clock that is never set.
-        counters: The source's.
-        parser: How frames of this source are read.
-        quarantines_long: Frames that were cut go to the quarantine of the source.
-        quarantine_bytes_max: What that may hold.
-        authorise: Says to which app each message belongs; None = nobody asks.
-        quarantines_unauthorised: Messages of no app go to the quarantine of the source.
-        sequences: Looks for messages that are missing; None = nobody looks.
+        counters: Those of the source.
+        parser: Parses the frames of this source.
+        quarantines_long: Put truncated frames into the quarantine of the source.
+        quarantine_bytes_max: Size limit of that quarantine.
+        authorise: Assigns each message to an app; None disables authorisation.
+        quarantines_unauthorised: Put messages of no app into the quarantine of the source.
+        sequences: Detects gaps in numbered messages; None disables gap detection.
         answers: Senders wait for answers.
-        on_unrouted: Called with how many messages of a batch no destination takes.
+        on_unrouted: Called with the number of unrouted messages in a batch.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Intake:
     ) -> Deferred[None]:
         """Store `frames`.  Fires once they are on disk for every destination.
 
-        Fails with QueueError if they could not be stored; whoever can is then to
-        make the peer send them again.
+        Fails with QueueError if they could not be stored; a transport whose peer can
+        send them again has it do so.
 
         Args:
             cut: Which of `frames` were cut to the size limit: index to the octets
@@ -117,7 +117,7 @@ class Intake:
     ) -> Deferred[None]:
         """Store frames of several origins as one batch, in this order.
 
-        All of them are stored by one transaction, with `positions`, or none is.  See `accept`.
+        One transaction stores all of them, with `positions`, or none.  See `accept`.
         """
         counters = self._counters
         counters.received_records += sum(len(batch.frames) for batch in batches)
@@ -145,7 +145,7 @@ class Intake:
     def _taken(
         self, batch: Received, refusals: list[Refusal]
     ) -> tuple[Sequence[bytes], Origin, Marks]:
-        """What is to be routed of a batch; other frames are counted or join `refusals`."""
+        """The frames of a batch to route; the others are counted or join `refusals`."""
         frames, origin, cut, pieces = batch
         marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
         if cut and self._quarantines_long:
@@ -197,7 +197,7 @@ class Intake:
         marks: Sequence[tuple[int, Marks]],
         refusals: list[Refusal],
     ) -> tuple[Lines, Arrival, list[tuple[int, Marks]]]:
-        """Those lines that belong to an app; the others join `refusals`, or are counted."""
+        """The lines that belong to an app; the others join `refusals` or are counted."""
         assert self._authorise is not None
         taken: list[SyslogMessage] = []
         runs: list[tuple[int, Origin]] = []

@@ -135,7 +135,7 @@ class Lanes:
         elif self._are_two:
             self._are_two = False
             self.older.close()
-            self._on_change("the backlog is over: one lane again")
+            self._on_change("the backlog is delivered: one lane again")
 
     def session_begins(self, lane: Lane) -> None:
         """`lane` has a session, and nothing has been sent through it."""
@@ -166,7 +166,7 @@ class Lanes:
             self._swap()
         elif not newer.drain.in_flight and not newer.drain.is_held(BY_PURGE):
             self._boundary = newer.drain.stored_seq
-            self._on_change(f"these join the backlog: {counted(newer.queued, 'message')}")
+            self._on_change(f"{counted(newer.queued, 'message')} of the live lane join the backlog")
             newer.drain.hold(_BY_MOVE)
             ensureDeferred(self._move(newer, older))
 
@@ -177,7 +177,7 @@ class Lanes:
         self._queue.direct(self._destination, older=newer.queue, newer=older.queue)
         self._are_two = True
         self._failures = older.failures
-        self._on_change(f"a backlog of {counted(newer.queued, 'message')}: new ones go first")
+        self._on_change(f"new messages go before a backlog of {counted(newer.queued, 'message')}")
         older.open()
 
     async def _move(self, newer: Lane, older: Lane) -> None:

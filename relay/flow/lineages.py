@@ -1,11 +1,11 @@
-"""How far each lineage has been received: the receiving half of exactly once.
+"""The receiving half of exactly once: a high-water mark for each lineage.
 
 See `relay/wire/relp/lineage.py` for what is said on the wire, and when.  Here:
 
 1. `have` moves in the transaction that holds the messages, as a position named
    `RECEIVED` + "/" + the lineage's id.  The name contains no source, so that a
    sender is known again at another port.
-2. One connection at a time holds a lineage.  A new one takes it from the old one,
+2. One connection at a time has the lease of a lineage.  A new one takes it from the old one,
    which is cut, and learns `have` only when everything is committed that the old one
    had handed on.  So what comes can neither overlap nor overtake.
 3. A lineage belongs to the TLS identity that it first came with; one that came
@@ -26,7 +26,7 @@ from relay.model.clock import Now
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.wire.relp.lineage import Have, LineageOffer
 
-__all__ = ["LINEAGES_MAX", "RECEIVED", "Claim", "Lineages"]
+__all__ = ["LINEAGES_MAX", "RECEIVED", "Lease", "Lineages"]
 
 RECEIVED = "/received"
 """Where the positions are; no source's id contains a slash."""
@@ -52,19 +52,19 @@ class _Lineage:
     """As of the last commit."""
     pending: int = 0
     """Batches on their way to disk, whoever brought them."""
-    holder: Claim | None = None
+    holder: Lease | None = None
     missing_to: int = 0
     """What is missing before here was said and counted."""
 
 
-class Claim:
-    """One connection's hold on a lineage.
+class Lease:
+    """The lease of a lineage, which one connection holds.
 
     Attributes:
         offer: What the client said.
-        missing: Records before `offer.first` that never came here and were not
-            counted before; set when the claim is granted.
-        leaps: They would be more than is believed: `missing` is 0 then.
+        missing: Records before `offer.first` that were never received and not yet counted;
+            set when the lease is granted.
+        leaps: There would be implausibly many: `missing` is 0 then.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Claim:
         lineage: _Lineage,
         offer: LineageOffer,
         identity: str | None,
-        granted: Callable[[Claim, Have], None],
+        granted: Callable[[Lease, Have], None],
         lost: Callable[[], None],
     ) -> None:
         self.offer = offer
@@ -88,7 +88,7 @@ class Claim:
 
     def take(self, count: int) -> Mapping[str, bytes]:
         """The positions to store with the next `count` messages."""
-        assert self._next_seq and self._lineage.holder is self, "messages without a claim"
+        assert self._next_seq and self._lineage.holder is self, "messages without a lease"
         self._next_seq += count
         position = self._position()
         positions = {f"{RECEIVED}/{self._lineage.id}": msgspec.json.encode(position)}
@@ -145,7 +145,7 @@ class Claim:
 
 
 class Lineages:
-    """All lineages that a relay receives, whichever of its sources they come by.
+    """All lineages that a relay receives, by any of its sources.
 
     Args:
         load: The positions below `RECEIVED`; called once, when the first client asks.
@@ -164,15 +164,15 @@ class Lineages:
         self._lineages_max = lineages_max
         self._lineages: dict[str, _Lineage] | None = None  # the one seen last at the end
 
-    def claim(
+    def lease(
         self,
         offer: LineageOffer,
         identity: str | None,
         *,
-        granted: Callable[[Claim, Have], None],
+        granted: Callable[[Lease, Have], None],
         lost: Callable[[], None],
-    ) -> Claim | None:
-        """Let a connection have the lineage that it offers.
+    ) -> Lease | None:
+        """Give a connection the lease of the lineage that it offers.
 
         Args:
             identity: The verified TLS identity of the client, if it has one.
@@ -191,12 +191,12 @@ class Lineages:
         owner = lineage.position.identity or (before.identity if before is not None else None)
         if owner is not None and owner != identity:
             return None
-        claim = Claim(self, lineage, offer, identity, granted, lost)
-        lineage.holder = claim
+        lease = Lease(self, lineage, offer, identity, granted, lost)
+        lineage.holder = lease
         if before is not None:
             before.supersede()
         self.settle(lineage)
-        return claim
+        return lease
 
     def stored(self, lineage: _Lineage, position: _Position) -> None:
         """`position` is on disk."""

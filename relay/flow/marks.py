@@ -1,4 +1,4 @@
-"""What a transport had to do to frames that were too long, and how messages show it."""
+"""Frames that a transport truncated or split, and the tags that say so in the messages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SPLIT_TAG = b"syslogrelay.split"
 
 
 class Marks(NamedTuple):
-    """Both by the index of a frame in its batch."""
+    """Truncated and split frames of a batch, by their index."""
 
     cut: Mapping[int, int]
-    """Octets that the whole message had."""
+    """Length of the whole message, in bytes."""
     pieces: Mapping[int, int]
-    """Which piece of a message that was split this is, from 1 on."""
+    """Number of the piece within its message, from 1."""
 
     def picked(self, indexes: Sequence[int]) -> Marks:
-        """Those of the frames at `indexes`, by their place there."""
+        """The marks of the frames at `indexes`, renumbered."""
         if not self.cut and not self.pieces:
             return self
         return Marks(
@@ -33,7 +33,7 @@ class Marks(NamedTuple):
         )
 
     def put_on(self, messages: list[SyslogMessage], start: int = 0) -> None:
-        """Give the messages of the frames their tags, and the pair `ORIGINAL_BYTES`.
+        """Add tags and the pair `ORIGINAL_BYTES` to the messages of the marked frames.
 
         Args:
             start: Index of the message of the first frame.

@@ -1,7 +1,7 @@
-"""What a destination tells a receiver of its numbers: the sending half of exactly once.
+"""The sending half of exactly once: what a queue's sessions tell a receiver of its numbers.
 
 See `relay/wire/relp/lineage.py` for all cases.  A `Numbering` lives as long as its
-destination; each session asks it for an offer and has it judge the answer.
+drain; each session asks it for an offer and has it judge the answer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["Numbering"]
 
 
 class Numbering:
-    """One destination's lineage, and what its sessions need of it.
+    """The lineage of one queue: the producer id and epoch of its records.
 
     Args:
-        lineage: The present one, stored; None if it could not be stored: then every
-            session is at least once.
-        save: Stores another; fires when it is on disk.
-        on_trouble: Called with what people should know.
+        lineage: The stored one; None if it could not be stored: then every session is at
+            least once.
+        save: Stores another one; fires when it is on disk.
+        on_trouble: Called with warnings.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Numbering:
         self._is_new = False  # made here, and no receiver has taken it yet
 
     def offer(self) -> LineageOffer | None:
-        """What to offer in a session that is about to be opened, or None for nothing."""
+        """The offer of a session that is about to be opened; None = none."""
         if self._lineage is None:
             return None
         drain = self._drain
@@ -85,7 +85,7 @@ class Numbering:
         return max(offer.first, have.seq + 1)
 
     async def renew(self) -> None:
-        """Become somebody whom no receiver knows, between two sessions.
+        """Take a lineage that no receiver knows, between two sessions.
 
         Nothing that a session has sent may be in the queue any more: the next receiver
         cannot say what it has of it.  Fails with QueueError.
@@ -112,7 +112,7 @@ class Numbering:
         )
 
     def _renew(self, words: str) -> Deferred[None]:
-        """Become somebody whom no receiver knows."""
+        """Take a lineage that no receiver knows."""
         self._on_trouble(words)
         renewed = Lineage.new(self._drain.stored_seq)
         self._lineage = None  # nothing may be offered that is not stored

@@ -1,4 +1,4 @@
-"""Which destinations a source feeds, and what each of them gets."""
+"""Routes from a source to its destinations: filter, shed, rewrite."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Rewrite(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way from a source into a destination's queue."""
+    """The route from a source into one destination's queue."""
 
     destination: str
     rewrite: Rewrite | None
     """None = the frames as they came, which costs no parsing."""
     match: Condition | None = None
-    """Which messages; None = all."""
+    """Selects messages; None = all."""
     take_drops: TakeDrops | None = None
-    """What the rewrite has dropped since it was asked last, by reason."""
+    """Returns what the rewrite has dropped since the last call, by reason."""
     limit: QueueLimit | None = None
-    """Says what is not to be queued now; None = everything always is."""
+    """Decides what is shed; None = nothing ever is."""
     reserved: bool = False
-    """What comes this way may use the reserve."""
+    """Messages of this route may use the reserve."""
 
 
 class Routed(NamedTuple):
@@ -74,11 +74,11 @@ class Routes:
 
     @property
     def need_lines(self) -> bool:
-        """Whether frames have to be read for them; the severity of a PRI can be had without."""
+        """Whether frames have to be parsed; the severity of a PRI needs no parsing."""
         return any(route.rewrite is not None or route.match is not None for route in self._routes)
 
     def pass_on(self, frames: Sequence[bytes]) -> Routed:
-        """Where frames go that no destination needs to be read."""
+        """Route frames that no destination needs parsed."""
         let = severities_let_in(self._limited) if self._limited else {}
         if not let:
             return Routed({route.destination: frames for route in self._routes}, {}, 0)
@@ -95,7 +95,7 @@ class Routes:
         return routed
 
     def route(self, lines: Lines, arrival: Arrival) -> Routed:
-        """Make the payloads of one batch."""
+        """Route and rewrite the lines of one batch."""
         let = severities_let_in(self._limited) if self._limited else {}
         severities = lines.column("severity") if let else []
         routed = Routed({}, {}, 0)

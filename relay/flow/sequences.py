@@ -1,4 +1,4 @@
-"""Gaps in numbered messages (RFC 5424 §7.3.1, `relay/rewrite/steps/sequence_ids.py`)."""
+"""Gap detection in numbered messages (RFC 5424 §7.3.1, `relay/rewrite/steps/sequence_ids.py`)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _counter_of = getter(COUNTER_NAME)
 
 
 class SequenceCheck:
-    """Follows the numbers of each counter, as long as the relay runs.
+    """Follows the numbers of each counter, in memory only.
 
-    A number that is lower than the last one, but 1, belongs to a message that comes again
-    or late, and says nothing.  Number 1 is a new start: what was missing before it
-    cannot be known.  The 10,000 counters heard of last are followed.
+    A number lower than the last one, other than 1, belongs to a repeated or late message and
+    is ignored.  Number 1 is a restart of the sender: a gap before it cannot be detected.  The
+    10,000 most recently used counters are followed.
 
     Args:
-        on_gap: Called with the name of a counter, in words, and how many of its
-            messages are missing; None = more than anybody would believe.
+        on_gap: Called with the printable name of a counter and the number of missing messages;
+            None = an implausibly large gap.
     """
 
     def __init__(self, on_gap: Callable[[str, int | None], None]) -> None:
@@ -41,7 +41,7 @@ class SequenceCheck:
         self._last: OrderedDict[bytes, int] = OrderedDict()
 
     def look(self, messages: Sequence[SyslogMessage]) -> int:
-        """Look at a batch; return how many messages are missing before or in it."""
+        """Check a batch.  Returns: the number of messages missing before or in it."""
         missing = 0
         for message in messages:
             if message.structured_data is None or b"sequenceId" not in message.structured_data:

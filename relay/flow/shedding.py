@@ -1,4 +1,4 @@
-"""What is dropped at the door of a queue that is full or nearly so."""
+"""Load shedding: which messages do not get into a queue that is full or nearly so."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["indexes_let_in", "let_in", "severities_let_in"]
 _ALL = len(SEVERITY_NAMES) - 1
 
 
-class _Way(Protocol):
-    """A `Route`, as far as it matters here."""
+class _LimitedRoute(Protocol):
+    """The part of a `Route` that shedding needs."""
 
     @property
     def destination(self) -> str: ...
@@ -37,8 +37,8 @@ def indexes_let_in(admission: SourceAdmission, frames: Sequence[bytes]) -> Seque
     return [index for index, frame in enumerate(frames) if severity_of(frame) <= severity_max]
 
 
-def severities_let_in(routes: Iterable[_Way]) -> dict[str, int]:
-    """The destinations that do not take everything now, and the least severe that they take."""
+def severities_let_in(routes: Iterable[_LimitedRoute]) -> dict[str, int]:
+    """The least severe messages still taken, by destination; those that take all are left out."""
     found = {}
     for route in routes:
         if route.limit is not None:
@@ -49,9 +49,9 @@ def severities_let_in(routes: Iterable[_Way]) -> dict[str, int]:
 
 
 def let_in(
-    route: _Way, severities: Sequence[int], severity_max: int
+    route: _LimitedRoute, severities: Sequence[int], severity_max: int
 ) -> tuple[list[int], Counter[str]]:
-    """Which of a batch get into the queue of `route`, and the others by reason.
+    """The indexes of a batch that get into the queue of `route`, and the others by reason.
 
     Args:
         severities: Those of the messages, in order.

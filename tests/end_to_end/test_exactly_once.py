@@ -281,7 +281,9 @@ def test_with_live_first_every_message_arrives_once_and_each_lane_in_order(
     sender = OnceSender(relays.port, pause_seconds=0.05)
     kill_again_and_again(relays, sender, random.Random(seed))
     log = relays.edge.log()
-    assert "new ones go first" in log and "join the backlog" in log, "hardly an outage"
+    assert "new messages go before a backlog" in log and "join the backlog" in log, (
+        "hardly an outage"
+    )
     received = relays.received()
     assert sorted(received) == sorted(sender.messages)
     assert ascending_sequences(numbers(received, "once")) <= 2

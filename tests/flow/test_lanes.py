@@ -223,8 +223,8 @@ def test_a_backlog_goes_on_and_what_comes_has_a_session_of_its_own() -> None:
     setup.a.answer()
     assert backlog.seen == named("a", 1, 1000)
     assert setup.said == [
-        "a backlog of 1,000 messages: new ones go first",
-        "the backlog is over: one lane again",
+        "new messages go before a backlog of 1,000 messages",
+        "the backlog is delivered: one lane again",
     ]
     assert (setup.a.is_open, setup.b.is_open) == (False, True)
     setup.b.comes(10)
@@ -280,7 +280,7 @@ def test_what_is_put_into_the_older_queue_is_sent() -> None:
     assert setup.b.connect().seen == named("b", 1, 3)
     setup.b.answer()
     assert not setup.b.is_open
-    assert setup.said == ["the backlog is over: one lane again"]
+    assert setup.said == ["the backlog is delivered: one lane again"]
 
 
 # Connections that break while there are two lanes.
@@ -302,7 +302,7 @@ def broken(*, live: int) -> Setup:
 def test_what_waits_in_the_live_lane_joins_the_backlog_first() -> None:
     setup = broken(live=9)
     first = setup.b.connect()
-    assert setup.said == ["these join the backlog: 8 messages"]
+    assert setup.said == ["8 messages of the live lane join the backlog"]
     setup.b.comes(1)
     assert (setup.moves, setup.b.is_open) == ([], True)  # first what was answered has to leave
     setup.settle_all()

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.flow.lineages import RECEIVED, Claim, Lineages
+from relay.flow.lineages import RECEIVED, Lease, Lineages
 from relay.wire.relp.lineage import SEQ_MAX, Have, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")
@@ -58,11 +58,11 @@ class Connection:
         self.events: list[Any] = []
         self._disk = disk
         offer = LineageOffer(id, epoch, first, end)
-        self.claim = disk.lineages.claim(
+        self.claim = disk.lineages.lease(
             offer, identity, granted=self._granted, lost=lambda: self.events.append("lost")
         )
 
-    def _granted(self, claim: Claim, have: Have) -> None:
+    def _granted(self, claim: Lease, have: Have) -> None:
         self.events.append(have)
 
     def sent(self, count: int) -> tuple[Mapping[str, bytes], int]:

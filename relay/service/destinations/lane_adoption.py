@@ -1,4 +1,4 @@
-"""What is left in the second queue of a destination that has but one lane by now."""
+"""Moves leftovers of the second lane back once `live-first` is off."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["LaneAdoption"]
 
 
 class LaneAdoption(Service):
-    """Puts what is left in second queues behind what waits for the same destination.
+    """Appends what is left in second queues to the queues of their destinations.
 
-    At the start, step by step, so that nothing waits for it.
+    It begins with the start and goes step by step, so that nothing waits for it.
 
     Args:
         destinations: Ids of those with one lane.
@@ -43,7 +43,7 @@ class LaneAdoption(Service):
             lane = self._queue.view.ledgers.get(account_of_lane(destination))
             if lane is not None and lane.queued:
                 self._log.info(
-                    "destination {id}: behind the others go {count} of its second lane",
+                    "destination {id}: {count} of its second lane go to the end of its queue",
                     id=destination,
                     count=counted(lane.queued, "message"),
                 )

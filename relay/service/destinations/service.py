@@ -236,8 +236,10 @@ class DestinationService(Service):
             self._order.session_begins(lane)
 
     def _acknowledged(self, lane: Lane) -> None:
-        lane.acknowledged()
-        if self._order is not None:
+        if self._order is None:
+            lane.state.progressed()  # nobody asks for its rate
+        else:
+            lane.acknowledged()
             self._order.look()
 
     def _stored(self, lane: Lane, upto: int) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.lineages import Claim, Lineages
+from relay.flow.lineages import Lease, Lineages
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.printable import printable
 from relay.transport.stream.framed import FramedProtocol
@@ -54,7 +54,7 @@ class RelpServerProtocol(FramedProtocol):
         super().__init__()
         self._software = software
         self._lineages = lineages
-        self._claim: Claim | None = None  # on the lineage that the client offered
+        self._lease: Lease | None = None  # on the lineage that the client offered
         # Those that wait for their answers, oldest first.  One that needs no commit
         # (all of it dropped) is done before those that came earlier.
         self._batches: deque[_Batch] = deque()
@@ -95,8 +95,8 @@ class RelpServerProtocol(FramedProtocol):
 
     def end(self) -> None:
         """What was not answered will come again."""
-        if self._claim is not None:
-            self._claim.release()
+        if self._lease is not None:
+            self._lease.release()
 
     def shut_down(self) -> None:
         self._session.shut_down()
@@ -126,10 +126,10 @@ class RelpServerProtocol(FramedProtocol):
         self._batches.append(batch)
         # What is dropped here is answered like the rest: it must not come again.
         positions = None
-        if self._claim is not None:
-            positions = self._claim.take(answers)
-            batch.upto = self._claim.next_seq
-            self._claim.underway()
+        if self._lease is not None:
+            positions = self._lease.take(answers)
+            batch.upto = self._lease.next_seq
+            self._lease.underway()
         self.store(
             *(messages, session.cut, session.pieces, positions),
             stored=partial(self._stored, batch),
@@ -145,11 +145,11 @@ class RelpServerProtocol(FramedProtocol):
         if session.lineage is None or self._lineages is None or session.ending:
             return
         identity = self.origin.tls_identity
-        claim = self._lineages.claim(
+        lease = self._lineages.lease(
             session.lineage, identity, granted=self._granted, lost=self._superseded
         )
-        if claim is not None:
-            self._claim = claim
+        if lease is not None:
+            self._lease = lease
             return
         self.factory.counters.refused_lineages += 1
         self.warn(
@@ -159,21 +159,21 @@ class RelpServerProtocol(FramedProtocol):
         )
         session.answer_open(NOT_BELIEVED)
 
-    def _granted(self, claim: Claim, have: Have) -> None:
+    def _granted(self, lease: Lease, have: Have) -> None:
         """Nothing of an earlier connection is underway: the client may begin."""
-        offer, counters = claim.offer, self.factory.counters
-        if claim.leaps:
+        offer, counters = lease.offer, self.factory.counters
+        if lease.leaps:
             self.warn(
                 "missing",
                 f"it goes on more than {BELIEVED_RECORDS_MAX:,} records after the last one that "
                 "came: that many are not believed to be missing, and none is counted",
             )
-        if claim.missing:
-            counters.missing_records += claim.missing
+        if lease.missing:
+            counters.missing_records += lease.missing
             self.warn(
                 "missing",
                 f"it goes on with record {offer.first}, the last one that came is {have.seq}: "
-                f"{claim.missing} were set aside there, went elsewhere or are lost here",
+                f"{lease.missing} were set aside there, went elsewhere or are lost here",
             )
         if have.seq >= offer.end:
             # Within an epoch, this is an opening that was on its way for longer than others.
@@ -195,8 +195,8 @@ class RelpServerProtocol(FramedProtocol):
         self._write()
 
     def _stored(self, batch: _Batch) -> None:
-        if self._claim is not None:
-            self._claim.done(batch.upto, stored=True)
+        if self._lease is not None:
+            self._lease.done(batch.upto, stored=True)
         batch.stored = True
         count = 0
         while self._batches and self._batches[0].stored:
@@ -209,8 +209,8 @@ class RelpServerProtocol(FramedProtocol):
         # Without an answer the client keeps the messages and sends them again.
         self.warn("not-stored", f"messages were not answered: {failure.getErrorMessage()}")
         self._session.abandon()
-        if self._claim is not None:
-            self._claim.done(batch.upto, stored=False)
+        if self._lease is not None:
+            self._lease.done(batch.upto, stored=False)
         self._write()
 
     def _write(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from relay.flow.lineages import RECEIVED, Claim
+from relay.flow.lineages import RECEIVED, Lease
 from relay.model.errors import QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission.limits import QueueLimit
@@ -112,7 +112,7 @@ def test_a_lineage_with_a_damaged_position_is_a_new_one(setup: Setup) -> None:
     put(setup.path, "positions", key, stored[:9] + position)
     service = setup.started()
     granted: list[Have] = []
-    service.lineages.claim(
+    service.lineages.lease(
         OFFER, None, granted=lambda claim, have: granted.append(have), lost=lambda: None
     )
     assert granted[0].seq == 0
@@ -236,8 +236,8 @@ def test_what_was_received_of_lineages_is_known_again(setup: Setup) -> None:
     service = setup.started()
     haves: list[Have] = []
 
-    def claimed() -> Claim:
-        claim = service.lineages.claim(
+    def claimed() -> Lease:
+        claim = service.lineages.lease(
             offer, None, granted=lambda _, have: haves.append(have), lost=lambda: None
         )
         assert claim is not None
