@@ -78,6 +78,10 @@ PARROT = SourceKind(
 class Ear(DestinationConfiguration):
     heard_max: int = key(Whole(1, 100), 10, "how much it takes at a time")
 
+    def problems(self, where: Where, given: Iterable[str]) -> Iterable[str]:
+        if self.heard_max == 13:
+            yield f"{where('heard_max')}: nobody hears 13"
+
 
 HEARD: list[bytes] = []
 
@@ -159,6 +163,8 @@ def test_its_configuration_is_read(tmp_path: Path) -> None:
 def test_what_is_wrong_with_it_is_said(tmp_path: Path) -> None:
     text = RELAY.format("silence")
     assert "sources.polly.says: a parrot is not silent" in problems(tmp_path, text)
+    found = problems(tmp_path, text.replace('ear://left"', 'ear://left"\nheard_max = 13'))
+    assert "destinations.out.heard_max: nobody hears 13" in found
     found = problems(tmp_path, text.replace("times = 2", "times = 10\nsocket_mode = 0"))
     assert "times: expected a whole number from 1 to 9, found 10" in found
     assert "socket_mode: has no meaning for parrot, only for unixgram and unix" in found

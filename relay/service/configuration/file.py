@@ -49,7 +49,6 @@ from relay.service.configuration.table import (
     Kind,
     did_you_mean,
     join_path,
-    plain,
     shown,
 )
 from relay.service.configuration.toml_text import (
@@ -226,7 +225,9 @@ class _FileReader:
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
         tables = self._reading.table(values, _FILE, "")
-        relay = self._reading.table(self._current(tables.get("relay", {})), _RELAY, "relay")
+        relay = self._reading.table(
+            _current(tables.get("relay", {}), self._reading), _RELAY, "relay"
+        )
         source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
         destination_tables = self._named_tables(
             tables, "destinations", 'connect = "relp://central.example.com:20514"'
@@ -236,7 +237,7 @@ class _FileReader:
         filters = self._filters(tables, source_tables, [app.id for app in apps])
         destinations = self._destinations(destination_tables, tuple(source_tables), filters)
         if "name" not in relay:
-            relay["name"] = self._host_name()
+            relay["name"] = _host_name(self._reading)
         tests: tuple[MessageTest, ...] = ()
         with suppress(Reported):
             ids = [source.id for source in sources]
@@ -252,14 +253,6 @@ class _FileReader:
             warnings += checks.warnings(configuration, places)
         return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
 
-    def _current(self, values: object) -> object:
-        """The table `relay` without the keys that have no effect any more."""
-        if not isinstance(values, dict):
-            return values
-        for key in _RETIRED_RELAY_KEYS.keys() & values.keys():
-            self._reading.warnings.append(f"relay.{key}: {_RETIRED_RELAY_KEYS[key]}")
-        return {key: value for key, value in values.items() if key not in _RETIRED_RELAY_KEYS}
-
     def _filters(
         self, tables: Mapping[str, object], sources: Iterable[str], apps: Sequence[str]
     ) -> FilterTables:
@@ -273,13 +266,6 @@ class _FileReader:
         )
         filters.all_named()
         return filters
-
-    def _host_name(self) -> str:
-        try:
-            return str(RELAY_NAME.read(socket.gethostname()))
-        except ValueError as error:
-            self.problems.append(f"relay.name: is missing and the host's does not do: {error}")
-            return ""
 
     def _named_tables(
         self, tables: Mapping[str, object], key: str, example: str
@@ -414,8 +400,10 @@ class _FileReader:
             destination = kind.configured(url, {**table, "id": id})
             if destination.tls is not None:
                 self._check_tls(destination.tls, self._kinds.checks.upstream_tls, where)
-            self._check_retry(destination, where)
-            self._check_order(destination, values, where)
+            place = partial(join_path, where)
+            self.problems += destination.retry.problems(place)
+            self.problems += destination.sending.problems(place, values)
+            self.problems += destination.problems(place, values)
             destinations.append(destination)
         return destinations
 
@@ -451,23 +439,6 @@ class _FileReader:
                     f"the sources are: {', '.join(known) or 'none'}"
                 )
 
-    def _check_retry(self, destination: DestinationConfiguration, where: str) -> None:
-        retry = destination.retry
-        if retry.retry_seconds_min > retry.retry_seconds_max:
-            self.problems.append(
-                f"{where}.retry_seconds_min: {plain(retry.retry_seconds_min)} is more than "
-                f"retry_seconds_max, {plain(retry.retry_seconds_max)}; change one of them"
-            )
-
-    def _check_order(
-        self, destination: DestinationConfiguration, values: Mapping[str, object], where: str
-    ) -> None:
-        if "backlog_share" in values and not destination.backlog_percent:
-            self.problems.append(
-                f"{where}.backlog_share: has no meaning where the oldest messages go first; write "
-                'order = "live-first", or remove it'
-            )
-
     def _check_tls(
         self,
         tls: TlsConfiguration,
@@ -495,3 +466,20 @@ def _missing_certificate(member: Member, port: int) -> str:
         f"is missing; the TLS listener on port {port} needs certificate and private_key: give "
         f"both, or write {member.port_key} = 0 to leave it out"
     )
+
+
+def _current(values: object, reading: Reading) -> object:
+    """The table `relay` without the keys that have no effect any more."""
+    if not isinstance(values, dict):
+        return values
+    for key in _RETIRED_RELAY_KEYS.keys() & values.keys():
+        reading.warnings.append(f"relay.{key}: {_RETIRED_RELAY_KEYS[key]}")
+    return {key: value for key, value in values.items() if key not in _RETIRED_RELAY_KEYS}
+
+
+def _host_name(reading: Reading) -> str:
+    try:
+        return str(RELAY_NAME.read(socket.gethostname()))
+    except ValueError as error:
+        reading.problems.append(f"relay.name: is missing and the host's does not do: {error}")
+        return ""

@@ -7,7 +7,7 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
@@ -33,6 +33,7 @@ from relay.service.configuration.table import (
     Text,
     Texts,
     Whole,
+    plain,
 )
 
 __all__ = [
@@ -307,6 +308,13 @@ class Retry:
     retry_seconds_min: float = key(Seconds(0.01, 86400), 1.0, "the first pause between attempts")
     retry_seconds_max: float = key(Seconds(0.01, 86400), 60.0, "the longest one")
 
+    def problems(self, where: Where) -> Iterator[str]:
+        if self.retry_seconds_min > self.retry_seconds_max:
+            yield (
+                f"{where('retry_seconds_min')}: {plain(self.retry_seconds_min)} is more than "
+                f"retry_seconds_max, {plain(self.retry_seconds_max)}; change one of them"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -326,6 +334,18 @@ class Sending:
         25,
         "with `live-first`: what the backlog gets while there are fresh messages, in percent",
     )
+
+    @property
+    def backlog_percent(self) -> int:
+        """The share of a backlog that is a lane of its own; 0 = it never is."""
+        return self.backlog_share if self.order == "live-first" else 0
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if "backlog_share" in given and not self.backlog_percent:
+            yield (
+                f"{where('backlog_share')}: has no meaning where the oldest messages go first; "
+                'write order = "live-first", or remove it'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +425,15 @@ class DestinationConfiguration:
     @property
     def backlog_percent(self) -> int:
         """The share of a backlog that is a lane of its own; 0 = it never is."""
-        return self.sending.backlog_share if self.sending.order == "live-first" else 0
+        return self.sending.backlog_percent
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        """What does not fit together in the keys of its kind, one line each.
+
+        Args:
+            given: The keys that the table has.
+        """
+        return ()
 
     def warnings(self, where: Where) -> Iterable[str]:
         """What works, but hardly as meant."""
