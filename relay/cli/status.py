@@ -174,7 +174,7 @@ def _closed(admission: Document) -> str:
     """Why admission is closed, and since when if that is known."""
     since = admission.get("since")  # older relays do not say
     ago = "" if since is None else f" since {stamp(since)}"
-    return f"not taking more{ago}: {admission['reason']}"
+    return f"not accepting messages{ago}: {admission['reason']}"
 
 
 def _file(admission: Document) -> str:

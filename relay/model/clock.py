@@ -17,7 +17,7 @@ __all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "Reactor", "WallClock", "
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
 
-_STEP_SECONDS_MIN = 2.0  # what is less is a correction that changes no age noticeably
+_STEP_SECONDS_MIN = 2.0  # smaller steps are corrections that change no age noticeably
 _STEPS_MAX = 32
 
 
@@ -151,7 +151,7 @@ class WallClock:
         return max(0.0, self.now() - stamp)
 
     def before(self, seconds: float) -> float:
-        """The stamp such that what has an earlier one is more than `seconds` old."""
+        """The stamp before which records are more than `seconds` old."""
         self.watch()
         stamp = self.now() - seconds
         for step in reversed(self._steps):

@@ -49,7 +49,7 @@ class SourceCounters:
     protocol_errors: int = 0
     """Connections closed because the peer broke RELP or TLS."""
     framing_errors: int = 0
-    """Octet counts that were wrong; what stood there was taken as it is."""
+    """Wrong octet counts; the bytes there were kept unchanged."""
     connections_open: int = 0
     connections_accepted: int = 0
     connections_refused: int = 0

@@ -1,4 +1,4 @@
-"""JSON documents: what the control socket answers, and status shows."""
+"""JSON documents: answers of the control socket, status."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
     │   └── WrongProtocol    a peer speaks something else
     ├── RelpError            a peer broke RELP (a value, never raised)
     ├── UpstreamError        an upstream refused, vanished or fell silent
-    └── QueueError           the disk queue could not do what was asked
+    └── QueueError           an operation of the disk queue failed
         ├── StorageFailed    the disk, or LMDB, did not do it; nothing was changed
         │   ├── QueueFull    because the map or the disk is full
         │   └── QueueMisplaced  because the file in use is not in its place any more
@@ -61,7 +61,7 @@ class ConfigurationError(RelayError):
 
 
 class ConfigurationUnreadable(ConfigurationError):
-    """There is no such file, or it may not be read."""
+    """The file does not exist or is not readable."""
 
 
 class FramingError(RelayError):
@@ -81,7 +81,7 @@ class WrongProtocol(FramingError):
 
 
 class RelpError(RelayError):
-    """A peer said something that RELP does not allow."""
+    """A peer violated the RELP protocol."""
 
 
 class UpstreamError(RelayError):
@@ -89,11 +89,11 @@ class UpstreamError(RelayError):
 
 
 class QueueError(RelayError):
-    """The disk queue failed; what was asked for has not happened."""
+    """An operation of the disk queue failed and changed nothing."""
 
 
 class StorageFailed(QueueError):
-    """The disk refused, or LMDB did.  Its text says why in words that people can act upon."""
+    """The disk or LMDB failed.  The text gives the reason and the remedy."""
 
 
 class QueueFull(StorageFailed):
@@ -101,7 +101,7 @@ class QueueFull(StorageFailed):
 
 
 class QueueMisplaced(StorageFailed):
-    """The queue's file was removed, moved or replaced: what it gets, a restart would not find."""
+    """The queue's file was removed, moved or replaced: a restart would not find new records."""
 
 
 class DamagedRange(QueueError):

@@ -1,4 +1,4 @@
-"""What is known about a batch of frames beyond their bytes, and such batches."""
+"""The origin of a batch of frames, and batches with their origins."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Origin(NamedTuple):
 
     @property
     def peer(self) -> str:
-        """The peer in words, for logs."""
+        """The peer as text, for logs."""
         if self.peer_host:
             host = f"[{self.peer_host}]" if ":" in self.peer_host else self.peer_host
             return f"{host}:{self.peer_port}"
@@ -73,7 +73,7 @@ class Received(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """Whose the lines of a batch are, and when they came."""
+    """Origins of the lines of a batch, and the time of receipt."""
 
     runs: Sequence[tuple[int, Origin]]
     """Where the lines of each origin end, and the origin; the last run ends with the batch."""
@@ -84,7 +84,7 @@ class Arrival(NamedTuple):
 
     @classmethod
     def of_one(cls, count: int, origin: Origin) -> Arrival:
-        """That of `count` lines of one origin, which says when they came."""
+        """The arrival of `count` lines of one origin, which has the time."""
         return cls(((count, origin),), origin.received_at, origin.monotonic_at)
 
     def each(self) -> Iterator[tuple[int, int, Origin]]:

@@ -27,7 +27,7 @@ SCOPES = (
     *("nv-pairs", "dot-nv-pairs", "all-nv-pairs", "rfc3164", "core", "base", "rfc5424"),
     *("syslog-proto", "selected-macros", "sdata", "all-macros", "everything", "none"),
 )
-"""What can be named.  ``none`` takes back what stands before it."""
+"""Names of scopes.  ``none`` cancels those before it."""
 
 TYPES = (
     *("string", "int32", "int", "integer", "int64", "float", "double", "boolean", "datetime"),
@@ -73,7 +73,7 @@ class Rekey:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which pairs, and under what names."""
+    """The selection of pairs, and their names."""
 
     scopes: tuple[str, ...] | None = None
     """Names of `SCOPES`; None = the default ones if nothing else is

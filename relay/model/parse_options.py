@@ -1,4 +1,4 @@
-"""How the lines of a source are read, where that differs from the defaults."""
+"""Parse options of a source."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ParseOptions:
     """Parse formats of certain applications (`relay.wire.adapters.applications`), as
     syslog-ng's default-network-drivers() does on port 514.  In mode auto only."""
     no_parse: bool = False
-    """The line is MSG, under the default PRI."""
+    """The whole line is MSG, with the default PRI."""
     no_header: bool = False
-    """All after the PRI is MSG."""
+    """Everything after the PRI is MSG."""
     no_rfc3164_fallback: bool = False
-    """What is not RFC 5424 cannot be parsed."""
+    """Lines that are not RFC 5424 count as unparsable."""
     no_hostname: bool = False
     expect_hostname: bool = True
     """False = `no_hostname`."""
@@ -40,7 +40,7 @@ class ParseOptions:
     check_program: bool = False
     """PROGRAM of RFC 3164 has only letters, digits and ``-_./()``, and a letter."""
     bad_hostname: str | None = None
-    """Regular expression; what it finds something in is no HOSTNAME (RFC 3164)."""
+    """Regular expression; words that match are not a HOSTNAME (RFC 3164)."""
     kernel: bool = False
     """Lines without PRI are kern.notice, and kernel messages without stamp get the
     program kernel."""
@@ -87,7 +87,7 @@ class ParseOptions:
     """Empty lines are messages, but for those before the first that is not empty.  The framing
     sees to it; the parser drops nothing."""
     message_bytes_max: int = 0
-    """What a line is cut to before it is parsed, in bytes; 0 = nothing."""
+    """Lines are cut to this many bytes before parsing; 0 = no limit."""
 
 
 OPTION_NAMES: Mapping[str, tuple[str, bool | str]] = {

@@ -1,4 +1,4 @@
-"""What others wrote, on its way to a log or a terminal."""
+"""Foreign text made safe for logs and terminals."""
 
 from __future__ import annotations
 

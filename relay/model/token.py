@@ -51,7 +51,7 @@ class Token:
 
 
 def check_place(mode: str, token: Token) -> None:
-    """Look whether `token` can take the place that the form `mode` has for it.
+    """Check that `token` fits its place in the form `mode`.
 
     Args:
         mode: cee, tag or app-name.
@@ -77,7 +77,7 @@ def has_token_form(text: bytes) -> bool:
 
 
 def redacted_secret(secret: bytes) -> str:
-    """At most the first and last four characters of what may be a secret; any bytes will do."""
+    """At most the first and last four characters of a possible secret; accepts any bytes."""
     ends = secret[:4] + secret[-4:]
     if len(secret) < 16 or not all(0x21 <= octet <= 0x7E for octet in ends):
         return "****"  # too short to show any of it, or no token at all

@@ -99,7 +99,7 @@ def degradations(document: Document) -> list[str]:
 
 def _admission(admission: Document) -> Iterator[str]:
     if not admission["open"] and not admission["busy"]:
-        yield f"not taking more: {admission['reason']}"
+        yield f"not accepting messages: {admission['reason']}"
     elif 100 * admission["queue_bytes"] >= _NEARLY_FULL_PERCENT * admission["queue_bytes_max"] > 0:
         percent = 100 * admission["queue_bytes"] // admission["queue_bytes_max"]
         yield f"the queue is {percent} % full"

@@ -57,7 +57,7 @@ _MATCHES_MAX = 255
 
 
 def decode_ewmm(message: SyslogMessage) -> SyslogMessage:
-    """The message in an envelope; one that is no envelope stays as it is.
+    """The message in an envelope; other messages are returned unchanged.
 
     An envelope has `APP_NAME`, and MSG begins with a JSON object.  If that is an
     array instead, its items become the pairs "1", "2" …, and the array stays MSG.  `raw`

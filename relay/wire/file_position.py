@@ -19,7 +19,7 @@ class FilePosition(NamedTuple):
     """
 
     path: str
-    """Where it was found, with surrogates for what is not UTF-8."""
+    """The path that it was found at, with surrogates for bytes that are not UTF-8."""
     device: int
     inode: int
     offset: int
@@ -41,7 +41,7 @@ class FilePosition(NamedTuple):
 
 
 def parse_position(octets: bytes) -> FilePosition | None:
-    """Read what `FilePosition.encode` wrote; None if it is something else."""
+    """Decode the output of `FilePosition.encode`; None if it is invalid."""
     try:
         values: Any = json.loads(octets)
         position = FilePosition(**values)

@@ -24,7 +24,7 @@ from relay.model.errors import FramingError
 __all__ = ["JournalEntry", "JournalExportDecoder"]
 
 _NAME = re.compile(rb"[A-Z0-9_]{1,256}")
-# An entry whose values are all text: most are, and then none of it has to be looked at twice.
+# An entry with text values only, as most are, is read in one pass.
 _TEXT_ENTRY = re.compile(rb"(?:[^=\n]++=[^\n]*+\n)++\n")
 _TEXT_FIELD = re.compile(rb"([^=\n]+)=([^\n]*)\n")
 _LENGTH_OCTETS = 8
@@ -48,7 +48,7 @@ class JournalExportDecoder:
         fields_max: Further fields of an entry are left out.
 
     Attributes:
-        error: What ended decoding, or None.  There is no resynchronisation point
+        error: The error that ended decoding, or None.  There is no resynchronisation point
             after it: the caller has to begin anew, from a cursor.
         left_out: Fields that were left out because of `fields_max`, so far.
     """
@@ -65,7 +65,7 @@ class JournalExportDecoder:
         self._held_bytes = 0
         self._entries: list[JournalEntry] = []
         self._step = self._lines
-        # The entry so far, and the field whose value comes in parts.
+        # The entry so far, and the field whose value arrives in parts.
         self._fields: list[tuple[bytes, bytes]] = []
         self._cut: dict[bytes, int] = {}
         self._room = entry_bytes_max
@@ -105,7 +105,7 @@ class JournalExportDecoder:
         if begun and self.error is None:
             self.error = FramingError("the stream ends within an entry")
 
-    # Each takes what it can of `chunk` from `start` on and says where it stopped.
+    # Each consumes a part of `chunk` from `start` on and returns where it stopped.
 
     def _lines(self, chunk: bytes, start: int) -> int:
         find = chunk.find
@@ -217,7 +217,7 @@ class JournalExportDecoder:
         self._step = self._lines
 
     def _add(self, name: bytes, kept: bytes, octets: int) -> None:
-        """Add a field of which `kept` is the beginning; `octets` is what its value had."""
+        """Add a field whose kept beginning is `kept` and whose full length is `octets`."""
         if len(self._fields) >= self._fields_max:
             self.left_out += 1
             return

@@ -77,7 +77,7 @@ def each(change: Callable[[SyslogMessage], SyslogMessage]) -> Step:
 
 
 def with_line_end(message: SyslogMessage) -> SyslogMessage:
-    """CR and LF at the end of the frame belong to MSG; what is in an envelope has its own."""
+    """CR and LF at the end of the frame belong to MSG, except for messages in envelopes."""
     frame, msg = message.raw, message.msg
     line = frame.rstrip(DELIMITERS)
     line_end = frame[len(line) :].replace(b"\0", b"")
@@ -182,7 +182,7 @@ def with_host(hostname: bytes | None) -> Step:
 
 
 def with_program(app_name: bytes | None) -> Step:
-    """All messages are of `app_name`; the text of their tag is no longer true."""
+    """All messages are from `app_name`; the text of their received tag is dropped."""
     return each(lambda message: without_legacy_header(message)._replace(app_name=app_name))
 
 

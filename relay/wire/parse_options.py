@@ -60,12 +60,12 @@ _HOSTNAME = re.compile(rb"[0-9A-Za-z\-_.:@/]+")
 
 
 def utf8_of(options: ParseOptions, frame: bytes) -> bytes:
-    """A frame as the parser gets it.  ValueError: there is no such encoding."""
+    """A frame as the parser receives it.  ValueError: unknown encoding."""
     return frame if options.encoding is None else Charset(options.encoding).to_utf8(frame)
 
 
 def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
-    """A parser that does what `options` say.
+    """Make a parser for `options`.
 
     Like `read_lines` it never raises, returns one line a frame, and keeps the frame
     as it was received in `raw`.
@@ -74,7 +74,7 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
         zone: Local zone.
 
     Raises:
-        ValueError: An option has a value that means nothing; the text says which.
+        ValueError: An option has an invalid value; the text names it.
     """
     if options.encoding is not None:
         Charset(options.encoding)  # or ValueError

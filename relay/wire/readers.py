@@ -1,4 +1,4 @@
-"""Ways to read one frame, and what can be done to its text first."""
+"""Parsers of single frames, and changes of their text before parsing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reading_nothing(pri: tuple[int, int]) -> Read:
 
 
 def reading_pri(default_pri: tuple[int, int]) -> Read:
-    """All after the PRI is MSG."""
+    """Everything after the PRI is MSG."""
 
     def read(text: bytes, frame: bytes) -> SyslogMessage:
         line = text.rstrip(DELIMITERS)
@@ -70,7 +70,7 @@ def reading_pri(default_pri: tuple[int, int]) -> Read:
 
 
 def telling_what_is_missing(read: Read) -> Read:
-    """Tags for what a message may do without: PRI, stamp, host."""
+    """Tags for missing optional parts: PRI, stamp, host."""
 
     def read_and_tell(text: bytes, frame: bytes) -> SyslogMessage:
         message = read(text, frame)

@@ -15,7 +15,7 @@ from functools import partial
 __all__ = ["ANY_DEPTH", "Step", "matches", "parse_wildcard"]
 
 Step = str | Callable[[str], bool]
-"""One component: a name, or what says whether a name fits."""
+"""One component: a name, or a test of names."""
 
 ANY_DEPTH = "**"
 _MAGIC = re.compile(r"[*?\[]")

@@ -242,14 +242,14 @@ def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words:
 
 def test_closed_admission_and_orphans_are_said() -> None:
     lines = shown(admission={"open": False, "reason": "the queue is full"}, orphans=["old"])
-    assert lines[0] == "not taking more: the queue is full"
+    assert lines[0] == "not accepting messages: the queue is full"
     assert "old: has records but no destination in the configuration" in lines
 
 
 def test_what_cannot_be_stored_is_the_first_line_with_the_time() -> None:
     reason = "nothing can be stored: No space left on device"
     lines = shown(width=120, admission={"open": False, "reason": reason, "since": 1_800_000_000.0})
-    assert lines[0] == f"not taking more since 2027-01-15T08:00:00.000Z: {reason}"
+    assert lines[0] == f"not accepting messages since 2027-01-15T08:00:00.000Z: {reason}"
 
 
 def test_no_relay_is_one_line_and_status_two(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_full_disk_is_said_stores_again_by_itself_and_losses_have_a_number(
     wait_until(feed.fails, "the disk is full", 60)
     admission = feed.admission()
     assert admission["open"] is False and NO_SPACE in admission["reason"]
-    assert command(relay, "status")[1].splitlines()[0].startswith("not taking more since 2")
+    assert command(relay, "status")[1].splitlines()[0].startswith("not accepting messages since 2")
     status, text = command(relay, "audit")
     assert status == 1 and NO_SPACE in text
     words = f"statistics: admission closed: nothing can be stored: {NO_SPACE}"

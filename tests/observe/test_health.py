@@ -55,7 +55,7 @@ def destination(**changes: Any) -> dict[str, Any]:
     [
         (
             {"admission": {**ADMISSION, "open": False, "reason": "the queue is full"}},
-            "not taking more: the queue is full",
+            "not accepting messages: the queue is full",
         ),
         ({"admission": {**ADMISSION, "queue_bytes": 80}}, "the queue is 80 % full"),
         (destination(ready=False, state="refused by far:1"), "out: refused by far:1"),

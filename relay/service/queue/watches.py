@@ -110,7 +110,9 @@ class QueueWatch(PeriodicService):
                 "queue", "room", f"cannot ask for room on the disk: {error.strerror}"
             )
         if self._admission.closed and not was_closed:
-            self._notices.warn("queue", "admission", f"not taking more: {self._admission.reason}")
+            self._notices.warn(
+                "queue", "admission", f"not accepting messages: {self._admission.reason}"
+            )
         now = self._clock.seconds()
         self._trend.note(now, self._admission.queue_bytes)
         admission = self._admission

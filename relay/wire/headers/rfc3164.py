@@ -160,7 +160,7 @@ def parse_rfc3164(
 def _end_of_stamp(line: bytes, stamp: re.Match[bytes], expects_host: bool) -> int:
     """Where a stamp ends, with the name of a zone that may follow it.
 
-    What looks like one is no host if a colon follows it, or another host and a tag.
+    A word that looks like a zone is not a host if a colon, or another host and a tag, follows.
     """
     at = stamp.end()
     zone = _ZONE.match(line, at)
@@ -184,7 +184,7 @@ def _end_of_stamp(line: bytes, stamp: re.Match[bytes], expects_host: bool) -> in
 def _host(
     line: bytes, at: int, accepts_host: _AcceptsHost | None
 ) -> tuple[bytes | None, int, tuple[bytes, ...]]:
-    """The host behind a stamp, where what is behind it begins, and what was wrong."""
+    """The host behind a stamp, the offset after it, and what was wrong with it."""
     word = _WORD.match(line, at)
     if word is None:
         return None, at, ()

@@ -3,7 +3,7 @@
 Accepted is what senders in the field send: SD-IDs and PARAM-NAMEs of any length
 up to 255 (RFC: 32), values that are not UTF-8, any escaped character.  Not accepted
 are more than one space before a parameter, values without quotes, and a bare ``]``
-in a value: what such an element means is anybody's guess.
+in a value: the meaning of such an element is undefined.
 """
 
 from __future__ import annotations

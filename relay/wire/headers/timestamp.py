@@ -113,7 +113,7 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-# Those of them whose date is there in every year, so that it need not be checked; second,
+# Those whose date exists in every year and needs no calendar check; second,
 # fraction and offset.
 _SURE = (
     rb"(?!0000)%s[0-9]{4}-"
@@ -254,7 +254,7 @@ def format_epoch(seconds: float, zone: tzinfo) -> bytes:
 
 
 def has_offset(stamp: bytes) -> bool:
-    """Whether `stamp`, which is one of the two families, says how far from UTC it is."""
+    """Whether `stamp`, of either family, has an offset from UTC."""
     parts = _ISO.fullmatch(stamp) or _BSD.fullmatch(stamp)
     return parts is not None and parts["offset"] is not None
 

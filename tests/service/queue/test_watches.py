@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_closes_admission_and_opens_it_again() -> None:
     assert setup.said() == [
         (
             *("queue", "admission"),
-            "not taking more: the disk has room for 999 B (min_free_bytes is 1,000 B)",
+            "not accepting messages: the disk has room for 999 B (min_free_bytes is 1,000 B)",
         )
     ]
     setup.queue.free_bytes = 2000
