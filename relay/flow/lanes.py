@@ -33,32 +33,14 @@ from relay.flow.pacing import START_RECORDS
 from relay.flow.shares import Shares
 from relay.model.errors import QueueError
 from relay.model.words import counted
+from relay.queue.lane_queues import LaneQueues
 
-__all__ = ["BACKLOG_RECORDS_MIN", "Lane", "LaneQueue", "Lanes"]
+__all__ = ["BACKLOG_RECORDS_MIN", "Lane", "Lanes"]
 
 BACKLOG_RECORDS_MIN = START_RECORDS + 1
 """Fewer records go out with the first window: two lanes would only change their order."""
 
 _BY_MOVE = "move"
-
-
-class LaneQueue(Protocol):
-    """The queue, as far as lanes change it."""
-
-    def direct(self, destination: str, *, older: str, newer: str) -> None:
-        """Put what comes for `destination` into the queue `newer` from now on."""
-
-    def settle(self, queue: str, *, start: int) -> Deferred[None]:
-        """Fires once no record of `queue` before `start` is on disk any more.
-
-        Fails with QueueError if some cannot leave.
-        """
-
-    def move(self, queue: str, *, to: str, upto: int) -> Deferred[int]:
-        """Move some of the oldest records of `queue`, up to before `upto`, to the end of `to`.
-
-        Fires with where `queue` begins then, once on disk.  Fails with QueueError.
-        """
 
 
 class Lane(Protocol):
@@ -101,7 +83,7 @@ class Lanes:
         newer: Lane,
         *,
         destination: str,
-        queue: LaneQueue,
+        queue: LaneQueues,
         shares: Shares,
         on_trouble: Callable[[str], None],
         on_change: Callable[[str], None],

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
@@ -42,6 +42,7 @@ from relay.queue.admission.limits import QueueLimit, QueueLimits
 from relay.queue.changes import Command
 from relay.queue.ledger import Ledger
 from relay.queue.pending import Pending, PendingRemovals
+from relay.queue.store import QueueStore
 from relay.queue.transaction import (
     Append,
     Eviction,
@@ -53,33 +54,12 @@ from relay.queue.transaction import (
     transaction_of,
 )
 
-__all__ = ["CommitCallbacks", "CommitPauses", "Commits", "Committer", "RunInThread"]
+__all__ = ["CommitCallbacks", "CommitPauses", "Committer", "RunInThread"]
 
 _REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
 RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread of its own; the Deferred has what it returned."""
-
-
-class Commits(Protocol):
-    """A store, as far as the committer needs one."""
-
-    ledgers: dict[str, Ledger]
-
-    @property
-    def used_bytes(self) -> int: ...
-
-    @property
-    def destination_bytes(self) -> dict[str, int]: ...
-
-    @property
-    def misplaced(self) -> str: ...
-
-    def commit(self, transaction: Transaction) -> dict[str, Ledger]: ...
-
-    def operate(self, command: Command, *, at: float) -> tuple[dict[str, Ledger], Any]: ...
-
-    def probe(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +106,7 @@ class Committer:
             with the destination's id.
     """
 
-    _store: Commits  # from `start` on
+    _store: QueueStore  # from `start` on
 
     def __init__(
         self,
@@ -155,7 +135,7 @@ class Committer:
             retry_seconds=pauses.retry,
         )
 
-    def start(self, store: Commits) -> None:
+    def start(self, store: QueueStore) -> None:
         """Commit to `store` from now on."""
         self._store = self._pump.store = store
         self._pending.limits.settle((), store.destination_bytes)
@@ -265,7 +245,7 @@ class _Pump:
         closed: Nothing is committed any more.
     """
 
-    store: Commits  # from the start on
+    store: QueueStore  # from the start on
 
     def __init__(
         self,

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from relay.codec import fitting, joined, octets_of
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.committer import RunInThread
+from relay.queue.store import QueueStore
 from relay.queue.transaction import RECORD_BYTES
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "READ_RECORDS_MAX",
     "Batch",
     "Cursor",
-    "Reads",
 ]
 
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
@@ -35,14 +34,6 @@ record included.  Some commits' worth: while one is written, the drain sends the
 READ_BYTES_MAX = 4 * 1024 * 1024
 READ_RECORDS_MAX = 32_768
 """Together the most that one read from the disk fetches, beside the rest of its last block."""
-
-
-class Reads(Protocol):
-    """A store, as far as a cursor needs one."""
-
-    def read(
-        self, destination: str, *, start: int, records_max: int, bytes_max: int
-    ) -> list[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +57,7 @@ class Cursor:
     """
 
     def __init__(
-        self, store: Reads, destination: str, *, position: int, run_in_thread: RunInThread
+        self, store: QueueStore, destination: str, *, position: int, run_in_thread: RunInThread
     ) -> None:
         self.position = position
         self._store = store
