@@ -133,18 +133,18 @@ class _Ahead:
 
     def add(self, payloads: Sequence[bytes]) -> None:
         if payloads:
-            octets = octets_of(payloads)
-            self._runs.append((payloads, octets))
+            size = octets_of(payloads)
+            self._runs.append((payloads, size))
             self.records += len(payloads)
-            self.size += octets + RECORD_BYTES * len(payloads)
+            self.size += size + RECORD_BYTES * len(payloads)
 
     def take(self, records_max: int, bytes_max: int) -> Sequence[bytes]:
         """Take the oldest ones, as many as fit, at least one if there is one."""
         pieces: list[Sequence[bytes]] = []
         while self._runs and records_max > 0 and (bytes_max > 0 or not pieces):
-            run, octets = self._runs[0]
+            run, size = self._runs[0]
             start, stop = self._taken, len(run)
-            if start or stop > records_max or octets > bytes_max:
+            if start or stop > records_max or size > bytes_max:
                 stop = min(stop, start + records_max)
                 stop = start + (fitting(run, start, stop, bytes_max) or (0 if pieces else 1))
                 if stop == start:
@@ -152,16 +152,16 @@ class _Ahead:
             piece = run if stop - start == len(run) else run[start:stop]
             pieces.append(piece)
             records_max -= len(piece)
-            bytes_max -= octets if piece is run else octets_of(piece)
+            bytes_max -= size if piece is run else octets_of(piece)
             self._forget(stop)
         return joined(pieces)
 
     def _forget(self, stop: int) -> None:
         """The oldest run was taken up to `stop`."""
-        run, octets = self._runs[0]
+        run, size = self._runs[0]
         self.records -= stop - self._taken
         self._taken = stop
         if stop == len(run):
             self._runs.popleft()
             self._taken = 0
-            self.size -= octets + RECORD_BYTES * len(run)
+            self.size -= size + RECORD_BYTES * len(run)

@@ -36,10 +36,10 @@ class Lineage(msgspec.Struct, frozen=True):
         return cls(str(uuid.uuid4()), [(_new_epoch(), next_seq)])
 
     @classmethod
-    def decode(cls, octets: bytes | None) -> Lineage | None:
+    def decode(cls, value: bytes | None) -> Lineage | None:
         """What `encode` made, or None if there is nothing that can be read."""
         try:
-            lineage = None if octets is None else msgspec.json.decode(octets, type=cls)
+            lineage = None if value is None else msgspec.json.decode(value, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return lineage if lineage is not None and lineage.epochs else None

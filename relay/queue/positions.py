@@ -27,17 +27,17 @@ _MARK = b"\x01"
 _SEAL = re.compile(rb"(.)([0-9a-f]{8})", re.DOTALL)
 
 
-def sealed(key: bytes, octets: bytes) -> bytes:
+def sealed(key: bytes, position: bytes) -> bytes:
     """What to store under `key`."""
-    return b"%b%08x%b" % (_MARK, crc32(octets, crc32(key)), octets)
+    return b"%b%08x%b" % (_MARK, crc32(position, crc32(key)), position)
 
 
 def unsealed(key: bytes, value: bytes) -> bytes | None:
     """The bytes in `value`, which is stored under `key`; None if they are damaged."""
     seal = _SEAL.match(value)
-    octets = value[seal.end() :] if seal else b""
-    if seal and int(seal[2], 16) == crc32(octets, crc32(key)):
-        return octets  # whatever its mark is like
+    position = value[seal.end() :] if seal else b""
+    if seal and int(seal[2], 16) == crc32(position, crc32(key)):
+        return position  # whatever its mark is like
     return None if value[:1] < b" " else value
 
 

@@ -38,22 +38,22 @@ class Label(msgspec.Struct, omit_defaults=True):
     """Bytes that it had before it was cut; 0 = it was not."""
 
 
-def write_entry(label: Label, octets: bytes) -> bytes:
+def write_entry(label: Label, payload: bytes) -> bytes:
     """What `read_entry` reads."""
-    rest = msgspec.json.encode(label)[1:] + b"\n" + octets
+    rest = msgspec.json.encode(label)[1:] + b"\n" + payload
     return b'{"crc":"%08x",%b' % (crc32(rest), rest)
 
 
 def read_entry(value: bytes) -> tuple[Label, bytes]:
     """Label and bytes of an entry.  Total: one that cannot be read, or is damaged, says so."""
-    line, _, octets = value.partition(b"\n")
+    line, _, payload = value.partition(b"\n")
     try:
         label = msgspec.json.decode(line, type=Label)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Label("its label cannot be read", 0.0, ""), value
     crc = _CRC.match(value)
     if crc is None or int(crc[1], 16) == crc32(value[crc.end() :]):
-        return label, octets
+        return label, payload
     label.reason = f"its checksum is wrong; it was set aside for: {label.reason}"
     label.kind = DAMAGED
-    return label, octets
+    return label, payload

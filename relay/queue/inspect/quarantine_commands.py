@@ -75,8 +75,8 @@ class ReplayQuarantined:
         ledger = changes.ledger(self.account)
         done = TakenOut()
         payloads: list[bytes] = []
-        for seq, label, octets, size in _chosen(changes, self, done):
-            if label.kind not in ("record", "frame") or not octets:
+        for seq, label, payload, size in _chosen(changes, self, done):
+            if label.kind not in ("record", "frame") or not payload:
                 if self.seqs:
                     raise QueueError(
                         f"quarantine of {self.account}: {seq} is damaged and cannot be sent; it "
@@ -87,7 +87,7 @@ class ReplayQuarantined:
             _take_out(changes, self.account, ledger, seq, label, size)
             ledger.moved += label.records
             done.records += label.records
-            payloads.append(octets)
+            payloads.append(payload)
         if len(self.seqs) > 1 and (size := sum(map(len, payloads))) > self.bytes_max:
             raise QueueError(
                 f"these are {in_words(size)}, and {in_words(self.bytes_max)} may be moved to the "

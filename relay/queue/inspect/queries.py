@@ -336,13 +336,13 @@ def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
         if len(page.entries) == limit or size > _BYTES_MAX:
             page.next_seq = seq
             break
-        label, octets = read_entry(bytes(cursor.value()))
-        payload = octets[: max(0, wanted.payload_bytes_max)]
+        label, whole = read_entry(bytes(cursor.value()))
+        payload = whole[: max(0, wanted.payload_bytes_max)]
         size += len(payload) + len(label.reason)
         page.entries.append(
             Entry(
                 *(seq, label.reason, label.at, label.kind, label.peer, label.records),
-                *(len(octets), payload, label.original_bytes),
+                *(len(whole), payload, label.original_bytes),
             )
         )
         found = cursor.next()

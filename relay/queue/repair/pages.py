@@ -175,12 +175,12 @@ class PageFile:
             Damage: The file is shorter, or the disk fails.
         """
         try:
-            octets = os.pread(self._fd, size, offset)
+            found = os.pread(self._fd, size, offset)
         except OSError as error:
             raise Damage(f"it cannot be read: {error.strerror}") from error
-        if len(octets) < size:
+        if len(found) < size:
             raise Damage("it is not in the file")
-        return octets
+        return found
 
     def will_need(self, numbers: list[int]) -> None:
         """Have the system read the pages `numbers` ahead."""
