@@ -43,4 +43,4 @@ def test_every_promise_names_tests_that_are_there() -> None:
 
 
 def test_the_administrators_are_told_of_them() -> None:
-    assert "tests/crash/PROMISES.md" in (ROOT / "README.md").read_text()
+    assert "tests/crash/PROMISES.md" in (ROOT / "docs" / "guarantees.md").read_text()

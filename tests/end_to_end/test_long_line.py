@@ -13,7 +13,7 @@ from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
 
-START_RECORDS = 256  # as README.md says of window_records
+START_RECORDS = 256  # as docs/configuration.md says of window_records
 QUICK = {"retry_seconds_min": 0.05, "retry_seconds_max": 0.2}
 
 

@@ -1,0 +1,241 @@
+"""README.md and docs/: configurations are loaded, commands exist, links and paths lead somewhere.
+
+Commands are executed in `tests/end_to_end/test_documents.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.main import main
+from relay.service.options import Options
+from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with_stand_ins
+
+LINKED = [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "certs" / "README.md"]
+README_LINES_MAX, ARCHITECTURE_LINES_MAX = 250, 300
+SOURCE = '\n[sources.stand-in]\nlisten = "udp://127.0.0.1:5514"\n'
+DESTINATION = '\n[destinations.stand-in]\nconnect = "relp://127.0.0.1:20514"\n'
+OPTION = re.compile(r"--?[A-Za-z][\w-]*")
+
+each_configuration = pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
+each_script = pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.place)
+each_document = pytest.mark.parametrize("path", LINKED, ids=lambda path: path.name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("etc")
+    make_stand_ins(made)
+    return made
+
+
+def completed(block: Block) -> str:
+    """A configuration with everything that it needs beside what the document shows."""
+    text = block.text
+    if block.table:
+        text = f'[{block.table}]\nconnect = "relp://127.0.0.1:20514"\n{text}'
+    tables = tomllib.loads(text)
+    text += "" if "sources" in tables else SOURCE
+    return text + ("" if "destinations" in tables else DESTINATION)
+
+
+@each_configuration
+def test_a_configuration_is_valid(block: Block, folder: Path) -> None:
+    path = folder / "relay.toml"
+    path.write_text(with_stand_ins(completed(block), folder))
+    result = CliRunner().invoke(main, ["check", str(path)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_wrong_configuration_would_be_noticed(folder: Path) -> None:
+    path = folder / "relay.toml"
+    wrong = Block("here", "toml", "framign = 'newline'\n", table="destinations.central")
+    path.write_text(completed(wrong))
+    assert CliRunner().invoke(main, ["check", str(path)]).exit_code == 1
+
+
+@each_script
+def test_commands_are_shell(block: Block) -> None:
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=10)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each simple command."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("|&;<>"):
+                yield words
+                words = []
+            else:
+                words.append(word)
+
+
+def missing(words: list[str]) -> str:
+    """What a command names that does not exist; empty = nothing, or it is another program's."""
+    while words and ("=" in words[0] or words[0] in ("watch", "-n", "5")):  # before the program
+        words = words[1:]
+    match [Path(words[0]).name if words else "", *words[1:]]:
+        case ["syslogrelay", *rest]:
+            return _missing_option(rest)
+        case ["twistd", *rest]:
+            known = {f"--{name.rstrip('=')}" for name, *_ in Options.optParameters}
+            known |= {f"--{name[4:].replace('_', '-')}" for name in dir(Options)}
+            own = rest[rest.index("syslogrelay") :]
+            return next((word for word in own if OPTION.match(word) and word not in known), "")
+        case ["make", *rest]:
+            targets = [word for word in rest if "=" not in word]
+            makefile = (ROOT / "Makefile").read_text()
+            return next((word for word in targets if f"\n{word}:" not in makefile), "")
+        case ["python", "-m", "pytest", *rest]:
+            paths = [word for word in rest if word.startswith("tests/")]
+            return next((path for path in paths if not (ROOT / path).exists()), "")
+        case ["python", "-m", module, *_] if module.startswith("tests."):
+            return "" if importlib.util.find_spec(module) else module
+        case ["install", *rest]:
+            paths = [word for word in rest if word.startswith("deploy/")]
+            return next((path for path in paths if not (ROOT / path).exists()), "")
+    return ""
+
+
+def _missing_option(words: list[str]) -> str:
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        if found is None:
+            return words[0]
+        command, words = found, words[1:]
+    known = {name for parameter in command.params for name in parameter.opts}
+    return next((word for word in words if OPTION.fullmatch(word) and word not in known), "")
+
+
+@each_script
+def test_commands_and_their_options_exist(block: Block) -> None:
+    for words in commands(block.text):
+        assert not missing(words), words
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("syslogrelay queue lst", "lst"),
+        ("syslogrelay queue export central --line > file", "--line"),
+        ("A=1 .venv/bin/syslogrelay status --chek", "--chek"),
+        ("true && syslogrelay pauze central", "pauze"),
+        ("make tests", "tests"),
+        ("python -m tests.benches", "tests.benches"),
+        ("twistd --nodaemon syslogrelay --listne udp://:514", "--listne"),
+    ],
+)
+def test_what_is_missing_would_be_noticed(command: str, word: str) -> None:
+    assert word in [missing(words) for words in commands(command)]
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    words = (re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings)
+    return {text.replace(" ", "-") for text in words}
+
+
+@each_document
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if not target.startswith("https://"):
+            name, _, anchor = target.partition("#")
+            file = (path.parent / name).resolve() if name else path
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
+
+
+@each_document
+def test_paths_in_the_text_exist(path: Path) -> None:
+    for name in re.findall(r"`((?:relay|tests|deploy)/[\w./-]+)`", path.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_everything_shown_is_in_a_block_that_is_tested(path: Path) -> None:
+    indented = re.findall(r"\n\n    \S.*", re.sub(r"```.*?```", "", path.read_text(), flags=re.S))
+    assert not indented
+    fences = re.findall(r"^```(.*)$", path.read_text(), re.MULTILINE)
+    assert set(fences) <= {"", "sh", "toml", "text", "python"}
+
+
+def test_their_length_and_the_way_in() -> None:
+    readme = (ROOT / "README.md").read_text().splitlines()
+    assert len(readme) <= README_LINES_MAX
+    assert "development.md#how-to-add-a-kind" in "\n".join(readme[:50])
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= ARCHITECTURE_LINES_MAX
+
+
+def words_of(text: str) -> set[str]:
+    """Words of three letters or more, but for what stands for a value or comes from the system."""
+    text = re.sub("Permission denied|Input/output error|tmpfs|ID|FILE|PATH|HOST|PORT", " ", text)
+    return set(re.findall(r"[A-Za-z_]{3,}", text))
+
+
+def said_in(folder: Path) -> list[set[str]]:
+    """The words of each text in the code below `folder`."""
+    found = []
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+                found.append(words_of(" ".join(map(str, parts))))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(words_of(node.value))
+    return found
+
+
+def test_symptoms_are_what_the_relay_says() -> None:
+    said = said_in(ROOT / "relay")
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    section = operations.partition("## Something is wrong\n")[2].partition("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| `")]
+    assert len(rows) > 40
+    for row in rows:
+        for symptom in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
+            words = words_of(symptom)
+            nearest = max(said, key=lambda text: len(words & text))
+            assert len(words & nearest) >= 0.6 * len(words), (symptom, words - nearest)
+
+
+HOP = re.compile(r"^\| `([\w/]+\.pyx?)` \| (.+) \|$", re.MULTILINE)
+
+
+def test_the_hops_exist_and_are_counted() -> None:
+    """The functions that ARCHITECTURE.md lists for the way of a message."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    hops = [
+        (module, call)
+        for module, calls in HOP.findall(text)
+        for call in re.findall(r"`(\w+)`", calls)
+    ]
+    for module, call in hops:
+        assert f"def {call}(" in (ROOT / "relay" / module).read_text(), (module, call)
+    modules = {module for module, _ in hops}
+    assert f"{len(hops)} calls in {len(modules)} modules" in text.replace("\n", " ")
+
+
+def test_modules_that_the_architecture_names_exist() -> None:
+    folders = "|".join(path.name for path in (ROOT / "relay").iterdir() if path.is_dir())
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = re.findall(rf"`((?:{folders})/[\w/]*(?:\.pyx?)?)`", text)
+    assert len(named) > 40
+    for name in named:
+        assert (ROOT / "relay" / name).exists(), name
