@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -81,7 +81,7 @@ def assemble(
 
     Args:
         reactor: Provides IReactorTime, IReactorThreads, IReactorFDSet, IReactorTCP
-            and IReactorSocket (zope interfaces have no intersection type, hence Any).
+            and IReactorSocket.
             Its `seconds` is a clock that is never set (`steady_reactor.py`).
         systemd: What it passed to the process.
         now: The time of day, for stamps.
@@ -106,8 +106,8 @@ def assemble(
     sources = _sources(kinds, ways_in, parts, reactor)
     _warn(systemd, configuration, notices)
     kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
-    watched = (kept, admission, queue, certificates, lookups, notices, reactor)
-    status = _status(configuration, sources, destinations, *watched)
+    more = _sections(queue, kept, certificates, lookups)
+    status = _status(configuration, sources, destinations, admission, queue, more, notices, reactor)
     compaction = new_compaction(configuration, queue, notices, reactor)
     tools = DestinationTools(destinations, queue=queue, now=now)
     commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
@@ -117,8 +117,7 @@ def assemble(
     on_hangup += [lookups.look, ConfigurationChange(configuration.path).look]
     return RelayService(  # started top down, stopped bottom up
         [
-            StopGuard(reactor=reactor),
-            HangupService(callbacks=on_hangup, reactor=reactor),
+            *(StopGuard(reactor=reactor), HangupService(callbacks=on_hangup, reactor=reactor)),
             *(certificates, token_watch, lookups),
             *(queue, ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
             new_lane_adoption(configuration, queue, notices),
@@ -220,15 +219,26 @@ def _notify_service(
     )
 
 
+def _sections(
+    queue: QueueService, kept: KeptPositions, certificates: CertificateWatch, lookups: LookupFiles
+) -> Mapping[str, Callable[[], object]]:
+    """Parts of the status that are shown as they are."""
+    return {
+        "orphans": lambda: queue.view.orphans,
+        "sources_gone": lambda: kept.gone,
+        "damaged_files": lambda: queue.view.damaged_files,
+        "certificates": certificates.report,
+        "tables": lookups.report,
+    }
+
+
 def _status(
     configuration: Configuration,
     sources: Sequence[SourceService],
     destinations: Sequence[DestinationService],
-    kept: KeptPositions,
     admission: Admission,
     queue: QueueService,
-    certificates: CertificateWatch,
-    lookups: LookupFiles,
+    sections: Mapping[str, Callable[[], object]],
     notices: Notices,
     reactor: Reactor,
 ) -> Status:
@@ -237,13 +247,7 @@ def _status(
         sources=sources,
         destinations=destinations,
         admission=admission,
-        sections={
-            "orphans": lambda: queue.view.orphans,
-            "sources_gone": lambda: kept.gone,
-            "damaged_files": lambda: queue.view.damaged_files,
-            "certificates": certificates.report,
-            "tables": lookups.report,
-        },
+        sections=sections,
         elapsed=reactor.seconds,
         file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
         last_errors=notices.last_of,
