@@ -31,6 +31,10 @@ _BEGINNING = """\
 All keys of `relay.toml`.  This file is made by `make reference` from the declarations in
 `relay/service/sources/` and `relay/service/destinations/`; edit those.
 
+[sources.md](sources.md) explains the keys of sources, TLS and `[apps.ID]`,
+[rewriting.md](rewriting.md) `match`, `rewrite`, `format`, `[filters.ID]` and `[[tests]]`,
+[queue.md](queue.md) limits, order and history.
+
 A size is a number of bytes or a text such as `"64 KiB"`; a key without a default may be left out.
 `syslogrelay check FILE` names a wrong key with its line and says what is allowed.
 """

@@ -22,7 +22,13 @@ from relay.cli.main import main
 from relay.service.options import Options
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with_stand_ins
 
-LINKED = [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "certs" / "README.md"]
+LINKED = [
+    *DOCUMENTS,
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "certs" / "README.md",
+    ROOT / "tests" / "bench" / "RESULTS.md",
+    ROOT / "tests" / "crash" / "PROMISES.md",
+]
 README_LINES_MAX, ARCHITECTURE_LINES_MAX = 250, 300
 SOURCE = '\n[sources.stand-in]\nlisten = "udp://127.0.0.1:5514"\n'
 DESTINATION = '\n[destinations.stand-in]\nconnect = "relp://127.0.0.1:20514"\n'
@@ -183,36 +189,38 @@ def test_their_length_and_the_way_in() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= ARCHITECTURE_LINES_MAX
 
 
-def words_of(text: str) -> set[str]:
-    """Words of three letters or more, but for what stands for a value or comes from the system."""
-    text = re.sub("Permission denied|Input/output error|tmpfs|ID|FILE|PATH|HOST|PORT", " ", text)
-    return set(re.findall(r"[A-Za-z_]{3,}", text))
-
-
-def said_in(folder: Path) -> list[set[str]]:
-    """The words of each text in the code below `folder`."""
-    found = []
+def texts_in(folder: Path) -> Iterator[str]:
+    """Each text in the code below `folder`, with … for values that are put in."""
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
-                parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
-                found.append(words_of(" ".join(map(str, parts))))
+                parts = [
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                ]
+                yield "".join(map(str, parts))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(words_of(node.value))
-    return found
+                yield re.sub(r"\{[^}]*\}", "…", node.value)
+
+
+FROM_ELSEWHERE = (
+    r"Permission denied|Input/output error|tmpfs|everything|/data\.mdb|:514|'N'"
+    r"|\b(?:[ABN]|ID|FILE|PATH|HOST|PORT)\b"
+)
+"""What stands for a value, or is one, in the symptoms of operations.md."""
 
 
 def test_symptoms_are_what_the_relay_says() -> None:
-    said = said_in(ROOT / "relay")
+    said = "\n".join(texts_in(ROOT / "relay"))
     operations = (ROOT / "docs" / "operations.md").read_text()
     section = operations.partition("## Something is wrong\n")[2].partition("\n## ")[0]
     rows = [row for row in section.splitlines() if row.startswith("| `")]
     assert len(rows) > 40
     for row in rows:
         for symptom in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
-            words = words_of(symptom)
-            nearest = max(said, key=lambda text: len(words & text))
-            assert len(words & nearest) >= 0.6 * len(words), (symptom, words - nearest)
+            pieces = re.split(rf"…|{FROM_ELSEWHERE}", symptom)
+            pieces = [piece.strip(" ,;:()") for piece in pieces]
+            unknown = [piece for piece in pieces if len(piece) > 3 and piece not in said]
+            assert not unknown, symptom
 
 
 HOP = re.compile(r"^\| `([\w/]+\.pyx?)` \| (.+) \|$", re.MULTILINE)
