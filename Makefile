@@ -53,7 +53,7 @@ run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." pa
 	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
 
 # Without it the tests of what is compiled are skipped.  What was installed before is so anew.
-compiler:
+compiler: ## Install a C compiler, as root on Debian, if there is none
 	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null && \
 	    rm -f $(VENV)/installed; } || true

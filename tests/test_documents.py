@@ -247,3 +247,19 @@ def test_modules_that_the_architecture_names_exist() -> None:
     assert len(named) > 40
     for name in named:
         assert (ROOT / "relay" / name).exists(), name
+
+
+def test_make_help_lists_every_command() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split()
+    help = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert sorted(named) == sorted(line.split()[0] for line in help.stdout.splitlines())
+
+
+def test_the_commit_hook_runs_what_make_check_runs() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    checked = (ROOT / "Makefile").read_text().partition("\ncheck:")[2].partition("\n\n")[0]
+    entries = re.findall(r"entry: \.venv/bin/(.+)", hooks)
+    assert entries == ["ruff check", "ruff format --check", "mypy"]
+    for entry in entries:
+        assert f"$(BIN)/{entry}" in checked
