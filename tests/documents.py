@@ -18,7 +18,11 @@ from tests.certificate_files import make_certificate_files
 __all__ = ["DOCUMENTS", "ROOT", "Block", "blocks", "make_stand_ins", "with_stand_ins"]
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "certs" / "README.md",
+]
 PLACE = "/etc/syslogrelay"
 TOKENS = ("token", "web.token", "web-new.token", "mail", "others")
 _MARK = re.compile(r"<!-- (not run|in): (.+) -->")

@@ -25,7 +25,6 @@ from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with
 LINKED = [
     *DOCUMENTS,
     ROOT / "ARCHITECTURE.md",
-    ROOT / "certs" / "README.md",
     ROOT / "tests" / "bench" / "RESULTS.md",
     ROOT / "tests" / "crash" / "PROMISES.md",
 ]
@@ -263,3 +262,14 @@ def test_the_commit_hook_runs_what_make_check_runs() -> None:
     assert entries == ["ruff check", "ruff format --check", "mypy"]
     for entry in entries:
         assert f"$(BIN)/{entry}" in checked
+
+
+def test_each_yes_of_the_comparison_names_its_tests() -> None:
+    readme = (ROOT / "README.md").read_text()
+    rows = readme.partition("## Compared with others")[2].partition("\n\nIn short")[0].splitlines()
+    claims = [row.split(" | ")[0][2:] for row in rows if re.match(r"\| [^|]+ \| yes", row)]
+    guarantees = (ROOT / "docs" / "guarantees.md").read_text()
+    section = guarantees.partition("## The comparison in the README\n")[2]
+    assert claims == re.findall(r"^\| (.+?) \| `", section, re.MULTILINE)
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", section):
+        assert f"def {name}(" in (ROOT / path).read_text(), name
