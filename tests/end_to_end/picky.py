@@ -13,7 +13,7 @@ _COMMAND = re.compile(rb"\n*(\d{1,9}) ([a-z]{1,32}) (\d{1,9})(?: |(?=\n))")
 
 
 class PickyUpstream:
-    """Takes RELP sessions, one after another; answers 500 to messages with `poison` in them.
+    """Takes RELP sessions, several at a time; answers 500 to messages with `poison` in them.
 
     As a context manager it listens; `taken` has what was answered with 200.
     """
@@ -25,28 +25,35 @@ class PickyUpstream:
 
     def __enter__(self) -> PickyUpstream:
         self._listening = socket.create_server(("127.0.0.1", self._port))
-        self._stopping = False
-        self._session: socket.socket | None = None
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        self._sessions: dict[socket.socket, threading.Thread] = {}
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping = True
-        for open_socket in (self._listening, self._session):
-            with suppress(OSError, AttributeError):
-                open_socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
+        self._shut_down(self._listening)
+        self._accepting.join(20)
         self._listening.close()
+        for session, thread in self._sessions.items():
+            self._shut_down(session)
+            thread.join(20)
 
-    def _serve(self) -> None:
-        while not self._stopping:
-            with suppress(OSError):
+    @staticmethod
+    def _shut_down(open_socket: socket.socket) -> None:
+        with suppress(OSError):  # it is closed
+            open_socket.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # until it is shut down
+            while True:
                 session, _ = self._listening.accept()
-                with session:
-                    session.settimeout(20)
-                    self._session = session
-                    self._answer(session)
+                self._sessions[session] = threading.Thread(target=self._serve, args=[session])
+                self._sessions[session].start()
+
+    def _serve(self, session: socket.socket) -> None:
+        with session, suppress(OSError):
+            session.settimeout(20)
+            self._answer(session)
 
     def _answer(self, session: socket.socket) -> None:
         buffer = b""

@@ -193,7 +193,8 @@ def test_a_quarantine_has_an_end(
     assert quarantine["dropped_records"] == {"quarantine-full": 3000 - quarantine["records"]}
     assert report["quarantined_records"] == 3000
     assert "source lines: " in relay.process.log()
-    assert "dropped: its quarantine is full (quarantine_bytes_max)" in relay.process.log()
+    full = "dropped: its quarantine is full (quarantine_bytes_max)"
+    wait_until(lambda: full in relay.process.log(), "a warning")
 
 
 def test_pieces_come_before_the_message_is_over(
