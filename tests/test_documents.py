@@ -13,12 +13,18 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
+from relay.service.configuration.format_table import FORMAT
+from relay.service.configuration.keys import keys_of
+from relay.service.configuration.parse_table import PARSE
+from relay.service.configuration.rewrite_table import REWRITE_MODES
+from relay.service.configuration.step_table import Action
 from relay.service.options import Options
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with_stand_ins
 
@@ -273,3 +279,20 @@ def test_each_yes_of_the_comparison_names_its_tests() -> None:
     assert claims == re.findall(r"^\| (.+?) \| `", section, re.MULTILINE)
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", section):
         assert f"def {name}(" in (ROOT / path).read_text(), name
+
+
+def in_backticks(path: Path) -> set[str]:
+    """All words that stand in code in a document."""
+    return {
+        word
+        for code in re.findall(r"`([^`\n]+)`", path.read_text().replace("```", ""))
+        for word in re.findall(r"[\w-]+", code)
+    }
+
+
+def test_every_key_of_a_table_is_explained() -> None:
+    assert not set(PARSE) - in_backticks(ROOT / "docs" / "sources.md")
+    steps = {name for action in get_args(Action) for name in keys_of(action)}
+    known = {*steps, *FORMAT, *REWRITE_MODES}
+    assert len(known) > 40
+    assert not known - in_backticks(ROOT / "docs" / "rewriting.md")
