@@ -105,35 +105,37 @@ class TlsConfiguration:
     trusted_ca: str = key(
         PATH,
         "",
-        "PEM; who may sign the peer's certificate; without it an upstream needs one that this "
-        "system trusts",
+        "PEM; authorities that may sign the peer's certificate; default for upstreams: "
+        "those of the system",
     )
     """Certificates that verify the peer; empty = the system's (client side only)."""
-    certificate: str = key(PATH, "", "PEM; our own, followed by its intermediates")
+    certificate: str = key(PATH, "", "PEM; certificate of this relay, followed by intermediates")
     private_key: str = key(SecretFile(), "", "PEM; the key of `certificate`")
     private_key_passphrase_file: str = key(
         SecretFile(),  # a pasted one is a likely slip
         "",
-        "its first line decrypts the private key",
+        "file whose first line decrypts the private key",
     )
     """Empty = the key is not encrypted."""
-    crl: str = key(PATH, "", "PEM; revocation lists of all authorities of a peer's chain")
+    crl: str = key(PATH, "", "PEM; revocation lists of all authorities in the peer's chain")
     """Empty = nobody looks."""
     peer_verify: str = key(
         Choice(("required", "optional", "none")),
         "required",
-        "whether the peer has to show a certificate; `optional` is for sources only",
+        "whether the peer must present a certificate; `optional` is for sources only",
     )
     peer_names: tuple[str, ...] = key(
         Texts("a list of names"),
         (),
-        'names of which the peer\'s certificate must carry one, such as `["*.example.com", '
-        '"10.0.0.5"]`',
+        "the peer's certificate must carry one of these names, such as "
+        '`["*.example.com", "10.0.0.5"]`',
         default_words="any",
     )
     """Listeners only."""
     peer_fingerprints: tuple[str, ...] = key(
-        Texts("a list of fingerprints"), (), "certificates that are accepted whoever signed them"
+        Texts("a list of fingerprints"),
+        (),
+        "certificates that are accepted by digest, whoever signed them",
     )
     server_name: str = key(
         Text("a host name or an address"),
@@ -155,12 +157,12 @@ def reserved_key(default: bool) -> bool:
     return key(
         Flag(),
         default,
-        "may use the reserve of the queue; say it for local sockets of `systemd://`",
+        "may use the reserve of the queue; set it for local sockets of `systemd://`",
     )
 
 
 def frame_bytes_key(default: int) -> int:
-    return key(Size(480, 16 * MiB), default, "longest message to take as it is")
+    return key(Size(480, 16 * MiB), default, "longest message that is accepted unchanged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +177,20 @@ class SourceConfiguration:
     oversize: str = key(
         Choice(("truncate", "drop", "split", "quarantine")),
         "truncate",
-        "what becomes of longer ones",
+        "treatment of longer messages",
     )
-    parse: ParseOptions = key(Anything(), ParseOptions(), "how lines are read")
+    parse: ParseOptions = key(Anything(), ParseOptions(), "parse options")
     check_sequence: bool = key(
-        Flag(), False, "warn of and count gaps in messages that the step `number` has numbered"
+        Flag(), False, "count gaps in messages numbered by the step `number`, and warn of them"
     )
     authorise: tuple[str, ...] = key(
         Choices(WAYS),
         (),
-        "what shows to which app a message belongs",
-        default_words="all are taken",
+        "evidence for the app of a message",
+        default_words="all messages are accepted",
     )
     unauthorised: str = key(
-        Choice(("drop", "quarantine")), "drop", "what is done with messages of no app"
+        Choice(("drop", "quarantine")), "drop", "treatment of messages that belong to no app"
     )
     keep_tokens: bool = key(Flag(), False, "leave the tokens of apps in the messages")
     reserved: bool = reserved_key(False)
@@ -305,8 +307,12 @@ class FormatConfiguration:
 class Retry:
     """Pauses between attempts; each is twice as long as the one before, give or take a fifth."""
 
-    retry_seconds_min: float = key(Seconds(0.01, 86400), 1.0, "the first pause between attempts")
-    retry_seconds_max: float = key(Seconds(0.01, 86400), 60.0, "the longest one")
+    retry_seconds_min: float = key(
+        Seconds(0.01, 86400), 1.0, "first pause between attempts to connect"
+    )
+    retry_seconds_max: float = key(
+        Seconds(0.01, 86400), 60.0, "longest pause between attempts to connect"
+    )
 
     def problems(self, where: Where) -> Iterator[str]:
         if self.retry_seconds_min > self.retry_seconds_max:
@@ -321,18 +327,18 @@ class Sending:
     """What is sent first, and how fast."""
 
     drain_rate: DrainRate | None = key(
-        Rate(), None, "the most to send, so that a backlog does not flood the receiver"
+        Rate(), None, "limit of the sending rate, so that a backlog does not flood the receiver"
     )
     """None = as much as it takes."""
     order: str = key(
         Choice(("oldest-first", "live-first")),
         "oldest-first",
-        "what is sent first when there is a backlog",
+        "which messages are sent first when there is a backlog",
     )
     backlog_share: int = key(
         Whole(1, 99),
         25,
-        "with `live-first`: what the backlog gets while there are fresh messages, in percent",
+        "with `live-first`: percentage for the backlog while there are fresh messages",
     )
 
     @property
@@ -353,15 +359,17 @@ class DestinationLimits:
     """What the queue of a destination may take."""
 
     queue_bytes_max: int = key(
-        Size(0, 16 * TiB), 0, "on disk, 1 MiB or more; 0 = no limit but the relay's"
+        Size(0, 16 * TiB),
+        0,
+        "limit of its queue on disk, 1 MiB or more; 0 = only the relay's limit",
     )
     queue_seconds_max: float = key(
-        Seconds(0, 100 * YEAR_SECONDS), 0.0, "messages that wait for longer are dropped; 0 = none"
+        Seconds(0, 100 * YEAR_SECONDS), 0.0, "age at which queued messages are dropped; 0 = never"
     )
     when_full: str = key(
         Choice(POLICIES),
         "block",
-        "what is done at `queue_bytes_max`",
+        "policy at `queue_bytes_max`",
     )
 
 
@@ -370,13 +378,15 @@ class History:
     """Delivered messages that are kept for a while."""
 
     history: float = key(
-        Duration(0, 100 * YEAR_SECONDS), 0.0, "how long delivered messages are kept; 0 = not at all"
+        Duration(0, 100 * YEAR_SECONDS),
+        0.0,
+        "how long delivered messages are kept for replay; 0 = not at all",
     )
     """Seconds."""
     history_bytes_max: int | None = key(
         Size(1 * MiB, 16 * TiB),
         None,
-        "what is kept of them at most, on disk",
+        "limit of the history on disk",
         default_words="a quarter of `relay.queue_bytes_max`",
     )
 
@@ -388,20 +398,23 @@ class DestinationConfiguration:
     id: str
     connect: Url
     sources: tuple[str, ...] = key(
-        Texts("a list of source ids"), (), "sources that feed it", default_words="all"
+        Texts("a list of source ids"), (), "ids of the sources that feed it", default_words="all"
     )
     apps: tuple[str, ...] = key(
         Texts("a list of app ids"),
         (),
-        "apps whose messages it gets",
+        "ids of the apps whose messages it receives",
         default_words="all, and messages of no app",
     )
-    match: Filter | None = key(Anything(), None, "which messages it gets", default_words="all")
+    match: Filter | None = key(Anything(), None, "filter of its messages", default_words="all")
     rewrite: RewriteConfiguration = key(
-        Anything(), RewriteConfiguration(), "a form, or a list of steps"
+        Anything(), RewriteConfiguration(), "a mode, or a list of steps"
     )
     format: FormatConfiguration | None = key(
-        Anything(), None, "what is sent, unless the rewrite says it", default_words="as they came"
+        Anything(),
+        None,
+        "output format, unless `rewrite` ends with a mode",
+        default_words="as they came",
     )
     tls: TlsConfiguration | None = None
     """None = it is not encrypted."""
@@ -442,48 +455,56 @@ class DestinationConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    name: str = key(RELAY_NAME, "", "how hops further on see this relay", default_words="host name")
+    name: str = key(
+        RELAY_NAME, "", "name of this relay as later hops see it", default_words="host name"
+    )
     state_dir: str = key(
-        PATH, DEFAULT_STATE_DIR, "queue and control socket; absolute, and on a local disk"
+        PATH,
+        DEFAULT_STATE_DIR,
+        "directory of the queue and the control socket; absolute, on a local disk",
     )
     sources: tuple[SourceConfiguration, ...] = ()
     destinations: tuple[DestinationConfiguration, ...] = ()
     apps: tuple[AppConfiguration, ...] = ()
     queue_bytes_max: int = key(
-        Size(1 * MiB, 16 * TiB), 4 * GiB, "what the queue may hold, over all destinations"
+        Size(1 * MiB, 16 * TiB),
+        4 * GiB,
+        "limit of the queue on disk, all destinations together; sources are paused at it",
     )
     reserve_bytes: int | None = key(
         Size(0, 16 * TiB),
         None,
-        "what is kept of that for those who may use the reserve",
+        "part of that limit which is kept for local sources and urgent messages",
         default_words="a twentieth of it, at least `pending_bytes_max` if that is set",
     )
     """None = see `reserve`."""
     min_free_bytes: int = key(
         Size(0, 16 * TiB),
         256 * MiB,
-        "sources are paused when there is less room on the file system of `state_dir`; 0 = never",
+        "sources are paused when the file system of `state_dir` has less free space; 0 = never",
     )
     local_block_seconds_max: float = key(
         Seconds(0, 3600),
         1.0,
-        "longest time that a program which writes to a unix stream socket has to wait while "
-        "sources are paused; then its messages are dropped; 0 = for ever",
+        "how long a paused source blocks programs that write to a unix stream socket, "
+        "before it drops their messages; 0 = without limit",
     )
     pending_bytes_max: int | None = key(
         Size(64 * KiB, 1 * GiB),
         None,
-        "sources are paused when more than this waits for the disk",
+        "sources are paused when more than this waits for a commit",
         default_words='`"32 MiB"`, or `reserve_bytes` if that is less',
     )
     """None = see `pending_max`."""
     quarantine_bytes_max: int = key(
-        Size(0, 1 * TiB), 64 * MiB, "what the quarantine of each source and destination may hold"
+        Size(0, 1 * TiB),
+        64 * MiB,
+        "limit of each quarantine; a source drops newer entries, a destination its oldest",
     )
     quarantine_seconds_max: float = key(
         Seconds(0, 100 * YEAR_SECONDS),
         0.0,
-        "age at which what is in a quarantine is dropped; 0 = never",
+        "age at which quarantined entries are dropped; 0 = never",
     )
     allow_volatile_state: bool = key(
         Flag(), False, "accept a state_dir on tmpfs or a network file system"
@@ -491,18 +512,17 @@ class Configuration:
     strict_queue: bool = key(
         Flag(),
         False,
-        "do not start with a damaged queue, instead of going on with what can be read of it",
+        "refuse to start with a damaged queue, instead of continuing with its readable part",
     )
     compact_free_percent: int = key(
         Whole(0, 95),
         50,
-        "the queue's file is compacted by itself when this part of it has been free for three "
-        "minutes; 0 = never",
+        "compact the queue's file when this part of it has been free for three minutes; 0 = never",
     )
     examine_fully: bool = key(
         Flag(),
         False,
-        "look through the whole file of the queue at each start, however long that takes",
+        "verify the whole queue file at each start, however long that takes",
     )
     statistics_seconds: float = key(
         Seconds(0, YEAR_SECONDS), 60.0, "interval of the statistics line in the log; 0 = never"
@@ -510,7 +530,7 @@ class Configuration:
     commit_seconds_min: float = key(
         Seconds(0, 1),
         0.002,
-        "from the beginning of one commit to the next while messages stream in",
+        "shortest time between the starts of two commits while messages stream in",
     )
     tests: tuple[MessageTest, ...] = ()
     """Run by `check`."""

@@ -29,13 +29,13 @@ class RelpConfiguration(UpstreamConfiguration):
     window_records: int = key(
         Whole(1, 100_000),
         8192,
-        "most messages without an answer; the window begins with 256 and doubles as long as that "
-        "makes it faster",
+        "limit of unanswered messages; the window starts at 256 and doubles while that "
+        "increases the rate",
     )
     refusals_max: int = key(
         Whole(1, 1_000_000),
         5,
-        "refusals of one message, while others are taken, before it goes to the quarantine",
+        "refusals of one message, while others are accepted, before it is quarantined",
     )
 
     @property

@@ -25,7 +25,9 @@ __all__ = ["TCP", "TLS"]
 
 
 def _framing_key(default: str) -> str:
-    return key(Choice(("octet-counting", "newline")), default, "what stands between messages")
+    return key(
+        Choice(("octet-counting", "newline")), default, "separation of messages in the stream"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ TCP = DestinationKind(
     scheme="tcp",
     address=HostPort(514),
     configuration=TcpConfiguration,
-    delivered="its TCP has acknowledged the bytes",
+    delivered="the peer's kernel has acknowledged the bytes",
     medium="tcp",
     make=_make,
 )

@@ -31,7 +31,7 @@ class UpstreamConfiguration(DestinationConfiguration):
         Seconds(0.1, 3600), 60.0, "longest wait for an answer before reconnecting"
     )
     connect_seconds_max: float = key(
-        Seconds(0.1, 3600), 30.0, "longest wait for TCP, for TLS and for RELP's open, each"
+        Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
     )
 
     @property

@@ -50,7 +50,7 @@ class FilesConfiguration(SourceConfiguration):
     format: str = key(
         Choice(("text", "syslog")),
         "text",
-        "a message is made of each line; `syslog`: the lines are messages",
+        "`text`: each line becomes the text of a message; `syslog`: lines are messages",
     )
     tag: str = key(
         Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
@@ -65,17 +65,19 @@ class FilesConfiguration(SourceConfiguration):
         Named(SEVERITIES, 7), DEFAULT_SEVERITY, "of those messages; by name or by number"
     )
     multi_line: str = key(
-        Expression(), "", "a line that it matches begins a message, other lines continue it"
+        Expression(),
+        "",
+        "regular expression; a matching line begins a message, other lines continue it",
     )
     multi_line_seconds_max: float = key(
         Seconds(0.1, 3600), 5.0, "silence after which such a message is complete"
     )
     read_from: str = read_from_key("beginning")
     files_max: int = key(
-        Whole(1, 100_000), 1000, "further files are not read, but counted and logged"
+        Whole(1, 100_000), 1000, "limit of files; further ones are counted and logged"
     )
     follow_symlinks: bool = key(
-        Flag(), False, "also read what links out of the searched directory lead to"
+        Flag(), False, "follow links that lead out of the searched directory"
     )
 
     @property

@@ -102,7 +102,7 @@ class _Journal:
 class JournalConfiguration(SourceConfiguration):
     reserved: bool = reserved_key(True)
     matches: tuple[str, ...] = key(
-        Matches(), (), "which entries to take, as arguments of journalctl", default_words="all"
+        Matches(), (), "entries to read, as arguments of journalctl", default_words="all"
     )
     read_from: str = read_from_key("end")
     fields: tuple[str, ...] = key(

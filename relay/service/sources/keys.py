@@ -43,16 +43,16 @@ class Access:
     """Who may send, by addresses."""
 
     allow: tuple[IPv4Network | IPv6Network, ...] = key(
-        Networks(), (), "addresses and networks that may send", default_words="all"
+        Networks(), (), "peers that may send", default_words="all"
     )
     deny: tuple[IPv4Network | IPv6Network, ...] = key(
-        Networks(), (), "those that may not, even if they are allowed"
+        Networks(), (), "peers that may not send, even if they are in `allow`"
     )
     rate_per_peer_max: int = key(
         Whole(0, 10_000_000),
         0,
-        "messages per second and peer address, with a burst of one second; connections are read "
-        "more slowly, datagrams above it dropped; 0 = no limit",
+        "messages per second and peer address, with a burst of one second; above it "
+        "connections are read more slowly and datagrams dropped; 0 = no limit",
     )
 
 
@@ -66,8 +66,7 @@ class Connections:
     unfinished_bytes_max: int = key(
         Size(0, 16 * GiB),
         64 * MiB,
-        "memory for messages that have not arrived completely, of all connections together; "
-        "0 = no limit",
+        "memory for incomplete messages of all connections together; 0 = no limit",
     )
     idle_seconds_max: float = key(
         Seconds(0.1, YEAR_SECONDS), 86400.0, "silence after which a connection is closed"
@@ -81,18 +80,18 @@ class Peers:
     proxy_protocol: bool = key(
         Flag(),
         False,
-        "connections come from proxies (`allow` says which) and begin with a PROXY header, "
-        "version 1 or 2; the peer is then whom it names",
+        "connections come from proxies (listed in `allow`) and begin with a PROXY "
+        "header, version 1 or 2, which names the peer",
     )
     connections_per_peer_max: int | None = key(
         Whole(0, 1_000_000),
         None,
-        "the same as `connections_max` for each peer address, so that one peer cannot keep all "
-        "others out; 0 = no limit",
+        "`connections_max` for each peer address, so that one peer cannot exclude the "
+        "others; 0 = no limit",
         default_words="a tenth of `connections_max`, at least 1",
     )
     handshake_seconds_max: float = key(
-        Seconds(0.1, 3600), 30.0, "for TLS, for RELP's open and for a PROXY header, each"
+        Seconds(0.1, 3600), 30.0, "time limit for each of TLS, RELP's open and a PROXY header"
     )
 
     def of_peer_max(self, connections_max: int) -> int:
@@ -106,7 +105,7 @@ def read_from_key(default: str) -> str:
     return key(
         Choice(("end", "beginning")),
         default,
-        "where to begin when the source is used for the first time",
+        "where to start on first use",
     )
 
 
@@ -118,7 +117,7 @@ def buffer_key() -> int:
     return key(
         Size(4 * KiB, 1 * GiB),
         8 * MiB,
-        "SO_RCVBUF to ask for on datagram sockets; `status --json` says what was granted",
+        "SO_RCVBUF to request for datagram sockets; `status --json` shows the size granted",
     )
 
 

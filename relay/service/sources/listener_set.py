@@ -17,7 +17,7 @@ DEFAULT_NETWORK = ListenerSet(
         Member("rfc5424-tcp", TCP, 601),
         Member("rfc5424-tls", TLS, 6514),
     ),
-    delivered="what syslog-ng's default-network-drivers() opens",
+    delivered="the listeners of syslog-ng's default-network-drivers()",
 )
 SEMATEXT_RECEIVER = ListenerSet(
     scheme="sematext-receiver",
@@ -27,5 +27,5 @@ SEMATEXT_RECEIVER = ListenerSet(
         Member("tls", TLS, 10514),
         Member("relp", RELP, 20514),
     ),
-    delivered="what Sematext's receivers offer",
+    delivered="the listeners of Sematext's receivers",
 )

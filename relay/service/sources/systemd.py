@@ -45,8 +45,8 @@ class InheritedSource(NetworkSource):
     protocol: str = key(
         Choice(("syslog", "tls", "relp", "relp+tls")),
         "syslog",
-        "what is spoken over a stream socket of `systemd://`; except for `syslog`, the source has "
-        "the keys of that scheme",
+        "protocol on a stream socket of `systemd://`; except for `syslog`, the source "
+        "has the keys of that scheme",
     )
     receive_buffer_bytes: int = buffer_key()
 
