@@ -296,3 +296,21 @@ def test_every_key_of_a_table_is_explained() -> None:
     known = {*steps, *FORMAT, *REWRITE_MODES}
     assert len(known) > 40
     assert not known - in_backticks(ROOT / "docs" / "rewriting.md")
+
+
+def leaves(group: click.Group, path: str = "") -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{path}{name} ")
+        else:
+            yield path + name
+
+
+def test_every_command_is_in_the_documents() -> None:
+    text = "\n".join(path.read_text() for path in DOCUMENTS)
+    found = list(leaves(main))
+    assert len(found) > 20
+    for name in found:
+        assert re.search(rf"(`|syslogrelay ){name}\b", text), name
