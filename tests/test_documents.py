@@ -314,3 +314,12 @@ def test_every_command_is_in_the_documents() -> None:
     assert len(found) > 20
     for name in found:
         assert re.search(rf"(`|syslogrelay ){name}\b", text), name
+
+
+def test_rates_in_the_readme_are_those_of_the_results() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    results = " ".join((ROOT / "tests" / "bench" / "RESULTS.md").read_text().split())
+    rates = re.findall(r"\d\.\d to \d\.\d", readme)
+    assert rates
+    for rate in rates:
+        assert rate in results, f"{rate}: not in RESULTS.md"
