@@ -24,7 +24,7 @@ $(BIN)/python:
 	        exit 1; \
 	    fi; }
 
-# What is written in Cython is compiled when the package is installed, if there is a compiler.
+# Installing the package compiles the Cython modules if there is a compiler.
 COMPILED := $(shell find relay -name '*.pyx' -o -name '*.pxd') deploy/compile_modules.py
 
 $(VENV)/installed: $(BIN)/python pyproject.toml $(COMPILED)
@@ -32,7 +32,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml $(COMPILED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-# What the extra `dev` lists, without the project: that would be compiled a second time.
+# The packages of the extra `dev` without the project, which would be compiled a second time.
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what tests and checks need ..."
 	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
@@ -52,7 +52,7 @@ run: $(VENV)/installed ## Start a relay that shows the whole path (ARGS="..." pa
 	@echo "    $(BIN)/syslogrelay status --config deploy/quickstart.toml"
 	@exec $(BIN)/twistd --nodaemon --pidfile= syslogrelay --config deploy/quickstart.toml $(ARGS)
 
-# Without it the tests of what is compiled are skipped.  What was installed before is so anew.
+# Without a compiler the tests of compiled code are skipped.  An older install is repeated.
 compiler: ## Install a C compiler, as root on Debian, if there is none
 	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null && \
