@@ -165,7 +165,7 @@ def encode_records(
     return _PREFIX.pack(version, crc32(body)) + body
 
 
-def cut_records(value: bytes, lengths_at: int, count: int) -> tuple[int, list[bytes]]:
+def cut_records(value: bytes | memoryview, lengths_at: int, count: int) -> tuple[int, list[bytes]]:
     """Where the records of a block end, and the records if that is the end of `value`."""
     lengths = struct.unpack_from(f"<{count}I", value, lengths_at)
     payloads_at = lengths_at + 4 * count

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from relay.codec import cut_records, encode_records, runs
+from relay.queue.files.trees import BlockCursor, Cursor, Octets
 from relay.queue.files.values import Unreadable
 
 __all__ = [
@@ -63,7 +64,7 @@ is checksummed when it is stored and again if it is read from the disk.
 """
 
 
-def _fastest_crc32() -> Any:
+def _fastest_crc32() -> Callable[..., int]:
     try:
         from zlib_ng import zlib_ng
     except ImportError:  # there is no wheel of it for this machine
@@ -92,7 +93,7 @@ def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
     return encode_records(_VERSION, header, payloads, crc32)
 
 
-def decode_block(value: bytes) -> Block:
+def decode_block(value: Octets) -> Block:
     """The block in `value`.
 
     Raises:
@@ -119,7 +120,7 @@ def decode_block(value: bytes) -> Block:
     return Block(received_at, records)
 
 
-def block_header(value: bytes | memoryview) -> tuple[float, int]:
+def block_header(value: Octets) -> tuple[float, int]:
     """Time of receipt and count of a block, unchecked; (0, 0) if it is too short for them."""
     if len(value) < _HEADERS_BYTES:
         return 0.0, 0
@@ -127,12 +128,12 @@ def block_header(value: bytes | memoryview) -> tuple[float, int]:
     return received_at, count
 
 
-def header_of(cursor: Any) -> tuple[float, int]:
+def header_of(cursor: BlockCursor) -> tuple[float, int]:
     """`block_header` of the block that a cursor is on."""
     return block_header(cursor.head(_HEADERS_BYTES)[1])
 
 
-def payload_bytes(value: bytes | memoryview, size: int | None = None) -> int:
+def payload_bytes(value: Octets, size: int | None = None) -> int:
     """Bytes of payload in a block, by its header alone; 0 if that makes no sense.
 
     Args:
@@ -142,13 +143,13 @@ def payload_bytes(value: bytes | memoryview, size: int | None = None) -> int:
     return max(0, (len(value) if size is None else size) - _HEADERS_BYTES - 4 * count)
 
 
-def payload_bytes_of(cursor: Any) -> int:
+def payload_bytes_of(cursor: BlockCursor) -> int:
     """`payload_bytes` of the block that a cursor is on."""
     size, head = cursor.head(_HEADERS_BYTES)
-    return payload_bytes(head, int(size)) if len(head) == _HEADERS_BYTES else 0
+    return payload_bytes(head, size) if len(head) == _HEADERS_BYTES else 0
 
 
-def received_at(value: bytes | memoryview) -> float | None:
+def received_at(value: Octets) -> float | None:
     """Time of receipt of a block (seconds since 1970-01-01 UTC); None if it is damaged."""
     if len(value) < _HEADERS_BYTES:
         return None
@@ -170,19 +171,19 @@ def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 # Where blocks lie.
 
 
-def seq_of(key: Any) -> int:
+def seq_of(key: Octets) -> int:
     """The seq that `key` stands for."""
     return int(KEY.unpack(key)[0])
 
 
-def to_block_with(cursor: Any, seq: int) -> bool:
+def to_block_with(cursor: Cursor, seq: int) -> bool:
     """Set `cursor` on the last block that begins at `seq` or before, or else on the first.
 
     Returns:
         False if there is no block at all.
     """
     if not cursor.set_range(KEY.pack(seq)):
-        return bool(cursor.last())
+        return cursor.last()
     if seq_of(cursor.key()) != seq and not cursor.prev():
-        return bool(cursor.first())
+        return cursor.first()
     return True

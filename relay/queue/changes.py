@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -27,10 +27,12 @@ from relay.queue.block import (
     to_block_with,
 )
 from relay.queue.compaction.handles import Handles
+from relay.queue.files.trees import Octets
 from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.positions import sealed
 from relay.queue.quarantine import Label, write_entry
+from relay.queue.repair.guarded import GuardedTransaction
 from relay.queue.transaction import (
     Eviction,
     Refusal,
@@ -63,7 +65,7 @@ class Changes(TransactionView):
 
     def __init__(
         self,
-        txn: Any,
+        txn: GuardedTransaction,
         handles: Handles,
         ledgers: Mapping[str, Ledger],
         histories: Histories,
@@ -200,7 +202,7 @@ class Changes(TransactionView):
             ledger.drop(eviction.reason, stop - ledger.acknowledged_seq)
             self.forget(destination, stop)
 
-    def _is_due(self, destination: str, block: Any, eviction: Eviction) -> bool:
+    def _is_due(self, destination: str, block: Octets, eviction: Eviction) -> bool:
         blocks, bytes_max = self.blocks[destination], eviction.bytes_max
         if bytes_max is not None and database_bytes(self.txn, blocks) > bytes_max:
             return True
@@ -230,7 +232,7 @@ class Changes(TransactionView):
 class Command(Protocol):
     """A change made by hand or by a watch, in a transaction of its own."""
 
-    def apply(self, changes: Changes) -> Any:
+    def apply(self, changes: Changes) -> object:
         """Make it.
 
         Raises:

@@ -87,7 +87,7 @@ class Ledger(msgspec.Struct, forbid_unknown_fields=True):
         return self.received - accounted
 
 
-def decode_ledger(id: str, value: bytes, *, checks: bool = True) -> Ledger:
+def decode_ledger(id: str, value: bytes | memoryview, *, checks: bool = True) -> Ledger:
     """The account of `id` that is stored as `value`.
 
     Args:

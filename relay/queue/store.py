@@ -76,9 +76,10 @@ from relay.queue.files.format import make_queue
 from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
 from relay.queue.files.place import Placement
 from relay.queue.files.reserve_file import ReserveFile
+from relay.queue.files.trees import Environment
 from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
-from relay.queue.repair.guarded import Guard
+from relay.queue.repair.guarded import Guard, GuardedTransaction
 from relay.queue.repair.replace import Recovery, prepare_file, remove_unfinished
 from relay.queue.transaction import Transaction, account_of_source
 from relay.queue.view import MapUsage, TransactionView
@@ -97,7 +98,7 @@ class QueueStore:
 
     def __init__(
         self,
-        environment: Any,
+        environment: Environment,
         ownership: Ownership,
         path: str | None = None,
         guard: Guard | None = None,
@@ -271,7 +272,9 @@ class QueueStore:
         self.reserve.before_growth(wanted_bytes=_PROBE_BYTES, used_bytes=self.in_use_bytes)
         meta = self._handles.meta
         with self._errors(_PROBE_BYTES), self._handles.begin(write=True) as txn:
-            txn.put(b"format", txn.get(b"format", db=meta), db=meta)
+            found = txn.get(b"format", db=meta)
+            assert found is not None  # `check_format` has read it
+            txn.put(b"format", found, db=meta)
 
     def operate(self, command: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
         """Make all changes of `command` durable, or none; from the thread of `commit`.
@@ -299,7 +302,7 @@ class QueueStore:
             usage = changes.finish(self._usage)
         return self._committed(changes, usage), result
 
-    def _changes(self, txn: Any, at: float) -> Changes:
+    def _changes(self, txn: GuardedTransaction, at: float) -> Changes:
         return Changes(txn, self._handles, self.ledgers, self.histories, at=at)
 
     def _committed(self, changes: Changes, usage: MapUsage) -> dict[str, Ledger]:
@@ -319,7 +322,7 @@ class QueueStore:
         with self._reading() as view:
             return query(view)
 
-    def new_environment(self, path: str) -> Any:
+    def new_environment(self, path: str) -> Environment:
         """An empty one in the directory `path`, with a map of the same size.
 
         Raises:
@@ -329,7 +332,7 @@ class QueueStore:
             return open_environment(path, self._handles.environment.info()["map_size"])
 
     @contextmanager
-    def snapshot(self) -> Iterator[Any]:
+    def snapshot(self) -> Iterator[GuardedTransaction]:
         """A read transaction that sees everything, with buffers; keep it short."""
         with self._reading() as view:
             yield view.txn
@@ -343,7 +346,9 @@ class QueueStore:
         with self._errors():
             yield self._handles
 
-    def replace_environment(self, environment: Any, put_in_place: Callable[[], bool]) -> None:
+    def replace_environment(
+        self, environment: Environment, put_in_place: Callable[[], bool]
+    ) -> None:
         """Go on with `environment`, which holds the same; from the thread of `commit`.
 
         Args:
@@ -357,7 +362,7 @@ class QueueStore:
         """
         with self._errors():
             handles = self._handles.like(environment)
-            with environment.begin() as txn:
+            with handles.begin() as txn:
                 view = TransactionView(txn, handles)
                 usage = MapUsage({}, {}).updated(view, view.quarantine)
         is_durable = put_in_place()
@@ -431,12 +436,12 @@ class QueueStore:
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True
     ) -> None:
         handles = self._handles
-        with handles.environment.begin() as txn:
+        with handles.begin() as txn:
             self.ledgers = TransactionView(txn, handles).ledgers(checks=checks)
         for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
             self.ledgers.setdefault(id, Ledger())
             handles.open_account(id)
-        with handles.environment.begin() as txn:
+        with handles.begin() as txn:
             view = TransactionView(txn, handles)
             self._usage = self._usage.updated(view, view.quarantine)
         self.histories.open(handles.environment, self.used_bytes)

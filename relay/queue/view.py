@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.queue.block import KEY, BlockDamaged, decode_block, seq_of
 from relay.queue.compaction.handles import Handles
+from relay.queue.files.trees import Database, Transaction
 from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.positions import unsealed
+from relay.queue.repair.guarded import GuardedTransaction
 
 __all__ = ["MapUsage", "TransactionView", "database_bytes"]
 
@@ -29,7 +30,7 @@ class TransactionView:
         history: The history of each destination that has one or had one.
     """
 
-    def __init__(self, txn: Any, handles: Handles) -> None:
+    def __init__(self, txn: GuardedTransaction, handles: Handles) -> None:
         self.txn = txn
         self.meta = handles.meta
         self.positions = handles.positions
@@ -155,8 +156,8 @@ class MapUsage:
         return MapUsage(queues, quarantines)
 
 
-def database_bytes(txn: Any, database: Any) -> int:
+def database_bytes(txn: Transaction, database: Database) -> int:
     """What `database` takes of the map, in whole pages."""
     stat = txn.stat(database)
     pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    return int(pages * stat["psize"])
+    return pages * stat["psize"]

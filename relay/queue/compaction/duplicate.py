@@ -10,10 +10,10 @@ then.)  The other databases are small, and copied where they differ.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from relay.model.errors import QueueError
 from relay.queue.compaction.handles import Handles
+from relay.queue.files.trees import Database, Environment, Transaction, WriteTransaction
 from relay.queue.files.values import Unreadable
 
 __all__ = ["Duplicate"]
@@ -30,7 +30,9 @@ class Duplicate:
         is_lossy: Copy what can be read of a value that is unreadable; else that is an error.
     """
 
-    def __init__(self, handles: Handles, environment: Any, *, is_lossy: bool = False) -> None:
+    def __init__(
+        self, handles: Handles, environment: Environment, *, is_lossy: bool = False
+    ) -> None:
         self._is_lossy = is_lossy
         self.environment = environment
         self._sources = handles.databases()
@@ -40,7 +42,7 @@ class Duplicate:
     def close(self) -> None:
         self.environment.close()
 
-    def catch_up(self, txn: Any, bytes_max: int) -> tuple[int, bool]:
+    def catch_up(self, txn: Transaction, bytes_max: int) -> tuple[int, bool]:
         """Copy about `bytes_max` bytes of what is missing, durably.
 
         Args:
@@ -65,7 +67,7 @@ class Duplicate:
                         _make_equal(txn, source, target, self._targets[name])
         return copied, is_complete
 
-    def check(self, txn: Any) -> None:
+    def check(self, txn: Transaction) -> None:
         """Raises QueueError unless the duplicate looks like what `txn` can see."""
         with self.environment.begin(buffers=True) as target:
             for name, source in self._sources.items():
@@ -74,7 +76,13 @@ class Duplicate:
 
 
 def _catch_up(
-    txn: Any, source: Any, target: Any, copy: Any, bytes_max: int, *, is_lossy: bool
+    txn: Transaction,
+    source: Database,
+    target: WriteTransaction,
+    copy: Database,
+    bytes_max: int,
+    *,
+    is_lossy: bool,
 ) -> int:
     """Bytes that were copied; at least `bytes_max` if there may be more to do."""
     entries = txn.cursor(db=source)
@@ -113,7 +121,9 @@ def _catch_up(
     return copied
 
 
-def _delete_others(txn: Any, source: Any, target: Any, copy: Any) -> None:
+def _delete_others(
+    txn: Transaction, source: Database, target: WriteTransaction, copy: Database
+) -> None:
     """Delete the keys of the copy that the source has not; both go on in order."""
     entries, copies = txn.cursor(db=source), target.cursor(db=copy)
     has_entry, has_copy = entries.first(), copies.first()
@@ -127,7 +137,9 @@ def _delete_others(txn: Any, source: Any, target: Any, copy: Any) -> None:
             has_copy = copies.delete() and bool(copies.key())
 
 
-def _make_equal(txn: Any, source: Any, target: Any, copy: Any) -> None:
+def _make_equal(
+    txn: Transaction, source: Database, target: WriteTransaction, copy: Database
+) -> None:
     wanted = {bytes(key): bytes(value) for key, value in txn.cursor(db=source)}
     there = {bytes(key): bytes(value) for key, value in target.cursor(db=copy)}
     for key in there.keys() - wanted.keys():
@@ -137,7 +149,7 @@ def _make_equal(txn: Any, source: Any, target: Any, copy: Any) -> None:
             target.put(key, value, db=copy)
 
 
-def _outline(txn: Any, database: Any) -> Mapping[str, Any]:
+def _outline(txn: Transaction, database: Database) -> Mapping[str, object]:
     cursor = txn.cursor(db=database)
     return {
         "entries": txn.stat(database)["entries"],

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from relay.queue.files.trees import Database, Environment
 from relay.queue.files.values import FileValues
-from relay.queue.repair.guarded import Guard
+from relay.queue.repair.guarded import Guard, GuardedTransaction
 from relay.queue.transaction import is_of_source
 
 __all__ = ["Handles"]
@@ -33,15 +33,15 @@ class Handles:
         history: What is kept of what each destination delivered.
     """
 
-    def __init__(self, environment: Any, guard: Guard | None = None) -> None:
+    def __init__(self, environment: Environment, guard: Guard | None = None) -> None:
         self.environment = environment
         self.guard = guard or Guard("", fully=True)
         self._values = FileValues.of(environment)
         self.meta = environment.open_db(b"meta")
         self.positions = environment.open_db(b"positions")
-        self.blocks: dict[str, Any] = {}
-        self.quarantine: dict[str, Any] = {}
-        self.history: dict[str, Any] = {}
+        self.blocks: dict[str, Database] = {}
+        self.quarantine: dict[str, Database] = {}
+        self.history: dict[str, Database] = {}
         self._lock = threading.Lock()  # readers are in threads of their own
         self._readers = 0
         self._is_left = False
@@ -52,7 +52,7 @@ class Handles:
             self.blocks[id] = self.environment.open_db(b"blocks/" + id.encode())
         self.quarantine[id] = self.environment.open_db(b"quarantine/" + id.encode())
 
-    def like(self, environment: Any) -> Handles:
+    def like(self, environment: Environment) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
         handles = Handles(environment, self.guard.renewed())
         for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
@@ -61,10 +61,10 @@ class Handles:
         return handles
 
     @property
-    def _by_kind(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _by_kind(self) -> tuple[dict[str, Database], dict[str, Database], dict[str, Database]]:
         return self.blocks, self.quarantine, self.history
 
-    def databases(self) -> dict[bytes, Any]:
+    def databases(self) -> dict[bytes, Database]:
         """All of them by name; in the thread that writes."""
         with self.environment.begin() as txn:
             names = [bytes(name) for name in txn.cursor().iternext(values=False)]
@@ -74,9 +74,9 @@ class Handles:
         others = {name for name in names if name not in ours}
         return ours | {name: self.environment.open_db(name, create=False) for name in others}
 
-    def begin(self, **options: Any) -> Any:
+    def begin(self, *, write: bool = False) -> GuardedTransaction:
         """A transaction that verifies pages before LMDB reads them, and reads values itself."""
-        return self.guard.begin(self.environment, self.blocks, self._values, **options)
+        return self.guard.begin(self.environment, self.blocks, self._values, write=write)
 
     def enter(self) -> bool:
         """Begin to read.  False: it has been left, and the store has another one."""
@@ -87,7 +87,7 @@ class Handles:
             return True
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[GuardedTransaction]:
         """The read transaction of a reader that has entered; its end is the end of the reading."""
         try:
             with self.begin() as txn:

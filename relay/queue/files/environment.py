@@ -1,4 +1,4 @@
-"""LMDB's environments, opened as the queue needs them: the only module that imports lmdb."""
+"""LMDB's environments, opened as the queue needs them: the only module that calls lmdb."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any
 
 import lmdb
 
@@ -36,7 +35,7 @@ def opening(path: str, ownership: Ownership) -> Iterator[None]:
         raise
 
 
-def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
+def open_environment(path: str, map_bytes: int, **options: bool) -> lmdb.Environment:
     """The environment in the directory `path`; QueueFormatError if LMDB does not know it."""
     try:
         return lmdb.open(
@@ -55,7 +54,7 @@ def open_environment(path: str, map_bytes: int, **options: bool) -> Any:
         ) from error
 
 
-def check_format(environment: Any, path: str, *, read_only: bool = False) -> None:
+def check_format(environment: lmdb.Environment, path: str, *, read_only: bool = False) -> None:
     """Make sure that this is a queue of our format, or nothing yet, before any change.
 
     A queue of an older format is migrated, unless it is opened read-only.

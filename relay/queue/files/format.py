@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from relay.model.errors import QueueFormatError
+from relay.queue.files.trees import Environment, WriteTransaction
 
 __all__ = ["FORMAT", "MIGRATIONS", "Migration", "is_older", "make_queue", "migrate"]
 __all__ += ["refuse_format", "settle_format"]
@@ -31,7 +31,7 @@ class Migration:
     """How to get from one format to the next."""
 
     to: bytes
-    change: Callable[[Any, Any], None]
+    change: Callable[[Environment, WriteTransaction], None]
     """Called with the environment and a write transaction, which it must not end."""
 
 
@@ -39,7 +39,7 @@ MIGRATIONS: Mapping[bytes, Migration] = {}
 """By the format that is found.  A format 2 would add an entry for ``b"1"``."""
 
 
-def make_queue(environment: Any) -> None:
+def make_queue(environment: Environment) -> None:
     """Make an empty queue of a new environment."""
     # One transaction: half of a new queue would be a foreign environment.
     with environment.begin(write=True) as txn:
@@ -57,7 +57,9 @@ def is_older(
     return number == known and len(seen) > 1
 
 
-def settle_format(environment: Any, path: str, found: bytes | None, *, read_only: bool) -> None:
+def settle_format(
+    environment: Environment, path: str, found: bytes | None, *, read_only: bool
+) -> None:
     """Make sure that the format of the queue in `path`, which was `found`, is ours.
 
     Args:
@@ -75,7 +77,7 @@ def settle_format(environment: Any, path: str, found: bytes | None, *, read_only
 
 
 def migrate(
-    environment: Any,
+    environment: Environment,
     number: bytes,
     known: bytes = FORMAT,
     migrations: Mapping[bytes, Migration] = MIGRATIONS,
@@ -89,7 +91,7 @@ def migrate(
         number = step.to
 
 
-def _put_format(environment: Any, txn: Any, number: bytes) -> None:
+def _put_format(environment: Environment, txn: WriteTransaction, number: bytes) -> None:
     txn.put(b"format", number, db=environment.open_db(b"meta", txn=txn))
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from relay.codec import node_of
+from relay.queue.files.trees import BufferCursor, Environment
 
 __all__ = ["FileValues", "Unreadable"]
 
@@ -62,26 +62,26 @@ class FileValues:
         self._unreadable: set[int] = set()  # pages that were tried often enough
 
     @classmethod
-    def of(cls, environment: Any) -> FileValues:
+    def of(cls, environment: Environment) -> FileValues:
         """Those of the environment that has just been opened."""
         return cls(environment.path(), environment.stat()["psize"])
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def value(self, cursor: Any) -> bytes:
+    def value(self, cursor: BufferCursor) -> bytes:
         """What the cursor is on, which is in the file; an `Unreadable` if it cannot be read."""
         size, page = node_of(cursor.key())
         return self._read(page, size) if page else bytes(cursor.value())
 
-    def head(self, cursor: Any, length: int) -> tuple[int, bytes]:
+    def head(self, cursor: BufferCursor, length: int) -> tuple[int, bytes]:
         """The size of what the cursor is on, and its first bytes, `length` at most."""
         size, page = node_of(cursor.key())
         if not page:
             return size, bytes(cursor.value()[:length])
         return size, self._read(page, min(size, length))
 
-    def why_not_deleted(self, cursor: Any) -> str:
+    def why_not_deleted(self, cursor: BufferCursor) -> str:
         """Why LMDB cannot delete what the cursor is on, whose first page it reads; or nothing."""
         _, page = node_of(cursor.key())
         found = self._read(page, 1) if page else b""

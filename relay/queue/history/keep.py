@@ -26,7 +26,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from relay.model.seq import SeqRange
 from relay.queue.block import (
@@ -38,6 +37,8 @@ from relay.queue.block import (
     seq_of,
     to_block_with,
 )
+from relay.queue.files.trees import Cursor, Database, Environment, Octets, Transaction
+from relay.queue.repair.guarded import GuardedTransaction
 from relay.queue.transaction import SetAside
 from relay.queue.view import database_bytes
 
@@ -67,17 +68,17 @@ class HistoryLimit:
     """In whole pages on disk."""
 
 
-def acknowledged_at(entry: Any) -> float:
+def acknowledged_at(entry: Octets) -> float:
     """When the records of `entry` were acknowledged (seconds since 1970-01-01 UTC)."""
     return float(_STAMP.unpack_from(entry)[0]) if len(entry) >= _STAMP.size else 0.0
 
 
-def block_in(entry: Any) -> bytes:
+def block_in(entry: Octets) -> bytes:
     """The block of `entry`; empty if there was none that could be read."""
     return bytes(entry[_STAMP.size :])
 
 
-def records_in(entry: Any) -> int:
+def records_in(entry: Octets) -> int:
     """How many records `entry` stands for, by its header alone; 1 if nothing tells."""
     return block_header(memoryview(entry)[_STAMP.size :])[1] or 1
 
@@ -101,7 +102,7 @@ class Histories:
         self, limits: Mapping[str, HistoryLimit] | None = None, *, room_bytes: int = 0
     ) -> None:
         self.limits = dict(limits or {})
-        self.databases: dict[str, Any] = {}
+        self.databases: dict[str, Database] = {}
         self.used_bytes = 0
         self.disk_full = False
         self.shed_entries = 0
@@ -109,7 +110,7 @@ class Histories:
         self._others_bytes = 0  # what is no history, as of the last commit
         self._kept = 0  # entries in this transaction
 
-    def open(self, environment: Any, others_bytes: int) -> None:
+    def open(self, environment: Environment, others_bytes: int) -> None:
         """Open the databases that are there, and make those that are missing.
 
         Args:
@@ -126,9 +127,9 @@ class Histories:
 
     def keep(
         self,
-        txn: Any,
+        txn: GuardedTransaction,
         destination: str,
-        blocks: Any,
+        blocks: Database,
         seqs: SeqRange,
         asides: Sequence[SetAside],
         *,
@@ -154,7 +155,7 @@ class Histories:
                     txn.put(key, value, db=history)
                 self._kept += 1
 
-    def trim(self, txn: Any, others_bytes: int) -> None:
+    def trim(self, txn: Transaction, others_bytes: int) -> None:
         """Enforce the limits of size, within a commit; the oldest entries leave.
 
         Args:
@@ -171,7 +172,7 @@ class Histories:
         if self._room_bytes and self.used_bytes and excess > 0:
             self.shed(txn, excess, entries_max)
 
-    def shed(self, txn: Any, excess: int, entries_max: int = ENTRIES_PER_STEP_MAX) -> None:
+    def shed(self, txn: Transaction, excess: int, entries_max: int = ENTRIES_PER_STEP_MAX) -> None:
         """Let entries leave, those first that were delivered first, until `excess` bytes
         of the map are free."""
         self.used_bytes = self._measured(txn)
@@ -187,7 +188,7 @@ class Histories:
             self.shed_entries += shed
             entries_max -= shed
 
-    def _measured(self, txn: Any) -> int:
+    def _measured(self, txn: Transaction) -> int:
         return sum(database_bytes(txn, each) for each in self.databases.values())
 
 
@@ -202,7 +203,7 @@ def _delivered(seqs: SeqRange, asides: Sequence[SetAside]) -> Iterator[SeqRange]
         yield SeqRange(start, seqs.stop)
 
 
-def _cut(cursor: Any, run: SeqRange) -> Iterator[tuple[int, Any]]:
+def _cut(cursor: Cursor, run: SeqRange) -> Iterator[tuple[int, Octets]]:
     """The records `run` as blocks, each with the seq of its first record."""
     found = to_block_with(cursor, run.start)
     while found:
@@ -219,7 +220,7 @@ def _cut(cursor: Any, run: SeqRange) -> Iterator[tuple[int, Any]]:
             yield start, _part_of(value, start - first, run.stop - first)
 
 
-def _part_of(value: Any, start: int, stop: int) -> bytes:
+def _part_of(value: Octets, start: int, stop: int) -> bytes:
     """Some records of a block as a block; nothing if it was damaged since they were sent."""
     try:
         block = decode_block(bytes(value))
@@ -228,14 +229,14 @@ def _part_of(value: Any, start: int, stop: int) -> bytes:
     return encode_block(block.payloads[start:stop], received_at=block.received_at)
 
 
-def oldest_in(txn: Any, database: Any) -> float | None:
+def oldest_in(txn: Transaction, database: Database) -> float | None:
     """When the oldest entry of a history was acknowledged (seconds since 1970-01-01 UTC);
     None = it is empty."""
     cursor = txn.cursor(db=database)
     return acknowledged_at(cursor.value()) if cursor.first() else None
 
 
-def _shrink(txn: Any, database: Any, bytes_max: int, entries_max: int) -> int:
+def _shrink(txn: Transaction, database: Database, bytes_max: int, entries_max: int) -> int:
     """Delete entries from the oldest on while there is too much; return how many."""
     count = 0
     cursor = txn.cursor(db=database)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from relay.queue.changes import Changes, RemovesOnly
+from relay.queue.files.trees import Database, Transaction
 from relay.queue.history.keep import ENTRIES_PER_STEP_MAX, Histories, acknowledged_at
 
 __all__ = ["PruneHistories"]
@@ -36,7 +36,9 @@ class PruneHistories(RemovesOnly):
         return room == 0
 
 
-def _forget_before(txn: Any, database: Any, before: float | None, entries_max: int) -> int:
+def _forget_before(
+    txn: Transaction, database: Database, before: float | None, entries_max: int
+) -> int:
     """Delete entries acknowledged before that, or all; return how many."""
     count = 0
     cursor = txn.cursor(db=database)

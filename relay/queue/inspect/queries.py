@@ -27,6 +27,7 @@ from relay.queue.block import (
     seq_of,
     to_block_with,
 )
+from relay.queue.files.trees import Database, Octets
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
 from relay.queue.quarantine import read_entry
 from relay.queue.view import TransactionView, database_bytes
@@ -192,7 +193,7 @@ def read(view: TransactionView, wanted: Read) -> Page:
     return page
 
 
-def _records(value: bytes, first: int, start: int, acknowledged_at: float = 0.0) -> list[Record]:
+def _records(value: Octets, first: int, start: int, acknowledged_at: float = 0.0) -> list[Record]:
     """The records of a block, from `start` on if that lies in it."""
     try:
         block = decode_block(value)
@@ -277,7 +278,7 @@ def check(view: TransactionView, wanted: Check) -> Checked:
     return page
 
 
-def _damage(value: bytes) -> str:
+def _damage(value: Octets) -> str:
     try:
         decode_block(value)
     except BlockDamaged as damage:
@@ -375,7 +376,7 @@ def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
     return Tally(records, octets, view.ledger(wanted.account).quarantined)
 
 
-def _database(databases: Mapping[str, Any], id: str, what: str) -> Any:
+def _database(databases: Mapping[str, Database], id: str, what: str) -> Database:
     if id not in databases:
         known = ", ".join(sorted(databases)) or "none"
         raise QueueError(f"there is no {what} {id!r}; there is: {known}")
@@ -394,7 +395,7 @@ class Period(msgspec.Struct, forbid_unknown_fields=True):
     """Before this; 0 = no end."""
     by_receipt: bool = False
 
-    def has(self, entry: Any) -> bool:
+    def has(self, entry: Octets) -> bool:
         """Whether the records of `entry` belong to it; all have the same times."""
         at = acknowledged_at(entry)
         if self.by_receipt:
@@ -412,7 +413,7 @@ class ReadHistory(msgspec.Struct, forbid_unknown_fields=True):
     records_max: int = _RECORDS_MAX
 
 
-def history_of(view: TransactionView, id: str) -> Any:
+def history_of(view: TransactionView, id: str) -> Database:
     """The database of the history of `id`.
 
     Raises:
@@ -427,7 +428,9 @@ def history_of(view: TransactionView, id: str) -> Any:
     return view.history[id]
 
 
-def entries_of(view: TransactionView, database: Any, start: int) -> Iterator[tuple[int, Any]]:
+def entries_of(
+    view: TransactionView, database: Database, start: int
+) -> Iterator[tuple[int, Octets]]:
     """Entries with records from `start` on, each with the seq of its first record.
 
     Each is valid until the next step of the iterator, or a change.

@@ -11,11 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 from relay.model.errors import QueueFormatError
 from relay.queue.block import KEY, seq_of
 from relay.queue.files.ownership import sync_names
+from relay.queue.files.trees import (
+    BufferCursor,
+    BufferTransaction,
+    Database,
+    Environment,
+    Octets,
+    Stat,
+)
 from relay.queue.files.values import FileValues
 from relay.queue.repair.verify import BLOCKS, verify
 from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
@@ -34,18 +41,16 @@ class GuardedTransaction:
         values: Reads the values of the file.
         lazy: Verifies what was not verified yet; None = nothing is left.
         names: The name of each tree that is verified lazily, by its database.
-        default: The database that `cursor` is for, where none is given.
         on_damage: Called with what makes the file unusable.
     """
 
     def __init__(
         self,
-        txn: Any,
+        txn: BufferTransaction,
         values: FileValues,
         *,
         lazy: LazyVerification | None,
-        names: Mapping[Any, bytes],
-        default: Any,
+        names: Mapping[Database | None, bytes],
         on_damage: Callable[[str], None],
     ) -> None:
         self.values = values
@@ -53,37 +58,35 @@ class GuardedTransaction:
         self._txn = txn
         self._lazy = lazy
         self._names = names
-        self._default = default
-        self._new: dict[Any, set[bytes]] = {}  # keys that were put, by database
+        self._new: dict[Database | None, set[bytes]] = {}  # keys that were put
 
     def __enter__(self) -> GuardedTransaction:
         self._txn.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> Any:
-        return self._txn.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        self._txn.__exit__(*error)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._txn, name)
+    def stat(self, db: Database) -> Stat:
+        return self._txn.stat(db)
 
-    def cursor(self, db: Any = None) -> Any:
-        database = self._default if db is None else db
-        name = self._names.get(database)
-        new = self._new.setdefault(database, set())
+    def cursor(self, db: Database | None = None) -> GuardedCursor:
+        name = self._names.get(db)
+        new = self._new.setdefault(db, set())
         lazy = None if name is None else self._lazy
         return GuardedCursor(self, self._txn.cursor(db=db), lazy, name or b"", new)
 
-    def get(self, key: bytes, default: Any = None, db: Any = None) -> Any:
+    def get(self, key: bytes, db: Database | None = None) -> Octets | None:
         cursor = self.cursor(db)
-        return cursor.value() if cursor.set_key(key) else default
+        return cursor.value() if cursor.set_key(key) else None
 
-    def put(self, key: bytes, value: bytes, *, db: Any = None, append: bool = False) -> bool:
-        self._new.setdefault(self._default if db is None else db, set()).add(bytes(key))
-        return bool(self._txn.put(key, value, db=db, append=append))
+    def put(self, key: bytes, value: Octets, *, db: Database, append: bool = False) -> bool:
+        self._new.setdefault(db, set()).add(bytes(key))
+        return self._txn.put(key, value, db=db, append=append)
 
-    def delete(self, key: bytes, db: Any = None) -> bool:
+    def delete(self, key: bytes, db: Database) -> bool:
         cursor = self.cursor(db)
-        return bool(cursor.set_key(key) and cursor.delete())
+        return cursor.set_key(key) and cursor.delete()
 
 
 class GuardedCursor:
@@ -97,7 +100,7 @@ class GuardedCursor:
     def __init__(
         self,
         txn: GuardedTransaction,
-        cursor: Any,
+        cursor: BufferCursor,
         lazy: LazyVerification | None,
         name: bytes,
         new: Collection[bytes],
@@ -111,10 +114,10 @@ class GuardedCursor:
         self.key = cursor.key
         self._low, self._high = b"", b""  # keys that are safe
 
-    def value(self) -> Any:
+    def value(self) -> Octets:
         return self._cursor.value() if self._is_new else self._values.value(self._cursor)
 
-    def head(self, length: int) -> tuple[int, Any]:
+    def head(self, length: int) -> tuple[int, Octets]:
         """The size of the value, and its first bytes."""
         if self._is_new:
             value = self._cursor.value()
@@ -127,13 +130,13 @@ class GuardedCursor:
         if trouble:
             self._txn.on_damage(trouble)
             raise FileDamaged(f"the queue's file is damaged: {trouble}")
-        return bool(self._cursor.delete())
+        return self._cursor.delete()
 
     def set_key(self, key: bytes) -> bool:
         self._approach(key)
-        return bool(self._cursor.set_key(key))
+        return self._cursor.set_key(key)
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[memoryview, Octets]]:
         found = self.first()
         while found:
             yield self.key(), self.value()
@@ -220,7 +223,12 @@ class Guard:
             os.unlink(self._mark)
 
     def begin(
-        self, environment: Any, blocks: Mapping[str, Any], values: FileValues, **options: Any
+        self,
+        environment: Environment,
+        blocks: Mapping[str, Database],
+        values: FileValues,
+        *,
+        write: bool = False,
     ) -> GuardedTransaction:
         """A transaction of `environment`.
 
@@ -228,16 +236,15 @@ class Guard:
             blocks: The database of blocks of each destination.
             values: Reads the values of its file.
         """
-        lazy, names = self._lazy, dict[Any, bytes]()
+        lazy, names = self._lazy, dict[Database | None, bytes]()
         if lazy is not None:
             ids = [name[len(BLOCKS) :].decode() for name in lazy.names]
             names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
         return GuardedTransaction(
-            environment.begin(buffers=True, **options),
+            environment.begin(buffers=True, write=write),
             values,
             lazy=lazy,
             names=names,
-            default=options.get("db"),
             on_damage=self._damaged,
         )
 
@@ -247,7 +254,7 @@ class Guard:
         guard.on_damage = lambda problem: self.on_damage(problem)
         return guard
 
-    def verify_rest(self, environment: Any) -> None:
+    def verify_rest(self, environment: Environment) -> None:
         """Verify everything that is left.
 
         Raises:

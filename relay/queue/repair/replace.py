@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from relay.model.errors import QueueError, QueueFormatError
 from relay.queue.files.ownership import sync_names
+from relay.queue.files.trees import Environment
 from relay.queue.repair.salvage import Salvaged, salvage
 from relay.queue.repair.verify import find_damage, opened_file
 
@@ -35,6 +36,8 @@ __all__ = [
     "recover",
     "remove_unfinished",
 ]
+
+_Filled = TypeVar("_Filled")
 
 COMPACTED = "compacted"
 """Directory in which a smaller file is made."""
@@ -58,7 +61,11 @@ def damaged_files(path: str) -> list[str]:
     return sorted(glob.glob(os.path.join(glob.escape(path), "data.mdb.damaged-*")))
 
 
-def make_file(path: str, open_environment: Callable[[str], Any], fill: Callable[[Any], Any]) -> Any:
+def make_file(
+    path: str,
+    open_environment: Callable[[str], Environment],
+    fill: Callable[[Environment], _Filled],
+) -> _Filled:
     """Make an environment, have `fill` fill it, and put it in place.  Returns what `fill` does."""
     new = os.path.join(path, "new")
     shutil.rmtree(new, ignore_errors=True)
@@ -139,8 +146,8 @@ def _settled(path: str, folder: str) -> bool:
 
 def prepare_file(
     path: str,
-    open_environment: Callable[[str], Any],
-    fill: Callable[[Any], None],
+    open_environment: Callable[[str], Environment],
+    fill: Callable[[Environment], None],
     *,
     strict: bool,
     verify: Callable[[str], list[str]] = find_damage,
@@ -175,8 +182,8 @@ def prepare_file(
 def recover(
     path: str,
     problems: list[str],
-    open_environment: Callable[[str], Any],
-    prepare: Callable[[Any], None],
+    open_environment: Callable[[str], Environment],
+    prepare: Callable[[Environment], None],
 ) -> Recovery:
     """Replace the damaged file by one with what can still be read.
 
@@ -195,7 +202,7 @@ def recover(
             "kept there already; look at the disk, then move them away"
         )
 
-    def fill(environment: Any) -> Salvaged:
+    def fill(environment: Environment) -> Salvaged:
         prepare(environment)
         with opened_file(path) as file:
             return salvage(file, environment)
@@ -208,7 +215,7 @@ def recover(
     except OSError:  # not every file system has links
         shutil.copyfile(os.path.join(path, "data.mdb"), kept_as)
     try:
-        salvaged: Salvaged = make_file(path, open_environment, fill)
+        salvaged = make_file(path, open_environment, fill)
     except BaseException:
         os.unlink(kept_as)  # data.mdb is still the same file
         raise

@@ -13,11 +13,11 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any
 
 import msgspec
 
 from relay.queue.block import KEY, BlockDamaged, decode_block, payload_bytes
+from relay.queue.files.trees import Environment, WriteTransaction
 from relay.queue.ledger import Ledger
 from relay.queue.repair.pages import Entry, PageFile, Snapshot
 from relay.queue.repair.verify import BLOCKS, HISTORY, LEDGER, QUARANTINE, sound_ledger
@@ -46,9 +46,9 @@ class Salvaged:
 class _Writer:
     """Puts values into an environment, in transactions of a bounded size."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._txn: Any = None
+        self._txn: WriteTransaction | None = None
         self._size = 0
 
     def put(self, name: bytes, key: bytes, value: bytes) -> None:
@@ -105,7 +105,7 @@ class _Source:
             yield from self._file.walk(tree, "", self._file.audit(self._snapshot))
 
 
-def salvage(file: PageFile, environment: Any) -> Salvaged:
+def salvage(file: PageFile, environment: Environment) -> Salvaged:
     """Fill the empty `environment` with what `file` still has, its format excepted."""
     return _Salvage(file, environment).run()
 
@@ -113,7 +113,7 @@ def salvage(file: PageFile, environment: Any) -> Salvaged:
 class _Salvage:
     """One salvage of `file` into `environment`."""
 
-    def __init__(self, file: PageFile, environment: Any) -> None:
+    def __init__(self, file: PageFile, environment: Environment) -> None:
         sources = [_Source(file, snapshot) for snapshot in file.snapshots]
         if len(sources) < 2 or sources[0].lacks_names:
             sources = _with_lost(file, sources)
