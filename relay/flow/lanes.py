@@ -63,6 +63,9 @@ class Lane(Protocol):
     def close(self) -> Deferred[None]:
         """End the connection, if there is one, and make no more.  Fires when it has ended."""
 
+    def connect(self) -> object:
+        """Try now what would be tried after a pause."""
+
     def renew(self) -> Awaitable[None]:
         """Take a lineage of which no receiver has heard.  Fails with QueueError."""
 
@@ -101,6 +104,7 @@ class Lanes:
         self._failures: int | None = None  # of the newer lane, when it was arranged last
         self._finishing = False
         self._are_two = False
+        self._has_yielded = False  # the newer lane, its connection to the older one
 
     def begin(self) -> None:
         """Connect the newer lane, and the older one if it has records."""
@@ -109,6 +113,9 @@ class Lanes:
 
     def look(self) -> None:
         """Connect or disconnect the older lane, after its queue has changed."""
+        if self._has_yielded and (self.newer.queued or not self.older.queued):
+            self._has_yielded = False
+            self.newer.open()
         # Without records it has no connection: an idle one may be dead without a sign, and
         # would hold up what comes after the two have changed places.
         if self.older.queued or self._boundary is not None:
@@ -125,6 +132,16 @@ class Lanes:
         # backlog yet; it is one if a connection has failed in between.
         if lane is self.newer and lane.failures != self._failures:
             self._arrange()
+
+    def connection_failed(self, queue: str) -> None:
+        """A connection of the lane of `queue` has ended or could not be made."""
+        # The upstream may allow one connection only.  An idle live lane would keep it for ever,
+        # so it is given to the backlog until there is something to send.
+        newer, older = self.newer, self.older
+        is_idle = newer.drain.has_session and not (newer.queued or newer.drain.in_flight)
+        if queue == older.queue and is_idle and self._boundary is None and not self._finishing:
+            self._has_yielded = True
+            newer.close().addCallback(lambda _: older.connect())
 
     def release(self, by: str) -> None:
         """Send again after `by` has held both drains, as after an outage."""

@@ -147,6 +147,31 @@ def test_killed_with_two_lanes_it_goes_on_with_both(programs: Programs, tmp_path
     assert report["delivered_records"] == len(expected)
 
 
+def test_a_backlog_does_not_starve_where_one_connection_is_allowed(
+    programs: Programs, tmp_path: Path
+) -> None:
+    site = Site(programs, tmp_path, drain_rate="2 KiB")
+    site.relay.start()
+    site.feed("old", BACKLOG)
+    site.central.start()
+    wait_until(lambda: site.status()["state"].count("exactly once") == 2, "two lanes")
+    central = site.central
+    central.configure(
+        relay={"state_dir": str(central.state_dir), "allow_volatile_state": True},
+        sources={"relays": {"listen": central.url, "connections_per_peer_max": 1}},
+        destinations={"file": {"connect": f"file://{central.arrived}"}},
+    )
+    # Chance decides which lane connects first, and the idle live lane would keep the other out.
+    for _ in range(5):
+        central.kill()
+        waiting = site.status()["lanes"]["backlog"]["queued_records"]
+        central.start()
+        wait_until(
+            lambda: site.status()["lanes"]["backlog"]["queued_records"] < waiting,  # noqa: B023
+            "the backlog moves",
+        )
+
+
 def test_kills_and_outages_lose_nothing(programs: Programs, tmp_path: Path) -> None:
     moments = random.Random(seed_from("LANES_SEED"))
     site = Site(programs, tmp_path, drain_rate="200 KiB")

@@ -283,6 +283,50 @@ def test_what_is_put_into_the_older_queue_is_sent() -> None:
     assert setup.said == ["the backlog is delivered: one lane again"]
 
 
+# An upstream that allows one connection only.
+
+
+def one_connection() -> Setup:
+    """The backlog has lost its connection; the live lane has one, and nothing to send."""
+    setup = Setup(a=20)
+    setup.a.connect(room=5)
+    setup.b.connect()
+    setup.a.lose()
+    return setup
+
+
+def test_an_idle_live_lane_gives_its_connection_to_the_backlog() -> None:
+    setup = one_connection()
+    setup.lanes.connection_failed("a")
+    assert setup.b.session is None and not setup.b.is_open
+    assert setup.a.session is not None
+    assert len(setup.a.session.seen) == 20
+    setup.b.comes(1)
+    assert setup.b.is_open
+    assert setup.b.connect().seen == ["b1"]
+    assert setup.settling == []
+
+
+def test_the_live_lane_connects_again_when_the_backlog_is_delivered() -> None:
+    setup = one_connection()
+    setup.lanes.connection_failed("a")
+    setup.a.answer()
+    assert (setup.a.is_open, setup.b.is_open) == (False, True)
+
+
+def test_a_live_lane_with_records_keeps_its_connection() -> None:
+    setup = one_connection()
+    setup.b.comes(1)
+    setup.lanes.connection_failed("a")
+    assert setup.b.is_open and setup.b.session is not None
+    setup.b.answer()
+    setup.lanes.connection_failed("b")  # only the backlog needs it
+    assert setup.b.is_open
+    setup.lanes.finish()
+    setup.lanes.connection_failed("a")
+    assert setup.b.is_open
+
+
 # Connections that break while there are two lanes.
 
 

@@ -218,7 +218,7 @@ class DestinationService(Service):
             on_ready=lambda words: self._log.info(
                 "destination {id}: {words}", id=self.id, words=self._name(queue) + printable(words)
             ),
-            on_failure=lambda words: self.warn("connection", self._name(queue) + words),
+            on_failure=partial(self._connection_failed, queue),
             retry_seconds_min=configuration.retry.retry_seconds_min,
             retry_seconds_max=configuration.retry.retry_seconds_max,
         )
@@ -230,6 +230,11 @@ class DestinationService(Service):
         return "live lane: " if queue == self._order.newer.queue else "backlog lane: "
 
     # What happens to a lane.
+
+    def _connection_failed(self, queue: str, words: str) -> None:
+        self.warn("connection", self._name(queue) + words)
+        if self._order is not None:
+            self._order.connection_failed(queue)
 
     def _session_begins(self, lane: Lane) -> None:
         if self._order is not None:
