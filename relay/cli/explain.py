@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from ipaddress import ip_address
-from typing import Any
 
 import click
 import msgspec
@@ -50,7 +49,7 @@ def _sender_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_sender(
-        *arguments: Any, source: str, peer: str, tls_name: tuple[str, ...], **others: Any
+        *arguments: object, source: str, peer: str, tls_name: tuple[str, ...], **others: object
     ) -> None:
         command(*arguments, sender=Sender(source, peer, tls_name), **others)
 

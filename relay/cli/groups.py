@@ -54,7 +54,7 @@ class Program(Commands):
         with ending_quietly():
             return super().make_context(*args, **kwargs)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         with ending_quietly():
             result = super().invoke(ctx)
             flush()

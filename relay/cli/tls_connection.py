@@ -24,9 +24,13 @@ class TlsConnection:
     Attributes:
         certificate_refusal: Why the certificate of the other end was not accepted;
             left here by its check.
+        certificate_vouched: Whether a CA vouches for the names in it; as above.
+        tls_end: Our end, for `tls_failure`.
     """
 
     certificate_refusal = ""
+    certificate_vouched: bool
+    tls_end: object
 
     def __init__(self, below: socket.socket, upstream: TlsUpstream) -> None:
         self._below = below

@@ -114,7 +114,7 @@ class Lines(Protocol):
         ...
 
     def where(
-        self, name: str, values: frozenset[Any], indexes: Sequence[int] | None = None
+        self, name: str, values: frozenset[object], indexes: Sequence[int] | None = None
     ) -> list[int]:
         """The indexes of all lines, or those of `indexes`, whose value in the column `name` is one
         of `values`."""

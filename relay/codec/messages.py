@@ -44,7 +44,7 @@ class Messages:
         return list(map(attrgetter(name), self.messages(indexes)))
 
     def where(
-        self, name: str, values: frozenset[Any], indexes: Sequence[int] | None = None
+        self, name: str, values: frozenset[object], indexes: Sequence[int] | None = None
     ) -> list[int]:
         """Those of all lines, or of `indexes`, whose field `name` has one of `values`."""
         column = self.column(name, indexes)

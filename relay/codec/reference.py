@@ -11,7 +11,6 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, islice
-from typing import Any
 
 __all__ = [
     "TXNR_MAX",
@@ -132,7 +131,7 @@ def encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
     """
     # One operator for all of them: it takes half as long as one for each and a join.
     count = len(payloads)
-    fields: list[Any] = [None] * (3 * count)
+    fields: list[bytes | int | None] = [None] * (3 * count)
     fields[::3] = range(first_txnr, first_txnr + count)
     fields[1::3] = map(len, payloads)
     fields[2::3] = payloads

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "Reactor", "WallClock", "in_utc"]
+__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "Port", "Reactor", "WallClock", "in_utc"]
 
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
@@ -47,6 +47,18 @@ class Clock(Protocol):
     ) -> DelayedCall: ...
 
 
+class Port(Protocol):
+    """A listening socket (Twisted's IListeningPort)."""
+
+    def fileno(self) -> int: ...
+
+    def doRead(self) -> object:
+        """Accept who has come."""
+        ...
+
+    def stopListening(self) -> object: ...
+
+
 class Reactor(Clock, Protocol):
     """The parts of Twisted's reactor that the relay uses beside its clock."""
 
@@ -70,7 +82,7 @@ class Reactor(Clock, Protocol):
         self, phase: str, event: str, callable: Callable[..., object], *args: object
     ) -> object: ...
 
-    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> object: ...
+    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> Port: ...
 
     def adoptStreamConnection(self, descriptor: int, family: int, factory: object) -> object: ...
 

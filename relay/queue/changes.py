@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -48,6 +48,7 @@ __all__ = ["OPERATOR", "Changes", "Command", "RemovesOnly"]
 OPERATOR = "operator"
 """The reason for records that were dropped by hand."""
 _QUARANTINE_FULL = "quarantine-full"
+_Result = TypeVar("_Result", covariant=True)
 
 
 class Changes(TransactionView):
@@ -229,10 +230,10 @@ class Changes(TransactionView):
         ledger.acknowledged_seq = ledger.next_seq  # a source has no queue
 
 
-class Command(Protocol):
+class Command(Protocol[_Result]):
     """A change made by hand or by a watch, in a transaction of its own."""
 
-    def apply(self, changes: Changes) -> object:
+    def apply(self, changes: Changes) -> _Result:
         """Make it.
 
         Raises:

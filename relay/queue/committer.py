@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
@@ -58,8 +58,13 @@ __all__ = ["CommitCallbacks", "CommitPauses", "Committer", "RunInThread"]
 
 _REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
-RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
-"""Calls a function in a thread of its own; the Deferred has what it returned."""
+_Result = TypeVar("_Result")
+
+
+class RunInThread(Protocol):
+    """Calls a function in a thread of its own; the Deferred has what it returned."""
+
+    def __call__(self, call: Callable[[], _Result], /) -> Deferred[_Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +207,14 @@ class Committer:
         self._pending.removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self._start_removing()
 
-    def operate(self, command: Command) -> Deferred[Any]:
+    def operate(self, command: Command[_Result]) -> Deferred[_Result]:
         """Carry out `command` in a transaction of its own.  Fires with its result, once on disk.
 
         Fails with QueueError if it could not be done; it is not tried again.
         """
         if self._pump.closing or self._pump.closed:
             return fail(QueueError("the queue is closed"))
-        done: Deferred[Any] = Deferred()
+        done: Deferred[_Result] = Deferred()
         self._pending.commands.append((command, done))
         self._delay.end()
         self._pump.start()

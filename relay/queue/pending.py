@@ -225,7 +225,7 @@ class Pending:
         self.appends = PendingAppends()
         self.removals = removals
         self.limits = limits
-        self.commands: list[tuple[Command, Deferred[Any]]] = []
+        self.commands: list[tuple[Command[Any], Deferred[Any]]] = []
         self.hold_appends = False
         self.probes = False
 
@@ -241,8 +241,6 @@ class Pending:
 
     def give_up(self) -> tuple[list[Deferred[Any]], Counter[str]]:
         """Forget all that is not on disk; as `PendingAppends.give_up`, with the commands."""
-        waiting: list[Deferred[Any]]
-        waiting, lost = self.appends.give_up()
-        waiting += [done for _, done in self.commands]
-        self.commands = []
-        return waiting, lost
+        appends, lost = self.appends.give_up()
+        commands, self.commands = self.commands, []
+        return [*appends, *(done for _, done in commands)], lost

@@ -61,7 +61,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from relay.model.errors import QueueError, QueueMisplaced
 from relay.queue.changes import Changes, Command, RemovesOnly
@@ -276,7 +276,7 @@ class QueueStore:
             assert found is not None  # `check_format` has read it
             txn.put(b"format", found, db=meta)
 
-    def operate(self, command: Command, *, at: float) -> tuple[dict[str, Ledger], Any]:
+    def operate(self, command: Command[_Found], *, at: float) -> tuple[dict[str, Ledger], _Found]:
         """Make all changes of `command` durable, or none; from the thread of `commit`.
 
         Args:
@@ -295,7 +295,7 @@ class QueueStore:
             return self.reserve.with_room(operate)
         return operate()
 
-    def _operate(self, command: Command, at: float) -> tuple[dict[str, Ledger], Any]:
+    def _operate(self, command: Command[_Found], at: float) -> tuple[dict[str, Ledger], _Found]:
         with self._errors(), self._handles.begin(write=True) as txn:
             changes = self._changes(txn, at)
             result = command.apply(changes)

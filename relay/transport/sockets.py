@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
 
+from relay.transport.connections import SocketConnection
 from relay.transport.directories import make_parents
 
 __all__ = [
@@ -228,12 +229,12 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
             return  # somebody is
 
 
-def read_in_large_steps(transport: Any) -> None:
+def read_in_large_steps(transport: object) -> None:
     """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
     _lowest(transport).bufferSize = READ_BYTES_MAX
 
 
-def read_by(transport: Any, reads: Any) -> None:
+def read_by(transport: object, reads: object) -> None:
     """Have `reads` watch the socket below `transport`, in the place of the reactor."""
     lowest = _lowest(transport)
     lowest.stopReading()
@@ -241,7 +242,7 @@ def read_by(transport: Any, reads: Any) -> None:
     lowest.startReading()
 
 
-def read_rest(transport: Any, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
+def read_rest(transport: object, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
     """Read what the kernel has received for a connection, up to 64 MiB.
 
     Args:
@@ -250,7 +251,7 @@ def read_rest(transport: Any, *, is_local: bool, goes_on: Callable[[], bool]) ->
         goes_on: False once the connection has ended.
     """
     lowest = _lowest(transport)
-    connection: socket.socket | None = lowest.getHandle()
+    connection = lowest.getHandle()
     if connection is None:
         return
     if is_local:
@@ -262,10 +263,11 @@ def read_rest(transport: Any, *, is_local: bool, goes_on: Callable[[], bool]) ->
         lowest.doRead()
 
 
-def _lowest(transport: Any) -> Any:
+def _lowest(transport: Any) -> SocketConnection:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
-    return transport
+    found: SocketConnection = transport
+    return found
 
 
 def _unread_bytes(connection: socket.socket) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -35,7 +35,12 @@ class UnixListener:
     """
 
     def __init__(
-        self, listening: socket.socket, factory: Any, *, reactor: Reactor, inherited: bool = False
+        self,
+        listening: socket.socket,
+        factory: Factory,
+        *,
+        reactor: Reactor,
+        inherited: bool = False,
     ) -> None:
         self._socket = listening
         self._path: str = listening.getsockname()

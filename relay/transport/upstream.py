@@ -40,6 +40,7 @@ from relay.flow.drain import Drain
 from relay.flow.pump import BATCH_BYTES_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
+from relay.transport.connections import SocketConnection
 from relay.transport.tls.failure import tls_failure_text
 
 __all__ = [
@@ -362,7 +363,7 @@ class CountingWrapper(ProtocolWrapper):
 
     written_bytes = 0
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: SocketConnection) -> None:
         # Twisted hands the kernel 128 KiB a turn of the reactor.  A turn that also reads from
         # sources takes milliseconds, so that would be the rate of the drain.
         transport.SEND_LIMIT = SEND_BYTES_MAX
@@ -439,7 +440,7 @@ class PreparedEndpoint:
     def __repr__(self) -> str:
         return self._state.target  # ClientService logs it
 
-    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+    def connect(self, protocolFactory: Factory) -> Deferred[UpstreamProtocol]:
         self._state.connecting()
         factory: Any = _UntilPreparedFactory(protocolFactory)
         if self._tls is not None:
@@ -475,7 +476,7 @@ def connect_failure_text(failure: Failure, target: str) -> str:
     return f"cannot connect to {target}: {failure.getErrorMessage()}"
 
 
-def failure_words(transport: Any, reason: Failure, secure: bool) -> str:
+def failure_words(transport: object, reason: Failure, secure: bool) -> str:
     """Why a connection ended."""
     error = reason.value
     if secure and error is not None and (words := tls_failure_text(transport, error)):

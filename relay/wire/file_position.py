@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = ["HEAD_BYTES_MAX", "FilePosition", "fingerprint_of", "parse_position"]
 
@@ -43,8 +43,7 @@ class FilePosition(NamedTuple):
 def parse_position(octets: bytes) -> FilePosition | None:
     """Decode the output of `FilePosition.encode`; None if it is invalid."""
     try:
-        values: Any = json.loads(octets)
-        position = FilePosition(**values)
+        position = FilePosition(**json.loads(octets))
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (position.path, position.fingerprint)

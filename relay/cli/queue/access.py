@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +15,6 @@ from relay.cli.where import Where
 from relay.model.printable import printable
 from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
 from relay.queue.store import QueueStore
-from relay.queue.view import TransactionView
 from relay.rewrite.forms.find_token import redacted
 
 __all__ = [
@@ -110,12 +108,8 @@ class _Stopped:
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         if command not in QUERIES:
             raise AskFailed("no relay is running, and only a running relay can do that")
-        answer: _T = self._store.look(partial(_answer, command, arguments))
+        answer: _T = self._store.look(lambda view: QUERIES[command].function(view, arguments))
         return answer
-
-
-def _answer(command: str, arguments: msgspec.Struct, view: TransactionView) -> Any:
-    return QUERIES[command].function(view, arguments)
 
 
 @contextmanager

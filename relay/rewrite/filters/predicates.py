@@ -45,7 +45,7 @@ class FieldIn:
     """
 
     field: str
-    values: frozenset[Any]
+    values: frozenset[object]
 
     def __call__(self, message: SyslogMessage) -> bool:
         return getattr(message, self.field) in self.values

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from relay.codec import IS_COMPILED, Lines, native
 from relay.model.message import SyslogMessage
@@ -21,6 +21,9 @@ from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import header_hostname
 from relay.wire.headers.tag import format_tag
 from relay.wire.headers.timestamp import CONVERSIONS, Convert
+
+if TYPE_CHECKING:
+    from relay.codec.objects import ObjectWriter  # exists only where there is compiled code
 
 __all__ = ["Form", "Program", "Writer", "form_of", "messages_of_each"]
 
@@ -59,13 +62,13 @@ class Program:
         suffixes: Of envelopes.
     """
 
-    pieces: Sequence[tuple[str, Any]]
+    pieces: Sequence[tuple[str, object]]
     policy: str
     relay_name: bytes
     zone: tzinfo
     tokens: Collection[bytes] | None = None
     token_key: bytes = b""
-    objects: Any = None
+    objects: ObjectWriter | None = None
     before_text: bytes = b""
     to_bsd: Convert | None = None
     suffixes: Suffixes = lambda origin, sender, tags: (b"", b"", b"")

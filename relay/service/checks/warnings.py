@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -102,7 +102,10 @@ def _certificates(path: str) -> list[x509.Certificate]:
         return []  # whoever needs the file says so
 
 
-def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):

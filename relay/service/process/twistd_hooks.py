@@ -29,7 +29,9 @@ __all__ = ["new_observer", "show_whole_refusals"]
 _STANDARD_OUTPUT = 1
 
 
-def new_observer(twistd_options: Any, environment: Mapping[str, str]) -> FileLogObserver | None:
+def new_observer(
+    twistd_options: Mapping[str, object] | None, environment: Mapping[str, str]
+) -> FileLogObserver | None:
     """What writes the log where twistd was told to; None = twistd's own does.
 
     Args:

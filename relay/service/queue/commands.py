@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -53,6 +53,7 @@ _ANSWERS_SECONDS_MAX = 2.0  # what a purge waits for what is in flight
 _POLL_SECONDS = 0.05
 
 _T = TypeVar("_T")
+_Wanted = TypeVar("_Wanted", "AdoptQueue", "PurgeQueue")
 
 
 class AppendTo(msgspec.Struct, forbid_unknown_fields=True):
@@ -152,7 +153,7 @@ class QueueTools:
         }
 
     def _asked(self, query: Query) -> Asked:
-        def answer(arguments: Any) -> Deferred[Any]:
+        def answer(arguments: msgspec.Struct) -> Deferred[object]:
             return self._queue.view.look(partial(_apply, query, arguments))
 
         return Asked(query.arguments, answer)
@@ -229,10 +230,12 @@ class QueueTools:
             raise QueueError(f"there is no destination {id!r}; there is: {known}")
         return self._destinations[id]
 
-    def _alone(self, do: Callable[[Any], Coroutine[Any, Any, _T]]) -> Callable[[Any], Deferred[_T]]:
+    def _alone(
+        self, do: Callable[[_Wanted], Coroutine[Deferred[object], object, _T]]
+    ) -> Callable[[_Wanted], Deferred[_T]]:
         """`do` for one queue at a time."""
 
-        async def guarded(wanted: Any) -> _T:
+        async def guarded(wanted: _Wanted) -> _T:
             id = wanted.orphan if isinstance(wanted, AdoptQueue) else wanted.queue
             if id not in self._queue.view.ledgers or id.startswith("source/"):
                 known = ", ".join(sorted(self._queue.view.ledgers))
@@ -330,7 +333,7 @@ class QueueTools:
         return passed
 
 
-def _apply(query: Query, arguments: Any, view: TransactionView) -> Any:
+def _apply(query: Query, arguments: msgspec.Struct, view: TransactionView) -> object:
     return query.function(view, arguments)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from relay.model.clock import Reactor
 from relay.model.errors import QueueError
+from relay.queue.committer import RunInThread
 from relay.queue.compaction.restore import Restoration
 from relay.queue.files.given_up import GivenUp
 from relay.queue.files.place import Place
@@ -49,9 +48,7 @@ class QueuePlace:
         GivenUp(self._path).clear()  # the room for its note may have gone as well
         self._reactor.callFromThread(_log.critical, "queue: {words}", words=words)
 
-    async def leave(
-        self, run_in_writer: Callable[[Callable[[], Any]], Deferred[Any]], exit_status: ExitStatus
-    ) -> None:
+    async def leave(self, run_in_writer: RunInThread, exit_status: ExitStatus) -> None:
         """At the end: make sure that the next start finds the file, or log where it is."""
         if not self.trouble:
             return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
@@ -76,7 +76,7 @@ class QueueWatch(PeriodicService):
         *,
         notices: Notices,
         wall: WallClock,
-        clock: Any,
+        clock: Clock,
     ) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
         self._queue = queue
@@ -182,7 +182,7 @@ class PlaceWatch(PeriodicService):
     name = "place watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, queue: QueueService, *, clock: Any) -> None:
+    def __init__(self, queue: QueueService, *, clock: Clock) -> None:
         super().__init__(interval_seconds=_PLACE_SECONDS, clock=clock)
         self._queue = queue
         self._warn_at = 0.0
@@ -357,6 +357,6 @@ class HistoryWatch(PeriodicService):
         if more and self.running:
             self._prune(0)
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         self._pruning = False
         failure.trap(QueueError)  # then next time

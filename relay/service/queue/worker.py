@@ -9,14 +9,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 __all__ = ["Worker"]
 
-_Call = tuple[Callable[[], object], Deferred[object]]
+_Found = TypeVar("_Found")
+_Call = tuple[Callable[[], Any], Deferred[Any]]
 
 
 class Worker:
@@ -44,10 +45,10 @@ class Worker:
             self._calls.put(None)
             thread.join()
 
-    def __call__(self, call: Callable[[], Any]) -> Deferred[Any]:
+    def __call__(self, call: Callable[[], _Found]) -> Deferred[_Found]:
         """Do `call`.  Fires in the reactor's thread, with what it returned or raised."""
         assert self._thread is not None, f"{self._name} does not run"
-        done: Deferred[Any] = Deferred()
+        done: Deferred[_Found] = Deferred()
         self._calls.put((call, done))
         return done
 

@@ -9,14 +9,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from relay.model.clock import Reactor
+from relay.model.clock import Port, Reactor
 from relay.model.document import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
@@ -318,7 +317,7 @@ def _file_at(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _stop_port(port: Any, *, inherited: bool) -> object:
+def _stop_port(port: Port, *, inherited: bool) -> object:
     """Accept who has come until now, unless they can wait for the next start, and stop."""
     if not inherited:
         for _ in range(_FINAL_ACCEPTS_MAX):

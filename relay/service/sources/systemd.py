@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import Url
@@ -54,7 +54,8 @@ class InheritedSource(NetworkSource):
         return self.listen.scheme if peer_host else UNIXGRAM.scheme
 
 
-_KINDS: dict[str, SourceKind[Any]] = {kind.scheme: kind for kind in (UDP, TCP, UNIXGRAM, UNIX)}
+_Kind: TypeAlias = SourceKind[Any]
+_KINDS: dict[str, _Kind] = {kind.scheme: kind for kind in (UDP, TCP, UNIXGRAM, UNIX)}
 
 
 def _make(source: InheritedSource, receiving: Receiving, parts: SourceParts) -> SourceService:
@@ -71,7 +72,7 @@ def _make(source: InheritedSource, receiving: Receiving, parts: SourceParts) -> 
     return kind.make(configuration, receiving, parts)
 
 
-def _misfit(source: InheritedSource, kind: SourceKind[Any]) -> str:
+def _misfit(source: InheritedSource, kind: _Kind) -> str:
     """What the socket is that keys of `source` make no sense for; empty if all do."""
     of_addresses = {
         "allow": source.access.allow,

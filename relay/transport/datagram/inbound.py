@@ -15,7 +15,6 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -168,7 +167,7 @@ class DatagramReader:
             frames.append(bytes(self._octets[:size]))
         return Datagrams(batches, long, more=True)
 
-    def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], Any]:
+    def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], object]:
         """Octets of the next datagram, what came beside it, and from whom."""
         if self._origin.transport == "udp":  # where nothing comes beside it
             size, address = self._socket.recvfrom_into(self._buffers[0], 0, socket.MSG_TRUNC)
@@ -178,7 +177,7 @@ class DatagramReader:
         )
         return size, ancillary, address
 
-    def _sender(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> Sender:
+    def _sender(self, address: object, ancillary: list[tuple[int, int, bytes]]) -> Sender:
         credentials = None
         for level, kind, octets in ancillary:
             if level != socket.SOL_SOCKET:

@@ -85,6 +85,13 @@ class Reads(Protocol):
         """The process has ended and its output is complete."""
 
 
+class _Status(Protocol):
+    """How a process ended (Twisted's ProcessDone and ProcessTerminated)."""
+
+    exitCode: int | None
+    signal: int | None
+
+
 class Journalctl(ProcessProtocol):
     """One run of journalctl."""
 
@@ -133,7 +140,7 @@ class Journalctl(ProcessProtocol):
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess(name)
 
-    def _words(self, status: Any) -> str:
+    def _words(self, status: _Status) -> str:
         if status.signal is not None:
             how = f"journalctl was ended by {signal.Signals(status.signal).name}"
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -229,6 +228,6 @@ class RelpClientProtocol(DeliveringProtocol):
             self._answer_call = None
 
     def _write(self) -> None:
-        octets: Any = self._session.data_to_send()
+        octets = self._session.data_to_send()
         if octets and not self.gone:
             self.transport.write(octets)

@@ -58,7 +58,7 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
         secure: bool,
         timeouts: Timeouts,
         encode: Callable[[Sequence[bytes]], bytes],
-        acknowledged_bytes: Callable[[Any], int] = tcp_acknowledged_bytes,
+        acknowledged_bytes: Callable[[socket.socket], int] = tcp_acknowledged_bytes,
     ) -> None:
         super().__init__(drain=drain, state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._encode = encode

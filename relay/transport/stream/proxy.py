@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -64,12 +64,12 @@ class _ProxiedConnection(ProtocolWrapper):
     def __init__(self, factory: ProxyFactory) -> None:
         super().__init__(factory, None)  # type: ignore[arg-type]  # it comes with the header
         self._header = ProxyHeaderDecoder()
-        self._peer: Any = None
+        self._peer: IPv4Address | IPv6Address | None = None
 
     def logPrefix(self) -> str:
         return "connection through a proxy"
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
         limits = self.factory.inbound.limits
@@ -104,7 +104,7 @@ class _ProxiedConnection(ProtocolWrapper):
     def writeConnectionLost(self) -> None:
         self.wrappedProtocol.writeConnectionLost()
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> object:
         return self._peer or self.transport.getPeer()
 
     def abortConnection(self) -> None:

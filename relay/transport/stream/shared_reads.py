@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.model.clock import DelayedCall, Reactor
+from relay.transport.connections import ReadDescriptor
 from relay.transport.turn_batch import TurnBatch
 
 __all__ = ["PAUSE_SECONDS", "SharedReads"]
@@ -60,19 +61,19 @@ class SharedReads:
         reactor: Reactor,
         *,
         answers: bool = False,
-        new_poller: Callable[[], Any] = select.epoll,
+        new_poller: Callable[[], select.epoll] = select.epoll,
     ) -> None:
         self.batch: TurnBatch | None = None
         self._reactor = reactor
         self._new_poller = new_poller
-        self._poller: Any = None  # exists while there are readers
-        self._readers: dict[int, Any] = {}
-        self._descriptors: dict[Any, int] = {}  # of readers, which may have closed theirs
+        self._poller: select.epoll | None = None  # exists while there are readers
+        self._readers: dict[int, ReadDescriptor] = {}
+        self._descriptors: dict[ReadDescriptor, int] = {}  # which readers may have closed
         self._is_watched = False  # by the reactor
         self._call: DelayedCall | None = None  # while it is not
         self._read_at = float("-inf")
         self._hurries = False
-        self._unread: list[tuple[Any, int]] = []  # ready connections, left to the next turn
+        self._unread: list[tuple[ReadDescriptor, int]] = []  # left to the next turn
         self._answers = answers
         self._streams = False  # a peer has sent on without an answer, at the last reading
 
@@ -82,7 +83,7 @@ class SharedReads:
 
     # Called by transports.
 
-    def addReader(self, reader: Any) -> None:
+    def addReader(self, reader: ReadDescriptor) -> None:
         if reader in self._descriptors:
             return
         if self._poller is None:
@@ -93,10 +94,11 @@ class SharedReads:
         self._readers[descriptor] = reader
         self._descriptors[reader] = descriptor
 
-    def removeReader(self, reader: Any) -> None:
+    def removeReader(self, reader: ReadDescriptor) -> None:
         descriptor = self._descriptors.pop(reader, None)
         if descriptor is None:
             return
+        assert self._poller is not None
         del self._readers[descriptor]
         with suppress(OSError):  # it may be closed
             self._poller.unregister(descriptor)
@@ -165,14 +167,15 @@ class SharedReads:
             self.batch.release()
         return bool(ready)
 
-    def _ready(self) -> list[tuple[Any, int]]:
+    def _ready(self) -> list[tuple[ReadDescriptor, int]]:
         """The connections of which something has come, with what epoll says of each."""
+        assert self._poller is not None
         events = self._poller.poll(0, len(self._readers))
         return [(self._readers[at], event) for at, event in events if at in self._readers]
 
-    def _read(self, reader: Any, event: int) -> None:
+    def _read(self, reader: ReadDescriptor, event: int) -> None:
         """Read one connection, and end it, as the reactor does: the others go on, come what may."""
-        why: Any = None
+        why: Exception | None = None
         try:
             why = reader.doRead() if event & select.EPOLLIN else ConnectionLost()
         except Exception as error:
@@ -186,7 +189,7 @@ class SharedReads:
         except Exception:
             self._log.failure("a connection failed at its end")
 
-    def _end(self, reader: Any, why: Any) -> None:
+    def _end(self, reader: Any, why: Exception) -> None:
         if isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(reader):
             reader.readConnectionLost(Failure(why))
         else:
@@ -199,8 +202,9 @@ class SharedReads:
             call.cancel()
         if self._is_watched:
             self._unwatch()
-        self._poller.close()
-        self._poller = None
+        poller, self._poller = self._poller, None
+        assert poller is not None
+        poller.close()
 
     def _watch(self) -> None:
         self._is_watched = True

@@ -32,6 +32,7 @@ from relay.transport.tls.peer_check import (
     CertificateCheck,
     Fingerprint,
     PeerPolicy,
+    TlsTransport,
     identity_of,
     is_address,
     names_of,
@@ -103,7 +104,7 @@ class TlsListener:
             wanted.append("one of peer_fingerprints")
         self._end = _end("sender", material, self._options, wanted=" or ".join(wanted))
 
-    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: TlsTransport) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         connection.set_verify(self._flags, self._new_check(tlsProtocol))
         tlsProtocol.tls_end = self._end  # for `tls_failure`
@@ -159,7 +160,7 @@ class TlsUpstream:
         self._new_check = _new_check(self._policy, material, otherwise=place)
         self._end = _end("receiver", material, self._options)
 
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def clientConnectionForTLS(self, tlsProtocol: TlsTransport) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         if not is_address(self._server_name):
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
@@ -194,7 +195,7 @@ def _end(peer: str, material: TlsMaterial, options: TlsOptions, *, wanted: str =
 
 def _new_check(
     policy: PeerPolicy, material: TlsMaterial, *, otherwise: str = ""
-) -> Callable[[Any], CertificateCheck]:
+) -> Callable[[TlsTransport], CertificateCheck]:
     """What makes the check of one connection, with the files of `material` in its words."""
     place = f" in {material.trusted_ca}" if material.trusted_ca else ""
     return partial(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -154,7 +154,7 @@ _FAULTS: Sequence[tuple[str, Sequence[str]]] = (
 )
 
 
-def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
+def tls_failure(transport: object, error: BaseException) -> TlsFailure:
     """Why TLS ended.
 
     Args:
@@ -176,6 +176,6 @@ def tls_failure(transport: Any, error: BaseException) -> TlsFailure:
     return TlsFailure("tls", f"TLS failed: {reason}")
 
 
-def tls_failure_text(transport: Any, error: BaseException) -> str:
+def tls_failure_text(transport: object, error: BaseException) -> str:
     """The text of `tls_failure`; empty if `error` is not a TLS failure."""
     return tls_failure(transport, error).text

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -135,6 +135,17 @@ class PeerPolicy:
         return ""
 
 
+class TlsTransport(Protocol):
+    """The transport of a TLS connection, on which the relay leaves what it found."""
+
+    tls_end: object
+    """Our end, for `tls_failure`."""
+    certificate_refusal: str
+    """Why the peer's certificate was refused; empty = it was accepted."""
+    certificate_vouched: bool
+    """Whether a CA vouches for the names in the certificate."""
+
+
 class CertificateCheck:
     """OpenSSL's verify callback for one connection.
 
@@ -155,7 +166,7 @@ class CertificateCheck:
     """
 
     def __init__(
-        self, transport: Any, policy: PeerPolicy, *, authorities: str = "", crl: str = ""
+        self, transport: TlsTransport, policy: PeerPolicy, *, authorities: str = "", crl: str = ""
     ) -> None:
         self._transport = transport
         self._policy = policy
