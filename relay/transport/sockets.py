@@ -211,7 +211,7 @@ def obstacle_to_socket(path: str) -> str:
         return ""
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "dangling link"}
     kind = kinds.get(stat.S_IFMT(mode), "device or pipe")
-    return f"a {kind} lies there, which is no socket: remove it, or choose another path"
+    return f"this path is a {kind}, not a socket: remove it, or choose another path"
 
 
 def _remove_stale(path: str, kind: socket.SocketKind) -> None:

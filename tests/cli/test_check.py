@@ -88,4 +88,4 @@ def test_a_file_where_a_directory_or_a_socket_goes_is_a_problem(tmp_path: Path) 
     assert result.exit_code == 1
     first, second = result.stderr.splitlines()
     assert f"{tmp_path}/state is a file, and has to be a directory: move it away" in first
-    assert "sources.local: " in second and "a file lies there, which is no socket" in second
+    assert "sources.local: " in second and "this path is a file, not a socket" in second

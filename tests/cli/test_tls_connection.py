@@ -147,7 +147,7 @@ def refuse(below: socket.socket, tls: Any) -> None:
 @pytest.mark.parametrize(
     ("trusts", "server_name", "words"),
     [
-        (AUTHORITY, "other.example.com", f"is for {NAME}, wanted is other.example.com"),
+        (AUTHORITY, "other.example.com", f"is for {NAME}, expected other.example.com"),
         (STRANGER, NAME, "its issuer 'CN=Ours' is not among the trusted CAs in /etc/ca.pem"),
     ],
 )

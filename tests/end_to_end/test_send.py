@@ -74,7 +74,7 @@ def test_over_tls(programs: Programs, tmp_path: Path, certificates: CertificateF
     assert wait_for_lines(received, 6000) == 2 * text.splitlines()
     stranger = make_certificate_files(tmp_path / "stranger").ca
     for arguments, words in (
-        ((*to, *ca, *shown, "--server-name", "other.example.com"), "wanted is other.example.com"),
+        ((*to, *ca, *shown, "--server-name", "other.example.com"), "expected other.example.com"),
         ((*to, "--trusted-ca", stranger, *shown), f"is not among the trusted CAs in {stranger}"),
         ((*to, *shown), "is not among the trusted CAs of the system"),
         ((*to, *ca), "the receiver requires a client certificate: set "),

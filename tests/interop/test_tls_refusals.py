@@ -142,7 +142,7 @@ def test_a_sender_with_another_name(lab: Lab, sender: str) -> None:
     send(lab, sender, port)
     say(
         relay,
-        f"the certificate is for {CLIENT_NAME}, wanted is web-2.example.com or *.example.org",
+        f"the certificate is for {CLIENT_NAME}, expected web-2.example.com or *.example.org",
     )
     assert received(lab.arrived) == []
 
@@ -153,7 +153,7 @@ def test_a_sender_without_a_certificate(lab: Lab, sender: str) -> None:
     relay = listen(lab, sender, port)
     send(lab, sender, port, shows_certificate=False)
     wanted = f"one signed by a CA in {lab.certificates.ca}"
-    say(relay, f"the peer sent no certificate, wanted is {wanted}")
+    say(relay, f"the peer sent no certificate, expected {wanted}")
     assert received(lab.arrived) == []
 
 
@@ -304,7 +304,7 @@ def test_a_receiver_whose_fingerprint_is_known(lab: Lab, receiver: str) -> None:
 @each_receiver
 def test_a_receiver_with_another_name(lab: Lab, receiver: str) -> None:
     relay = deliver(lab, receiver, {**lab.client_tls, "server_name": "other.example.com"})
-    say(relay, f"the certificate is for {SERVER_NAME}, 127.0.0.1, wanted is other.example.com")
+    say(relay, f"the certificate is for {SERVER_NAME}, 127.0.0.1, expected other.example.com")
     assert received(lab.arrived) == []
 
 

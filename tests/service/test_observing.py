@@ -64,7 +64,7 @@ def test_only_we_may_use_the_control_socket(tmp_path: Path, reactor: Reactor) ->
 def test_a_control_socket_that_cannot_be_made(tmp_path: Path, reactor: Reactor) -> None:
     obstacle = tmp_path / "control.sock"
     obstacle.mkdir()
-    with pytest.raises(StartRefused, match="a directory lies there, which is no socket: remove it"):
+    with pytest.raises(StartRefused, match="this path is a directory, not a socket: remove it"):
         control(obstacle, reactor)[0].startService()
     with pytest.raises(StartRefused, match="too long"):
         control(tmp_path / ("x" * 120), reactor)[0].startService()

@@ -142,7 +142,7 @@ def test_what_is_no_socket_stays_and_is_named(tmp_path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(FileExistsError) as caught:
         bound_unix(path, socket.SOCK_DGRAM)
-    words = "a {} lies there, which is no socket: remove it, or choose another path"
+    words = "this path is a {}, not a socket: remove it, or choose another path"
     assert caught.value.strerror == words.format("file") == obstacle_to_socket(str(path))
     assert path.read_text() == "precious"
     (tmp_path / "link").symlink_to(tmp_path / "nothing")

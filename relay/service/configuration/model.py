@@ -349,7 +349,7 @@ class Sending:
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
         if "backlog_share" in given and not self.backlog_percent:
             yield (
-                f"{where('backlog_share')}: has no meaning where the oldest messages go first; "
+                f'{where("backlog_share")}: has no effect with order = "oldest-first"; '
                 'write order = "live-first", or remove it'
             )
 

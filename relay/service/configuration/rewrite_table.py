@@ -80,8 +80,8 @@ class Rewrites:
         has_mode = [isinstance(table, dict) and "mode" in table for table in value]
         if any(has_mode[:-1]):
             reading.problems.append(
-                f"{path}[{has_mode.index(True)}]: a table with a mode is the last one; move it "
-                "there"
+                f"{path}[{has_mode.index(True)}]: the table with a mode must come last; move it to "
+                "the end of the list"
             )
             return RewriteConfiguration()
         steps, form = [], RewriteConfiguration()

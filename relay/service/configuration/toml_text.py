@@ -41,8 +41,8 @@ _IN_PLAIN_WORDS = {
     "Expected '='": "expected KEY = VALUE, or the name of a table in brackets",
     "Invalid statement": "expected KEY = VALUE, or the name of a table in brackets",
     "Expected newline": (
-        "something follows the value; each KEY = VALUE has a line of its own, and a value such as "
-        "64 KiB stands in quotation marks"
+        "something follows the value; each KEY = VALUE needs a line of its own, and a value such "
+        "as 64 KiB needs quotation marks"
     ),
     "Expected ']' at the end of": "the name of a table ends with a ] on the same line",
     "Unclosed inline table": (
@@ -163,8 +163,7 @@ def _plain(said: str, text: str, line: int, column: int) -> str:
         if _until(text, line, column + 1)[-1:] in _TYPOGRAPHIC:
             return """quotation marks are written " or ', not as they are printed in books"""
         return (
-            "expected a value: a text stands in quotation marks, and true and false are written "
-            "in small letters"
+            "expected a value: put texts in quotation marks, and write true and false in lower case"
         )
     if said.startswith(('Expected "\'"', "Unterminated string")):
         return f"the text that begins on line {_unended(text)} has no quotation mark at its end"

@@ -61,8 +61,8 @@ class QueueFailures:
             self._notices.warn(
                 "queue",
                 "commit",
-                f"{self._path}: {error}; senders are kept waiting and it is tried again every "
-                "second; if the disk is full, make room on it",
+                f"{self._path}: {error}; senders wait, and the relay retries every second; if the "
+                "disk is full, make room on it",
             )
             return
         # A defect.  Without commits nothing works any more; the supervisor of the

@@ -51,7 +51,7 @@ class TlsEnd:
             "names": self.names or "nobody",
             "version": self.version_min,
             "purpose": "clientAuth" if self.peer == "receiver" else "serverAuth",
-            "wanted": f", wanted is {self.wanted}" if self.wanted else "",
+            "wanted": f", expected {self.wanted}" if self.wanted else "",
         }
 
     def explain(self, texts: Sequence[str], reason: str) -> str:

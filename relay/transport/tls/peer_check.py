@@ -125,13 +125,13 @@ class PeerPolicy:
         """The mismatch between the names of `found` and the policy; empty if there is none."""
         if self.server_name and not _is_for_server(found, self.server_name):
             seen = ", ".join(names_of(found)) or "no subjectAltName at all"
-            return f"the certificate is for {seen}, wanted is {self.server_name}"
+            return f"the certificate is for {seen}, expected {self.server_name}"
         names = vouched_names_of(found)
         if self.names and not any(
             name_matches(wanted, name) for wanted in self.names for name in names
         ):
             seen = ", ".join(names) or "nobody: it has no name"
-            return f"the certificate is for {seen}, wanted is {' or '.join(self.names)}"
+            return f"the certificate is for {seen}, expected {' or '.join(self.names)}"
         return ""
 
 

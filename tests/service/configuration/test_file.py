@@ -520,7 +520,7 @@ def test_the_host_name_has_to_do_as_a_name(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("octets", "problem"),
     [
-        (b"[relay]\nname = \n", ":2:8: expected a value: a text"),
+        (b"[relay]\nname = \n", ":2:8: expected a value: put texts"),
         (b"[relay]\nname = 'x", ":2:10: the text that begins on line 2 has no"),
         (b"[relay]\nname = 5\nname = 6\n", ":3:9: relay.name is there twice, on lines 2 and 3"),
         (b"[relay]\nname = '\xff'\n", ":2:9: not UTF-8: found the byte 0xff"),
@@ -839,7 +839,7 @@ def test_what_is_sent_first(tmp_path: Path) -> None:
     [
         ('order = "newest"\n', "destinations.out.order: "),
         ('order = "live-first"\nbacklog_share = 100\n', "destinations.out.backlog_share: "),
-        ("backlog_share = 40\n", "has no meaning where the oldest messages go first"),
+        ("backlog_share = 40\n", 'has no effect with order = "oldest-first"'),
     ],
 )
 def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, words: str) -> None:

@@ -170,7 +170,9 @@ def test_a_list_is_steps_and_perhaps_a_form(token_dir: Path) -> None:
 
 def test_a_form_comes_last(token_dir: Path) -> None:
     _, problems = read([{"mode": "ewmm"}, {"drop": "x"}], token_dir)
-    assert problems == ["d.rewrite[0]: a table with a mode is the last one; move it there"]
+    assert problems == [
+        "d.rewrite[0]: the table with a mode must come last; move it to the end of the list"
+    ]
     _, problems = read([{"drop": "x"}, {"mode": "cea"}], token_dir)
     assert problems[0].startswith("d.rewrite[1].mode: expected one of")
 

@@ -75,7 +75,7 @@ listen = "udp://:514"
 [destinations.out]
 connect = "relp://h:1"
 """
-IN_QUOTATION_MARKS = "expected a value: a text stands in quotation marks"
+IN_QUOTATION_MARKS = "expected a value: put texts in quotation marks"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ IN_QUOTATION_MARKS = "expected a value: a text stands in quotation marks"
         ("x", 5, "expected KEY = VALUE, or the name of a table in brackets"),
         ('x : "y"', 5, "expected KEY = VALUE"),
         ("= 3", 5, "expected KEY = VALUE"),
-        ("x = 64 KiB", 5, "something follows the value; each KEY = VALUE has a line of its own"),
+        ("x = 64 KiB", 5, "something follows the value; each KEY = VALUE needs a line of its own"),
         ("x = 'it's'", 5, "something follows the value"),
         ("[sources.a b]", 5, "the name of a table ends with a ] on the same line"),
         ("x = [ 'a',\n 'b'", 7, "a list, which begins on line 5, needs commas"),

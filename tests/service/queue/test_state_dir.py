@@ -100,7 +100,7 @@ def test_what_lies_in_the_way_is_named(tmp_path: Path) -> None:
     assert obstacles_in(str(state_dir)) == []
     (state_dir / "control.sock").write_text("")
     (words,) = obstacles_in(str(state_dir))
-    assert "control.sock: a file lies there" in words
+    assert "control.sock: this path is a file" in words
     (state_dir / "queue").rmdir()
     (state_dir / "queue").write_text("")
     (words,) = obstacles_in(str(state_dir))

@@ -175,7 +175,7 @@ def test_another_name(server_name: str) -> None:
     assert sides.server.words.startswith(
         f"the sender does not accept the certificate in {OWN_FILE}"
     )
-    assert sides.client.words == f"the certificate is for {NAMES}, wanted is {server_name}"
+    assert sides.client.words == f"the certificate is for {NAMES}, expected {server_name}"
 
 
 def test_an_authority_that_is_not_trusted() -> None:
@@ -238,7 +238,7 @@ def test_without_authorities_those_of_the_system_are_trusted(
     system_trusts(monkeypatch, tmp_path, OURS)
     assert Sides(listener(), upstream(trusts=None)).client.done
     sides = Sides(listener(), upstream(trusts=None, server_name="other.example.com"))
-    assert sides.client.words == f"the certificate is for {NAMES}, wanted is other.example.com"
+    assert sides.client.words == f"the certificate is for {NAMES}, expected other.example.com"
     system_trusts(monkeypatch, tmp_path, "Somebody else")
     sides = Sides(listener(), upstream(trusts=None))
     assert not sides.client.done
@@ -289,7 +289,7 @@ def test_a_client_without_a_certificate() -> None:
     sides = Sides(listener(peer_verify="required"), upstream())
     assert not sides.server.done
     assert sides.server.words == (
-        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE}"
+        f"the peer sent no certificate, expected one signed by a CA in {CA_FILE}"
     )
     assert sides.client.words == (
         "the receiver requires a client certificate: set `certificate` and `private_key`"
@@ -353,7 +353,7 @@ def test_a_client_with_another_name() -> None:
         assert not sides.server.done
         assert sides.server.words == (
             "the certificate is for web-1.example.com, "
-            "wanted is web-2.example.com or *.web-1.example.com"
+            "expected web-2.example.com or *.web-1.example.com"
         )
         assert sides.client.words.startswith("the receiver")
 
@@ -414,10 +414,10 @@ def test_without_a_fingerprint_authority_and_name_have_to_hold() -> None:
     assert not Sides(ours, upstream(other)).server.done
     known = "one of peer_fingerprints"
     assert Sides(ours, upstream()).server.words == (
-        f"the peer sent no certificate, wanted is one signed by a CA in {CA_FILE} or {known}"
+        f"the peer sent no certificate, expected one signed by a CA in {CA_FILE} or {known}"
     )
     ours = listener(peer_verify="required", trusts=None, policy=policy)
-    assert Sides(ours, upstream()).server.words.endswith(f"no certificate, wanted is {known}")
+    assert Sides(ours, upstream()).server.words.endswith(f"no certificate, expected {known}")
 
 
 def test_a_fingerprint_does_not_hold_for_ever() -> None:

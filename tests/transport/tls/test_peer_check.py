@@ -121,7 +121,7 @@ def test_one_name_of_the_certificate_is_enough() -> None:
     for wanted in ("b.example", "10.0.0.5"):
         assert PeerPolicy(names=("other.example", wanted)).name_refusal(found) == ""
     assert PeerPolicy(names=("c.example", "*.d.example")).name_refusal(found) == (
-        "the certificate is for a.example, b.example, 10.0.0.5, wanted is c.example or *.d.example"
+        "the certificate is for a.example, b.example, 10.0.0.5, expected c.example or *.d.example"
     )
     assert PeerPolicy().name_refusal(found) == ""
 
@@ -133,13 +133,13 @@ def test_the_common_name_counts_only_without_other_names() -> None:
     assert policy.name_refusal(mail.certificate) == ""
     for other in (x509.DNSName("b"), x509.IPAddress(ipaddress.ip_address("10.0.0.5"))):
         found = make_certificate("web-1", [other]).certificate
-        assert policy.name_refusal(found).endswith(", wanted is web-1")
+        assert policy.name_refusal(found).endswith(", expected web-1")
 
 
 def test_a_server_needs_a_subject_alternative_name() -> None:
     found = make_certificate("central").certificate
     assert PeerPolicy(server_name="central").name_refusal(found) == (
-        "the certificate is for no subjectAltName at all, wanted is central"
+        "the certificate is for no subjectAltName at all, expected central"
     )
 
 
