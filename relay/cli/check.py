@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -28,27 +29,38 @@ def check(file: str) -> None:
     it, with 1 after one line on standard error for each problem, and with 2 if FILE
     cannot be read.  Tests in the configuration ([[tests]]) are run, and a failed one
     is a problem.  A warning is printed as well and does not change the status.
+    Not checked: whether the relay's user may write to the state directory, and whether
+    another relay is using it.
     """
     try:
         configuration = read_configuration(file, KINDS)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())
-        failures += obstacles_in(configuration.state_dir)
+        failures += obstacles_in(
+            configuration.state_dir, may_forget=configuration.allow_volatile_state
+        )
         failures += [
             f"sources.{source.id}: {source.listen}: {obstacle}"
             for source in configuration.sources
             if (obstacle := source.obstacle())
         ]
         if failures:
-            raise ConfigurationError([f"{file}: {failure}" for failure in failures])
+            raise ConfigurationError(
+                [f"{file}: {failure}" for failure in failures], configuration.warnings
+            )
     except ConfigurationUnreadable as error:
         give_up(str(error))
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
+        _print_warnings(file, error.warnings)
         raise SystemExit(1) from None
-    for warning in configuration.warnings:
-        click.echo(f"{file}: warning: {warning}", err=True)
+    _print_warnings(file, configuration.warnings)
     sources = counted(len(configuration.sources), "source")
     destinations = counted(len(configuration.destinations), "destination")
     tests = ", " + counted(len(configuration.tests), "test") if configuration.tests else ""
     click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
+
+
+def _print_warnings(file: str, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        click.echo(f"{file}: warning: {warning}", err=True)

@@ -21,13 +21,14 @@ from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.model.printable import printable
-from relay.service.configuration.file import read_configuration
+from relay.service.configuration.file import examine_file
 from relay.service.configuration.format_table import TimeZone
+from relay.service.configuration.model import Configuration
 from relay.service.configuration.parse_table import read_parse_options
 from relay.service.configuration.reading import Reading
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
-from relay.service.routes.explanation import Explainer, Explanation, described
+from relay.service.routes.explanation import Explainer, Explanation, described, with_placeholders
 from relay.wire.parse_options import new_parser, utf8_of
 
 __all__ = ["explain"]
@@ -108,7 +109,7 @@ def explain(
             parse = _options(mode, options)
             parser = new_parser(parse, zone=local)
         else:
-            explainer = Explainer(read_configuration(config, KINDS), now=clock, zone=local)
+            explainer = Explainer(_as_started(config), now=clock, zone=local)
         is_utf8 = message is not None and not as_json  # a text from a terminal
         for frame in _frames(message, as_json):
             if explainer is None:
@@ -131,6 +132,25 @@ def explain(
         give_up("\n".join(error.problems))
     except ValueError as error:
         give_up(str(error))
+
+
+def _as_started(path: str) -> Configuration:
+    """The configuration with which a relay starts, with placeholders for missing tokens.
+
+    What the relay waits for is said on standard error.
+
+    Raises:
+        ConfigurationError: A relay does not start with it.
+    """
+    examined = examine_file(path, KINDS)
+    if examined.configuration is None or not examined.is_whole:
+        raise ConfigurationError(examined.problems)
+    configuration = with_placeholders(examined.configuration)
+    for problem in examined.problems:
+        click.echo(f"{problem}; the relay starts and waits for it", err=True)
+    if configuration != examined.configuration:
+        click.echo("**** below stands for a token that could not be read", err=True)
+    return configuration
 
 
 def show(explained: Explanation, screen: Screen, *, now: float, zone: tzinfo) -> None:

@@ -102,9 +102,7 @@ def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: 
 
 def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
     """Report the messages that were not accepted."""
-    problem = outcome.problem
-    if not outcome.opened and url.scheme == "relp":
-        problem += f"; if it speaks TLS there, write relp+tls{str(url).removeprefix('relp')}"
+    problem = outcome.problem + _remedy(url, outcome)
     if not lines.count:
         return f"nothing was sent: {problem}"
     missing = lines.count - outcome.taken
@@ -112,6 +110,22 @@ def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
     rest = "" if lines.ended else "; the rest of the input was not read"
     of = counted(lines.count, "message")
     return f"{missing:,} of {of} {were} not taken: {problem}{rest}"
+
+
+def _remedy(url: Url, outcome: Outcome) -> str:
+    secured = f"relp+tls{str(url).removeprefix('relp')}" if url.scheme == "relp" else ""
+    if outcome.timed_out and outcome.opened:
+        return (
+            "; the receiver has answered the open, but not the messages; look at "
+            "`syslogrelay status` there"
+        )
+    if outcome.timed_out:  # a relay that stores nothing reads nothing, not even the open
+        return (
+            "; the receiver took the connection, but did not answer the open: it may not be "
+            "accepting messages, so look at `syslogrelay status` there"
+            + (f"; if it speaks TLS there, write {secured}" if secured else "")
+        )
+    return f"; if it speaks TLS there, write {secured}" if secured and not outcome.opened else ""
 
 
 def read_pri(text: str) -> int:

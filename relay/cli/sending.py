@@ -85,6 +85,8 @@ class Outcome:
     """Why the others were not sent or acknowledged."""
     opened: bool = False
     """Whether the relay has opened the session."""
+    timed_out: bool = False
+    """Whether the relay is connected, but silent."""
 
 
 def send_relp(connection: Connection, lines: LineReader, *, seconds_max: float) -> Outcome:
@@ -150,6 +152,7 @@ class _RelpSending:
             readable = self._wait()
             if not readable:
                 self.outcome.problem = f"no answer within {self._seconds_max:g} s"
+                self.outcome.timed_out = True
                 return
             if self._connection in readable and not self._receive():
                 return

@@ -52,12 +52,14 @@ class ConfigurationError(RelayError):
     """The configuration cannot be used.
 
     Attributes:
-        problems: One line each, in the order found; never empty.
+        problems: One line each; never empty.
+        warnings: One line each about what works, but deserves a look.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> None:
         super().__init__("; ".join(problems))
         self.problems = list(problems)
+        self.warnings = list(warnings)
 
 
 class ConfigurationUnreadable(ConfigurationError):

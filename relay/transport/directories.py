@@ -23,5 +23,12 @@ def make_parents(path: str) -> None:
         missing.append(directory)
         directory = os.path.dirname(directory) or "."
     for directory in reversed(missing):
-        os.makedirs(directory, exist_ok=True)
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            what_to_do = "make it and let the relay's user write to it, or choose another path"
+            if os.path.lexists(directory):
+                what_to_do = "move away what lies there, or choose another path"
+            words = f"cannot make the directory {directory}: {error.strerror}; {what_to_do}"
+            raise OSError(error.errno, words) from error
         _log.info("made directory {directory} for {path}", directory=directory, path=path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli.main import main
@@ -89,3 +90,52 @@ def test_a_file_where_a_directory_or_a_socket_goes_is_a_problem(tmp_path: Path) 
     first, second = result.stderr.splitlines()
     assert f"{tmp_path}/state is a file, and has to be a directory: move it away" in first
     assert "sources.local: " in second and "this path is a file, not a socket" in second
+
+
+def test_what_refuses_the_start_is_a_problem_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('[relay]\nstate_dir = "/proc/nope"\n' + GOOD)
+    result = check(file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "queue /proc/nope/queue would lie on proc, where no files can be made" in result.stderr
+    monkeypatch.setattr("relay.service.queue.state_dir.file_system_of", lambda path, text: "tmpfs")
+    text = f'[relay]\nstate_dir = "{tmp_path}/state"\n'
+    file.write_text(text + GOOD)
+    result = check(file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"queue {tmp_path}/state/queue would lie on tmpfs, which is gone after" in result.stderr
+    file.write_text(text + "allow_volatile_state = true\n" + GOOD)
+    assert check(file).exit_code == 0
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_problems_are_in_the_order_of_their_lines_and_warnings_follow(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(
+        """[relay]
+drain_process = true
+[destinations.one]
+connect = "udp://127.0.0.1:514"
+rewrite = { mode = "cee", token_file = "none" }
+[destinations.two]
+connect = "upd://127.0.0.1:514"
+[sources.in]
+listen = "unixgram:log.sock"
+x = 1
+"""
+    )
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    *problems, warning = result.stderr.splitlines()
+    assert [line.removeprefix(f"{path}:").partition(":")[0] for line in problems] == [
+        "5",
+        "7",
+        "10",
+    ]
+    assert warning.startswith(f"{path}: warning: relay.drain_process: has no effect")
+    path.write_text("[relay]\ndrain_process = true\nstate_dir = '/proc/nope'\n" + GOOD)
+    problem, warning = check(path).stderr.splitlines()
+    assert "would lie on proc" in problem
+    assert "warning: relay.drain_process" in warning

@@ -154,3 +154,29 @@ def test_people_see_who_gets_it(tmp_path: Path) -> None:
     destinations = json.loads(output)["destinations"]
     assert destinations["all"] == {"taken": True, "why": "takes everything", "payload": "<13>hello"}
     assert destinations["errors"]["taken"] is False
+
+
+def test_a_missing_token_is_masked_and_said_and_what_refuses_the_start_is_an_error(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "relay.toml"
+    text = """[sources.in]
+listen = "tcp://127.0.0.1:5514"
+[destinations.cloud]
+connect = "tcp://127.0.0.1:514"
+rewrite = { mode = "cee", token_file = "none" }
+"""
+    path.write_text(text)
+    status, output, error = run("--config", str(path), "<13>Oct 11 22:14:15 web app: hello")
+    assert status == 0
+    assert '"logsene-app-token": "****"' in output
+    missing, placeholder = error.splitlines()
+    assert missing.startswith(f"{path}:5: destinations.cloud.rewrite.token_file: cannot read")
+    assert missing.endswith("; the relay starts and waits for it")
+    assert placeholder == "**** below stands for a token that could not be read"
+    (tmp_path / "none").write_text("0123456789abcdef0123")
+    assert run("--config", str(path), "<13>hello")[2] == ""
+    path.write_text(text + "x = 1\n")
+    status, output, error = run("--config", str(path), "<13>hello")
+    assert (status, output) == (2, "")
+    assert f"{path}:6: destinations.cloud.x: unknown key" in error

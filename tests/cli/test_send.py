@@ -116,6 +116,17 @@ def test_nobody_is_there() -> None:
         ),
         (1, True, Outcome(0, "closed", True), "1 of 1 message was not taken: closed"),
         (
+            *(1, True, Outcome(0, "no answer within 2 s", opened=True, timed_out=True)),
+            "1 of 1 message was not taken: no answer within 2 s; the receiver has answered the "
+            "open, but not the messages; look at `syslogrelay status` there",
+        ),
+        (
+            *(0, False, Outcome(0, "no answer within 2 s", timed_out=True)),
+            "nothing was sent: no answer within 2 s; the receiver took the connection, but did not "
+            "answer the open: it may not be accepting messages, so look at `syslogrelay status` "
+            "there; if it speaks TLS there, write relp+tls://h:1",
+        ),
+        (
             *(2000, False, Outcome(1, "refused", True)),
             "1,999 of 2,000 messages were not taken: refused; the rest of the input was not read",
         ),

@@ -75,7 +75,7 @@ def test_the_environment_and_a_file_at_the_usual_place_are_defaults(
         (GOOD + "typo = 1\n", "relay.toml:11: apps.one.typo: unknown key"),
         (GOOD.replace('token_file = "tok" }', 'token_file = "gone" }'), "gone"),
         (GOOD + "half = \n", ":11:8: expected a value"),
-        (RELAY + '[sources.in]\nlisten = "tls://:1"\ncertificate = "gone.pem"\n', "there is none"),
+        (RELAY + '[sources.in]\nlisten = "tls://:1"\ncertificate = "gone.pem"\n', ":3: sources.in"),
         (RELAY, "there is none"),
     ],
 )

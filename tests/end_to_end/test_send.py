@@ -47,6 +47,22 @@ def test_over_relp_and_over_a_unix_socket(programs: Programs, tmp_path: Path) ->
     )
 
 
+def test_a_relay_that_accepts_nothing_is_not_taken_for_one_with_tls(
+    programs: Programs, tmp_path: Path
+) -> None:
+    port = free_port()
+    RelayProcess.started(
+        programs,
+        tmp_path,
+        relay={"min_free_bytes": 2**44},
+        sources={"relp": {"listen": f"relp://127.0.0.1:{port}"}},
+        destinations={"file": {"connect": f"file://{tmp_path}/received.log"}},
+    )
+    done = send(b"one\n", "--to", f"relp://127.0.0.1:{port}", "--timeout", "0.5")
+    assert done.returncode == 1
+    assert "it may not be accepting messages, so look at `syslogrelay status`" in str(done.stderr)
+
+
 def test_over_tls(programs: Programs, tmp_path: Path, certificates: CertificateFiles) -> None:
     port, plain, received = free_port(), free_port(), tmp_path / "received.log"
     own = {

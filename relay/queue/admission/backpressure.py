@@ -13,7 +13,7 @@ The reserve is open to sources that may use it, and to urgent messages where sev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from relay.model.message import SEVERITY_NAMES
@@ -164,7 +164,8 @@ class Admission(SourceAdmission):
                 f"(min_free_bytes is {size(free_bytes_min)})"
             ),
         )
-        self._shared = (self._storage, self._queue, self._disk, self._pending)
+        self._lasting = (self._storage, self._queue, self._disk)
+        self._shared = (*self._lasting, self._pending)
         super().__init__(self._shared)
 
     @property
@@ -178,9 +179,17 @@ class Admission(SourceAdmission):
     @property
     def is_busy(self) -> bool:
         """Closed only because of what waits for its commit, as in a burst; that is no fault."""
-        return self._pending.full and not any(
-            watermark.full for watermark in (self._storage, self._queue, self._disk)
-        )
+        return self._pending.full and not self.is_stopped
+
+    @property
+    def is_stopped(self) -> bool:
+        """Closed for a reason that is not over with the next commit."""
+        return any(watermark.full for watermark in self._lasting)
+
+    def when_lasting_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever what `is_stopped` depends on has changed."""
+        for watermark in self._lasting:
+            watermark.subscribe(changed)
 
     def for_source(
         self, watermarks: Iterable[Watermark], *, reserved: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -89,11 +90,19 @@ _RETIRED_RELAY_KEYS: Mapping[str, str] = {
 _RELAY = {name: key.kind for name, key in keys_of(Configuration).items()}
 
 
+class _Problem(NamedTuple):
+    line: int
+    """In the file, from 1 on; 0 = it is not that of one line."""
+    text: str
+    """Begins with the file's name and, where that is known, the line."""
+
+
 class Examined(NamedTuple):
     """What a configuration file says, however much of it is wrong."""
 
     problems: list[str]
-    """One line each, beginning with the file's name and, where that is known, the line."""
+    """One line each, beginning with the file's name and, where that is known, the line, in whose
+    order they are."""
     configuration: Configuration | None = None
     """What is right; None if the file cannot be read or is not TOML."""
     is_whole: bool = False
@@ -116,7 +125,7 @@ def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) ->
     Raises:
         ConfigurationUnreadable: There is no such file, or it may not be read.
         ConfigurationError: Every problem of the file, one line each, beginning
-            with `path`.
+            with `path`, in the order of their lines; and the warnings that are known.
     """
     text = _text_of(path)
     try:
@@ -126,7 +135,7 @@ def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) ->
     configuration, problems, unready = _read(path, text, values, kinds)
     problems += [] if to_start else unready
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError(_in_order(problems), configuration.warnings)
     return configuration
 
 
@@ -146,7 +155,7 @@ def examine_file(path: str, kinds: AnyKinds) -> Examined:
     given = relay.get("state_dir", DEFAULT_STATE_DIR) if isinstance(relay, dict) else None
     is_known = isinstance(given, str) and given != ""
     return Examined(
-        problems + unready,
+        _in_order(problems + unready),
         configuration,
         is_whole=not problems,
         state_dir=configuration.state_dir if is_known else "",
@@ -169,21 +178,26 @@ def _by_line(problems: list[str], path: str) -> Examined:
 
 def _read(
     path: str, text: str, values: Mapping[str, object], kinds: AnyKinds
-) -> tuple[Configuration, list[str], list[str]]:
+) -> tuple[Configuration, list[_Problem], list[_Problem]]:
     """What is right in the file; its problems with their lines; those of files that it names."""
     reader = _FileReader(os.path.dirname(os.path.abspath(path)), kinds)
     configuration = reader.read(values, os.path.abspath(path))
     found = places(text) if reader.problems or reader.unready else []
     problems, unready = (
-        [_with_line(problem, path, found) for problem in some]
+        [_located(problem, path, found) for problem in some]
         for some in (reader.problems, reader.unready)
     )
     return configuration, problems, unready
 
 
-def _with_line(problem: str, path: str, found: Sequence[Place]) -> str:
-    line = line_of(problem, found)
-    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
+def _located(problem: str, path: str, found: Sequence[Place]) -> _Problem:
+    line = line_of(problem, found) or 0
+    return _Problem(line, f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+
+
+def _in_order(problems: Iterable[_Problem]) -> list[str]:
+    """The problems by line; those of the whole file are last."""
+    return [each.text for each in sorted(problems, key=lambda each: each.line or sys.maxsize)]
 
 
 def _text_of(path: str) -> str:

@@ -15,7 +15,7 @@ from relay.service.exit_status import ExitStatus
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_histories
 from relay.service.queue.service import QueueService, QueueSettings
-from relay.service.queue.state_dir import refuse_used, refuse_volatile
+from relay.service.queue.state_dir import refuse_unfit, refuse_used
 from relay.service.queue.watches import QuarantineLimits
 from relay.transport.notices import Notices
 
@@ -123,5 +123,4 @@ def sets_aside(source: SourceConfiguration) -> bool:
 
 def _check_path(path: str, *, may_forget: bool) -> None:
     refuse_used(path)
-    if not may_forget:
-        refuse_volatile(path)
+    refuse_unfit(path, may_forget=may_forget)

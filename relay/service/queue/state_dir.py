@@ -1,4 +1,4 @@
-"""Checks of the state directory: nobody else uses it, and it lies on a local disk."""
+"""Checks of the state directory: nobody else uses it, and it can be made on a local disk."""
 
 from __future__ import annotations
 
@@ -7,37 +7,25 @@ import re
 import socket
 from contextlib import suppress
 
-from relay.queue.files.ownership import why_refused
 from relay.service.refusal import StartRefused
 from relay.transport.sockets import obstacle_to_socket, peer_credentials
 
-__all__ = ["CONTROL_SOCKET", "file_system_of", "obstacles_in", "refuse_used", "refuse_volatile"]
+__all__ = ["CONTROL_SOCKET", "file_system_of", "obstacles_in", "refuse_unfit", "refuse_used"]
 
 CONTROL_SOCKET = "control.sock"
 """Name of the control socket, in the state directory."""
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")  # how blanks and backslashes are written there
+_MOUNTS = "/proc/self/mountinfo"
 _FORGETS = {"tmpfs", "ramfs"}
+_KERNEL = {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs", "securityfs"}
 _SHARED = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs", "afs"}
 
 
-def refuse_volatile(path: str, *, mounts: str = "/proc/self/mountinfo") -> None:
-    """Raise StartRefused if `path` would lie on memory or on a network file system.
-
-    LMDB maps the file and locks it: over a network neither is safe, and what lies
-    in memory does not survive a power cut.
-    """
-    try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
-            kind = file_system_of(os.path.realpath(path), file.read())
-    except OSError:
-        return  # no /proc: nothing to go by
-    if kind in _FORGETS | _SHARED:
-        what = "is gone after a reboot" if kind in _FORGETS else "is not safe for a memory map"
-        raise StartRefused(
-            f"queue {path} would lie on {kind}, which {what}; choose a state_dir on a local disk, "
-            "or set allow_volatile_state = true under [relay] if losing the queue is acceptable"
-        )
+def refuse_unfit(path: str, *, may_forget: bool, mounts: str = _MOUNTS) -> None:
+    """Raise StartRefused if no queue can be kept in the directory `path`, whatever the user."""
+    if words := _unfitness(path, may_forget=may_forget, mounts=mounts):
+        raise StartRefused(words)
 
 
 def refuse_used(path: str) -> None:
@@ -56,15 +44,55 @@ def refuse_used(path: str) -> None:
         )
 
 
-def obstacles_in(state_dir: str) -> list[str]:
-    """What lies in the way of a state directory, one line each, whatever user the relay runs as."""
-    places = [state_dir, os.path.join(state_dir, "queue")]
-    for place in places:
-        if os.path.lexists(place) and not os.path.isdir(place):
-            return [f"state_dir {state_dir}: {why_refused(places[1])}"]
+def obstacles_in(state_dir: str, *, may_forget: bool) -> list[str]:
+    """What keeps every relay from starting in a state directory, one line each.
+
+    Looks only.  Rights are left aside: the relay may run as another user than the caller.
+
+    Args:
+        may_forget: `allow_volatile_state` of the configuration.
+    """
+    if words := _unfitness(os.path.join(state_dir, "queue"), may_forget=may_forget):
+        return [words]
     name = os.path.join(state_dir, CONTROL_SOCKET)
     obstacle = obstacle_to_socket(name)
     return [f"control socket {name}: {obstacle}"] if obstacle else []
+
+
+def _unfitness(path: str, *, may_forget: bool, mounts: str = _MOUNTS) -> str:
+    """Why the directory `path` cannot be made or must not hold a queue; empty = it can.
+
+    LMDB maps the file and locks it: over a network neither is safe, and what lies
+    in memory does not survive a power cut.
+    """
+    there = os.path.abspath(path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        what = "a link to nowhere" if os.path.islink(there) else "a file"
+        return f"queue {path}: {there} is {what}, and has to be a directory: move it away"
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+            kind = file_system_of(os.path.realpath(path), file.read())
+    except OSError:
+        kind = ""  # no /proc: nothing to go by
+    if kind in _KERNEL:
+        return (
+            f"queue {path} would lie on {kind}, where no files can be made; choose a state_dir "
+            "on a local disk"
+        )
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return (
+            f"queue {path}: {there} is on a file system that is mounted read-only; mount it "
+            "read-write or choose another state_dir"
+        )
+    if kind in _FORGETS | _SHARED and not may_forget:
+        what = "is gone after a reboot" if kind in _FORGETS else "is not safe for a memory map"
+        return (
+            f"queue {path} would lie on {kind}, which {what}; choose a state_dir on a local disk, "
+            "or set allow_volatile_state = true under [relay] if losing the queue is acceptable"
+        )
+    return ""
 
 
 def file_system_of(path: str, mountinfo: str) -> str:

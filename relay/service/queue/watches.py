@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
-from relay.model.words import counted, size
+from relay.model.words import counted, duration, size
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.admission.trend import Trend
@@ -59,6 +59,39 @@ class _Fill:
             self._passed = passed
 
 
+class _Stop:
+    """Times a stop of admission.  One that comes back within an interval goes on."""
+
+    def __init__(self, admission: Admission, clock: Clock) -> None:
+        self._admission = admission
+        self._clock = clock
+        self._began_at: float | None = None
+        self._ended_at: float | None = None
+        self._reason = ""
+        admission.when_lasting_change(self._changed)
+        self._changed()
+
+    def take_end(self) -> tuple[float, str] | None:
+        """Seconds that a stop lasted that is over, and its reason; once for each stop."""
+        began_at, ended_at = self._began_at, self._ended_at
+        if began_at is None or ended_at is None:
+            return None
+        if self._clock.seconds() - ended_at < _INTERVAL_SECONDS:
+            return None
+        self._began_at = self._ended_at = None
+        return ended_at - began_at, self._reason
+
+    def _changed(self) -> None:
+        now = self._clock.seconds()
+        if self._admission.is_stopped:
+            self._reason = self._admission.reason
+            self._ended_at = None
+            if self._began_at is None:
+                self._began_at = now
+        elif self._began_at is not None and self._ended_at is None:
+            self._ended_at = now
+
+
 class QueueWatch(PeriodicService):
     """Runs between the start of the destinations and that of the sources.
 
@@ -67,6 +100,7 @@ class QueueWatch(PeriodicService):
     """
 
     name = "queue watch"
+    _log = Logger(namespace="relay")
 
     def __init__(
         self,
@@ -85,6 +119,7 @@ class QueueWatch(PeriodicService):
         self._notices = notices
         self._wall = wall
         self._trend = Trend()
+        self._stop = _Stop(admission, clock)
         size = bytes_in_words(admission.queue_bytes_max)
         self._fill = _Fill(
             lambda words: notices.warn("queue", "fill", words),
@@ -112,6 +147,12 @@ class QueueWatch(PeriodicService):
         if self._admission.closed and not was_closed:
             self._notices.warn(
                 "queue", "admission", f"not accepting messages: {self._admission.reason}"
+            )
+        if (end := self._stop.take_end()) is not None:
+            self._log.info(
+                "queue: accepting messages again after {length}; the reason was: {reason}",
+                length=duration(end[0]),
+                reason=end[1],
             )
         now = self._clock.seconds()
         self._trend.note(now, self._admission.queue_bytes)

@@ -5,13 +5,14 @@ configuration.  Nothing is opened, bound, queued or sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from relay.flow.routing import Route
 from relay.model.document import Document
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.model.token import Token
 from relay.rewrite.filters.conditions import selected
 from relay.rewrite.forms.find_token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
@@ -19,7 +20,9 @@ from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
+    RewriteConfiguration,
     SourceConfiguration,
+    UnreadToken,
 )
 from relay.service.routes.conditions import Conditions
 from relay.service.routes.lookup_file import LookupFile
@@ -31,7 +34,9 @@ from relay.wire.json.pairs import text_of
 from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
 
-__all__ = ["Explainer", "Explanation", "Outcome", "described"]
+__all__ = ["Explainer", "Explanation", "Outcome", "described", "with_placeholders"]
+
+_PLACEHOLDER = Token(b"****")
 
 
 @dataclass(slots=True)
@@ -194,6 +199,28 @@ class Explainer:
 
     def _masked(self, payload: bytes) -> bytes:
         return redacted(payload, self._secrets)
+
+
+def with_placeholders(configuration: Configuration) -> Configuration:
+    """`configuration` with ``****`` for each token that could not be read."""
+    return replace(
+        configuration,
+        destinations=tuple(
+            replace(each, rewrite=_with_placeholders(each.rewrite))
+            for each in configuration.destinations
+        ),
+    )
+
+
+def _with_placeholders(rewrite: RewriteConfiguration) -> RewriteConfiguration:
+    def known(token: Token | UnreadToken) -> Token:
+        return _PLACEHOLDER if isinstance(token, UnreadToken) else token
+
+    return replace(
+        rewrite,
+        token=None if rewrite.token is None else known(rewrite.token),
+        tokens=tuple(replace(choice, token=known(choice.token)) for choice in rewrite.tokens),
+    )
 
 
 def described(

@@ -55,12 +55,12 @@ def read(tmp_path: Path, text: str) -> Configuration:
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
-    """The problems of a file, without its name and their lines."""
+    """The problems of a file, without its name and their lines, in the order of the alphabet."""
     with pytest.raises(ConfigurationError) as caught:
         read(tmp_path, text)
     name = re.compile(re.escape(f"{tmp_path}/relay.toml") + r"(:\d+)*: ")
     assert all(name.match(problem) for problem in caught.value.problems)
-    return [name.sub("", problem, count=1) for problem in caught.value.problems]
+    return sorted(name.sub("", problem, count=1) for problem in caught.value.problems)
 
 
 def test_the_smallest_file(tmp_path: Path) -> None:
@@ -196,31 +196,7 @@ def test_default_framing(scheme: str, framing: str, tmp_path: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
-    assert problems(
-        tmp_path,
-        """
-        [rely]
-        [relay]
-        name = "two words"
-        statistic_seconds = 5
-        [sources.in]
-        listen = "tpc://:514"
-        socket_mode = 666
-        [sources."b d"]
-        listen = "udp://:515"
-        connections_max = 5
-        [sources.c]
-        [destinations.out]
-        conect = "tcp://far:514"
-        sources = ["inn", "c"]
-        rewrite = { mode = "ceee" }
-        [destinations.relp]
-        connect = "relp://far:1"
-        trusted_ca = "nowhere"
-        framing = "newline"
-        retry_seconds_min = 100
-        """,
-    ) == [
+    expected = [
         "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, "
         "destinations, filters, tests",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
@@ -252,6 +228,31 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "destinations.relp.retry_seconds_min: 100 is more than retry_seconds_max, 60; change one "
         "of them",
     ]
+    assert problems(
+        tmp_path,
+        """
+        [rely]
+        [relay]
+        name = "two words"
+        statistic_seconds = 5
+        [sources.in]
+        listen = "tpc://:514"
+        socket_mode = 666
+        [sources."b d"]
+        listen = "udp://:515"
+        connections_max = 5
+        [sources.c]
+        [destinations.out]
+        conect = "tcp://far:514"
+        sources = ["inn", "c"]
+        rewrite = { mode = "ceee" }
+        [destinations.relp]
+        connect = "relp://far:1"
+        trusted_ca = "nowhere"
+        framing = "newline"
+        retry_seconds_min = 100
+        """,
+    ) == sorted(expected)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +337,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_problems(text: str, expected: list[str], tmp_path: Path) -> None:
-    assert problems(tmp_path, text) == expected
+    assert problems(tmp_path, text) == sorted(expected)
 
 
 SET = """
@@ -454,7 +455,7 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
 def test_problems_of_sets_and_limits(
     old: str, new: str, expected: list[str], tmp_path: Path
 ) -> None:
-    assert problems(tmp_path, SET.replace(old, new)) == expected
+    assert problems(tmp_path, SET.replace(old, new)) == sorted(expected)
 
 
 def test_a_wrong_certificate_is_not_reported_as_missing_too(tmp_path: Path) -> None:
@@ -489,9 +490,9 @@ def test_a_start_waits_for_files_and_for_nothing_else(tmp_path: Path) -> None:
     assert [problem.split(": ")[1] for problem in caught.value.problems] == [
         "sources.in.certificate",
         "sources.in.private_key",
+        "destinations.out.trusted_ca",
         "destinations.out.rewrite.tokens[0].token_env",
         "destinations.out.rewrite.tokens[1].token_file",
-        "destinations.out.trusted_ca",
     ]
     configuration = read_configuration(str(path), KINDS, to_start=True)
     (destination,) = configuration.destinations
@@ -759,7 +760,7 @@ def test_keys_of_files_that_make_no_sense(tmp_path: Path) -> None:
         *(
             f"sources.app.{key}: has no meaning where format is 'syslog': the lines say it "
             "themselves; remove one of them"
-            for key in ("tag", "facility", "severity")
+            for key in ("facility", "severity", "tag")
         ),
     ]
     assert problems(tmp_path, SMALL.replace("[dest", 'tag = "x"\n[dest')) == [

@@ -9,8 +9,8 @@ import pytest
 from relay.service.queue.state_dir import (
     file_system_of,
     obstacles_in,
+    refuse_unfit,
     refuse_used,
-    refuse_volatile,
 )
 from relay.service.refusal import StartRefused
 
@@ -65,7 +65,8 @@ def mounted_on(tmp_path: Path, kind: str) -> str:
 def test_a_file_system_that_forgets_or_lies_is_refused(tmp_path: Path, kind: str, why: str) -> None:
     queue = tmp_path / "state" / "queue"
     with pytest.raises(StartRefused) as refused:
-        refuse_volatile(str(queue), mounts=mounted_on(tmp_path, kind))
+        refuse_unfit(str(queue), may_forget=False, mounts=mounted_on(tmp_path, kind))
+    refuse_unfit(str(queue), may_forget=True, mounts=mounted_on(tmp_path, kind))
     assert f"queue {queue} would lie on {kind}, which {why}" in refused.value.text
     assert "allow_volatile_state = true" in refused.value.text
 
@@ -74,12 +75,12 @@ def test_links_are_followed(tmp_path: Path) -> None:
     link = tmp_path.parent / f"{tmp_path.name}-link"
     link.symlink_to(tmp_path)
     with pytest.raises(StartRefused):
-        refuse_volatile(str(link / "queue"), mounts=mounted_on(tmp_path, "tmpfs"))
+        refuse_unfit(str(link / "queue"), may_forget=False, mounts=mounted_on(tmp_path, "tmpfs"))
 
 
 def test_a_local_disk_is_fine_and_so_is_not_knowing(tmp_path: Path) -> None:
-    refuse_volatile(str(tmp_path), mounts=mounted_on(tmp_path, "ext4"))
-    refuse_volatile(str(tmp_path), mounts=str(tmp_path / "missing"))
+    refuse_unfit(str(tmp_path), may_forget=False, mounts=mounted_on(tmp_path, "ext4"))
+    refuse_unfit(str(tmp_path), may_forget=False, mounts=str(tmp_path / "missing"))
 
 
 def test_a_directory_whose_relay_answers_is_in_use(tmp_path: Path) -> None:
@@ -95,13 +96,38 @@ def test_a_directory_whose_relay_answers_is_in_use(tmp_path: Path) -> None:
 
 def test_what_lies_in_the_way_is_named(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
-    assert obstacles_in(str(state_dir)) == []
+    assert obstacles_in(str(state_dir), may_forget=True) == []
+    assert not state_dir.exists()
     (state_dir / "queue").mkdir(parents=True)
-    assert obstacles_in(str(state_dir)) == []
+    assert obstacles_in(str(state_dir), may_forget=True) == []
     (state_dir / "control.sock").write_text("")
-    (words,) = obstacles_in(str(state_dir))
+    (words,) = obstacles_in(str(state_dir), may_forget=True)
     assert "control.sock: this path is a file" in words
     (state_dir / "queue").rmdir()
     (state_dir / "queue").write_text("")
-    (words,) = obstacles_in(str(state_dir))
+    (words,) = obstacles_in(str(state_dir), may_forget=True)
     assert words.endswith("/state/queue is a file, and has to be a directory: move it away")
+    (state_dir / "nowhere").symlink_to(tmp_path / "none")
+    (words,) = obstacles_in(str(state_dir / "nowhere" / "deep"), may_forget=True)
+    assert f"{state_dir}/nowhere is a link to nowhere, and has to be a directory" in words
+
+
+def test_a_file_system_of_the_kernel_is_refused_even_if_losing_the_queue_is_acceptable() -> None:
+    words = (
+        "queue /proc/nope/queue would lie on proc, where no files can be made; choose a state_dir "
+        "on a local disk"
+    )
+    assert obstacles_in("/proc/nope", may_forget=True) == [words]
+    with pytest.raises(StartRefused) as refused:
+        refuse_unfit("/proc/nope/queue", may_forget=True)
+    assert refused.value.text == words
+
+
+def test_a_disk_that_is_mounted_read_only_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = list(os.statvfs(tmp_path))
+    found[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
+    (words,) = obstacles_in(str(tmp_path / "state"), may_forget=True)
+    assert f"{tmp_path} is on a file system that is mounted read-only" in words

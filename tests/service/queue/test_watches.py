@@ -94,6 +94,32 @@ def test_a_disk_that_fills_up_closes_admission_and_opens_it_again() -> None:
     assert setup.said() == []
 
 
+def test_the_end_of_a_stop_is_logged_once_with_its_length(logged: list[str]) -> None:
+    setup = Setup()
+
+    def ended() -> list[str]:
+        logged.clear()
+        setup.look()
+        return [line for line in logged if "accepting messages again" in line]
+
+    setup.admission.set_pending_bytes(200)  # a burst is no stop
+    assert ended() == []
+    setup.admission.set_pending_bytes(0)
+    assert ended() == ended() == []
+    setup.admission.set_failure("nothing can be stored: No space left on device", at=5.0)
+    setup.clock.advance(60)
+    setup.admission.clear_failure()
+    setup.clock.advance(1)
+    setup.admission.set_failure("nothing can be stored: Input/output error", at=66.0)
+    assert ended() == []  # it came back at once, and goes on
+    setup.clock.advance(7)
+    setup.admission.clear_failure()
+    assert [*ended(), *ended(), *ended()] == [
+        "queue: accepting messages again after 1 m 10 s; the reason was: nothing can be stored: "
+        "Input/output error"
+    ]
+
+
 def test_a_disk_that_cannot_be_asked_is_said() -> None:
     setup = Setup()
     setup.queue.free_bytes = OSError(5, "Input/output error")
