@@ -150,6 +150,10 @@ class Lanes:
         for lane in (self.newer, self.older):
             lane.drain.release(by)
 
+    def is_to_reconnect(self, queue: str) -> bool:
+        """Whether the connection of the lane of `queue` ends at once, because records move."""
+        return self._boundary is not None and queue == self.newer.queue
+
     def finish(self) -> None:
         """Move nothing more."""
         self._finishing = True
@@ -165,7 +169,10 @@ class Lanes:
             self._swap()
         elif not newer.drain.in_flight and not newer.drain.is_held(BY_PURGE):
             self._boundary = newer.drain.stored_seq
-            self._on_change(f"{counted(newer.queued, 'message')} of the live lane join the backlog")
+            self._on_change(
+                f"{counted(newer.queued, 'message')} of the live lane join the backlog; "
+                "it reconnects for that"
+            )
             newer.drain.hold(_BY_MOVE)
             ensureDeferred(self._move(newer, older))
 

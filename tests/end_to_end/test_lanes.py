@@ -103,7 +103,8 @@ def test_fresh_messages_arrive_before_the_backlog_has_ended(
         assert lanes["live"]["queued_records"] < 150
         assert site.status()["state"].count("exactly once") == 2  # that of each connection
     rows = {row["id"]: row for row in json.loads(run("queue", "ls", "--json", site=site))}
-    assert rows["up"]["state"].startswith("backlog lane: connected to ")
+    words = {queue: row["state"].partition(" to ")[0] for queue, row in rows.items()}
+    assert words == {"up": "backlog: connected", "lane/up": "live: connected"}
     assert run("audit", site=site).count("yes") == 2  # one account for each queue
     site.central.wait_for(expected)
     # Nothing was lost with a session, so nothing comes twice.
@@ -114,6 +115,9 @@ def test_fresh_messages_arrive_before_the_backlog_has_ended(
     assert report["received_records"] == report["delivered_records"] == BACKLOG + 300
     assert report["exactly_once"]
     assert "the backlog is delivered" in site.relay.log()
+    rows = {row["id"]: row for row in json.loads(run("queue", "ls", "--json", site=site))}
+    states = {queue: row["state"] for queue, row in rows.items()}
+    assert states == {"up": "idle", "lane/up": report["state"]}
 
 
 def test_killed_with_two_lanes_it_goes_on_with_both(programs: Programs, tmp_path: Path) -> None:
@@ -135,6 +139,8 @@ def test_killed_with_two_lanes_it_goes_on_with_both(programs: Programs, tmp_path
     expected += site.feed("fresher", 200)
     wait_until(lambda: len(site.arrived("fresher")) == 200, "fresher ones")
     assert len(set(site.arrived("old"))) < BACKLOG
+    after = site.relay.log().partition("it reconnects for that")[2]
+    assert after.count("live lane: connected") <= 1
     lines = site.central.wait_for(expected)
     for tag in ("old", "fresh"):
         order = without_repetition(numbers(lines, tag))

@@ -345,8 +345,10 @@ def broken(*, live: int) -> Setup:
 
 def test_what_waits_in_the_live_lane_joins_the_backlog_first() -> None:
     setup = broken(live=9)
+    assert not setup.lanes.is_to_reconnect("b")
     first = setup.b.connect()
-    assert setup.said == ["8 messages of the live lane join the backlog"]
+    assert setup.said == ["8 messages of the live lane join the backlog; it reconnects for that"]
+    assert [setup.lanes.is_to_reconnect(queue) for queue in "ab"] == [False, True]
     setup.b.comes(1)
     assert (setup.moves, setup.b.is_open) == ([], True)  # first what was answered has to leave
     setup.settle_all()
@@ -394,6 +396,7 @@ def test_what_cannot_leave_stays_in_the_live_lane() -> None:
     assert setup.events == []
     assert "8 messages cannot join the backlog" in setup.trouble[0]
     assert "the disk is full" in setup.trouble[0]
+    assert not setup.lanes.is_to_reconnect("b")
 
 
 def test_a_move_that_fails_leaves_them_in_the_live_lane() -> None:

@@ -31,7 +31,7 @@ from relay.model.document import Document
 from relay.model.message import SEVERITY_NAMES
 from relay.model.words import counted, duration, size
 from relay.queue.inspect.queries import Account, Record
-from relay.queue.transaction import account_of_lane, destination_of, is_of_source
+from relay.queue.transaction import account_of_lane, is_of_source
 from relay.rewrite.filters.pattern import glob, regex, substring
 from relay.wire.parse import parse
 
@@ -107,14 +107,16 @@ def _space(path: str, used_bytes: int) -> str:
 def _queues(where: Where, access: Access) -> list[Document]:
     accounts = access.ask("queue-accounts", list[Account])
     states: dict[str, str] | None = None
+    listed: set[str] = set()  # even if they are empty
     if access.live:
         reports = ask(where.state_dir, "status")["destinations"]
         states = {report["id"]: report["state"] for report in reports}
         for report in reports:
-            for name, lane in (report.get("lanes") or {}).items():
-                states[lane["queue"]] = f"{name} lane: {lane['state']}"
+            states |= _states_of_lanes(report.get("lanes") or {})
+        listed = set(states)
     elif (ids := where.destinations) is not None:
         states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
+        listed = set(ids)
     rows = []
     for account in accounts:
         if is_of_source(account.id):
@@ -123,8 +125,7 @@ def _queues(where: Where, access: Access) -> list[Document]:
         if states is not None:
             state = states.get(account.id, "orphan: no destination of the configuration")
             is_empty = not (account.queued or account.quarantined or account.history_bytes)
-            of_destination = account.id in states and destination_of(account.id) == account.id
-            if is_empty and not of_destination:
+            if is_empty and account.id not in listed:
                 continue
         rows.append(
             {
@@ -139,6 +140,19 @@ def _queues(where: Where, access: Access) -> list[Document]:
             }
         )
     return rows
+
+
+def _states_of_lanes(lanes: Document) -> dict[str, str]:
+    """The states of a destination's two queues in the words of `status`.
+
+    Which is the backlog is decided when a connection begins, so a lane has a name only while
+    both are connected or connect.
+    """
+    are_two = all(lane["state"] != "idle" for lane in lanes.values())
+    return {
+        lane["queue"]: f"{name}: {lane['state']}" if are_two else lane["state"]
+        for name, lane in lanes.items()
+    }
 
 
 def _seconds_since(at: float | None) -> float | None:

@@ -12,6 +12,7 @@ for urgent messages where severities are known.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.codec import octets_of
@@ -57,6 +58,8 @@ class QueueLimit:
         trend: Of the size in bytes; `QueueWatch` notes it.
         undelivered: The trend of the records that have come in and were not delivered;
             `QueueWatch` notes it.
+        delivered: The trend of the delivered records, by queue; `QueueWatch` notes it at the
+            same moments.
         watermark: What closes admission for the sources of the destination, if anything.
     """
 
@@ -81,6 +84,7 @@ class QueueLimit:
         self.dropped = on_drop
         self.trend = Trend()
         self.undelivered = Trend()
+        self.delivered: defaultdict[str, Trend] = defaultdict(Trend)
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
         self.watermark: Watermark | None = None
         if bytes_max and when_full == "block":
@@ -160,6 +164,16 @@ class QueueLimit:
             "seconds_to_empty": self.undelivered.seconds_until(-backlog_records),
             "blocks_sources": self.watermark is not None and self.watermark.full,
         }
+
+    def delivered_per_second(self, queue: str) -> float:
+        """Records that leave `queue` in a second.
+
+        Measured since the same moment as the time to empty, so that the two agree.
+        """
+        delivered = self.delivered[queue]
+        if self.undelivered.is_moving:
+            return delivered.per_second_since(self.undelivered.began_at)
+        return delivered.per_second
 
     def add_pending(self, payloads: Sequence[bytes]) -> int:
         """`payloads` wait for their commit.  Returns what to `settle` after it."""

@@ -6,12 +6,10 @@ from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
-from relay.model.clock import Clock
 from relay.model.document import Document
 from relay.queue.ledger import Ledger
 from relay.service.destinations.link import Link
 from relay.service.destinations.stall_detector import Progress, Standing
-from relay.service.destinations.throughput import Throughput
 from relay.service.queue.service import QueueService
 from relay.transport.upstream import UpstreamState
 
@@ -40,15 +38,12 @@ class Lane:
         queues: QueueService,
         state: UpstreamState,
         stall_seconds: float,
-        clock: Clock,
     ) -> None:
         self.id = destination
         self.queue = queue
         self.state = state
         self.progress = Progress(seconds_max=stall_seconds)
         self._queues = queues
-        self._throughput = Throughput(clock=clock)
-        self._delivered = self.ledger.delivered
         self._permitted = False  # nothing is missing for a connection, and the relay runs
         self._wanted = False  # there is something to send, or will be
         self._linked = False
@@ -105,13 +100,6 @@ class Lane:
         """Take a lineage of which no receiver has heard.  Fails with QueueError."""
         await self.numbering.renew()
 
-    def acknowledged(self) -> None:
-        """The upstream has acknowledged something."""
-        self.state.progressed()
-        delivered = self.ledger.delivered
-        self._throughput.note(delivered - self._delivered)
-        self._delivered = delivered
-
     def standing(self) -> Standing:
         """Whether it has something to do, and what for its progress."""
         return Standing(
@@ -127,7 +115,6 @@ class Lane:
             "queue": self.queue,
             "queued_records": self.queued,
             "in_flight_records": self.drain.in_flight,
-            "delivered_per_second": round(self._throughput.per_second, 1),
         }
 
     def _follow(self) -> Deferred[None]:

@@ -182,7 +182,6 @@ class DestinationService(Service):
             queues=self._queue,
             state=self._new_state(queue),
             stall_seconds=self.stall_seconds,
-            clock=self._clock,
         )
         records_max = self._configuration.in_flight_max
         window = Window(records_max=records_max, clock=self._clock) if records_max else None
@@ -215,9 +214,7 @@ class DestinationService(Service):
         return UpstreamState(
             target=url.path or str(url).partition("://")[2],
             clock=self._clock,
-            on_ready=lambda words: self._log.info(
-                "destination {id}: {words}", id=self.id, words=self._name(queue) + printable(words)
-            ),
+            on_ready=partial(self._connected, queue),
             on_failure=partial(self._connection_failed, queue),
             retry_seconds_min=configuration.retry.retry_seconds_min,
             retry_seconds_max=configuration.retry.retry_seconds_max,
@@ -231,6 +228,13 @@ class DestinationService(Service):
 
     # What happens to a lane.
 
+    def _connected(self, queue: str, words: str) -> None:
+        if self._order is not None and self._order.is_to_reconnect(queue):
+            return  # the log says that it reconnects; the next connection is the one that counts
+        self._log.info(
+            "destination {id}: {words}", id=self.id, words=self._name(queue) + printable(words)
+        )
+
     def _connection_failed(self, queue: str, words: str) -> None:
         self.warn("connection", self._name(queue) + words)
         if self._order is not None:
@@ -241,10 +245,8 @@ class DestinationService(Service):
             self._order.session_begins(lane)
 
     def _acknowledged(self, lane: Lane) -> None:
-        if self._order is None:
-            lane.state.progressed()  # nobody asks for its rate
-        else:
-            lane.acknowledged()
+        lane.state.progressed()
+        if self._order is not None:
             self._order.look()
 
     def _stored(self, lane: Lane, upto: int) -> None:

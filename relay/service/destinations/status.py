@@ -119,10 +119,21 @@ class DestinationStatus:
         return {
             name: {
                 **lane.report(),
+                "delivered_per_second": self._rate(lane),
                 "state": self._words(lane.state.words) if lane.is_open else "idle",
             }
             for name, lane in zip(("backlog", "live"), lanes, strict=True)
         }
+
+    def _rate(self, lane: Lane) -> float:
+        """Records that `lane` delivers in a second, from the samples of the time to empty."""
+        limit = self._queue.limit(self._configuration.id)
+        if limit is None or not lane.is_open:
+            return 0.0
+        # A live lane that keeps up is empty nearly always.
+        if not lane.queued and not limit.delivered[lane.queue].is_moving:
+            return 0.0
+        return round(limit.delivered_per_second(lane.queue), 1)
 
     def _age(self) -> float | None:
         """Seconds since the oldest record came in that waits."""

@@ -162,6 +162,8 @@ class QueueWatch(PeriodicService):
             limit.trend.note(now, limit.size)
             accounts = [self._queue.view.ledger(queue) for queue in limit.queues]
             limit.undelivered.note(now, sum(each.received - each.delivered for each in accounts))
+            for queue, account in zip(limit.queues, accounts, strict=True):
+                limit.delivered[queue].note(now, account.delivered)
             if limit.bytes_max:
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
             for queue in limit.queues if limit.seconds_max else ():

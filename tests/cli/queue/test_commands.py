@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from relay.cli.main import main
 from relay.cli.queue.commands import severities
+from relay.queue.inspect.queries import Account
 from relay.queue.transaction import Transaction
 from tests import queue_files
 
@@ -272,3 +274,33 @@ def test_what_waits_is_chosen_by_when_it_came_in(queue: Queue) -> None:
     assert queue.numbers("peek", "a", *before) == [2, 3, 4, 5, 6]
     assert queue.numbers("peek", "a", "--since", "1970-01-01T00:20:00Z") == [7]
     assert queue.run("export", "a", "--lines", *before).endswith("5 records\n")
+
+
+@pytest.mark.parametrize(
+    ("backlog", "live", "words"),
+    [
+        ("idle", "connecting to up", {"a": "connecting to up", "lane/a": "idle"}),
+        ("connected", "refused", {"a": "live: refused", "lane/a": "backlog: connected"}),
+    ],
+)
+def test_both_lanes_are_listed_in_the_words_of_status(
+    backlog: str, live: str, words: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Running:
+        live, used_bytes = True, 0
+
+        def ask(self, query: str, answer: Any) -> list[Account]:
+            return [Account(id, 0, 0, 0, 0, {}, 0, 0, 0, 0, 1) for id in ("a", "lane/a", "lane/b")]
+
+    lanes = {
+        "backlog": {"queue": "lane/a", "state": backlog},
+        "live": {"queue": "a", "state": live},
+    }
+    document = {"destinations": [{"id": "a", "state": "whole", "lanes": lanes}]}
+    monkeypatch.setattr("relay.cli.queue.commands.opened", lambda _: nullcontext(Running()))
+    monkeypatch.setattr("relay.cli.queue.commands.ask", lambda *_: document)
+    arguments = ["queue", "ls", "--state-dir", str(tmp_path)]
+    listed = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)
+    assert {row["id"]: row["state"] for row in listed} == words
+    lines = CliRunner().invoke(main, arguments).output.splitlines()
+    assert {f"{id}: {state}" for id, state in words.items()} <= set(lines)

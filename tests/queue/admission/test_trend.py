@@ -58,3 +58,17 @@ def test_equal_samples_are_no_turn() -> None:
     """Slow ones leave between some samples and not between others."""
     slow = trend((0.0, 10), (2.0, 9), (4.0, 9), (6.0, 8), (8.0, 8))
     assert slow.per_second == -0.25
+
+
+def test_the_interval_with_the_turn_counts_only_until_there_is_another() -> None:
+    outage = [(0.0, 5000), (2.0, 5000)]
+    late = [(4.0, 4900), (6.0, 3900)]
+    assert trend(*outage, *late[:1]).per_second == -50.0
+    assert trend(*outage, *late).per_second == -500.0
+
+
+def test_it_moves_while_the_last_samples_differ() -> None:
+    assert not trend().is_moving
+    assert not trend((0.0, 1)).is_moving
+    assert trend((0.0, 1), (2.0, 2)).is_moving
+    assert not trend((0.0, 1), (2.0, 2), (4.0, 2)).is_moving

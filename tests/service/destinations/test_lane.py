@@ -65,7 +65,6 @@ class Setup:
                 retry_seconds_max=60,
             ),
             stall_seconds=120.0,
-            clock=self.clock,
         )
         self.link = Link()
         made: Any = self.link
@@ -138,12 +137,11 @@ def test_only_a_lane_that_is_connected_is_hurried(setup: Setup) -> None:
 
 def test_what_it_says_of_itself(setup: Setup) -> None:
     setup.queues.account = Ledger(next_seq=12, acknowledged_seq=7, delivered=4, quarantined=2)
-    setup.lane.acknowledged()
+    setup.lane.state.progressed()
     assert setup.lane.report() == {
         "queue": "lane/out",
         "queued_records": 5,
         "in_flight_records": 2,
-        "delivered_per_second": 0.4,
     }
     standing = setup.lane.standing()
     assert standing.answers == (1, 2)

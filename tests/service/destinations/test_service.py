@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from relay.flow.drain import Drain
+from relay.flow.lanes import BACKLOG_RECORDS_MIN
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission.limits import QueueLimit
@@ -439,6 +441,9 @@ class LaneQueue(Queue):
     def direct(self, destination: str, *, older: str, newer: str) -> None:
         self.events.append(f"{older} before {newer}")
 
+    def settle(self, queue: str, *, start: int) -> Deferred[None]:
+        return Deferred()  # not before the test ends
+
     def ledger(self, destination: str) -> Ledger:
         return self.accounts[destination]
 
@@ -545,7 +550,7 @@ def test_when_the_backlog_is_delivered_there_is_one_session(setup: Setup) -> Non
     assert report["state"] == "appending lane/out"
     assert report["ready"]
     assert report["lanes"]["backlog"]["state"] == "idle"
-    assert report["lanes"]["backlog"]["delivered_per_second"] == 0.6
+    assert report["lanes"]["backlog"]["delivered_per_second"] == 0.0
 
 
 def test_what_leaves_the_backlog_undelivered_ends_its_session_too(setup: Setup) -> None:
@@ -799,3 +804,19 @@ def test_there_is_nothing_to_reopen(stream: Stream, local: Local) -> None:
         before = (one.state.words, one.state.failures)
         one.service.reopen()
         assert (one.state.words, one.state.failures) == before
+
+
+def test_a_live_lane_that_reconnects_for_a_move_is_not_called_connected(setup: Setup) -> None:
+    setup.queue = queue = LaneQueue()
+    setup.keys |= {"order": "live-first", "backlog_share": 25}
+    queue.accounts["lane/out"] = Ledger(next_seq=4 + BACKLOG_RECORDS_MIN, acknowledged_seq=3)
+    stream = Stream(setup)
+    stream.service.startService()
+    lowest, _ = stream.accept()
+    with capturedLogs() as events:
+        lowest.dataReceived(b"hello")
+    said = [event["words"] for event in events if "words" in event]
+    assert said == [
+        f"{BACKLOG_RECORDS_MIN + 1} messages of the live lane join the backlog; "
+        "it reconnects for that"
+    ]

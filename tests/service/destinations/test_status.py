@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError
+from relay.queue.admission.limits import QueueLimit
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import DestinationConfiguration, Url
 from relay.service.destinations.status import DestinationStatus
@@ -36,6 +37,7 @@ class Lane:
         self.queue = queue
         self.is_open = True
         self.ledger = Ledger(next_seq=3, queued_bytes=10)
+        self.queued = 2
         self.state, self.drain, self.progress = State(words), Drain(), Progress()
 
     def report(self) -> dict[str, Any]:
@@ -46,9 +48,10 @@ class Queue:
     def __init__(self) -> None:
         self.failing = False
         self.view = self
+        self.limits = QueueLimit(destination="out")
 
-    def limit(self, destination: str) -> None:
-        return None
+    def limit(self, destination: str) -> QueueLimit:
+        return self.limits
 
     def oldest_received_at(self, queue: str) -> float | None:
         if self.failing:
@@ -145,3 +148,35 @@ def test_an_empty_or_unreadable_queue_has_no_age(setup: Setup) -> None:
     assert setup.status.report()["oldest_seconds"] == 10.0
     setup.queue.failing = True
     assert setup.status.report()["oldest_seconds"] is None
+
+
+def test_the_rates_of_the_lanes_and_the_time_to_empty_agree(setup: Setup) -> None:
+    limit = setup.queue.limits
+    for second, delivered in ((90, 0), (92, 100), (94, 1100), (96, 2100)):
+        limit.delivered["out"].note(second, delivered)
+        limit.delivered["lane/out"].note(second, 0)
+        received = 5000 if second > 90 else 0  # while the first were delivered
+        limit.undelivered.note(second, received - delivered)
+    setup.backlog.queued, setup.backlog.ledger = 2900, Ledger(next_seq=2901)
+    setup.live.queued, setup.live.ledger = 0, Ledger()
+    report = setup.status.report()
+    rates = {name: lane["delivered_per_second"] for name, lane in report["lanes"].items()}
+    assert rates == {"backlog": 500.0, "live": 0.0}
+    assert report["limit"]["seconds_to_empty"] == 2900 / 500
+
+
+def test_a_lane_without_records_has_no_rate(setup: Setup) -> None:
+    def rate() -> float:
+        found: float = setup.status.report()["lanes"]["live"]["delivered_per_second"]
+        return found
+
+    setup.live.queued = 0
+    trend = setup.queue.limits.delivered["lane/out"]
+    trend.note(90.0, 0)
+    trend.note(92.0, 100)
+    assert rate() == 50.0  # it keeps up
+    setup.live.is_open = False
+    assert rate() == 0.0
+    setup.live.is_open = True
+    trend.note(94.0, 100)
+    assert rate() == 0.0

@@ -207,11 +207,22 @@ def test_after_an_outage_the_time_to_empty_is_known_within_four_seconds() -> Non
     for queued in range(0, 60_000, 2000):
         assert seconds(queued, 0) is None
     assert seconds(54_000, 6000) == 2 * 54 / 4  # 1,000 a second still come
-    assert seconds(48_000, 14_000) == pytest.approx(48 / 2.5)
+    assert seconds(48_000, 14_000) == pytest.approx(48 / 3)
     for queued in range(46_000, -2, -2000):
         found = seconds(queued, 62_000 - queued)
     assert found is None
     assert seconds(0, 62_000) is None
+
+
+def test_the_rates_of_queues_come_from_the_same_samples() -> None:
+    setup = Setup()
+    setup.limit.queues = ("lane/central", "central")
+    for delivered in (0, 0, 500, 2500, 4500):
+        setup.queue.queued, setup.queue.delivered = 9000 - delivered, delivered
+        setup.look()
+    rates = [setup.limit.delivered[queue].per_second for queue in setup.limit.queues]
+    assert rates == [1000.0, 1000.0]
+    assert setup.limit.undelivered.per_second == -sum(rates)
 
 
 def test_what_people_purge_is_not_taken_for_a_backlog_that_drains() -> None:
