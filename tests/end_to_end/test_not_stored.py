@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -113,6 +114,10 @@ def test_a_full_disk_is_said_stores_again_by_itself_and_losses_have_a_number(
     # The upstream makes room; the disk is as small as before.
     central.start()
     wait_until(lambda: feed.admission()["since"] is None, "it stores again", 60)
+    ended = re.compile(
+        rf"queue: accepting messages again after .*nothing can be stored: {NO_SPACE}"
+    )
+    wait_until(lambda: ended.search(relay.log()) is not None, "the end is logged", 30)
     central.stop()
     wait_until(feed.fails, "it is full again", 60)
     wait_until(feed.is_stuck, "not even one message fits", 60)
