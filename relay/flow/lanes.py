@@ -204,7 +204,7 @@ class Lanes:
                     break  # somebody else has taken them out
         except QueueError as error:
             self._on_trouble(
-                f"until the next connection {counted(newer.queued, 'message')} cannot join the "
+                f"the live lane goes on; until its next connection {counted(newer.queued, 'message')} cannot join the "
                 f"backlog and will go before the new ones: {error}"
             )
         finally:
