@@ -204,8 +204,9 @@ class Lanes:
                     break  # somebody else has taken them out
         except QueueError as error:
             self._on_trouble(
-                f"the live lane goes on; until its next connection {counted(newer.queued, 'message')} cannot join the "
-                f"backlog and will go before the new ones: {error}"
+                "the live lane goes on; until its next connection "
+                f"{counted(newer.queued, 'message')} cannot join the backlog and will go before "
+                f"the new ones: {error}"
             )
         finally:
             self._boundary = None
