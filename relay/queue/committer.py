@@ -126,7 +126,7 @@ class Committer:
     ) -> None:
         self.entrances: dict[str, str] = {}
         self._admission = admission
-        removals = PendingRemovals(clock=clock, seconds=pauses.removal, on_due=self._start_removing)
+        removals = PendingRemovals(clock=clock, seconds=pauses.removal, on_due=self.start_removing)
         self._pending = Pending(removals, QueueLimits(limits))
         self._delay = CommitDelay(clock=clock, seconds=pauses.commit)
         self._pump = _Pump(
@@ -189,12 +189,12 @@ class Committer:
         # While appends are held nothing comes with which the removal could go.
         hurries = self._pending.hold_appends or self._pump.closing or acknowledged >= _REMOVALS_MAX
         if hurries or not self._pending.removals.wait():
-            self._start_removing()
+            self.start_removing()
 
     def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
         """Records that were dropped under `reason` have arrived all the same."""
         self._pending.removals.of(destination).late[reason] += count
-        self._start_removing()
+        self.start_removing()
 
     def expire(self, destination: str, received_before: float) -> None:
         """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
@@ -205,7 +205,7 @@ class Committer:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
         # Whole before the pump starts, which may take it away at once.
         self._pending.removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
-        self._start_removing()
+        self.start_removing()
 
     def operate(self, command: Command[_Result]) -> Deferred[_Result]:
         """Carry out `command` in a transaction of its own.  Fires with its result, once on disk.
@@ -232,7 +232,8 @@ class Committer:
         self._pending.removals.set_due()
         await self._pump.close()
 
-    def _start_removing(self) -> None:
+    def start_removing(self) -> None:
+        """Forget what was acknowledged with the next transaction, which waits for no append."""
         self._pending.removals.set_due()
         self._pump.start()
 

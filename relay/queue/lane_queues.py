@@ -63,6 +63,8 @@ class LaneQueues:
 
         Fails with QueueError if some cannot leave.
         """
+        # An acknowledgement waits a while for an append to be removed with.
+        self._committer.start_removing()
         # Between two commands removals are committed, even where the disk has no room for
         # what comes: that must not hold up the caller.
         settled = self._committer.operate(_Nothing())

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.committer import CommitCallbacks, Committer
+from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.lane_queues import LANES, LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
@@ -42,6 +42,7 @@ class Setup:
             callbacks=CommitCallbacks(
                 on_stored=lambda queue, seq, payloads: None, on_failure=lambda error: None
             ),
+            pauses=CommitPauses(removal=0.02),
         )
         self.committer.start(self.store)
         self.queues = LaneQueues(self.store, self.committer, {"d": self.limit})
