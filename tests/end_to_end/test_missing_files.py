@@ -137,11 +137,12 @@ def test_the_relay_starts_spools_and_begins_by_itself(host: Host) -> None:
 
     checked = host.check()
     assert checked.returncode == 1
-    assert [line.split(": ")[1] for line in checked.stderr.splitlines()] == [
+    problems = [line for line in checked.stderr.splitlines() if ": warning: " not in line]
+    assert [line.split(": ")[1] for line in problems] == [  # by line
         "sources.secure.private_key",
         "destinations.expired.certificate",
-        "destinations.no-ca.trusted_ca",
         "destinations.no-ca.certificate",
+        "destinations.no-ca.trusted_ca",
         "destinations.token.rewrite.token_file",
     ]
 
