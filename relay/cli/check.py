@@ -9,7 +9,7 @@ import click
 
 from relay.cli.output import give_up
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.service.configuration.file import read_configuration
 from relay.service.kinds import KINDS
 from relay.service.queue.state_dir import obstacles_in

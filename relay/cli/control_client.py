@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from relay.model.document import Document
+from relay.model.text import Document
 
 __all__ = ["ANSWER_SECONDS_MAX", "AskFailed", "NoRelay", "ask"]
 

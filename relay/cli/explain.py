@@ -15,12 +15,11 @@ import msgspec
 
 from relay.cli.output import binary_output, give_up
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
-from relay.model.document import Document
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
-from relay.model.printable import printable
+from relay.model.text import Document, printable
 from relay.service.configuration.file import examine_file
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Configuration

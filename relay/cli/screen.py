@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import click
 
-from relay.model.printable import printable
+from relay.model.text import printable
 
 __all__ = ["GOOD", "SEVERE", "STRONG", "WARNING", "Screen", "Style", "Table"]
 

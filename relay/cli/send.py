@@ -14,7 +14,7 @@ from OpenSSL import SSL
 from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
 from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
-from relay.model.words import counted, size
+from relay.model.text import counted, size
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone

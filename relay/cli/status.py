@@ -11,9 +11,7 @@ from relay.cli.control_client import AskFailed, ask
 from relay.cli.queue.access import stamp
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
-from relay.model.document import Document
-from relay.model.printable import printable
-from relay.model.words import counted, duration, size
+from relay.model.text import Document, counted, duration, printable, size
 
 __all__ = ["show", "status"]
 

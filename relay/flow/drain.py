@@ -28,7 +28,7 @@ from relay.flow.refusals import Suspects
 from relay.model.clock import Clock
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
-from relay.model.words import span
+from relay.model.text import span
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 

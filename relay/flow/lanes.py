@@ -32,7 +32,7 @@ from relay.flow.drain import BY_PURGE, Drain
 from relay.flow.pacing import START_RECORDS
 from relay.flow.shares import Shares
 from relay.model.errors import QueueError
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.lane_queues import LaneQueues
 
 __all__ = ["BACKLOG_RECORDS_MIN", "Lane", "Lanes"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.defer import Deferred
 
 from relay.flow.drain import Drain
-from relay.model.words import span
+from relay.model.text import span
 from relay.queue.lineage import Lineage
 from relay.wire.relp.lineage import Have, LineageOffer, have_in, is_refused
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.model.clock import Now, in_utc
-from relay.model.document import Document
-from relay.model.words import counted
+from relay.model.text import Document, counted
 
 __all__ = ["REFUSED_IN_ROW_MAX", "Refusals", "Suspects"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.message import SyslogMessage
-from relay.model.printable import printable
+from relay.model.text import printable
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.sequence_ids import (
     COUNTER_NAME,

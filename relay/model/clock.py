@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Clock", "ClockStep", "DelayedCall", "Now", "Port", "Reactor", "WallClock", "in_utc"]
-
 Now = Callable[[], float]
 """Seconds since 1970-01-01 UTC."""
 

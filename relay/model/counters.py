@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["BELIEVED_RECORDS_MAX", "SourceCounters"]
-
 BELIEVED_RECORDS_MAX = 100_000_000
 """What a peer may say at once that it has numbered and did not come, or came already.
 

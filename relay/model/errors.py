@@ -1,22 +1,7 @@
 """Errors of the relay.
 
-    RelayError
-    ├── ConfigurationError   the administrator has to change something
-    │   └── ConfigurationUnreadable  its file is not there, or may not be read
-    ├── FramingError         a peer broke the framing (a value, never raised)
-    │   └── WrongProtocol    a peer speaks something else
-    ├── RelpError            a peer broke RELP (a value, never raised)
-    ├── UpstreamError        an upstream refused, vanished or fell silent
-    └── QueueError           an operation of the disk queue failed
-        ├── StorageFailed    the disk, or LMDB, did not do it; nothing was changed
-        │   ├── QueueFull    because the map or the disk is full
-        │   └── QueueMisplaced  because the file in use is not in its place any more
-        ├── DamagedRange     records cannot be read
-        ├── QueueInUse       another process has the queue
-        └── QueueFormatError the files are not a queue of this format
-
-Errors of the wire are state that a shell reads (`decoder.error`); raising them
-would lose the good frames before the bad one.
+Errors of the wire (`FramingError`, `RelpError`) are state that a shell reads
+(`decoder.error`), never raised: that would lose the good frames before the bad one.
 """
 
 from __future__ import annotations
@@ -24,24 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.model.seq import SeqRange
-from relay.model.words import span
-
-__all__ = [
-    "ConfigurationError",
-    "ConfigurationUnreadable",
-    "DamagedRange",
-    "FramingError",
-    "QueueError",
-    "QueueFormatError",
-    "QueueFull",
-    "QueueInUse",
-    "QueueMisplaced",
-    "RelayError",
-    "RelpError",
-    "StorageFailed",
-    "UpstreamError",
-    "WrongProtocol",
-]
+from relay.model.text import span
 
 
 class RelayError(Exception):

@@ -19,8 +19,6 @@ from typing import Protocol, TypeVar
 
 import re2
 
-__all__ = ["SECONDS_MAX", "TIMEOUTS", "Expression"]
-
 T = TypeVar("T")
 
 SECONDS_MAX = 0.05

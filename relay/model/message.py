@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = [
-    "DEFAULT_FACILITY",
-    "DEFAULT_SEVERITY",
-    "FACILITY_NAMES",
-    "SEVERITY_NAMES",
-    "JsonText",
-    "SyslogMessage",
-]
-
 # RFC 5424 §6.2.1, table 1, in the spelling of syslog-ng (its names for 13 to 15
 # differ from rsyslog's only where RFC 5424 leaves the choice).
 FACILITY_NAMES = (

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Arrival", "Origin", "Received"]
-
 _NONE: Mapping[int, int] = MappingProxyType({})
 
 

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "FORMATS",
-    "FRAC_DIGITS_MAX",
-    "ON_ERROR",
-    "SCOPES",
-    "STAMP_FORMATS",
-    "TYPES",
-    "Pair",
-    "Pattern",
-    "Rekey",
-    "Selection",
-    "Transform",
-]
-
 FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
 
 STAMP_FORMATS = ("bsd", "full", "iso", "unix")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import tzinfo
 from typing import Literal
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY
-
-__all__ = ["OPTION_NAMES", "ParseOptions"]
 
 
 @dataclass(frozen=True)
@@ -91,30 +89,16 @@ class ParseOptions:
 
 
 OPTION_NAMES: Mapping[str, tuple[str, bool | str]] = {
-    "no-parse": ("no_parse", True),
-    "no-header": ("no_header", True),
+    **{
+        option.name.replace("_", "-"): (option.name, True)
+        for option in fields(ParseOptions)
+        if option.type == "bool"
+        and option.name not in ("store_raw", "keep_timestamp", "keep_hostname")
+    },
     "syslog-protocol": ("mode", "rfc5424"),
     "rfc3164": ("mode", "rfc3164"),
-    "no-rfc3164-fallback": ("no_rfc3164_fallback", True),
-    "no-hostname": ("no_hostname", True),
-    "expect-hostname": ("expect_hostname", True),
-    "local-hostname": ("local_hostname", True),
-    "check-hostname": ("check_hostname", True),
-    "check-program": ("check_program", True),
-    "kernel": ("kernel", True),
-    "guess-timezone": ("guess_timezone", True),
-    "piggyback-errors": ("piggyback_errors", True),
     "no-piggyback-errors": ("piggyback_errors", False),
     "store-raw-message": ("store_raw", True),
     "store-legacy-msghdr": ("dont_store_legacy_msghdr", False),
-    "dont-store-legacy-msghdr": ("dont_store_legacy_msghdr", True),
-    "no-multi-line": ("no_multi_line", True),
-    "assume-utf8": ("assume_utf8", True),
-    "validate-utf8": ("validate_utf8", True),
-    "sanitize-utf8": ("sanitize_utf8", True),
-    "keep-line-end": ("keep_line_end", True),
-    "empty-lines": ("empty_lines", True),
-    "chain-hostnames": ("chain_hostnames", True),
-    "adapters": ("adapters", True),
 }
 """syslog-ng's flags, and a few of our own, to a field and its value."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["POLICIES", "WAYS", "DrainRate"]
-
 POLICIES = ("block", "drop-newest", "drop-oldest", "drop-by-severity")
 """What is done when the queue of a destination is full."""
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["constant_of", "macros_of", "split_template"]
-
 _PART = re.compile(
     r"(?P<text>[^$]+)|\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z0-9_]+)"
     r"|\{(?P<name>[^{}]*?)(?::-(?P<default>[^{}]*))?\}|(?P<call>\()|(?P<open>\{)|)",

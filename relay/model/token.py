@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Token", "check_place", "has_token_form", "is_secret", "redacted_secret"]
-
 _SECRET_OCTETS_MAX = 255
 _APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6
 _FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")

@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock
-from relay.model.document import Document
 from relay.model.errors import RelayError
+from relay.model.text import Document
 
 __all__ = ["Asked", "Command", "ControlFactory", "ControlProtocol"]
 

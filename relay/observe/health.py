@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 
-from relay.model.document import Document
-from relay.model.words import counted, duration
+from relay.model.text import Document, counted, duration
 
 __all__ = ["RecentLosses", "degradations"]
 

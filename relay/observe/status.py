@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.model.document import Document
 from relay.model.expression import TIMEOUTS
+from relay.model.text import Document
 from relay.observe.health import RecentLosses, degradations
 from relay.queue.admission.backpressure import Admission
 

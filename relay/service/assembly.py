@@ -16,7 +16,7 @@ from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.admission.backpressure import Admission

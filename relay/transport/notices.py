@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
-from relay.model.document import Document
-from relay.model.printable import printable
+from relay.model.text import Document, printable
 
 __all__ = ["Notices"]
 

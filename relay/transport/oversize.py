@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from relay.model.counters import SourceCounters
-from relay.model.words import size
+from relay.model.text import size
 
 __all__ = ["OversizePolicy", "Settled"]
 

@@ -16,7 +16,7 @@ import lmdb
 import pytest
 
 from relay.cli.control_client import ask
-from relay.model.words import size
+from relay.model.text import size
 from relay.wire.framing.decoders import encode_newline, encode_octet_counted
 from relay.wire.framing.long_frame import split_frame
 from tests.certificate_files import CertificateFiles

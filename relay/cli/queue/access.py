@@ -12,7 +12,7 @@ import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.where import Where
-from relay.model.printable import printable
+from relay.model.text import printable
 from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
 from relay.queue.store import QueueStore
 from relay.rewrite.forms.find_token import redacted

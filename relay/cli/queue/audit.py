@@ -9,9 +9,7 @@ from relay.cli.queue.access import Access, opened
 from relay.cli.queue.changes import check_all
 from relay.cli.screen import SEVERE, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
-from relay.model.document import Document
-from relay.model.printable import printable
-from relay.model.words import counted
+from relay.model.text import Document, counted, printable
 from relay.queue.inspect.queries import Account, ReadEntries, Tally
 from relay.queue.transaction import is_of_source
 

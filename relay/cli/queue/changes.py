@@ -10,8 +10,7 @@ from relay.cli.output import give_up
 from relay.cli.queue.access import Access, opened
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
-from relay.model.printable import printable
-from relay.model.words import counted, size
+from relay.model.text import counted, printable, size
 from relay.queue.changes import OPERATOR
 from relay.queue.compaction.offline import compact_queue
 from relay.queue.inspect.commands import Adopted

@@ -27,9 +27,8 @@ from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
-from relay.model.document import Document
 from relay.model.message import SEVERITY_NAMES
-from relay.model.words import counted, duration, size
+from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Account, Record
 from relay.queue.transaction import account_of_lane, is_of_source
 from relay.rewrite.filters.pattern import glob, regex, substring

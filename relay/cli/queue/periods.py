@@ -9,7 +9,7 @@ from datetime import datetime
 import click
 import msgspec
 
-from relay.model.words import seconds_in
+from relay.model.text import seconds_in
 from relay.queue.inspect.queries import Period
 
 __all__ = ["Chosen", "instant", "period_of", "period_options"]

@@ -15,7 +15,7 @@ from relay.cli.queue.access import Access, opened, stamp, text_of
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
-from relay.model.words import counted, size
+from relay.model.text import counted, size
 from relay.queue.changes import OPERATOR
 from relay.queue.inspect.quarantine_commands import TakenOut
 from relay.queue.inspect.queries import Account, Entry, EntryPage, ReadEntries, Tally

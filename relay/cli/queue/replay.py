@@ -15,7 +15,7 @@ from relay.cli.queue.periods import period_of
 from relay.cli.queue.quarantine import damaged_blocks, in_steps
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.inspect.queries import Account, Period
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.commands import SomeDestination

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from relay.model.message import SEVERITY_NAMES
-from relay.model.words import size
+from relay.model.text import size
 from relay.queue.admission.watermark import Level, Watermark
 
 __all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]

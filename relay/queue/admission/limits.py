@@ -16,10 +16,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.codec import octets_of
-from relay.model.document import Document
 from relay.model.message import SEVERITY_NAMES
 from relay.model.policy import POLICIES
-from relay.model.words import size as in_words
+from relay.model.text import Document
+from relay.model.text import size as in_words
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
 from relay.queue.admission.trend import Trend
 from relay.queue.admission.watermark import Level, Watermark

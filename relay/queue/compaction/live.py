@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from relay.model.errors import QueueError
-from relay.model.words import size
+from relay.model.text import size
 from relay.queue.compaction.duplicate import Duplicate
 from relay.queue.repair.replace import COMPACTED, put_back, put_in_place, remove_unfinished
 from relay.queue.store import QueueStore

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from relay.model.errors import QueueError
-from relay.model.words import size as in_words
+from relay.model.text import size as in_words
 from relay.queue.block import KEY, seq_of
 from relay.queue.changes import OPERATOR, Changes, RemovesOnly
 from relay.queue.ledger import Ledger

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.model.errors import QueueError
-from relay.model.words import counted, span
+from relay.model.text import counted, span
 from relay.queue.block import (
     KEY,
     BlockDamaged,

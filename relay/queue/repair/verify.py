@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.queue.block import KEY
 from relay.queue.files.format import FORMAT
 from relay.queue.ledger import Ledger

@@ -18,8 +18,8 @@ from typing import ClassVar, Protocol, TypeVar
 
 from relay.model import expression
 from relay.model.policy import DrainRate
+from relay.model.text import counted, seconds_in
 from relay.model.token import redacted_secret
-from relay.model.words import counted, seconds_in
 
 __all__ = [
     "Anything",

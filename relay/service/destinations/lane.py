@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.destinations.link import Link
 from relay.service.destinations.stall_detector import Progress, Standing

@@ -9,7 +9,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from relay.model.errors import QueueError
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.inspect.commands import Adopt
 from relay.queue.transaction import account_of_lane
 from relay.service.queue.service import QueueService

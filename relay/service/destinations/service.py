@@ -18,8 +18,7 @@ from relay.flow.pump import Fill
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, Reactor, WallClock
-from relay.model.document import Document
-from relay.model.printable import printable
+from relay.model.text import Document, printable
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import Link

@@ -16,7 +16,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from relay.flow.refusals import Refusals
 from relay.model.clock import WallClock, in_utc
-from relay.model.document import Document
 from relay.model.errors import QueueError
+from relay.model.text import Document
 from relay.queue.ledger import added_up
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.lane import Lane

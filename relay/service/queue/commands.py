@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from relay.flow.drain import BY_PURGE, Drain
 from relay.model.clock import Clock
 from relay.model.errors import QueueError
-from relay.model.words import counted, size
+from relay.model.text import counted, size
 from relay.observe.control import Asked
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit

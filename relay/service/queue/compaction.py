@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
-from relay.model.words import size
+from relay.model.text import size
 from relay.observe.control import Asked
 from relay.queue.compaction.live import LiveCompaction
 from relay.service.queue.service import QueueService

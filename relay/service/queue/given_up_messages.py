@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from relay.model.clock import Now
 from relay.model.errors import QueueError
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.files.given_up import COUNTED, GivenUp
 from relay.queue.pending import NOT_STORED
 from relay.queue.store import QueueStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.transaction import account_of_lane

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 from twisted.logger import Logger
 
-from relay.model.words import counted, span
+from relay.model.text import counted, span
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import Recovery
 

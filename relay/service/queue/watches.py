@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
-from relay.model.words import counted, duration, size
+from relay.model.text import counted, duration, size
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.admission.trend import Trend

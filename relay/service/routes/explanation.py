@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from relay.flow.routing import Route
-from relay.model.document import Document
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
+from relay.model.text import Document
 from relay.model.token import Token
 from relay.rewrite.filters.conditions import selected
 from relay.rewrite.forms.find_token import redacted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.model.clock import Clock
 from relay.model.expression import SECONDS_MAX, TIMEOUTS
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.service.configuration.table import shown
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices

@@ -11,8 +11,8 @@ from itertools import count
 from relay.flow.routing import Route
 from relay.model.clock import Now
 from relay.model.template import constant_of
+from relay.model.text import counted
 from relay.model.token import Token
-from relay.model.words import counted
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.filters.conditions import Condition, all_of, always, any_of, app_in, negated
 from relay.rewrite.filters.predicates import FieldIn

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authorise
 from relay.model.origin import Origin
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration
 from relay.transport.tls.peer_check import name_matches, parse_fingerprint
 

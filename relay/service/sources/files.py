@@ -9,13 +9,12 @@ from functools import partial
 
 from twisted.application.service import Service
 
-from relay.model.document import Document
 from relay.model.expression import Expression as BytesExpression
 from relay.model.message import (
     DEFAULT_FACILITY,
     DEFAULT_SEVERITY,
 )
-from relay.model.words import counted
+from relay.model.text import Document, counted
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key

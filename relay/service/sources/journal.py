@@ -14,7 +14,7 @@ from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import shown

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from relay.model.clock import Port, Reactor
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import bytes_in_words

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from twisted.logger import Logger
 
 from relay.model.clock import Clock, Now
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder

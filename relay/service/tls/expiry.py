@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from relay.model.document import Document
+from relay.model.text import Document
 from relay.transport.tls.context import TlsMaterial, load_crls
 
 __all__ = ["Expiry", "expiries_of"]

@@ -24,7 +24,7 @@ from relay.codec import octets_of
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.origin import Origin, Received
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
 from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers

@@ -12,7 +12,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import Now
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.transport.files.search import octets_of, printable_path
 from relay.transport.reception import Reception
 from relay.wire.framing.lines import Lines

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from relay.model.clock import Clock
-from relay.model.document import Document
-from relay.model.words import counted
+from relay.model.text import Document, counted
 from relay.transport.descriptors import (
     DESCRIPTORS_RESERVED,
     descriptors_left,

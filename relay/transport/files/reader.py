@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall, WallClock
-from relay.model.document import Document
 from relay.model.errors import QueueError
+from relay.model.text import Document
 from relay.transport.files.delivery import FileDelivery, NewFrames
 from relay.transport.files.followed import FileLimits, FollowedFiles
 from relay.transport.files.positions import FilePositions

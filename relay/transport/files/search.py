@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.model.printable import printable
+from relay.model.text import printable
 from relay.wire.wildcard import ANY_DEPTH, Step, parse_wildcard
 
 __all__ = [

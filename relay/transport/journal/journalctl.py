@@ -26,7 +26,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
-from relay.model.printable import printable
+from relay.model.text import printable
 
 __all__ = ["Journalctl", "Run", "Selection", "find_journalctl"]
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from relay.model.clock import DelayedCall, Reactor
 from relay.model.origin import Origin
-from relay.model.words import size
+from relay.model.text import size
 from relay.transport.journal.journalctl import Journalctl, Run, Selection
 from relay.transport.journal.messages import EntryMessages
 from relay.transport.reception import Reception

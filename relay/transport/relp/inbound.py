@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from relay.flow.lineages import Lease, Lineages
 from relay.model.counters import BELIEVED_RECORDS_MAX
-from relay.model.printable import printable
+from relay.model.text import printable
 from relay.transport.stream.framed import FramedProtocol
 from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp.server import RelpServerSession

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.counters import SourceCounters
-from relay.model.words import counted
+from relay.model.text import counted
 from relay.queue.admission.backpressure import SourceAdmission
 
 __all__ = ["InboundLimits", "without_refused"]

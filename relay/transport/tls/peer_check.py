@@ -25,7 +25,7 @@ from service_identity.cryptography import (
     verify_certificate_ip_address,
 )
 
-from relay.model.printable import printable
+from relay.model.text import printable
 
 __all__ = [
     "CertificateCheck",

@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 
 from relay.model.errors import RelpError
-from relay.model.printable import printable
+from relay.model.text import printable
 from relay.wire.relp.frame import (
     RelpFrame,
     RelpFrameDecoder,

@@ -1,10 +1,9 @@
-"""Numbers as people read them, and lengths of time as they write them."""
+"""Text for people: numbers and lengths of time, foreign text made safe, JSON documents."""
 
 from __future__ import annotations
 
 import re
-
-__all__ = ["counted", "duration", "seconds_in", "size", "span"]
+from typing import Any, TypeAlias
 
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern} ?){{1,4}}", re.ASCII)
@@ -36,9 +35,9 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def size(octets: int) -> str:
+def size(number: int) -> str:
     """A number of bytes in the largest binary unit that it fills: ``61.2 KiB``, ``4 MiB``."""
-    amount, unit = float(octets), "B"
+    amount, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(amount) < 1024:
             break
@@ -56,3 +55,32 @@ def seconds_in(text: str) -> float:
         raise ValueError(f"{text!r} is no length of time such as 90s, 30m, 6h, 7d or 1h30m")
     parts = _PART.findall(text)
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+
+
+PRINTABLE_MAX = 200
+
+
+def printable(text: str | bytes, *, length_max: int | None = PRINTABLE_MAX) -> str:
+    """`text` on one line, in which nothing moves the cursor or turns the direction of writing.
+
+    What is not printable (control characters, line ends, Unicode's bidirectional controls,
+    bytes that are not UTF-8) becomes an escape such as ``\\x1b`` or ``\\u202e``.
+
+    Args:
+        length_max: Longest result, in characters; what is longer is cut, and ends with ``…``.
+            None = any length.
+    """
+    if isinstance(text, bytes):
+        start = text if length_max is None else text[: 4 * (length_max + 1)]
+        text = start.decode("utf-8", "backslashreplace")
+    if length_max is not None:
+        text = text[: length_max + 1]
+    if not text.isprintable():
+        text = "".join(
+            each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+        )
+    return text if length_max is None or len(text) <= length_max else text[: length_max - 1] + "…"
+
+
+Document: TypeAlias = dict[str, Any]
+"""A JSON object.  `relay.observe.status` lists the keys of status; values are JSON."""
