@@ -88,6 +88,7 @@ class ParseOptions:
     """Lines are cut to this many bytes before parsing; 0 = no limit."""
 
 
+_NO_FLAGS = ("keep_timestamp", "keep_hostname", "store_raw")  # the last has another name
 OPTION_NAMES: Mapping[str, tuple[str, bool | str]] = {
     **{
         option.name.replace("_", "-"): (option.name, True)
