@@ -14,7 +14,7 @@ from relay.service.configuration.file import read_configuration
 from relay.service.kinds import KINDS
 from relay.service.queue.state_dir import obstacles_in
 from relay.service.relay_service import local_zone
-from relay.service.routes.message_tests import failures_of
+from relay.service.routes.explanation import failures_of
 
 __all__ = ["check"]
 

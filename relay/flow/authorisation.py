@@ -20,7 +20,7 @@ from typing import NamedTuple
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token, redacted_secret
-from relay.rewrite.forms.find_token import find_claim, names_of, parse_rest, without_name
+from relay.rewrite.forms.token import find_claim, names_of, parse_rest, without_name
 
 __all__ = [
     "UNAUTHORISED",

@@ -11,7 +11,7 @@ from relay.codec import Lines
 from relay.flow.shedding import let_in, severities_let_in
 from relay.model.origin import Arrival
 from relay.queue.admission.limits import QueueLimit
-from relay.rewrite.filters.conditions import Condition, chosen
+from relay.rewrite.conditions import Condition, chosen
 from relay.wire.parse import severity_of
 
 __all__ = ["Rewrite", "Route", "Routed", "Routes"]

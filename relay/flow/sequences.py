@@ -1,4 +1,4 @@
-"""Gap detection in numbered messages (RFC 5424 §7.3.1, `relay/rewrite/steps/sequence_ids.py`)."""
+"""Gap detection in numbered messages (RFC 5424 §7.3.1, `relay/rewrite/steps/changes.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.message import SyslogMessage
 from relay.model.text import printable
 from relay.rewrite.fields import getter
-from relay.rewrite.steps.sequence_ids import (
+from relay.rewrite.steps.changes import (
     COUNTER_NAME,
     SEQUENCE_MAX,
     SEQUENCE_NAME,

@@ -19,18 +19,10 @@ from relay.model.clock import Now
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.output import FRAC_DIGITS_MAX, STAMP_FORMATS
-from relay.rewrite.elements import element_pairs
+from relay.rewrite.fields import element_pairs
 from relay.rewrite.forms.token import sender_of
 from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.headers.timestamp import to_datetime
-
-__all__ = [
-    "Batch",
-    "Column",
-    "MacroContext",
-    "Moments",
-    "in_zone",
-]
 
 # What `datetime.fromisoformat` reads in the same way as `to_datetime`, only faster.
 _PLAIN_ISO = re.compile(

@@ -24,15 +24,13 @@ from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.filters.conditions import Condition, chosen, severity_in
+from relay.rewrite.conditions import Condition, chosen, severity_in
 from relay.rewrite.forms.ewmm import ewmm
-from relay.rewrite.forms.form import Form, form_of
+from relay.rewrite.forms.form import Form, form_of, format_program
 from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.programs import format_program
 from relay.rewrite.forms.token import cee
 from relay.rewrite.steps.changes import add_tags, set_values
-from relay.rewrite.steps.edits import Constant
-from relay.rewrite.steps.pipeline import Drops, Pipeline, stage_of
+from relay.rewrite.steps.pipeline import Constant, Drops, Pipeline, stage_of
 from relay.service.process.interpreter import set_for_batches
 from relay.service.routes.rewriting import token_form
 from relay.wire.framing.decoders import AutoDecoder

@@ -12,14 +12,17 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.form import Form, Program, Writer, form_of
-from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.programs import (
+from relay.rewrite.forms.form import (
+    Form,
+    Program,
+    Writer,
     app_name_program,
     cee_program,
+    form_of,
     format_program,
     tag_program,
 )
+from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import app_name, cee, tag
 from relay.wire.parse import DELIMITERS, Dialect, parse_as, read_lines
 

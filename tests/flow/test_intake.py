@@ -20,7 +20,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.transaction import Refusal
-from relay.rewrite.filters.conditions import app_in, severity_in
+from relay.rewrite.conditions import app_in, severity_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import parse
 from tests.clocks import wall_at

@@ -9,7 +9,7 @@ from relay.codec import Lines
 from relay.flow.routing import Route, Routed, Routes
 from relay.model.origin import Arrival, Origin
 from relay.queue.admission.limits import QueueLimit
-from relay.rewrite.filters.conditions import severity_in, source_in
+from relay.rewrite.conditions import severity_in, source_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import read_lines
 

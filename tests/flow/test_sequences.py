@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from relay.flow.sequences import SequenceCheck
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.steps.sequence_ids import SEQUENCE_MAX, number
+from relay.rewrite.steps.changes import SEQUENCE_MAX, number
 from relay.wire.parse import parse
 
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from relay.model.output import SCOPES, STAMP_FORMATS, TYPES, Selection
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.json.type_casts import cast
-from relay.rewrite.json.value_pairs import ValuePairs
+from relay.rewrite.json.value_pairs import ValuePairs, cast
 
 
 def test_every_word_has_a_meaning() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.rewrite.elements import element_pairs, elements_of
+from relay.rewrite.fields import element_pairs, elements_of
 from relay.wire.headers.structured_data import is_structured_data
 from relay.wire.parse import parse
 from tests.any_messages import messages

@@ -15,7 +15,7 @@ from relay.cli.where import Where
 from relay.model.text import printable
 from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
 from relay.queue.store import QueueStore
-from relay.rewrite.forms.find_token import redacted
+from relay.rewrite.forms.token import redacted
 
 __all__ = [
     "ALWAYS",

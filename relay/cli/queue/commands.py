@@ -31,7 +31,7 @@ from relay.model.message import SEVERITY_NAMES
 from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Account, Record
 from relay.queue.transaction import account_of_lane, is_of_source
-from relay.rewrite.filters.pattern import glob, regex, substring
+from relay.rewrite.conditions import glob, regex, substring
 from relay.wire.parse import parse
 
 __all__ = ["queue", "severities"]

@@ -30,8 +30,6 @@ from relay.wire.headers.structured_data import is_structured_data, without_contr
 from relay.wire.headers.timestamp import StampTable, to_exact, to_milliseconds
 from relay.wire.list_syntax import format_list
 
-__all__ = ["ewmm", "header_of", "suffixes_of_origin"]
-
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
 # Names that the header carries, or that mean something else at the next hop.

@@ -22,19 +22,23 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.output import Selection
 from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
-from relay.rewrite.elements import elements_of
+from relay.rewrite.fields import elements_of
 from relay.rewrite.forms.ewmm import ewmm
-from relay.rewrite.forms.legacy_header import has_legacy_header, legacy_header
-from relay.rewrite.forms.token import Rewrite, byte_order_mark_of, hostname_of, sender_of
+from relay.rewrite.forms.token import (
+    Rewrite,
+    byte_order_mark_of,
+    has_legacy_header,
+    hostname_of,
+    legacy_header,
+    sender_of,
+)
 from relay.rewrite.json.value_pairs import Report, ValuePairs
-from relay.rewrite.template.template import compile_template
+from relay.rewrite.template.macros import compile_template
 from relay.rewrite.template.time_macros import bsd_date, iso_date
 from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.headers.tag import NO_TAG, format_tag, read_tag
 from relay.wire.headers.timestamp import Convert, StampTable, to_rfc3339, to_rfc5424
-
-__all__ = ["EMPTY", "bsd_stamps", "new_format", "rfc3164", "rfc5424"]
 
 EMPTY = b" "
 """Payload of a message for which a template is empty."""

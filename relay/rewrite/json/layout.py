@@ -19,8 +19,6 @@ from typing import TypeAlias
 from relay.model.message import JsonText
 from relay.rewrite.json.text import json_string
 
-__all__ = ["Layouts", "Strings"]
-
 _NAME_TOKEN = re.compile(r"\.*(?:@[0-9]+(?:\.[0-9]+)*|[^.])++(?:\.+\Z)?|\.+\Z")
 
 # Names come from peers; the product bounds the cache.

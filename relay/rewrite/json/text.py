@@ -15,17 +15,6 @@ import msgspec
 
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 
-__all__ = [
-    "COOKIE",
-    "JsonObject",
-    "add_members",
-    "find_object",
-    "json_string",
-    "member_cutter",
-    "text_cutter",
-    "text_of_string",
-]
-
 COOKIE = b"@cee:"
 """Marks the following MSG as JSON (Common Event Expression, lumberjack)."""
 

@@ -7,29 +7,15 @@ templates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Protocol
 
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.rewrite.conditions import TextTest, name_glob
 from relay.rewrite.fields import Setter, field_of, getter, names_of, setter
-from relay.rewrite.filters.pattern import TextTest, name_glob
-from relay.rewrite.steps.edits import Constant, Edit, is_usual
-from relay.rewrite.steps.pipeline import Change, per_message
-
-__all__ = [
-    "Lookup",
-    "Template",
-    "add_tags",
-    "clear_tags",
-    "groupset",
-    "look_up",
-    "rename",
-    "set_priority",
-    "set_values",
-    "subst",
-    "unset",
-]
+from relay.rewrite.steps.pipeline import Change, Constant, Edit, is_usual, per_message
 
 Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
 """Text with values of a message in it, for each message of a batch."""
@@ -213,3 +199,26 @@ def _field(name: str) -> str:
 
 def _is_glob(name: str) -> bool:
     return "*" in name or "?" in name
+
+
+SEQUENCE_NAME = ".SDATA.meta.sequenceId"
+COUNTER_NAME = ".SDATA.syslogrelay@32473.from"
+SEQUENCE_MAX = 2147483647
+
+_put_number = setter(SEQUENCE_NAME)
+_put_counter = setter(COUNTER_NAME)
+
+
+def number(counter: str) -> Change:
+    """Number all messages, in the place of whatever number they had.
+
+    Args:
+        counter: Who counts, as ``relay/destination``.
+    """
+    name = counter.encode()
+    numbers = chain.from_iterable(repeat(range(1, SEQUENCE_MAX + 1)))
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        return _put_counter(_put_number(message, b"%d" % next(numbers)), name)
+
+    return per_message(change)

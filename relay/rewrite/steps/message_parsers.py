@@ -19,16 +19,6 @@ from relay.rewrite.fields import MACRO_FIELDS, getter, setter
 from relay.rewrite.steps.pipeline import Change, per_message
 from relay.wire.json.pairs import flatten_json, text_of
 
-__all__ = [
-    "NOT_PARSED_TAG",
-    "check_date_format",
-    "parse_csv",
-    "parse_date",
-    "parse_json",
-    "parse_key_values",
-    "parse_regex",
-]
-
 NOT_PARSED_TAG = b"syslogrelay.not-parsed"
 
 _PAIRS_MAX = 1000  # of one value

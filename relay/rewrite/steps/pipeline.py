@@ -1,7 +1,8 @@
 """Steps of a rewrite, in order: messages in, messages out, some of them dropped.
 
-Edits (`relay/rewrite/steps/edits.py`) take lines.  Messages are made for the first step that is
-something else.
+An `Edit` sets header fields, MSG or tags to the same in all messages.  Lines take it without being
+made messages: compiled code writes the new values behind the bytes of a line.  Messages are made
+for the first step that is something else.
 
 A `Change` makes of each message of a batch a new one, or None to drop it.  A `Stage`
 returns only what is left, which may be more than came; most stages are made of a
@@ -15,28 +16,86 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from relay.codec import Lines
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters.conditions import Condition, always, chosen
+from relay.rewrite.conditions import Condition, always, chosen
 from relay.rewrite.forms.form import Form, Writer, messages_of_each
-from relay.rewrite.steps.edits import Edit, EditStage
+from relay.wire.ewmm import APP_NAME as EWMM_APP_NAME
+from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
 
-__all__ = [
-    "Change",
-    "Drops",
-    "FirstFitting",
-    "Pipeline",
-    "Stage",
-    "each",
-    "only",
-    "per_message",
-    "stage_of",
-]
+_DELIMITERS = (b"\n", b"\r", b"\0")  # no line ends with one
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A template without macros."""
+
+    text: bytes
+
+    def __call__(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        return [self.text] * len(messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change that lines can take.
+
+    Attributes:
+        change: What it does to one message.
+        values: By field of `SyslogMessage`: hostname, app_name, procid, msgid, msg; None =
+            the value goes.
+        tags: To be added where they are not there.
+    """
+
+    change: Callable[[SyslogMessage], SyslogMessage]
+    values: Mapping[str, bytes | None] = field(default_factory=dict)
+    tags: Sequence[bytes] = ()
+
+    def __call__(
+        self, messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage]:
+        return list(map(self.change, messages))
+
+
+def is_usual(field: str, value: bytes) -> bool:
+    """Whether compiled code writes lines with this value of a field as Python writes messages."""
+    if field == "hostname":
+        return len(value) <= HOSTNAME_BYTES_MAX
+    if field == "app_name":
+        return value != EWMM_APP_NAME
+    return field != "msg" or not value.endswith(_DELIMITERS)
+
+
+class EditStage:
+    """A stage that makes an edit where `condition` fits."""
+
+    def __init__(self, condition: Condition, edit: Edit) -> None:
+        self._condition = condition
+        self._edit = edit
+
+    def __call__(
+        self, messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage]:
+        fits = self._condition(origin)
+        if isinstance(fits, bool):
+            return self._edit(messages, origin) if fits else messages
+        change = self._edit.change
+        return [change(message) if fits(message) else message for message in messages]
+
+    def edited(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> Lines:
+        """The same lines; those of them, or of those at `indexes`, that fit are changed."""
+        edit = self._edit
+        fitting = chosen(self._condition, lines, indexes, arrival)
+        if not fitting:
+            return lines
+        return lines.edited(fitting, dict(edit.values), tuple(edit.tags), edit.change)
+
 
 Drops = Counter[str]
 """Messages dropped since the count was last taken, by reason."""

@@ -17,8 +17,6 @@ from relay.model.message import SyslogMessage
 from relay.rewrite.fields import getter, setter
 from relay.rewrite.steps.pipeline import Change, per_message
 
-__all__ = ["HASH_DIGITS", "KINDS", "Finder", "hash_found", "hash_values", "mask"]
-
 HASH_DIGITS = 16
 """Hexadecimal digits of a hash that are kept: 64 bits."""
 

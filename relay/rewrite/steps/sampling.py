@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.filters.conditions import Condition
+from relay.rewrite.conditions import Condition
 from relay.rewrite.steps.changes import Template
 from relay.rewrite.steps.pipeline import Change, Drops, per_message
 from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, PROCID_BYTES_MAX
-
-__all__ = ["RepeatSuppression", "drop", "limit_rate", "sample"]
 
 _BUCKETS_MAX = 10_000
 _KEY_BYTES_MAX = 64  # a longer one is remembered as its digest

@@ -11,22 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, JsonText, SyslogMessage
+from relay.model.template import split_template
 from relay.rewrite.batch import Batch, Column, MacroContext
-from relay.rewrite.elements import PREFIX, elements_of
+from relay.rewrite.fields import PREFIX, elements_of
 from relay.rewrite.forms.token import hostname_of
 from relay.rewrite.template.time_macros import TIME_MACROS, compile_time_macro
 from relay.wire.json.pairs import items_of, text_of
 from relay.wire.list_syntax import format_list
-
-__all__ = [
-    "ALIASES",
-    "FIELD_NAMES",
-    "HARD_MACROS",
-    "check_settable",
-    "compile_macro",
-    "compile_value",
-    "origin_pairs",
-]
 
 ALIASES: Mapping[str, str] = {
     "MSG": "MESSAGE",
@@ -257,3 +248,42 @@ def _hard(name: str, context: MacroContext) -> Column | None:
     if name in TIME_MACROS:
         return compile_time_macro(name, context)
     return _HARD.get(name)
+
+
+Escape = Callable[[bytes], bytes]
+"""Escapes a value for its context, such as a path."""
+
+
+def compile_template(text: str, context: MacroContext, *, escape: Escape | None = None) -> Column:
+    """The function that writes `text` for each message of a batch.
+
+    Args:
+        escape: Applied to values and defaults, not to the text around them.
+
+    Raises:
+        ValueError: Something in `text` is no macro; says what, and at which character.
+    """
+    parts = [
+        _constant(part) if isinstance(part, bytes) else _value(*part, context, escape)
+        for part in split_template(text)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+
+    def render(batch: Batch) -> list[bytes]:
+        return [b"".join(row) for row in zip(*[part(batch) for part in parts], strict=True)]
+
+    return render
+
+
+def _constant(text: bytes) -> Column:
+    return lambda batch: [text] * len(batch.messages)
+
+
+def _value(name: str, default: bytes, context: MacroContext, escape: Escape | None) -> Column:
+    macro = compile_macro(name, context)
+    if escape is None:
+        if not default:
+            return macro
+        return lambda batch: [value or default for value in macro(batch)]
+    return lambda batch: [escape(value or default) for value in macro(batch)]

@@ -12,8 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from relay.rewrite.batch import Batch, Column, MacroContext, Moments
 
-__all__ = ["TIME_MACROS", "bsd_date", "compile_time_macro", "iso_date"]
-
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),

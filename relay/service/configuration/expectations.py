@@ -9,7 +9,7 @@
     expect.archive = false                  # does not get it
 
 Texts are UTF-8, whatever the source receives; ``\\xNN`` stands for an octet that is not.
-`relay.service.routes.message_tests` runs them.
+`relay.service.routes.explanation` runs them.
 """
 
 from __future__ import annotations

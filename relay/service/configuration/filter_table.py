@@ -4,7 +4,7 @@
     match = [{ app_name = "sshd" }, { msg = { regex = "fail(ed|ure)" } }]
 
 A table fits when all its keys fit, a list when any of its items does.  A filter becomes a tree
-of the values below; `relay.service.routes.conditions` makes the condition that it describes.
+of the values below; `relay.service.routes.stages` makes the condition that it describes.
 """
 
 from __future__ import annotations

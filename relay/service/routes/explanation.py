@@ -4,18 +4,21 @@ configuration.  Nothing is opened, bound, queued or sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from typing import Literal
 
 from relay.flow.routing import Route
-from relay.model.message import SyslogMessage
+from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.text import Document
 from relay.model.token import Token
-from relay.rewrite.filters.conditions import selected
-from relay.rewrite.forms.find_token import redacted
+from relay.rewrite.conditions import selected
+from relay.rewrite.fields import getter
+from relay.rewrite.forms.token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
+from relay.service.configuration.expectations import Expectation, octets_of
 from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
@@ -24,17 +27,15 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     UnreadToken,
 )
-from relay.service.routes.conditions import Conditions
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
+from relay.service.routes.stages import Conditions
 from relay.service.sources.authorising import new_authorise
 from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.headers.timestamp import to_rfc3339
 from relay.wire.json.pairs import text_of
 from relay.wire.parse_options import new_parser, utf8_of
 from relay.wire.parse_tags import is_parse_failure
-
-__all__ = ["Explainer", "Explanation", "Outcome", "described", "with_placeholders"]
 
 _PLACEHOLDER = Token(b"****")
 
@@ -260,3 +261,93 @@ def described(
         "pairs": {name: text(text_of(value)) for name, value in (message.pairs or {}).items()},
         "error": text(failures[0]) if failures else None,
     }
+
+
+_FIELDS = ("hostname", "app_name", "procid", "msgid", "msg")
+
+
+def failures_of(configuration: Configuration, *, now: float, zone: tzinfo) -> list[str]:
+    """One line for each expectation that does not come true.
+
+    Args:
+        now: Seconds since 1970-01-01 UTC; the time of receipt.
+
+    Raises:
+        ValueError: A file that the configuration names is no longer right.
+    """
+    explainer = Explainer(configuration, now=now, zone=zone)
+    failures: list[str] = []
+    for index, test in enumerate(configuration.tests):
+        explanation = explainer.explain(
+            octets_of(test.frame),
+            source=test.source,
+            peer_host=test.peer,
+            tls_names=test.tls_names,
+            is_utf8=True,
+        )
+        name = f" ({test.name})" if test.name else ""
+        outcomes = {outcome.destination: outcome for outcome in explanation.outcomes}
+        for id, expected in test.expect.items():
+            outcome = outcomes.get(id) or Outcome(id, False, f"refused: {explanation.refused}")
+            failures += [
+                f"tests[{index}]{name}: {id}: {failure}" for failure in _failures(outcome, expected)
+            ]
+    return failures
+
+
+def _failures(outcome: Outcome, expected: bool | Expectation) -> list[str]:
+    if expected is False:
+        return [f"gets it: {outcome.why}"] if outcome.taken else []
+    if not outcome.taken:
+        return [f"does not get it: {outcome.why}"]
+    if expected is True:
+        return []
+    assert outcome.message is not None
+    assert outcome.payload is not None
+    return [
+        *_differences(expected, outcome.message),
+        *_payload_differences(expected, outcome.payload),
+    ]
+
+
+def _differences(expected: Expectation, message: SyslogMessage) -> Iterator[str]:
+    for key, names, wanted, found in (
+        ("facility", FACILITY_NAMES, expected.facility, message.facility),
+        ("severity", SEVERITY_NAMES, expected.severity, message.severity),
+    ):
+        if wanted is not None and wanted != found:
+            yield f"{key} is {names[found]!r}, expected {names[wanted]!r}"
+    texts: Mapping[str, bytes | Literal[False] | None] = {
+        **{name: getattr(expected, name) for name in _FIELDS},
+        **(expected.pairs or {}),
+    }
+    for name, text in texts.items():
+        if text is not None:
+            yield from _difference(name, text, getter(name)(message))
+    if expected.app is not None and expected.app != message.app:
+        yield f"app is {message.app!r}, expected {expected.app!r}"
+    missing = [tag for tag in expected.tags if octets_of(tag) not in message.tags]
+    if missing:
+        yield f"has no tags {', '.join(missing)}"
+
+
+def _difference(name: str, wanted: bytes | Literal[False], found: bytes | None) -> Iterator[str]:
+    words = repr(_text(wanted) if wanted is not False else False)
+    if found is None and wanted is not False:
+        yield f"{name} is missing, expected {words}"
+    elif found is not None and found != wanted:
+        yield f"{name} is {_text(found)!r}, expected {words}"
+
+
+def _payload_differences(expected: Expectation, payload: bytes) -> Iterator[str]:
+    if expected.payload is None:
+        return
+    wanted, is_all = expected.payload
+    if is_all and wanted != payload:
+        yield f"sends {_text(payload)!r}"
+    elif wanted not in payload:
+        yield f"{_text(wanted)!r} is not in what is sent, {_text(payload)!r}"
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode(errors="backslashreplace")

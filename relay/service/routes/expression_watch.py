@@ -9,8 +9,6 @@ from relay.service.configuration.table import shown
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
-__all__ = ["ExpressionWatch"]
-
 _INTERVAL_SECONDS = 10.0
 _MILLISECONDS = round(1000 * SECONDS_MAX)
 

@@ -18,8 +18,6 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.steps.pipeline import Pipeline
 
-__all__ = ["FlushService"]
-
 _INTERVAL_SECONDS = 1.0
 
 

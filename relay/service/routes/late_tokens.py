@@ -1,7 +1,7 @@
 """The tokens of a destination's form, some of which may not be known when the relay starts.
 
 As long as one is missing, its messages are written with a placeholder, and queued with a
-slot in its place (`relay.rewrite.forms.token_slots`).  The destination waits; once all tokens are
+slot in its place (`relay.rewrite.forms.token`).  The destination waits; once all tokens are
 known, new messages are written with them, and those in the queue get theirs as they are sent.
 """
 
@@ -21,15 +21,13 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.rewrite.forms.form import Form
-from relay.rewrite.forms.token_slots import fill_slots, with_slots
+from relay.rewrite.forms.token import fill_slots, with_slots
 from relay.rewrite.json.text import json_string
 from relay.service.configuration.model import RewriteConfiguration, UnreadToken
 from relay.service.configuration.rewrite_table import read_token
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.transport.notices import Notices
-
-__all__ = ["LateTokens", "NewForm", "TokenWatch"]
 
 _CHECK_SECONDS = 60.0
 

@@ -13,8 +13,6 @@ from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
-__all__ = ["LookupFile", "LookupFiles"]
-
 _CHECK_SECONDS = 60.0
 _BYTES_MAX = 64 * 1024**2
 _Stamp = tuple[int, int, int]

@@ -14,21 +14,29 @@ from relay.model.template import constant_of
 from relay.model.text import counted
 from relay.model.token import Token
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.filters.conditions import Condition, all_of, always, any_of, app_in, negated
-from relay.rewrite.filters.predicates import FieldIn
-from relay.rewrite.forms.form import Form, Program, Writer, form_of
-from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.programs import (
+from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of, app_in, negated
+from relay.rewrite.forms.form import (
+    Form,
+    Program,
+    Writer,
     app_name_program,
     cee_program,
+    form_of,
     format_program,
     tag_program,
 )
+from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import app_name, cee, tag
 from relay.rewrite.steps.changes import Lookup, Template
-from relay.rewrite.steps.edits import Constant
-from relay.rewrite.steps.pipeline import Drops, FirstFitting, Pipeline, Stage, without_empty
-from relay.rewrite.template.template import compile_template
+from relay.rewrite.steps.pipeline import (
+    Constant,
+    Drops,
+    FirstFitting,
+    Pipeline,
+    Stage,
+    without_empty,
+)
+from relay.rewrite.template.macros import compile_template
 from relay.service.configuration.filter_table import ALWAYS
 from relay.service.configuration.model import (
     Configuration,
@@ -36,11 +44,8 @@ from relay.service.configuration.model import (
     RewriteConfiguration,
 )
 from relay.service.configuration.table import join_path
-from relay.service.routes.conditions import Conditions
 from relay.service.routes.late_tokens import LateTokens
-from relay.service.routes.stages import Stages
-
-__all__ = ["Rewriting", "Warn", "pipelines", "token_form"]
+from relay.service.routes.stages import Conditions, Stages
 
 Warn = Callable[[str, str, str], None]
 """Is told a destination's id, a kind of trouble and one line about it."""

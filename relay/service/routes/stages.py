@@ -1,4 +1,4 @@
-"""From steps of the configuration to stages of a pipeline."""
+"""From filters of the configuration to conditions, from its steps to stages of a pipeline."""
 
 from __future__ import annotations
 
@@ -6,17 +6,69 @@ from collections.abc import Callable, Iterable
 from datetime import tzinfo
 
 from relay.model.expression import Expression
-from relay.rewrite.filters.pattern import glob
+from relay.rewrite import conditions as filters
+from relay.rewrite.conditions import Condition, glob, regex, substring
 from relay.rewrite.steps import changes as steps
-from relay.rewrite.steps import message_parsers, redaction, sampling, sequence_ids
+from relay.rewrite.steps import message_parsers, redaction, sampling
 from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.rewrite.template.macros import check_settable
+from relay.service.configuration import filter_table as table
 from relay.service.configuration import step_table as asked
+from relay.service.configuration.filter_table import Filter, TextTest
 from relay.service.configuration.step_table import Action, Step
 from relay.service.configuration.table import shown
-from relay.service.routes.conditions import Conditions
 
-__all__ = ["Stages"]
+_TESTS = {"glob": glob, "substring": substring, "regex": regex}
+
+
+class Conditions:
+    """Makes conditions.
+
+    Args:
+        relay_name: Host of local messages that name none.
+        zone: The clock that spans of time are about.
+    """
+
+    def __init__(self, *, relay_name: bytes, zone: tzinfo) -> None:
+        self._relay_name = relay_name
+        self._zone = zone
+
+    def of(self, asked: Filter) -> Condition:
+        """The condition that a filter describes."""
+        match asked:
+            case table.AllOf():
+                parts = [self.of(part) for part in asked.parts.values()]
+                return filters.all_of(parts) if parts else filters.always
+            case table.AnyOf():
+                return filters.any_of([self.of(part) for part in asked.parts])
+            case table.Not():
+                return filters.negated(self.of(asked.part))
+            case table.NumberIn("facility"):
+                return filters.facility_in(asked.numbers)
+            case table.NumberIn():
+                return filters.severity_in(asked.numbers)
+            case table.FieldFits(tests=None):
+                return filters.negated(filters.field_missing(asked.name))
+            case table.FieldFits():
+                sender = self._relay_name if asked.name == "hostname" else b""
+                return filters.field_fits(asked.name, _tests(asked.tests), sender_name=sender)
+            case table.TagFits():
+                return filters.tag_fits(_tests(asked.tests))
+            case table.CameBy():
+                return filters.source_in(_tests(asked.tests))
+            case table.CameFrom():
+                return filters.peer_in(asked.networks)
+            case table.OfApp():
+                return filters.app_in(asked.apps)
+            case table.CameWithin():
+                return filters.time_within(
+                    asked.start, asked.stop, weekdays=asked.weekdays, zone=self._zone
+                )
+
+
+def _tests(tests: tuple[TextTest, ...] | None) -> list[filters.TextTest]:
+    return [_TESTS[test.kind](test.pattern, ignore_case=test.ignore_case) for test in tests or ()]
+
 
 _KEY_BYTES_MAX = 4096
 
@@ -103,7 +155,7 @@ class Stages:
                 per = None if action.per is None else template(action.per)
                 return sampling.limit_rate(action.rate, burst, drops, per=per)
             case asked.Number():
-                return sequence_ids.number(self._counter)
+                return steps.number(self._counter)
             case asked.Parse():
                 return self._parse(action)
             case asked.SuppressRepeats():

@@ -12,8 +12,16 @@ from relay.model.origin import Origin
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.rewrite.forms.ewmm import ewmm
-from relay.rewrite.forms.find_token import find_claim, names_of, parse_rest, redacted, without_name
-from relay.rewrite.forms.token import app_name, cee, tag
+from relay.rewrite.forms.token import (
+    app_name,
+    cee,
+    find_claim,
+    names_of,
+    parse_rest,
+    redacted,
+    tag,
+    without_name,
+)
 from relay.wire.parse import parse
 from relay.wire.parse_options import new_parser
 from tests.lines import read_by

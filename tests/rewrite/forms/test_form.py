@@ -8,8 +8,7 @@ from datetime import UTC
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.forms.form import Form, form_of, messages_of_each
-from relay.rewrite.forms.programs import rfc5424_program
+from relay.rewrite.forms.form import Form, form_of, messages_of_each, rfc5424_program
 from relay.wire.parse import parse_all, read_lines
 
 FRAMES = [b"<34>Oct 11 22:14:15 h su: %d" % number for number in range(6)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.rewrite.forms.legacy_header import (
+from relay.rewrite.forms.token import (
     has_legacy_header,
     is_irregular,
     legacy_header,

@@ -10,7 +10,7 @@ import pytest
 from relay.codec import IS_COMPILED
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.programs import cee_program, format_program
+from relay.rewrite.forms.form import cee_program, format_program
 
 
 def context(**options: Any) -> MacroContext:

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
-from relay.rewrite.forms.legacy_header import legacy_header, text_with_tag
-from relay.rewrite.forms.token import Rewrite, app_name, byte_order_mark_of, cee, tag
+from relay.rewrite.forms.token import (
+    Rewrite,
+    app_name,
+    byte_order_mark_of,
+    cee,
+    legacy_header,
+    tag,
+    text_with_tag,
+)
 from relay.wire.parse import parse, parse_all
 
 SECRET = b"01234567-89ab-cdef-0123-456789abcdef"

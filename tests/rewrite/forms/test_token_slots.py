@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.rewrite.forms.token_slots import fill_slots, with_slots
+from relay.rewrite.forms.token import fill_slots, with_slots
 
 PLACE = b"d1f3a0b2"
 OTHER = b"77aa88bb"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relay.model.message import JsonText
 from relay.model.output import ON_ERROR, TYPES
-from relay.rewrite.json.type_casts import OnError, cast, on_error
+from relay.rewrite.json.value_pairs import OnError, cast, on_error
 
 
 @pytest.mark.parametrize(

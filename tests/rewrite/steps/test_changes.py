@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.rewrite.conditions import glob
 from relay.rewrite.fields import getter
-from relay.rewrite.filters.pattern import glob
 from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps.pipeline import Change
 from relay.wire.parse import parse

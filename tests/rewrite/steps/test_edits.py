@@ -14,19 +14,19 @@ from relay.codec import IS_COMPILED, Lines
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival
-from relay.rewrite.filters.conditions import (
+from relay.rewrite.conditions import (
     Condition,
     always,
     field_fits,
+    glob,
     severity_in,
     source_in,
+    substring,
     tag_fits,
 )
-from relay.rewrite.filters.pattern import glob, substring
 from relay.rewrite.forms.form import form_of
 from relay.rewrite.steps.changes import add_tags, set_values, unset
-from relay.rewrite.steps.edits import Constant, Edit, EditStage
-from relay.rewrite.steps.pipeline import Change, stage_of
+from relay.rewrite.steps.pipeline import Change, Constant, Edit, EditStage, stage_of
 from relay.wire.parse import Dialect, read_lines
 from tests.codec.every_form import DIALECTS, TOKEN, arrival_of, every_form, reference_of
 from tests.codec.known_lines import TOKENS, WHOLE, edited, joined_tokens, odd_lines, pool

@@ -7,8 +7,8 @@ import pytest
 from relay.codec import Lines
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters import conditions as filters
-from relay.rewrite.filters.pattern import glob
+from relay.rewrite import conditions as filters
+from relay.rewrite.conditions import glob
 from relay.rewrite.forms.form import Form, form_of
 from relay.rewrite.steps.changes import add_tags, unset
 from relay.rewrite.steps.pipeline import (

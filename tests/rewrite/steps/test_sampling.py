@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.rewrite import conditions as filters
 from relay.rewrite.fields import getter
-from relay.rewrite.filters import conditions as filters
 from relay.rewrite.steps import sampling
 from relay.rewrite.steps.pipeline import Change, Drops
 from relay.wire.parse import parse

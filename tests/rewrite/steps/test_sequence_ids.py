@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from relay.model.origin import Origin
 from relay.rewrite.fields import getter
-from relay.rewrite.steps.sequence_ids import COUNTER_NAME, SEQUENCE_NAME, number
+from relay.rewrite.steps.changes import COUNTER_NAME, SEQUENCE_NAME, number
 from relay.wire.headers.structured_data import is_structured_data
 from relay.wire.parse import parse_all
 

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters.conditions import Condition, chosen
-from relay.rewrite.filters.predicates import Predicate
+from relay.rewrite.conditions import Condition, Predicate, chosen
 from relay.service.configuration.filter_table import AllOf, CameWithin, FilterTables
 from relay.service.configuration.reading import Reading
-from relay.service.routes.conditions import Conditions
+from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.codec.known_lines import odd_lines
 

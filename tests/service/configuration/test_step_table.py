@@ -16,8 +16,7 @@ from relay.rewrite.steps.pipeline import Drops, Stage
 from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.step_table import Step, Steps
-from relay.service.routes.conditions import Conditions
-from relay.service.routes.stages import Stages
+from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 
 ORIGIN = Origin("net", "udp", "192.0.2.7", 514, received_at=1000.0)

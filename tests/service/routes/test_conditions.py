@@ -15,7 +15,7 @@ from relay.service.configuration.filter_table import (
     Not,
     TextTest,
 )
-from relay.service.routes.conditions import Conditions
+from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse
 from tests.written import filter_of
 

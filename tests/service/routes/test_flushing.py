@@ -10,7 +10,7 @@ from relay.flow.routing import Route
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.limits import QueueLimit
-from relay.rewrite.filters.conditions import always
+from relay.rewrite.conditions import always
 from relay.rewrite.forms.form import form_of
 from relay.rewrite.steps.pipeline import Drops, Pipeline
 from relay.rewrite.steps.sampling import RepeatSuppression

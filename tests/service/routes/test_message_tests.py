@@ -9,7 +9,7 @@ from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import Configuration
 from relay.service.kinds import KINDS
-from relay.service.routes.message_tests import failures_of
+from relay.service.routes.explanation import failures_of
 
 RELAY = """
 [relay]

@@ -12,7 +12,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.output import Pair, Selection
 from relay.model.token import Token
-from relay.rewrite.filters.conditions import selected
+from relay.rewrite.conditions import selected
 from relay.rewrite.forms import form as form_module
 from relay.rewrite.steps import pipeline
 from relay.service.configuration.model import (

@@ -9,8 +9,7 @@ from relay.model.origin import Origin
 from relay.rewrite.steps.pipeline import Drops
 from relay.rewrite.steps.redaction import KINDS
 from relay.service.configuration.step_table import PERSONAL_DATA, Action
-from relay.service.routes.conditions import Conditions
-from relay.service.routes.stages import Stages
+from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 from tests.written import steps_of
 

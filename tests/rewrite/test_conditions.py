@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.filters import conditions as filters
-from relay.rewrite.filters.conditions import Condition
-from relay.rewrite.filters.pattern import glob, substring
+from relay.rewrite import conditions as filters
+from relay.rewrite.conditions import Condition, glob, substring
 from relay.wire.parse import parse, read_lines
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday

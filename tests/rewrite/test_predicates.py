@@ -6,7 +6,7 @@ import pytest
 
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
-from relay.rewrite.filters.predicates import (
+from relay.rewrite.conditions import (
     Conjunction,
     FieldFits,
     FieldIn,

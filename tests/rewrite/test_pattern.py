@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite.filters.pattern import glob, name_glob, regex, substring
+from relay.rewrite.conditions import glob, name_glob, regex, substring
 
 TEXT = st.text(alphabet="aAb.*?\n", max_size=6)
 

@@ -3,47 +3,172 @@
 A `Condition` is evaluated once per batch with the batch's origin.  If the origin (source,
 peer, time) decides, the result is True or False; otherwise it is a `Predicate`, to be
 evaluated on the lines of the batch.  A batch from the wrong source thus costs nothing per message.
+
+A predicate on a field reads its values for all lines at once, as a column, and runs a text
+test once for each distinct value of the batch: a regular expression costs more than a look-up
+of its earlier result.  Equal predicates compare equal, so that lines of many origins are tested
+together.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 from functools import lru_cache
+from typing import Any, Protocol
 
 from relay.codec import Lines
+from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.fields import field_of, getter
-from relay.rewrite.filters.pattern import TextTest
-from relay.rewrite.filters.predicates import (
-    Conjunction,
-    FieldFits,
-    FieldIn,
-    MessageFits,
-    Negation,
-    Predicate,
-)
 
-__all__ = [
-    "Condition",
-    "all_of",
-    "always",
-    "any_of",
-    "app_in",
-    "chosen",
-    "facility_in",
-    "field_fits",
-    "field_missing",
-    "negated",
-    "peer_in",
-    "selected",
-    "severity_in",
-    "source_in",
-    "tag_fits",
-    "time_within",
-]
+TextTest = Callable[[bytes], bool]
+
+
+def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
+    """Test whether the whole text matches `pattern`, where ``*`` is any text and ``?`` one byte."""
+    octets = pattern.encode()
+    if not ignore_case:
+        fixed, star, rest = octets.partition(b"*")
+        if b"?" not in octets:
+            if not star:
+                return lambda text: text == octets
+            if not rest:
+                return lambda text: text.startswith(fixed)
+            if not fixed and b"*" not in rest:
+                return lambda text: text.endswith(rest)
+    translated = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return Expression(rf"(?s)\A{translated}\Z", ignore_case=ignore_case).search
+
+
+def substring(part: str, *, ignore_case: bool = False) -> TextTest:
+    """Test whether the text contains `part`.  Case is ignored for ASCII only."""
+    octets = part.encode()
+    if not ignore_case:
+        return lambda text: octets in text
+    search = re.compile(re.escape(octets), re.IGNORECASE).search
+    return lambda text: search(text) is not None
+
+
+def regex(pattern: str, *, ignore_case: bool = False) -> TextTest:
+    """Whether `pattern` is found anywhere in the text.
+
+    Raises:
+        ValueError: `pattern` is no regular expression of Python's `re`.
+    """
+    return Expression(pattern, ignore_case=ignore_case).search
+
+
+def name_glob(pattern: str) -> Callable[[str], bool]:
+    """Test whether a name matches `pattern`, case-sensitively."""
+    test = glob(pattern)
+    return lambda name: test(name.encode("utf-8", "surrogateescape"))
+
+
+class Predicate(Protocol):
+    """A test of messages."""
+
+    def __call__(self, message: SyslogMessage) -> bool: ...
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        """Those of `indexes` whose lines match, in the same order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FieldIn:
+    """The value of a field is one of `values`, which may include None for no value.
+
+    Attributes:
+        field: Of `SyslogMessage`.
+    """
+
+    field: str
+    values: frozenset[object]
+
+    def __call__(self, message: SyslogMessage) -> bool:
+        return getattr(message, self.field) in self.values
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        return lines.where(self.field, self.values, indexes)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFits:
+    """The value of a field passes a test.
+
+    Attributes:
+        field: Of `SyslogMessage`.
+        test: Of values, or of None; deterministic.
+        instead: Stands in for values that are missing or empty, if it is not empty.
+    """
+
+    field: str
+    test: Callable[[Any], bool]
+    instead: bytes = b""
+
+    def __call__(self, message: SyslogMessage) -> bool:
+        value = getattr(message, self.field)
+        return self.test(value or self.instead if self.instead else value)
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        test, column = self.test, lines.column(self.field, indexes)
+        if self.instead:
+            column = [value or self.instead for value in column]
+        if self.field == "msg":  # nearly all values differ
+            return [index for index, value in zip(indexes, column, strict=True) if test(value)]
+        passing = {value for value in set(column) if test(value)}
+        return [index for index, value in zip(indexes, column, strict=True) if value in passing]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFits:
+    """A test of whole messages, which makes them from lines."""
+
+    test: Callable[[SyslogMessage], bool]
+
+    def __call__(self, message: SyslogMessage) -> bool:
+        return self.test(message)
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        test = self.test
+        messages = lines.messages(indexes)
+        return [index for index, each in zip(indexes, messages, strict=True) if test(each)]
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """Conjunction of `parts`, evaluated in order until one is false."""
+
+    parts: tuple[Predicate, ...]
+
+    def __call__(self, message: SyslogMessage) -> bool:
+        return all(part(message) for part in self.parts)
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        for part in self.parts:
+            if indexes:
+                indexes = part.select(lines, indexes)
+        return indexes
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """Negation of `part`."""
+
+    part: Predicate
+
+    def __call__(self, message: SyslogMessage) -> bool:
+        return not self.part(message)
+
+    def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+        fitting = frozenset(self.part.select(lines, indexes))
+        return [index for index in indexes if index not in fitting]
+
 
 Condition = Callable[[Origin], bool | Predicate]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
