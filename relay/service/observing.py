@@ -17,8 +17,7 @@ from relay.observe.control import ControlFactory
 from relay.observe.status import Status, statistics_line
 from relay.service.periodic import PeriodicService
 from relay.service.refusal import StartRefused
-from relay.transport.sockets import bind_unix
-from relay.transport.unix_listener import UnixListener
+from relay.transport.sockets import UnixListener, bind_unix
 
 __all__ = ["ControlService", "HangupService", "StatisticsService"]
 

@@ -1,21 +1,36 @@
-"""What the relay uses of Twisted's connections, beside `ITransport`.
-
-Written out because type checkers cannot follow zope interfaces, and because the limits of one
-read and one write, and the reactor of a connection, are in no interface.
-"""
+"""What lies below connections: Twisted's transports, sockets, and file descriptors."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import resource
 import socket
-from typing import Protocol
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-__all__ = ["ReadDescriptor", "SocketConnection"]
+READ_BYTES_MAX = 512 * 1024
+"""Of one connection at once; Twisted reads 64 KiB.  All that is read at once shares what a turn of
+the reactor, an append and a commit cost, which is more than what its messages cost."""
+_UCRED = struct.Struct("3i")
+_INT = struct.Struct("i")
+_FINAL_READS_MAX = 512  # while senders go on and the relay stops
+DESCRIPTORS_RESERVED = 16
+"""Reserved for the control socket's connections, files and upstreams."""
 
 
 class ReadDescriptor(Protocol):
-    """What a reactor reads from (Twisted's IReadDescriptor)."""
+    """What a reactor reads from (Twisted's IReadDescriptor).
+
+    Written out, like the next one, because type checkers cannot follow zope interfaces, and
+    because the limits of one read and one write, and a connection's reactor, are in no interface.
+    """
 
     def fileno(self) -> int: ...
 
@@ -40,3 +55,77 @@ class SocketConnection(ReadDescriptor, Protocol):
     def stopReading(self) -> object: ...
 
     def getHandle(self) -> socket.socket | None: ...
+
+
+def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
+    """pid, uid and gid of the peer of a unix socket."""
+    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(octets)
+    return pid, uid, gid
+
+
+def read_in_large_steps(transport: object) -> None:
+    """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
+    _lowest(transport).bufferSize = READ_BYTES_MAX
+
+
+def read_by(transport: object, reads: object) -> None:
+    """Have `reads` watch the socket below `transport`, in the place of the reactor."""
+    lowest = _lowest(transport)
+    lowest.stopReading()
+    lowest.reactor = reads
+    lowest.startReading()
+
+
+def read_rest(transport: object, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
+    """Read what the kernel has received for a connection, up to 64 MiB.
+
+    Args:
+        is_local: Of a unix socket: its peer gets EPIPE from here on, so that nothing can
+            come between the last read and the end, and be lost without anybody knowing.
+        goes_on: False once the connection has ended.
+    """
+    lowest = _lowest(transport)
+    connection = lowest.getHandle()
+    if connection is None:
+        return
+    if is_local:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+    for _ in range(_FINAL_READS_MAX):
+        if not goes_on() or not _unread_bytes(connection):
+            break
+        lowest.doRead()
+
+
+def _lowest(transport: Any) -> SocketConnection:
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    found: SocketConnection = transport
+    return found
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(_INT.size))
+    return int(_INT.unpack(answer)[0])
+
+
+def descriptors_limit() -> int:
+    """The limit of open descriptors of this process."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def descriptors_left() -> int:
+    """An upper bound of the descriptors that can still be opened.
+
+    The kernel gives out the lowest number that is free, so all below it are in use.
+    """
+    try:
+        lowest_free = os.dup(0)
+    except OSError:  # none is left, or standard input is closed
+        try:
+            lowest_free = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return 0
+    os.close(lowest_free)
+    return max(0, descriptors_limit() - lowest_free)

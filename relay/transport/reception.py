@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from twisted.internet.defer import Deferred, succeed
+
+from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
+from relay.model.origin import Origin, Received
+from relay.model.text import size
 from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.notices import Notices
-
-__all__ = ["Reception"]
+from relay.transport.turn_batch import Intake
+from relay.wire.framing.charset import Charset, whole_characters
+from relay.wire.framing.long_frame import split_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +39,141 @@ class Reception:
         subject = f"source {self.source}"
         group = f"{subject}, {about}" if about else None
         self.notices.warn(subject, kind, text, group=group)
+
+
+_WORDS = {
+    "truncate": "cut there",
+    "drop": "dropped",
+    "split": "split",
+    "quarantine": "set aside",
+}
+
+
+class Settled(NamedTuple):
+    """The remaining frames, and a warning about those that were too long."""
+
+    frames: Sequence[bytes]
+    cut: Mapping[int, int]
+    """Index to the bytes of the whole message."""
+    pieces: Mapping[int, int]
+    """Index to the number of the piece, from 1."""
+    kind: str = ""
+    """Kind of the warning; empty = none."""
+    text: str = ""
+
+
+class OversizePolicy:
+    """The policy of one source.  Decoders cut or split; this counts, drops and words warnings.
+
+    Args:
+        name: truncate, drop, split, or quarantine, where the intake sets aside what
+            was cut.
+    """
+
+    def __init__(self, name: str, *, frame_bytes_max: int, counters: SourceCounters) -> None:
+        self.splits = name == "split"
+        self._name = name
+        self._frame_bytes_max = frame_bytes_max
+        self._counters = counters
+
+    def settle(
+        self, frames: Sequence[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
+    ) -> Settled:
+        """Apply the policy to the frames that a decoder returned together."""
+        counters = self._counters
+        split = list(pieces.values()).count(1)
+        counters.split_records += split
+        if self._name in ("truncate", "split"):  # even what is split may have to be cut
+            counters.truncated_records += len(cut)
+        if self._name == "drop" and cut:
+            dropped = [frames[index] for index in cut]
+            counters.received_records += len(dropped)
+            counters.received_bytes += sum(map(len, dropped))
+            counters.dropped["too-long"] += len(dropped)
+            frames = [frame for index, frame in enumerate(frames) if index not in cut]
+        if not cut and not split:
+            return Settled(frames, cut, pieces)
+        return Settled(
+            frames,
+            {} if self._name == "drop" else cut,
+            pieces,
+            "truncated" if self._name == "truncate" else "too-long",
+            f"{split or len(cut)} longer than frame_bytes_max ({size(self._frame_bytes_max)}): "
+            f"{_WORDS[self._name]}",
+        )
+
+
+class ConvertedIntake:
+    """An `Intake` in front of another one: frames come in `charset` and go on in UTF-8.
+
+    Args:
+        frame_bytes_max: Longest frame to pass on as it is, in bytes of UTF-8.
+        oversize: What to do with longer ones: an `OversizePolicy`'s name.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        charset: Charset,
+        frame_bytes_max: int,
+        oversize: str,
+        counters: SourceCounters,
+        notices: Notices,
+    ) -> None:
+        self._intake = intake
+        # Transports remove the mark of UTF-8 where a stream or datagram begins; others are only
+        # seen here.
+        self._to_utf8 = charset.line_to_utf8 if charset.is_ascii_superset else charset.to_utf8
+        self._frame_bytes_max = frame_bytes_max
+        self._policy = OversizePolicy(oversize, frame_bytes_max=frame_bytes_max, counters=counters)
+        self._notices = notices
+
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
+    ) -> Deferred[None]:
+        converted = [self._converted(batch) for batch in batches]
+        converted = [batch for batch in converted if batch.frames]
+        if not converted and not positions:
+            return succeed(None)
+        return self._intake.accept_all(converted, positions)
+
+    def _converted(self, batch: Received) -> Received:
+        texts: Sequence[bytes] = [self._to_utf8(frame) for frame in batch.frames]
+        known = Marks(batch.cut, batch.pieces)
+        if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
+            texts, known = self._within_size(texts, known, batch.origin)
+        return Received(texts, batch.origin, *known)
+
+    def _within_size(
+        self, texts: Sequence[bytes], known: Marks, origin: Origin
+    ) -> tuple[Sequence[bytes], Marks]:
+        """Apply the policy to texts that conversion has made too long."""
+        frames: list[bytes] = []
+        cut: dict[int, int] = {}
+        pieces: dict[int, int] = {}
+        new_cut: dict[int, int] = {}
+        new_pieces: dict[int, int] = {}
+        for index, text in enumerate(texts):
+            at = len(frames)
+            parts = [text]
+            if self._policy.splits and index not in known.cut:
+                parts = split_frame(text, frame_bytes_max=self._frame_bytes_max)
+            if index in known.pieces:
+                pieces |= dict.fromkeys(range(at, at + len(parts)), known.pieces[index])
+            elif len(parts) > 1:
+                new_pieces |= dict(enumerate(range(1, len(parts) + 1), at))
+            if index in known.cut:
+                cut[at] = known.cut[index]
+            elif len(parts[0]) > self._frame_bytes_max:
+                new_cut[at] = len(text)
+            frames += [whole_characters(part, self._frame_bytes_max) for part in parts]
+        settled = self._policy.settle(frames, new_cut, new_pieces)
+        if settled.kind:
+            self._warn(origin, settled.kind, settled.text)
+        return settled.frames, Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})
+
+    def _warn(self, origin: Origin, kind: str, text: str) -> None:
+        source = f"source {origin.source}"
+        group = f"{source}, {origin.peer_host}"  # without port or process, which change
+        self._notices.warn(f"{source}, {origin.peer}", kind, text, group=group)

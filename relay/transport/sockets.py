@@ -1,58 +1,45 @@
-"""Listening sockets, bound before anything runs.
+"""Listening sockets: our own, bound before anything runs, and those that somebody else has bound.
 
 A socket is bound while the process may still have the rights for it, and by
 plain calls, so that a failure is an exception at start instead of a line in a log.
+Of a socket that is inherited, as from systemd (sd_listen_fds(3)), address, file and permissions
+are not ours: nothing here changes them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import ipaddress
 import os
 import socket
 import stat
 import struct
-import termios
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
-from twisted.protocols.policies import ProtocolWrapper
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from relay.transport.connections import SocketConnection
-from relay.transport.directories import make_parents
-
-__all__ = [
-    "READ_BYTES_MAX",
-    "bind_datagram",
-    "bind_stream",
-    "bind_unix",
-    "kernel_drops",
-    "listen",
-    "obstacle_to_socket",
-    "peer_credentials",
-    "plain_address",
-    "read_by",
-    "read_in_large_steps",
-    "read_rest",
-    "receive_buffer_bytes",
-]
+from relay.model.clock import DelayedCall, Reactor
 
 _BACKLOG = 1024
 SO_PASSCRED = 16
 SO_RXQ_OVFL = 40
-SO_RCVBUFFORCE = 33
-READ_BYTES_MAX = 512 * 1024
-"""Of one connection at once; Twisted reads 64 KiB.  All that is read at once shares what a turn of
-the reactor, an append and a commit cost, which is more than what its messages cost."""
-SO_MEMINFO = 55
+_SO_RCVBUFFORCE = 33
+_SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
-
-_UCRED = struct.Struct("3i")
-_INT = struct.Struct("i")
-_FINAL_READS_MAX = 512  # while senders go on and the relay stops
+# A unit may have them on (PassSecurity=, Timestamping=), and what nobody reads beside a
+# datagram takes the room of what the reader is waiting for.
+_UNREAD = (29, 35)  # SO_TIMESTAMP, SO_TIMESTAMPNS
+_UNREAD_LOCAL = (*_UNREAD, 34)  # SO_PASSSEC
+_NAMES = {socket.SOCK_RAW: "raw", socket.SOCK_SEQPACKET: "SOCK_SEQPACKET"}
+_ACCEPTS_MAX = 100  # a wake-up, so that other sockets get their turn
+_PAUSE_SECONDS = 1.0  # when there are no file descriptors left
+_log = Logger(namespace="relay")
 
 
 def bind_stream(host: str, port: int, *, listens: bool = True) -> socket.socket:
@@ -145,13 +132,6 @@ def receive_buffer_bytes(bound: socket.socket) -> int:
     return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
-def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
-    """pid, uid and gid of the peer of a unix socket."""
-    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, gid = _UCRED.unpack(octets)
-    return pid, uid, gid
-
-
 def kernel_drops(bound: socket.socket) -> int:
     """How many datagrams the kernel has dropped at a socket since it was made, modulo 2**32.
 
@@ -159,7 +139,7 @@ def kernel_drops(bound: socket.socket) -> int:
     queued: what is lost at the end of a burst would show when the next one comes.
     """
     try:
-        answer = bound.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        answer = bound.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
     except OSError:  # before Linux 4.12
         return 0
     return int(_MEMINFO.unpack(answer)[_MEMINFO_DROPS])
@@ -194,7 +174,7 @@ def _bind_one(
 def _enlarge_receive_buffer(bound: socket.socket, size: int) -> None:
     """Ask for `size`, past the system's limit if we may; the kernel decides."""
     try:
-        bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except PermissionError:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
@@ -229,47 +209,192 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
             return  # somebody is
 
 
-def read_in_large_steps(transport: object) -> None:
-    """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
-    _lowest(transport).bufferSize = READ_BYTES_MAX
+def scheme_of(descriptor: int) -> str:
+    """What can be received on a socket: udp, tcp, unixgram or unix.
+
+    Raises:
+        ValueError: It is something else; the text says what, and what to write.
+    """
+    try:
+        with _borrowed(descriptor) as probe:
+            return _scheme_of(probe)
+    except OSError as error:
+        why = "is not open" if error.errno == errno.EBADF else "is not a socket"
+        raise ValueError(f"descriptor {descriptor} {why}") from None
 
 
-def read_by(transport: object, reads: object) -> None:
-    """Have `reads` watch the socket below `transport`, in the place of the reactor."""
-    lowest = _lowest(transport)
-    lowest.stopReading()
-    lowest.reactor = reads
-    lowest.startReading()
+def takes_datagrams(descriptor: int) -> bool:
+    """Whether an open socket is one for datagrams."""
+    with _borrowed(descriptor) as probe:
+        return probe.type == socket.SOCK_DGRAM
 
 
-def read_rest(transport: object, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
-    """Read what the kernel has received for a connection, up to 64 MiB.
+@contextlib.contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+    probe = socket.socket(fileno=descriptor)
+    try:
+        yield probe
+    finally:
+        probe.detach()
+
+
+def adopt_socket(descriptor: int, *, receive_buffer_bytes: int) -> socket.socket:
+    """Take an inherited socket over, as ready for use as one of our own.
 
     Args:
-        is_local: Of a unix socket: its peer gets EPIPE from here on, so that nothing can
-            come between the last read and the end, and be lost without anybody knowing.
-        goes_on: False once the connection has ended.
+        receive_buffer_bytes: SO_RCVBUF to ask for, if it takes datagrams.
+
+    Raises:
+        OSError: It cannot be used.
     """
-    lowest = _lowest(transport)
-    connection = lowest.getHandle()
-    if connection is None:
-        return
-    if is_local:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RD)
-    for _ in range(_FINAL_READS_MAX):
-        if not goes_on() or not _unread_bytes(connection):
-            break
-        lowest.doRead()
+    adopted = socket.socket(fileno=descriptor)
+    adopted.set_inheritable(False)
+    adopted.setblocking(False)
+    if adopted.type == socket.SOCK_DGRAM:
+        local = adopted.family == socket.AF_UNIX
+        read, unread = (SO_PASSCRED, _UNREAD_LOCAL) if local else (SO_RXQ_OVFL, _UNREAD)
+        adopted.setsockopt(socket.SOL_SOCKET, read, 1)
+        for option in unread:
+            adopted.setsockopt(socket.SOL_SOCKET, option, 0)
+        # The unit may have given it more (ReceiveBuffer=).
+        if adopted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * receive_buffer_bytes:
+            _enlarge_receive_buffer(adopted, receive_buffer_bytes)
+    return adopted
 
 
-def _lowest(transport: Any) -> SocketConnection:
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    found: SocketConnection = transport
-    return found
+def _scheme_of(probe: socket.socket) -> str:
+    local = probe.family == socket.AF_UNIX
+    if not local and probe.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ValueError("it is a socket of another family than unix, IPv4 and IPv6")
+    if probe.type == socket.SOCK_DGRAM:
+        return "unixgram" if local else "udp"
+    if probe.type != socket.SOCK_STREAM:
+        name = _NAMES.get(probe.type, str(probe.type))
+        raise ValueError(
+            f"it is a {name} socket; write ListenStream= or ListenDatagram= in the socket unit"
+        )
+    if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError("it is one connection and does not listen; write Accept=no in the unit")
+    return "unix" if local else "tcp"
 
 
-def _unread_bytes(connection: socket.socket) -> int:
-    answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(_INT.size))
-    return int(_INT.unpack(answer)[0])
+def make_parents(path: str) -> None:
+    """Create missing parent directories of `path`, and log each: it may be a typo.
+
+    Raises:
+        OSError: One cannot be made.
+    """
+    missing = []
+    directory = os.path.dirname(path) or "."
+    while not os.path.isdir(directory) and directory not in ("", "/"):
+        missing.append(directory)
+        directory = os.path.dirname(directory) or "."
+    for directory in reversed(missing):
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            what_to_do = "make it and let the relay's user write to it, or choose another path"
+            if os.path.lexists(directory):
+                what_to_do = "move away what lies there, or choose another path"
+            words = f"cannot make the directory {directory}: {error.strerror}; {what_to_do}"
+            raise OSError(error.errno, words) from error
+        _log.info("made directory {directory} for {path}", directory=directory, path=path)
+
+
+@implementer(IReadDescriptor)
+class UnixListener:
+    """Hands the connections of one listening, non-blocking unix socket to a factory.
+
+    The reactor's own `adoptStreamPort` gives the file of every unix socket mode 0666: that opens
+    a private socket to everybody, and fails once the process has given up the rights that it
+    bound the socket with.
+
+    Args:
+        factory: Makes the protocol of each connection.
+        inherited: The socket's file is somebody else's, and stays.
+        reactor: Provides IReactorFDSet, IReactorSocket and IReactorTime.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: Factory,
+        *,
+        reactor: Reactor,
+        inherited: bool = False,
+    ) -> None:
+        self._socket = listening
+        self._path: str = listening.getsockname()
+        self._file = _file_at(self._path)
+        self._factory = factory
+        self._reactor = reactor
+        self._inherited = inherited
+        self._pause: DelayedCall | None = None
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return f"listener {self._path}"
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._socket.close()
+
+    def doRead(self) -> None:
+        """Accept who has come (called by the reactor)."""
+        for _ in range(_ACCEPTS_MAX):
+            try:
+                if not self._accept():
+                    return
+            except OSError:
+                self._reactor.removeReader(self)
+                self._pause = self._reactor.callLater(_PAUSE_SECONDS, self._resume)
+                return
+
+    def stop(self) -> None:
+        """Remove our socket file, if it is there and we may, and accept who has come until now.
+
+        The kernel refuses further connections meanwhile, so what somebody has written
+        into one that it took is not lost.  Those of an inherited socket wait in it for the
+        next start.
+        """
+        self._reactor.removeReader(self)
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        if not self._inherited:
+            with contextlib.suppress(OSError):
+                if self._file == _file_at(self._path):
+                    os.unlink(self._path)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+                while self._accept():  # EINVAL is the end
+                    pass
+        self._socket.close()
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if nobody waits.
+
+        Raises:
+            OSError: There are no file descriptors left, for example.
+        """
+        try:
+            accepted, _ = self._socket.accept()
+        except BlockingIOError:
+            return False
+        with accepted, contextlib.suppress(OSError):  # of a peer that is gone already
+            accepted.setblocking(False)
+            self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._factory)
+        return True
+
+    def _resume(self) -> None:
+        self._reactor.addReader(self)
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Device and inode of what has the name `path`; None = nothing, or it cannot be seen."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):  # an abstract address is no path
+        return None
+    return found.st_dev, found.st_ino

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import os
+import resource
 import socket
+import subprocess
+import sys
 
 import pytest
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.tcp import Connection
 from twisted.internet.unix import Server
 
-from relay.transport.connections import ReadDescriptor, SocketConnection
+from relay.transport.connections import (
+    ReadDescriptor,
+    SocketConnection,
+    descriptors_left,
+    descriptors_limit,
+)
 
 
 def members(protocol: type) -> set[str]:
@@ -28,3 +37,35 @@ def test_connections_of_twisted_have_all_that_is_used_of_them(kind: type) -> Non
         assert {name for name in wanted if not hasattr(connection, name)} == set()
         assert connection.reactor is reactor
         assert {name for name in wanted - {"reactor"} if not hasattr(kind, name)} == set()
+
+
+TO_THE_END = """
+import os, resource
+from relay.transport.connections import descriptors_left
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+opened = []
+while True:
+    left = descriptors_left()
+    try:
+        opened.append(os.open("/", os.O_RDONLY))
+    except OSError:
+        break
+    last = left
+print(left, last)
+os.close(0)
+print(descriptors_left())
+"""
+
+
+def test_each_one_that_is_opened_is_one_less() -> None:
+    before = descriptors_left()
+    with open(os.devnull):
+        assert descriptors_left() == before - 1
+    assert 0 < before < descriptors_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_none_is_left_at_the_end_and_asking_takes_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TO_THE_END], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.split() == ["0", "1", "32"]

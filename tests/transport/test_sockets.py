@@ -1,28 +1,40 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
-from relay.transport.sockets import (
+from relay.transport.connections import (
     READ_BYTES_MAX,
+    peer_credentials,
+    read_in_large_steps,
+    read_rest,
+)
+from relay.transport.sockets import (
+    SO_PASSCRED,
+    SO_RXQ_OVFL,
+    UnixListener,
+    adopt_socket,
     bind_datagram,
     bind_stream,
     bind_unix,
     kernel_drops,
+    make_parents,
     obstacle_to_socket,
-    peer_credentials,
     plain_address,
-    read_in_large_steps,
-    read_rest,
     receive_buffer_bytes,
+    scheme_of,
 )
 
 
@@ -205,3 +217,268 @@ def test_the_rest_ends_where_the_connection_does_and_where_nothing_ends() -> Non
         transport.doRead = lambda: transport.read.append(b"again")
         read_rest(transport, is_local=False, goes_on=lambda: True)
         assert len(transport.read) == 513
+
+
+@contextmanager
+def bound(family: int, kind: int, path: Path | None = None) -> Iterator[socket.socket]:
+    """A socket as systemd hands it over: bound, listening if it is a stream."""
+    with socket.socket(family, kind) as made:
+        address = str(path) if path else ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0)
+        made.bind(address)
+        if kind != socket.SOCK_DGRAM:
+            made.listen()
+        made.set_inheritable(True)
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "scheme"),
+    [
+        (socket.AF_INET, socket.SOCK_STREAM, "tcp"),
+        (socket.AF_INET6, socket.SOCK_STREAM, "tcp"),
+        (socket.AF_INET, socket.SOCK_DGRAM, "udp"),
+        (socket.AF_INET6, socket.SOCK_DGRAM, "udp"),
+        (socket.AF_UNIX, socket.SOCK_STREAM, "unix"),
+        (socket.AF_UNIX, socket.SOCK_DGRAM, "unixgram"),
+    ],
+)
+def test_a_socket_says_what_it_is(tmp_path: Path, family: int, kind: int, scheme: str) -> None:
+    path = tmp_path / "socket" if family == socket.AF_UNIX else None
+    with bound(family, kind, path) as made:
+        assert scheme_of(made.fileno()) == scheme
+        assert made.getsockname(), "it must stay open"
+
+
+def test_what_is_no_socket_to_listen_on(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file, pytest.raises(ValueError, match="is not a socket"):
+        scheme_of(file.fileno())
+    with pytest.raises(ValueError, match="descriptor 1000000 is not open"):
+        scheme_of(1_000_000)
+    here, there = socket.socketpair()
+    with here, there, pytest.raises(ValueError, match="write Accept=no"):
+        scheme_of(here.fileno())
+    with (
+        bound(socket.AF_UNIX, socket.SOCK_SEQPACKET, tmp_path / "packets") as made,
+        pytest.raises(ValueError, match="SOCK_SEQPACKET socket; write ListenStream="),
+    ):
+        scheme_of(made.fileno())
+    with (
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as made,
+        pytest.raises(ValueError, match="another family"),
+    ):
+        scheme_of(made.fileno())
+
+
+@pytest.mark.parametrize(
+    ("family", "option"), [(socket.AF_INET, SO_RXQ_OVFL), (socket.AF_UNIX, SO_PASSCRED)]
+)
+def test_datagram_sockets_say_more_once_they_are_adopted(
+    tmp_path: Path, family: int, option: int
+) -> None:
+    path = tmp_path / "socket" if family == socket.AF_UNIX else None
+    with bound(family, socket.SOCK_DGRAM, path) as made:
+        before = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        with adopt_socket(os.dup(made.fileno()), receive_buffer_bytes=before) as adopted:
+            assert adopted.getsockopt(socket.SOL_SOCKET, option) == 1
+            assert adopted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > before
+            assert not os.get_inheritable(adopted.fileno())
+            assert not adopted.getblocking()
+
+
+def test_only_what_is_read_comes_beside_a_datagram(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with bound(socket.AF_UNIX, socket.SOCK_DGRAM, path) as made:
+        for option in (29, 34):  # SO_TIMESTAMP, SO_PASSSEC
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        with (
+            adopt_socket(os.dup(made.fileno()), receive_buffer_bytes=4096) as adopted,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+        ):
+            sender.sendto(b"hello", str(path))
+            _, ancillary, _, _ = adopted.recvmsg(100, 1000)
+        assert [kind for _, kind, _ in ancillary] == [socket.SCM_CREDENTIALS]
+
+
+def test_a_large_buffer_of_the_unit_is_not_made_smaller() -> None:
+    with bound(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        before = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        with adopt_socket(os.dup(made.fileno()), receive_buffer_bytes=4096) as adopted:
+            assert adopted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before
+
+
+def test_file_and_permissions_stay(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with bound(socket.AF_UNIX, socket.SOCK_DGRAM, path) as made:
+        path.chmod(0o620)
+        adopt_socket(os.dup(made.fileno()), receive_buffer_bytes=4096).close()
+        assert path.stat().st_mode & 0o777 == 0o620
+
+
+def test_a_descriptor_that_is_gone_cannot_be_adopted() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        adopt_socket(1_000_000, receive_buffer_bytes=4096)
+
+
+def logged(path: Path) -> list[str]:
+    lines: list[str] = []
+
+    def observe(event: Any) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        make_parents(str(path))
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    return lines
+
+
+def test_each_directory_that_is_made_is_logged(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "log.sock"
+    assert logged(path) == [
+        f"made directory {tmp_path}/a for {path}",
+        f"made directory {tmp_path}/a/b for {path}",
+    ]
+    assert path.parent.is_dir() and not path.exists()
+    assert logged(path) == []
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OSError) as failed:
+        make_parents(str(tmp_path / "a" / "log.sock"))
+    assert failed.value.strerror == (
+        f"cannot make the directory {tmp_path}/a: File exists; move away what lies there, or "
+        "choose another path"
+    )
+
+
+def test_a_directory_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(FileNotFoundError) as failed:
+        make_parents("/proc/nope/deep/received.log")
+    assert failed.value.strerror == (
+        "cannot make the directory /proc/nope: No such file or directory; make it and let the "
+        "relay's user write to it, or choose another path"
+    )
+
+
+def test_a_path_without_a_directory_needs_none() -> None:
+    make_parents("log.sock")
+
+
+class Reactor(MemoryReactorClock):
+    """Adopts connections by looking at who is at the other end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.greetings: list[bytes] = []
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> None:
+        with socket.fromfd(fileDescriptor, addressFamily, socket.SOCK_STREAM) as connection:
+            assert not os.get_blocking(fileDescriptor)
+            self.greetings.append(connection.recv(100))
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def listener(path: Path, reactor: Reactor) -> UnixListener:
+    bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+    return UnixListener(bound, Factory(), reactor=reactor)
+
+
+def greet(path: Path, words: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(path))
+        connection.sendall(words)
+
+
+def test_it_leaves_the_mode_alone_and_accepts_all_who_wait(path: Path, reactor: Reactor) -> None:
+    listening = listener(path, reactor)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    greet(path, b"one")
+    greet(path, b"two")
+    listening.doRead()
+    assert reactor.greetings == [b"one", b"two"]
+    assert reactor.getReaders() == [listening]
+    listening.stop()
+
+
+def test_stopping_removes_the_file(path: Path, reactor: Reactor) -> None:
+    listener(path, reactor).stop()
+    assert not path.exists()
+    assert reactor.getReaders() == []
+
+
+def test_those_who_connected_before_the_stop_are_accepted_and_nobody_after_them(
+    path: Path, reactor: Reactor
+) -> None:
+    listening = listener(path, reactor)
+    kept = path.with_suffix(".kept")
+    os.link(path, kept)
+    for number in range(150):
+        greet(path, b"%d" % number)
+    listening.stop()
+    assert reactor.greetings == [b"%d" % number for number in range(150)]
+    with pytest.raises(ConnectionRefusedError):
+        greet(kept, b"late")
+
+
+def test_those_who_wait_at_an_inherited_socket_are_left_for_the_next_start(
+    path: Path, reactor: Reactor
+) -> None:
+    bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+    with bound.dup() as other:
+        other.setblocking(False)
+        greet(path, b"one")
+        UnixListener(bound, Factory(), reactor=reactor, inherited=True).stop()
+        assert reactor.greetings == []
+        greet(path, b"two")
+        assert [other.accept()[0].recv(10) for _ in range(2)] == [b"one", b"two"]
+
+
+def test_the_file_of_an_inherited_socket_stays(path: Path, reactor: Reactor) -> None:
+    bound = bind_unix(str(path), socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+    UnixListener(bound, Factory(), reactor=reactor, inherited=True).stop()
+    assert path.exists()
+    assert reactor.getReaders() == []
+
+
+def test_stopping_without_the_right_to_remove_the_file(path: Path, reactor: Reactor) -> None:
+    listening = listener(path, reactor)
+    path.unlink()
+    listening.stop()
+    assert reactor.getReaders() == []
+
+
+class NoMoreDescriptors:
+    def getsockname(self) -> str:
+        return "/nowhere/log"
+
+    def accept(self) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def shutdown(self, how: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_without_descriptors_it_pauses_and_does_not_spin(reactor: Reactor) -> None:
+    sockets: Any = NoMoreDescriptors()
+    listening = UnixListener(sockets, Factory(), reactor=reactor)
+    listening.doRead()
+    assert reactor.getReaders() == []
+    reactor.advance(1)
+    assert reactor.getReaders() == [listening]
+    listening.doRead()
+    listening.stop()
+    assert reactor.getDelayedCalls() == []

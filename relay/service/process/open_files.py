@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterable
 
 from relay.service.configuration.model import SourceConfiguration
-from relay.transport.descriptors import DESCRIPTORS_RESERVED
+from relay.transport.connections import DESCRIPTORS_RESERVED
 
 __all__ = ["open_files_warning", "raise_open_files_limit"]
 

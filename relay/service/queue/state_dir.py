@@ -8,7 +8,8 @@ import socket
 from contextlib import suppress
 
 from relay.service.refusal import StartRefused
-from relay.transport.sockets import obstacle_to_socket, peer_credentials
+from relay.transport.connections import peer_credentials
+from relay.transport.sockets import obstacle_to_socket
 
 __all__ = ["CONTROL_SOCKET", "file_system_of", "obstacles_in", "refuse_unfit", "refuse_used"]
 

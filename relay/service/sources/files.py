@@ -31,9 +31,8 @@ from relay.service.configuration.url import Path
 from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
-from relay.transport.files.delivery import NewFrames
 from relay.transport.files.followed import FileLimits
-from relay.transport.files.reader import FileReader, LineHandling
+from relay.transport.files.reader import FileReader, LineHandling, NewFrames
 from relay.transport.files.tailed_file import NewDecoder
 from relay.wire.framing.charset import Charset
 from relay.wire.framing.lines import LineDecoder

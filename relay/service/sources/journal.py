@@ -23,8 +23,7 @@ from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import Positions, SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.journal.journalctl import Selection, find_journalctl
-from relay.transport.journal.messages import EntryMessages
-from relay.transport.journal.reader import CURSOR, JournalReader
+from relay.transport.journal.reader import CURSOR, EntryMessages, JournalReader
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
 __all__ = ["JOURNALD", "FieldNames", "JournalSource", "Matches"]

@@ -28,11 +28,9 @@ from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
-from relay.transport.converted_intake import ConvertedIntake
-from relay.transport.inherited import adopt_socket, scheme_of, takes_datagrams
 from relay.transport.peers import GateFactory, PermittedPeers
-from relay.transport.reception import Reception
-from relay.transport.sockets import bind_stream
+from relay.transport.reception import ConvertedIntake, Reception
+from relay.transport.sockets import adopt_socket, bind_stream, scheme_of, takes_datagrams
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.proxy import ProxyFactory
 from relay.transport.stream.shared_reads import SharedReads

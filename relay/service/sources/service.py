@@ -24,9 +24,8 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.reception import Reception
-from relay.transport.sockets import listen, receive_buffer_bytes
+from relay.transport.sockets import UnixListener, listen, receive_buffer_bytes
 from relay.transport.stream.connection import InboundFactory
-from relay.transport.unix_listener import UnixListener
 
 __all__ = ["DatagramSource", "Receiving", "SourceService", "StreamSource"]
 

@@ -17,7 +17,7 @@ from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import NetworkSource
 from relay.service.sources.service import Receiving, SourceService
 from relay.service.sources.streams import TCP, UNIX
-from relay.transport.inherited import scheme_of
+from relay.transport.sockets import scheme_of
 
 __all__ = ["SYSTEMD"]
 

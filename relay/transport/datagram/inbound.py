@@ -26,9 +26,8 @@ from relay.flow.shedding import indexes_let_in
 from relay.model.origin import Origin, Received
 from relay.model.text import counted
 from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
-from relay.transport.oversize import OversizePolicy
 from relay.transport.peers import PeerRates, PermittedPeers
-from relay.transport.reception import Reception
+from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import kernel_drops, plain_address
 from relay.transport.turn_batch import Intake
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK

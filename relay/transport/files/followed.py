@@ -13,11 +13,7 @@ from dataclasses import dataclass
 
 from relay.model.clock import Clock
 from relay.model.text import Document, counted
-from relay.transport.descriptors import (
-    DESCRIPTORS_RESERVED,
-    descriptors_left,
-    descriptors_limit,
-)
+from relay.transport.connections import DESCRIPTORS_RESERVED, descriptors_left, descriptors_limit
 from relay.transport.files.positions import FilePositions
 from relay.transport.files.search import (
     FileSearch,

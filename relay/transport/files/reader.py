@@ -17,28 +17,35 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.model.clock import Clock, DelayedCall, WallClock
+from relay.flow.intake import Intake
+from relay.model.clock import Clock, DelayedCall, Now, WallClock
 from relay.model.errors import QueueError
-from relay.model.text import Document
-from relay.transport.files.delivery import FileDelivery, NewFrames
+from relay.model.origin import Origin
+from relay.model.text import Document, counted
 from relay.transport.files.followed import FileLimits, FollowedFiles
 from relay.transport.files.positions import FilePositions
-from relay.transport.files.search import printable_path
+from relay.transport.files.search import octets_of, printable_path
 from relay.transport.files.tailed_file import CHUNK_BYTES, NewDecoder, TailedFile
 from relay.transport.reception import Reception
 from relay.wire.file_position import FilePosition
 from relay.wire.framing.lines import Lines
-
-__all__ = ["FileReader", "LineHandling"]
 
 _POLL_SECONDS = 1.0
 _TURN_FILES = 4  # read before other sockets get their turn
 _RENAMED_SECONDS = 60.0  # of silence, after which a renamed file is closed
 _DELETED_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
+
+
+class NewFrames(Protocol):
+    """Makes frames of lines, one each."""
+
+    def __call__(self, lines: list[bytes], *, path: bytes, read_at: float) -> list[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,3 +233,62 @@ class FileReader:
         text = f"{failure.getErrorMessage()}; it will be read again from the last stored position"
         self._files.warn_of(file.path, "not-stored", text)
         self._files.close(file)
+
+
+class FileDelivery:
+    """Hands over what one source reads.
+
+    Args:
+        drop_long: Drop the lines that were cut.
+    """
+
+    def __init__(
+        self, reception: Reception, *, new_frames: NewFrames, drop_long: bool, now: Now
+    ) -> None:
+        self._reception = reception
+        self._intake: Intake = reception.intake
+        self._origin = Origin(source=reception.source, transport="file")
+        self._new_frames = new_frames
+        self._drop_long = drop_long
+        self._now = now
+
+    def hand_over(self, path: str, lines: Lines, positions: Mapping[str, bytes]) -> Deferred[None]:
+        """Store `lines` of the file at `path`, and `positions` with them.
+
+        Fails with QueueError if neither could be stored.
+        """
+        read_at = self._now()
+        frames = self._new_frames(lines.frames, path=octets_of(path), read_at=read_at)
+        cut: Mapping[int, int] = lines.long
+        if cut:
+            frames, cut = self._within_size(path, frames, cut)
+        keyed = self._keyed(positions)
+        return self._intake.accept(frames, self._origin, cut=cut or None, positions=keyed)
+
+    def store(self, positions: Mapping[str, bytes]) -> None:
+        """Store positions without lines."""
+        if positions:
+            stored = self._intake.accept([], self._origin, positions=self._keyed(positions))
+            stored.addErrback(_position_lost)
+
+    def _keyed(self, positions: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {f"{self._reception.source}/{name}": octets for name, octets in positions.items()}
+
+    def _within_size(
+        self, path: str, frames: list[bytes], cut: Mapping[int, int]
+    ) -> tuple[list[bytes], Mapping[int, int]]:
+        counters = self._reception.counters
+        what = f"{printable_path(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
+        if not self._drop_long:
+            counters.truncated_records += len(cut)
+            self._reception.warn("truncated", f"{what}: cut there", about=path)
+            return frames, cut
+        counters.received_records += len(cut)
+        counters.received_bytes += sum(len(frames[index]) for index in cut)
+        counters.dropped["too-long"] += len(cut)
+        self._reception.warn("too-long", f"{what}: dropped", about=path)
+        return [frame for index, frame in enumerate(frames) if index not in cut], {}
+
+
+def _position_lost(failure: Failure) -> None:
+    failure.trap(QueueError)  # the next start finds out again what it said

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from relay.flow.drain import Drain
 from relay.model.clock import Clock, DelayedCall
 from relay.queue.committer import RunInThread
-from relay.transport.directories import make_parents
+from relay.transport.sockets import make_parents
 from relay.wire.framing.decoders import encode_newline
 
 __all__ = ["AppendedFile", "FileSession"]

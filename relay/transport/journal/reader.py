@@ -13,8 +13,9 @@ keeps what is not read.
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -23,11 +24,8 @@ from relay.model.clock import DelayedCall, Reactor
 from relay.model.origin import Origin
 from relay.model.text import size
 from relay.transport.journal.journalctl import Journalctl, Run, Selection
-from relay.transport.journal.messages import EntryMessages
 from relay.transport.reception import Reception
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder
-
-__all__ = ["CURSOR", "JournalReader"]
 
 CURSOR = "cursor"
 """Name of the stored position of a journal source."""
@@ -37,7 +35,7 @@ _HEADER_BYTES = 65536  # for all fields of an entry beside MESSAGE
 _BATCHES_MAX = 64  # that wait for their commit; a batch is what one read gave, 8 KiB or so
 
 
-class Intake(typing.Protocol):
+class Intake(Protocol):
     """Stores messages."""
 
     def accept(
@@ -49,6 +47,55 @@ class Intake(typing.Protocol):
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
         """Fires once `frames` and `positions` are on disk."""
+
+
+@dataclass(slots=True)
+class Messages:
+    """Messages of one batch of entries."""
+
+    frames: list[bytes] = field(default_factory=list)
+    cut: dict[int, int] = field(default_factory=dict)
+    """Length in bytes, before it was cut, of each message above the limit, by its index."""
+    dropped_records: int = 0
+    dropped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMessages:
+    """Makes messages of entries.
+
+    Attributes:
+        format: Makes a message of an entry; empty if the entry has none.
+        bytes_max: Longer messages are cut here.
+        drop_long: Drop them instead.
+    """
+
+    format: Callable[[JournalEntry], bytes]
+    bytes_max: int
+    drop_long: bool
+
+    def of(self, entries: list[JournalEntry]) -> Messages:
+        messages = Messages()
+        for entry in entries:
+            frame = self.format(entry)
+            length = len(frame)
+            if entry.cut or length > self.bytes_max:  # the decoder cuts fields
+                length += _bytes_lost(entry)
+            if length > self.bytes_max:
+                if self.drop_long:
+                    messages.dropped_records += 1
+                    messages.dropped_bytes += len(frame)
+                    continue
+                messages.cut[len(messages.frames)] = length
+                frame = frame[: self.bytes_max]
+            messages.frames.append(frame)
+        return messages
+
+
+def _bytes_lost(entry: JournalEntry) -> int:
+    """How much of the message was cut already when the entry was read."""
+    length = entry.cut.get(b"MESSAGE")
+    return 0 if length is None else length - len(dict(reversed(entry.fields))[b"MESSAGE"])
 
 
 class JournalReader:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from relay.flow.lineages import Lease, Lineages
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.text import printable
-from relay.transport.stream.framed import FramedProtocol
+from relay.transport.stream.connection import InboundProtocol
 from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
 from relay.wire.relp.server import RelpServerSession
 
@@ -37,7 +37,7 @@ class _Batch:
 
 
 @implementer(IHalfCloseableProtocol)
-class RelpServerProtocol(FramedProtocol):
+class RelpServerProtocol(InboundProtocol):
     """Moves bytes between a connection and a `RelpServerSession`.
 
     A client that closes its sending side after its last message still gets its

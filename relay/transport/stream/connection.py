@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,40 +19,60 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.codec import octets_of
 from relay.flow.marks import Marks
+from relay.flow.shedding import indexes_let_in
 from relay.model.clock import Clock, DelayedCall
 from relay.model.origin import Origin, Received
-from relay.transport.descriptors import (
+from relay.model.text import counted
+from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
     descriptors_left,
     descriptors_limit,
-)
-from relay.transport.oversize import OversizePolicy
-from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
-from relay.transport.reception import Reception
-from relay.transport.sockets import (
     peer_credentials,
-    plain_address,
+    read_by,
     read_in_large_steps,
     read_rest,
 )
-from relay.transport.stream.limits import InboundLimits, without_refused
+from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
+from relay.transport.reception import OversizePolicy, Reception
+from relay.transport.sockets import plain_address
 from relay.transport.stream.shared_reads import SharedReads
-from relay.transport.stream.unfinished import UnfinishedFrames
 from relay.transport.tls.endpoints import identity_of, verified_certificate
 from relay.transport.tls.failure import tls_failure
 from relay.transport.tls.peer_check import fingerprints_of, vouched_names_of
-from relay.transport.turn_batch import Intake, TurnBatch
-
-__all__ = ["InboundFactory", "InboundLimits", "InboundProtocol", "Intake"]
+from relay.transport.turn_batch import TurnBatch
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
+_MUCH_BYTES = 16 * 1024
+"""After such a chunk, as large as a TLS record, more may wait already, or come soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundLimits:
+    frame_bytes_max: int
+    connections_max: int
+    idle_seconds_max: float
+    """Silence after which a connection is closed; 0 = never."""
+    handshake_seconds_max: float
+    connections_per_peer_max: int = 0
+    """For each peer address; 0 = no limit."""
+    unfinished_bytes_max: int = 0
+    """Memory for incomplete frames of all connections, in bytes; 0 = no limit."""
+    oversize: str = "truncate"
+    """What to do with messages above `frame_bytes_max`: an `OversizePolicy`'s name."""
+    block_seconds_max: float = 0.0
+    """Longest pause by admission; then messages are read and dropped.  0 = no limit."""
+    rate_per_peer_max: int = 0
+    """Messages a second of each peer address; 0 = no limit."""
+    keep_empty_lines: bool = False
+    """An empty line is a message, where lines are messages."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
 class InboundProtocol(Protocol):
-    """One connection from a peer.  Subclasses interpret its bytes."""
+    """One connection from a peer, which may buffer an incomplete frame.  Subclasses decode."""
 
     transport: Any  # exists from connectionMade on
     factory: InboundFactory
@@ -75,6 +96,11 @@ class InboundProtocol(Protocol):
     def take(self, chunk: bytes) -> None:
         """The peer sent `chunk`."""
         raise NotImplementedError
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes buffered of the incomplete frame."""
+        return 0
 
     def end(self) -> None:
         """The connection is gone."""
@@ -112,12 +138,21 @@ class InboundProtocol(Protocol):
             self.expect_within_handshake_time("TLS handshake")
         self.begin()
         factory.admission.register(self)
+        if factory.reads is not None:
+            read_by(self.transport, factory.reads)
+            if self._pauses:  # as while admission is closed; it was read anew by that
+                self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        factory = self.factory
+        if len(data) >= _MUCH_BYTES and factory.reads is not None:
+            factory.reads.hurry()
         if self._refused or self.closing:
             return
-        self._received_at = self.factory.clock.seconds()
+        self._received_at = factory.clock.seconds()
         self.take(data)
+        if not self.closing:
+            factory.unfinished.note(self, len(data))
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
@@ -133,6 +168,7 @@ class InboundProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True
+        self.factory.unfinished.forget(self)
         if self._refused:
             return
         self._cancel_timers()
@@ -149,9 +185,7 @@ class InboundProtocol(Protocol):
         self._set_timer("blocked", self.factory.limits.block_seconds_max, self._blocked)
 
     def resume_reading(self) -> None:
-        timer = self._timers.pop("blocked", None)
-        if timer is not None and timer.active():
-            timer.cancel()
+        self._cancel_timer("blocked")
         self._dropping = ""
         self._resume("admission")
 
@@ -176,9 +210,7 @@ class InboundProtocol(Protocol):
         self._pauses.add("end of input")
 
     def handshake_done(self) -> None:
-        timer = self._timers.pop("handshake", None)
-        if timer is not None and timer.active():
-            timer.cancel()
+        self._cancel_timer("handshake")
 
     def violated(self, why: object, kind: str = "protocol") -> None:
         """Count and log a protocol violation; each `kind` has its own rate limit."""
@@ -205,11 +237,7 @@ class InboundProtocol(Protocol):
         """
         factory = self.factory
         if self._dropping:
-            frames, (cut, pieces), why = without_refused(
-                frames, Marks(cut, pieces), factory.admission, factory.counters, self._dropping
-            )
-            if why:
-                self.warn("admission-closed", why)
+            frames, (cut, pieces) = self._without_refused(frames, Marks(cut, pieces))
         if cut or pieces:
             frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
             if kind:
@@ -223,6 +251,23 @@ class InboundProtocol(Protocol):
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
+
+    def _without_refused(
+        self, frames: Sequence[bytes], marks: Marks
+    ) -> tuple[Sequence[bytes], Marks]:
+        """Drop and count the messages that admission refuses, as the sender does not wait."""
+        admission, counters = self.factory.admission, self.factory.counters
+        taken = indexes_let_in(admission, frames)
+        refused = len(frames) - len(taken)
+        if not refused:
+            return frames, marks
+        rest = [frames[index] for index in taken]
+        counters.received_records += refused  # the intake counts the rest
+        counters.received_bytes += octets_of(frames) - octets_of(rest)
+        counters.dropped["admission-closed"] += refused
+        why = f"{self._dropping}: {admission.reason}"
+        self.warn("admission-closed", f"{counted(refused, 'message')} dropped, {why}")
+        return rest, marks.picked(taken)
 
     def read_rest(self) -> None:
         """Read what the kernel has already received.
@@ -243,6 +288,13 @@ class InboundProtocol(Protocol):
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
         self.factory.warn(self.origin, kind, text)
+
+    def cut_off(self, reason: str, why: str) -> None:
+        """Cut the connection at once: count it under `reason` and log it."""
+        self.closing = True
+        self.factory.counters.connections_closed[reason] += 1
+        self.warn(reason, f"closed: {why}")
+        self.transport.abortConnection()
 
     def close(self) -> None:
         """Close after what was written has gone out, or after five seconds."""
@@ -311,11 +363,14 @@ class InboundProtocol(Protocol):
         if seconds > 0:
             self._timers[name] = self.factory.clock.callLater(seconds, call, *args)
 
+    def _cancel_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
     def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
-        self._timers.clear()
+        for name in list(self._timers):
+            self._cancel_timer(name)
 
     def _pause(self, reason: str) -> None:
         if not self._pauses and not self.closing and not self.gone:
@@ -326,6 +381,54 @@ class InboundProtocol(Protocol):
         self._pauses.discard(reason)
         if not self._pauses and not self.closing and not self.gone:
             self.transport.resumeProducing()
+
+
+class UnfinishedFrames:
+    """Adds up the incomplete frames of connections, and closes some above the limit.
+
+    The first to go is the one that has waited longest for the end of its frame, among those
+    that keep at least as much as the average: closing one that keeps a few bytes would not
+    help, and a sender may well leave a line unfinished for long.
+
+    Args:
+        bytes_max: For all of them, in bytes; 0 = no limit.
+
+    Attributes:
+        bytes: What they keep.
+    """
+
+    def __init__(self, *, bytes_max: int) -> None:
+        self.bytes = 0
+        self._bytes_max = bytes_max
+        self._kept: dict[InboundProtocol, int] = {}  # whose frame began first comes first
+
+    def note(self, connection: InboundProtocol, received_bytes: int) -> None:
+        """Account for bytes that a connection has received."""
+        before = self._kept.get(connection, 0)
+        kept = connection.unfinished_bytes
+        if kept == before == 0:
+            return
+        self.bytes += kept - before
+        if kept != before + received_bytes and before:  # a frame was completed
+            del self._kept[connection]
+        if kept:
+            self._kept[connection] = kept
+        while self.bytes > self._bytes_max > 0:
+            self._close_one()
+
+    def forget(self, connection: InboundProtocol) -> None:
+        """A connection is gone."""
+        self.bytes -= self._kept.pop(connection, 0)
+
+    def _close_one(self) -> None:
+        average = self.bytes / len(self._kept)
+        connection = next(each for each, kept in self._kept.items() if kept >= average)
+        why = (
+            f"frames that are not complete take {self.bytes} bytes on this source, which is more "
+            f"than unfinished_bytes_max, and it has sent {self._kept[connection]} of them"
+        )
+        self.forget(connection)
+        connection.cut_off("unfinished-frames", why)
 
 
 class InboundFactory(Factory):

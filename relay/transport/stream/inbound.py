@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.python.failure import Failure
 
-from relay.transport.stream.framed import FramedProtocol
+from relay.transport.stream.connection import InboundProtocol
 from relay.wire.framing.decoders import AutoDecoder
 
 __all__ = ["SyslogStreamProtocol"]
@@ -15,7 +15,7 @@ _SETTLE_SECONDS = 2.0
 """Longest wait for bytes that settle an undecided frame boundary, in seconds."""
 
 
-class SyslogStreamProtocol(FramedProtocol):
+class SyslogStreamProtocol(InboundProtocol):
     """Feeds a connection's bytes to a decoder, and its frames to the intake.
 
     Plain syslog has no acknowledgements: closing the connection is the only way to tell a

@@ -16,8 +16,8 @@ from relay.service.sources import listening
 from relay.service.sources.keys import Peers
 from relay.service.sources.service import DatagramSource, SourceService, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
-from relay.transport.converted_intake import ConvertedIntake
 from relay.transport.peers import GateFactory
+from relay.transport.reception import ConvertedIntake
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory
 from relay.transport.stream.inbound import SyslogStreamProtocol

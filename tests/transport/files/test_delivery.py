@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.queue.admission.backpressure import Admission
-from relay.transport.files.delivery import FileDelivery
+from relay.transport.files.reader import FileDelivery
 from relay.transport.reception import Reception
 from relay.wire.framing.lines import Lines
 from tests.connections import RecordingNotices, fired

@@ -16,10 +16,10 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.backpressure import Admission
 from relay.transport.journal.journalctl import Selection
-from relay.transport.journal.messages import EntryMessages
-from relay.transport.journal.reader import JournalReader
+from relay.transport.journal.reader import EntryMessages, JournalReader
 from relay.transport.notices import Notices
 from relay.transport.reception import Reception
+from relay.wire.journal_export import JournalExportDecoder
 from relay.wire.journal_message import new_journal_format
 from tests.connections import RecordingNotices, fired
 
@@ -438,3 +438,19 @@ def test_the_relays_own_warnings_make_no_avalanche() -> None:
             number += 1
             journal.write(entry(number, line))
     assert 30 < len(journal.intake.frames) == number < 130
+
+
+def made(octets: bytes, *, drop_long: bool) -> tuple[list[bytes], dict[int, int], int, int]:
+    decoder = JournalExportDecoder(field_bytes_max=5, entry_bytes_max=100)
+    entries = decoder.feed(octets)
+    messages = EntryMessages(lambda entry: dict(entry.fields)[b"MESSAGE"], 5, drop_long).of(entries)
+    return messages.frames, messages.cut, messages.dropped_records, messages.dropped_bytes
+
+
+@pytest.mark.parametrize("drop_long", [False, True])
+def test_long_messages_are_cut_or_dropped(drop_long: bool) -> None:
+    octets = b"MESSAGE=123456789\n\nMESSAGE=12345\n\n"
+    if drop_long:
+        assert made(octets, drop_long=True) == ([b"12345"], {}, 1, 5)
+    else:  # the length is that of the message before the decoder cut the field
+        assert made(octets, drop_long=False) == ([b"12345", b"12345"], {0: 9}, 0, 0)

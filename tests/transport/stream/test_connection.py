@@ -19,11 +19,16 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
+from relay.transport.connections import READ_BYTES_MAX
 from relay.transport.peers import PermittedPeers
 from relay.transport.reception import Reception
-from relay.transport.sockets import READ_BYTES_MAX
 from relay.transport.stream import connection as connection_module
-from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
+from relay.transport.stream.connection import (
+    InboundFactory,
+    InboundLimits,
+    InboundProtocol,
+    UnfinishedFrames,
+)
 from relay.transport.tls.context import TlsMaterial
 from relay.transport.tls.endpoints import TlsListener, TlsUpstream
 from relay.transport.tls.peer_check import (
@@ -40,6 +45,7 @@ from tests.connections import (
     Wire,
     fired,
     lose,
+    open_reception,
 )
 from tests.odd_certificates import make_certificate
 
@@ -711,3 +717,203 @@ def test_before_a_stop_is_over_everything_is_handed_over() -> None:
     assert fired(listener.stop()) == [None]  # nobody is connected
     assert listener.intake.handed_over == [1, 1]
     assert listener.clock.getDelayedCalls() == []
+
+
+class Heap(InboundProtocol):
+    """Keeps whatever it gets."""
+
+    kept = 0
+
+    def take(self, chunk: bytes) -> None:
+        self.kept += len(chunk)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        return self.kept
+
+
+def new_factory(**keywords: Any) -> InboundFactory:
+    notices: Any = RecordingNotices()
+    return InboundFactory(
+        open_reception(RecordingIntake(), SourceCounters(), notices),
+        transport="tcp",
+        new_protocol=Heap,
+        limits=InboundLimits(
+            frame_bytes_max=64,
+            connections_max=2,
+            idle_seconds_max=30,
+            handshake_seconds_max=10,
+            unfinished_bytes_max=10,
+        ),
+        clock=Clock(),
+        secure=False,
+        **keywords,
+    )
+
+
+def connect(factory: InboundFactory) -> tuple[Any, Wire]:
+    protocol, wire = factory.buildProtocol(None), Wire()
+    protocol.makeConnection(wire)
+    return protocol, wire
+
+
+def test_what_is_kept_is_counted_while_the_connection_lasts() -> None:
+    factory = new_factory()
+    protocol, _ = connect(factory)
+    protocol.dataReceived(b"1234")
+    assert factory.unfinished.bytes == 4
+    lose(protocol)
+    assert factory.unfinished.bytes == 0
+
+
+def test_a_connection_that_keeps_too_much_is_cut_off_and_counted() -> None:
+    factory = new_factory()
+    protocol, wire = connect(factory)
+    protocol.dataReceived(b"12345678901")
+    assert wire.disconnected
+    assert factory.counters.connections_closed == {"unfinished-frames": 1}
+    protocol.dataReceived(b"late")
+    assert factory.unfinished.bytes == 0
+
+
+class Reads:
+    """Stands for `SharedReads`."""
+
+    batch: Any = None
+
+    def __init__(self) -> None:
+        self.readers: list[Any] = []
+        self.hurried = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+
+class Socket(Wire):
+    reactor: Any = None
+
+    def stopReading(self) -> None:
+        assert self.reactor is None
+
+    def startReading(self) -> None:
+        self.reactor.readers.append(self)
+
+
+def test_connections_are_read_together_and_large_chunks_hurry() -> None:
+    reads: Any = Reads()
+    factory = new_factory(reads=reads)
+    protocol, wire = factory.buildProtocol(None), Socket()
+    protocol.makeConnection(wire)
+    assert (wire.reactor, reads.readers, reads.batch) == (reads, [wire], factory.turn_batch)
+    protocol.dataReceived(b"x")
+    assert reads.hurried == 0
+    protocol.dataReceived(b"x" * 16_385)
+    assert reads.hurried == 1
+
+
+def test_a_connection_that_is_paused_as_it_is_made_stays_so() -> None:
+    calls: list[str] = []
+
+    class Paused(Socket):
+        def pauseProducing(self) -> None:
+            calls.append("pause")
+
+        def startReading(self) -> None:
+            calls.append("read")
+
+    factory = new_factory(reads=Reads())
+    factory.admission.set_failure("the disk is full", 0.0)
+    protocol = factory.buildProtocol(None)
+    protocol.makeConnection(Paused())
+    assert calls == ["pause", "read", "pause"]
+
+
+def test_nothing_is_limited_or_dropped_without_being_asked_for() -> None:
+    limits = InboundLimits(
+        frame_bytes_max=64, connections_max=1, idle_seconds_max=1.0, handshake_seconds_max=1.0
+    )
+    assert (limits.connections_per_peer_max, limits.block_seconds_max) == (0, 0.0)
+    assert limits.oversize == "truncate"
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.unfinished_bytes = 0
+        self.closed: list[tuple[str, str]] = []
+
+    def cut_off(self, reason: str, why: str) -> None:
+        self.closed.append((reason, why))
+
+
+class Source:
+    """Some connections and what they keep."""
+
+    def __init__(self, count: int, *, bytes_max: int) -> None:
+        self.unfinished = UnfinishedFrames(bytes_max=bytes_max)
+        self.connections = [Connection() for _ in range(count)]
+
+    def receive(self, number: int, size: int, *, completes: bool = False) -> None:
+        connection = self.connections[number]
+        connection.unfinished_bytes = size + (0 if completes else connection.unfinished_bytes)
+        self.unfinished.note(connection, size + completes)
+
+    @property
+    def closed(self) -> list[int]:
+        return [number for number, each in enumerate(self.connections) if each.closed]
+
+
+def test_who_has_kept_the_rest_of_a_frame_back_for_longest_goes_first() -> None:
+    source = Source(3, bytes_max=250)
+    for number in (1, 0, 2):
+        source.receive(number, 60)
+    source.receive(1, 60)
+    assert (source.closed, source.unfinished.bytes) == ([], 240)
+    source.receive(2, 20)
+    assert (source.closed, source.unfinished.bytes) == ([1], 140)
+    ((reason, why),) = source.connections[1].closed
+    assert reason == "unfinished-frames"
+    assert why == (
+        "frames that are not complete take 260 bytes on this source, which is more than "
+        "unfinished_bytes_max, and it has sent 120 of them"
+    )
+
+
+def test_who_completes_frames_is_not_the_slowest() -> None:
+    source = Source(2, bytes_max=110)
+    source.receive(0, 40)
+    source.receive(1, 60)
+    source.receive(0, 40, completes=True)
+    source.receive(0, 20)
+    assert source.closed == [1]
+
+
+def test_who_keeps_little_stays() -> None:
+    source = Source(4, bytes_max=100)
+    source.receive(0, 1)
+    source.receive(1, 2)
+    source.receive(2, 60)
+    source.receive(3, 60)
+    assert (source.closed, source.unfinished.bytes) == ([2], 63)
+
+
+def test_one_that_keeps_more_than_all_may_goes_itself() -> None:
+    source = Source(1, bytes_max=100)
+    source.receive(0, 101)
+    assert (source.closed, source.unfinished.bytes) == ([0], 0)
+
+
+def test_what_is_complete_or_gone_keeps_nothing() -> None:
+    source = Source(2, bytes_max=100)
+    source.receive(0, 50)
+    source.receive(0, 0, completes=True)
+    source.receive(1, 50)
+    source.unfinished.forget(source.connections[1])
+    source.unfinished.forget(source.connections[1])
+    assert source.unfinished.bytes == 0
+    assert source.closed == []
+
+
+def test_without_a_limit_nobody_is_closed() -> None:
+    source = Source(2, bytes_max=0)
+    source.receive(0, 10**9)
+    assert source.closed == []

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.model.origin import Origin, Received
-from relay.transport.sockets import read_by
+from relay.transport.connections import read_by
 from relay.transport.stream.shared_reads import PAUSE_SECONDS, SharedReads
 from relay.transport.turn_batch import TurnBatch
 from tests.connections import RecordingIntake
