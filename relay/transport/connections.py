@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from relay.model.clock import Clock, DelayedCall
+
 READ_BYTES_MAX = 512 * 1024
 """Of one connection at once; Twisted reads 64 KiB.  All that is read at once shares what a turn of
 the reactor, an append and a commit cost, which is more than what its messages cost."""
@@ -129,3 +131,31 @@ def descriptors_left() -> int:
             return 0
     os.close(lowest_free)
     return max(0, descriptors_limit() - lowest_free)
+
+
+class Timers:
+    """The timers of one connection or reader, by name; setting one again replaces it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: dict[str, DelayedCall] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._calls and self._calls[name].active()
+
+    def set(
+        self, name: str, seconds: float, call: Callable[..., object], *arguments: object
+    ) -> None:
+        """Call later; `seconds` = 0: never."""
+        self.cancel(name)
+        if seconds > 0:
+            self._calls[name] = self._clock.callLater(seconds, call, *arguments)
+
+    def cancel(self, name: str) -> None:
+        call = self._calls.pop(name, None)
+        if call is not None and call.active():
+            call.cancel()
+
+    def cancel_all(self) -> None:
+        for name in list(self._calls):
+            self.cancel(name)

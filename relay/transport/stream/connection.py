@@ -22,11 +22,12 @@ from zope.interface import implementer
 from relay.codec import octets_of
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
 from relay.model.origin import Origin, Received
 from relay.model.text import counted
 from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
+    Timers,
     descriptors_left,
     descriptors_limit,
     peer_credentials,
@@ -77,6 +78,7 @@ class InboundProtocol(Protocol):
     transport: Any  # exists from connectionMade on
     factory: InboundFactory
     origin: Origin
+    timers: Timers  # from connectionMade on
 
     def __init__(self) -> None:
         self.closing = False
@@ -84,7 +86,6 @@ class InboundProtocol(Protocol):
         self._refused = False
         self._dropping = ""  # why it does not wait until admission opens
         self._pauses: set[str] = set()
-        self._timers: dict[str, DelayedCall] = {}
         self._received_at = 0.0  # time of the last chunk
         self._read_again_at = 0.0  # whatever the rate, once it was too high
 
@@ -121,6 +122,7 @@ class InboundProtocol(Protocol):
 
     def connectionMade(self) -> None:
         factory = self.factory
+        self.timers = Timers(factory.clock)
         self.origin = factory.origin_of(self.transport)
         refusal = factory.refusal(self.origin.peer_host)
         if refusal:
@@ -133,7 +135,7 @@ class InboundProtocol(Protocol):
         read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
         self._received_at = factory.clock.seconds()
-        self._set_timer("idle", factory.limits.idle_seconds_max, self._idle)
+        self.timers.set("idle", factory.limits.idle_seconds_max, self._idle)
         if factory.secure:
             self.expect_within_handshake_time("TLS handshake")
         self.begin()
@@ -156,22 +158,14 @@ class InboundProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
-        certificate = verified_certificate(self.transport)
-        if certificate is not None:
-            # A fingerprint identifies the certificate; it does not vouch for the names in it.
-            vouched = getattr(self.transport, "certificate_vouched", False)
-            self.origin = self.origin._replace(
-                tls_identity=identity_of(certificate),
-                tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
-                tls_fingerprints=fingerprints_of(certificate),
-            )
+        self.origin = _identified(self.origin, self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True
         self.factory.unfinished.forget(self)
         if self._refused:
             return
-        self._cancel_timers()
+        self.timers.cancel_all()
         self.factory.admission.unregister(self)
         self._explain(reason)
         self.end()
@@ -182,10 +176,10 @@ class InboundProtocol(Protocol):
     def pause_reading(self) -> None:
         self.factory.counters.pauses += 1
         self._pause("admission")
-        self._set_timer("blocked", self.factory.limits.block_seconds_max, self._blocked)
+        self.timers.set("blocked", self.factory.limits.block_seconds_max, self._blocked)
 
     def resume_reading(self) -> None:
-        self._cancel_timer("blocked")
+        self.timers.cancel("blocked")
         self._dropping = ""
         self._resume("admission")
 
@@ -203,14 +197,14 @@ class InboundProtocol(Protocol):
     def expect_within_handshake_time(self, what: str) -> None:
         """Close the connection unless `handshake_done` is called in time."""
         seconds = self.factory.limits.handshake_seconds_max
-        self._set_timer("handshake", seconds, self._too_slow, what, seconds)
+        self.timers.set("handshake", seconds, self._too_slow, what, seconds)
 
     def input_ended(self) -> None:
         """The peer has closed its sending side: never resume reading."""
         self._pauses.add("end of input")
 
     def handshake_done(self) -> None:
-        self._cancel_timer("handshake")
+        self.timers.cancel("handshake")
 
     def violated(self, why: object, kind: str = "protocol") -> None:
         """Count and log a protocol violation; each `kind` has its own rate limit."""
@@ -237,7 +231,10 @@ class InboundProtocol(Protocol):
         """
         factory = self.factory
         if self._dropping:
-            frames, (cut, pieces) = self._without_refused(frames, Marks(cut, pieces))
+            frames, (cut, pieces), refused = factory.let_in(frames, Marks(cut, pieces))
+            if refused:
+                why = f"{self._dropping}: {factory.admission.reason}"
+                self.warn("admission-closed", f"{refused} dropped, {why}")
         if cut or pieces:
             frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
             if kind:
@@ -251,23 +248,6 @@ class InboundProtocol(Protocol):
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
-
-    def _without_refused(
-        self, frames: Sequence[bytes], marks: Marks
-    ) -> tuple[Sequence[bytes], Marks]:
-        """Drop and count the messages that admission refuses, as the sender does not wait."""
-        admission, counters = self.factory.admission, self.factory.counters
-        taken = indexes_let_in(admission, frames)
-        refused = len(frames) - len(taken)
-        if not refused:
-            return frames, marks
-        rest = [frames[index] for index in taken]
-        counters.received_records += refused  # the intake counts the rest
-        counters.received_bytes += octets_of(frames) - octets_of(rest)
-        counters.dropped["admission-closed"] += refused
-        why = f"{self._dropping}: {admission.reason}"
-        self.warn("admission-closed", f"{counted(refused, 'message')} dropped, {why}")
-        return rest, marks.picked(taken)
 
     def read_rest(self) -> None:
         """Read what the kernel has already received.
@@ -301,12 +281,12 @@ class InboundProtocol(Protocol):
         if self.closing or self.gone:
             return
         self.closing = True
-        self._cancel_timers()
+        self.timers.cancel_all()
         if self._pauses:
             self.transport.resumeProducing()  # TLS closes once it has read the peer's close_notify
         self.transport.unregisterProducer()  # or the connection would stay open
         self.transport.loseConnection()
-        self._set_timer("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
+        self.timers.set("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
 
     def _explain(self, reason: Failure) -> None:
         """Log why TLS failed; the ends of other connections are not logged."""
@@ -320,7 +300,7 @@ class InboundProtocol(Protocol):
         seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
         left = seconds_max if self._pauses - {"peer"} else self._received_at + seconds_max - now
         if left > 0:
-            self._set_timer("idle", left, self._idle)
+            self.timers.set("idle", left, self._idle)
             return
         self.factory.counters.connections_idle_closed += 1
         self.warn("idle", f"closed after {self.factory.limits.idle_seconds_max:g} s of silence")
@@ -343,7 +323,7 @@ class InboundProtocol(Protocol):
         if seconds > 0 and "rate" not in self._pauses and not self.closing and not self.gone:
             self._pause("rate")
             self._read_again_at = self.factory.clock.seconds() + DEBT_SECONDS_MAX
-            self._set_timer("rate", seconds, self._rate_paid)
+            self.timers.set("rate", seconds, self._rate_paid)
 
     def _rate_paid(self) -> None:
         # Another connection of this peer may have run up more, and another after it: this
@@ -353,24 +333,9 @@ class InboundProtocol(Protocol):
             self._read_again_at - self.factory.clock.seconds(),
         )
         if seconds > 0:
-            self._set_timer("rate", seconds, self._rate_paid)
+            self.timers.set("rate", seconds, self._rate_paid)
         else:
             self._resume("rate")
-
-    def _set_timer(
-        self, name: str, seconds: float, call: Callable[..., object], *args: object
-    ) -> None:
-        if seconds > 0:
-            self._timers[name] = self.factory.clock.callLater(seconds, call, *args)
-
-    def _cancel_timer(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None and timer.active():
-            timer.cancel()
-
-    def _cancel_timers(self) -> None:
-        for name in list(self._timers):
-            self._cancel_timer(name)
 
     def _pause(self, reason: str) -> None:
         if not self._pauses and not self.closing and not self.gone:
@@ -517,6 +482,22 @@ class InboundFactory(Factory):
             return f"it has as many open as connections_per_peer_max allows ({of_peer_max:,})"
         return ""
 
+    def let_in(self, frames: Sequence[bytes], marks: Marks) -> tuple[Sequence[bytes], Marks, str]:
+        """Drop and count what admission refuses of a sender that does not wait.
+
+        Returns:
+            The other messages, and how many were dropped, in words; empty if none.
+        """
+        taken = indexes_let_in(self.admission, frames)
+        refused = len(frames) - len(taken)
+        if not refused:
+            return frames, marks, ""
+        rest = [frames[index] for index in taken]
+        self.counters.received_records += refused  # the intake counts the rest
+        self.counters.received_bytes += octets_of(frames) - octets_of(rest)
+        self.counters.dropped["admission-closed"] += refused
+        return rest, marks.picked(taken), counted(refused, "message")
+
     def warn(self, origin: Origin, kind: str, text: str) -> None:
         """Warn about a peer, naming it and the source."""
         source = f"source {origin.source}"
@@ -572,3 +553,17 @@ class InboundFactory(Factory):
     def _cut_all(self) -> None:
         for connection in list(self.connections):
             connection.transport.abortConnection()
+
+
+def _identified(origin: Origin, transport: Any) -> Origin:
+    """`origin` with what the peer's verified certificate says, if there is one."""
+    certificate = verified_certificate(transport)
+    if certificate is None:
+        return origin
+    # A fingerprint identifies the certificate; it does not vouch for the names in it.
+    vouched = getattr(transport, "certificate_vouched", False)
+    return origin._replace(
+        tls_identity=identity_of(certificate),
+        tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
+        tls_fingerprints=fingerprints_of(certificate),
+    )

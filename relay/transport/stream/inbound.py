@@ -45,7 +45,7 @@ class SyslogStreamProtocol(InboundProtocol):
             self.factory.counters.connections_closed[f"{error.protocol}-protocol"] += 1
             self.violated(f"refused: {error}", error.protocol)
             self.close()
-        elif self._decoder.undecided and "settle" not in self._timers:
+        elif self._decoder.undecided and "settle" not in self.timers:
             self._expect_more()
 
     def shut_down(self) -> None:
@@ -71,10 +71,9 @@ class SyslogStreamProtocol(InboundProtocol):
 
     def _expect_more(self) -> None:
         boundary = self._decoder.undecided
-        self._set_timer("settle", _SETTLE_SECONDS, self._settle, boundary)
+        self.timers.set("settle", _SETTLE_SECONDS, self._settle, boundary)
 
     def _settle(self, boundary: int) -> None:
-        del self._timers["settle"]
         if self._decoder.undecided == boundary and not self._pauses:
             self._accept(self._decoder.settle())
             self._note_errors()
