@@ -39,14 +39,6 @@ A size is a number of bytes or a text such as `"64 KiB"`; a key without a defaul
 `syslogrelay check FILE` names a wrong key with its line and says what is allowed.
 """
 
-_WRITTEN = {
-    "parse": "table",
-    "match": "filter",
-    "rewrite": "table or list",
-    "format": "name or table",
-}
-"""What keys hold that have a syntax of their own, by their names."""
-
 
 def reference() -> str:
     relay = {name: {"": key} for name, key in keys_of(Configuration).items()}
@@ -85,7 +77,7 @@ def _by_kind(role: Role) -> dict[str, dict[str, Key]]:
 def _keys(keys: Mapping[str, Mapping[str, Key]], role: Role | None = None) -> Iterator[list[str]]:
     for name, of_kinds in keys.items():
         key = next(iter(of_kinds.values()))
-        value = str(getattr(key.kind, "allowed", "")) or _WRITTEN[name]
+        value = str(key.kind.allowed)
         row = [f"`{name}`", _defaults(of_kinds), value, key.help]
         if role is not None:
             row.insert(1, _schemes(of_kinds, KINDS.by_scheme(role)))

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.model.token import Token
-from relay.service.configuration.filter_table import Filter, FilterTables
+from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.model import TokenChoice, UnreadToken
 from relay.service.configuration.reading import Reading
 from relay.service.configuration.rewrite_table import slot_of
-from relay.service.configuration.step_table import Step, Steps
+from relay.service.configuration.step_table import Step, StepTable
 
 ERRORS = {"errors": {"severity": "..err"}}
 
 
-def filter_tables(reading: Reading, named: Mapping[str, object] = ERRORS) -> FilterTables:
-    return FilterTables(named, sources=["in"], apps=["shop"], reading=reading)
+def reading_in(base_dir: str = "", named: Mapping[str, object] = ERRORS) -> Reading:
+    return Reading(base_dir, sources=["in"], apps=["shop"], filters=named)
 
 
 def filter_of(value: object) -> Filter:
-    reading = Reading()
-    found = filter_tables(reading).filter(value, "match")
-    assert reading.problems == []
-    return found
+    return reading_in().read(MATCH, value, "match")
 
 
 def steps_of(*tables: object) -> tuple[Step, ...]:
-    reading = Reading("/etc")
-    return tuple(reading.read(Steps(filter_tables(reading)), table, "step") for table in tables)
+    reading = reading_in("/etc")
+    return tuple(reading.read(StepTable(), table, "step") for table in tables)
 
 
 def choice(match: object, token: Token | UnreadToken) -> TokenChoice:

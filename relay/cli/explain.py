@@ -23,8 +23,8 @@ from relay.model.text import Document, printable
 from relay.service.configuration.file import examine_file
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Configuration
-from relay.service.configuration.parse_table import read_parse_options
-from relay.service.configuration.reading import Reading
+from relay.service.configuration.parse_table import ParseTable
+from relay.service.configuration.reading import Reading, Reported
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described, with_placeholders
@@ -244,9 +244,10 @@ def _options(mode: str, names: str) -> ParseOptions:
         else:
             table[key] = True
     reading = Reading()
-    options = read_parse_options(table, "--options", reading)
-    if reading.problems:
-        raise ValueError("\n".join(reading.problems))
+    try:
+        options = reading.read(ParseTable(), table, "--options")
+    except Reported:
+        raise ValueError("\n".join(reading.problems)) from None
     return replace(options, message_bytes_max=message_bytes_max)
 
 

@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from relay.model.token import Token
-from relay.service.configuration.keys import Table, key, keys_of
-from relay.service.configuration.model import (
-    ID,
-    AppConfiguration,
-)
+from relay.service.configuration.keys import key, keys_of, read_record
+from relay.service.configuration.model import ID, AppConfiguration
 from relay.service.configuration.reading import Reading, Reported, SecretFile, TokenVariable
 from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
 from relay.service.configuration.table import Networks, Texts, join_path, shown
-
-__all__ = ["read_apps"]
 
 
 class _TokenFiles:
     """A list of paths."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> tuple[str, ...]:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[str, ...]:
         names = Texts("a list of paths").read(value)
         return tuple(reading.read(SecretFile(is_token=True), name, path) for name in names)
 
@@ -47,7 +42,7 @@ def read_apps(values: object, reading: Reading) -> tuple[AppConfiguration, ...]:
         An app for each table, even if its content is bad.
     """
     if not isinstance(values, dict):
-        reading.problems.append(f"apps: expected tables [apps.ID], found {shown(values)}")
+        reading.add("apps", f"expected tables [apps.ID], found {shown(values)}")
         return ()
     apps = []
     for id, content in values.items():
@@ -55,31 +50,17 @@ def read_apps(values: object, reading: Reading) -> tuple[AppConfiguration, ...]:
         app = AppConfiguration(id)
         with suppress(Reported):
             reading.read(ID, id, where)
-        with suppress(Reported):
-            table = reading.read(Table(_App), content, where)
-            app = _app(id, table, where, reading)
+        with suppress(Reported), reading.whole():
+            table = read_record(_App, content, where, reading)
+            tokens = _read_tokens(table, where, reading)
+            app = AppConfiguration(
+                id, tokens, table.networks, table.tls_names, table.tls_fingerprints
+            )
+            if table == _App():
+                words = "nothing authorises a message for it; add at least one of"
+                reading.add(where, f"{words} {', '.join(keys_of(_App))}")
         apps.append(app)
     return tuple(apps)
-
-
-def _app(id: str, table: _App, where: str, reading: Reading) -> AppConfiguration:
-    known = len(reading.problems)
-    tokens = _read_tokens(table, where, reading)
-    if len(reading.problems) > known:
-        raise Reported
-    app = AppConfiguration(
-        id,
-        tokens=tokens,
-        networks=table.networks,
-        tls_names=table.tls_names,
-        tls_fingerprints=table.tls_fingerprints,
-    )
-    if app == AppConfiguration(id):
-        reading.problems.append(
-            f"{where}: nothing authorises a message for it; add at least one of "
-            f"{', '.join(keys_of(_App))}"
-        )
-    return app
 
 
 def _read_tokens(table: _App, where: str, reading: Reading) -> tuple[Token, ...]:
@@ -94,5 +75,5 @@ def _read_tokens(table: _App, where: str, reading: Reading) -> tuple[Token, ...]
             try:
                 tokens[read(name)] = None
             except ValueError as error:
-                reading.problems.append(f"{where}.{name_of_key}: {error}")
+                reading.add(f"{where}.{name_of_key}", str(error))
     return tuple(tokens)

@@ -22,16 +22,7 @@ from typing import Literal
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.keys import Table, key
 from relay.service.configuration.reading import Entries, Reading, TableOf
-from relay.service.configuration.table import (
-    Named,
-    Text,
-    Texts,
-    did_you_mean,
-    join_path,
-    shown,
-)
-
-__all__ = ["Expectation", "MessageTest", "octets_of", "read_tests"]
+from relay.service.configuration.table import Named, Text, Texts, join_path, shown, unknown_name
 
 
 def octets_of(text: str) -> bytes:
@@ -92,7 +83,7 @@ class Expectation:
 class _Expected:
     """true or false: it gets the message or not; or what it gets."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> bool | Expectation:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> bool | Expectation:
         if isinstance(value, bool):
             return value
         if isinstance(value, dict):
@@ -127,18 +118,15 @@ def read_tests(
         Reported: Something is wrong.
     """
     if not isinstance(values, list):
-        reading.problems.append(f"tests: expected tables [[tests]], found {shown(values)}")
+        reading.add("tests", f"expected tables [[tests]], found {shown(values)}")
         return ()
     tests = reading.read(Entries(Table(MessageTest)), values, "tests")
     for index, test in enumerate(tests):
         where = f"tests[{index}]"
         if test.source and test.source not in sources:
-            reading.problems.append(f"{where}.source: there is no source {shown(test.source)}")
+            reading.add(f"{where}.source", unknown_name("source", test.source, sources))
         for id in test.expect:
             if id not in destinations:
-                near = did_you_mean(id, destinations) or ";"
-                reading.problems.append(
-                    f"{join_path(f'{where}.expect', id)}: there is no destination {shown(id)}"
-                    f"{near} there are: {', '.join(destinations)}"
-                )
+                words = unknown_name("destination", id, destinations)
+                reading.add(join_path(f"{where}.expect", id), words)
     return tests

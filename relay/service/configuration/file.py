@@ -19,8 +19,8 @@ from typing import NamedTuple
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.expectations import MessageTest, read_tests
-from relay.service.configuration.filter_table import FilterTables
-from relay.service.configuration.format_table import read_format
+from relay.service.configuration.filter_table import Match
+from relay.service.configuration.format_table import format_problem
 from relay.service.configuration.keys import compose, keys_of
 from relay.service.configuration.kinds import (
     AnyKind,
@@ -37,17 +37,15 @@ from relay.service.configuration.model import (
     RELAY_NAME,
     Configuration,
     DestinationConfiguration,
-    RewriteConfiguration,
     SourceConfiguration,
     TlsConfiguration,
     Url,
 )
-from relay.service.configuration.parse_table import read_parse_options
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.rewrite_table import Rewrites
+from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (
     Anything,
-    Kind,
+    Leaf,
     did_you_mean,
     join_path,
     shown,
@@ -62,17 +60,10 @@ from relay.service.configuration.toml_text import (
 )
 from relay.service.configuration.url import Role
 
-__all__ = [
-    "DEFAULT_PATH",
-    "Examined",
-    "examine_file",
-    "read_configuration",
-]
-
 DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
 """Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
-_FILE: Mapping[str, Kind] = {
+_FILE: Mapping[str, Leaf[object]] = {
     "relay": Anything(),
     "apps": Anything(),
     "sources": Anything(),
@@ -248,8 +239,8 @@ class _FileReader:
         )
         apps = read_apps(tables.get("apps", {}), self._reading)
         sources = self._sources(source_tables)
-        filters = self._filters(tables, source_tables, [app.id for app in apps])
-        destinations = self._destinations(destination_tables, tuple(source_tables), filters)
+        self._read_filters(tables.get("filters", {}), source_tables, [app.id for app in apps])
+        destinations = self._destinations(destination_tables, tuple(source_tables))
         if "name" not in relay:
             relay["name"] = _host_name(self._reading)
         tests: tuple[MessageTest, ...] = ()
@@ -267,19 +258,18 @@ class _FileReader:
             warnings += checks.warnings(configuration, places)
         return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
 
-    def _filters(
-        self, tables: Mapping[str, object], sources: Iterable[str], apps: Sequence[str]
-    ) -> FilterTables:
-        values = tables.get("filters", {})
-        if not isinstance(values, dict):
-            self.problems.append(f"filters: expected tables [filters.NAME], found {shown(values)}")
-            values = {}
+    def _read_filters(self, values: object, sources: Iterable[str], apps: Sequence[str]) -> None:
+        """Note what filters may refer to, and read those that have a name."""
+        reading = self._reading
         members = (id for ids in self._members.values() for id in ids)
-        filters = FilterTables(
-            values, sources=(*sources, *members), apps=apps, reading=self._reading
-        )
-        filters.all_named()
-        return filters
+        reading.sources, reading.apps = (*sources, *members), apps
+        if not isinstance(values, dict):
+            reading.add("filters", f"expected tables [filters.NAME], found {shown(values)}")
+            return
+        reading.filters = values
+        for name, value in values.items():
+            with suppress(Reported):
+                reading.read(Match(name), value, join_path("filters", name))
 
     def _named_tables(
         self, tables: Mapping[str, object], key: str, example: str
@@ -313,8 +303,6 @@ class _FileReader:
             where = join_path("sources", id)
             kind, table = self._table(values, "listen", where)
             url = self._url(values, table, "listen", where)
-            if "parse" in table:
-                table["parse"] = read_parse_options(table["parse"], f"{where}.parse", self._reading)
             if url is None or kind is None:  # the files that it names are worth a look all the same
                 tls = compose(TlsConfiguration, table)
                 if tls.certificate or tls.private_key:
@@ -384,7 +372,6 @@ class _FileReader:
         self,
         tables: Mapping[str, dict[str, object]],
         source_ids: tuple[str, ...],
-        filters: FilterTables,
     ) -> list[DestinationConfiguration]:
         destinations: list[DestinationConfiguration] = []
         for id, values in tables.items():
@@ -396,15 +383,10 @@ class _FileReader:
             members = [one for ids in self._members.values() for one in ids]
             self._check_sources(sources, (*source_ids, *members), where)
             table["sources"] = self._with_members(sources)
-            rewrite = RewriteConfiguration()
-            if "rewrite" in table:
-                with suppress(Reported):
-                    value = table["rewrite"]
-                    rewrite = self._reading.read(Rewrites(filters), value, f"{where}.rewrite")
-            table["rewrite"] = rewrite
-            if "match" in table:
-                table["match"] = filters.filter(table["match"], f"{where}.match")
-            table["format"] = read_format(values, where, self._reading)
+            template = table.pop("template", None)
+            table.setdefault("format", template)
+            if problem := format_problem(values, has_form=names_a_form(values.get("rewrite"))):
+                self._reading.add(where, problem)
             url = self._url(values, table, "connect", where)
             if url is None or not isinstance(kind, UrlKind):
                 # The files that it names are worth a look all the same.

@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
 from ipaddress import IPv4Network, IPv6Network
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from relay.model.expression import Expression
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
-from relay.service.configuration.reading import Reading
-from relay.service.configuration.table import Networks, did_you_mean, join_path, shown
-
-__all__ = ["ALWAYS", "FACILITIES", "SEVERITIES", "Filter", "FilterTables", "TextTest"]
+from relay.service.configuration.reading import Entries, Nested, Reading, TableOf
+from relay.service.configuration.table import Networks, did_you_mean, join_path, shown, unknown_name
 
 SEVERITIES: Mapping[str, int] = {
     **{name: number for number, name in enumerate(SEVERITY_NAMES)},
@@ -41,7 +39,6 @@ _NUMBERS: Mapping[str, Mapping[str, int]] = {
 _CLOCK = r"([01]?[0-9]|2[0-3]):([0-5][0-9])"
 _SPAN = re.compile(rf"\s*{_CLOCK}\s*\.\.\s*{_CLOCK}\s*")
 _DEPTH_MAX = 32
-_FIELDS = ("hostname", "app_name", "procid", "msgid", "msg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,160 +126,118 @@ Filter: TypeAlias = (
 ALWAYS = AllOf({})
 
 
-class FilterTables:
-    """Reads filters.
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A filter: a table, or a list of them."""
 
-    Args:
-        named: The tables that ``filter = "NAME"`` refers to, by name.
-        sources: Ids of the sources.
-        apps: Ids of the apps.
-    """
+    allowed: ClassVar[str] = "filter"
+    name: str = ""
+    """That of the table below ``filters`` that it is."""
 
-    def __init__(
-        self,
-        named: Mapping[str, object],
-        *,
-        sources: Sequence[str],
-        apps: Sequence[str],
-        reading: Reading,
-    ) -> None:
-        self._named = named
-        self._sources = sources
-        self._apps = apps
-        self._reading = reading
-        self._open: list[str] = []  # names of filters that are being read, outermost first
-        self._readers: Mapping[str, Callable[[object, str, int], Filter]] = {
-            "facility": lambda value, *_: NumberIn("facility", _numbers(value, "facility")),
-            "severity": lambda value, *_: NumberIn("severity", _numbers(value, "severity")),
-            **dict.fromkeys(_FIELDS, self._field),
-            "pairs": self._pairs,
-            "tags": lambda value, path, _: TagFits(self._tests(value, path)),
-            "sources": self._came_by,
-            "peers": lambda value, *_: CameFrom(Networks().read(_listed(value))),
-            "apps": lambda value, path, _: OfApp(self._ids(value, self._apps, "app", path)),
-            "time": lambda value, *_: CameWithin(*_span(value)),
-            "weekdays": lambda value, *_: CameWithin(weekdays=_numbers(value, "day")),
-            "filter": self._by_name,
-            "any": self._nested,
-            "not": lambda value, path, depth: Not(self._nested(value, path, depth)),
-        }
-
-    def all_named(self) -> dict[str, Filter]:
-        """The filters that have a name, by name."""
-        return {
-            name: self.filter(value, join_path("filters", name))
-            for name, value in self._named.items()
-        }
-
-    def filter(self, value: object, path: str, depth: int = 0) -> Filter:
-        """The filter that `value` describes, or `ALWAYS` if it is wrong."""
-        if depth > _DEPTH_MAX:
-            return self._wrong(path, f"more than {_DEPTH_MAX} tables inside each other")
-        if isinstance(value, list):
+    def read_at(self, value: object, path: str, reading: Reading, /) -> Filter:
+        if len(reading.inside) > _DEPTH_MAX:
+            raise ValueError(f"more than {_DEPTH_MAX} tables inside each other")
+        reading.inside.append(self.name)
+        try:
+            if isinstance(value, dict):
+                return _joined(reading.table(value, FILTER, path))
+            if not isinstance(value, list):
+                raise ValueError(f"expected a table or a list of tables, found {shown(value)}")
             if not value:
-                return self._wrong(path, "an empty list fits nothing; remove it or write tables")
-            items = (self.filter(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
-            return AnyOf(tuple(items))
-        if not isinstance(value, dict):
-            return self._wrong(path, f"expected a table or a list of tables, found {shown(value)}")
-        parts: dict[str, Filter] = {}
-        for key, item in value.items():
-            where = join_path(path, key)
-            try:
-                if key not in self._readers:
-                    near = did_you_mean(key, self._readers) or "."
-                    raise ValueError(f"unknown key{near} Allowed here: {', '.join(self._readers)}")
-                parts[key] = self._readers[key](item, where, depth)
-            except ValueError as error:
-                self._wrong(where, str(error))
-        match (parts.get("time"), parts.get("weekdays")):
-            case CameWithin(start, stop), CameWithin(weekdays=weekdays):
-                del parts["time"], parts["weekdays"]  # they are one condition
-                parts["time, weekdays"] = CameWithin(start, stop, weekdays)
-        return AllOf(parts)
+                raise ValueError("an empty list fits nothing; remove it or write tables")
+            return AnyOf(Entries(MATCH).read_at(value, path, reading))
+        finally:
+            reading.inside.pop()
 
-    def _nested(self, value: object, path: str, depth: int) -> Filter:
-        return self.filter(value, path, depth + 1)
 
-    def _field(self, value: object, path: str, depth: int) -> Filter:
-        name = path.rpartition(".")[2]
-        return FieldFits(name, self._tests(value, path, "substring" if name == "msg" else "glob"))
+MATCH = Match()
 
-    def _pairs(self, value: object, path: str, depth: int) -> Filter:
-        if not isinstance(value, dict) or not value:
-            raise ValueError(
-                f'expected a table such as {{ "NAME" = "glob*" }}, found {shown(value)}'
-            )
-        parts: dict[str, Filter] = {}
-        for name, item in value.items():
-            where = join_path(path, name)
-            # Only the key `hostname` fits the sender's name where a message has none.
-            field = "HOST" if name == "hostname" else name
-            try:
-                if isinstance(item, bool):
-                    has_value = FieldFits(field, None)
-                    parts[name] = has_value if item else Not(has_value)
-                else:
-                    parts[name] = FieldFits(field, self._tests(item, where))
-            except ValueError as error:
-                self._wrong(where, str(error))
-        return AllOf(parts)
 
-    def _came_by(self, value: object, path: str, depth: int) -> Filter:
-        ids = self._ids(value, self._sources, "source", path)
-        # A set of listeners means all of its members, whose ids begin with its own.
-        members = [TextTest(f"{id}.*") for id in ids if "*" not in id]
-        return CameBy((*map(TextTest, ids), *members))
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key of a filter."""
 
-    def _ids(self, value: object, known: Sequence[str], what: str, path: str) -> tuple[str, ...]:
-        ids = []
-        for item in _listed(value):
-            if not isinstance(item, str):
-                raise ValueError(f"expected ids, found {shown(item)}")
-            fits = re.compile(re.escape(item).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
-            if not any(fits(id) or id.startswith(f"{item}.") for id in known):
-                near = did_you_mean(item, known) or ";"
-                self._wrong(
-                    path,
-                    f"there is no {what} {shown(item)}{near} there are: "
-                    f"{', '.join(known) or 'none'}",
-                )
-            ids.append(item)
-        return tuple(ids)
+    read_at: Callable[[object, str, Reading], Filter]
 
-    def _by_name(self, value: object, path: str, depth: int) -> Filter:
-        filters = []
-        for name in _listed(value):
-            if not isinstance(name, str) or name not in self._named:
-                near = did_you_mean(str(name), self._named) or ";"
-                raise ValueError(
-                    f"there is no filter {shown(name)}{near} "
-                    f"the filters are: {', '.join(self._named) or 'none'}"
-                )
-            if name in self._open:
-                chain = " → ".join([*self._open[self._open.index(name) :], name])
-                raise ValueError(f"the filter refers to itself: {chain}")
-            self._open.append(name)
-            where = join_path("filters", name)
-            filters.append(self.filter(self._named[name], where, depth + 1))
-            self._open.pop()
-        return AnyOf(tuple(filters))
 
-    def _tests(self, value: object, path: str, default: str = "glob") -> tuple[TextTest, ...]:
-        """Texts (for a test of kind `default`), tables with one test, or a list of both."""
-        if value == []:
-            raise ValueError("an empty list fits nothing; remove it or write patterns")
-        tests = tuple(_test(item, default) for item in _listed(value))
-        for test in tests:
-            if test.kind == "regex":
-                self._reading.note_expression(test.pattern, f"{path}.regex")
-        return tests
+def _joined(parts: dict[str, Filter]) -> AllOf:
+    match (parts.get("time"), parts.get("weekdays")):
+        case CameWithin(start, stop), CameWithin(weekdays=weekdays):
+            del parts["time"], parts["weekdays"]  # they are one condition
+            parts["time, weekdays"] = CameWithin(start, stop, weekdays)
+    return AllOf(parts)
 
-    def _wrong(self, path: str, why: str) -> Filter:
-        problem = f"{path}: {why}"
-        if problem not in self._reading.problems:  # a named filter is read wherever it is used
-            self._reading.problems.append(problem)
-        return ALWAYS
+
+def _field(name: str) -> _Key:
+    default = "substring" if name == "msg" else "glob"
+    return _Key(lambda value, path, reading: FieldFits(name, _tests(value, path, reading, default)))
+
+
+class _Pair:
+    """Tests of a value, or whether there is to be one."""
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> bool | tuple[TextTest, ...]:
+        return value if isinstance(value, bool) else _tests(value, path, reading)
+
+
+_PAIRS = TableOf(_Pair(), '{ "NAME" = "glob*" }', may_be_empty=False)
+
+
+def _pairs(value: object, path: str, reading: Reading) -> Filter:
+    parts: dict[str, Filter] = {}
+    for name, tests in _PAIRS.read_at(value, path, reading).items():
+        # Only the key `hostname` fits the sender's name where a message has none.
+        field = "HOST" if name == "hostname" else name
+        fits = FieldFits(field, None if isinstance(tests, bool) else tests)
+        parts[name] = Not(fits) if tests is False else fits
+    return AllOf(parts)
+
+
+def _came_by(value: object, path: str, reading: Reading) -> Filter:
+    ids = _ids(value, reading.sources, "source", path, reading)
+    # A set of listeners means all of its members, whose ids begin with its own.
+    members = [TextTest(f"{id}.*") for id in ids if "*" not in id]
+    return CameBy((*map(TextTest, ids), *members))
+
+
+def _ids(
+    value: object, known: Sequence[str], what: str, path: str, reading: Reading
+) -> tuple[str, ...]:
+    ids = []
+    for item in _listed(value):
+        if not isinstance(item, str):
+            raise ValueError(f"expected ids, found {shown(item)}")
+        fits = re.compile(re.escape(item).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
+        if not any(fits(id) or id.startswith(f"{item}.") for id in known):
+            reading.add(path, unknown_name(what, item, known))
+        ids.append(item)
+    return tuple(ids)
+
+
+def _by_name(value: object, path: str, reading: Reading) -> Filter:
+    filters = []
+    for name in _listed(value):
+        if not isinstance(name, str) or name not in reading.filters:
+            raise ValueError(unknown_name("filter", name, reading.filters))
+        if name in reading.inside:
+            chain = filter(None, [*reading.inside[reading.inside.index(name) :], name])
+            raise ValueError(f"the filter refers to itself: {' → '.join(chain)}")
+        place = join_path("filters", name)
+        filters.append(reading.read(Match(name), reading.filters[name], place))
+    return AnyOf(tuple(filters))
+
+
+def _tests(
+    value: object, path: str, reading: Reading, default: str = "glob"
+) -> tuple[TextTest, ...]:
+    """Texts (for a test of kind `default`), tables with one test, or a list of both."""
+    if value == []:
+        raise ValueError("an empty list fits nothing; remove it or write patterns")
+    tests = tuple(_test(item, default) for item in _listed(value))
+    for test in tests:
+        if test.kind == "regex":
+            reading.note_expression(test.pattern, f"{path}.regex")
+    return tests
 
 
 def _listed(value: object) -> list[object]:
@@ -345,3 +300,21 @@ def _span(value: object) -> tuple[time, time]:
         hour, minute, until_hour, until_minute = map(int, found.groups())
         return time(hour, minute), time(until_hour, until_minute)
     raise ValueError(f'expected a span such as "22:00..06:00", found {shown(value)}')
+
+
+FILTER: Mapping[str, Nested[Filter]] = {
+    "facility": _Key(lambda value, *_: NumberIn("facility", _numbers(value, "facility"))),
+    "severity": _Key(lambda value, *_: NumberIn("severity", _numbers(value, "severity"))),
+    **{name: _field(name) for name in ("hostname", "app_name", "procid", "msgid", "msg")},
+    "pairs": _Key(_pairs),
+    "tags": _Key(lambda value, *place: TagFits(_tests(value, *place))),
+    "sources": _Key(_came_by),
+    "peers": _Key(lambda value, *_: CameFrom(Networks().read(_listed(value)))),
+    "apps": _Key(lambda value, *place: OfApp(_ids(value, place[1].apps, "app", *place))),
+    "time": _Key(lambda value, *_: CameWithin(*_span(value))),
+    "weekdays": _Key(lambda value, *_: CameWithin(weekdays=_numbers(value, "day"))),
+    "filter": _Key(_by_name),
+    "any": MATCH,
+    "not": _Key(lambda value, *place: Not(MATCH.read_at(value, *place))),
+}
+"""What the keys of a filter may hold."""

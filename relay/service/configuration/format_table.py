@@ -8,8 +8,8 @@ those who do not want to depend on the order of keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -25,35 +25,29 @@ from relay.model.output import (
     Rekey,
     Selection,
 )
+from relay.service.configuration.keys import group, keys_of, read_record
 from relay.service.configuration.keys import key as declare
-from relay.service.configuration.keys import keys_of, read_record
-from relay.service.configuration.model import FormatConfiguration
 from relay.service.configuration.reading import (
     Entries,
     OneOrMore,
     Reading,
-    Reported,
     TableOf,
     Template,
     True_,
 )
-from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import (
     Choice,
     Flag,
     Text,
     Whole,
-    did_you_mean,
+    all_of,
     join_path,
     shown,
 )
 
-__all__ = ["FORMAT", "TimeZone", "read_format"]
-
 _OFFSET = re.compile(r"([+-])(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])")
 
 
-@dataclass(frozen=True, slots=True)
 class TimeZone:
     """A time zone: a name of the tz database, or an offset from UTC."""
 
@@ -87,17 +81,9 @@ class _Words:
     words: tuple[str, ...]
 
     def read(self, value: object) -> tuple[str, ...]:
-        found = OneOrMore("a name").read(value)
-        for word in found:
-            if word not in self.words:
-                near = did_you_mean(word, self.words)
-                raise ValueError(
-                    f"expected some of {', '.join(self.words)}; found {shown(word)}{near}"
-                )
-        return found
+        return all_of(Choice(self.words).read, OneOrMore("a name").read(value))
 
 
-@dataclass(frozen=True, slots=True)
 class _Change:
     """An old text and the new one."""
 
@@ -139,7 +125,7 @@ class _Rekey:
 class _Entry:
     """An entry of `select`: names to take, or to leave out."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> tuple[Pattern, ...]:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[Pattern, ...]:
         if isinstance(value, dict) and len(value) != 1:
             raise ValueError(
                 f"has {len(value)} keys, expected one of them; write an entry for each"
@@ -151,7 +137,7 @@ class _Entry:
 class _PairOfOurs:
     """A template, or a table of it with a type."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> _Pair:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> _Pair:
         if isinstance(value, dict):
             return read_record(_Pair, value, path, reading)
         return _Pair(Template().read(value))
@@ -160,10 +146,10 @@ class _PairOfOurs:
 class _NewNames:
     """Names, and how to change them; the changes follow one another as they are written."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> Rekey:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> Rekey:
         if isinstance(value, dict) and not value.keys() - {"match"}:
             words = ", ".join([*keys_of(_Rekey)][1:])
-            reading.problems.append(f"{path}: changes nothing; add one of {words}")
+            reading.add(path, f"changes nothing; add one of {words}")
         table = read_record(_Rekey, value, path, reading)
         assert isinstance(value, dict)
         changes = ((key, getattr(table, key)) for key in value if key != "match")
@@ -171,12 +157,27 @@ class _NewNames:
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
-    name: str = declare(Choice(FORMATS), example='"rfc5424"')
+class FormatConfiguration:
+    """What a destination sends."""
+
+    name: str = declare(Choice(FORMATS), "raw", required=True, example='"rfc5424"')
     template: str = declare(Template(), default="")
+    """For template."""
     frac_digits: int | None = declare(Whole(0, FRAC_DIGITS_MAX), default=None)
+    """Digits of a fraction of a second; None = as the format has it."""
     time_zone: tzinfo | None = declare(TimeZone(), default=None)
+    """Zone to write stamps in; None = each in its own offset."""
     ts_format: str | None = declare(Choice(STAMP_FORMATS), default=None)
+    """None = as the format has it."""
+    selection: Selection | None = None
+    """For json; None = the default one."""
+    key: str = field(default="format", compare=False)
+    """The key of the destination that it is written under: format or template."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    form: FormatConfiguration = group(FormatConfiguration)
     scope: tuple[str, ...] | None = declare(_Words(SCOPES), default=None)
     key: tuple[str, ...] = declare(_GLOBS, default=())
     exclude: tuple[str, ...] = declare(_GLOBS, default=())
@@ -206,96 +207,80 @@ _RFC5424_DIGITS_MAX = 6  # §6.2.3
 _RFC3164_STAMPS = ("bsd", "iso")
 
 
-def read_format(
-    table: Mapping[str, object], path: str, reading: Reading
-) -> FormatConfiguration | None:
-    """Read the keys ``format`` and ``template`` of a destination.
+class FormatTable:
+    """The name of a format, or a table of it."""
 
-    Args:
-        table: The destination's, as TOML gave it; it may have one of them or neither.
-        path: Its dotted path, for the problems.
+    allowed = "name or table"
 
-    Returns:
-        None if the destination has neither key, or a problem with them.
-    """
-    ways = [key for key in ("format", "template") if key in table]
-    if not ways:
-        return None
-    where = path if len(ways) == 2 else join_path(path, ways[0])
-    try:
-        if len(ways) == 2:
-            raise ValueError(
-                "has both format and template; write the template alone, or "
-                'format = { name = "template", template = "…" }'
-            )
-        if names_a_form(table.get("rewrite")):
-            where = path
-            raise ValueError(
-                f"has both rewrite and {ways[0]}, and each of them says what is sent; remove one"
-            )
-        value = table[ways[0]]
-        if ways == ["template"]:
-            return FormatConfiguration("template", Template().read(value), key="template")
+    def read_at(self, value: object, path: str, reading: Reading, /) -> FormatConfiguration:
         if not isinstance(value, str):
-            return _read_table(value, where, reading)
+            return _read_table(value, path, reading)
         name = Choice(FORMATS).read(value)
         if name == "template":
             raise ValueError('has no template; write template = "…" instead of it')
         return FormatConfiguration(name)
-    except Reported:
-        return None
-    except ValueError as error:
-        reading.problems.append(f"{where}: {error}")
-        return None
+
+
+class TemplateOnly:
+    """A template that says all of what is sent."""
+
+    def read(self, value: object) -> FormatConfiguration:
+        return FormatConfiguration("template", Template().read(value), key="template")
+
+
+def format_problem(values: Collection[str], *, has_form: bool) -> str:
+    """What is wrong with the keys of a destination that say what is sent; empty = nothing.
+
+    Args:
+        has_form: Its rewrite says that too.
+    """
+    match [key for key in ("format", "template") if key in values]:
+        case [_, _]:
+            return (
+                "has both format and template; write the template alone, or "
+                'format = { name = "template", template = "…" }'
+            )
+        case [key] if has_form:
+            return f"has both rewrite and {key}, and each of them says what is sent; remove one"
+    return ""
 
 
 def _read_table(values: object, path: str, reading: Reading) -> FormatConfiguration:
-    known = len(reading.problems)
-    name = values.get("name") if isinstance(values, dict) else None
-    if isinstance(values, dict) and name in FORMATS:
-        reading.problems.extend(_foreign_keys(name, values, path))
-        if name == "template" and "template" not in values:
-            reading.problems.append(
-                f'{path}.template: is missing; write for example "$ISODATE $MSG"'
+    with reading.whole():
+        name = values.get("name") if isinstance(values, dict) else None
+        if isinstance(values, dict) and name in FORMATS:
+            _look_for_foreign_keys(name, values, path, reading)
+            if name == "template" and "template" not in values:
+                reading.add(f"{path}.template", 'is missing; write for example "$ISODATE $MSG"')
+        table = read_record(_Format, values, path, reading)
+        form = table.form
+        assert isinstance(values, dict)
+        if name == "rfc5424" and (form.frac_digits or 0) > _RFC5424_DIGITS_MAX:
+            reading.add(
+                f"{path}.frac_digits",
+                f"RFC 5424 allows {_RFC5424_DIGITS_MAX} digits at most, found {form.frac_digits}",
             )
-    table = read_record(_Format, values, path, reading)
-    assert isinstance(values, dict)
-    if name == "rfc5424" and (table.frac_digits or 0) > _RFC5424_DIGITS_MAX:
-        reading.problems.append(
-            f"{path}.frac_digits: RFC 5424 allows {_RFC5424_DIGITS_MAX} digits at most, found "
-            f"{table.frac_digits}"
-        )
-    if name == "rfc3164" and (table.ts_format or "bsd") not in _RFC3164_STAMPS:
-        reading.problems.append(
-            f"{path}.ts_format: the format rfc3164 has {' and '.join(_RFC3164_STAMPS)}, found "
-            f"{shown(table.ts_format)}"
-        )
-    if "select" in values and {"key", "exclude"} & values.keys():
-        reading.problems.append(
-            f"{path}: has select as well as key or exclude; write all of it in select"
-        )
-    if len(reading.problems) > known:
-        raise Reported
+        if name == "rfc3164" and (form.ts_format or "bsd") not in _RFC3164_STAMPS:
+            reading.add(
+                f"{path}.ts_format",
+                f"the format rfc3164 has {' and '.join(_RFC3164_STAMPS)}, found "
+                f"{shown(form.ts_format)}",
+            )
+        if "select" in values and {"key", "exclude"} & values.keys():
+            reading.add(path, "has select as well as key or exclude; write all of it in select")
     asks = values.keys() - {"name", "template", *_STAMP_KEYS}
-    selection = _selection(table, values) if asks else None
-    return FormatConfiguration(
-        table.name,
-        table.template,
-        selection,
-        frac_digits=table.frac_digits,
-        ts_format=table.ts_format,
-        time_zone=table.time_zone,
-    )
+    return replace(form, selection=_selection(table, values)) if asks else form
 
 
-def _foreign_keys(name: str, values: Mapping[str, object], path: str) -> Iterator[str]:
-    """Problems of keys that have no meaning for the format."""
+def _look_for_foreign_keys(name: str, values: Iterable[str], path: str, reading: Reading) -> None:
+    """Keys that have no meaning for the format."""
     for key in values:
         formats = _FORMATS_OF_KEY.get(key, ("json",))
         if key in FORMAT and name not in formats:
-            yield (
-                f"{join_path(path, key)}: has no meaning for the format {name}, only for "
-                f"{' and '.join(formats)}; remove it"
+            reading.add(
+                join_path(path, key),
+                f"has no meaning for the format {name}, only for {' and '.join(formats)}; "
+                "remove it",
             )
 
 

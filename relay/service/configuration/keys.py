@@ -14,13 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-from relay.service.configuration.reading import Leaf, Nested, Readable, Reading, Reported
-from relay.service.configuration.table import join_path
+from relay.service.configuration.reading import Nested, Readable, Reading
+from relay.service.configuration.table import Leaf, join_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-__all__ = ["Key", "Table", "compose", "group", "key", "keys_of", "read_record"]
 
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
@@ -44,6 +42,8 @@ class Key:
     """Its name, where that is none for a field."""
     example: str = ""
     """What to write where it is missing."""
+    required: bool = False
+    """It has to be there, though values that no table describes have a default."""
 
 
 @overload
@@ -52,13 +52,27 @@ def key(kind: Leaf[T] | Nested[T], *, named: str = "", example: str = "") -> T: 
 
 @overload
 def key(
-    kind: Readable, default: T, help: str = "", *, default_words: str = "", named: str = ""
+    kind: Leaf[T] | Nested[T],
+    default: T,
+    help: str = "",
+    *,
+    default_words: str = "",
+    named: str = "",
+    example: str = "",
+    required: bool = False,
 ) -> T: ...
 
 
-def key(kind: Readable, default: object = MISSING, help: str = "", **words: str) -> object:
+def key(
+    kind: Readable,
+    default: object = MISSING,
+    help: str = "",
+    *,
+    required: bool = False,
+    **words: str,
+) -> object:
     """A field of a dataclass that is a key of a table: see `Key`."""
-    metadata = {_KEY: Key(kind, default, help, **words)}
+    metadata = {_KEY: Key(kind, default, help, required=required, **words)}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -112,16 +126,15 @@ def read_record(
     Raises:
         Reported: Something in it is wrong.
     """
-    known, keys = len(reading.problems), keys_of(cls)
-    kinds = {name: key.kind for name, key in keys.items()}
-    found = reading.table(values, kinds, path, fitting=[*keys, *also_allowed])
-    given = values if isinstance(values, dict) else keys
-    for name, key in keys.items():
-        if key.default is MISSING and name not in given:
-            words = f"; write for example {name} = {key.example}" if key.example else ""
-            reading.problems.append(f"{join_path(path, name)}: is missing{words}")
-    if len(reading.problems) > known:
-        raise Reported
+    keys = keys_of(cls)
+    with reading.whole():
+        kinds = {name: key.kind for name, key in keys.items()}
+        found = reading.table(values, kinds, path, fitting=[*keys, *also_allowed])
+        given = values if isinstance(values, dict) else keys
+        for name, key in keys.items():
+            if (key.required or key.default is MISSING) and name not in given:
+                words = f"; write for example {name} = {key.example}" if key.example else ""
+                reading.add(join_path(path, name), f"is missing{words}")
     return compose(cls, found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from relay.service.configuration.format_table import TemplateOnly
 from relay.service.configuration.keys import Key, compose, keys_of
 from relay.service.configuration.model import (
     Configuration,
@@ -19,20 +20,8 @@ from relay.service.configuration.model import (
     Where,
 )
 from relay.service.configuration.reading import Readable
-from relay.service.configuration.table import Anything, Text, Whole, join_path
+from relay.service.configuration.table import Text, Whole, join_path
 from relay.service.configuration.url import Address, Host, Role, parse_url
-
-__all__ = [
-    "AnyKind",
-    "AnyKinds",
-    "AnyUrlKind",
-    "Checks",
-    "Kinds",
-    "ListenerSet",
-    "Member",
-    "Places",
-    "UrlKind",
-]
 
 C = TypeVar("C", bound=SourceConfiguration | DestinationConfiguration)
 S = TypeVar("S", bound="AnyUrlKind")
@@ -247,7 +236,7 @@ _NO_SETTINGS: Mapping[Role, dict[str, Readable]] = {
     "listen": {"listen": Text("a URL such as tcp://0.0.0.0:514", r".+")},
     "connect": {
         "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
-        "template": Anything(),
+        "template": TemplateOnly(),
     },
 }
 """Keys that are no fields of the configuration of any kind."""

@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from ipaddress import IPv4Network, IPv6Network
 
-from relay.model.output import Selection
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
-from relay.service.configuration.filter_table import Filter
+from relay.service.configuration.filter_table import MATCH, Filter
+from relay.service.configuration.format_table import FormatConfiguration, FormatTable
 from relay.service.configuration.keys import group, key
+from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import FilePath, SecretFile
-from relay.service.configuration.step_table import Step
+from relay.service.configuration.rewrite_table import (
+    RewriteConfiguration,
+    Rewrites,
+    TokenChoice,
+    UnreadToken,
+)
 from relay.service.configuration.table import (
-    Anything,
     Choice,
     Choices,
     Duration,
@@ -179,7 +183,7 @@ class SourceConfiguration:
         "truncate",
         "treatment of longer messages",
     )
-    parse: ParseOptions = key(Anything(), ParseOptions(), "parse options")
+    parse: ParseOptions = key(ParseTable(), ParseOptions(), "parse options")
     check_sequence: bool = key(
         Flag(), False, "count gaps in messages numbered by the step `number`, and warn of them"
     )
@@ -240,67 +244,6 @@ class AppConfiguration:
     tls_names: tuple[str, ...] = ()
     """Names in verified certificates; ``*.`` is any left-most label."""
     tls_fingerprints: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadToken:
-    """Where a token should be that could not be read."""
-
-    problem: str
-    """Why, for people."""
-    file: str = ""
-    """Absolute path; or else there is a variable."""
-    variable: str = ""
-    """Of the environment."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenChoice:
-    """One of several tokens."""
-
-    token: Token | UnreadToken
-    match: Filter | None
-    """The messages that it is for; None = all others."""
-    slot: bytes
-    """Stands in queued records for a token that is not known yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class RewriteConfiguration:
-    mode: str = "none"
-    """none, cee, tag, app-name or ewmm."""
-    token: Token | UnreadToken | None = None
-    """Set for cee, tag and app-name."""
-    tokens: tuple[TokenChoice, ...] = ()
-    """Other tokens, which go before it."""
-    structured_data: bool = False
-    """Of cee: put STRUCTURED-DATA and MSGID into the object."""
-    steps: tuple[Step, ...] = ()
-    """What comes before."""
-
-    @property
-    def known_tokens(self) -> list[Token]:
-        """Those that could be read."""
-        named = [self.token, *(choice.token for choice in self.tokens)]
-        return [token for token in named if isinstance(token, Token)]
-
-
-@dataclass(frozen=True, slots=True)
-class FormatConfiguration:
-    name: str = "raw"
-    """rfc5424, rfc3164, ewmm, json, template or raw."""
-    template: str = ""
-    """For template."""
-    selection: Selection | None = None
-    """For json; None = the default one."""
-    frac_digits: int | None = None
-    """Digits of a fraction of a second; None = as the format has it."""
-    ts_format: str | None = None
-    """bsd, full, iso or unix; None = as the format has it."""
-    time_zone: tzinfo | None = None
-    """Zone to write stamps in; None = each in its own offset."""
-    key: str = field(default="format", compare=False)
-    """The key of the destination that it is written under: format or template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,12 +349,12 @@ class DestinationConfiguration:
         "ids of the apps whose messages it receives",
         default_words="all, and messages of no app",
     )
-    match: Filter | None = key(Anything(), None, "filter of its messages", default_words="all")
+    match: Filter | None = key(MATCH, None, "filter of its messages", default_words="all")
     rewrite: RewriteConfiguration = key(
-        Anything(), RewriteConfiguration(), "a mode, or a list of steps"
+        Rewrites(), RewriteConfiguration(), "a mode, or a list of steps"
     )
     format: FormatConfiguration | None = key(
-        Anything(),
+        FormatTable(),
         None,
         "output format, unless `rewrite` ends with a mode",
         default_words="as they came",

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.reading import Reading
-from relay.service.configuration.table import (
-    Choice,
-    Expression,
-    Flag,
-    Kind,
-    Named,
-    Text,
-    Texts,
-)
-
-__all__ = ["PARSE", "read_parse_options"]
+from relay.service.configuration.table import Choice, Expression, Flag, Leaf, Named, Text, Texts
 
 
 class _Octets:
@@ -42,7 +32,6 @@ class _Tags:
         return tuple(text.encode() for text in Texts("a list of tags").read(value))
 
 
-@dataclass(frozen=True, slots=True)
 class _Encoding:
     """The name of a character set."""
 
@@ -55,24 +44,9 @@ class _Encoding:
         return name
 
 
-_FLAGS = (
-    *("adapters", "no_parse", "no_header", "no_rfc3164_fallback", "no_hostname"),
-    *(
-        "expect_hostname",
-        "local_hostname",
-        "check_hostname",
-        "check_program",
-        "kernel",
-        "guess_timezone",
-    ),
-    *("keep_timestamp", "keep_hostname", "chain_hostnames", "piggyback_errors", "store_raw"),
-    *("dont_store_legacy_msghdr", "no_multi_line", "assume_utf8", "validate_utf8"),
-    *("sanitize_utf8", "empty_lines", "keep_line_end"),
-)
-
-PARSE: Mapping[str, Kind] = {
+PARSE: Mapping[str, Leaf[object]] = {
     "mode": Choice(("auto", "rfc3164", "rfc5424")),
-    **dict.fromkeys(_FLAGS, Flag()),
+    **{each.name: Flag() for each in fields(ParseOptions) if isinstance(each.default, bool)},
     "bad_hostname": Expression(),
     "default_facility": Named(FACILITIES, 23),
     "default_severity": Named(SEVERITIES, 7),
@@ -85,16 +59,13 @@ PARSE: Mapping[str, Kind] = {
 }
 
 
-def read_parse_options(values: object, path: str, reading: Reading) -> ParseOptions:
-    """Read a parse table.
+class ParseTable:
+    """A table of parse options."""
 
-    Args:
-        values: The table as TOML gave it.
-        path: Its dotted path, for the problems.
-    """
-    known = len(reading.problems)
-    table = reading.table(values, PARSE, path)
-    if len(reading.problems) > known:
-        return ParseOptions()
-    make: Callable[..., ParseOptions] = ParseOptions
-    return make(**table)
+    allowed = "table"
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> ParseOptions:
+        with reading.whole():
+            table = reading.table(value, PARSE, path)
+        make: Callable[..., ParseOptions] = ParseOptions
+        return make(**table)

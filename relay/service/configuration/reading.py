@@ -5,45 +5,23 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import (
-    ClassVar,
-    Generic,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from relay.model import expression
 from relay.model.template import macros_of
 from relay.service.configuration.table import (
     Expression,
+    Leaf,
     Text,
     Texts,
     did_you_mean,
     join_path,
     shown,
 )
-
-__all__ = [
-    "Entries",
-    "FilePath",
-    "Leaf",
-    "Nested",
-    "OneOrMore",
-    "Readable",
-    "Reading",
-    "Reported",
-    "SecretFile",
-    "TableOf",
-    "Template",
-    "TokenVariable",
-    "True_",
-]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -61,19 +39,29 @@ class Reported(ValueError):
 
 @dataclass(slots=True)
 class Reading:
-    """What reading one file finds beside its values.
-
-    Args:
-        base_dir: Directory for relative paths.
-    """
+    """What is known while one file is read, and what is found beside its values."""
 
     base_dir: str = ""
+    """Directory for relative paths."""
+    sources: Sequence[str] = ()
+    """The ids that a filter may name."""
+    apps: Sequence[str] = ()
+    """Likewise."""
+    filters: Mapping[str, object] = field(default_factory=dict)
+    """The tables that ``filter = "NAME"`` means, by name."""
+    inside: list[str] = field(default_factory=list)
+    """The filters that are being read, outermost first: their names, or empty."""
     problems: list[str] = field(default_factory=list)
     """One line for each key that is wrong."""
     unready: list[str] = field(default_factory=list)
     """The same for files that a running relay waits for."""
     warnings: list[str] = field(default_factory=list)
     """What works, but deserves a look."""
+
+    def add(self, path: str, problem: str) -> None:
+        """Something is wrong at `path`: once, though a named filter is read wherever it is used."""
+        if (line := f"{path}: {problem}") not in self.problems:
+            self.problems.append(line)
 
     def absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.base_dir, path))
@@ -106,6 +94,14 @@ class Reading:
                 "there"
             )
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Raise `Reported` at the end of the block if it has found something wrong."""
+        known = len(self.problems)
+        yield
+        if len(self.problems) > known:
+            raise Reported
+
     def read(self, kind: Leaf[T] | Nested[T], value: object, path: str) -> T:
         """What `kind` makes of `value`.
 
@@ -119,7 +115,7 @@ class Reading:
         except Reported:
             raise
         except ValueError as error:
-            self.problems.append(f"{path}: {error}")
+            self.add(path, str(error))
             raise Reported from None
         if isinstance(kind, Expression):
             self.note_expression(str(found), path)
@@ -128,11 +124,11 @@ class Reading:
     def table(
         self,
         values: object,
-        kinds: Mapping[str, Readable],
+        kinds: Mapping[str, Leaf[T] | Nested[T]],
         path: str,
         *,
         fitting: Sequence[str] = (),
-    ) -> dict[str, object]:
+    ) -> dict[str, T]:
         """Read the keys of one table.
 
         Args:
@@ -145,9 +141,9 @@ class Reading:
             The keys that were there and right.
         """
         if not isinstance(values, dict):
-            self.problems.append(f"{path}: expected a table, found {shown(values)}")
+            self.add(path, f"expected a table, found {shown(values)}")
             return {}
-        found: dict[str, object] = {}
+        found: dict[str, T] = {}
         for key, value in values.items():
             where = join_path(path, key)
             if key in kinds:
@@ -157,7 +153,7 @@ class Reading:
                 # The value is not shown: it may be a secret under a misspelt name.
                 near = did_you_mean(key, fitting or kinds) or did_you_mean(key, kinds) or "."
                 allowed = ", ".join(fitting or kinds)
-                self.problems.append(f"{where}: unknown key{near} Allowed here: {allowed}")
+                self.add(where, f"unknown key{near} Allowed here: {allowed}")
         return found
 
 
@@ -165,14 +161,8 @@ class Reading:
 class Nested(Protocol[T_co]):
     """What a key may hold, where several things in it can be wrong."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> T_co:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> T_co:
         """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
-
-
-class Leaf(Protocol[T_co]):
-    """What a key may hold, with one reason why a value is wrong."""
-
-    def read(self, value: object) -> T_co: ...
 
 
 Readable: TypeAlias = Leaf[object] | Nested[object]
@@ -218,7 +208,7 @@ class FilePath:
 
     allowed: ClassVar[str] = "a path"
 
-    def read_at(self, value: object, path: str, reading: Reading) -> str:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> str:
         return reading.absolute(Text(self.allowed).read(value))
 
 
@@ -229,7 +219,7 @@ class SecretFile:
     is_token: bool = False
     allowed: ClassVar[str] = "a path"
 
-    def read_at(self, value: object, path: str, reading: Reading) -> str:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> str:
         # A pasted secret is a likely slip.
         file = reading.absolute(Text(self.allowed, secret=True).read(value))
         reading.note_secret(file, path, is_token=self.is_token)
@@ -240,7 +230,7 @@ class SecretFile:
 class TokenVariable:
     """The name of an environment variable with a token."""
 
-    def read_at(self, value: object, path: str, reading: Reading) -> str:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> str:
         allowed = "the name of an environment variable"
         name = Text(allowed, r"[A-Za-z_][A-Za-z0-9_]*", secret=True).read(value)
         if _PLACEHOLDER.fullmatch(os.fsencode(os.environ.get(name, ""))):
@@ -262,7 +252,7 @@ class TableOf(Generic[T]):
     example: str
     may_be_empty: bool = True
 
-    def read_at(self, value: object, path: str, reading: Reading) -> Mapping[str, T]:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> Mapping[str, T]:
         if not isinstance(value, dict) or not (value or self.may_be_empty):
             raise ValueError(f"expected a table such as {self.example}, found {shown(value)}")
         return dict(_each(self.kind, value.items(), partial(join_path, path), reading))
@@ -274,7 +264,7 @@ class Entries(Generic[T]):
 
     kind: Leaf[T] | Nested[T]
 
-    def read_at(self, value: object, path: str, reading: Reading) -> tuple[T, ...]:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"expected a list of tables, found {shown(value)}")
         found = _each(self.kind, enumerate(value), lambda n: f"{path}[{n}]", reading)
@@ -288,10 +278,9 @@ def _each(
     reading: Reading,
 ) -> list[tuple[K, T]]:
     """What `kind` makes of all items; all that are wrong become problems."""
-    known, found = len(reading.problems), []
-    for name, item in items:
-        with suppress(Reported):
-            found.append((name, reading.read(kind, item, path_of(name))))
-    if len(reading.problems) > known:
-        raise Reported
+    found = []
+    with reading.whole():
+        for name, item in items:
+            with suppress(Reported):
+                found.append((name, reading.read(kind, item, path_of(name))))
     return found

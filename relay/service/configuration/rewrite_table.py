@@ -15,38 +15,112 @@ from dataclasses import dataclass, replace
 from hashlib import blake2s
 
 from relay.model.token import Token, check_place, redacted_secret
-from relay.service.configuration.filter_table import FilterTables
+from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.keys import Table, key, read_record
-from relay.service.configuration.model import RewriteConfiguration, TokenChoice, UnreadToken
-from relay.service.configuration.reading import Reading, Reported, SecretFile, TokenVariable
-from relay.service.configuration.step_table import Steps
-from relay.service.configuration.table import Anything, Choice, Flag, join_path, shown
-
-__all__ = [
-    "REWRITE_MODES",
-    "TOKEN_MODES",
-    "Rewrites",
-    "names_a_form",
-    "read_token",
-    "slot_of",
-    "token_from_environment",
-    "token_from_file",
-]
+from relay.service.configuration.reading import (
+    Entries,
+    Reading,
+    Reported,
+    SecretFile,
+    TokenVariable,
+)
+from relay.service.configuration.step_table import Step, StepTable
+from relay.service.configuration.table import Choice, Flag, shown
 
 REWRITE_MODES = ("none", "cee", "tag", "app-name", "ewmm")
 TOKEN_MODES = ("cee", "tag", "app-name")
-_WAYS = ("token_file", "token_env", "tokens")
+_MODE_IS_NOT_LAST = "the table with a mode must come last; move it to the end of the list"
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadToken:
+    """Where a token should be that could not be read."""
+
+    problem: str
+    """Why, for people."""
+    file: str = ""
+    """Absolute path; or else there is a variable."""
+    variable: str = ""
+    """Of the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """One of several tokens."""
+
+    token: Token | UnreadToken
+    match: Filter | None
+    """The messages that it is for; None = all others."""
+    slot: bytes
+    """Stands in queued records for a token that is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteConfiguration:
+    mode: str = "none"
+    """none, cee, tag, app-name or ewmm."""
+    token: Token | UnreadToken | None = None
+    """Set for cee, tag and app-name."""
+    tokens: tuple[TokenChoice, ...] = ()
+    """Other tokens, which go before it."""
+    structured_data: bool = False
+    """Of cee: put STRUCTURED-DATA and MSGID into the object."""
+    steps: tuple[Step, ...] = ()
+    """What comes before."""
+
+    @property
+    def known_tokens(self) -> list[Token]:
+        """Those that could be read."""
+        named = [self.token, *(choice.token for choice in self.tokens)]
+        return [token for token in named if isinstance(token, Token)]
+
+
+class _SlottedMatch:
+    """A filter, and the slot for the token that it chooses."""
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[Filter, bytes]:
+        return MATCH.read_at(value, path, reading), slot_of(value)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """One of several tokens."""
 
-    match: object = key(Anything(), default=None)
+    match: tuple[Filter, bytes] | None = key(_SlottedMatch(), default=None)
     token_file: str = key(SecretFile(is_token=True), default="")
     token_env: str = key(TokenVariable(), default="")
+
+    @property
+    def ways(self) -> list[str]:
+        return [name for name in ("token_file", "token_env") if getattr(self, name)]
+
+
+class _Tokens:
+    """Several tokens: the first whose match fits; the last is for all other messages."""
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[_Place, ...]:
+        if not isinstance(value, list) or not value:
+            raise ValueError(
+                'expected a list such as [{ match = { facility = "mail" }, token_file = "mail" }, '
+                f'{{ token_file = "others" }}], found {shown(value)}'
+            )
+        with reading.whole():
+            places = Entries(Table(_Place)).read_at(value, path, reading)
+            for index, place in enumerate(places):
+                is_last = index == len(value) - 1
+                if is_last == (place.match is not None):
+                    words = "the last one is for all other messages: remove its match, or add one "
+                    words = f"{words}without" if is_last else "has no match; only the last may"
+                    reading.add(f"{path}[{index}]", words)
+                elif len(place.ways) != 1:
+                    reading.add(
+                        f"{path}[{index}]",
+                        'expected one of token_file = "PATH" and token_env = "NAME", found '
+                        f"{' and '.join(place.ways) or 'neither'}",
+                    )
+        return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +128,7 @@ class _Form:
     mode: str = key(Choice(REWRITE_MODES), example='"cee"')
     token_file: str = key(SecretFile(is_token=True), default="")
     token_env: str = key(TokenVariable(), default="")
-    tokens: object = key(Anything(), default=None)
+    tokens: tuple[_Place, ...] = key(_Tokens(), default=())
     structured_data: bool | None = key(Flag(), default=None)
 
 
@@ -64,95 +138,61 @@ def names_a_form(values: object) -> bool:
     return isinstance(last, dict) and last.get("mode", "none") != "none"
 
 
-@dataclass(frozen=True, slots=True)
 class Rewrites:
     """A form, such as ``{ mode = "cee", token_file = "token" }``, or a list of steps.
 
     The last table of a list may be a form.
     """
 
-    filters: FilterTables
+    allowed = "table or list"
 
-    def read_at(self, value: object, path: str, reading: Reading) -> RewriteConfiguration:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> RewriteConfiguration:
         """The rewrite that `value` describes, without what is wrong in it."""
         if not isinstance(value, list):
-            return self._form(value, path, reading)
+            return _form(value, path, reading)
         has_mode = [isinstance(table, dict) and "mode" in table for table in value]
         if any(has_mode[:-1]):
-            reading.problems.append(
-                f"{path}[{has_mode.index(True)}]: the table with a mode must come last; move it to "
-                "the end of the list"
-            )
+            where = f"{path}[{has_mode.index(True)}]"
+            reading.add(where, _MODE_IS_NOT_LAST)
             return RewriteConfiguration()
         steps, form = [], RewriteConfiguration()
         for index, table in enumerate(value):
             with suppress(Reported):
+                where = f"{path}[{index}]"
                 if has_mode[index]:
-                    form = self._form(table, f"{path}[{index}]", reading)
+                    form = _form(table, where, reading)
                 else:
-                    steps.append(reading.read(Steps(self.filters), table, f"{path}[{index}]"))
+                    steps.append(reading.read(StepTable(), table, where))
         return replace(form, steps=tuple(steps))
 
-    def _form(self, values: object, path: str, reading: Reading) -> RewriteConfiguration:
-        table = read_record(_Form, values, path, reading)
-        mode, problems = table.mode, reading.problems
-        ways = [key for key in _WAYS if getattr(table, key) not in ("", None)]
-        if table.structured_data is not None and mode != "cee":
-            problems.append(
-                f"{path}.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
-            )
-        elif mode not in TOKEN_MODES:
-            problems += [
-                f"{path}.{key}: has no meaning for mode {mode!r}, only for "
-                f"{', '.join(TOKEN_MODES)}; remove it"
-                for key in ways
-            ]
-        elif len(ways) != 1:
-            has = f"has both {' and '.join(ways)}" if ways else "has no token"
-            raise ValueError(
-                f'mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
-            )
-        else:
-            form = RewriteConfiguration(mode, structured_data=bool(table.structured_data))
-            if table.tokens is None:
-                return replace(form, token=_token_of(mode, table, path, reading))
-            found = self._tokens(mode, table.tokens, join_path(path, "tokens"), reading)
-            return replace(form, token=found[-1].token, tokens=tuple(found[:-1]))
-        return RewriteConfiguration(mode)
 
-    def _tokens(self, mode: str, values: object, path: str, reading: Reading) -> list[TokenChoice]:
-        """Several tokens: the first whose match fits; the last is for all other messages."""
-        if not isinstance(values, list) or not values:
-            reading.problems.append(
-                f'{path}: expected a list such as [{{ match = {{ facility = "mail" }}, token_file '
-                f'= "mail" }}, {{ token_file = "others" }}], found {shown(values)}'
-            )
-            raise Reported
-        known, found = len(reading.problems), []
-        for index, value in enumerate(values):
-            where = f"{path}[{index}]"
-            with suppress(Reported):
-                table = reading.read(Table(_Place), value, where)
-                ways = [key for key in _WAYS[:2] if getattr(table, key)]
-                is_last = index == len(values) - 1
-                if is_last == (table.match is not None):
-                    words = "the last one is for all other messages: remove its match, or add one "
-                    words = f"{words}without" if is_last else "has no match; only the last may"
-                    reading.problems.append(f"{where}: {words}")
-                elif len(ways) != 1:
-                    reading.problems.append(
-                        f'{where}: expected one of token_file = "PATH" and token_env = "NAME", '
-                        f"found {' and '.join(ways) or 'neither'}"
-                    )
-                else:
-                    match = None
-                    if table.match is not None:
-                        match = self.filters.filter(table.match, join_path(where, "match"))
-                    token = _token_of(mode, table, where, reading)
-                    found.append(TokenChoice(token, match, slot_of(table.match)))
-        if len(reading.problems) > known:
-            raise Reported
-        return found
+def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
+    table = read_record(_Form, values, path, reading)
+    mode = table.mode
+    ways = [name for name in ("token_file", "token_env", "tokens") if getattr(table, name)]
+    if table.structured_data is not None and mode != "cee":
+        words = f"has no meaning for mode {mode!r}, only for cee; remove it"
+        reading.add(f"{path}.structured_data", words)
+        return RewriteConfiguration(mode)
+    if mode not in TOKEN_MODES:
+        words = f"has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; remove it"
+        for way in ways:
+            reading.add(f"{path}.{way}", words)
+        return RewriteConfiguration(mode)
+    if len(ways) != 1:
+        has = f"has both {' and '.join(ways)}" if ways else "has no token"
+        raise ValueError(
+            f'mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
+        )
+    if not table.tokens:
+        token = _token_of(mode, table, path, reading)
+        return RewriteConfiguration(mode, token, structured_data=bool(table.structured_data))
+    found = [
+        (place, _token_of(mode, place, f"{path}.tokens[{index}]", reading))
+        for index, place in enumerate(table.tokens)
+    ]
+    choices = [TokenChoice(token, *place.match) for place, token in found if place.match]
+    return RewriteConfiguration(mode, found[-1][1], tuple(choices), bool(table.structured_data))
 
 
 def slot_of(match: object) -> bytes:
@@ -173,7 +213,7 @@ def _token_of(
         return read_token(mode, place)
     except ValueError as error:
         key = "token_file" if table.token_file else "token_env"
-        reading.unready.append(f"{join_path(where, key)}: {error}")
+        reading.unready.append(f"{where}.{key}: {error}")
         return replace(place, problem=str(error))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
@@ -22,9 +23,9 @@ from relay.model.expression import Expression as Regex
 from relay.service.configuration.filter_table import (
     ALWAYS,
     FACILITIES,
+    MATCH,
     SEVERITIES,
     Filter,
-    FilterTables,
 )
 from relay.service.configuration.keys import key, keys_of, read_record
 from relay.service.configuration.reading import (
@@ -48,11 +49,12 @@ from relay.service.configuration.table import (
     Whole,
     did_you_mean,
     join_path,
-    plain,
     shown,
+    unknown_name,
 )
-
-__all__ = ["PERSONAL_DATA", "Action", "Step", "Steps"]
+from relay.service.configuration.table import (
+    Number as Real,
+)
 
 PERSONAL_DATA = ("ipv4", "ipv6", "email", "card")
 """What `relay.rewrite.steps.redaction` knows how to find."""
@@ -61,25 +63,6 @@ _TEXT = Text("a text", r".*")
 _TEXTS = Texts("a list of texts", may_repeat=True)
 _NAMES = OneOrMore("a name", may_repeat=True)
 _SEPARATOR = Text("a separator without quotes and backslashes", r"[^\\\"']+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """A number; both ends are in the range."""
-
-    low: float
-    high: float
-
-    def read(self, value: object) -> float:
-        if (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and self.low <= value <= self.high
-        ):
-            return value
-        raise ValueError(
-            f"expected a number from {plain(self.low)} to {plain(self.high)}, found {shown(value)}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +82,9 @@ class _PersonalData:
             Regex(value)  # or ValueError
             reading.note_expression(value, path)
             return (value,)
-        kinds = PERSONAL_DATA
         for name in (names := _NAMES.read(value)):
-            if name not in kinds:
-                near = did_you_mean(name, kinds) or ";"
-                raise ValueError(
-                    f"there is no kind {shown(name)}{near} there are {', '.join(kinds)}"
-                )
+            if name not in PERSONAL_DATA:
+                raise ValueError(unknown_name("kind", name, PERSONAL_DATA))
         return names
 
 
@@ -229,8 +208,8 @@ class Sample:
 class Rate:
     """Drop what comes faster."""
 
-    rate: float = key(_Number(0.001, 1_000_000))
-    burst: float | None = key(_Number(1, 10_000_000), default=None)
+    rate: float = key(Real(0.001, 1_000_000))
+    burst: float | None = key(Real(1, 10_000_000), default=None)
     """None = what comes in one second."""
     per: str | None = key(Template(), default=None)
 
@@ -284,13 +263,10 @@ class Step:
         return next(iter(keys_of(type(self.action))))
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class StepTable:
     """One step of a rewrite."""
 
-    filters: FilterTables
-
-    def read_at(self, value: object, path: str, reading: Reading) -> Step:
+    def read_at(self, value: object, path: str, reading: Reading, /) -> Step:
         if not isinstance(value, dict):
             raise ValueError(f"expected a table with one step, found {shown(value)}")
         verbs = [key for key in value if key in _ACTIONS]
@@ -302,13 +278,12 @@ class Steps:
             raise ValueError(
                 f"expected a step, found {found}{near} the steps are: {', '.join(_ACTIONS)}"
             )
-        known = len(reading.problems)
+        table = {**value}
         match: Filter = ALWAYS
-        if "match" in value:
-            match = self.filters.filter(value["match"], join_path(path, "match"))
-        table = {key: item for key, item in value.items() if key != "match"}
-        cls = _ACTIONS[verbs[0]]
-        action: Action = read_record(cls, table, path, reading, also_allowed=("match",))
-        if len(reading.problems) > known:
-            raise Reported
+        with reading.whole():
+            if "match" in table:
+                with suppress(Reported):
+                    match = reading.read(MATCH, table.pop("match"), join_path(path, "match"))
+            cls = _ACTIONS[verbs[0]]
+            action: Action = read_record(cls, table, path, reading, also_allowed=("match",))
         return Step(action, match)

@@ -11,41 +11,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeGuard, TypeVar
 
 from relay.model import expression
 from relay.model.policy import DrainRate
 from relay.model.text import counted, seconds_in
 from relay.model.token import redacted_secret
 
-__all__ = [
-    "Anything",
-    "Choice",
-    "Choices",
-    "Duration",
-    "Expression",
-    "Flag",
-    "Kind",
-    "Named",
-    "Networks",
-    "Permissions",
-    "Rate",
-    "Seconds",
-    "Size",
-    "Text",
-    "Texts",
-    "Whole",
-    "bytes_in_words",
-    "did_you_mean",
-    "join_path",
-    "plain",
-    "shown",
-]
-
-_T = TypeVar("_T")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
@@ -60,14 +37,14 @@ _SIZE_UNITS: Mapping[str, int] = {
 }
 
 
-class Kind(Protocol):
-    """What a key may hold.
+class Leaf(Protocol[T_co]):
+    """What a key may hold, with one reason why a value is wrong.
 
     Those of the keys of sources, destinations and the relay also have `allowed`, what it is in
     words, for errors and for the reference.
     """
 
-    def read(self, value: object) -> object:
+    def read(self, value: object) -> T_co:
         """Turn a TOML value into a Python value; ValueError says what is wrong with it."""
 
 
@@ -130,7 +107,7 @@ class Named:
     def read(self, value: object) -> int:
         if isinstance(value, str) and value.lower() in self.names:
             return self.names[value.lower()]
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.high:
+        if _is_within(value, 0, self.high):
             return value
         near = did_you_mean(str(value), self.names) or ";"
         raise ValueError(f"found {shown(value)}{near} allowed are {self.allowed}")
@@ -176,11 +153,7 @@ class Whole:
         return f"a whole number from {self.low:,} to {self.high:,}"
 
     def read(self, value: object) -> int:
-        if (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and self.low <= value <= self.high
-        ):
+        if _is_within(value, self.low, self.high):
             return value
         raise _unfit(self.allowed, value)
 
@@ -197,19 +170,13 @@ class Size:
         return f"a size from {bytes_in_words(self.low)} to {bytes_in_words(self.high)}"
 
     def read(self, value: object) -> int:
-        size = self._bytes(value)
-        if size is not None and self.low <= size <= self.high:
+        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        size = value
+        if found is not None and (unit := _SIZE_UNITS.get(found[2].lower())):
+            size = int(found[1]) * unit
+        if _is_within(size, self.low, self.high):
             return size
         raise _unfit(f'{self.allowed}, as bytes or as a text such as "64 KiB" or "1 GiB"', value)
-
-    @staticmethod
-    def _bytes(value: object) -> int | None:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found is None or found[2].lower() not in _SIZE_UNITS:
-            return None
-        return int(found[1]) * _SIZE_UNITS[found[2].lower()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,25 +199,29 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
-    """A time in seconds, fractions allowed; both ends are in the range."""
+class Number:
+    """A number, fractions allowed; both ends are in the range."""
 
     low: float
     high: float
+    what: str = "a number"
 
     @property
     def allowed(self) -> str:
-        return f"seconds, a number from {plain(self.low)} to {plain(self.high)}"
+        return f"{self.what} from {plain(self.low)} to {plain(self.high)}"
 
     def read(self, value: object) -> float:
         # Compared before the conversion: TOML has integers that no float can hold.
-        if (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and self.low <= value <= self.high  # never true for nan
-        ):
+        if isinstance(value, float) and self.low <= value <= self.high:  # never true for nan
+            return value
+        if _is_within(value, self.low, self.high):
             return float(value)
         raise _unfit(self.allowed, value)
+
+
+def Seconds(low: float, high: float) -> Number:
+    """A time in seconds."""
+    return Number(low, high, "seconds, a number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +241,7 @@ class Duration:
     def read(self, value: object) -> float:
         try:
             seconds = seconds_in(value) if isinstance(value, str) else value
-            return Seconds(self.low, self.high).read(seconds)
+            return Number(self.low, self.high).read(seconds)
         except ValueError:
             raise _unfit(self.allowed, value) from None
 
@@ -282,7 +253,7 @@ class Permissions:
     allowed: ClassVar[str] = "permissions from 0o000 to 0o777, such as 0o660"
 
     def read(self, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        if _is_within(value, 0, 0o777):
             return value
         # 666 instead of 0o666 is a likely slip, and its bits would make no sense.
         raise _unfit(self.allowed, value)
@@ -318,8 +289,7 @@ class Choices:
         return f"a list of {', '.join(self.words)}"
 
     def read(self, value: object) -> tuple[str, ...]:
-        items = Texts(self.allowed).read(value)
-        return _each(Choice(self.words).read, items)
+        return all_of(Choice(self.words).read, Texts(self.allowed).read(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +299,7 @@ class Networks:
     allowed: ClassVar[str] = 'a list of addresses and networks, such as ["10.0.0.0/8", "::1"]'
 
     def read(self, value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        return _each(self._network, Texts(self.allowed).read(value))
+        return all_of(self._network, Texts(self.allowed).read(value))
 
     @staticmethod
     def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -353,7 +323,7 @@ class Networks:
         return network
 
 
-def _each(read: Callable[[str], _T], items: Iterable[str]) -> tuple[_T, ...]:
+def all_of(read: Callable[[str], T], items: Iterable[str]) -> tuple[T, ...]:
     """What `read` makes of each item; one ValueError for all that are wrong."""
     found, wrong = [], []
     for item in items:
@@ -378,6 +348,12 @@ def did_you_mean(found: str, allowed: Iterable[str]) -> str:
     words = list(allowed)
     near = get_close_matches(found, words, n=1) or get_close_matches(found.lower(), words, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+def unknown_name(what: str, found: object, known: Collection[str]) -> str:
+    """For an error: nothing of this name is configured."""
+    near = did_you_mean(str(found), known) or ";"
+    return f"there is no {what} {shown(found)}{near} the {what}s are: {', '.join(known) or 'none'}"
 
 
 def shown(value: object) -> str:
@@ -408,6 +384,10 @@ def bytes_in_words(size: int) -> str:
         if size and size % 2**exponent == 0:
             return f"{size >> exponent:,} {unit}"
     return counted(size, "byte")
+
+
+def _is_within(value: object, low: float, high: float) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _unfit(allowed: str, value: object, *, secret: bool = False) -> ValueError:

@@ -12,8 +12,6 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["Place", "TomlSlip", "line_of", "parse_toml", "places", "state_dir_in"]
-
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+)
       | (?P<comment>\#[^\n]*)

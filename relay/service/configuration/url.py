@@ -23,20 +23,6 @@ from typing import ClassVar, Literal, Protocol
 
 from relay.service.configuration.model import Url
 
-__all__ = [
-    "SOCKET_PATH",
-    "UNIX_PATH_OCTETS_MAX",
-    "Address",
-    "Host",
-    "HostPort",
-    "Path",
-    "Role",
-    "id_from_url",
-    "is_host",
-    "parse_url",
-    "url_shown",
-]
-
 Role = Literal["listen", "connect"]
 
 UNIX_PATH_OCTETS_MAX = 107

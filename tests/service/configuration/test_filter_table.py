@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time
 from typing import Any
 
@@ -13,8 +14,8 @@ from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.conditions import Condition, Predicate, chosen
-from relay.service.configuration.filter_table import AllOf, CameWithin, FilterTables
-from relay.service.configuration.reading import Reading
+from relay.service.configuration.filter_table import MATCH, AllOf, CameWithin, Match
+from relay.service.configuration.reading import Reading, Reported
 from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.codec.known_lines import odd_lines
@@ -30,31 +31,28 @@ PEER = Origin("net.udp", "udp", "2001:db8::7", 514)
 LOCAL = Origin("local", "unix", pid=1)
 
 
-def tables(problems: list[str], named: str = "") -> FilterTables:
-    return FilterTables(
-        tomllib.loads(named).get("filters", {}),
-        sources=["net.udp", "local"],
-        apps=["shop", "blog"],
-        reading=Reading(problems=problems),
-    )
+def reading_of(named: str = "") -> Reading:
+    filters = tomllib.loads(named).get("filters", {})
+    return Reading(sources=["net.udp", "local"], apps=["shop", "blog"], filters=filters)
 
 
 def condition_of(value: object) -> Condition:
     conditions = Conditions(relay_name=b"here", zone=UTC)
-    return conditions.of(tables([]).filter(value, "match"))
+    return conditions.of(reading_of().read(MATCH, value, "match"))
 
 
-def read(text: str, problems: list[str], named: str = "") -> Condition:
-    value = tomllib.loads(f"match = {text}")["match"]
-    found = tables(problems, named).filter(value, "destinations.x.match")
-    return Conditions(relay_name=b"here", zone=UTC).of(found)
+def problems_of(text: str, named: str = "") -> list[str]:
+    reading = reading_of(named)
+    with suppress(Reported):
+        reading.read(MATCH, tomllib.loads(f"match = {text}")["match"], "destinations.x.match")
+    return reading.problems
 
 
 def fits(text: str, named: str = "", message: SyslogMessage = MESSAGE) -> bool:
-    problems: list[str] = []
-    bound = read(text, problems, named)(ORIGIN)
-    assert problems == []
-    return holds(bound, message)
+    reading = reading_of(named)
+    found = reading.read(MATCH, tomllib.loads(f"match = {text}")["match"], "match")
+    assert reading.problems == []
+    return holds(Conditions(relay_name=b"here", zone=UTC).of(found)(ORIGIN), message)
 
 
 def holds(bound: bool | Predicate, message: SyslogMessage) -> bool:
@@ -152,33 +150,34 @@ def test_a_message_without_a_host_has_that_of_its_peer() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
-    problems: list[str] = []
-    read(text, problems, '[filters.name]\napp_name = "x"')
+    problems = problems_of(text, '[filters.name]\napp_name = "x"')
     assert len(problems) == 1
     assert problems[0].startswith("destinations.x.match")
     assert problem in problems[0]
 
 
 def test_a_filter_that_refers_to_itself_is_said_with_the_circle() -> None:
-    problems: list[str] = []
     named = '[filters.a]\nfilter = "b"\n[filters.b]\nfilter = "a"'
-    read('{ filter = "a" }', problems, named)
-    assert problems == ["filters.b.filter: the filter refers to itself: a → b → a"]
+    assert problems_of('{ filter = "a" }', named) == [
+        "filters.b.filter: the filter refers to itself: a → b → a"
+    ]
 
 
-def test_named_filters_are_read_even_if_nobody_uses_them() -> None:
-    problems: list[str] = []
-    filters = tables(problems, '[filters.a]\nseverity = "bad"\n[filters.b]\nmsg = "x"')
-    assert list(filters.all_named()) == ["a", "b"]
-    filters.filter({"filter": "a"}, "match")
-    assert len(problems) == 1
-    assert problems[0].startswith("filters.a.severity: there is no severity 'bad'")
+def test_what_is_wrong_in_a_named_filter_is_said_once() -> None:
+    reading = reading_of('[filters.a]\nseverity = "bad"')
+    with suppress(Reported):
+        reading.read(Match("a"), reading.filters["a"], "filters.a")
+    for _ in range(2):
+        with suppress(Reported):
+            reading.read(MATCH, {"filter": "a"}, "match")
+    (problem,) = reading.problems
+    assert problem.startswith("filters.a.severity: there is no severity 'bad'")
 
 
 def test_expressions_that_can_be_slow_are_warned_of() -> None:
     reading = Reading()
-    filters = FilterTables({}, sources=[], apps=[], reading=reading)
-    filters.filter({"msg": {"regex": "(?=a)b"}, "pairs": {"x": {"regex": "^(a+)+$"}}}, "match")
+    value = {"msg": {"regex": "(?=a)b"}, "pairs": {"x": {"regex": "^(a+)+$"}}}
+    reading.read(MATCH, value, "match")
     (warning,) = reading.warnings
     assert warning.startswith("match.msg.regex: '(?=a)b' needs lookaround")
     assert "longer than 50 ms counts as not found" in warning
@@ -186,16 +185,15 @@ def test_expressions_that_can_be_slow_are_warned_of() -> None:
 
 def test_a_span_and_its_days_are_one_condition() -> None:
     value = {"time": "22:00..6:00", "msg": "x", "weekdays": ["fri", 5]}
-    found = tables([]).filter(value, "match")
+    found = reading_of().read(MATCH, value, "match")
     assert isinstance(found, AllOf)
     assert found.parts["time, weekdays"] == CameWithin(time(22), time(6), (4, 5))
     assert list(found.parts) == ["msg", "time, weekdays"]
 
 
 def test_tables_inside_each_other_have_a_limit() -> None:
-    problems: list[str] = []
-    read("{ not = " * 40 + "{}" + " }" * 40, problems)
-    assert "more than 32 tables inside each other" in problems[0]
+    (problem,) = problems_of("{ not = " * 40 + "{}" + " }" * 40)
+    assert "more than 32 tables inside each other" in problem
 
 
 # Conditions on lines are those on messages.

@@ -11,16 +11,33 @@ from hypothesis import strategies as st
 from relay.model.output import FORMATS, Pair, Pattern, Rekey, Selection
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.formats import new_format
-from relay.service.configuration.format_table import FORMAT, read_format
+from relay.service.configuration.format_table import (
+    FORMAT,
+    FormatTable,
+    TemplateOnly,
+    format_problem,
+)
 from relay.service.configuration.model import FormatConfiguration
-from relay.service.configuration.reading import Reading
+from relay.service.configuration.reading import Readable, Reading
+from relay.service.configuration.rewrite_table import names_a_form
 from relay.wire.parse import parse_all
 from tests.any_messages import NETWORK
 
 
 def read(text: str) -> tuple[FormatConfiguration | None, list[str]]:
+    return read_values(tomllib.loads(text))
+
+
+def read_values(values: dict[str, object]) -> tuple[FormatConfiguration | None, list[str]]:
     reading = Reading()
-    return read_format(tomllib.loads(text), "d", reading), reading.problems
+    form = values.pop("rewrite", None)
+    kinds: dict[str, Readable] = {"format": FormatTable(), "template": TemplateOnly()}
+    found = list(reading.table(values, kinds, "d").values())
+    if problem := format_problem(values, has_form=names_a_form(form)):
+        reading.add("d", problem)
+    form = found[0] if len(found) == 1 and not reading.problems else None
+    assert form is None or isinstance(form, FormatConfiguration)
+    return form, reading.problems
 
 
 @pytest.mark.parametrize(
@@ -170,7 +187,7 @@ def test_selections(text: str, expected: Selection) -> None:
         ),
         (
             'format = { name = "json", scope = ["rfc5424", "nvpairs"] }',
-            "d.format.scope: expected some of nv-pairs, dot-nv-pairs, all-nv-pairs, rfc3164, core, "
+            "d.format.scope: expected one of nv-pairs, dot-nv-pairs, all-nv-pairs, rfc3164, core, "
             "base, rfc5424, syslog-proto, selected-macros, sdata, all-macros, everything, none; "
             "found 'nvpairs', did you mean 'nv-pairs'?",
         ),
@@ -274,9 +291,8 @@ values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(sorted(FORMAT)), values, max_size=5))
 def test_what_is_read_without_problems_works(table: dict[str, object]) -> None:
-    reading = Reading()
-    found = read_format({"format": table}, "d", reading)
-    assert (found is None) == bool(reading.problems)
+    found, problems = read_values({"format": table})
+    assert (found is None) == bool(problems)
     if found is not None:
         context = MacroContext(
             b"vm",
@@ -294,6 +310,6 @@ def test_what_is_read_without_problems_works(table: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("key", FORMAT)
 def test_every_key_refuses_what_is_not_its_own(key: str) -> None:
-    reading = Reading()
-    assert read_format({"format": {"name": "json", key: object()}}, "d", reading) is None
-    assert [problem for problem in reading.problems if problem.startswith(f"d.format.{key}")]
+    form, problems = read_values({"format": {"name": "json", key: object()}})
+    assert form is None
+    assert [problem for problem in problems if problem.startswith(f"d.format.{key}")]

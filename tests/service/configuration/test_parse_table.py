@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC
 
 import pytest
 
 from relay.model.parse_options import ParseOptions
-from relay.service.configuration.parse_table import PARSE, read_parse_options
-from relay.service.configuration.reading import Reading
+from relay.service.configuration.parse_table import PARSE, ParseTable
+from relay.service.configuration.reading import Reading, Reported
 
 
 def read(values: object) -> tuple[ParseOptions, list[str]]:
-    reading = Reading()
-    return read_parse_options(values, "sources.a.parse", reading), reading.problems
+    reading, options = Reading(), ParseOptions()
+    with suppress(Reported):
+        options = reading.read(ParseTable(), values, "sources.a.parse")
+    return options, reading.problems
 
 
 def test_every_option_has_a_key() -> None:

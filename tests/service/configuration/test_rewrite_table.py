@@ -7,23 +7,23 @@ import pytest
 
 from relay.model.token import Token
 from relay.service.configuration.model import RewriteConfiguration, TokenChoice
-from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.reading import Reported
 from relay.service.configuration.rewrite_table import (
     Rewrites,
     names_a_form,
     token_from_environment,
     token_from_file,
 )
-from tests.written import filter_of, filter_tables, steps_of
+from tests.written import filter_of, reading_in, steps_of
 
 SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def read(values: object, base_dir: Path) -> tuple[RewriteConfiguration, list[str]]:
-    reading = Reading(str(base_dir))
+    reading = reading_in(str(base_dir))
     rewrite = RewriteConfiguration()
     with suppress(Reported):
-        rewrite = reading.read(Rewrites(filter_tables(reading)), values, "d.rewrite")
+        rewrite = reading.read(Rewrites(), values, "d.rewrite")
     return rewrite, reading.problems + reading.unready
 
 
@@ -147,9 +147,9 @@ def test_a_token_that_does_not_fit_its_place(
     tmp_path: Path, mode: str, token: str, words: str
 ) -> None:
     (tmp_path / "token").write_text(token)
-    reading = Reading(str(tmp_path))
+    reading = reading_in(str(tmp_path))
     values = {"mode": mode, "token_file": "token"}
-    reading.read(Rewrites(filter_tables(reading)), values, "destinations.a.rewrite")
+    reading.read(Rewrites(), values, "destinations.a.rewrite")
     assert reading.problems == []
     (problem,) = reading.unready
     assert problem.startswith("destinations.a.rewrite.token_file: ")

@@ -13,9 +13,8 @@ from relay.model.origin import Origin
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.pipeline import Drops, Stage
-from relay.service.configuration.filter_table import FilterTables
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.step_table import Step, Steps
+from relay.service.configuration.step_table import Step, StepTable
 from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 
@@ -37,10 +36,9 @@ def lookup(path: str) -> Lookup:
 
 
 def read(text: str, reading: Reading) -> Step | None:
-    filters = FilterTables({}, sources=["net"], apps=[], reading=reading)
     value = tomllib.loads(f"step = {text}")["step"]
     with suppress(Reported):
-        return reading.read(Steps(filters), value, "d.rewrite[0]")
+        return reading.read(StepTable(), value, "d.rewrite[0]")
     return None
 
 

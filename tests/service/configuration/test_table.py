@@ -17,7 +17,7 @@ from relay.service.configuration.table import (
     Duration,
     Expression,
     Flag,
-    Kind,
+    Leaf,
     Named,
     Networks,
     Permissions,
@@ -64,7 +64,7 @@ HUGE = 10**40  # TOML allows it
         (Texts(), ["a", "b"], ("a", "b")),
     ],
 )
-def test_good_values(kind: Kind, value: object, result: object) -> None:
+def test_good_values(kind: Leaf[object], value: object, result: object) -> None:
     found = kind.read(value)
     assert found == result
     assert type(found) is type(result)
@@ -118,19 +118,23 @@ def test_good_values(kind: Kind, value: object, result: object) -> None:
         (Texts(), ["a", "b", "a"], "'a' is in the list twice; remove one"),
     ],
 )
-def test_bad_values(kind: Kind, value: object, problem: str) -> None:
+def test_bad_values(kind: Leaf[object], value: object, problem: str) -> None:
     with pytest.raises(ValueError) as caught:
         kind.read(value)
     assert problem in str(caught.value)
 
 
-def read(values: object, schema: dict[str, Kind]) -> tuple[dict[str, object], list[str]]:
+def read(values: object, schema: dict[str, Leaf[object]]) -> tuple[dict[str, object], list[str]]:
     reading = Reading()
     return reading.table(values, schema, "sources.net"), reading.problems
 
 
 def test_all_problems_of_a_table_are_reported_and_the_rest_is_read() -> None:
-    schema: dict[str, Kind] = {"listen": Text("a URL"), "frames": Whole(1, 9), "flag": Flag()}
+    schema: dict[str, Leaf[object]] = {
+        "listen": Text("a URL"),
+        "frames": Whole(1, 9),
+        "flag": Flag(),
+    }
     table, problems = read({"listen": 1, "frames": 3, "lissten": "x", "flag": 0}, schema)
     assert table == {"frames": 3}
     assert problems == [
