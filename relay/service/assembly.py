@@ -41,7 +41,7 @@ from relay.service.queue.assembly import (
     new_quarantine_limits,
     new_queue,
 )
-from relay.service.queue.commands import HistoryTools, QueueTools
+from relay.service.queue.commands import QueueTools
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueService
@@ -268,14 +268,7 @@ def _commands(
     tools = QueueTools(
         queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
     )
-    history = HistoryTools(
-        queue=queue,
-        destinations=[destination.id for destination in destinations],
-        admission=admission,
-        clock=reactor,
-        step_bytes=tools.step_bytes,
-    )
-    asked = {**tools.commands(), **history.commands(), **compaction.commands()}
+    asked = {**tools.commands(), **compaction.commands()}
     return {"status": status.document, **asked, **destination_tools.commands()}
 
 

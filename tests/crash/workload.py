@@ -15,7 +15,7 @@ import msgspec
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.history.keep import Histories, HistoryLimit
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
@@ -78,7 +78,7 @@ def check_history(store: QueueStore) -> None:
     """What was kept by a queue that `keeps` is what was delivered, and nothing else."""
     start, count = 0, 0
     while True:
-        wanted = ReadHistory("b", start)
+        wanted = Read("b", start)
         page = store.look(lambda view, wanted=wanted: read_history(view, wanted))
         for record in page.records:
             assert record.payload == payload("b", record.seq), record.seq

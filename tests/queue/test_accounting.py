@@ -27,8 +27,9 @@ from relay.model.seq import SeqRange
 from relay.queue.block import seq_of
 from relay.queue.changes import Changes, Command
 from relay.queue.compaction.offline import compact_queue
-from relay.queue.inspect.commands import Adopt, Purge
-from relay.queue.inspect.quarantine_commands import (
+from relay.queue.inspect.commands import (
+    Adopt,
+    Purge,
     PurgeQuarantined,
     ReplayQuarantined,
     TrimQuarantine,

@@ -33,9 +33,14 @@ from relay.model.seq import SeqRange
 from relay.queue.block import BLOCK_BYTES_TARGET, encode_block
 from relay.queue.files.ownership import Ownership
 from relay.queue.history.keep import Histories
-from relay.queue.inspect.commands import Adopt, Purge, ReplayHistory
-from relay.queue.inspect.quarantine_commands import PurgeQuarantined, ReplayQuarantined
-from relay.queue.inspect.queries import Check, Period, ReadHistory, read_history
+from relay.queue.inspect.commands import (
+    Adopt,
+    Purge,
+    PurgeQuarantined,
+    ReplayHistory,
+    ReplayQuarantined,
+)
+from relay.queue.inspect.queries import Check, Period, Read, read_history
 from relay.queue.inspect.queries import check as inspect
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
@@ -700,7 +705,7 @@ class StoreMachine(RuleBasedStateMachine):
             page = self.store.look(lambda view, id=destination: inspect(view, Check(id)))
             assert page.problems == []
         for destination in ("a", "old"):  # what was delivered, and nothing else
-            wanted = ReadHistory(destination)
+            wanted = Read(destination)
             found = self.store.look(lambda view, wanted=wanted: read_history(view, wanted))
             history = {record.seq: record.payload for record in found.records}
             assert history == self.delivered[destination]

@@ -6,26 +6,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.where import Where
-from relay.model.text import printable
-from relay.queue.inspect.queries import QUERIES, Nothing, Page, Period, Read, ReadHistory, Record
+from relay.model.text import Document, printable
+from relay.queue.inspect.queries import QUERIES, Account, Nothing, Page, Period, Read, Record
 from relay.queue.store import QueueStore
+from relay.queue.transaction import is_of_source
 from relay.rewrite.forms.token import redacted
-
-__all__ = [
-    "ALWAYS",
-    "Access",
-    "opened",
-    "page_of",
-    "records",
-    "stamp",
-    "text_of",
-]
 
 _ANSWER_SECONDS_MAX = 40.0
 
@@ -35,58 +26,43 @@ _T = TypeVar("_T")
 _NOTHING = Nothing()
 
 
-class Access(Protocol):
-    """Answers queries about a queue."""
-
-    live: bool
-    """Whether this is a running relay; only a running relay can change a queue."""
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the file in use by queues, quarantines and histories."""
-
-    @property
-    def failure(self) -> str:
-        """Why admission is closed; empty while it is open."""
-
-    @property
-    def refusing(self) -> Mapping[str, str]:
-        """States of destinations whose upstream refuses every record, by id."""
-
-    def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
-        """Raises AskFailed or QueueError with a readable text."""
-
-
 class _Live:
+    """A running relay; only this can change a queue."""
+
     live = True
 
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir
 
     @property
+    def status(self) -> Document:
+        document: Document = ask(self._state_dir, "status")
+        return document
+
+    @property
     def used_bytes(self) -> int:
-        admission = ask(self._state_dir, "status")["admission"]
+        """Bytes of the file in use by queues, quarantines and histories."""
+        admission = self.status["admission"]
         return int(admission["queue_bytes"]) + int(admission["history_bytes"])
 
     @property
     def failure(self) -> str:
-        admission = ask(self._state_dir, "status")["admission"]
+        """Why admission is closed by a failure; empty while it is open."""
+        admission = self.status["admission"]
         if admission.get("since") is None:  # closed for another reason, or open
             return ""
         return f"{admission['reason']} (since {stamp(admission['since'])})"
 
     @property
     def refusing(self) -> Mapping[str, str]:
-        reports = ask(self._state_dir, "status")["destinations"]
+        """States of destinations whose upstream refuses every record, by id."""
+        reports = self.status["destinations"]
         return {each["id"]: each["state"] for each in reports if each.get("refuses_everything")}
 
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
-        answer = ask(
-            self._state_dir,
-            command,
-            msgspec.to_builtins(arguments),
-            seconds_max=_ANSWER_SECONDS_MAX,
-        )
+        """Raises AskFailed or QueueError with a readable text."""
+        given = msgspec.to_builtins(arguments)
+        answer = ask(self._state_dir, command, given, seconds_max=_ANSWER_SECONDS_MAX)
         try:
             return msgspec.convert(answer, type=kind)
         except msgspec.ValidationError as error:
@@ -94,6 +70,8 @@ class _Live:
 
 
 class _Stopped:
+    """The files of a relay that does not run."""
+
     live = False
     failure = ""
     refusing: Mapping[str, str] = {}
@@ -108,8 +86,12 @@ class _Stopped:
     def ask(self, command: str, kind: type[_T], arguments: msgspec.Struct = _NOTHING) -> _T:
         if command not in QUERIES:
             raise AskFailed("no relay is running, and only a running relay can do that")
-        answer: _T = self._store.look(lambda view: QUERIES[command].function(view, arguments))
+        _, function = QUERIES[command]
+        answer: _T = self._store.look(lambda view: function(view, arguments))
         return answer
+
+
+Access: TypeAlias = _Live | _Stopped
 
 
 @contextmanager
@@ -132,6 +114,12 @@ def opened(where: Where) -> Iterator[Access]:
             store.close()
     else:
         yield _Live(where.state_dir)
+
+
+def accounts(access: Access, *, sources: bool = False) -> dict[str, Account]:
+    """The accounts of destinations and orphans, and of `sources`, by id."""
+    found = access.ask("queue-accounts", list[Account])
+    return {each.id: each for each in found if sources or not is_of_source(each.id)}
 
 
 def records(
@@ -170,13 +158,11 @@ def page_of(
     start: int = 0,
     period: Period = ALWAYS,
     history: bool = False,
-    **limits: int,
+    records_max: int = 1000,
 ) -> Page:
     """A page of a queue, or of its history."""
-    if history:
-        wanted = ReadHistory(queue, start, period, **limits)
-        return access.ask("history-read", Page, wanted)
-    return access.ask("queue-read", Page, Read(queue, start, period.since, **limits))
+    wanted = Read(queue, start, period, records_max)
+    return access.ask("history-read" if history else "queue-read", Page, wanted)
 
 
 def stamp(at: float) -> str:

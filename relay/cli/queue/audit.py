@@ -5,16 +5,13 @@ from __future__ import annotations
 import click
 import msgspec
 
-from relay.cli.queue.access import Access, opened
+from relay.cli.queue.access import Access, accounts, opened
 from relay.cli.queue.changes import check_all
 from relay.cli.screen import SEVERE, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, printable
 from relay.queue.inspect.queries import Account, ReadEntries, Tally
 from relay.queue.transaction import is_of_source
-
-__all__ = ["audit"]
-
 
 _NUMBERS = ("received", "delivered", "queued", "quarantined", "gap")
 _QUEUE_ROW: Document = {"id": "(queue file)", "dropped": {}}
@@ -35,7 +32,7 @@ def audit(where: Where, as_json: bool) -> None:
     """
     with opened(where) as access:
         failure = access.failure
-        rows = [_row(access, account) for account in access.ask("queue-accounts", list[Account])]
+        rows = [_row(access, each) for each in accounts(access, sources=True).values()]
         refusing = access.refusing
     for row in rows:
         if row["id"] in refusing:
@@ -66,16 +63,8 @@ def _row(access: Access, account: Account) -> Document:
             f"its quarantine holds {counted(found.records, 'record')}, "
             f"the ledger counts {found.accounted_records:,}"
         )
-    return {
-        "id": account.id,
-        "received": account.received,
-        "delivered": account.delivered,
-        "queued": account.queued,
-        "quarantined": account.quarantined,
-        "dropped": account.dropped,
-        "gap": account.gap,
-        "problems": problems,
-    }
+    numbers = {name: getattr(account, name) for name in ("id", *_NUMBERS, "dropped")}
+    return {**numbers, "problems": problems}
 
 
 def _show(rows: list[Document]) -> None:
@@ -94,9 +83,8 @@ def _show(rows: list[Document]) -> None:
     for row in rows:
         for reason, count in sorted(row["dropped"].items()):
             screen.say(f"dropped {count:,} ({reason})", about=row["id"])
-    for row in rows:
-        if "state" in row:
-            screen.say(row["state"], WARNING, about=row["id"])
+    for row in (row for row in rows if "state" in row):
+        screen.say(row["state"], WARNING, about=row["id"])
     for row in rows:
         for problem in row["problems"]:
             screen.say(problem, SEVERE, about=row["id"])

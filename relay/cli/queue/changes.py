@@ -7,24 +7,17 @@ import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.output import give_up
-from relay.cli.queue.access import Access, opened
+from relay.cli.queue.access import Access, accounts, opened
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted, printable, size
 from relay.queue.changes import OPERATOR
 from relay.queue.compaction.offline import compact_queue
-from relay.queue.inspect.commands import Adopted
-from relay.queue.inspect.queries import Account, Check, Checked
-from relay.queue.transaction import is_of_source
+from relay.queue.inspect.commands import Adopt, Adopted, Purge
+from relay.queue.inspect.queries import Check, Checked
 from relay.service.destinations.commands import SomeDestination, SomeDestinations
-from relay.service.queue.commands import (
-    AdoptQueue,
-    Purged,
-    PurgeQueue,
-)
+from relay.service.queue.commands import Purged
 from relay.service.queue.compaction import Compact, Compacted
-
-__all__ = ["adopt", "compact", "connect", "pause", "purge", "resume", "verify"]
 
 
 @click.command()
@@ -45,32 +38,21 @@ def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
     """
     records, upto = 0, 0
     with opened(where) as access:
-        waiting = _account(access, destination).queued
+        known = accounts(access)
+        if destination not in known:
+            queues = ", ".join(known) or "none"
+            raise AskFailed(f"no queue {destination!r}; queues: {queues}")
         if not yes:
-            give_up(
-                f"this drops all queued records of {destination}, {counted(waiting, 'record')}: "
-                "add --yes"
-            )
+            waiting = counted(known[destination].queued, "record")
+            give_up(f"this drops all queued records of {destination}, {waiting}: add --yes")
         while True:
-            done = access.ask("queue-purge", Purged, PurgeQueue(destination, upto, reason))
+            wanted = Purge(destination, upto=upto, reason=reason)
+            done = access.ask("queue-purge", Purged, wanted)
             records, upto = records + done.records, done.upto
             if not done.left:
                 break
             click.echo(f"{done.left:,} to go", err=True)
     click.echo(f"{counted(records, 'record')} dropped ({reason})")
-
-
-def _account(access: Access, id: str) -> Account:
-    """The account of a queue.
-
-    Raises:
-        AskFailed: There is no such queue.
-    """
-    accounts = access.ask("queue-accounts", list[Account])
-    known = {account.id: account for account in accounts if not is_of_source(account.id)}
-    if id not in known:
-        raise AskFailed(f"no queue {id!r}; queues: {', '.join(known) or 'none'}")
-    return known[id]
 
 
 @click.command()
@@ -88,7 +70,7 @@ def adopt(where: Where, orphan: str, destination: str) -> None:
     with opened(where) as access:
         while True:
             try:
-                done = access.ask("queue-adopt", Adopted, AdoptQueue(orphan, destination))
+                done = access.ask("queue-adopt", Adopted, Adopt(orphan, destination))
             except (AskFailed, QueueError) as error:
                 if records:
                     click.echo(_moved(records, orphan, destination))
@@ -116,16 +98,12 @@ def verify(where: Where, destination: str | None) -> None:
     """
     damaged = False
     with opened(where) as access:
-        for account in access.ask("queue-accounts", list[Account]):
-            id = account.id
-            if is_of_source(id) or destination not in (None, id):
-                continue
+        known = accounts(access)
+        for id in known if destination is None else [destination]:
             damaged |= _verify(id, check_all(access, id, checksums=True))
-            if account.history_since is not None:
+            if known[id].history_since is not None:
                 checked = check_all(access, id, checksums=True, command="history-check")
                 damaged |= _verify(f"history of {id}", checked)
-        if destination is not None and destination not in queues_of(access):
-            check_all(access, destination, checksums=True)  # lists the existing ids
     raise SystemExit(1 if damaged else 0)
 
 
@@ -139,12 +117,6 @@ def _verify(what: str, checked: Checked) -> bool:
     for problem in checked.problems:
         click.echo(f"{what}: {problem}")
     return bool(checked.problems)
-
-
-def queues_of(access: Access) -> list[str]:
-    """Ids of all destinations and orphans."""
-    accounts = access.ask("queue-accounts", list[Account])
-    return [account.id for account in accounts if not is_of_source(account.id)]
 
 
 def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue-check") -> Checked:

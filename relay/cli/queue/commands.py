@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import click
@@ -14,14 +15,7 @@ import msgspec
 from relay.cli.control_client import ask
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up, wait_while_read
-from relay.cli.queue.access import (
-    Access,
-    opened,
-    page_of,
-    records,
-    stamp,
-    text_of,
-)
+from relay.cli.queue.access import Access, accounts, opened, page_of, records, stamp, text_of
 from relay.cli.queue.changes import adopt, compact, purge, verify
 from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
@@ -29,12 +23,10 @@ from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.message import SEVERITY_NAMES
 from relay.model.text import Document, counted, duration, size
-from relay.queue.inspect.queries import Account, Record
-from relay.queue.transaction import account_of_lane, is_of_source
+from relay.queue.inspect.queries import Record
+from relay.queue.transaction import account_of_lane
 from relay.rewrite.conditions import glob, regex, substring
 from relay.wire.parse import parse
-
-__all__ = ["queue", "severities"]
 
 _POLL_SECONDS = 0.5
 _WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth compacting
@@ -104,7 +96,6 @@ def _space(path: str, used_bytes: int) -> str:
 
 
 def _queues(where: Where, access: Access) -> list[Document]:
-    accounts = access.ask("queue-accounts", list[Account])
     states: dict[str, str] | None = None
     listed: set[str] = set()  # even if they are empty
     if access.live:
@@ -117,9 +108,7 @@ def _queues(where: Where, access: Access) -> list[Document]:
         states = dict.fromkeys([*ids, *map(account_of_lane, ids)], "the relay is stopped")
         listed = set(ids)
     rows = []
-    for account in accounts:
-        if is_of_source(account.id):
-            continue
+    for account in accounts(access).values():
         state = "the relay is stopped"
         if states is not None:
             state = states.get(account.id, "orphan: no destination of the configuration")
@@ -168,7 +157,7 @@ def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chos
     """Show the oldest records, which are sent next.  Tokens are masked."""
     with opened(where) as access:
         found = records(access, destination, period=chosen.period, history=chosen.history)
-        _show_some(where, _first(found, count), as_json)
+        _show_some(where, islice(found, count), as_json)
 
 
 @queue.command()
@@ -340,11 +329,6 @@ def _check_orphan(where: Where, access: Access, id: str) -> None:
 
 def _end_of(access: Access, id: str, history: bool) -> int:
     return page_of(access, id, history=history, records_max=1).end_seq
-
-
-def _first(found: Iterator[Record], count: int) -> Iterator[Record]:
-    for _, record in zip(range(count), found, strict=False):
-        yield record
 
 
 def _show_some(where: Where, found: Iterator[Record], as_json: bool) -> None:

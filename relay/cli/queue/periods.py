@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import update_wrapper
 
 import click
 import msgspec
 
 from relay.model.text import seconds_in
 from relay.queue.inspect.queries import Period
-
-__all__ = ["Chosen", "instant", "period_of", "period_options"]
 
 
 class Chosen(msgspec.Struct):
@@ -64,6 +63,22 @@ def period_of(since: str | None, until: str | None, *, by_receipt: bool = False)
     return period
 
 
+_OPTIONS = (  # the last one is applied first, and comes first in the help
+    click.option("--received", is_flag=True, help="With --history, times are those of receipt."),
+    click.option(
+        "--history",
+        is_flag=True,
+        help="Delivered records; --since and --until are times of delivery.",
+    ),
+    click.option("--until", metavar="TIME", help="Before this."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="Received at or after this: 2026-10-01T22:00:00Z, or an age such as 2h.",
+    ),
+)
+
+
 def period_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give `command` options for a period and the history, as the argument `chosen`."""
 
@@ -73,25 +88,7 @@ def period_options(command: Callable[..., object]) -> Callable[..., object]:
         period = period_of(since, until, by_receipt=received)
         return command(chosen=Chosen(period, history), **arguments)
 
-    with_period.__name__, with_period.__doc__ = command.__name__, command.__doc__
-    with_period.__dict__.update(command.__dict__)  # click keeps options there
-    for option, settings in (
-        ("--received", {"is_flag": True, "help": "With --history, times are those of receipt."}),
-        (
-            "--history",
-            {
-                "is_flag": True,
-                "help": "Delivered records; --since and --until are times of delivery.",
-            },
-        ),
-        ("--until", {"metavar": "TIME", "help": "Before this."}),
-        (
-            "--since",
-            {
-                "metavar": "TIME",
-                "help": "Received at or after this: 2026-10-01T22:00:00Z, or an age such as 2h.",
-            },
-        ),
-    ):
-        with_period = click.option(option, **settings)(with_period)
+    update_wrapper(with_period, command)  # with its options: click keeps them in __dict__
+    for option in _OPTIONS:
+        with_period = option(with_period)
     return with_period

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from relay.cli.control_client import AskFailed
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up
-from relay.cli.queue.access import Access, opened, stamp, text_of
+from relay.cli.queue.access import Access, accounts, opened, stamp, text_of
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted, size
 from relay.queue.changes import OPERATOR
-from relay.queue.inspect.quarantine_commands import TakenOut
-from relay.queue.inspect.queries import Account, Entry, EntryPage, ReadEntries, Tally
+from relay.queue.inspect.commands import PurgeQuarantined, ReplayQuarantined, TakenOut
+from relay.queue.inspect.queries import Entry, EntryPage, ReadEntries, Tally
 from relay.queue.quarantine import DAMAGED
 from relay.queue.transaction import destination_of, is_of_source
-from relay.service.queue.commands import ReplayEntries, TakeEntries
-
-__all__ = ["damaged_blocks", "in_steps", "quarantine"]
 
 _PREVIEW_BYTES = 200
 _WHOLE_BYTES = 32 * 1024 * 1024
-
-_Request = TypeVar("_Request", ReplayEntries, TakeEntries)
 
 
 @click.group(cls=Commands)
@@ -56,7 +51,7 @@ def ls(where: Where, id: str | None, as_json: bool) -> None:
 
 def _list_accounts(access: Access, as_json: bool) -> None:
     rows = []
-    for account in access.ask("queue-accounts", list[Account]):
+    for account in accounts(access, sources=True).values():
         if account.quarantined:
             oldest = access.ask("quarantine-read", EntryPage, ReadEntries(account.id, 0, 1, 0))
             rows.append((account, oldest.entries[0] if oldest.entries else None))
@@ -125,13 +120,14 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(msgspec.json.encode(_document(where, entry)))
     else:
+        cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
         for name, text in (
-            ("seq", str(entry.seq)),
+            ("seq", entry.seq),
             ("set aside", stamp(entry.at)),
             ("reason", _reason(entry)),
             ("what", _kind(entry)),
             ("peer", entry.peer or "-"),
-            ("bytes", _octets(entry)),
+            ("bytes", f"{entry.octets:,}{cut}"),
         ):
             click.echo(f"{name:>9}  {text}")
         click.echo(f"\n{text_of(entry.payload, where.secrets)}")
@@ -155,10 +151,8 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
             )
         to = destination_of(id)
     with opened(where) as access:
-        done = in_steps(access, "quarantine-replay", ReplayEntries(id, to, list(seqs)))
-    click.echo(f"{counted(done.records, 'record')} moved to the queue of {to}")
-    if done.skipped:
-        click.echo(f"not moved, because they cannot be read: {damaged_blocks(done.skipped)}")
+        done = in_steps(access, "quarantine-replay", ReplayQuarantined(id, to, seqs))
+    say_moved(done, f"to the queue of {to}")
 
 
 @quarantine.command()
@@ -171,24 +165,22 @@ def purge(where: Where, id: str, seqs: tuple[int, ...], everything: bool, yes: b
     """Drop entries; they are counted as dropped, under `operator`."""
     _check_choice(seqs, everything)
     with opened(where) as access:
-        found = access.ask(
-            "quarantine-tally", Tally, ReadEntries(id)
-        )  # fails if an entry does not exist
+        found = access.ask("quarantine-tally", Tally, ReadEntries(id))  # fails if there is none
         if not yes:
             give_up(
                 f"this drops entries of the quarantine of {id}, which holds "
                 f"{counted(found.records, 'record')}: add --yes"
             )
-        done = in_steps(access, "quarantine-purge", TakeEntries(id, list(seqs)))
+        done = in_steps(access, "quarantine-purge", PurgeQuarantined(id, seqs))
     click.echo(f"{counted(done.records, 'record')} dropped ({OPERATOR})")
 
 
-def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
+def in_steps(
+    access: Access, command: str, wanted: PurgeQuarantined | ReplayQuarantined
+) -> TakenOut:
     """Repeat until all entries that existed at the start are done."""
-    if not wanted.seqs:
-        for account in access.ask("queue-accounts", list[Account]):
-            if account.id == wanted.account:
-                wanted.upto = account.next_seq
+    if not wanted.seqs and (account := accounts(access, sources=True).get(wanted.account)):
+        wanted = replace(wanted, upto=account.next_seq)
     whole = TakenOut()
     while True:
         try:
@@ -201,7 +193,14 @@ def in_steps(access: Access, command: str, wanted: _Request) -> TakenOut:
         whole.skipped += step.skipped
         if not step.next_seq:
             return whole
-        wanted.start = step.next_seq
+        wanted = replace(wanted, start=step.next_seq)
+
+
+def say_moved(done: TakenOut, where: str) -> None:
+    click.echo(f"{counted(done.records, 'record')} moved {where}")
+    if done.skipped:
+        blocks = counted(done.skipped, "damaged block")
+        click.echo(f"not moved, because they cannot be read: {blocks}")
 
 
 def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
@@ -211,19 +210,10 @@ def _check_choice(seqs: tuple[int, ...], everything: bool) -> None:
         )
 
 
-def damaged_blocks(number: int) -> str:
-    return counted(number, "damaged block")
-
-
 def _kind(entry: Entry) -> str:
     if entry.kind == "block":
         return f"damaged block of {counted(entry.records, 'record')}"
     return entry.kind
-
-
-def _octets(entry: Entry) -> str:
-    cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
-    return f"{entry.octets:,}{cut}"
 
 
 def _reason(entry: Entry) -> str:
@@ -231,14 +221,6 @@ def _reason(entry: Entry) -> str:
 
 
 def _document(where: Where, entry: Entry) -> dict[str, object]:
-    return {
-        "seq": entry.seq,
-        "at": stamp(entry.at),
-        "reason": entry.reason,
-        "kind": entry.kind,
-        "peer": entry.peer,
-        "records": entry.records,
-        "octets": entry.octets,
-        "original_bytes": entry.original_bytes,
-        "payload": text_of(entry.payload, where.secrets),
-    }
+    names = ("seq", "at", "reason", "kind", "peer", "records", "octets", "original_bytes")
+    fields = {name: getattr(entry, name) for name in names}
+    return {**fields, "at": stamp(entry.at), "payload": text_of(entry.payload, where.secrets)}

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import IO, NoReturn
+from typing import IO
 
 import click
+from msgspec.structs import replace
 
 from relay.cli.control_client import AskFailed
 from relay.cli.output import give_up
-from relay.cli.queue.access import Access, opened, stamp
+from relay.cli.queue.access import Access, accounts, opened, stamp
 from relay.cli.queue.periods import period_of
-from relay.cli.queue.quarantine import damaged_blocks, in_steps
+from relay.cli.queue.quarantine import in_steps, say_moved
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted
-from relay.queue.inspect.queries import Account, Period
+from relay.queue.inspect.commands import Replayed, ReplayHistory, ReplayQuarantined
+from relay.queue.inspect.queries import Period
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.commands import SomeDestination
-from relay.service.queue.commands import (
-    Appended,
-    AppendTo,
-    ReplayDelivered,
-    ReplayedSoFar,
-    ReplayEntries,
-)
-from relay.wire.framing.decoders import (
-    NewlineDecoder,
-    OctetCountingDecoder,
-)
-
-__all__ = ["replay", "requeue"]
+from relay.service.queue.commands import AppendTo
+from relay.wire.framing.decoders import NewlineDecoder, OctetCountingDecoder
 
 _CHUNK_BYTES = 256 * 1024
 _FRAME_BYTES_MAX = 16 * 1024 * 1024  # what frame_bytes_max can be
@@ -104,20 +95,13 @@ def _again(count: int, noun: str, to: str) -> str:
     return f"{counted(count, noun)} {'is' if count == 1 else 'are'} in the queue of {to} again"
 
 
-class _Sum:
-    """The result of a replay."""
-
-    records = damaged = gone = 0
-
-
 def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
-    done = _Sum()
+    done = Replayed()
     try:
         with opened(where) as access:
             lane = account_of_lane(origin)
-            accounts = access.ask("queue-accounts", list[Account])
-            has_lane = any(each.id == lane and each.history_bytes for each in accounts)
-            for queue in (origin, lane) if has_lane else (origin,):
+            second = accounts(access).get(lane)
+            for queue in (origin, lane) if second and second.history_bytes else (origin,):
                 _replay_one(access, queue, to, period, done)
     except (AskFailed, QueueError, KeyboardInterrupt):
         if done.records:
@@ -135,11 +119,11 @@ def _replay_history(where: Where, origin: str, to: str, period: Period) -> None:
     raise SystemExit(1 if done.damaged or done.gone else 0)
 
 
-def _replay_one(access: Access, queue: str, to: str, period: Period, done: _Sum) -> None:
-    wanted = ReplayDelivered(queue, to, period)
+def _replay_one(access: Access, queue: str, to: str, period: Period, done: Replayed) -> None:
+    wanted = ReplayHistory(queue, to, period)
     begun, said = False, ""
     while True:
-        step = access.ask("history-replay", ReplayedSoFar, wanted)
+        step = access.ask("history-replay", Replayed, wanted)
         has_begun = step.begins_at is not None or not step.waits
         if has_begun and not begun:
             _say_beginning(queue, period, step.begins_at)
@@ -147,7 +131,7 @@ def _replay_one(access: Access, queue: str, to: str, period: Period, done: _Sum)
         done.records += step.records
         done.damaged += step.damaged
         done.gone += step.gone
-        wanted.start, wanted.upto = step.next_seq, step.upto
+        wanted = replace(wanted, start=step.next_seq, upto=step.upto)
         if step.waits:
             if step.waits != said:
                 click.echo(f"{step.waits}: waiting; {done.records:,} so far", err=True)
@@ -170,20 +154,13 @@ def _replay_file(where: Where, file: IO[bytes], to: str, lines: bool) -> None:
     with opened(where) as access:
         try:
             for batch in _messages(file, lines):
-                stored += access.ask("queue-append", Appended, AppendTo(to, batch)).records
-        except OSError as error:
-            _give_up_after(f"{file.name}: {error.strerror}", stored, to)
-        except ValueError as error:
-            _give_up_after(f"{file.name}: {error}", stored, to)
-        except (AskFailed, QueueError) as error:
-            _give_up_after(str(error), stored, to)
+                stored += access.ask("queue-append", int, AppendTo(to, batch))
+        except (OSError, ValueError, AskFailed, QueueError) as error:
+            if stored:
+                click.echo(_stored(stored, to))
+            about = "" if isinstance(error, AskFailed | QueueError) else f"{file.name}: "
+            give_up(f"{about}{error.strerror if isinstance(error, OSError) else error}")
     click.echo(_stored(stored, to))
-
-
-def _give_up_after(text: str, stored: int, to: str) -> NoReturn:
-    if stored:
-        click.echo(_stored(stored, to))
-    give_up(text)
 
 
 def _stored(count: int, to: str) -> str:
@@ -192,11 +169,8 @@ def _stored(count: int, to: str) -> str:
 
 def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
     """The messages of the file, in batches of moderate size."""
-    decoder: NewlineDecoder | OctetCountingDecoder
-    if lines:
-        decoder = NewlineDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
-    else:
-        decoder = OctetCountingDecoder(frame_bytes_max=_FRAME_BYTES_MAX)
+    kind = NewlineDecoder if lines else OctetCountingDecoder
+    decoder = kind(frame_bytes_max=_FRAME_BYTES_MAX)
     ended = False
     while not ended:
         chunk = file.read(_CHUNK_BYTES)
@@ -221,11 +195,9 @@ def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
     these already; another syslogrelay detects that, others receive duplicates.
     """
     with opened(where) as access:
-        wanted = ReplayEntries(destination, destination, list(seqs))
+        wanted = ReplayQuarantined(destination, destination, seqs)
         again = 0 if seqs else access.ask("requeue", int, SomeDestination(destination))
         done = in_steps(access, "quarantine-replay", wanted)
-    click.echo(f"{counted(done.records, 'record')} moved from the quarantine to {destination}")
-    if done.skipped:
-        click.echo(f"not moved, because they cannot be read: {damaged_blocks(done.skipped)}")
+    say_moved(done, f"from the quarantine to {destination}")
     if not seqs:
         click.echo(f"{counted(again, 'record')} in flight: sent again")

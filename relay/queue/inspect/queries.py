@@ -11,8 +11,8 @@ stopped one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -31,34 +31,6 @@ from relay.queue.files.trees import Database, Octets
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
 from relay.queue.quarantine import read_entry
 from relay.queue.view import TransactionView, database_bytes
-
-__all__ = [
-    "QUERIES",
-    "Account",
-    "Check",
-    "Checked",
-    "Entry",
-    "EntryPage",
-    "Nothing",
-    "Page",
-    "Period",
-    "Query",
-    "Read",
-    "ReadEntries",
-    "ReadHistory",
-    "Record",
-    "Tally",
-    "account_of",
-    "accounts",
-    "check",
-    "check_history",
-    "entries_of",
-    "history_of",
-    "read",
-    "read_entries",
-    "read_history",
-    "tally",
-]
 
 _RECORDS_MAX = 1000
 _BYTES_MAX = 1024 * 1024
@@ -109,18 +81,9 @@ def account_of(view: TransactionView, id: str) -> Account:
             oldest_at = header_of(cursor)[0]
     history = view.history.get(id)
     return Account(
-        id,
-        ledger.received,
-        ledger.delivered,
-        ledger.queued,
-        ledger.quarantined,
-        dict(ledger.dropped),
-        ledger.gap,
-        ledger.queued_bytes,
-        ledger.quarantine_bytes,
-        ledger.acknowledged_seq,
-        ledger.next_seq,
-        oldest_at,
+        *(id, ledger.received, ledger.delivered, ledger.queued, ledger.quarantined),
+        *(dict(ledger.dropped), ledger.gap, ledger.queued_bytes, ledger.quarantine_bytes),
+        *(ledger.acknowledged_seq, ledger.next_seq, oldest_at),
         history_bytes=0 if history is None else database_bytes(view.txn, history),
         history_since=None if history is None else oldest_in(view.txn, history),
     )
@@ -129,15 +92,35 @@ def account_of(view: TransactionView, id: str) -> Account:
 # Records.
 
 
+class Period(msgspec.Struct, forbid_unknown_fields=True):
+    """Records by when they were acknowledged, or by when they came in."""
+
+    since: float = 0.0
+    """At this or after (seconds since 1970-01-01 UTC)."""
+    to: float = 0.0
+    """Before this; 0 = no end."""
+    by_receipt: bool = False
+
+    def has(self, entry: Octets) -> bool:
+        """Whether the records of `entry` belong to it; all have the same times."""
+        at = acknowledged_at(entry)
+        if self.by_receipt:
+            at = block_header(block_in(entry[:_HEADERS_BYTES]))[0]
+        return self.since <= at and (not self.to or at < self.to)
+
+
 class Read(msgspec.Struct, forbid_unknown_fields=True):
-    """Which records to read.  Higher limits than the built-in ones do not count."""
+    """Which records of a queue, or of a history, to read.
+
+    Of a queue only `period.since` counts, and is a time of receipt.
+    """
 
     queue: str
     start: int = 0
     """Seq to begin with; before the head of the queue, the head."""
-    since: float = 0.0
-    """Skip blocks that came in before this (seconds since 1970-01-01 UTC)."""
+    period: Period = msgspec.field(default_factory=Period)
     records_max: int = _RECORDS_MAX
+    """At most the built-in limit."""
 
 
 class Record(msgspec.Struct):
@@ -159,41 +142,54 @@ class Page(msgspec.Struct):
     """Where the queue ended; nothing is left if `next_seq` is there."""
 
 
+_Block = tuple[int, Octets | None, float]
+"""Seq of the first record; the block, or None to skip it; when it was delivered."""
+
+
 def read(view: TransactionView, wanted: Read) -> Page:
     """Consecutive records, one at least if there is one; fewer if many are skipped.
 
     Raises:
         QueueError: There is no such queue.
     """
-    blocks = _database(view.blocks, wanted.queue, "queue")
+    database = _database(view.blocks, wanted.queue, "queue")
     ledger = view.ledger(wanted.queue)
     start = max(wanted.start, ledger.acknowledged_seq)
-    page = Page([], start, max(start, ledger.next_seq))
-    limit = max(1, min(wanted.records_max, _RECORDS_MAX))
+
+    def blocks() -> Iterator[_Block]:
+        cursor = view.txn.cursor(db=database)
+        found = to_block_with(cursor, start)
+        while found:
+            at, _ = header_of(cursor)
+            block = (cursor.value() if at >= wanted.period.since else b"") or None
+            first = seq_of(cursor.key())
+            found = cursor.next()
+            stop = seq_of(cursor.key()) if found else ledger.next_seq
+            yield first, block if stop > start else None, 0.0
+
+    return _page(blocks(), start, ledger.next_seq, wanted.records_max)
+
+
+def _page(blocks: Iterator[_Block], start: int, end: int, records_max: int) -> Page:
+    """The records of `blocks` from `start` on, within the limits of a page."""
+    page = Page([], start, max(start, end))
+    limit = max(1, min(records_max, _RECORDS_MAX))
     size = 0
-    cursor = view.txn.cursor(db=blocks)
-    found = to_block_with(cursor, start)
-    for _ in range(_BLOCKS_MAX):
-        if not found:
-            page.next_seq = page.end_seq
+    for count, (first, block, delivered_at) in enumerate(blocks):
+        if count == _BLOCKS_MAX:
+            page.next_seq = max(start, first)
             return page
-        first = seq_of(cursor.key())
-        at, _count = header_of(cursor)
-        value = cursor.value() if at >= wanted.since else b""
-        found = cursor.next()
-        stop = seq_of(cursor.key()) if found else page.end_seq
-        if stop > start and value:
-            for record in _records(value, first, start):
-                if len(page.records) == limit or size > _BYTES_MAX:
-                    page.next_seq = record.seq
-                    return page
-                page.records.append(record)
-                size += len(record.payload)
-        page.next_seq = max(start, stop)
+        for record in () if block is None else _records(block, first, start, delivered_at):
+            if len(page.records) == limit or size > _BYTES_MAX:
+                page.next_seq = record.seq
+                return page
+            page.records.append(record)
+            size += len(record.payload)
+    page.next_seq = page.end_seq
     return page
 
 
-def _records(value: Octets, first: int, start: int, acknowledged_at: float = 0.0) -> list[Record]:
+def _records(value: Octets, first: int, start: int, acknowledged_at: float) -> list[Record]:
     """The records of a block, from `start` on if that lies in it."""
     try:
         block = decode_block(value)
@@ -250,11 +246,7 @@ def check(view: TransactionView, wanted: Check) -> Checked:
             expected = seq_of(cursor.key())  # of a block that has partly left
     while found:
         first = seq_of(cursor.key())
-        if page.blocks == _BLOCKS_MAX or (wanted.checksums and page.octets > _CHECKED_BYTES_MAX):
-            page.next_seq = first
-            break
-        if len(page.problems) == _PROBLEMS_MAX:
-            page.problems.append("there may be more: checking ended here")
+        if _is_full(page, first, checksums=wanted.checksums):
             return page
         if first != expected:
             page.problems.append(f"{span('record', expected, first - 1)} in no block")
@@ -273,9 +265,20 @@ def check(view: TransactionView, wanted: Check) -> Checked:
                 f"the numbers around it leave room for {expected - first}"
             )
         page.records += min(count, max(0, first + count - head))
-    if not page.next_seq and expected != ledger.next_seq:
+    if expected != ledger.next_seq:
         page.problems.append(f"{span('record', expected, ledger.next_seq - 1)} in no block")
     return page
+
+
+def _is_full(page: Checked, first: int, *, checksums: bool = True) -> bool:
+    """Whether the page ends before the block of record `first`."""
+    if page.blocks == _BLOCKS_MAX or (checksums and page.octets > _CHECKED_BYTES_MAX):
+        page.next_seq = first
+    elif len(page.problems) == _PROBLEMS_MAX:
+        page.problems.append("there may be more: checking ended here")
+    else:
+        return False
+    return True
 
 
 def _damage(value: Octets) -> str:
@@ -378,39 +381,16 @@ def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
 
 def _database(databases: Mapping[str, Database], id: str, what: str) -> Database:
     if id not in databases:
-        known = ", ".join(sorted(databases)) or "none"
-        raise QueueError(f"there is no {what} {id!r}; there is: {known}")
+        raise unknown(what, id, databases)
     return databases[id]
 
 
+def unknown(what: str, id: str, known: Collection[str]) -> QueueError:
+    """The error for an `id` that is none of the `known` ones."""
+    return QueueError(f"there is no {what} {id!r}; there is: {', '.join(sorted(known)) or 'none'}")
+
+
 # Histories.
-
-
-class Period(msgspec.Struct, forbid_unknown_fields=True):
-    """Records by when they were acknowledged, or by when they came in."""
-
-    since: float = 0.0
-    """At this or after (seconds since 1970-01-01 UTC)."""
-    to: float = 0.0
-    """Before this; 0 = no end."""
-    by_receipt: bool = False
-
-    def has(self, entry: Octets) -> bool:
-        """Whether the records of `entry` belong to it; all have the same times."""
-        at = acknowledged_at(entry)
-        if self.by_receipt:
-            at = block_header(block_in(entry[:_HEADERS_BYTES]))[0]
-        return self.since <= at and (not self.to or at < self.to)
-
-
-class ReadHistory(msgspec.Struct, forbid_unknown_fields=True):
-    """Which records to read.  Higher limits than the built-in ones do not count."""
-
-    queue: str
-    start: int = 0
-    """Seq to begin with."""
-    period: Period = msgspec.field(default_factory=Period)
-    records_max: int = _RECORDS_MAX
 
 
 def history_of(view: TransactionView, id: str) -> Database:
@@ -420,11 +400,8 @@ def history_of(view: TransactionView, id: str) -> Database:
         QueueError: There is none.
     """
     if id not in view.history:
-        known = ", ".join(sorted(view.history)) or "none"
-        raise QueueError(
-            f"there is no history of {id!r}; there is: {known}; to keep one, set `history` for "
-            "the destination"
-        )
+        error = unknown("history of", id, view.history)
+        raise QueueError(f"{error}; to keep one, set `history` for the destination")
     return view.history[id]
 
 
@@ -442,30 +419,20 @@ def entries_of(
         found = cursor.next()
 
 
-def read_history(view: TransactionView, wanted: ReadHistory) -> Page:
+def read_history(view: TransactionView, wanted: Read) -> Page:
     """Records that were delivered, oldest first; fewer if many are skipped.
 
     Raises:
         QueueError: There is no such history.
     """
-    database = history_of(view, wanted.queue)
-    page = Page([], wanted.start, max(wanted.start, _end_of(view, wanted.queue)))
-    limit = max(1, min(wanted.records_max, _RECORDS_MAX))
-    size = 0
-    for count, (first, entry) in enumerate(entries_of(view, database, wanted.start)):
-        if count == _BLOCKS_MAX:
-            page.next_seq = max(wanted.start, first)
-            return page
-        if first + records_in(entry) <= wanted.start or not wanted.period.has(entry):
-            continue
-        for record in _records(block_in(entry), first, wanted.start, acknowledged_at(entry)):
-            if len(page.records) == limit or size > _BYTES_MAX:
-                page.next_seq = record.seq
-                return page
-            page.records.append(record)
-            size += len(record.payload)
-    page.next_seq = page.end_seq
-    return page
+    database, start = history_of(view, wanted.queue), wanted.start
+
+    def blocks() -> Iterator[_Block]:
+        for first, entry in entries_of(view, database, start):
+            fits = first + records_in(entry) > start and wanted.period.has(entry)
+            yield first, block_in(entry) if fits else None, acknowledged_at(entry)
+
+    return _page(blocks(), start, _end_of(view, wanted.queue), wanted.records_max)
 
 
 def _end_of(view: TransactionView, id: str) -> int:
@@ -489,11 +456,7 @@ def check_history(view: TransactionView, wanted: Check) -> Checked:
     for first, entry in entries_of(view, history_of(view, wanted.queue), wanted.start):
         if first < wanted.start:
             continue
-        if page.blocks == _BLOCKS_MAX or page.octets > _CHECKED_BYTES_MAX:
-            page.next_seq = first
-            return page
-        if len(page.problems) == _PROBLEMS_MAX:
-            page.problems.append("there may be more: checking ended here")
+        if _is_full(page, first):
             return page
         block = block_in(entry)
         page.octets += len(block)
@@ -510,19 +473,13 @@ def check_history(view: TransactionView, wanted: Check) -> Checked:
     return page
 
 
-class Query(NamedTuple):
-    """A query by its name: what it takes, and the function that answers it."""
-
-    arguments: type[msgspec.Struct]
-    function: Callable[[TransactionView, Any], Any]
-
-
-QUERIES: Mapping[str, Query] = {
-    "queue-accounts": Query(Nothing, accounts),
-    "queue-read": Query(Read, read),
-    "queue-check": Query(Check, check),
-    "quarantine-read": Query(ReadEntries, read_entries),
-    "quarantine-tally": Query(ReadEntries, tally),
-    "history-read": Query(ReadHistory, read_history),
-    "history-check": Query(Check, check_history),
+QUERIES: Mapping[str, tuple[type[msgspec.Struct], Callable[[TransactionView, Any], Any]]] = {
+    "queue-accounts": (Nothing, accounts),
+    "queue-read": (Read, read),
+    "queue-check": (Check, check),
+    "quarantine-read": (ReadEntries, read_entries),
+    "quarantine-tally": (ReadEntries, tally),
+    "history-read": (Read, read_history),
+    "history-check": (Check, check_history),
 }
+"""By name: what a query takes, and the function that answers it."""

@@ -14,7 +14,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.admission.trend import Trend
 from relay.queue.history.prune import PruneHistories
-from relay.queue.inspect.quarantine_commands import Trimmed, TrimQuarantine
+from relay.queue.inspect.commands import Trimmed, TrimQuarantine
 from relay.queue.transaction import destination_of, is_of_source, source_of
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import bytes_in_words, plain

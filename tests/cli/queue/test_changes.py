@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from relay.cli.main import main
 from relay.cli.queue import changes
-from relay.cli.queue.changes import check_all, queues_of
+from relay.cli.queue.access import accounts
+from relay.cli.queue.changes import check_all
 from relay.queue.inspect.queries import Account, Check, Checked
 from tests import queue_files
 
@@ -160,4 +161,4 @@ def test_all_pages_are_checked() -> None:
 
 
 def test_sources_have_no_queue_to_check() -> None:
-    assert queues_of(Pages()) == ["a"]
+    assert list(accounts(Pages())) == ["a"]

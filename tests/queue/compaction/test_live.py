@@ -13,7 +13,7 @@ import pytest
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.compaction import live
 from relay.queue.compaction.live import LiveCompaction
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.store import QueueStore
 from tests.crash.workload import (
     DESTINATIONS,
@@ -82,7 +82,7 @@ def test_what_is_kept_of_deliveries_goes_along_and_needs_room(
         compact(store, tmp_path)
         append(store, a=[b"new"])
         remove(store, "a", 52)
-        found = store.look(lambda view: read_history(view, ReadHistory("a", records_max=99)))
+        found = store.look(lambda view: read_history(view, Read("a", records_max=99)))
         assert [len(record.payload) for record in found.records] == [20_000] * 50 + [3]
         assert store.histories.used_bytes > 50 * 20_000
         disk = SimpleNamespace(f_bavail=store.used_bytes + 9 * 2**20 - 2**18, f_frsize=1)

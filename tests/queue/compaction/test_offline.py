@@ -8,7 +8,7 @@ import pytest
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.compaction.offline import compact_queue
 from relay.queue.history.prune import PruneHistories
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from tests.queue_files import append, kept, opened, remove
 
 
@@ -37,7 +37,7 @@ def test_a_history_is_kept(tmp_path: Path) -> None:
         store.operate(PruneHistories(store.histories, {"a": 20.0}), at=99.0)
     compact_queue(str(tmp_path))
     with opened(tmp_path) as store:
-        found = store.look(lambda view: read_history(view, ReadHistory("a"))).records
+        found = store.look(lambda view: read_history(view, Read("a"))).records
         assert [(each.seq, each.payload) for each in found] == [(2, b"2"), (3, b"3")]
 
 

@@ -10,7 +10,7 @@ from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
 from relay.queue.history.keep import acknowledged_at, records_in
 from relay.queue.inspect.commands import Adopt, Purge
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Eviction, Removal, SetAside, Transaction
 from tests.queue_files import append, damage, environment, kept, looked_at, opened, remove
@@ -26,7 +26,7 @@ BLOCK_BYTES = 5 * 4096  # what it takes, beside the leaf
 
 def history(store: QueueStore, id: str = "a") -> dict[int, tuple[float, bytes]]:
     """When each record was acknowledged, and its octets, by seq."""
-    found = store.look(lambda view: read_history(view, ReadHistory(id))).records
+    found = store.look(lambda view: read_history(view, Read(id))).records
     assert not any(record.damaged for record in found)
     return {record.seq: (record.acknowledged_at, record.payload) for record in found}
 
@@ -120,7 +120,7 @@ def test_a_block_that_was_damaged_since_it_was_sent_does_not_keep_the_rest(tmp_p
     with opened(tmp_path, histories=kept("a")) as store:
         remove(store, "a", 2)
         remove(store, "a", 5)
-        found = store.look(lambda view: read_history(view, ReadHistory("a"))).records
+        found = store.look(lambda view: read_history(view, Read("a"))).records
         assert [(record.seq, bool(record.damaged)) for record in found] == [
             *((1, True), (2, True)),
             *((3, False), (4, False)),

@@ -8,7 +8,7 @@ import pytest
 from relay.model.seq import SeqRange
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.history.prune import PruneHistories
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from tests.queue_files import append, kept, opened, put, remove
@@ -24,7 +24,7 @@ BLOCK_BYTES = 5 * 4096  # what it takes, beside the leaf
 
 def history(store: QueueStore, id: str = "a") -> dict[int, tuple[float, bytes]]:
     """When each record was acknowledged, and its octets, by seq."""
-    found = store.look(lambda view: read_history(view, ReadHistory(id))).records
+    found = store.look(lambda view: read_history(view, Read(id))).records
     assert not any(record.damaged for record in found)
     return {record.seq: (record.acknowledged_at, record.payload) for record in found}
 

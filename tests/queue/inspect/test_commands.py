@@ -145,7 +145,7 @@ def test_it_is_replayed_in_steps_to_where_it_ended_at_first(tmp_path: Path) -> N
 
 
 def test_what_is_skipped_takes_steps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.inspect.commands._ENTRIES_PER_STEP_MAX", 2)
+    monkeypatch.setattr("relay.queue.inspect.commands._HISTORY_ENTRIES_PER_STEP_MAX", 2)
     with opened(tmp_path, histories=kept("a")) as store:
         deliver(store)
         assert do(store, ReplayHistory("a", "b", Period(99.0), 0, 7)).next_seq == 5

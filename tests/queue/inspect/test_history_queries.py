@@ -14,7 +14,7 @@ from relay.queue.inspect.queries import (
     Nothing,
     Page,
     Period,
-    ReadHistory,
+    Read,
     accounts,
     check_history,
     read_history,
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[QueueStore]:
 
 
 def page(store: QueueStore, start: int = 0, **options: Any) -> Page:
-    return store.look(lambda view: read_history(view, ReadHistory("a", start, **options)))
+    return store.look(lambda view: read_history(view, Read("a", start, **options)))
 
 
 def found(page: Page) -> list[int]:
@@ -113,10 +113,10 @@ def test_periods(store: QueueStore, period: Period, seqs: list[int]) -> None:
 
 
 def test_an_empty_history_is_one(store: QueueStore) -> None:
-    empty = store.look(lambda view: read_history(view, ReadHistory("b")))
+    empty = store.look(lambda view: read_history(view, Read("b")))
     assert (empty.records, empty.next_seq) == ([], 1)
     with pytest.raises(QueueError, match="there is no history of 'c'; there is: a, b; to keep"):
-        store.look(lambda view: read_history(view, ReadHistory("c")))
+        store.look(lambda view: read_history(view, Read("c")))
 
 
 def test_accounts_say_what_there_is(store: QueueStore) -> None:

@@ -18,6 +18,7 @@ from relay.queue.inspect.queries import (
     Checked,
     Nothing,
     Page,
+    Period,
     Read,
     ReadEntries,
     Tally,
@@ -44,7 +45,7 @@ from tests.queue_files import (
 
 
 def ask(store: QueueStore, name: str, arguments: Any) -> Any:
-    return store.look(lambda view: QUERIES[name].function(view, arguments))
+    return store.look(lambda view: QUERIES[name][1](view, arguments))
 
 
 def page(store: QueueStore, start: int = 0, **options: Any) -> Page:
@@ -111,8 +112,8 @@ def test_a_page_has_about_a_mebibyte(store: QueueStore) -> None:
 def test_old_blocks_can_be_skipped(store: QueueStore) -> None:
     for at in (10.0, 20.0, 30.0):
         append(store, at=at, a=[b"%d" % at])
-    assert [each.payload for each in page(store, since=20.0).records] == [b"20", b"30"]
-    found = page(store, since=99.0)
+    assert [each.payload for each in page(store, period=Period(20.0)).records] == [b"20", b"30"]
+    found = page(store, period=Period(99.0))
     assert (found.records, found.next_seq) == ([], 4)
 
 
@@ -320,10 +321,10 @@ def test_what_is_in_a_quarantine_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(QUERIES))
 def test_each_is_answered_in_what_is_fit_for_json(tmp_path: Path, name: str) -> None:
     given = {"queue": "a"} if name.startswith(("queue", "history")) else {"account": "a"}
-    query = QUERIES[name]
-    arguments = msgspec.convert({} if name == "queue-accounts" else given, type=query.arguments)
+    kind, function = QUERIES[name]
+    arguments = msgspec.convert({} if name == "queue-accounts" else given, type=kind)
     with opened(tmp_path, histories=kept("a")) as store:
         append(store, a=[b"1", b"2"])
         remove(store, "a", 2)
-        found = store.look(lambda view: query.function(view, arguments))
+        found = store.look(lambda view: function(view, arguments))
     assert msgspec.json.decode(msgspec.json.encode(found))

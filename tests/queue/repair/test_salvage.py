@@ -10,7 +10,7 @@ import pytest
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.queue.block import KEY
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.repair.salvage import Salvaged, salvage
 from relay.queue.repair.verify import opened_file
@@ -201,7 +201,7 @@ def test_a_history_is_kept_as_far_as_it_can_be_read(queue: Path, change: Change)
         remove(store, "a", 8, at=8.0)
     change("blocks/a", {KEY.pack(7): b"damaged"})
     store, _ = rescued(queue)
-    found = store.look(lambda view: read_history(view, ReadHistory("a"))).records
+    found = store.look(lambda view: read_history(view, Read("a"))).records
     assert [(each.seq, each.acknowledged_at, each.payload) for each in found] == [
         *((3, 7.0, b"3"), (4, 7.0, b"4")),
         *((5, 8.0, b"5"), (6, 8.0, b"6"), (7, 8.0, b"7")),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from relay.model.errors import QueueError, RelayError
 from relay.queue.admission.backpressure import Admission
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
-from relay.service.queue.commands import HistoryTools
+from relay.service.queue.commands import QueueTools
 from tests.connections import fired
 from tests.queue_files import append, kept, opened, remove
 from tests.queue_roles import AllRoles
@@ -37,6 +38,11 @@ class Queue(AllRoles):
             return fail(error)
 
 
+@dataclass
+class Destination:
+    id: str
+
+
 class Setup:
     """Destinations a and b; a was sent five records of 1.5 MB, three to a step."""
 
@@ -49,13 +55,14 @@ class Setup:
         self.queue = Queue(store, self.clock)
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         self.room: Any = 4 * 1024 * 1024
-        self.tools = HistoryTools(
+        self.tools = QueueTools(
             queue=self.queue,
-            destinations=("a", "b"),
+            destinations=[Destination("a"), Destination("b")],
             admission=self.admission,
             clock=self.clock,
-            step_bytes=self.step_bytes,
+            limits={},
         )
+        self.tools.step_bytes = self.step_bytes  # type: ignore[method-assign, assignment]
 
     def step_bytes(self, id: str) -> int:
         if isinstance(self.room, Exception):

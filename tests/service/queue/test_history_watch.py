@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from relay.model.errors import QueueFull
 from relay.queue.history.keep import Histories, HistoryLimit
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.store import QueueStore
 from relay.service.queue.watches import HistoryWatch
 from tests.clocks import wall_of
@@ -83,7 +83,7 @@ class Setup:
         return self.store.histories.used_bytes
 
     def records(self, id: str) -> int:
-        wanted = ReadHistory(id)
+        wanted = Read(id)
         return len(self.store.look(lambda view: read_history(view, wanted)).records)
 
 

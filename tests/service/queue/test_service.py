@@ -12,7 +12,7 @@ from relay.flow.lineages import RECEIVED, Lease
 from relay.model.errors import QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.inspect.queries import ReadHistory, read_history
+from relay.queue.inspect.queries import Read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
 from relay.queue.store import QueueStore
@@ -180,9 +180,7 @@ def test_what_is_delivered_is_kept_where_that_is_wanted(
     free = service.view.free_bytes
     service.committer.acknowledge("out", 3)
     setup.commit(service, {"out": [b"three"]})
-    found = setup.reactor.settle(
-        service.view.look(partial(read_history, wanted=ReadHistory("out")))
-    )
+    found = setup.reactor.settle(service.view.look(partial(read_history, wanted=Read("out"))))
     assert [record.payload for record in found.records] == [b"one", b"two"]
     assert service.histories.used_bytes == 4096
     assert service.view.free_bytes > free  # what is kept counts as free

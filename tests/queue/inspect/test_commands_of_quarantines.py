@@ -8,7 +8,7 @@ import pytest
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.queue.inspect.quarantine_commands import (
+from relay.queue.inspect.commands import (
     PurgeQuarantined,
     ReplayQuarantined,
     TakenOut,
