@@ -61,11 +61,14 @@ compiler: ## Install a C compiler, as root on Debian, if there is none
 interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
 	@$(BIN)/python -m tests.interop.packages
 
+# As many processes as the machine has cores; each of them collects all tests, which takes seconds.
+PARALLEL := --numprocesses auto --maxprocesses 8
+
 test: compiler $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick \
+	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick $(PARALLEL) --dist worksteal \
 	    --ignore=tests/interop --ignore=tests/end_to_end --ignore=tests/crash $(ARGS)
 
 mutants: $(VENV)/installed-dev ## List small changes that no test notices (MODULE=relay/service/assembly.py, or a package)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
@@ -97,3 +98,9 @@ messages = st.one_of(
     ),
 )
 origins = st.sampled_from([NETWORK, LOCAL, SECURE])
+
+
+def many_examples(count: int) -> settings:
+    """`count` examples, and in `make test-unit` those of its profile."""
+    quick = settings.get_profile("quick").max_examples
+    return settings(max_examples=quick if settings.default.max_examples == quick else count)

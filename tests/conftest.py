@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 HERE = Path(__file__).parent
 WITH_PROCESSES = (HERE / "crash", HERE / "end_to_end", HERE / "interop")
 
-# Programs are started hundreds of times: none of them has to compile every module anew.
+# Programs are started hundreds of times, and rewriting the assertions of all tests takes ten
+# seconds: neither has to compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine is slow, and that is no failure.
 settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,6 +23,7 @@ def run(*arguments: str, stdout: int | io.IOBase) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -35,6 +36,7 @@ def test_output_that_cannot_be_written_is_one_line_and_status_two(arguments: lis
         assert run(*arguments, stdout=full) == (2, NO_SPACE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["explain", "<13>hello"]])
 def test_a_closed_pipe_ends_a_command_quietly(arguments: list[str]) -> None:
     reader, writer = os.pipe()

@@ -82,6 +82,7 @@ def test_an_error_of_the_checksum_is_passed_on() -> None:
         blocks.encode_records(1, bytes(12), [b"x"], fail)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_what_went_through() -> None:
     row = [b"%d" % number * 7 for number in range(500)]
 

@@ -11,13 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, joined, native
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.wire.parse import read_lines
+from tests.any_messages import many_examples
 from tests.bench import traffic
 from tests.codec.every_form import (
     DIALECTS,
@@ -97,7 +98,7 @@ arrivals = st.tuples(st.lists(st.integers(0, 8), max_size=3).map(sorted), st.sam
 
 
 @given(st.lists(odd_lines, max_size=8), arrivals, st.sampled_from(ZONES), st.data())
-@settings(max_examples=200, deadline=None)
+@many_examples(200)
 def test_odd_lines_of_several_origins(
     frames: list[bytes], came: tuple[list[int], float], zone: tzinfo, data: st.DataObject
 ) -> None:
@@ -529,6 +530,7 @@ def test_a_line_whose_room_needs_more_than_31_bits() -> None:
     assert payload == b"<13>" + text
 
 
+@pytest.mark.slow
 def test_threads_read_and_write_the_same_lines() -> None:
     """Each has forms of its own; all of them share the frames and what was read in them."""
     frames = [*WHOLE, *lines_of_all_kinds(20)]
@@ -634,6 +636,7 @@ def test_lines_with_tags(name: str) -> None:
     assert asked == []
 
 
+@pytest.mark.slow
 def test_more_origins_than_are_kept() -> None:
     both = FORMS[UTC]["ewmm"]
     origins = [Origin("s", "unix", pid=pid) for pid in range(4100)]
@@ -643,6 +646,7 @@ def test_more_origins_than_are_kept() -> None:
     assert both.check(frames, arrival) == payloads
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_what_went_through() -> None:
     frames = [*WHOLE, *lines_of_all_kinds(60)]
     arrival = arrival_of(spread(len(frames)), 1.0e9)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, Lines
@@ -17,6 +17,7 @@ from relay.model.message import SyslogMessage
 from relay.wire.adapters.applications import adapt
 from relay.wire.parse import Dialect, parse, parse_all, read_lines
 from relay.wire.parse_tags import BY_BIT
+from tests.any_messages import many_examples
 from tests.codec.every_form import DIALECTS, reference_of
 from tests.codec.known_lines import (
     WHOLE,
@@ -94,7 +95,7 @@ def test_any_octet_may_be_another_one(line: bytes, dialect: Dialect) -> None:
 
 
 @given(st.lists(odd_lines, max_size=8), st.sampled_from([*DIALECTS.values()]))
-@settings(max_examples=300)
+@many_examples(300)
 @example([b"<13>Oct 11 22:14:15 h @syslog-ng[1]: {}"], DIALECTS["default"])
 @example([b"<13>1 2026-11-21T05:00:00Z h @syslog-ng[x p m - hello"], DIALECTS["default"])
 @example([b"\xef\xbb\xbf<13>x", b"3 <13>x", b"3 \xef\xbb\xbf<13>x"], DIALECTS["rfc3164"])
@@ -113,7 +114,7 @@ addresses = st.lists(groups, min_size=1, max_size=10).map(b":".join)
 
 
 @given(addresses | addresses.map(lambda address: b"[%s]" % address))
-@settings(max_examples=400)
+@many_examples(400)
 @example(b"::")
 @example(b"1:2:3:4:5:6:7::")
 @example(b"::1:2:3:4:5:6:7:8")
@@ -416,6 +417,7 @@ def test_an_error_of_what_changes_a_message_is_passed_on() -> None:
         compiled(LINES).edited([2], {"msg": b"x"}, (), refuse)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_what_went_through() -> None:
     frames = [b"<34>Oct 11 22:14:15 h su[%d]: x" % number for number in range(250)]
     frames += [b"<34>1 2026-11-21T05:00:00Z h su %d - - x" % number for number in range(250)]

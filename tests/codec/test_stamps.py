@@ -271,6 +271,7 @@ def cases_of(test: Callable[..., None]) -> Iterator[bytes | None]:
         yield row if isinstance(names, str) else row[names.index("stamp")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize(
     "test",
@@ -294,6 +295,7 @@ def test_the_cases_of_the_reference_are_its_own_too(
             check_anew(stamp, received_at, zone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stamp", EACH_SPELLING)
 def test_a_stamp_that_is_cut_or_changed_anywhere_means_the_same(stamp: bytes) -> None:
     converter = stamps.Stamps(BERLIN, REFERENCES)
@@ -330,6 +332,7 @@ CHANGES = ["2026-03-08", "2026-03-29", "2026-04-04", "2026-10-03", "2026-10-25",
 CHANGES += ["2011-12-29", "2011-12-31", "1972-01-06", "1937-06-30", "1969-12-31", "1940-05-15"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 def test_clocks_that_change_are_those_of_the_reference(zone: tzinfo) -> None:
     converter = stamps.Stamps(zone, REFERENCES)

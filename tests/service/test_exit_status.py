@@ -35,6 +35,7 @@ print("the end")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [

@@ -334,6 +334,7 @@ def test_slips_that_are_no_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().err == f"{said}All options: twistd syslogrelay --help\n"
 
 
+@pytest.mark.slow
 def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> None:
     flags = ("--listen", "udp://:0", "--forward", "udp://far:1", "--name", "web-1")
     result = run(ASSEMBLY, *flags, cwd=tmp_path)
@@ -341,6 +342,7 @@ def test_a_good_command_line_is_assembled_with_the_reactor(tmp_path: Path) -> No
     assert result.stdout.splitlines() == ["EPollReactor web-1 1", "MultiService"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("listen", "connect", "table", "rare"),
     [
@@ -371,6 +373,7 @@ def test_what_is_rarely_used_takes_no_memory(
     assert loaded & RARE == rare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [("--nodaemon",), ("--logfile=log",)])
 def test_twistd_shows_only_the_problems(mode: tuple[str, ...], tmp_path: Path) -> None:
     flags = ("--listen", "udp:1", "--forward", "relp://far")
@@ -384,6 +387,7 @@ def test_twistd_shows_only_the_problems(mode: tuple[str, ...], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "shown"), [("--help", "Examples:"), ("--version", __version__)])
 def test_twistd_help_and_version(flag: str, shown: str, tmp_path: Path) -> None:
     result = run(TWISTD, "syslogrelay", flag, cwd=tmp_path)

@@ -57,6 +57,7 @@ def test_of_the_interpreter_only_the_text_is_seen() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "one\ntwo\n")
 
 
+@pytest.mark.slow
 def test_in_the_foreground(tmp_path: Path) -> None:
     (tmp_path / "refusing.tac").write_text(APPLICATION)
     result = twistd("--nodaemon", "--no_save", "-y", "refusing.tac", cwd=tmp_path)
@@ -66,6 +67,7 @@ def test_in_the_foreground(tmp_path: Path) -> None:
     assert not (tmp_path / "twistd.pid").exists()
 
 
+@pytest.mark.slow
 def test_as_a_daemon(tmp_path: Path) -> None:
     (tmp_path / "refusing.tac").write_text(APPLICATION)
     result = twistd("--logfile=log", "--no_save", "-y", "refusing.tac", cwd=tmp_path)

@@ -192,6 +192,7 @@ def churn(store: QueueStore) -> None:
         remove(store, "b", ledger.acknowledged_seq + 1)
 
 
+@pytest.mark.slow
 def test_who_reads_page_by_page_does_not_make_the_file_grow(tmp_path: Path) -> None:
     paged, pinned = tmp_path / "paged", tmp_path / "pinned"
     with opened(paged) as store:

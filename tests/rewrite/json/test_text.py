@@ -217,6 +217,7 @@ def test_texts_of_anything_are_cut_out_without_trouble(octets: bytes) -> None:
     assert len(found[0]) <= len(octets) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b" ", b"[", b'"",', b'"t-1":', b'"t-1":"",', b"\\", b'{"a":['])
 def test_a_long_one_takes_no_more_than_its_length(piece: bytes) -> None:
     """Looking at it again from each of its octets would take minutes."""

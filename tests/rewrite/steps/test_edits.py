@@ -7,7 +7,7 @@ from datetime import UTC
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, Lines
@@ -28,6 +28,7 @@ from relay.rewrite.forms.form import form_of
 from relay.rewrite.steps.changes import add_tags, set_values, unset
 from relay.rewrite.steps.pipeline import Change, Constant, Edit, EditStage, stage_of
 from relay.wire.parse import Dialect, read_lines
+from tests.any_messages import many_examples
 from tests.codec.every_form import DIALECTS, TOKEN, arrival_of, every_form, reference_of
 from tests.codec.known_lines import TOKENS, WHOLE, edited, joined_tokens, odd_lines, pool
 
@@ -134,7 +135,7 @@ def check(
     st.sampled_from([*DIALECTS.values()]),
     st.none() | st.sets(st.integers(0, 7)),
 )
-@settings(max_examples=300, deadline=None)
+@many_examples(300)
 def test_edits_of_odd_lines(
     frames: list[bytes],
     taken: Steps,

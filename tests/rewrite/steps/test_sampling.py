@@ -4,6 +4,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,6 +137,7 @@ def bytes_kept_by(call: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_what_senders_choose_is_not_remembered_at_its_length() -> None:
     """8,000 host names, programs and texts of 60 KB each would be more than 1 GB."""
     text = "x" * 60_000

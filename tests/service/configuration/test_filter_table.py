@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec.messages import Messages
@@ -18,6 +18,7 @@ from relay.service.configuration.filter_table import MATCH, AllOf, CameWithin, M
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
+from tests.any_messages import many_examples
 from tests.codec.known_lines import odd_lines
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday
@@ -239,7 +240,7 @@ filter_values = st.recursive(
 
 
 @given(filter_values, st.lists(odd_lines, max_size=12), st.data())
-@settings(max_examples=300, deadline=None)
+@many_examples(300)
 def test_conditions_choose_the_same_lines_as_messages(
     value: object, frames: list[bytes], data: st.DataObject
 ) -> None:

@@ -16,6 +16,7 @@ WAS_BUILT = bool(list(Path(relay.__file__).parent.glob("codec/lines.*.so")))
 PRINT = "from relay.service.process.interpreter import is_pure; print(is_pure())"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["1", ""])
 def test_what_is_compiled_is_used_unless_the_environment_says_otherwise(value: str) -> None:
     environment = {**os.environ, "SYSLOGRELAY_PURE": value}

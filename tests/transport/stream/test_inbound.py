@@ -314,6 +314,7 @@ def test_a_commit_that_outlives_the_connection(connection: Connection) -> None:
     assert connection.notices.kinds == ["framing", "not-stored"]
 
 
+@pytest.mark.slow
 def test_many_senders_of_messages_that_never_end_take_no_more_memory_than_all_may() -> None:
     source = Connection(frame_bytes_max=65536, unfinished_bytes_max=2**20, connections_max=1000)
     others = [source.factory.buildProtocol(None) for _ in range(100)]

@@ -503,6 +503,7 @@ def test_a_frame_without_end_is_not_kept(new: Decoders, start: bytes, chunk: byt
     assert len(frames + decoder.finish()) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [b"x", b"x" * 100], ids=["one", "many"])
 @pytest.mark.parametrize("start", [b"<", b"9999999999 ", b"9999999999 <13>"])
 def test_of_a_frame_that_is_split_only_the_last_piece_is_kept(start: bytes, chunk: bytes) -> None:
@@ -922,6 +923,7 @@ def test_relp_is_not_cut_into_messages(before: bytes, opening: bytes) -> None:
 # Memory, in octets for each octet received.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize(
     ("new", "start"),

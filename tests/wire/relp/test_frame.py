@@ -277,6 +277,7 @@ def test_answers_are_numbered_like_what_they_answer(
 # Memory, in octets for each octet received; and what is no RELP.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("length", [40_000, 90_000])
