@@ -8,8 +8,6 @@ from typing import Any
 
 from relay.model.message import SyslogMessage
 
-__all__ = ["Messages"]
-
 
 class Messages:
     """The lines of one batch, as messages; the same as `relay.codec.lines.Lines` otherwise.

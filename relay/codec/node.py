@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import struct
 
-__all__ = ["node_of"]
-
 _NODE = struct.Struct("=HHHH")  # size of the value (two of them), flags, size of the key
 _PAGE_NUMBER = struct.Struct("=Q")
 _BIG = 1  # flag: the value has pages of its own

@@ -12,24 +12,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, islice
 
-__all__ = [
-    "TXNR_MAX",
-    "beginning_with",
-    "built",
-    "cut_records",
-    "cut_run",
-    "cut_slots",
-    "encode_consecutive_answers",
-    "encode_records",
-    "encode_syslog",
-    "fitting",
-    "joined",
-    "new_frames",
-    "octets_of",
-    "runs",
-    "split_lines",
-]
-
 TXNR_MAX = 999_999_999
 """The last number of a RELP frame; 1 follows it."""
 

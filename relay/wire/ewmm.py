@@ -24,8 +24,6 @@ from relay.wire.headers.timestamp import is_same_millisecond
 from relay.wire.json.pairs import Path, items_of, members_of, text_of
 from relay.wire.list_syntax import parse_list
 
-__all__ = ["APP_NAME", "NAME_TOKEN", "PEER_NAME", "STAMP_NAME", "TAGS_NAME", "decode_ewmm"]
-
 APP_NAME = b"@syslog-ng"
 """APP-NAME of an envelope."""
 STAMP_NAME = ".syslogrelay.timestamp"

@@ -6,8 +6,6 @@ import hashlib
 import json
 from typing import NamedTuple
 
-__all__ = ["HEAD_BYTES_MAX", "FilePosition", "fingerprint_of", "parse_position"]
-
 HEAD_BYTES_MAX = 256
 """Most bytes of the beginning of a file that its fingerprint covers."""
 

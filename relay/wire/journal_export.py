@@ -21,8 +21,6 @@ from typing import NamedTuple
 
 from relay.model.errors import FramingError
 
-__all__ = ["JournalEntry", "JournalExportDecoder"]
-
 _NAME = re.compile(rb"[A-Z0-9_]{1,256}")
 # An entry with text values only, as most are, is read in one pass.
 _TEXT_ENTRY = re.compile(rb"(?:[^=\n]++=[^\n]*+\n)++\n")

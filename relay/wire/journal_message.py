@@ -22,8 +22,6 @@ from datetime import UTC, datetime
 from relay.wire.headers.rfc5424 import MSGID_BYTES_MAX, format_header, format_message
 from relay.wire.journal_export import JournalEntry
 
-__all__ = ["HEADER_FIELDS", "SD_ID", "new_journal_format"]
-
 # 32473 is the private enterprise number for documentation (RFC 5612): we have none.
 SD_ID = b"journald@32473"
 

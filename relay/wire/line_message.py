@@ -8,8 +8,6 @@ from datetime import UTC
 from relay.wire.headers.rfc5424 import format_header
 from relay.wire.headers.timestamp import format_epoch
 
-__all__ = ["LineFormat", "tag_of"]
-
 # 32473 is the enterprise number that RFC 5612 sets aside for documentation; there is
 # none that is ours.
 _SD_ID = b"syslogrelay@32473"

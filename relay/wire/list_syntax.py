@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["format_list", "parse_list"]
-
 _QUOTED = re.compile(rb"[\s,\"'\\\x00-\x1f]")
 _ITEM = re.compile(
     rb"(?:\"((?:[^\"\\]|\\.)*+)\"(?=,|\Z)|'((?:[^'\\]|\\.)*+)'(?=,|\Z)|([^,]*+))(,|\Z)", re.DOTALL

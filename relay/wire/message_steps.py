@@ -20,28 +20,6 @@ from relay.wire.headers.timestamp import (
 from relay.wire.parse import DELIMITERS
 from relay.wire.parse_tags import INVALID_PROGRAM, SANITIZED, is_parse_failure
 
-__all__ = [
-    "Step",
-    "each",
-    "marked_if_utf8",
-    "marked_utf8",
-    "on_one_line",
-    "with_app_tag",
-    "with_chained_host",
-    "with_host",
-    "with_kernel_program",
-    "with_line_end",
-    "with_offsets",
-    "with_peer_host",
-    "with_program",
-    "with_receive_time",
-    "with_tags",
-    "with_valid_utf8",
-    "without_bad_program",
-    "without_legacy_header",
-    "without_tags",
-]
-
 Messages = list[SyslogMessage]
 Step = Callable[[Messages, Origin], Messages]
 """From the messages of a batch and their origin to as many messages."""

@@ -41,16 +41,6 @@ from relay.wire.parse_tags import (
 if TYPE_CHECKING:
     from relay.codec.lines import Reader
 
-__all__ = [
-    "DELIMITERS",
-    "Dialect",
-    "parse",
-    "parse_all",
-    "parse_as",
-    "read_lines",
-    "severity_of",
-]
-
 DELIMITERS = b"\n\r\0"
 """Bytes that are not part of MSG at the end of a frame."""
 

@@ -50,8 +50,6 @@ from relay.wire.readers import (
     telling_what_is_missing,
 )
 
-__all__ = ["Parser", "new_parser", "utf8_of"]
-
 Parser = Callable[[Sequence[bytes], Arrival], Lines]
 """Reads the frames of a batch of one source, one line each, in order."""
 

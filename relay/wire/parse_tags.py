@@ -8,28 +8,6 @@ from __future__ import annotations
 
 from relay.model.message import SyslogMessage
 
-__all__ = [
-    "BY_BIT",
-    "INVALID_HOSTNAME",
-    "INVALID_PRI",
-    "INVALID_PROGRAM",
-    "INVALID_STRUCTURED_DATA",
-    "INVALID_VERSION",
-    "MISSING_APP_NAME",
-    "MISSING_HEADER",
-    "MISSING_HOSTNAME",
-    "MISSING_MSGID",
-    "MISSING_PRI",
-    "MISSING_PROCID",
-    "MISSING_STRUCTURED_DATA",
-    "MISSING_TIMESTAMP",
-    "MISSING_TIMESTAMP_5424",
-    "SANITIZED",
-    "UNEXPECTED_FRAMING",
-    "Tags",
-    "is_parse_failure",
-]
-
 Tags = tuple[bytes, ...]
 
 # A header that ends too early.  MSG begins with what was not understood; without PRI or

@@ -18,16 +18,6 @@ from relay.wire.parse_tags import (
     is_parse_failure,
 )
 
-__all__ = [
-    "Read",
-    "cutting",
-    "reading",
-    "reading_nothing",
-    "reading_pri",
-    "storing_raw",
-    "telling_what_is_missing",
-]
-
 Read = Callable[[bytes, bytes], SyslogMessage]
 """Text to be read, and the frame that it is from, to a message.  Never raises."""
 

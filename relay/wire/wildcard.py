@@ -12,8 +12,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-__all__ = ["ANY_DEPTH", "Step", "matches", "parse_wildcard"]
-
 Step = str | Callable[[str], bool]
 """One component: a name, or a test of names."""
 

@@ -28,8 +28,6 @@ from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.json.pairs import flatten_json
 from relay.wire.parse_tags import Tags
 
-__all__ = ["adapt", "app_tag"]
-
 _START = re.compile(rb"<([0-9]{1,3})>")
 _STARTS = re.compile(rb"<([0-9]{1,3})>(date=|\{|1 (?=[0-9]))|(time=)[0-9]")
 _PROGRAMS = frozenset((b"sudo", b"kernel", b"vendor=Websense"))

@@ -11,8 +11,6 @@ import re
 from relay.model.message import SyslogMessage
 from relay.wire.headers.timestamp import ISO_STAMP
 
-__all__ = ["read_cisco"]
-
 _TRIPLET = re.compile(
     rb": (%([A-Z][A-Z0-9_]*+(?:-(?![0-7]-)[A-Z0-9_]++)*+)-([0-7])-([A-Za-z0-9_]++) ?:)"
 )

@@ -8,15 +8,6 @@ from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessag
 from relay.wire.headers.rfc3164 import parse_rfc3164
 from relay.wire.headers.timestamp import ISO_STAMP
 
-__all__ = [
-    "key_values",
-    "read_checkpoint",
-    "read_fortigate",
-    "read_iptables",
-    "read_sudo",
-    "read_websense",
-]
-
 _PAIRS_MAX = 1000
 
 _KEY = rb"([0-9A-Za-z_.\-]{1,100}+)"

@@ -9,8 +9,6 @@ import csv
 
 from relay.model.message import SyslogMessage
 
-__all__ = ["read_panos"]
-
 _FIRST = [
     *("future_use1", "receive_time", "serial", "type", "subtype", "future_use2"),
     "time_generated",

@@ -19,23 +19,6 @@ from relay.model.errors import WrongProtocol
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.framing.long_frame import line_end
 
-__all__ = [
-    "COUNT",
-    "PRI",
-    "SEPARATORS",
-    "START_BYTES_MAX",
-    "Beginning",
-    "Rest",
-    "after_separators",
-    "holds_counted",
-    "inner_start",
-    "is_followed",
-    "may_be_count",
-    "may_hold_count",
-    "next_counted",
-    "rest_of_count",
-]
-
 SEPARATORS = b"\r\n\0"
 START_BYTES_MAX = 16
 """Octets of a count with its PRI."""

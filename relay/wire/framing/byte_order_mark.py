@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BYTE_ORDER_MARK", "without_byte_order_mark"]
-
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

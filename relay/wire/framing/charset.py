@@ -14,8 +14,6 @@ from functools import cached_property, lru_cache
 
 from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
-__all__ = ["HEAD_BYTES", "Charset", "whole_characters"]
-
 HEAD_BYTES = 4
 """How many bytes at the beginning of a text its byte order mark may take."""
 

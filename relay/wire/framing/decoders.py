@@ -40,17 +40,6 @@ from relay.wire.framing.boundaries import (
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.framing.long_frame import LongFrames, line_end
 
-__all__ = [
-    "AutoDecoder",
-    "FrameDecoder",
-    "NewlineDecoder",
-    "OctetCountingDecoder",
-    "encode_newline",
-    "encode_newline_syslog",
-    "encode_octet_counted",
-    "encode_octet_counted_syslog",
-]
-
 # RFC 6587 §3.4.1 wants a non-zero first digit; files may be padded with zeros and hold
 # empty frames, and LF, CR or NUL between frames.
 _MSG_LEN_SP = re.compile(rb"[\r\n\0]*([0-9]{1,10}) ")

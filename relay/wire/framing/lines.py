@@ -20,8 +20,6 @@ from relay.wire.framing.byte_order_mark import (
 )
 from relay.wire.framing.charset import HEAD_BYTES, Charset, whole_characters
 
-__all__ = ["LineDecoder", "Lines"]
-
 _MESSAGE_LINES_MAX = 10_000  # or an expression that never matches would swallow a file
 
 

@@ -18,8 +18,6 @@ from typing import NamedTuple
 from relay.wire.headers.rfc5424 import PRIVAL
 from relay.wire.parse import parse
 
-__all__ = ["CutFrame", "LineEnd", "LongFrames", "SplitFrame", "line_end", "split_frame"]
-
 _PRI = re.compile(rb"<([0-9]{1,3})>")
 _DELIMITERS = b"\n\r\0"  # at the end of a frame, which `parse` does not count as MSG
 _LINE_END = re.compile(rb"\n|\0(?:\r?\n|(?=<|\r?\Z))")

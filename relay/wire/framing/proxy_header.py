@@ -18,8 +18,6 @@ import struct
 
 from relay.model.errors import FramingError
 
-__all__ = ["ProxyHeaderDecoder"]
-
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED = struct.Struct("!12sBBH")
 _LOCAL, _PROXY = 0x20, 0x21

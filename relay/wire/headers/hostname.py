@@ -10,15 +10,6 @@ import ipaddress
 import re
 from functools import lru_cache
 
-__all__ = [
-    "HOSTNAME_BYTES_MAX",
-    "USUAL_HOSTNAME",
-    "format_hostname",
-    "is_address",
-    "is_hostname",
-    "without_brackets",
-]
-
 HOSTNAME_BYTES_MAX = 255
 
 _CACHED_MAX = 4096

@@ -36,8 +36,6 @@ from relay.wire.parse_tags import (
     Tags,
 )
 
-__all__ = ["Defect", "error_text", "find_defect", "parse_malformed"]
-
 _NILVALUE = b"-"
 
 _BLANKS = re.compile(rb" *+")

@@ -30,12 +30,6 @@ from relay.wire.headers.tag import NO_TAG, USUAL_PID, USUAL_PROGRAM, Tag, is_obj
 from relay.wire.headers.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME, has_offset
 from relay.wire.parse_tags import INVALID_HOSTNAME
 
-__all__ = [
-    "is_bare_hostname",
-    "parse_rfc3164",
-    "parse_common_rfc3164",
-]
-
 _REPEATED = b"last message repeated"
 _SEQUENCE_MAX = 2**31 - 1  # RFC 5424 §7.3.1
 

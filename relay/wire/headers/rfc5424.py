@@ -9,20 +9,6 @@ from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX, is_hostname
 from relay.wire.headers.structured_data import STRUCTURED_DATA, without_controls
 from relay.wire.headers.timestamp import POSSIBLE_ISO_STAMP
 
-__all__ = [
-    "APP_NAME_BYTES_MAX",
-    "COLUMN",
-    "COLUMN_BYTES_MAX",
-    "MSGID_BYTES_MAX",
-    "PRIVAL",
-    "PROCID_BYTES_MAX",
-    "format_header",
-    "format_message",
-    "header_field",
-    "header_hostname",
-    "parse_rfc5424",
-]
-
 # §6.2.1: PRIVAL is 0 to 191.  Senders in the field pad it with zeros.
 PRIVAL = {
     spelling % prival: divmod(prival, 8)

@@ -11,16 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "STRUCTURED_DATA",
-    "STRUCTURED_DATA_SO_FAR",
-    "cut_structured_data",
-    "format_structured_data",
-    "is_structured_data",
-    "parse_structured_data",
-    "without_controls",
-]
-
 # SD-NAME (§6.3): printable US-ASCII without = SP ] and the quote.
 _NAME = rb"[!#-<>-\\^-~]{1,255}+"
 # PARAM-VALUE (§6.3.3).  Possessive, so that hostile input cannot cause backtracking.

@@ -15,8 +15,6 @@ from typing import NamedTuple
 from relay.wire.headers.rfc5424 import header_field
 from relay.wire.headers.timestamp import ISO_STAMP
 
-__all__ = ["NO_TAG", "USUAL_PID", "USUAL_PROGRAM", "Tag", "format_tag", "is_object", "read_tag"]
-
 # What nearly all programs and processes are; without groups, to be built into other patterns.
 USUAL_PROGRAM = rb"(?!@)[!#-9;-Z\\^-z|~]++"
 USUAL_PID = rb"[!-9;-Z\\^-~]++"

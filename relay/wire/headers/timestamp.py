@@ -22,28 +22,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 
-__all__ = [
-    "BSD_STAMP",
-    "CONVERSIONS",
-    "Convert",
-    "ISO_STAMP",
-    "POSSIBLE_ISO_STAMP",
-    "SURE_RFC3339",
-    "SURE_RFC3339_PARTS",
-    "StampForm",
-    "StampTable",
-    "UTC_OFFSETS",
-    "ZONE_NAME",
-    "format_epoch",
-    "is_same_millisecond",
-    "has_offset",
-    "to_datetime",
-    "to_exact",
-    "to_milliseconds",
-    "to_rfc3339",
-    "to_rfc5424",
-]
-
 _CLOCK = rb"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)|N(?i:ov)|D(?i:ec))"
 _DAY = rb"[ 0-9]?[0-9]"

@@ -15,8 +15,6 @@ import msgspec
 
 from relay.model.message import JsonText
 
-__all__ = ["DEPTH_MAX", "Node", "read_leniently", "unescape", "write_strictly"]
-
 Node: TypeAlias = "dict[str, Node] | list[Node] | bytes"
 """A value: bytes for text, `JsonText` for everything else."""
 

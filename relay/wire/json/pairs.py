@@ -15,8 +15,6 @@ from relay.model.message import JsonText
 from relay.wire.json.lenient import DEPTH_MAX, Node, read_leniently, unescape, write_strictly
 from relay.wire.list_syntax import format_list
 
-__all__ = ["Path", "flatten_json", "items_of", "members_of", "text_of"]
-
 Path = tuple[str, ...]
 """Names from the outermost object to the value."""
 
