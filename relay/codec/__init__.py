@@ -34,7 +34,6 @@ __all__ = [
     "node_of",
     "octets_of",
     "runs",
-    "split_lines",
 ]
 
 
@@ -73,7 +72,6 @@ if TYPE_CHECKING or not IS_COMPILED:
         new_frames,
         octets_of,
         runs,
-        split_lines,
     )
 else:
     from relay.codec.blocks import cut_records, encode_records, node_of, runs
@@ -85,7 +83,6 @@ else:
         encode_syslog,
         fitting,
         octets_of,
-        split_lines,
     )
     from relay.codec.payloads import built, joined, new_frames
 

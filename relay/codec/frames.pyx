@@ -69,31 +69,6 @@ def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t octets_max) 
     return max(start, min(stop, row.count)) - start
 
 
-def split_lines(bytes text not None, Py_ssize_t line_bytes_max, bint keep_empty):
-    """The lines of `text`, as `NewlineDecoder` cuts them; None if one of them is too long."""
-    cdef const char *p = PyBytes_AS_STRING(text)
-    cdef const char *end = p + PyBytes_GET_SIZE(text)
-    cdef const char *stop
-    cdef Py_ssize_t size
-    cdef list lines = []
-    while True:
-        stop = <const char *>memchr(p, c"\n", end - p)
-        if stop == NULL:
-            stop = end
-        size = stop - p
-        if size and p[size - 1] == c"\r":
-            size -= 1
-        if size > line_bytes_max:
-            return None
-        if size:
-            lines.append(PyBytes_FromStringAndSize(p, size))
-        elif keep_empty:
-            lines.append(LF)
-        if stop == end:
-            return lines
-        p = stop + 1
-
-
 cdef inline bint is_digit(char c) noexcept nogil:
     return c"0" <= c <= c"9"
 

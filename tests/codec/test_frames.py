@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, native, reference
-from relay.wire.framing.decoders import NewlineDecoder
 
 frames = native.frames if IS_COMPILED else reference
 pytestmark = pytest.mark.skipif(
@@ -76,34 +75,12 @@ def test_slots_that_are_not_there_are_refused(slot_bytes: int, sizes: list[int])
         frames.cut_slots(memoryview(bytes(40)), slot_bytes, sizes)
 
 
-lines = st.lists(st.sampled_from([b"a", b"bc", b"\r", b"\n", b"\r\n", b"x" * 9])).map(b"".join)
-
-
-@given(lines, st.booleans())
-def test_lines(text: bytes, keep_empty: bool) -> None:
-    found = frames.split_lines(text, 8, keep_empty)
-    expected = [line.removesuffix(b"\r") for line in text.split(b"\n")]
-    if any(len(line) > 8 for line in expected):
-        assert found is None
-    else:
-        assert found == [line or b"\n" for line in expected if line or keep_empty]
-
-
-def test_a_decoder_goes_the_long_way_for_long_lines_only() -> None:
-    decoder = NewlineDecoder(frame_bytes_max=8)
-    assert decoder.feed(b"one\r\n\ntwo\n" + b"x" * 9 + b"\nthree\n") == [
-        *(b"one", b"two", b"x" * 8, b"three")
-    ]
-    assert decoder.cut == {2: 9}
-
-
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"x"), memoryview(b"x")])
 def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
     for call in (
         lambda: frames.octets_of([b"x", wrong]),
         lambda: frames.fitting([wrong], 0, 1, 10),
         lambda: frames.encode_syslog(1, [b"x", wrong]),
-        lambda: frames.split_lines(wrong, 10, False),
         lambda: frames.cut_run(wrong, 1, 10),
     ):
         with pytest.raises(TypeError):
@@ -154,7 +131,6 @@ def test_nothing_is_kept_of_what_went_through() -> None:
             frames.encode_syslog(1, row)
         frames.encode_consecutive_answers(1, 500)
         frames.cut_run(stream, 1, 1000)
-        frames.split_lines(stream, 1000, True)
         gc.collect()
         return sys.getallocatedblocks()
 

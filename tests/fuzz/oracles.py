@@ -68,7 +68,7 @@ def line_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded:
     return result
 
 
-def counted_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded:
+def counted_frames(stream: bytes, limit: int) -> Decoded:
     """Octet counting; `failed` also when the stream ends inside a frame."""
     result = Decoded()
     at = 0
@@ -85,11 +85,7 @@ def counted_frames(stream: bytes, limit: int, *, split: bool = False) -> Decoded
         length, body = int(stream[at:digits]), digits + 1
         kept = min(length, limit)
         whole = stream[body : body + kept]
-        if split and kept < length:
-            if len(whole) == kept:
-                octets = stream[body : body + length]
-                result.frames += split_frame(octets, frame_bytes_max=limit)
-        elif len(whole) == kept:  # the rest of one that is cut may still be missing
+        if len(whole) == kept:  # the rest of one that is cut may still be missing
             result.frames += [whole] if whole else []
             result.truncated += kept < length
         result.failed = body + length > len(stream)

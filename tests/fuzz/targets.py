@@ -12,18 +12,19 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
+from relay.model.errors import FramingError
 from relay.model.message import JsonText, SyslogMessage
 from relay.rewrite.json.text import add_members, find_object, json_string
 from relay.wire.ewmm import APP_NAME
 from relay.wire.framing.decoders import (
     AutoDecoder,
-    NewlineDecoder,
-    OctetCountingDecoder,
     encode_newline,
     encode_octet_counted,
 )
+from relay.wire.framing.file_frames import counted_frames_in, lines_in
 from relay.wire.framing.proxy_header import ProxyHeaderDecoder
 from relay.wire.headers.structured_data import (
     cut_structured_data,
@@ -89,41 +90,24 @@ def _decode(decoder: Any, chunks: Sequence[bytes], held_max: int) -> Decoded:
     return result
 
 
-def _check_framing(
-    make: Callable[[], Any], expected: Decoded, stream: bytes, source: random.Random
-) -> None:
-    assert _decode(make(), chunks_of(source, stream), _FRAME_HELD_MAX) == expected
-    assert _decode(make(), [stream], _FRAME_HELD_MAX) == expected
-    assert all(0 < len(frame) <= _LIMIT for frame in expected.frames)
-
-
 def check_counted(stream: bytes, source: random.Random) -> None:
     expected = counted_frames(stream, _LIMIT)
-    _check_framing(lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
     good = [corpus.LINES[source.randrange(len(corpus.LINES))][:_LIMIT] for _ in range(3)]
     good = [frame for frame in good if frame]
-    expected_split = counted_frames(stream, _LIMIT, split=True)
-    _check_framing(
-        lambda: OctetCountingDecoder(frame_bytes_max=_LIMIT, split=True),
-        *(expected_split, stream, source),
-    )
     # Whatever comes after them, good frames are not lost.
-    frames = _decode(
-        OctetCountingDecoder(frame_bytes_max=_LIMIT),
-        chunks_of(source, encode_octet_counted(good) + stream),
-        _FRAME_HELD_MAX,
-    ).frames
-    assert frames == good + expected.frames
+    for before in ([], good):
+        frames: list[bytes] = []
+        failed = False
+        try:
+            for frame in counted_frames_in(BytesIO(encode_octet_counted(before) + stream), _LIMIT):
+                frames.append(frame)
+        except FramingError:
+            failed = True
+        assert (frames, failed) == (before + expected.frames, expected.failed)
 
 
 def check_lines(stream: bytes, source: random.Random) -> None:
-    expected = line_frames(stream, _LIMIT)
-    _check_framing(lambda: NewlineDecoder(frame_bytes_max=_LIMIT), expected, stream, source)
-    expected_split = line_frames(stream, _LIMIT, split=True)
-    _check_framing(
-        lambda: NewlineDecoder(frame_bytes_max=_LIMIT, split=True),
-        *(expected_split, stream, source),
-    )
+    assert list(lines_in(BytesIO(stream), _LIMIT)) == line_frames(stream, _LIMIT).frames
     message = stream[:_LIMIT]
     encoded = encode_newline([message])
     assert encoded.count(b"\n") == 1 and encoded.endswith(b"\n") and b"\0" not in encoded

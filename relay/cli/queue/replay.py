@@ -15,18 +15,17 @@ from relay.cli.queue.access import Access, accounts, opened, stamp
 from relay.cli.queue.periods import period_of
 from relay.cli.queue.quarantine import in_steps, say_moved
 from relay.cli.where import Where, where_options
-from relay.model.errors import QueueError
+from relay.model.errors import FramingError, QueueError
 from relay.model.text import counted
 from relay.queue.inspect.commands import Replayed, ReplayHistory, ReplayQuarantined
 from relay.queue.inspect.queries import Period
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.commands import SomeDestination
 from relay.service.queue.commands import AppendTo
-from relay.wire.framing.decoders import NewlineDecoder, OctetCountingDecoder
+from relay.wire.framing.file_frames import counted_frames_in, lines_in
 
-_CHUNK_BYTES = 256 * 1024
 _FRAME_BYTES_MAX = 16 * 1024 * 1024  # what frame_bytes_max can be
-_BATCH_RECORDS = 1000
+_BATCH_RECORDS, _BATCH_BYTES = 1000, 256 * 1024
 _WAIT_SECONDS = 1.0
 
 
@@ -169,17 +168,24 @@ def _stored(count: int, to: str) -> str:
 
 def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
     """The messages of the file, in batches of moderate size."""
-    kind = NewlineDecoder if lines else OctetCountingDecoder
-    decoder = kind(frame_bytes_max=_FRAME_BYTES_MAX)
-    ended = False
-    while not ended:
-        chunk = file.read(_CHUNK_BYTES)
-        ended = not chunk
-        frames = decoder.feed(chunk) if chunk else decoder.finish()
-        for start in range(0, len(frames), _BATCH_RECORDS):
-            yield frames[start : start + _BATCH_RECORDS]
-        if decoder.error is not None:
-            raise ValueError(f"{decoder.error}; is it one message a line (--lines)?")
+    batch: list[bytes] = []
+    size = 0
+    problem: Exception | None = None
+    try:
+        for frame in (lines_in if lines else counted_frames_in)(file, _FRAME_BYTES_MAX):
+            batch.append(frame)
+            size += len(frame)
+            if len(batch) == _BATCH_RECORDS or size >= _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    except FramingError as error:
+        problem = ValueError(f"{error}; is it one message a line (--lines)?")
+    except OSError as error:
+        problem = error
+    if batch:  # also those before an error
+        yield batch
+    if problem is not None:
+        raise problem
 
 
 @click.command()

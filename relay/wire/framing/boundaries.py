@@ -37,7 +37,6 @@ _PLAUSIBLE = re.compile(rb"<[0-9]{1,3}>|(?:0 ){0,8}[1-9][0-9]{0,9} <")
 _PLAUSIBLE_SO_FAR = re.compile(rb"(?:<[0-9]{0,3}|(?:0 ){0,8}(?:0|[1-9][0-9]{0,9} ?)?)\Z")
 _SEPARATORS = re.compile(rb"[\r\n\0]*")
 _FEW_SEPARATORS = re.compile(rb"[\r\n\0]{0,16}")  # or a peer could grow what waits with them
-_COUNT_AT_LINE = re.compile(rb"\n(?:[0-9]{1,10} <|0 [0-9])")
 
 # A handshake of TLS, SSL 3 or later (RFC 8446 §5.1).  RELP begins with ``open`` and offers.
 _TLS_RECORD = b"\x16\x03"
@@ -112,11 +111,6 @@ def rest_of_count(data: bytes, start: int, rest: Rest) -> int:
         return -1
     found = _REST_OF_COUNT.match(data, start)
     return found.end() - start if found is not None else 0
-
-
-def may_hold_count(text: bytes) -> bool:
-    """Whether one of the lines of `text` may begin with a count and ``<``."""
-    return (b" <" in text or b"0 " in text) and _COUNT_AT_LINE.search(b"\n" + text) is not None
 
 
 def is_followed(data: bytes, start: int, stop: int, rest: Rest) -> bool | None:

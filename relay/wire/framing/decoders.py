@@ -1,12 +1,10 @@
 """Cut a syslog byte stream into frames, and put frames into a stream (RFC 6587 §3.4).
 
-Strategy: a decoder takes chunks of any size and returns *all* frames that are
-now complete.  It never raises on input: a peer's mistake ends up in an attribute,
-after the good frames before the mistake have been returned.  A frame longer than
-the limit is cut there, the rest of it is discarded and the stream stays in step,
-so that no part of a long message turns up as a message of its own.  Or it is split
-into several messages (`long_frame.py`).  `cut` and `pieces` tell which frames of those
-returned last were too long.
+Strategy: the decoder takes chunks of any size and returns *all* frames that are now
+complete.  It never raises on input.  A frame longer than the limit is cut there and the
+rest of it discarded, so that no part of a long message turns up as a message of its own;
+or it is split into several messages (`long_frame.py`).  `cut` and `pieces` tell which
+frames of those returned last were too long.
 
 Nothing a peer sends makes a decoder keep more than one frame of the longest
 allowed size plus one chunk, and a byte of it takes little more than a byte of
@@ -17,10 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
-from relay.codec import IS_COMPILED, built, native, new_frames, split_lines
-from relay.model.errors import FramingError, WrongProtocol
+from relay.codec import IS_COMPILED, built, native, new_frames
+from relay.model.errors import WrongProtocol
 from relay.wire.framing.boundaries import (
     COUNT,
     PRI,
@@ -33,219 +30,14 @@ from relay.wire.framing.boundaries import (
     inner_start,
     is_followed,
     may_be_count,
-    may_hold_count,
     next_counted,
     rest_of_count,
 )
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.framing.long_frame import LongFrames, line_end
 
-# RFC 6587 §3.4.1 wants a non-zero first digit; files may be padded with zeros and hold
-# empty frames, and LF, CR or NUL between frames.
-_MSG_LEN_SP = re.compile(rb"[\r\n\0]*([0-9]{1,10}) ")
-_MSG_LEN_SO_FAR = re.compile(rb"[\r\n\0]*[0-9]{0,10}\Z")
 
-
-class FrameDecoder(Protocol):
-    """Turns a stream of chunks into a stream of frames."""
-
-    @property
-    def error(self) -> FramingError | None:
-        """The violation that ended decoding; once set, `feed` returns nothing more."""
-
-    @property
-    def truncated(self) -> int:
-        """How many frames were cut to the size limit so far."""
-
-    @property
-    def cut(self) -> dict[int, int]:
-        """Which of the frames returned last were cut: index to bytes of the whole."""
-
-    @property
-    def pieces(self) -> dict[int, int]:
-        """Which of the frames returned last are pieces of one that was split: index to
-        the number of the piece, from 1."""
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes of the stream; return the frames they complete."""
-
-    def finish(self) -> list[bytes]:
-        """Note the end of the stream; return what it completes."""
-
-
-class _LimitedDecoder:
-    """What decoders have in common: frames above the limit."""
-
-    def __init__(self, *, frame_bytes_max: int, split: bool, nul_ends_lines: bool = True) -> None:
-        self._frame_bytes_max = frame_bytes_max
-        self._long = LongFrames(
-            frame_bytes_max=frame_bytes_max, split=split, nul_ends_lines=nul_ends_lines
-        )
-        self._buffer = bytearray()  # what was not returned yet
-
-    @property
-    def truncated(self) -> int:
-        return self._long.truncated
-
-    @property
-    def cut(self) -> dict[int, int]:
-        return self._long.cut
-
-    @property
-    def pieces(self) -> dict[int, int]:
-        return self._long.pieces
-
-    @property
-    def unfinished_bytes(self) -> int:
-        """Bytes buffered of the incomplete frame."""
-        return len(self._buffer) + self._long.kept_bytes
-
-
-class OctetCountingDecoder(_LimitedDecoder):
-    """Decode a file of ``MSG-LEN SP SYSLOG-MSG`` frames (RFC 6587 §3.4.1, RFC 5425 §4.3).
-
-    Every MSG-LEN is believed, so it needs a writer that makes no mistakes: after `error`
-    is set there is no point to resynchronise at.
-
-    Args:
-        frame_bytes_max: Longest SYSLOG-MSG to keep, in bytes.  RFC 5425
-            §4.3.1: receivers MUST take 2048 and SHOULD take 8192.
-        split: Longer ones are split instead of cut.
-    """
-
-    def __init__(self, *, frame_bytes_max: int, split: bool = False) -> None:
-        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
-        self.error: FramingError | None = None
-        self._wanted_bytes = 1  # of the buffer, before it can hold one more whole frame
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes of the stream; return the frames they complete."""
-        self._long.forget_marks()
-        if self.error is not None:
-            return []
-        frames: list[bytes] = []
-        self._buffer += chunk[self._long.take(chunk, 0, frames) :]
-        if len(self._buffer) >= self._wanted_bytes:
-            self._cut(bytes(self._buffer), frames)
-        return frames
-
-    def finish(self) -> list[bytes]:
-        """Note the end of the stream; a partial frame is then an error.
-
-        Only of one that is being split is the rest returned, because the pieces
-        before it were.
-        """
-        self._long.forget_marks()
-        frames: list[bytes] = []
-        rest = self._buffer.strip(SEPARATORS)
-        if self.error is None and (rest or self._long.missing_bytes):
-            self.error = FramingError(f"the stream ended {len(rest)} bytes into a frame")
-        self._long.finish(frames)
-        return frames
-
-    def _cut(self, buffer: bytes, frames: list[bytes]) -> None:
-        start = 0
-        while start < len(buffer):
-            header = _MSG_LEN_SP.match(buffer, start)
-            if header is None:
-                # Separators are dropped, or a file could grow the buffer with them.
-                rest = buffer[start:].lstrip(SEPARATORS)
-                if not _MSG_LEN_SO_FAR.match(rest):
-                    self.error = FramingError(
-                        "expected a length in bytes and a space (octet counting), "
-                        f"found {rest[:20]!r}"
-                    )
-                    rest = b""
-                self._keep(rest, wanted=len(rest) + 1)
-                return
-            length = int(header[1])
-            kept = min(length, self._frame_bytes_max)
-            stop = header.end() + kept
-            if stop > len(buffer):
-                start = header.start(1)  # without the separators
-                self._keep(buffer[start:], wanted=stop - start)
-                return
-            if kept < length:
-                self._long.begin_counted(buffer[header.end() : stop], length, frames)
-                stop = self._long.take(buffer, stop, frames)
-            elif kept:
-                frames.append(buffer[header.end() : stop])
-            start = stop
-        self._keep(b"", wanted=1)
-
-    def _keep(self, rest: bytes, *, wanted: int) -> None:
-        self._buffer = bytearray(rest)
-        self._wanted_bytes = wanted
-
-
-class NewlineDecoder(_LimitedDecoder):
-    """Decode a file of frames that end with LF or CR LF (RFC 6587 §3.4.2).
-
-    Empty lines are separators, not frames, unless they are to be kept.  Any stream is
-    valid, so `error` is always None.  A line that is cut is returned when it ends, because
-    only then its length is known.
-
-    Args:
-        frame_bytes_max: Longest frame to keep, in bytes.
-        split: Longer ones are split instead of cut.
-        keep_empty: Empty lines are frames too, of a single LF: a frame of nothing could
-            not be sent on.
-    """
-
-    error: FramingError | None = None
-
-    def __init__(
-        self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
-    ) -> None:
-        super().__init__(frame_bytes_max=frame_bytes_max, split=split, nul_ends_lines=False)
-        self._keeps_empty = keep_empty
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes of the stream; return the frames they complete."""
-        self._long.forget_marks()
-        frames: list[bytes] = []
-        chunk = chunk[self._long.take(chunk, 0, frames) :]
-        whole, end, rest = chunk.rpartition(b"\n")
-        if end:
-            if self._buffer:
-                whole = bytes(self._buffer + whole)
-                self._buffer = bytearray()
-            frames = self._lines(whole, frames, ended=True)
-        if rest:
-            self._buffer += rest
-            # One byte more than the limit may still be the CR of CR LF.
-            if len(self._buffer) > self._frame_bytes_max + 1:
-                self._long.begin_line(bytes(self._buffer), frames)
-                self._buffer = bytearray()
-        return frames
-
-    def finish(self) -> list[bytes]:
-        """Note the end of the stream; the last line needs no LF."""
-        self._long.forget_marks()
-        frames: list[bytes] = []
-        self._long.finish(frames)
-        frames = self._lines(bytes(self._buffer), frames, ended=False)
-        self._buffer = bytearray()
-        return frames
-
-    def _lines(self, text: bytes, frames: list[bytes], *, ended: bool) -> list[bytes]:
-        """`frames` and then the lines of `text`; the last of them has `ended`, or not."""
-        keep_empty = self._keeps_empty and ended
-        lines = split_lines(text, self._frame_bytes_max, keep_empty)
-        if lines is not None:
-            return frames + lines if frames else lines
-        for each in text.split(b"\n"):
-            line = each.removesuffix(b"\r")
-            if len(line) > self._frame_bytes_max:
-                self._long.take_line(line, frames)
-            elif line:
-                frames.append(line)
-            elif keep_empty:
-                frames.append(b"\n")
-        return frames
-
-
-class AutoDecoder(_LimitedDecoder):
+class AutoDecoder:
     """Decode a stream whose sender uses octet counting, lines, or both.
 
     What a frame is shows at each boundary between frames, never once for a connection:
@@ -279,13 +71,15 @@ class AutoDecoder(_LimitedDecoder):
     def __init__(
         self, *, frame_bytes_max: int, split: bool = False, keep_empty: bool = False
     ) -> None:
-        super().__init__(frame_bytes_max=frame_bytes_max, split=split)
         self.error: WrongProtocol | None = None
         self.framing_errors = 0
         self.problem = ""
+        self._frame_bytes_max = frame_bytes_max
         self._keeps_empty = keep_empty
+        self._long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
         # The buffer begins at a boundary.  It is looked at again when it has the wanted
         # bytes, or when a line ends.
+        self._buffer = bytearray()
         self._wanted_bytes = 1
         self._wants_line = False
         # Of the line in the buffer: no counted frame begins there, and it does not end there.
@@ -297,6 +91,27 @@ class AutoDecoder(_LimitedDecoder):
         self._glued = True  # only separators have come since it, or since the start
         self._last = b""  # the byte before the buffer
         self._rest = Rest.COMES
+
+    @property
+    def truncated(self) -> int:
+        """How many frames were cut to the size limit so far."""
+        return self._long.truncated
+
+    @property
+    def cut(self) -> dict[int, int]:
+        """Which of the frames returned last were cut: index to bytes of the whole."""
+        return self._long.cut
+
+    @property
+    def pieces(self) -> dict[int, int]:
+        """Which of the frames returned last are pieces of one that was split: index to
+        the number of the piece, from 1."""
+        return self._long.pieces
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes buffered of the incomplete frame."""
+        return len(self._buffer) + self._long.kept_bytes
 
     @property
     def undecided(self) -> int:
@@ -365,12 +180,13 @@ class AutoDecoder(_LimitedDecoder):
                 self.error = self._beginning.foreign
                 start, self._waits = len(data), False
         while start < len(data) and not self._waits:
-            start, self._glued, self._counts, wanted = _cut_frames(
-                data, start, limit, self._keeps_empty, self._glued, self._counts, frames
-            )
-            if wanted and self._rest is Rest.COMES:
-                self._wait_for(wanted, len(data) - start)
-                break
+            if IS_COMPILED:  # takes the usual frames, and says what is missing of the next one
+                start, self._glued, self._counts, wanted = native.frames.cut_frames(
+                    data, start, limit, self._keeps_empty, self._glued, self._counts, frames
+                )
+                if wanted and self._rest is Rest.COMES:
+                    self._wait_for(wanted, len(data) - start)
+                    break
             if start < len(data):
                 start = self._next(data, start, known if start == began else (0, 0), frames)
         self._buffer = bytearray(memoryview(data)[start:])
@@ -545,39 +361,6 @@ class AutoDecoder(_LimitedDecoder):
     def _wrong(self, problem: str) -> None:
         self.framing_errors += 1
         self.problem = problem
-
-
-def _cut_lines(
-    data: bytes,
-    start: int,
-    frame_bytes_max: int,
-    keep_empty: bool,
-    glued: bool,
-    counts: bool,
-    frames: list[bytes],
-) -> tuple[int, bool, bool, int]:
-    """Add all lines of `data` that are whole to `frames`, if each of them is nothing else.
-
-    `AutoDecoder` takes what is left one by one.  `relay.codec.frames.cut_frames` takes usual
-    counted frames too, and says what is missing of the next frame.
-
-    Returns:
-        As `relay.codec.frames.cut_frames`.
-    """
-    last = data.rfind(b"\n", start)
-    if glued and not counts and last >= start:
-        start = after_separators(data, start)
-    text = data[start:last]
-    if counts or last < start or b"\0" in text or may_hold_count(text):
-        return start, glued, counts, 0
-    lines = split_lines(text, frame_bytes_max, keep_empty)
-    if lines is None:
-        return start, glued, counts, 0
-    frames += lines
-    return last + 1, False, counts, 0
-
-
-_cut_frames = native.frames.cut_frames if IS_COMPILED else _cut_lines
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

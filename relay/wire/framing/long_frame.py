@@ -22,8 +22,6 @@ _PRI = re.compile(rb"<([0-9]{1,3})>")
 _DELIMITERS = b"\n\r\0"  # at the end of a frame, which `parse` does not count as MSG
 _LINE_END = re.compile(rb"\n|\0(?:\r?\n|(?=<|\r?\Z))")
 _MAY_BE_LINE_END = re.compile(rb"(?:\r?\0\r?|\r)\Z")
-_LF = re.compile(rb"\n")
-_MAY_BE_CR_LF = re.compile(rb"\r\Z")
 
 
 class CutFrame:
@@ -103,7 +101,6 @@ class LongFrames:
     Args:
         frame_bytes_max: The limit, in bytes.
         split: They are split instead of cut.
-        nul_ends_lines: NUL may end a line (`line_end`); otherwise only LF does.
 
     Attributes:
         truncated: How many were cut so far.
@@ -113,15 +110,13 @@ class LongFrames:
         missing_bytes: What is still to come of a frame whose length is known.
     """
 
-    def __init__(self, *, frame_bytes_max: int, split: bool, nul_ends_lines: bool = True) -> None:
+    def __init__(self, *, frame_bytes_max: int, split: bool) -> None:
         self.truncated = 0
         self.cut: dict[int, int] = {}
         self.pieces: dict[int, int] = {}
         self.missing_bytes = 0
         self._frame_bytes_max = frame_bytes_max
         self._splits = split
-        self._line_end = _LINE_END if nul_ends_lines else _LF
-        self._may_be_line_end = _MAY_BE_LINE_END if nul_ends_lines else _MAY_BE_CR_LF
         self._frame: CutFrame | SplitFrame | None = None  # whose end has not come
         self._held = b""  # bytes of a line that may belong to its end
 
@@ -180,7 +175,7 @@ class LongFrames:
             return start
         held, self._held = self._held, b""
         text = held + data[start:]
-        end = _end_in(text, 0, self._line_end)
+        end = line_end(text, 0)
         if end is None or not end.is_sure:
             self._feed_line(text, frames)
             return len(data)
@@ -201,7 +196,7 @@ class LongFrames:
 
     def _feed_line(self, octets: bytes, frames: list[bytes]) -> None:
         """Take bytes of a line without its end; what may belong to that waits."""
-        last = self._may_be_line_end.search(octets, max(0, len(octets) - 3))
+        last = _MAY_BE_LINE_END.search(octets, max(0, len(octets) - 3))
         stop = len(octets) if last is None else last.start()
         self._held = octets[stop:]
         self._feed(octets[:stop], frames)
@@ -243,11 +238,7 @@ def line_end(data: bytes, start: int) -> LineEnd | None:
     That is LF; or NUL, for senders who end their messages with it (RFC 6587 §3.4.2), if LF,
     CR LF, the ``<`` of a PRI or nothing follows.  Any other NUL is a part of the text.
     """
-    return _end_in(data, start, _LINE_END)
-
-
-def _end_in(data: bytes, start: int, pattern: re.Pattern[bytes]) -> LineEnd | None:
-    found = pattern.search(data, start)
+    found = _LINE_END.search(data, start)
     if found is None:
         return None
     is_sure = found[0] != b"\0" or data.startswith(b"<", found.end())

@@ -8,7 +8,6 @@ from relay.wire.framing.boundaries import (
     inner_start,
     is_followed,
     may_be_count,
-    may_hold_count,
     next_counted,
     rest_of_count,
 )
@@ -23,16 +22,6 @@ def test_what_may_become_a_count(start: bytes) -> None:
 @pytest.mark.parametrize("start", [b"", b"01", b"12345678901", b"31x", b"31 x", b"31 <1>", b"<13>"])
 def test_what_cannot_become_a_count_any_more(start: bytes) -> None:
     assert not may_be_count(start, 0)
-
-
-@pytest.mark.parametrize("text", [b"5 <13>", b"a\n5 <x", b"a\n0 31 <", b"a\n1234567890 <13>"])
-def test_lines_that_may_be_counted_frames_are_noticed(text: bytes) -> None:
-    assert may_hold_count(text)
-
-
-@pytest.mark.parametrize("text", [b"", b"5 files", b"a 5 <13>", b"12345678901 <13>", b"10 0 5"])
-def test_other_lines_are_not(text: bytes) -> None:
-    assert not may_hold_count(text)
 
 
 @pytest.mark.parametrize(
