@@ -86,7 +86,8 @@ def _decode(decoder: Any, chunks: Sequence[bytes], held_max: int) -> Decoded:
             assert held <= held_max + len(chunk), f"{held} octets are kept"
     if hasattr(decoder, "finish"):
         result.frames += decoder.finish()
-    result.truncated, result.failed = decoder.truncated, decoder.error is not None
+    result.truncated = getattr(decoder, "long", decoder).truncated
+    result.failed = decoder.error is not None
     return result
 
 

@@ -60,7 +60,8 @@ class SyslogStreamProtocol(InboundProtocol):
 
     def _accept(self, frames: Sequence[bytes]) -> None:
         if frames:
-            self.store(frames, self._decoder.cut, self._decoder.pieces, failed=self._not_stored)
+            long = self._decoder.long
+            self.store(frames, long.cut, long.pieces, failed=self._not_stored)
 
     def _note_errors(self) -> None:
         more = self._decoder.framing_errors - self._framing_errors

@@ -3,8 +3,7 @@
 Strategy: the decoder takes chunks of any size and returns *all* frames that are now
 complete.  It never raises on input.  A frame longer than the limit is cut there and the
 rest of it discarded, so that no part of a long message turns up as a message of its own;
-or it is split into several messages (`long_frame.py`).  `cut` and `pieces` tell which
-frames of those returned last were too long.
+or it is split into several messages (`long_frame.py`).
 
 Nothing a peer sends makes a decoder keep more than one frame of the longest
 allowed size plus one chunk, and a byte of it takes little more than a byte of
@@ -65,7 +64,8 @@ class AutoDecoder:
     Attributes:
         error: The peer speaks something else, TLS or RELP: nothing is returned then.
         framing_errors: How often bytes were not what the MSG-LEN before them announces.
-        problem: The last of these errors, in words.
+        problem: The text of the last of these errors.
+        long: The frames above the limit; tells which of those returned last were cut or split.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AutoDecoder:
         self.problem = ""
         self._frame_bytes_max = frame_bytes_max
         self._keeps_empty = keep_empty
-        self._long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
+        self.long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
         # The buffer begins at a boundary.  It is looked at again when it has the wanted
         # bytes, or when a line ends.
         self._buffer = bytearray()
@@ -93,25 +93,9 @@ class AutoDecoder:
         self._rest = Rest.COMES
 
     @property
-    def truncated(self) -> int:
-        """How many frames were cut to the size limit so far."""
-        return self._long.truncated
-
-    @property
-    def cut(self) -> dict[int, int]:
-        """Which of the frames returned last were cut: index to bytes of the whole."""
-        return self._long.cut
-
-    @property
-    def pieces(self) -> dict[int, int]:
-        """Which of the frames returned last are pieces of one that was split: index to
-        the number of the piece, from 1."""
-        return self._long.pieces
-
-    @property
     def unfinished_bytes(self) -> int:
         """Bytes buffered of the incomplete frame."""
-        return len(self._buffer) + self._long.kept_bytes
+        return len(self._buffer) + self.long.kept_bytes
 
     @property
     def undecided(self) -> int:
@@ -124,9 +108,8 @@ class AutoDecoder:
     def feed(self, chunk: bytes) -> Sequence[bytes]:
         """Take the next bytes of the stream; return the frames they complete."""
         frames = new_frames()
-        start, long = 0, self._long
-        if long.cut or long.pieces:
-            long.forget_marks()
+        start, long = 0, self.long
+        long.forget_marks()
         if long.is_open:
             start = long.take(chunk, 0, frames)
             self._last = chunk[start - 1 : start]
@@ -147,7 +130,7 @@ class AutoDecoder:
         return built(frames)
 
     def _settle(self, frames: list[bytes]) -> None:
-        self._long.forget_marks()
+        self.long.forget_marks()
         if self._waits and self.error is None:
             self._rest = max(self._rest, Rest.LATE)
             self._cut(bytes(self._buffer), 0, frames)
@@ -162,9 +145,9 @@ class AutoDecoder:
         self._rest = Rest.MISSING
         frames = new_frames()
         self._settle(frames)
-        if self._long.missing_bytes:
-            self._ended_early(self._long.missing_bytes)
-        self._long.finish(frames)
+        if self.long.missing_bytes:
+            self._wrong(_ended_early(self.long.missing_bytes))
+        self.long.finish(frames)
         return built(frames)
 
     def _cut(self, data: bytes, start: int, frames: list[bytes]) -> None:
@@ -249,9 +232,9 @@ class AutoDecoder:
             inner = inner_start(data[:stop], body, stop)
             if 0 < inner < stop:
                 return self._resume(data, body, inner, length, frames)
-            self._long.begin_counted(data[body:stop], length, frames)
+            self.long.begin_counted(data[body:stop], length, frames)
             self._glued = self._counts = True
-            return self._long.take(data, stop, frames)
+            return self.long.take(data, stop, frames)
         if inner := inner_start(data, body, stop):
             followed = is_followed(data, start, stop, self._rest)
             if followed is None:
@@ -271,7 +254,7 @@ class AutoDecoder:
         if 0 < inner < len(data):
             return self._resume(data, body, inner, length, frames)
         if self._rest is Rest.MISSING:
-            self._ended_early(body + length - len(data))
+            self._wrong(_ended_early(body + length - len(data)))
         elif data.endswith(b"\n"):  # the text was cut, and its count was not
             self._wrong(f"a frame of {length} bytes was announced, a line of fewer came")
         else:
@@ -324,11 +307,11 @@ class AutoDecoder:
             self._wrong(f"no frame follows a counted one, but {data[start : start + 20]!r}")
         self._glued = False
         if not is_ended:
-            self._long.begin_line(data[start:], frames)
+            self.long.begin_line(data[start:], frames)
             return stop
         line = data[start:stop].removesuffix(b"\r")
         if len(line) > self._frame_bytes_max:
-            self._long.take_line(line, frames)
+            self.long.take_line(line, frames)
         elif line:
             frames.append(line)
         elif end is not None and self._keeps_empty:
@@ -348,19 +331,18 @@ class AutoDecoder:
 
     def _wait_for(self, wanted: int, had_bytes: int) -> None:
         """Wait for so many bytes, or with a negative number for the end of a line."""
-        self._waits = True
-        self._wants_line = wanted < 0
-        self._wanted_bytes = wanted
+        self._waits, self._wants_line, self._wanted_bytes = True, wanted < 0, wanted
         if wanted < 0:
             self._wanted_bytes = self._frame_bytes_max + 2
             self._scanned_bytes = max(0, had_bytes - START_BYTES_MAX)
 
-    def _ended_early(self, missing_bytes: int) -> None:
-        self._wrong(f"the stream ended {missing_bytes} bytes before the end of a frame")
-
     def _wrong(self, problem: str) -> None:
         self.framing_errors += 1
         self.problem = problem
+
+
+def _ended_early(missing_bytes: int) -> str:
+    return f"the stream ended {missing_bytes} bytes before the end of a frame"
 
 
 def encode_octet_counted(messages: Iterable[bytes]) -> bytes:

@@ -75,14 +75,14 @@ def test_every_two_cuts_give_the_same_frames(stream: bytes, messages: list[bytes
         for second in range(first, len(stream) + 1):
             decoder = AutoDecoder(frame_bytes_max=16)
             assert decode(decoder, *cut(stream, first, second)) == messages
-            assert (decoder.error, decoder.truncated) == (None, 0)
+            assert (decoder.error, decoder.long.truncated) == (None, 0)
 
 
 @each_stream
 def test_octet_by_octet(stream: bytes, messages: list[bytes]) -> None:
     decoder = AutoDecoder(frame_bytes_max=16)
     assert decode(decoder, *singly(stream)) == messages
-    assert (decoder.error, decoder.truncated) == (None, 0)
+    assert (decoder.error, decoder.long.truncated) == (None, 0)
 
 
 def test_frames_come_as_soon_as_they_are_complete() -> None:
@@ -128,7 +128,7 @@ def test_no_stream_raises_and_chunks_do_not_matter(
     whole, chunked = AutoDecoder(frame_bytes_max=limit), AutoDecoder(frame_bytes_max=limit)
     frames = decode(whole, stream)
     assert decode(chunked, *cut(stream, *sorted(min(at, len(stream)) for at in cuts))) == frames
-    assert chunked.truncated == whole.truncated
+    assert chunked.long.truncated == whole.long.truncated
     assert (chunked.error is None) == (whole.error is None)
     assert all(0 < len(frame) <= limit for frame in frames)
 
@@ -222,7 +222,7 @@ def test_lines_that_start_with_digits_are_lines(first_line: bytes) -> None:
 def test_digits_alone_are_a_line_at_the_end_of_the_stream() -> None:
     decoder = AutoDecoder(frame_bytes_max=4)
     assert decode(decoder, b"\n12", b"345") == [b"1234"]
-    assert (decoder.error, decoder.truncated) == (None, 1)
+    assert (decoder.error, decoder.long.truncated) == (None, 1)
     assert decode(AutoDecoder(frame_bytes_max=4), b"\r\n\0") == []
 
 
@@ -256,7 +256,7 @@ def test_a_long_counted_frame_is_cut_once_and_the_stream_stays_in_step() -> None
     for chunks in ([stream], singly(stream), cut(stream, 13), cut(stream, 17), cut(stream, 28)):
         decoder = AutoDecoder(frame_bytes_max=8)
         assert decode(decoder, *chunks) == [b"<1>one ", b"<1>34567", b"<1>two "]
-        assert (decoder.error, decoder.truncated) == (None, 1)
+        assert (decoder.error, decoder.long.truncated) == (None, 1)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0\n", b"\0\r\n"])
@@ -265,7 +265,7 @@ def test_a_long_line_is_cut_once_and_its_rest_is_no_line(end: bytes) -> None:
     for chunks in ([stream], singly(stream), cut(stream, 12), cut(stream, 13), cut(stream, 14)):
         decoder = AutoDecoder(frame_bytes_max=8)
         assert decode(decoder, *chunks) == [b"one", b"<0123456", b"two"]
-        assert decoder.truncated == 1
+        assert decoder.long.truncated == 1
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -273,7 +273,7 @@ def test_a_line_of_exactly_the_limit_is_not_long(end: bytes) -> None:
     for chunks in ([b"01234567" + end], singly(b"01234567" + end)):
         decoder = AutoDecoder(frame_bytes_max=8)
         assert decode(decoder, *chunks) == [b"01234567"]
-        assert decoder.truncated == 0
+        assert decoder.long.truncated == 0
 
 
 Report = list[tuple[bytes, int, int]]
@@ -284,9 +284,9 @@ def reports(decoder: AutoDecoder, *chunks: bytes) -> Report:
     found: Report = []
     for call in (*[lambda chunk=chunk: decoder.feed(chunk) for chunk in chunks], decoder.finish):
         frames = call()
-        assert {*decoder.cut, *decoder.pieces} <= {*range(len(frames))}
+        assert {*decoder.long.cut, *decoder.long.pieces} <= {*range(len(frames))}
         found += [
-            (frame, decoder.cut.get(index, 0), decoder.pieces.get(index, 0))
+            (frame, decoder.long.cut.get(index, 0), decoder.long.pieces.get(index, 0))
             for index, frame in enumerate(frames)
         ]
     return found
@@ -340,7 +340,7 @@ def test_long_counted_frames_are_reported_too(split: bool) -> None:
     for chunks in (singly(stream), *(cut(stream, at) for at in range(len(stream) + 1))):
         decoder = AutoDecoder(frame_bytes_max=8, split=split)
         assert reports(decoder, *chunks) == expected
-        assert (decoder.framing_errors, decoder.truncated) == (0, 0 if split else 3)
+        assert (decoder.framing_errors, decoder.long.truncated) == (0, 0 if split else 3)
 
 
 @pytest.mark.parametrize(("split", "expected"), [(False, CUT), (True, PIECES)])
@@ -353,7 +353,7 @@ def test_long_frames_are_reported_however_the_stream_is_cut(
         for second in range(first, len(stream) + 1):
             decoder = AutoDecoder(frame_bytes_max=8, split=split)
             assert reports(decoder, *cut(stream, first, second)) == expected
-            assert (decoder.error, decoder.truncated) == (None, 0 if split else 3)
+            assert (decoder.error, decoder.long.truncated) == (None, 0 if split else 3)
 
 
 @given(
