@@ -35,7 +35,8 @@ All keys of `relay.toml`.  This file is made by `make reference` from the declar
 [rewriting.md](rewriting.md) `match`, `rewrite`, `format`, `[filters.ID]` and `[[tests]]`,
 [queue.md](queue.md) limits, order and history.
 
-A size is a number of bytes or a text such as `"64 KiB"`; a key without a default may be left out.
+A size is a number of bytes, or a text with a unit, KiB to TiB or kB to TB: `"64 KiB"` is 65,536
+bytes, `"4 GB"` is 4,000,000,000.  A key without a default may be left out.
 `syslogrelay check FILE` names a wrong key with its line and says what is allowed.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,43 +18,31 @@ from typing import NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.configuration.apps_table import read_apps
-from relay.service.configuration.expectations import MessageTest, read_tests
+from relay.service.configuration.expectations import read_tests
 from relay.service.configuration.filter_table import Match
 from relay.service.configuration.format_table import format_problem
-from relay.service.configuration.keys import compose, keys_of
-from relay.service.configuration.kinds import (
-    AnyKind,
-    AnyKinds,
-    ListenerSet,
-    Member,
-    Places,
-    Problems,
-    UrlKind,
-)
+from relay.service.configuration.keys import compose, groups_of, keys_of
+from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     ID,
     RELAY_NAME,
     Configuration,
     DestinationConfiguration,
+    Examinable,
     SourceConfiguration,
     TlsConfiguration,
     Url,
 )
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.rewrite_table import names_a_form
-from relay.service.configuration.table import (
-    Anything,
-    Leaf,
-    did_you_mean,
-    join_path,
-    shown,
-)
+from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
 from relay.service.configuration.toml_text import (
     Place,
     TomlSlip,
     line_of,
     parse_toml,
+    parts_of,
     places,
     state_dir_in,
 )
@@ -63,14 +51,9 @@ from relay.service.configuration.url import Role
 DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
 """Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
-_FILE: Mapping[str, Leaf[object]] = {
-    "relay": Anything(),
-    "apps": Anything(),
-    "sources": Anything(),
-    "destinations": Anything(),
-    "filters": Anything(),
-    "tests": Anything(),
-}
+_FILE: Mapping[str, Leaf[object]] = dict.fromkeys(
+    ("relay", "apps", "sources", "destinations", "filters", "tests"), Anything()
+)
 
 _RETIRED_RELAY_KEYS: Mapping[str, str] = {
     "drain_process": "has no effect any more: destinations run in the relay's only process; "
@@ -223,46 +206,44 @@ class _FileReader:
         self._reading = Reading(base_dir)
         self.problems = self._reading.problems
         self.unready = self._reading.unready
-        self._base_dir = base_dir
         self._kinds = kinds
-        self._members: dict[str, tuple[str, ...]] = {}  # ids, by the id of the set they are of
-        self._port_keys: dict[str, str] = {}  # what decides where a member listens, by its id
+        self._places = Places({}, {})
 
     def read(self, values: Mapping[str, object], path: str) -> Configuration:
-        tables = self._reading.table(values, _FILE, "")
-        relay = self._reading.table(
-            _current(tables.get("relay", {}), self._reading), _RELAY, "relay"
+        reading, checks = self._reading, self._kinds.checks
+        tables = reading.table(values, _FILE, "")
+        relay = reading.table(_current(tables.get("relay", {}), reading), _RELAY, "relay")
+        sources = self._named_tables(tables, "sources", 'network] with listen = "tcp://:514"')
+        destinations = self._named_tables(
+            tables,
+            "destinations",
+            'central] with connect = "relp://central.example.com:20514"',
         )
-        source_tables = self._named_tables(tables, "sources", 'listen = "tcp://:514"')
-        destination_tables = self._named_tables(
-            tables, "destinations", 'connect = "relp://central.example.com:20514"'
-        )
-        apps = read_apps(tables.get("apps", {}), self._reading)
-        sources = self._sources(source_tables)
-        self._read_filters(tables.get("filters", {}), source_tables, [app.id for app in apps])
-        destinations = self._destinations(destination_tables, tuple(source_tables))
+        relay["apps"] = apps = read_apps(tables.get("apps", {}), reading)
+        relay["sources"] = found = tuple(self._read_all("listen", sources))
+        # A source of a set may be named, and the set too.
+        reading.sources = tuple(dict.fromkeys((*sources, *(source.id for source in found))))
+        reading.apps = [app.id for app in apps]
+        self._read_filters(tables.get("filters", {}))
+        relay["destinations"] = tuple(self._read_all("connect", destinations))
         if "name" not in relay:
-            relay["name"] = _host_name(self._reading)
-        tests: tuple[MessageTest, ...] = ()
+            relay["name"] = _host_name(reading)
         with suppress(Reported):
-            ids = [source.id for source in sources]
-            tests = read_tests(
-                tables.get("tests", []), ids, list(destination_tables), self._reading
-            )
-        relay |= {"sources": tuple(sources), "destinations": tuple(destinations), "apps": apps}
-        configuration = compose(Configuration, {**relay, "tests": tests, "path": path})
-        places, checks = Places(self._members, self._port_keys), self._kinds.checks
-        self._add(checks.problems(configuration, places, self._kinds, not self.problems))
-        warnings = self._reading.warnings
-        if not self.problems:
-            warnings += checks.warnings(configuration, places)
+            ids = [source.id for source in found]
+            relay["tests"] = read_tests(tables.get("tests", []), ids, list(destinations), reading)
+        configuration = compose(Configuration, {**relay, "path": path})
+        self._add(checks.problems(configuration, self._places, self._kinds, not self.problems))
+        wrong = {_table_of(problem) for problem in self.problems}
+        warnings = reading.warnings + [
+            warning  # what is missing there may be what is wrong
+            for warning in checks.warnings(configuration, self._places)
+            if _table_of(warning) not in wrong
+        ]
         return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
 
-    def _read_filters(self, values: object, sources: Iterable[str], apps: Sequence[str]) -> None:
-        """Note what filters may refer to, and read those that have a name."""
+    def _read_filters(self, values: object) -> None:
+        """Read those that have a name, even if nobody uses them."""
         reading = self._reading
-        members = (id for ids in self._members.values() for id in ids)
-        reading.sources, reading.apps = (*sources, *members), apps
         if not isinstance(values, dict):
             reading.add("filters", f"expected tables [filters.NAME], found {shown(values)}")
             return
@@ -275,193 +256,158 @@ class _FileReader:
         self, tables: Mapping[str, object], key: str, example: str
     ) -> dict[str, dict[str, object]]:
         """The tables below `key` that have an id; all of them, even if their content is bad."""
-        values = tables.get(key, {})
+        values, reading = tables.get(key, {}), self._reading
         if not isinstance(values, dict):
-            self.problems.append(f"{key}: expected tables [{key}.ID], found {shown(values)}")
+            reading.add(key, f"expected tables [{key}.ID], found {shown(values)}")
             return {}
         if not values:
-            self.problems.append(
-                f"{key}: there is none; a relay needs at least one, such as "
-                f"[{key}.{'network' if key == 'sources' else 'central'}] with {example}"
-            )
-        named = {}
+            words = "there is none; a relay needs at least one, such as"
+            reading.add(key, f"{words} [{key}.{example}")
         for id, table in values.items():
             where = join_path(key, id)
-            try:
-                ID.read(id)
-            except ValueError as error:
-                self.problems.append(f"{where}: {error}")
-            if isinstance(table, dict):
-                named[id] = table
-            else:
-                self.problems.append(f"{where}: expected a table, found {shown(table)}")
-        return named
+            with suppress(Reported):
+                reading.read(ID, id, where)
+            if not isinstance(table, dict):
+                reading.add(where, f"expected a table, found {shown(table)}")
+        return {id: table for id, table in values.items() if isinstance(table, dict)}
 
-    def _sources(self, tables: Mapping[str, dict[str, object]]) -> list[SourceConfiguration]:
-        sources: list[SourceConfiguration] = []
+    def _read_all(
+        self, role: Role, tables: Mapping[str, dict[str, object]]
+    ) -> list[SourceConfiguration | DestinationConfiguration]:
+        found: list[SourceConfiguration | DestinationConfiguration] = []
         for id, values in tables.items():
-            where = join_path("sources", id)
-            kind, table = self._table(values, "listen", where)
-            url = self._url(values, table, "listen", where)
+            where = join_path("sources" if role == "listen" else "destinations", id)
+            kind = self._kinds.named_in(values, role)
+            schema, fitting = self._kinds.schema(role, kind), self._kinds.fitting_keys(role, kind)
+            table = self._reading.table(values, schema, where, fitting=fitting)
+            if role == "connect":
+                self._complete(table, values, where)
+            url = self._url(values, table.pop(role, None), role, where)
             if url is None or kind is None:  # the files that it names are worth a look all the same
                 tls = compose(TlsConfiguration, table)
-                if tls.certificate or tls.private_key:
-                    self._check_tls(tls, self._kinds.checks.listener_tls, where)
+                if role == "connect" or tls.certificate or tls.private_key:
+                    self._check_tls(tls, role, where)
             elif isinstance(kind, ListenerSet):
-                sources += self._set(id, kind, url, table, where)
+                found += self._set(id, kind, url, table, where)
             else:
                 # A socket of systemd has the scheme of what is spoken over it.
-                source = kind.configured(replace(url, scheme=kind.scheme), {**table, "id": id})
-                self._check_source(source, values, where)
-                sources.append(source)
-        for id in {id for ids in self._members.values() for id in ids} & set(tables):
-            self.problems.append(
-                f"{join_path('sources', id)}: a listener of the source {id.rpartition('.')[0]!r} "
-                "has this id already; choose another one"
-            )
-        return sources
+                url = replace(url, scheme=kind.scheme)
+                found.append(self._checked(role, kind, url, {**table, "id": id}, values, where))
+        for one in found:
+            if one.id in tables and one.id in self._places.port_keys:
+                words = (
+                    f"a listener of the source {one.id.rpartition('.')[0]!r} has this id already; "
+                    "choose another one"
+                )
+                self._reading.add(join_path("sources", one.id), words)
+        return found
 
-    def _table(
-        self, values: Mapping[str, object], role: Role, where: str
-    ) -> tuple[AnyKind | None, dict[str, object]]:
-        """The kind that a table is for, and the keys of the table that are right."""
-        kind = self._kinds.named_in(values, role)
-        fitting = self._kinds.fitting_keys(role, kind)
-        schema = self._kinds.schema(role, kind)
-        return kind, self._reading.table(values, schema, where, fitting=fitting)
+    def _complete(self, table: dict[str, object], values: Mapping[str, object], where: str) -> None:
+        """What the keys of a destination mean together."""
+        known, sources = self._reading.sources, table.get("sources")
+        if isinstance(sources, tuple):
+            for id in sources:
+                if id not in known:
+                    self._reading.add(f"{where}.sources", unknown_name("source", id, known))
+        else:
+            sources = known
+        members = self._places.members
+        each = (member for id in sources for member in members.get(id, (id,)))
+        table["sources"] = tuple(dict.fromkeys(each))
+        table.setdefault("format", table.pop("template", None))
+        if problem := format_problem(values, has_form=names_a_form(values.get("rewrite"))):
+            self._reading.add(where, problem)
 
-    def _check_source(
-        self, source: SourceConfiguration, given: Mapping[str, object], where: str
-    ) -> None:
+    def _checked(
+        self,
+        role: Role,
+        kind: AnyUrlKind,
+        url: Url,
+        table: Mapping[str, object],
+        given: Collection[str],
+        where: str,
+    ) -> SourceConfiguration | DestinationConfiguration:
+        one: SourceConfiguration | DestinationConfiguration = kind.configured(url, table)
         place = partial(join_path, where)
-        self.problems += source.problems(place, given)
-        if problem := source.encoding_problem():
+        for part in (one, *groups_of(one)):
+            if isinstance(part, Examinable):
+                self.problems += part.problems(place, given)
+        if isinstance(one, SourceConfiguration) and (problem := one.encoding_problem()):
             self._add([f"{where}.parse.encoding: {problem}"])
-        if source.tls is not None:
-            self._check_tls(source.tls, self._kinds.checks.listener_tls, where)
+        if one.tls is not None:
+            self._check_tls(one.tls, role, where)
+        return one
 
     def _set(
         self, id: str, kind: ListenerSet, url: Url, table: Mapping[str, object], where: str
-    ) -> list[SourceConfiguration]:
+    ) -> list[SourceConfiguration | DestinationConfiguration]:
         """The sources that a set of listeners consists of."""
         sources = []
+        has_certificate = bool(table.get("certificate") or table.get("private_key"))
         for member in kind.members:
             port = table.get(member.port_key, member.port)
-            if isinstance(port, int) and port:
-                source = member.kind.configured(
-                    Url(member.kind.scheme, host=url.host, port=port),
-                    {**table, "id": f"{id}.{member.name}"},
+            if not isinstance(port, int) or not port:
+                continue
+            at = Url(member.kind.scheme, host=url.host, port=port)
+            if "certificate" in member.kind.keys and not has_certificate:
+                self._add(
+                    [
+                        f"{where}.certificate: is missing; the TLS listener on port {port} needs "
+                        "certificate and private_key: give both, or write "
+                        f"{member.port_key} = 0 to leave it out"
+                    ]
                 )
-                if source.tls is not None and not (
-                    source.tls.certificate or source.tls.private_key
-                ):
-                    self._add([f"{where}.certificate: {_missing_certificate(member, port)}"])
-                self._check_source(source, table, where)
-                self._port_keys[source.id] = f"{where}.{member.port_key}"
-                sources.append(source)
+            values = {**table, "id": f"{id}.{member.name}"}
+            source = self._checked("listen", member.kind, at, values, table, where)
+            self._places.port_keys[source.id] = f"{where}.{member.port_key}"
+            sources.append(source)
         if not sources:
             keys = ", ".join(member.port_key for member in kind.members)
-            self.problems.append(
-                f"{where}.listen: every port of {kind.scheme} is 0; open at least one of {keys}"
-            )
+            words = f"every port of {kind.scheme} is 0; open at least one of {keys}"
+            self._reading.add(f"{where}.listen", words)
             return []
-        self._members[id] = tuple(source.id for source in sources)
+        self._places.members[id] = tuple(source.id for source in sources)
         return sources
 
-    def _destinations(
-        self,
-        tables: Mapping[str, dict[str, object]],
-        source_ids: tuple[str, ...],
-    ) -> list[DestinationConfiguration]:
-        destinations: list[DestinationConfiguration] = []
-        for id, values in tables.items():
-            where = join_path("destinations", id)
-            kind, table = self._table(values, "connect", where)
-            sources = table.get("sources")
-            if not isinstance(sources, tuple):
-                sources = source_ids
-            members = [one for ids in self._members.values() for one in ids]
-            self._check_sources(sources, (*source_ids, *members), where)
-            table["sources"] = self._with_members(sources)
-            template = table.pop("template", None)
-            table.setdefault("format", template)
-            if problem := format_problem(values, has_form=names_a_form(values.get("rewrite"))):
-                self._reading.add(where, problem)
-            url = self._url(values, table, "connect", where)
-            if url is None or not isinstance(kind, UrlKind):
-                # The files that it names are worth a look all the same.
-                tls = compose(TlsConfiguration, table)
-                self._check_tls(tls, self._kinds.checks.upstream_tls, where)
-                continue
-            destination = kind.configured(url, {**table, "id": id})
-            if destination.tls is not None:
-                self._check_tls(destination.tls, self._kinds.checks.upstream_tls, where)
-            place = partial(join_path, where)
-            self.problems += destination.retry.problems(place)
-            self.problems += destination.sending.problems(place, values)
-            self.problems += destination.problems(place, values)
-            destinations.append(destination)
-        return destinations
-
-    def _with_members(self, ids: tuple[str, ...]) -> tuple[str, ...]:
-        """`ids` of sources with each set replaced by its members, none twice."""
-        return tuple(dict.fromkeys(one for id in ids for one in self._members.get(id, (id,))))
-
     def _url(
-        self, values: Mapping[str, object], table: dict[str, object], key: Role, where: str
+        self, values: Mapping[str, object], text: object, role: Role, where: str
     ) -> Url | None:
-        text = table.pop(key, None)
-        if key not in values:
-            example = "tcp://0.0.0.0:514" if key == "listen" else "relp://central.example.com:20514"
-            self.problems.append(
-                f'{where}.{key}: is missing; write for example {key} = "{example}"'
+        if role not in values:
+            example = (
+                "tcp://0.0.0.0:514" if role == "listen" else "relp://central.example.com:20514"
             )
+            words = f'is missing; write for example {role} = "{example}"'
+            self._reading.add(f"{where}.{role}", words)
         if not isinstance(text, str):
             return None
         try:
-            url = self._kinds.url(text, key, base_dir=self._base_dir)
+            url = self._kinds.url(text, role, base_dir=self._reading.base_dir)
         except ValueError as error:
-            self.problems.append(f"{where}.{key}: {error}")
+            self._reading.add(f"{where}.{role}", str(error))
             return None
-        self.problems += self._kinds.foreign_keys(values, key, where)
+        self.problems += self._kinds.foreign_keys(values, role, where)
         return url
 
-    def _check_sources(self, ids: Sequence[str], known: tuple[str, ...], where: str) -> None:
-        for id in ids:
-            if id not in known:
-                near = did_you_mean(id, known) or ";"
-                self.problems.append(
-                    f"{where}.sources: there is no source {shown(id)}{near} "
-                    f"the sources are: {', '.join(known) or 'none'}"
-                )
-
-    def _check_tls(
-        self,
-        tls: TlsConfiguration,
-        problems: Problems,
-        where: str,
-    ) -> None:
-        """Look at the keys by `problems`, and then into the files that they name."""
-        place = partial(join_path, where)
-        self._add(problems(tls, place))
-        known = {problem.partition(": ")[0] for problem in (*self.problems, *self.unready)}
-        self.unready += [
-            text
-            for text in self._kinds.checks.tls_files(tls, place)
-            if text.partition(": ")[0] not in known
-        ]
+    def _check_tls(self, tls: TlsConfiguration, role: Role, where: str) -> None:
+        """Look at the keys, and then into the files that they name."""
+        place, checks = partial(join_path, where), self._kinds.checks
+        self._add((checks.listener_tls if role == "listen" else checks.upstream_tls)(tls, place))
+        self.unready += _new(checks.tls_files(tls, place), [*self.problems, *self.unready])
 
     def _add(self, problems: Iterable[str]) -> None:
         """Add problems, but none that follows from one already known of the same key."""
-        known = {problem.partition(": ")[0] for problem in self.problems}
-        self.problems += [text for text in problems if text.partition(": ")[0] not in known]
+        self.problems += _new(problems, self.problems)
 
 
-def _missing_certificate(member: Member, port: int) -> str:
-    return (
-        f"is missing; the TLS listener on port {port} needs certificate and private_key: give "
-        f"both, or write {member.port_key} = 0 to leave it out"
-    )
+def _new(problems: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Those of keys that have none yet."""
+    keys = {problem.partition(": ")[0] for problem in known}
+    return [problem for problem in problems if problem.partition(": ")[0] not in keys]
+
+
+def _table_of(line: str) -> tuple[str, ...]:
+    """The source, destination or app that a line is about."""
+    return parts_of(line)[:2]
 
 
 def _current(values: object, reading: Reading) -> object:

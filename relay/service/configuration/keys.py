@@ -99,6 +99,11 @@ def keys_of(cls: type[DataclassInstance]) -> dict[str, Key]:
     return found
 
 
+def groups_of(value: DataclassInstance) -> list[object]:
+    """The groups of keys that a value of a class has."""
+    return [getattr(value, each.name) for each in fields(value) if _GROUP in each.metadata]
+
+
 def compose(cls: type[D], values: Mapping[str, object]) -> D:
     """A value of `cls`.
 

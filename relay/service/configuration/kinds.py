@@ -5,8 +5,10 @@ Kinds are given to it as values, `Kinds`: nothing in this package knows the name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from relay.service.configuration.format_table import TemplateOnly
@@ -21,7 +23,9 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.reading import Readable
 from relay.service.configuration.table import Text, Whole, join_path
-from relay.service.configuration.url import Address, Host, Role, parse_url
+from relay.service.configuration.url import Address, Host, Role, url_shown
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 C = TypeVar("C", bound=SourceConfiguration | DestinationConfiguration)
 S = TypeVar("S", bound="AnyUrlKind")
@@ -129,9 +133,9 @@ Problems: TypeAlias = Callable[[TlsConfiguration, Where], Iterable[str]]
 class Places:
     """Where in the file sources and destinations are written, by their ids."""
 
-    members: Mapping[str, tuple[str, ...]]
+    members: dict[str, tuple[str, ...]]
     """The ids of the sources that each set of listeners consists of."""
-    port_keys: Mapping[str, str]
+    port_keys: dict[str, str]
     """What decides where a member listens, by its id."""
 
     def source(self, id: str) -> str:
@@ -181,11 +185,35 @@ class Kinds(Generic[S, D]):
         return {kind.scheme: kind for kind in kinds}
 
     def url(self, text: str, role: Role, *, base_dir: str) -> Url:
-        """Read `text` as a place to listen or to connect; see `parse_url`."""
+        """Read `text` as a place to listen or to connect.
+
+        Args:
+            base_dir: Directory for relative paths; the result is absolute.
+
+        Raises:
+            ValueError: One line: what was found, what is allowed, what to write.
+        """
         other: Role = "connect" if role == "listen" else "listen"
-        return parse_url(
-            text, role, self.by_scheme(role), others=self.by_scheme(other), base_dir=base_dir
-        )
+        kinds, others = self.by_scheme(role), self.by_scheme(other)
+        *some, last = kinds
+        allowed = f"{', '.join(some)} or {last}"
+        scheme, colon, rest = text.partition(":")
+        scheme, is_known = scheme.lower(), scheme.lower() in {**kinds, **others}
+        if not colon or not _SCHEME.fullmatch(scheme) or not (is_known or rest.startswith("/")):
+            raise ValueError(
+                f"{url_shown(text)} has no scheme; write one of {allowed} and :// before it"
+            )
+        if not is_known:
+            # Before the nearest word: "relps" is nearest to "relp" by letters, and to follow that
+            # advice would turn encryption off.
+            meant = [name for name, kind in kinds.items() if scheme in kind.foreign_names]
+            near = [*meant, *get_close_matches(scheme, kinds, n=1)]
+            question = f", did you mean {near[0]!r}?" if near else ";"
+            raise ValueError(f"unknown scheme {scheme!r}{question} {role} takes {allowed}")
+        if scheme not in kinds:
+            only = "connected to" if role == "listen" else "listened on"
+            raise ValueError(f"{scheme} can only be {only}; {role} takes one of {allowed}")
+        return kinds[scheme].address.read(scheme, rest, role, base_dir)
 
     def source(self, scheme: str) -> S:
         return next(kind for kind in self.sources if kind.scheme == scheme)

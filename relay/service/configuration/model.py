@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol, runtime_checkable
 
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
@@ -100,6 +101,18 @@ class Url:
 
 Where = Callable[[str], str]
 """Turns the name of a key into what the administrator wrote: a dotted path or a flag."""
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A source, a destination, or a group of their keys, whose keys may not fit together."""
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        """What does not fit together, one line each.
+
+        Args:
+            given: The keys that the table has.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +231,7 @@ class SourceConfiguration:
         return ""
 
     def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
-        """What does not fit together, one line each.
-
-        Args:
-            given: The keys that the table has.
-        """
+        """See `Examinable`."""
         return ()
 
     def warnings(self, where: Where) -> Iterable[str]:
@@ -257,7 +266,7 @@ class Retry:
         Seconds(0.01, 86400), 60.0, "longest pause between attempts to connect"
     )
 
-    def problems(self, where: Where) -> Iterator[str]:
+    def problems(self, where: Where, given: object) -> Iterator[str]:
         if self.retry_seconds_min > self.retry_seconds_max:
             yield (
                 f"{where('retry_seconds_min')}: {plain(self.retry_seconds_min)} is more than "
@@ -384,11 +393,7 @@ class DestinationConfiguration:
         return self.sending.backlog_percent
 
     def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
-        """What does not fit together in the keys of its kind, one line each.
-
-        Args:
-            given: The keys that the table has.
-        """
+        """See `Examinable`."""
         return ()
 
     def warnings(self, where: Where) -> Iterable[str]:

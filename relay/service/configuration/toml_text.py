@@ -102,7 +102,7 @@ def parse_toml(text: str) -> dict[str, object]:
 
 def line_of(path: str, found: Sequence[Place]) -> int:
     """The line of the key at a dotted path, or of the nearest table around it; 0 = none."""
-    parts = _parts_of(path)
+    parts = parts_of(path)
     lines: dict[tuple[str, ...], int] = {}
     for place in found:
         for length in range(1, len(place.path) + 1):
@@ -137,7 +137,8 @@ def state_dir_in(text: str) -> str | None:
     return values.pop() if values else ""
 
 
-def _parts_of(path: str) -> tuple[str, ...]:
+def parts_of(path: str) -> tuple[str, ...]:
+    """The keys of a dotted path, which may be the beginning of a line."""
     parts = []
     position = 0
     while found := _PART_OF_PATH.match(path, position):

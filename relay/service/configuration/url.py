@@ -16,9 +16,7 @@ import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import ClassVar, Literal, Protocol
 
 from relay.service.configuration.model import Url
@@ -28,7 +26,6 @@ Role = Literal["listen", "connect"]
 UNIX_PATH_OCTETS_MAX = 107
 """sun_path of unix(7) has 108 octets, the last of them NUL."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
@@ -52,41 +49,6 @@ class Address(Protocol):
         Raises:
             ValueError: One line: what was found, what is allowed, what to write.
         """
-
-
-class HasAddress(Protocol):
-    """A kind, as far as URLs go."""
-
-    @property
-    def address(self) -> Address: ...
-
-    @property
-    def foreign_names(self) -> tuple[str, ...]: ...
-
-
-def parse_url(
-    text: str,
-    role: Role,
-    kinds: Mapping[str, HasAddress],
-    *,
-    others: Mapping[str, HasAddress],
-    base_dir: str,
-) -> Url:
-    """Read `text` as a place to listen or to connect.
-
-    Args:
-        kinds: Those that can have this role, by their schemes.
-        others: Those that can have the other one.
-        base_dir: Directory for relative paths; the result is absolute.
-
-    Raises:
-        ValueError: One line: what was found, what is allowed, what to write.
-    """
-    scheme, rest = _split_scheme(text, role, kinds, others)
-    if scheme not in kinds:
-        other = "connected to" if role == "listen" else "listened on"
-        raise ValueError(f"{scheme} can only be {other}; {role} takes one of {_listed(kinds)}")
-    return kinds[scheme].address.read(scheme, rest, role, base_dir)
 
 
 def id_from_url(url: Url) -> str:
@@ -131,26 +93,6 @@ def url_shown(text: str) -> str:
     """`text` for an error: bounded, and without what stands before an '@'."""
     text = _USER.sub("…@", text)
     return repr(text if len(text) <= 80 else text[:79] + "…")
-
-
-def _split_scheme(
-    text: str, role: Role, kinds: Mapping[str, HasAddress], others: Mapping[str, HasAddress]
-) -> tuple[str, str]:
-    known = {**others, **kinds}
-    found = _SCHEME.fullmatch(text)
-    if found is None or (found[1].lower() not in known and not found[2].startswith("/")):
-        raise ValueError(
-            f"{url_shown(text)} has no scheme; write one of {_listed(kinds)} and :// before it"
-        )
-    scheme = found[1].lower()
-    if scheme not in known:
-        # Before the nearest word: "relps" is nearest to "relp" by letters, and to follow that
-        # advice would turn encryption off.
-        meant = [name for name, kind in kinds.items() if scheme in kind.foreign_names]
-        near = [*meant, *get_close_matches(scheme, kinds, n=1)]
-        question = f", did you mean {near[0]!r}?" if near else ";"
-        raise ValueError(f"unknown scheme {scheme!r}{question} {role} takes {_listed(kinds)}")
-    return scheme, found[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +213,3 @@ def _host(text: str, role: Role, example: str) -> str:
     if not is_host(text):
         raise ValueError(f"expected a host name or an address, found {text!r}")
     return text.lower()
-
-
-def _listed(schemes: Iterable[str]) -> str:
-    *some, last = schemes
-    return f"{', '.join(some)} or {last}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.reading import Reading
 from relay.service.kinds import KINDS
@@ -186,3 +187,18 @@ connect = "file:thre/new/all.log"
         f"sources.bad.listen: {wrong} starts: is the path right?",
         f"destinations.bad.connect: {wrong} starts: is the path right?",
     ]
+
+
+def test_problems_do_not_hide_warnings_of_other_tables(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text(
+        SOURCE
+        + DESTINATION
+        + 'template = "$MSGG"\n'
+        + DESTINATION.replace(".d]", ".e]")
+        + 'template = "$HOSST"\nx = 1'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(tmp_path / "relay.toml"), KINDS)
+    (problem,), (warning,) = caught.value.problems, caught.value.warnings
+    assert "destinations.e.x: unknown key" in problem
+    assert warning.startswith("destinations.d.template: there is no macro MSGG")
