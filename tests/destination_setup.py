@@ -13,9 +13,10 @@ from relay.service.configuration.model import (
     RewriteConfiguration,
     Url,
 )
+from relay.service.destinations.kind import DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import StreamLink
-from relay.service.destinations.service import DestinationParts, DestinationService
+from relay.service.destinations.service import DestinationService
 from relay.service.kinds import KINDS
 from relay.service.routes.late_tokens import LateTokens
 from relay.service.tls.certificate_watch import CertificateWatch
@@ -73,7 +74,8 @@ class Setup:
             self.queue, self.certificates, self.notices, wall_of(self.reactor), self.reactor
         )
         tokens = LateTokens(configuration.rewrite, no_form)
-        return KINDS.destination(url.scheme).service(configuration, parts, tokens)
+        delivery = KINDS.destination(url.scheme).make(configuration, parts)
+        return DestinationService(configuration, parts, delivery, tokens)
 
     def run(self) -> None:
         self.reactor.run_handed_over()

@@ -153,6 +153,8 @@ def _say_of_destination(report: Document, screen: Screen) -> None:
     if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
         text = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
         screen.say(text, SEVERE, about=report["id"])
+    for line in report.get("details", ()):  # older relays do not say
+        screen.say(line, about=report["id"])
     _say_of_queue(report, screen)
     lanes = report.get("lanes")
     if lanes is not None and lanes["backlog"]["queued_records"]:

@@ -14,7 +14,7 @@ from relay.model.errors import DamagedRange, QueueError
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 
-__all__ = ["BATCH_BYTES_MAX", "Fill", "Pump", "Session"]
+__all__ = ["BATCH_BYTES_MAX", "Fill", "Pump", "Session", "SessionDrain"]
 
 # A batch is sent when all of the one before it is with the kernel, so it is what a busy turn of
 # the reactor can send: less than sources bring in a turn would let the drain fall behind them.
@@ -34,6 +34,31 @@ class Session(Protocol):
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send at most `room` records, none empty."""
+
+
+class SessionDrain(Protocol):
+    """A drain as its sessions know it, or what divides one among several connections."""
+
+    @property
+    def sent_seq(self) -> int:
+        """Seq after the last record that was sent."""
+
+    def attach(self, session: Session) -> None:
+        """A session is ready; what is in flight is sent again through it."""
+
+    def detach(self, session: Session) -> None:
+        """The session has ended."""
+
+    def pump(self) -> None:
+        """The session has room again."""
+
+    def acknowledged(self, session: Session, count: int) -> bool:
+        """The oldest `count` records in flight are delivered; false = the session has to end."""
+
+    def refused(
+        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool:
+        """The oldest record in flight was refused; false = the session has to end."""
 
 
 class Sends(Protocol):

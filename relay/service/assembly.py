@@ -21,11 +21,13 @@ from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
+from relay.queue.files.ownership import words_of_owner
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.configuration_change import ConfigurationChange
 from relay.service.destinations.commands import DestinationTools
-from relay.service.destinations.service import DestinationParts, DestinationService
+from relay.service.destinations.kind import DestinationParts
+from relay.service.destinations.service import DestinationService
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
 from relay.service.observing import ControlService, HangupService, StatisticsService
@@ -140,7 +142,9 @@ def _destinations(
     tokens: Mapping[str, LateTokens],
 ) -> list[DestinationService]:
     return [
-        kinds.destination(each.connect.scheme).service(each, parts, tokens[each.id])
+        DestinationService(
+            each, parts, kinds.destination(each.connect.scheme).make(each, parts), tokens[each.id]
+        )
         for each in configuration.destinations
     ]
 
@@ -298,7 +302,13 @@ class WaysIn:
             counters,
             self.notices,
         )
-        return Receiving(reception, reactor, partial(self.queue.view.source_ledger, source.id))
+        queue_path = os.path.join(self.configuration.state_dir, "queue")
+        return Receiving(
+            reception,
+            reactor,
+            partial(self.queue.view.source_ledger, source.id),
+            partial(words_of_owner, queue_path),
+        )
 
     def _intake(
         self,

@@ -149,8 +149,10 @@ def _destinations(
             encrypted[0], lambda key: f"--{key.replace('_', '-')}"
         )
     elif values["trusted_ca"]:
+        having = [kind.scheme for kind in kinds.destinations if "trusted_ca" in kind.keys]
         problems.append(
-            "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls://; remove it"
+            "--trusted-ca: has no meaning without a --forward to "
+            f"{' or '.join(f'{scheme}://' for scheme in having)}; remove it"
         )
     return tuple(destinations)
 

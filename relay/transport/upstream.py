@@ -36,8 +36,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.drain import Drain
-from relay.flow.pump import BATCH_BYTES_MAX
+from relay.flow.pump import BATCH_BYTES_MAX, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.transport.connections import SocketConnection
@@ -341,7 +340,13 @@ class DeliveringProtocol(UpstreamProtocol):
     """A connection that takes records from a drain, unless the transport's buffer is full."""
 
     def __init__(
-        self, *, drain: Drain, state: UpstreamState, clock: Clock, secure: bool, timeouts: Timeouts
+        self,
+        *,
+        drain: SessionDrain,
+        state: UpstreamState,
+        clock: Clock,
+        secure: bool,
+        timeouts: Timeouts,
     ) -> None:
         super().__init__(state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._drain = drain

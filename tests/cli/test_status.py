@@ -277,6 +277,10 @@ def test_what_never_came_from_a_relay() -> None:
     assert "net: dropped 11 (empty), never came 1,200, cut to the size limit 4" in lines
 
 
+def test_what_a_kind_of_destination_has_to_tell_is_shown() -> None:
+    assert "central: 2 of 3 up" in shown(destinations=[{**DESTINATION, "details": ["2 of 3 up"]}])
+
+
 def test_two_lanes_are_shown_while_there_are_two() -> None:
     lane = {"queue": "x", "in_flight_records": 0}
     lanes = {

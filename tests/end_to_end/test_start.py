@@ -101,6 +101,8 @@ def test_a_queue_in_use_by_another_relay_is_refused_and_that_one_goes_on(
     first.start()
     second = relay_for(programs, tmp_path, name="second")
     refusal(second, str(first.state_dir), str(first.pid))
+    again = relay_for(programs, tmp_path, source=listen, name="again")
+    refusal(again, "Address already in use", f"queue is in use by process {first.pid}; stop")
     with RelpSender(port) as sender:
         sender.send(numbered("app", 100))
         sender.close()

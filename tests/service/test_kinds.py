@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relay.flow.pump import SessionDrain
 from relay.model.errors import ConfigurationError
 from relay.model.origin import Origin, Received
 from relay.service.assembly import assemble
@@ -23,12 +23,13 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.table import Text, Whole
 from relay.service.configuration.url import Host
-from relay.service.destinations.kind import DestinationKind
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import LocalLink
-from relay.service.destinations.service import DestinationParts, NewLink
+from relay.service.destinations.service import DestinationService
 from relay.service.kinds import KINDS
 from relay.service.prerequisite import Prerequisite
+from relay.service.sequence import ConcurrentService
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from tests.threads import Reactor
@@ -48,12 +49,9 @@ class Parrot(SourceConfiguration):
 
 class ParrotSource(SourceService):
     def __init__(self, source: Parrot, receiving: Receiving) -> None:
-        super().__init__(source, receiving, bind=lambda: None)  # type: ignore[arg-type,return-value]
+        super().__init__(source, receiving)
         self._said = [SAID.format(source.says).encode()] * source.times
         self._intake = receiving.reception.intake
-
-    def privilegedStartService(self) -> None:
-        pass
 
     def startService(self) -> None:
         origin = Origin(self.id, self.url.scheme)
@@ -87,31 +85,57 @@ HEARD: list[bytes] = []
 
 
 class Hearing:
-    """A session that takes everything, and answers at once."""
+    """A session of several connections: two ears that hear in turn, the first one slowly.
 
-    def __init__(self, drain: Any, room: int) -> None:
+    So answers come in another order than records were sent: only a prefix is acknowledged.
+    """
+
+    def __init__(self, drain: SessionDrain, heard_max: int, later: Callable[..., object]) -> None:
         self._drain = drain
-        self.room = room
+        self._heard_max = heard_max
+        self._later = later
+        self._unheard: list[int] = []
+        self._sent = 0
+        self._acknowledged = 0
 
-    def send(self, payloads: Iterable[bytes]) -> None:
-        new = list(payloads)
-        HEARD.extend(new)
-        self._drain.acknowledged(self, len(new))
+    @property
+    def room(self) -> int:
+        return self._heard_max - (self._sent - self._acknowledged)
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        for payload in payloads:
+            self._unheard.append(self._sent)
+            self._later(0.1 if self._sent % 2 else 0.2, self._hear, self._sent, payload)
+            self._sent += 1
+
+    def _hear(self, number: int, payload: bytes) -> None:
+        HEARD.append(payload)
+        self._unheard.remove(number)
+        before, self._acknowledged = self._acknowledged, min([*self._unheard, self._sent])
+        ACKNOWLEDGED.append(self._acknowledged - before)
+        self._drain.acknowledged(self, self._acknowledged - before)
 
     def close(self) -> None:
         pass
 
 
-def make_ear(destination: Ear, parts: DestinationParts, files: Prerequisite) -> NewLink:
-    async def hear(lane: Lane, failed: Callable[[str], None]) -> Hearing:
-        return Hearing(lane.drain, destination.heard_max)
+ACKNOWLEDGED: list[int] = []
+TO_WAKE: list[Prerequisite] = []
 
-    return lambda lane: LocalLink(
-        lane.state,
-        drain=lane.drain,
-        new_session=partial(hear, lane),
-        how="listening",
-        clock=parts.reactor,
+
+def make_ear(destination: Ear, parts: DestinationParts) -> Delivery:
+    awake = Prerequisite("its messages wait until it is awake")
+    awake.trouble = "the ear is asleep"
+    TO_WAKE.append(awake)
+
+    async def hear(lane: Lane, failed: Callable[[str], None]) -> Hearing:
+        return Hearing(lane.drain, destination.heard_max, parts.reactor.callLater)
+
+    return Delivery(
+        new_link=lambda lane: LocalLink(lane, hear, how="listening", clock=parts.reactor),
+        target="two ears",
+        prerequisites=(awake,),
+        details=lambda: [f"{len(HEARD)} heard"],
     )
 
 
@@ -145,6 +169,11 @@ connect = "ear://left"
 def read(folder: Path, text: str) -> Configuration:
     (folder / "relay.toml").write_text(text)
     return read_configuration(str(folder / "relay.toml"), WITH_OURS)
+
+
+def destinations_of(relay: Any) -> list[DestinationService]:
+    services = [each for group in relay if isinstance(group, ConcurrentService) for each in group]
+    return [each for each in services if isinstance(each, DestinationService)]
 
 
 def problems(folder: Path, text: str) -> str:
@@ -181,13 +210,22 @@ def test_what_is_wrong_with_it_is_said(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("relays_end")
 def test_a_message_passes_from_one_to_the_other(tmp_path: Path) -> None:
     HEARD.clear()
+    ACKNOWLEDGED.clear()
     reactor = Reactor()
     relay = assemble(reactor, read(tmp_path, RELAY.format("hi")), now=lambda: 1e9, kinds=WITH_OURS)
     relay.privilegedStartService()
     relay.startService()
+    (ear,) = destinations_of(relay)
+    assert ear.state_words == "the ear is asleep; its messages wait until it is awake"
+    TO_WAKE[-1].fulfil()
     for _ in range(100):
-        if len(HEARD) < 2:
+        if ear.lanes[0].drain.in_flight < 2:
             reactor.run_next()
+    assert (ear.state_words, ear.lanes[0].state.target) == ("listening", "two ears")
+    reactor.advance(0.1)
+    reactor.advance(0.1)
+    assert ACKNOWLEDGED == [0, 2]
+    assert ear.report()["details"] == ["2 heard"]
     reactor.settle(relay.stopService())
     assert [SAID.format("hi").encode()] * 2 == HEARD
 

@@ -10,10 +10,18 @@ from contextlib import suppress
 
 from relay.model.errors import QueueError, QueueInUse
 
-__all__ = ["Ownership", "hold_existing", "sync_names", "take_ownership", "why_refused"]
+__all__ = [
+    "Ownership",
+    "hold_existing",
+    "sync_names",
+    "take_ownership",
+    "why_refused",
+    "words_of_owner",
+]
 
 _NAME = "owner.lock"
 _TRIES = 10
+_FOR_A_START = "stop that relay or give this one another state_dir"
 
 
 class Ownership:
@@ -48,13 +56,12 @@ def take_ownership(path: str) -> Ownership:
         QueueInUse: Another process has it.
         QueueError: It cannot be made or locked.
     """
-    what_to_do = "stop that relay or give this one another state_dir"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         os.makedirs(path, mode=0o700, exist_ok=True)
-        directory = _locked_directory(path, what_to_do)
+        directory = _locked_directory(path, _FOR_A_START)
         try:
-            file = _locked_file(path, what_to_do)
+            file = _locked_file(path, _FOR_A_START)
         except BaseException:
             os.close(directory)
             raise
@@ -92,6 +99,16 @@ def hold_existing(path: str) -> Ownership:
         what = why_refused(path) or f"{error.strerror}; look as the relay's user, or as root"
         raise QueueError(f"queue {path}: {what}") from error
     return Ownership(directory, file)
+
+
+def words_of_owner(path: str) -> str:
+    """Which other process has the queue in `path`, and what to do; empty = none that we see."""
+    with suppress(QueueError, OSError):
+        try:
+            os.close(_locked_directory(path, _FOR_A_START))
+        except QueueInUse as error:
+            return str(error)
+    return ""
 
 
 def _locked_directory(path: str, what_to_do: str) -> int:

@@ -38,7 +38,7 @@ def find_conflicts(
     """
     return [
         *_taken_addresses(sources, kinds, name_source),
-        *_shared_files(destinations, name_destination),
+        *_shared_files(destinations, kinds, name_destination),
         *_unfed(sources, destinations, name_source),
         *_loops(sources, destinations, kinds, name_destination),
     ]
@@ -77,8 +77,8 @@ def _same_place(one: Url, other: Url, kinds: Sequence[AnyUrlKind]) -> bool:
         return False
     if one.inherited or other.inherited:
         return one.inherited == other.inherited
-    if one.path or other.path:
-        return one.path == other.path
+    if one.local_path or other.local_path:
+        return one.local_path == other.local_path
     if one.port != other.port or one.port == 0 or kinds[0].medium != kinds[1].medium:
         return False
     return one.host == other.host or _covers(one.host, other.host) or _covers(other.host, one.host)
@@ -100,10 +100,12 @@ def _covers(wildcard: str, host: str) -> bool:
 
 
 def _shared_files(
-    destinations: Sequence[DestinationConfiguration], name: Callable[[str], str]
+    destinations: Sequence[DestinationConfiguration], kinds: AnyKinds, name: Callable[[str], str]
 ) -> Iterator[str]:
     for first, second in combinations(destinations, 2):
-        if first.connect.path and first.connect.path == second.connect.path:
+        path = first.connect.local_path
+        kind = kinds.destination(first.connect.scheme)
+        if path and path == second.connect.local_path and not kind.shared:
             yield (
                 f"{name(second.id)}: {second.connect} is already written by {name(first.id)}; "
                 "choose another file"
@@ -162,7 +164,7 @@ def _loops(
 
 
 def _whose(destination: DestinationConfiguration) -> str:
-    return "read by this relay" if destination.connect.path else "this relay itself"
+    return "read by this relay" if destination.connect.local_path else "this relay itself"
 
 
 def _way_back(start: str, feeds: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -190,7 +192,7 @@ def _arrives(connect: Url, listen: Url, kinds: AnyKinds) -> bool:
         return False
     if source.arrives is not None:
         return bool(source.arrives(listen, connect))
-    if connect.path or listen.path or connect.port != listen.port:
+    if connect.local_path or listen.local_path or connect.port != listen.port:
         return False
     if connect.host == listen.host:
         return True

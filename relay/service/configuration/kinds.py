@@ -48,7 +48,7 @@ class UrlKind(Generic[C]):
     """Two listeners with the same port in one medium are in each other's way, and what is sent
     only arrives at sources of the same medium."""
     shared: bool = False
-    """Several sources may read in the same place."""
+    """Several sources may read, or destinations write, in the same place."""
     arrives: Callable[[Url, Url], bool] | None = None
     """Whether a source, the first URL, gets what is sent to the second one; None = hosts and ports
     tell."""

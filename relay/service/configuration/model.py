@@ -83,7 +83,7 @@ class Url:
     """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
     port: int = 0
     path: str = ""
-    """Absolute; of sources of files with wildcards."""
+    """Absolute; of sources of files with wildcards.  Behind a host and port: on that host."""
     inherited: str = ""
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
@@ -93,10 +93,15 @@ class Url:
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
-        if self.path or self.is_bare:
+        if self.local_path or self.is_bare:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    @property
+    def local_path(self) -> str:
+        """The path of a file or socket of this host; empty = it names none."""
+        return "" if self.port else self.path
 
 
 Where = Callable[[str], str]

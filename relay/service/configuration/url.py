@@ -65,12 +65,12 @@ def id_from_url(url: Url) -> str:
     if url.inherited:
         plain = re.fullmatch(r"[a-z0-9_.-]+", url.inherited) is not None
         text = f"systemd-{url.inherited}"
-    elif url.path:
+    elif url.local_path:
         path = url.path.lstrip("/")
         plain = re.fullmatch(r"[a-z0-9_./]+", path) is not None
         text = f"{scheme}-{path.replace('/', '-')}"
     else:
-        plain = "%" not in url.host
+        plain = "%" not in url.host and not url.path
         text = f"{scheme}-{url.host.replace(':', '_') or 'all'}-{url.port}"
     if plain and len(text) <= 63:
         return text

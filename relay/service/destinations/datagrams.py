@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 
 from twisted.internet.threads import deferToThreadPool
 
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.configuration.url import HostPort
-from relay.service.destinations.kind import DestinationKind
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import LocalLink
-from relay.service.destinations.service import DestinationParts, NewLink
-from relay.service.prerequisite import Prerequisite
 from relay.transport.datagram.outbound import DatagramSession
 
 __all__ = ["UDP"]
 
 
-def _make(
-    configuration: DestinationConfiguration, parts: DestinationParts, files: Prerequisite
-) -> NewLink:
+def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
     url, reactor = configuration.connect, parts.reactor
 
     async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
@@ -43,13 +38,8 @@ def _make(
         )
 
     target = str(url).partition("://")[2]
-    return lambda lane: LocalLink(
-        lane.state,
-        drain=lane.drain,
-        new_session=partial(connect, lane),
-        how=f"sending to {target}, delivered when sent: nobody answers",
-        clock=reactor,
-    )
+    how = f"sending to {target}, delivered when sent: nobody answers"
+    return Delivery(new_link=lambda lane: LocalLink(lane, connect, how=how, clock=reactor))
 
 
 def _connected_socket(host: str, port: int) -> socket.socket:

@@ -13,11 +13,9 @@ from twisted.internet.threads import deferToThreadPool
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.model import DestinationConfiguration, Url, Where
 from relay.service.configuration.url import Path, Role, url_shown
-from relay.service.destinations.kind import DestinationKind
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import LocalLink
-from relay.service.destinations.service import DestinationParts, NewLink
-from relay.service.prerequisite import Prerequisite
 from relay.transport.files.writer import AppendedFile, FileSession
 
 __all__ = ["FILE"]
@@ -45,9 +43,7 @@ class FileConfiguration(DestinationConfiguration):
         return directory_warnings(self.connect.path, where("connect"))
 
 
-def _make(
-    configuration: DestinationConfiguration, parts: DestinationParts, files: Prerequisite
-) -> NewLink:
+def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
     path, reactor = configuration.connect.path, parts.reactor
     # What two lanes append must not mix, nor what one cuts off again be the other's.
     one_at_a_time = DeferredLock()
@@ -75,13 +71,8 @@ def _make(
             on_reopened=on_reopened,
         )
 
-    return lambda lane: LocalLink(
-        lane.state,
-        drain=lane.drain,
-        new_session=partial(open_file, lane),
-        how=f"appending to {path}, delivered when synced",
-        clock=reactor,
-    )
+    how = f"appending to {path}, delivered when synced"
+    return Delivery(new_link=lambda lane: LocalLink(lane, open_file, how=how, clock=reactor))
 
 
 FILE = DestinationKind(

@@ -1,45 +1,57 @@
-"""What a kind of destination is, and how the service of one is made.
+"""What a kind of destination declares, what it works with, and what it makes of a configuration.
 
 A kind is a module here that declares a `DestinationKind`, and a line in `relay/service/kinds.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from relay.model.clock import Reactor, WallClock
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import DestinationConfiguration
-from relay.service.destinations.service import DestinationParts, DestinationService, NewLink
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import Link
 from relay.service.prerequisite import Prerequisite
-from relay.service.routes.late_tokens import LateTokens
+from relay.service.queue.service import QueueService
+from relay.service.tls.certificate_watch import CertificateWatch
+from relay.transport.notices import Notices
 
-__all__ = ["DestinationKind"]
+__all__ = ["Delivery", "DestinationKind", "DestinationParts"]
 
 C = TypeVar("C", bound=DestinationConfiguration)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationParts:
+    """What all destinations are made with."""
+
+    queue: QueueService
+    certificates: CertificateWatch
+    notices: Notices
+    wall: WallClock
+    reactor: Reactor
+    """Provides IReactorTime, IReactorThreads and IReactorTCP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How the records of one destination are delivered."""
+
+    new_link: Callable[[Lane], Link]
+    """Makes what connects one lane; a link may have several connections and several targets."""
+    target: str = ""
+    """The name of the upstream in words; empty = what the URL says."""
+    prerequisites: Sequence[Prerequisite] = ()
+    """What has to be there before the first session."""
+    details: Callable[[], Sequence[str]] = tuple
+    """Lines for `status`, beyond the state of the lanes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationKind(UrlKind[C]):
     """One kind of destination."""
 
-    make: Callable[[C, DestinationParts, Prerequisite], NewLink]
-    """Makes what connects a destination; the prerequisite is for files that it needs."""
-
-    def service(
-        self, configuration: C, parts: DestinationParts, tokens: LateTokens
-    ) -> DestinationService:
-        """The service of one destination.
-
-        Args:
-            tokens: Those of its form.
-        """
-        files = Prerequisite("its messages are queued until the files are right")
-        return DestinationService(
-            configuration,
-            parts,
-            new_link=self.make(configuration, parts, files),
-            prerequisites=(files, tokens.needed),
-            fill=tokens.fill,
-        )
+    make: Callable[[C, DestinationParts], Delivery]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from relay.flow.drain import Drain
-from relay.flow.pump import Session
+from relay.flow.pump import Session, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import (
     PreparedEndpoint,
@@ -24,7 +23,7 @@ from relay.transport.upstream import (
     UpstreamState,
 )
 
-__all__ = ["Link", "LocalLink", "StreamLink"]
+__all__ = ["Link", "LocalLink", "Outlet", "StreamLink"]
 
 _CLOSE_SECONDS_MAX = 0.5
 
@@ -132,26 +131,38 @@ class Reopens(Protocol):
     def reopen(self) -> None: ...
 
 
-class LocalLink:
+class Outlet(Protocol):
+    """What sessions are made for: a lane, or a part of one."""
+
+    @property
+    def drain(self) -> SessionDrain: ...
+
+    @property
+    def state(self) -> UpstreamState: ...
+
+
+AnyOutlet = TypeVar("AnyOutlet", bound=Outlet)
+
+
+class LocalLink(Generic[AnyOutlet]):
     """To a destination without a connection to wait for: a file, or UDP.
 
     Args:
-        new_session: Makes a session of the drain; given what to call, with words, when the
+        new_session: Makes a session for the outlet; given what to call, with words, when the
             session fails.  May fail with OSError itself.
         how: The state in words while there is a session.
     """
 
     def __init__(
         self,
-        state: UpstreamState,
+        outlet: AnyOutlet,
+        new_session: Callable[[AnyOutlet, Callable[[str], None]], Awaitable[LocalSession]],
         *,
-        drain: Drain,
-        new_session: Callable[[Callable[[str], None]], Awaitable[LocalSession]],
         how: str,
         clock: Clock,
     ) -> None:
-        self._state = state
-        self._drain = drain
+        self._outlet = outlet
+        self._state = outlet.state
         self._new_session = new_session
         self._how = how
         self._clock = clock
@@ -191,7 +202,7 @@ class LocalLink:
         self._retry = None
         self._state.connecting()
         try:
-            session = await self._new_session(partial(self._failed, start))
+            session = await self._new_session(self._outlet, partial(self._failed, start))
         except OSError as error:
             self._failed(start, f"{self._state.target}: {error.strerror or error}")
             return
@@ -200,7 +211,7 @@ class LocalLink:
             return
         self._session = session
         self._state.became_ready(self._how)
-        self._drain.attach(session)
+        self._outlet.drain.attach(session)
 
     def _failed(self, start: int, words: str) -> None:
         if start == self._starts:

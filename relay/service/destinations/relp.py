@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from relay import SOFTWARE
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.configuration.table import Whole
 from relay.service.configuration.url import HostPort
-from relay.service.destinations.kind import DestinationKind
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.lane import Lane
-from relay.service.destinations.service import DestinationParts, NewLink
 from relay.service.destinations.upstream import (
     UPSTREAM_TLS_WITHOUT,
     UpstreamConfiguration,
-    stream_link,
+    new_delivery,
 )
-from relay.service.prerequisite import Prerequisite
 from relay.transport.relp.outbound import RelpClientProtocol
-from relay.transport.upstream import Timeouts
 
 __all__ = ["RELP", "RELP_TLS"]
 
@@ -48,22 +47,16 @@ class RelpTlsConfiguration(RelpConfiguration):
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
 
-def _make(
-    configuration: RelpConfiguration, parts: DestinationParts, files: Prerequisite
-) -> NewLink:
-    def new_protocol(lane: Lane) -> RelpClientProtocol:
-        return RelpClientProtocol(
+def _make(configuration: RelpConfiguration, parts: DestinationParts) -> Delivery:
+    def protocol_of(lane: Lane) -> Callable[..., RelpClientProtocol]:
+        return partial(
+            RelpClientProtocol,
             window_records=configuration.window_records,
             software=SOFTWARE.encode(),
             numbering=lane.numbering,
-            drain=lane.drain,
-            state=lane.state,
-            clock=parts.reactor,
-            secure=configuration.tls is not None,
-            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
         )
 
-    return stream_link(configuration, parts, files, new_protocol)
+    return new_delivery(configuration, parts, protocol_of)
 
 
 RELP = DestinationKind(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 from twisted.application.service import Service
@@ -17,47 +16,26 @@ from relay.flow.pacing import Allowance, Pace, Pacing, Window
 from relay.flow.pump import Fill
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
-from relay.model.clock import Clock, Reactor, WallClock
+from relay.model.clock import Clock
 from relay.model.text import Document, printable
 from relay.service.configuration.model import DestinationConfiguration
+from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import Link
 from relay.service.destinations.status import DestinationStatus
-from relay.service.prerequisite import Prerequisite
-from relay.service.queue.service import QueueService
-from relay.service.tls.certificate_watch import CertificateWatch
-from relay.transport.notices import Notices
+from relay.service.routes.late_tokens import LateTokens
 from relay.transport.upstream import UpstreamState
 
-__all__ = ["DestinationParts", "DestinationService", "NewLink"]
+__all__ = ["DestinationService"]
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _BY_HAND = "hand"  # who holds the drains of a destination that is paused
-
-
-NewLink = Callable[[Lane], Link]
-"""Makes what connects one lane of a destination with the upstream."""
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationParts:
-    """What all destinations are made with."""
-
-    queue: QueueService
-    certificates: CertificateWatch
-    notices: Notices
-    wall: WallClock
-    reactor: Reactor
-    """Provides IReactorTime, IReactorThreads and IReactorTCP."""
 
 
 class DestinationService(Service):
     """One destination.
 
     Args:
-        new_link: Makes what connects one lane with the upstream.
-        prerequisites: What has to be there before the first session.
-        fill: What is done to records before they are sent.
+        tokens: Those of its form; None = it has none.
 
     Attributes:
         lanes: Its queues, from startService on: one, or two with ``order = "live-first"``.
@@ -70,10 +48,8 @@ class DestinationService(Service):
         self,
         configuration: DestinationConfiguration,
         parts: DestinationParts,
-        *,
-        new_link: NewLink,
-        prerequisites: Sequence[Prerequisite] = (),
-        fill: Fill = lambda payloads: payloads,
+        delivery: Delivery,
+        tokens: LateTokens | None = None,
     ) -> None:
         self.id = configuration.id
         self.lanes: tuple[Lane, ...] = ()
@@ -82,9 +58,9 @@ class DestinationService(Service):
         self._queue = parts.queue
         self._notices = parts.notices
         self._clock: Clock = parts.reactor
-        self._new_link = new_link
-        self._prerequisites = prerequisites
-        self._fill = fill
+        self._delivery = delivery
+        self._prerequisites = [*delivery.prerequisites, *([tokens.needed] if tokens else [])]
+        self._fill: Fill = tokens.fill if tokens else lambda payloads: payloads
         self._order: Lanes | None = None  # of the two lanes, if there are two
         self._refusals = Refusals(
             configuration.refusals_max,
@@ -98,11 +74,12 @@ class DestinationService(Service):
             configuration,
             lanes=self._by_age,
             refusals=self._refusals,
-            prerequisites=prerequisites,
+            prerequisites=self._prerequisites,
+            details=delivery.details,
             queue=parts.queue,
             wall=parts.wall,
         )
-        for each in prerequisites:
+        for each in self._prerequisites:
             each.when_fulfilled(self._permit)
 
     def startService(self) -> None:
@@ -204,14 +181,14 @@ class DestinationService(Service):
             save=partial(self._queue.keep_lineage, queue),
             on_trouble=partial(self.warn, "lineage"),
         )
-        lane.link = self._new_link(lane)
+        lane.link = self._delivery.new_link(lane)
         return lane
 
     def _new_state(self, queue: str) -> UpstreamState:
         configuration = self._configuration
         url = configuration.connect
         return UpstreamState(
-            target=url.path or str(url).partition("://")[2],
+            target=self._delivery.target or url.local_path or str(url).partition("://")[2],
             clock=self._clock,
             on_ready=partial(self._connected, queue),
             on_failure=partial(self._connection_failed, queue),

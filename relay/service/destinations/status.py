@@ -24,6 +24,7 @@ class DestinationStatus:
 
     Args:
         lanes: Says its lanes, the backlog first.
+        details: Says what its kind has to tell.
 
     Attributes:
         paused_since: When somebody paused it, in seconds since 1970-01-01 UTC; None = it is not.
@@ -36,6 +37,7 @@ class DestinationStatus:
         lanes: Callable[[], Sequence[Lane]],
         refusals: Refusals,
         prerequisites: Sequence[Prerequisite],
+        details: Callable[[], Sequence[str]],
         queue: QueueService,
         wall: WallClock,
     ) -> None:
@@ -44,6 +46,7 @@ class DestinationStatus:
         self._lanes = lanes
         self._refusals = refusals
         self._prerequisites = prerequisites
+        self._details = details
         self._queue = queue
         self._wall = wall
 
@@ -86,6 +89,7 @@ class DestinationStatus:
             "id": self._configuration.id,
             "connect": str(self._configuration.connect),
             "state": self.state_words,
+            "details": list(self._details()),
             "ready": ready,
             "paused": paused,
             "paused_since": self.paused_since,

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.configuration.table import Choice
 from relay.service.configuration.url import HostPort
-from relay.service.destinations.kind import DestinationKind
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.service import DestinationParts, NewLink
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.upstream import (
     UPSTREAM_TLS_WITHOUT,
     UpstreamConfiguration,
-    stream_link,
+    new_delivery,
 )
-from relay.service.prerequisite import Prerequisite
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
-from relay.transport.upstream import Timeouts
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 
 __all__ = ["TCP", "TLS"]
@@ -41,21 +38,12 @@ class TlsUpstreamConfiguration(TcpConfiguration):
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
 
-def _make(configuration: TcpConfiguration, parts: DestinationParts, files: Prerequisite) -> NewLink:
+def _make(configuration: TcpConfiguration, parts: DestinationParts) -> Delivery:
     counting = configuration.framing == "octet-counting"
     encode = encode_octet_counted_syslog if counting else encode_newline_syslog
-
-    def new_protocol(lane: Lane) -> SyslogStreamOutProtocol:
-        return SyslogStreamOutProtocol(
-            encode=encode,
-            drain=lane.drain,
-            state=lane.state,
-            clock=parts.reactor,
-            secure=configuration.tls is not None,
-            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
-        )
-
-    return stream_link(configuration, parts, files, new_protocol)
+    return new_delivery(
+        configuration, parts, lambda lane: partial(SyslogStreamOutProtocol, encode=encode)
+    )
 
 
 TCP = DestinationKind(

@@ -9,17 +9,17 @@ from functools import partial
 from twisted.internet.endpoints import HostnameEndpoint
 
 from relay.service.configuration.keys import key
-from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration
+from relay.service.configuration.model import DestinationConfiguration
 from relay.service.configuration.table import Seconds
+from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import StreamLink
-from relay.service.destinations.service import DestinationParts, NewLink
 from relay.service.prerequisite import Prerequisite
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.tls.endpoints import TlsUpstream
-from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol
+from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol
 
-__all__ = ["UPSTREAM_TLS_WITHOUT", "UpstreamConfiguration", "stream_link"]
+__all__ = ["UPSTREAM_TLS_WITHOUT", "UpstreamConfiguration", "new_delivery"]
 
 UPSTREAM_TLS_WITHOUT = ("peer_names",)
 """Keys for TLS that are for those who listen."""
@@ -39,42 +39,47 @@ class UpstreamConfiguration(DestinationConfiguration):
         return 2 * self.answer_seconds_max
 
 
-def stream_link(
+def new_delivery(
     configuration: UpstreamConfiguration,
     parts: DestinationParts,
-    files: Prerequisite,
-    new_protocol: Callable[[Lane], UpstreamProtocol],
-) -> NewLink:
-    """What connects with an upstream.
+    protocol_of: Callable[[Lane], Callable[..., UpstreamProtocol]],
+) -> Delivery:
+    """The delivery over a connection to the host and port of the URL.
 
     Args:
-        files: What is needed of certificates and keys.
-        new_protocol: Makes the protocol of one connection of a lane.
+        protocol_of: What makes the protocols of a lane, given drain, state, clock, secure and
+            timeouts.
     """
-    url, reactor = configuration.connect, parts.reactor
+    url, tls, reactor = configuration.connect, configuration.tls, parts.reactor
     # Resolves the name at each attempt and tries all of its addresses.
     wrapped = HostnameEndpoint(
         reactor, url.host, url.port, timeout=configuration.connect_seconds_max
     )
+    files = Prerequisite("its messages are queued until the files are right")
     upstream = None
-    if configuration.tls is not None:
-        new = _tls_upstream(configuration.tls, url.host)
-        subject = f"destination {configuration.id}"
-        upstream = parts.certificates.keep(subject, configuration.tls, new, files)
-    return lambda lane: StreamLink(
-        lane.state,
-        endpoint=PreparedEndpoint(wrapped=wrapped, state=lane.state, tls=upstream, clock=reactor),
-        new_protocol=partial(new_protocol, lane),
-        clock=reactor,
-    )
+    if tls is not None:
+        new = partial(
+            TlsUpstream,
+            server_name=tls.server_name or url.host,
+            peer_verify=tls.peer_verify,
+            fingerprints=read_policy(tls).fingerprints,
+            options=read_options(tls),
+        )
+        upstream = parts.certificates.keep(f"destination {configuration.id}", tls, new, files)
 
+    def new_protocol(lane: Lane) -> UpstreamProtocol:
+        return protocol_of(lane)(
+            drain=lane.drain,
+            state=lane.state,
+            clock=reactor,
+            secure=tls is not None,
+            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
+        )
 
-def _tls_upstream(tls: TlsConfiguration, host: str) -> partial[TlsUpstream]:
-    """What makes TLS connections to an upstream, from what its files hold."""
-    return partial(
-        TlsUpstream,
-        server_name=tls.server_name or host,
-        peer_verify=tls.peer_verify,
-        fingerprints=read_policy(tls).fingerprints,
-        options=read_options(tls),
-    )
+    def new_link(lane: Lane) -> StreamLink:
+        endpoint = PreparedEndpoint(wrapped=wrapped, state=lane.state, tls=upstream, clock=reactor)
+        return StreamLink(
+            lane.state, endpoint=endpoint, new_protocol=partial(new_protocol, lane), clock=reactor
+        )
+
+    return Delivery(new_link=new_link, prerequisites=(files,))

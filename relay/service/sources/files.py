@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +102,7 @@ class FilesConfiguration(SourceConfiguration):
 
 
 class FileSource(SourceService):
-    """A source that reads files.
+    """A source that reads files, which the user that the relay runs as opens.
 
     Args:
         positions: Those of this source.
@@ -118,13 +117,10 @@ class FileSource(SourceService):
         positions: Callable[[], Mapping[str, bytes]],
         new_reader: Callable[..., FileReader],
     ) -> None:
-        super().__init__(configuration, receiving, bind=socket.socket)  # which is never called
+        super().__init__(configuration, receiving)
         self._reader: FileReader | None = None
         self._positions = positions
         self._new_reader = new_reader
-
-    def privilegedStartService(self) -> None:
-        """Nothing: files are opened by the user that the relay runs as, then and later."""
 
     def startService(self) -> None:
         Service.startService(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,12 +133,9 @@ class JournalSource(SourceService):
         reader: JournalReader,
         positions: Positions,
     ) -> None:
-        super().__init__(configuration, receiving, bind=socket.socket)
+        super().__init__(configuration, receiving)
         self._reader = reader
         self._positions = positions
-
-    def privilegedStartService(self) -> None:
-        pass
 
     def startService(self) -> None:
         Service.startService(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -27,7 +28,7 @@ from relay.transport.reception import Reception
 from relay.transport.sockets import UnixListener, listen, receive_buffer_bytes
 from relay.transport.stream.connection import InboundFactory
 
-__all__ = ["DatagramSource", "Receiving", "SourceService", "StreamSource"]
+__all__ = ["DatagramSource", "ListeningSource", "Receiving", "SourceService", "StreamSource"]
 
 _FINISH_SECONDS_MAX = 1.5
 _FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
@@ -47,75 +48,33 @@ class Receiving:
     """Provides IReactorTime, IReactorFDSet and IReactorSocket."""
     quarantine: Callable[[], Ledger | None] = lambda: None
     """The account of what the source set aside; None = it does not do that."""
+    other_owner: Callable[[], str] = str
+    """Says which other process has the queue; empty = none."""
 
 
 class SourceService(Service):
-    """One source.
-
-    Args:
-        bind: Makes the socket.
-    """
+    """One source, which begins with `startService` and ends with `stopService`."""
 
     _log = Logger(namespace="relay")
-    _socket: socket.socket  # exists between privilegedStartService and stopService
 
-    def __init__(
-        self,
-        configuration: SourceConfiguration,
-        receiving: Receiving,
-        *,
-        bind: Callable[[], socket.socket],
-    ) -> None:
+    def __init__(self, configuration: SourceConfiguration, receiving: Receiving) -> None:
         self.id = configuration.id
         self.url = configuration.listen
         self.counters = receiving.reception.counters
-        self._bind = bind
         self._reactor = receiving.reactor
         self._quarantine = receiving.quarantine
-        self._bound = False
-        self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
         self._address = str(self.url)
-
-    def privilegedStartService(self) -> None:
-        """Bind, while the process may still have the rights to."""
-        try:
-            self._socket = self._bind()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if isinstance(error, PermissionError) and 0 < self.url.port < _FREE_PORT_MIN:
-                reason += _HOW_TO_BIND
-            raise StartRefused(
-                f"source {self.id}: cannot listen on {self.url}: {reason}"
-            ) from error
-        self._note_socket_file()
-        self._bound = True
-
-    def startService(self) -> None:
-        if not self._bound:
-            self.privilegedStartService()
-        Service.startService(self)
-        self.begin()
-
-    def begin(self) -> None:
-        """Receive from now on."""
-        self.open(self._socket)
-        self._log.info("source {id}: listens on {address}", id=self.id, address=self.address)
 
     @property
     def address(self) -> str:
         """Where it listens, with the port that the system chose if it did."""
         return self._address
 
-    def open(self, bound: socket.socket) -> None:
-        """Begin to receive."""
-        raise NotImplementedError
-
     def report(self) -> Document:
         """The counters, for status."""
         counters = self.counters
         quarantine = self._quarantine()
-        words = self._words_of_a_lost_file() if self.running else ""  # at a stop we remove it
-        return ({"state": words, "ready": False} if words else {}) | {
+        return {
             "id": self.id,
             "listen": str(self.url),
             "address": self.address,
@@ -141,6 +100,65 @@ class SourceService(Service):
             "refused_lineages": counters.refused_lineages,
             "pauses": counters.pauses,
         }
+
+
+class ListeningSource(SourceService):
+    """A source with a socket.
+
+    Args:
+        bind: Makes the socket.
+    """
+
+    _socket: socket.socket  # exists between privilegedStartService and stopService
+
+    def __init__(
+        self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
+        *,
+        bind: Callable[[], socket.socket],
+    ) -> None:
+        super().__init__(configuration, receiving)
+        self._bind = bind
+        self._other_owner = receiving.other_owner
+        self._bound = False
+        self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
+
+    def privilegedStartService(self) -> None:
+        """Bind, while the process may still have the rights to."""
+        try:
+            self._socket = self._bind()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if isinstance(error, PermissionError) and 0 < self.url.port < _FREE_PORT_MIN:
+                reason += _HOW_TO_BIND
+            # A second start with the same configuration: the queue is what cannot be shared.
+            if error.errno == errno.EADDRINUSE and (owner := self._other_owner()):
+                reason += f": {owner}"
+            raise StartRefused(
+                f"source {self.id}: cannot listen on {self.url}: {reason}"
+            ) from error
+        self._note_socket_file()
+        self._bound = True
+
+    def startService(self) -> None:
+        if not self._bound:
+            self.privilegedStartService()
+        Service.startService(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Receive from now on."""
+        self.open(self._socket)
+        self._log.info("source {id}: listens on {address}", id=self.id, address=self.address)
+
+    def open(self, bound: socket.socket) -> None:
+        """Begin to receive."""
+        raise NotImplementedError
+
+    def report(self) -> Document:
+        words = self._words_of_a_lost_file() if self.running else ""  # at a stop we remove it
+        return super().report() | ({"state": words, "ready": False} if words else {})
 
     def note_address(self, bound: socket.socket) -> None:
         """Learn the port that the system chose, if it did."""
@@ -177,7 +195,7 @@ class SourceService(Service):
         return f"{found} {self.url.path}, so programs cannot reach this source; restart the relay"
 
 
-class StreamSource(SourceService):
+class StreamSource(ListeningSource):
     """A listener for connections.
 
     Args:
@@ -256,7 +274,7 @@ class StreamSource(SourceService):
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 
 
-class DatagramSource(SourceService):
+class DatagramSource(ListeningSource):
     """A datagram socket.
 
     Args:

@@ -15,8 +15,9 @@ from relay.service.sources.datagrams import UDP, UNIXGRAM
 from relay.service.sources.keys import buffer_key
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import NetworkSource
+from relay.service.sources.relp import RELP, RELP_TLS
 from relay.service.sources.service import Receiving, SourceService
-from relay.service.sources.streams import TCP, UNIX
+from relay.service.sources.streams import TCP, TLS, UNIX
 from relay.transport.sockets import scheme_of
 
 __all__ = ["SYSTEMD"]
@@ -43,7 +44,7 @@ class InheritedSource(NetworkSource):
     """Plain syslog on a socket of any kind: it has the keys of all of them."""
 
     protocol: str = key(
-        Choice(("syslog", "tls", "relp", "relp+tls")),
+        Choice(("syslog", *(kind.scheme for kind in (TLS, RELP, RELP_TLS)))),
         "syslog",
         "protocol on a stream socket of `systemd://`; except for `syslog`, the source "
         "has the keys of that scheme",

@@ -93,7 +93,8 @@ class DatagramReader:
         self._kernel_drops = 0
         self._is_shut = False
         self._many = None
-        if many is not None and transport == "udp":
+        self._is_local = bound.family == socket.AF_UNIX
+        if many is not None and not self._is_local:
             self._many = many(bound, frame_bytes_max=frame_bytes_max, kept_bytes_max=len(buffer))
 
     def fileno(self) -> int:
@@ -119,7 +120,7 @@ class DatagramReader:
         Args:
             inherited: The socket outlives the relay, and keeps what comes meanwhile.
         """
-        if self._origin.transport != "udp" and not inherited:
+        if self._is_local and not inherited:
             # From here on senders get EPIPE: nothing can come between the last read and
             # the end, and be lost without anybody knowing.
             with contextlib.suppress(OSError):
@@ -142,7 +143,7 @@ class DatagramReader:
         ]
         if taken:
             self._intake.accept_all(taken).addErrback(self._not_stored)
-        if self._origin.transport == "udp":
+        if not self._is_local:
             self._count_kernel_drops()
         return received.more
 
@@ -168,7 +169,7 @@ class DatagramReader:
 
     def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], object]:
         """Octets of the next datagram, what came beside it, and from whom."""
-        if self._origin.transport == "udp":  # where nothing comes beside it
+        if not self._is_local:  # where nothing comes beside it
             size, address = self._socket.recvfrom_into(self._buffers[0], 0, socket.MSG_TRUNC)
             return size, [], address
         size, ancillary, _, address = self._socket.recvmsg_into(

@@ -11,7 +11,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
-from relay.flow.drain import Drain
+from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.notices import Notices
 from relay.transport.upstream import UpstreamState
@@ -38,7 +38,7 @@ class DatagramSession:
         self,
         connected: socket.socket,
         *,
-        drain: Drain,
+        drain: SessionDrain,
         state: UpstreamState,
         clock: Clock,
         notices: Notices,

@@ -20,7 +20,7 @@ from functools import partial
 
 from twisted.python.failure import Failure
 
-from relay.flow.drain import Drain
+from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.queue.committer import RunInThread
 from relay.transport.sockets import make_parents
@@ -125,7 +125,7 @@ class FileSession:
         self,
         file: AppendedFile,
         *,
-        drain: Drain,
+        drain: SessionDrain,
         run_in_thread: RunInThread,
         clock: Clock,
         on_failure: Callable[[str], None],

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
+from relay.flow.pump import SessionDrain
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
@@ -38,7 +38,7 @@ class RelpClientProtocol(DeliveringProtocol):
     def __init__(
         self,
         *,
-        drain: Drain,
+        drain: SessionDrain,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from relay.flow.drain import Drain
+from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
 from relay.transport.upstream import CountingWrapper, DeliveringProtocol, Timeouts, UpstreamState
@@ -52,7 +52,7 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
     def __init__(
         self,
         *,
-        drain: Drain,
+        drain: SessionDrain,
         state: UpstreamState,
         clock: Clock,
         secure: bool,

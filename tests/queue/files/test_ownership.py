@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from relay.model.errors import QueueError, QueueInUse
-from relay.queue.files.ownership import hold_existing, sync_names, take_ownership, why_refused
+from relay.queue.files.ownership import (
+    hold_existing,
+    sync_names,
+    take_ownership,
+    why_refused,
+    words_of_owner,
+)
 
 
 def test_a_directory_has_one_owner_at_a_time_and_names_it(tmp_path: Path) -> None:
@@ -16,7 +22,12 @@ def test_a_directory_has_one_owner_at_a_time_and_names_it(tmp_path: Path) -> Non
     first = take_ownership(path)
     with pytest.raises(QueueInUse, match=f"in use by process {os.getpid()};"):
         take_ownership(path)
+    assert words_of_owner(path) == (
+        f"queue {path} is in use by process {os.getpid()}; stop that relay or give this one "
+        "another state_dir"
+    )
     first.release()
+    assert words_of_owner(path) == words_of_owner(str(tmp_path / "none")) == ""
     take_ownership(path).release()
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relay.service.checks.conflicts import control_socket_problems, find_conflicts
+from relay.service.configuration.model import Url
+from relay.service.configuration.url import id_from_url
 from relay.service.kinds import KINDS
 from tests.configurations import new_destination, new_source
 
@@ -58,6 +62,15 @@ def test_two_listeners_in_one_place(one: str, other: str) -> None:
 )
 def test_listeners_that_get_along(one: str, other: str) -> None:
     assert conflicts({"a": one, "b": other}, {"d": ("relp://far:1", "a b")}) == []
+
+
+def test_paths_behind_a_port_belong_to_another_host() -> None:
+    urls = [Url("relp", host=host, port=443, path="/in") for host in ("a", "b")]
+    assert [str(url) for url in urls] == ["relp://a:443/in", "relp://b:443/in"]
+    pair = [new_destination(url.host, url) for url in urls]
+    assert find_conflicts([], pair, KINDS, name_source=str, name_destination=str) == []
+    ids = [id_from_url(replace(urls[0], path=path)) for path in ("", "/in", "/out")]
+    assert len(set(ids)) == 3 and ids[0] == "relp-a-443"
 
 
 def test_one_file_for_two_destinations() -> None:

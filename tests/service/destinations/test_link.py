@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.service.destinations.link import LocalLink, StreamLink
+from relay.service.destinations.link import LocalLink, Outlet, StreamLink
 from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from tests.connections import Wire, fired, lose
 
@@ -49,14 +49,13 @@ class Local:
         self.drain = drain
         self.state = new_state(self.clock)
         self.link = LocalLink(
-            self.state,
-            drain=drain,
-            new_session=self._new_session,
+            self,
+            self._new_session,
             how="appending",
             clock=self.clock,
         )
 
-    def _new_session(self, fail: Callable[[str], None]) -> Deferred[Any]:
+    def _new_session(self, outlet: Outlet, fail: Callable[[str], None]) -> Deferred[Any]:
         self.fail.append(fail)
         self.opening.append(Deferred())
         return self.opening[-1]

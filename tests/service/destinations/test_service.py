@@ -20,9 +20,10 @@ from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import Lineage
 from relay.service.configuration.model import Url
+from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import Link, LocalLink, StreamLink
-from relay.service.destinations.service import DestinationParts, DestinationService
+from relay.service.destinations.service import DestinationService
 from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
 from tests.configurations import new_destination
@@ -100,7 +101,7 @@ class Setup:
             DestinationParts(
                 self.queue, certificates, self.notices, wall_of(self.clock), self.clock
             ),
-            new_link=new_link,
+            Delivery(new_link=new_link),
         )
 
 
@@ -151,14 +152,13 @@ class Local:
 
     def _new_link(self, lane: Lane) -> Link:
         return LocalLink(
-            lane.state,
-            drain=lane.drain,
-            new_session=self._new_session,
+            lane,
+            self._new_session,
             how="appending to /var/log/x",
             clock=self.clock,
         )
 
-    def _new_session(self, fail: Callable[[str], None]) -> Deferred[Any]:
+    def _new_session(self, lane: Lane, fail: Callable[[str], None]) -> Deferred[Any]:
         self.fail = fail
         self.opening.append(Deferred())
         return self.opening[-1]
@@ -325,6 +325,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "ready": True,
         "paused": False,
         "paused_since": None,
+        "details": [],
         "refuses_everything": None,
         "stalled_seconds": None,
         "exactly_once": False,
@@ -483,9 +484,8 @@ class TwoLanes:
 
     def _new_link(self, lane: Lane) -> Link:
         return LocalLink(
-            lane.state,
-            drain=lane.drain,
-            new_session=partial(self._new_session, lane),
+            lane,
+            self._new_session,
             how=f"appending {lane.queue}",
             clock=self.clock,
         )

@@ -73,6 +73,7 @@ class Setup:
             lanes=lambda: self.lanes,  # type: ignore[arg-type,return-value]
             refusals=self.refusals,
             prerequisites=[self.missing],
+            details=lambda: ["two targets"],
             queue=queue,  # type: ignore[arg-type]
             wall=wall_of(clock),
         )
@@ -95,6 +96,7 @@ def test_what_is_missing_stands_for_the_state(setup: Setup) -> None:
     setup.missing.trouble = "no key"
     assert setup.status.state_words == "no key; its messages are queued"
     report = setup.status.report()
+    assert report["details"] == ["two targets"]
     assert report["lanes"]["live"]["state"] == "no key; its messages are queued"
 
 
@@ -109,6 +111,7 @@ def test_refusals_and_pauses_come_first(setup: Setup) -> None:
 
 def test_counters_are_those_of_both_lanes(setup: Setup) -> None:
     report = setup.status.report()
+    assert report["details"] == ["two targets"]
     expected = {
         "received_records": 4,
         "queued_records": 4,
@@ -160,6 +163,7 @@ def test_the_rates_of_the_lanes_and_the_time_to_empty_agree(setup: Setup) -> Non
     setup.backlog.queued, setup.backlog.ledger = 2900, Ledger(next_seq=2901)
     setup.live.queued, setup.live.ledger = 0, Ledger()
     report = setup.status.report()
+    assert report["details"] == ["two targets"]
     rates = {name: lane["delivered_per_second"] for name, lane in report["lanes"].items()}
     assert rates == {"backlog": 500.0, "live": 0.0}
     assert report["limit"]["seconds_to_empty"] == 2900 / 500

@@ -11,7 +11,7 @@ from relay.service.configuration.model import (
     TlsConfiguration,
     Url,
 )
-from relay.service.destinations import kind, upstream
+from relay.service.destinations import upstream
 from relay.service.destinations.link import StreamLink
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.upstream import PreparedEndpoint
@@ -107,19 +107,9 @@ def test_only_relp_has_a_window(setup: Setup, scheme: str, in_flight_max: int) -
     assert configuration.in_flight_max == in_flight_max
 
 
-def test_a_destination_is_told_what_is_configured(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = record(monkeypatch, kind, "DestinationService")
-    setup.build(Url("relp", host="up", port=514), refusals_max=5)
-    configuration, parts = made[0].arguments
-    keywords = made[0].keywords
-    assert configuration.refusals_max == 5
-    assert parts.wall.elapsed == setup.reactor.seconds
-    assert (parts.queue, parts.notices) == (setup.queue, setup.notices)
-    assert len(keywords.pop("prerequisites")) == 2
-    assert keywords.pop("fill") and keywords.pop("new_link")
-    assert keywords == {}
+def test_what_has_to_be_there_before_it_connects(setup: Setup) -> None:
+    service = setup.build(Url("relp", host="up", port=514), refusals_max=5)
+    assert [each.words for each in service._prerequisites] == ["", ""], "TLS files, and tokens"
 
 
 def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from relay.queue.ledger import Ledger
 from relay.service.configuration.model import Url
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
-from relay.service.sources.service import DatagramSource, StreamSource
+from relay.service.sources.service import DatagramSource, ListeningSource, StreamSource
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from tests.configurations import new_source, receiving
 from tests.connections import fired
@@ -151,6 +152,23 @@ def test_a_socket_that_cannot_be_bound_refuses_the_start(reactor: Reactor, start
         "CAP_NET_BIND_SERVICE, as in deploy/syslogrelay.service, or a socket that systemd passes "
         "(systemd://)"
     )
+
+
+@pytest.mark.parametrize("owner", ["", "queue /q is in use by process 7"])
+def test_a_port_of_a_relay_that_has_the_same_queue_is_said_to_be_so(
+    reactor: Reactor, owner: str
+) -> None:
+    with bind_stream("127.0.0.1", 0) as taken:
+        url = Url("tcp", host="127.0.0.1", port=taken.getsockname()[1])
+        service = ListeningSource(
+            new_source("in", url),
+            replace(receiving(reactor), other_owner=lambda: owner),
+            bind=lambda: bind_stream(url.host, url.port),
+        )
+        with pytest.raises(StartRefused) as refused:
+            service.startService()
+    words = f"source in: cannot listen on {url}: Address already in use"
+    assert refused.value.text == (f"{words}: {owner}" if owner else words)
 
 
 def test_a_socket_that_may_not_be_bound_for_another_reason(reactor: Reactor) -> None:

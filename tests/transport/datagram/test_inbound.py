@@ -47,6 +47,8 @@ class Source:
 class Peers:
     """A UDP socket by hand: what it says was received, from whom, with what beside it."""
 
+    family = socket.AF_INET
+
     def __init__(self, *received: Any) -> None:
         self.received = list(received)
         self.closed = False
