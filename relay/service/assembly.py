@@ -301,6 +301,7 @@ class WaysIn:
             self.admission.for_source(marks, reserved=source.reserved),
             counters,
             self.notices,
+            source.listen.scheme,
         )
         queue_path = os.path.join(self.configuration.state_dir, "queue")
         return Receiving(

@@ -146,10 +146,8 @@ class Timers:
     def set(
         self, name: str, seconds: float, call: Callable[..., object], *arguments: object
     ) -> None:
-        """Call later; `seconds` = 0: never."""
         self.cancel(name)
-        if seconds > 0:
-            self._calls[name] = self._clock.callLater(seconds, call, *arguments)
+        self._calls[name] = self._clock.callLater(seconds, call, *arguments)
 
     def cancel(self, name: str) -> None:
         call = self._calls.pop(name, None)

@@ -33,6 +33,8 @@ class Reception:
     admission: SourceAdmission
     counters: SourceCounters
     notices: Notices
+    transport: str = ""
+    """Scheme of the source's URL."""
 
     def warn(self, kind: str, text: str, *, about: str = "") -> None:
         """Log a warning, rate-limited by `kind` and by the path or peer that it is about."""
@@ -72,8 +74,8 @@ class OversizePolicy:
 
     def __init__(self, name: str, *, frame_bytes_max: int, counters: SourceCounters) -> None:
         self.splits = name == "split"
+        self.frame_bytes_max = frame_bytes_max
         self._name = name
-        self._frame_bytes_max = frame_bytes_max
         self._counters = counters
 
     def settle(
@@ -98,7 +100,7 @@ class OversizePolicy:
             {} if self._name == "drop" else cut,
             pieces,
             "truncated" if self._name == "truncate" else "too-long",
-            f"{split or len(cut)} longer than frame_bytes_max ({size(self._frame_bytes_max)}): "
+            f"{split or len(cut)} longer than frame_bytes_max ({size(self.frame_bytes_max)}): "
             f"{_WORDS[self._name]}",
         )
 

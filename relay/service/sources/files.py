@@ -30,9 +30,10 @@ from relay.service.configuration.url import Path
 from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
-from relay.transport.files.followed import FileLimits
-from relay.transport.files.reader import FileReader, LineHandling, NewFrames
+from relay.transport.files.followed import FileOptions
+from relay.transport.files.reader import FileReader
 from relay.transport.files.tailed_file import NewDecoder
+from relay.transport.reception import OversizePolicy
 from relay.wire.framing.charset import Charset
 from relay.wire.framing.lines import LineDecoder
 from relay.wire.line_message import LineFormat
@@ -151,17 +152,19 @@ def _make(
         new_reader=partial(
             FileReader,
             receiving.reception,
-            path=configuration.listen.path,
-            limits=FileLimits(
-                from_end=configuration.read_from == "end",
+            FileOptions(
+                path=configuration.listen.path,
                 files_max=configuration.files_max,
-                follow_symlinks=configuration.follow_symlinks,
-                drop_long=configuration.oversize == "drop",
-                silence_seconds_max=configuration.multi_line_seconds_max,
-            ),
-            lines=LineHandling(
                 new_decoder=_decoding(configuration),
-                new_frames=_framing(configuration, parts.relay_name),
+                line_format=_line_format(configuration, parts.relay_name),
+                follow_symlinks=configuration.follow_symlinks,
+                silence_seconds_max=configuration.multi_line_seconds_max,
+                from_end=configuration.read_from == "end",
+            ),
+            oversize=OversizePolicy(
+                configuration.oversize,
+                frame_bytes_max=configuration.frame_bytes_max,
+                counters=receiving.reception.counters,
             ),
             wall=parts.wall,
             clock=receiving.reactor,
@@ -183,18 +186,15 @@ def _decoding(configuration: FilesConfiguration) -> NewDecoder:
     return lambda start, head: common(start=start, head=head)
 
 
-def _framing(configuration: FilesConfiguration, relay_name: str) -> NewFrames:
+def _line_format(configuration: FilesConfiguration, relay_name: str) -> LineFormat | None:
+    """What makes messages of lines; None = they are messages."""
     if configuration.format == "syslog":
-        return _as_they_are
+        return None
     return LineFormat(
         pri=8 * configuration.facility + configuration.severity,
         hostname=relay_name.encode("ascii", "replace"),
         tag=configuration.tag.encode("ascii", "replace"),
-    ).frames
-
-
-def _as_they_are(lines: list[bytes], *, path: bytes, read_at: float) -> list[bytes]:
-    return lines
+    )
 
 
 def _reads(listen: Url, connect: Url) -> bool:

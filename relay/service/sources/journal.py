@@ -22,7 +22,8 @@ from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import Positions, SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.journal.journalctl import Selection, find_journalctl
-from relay.transport.journal.reader import CURSOR, EntryMessages, JournalReader
+from relay.transport.journal.reader import CURSOR, JournalReader
+from relay.transport.reception import OversizePolicy
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
 __all__ = ["JOURNALD", "FieldNames", "JournalSource", "Matches"]
@@ -167,10 +168,11 @@ def _make(
             matches=configuration.matches,
             fields=tuple(dict.fromkeys((*HEADER_FIELDS, *configuration.fields))),
         ),
-        messages=EntryMessages(
-            format=new_journal_format(configuration.fields),
-            bytes_max=configuration.frame_bytes_max,
-            drop_long=configuration.oversize == "drop",
+        format=new_journal_format(configuration.fields),
+        oversize=OversizePolicy(
+            configuration.oversize,
+            frame_bytes_max=configuration.frame_bytes_max,
+            counters=receiving.reception.counters,
         ),
         from_beginning=configuration.read_from == "beginning",
         retry_seconds=backoffPolicy(),

@@ -25,8 +25,7 @@ from relay.transport.files.search import (
 from relay.transport.files.tailed_file import NewDecoder, TailedFile, fits, start_of_last_line
 from relay.transport.reception import Reception
 from relay.wire.file_position import FilePosition
-
-__all__ = ["FileLimits", "FollowedFiles"]
+from relay.wire.line_message import LineFormat
 
 _SEARCH_SHARE = 20  # searching takes at most this part of the time
 _SHOWN_MAX = 10
@@ -34,11 +33,15 @@ _DESCRIPTORS_LEFT_MIN = 2 * DESCRIPTORS_RESERVED  # half of them for connections
 
 
 @dataclass(frozen=True, slots=True)
-class FileLimits:
+class FileOptions:
+    path: str
+    """Absolute, with wildcards."""
     files_max: int
     """Further matching files are not read.  As many again may be open to be read to their end."""
-    drop_long: bool = False
-    """Drop lines above the decoder's limit instead of cutting them."""
+    new_decoder: NewDecoder
+    """Cuts bytes into lines."""
+    line_format: LineFormat | None = None
+    """Makes a message of each line; None = lines are messages."""
     follow_symlinks: bool = False
     """Read files that links out of the searched directory lead to."""
     silence_seconds_max: float = 5.0
@@ -51,26 +54,22 @@ class FollowedFiles:
     """The open files of one source, by their identity.
 
     Args:
-        path: Absolute, with wildcards.
         positions: How far each file was read.
         say: Logs a line of information.
     """
 
     def __init__(
         self,
+        options: FileOptions,
         *,
-        path: str,
-        limits: FileLimits,
         positions: FilePositions,
-        new_decoder: NewDecoder,
         reception: Reception,
         clock: Clock,
         say: Callable[[str], None],
     ) -> None:
-        self._search = FileSearch(path, follow_symlinks=limits.follow_symlinks)
-        self._limits = limits
+        self._search = FileSearch(options.path, follow_symlinks=options.follow_symlinks)
+        self._options = options
         self._positions = positions
-        self._new_decoder = new_decoder
         self._reception = reception
         self._clock = clock
         self._say = say
@@ -128,7 +127,7 @@ class FollowedFiles:
         changes: dict[str, bytes] = {}
         found = self._search.run().files
         for position, path in self._positions.moved(set(found.values())):
-            is_full = len(self._files) >= self._limits.files_max
+            is_full = len(self._files) >= self._options.files_max
             if is_full or descriptors_left() < _DESCRIPTORS_LEFT_MIN:
                 break  # the next start finds the others
             try:
@@ -187,7 +186,7 @@ class FollowedFiles:
         for identity, path in found.files.items():
             if identity in self._files:
                 continue
-            if max(there, len(self._files) - self._limits.files_max) >= self._limits.files_max:
+            if max(there, len(self._files) - self._options.files_max) >= self._options.files_max:
                 refused += 1
             elif descriptors_left() < _DESCRIPTORS_LEFT_MIN:
                 lacking += 1
@@ -204,7 +203,7 @@ class FollowedFiles:
 
     def _warn_of_unread(self, refused: int, lacking: int) -> None:
         if refused:
-            why = f"more match than files_max ({self._limits.files_max:,})"
+            why = f"more match than files_max ({self._options.files_max:,})"
             self._reception.warn("files_max", f"{counted(refused, 'file')} not read: {why}")
         if lacking:
             self._reception.warn(
@@ -240,8 +239,8 @@ class FollowedFiles:
     def _offset(self, fd: int, path: str, known: FilePosition | None) -> int:
         """Where to begin to read: at the stored position, if it is of this file."""
         if known is None:
-            skips = self._limits.from_end and self._positions.is_first_use
-            return start_of_last_line(fd, self._new_decoder) if skips else 0
+            skips = self._options.from_end and self._positions.is_first_use
+            return start_of_last_line(fd, self._options.new_decoder) if skips else 0
         if fits(fd, known):
             return known.offset
         if not self._next_search:  # at a start; later, a new file under an old name is normal
@@ -251,7 +250,9 @@ class FollowedFiles:
 
     def _follow(self, fd: int, path: str, offset: int) -> TailedFile:
         now = self._clock.seconds()
-        file = TailedFile(fd, path=path, offset=offset, new_decoder=self._new_decoder, now=now)
+        file = TailedFile(
+            fd, path=path, offset=offset, new_decoder=self._options.new_decoder, now=now
+        )
         self._files[file.identity] = file
         return file
 

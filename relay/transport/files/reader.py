@@ -14,24 +14,23 @@ file system whose server is away stops the relay until it is back.
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.flow.intake import Intake
-from relay.model.clock import Clock, DelayedCall, Now, WallClock
+from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
-from relay.model.text import Document, counted
-from relay.transport.files.followed import FileLimits, FollowedFiles
+from relay.model.text import Document
+from relay.transport.connections import Timers
+from relay.transport.files.followed import FileOptions, FollowedFiles
 from relay.transport.files.positions import FilePositions
-from relay.transport.files.search import octets_of, printable_path
-from relay.transport.files.tailed_file import CHUNK_BYTES, NewDecoder, TailedFile
-from relay.transport.reception import Reception
+from relay.transport.files.search import printable_path
+from relay.transport.files.tailed_file import CHUNK_BYTES, TailedFile
+from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.file_position import FilePosition
 from relay.wire.framing.lines import Lines
 
@@ -42,27 +41,10 @@ _DELETED_SECONDS = 5.0
 _TIDY_SECONDS = 3600.0
 
 
-class NewFrames(Protocol):
-    """Makes frames of lines, one each."""
-
-    def __call__(self, lines: list[bytes], *, path: bytes, read_at: float) -> list[bytes]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LineHandling:
-    """How bytes of a file become frames."""
-
-    new_decoder: NewDecoder
-    """Cuts them into lines."""
-    new_frames: NewFrames
-    """Makes a frame of each line."""
-
-
 class FileReader:
     """Reads the files of one source.
 
     Args:
-        path: Absolute, with wildcards.
         stored: Positions as in the queue, by name.
         say: Logs a line of information.
     """
@@ -70,53 +52,43 @@ class FileReader:
     def __init__(
         self,
         reception: Reception,
+        options: FileOptions,
         *,
-        path: str,
+        oversize: OversizePolicy,
         stored: Mapping[str, bytes],
-        limits: FileLimits,
-        lines: LineHandling,
         wall: WallClock,
         clock: Clock,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._limits = limits
+        self._options = options
         self._reception = reception
+        self._intake: Intake = reception.intake
+        self._origin = Origin(source=reception.source, transport=reception.transport)
+        self._oversize = oversize
         self._wall = wall
         self._clock = clock
         self._say = say
-        self._delivery = FileDelivery(
-            reception, new_frames=lines.new_frames, drop_long=limits.drop_long, now=wall.now
-        )
         self._positions = FilePositions(stored)
         self._files = FollowedFiles(
-            path=path,
-            limits=limits,
-            positions=self._positions,
-            new_decoder=lines.new_decoder,
-            reception=reception,
-            clock=clock,
-            say=say,
+            options, positions=self._positions, reception=reception, clock=clock, say=say
         )
         self._ready: deque[TailedFile] = deque()
         self._next_tidy = 0.0
         self._is_paused = False
         self._is_stopped = False
-        self._poll_call: DelayedCall | None = None
-        self._turn_call: DelayedCall | None = None
+        self._timers = Timers(clock)
 
     def start(self) -> None:
         """Find the files, and begin to read."""
         self._reception.admission.register(self)
-        self._delivery.store(self._files.open_renamed())
+        self._store(self._files.open_renamed())
         self._poll()
 
     def stop(self) -> None:
         """Stop reading.  Lines that wait for their commit are still stored."""
         self._is_stopped = True
         self._reception.admission.unregister(self)
-        for call in (self._poll_call, self._turn_call):
-            if call is not None and call.active():
-                call.cancel()
+        self._timers.cancel_all()
         self._files.close_all()
         self._ready.clear()
 
@@ -133,12 +105,12 @@ class FileReader:
 
     def _poll(self) -> None:
         """Once a second: search for files, and queue those that have changed."""
-        self._poll_call = self._clock.callLater(_POLL_SECONDS, self._poll)
-        self._delivery.store(self._files.search())
+        self._timers.set("poll", _POLL_SECONDS, self._poll)
+        self._store(self._files.search())
         now = self._clock.seconds()
         if now >= self._next_tidy:
             self._next_tidy = now + _TIDY_SECONDS
-            self._delivery.store(self._positions.tidy(self._files.names, self._wall))
+            self._store(self._positions.tidy(self._files.names, self._wall))
         for file in self._files:
             if not file.is_busy and not file.is_queued and self._is_due(file):
                 self._enqueue(file)
@@ -157,11 +129,10 @@ class FileReader:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._ready and not self._is_paused and self._turn_call is None:
-            self._turn_call = self._clock.callLater(0, self._take_turn)
+        if self._ready and not self._is_paused and "turn" not in self._timers:
+            self._timers.set("turn", 0, self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn_call = None
         for _ in range(min(_TURN_FILES, len(self._ready))):
             if self._is_paused:
                 return
@@ -192,7 +163,7 @@ class FileReader:
                 self._enqueue(file)
             return
         silence = now - file.grown_at
-        if file.decoder.waiting and silence >= self._limits.silence_seconds_max:
+        if file.decoder.waiting and silence >= self._options.silence_seconds_max:
             self._hand_over(file, file.decoder.flush())
         elif file.gone_since is not None:
             patience = _DELETED_SECONDS if file.is_deleted else _RENAMED_SECONDS
@@ -201,15 +172,36 @@ class FileReader:
                 self._hand_over(file, file.decoder.finish())
 
     def _hand_over(self, file: TailedFile, lines: Lines) -> None:
+        """Store `lines` of `file`, and with them how far it was read."""
         position = file.position()
         forgotten = file.is_ending and file.is_deleted
         file.is_busy = True
-        self._delivery.hand_over(
-            file.path, lines, {position.name: b"" if forgotten else position.encode()}
+        frames: Sequence[bytes] = lines.frames
+        if self._options.line_format is not None:
+            path = os.fsencode(file.path)
+            frames = self._options.line_format.frames(
+                lines.frames, path=path, read_at=self._wall.now()
+            )
+        cut: Mapping[int, int] = lines.long
+        if cut:
+            frames, cut, _, kind, text = self._oversize.settle(frames, cut, {})
+            self._files.warn_of(file.path, kind, text)
+        positions = self._keyed({position.name: b"" if forgotten else position.encode()})
+        self._intake.accept(
+            frames, self._origin, cut=cut or None, positions=positions
         ).addCallbacks(
             lambda _: self._stored(file, position),
             lambda failure: self._not_stored(failure, file),
         )
+
+    def _store(self, positions: Mapping[str, bytes]) -> None:
+        """Store positions without lines."""
+        if positions:
+            stored = self._intake.accept([], self._origin, positions=self._keyed(positions))
+            stored.addErrback(_position_lost)
+
+    def _keyed(self, positions: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {f"{self._reception.source}/{name}": octets for name, octets in positions.items()}
 
     def _stored(self, file: TailedFile, position: FilePosition) -> None:
         file.is_busy = False
@@ -233,61 +225,6 @@ class FileReader:
         text = f"{failure.getErrorMessage()}; it will be read again from the last stored position"
         self._files.warn_of(file.path, "not-stored", text)
         self._files.close(file)
-
-
-class FileDelivery:
-    """Hands over what one source reads.
-
-    Args:
-        drop_long: Drop the lines that were cut.
-    """
-
-    def __init__(
-        self, reception: Reception, *, new_frames: NewFrames, drop_long: bool, now: Now
-    ) -> None:
-        self._reception = reception
-        self._intake: Intake = reception.intake
-        self._origin = Origin(source=reception.source, transport="file")
-        self._new_frames = new_frames
-        self._drop_long = drop_long
-        self._now = now
-
-    def hand_over(self, path: str, lines: Lines, positions: Mapping[str, bytes]) -> Deferred[None]:
-        """Store `lines` of the file at `path`, and `positions` with them.
-
-        Fails with QueueError if neither could be stored.
-        """
-        read_at = self._now()
-        frames = self._new_frames(lines.frames, path=octets_of(path), read_at=read_at)
-        cut: Mapping[int, int] = lines.long
-        if cut:
-            frames, cut = self._within_size(path, frames, cut)
-        keyed = self._keyed(positions)
-        return self._intake.accept(frames, self._origin, cut=cut or None, positions=keyed)
-
-    def store(self, positions: Mapping[str, bytes]) -> None:
-        """Store positions without lines."""
-        if positions:
-            stored = self._intake.accept([], self._origin, positions=self._keyed(positions))
-            stored.addErrback(_position_lost)
-
-    def _keyed(self, positions: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {f"{self._reception.source}/{name}": octets for name, octets in positions.items()}
-
-    def _within_size(
-        self, path: str, frames: list[bytes], cut: Mapping[int, int]
-    ) -> tuple[list[bytes], Mapping[int, int]]:
-        counters = self._reception.counters
-        what = f"{printable_path(path)}: {counted(len(cut), 'line')} longer than frame_bytes_max"
-        if not self._drop_long:
-            counters.truncated_records += len(cut)
-            self._reception.warn("truncated", f"{what}: cut there", about=path)
-            return frames, cut
-        counters.received_records += len(cut)
-        counters.received_bytes += sum(len(frames[index]) for index in cut)
-        counters.dropped["too-long"] += len(cut)
-        self._reception.warn("too-long", f"{what}: dropped", about=path)
-        return [frame for index, frame in enumerate(frames) if index not in cut], {}
 
 
 def _position_lost(failure: Failure) -> None:

@@ -12,17 +12,6 @@ from dataclasses import dataclass, field
 from relay.model.text import printable
 from relay.wire.wildcard import ANY_DEPTH, Step, parse_wildcard
 
-__all__ = [
-    "FileSearch",
-    "Found",
-    "Identity",
-    "identity_of",
-    "inodes_in",
-    "octets_of",
-    "printable_path",
-    "unreadable",
-]
-
 Identity = tuple[int, int]
 """Device and inode."""
 
@@ -216,11 +205,6 @@ def unreadable(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{reason}; raise the limit of open files (LimitNOFILE= in the systemd unit)"
     return reason
-
-
-def octets_of(path: str) -> bytes:
-    """The name as the system has it."""
-    return os.fsencode(path)
 
 
 def printable_path(path: str) -> str:

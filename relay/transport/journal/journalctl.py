@@ -19,16 +19,15 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
 from relay.model.text import printable
-
-__all__ = ["Journalctl", "Run", "Selection", "find_journalctl"]
+from relay.transport.connections import Timers
 
 Run = Literal["last", "backlog", "follow"]
 
@@ -75,33 +74,23 @@ def find_journalctl() -> str | None:
     return None
 
 
-class Reads(Protocol):
-    """Receives the output of the process."""
-
-    def take(self, chunk: bytes) -> None:
-        """It wrote `chunk`."""
-
-    def ended(self, *, succeeded: bool, why: str) -> None:
-        """The process has ended and its output is complete."""
-
-
-class _Status(Protocol):
-    """How a process ended (Twisted's ProcessDone and ProcessTerminated)."""
-
-    exitCode: int | None
-    signal: int | None
-
-
 class Journalctl(ProcessProtocol):
-    """One run of journalctl."""
+    """One run of journalctl.
+
+    Args:
+        take: Called with what it writes.
+        ended: Called when it has ended and its output is complete: whether it succeeded, and why.
+    """
 
     transport: Any  # exists from makeConnection on
 
-    def __init__(self, owner: Reads, *, clock: Clock) -> None:
-        self._owner = owner
-        self._clock = clock
+    def __init__(
+        self, take: Callable[[bytes], None], ended: Callable[[bool, str], None], *, clock: Clock
+    ) -> None:
+        self._take = take
+        self._ended = ended
+        self._timers = Timers(clock)
         self._stderr = b""
-        self._kill: DelayedCall | None = None
 
     def start(self, spawn: Callable[..., object], program: str, arguments: list[str]) -> None:
         """Start it by the reactor's spawnProcess.
@@ -112,16 +101,15 @@ class Journalctl(ProcessProtocol):
         spawn(self, program, [program, *arguments], env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
 
     def outReceived(self, data: bytes) -> None:
-        self._owner.take(data)
+        self._take(data)
 
     def errReceived(self, data: bytes) -> None:
         self._stderr = (self._stderr + data)[-_STDERR_BYTES_MAX:]
 
     def processEnded(self, reason: Failure) -> None:
-        if self._kill is not None and self._kill.active():
-            self._kill.cancel()
+        self._timers.cancel_all()
         status: Any = reason.value
-        self._owner.ended(succeeded=status.exitCode == 0, why=self._words(status))
+        self._ended(status.exitCode == 0, self._words(status))
 
     def pause(self) -> None:
         self.transport.pauseProducing()
@@ -133,14 +121,15 @@ class Journalctl(ProcessProtocol):
         """Terminate the process and ignore further output; kill it if it does not end."""
         self._signal("TERM")
         self.transport.loseConnection()
-        if self._kill is None:
-            self._kill = self._clock.callLater(_KILL_SECONDS, self._signal, "KILL")
+        if "kill" not in self._timers:
+            self._timers.set("kill", _KILL_SECONDS, self._signal, "KILL")
 
     def _signal(self, name: str) -> None:
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess(name)
 
-    def _words(self, status: _Status) -> str:
+    def _words(self, status: Any) -> str:
+        """How it ended (ProcessDone or ProcessTerminated)."""
         if status.signal is not None:
             how = f"journalctl was ended by {signal.Signals(status.signal).name}"
         else:

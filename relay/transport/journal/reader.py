@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from relay.model.clock import DelayedCall, Reactor
+from relay.flow.intake import Intake
+from relay.model.clock import Reactor
 from relay.model.origin import Origin
-from relay.model.text import size
+from relay.transport.connections import Timers
 from relay.transport.journal.journalctl import Journalctl, Run, Selection
-from relay.transport.reception import Reception
+from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder
 
 CURSOR = "cursor"
@@ -35,74 +34,12 @@ _HEADER_BYTES = 65536  # for all fields of an entry beside MESSAGE
 _BATCHES_MAX = 64  # that wait for their commit; a batch is what one read gave, 8 KiB or so
 
 
-class Intake(Protocol):
-    """Stores messages."""
-
-    def accept(
-        self,
-        frames: Sequence[bytes],
-        origin: Origin,
-        *,
-        cut: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
-    ) -> Deferred[None]:
-        """Fires once `frames` and `positions` are on disk."""
-
-
-@dataclass(slots=True)
-class Messages:
-    """Messages of one batch of entries."""
-
-    frames: list[bytes] = field(default_factory=list)
-    cut: dict[int, int] = field(default_factory=dict)
-    """Length in bytes, before it was cut, of each message above the limit, by its index."""
-    dropped_records: int = 0
-    dropped_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EntryMessages:
-    """Makes messages of entries.
-
-    Attributes:
-        format: Makes a message of an entry; empty if the entry has none.
-        bytes_max: Longer messages are cut here.
-        drop_long: Drop them instead.
-    """
-
-    format: Callable[[JournalEntry], bytes]
-    bytes_max: int
-    drop_long: bool
-
-    def of(self, entries: list[JournalEntry]) -> Messages:
-        messages = Messages()
-        for entry in entries:
-            frame = self.format(entry)
-            length = len(frame)
-            if entry.cut or length > self.bytes_max:  # the decoder cuts fields
-                length += _bytes_lost(entry)
-            if length > self.bytes_max:
-                if self.drop_long:
-                    messages.dropped_records += 1
-                    messages.dropped_bytes += len(frame)
-                    continue
-                messages.cut[len(messages.frames)] = length
-                frame = frame[: self.bytes_max]
-            messages.frames.append(frame)
-        return messages
-
-
-def _bytes_lost(entry: JournalEntry) -> int:
-    """How much of the message was cut already when the entry was read."""
-    length = entry.cut.get(b"MESSAGE")
-    return 0 if length is None else length - len(dict(reversed(entry.fields))[b"MESSAGE"])
-
-
 class JournalReader:
     """Reads the journal for one source.
 
     Args:
         selection: Which entries and fields to read.
+        format: Makes a message of an entry; empty if the entry has none.
         from_beginning: Where to begin without a cursor; otherwise with new entries.
         retry_seconds: The pause after the n-th failure in a row, n from 0 on.
         find_program: Gives the path of journalctl, or None.
@@ -114,7 +51,8 @@ class JournalReader:
         reception: Reception,
         *,
         selection: Selection,
-        messages: EntryMessages,
+        format: Callable[[JournalEntry], bytes],
+        oversize: OversizePolicy,
         from_beginning: bool,
         retry_seconds: Callable[[int], float],
         find_program: Callable[[], str | None],
@@ -127,12 +65,13 @@ class JournalReader:
         self._reception = reception
         self._intake: Intake = reception.intake
         self._selection = selection
-        self._messages = messages
+        self._format = format
+        self._oversize = oversize
         self._from_beginning = from_beginning
         self._retry_seconds = retry_seconds
         self._find_program = find_program
         self._reactor = reactor
-        self._origin = Origin(source=reception.source, transport="journald")
+        self._origin = Origin(source=reception.source, transport=reception.transport)
         self._cursor = b""  # of the last entry that was taken
         self._child: Journalctl | None = None
         self._run: Run = "backlog"
@@ -141,7 +80,7 @@ class JournalReader:
         self._why = ""  # why this reader ends the run
         self._trouble = ""
         self._failures = 0
-        self._retry: DelayedCall | None = None
+        self._timers = Timers(reactor)
         self._retry_at = 0.0
         self._pauses: set[str] = set()
         self._waiting = 0  # batches without their commit
@@ -175,14 +114,13 @@ class JournalReader:
         self._from_beginning = self._from_beginning or is_lost
         self._reception.admission.register(self)
         # A child process needs the signal handlers that a running reactor installs.
-        self._retry = self._reactor.callLater(0, self._begin)
+        self._timers.set("begin", 0, self._begin)
 
     def stop(self) -> Deferred[None]:
         """Stop reading; fires when the child process has ended."""
         self._stopping = True
         self._reception.admission.unregister(self)
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()
+        self._timers.cancel_all()
         if self._child is None:
             return succeed(None)
         self._ended = Deferred()
@@ -200,7 +138,7 @@ class JournalReader:
 
     # Called by the child process.
 
-    def take(self, chunk: bytes) -> None:
+    def _take(self, chunk: bytes) -> None:
         if self._stopping or self._why:
             return
         entries = self._decoder.feed(chunk)
@@ -209,7 +147,7 @@ class JournalReader:
         if self._decoder.error is not None:
             self._give_up(f"journalctl output is not in export format: {self._decoder.error}")
 
-    def ended(self, *, succeeded: bool, why: str) -> None:
+    def _child_ended(self, succeeded: bool, why: str) -> None:
         self._child = None
         if self._ended is not None:
             self._ended.callback(None)
@@ -241,7 +179,7 @@ class JournalReader:
         self._why = ""
         self._is_first = True
         self._decoder = self._new_decoder()
-        child = Journalctl(self, clock=self._reactor)
+        child = Journalctl(self._take, self._child_ended, clock=self._reactor)
         arguments = self._selection.arguments(run, self._cursor)
         try:
             child.start(self._reactor.spawnProcess, program, arguments)
@@ -258,8 +196,8 @@ class JournalReader:
         self._failures += 1
         self._trouble = why
         self._retry_at = self._reactor.seconds() + seconds
-        self._retry = self._reactor.callLater(seconds, self._begin)
-        self._warn("journalctl", f"{why}; next try in {seconds:.0f} s")
+        self._timers.set("begin", seconds, self._begin)
+        self._reception.warn("journalctl", f"{why}; next try in {seconds:.0f} s")
 
     def _give_up(self, why: str) -> None:
         """End this run because of `why`."""
@@ -270,8 +208,8 @@ class JournalReader:
 
     def _new_decoder(self) -> JournalExportDecoder:
         return JournalExportDecoder(
-            field_bytes_max=self._messages.bytes_max,
-            entry_bytes_max=self._messages.bytes_max + _HEADER_BYTES,
+            field_bytes_max=self._oversize.frame_bytes_max,
+            entry_bytes_max=self._oversize.frame_bytes_max + _HEADER_BYTES,
         )
 
     # Entries.
@@ -301,21 +239,19 @@ class JournalReader:
         )
         stored.addCallbacks(self._stored, self._not_stored)
 
-    def _frames(self, entries: list[JournalEntry]) -> tuple[list[bytes], dict[int, int]]:
-        made = self._messages.of(entries)
-        counters, limit = (
-            self._reception.counters,
-            f"frame_bytes_max ({size(self._messages.bytes_max)})",
-        )
-        if made.dropped_records:
-            counters.received_records += made.dropped_records
-            counters.received_bytes += made.dropped_bytes
-            counters.dropped["too-long"] += made.dropped_records
-            self._warn("too-long", f"{made.dropped_records} longer than {limit}: dropped")
-        if made.cut:
-            counters.truncated_records += len(made.cut)
-            self._warn("truncated", f"{len(made.cut)} longer than {limit}: cut there")
-        return made.frames, made.cut
+    def _frames(self, entries: list[JournalEntry]) -> tuple[Sequence[bytes], Mapping[int, int]]:
+        """The messages of `entries`, and the whole length in bytes of each that is too long."""
+        limit = self._oversize.frame_bytes_max
+        frames = [self._format(entry) for entry in entries]
+        lengths = [
+            len(frame) + _bytes_lost(entry) for frame, entry in zip(frames, entries, strict=True)
+        ]
+        cut = {index: length for index, length in enumerate(lengths) if length > limit}
+        if not cut:
+            return frames, cut
+        settled = self._oversize.settle([frame[:limit] for frame in frames], cut, {})
+        self._reception.warn(settled.kind, settled.text)
+        return settled.frames, settled.cut
 
     def _stored(self, _: None) -> None:
         self._waiting -= 1
@@ -325,7 +261,7 @@ class JournalReader:
     def _not_stored(self, failure: Failure) -> None:
         # The queue is closed for good: the relay stops.  The cursor stays where it was.
         self._trouble = f"not stored, to be read again: {failure.getErrorMessage()}"
-        self._warn("not-stored", self._trouble)
+        self._reception.warn("not-stored", self._trouble)
         if not self._stopping:
             self._stopping = True
             if self._child is not None:
@@ -333,7 +269,7 @@ class JournalReader:
 
     def _gap(self, why: str) -> None:
         self.gaps += 1
-        self._warn(
+        self._reception.warn(
             "gap", f"the entry where reading stopped is not in the journal: {why}; some may be lost"
         )
 
@@ -351,9 +287,12 @@ class JournalReader:
             if not self._pauses and self._child is not None and not ending:
                 self._child.resume()
 
-    def _warn(self, kind: str, text: str) -> None:
-        self._reception.warn(kind, text)
-
 
 def _cursor_of(entry: JournalEntry) -> bytes:
     return dict(reversed(entry.fields)).get(b"__CURSOR", b"")
+
+
+def _bytes_lost(entry: JournalEntry) -> int:
+    """How much of the message the decoder has cut, which limits fields."""
+    length = entry.cut.get(b"MESSAGE")
+    return 0 if length is None else length - len(dict(reversed(entry.fields))[b"MESSAGE"])

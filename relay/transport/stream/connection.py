@@ -135,7 +135,8 @@ class InboundProtocol(Protocol):
         read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
         self._received_at = factory.clock.seconds()
-        self.timers.set("idle", factory.limits.idle_seconds_max, self._idle)
+        if factory.limits.idle_seconds_max:
+            self.timers.set("idle", factory.limits.idle_seconds_max, self._idle)
         if factory.secure:
             self.expect_within_handshake_time("TLS handshake")
         self.begin()
@@ -176,7 +177,8 @@ class InboundProtocol(Protocol):
     def pause_reading(self) -> None:
         self.factory.counters.pauses += 1
         self._pause("admission")
-        self.timers.set("blocked", self.factory.limits.block_seconds_max, self._blocked)
+        if self.factory.limits.block_seconds_max:
+            self.timers.set("blocked", self.factory.limits.block_seconds_max, self._blocked)
 
     def resume_reading(self) -> None:
         self.timers.cancel("blocked")

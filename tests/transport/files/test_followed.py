@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
 from relay.queue.admission.backpressure import Admission
-from relay.transport.files.followed import FileLimits, FollowedFiles
+from relay.transport.files.followed import FileOptions, FollowedFiles
 from relay.transport.files.positions import FilePositions
 from relay.transport.reception import Reception
 from relay.wire.framing.lines import LineDecoder
@@ -21,10 +21,12 @@ class Folder:
         self.logged: list[str] = []
         admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         self.files = FollowedFiles(
-            path=f"{path}/*.log",
-            limits=FileLimits(**{"files_max": 10, **limits}),
+            FileOptions(
+                f"{path}/*.log",
+                new_decoder=lambda start, head: LineDecoder(start=start, frame_bytes_max=100),
+                **{"files_max": 10, **limits},
+            ),
             positions=FilePositions(stored),
-            new_decoder=lambda start, head: LineDecoder(start=start, frame_bytes_max=100),
             reception=Reception("app", None, admission, SourceCounters(), self.notices),
             clock=self.clock,
             say=self.logged.append,

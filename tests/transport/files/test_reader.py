@@ -19,12 +19,13 @@ from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.backpressure import Admission
-from relay.transport.files.followed import FileLimits
-from relay.transport.files.reader import FileReader, LineHandling
+from relay.transport.files.followed import FileOptions
+from relay.transport.files.reader import FileReader
 from relay.transport.files.tailed_file import CHUNK_BYTES, fits
-from relay.transport.reception import Reception
+from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.file_position import parse_position
 from relay.wire.framing.lines import LineDecoder
+from relay.wire.line_message import LineFormat
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 
@@ -95,30 +96,25 @@ class Site:
 
     def start(self) -> FileReader:
         options = dict(self._options)
+        oversize = options.pop("oversize", "truncate")
         limit, begins = options.pop("frame_bytes_max", 1000), options.pop("begins", None)
-        limits = {
-            "files_max": 10,
-            "drop_long": False,
-            "silence_seconds_max": 5.0,
-            "from_end": False,
-        }
-        limits.update({key: options.pop(key) for key in limits if key in options})
         self.counters = SourceCounters()
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         queue: Any = self.queue
         self.reader = FileReader(
-            Reception("app", queue, self.admission, self.counters, self.notices),
-            path=f"{self.folder}/{self._wildcard}",
-            stored=dict(self.queue.positions),
-            limits=FileLimits(**limits),
-            lines=LineHandling(
-                lambda start, head: LineDecoder(start=start, frame_bytes_max=limit, begins=begins),
-                lambda lines, path, read_at: lines,
+            Reception("app", queue, self.admission, self.counters, self.notices, "file"),
+            FileOptions(
+                f"{self.folder}/{self._wildcard}",
+                new_decoder=lambda start, head: LineDecoder(
+                    start=start, frame_bytes_max=limit, begins=begins
+                ),
+                **{"files_max": 10, **options},
             ),
+            oversize=OversizePolicy(oversize, frame_bytes_max=limit, counters=self.counters),
+            stored=dict(self.queue.positions),
             wall=wall_of(self.clock),
             clock=self.clock,
             say=self.said.append,
-            **options,
         )
         self.reader.start()
         self.turn()
@@ -392,7 +388,7 @@ def test_long_lines_are_cut_or_dropped(tmp_path: Path) -> None:
     assert (site.take(), site.queue.cut) == ([b"short", b"longe"], [{1: 6}])
     assert (site.counters.truncated_records, site.notices.kinds) == (1, ["truncated"])
     site.crash()
-    site._options["drop_long"] = True
+    site._options["oversize"] = "drop"
     site.start()
     site.append("a.log", b"longer\nshort\n")
     site.poll()
@@ -400,7 +396,10 @@ def test_long_lines_are_cut_or_dropped(tmp_path: Path) -> None:
     site.poll()
     assert site.take() == [b"short"]
     assert site.counters.dropped == {"too-long": 2}
-    assert site.counters.received_records == 2
+    assert (site.counters.received_records, site.counters.received_bytes) == (2, 10)
+    said = f"{site.folder}/a.log: 1 longer than frame_bytes_max (5 B)"
+    texts = [text for _, _, text in site.notices.said]
+    assert texts == [f"{said}: cut there", f"{said}: dropped", f"{said}: dropped"]
     site.restart()
     assert site.counters.received_records == 0
     site.crash()
@@ -582,6 +581,24 @@ def test_a_name_that_is_not_utf_8(site: Site) -> None:
     os.truncate(path, 0)
     site.poll()
     assert site.said == [f"{site.folder}/\\xff\\n.log was truncated: reading from its start"]
+
+
+def test_a_line_becomes_a_message_that_names_its_file(tmp_path: Path) -> None:
+    line_format = LineFormat(pri=13, hostname=b"relay", tag=b"app")
+    site = Site(tmp_path, line_format=line_format)
+    with open(os.fsencode(tmp_path) + b"/\xff.log", "wb") as file:
+        file.write(b"one\n")
+    site.start()
+    (message,) = site.take()
+    assert message.startswith(b"<13>1 ") and message.endswith(b" one")
+    assert b'file="%b/\\\\xff.log"' % os.fsencode(tmp_path) in message
+
+
+def test_positions_that_cannot_be_stored_are_no_error(site: Site) -> None:
+    site.queue.is_failing = True
+    site.append("a.log", b"")
+    site.start()
+    assert (site.notices.said, site.queue.positions) == ([], {})
 
 
 NAMES = st.sampled_from(["a", "b"])

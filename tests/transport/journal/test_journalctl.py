@@ -53,7 +53,7 @@ class Owner:
     def take(self, chunk: bytes) -> None:
         self.taken.append(chunk)
 
-    def ended(self, *, succeeded: bool, why: str) -> None:
+    def ended(self, succeeded: bool, why: str) -> None:
         self.ends.append((succeeded, why))
 
 
@@ -64,7 +64,7 @@ class Run:
         self.clock = Clock()
         self.owner = Owner()
         self.child = Child()
-        self.protocol = Journalctl(self.owner, clock=self.clock)
+        self.protocol = Journalctl(self.owner.take, self.owner.ended, clock=self.clock)
         self.protocol.start(self._spawn, "/bin/journalctl", ["--all"])
 
     def _spawn(self, protocol: Any, program: str, args: list[str], env: dict[str, str]) -> None:

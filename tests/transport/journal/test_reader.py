@@ -16,10 +16,9 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin
 from relay.queue.admission.backpressure import Admission
 from relay.transport.journal.journalctl import Selection
-from relay.transport.journal.reader import EntryMessages, JournalReader
+from relay.transport.journal.reader import JournalReader
 from relay.transport.notices import Notices
-from relay.transport.reception import Reception
-from relay.wire.journal_export import JournalExportDecoder
+from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.journal_message import new_journal_format
 from tests.connections import RecordingNotices, fired
 
@@ -102,14 +101,16 @@ class Journal:
         self.program: str | None = "/bin/journalctl"
         given: dict[str, Any] = {
             "selection": Selection(),
-            "messages": EntryMessages(new_journal_format(()), 1000, drop_long=False),
+            "format": new_journal_format(()),
             "from_beginning": False,
             "retry_seconds": lambda failures: 2.0**failures,
             "find_program": lambda: self.program,
             "reactor": self.reactor,
         }
         notices: Any = keywords.pop("notices", self.notices)
-        reception = Reception("j", self.intake, self.admission, self.counters, notices)
+        reception = Reception("j", self.intake, self.admission, self.counters, notices, "journald")
+        limit, oversize = keywords.pop("limit", 1000), keywords.pop("oversize", "truncate")
+        given["oversize"] = OversizePolicy(oversize, frame_bytes_max=limit, counters=self.counters)
         self.reader = JournalReader(reception, **{**given, **keywords})
         self.reader.start(cursor)
         self.reactor.advance(0)
@@ -323,7 +324,7 @@ def test_no_message_is_an_empty_frame() -> None:
 
 
 def test_long_messages_are_cut() -> None:
-    journal = following(messages=EntryMessages(new_journal_format(()), 100, drop_long=False))
+    journal = following(limit=100)
     journal.write(entry(1, b"x" * 5000), entry(2, b"two"), entry(3, b"y" * 90))
     first, second, third = journal.intake.frames
     assert (len(first), len(third)) == (100, 100)
@@ -336,13 +337,19 @@ def test_long_messages_are_cut() -> None:
 
 
 def test_long_messages_are_dropped() -> None:
-    journal = following(messages=EntryMessages(new_journal_format(()), 100, drop_long=True))
+    journal = following(limit=100, oversize="drop")
     journal.write(entry(1, b"x" * 5000), entry(2, b"two"), entry(3, b"y" * 90))
     assert journal.messages == [b"two"]
     assert journal.intake.positions == [{"j/cursor": b"i=3"}]
     assert journal.counters.dropped == {"too-long": 2}
-    assert journal.counters.received_records == 2
+    assert (journal.counters.received_records, journal.counters.received_bytes) == (2, 200)
     assert journal.notices.kinds == ["too-long"]
+
+
+def test_the_length_is_that_of_the_message_before_the_decoder_cut_a_field() -> None:
+    journal = following(limit=5, format=lambda entry: dict(entry.fields)[b"MESSAGE"])
+    journal.write(entry(1, b"123456789"), entry(2, b"12345"))
+    assert (journal.intake.frames, journal.intake.cuts) == ([b"12345", b"12345"], [{0: 9}])
 
 
 def test_admission_pauses_reading() -> None:
@@ -426,7 +433,7 @@ def test_the_relays_own_warnings_make_no_avalanche() -> None:
     logger = Logger(namespace="relay", observer=textFileLogObserver(log))
     journal = following(
         notices=Notices(clock=clock, log=logger, interval_seconds=60.0),
-        messages=EntryMessages(new_journal_format(()), 60, drop_long=False),
+        limit=60,
     )
     number = 1
     journal.write(entry(number, b"x" * 100))
@@ -438,19 +445,3 @@ def test_the_relays_own_warnings_make_no_avalanche() -> None:
             number += 1
             journal.write(entry(number, line))
     assert 30 < len(journal.intake.frames) == number < 130
-
-
-def made(octets: bytes, *, drop_long: bool) -> tuple[list[bytes], dict[int, int], int, int]:
-    decoder = JournalExportDecoder(field_bytes_max=5, entry_bytes_max=100)
-    entries = decoder.feed(octets)
-    messages = EntryMessages(lambda entry: dict(entry.fields)[b"MESSAGE"], 5, drop_long).of(entries)
-    return messages.frames, messages.cut, messages.dropped_records, messages.dropped_bytes
-
-
-@pytest.mark.parametrize("drop_long", [False, True])
-def test_long_messages_are_cut_or_dropped(drop_long: bool) -> None:
-    octets = b"MESSAGE=123456789\n\nMESSAGE=12345\n\n"
-    if drop_long:
-        assert made(octets, drop_long=True) == ([b"12345"], {}, 1, 5)
-    else:  # the length is that of the message before the decoder cut the field
-        assert made(octets, drop_long=False) == ([b"12345", b"12345"], {0: 9}, 0, 0)
