@@ -100,10 +100,10 @@ def test_what_is_configured_is_read() -> None:
     assert (selection.directory, selection.matches) == ("/journal", ("_PID=1",))
     assert {"MESSAGE", "_UID", "_PID"} < set(selection.fields)
     assert len(set(selection.fields)) == len(selection.fields)
-    assert (reader._messages.bytes_max, reader._messages.drop_long) == (500, True)
+    assert (reader._oversize.frame_bytes_max, reader._oversize._name) == (500, "drop")
     assert reader._from_beginning
     entry = JournalEntry([(b"_UID", b"0"), (b"MESSAGE", b"hello")], {})
-    assert reader._messages.format(entry).endswith(b'_UID="0"] hello')
+    assert reader._format(entry).endswith(b'_UID="0"] hello')
 
 
 def test_it_is_read_from_its_end_unless_told_otherwise() -> None:
