@@ -11,7 +11,7 @@ from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorised
 from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
-from relay.flow.routing import Rewrite, Route
+from relay.flow.routing import Route, Writer
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
@@ -489,7 +489,7 @@ def signed(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
 
 @pytest.mark.parametrize("rewrite", [None, form_of(signed)])
 def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
-    queue: Queue, counters: SourceCounters, rewrite: Rewrite | None
+    queue: Queue, counters: SourceCounters, rewrite: Writer | None
 ) -> None:
     raw = intake(queue, counters, Route("raw", None), Route("own", rewrite))
     came = [

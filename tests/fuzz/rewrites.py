@@ -13,7 +13,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.forms.ewmm import ewmm
-from relay.rewrite.forms.token import Rewrite, app_name, cee, tag
+from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.wire.ewmm import APP_NAME
 from relay.wire.headers.rfc5424 import parse_rfc5424
 from relay.wire.parse import parse, parse_all
@@ -32,11 +32,10 @@ _LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~\x80-\xff]+ [!-~\x8
 _HEADER = re.compile(rb"<[0-9]{1,3}>1 [0-9T:.+-]+Z? [!-~\x80-\xff]+(?: [!-~]+){3} (?:-|\[)")
 
 
-def _rewrites(name: bytes) -> dict[str, list[Rewrite]]:
+def _rewrites(name: bytes) -> dict[str, list[Writer]]:
     """Each of them with each zone."""
     return {
         "cee": [cee(_TOKEN, zone, relay_name=name) for zone in _ZONES],
-        "cee with tags": [cee(_TOKEN, zone, relay_name=name, tags=["a", '"']) for zone in _ZONES],
         "tag": [tag(_TOKEN, zone, relay_name=name) for zone in _ZONES],
         "app-name": [app_name(_TOKEN, zone, relay_name=name) for zone in _ZONES],
         "ewmm": [ewmm(name, zone) for zone in _ZONES],

@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.forms.token import Rewrite, hostname_of, sender_of
+from relay.rewrite.forms.token import Writer, hostname_of, sender_of
 from relay.rewrite.json.text import json_string
 from relay.wire.ewmm import APP_NAME, NAME_TOKEN, PEER_NAME, STAMP_NAME, TAGS_NAME
 from relay.wire.headers.rfc5424 import header_field
@@ -48,7 +48,7 @@ _EXACT = b"2026-01-01T00:00:00.123456Z"  # any stamp of more than milliseconds
 _NESTED_MAX = 24
 
 
-def ewmm(relay_name: bytes, zone: tzinfo) -> Rewrite:
+def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
     """Wrap messages in EWMM.  An envelope that could not be opened passes as it is.
 
     The source's id is added to the tags of a message as ``.source.ID``; process,

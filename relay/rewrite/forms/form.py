@@ -19,7 +19,7 @@ from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.ewmm import header_of, suffixes_of_origin
 from relay.rewrite.forms.formats import bsd_stamps
-from relay.rewrite.forms.token import TOKEN_KEY, members_of, object_writer, sender_of
+from relay.rewrite.forms.token import TOKEN_KEY, Writer, members_of, object_writer, sender_of
 from relay.rewrite.json.text import COOKIE, json_string
 from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import header_hostname
@@ -29,8 +29,6 @@ from relay.wire.headers.timestamp import CONVERSIONS, Convert, StampForm
 if TYPE_CHECKING:
     from relay.codec.objects import ObjectWriter  # exists only where there is compiled code
 
-Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
-"""Makes one payload of each message, in the same order."""
 Suffixes = Callable[[Origin, bytes, tuple[bytes, ...]], tuple[bytes, bytes, bytes]]
 """What ends the envelopes of an origin, by its sender and the tags of a line: without an exact
 stamp, before and behind one."""

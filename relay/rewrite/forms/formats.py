@@ -25,7 +25,7 @@ from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
 from relay.rewrite.fields import elements_of
 from relay.rewrite.forms.ewmm import ewmm
 from relay.rewrite.forms.token import (
-    Rewrite,
+    Writer,
     byte_order_mark_of,
     has_legacy_header,
     hostname_of,
@@ -58,7 +58,7 @@ def new_format(
     template: str = "",
     selection: Selection | None = None,
     report: Report | None = None,
-) -> Rewrite | None:
+) -> Writer | None:
     """The function that writes the format `name`; None if frames pass as they are.
 
     Args:
@@ -87,7 +87,7 @@ def new_format(
     return None
 
 
-def rfc5424(context: MacroContext) -> Rewrite:
+def rfc5424(context: MacroContext) -> Writer:
     """Write RFC 5424.  A byte order mark that a message had is put back before MSG.
 
     Stamps keep the digits that they have, six at most, unless `context` says how many.
@@ -122,7 +122,7 @@ def rfc5424(context: MacroContext) -> Rewrite:
     return rewrite
 
 
-def rfc3164(context: MacroContext) -> Rewrite:
+def rfc3164(context: MacroContext) -> Writer:
     """Write RFC 3164: stamp, host and tag are never missing.
 
     A BSD stamp says no offset, so that whoever reads it takes it for local time: it
@@ -148,14 +148,14 @@ def rfc3164(context: MacroContext) -> Rewrite:
     return rewrite
 
 
-def _json(pairs: ValuePairs, context: MacroContext) -> Rewrite:
+def _json(pairs: ValuePairs, context: MacroContext) -> Writer:
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         return [payload or b"" for payload in pairs.json(Batch(messages, origin, context))]
 
     return rewrite
 
 
-def _from_template(text: str, context: MacroContext) -> Rewrite:
+def _from_template(text: str, context: MacroContext) -> Writer:
     render = compile_template(text, context)
 
     def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:

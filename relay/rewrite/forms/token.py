@@ -47,10 +47,10 @@ from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.tag import format_tag
-from relay.wire.headers.timestamp import StampTable, to_rfc3339, to_rfc5424
+from relay.wire.headers.timestamp import Convert, StampTable, to_rfc3339, to_rfc5424
 from relay.wire.parse import parse
 
-Rewrite = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
+Writer = Callable[[Sequence[SyslogMessage], Origin], list[bytes]]
 """Makes one payload of each message, in the same order.  The origin is that of all."""
 
 IsToken = Callable[[bytes | None], bool]
@@ -58,11 +58,10 @@ IsToken = Callable[[bytes | None], bool]
 
 TOKEN_KEY = "logsene-app-token"
 """The member of an object that names an app token."""
-_TOKEN_KEY_OCTETS = TOKEN_KEY.encode("ascii")
-# What came in an envelope may end with these, and the next hop would strip them.
+_TOKEN_KEY_BYTES = TOKEN_KEY.encode("ascii")
+# A text that came in an envelope may end with these; the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
 
-_PLAIN_TOKEN = re.compile(rb'"[!#-\[\]-~]{1,255}"')  # as a JSON string without escapes
 _without_token = member_cutter(TOKEN_KEY)
 
 
@@ -76,15 +75,40 @@ def token_test(token: Token, known: Collection[bytes]) -> IsToken:
     return is_token
 
 
+def writer_of(
+    convert: Convert,
+    zone: tzinfo,
+    relay_name: bytes,
+    payload: Callable[[SyslogMessage, bytes, bytes], bytes],
+) -> Writer:
+    """A writer of messages one by one.
+
+    Args:
+        convert: Writes their stamps.
+        zone: Local zone for stamps that have no offset.
+        relay_name: HOST of messages without one from local senders.
+        payload: Gets a message, its stamp, and its host, or else its sender.
+    """
+
+    def write(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        stamps = StampTable(convert, origin.received_at, zone)
+        sender = sender_of(origin, relay_name)
+        return [
+            payload(message, stamps[message.timestamp], hostname_of(message) or sender)
+            for message in messages
+        ]
+
+    return write
+
+
 def cee(
     token: Token,
     zone: tzinfo,
     *,
     relay_name: bytes,
-    tags: Sequence[str] = (),
     known: Collection[bytes] = (),
     structured_data: bool = False,
-) -> Rewrite:
+) -> Writer:
     """Send MSG as a JSON object behind an ``@cee:`` cookie, with `token` in it.
 
     A MSG that is a JSON object itself, with or without cookie, gets the token as
@@ -92,73 +116,43 @@ def cee(
     stripped; it separates MSG from the tag.
 
     Args:
-        zone: Local zone for stamps that have no offset.
-        relay_name: HOST of messages without one from local senders.
-        tags: For the member ``tags``, which a JSON object of its own keeps.
+        zone, relay_name: As for `writer_of`.
         known: Tokens of apps, which a header may carry whatever their form.
         structured_data: Put STRUCTURED-DATA into the member ``_SDATA`` and MSGID into
             ``msgid``, unless a JSON object of its own has these.
     """
     is_token = token_test(token, known)
+    write_object = object_writer(token)
 
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        stamps = StampTable(to_rfc3339, origin.received_at, zone)
-        programs = Programs(sender_of(origin, relay_name))
-        objects = _Objects(token, tags, structured_data=structured_data)
-        payloads = []
-        for message in messages:
-            app_name, procid, own = message.app_name, message.procid, None
-            if is_token(app_name):
-                app_name, procid, own = None, None, app_name
-            elif is_irregular(message) and find_object(message.msg) is None:
-                app_name, procid = None, None
-                message = message._replace(msg=text_with_tag(message))
-            payloads.append(
-                b"<%d>%s%s%s"
-                % (
-                    message.facility * 8 + message.severity,
-                    stamps[message.timestamp],
-                    programs[message.hostname, app_name, procid],
-                    objects[own](message),
-                )
-            )
-        return payloads
+    def object_of(message: SyslogMessage, own: Token | None) -> bytes:
+        msg = message.msg
+        written = (write_object if own is None else object_writer(own))(msg)
+        if written is None:
+            if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
+                msg = msg[1:]
+            written = b'{%s, "message": %s}' % (members_of(own or token), json_string(msg))
+        return _with_data(written, message) if structured_data else written
 
-    return rewrite
+    def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+        app_name, procid, own = message.app_name, message.procid, None
+        if app_name is not None and is_token(app_name):
+            own = Token(app_name)
+            app_name = procid = None
+        elif is_irregular(message) and find_object(message.msg) is None:
+            app_name, procid = None, None
+            message = message._replace(msg=text_with_tag(message))
+        tag = format_tag(app_name, procid)
+        return b"%s%s%s %s" % (
+            _legacy_start(message, stamp, host),
+            tag,
+            COOKIE,
+            object_of(message, own),
+        )
 
-
-class _Objects(dict[bytes | None, Callable[[SyslogMessage], bytes]]):
-    """Functions that write objects, by the token that a message carries; None = it has none.
-
-    Make one table per batch, so that it cannot outgrow the batch.
-    """
-
-    def __init__(self, token: Token, tags: Sequence[str], *, structured_data: bool) -> None:
-        super().__init__()
-        self._token = token
-        self._tags = tags
-        self._structured_data = structured_data
-
-    def __missing__(self, own: bytes | None) -> Callable[[SyslogMessage], bytes]:
-        token = self._token if own is None else Token(own)
-        members = members_of(token, self._tags)
-        own_object = object_writer(token, self._tags)
-        further_members = _further_members if self._structured_data else None
-
-        def object_of(message: SyslogMessage) -> bytes:
-            msg = message.msg
-            written = own_object(msg) if b"{" in msg else None  # fast path
-            if written is None:
-                if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
-                    msg = msg[1:]
-                written = b'{%s, "message": %s}' % (members, json_string(msg))
-            return written if further_members is None else further_members(written, message)
-
-        self[own] = object_of
-        return object_of
+    return writer_of(to_rfc3339, zone, relay_name, payload)
 
 
-def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()) -> Rewrite:
+def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()) -> Writer:
     """Send `token` as the TAG of an RFC 3164 header.  The program name is lost.
 
     Arguments as for `cee`.
@@ -167,36 +161,27 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
         ValueError: `token` has a character that ends a tag.
     """
     check_place("tag", token)
-    secret = token.reveal()
     is_token = token_test(token, known)
 
-    def payload(message: SyslogMessage, start: bytes) -> bytes:
+    def tag_and_text(message: SyslogMessage) -> bytes:
         if _has_token(message):
-            own_tag = format_tag(message.app_name, message.procid)
-            return b"%s%s%s" % (start, own_tag, message.msg.lstrip(b" "))
-        if not is_token(message.app_name):
-            return b"%s%s:%s" % (start, secret, _text_of(message))
-        msg = message.msg
-        if legacy_header(message).endswith(b" "):
-            # Parsing took it off.  Left off, each relay would take one more from
-            # a text that begins with spaces.
-            msg = b" " + msg
-        return b"%s%s:%s" % (start, message.app_name, msg)
+            return format_tag(message.app_name, message.procid) + message.msg.lstrip(b" ")
+        if message.app_name is None or not is_token(message.app_name):
+            return token.reveal() + b":" + _text_of(message)
+        # Parsing took a space off.  Left off, each relay would take one more from
+        # a text that begins with spaces.
+        between = b": " if legacy_header(message).endswith(b" ") else b":"
+        return message.app_name + between + message.msg
 
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        stamps = StampTable(to_rfc3339, origin.received_at, zone)
-        sender = sender_of(origin, relay_name)
-        return [
-            payload(message, _legacy_start(message, stamps, sender)).rstrip(_DELIMITERS)
-            for message in messages
-        ]
+    def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+        return (_legacy_start(message, stamp, host) + tag_and_text(message)).rstrip(_DELIMITERS)
 
-    return rewrite
+    return writer_of(to_rfc3339, zone, relay_name, payload)
 
 
 def app_name(
     token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
-) -> Rewrite:
+) -> Writer:
     """Send RFC 5424 with `token` as the APP-NAME.  The program name is lost.
 
     Arguments as for `cee`.
@@ -205,18 +190,16 @@ def app_name(
         ValueError: `token` is longer than an APP-NAME can be.
     """
     check_place("app-name", token)
-    secret = token.reveal()
     is_token = token_test(token, known)
 
-    def payload(message: SyslogMessage, stamp: bytes, sender: bytes) -> bytes:
-        if is_token(message.app_name) or _has_token(message):
-            name, msg = message.app_name, message.msg
-        else:
-            name, msg = secret, _text_of(message)
+    def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+        name, msg = message.app_name, message.msg
+        if not is_token(name) and not _has_token(message):
+            name, msg = token.reveal(), _text_of(message)
         header = format_header(
             message.pri,
             stamp,
-            hostname_of(message) or sender,
+            host,
             name,
             message.procid,
             message.msgid,
@@ -224,43 +207,22 @@ def app_name(
         )
         return format_message(header, byte_order_mark_of(message) + msg.rstrip(_DELIMITERS))
 
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        stamps = StampTable(to_rfc5424, origin.received_at, zone)
-        sender = sender_of(origin, relay_name)
-        return [payload(message, stamps[message.timestamp], sender) for message in messages]
-
-    return rewrite
-
-
-class Programs(dict[tuple[bytes | None, ...], bytes]):
-    """Text between stamp and object, by HOST, PROGRAM and PID; made on first use.
-
-    Messages of a batch often come from a few programs.  Make one table per batch, so that
-    it cannot outgrow the batch.
-    """
-
-    def __init__(self, sender: bytes) -> None:
-        super().__init__()
-        self._sender = sender
-
-    def __missing__(self, program: tuple[bytes | None, ...]) -> bytes:
-        hostname, app_name, procid = program
-        host = format_hostname(_named(hostname) or self._sender)
-        text = self[program] = b" %s %s%s " % (host, format_tag(app_name, procid), COOKIE)
-        return text
+    return writer_of(to_rfc5424, zone, relay_name, payload)
 
 
 def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], bytes | None]:
     """Make a function that puts `token` into the JSON object that a MSG is; None if it is none.
 
     An object that names a token stays as it is.  A member of that name with another value
-    than a token, such as null or a number, gives way.  Arguments as for `cee`.
+    than a token, such as null or a number, gives way.
+
+    Args:
+        tags: For the member ``tags``, which an object that has it keeps.
     """
-    token_member = _member_of(token)
-    members = members_of(token, tags)
+    member, members = members_of(token), members_of(token, tags)
 
     def write(msg: bytes) -> bytes | None:
-        found = find_object(msg)
+        found = find_object(msg) if b"{" in msg else None  # most messages have no brace
         if found is None:
             return None
         text = found.text
@@ -268,21 +230,16 @@ def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], b
             if _names_token(found):
                 return text
             text = _without_token(text)
-        return add_members(text, token_member if "tags" in found.members else members)
+        return add_members(text, member if "tags" in found.members else members)
 
     return write
 
 
 def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:
-    """The members that `cee` puts first into an object with neither token nor tags."""
-    if not tags:
-        return _member_of(token)
+    """The members that are put first into an object with neither token nor tags."""
+    member = b'"%s": %s' % (_TOKEN_KEY_BYTES, json_string(token.reveal()))
     texts = b", ".join([json_string(text.encode()) for text in tags])
-    return b'%s, "tags": [%s]' % (_member_of(token), texts)
-
-
-def _member_of(token: Token) -> bytes:
-    return b'"%s": %s' % (_TOKEN_KEY_OCTETS, json_string(token.reveal()))
+    return b'%s, "tags": [%s]' % (member, texts) if tags else member
 
 
 def sender_of(origin: Origin, relay_name: bytes) -> bytes:
@@ -292,36 +249,25 @@ def sender_of(origin: Origin, relay_name: bytes) -> bytes:
 
 def hostname_of(message: SyslogMessage) -> bytes | None:
     """HOSTNAME, or None if the message has none; a ``-`` says so in RFC 3164, too."""
-    return _named(message.hostname)
+    return None if message.hostname == b"-" else message.hostname
 
 
-def _named(hostname: bytes | None) -> bytes | None:
-    return None if hostname == b"-" else hostname
-
-
-def _legacy_start(message: SyslogMessage, stamps: StampTable, sender: bytes) -> bytes:
-    """``<PRI>STAMP HOST`` and a space."""
-    hostname = format_hostname(hostname_of(message) or sender)
-    return b"<%d>%s %s " % (message.pri, stamps[message.timestamp], hostname)
+def _legacy_start(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+    return b"<%d>%s %s " % (message.pri, stamp, format_hostname(host))
 
 
 def _has_token(message: SyslogMessage) -> bool:
     """Whether MSG is a JSON object with a token of its own."""
-    if _TOKEN_KEY_OCTETS not in message.msg:  # fast path
-        return False
-    found = find_object(message.msg)
+    found = find_object(message.msg) if _TOKEN_KEY_BYTES in message.msg else None
     return found is not None and _names_token(found)
 
 
 def _names_token(found: JsonObject) -> bool:
-    value = bytes(found.members.get(TOKEN_KEY, b""))
-    if _PLAIN_TOKEN.fullmatch(value) is not None:  # the common case
-        return True
-    text = text_of_string(value)
+    text = text_of_string(bytes(found.members.get(TOKEN_KEY, b"")))
     return text is not None and is_secret(text)
 
 
-def _further_members(text: bytes, message: SyslogMessage) -> bytes:
+def _with_data(text: bytes, message: SyslogMessage) -> bytes:
     """The object `text` with structured data and MSGID, where it has no such members."""
     members = []
     if message.msgid:
@@ -330,8 +276,6 @@ def _further_members(text: bytes, message: SyslogMessage) -> bytes:
     if elements:  # as the format json has them
         pairs = {f"_SDATA.{name[len(PREFIX) :]}": value for name, value in elements.items()}
         members.append(("_SDATA", Layouts().write(pairs, Strings())[1:-1]))
-    if not members:
-        return text
     found = find_object(text)
     there = () if found is None else found.members
     new = [member for name, member in members if name not in there]
@@ -347,9 +291,7 @@ def _text_of(message: SyslogMessage) -> bytes:
     header = legacy_header(message)
     is_tag = b":" in header or b"[" in header
     is_plain = b"[" not in (message.app_name or b"") and not is_irregular(message)
-    if not header or (is_tag and is_plain):
-        return message.msg
-    return text_with_tag(message)
+    return message.msg if not header or (is_tag and is_plain) else text_with_tag(message)
 
 
 def byte_order_mark_of(message: SyslogMessage) -> bytes:
@@ -363,6 +305,9 @@ def byte_order_mark_of(message: SyslogMessage) -> bytes:
     return BYTE_ORDER_MARK if marked else b""
 
 
+# The text between HOST and MSG in RFC 3164: for nearly all messages ``PROGRAM[PID]: ``, made of two
+# fields.  Other texts, such as ``app[12 text`` or a program with blanks in its name, are forwarded
+# unchanged; forms without a place for them put them in front of MSG.
 _NAME = "LEGACY_MSGHDR"
 _ENDS = (b": ", b":", b" ", b"")
 
@@ -393,14 +338,15 @@ def text_with_tag(message: SyslogMessage) -> bytes:
     return legacy_header(message) + message.msg
 
 
-_KEY = "logsene-app-token"
-_KEY_OCTETS = _KEY.encode("ascii")
-_NILVALUE = b"-"
+# A token stands in one of the places that the forms give it: a member of the JSON object that is
+# MSG, which *claims* to be one; the tag of RFC 3164 (in ``HOST TOKEN:text`` without PRI and stamp,
+# too) and APP-NAME of RFC 5424, which may as well be a name.  A token is cut from `raw`, and the
+# rest is parsed again: so the fields are those of the new `raw`, and nothing has the token.
 
 # HOST TAG of a line without stamp, with any tag: a token is known when it is seen.
 _BARE = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,254}+ ++([^ \[:]++)(?:\[[^\] :]*+\])?: ?")
 
-_cut = text_cutter(_KEY)
+_cut = text_cutter(TOKEN_KEY)
 
 
 class Claim(NamedTuple):
@@ -420,8 +366,8 @@ def find_claim(message: SyslogMessage) -> Claim | None:
     none.
     """
     raw = message.raw
-    # The quick way out: the name could only be written otherwise with \\u escapes.
-    if _KEY_OCTETS not in raw and b"\\u00" not in raw:
+    # Most messages name none; a name can only be written otherwise with \\u escapes.
+    if _TOKEN_KEY_BYTES not in raw and b"\\u00" not in raw:
         return None
     line = raw.rstrip(_DELIMITERS)
     for may_end in _may_be_json(message):
@@ -451,7 +397,7 @@ def names_of(message: SyslogMessage) -> list[bytes]:
         start, stop = _app_name_in_raw(message)
         return [message.raw[start:stop]] if stop else []
     names = []
-    if message.timestamp is None and (text := _text_without_header(message)):
+    if message.timestamp is None and (text := text_with_tag(message)):
         found = _BARE.match(text)
         if found is not None:
             names.append(found[1])
@@ -470,8 +416,8 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
     raw = message.raw
     if message.version:
         start, stop = _app_name_in_raw(message)
-        return parse_rest(message, raw[:start] + _NILVALUE + raw[stop:])
-    text = _text_without_header(message)
+        return parse_rest(message, raw[:start] + b"-" + raw[stop:])
+    text = text_with_tag(message)
     start = len(raw.rstrip(_DELIMITERS)) - len(text.rstrip(_DELIMITERS))
     found = _BARE.match(text) if message.timestamp is None else None
     if found is not None and found[1] == name:
@@ -483,7 +429,7 @@ def without_name(message: SyslogMessage, name: bytes) -> SyslogMessage:
         return message
     # Without a colon the dash would be read as the first word of the text.
     ends = raw[stop : stop + 1] in (b":", b"[")
-    rest = raw[:start] + (_NILVALUE if ends else b"-:") + raw[stop:]
+    rest = raw[:start] + (b"-" if ends else b"-:") + raw[stop:]
     return parse_rest(message, rest)
 
 
@@ -509,17 +455,12 @@ def _may_be_json(message: SyslogMessage) -> Iterator[bytes]:
     if message.pairs is None:  # not understood, for example because of two spaces in its header
         yield msg[msg.find(b" {") + 1 :]
         return
-    text = _text_without_header(message)
+    text = text_with_tag(message)
     if text[:1] == b"{":  # nothing but JSON, whose beginning looks like a tag
         yield text
     found = _BARE.match(text) if message.timestamp is None else None
     if found is not None:
         yield text[found.end() :]
-
-
-def _text_without_header(message: SyslogMessage) -> bytes:
-    """The text from the tag to the end."""
-    return text_with_tag(message)
 
 
 # Backslashes: of JSON that is a string in other JSON.
@@ -544,6 +485,14 @@ def redacted(payload: bytes, known: Collection[bytes] = ()) -> bytes:
     return payload
 
 
+# A payload whose token is not known yet is queued with a slot for it:
+#
+#     NUL TOKEN SP key SP offset LF payload
+#
+# The token belongs at `offset`, a decimal number of bytes, of the payload behind LF.  `key` says
+# which of a destination's tokens it is.  A payload of a form with a token begins with ``<``, so
+# none looks like this.  The writers write a placeholder that nobody outside can know, and
+# `with_slots` looks for it; a message with a token of its own has no placeholder, and is complete.
 _NUL = 0
 _SLOT = re.compile(rb"\0TOKEN ([!-~]{1,64}) ([0-9]{1,9})\n")
 

@@ -25,7 +25,8 @@ from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.conditions import Condition, always, chosen
-from relay.rewrite.forms.form import Form, Writer, messages_of_each
+from relay.rewrite.forms.form import Form, messages_of_each
+from relay.rewrite.forms.token import Writer
 from relay.wire.ewmm import APP_NAME as EWMM_APP_NAME
 from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
 

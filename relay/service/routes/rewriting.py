@@ -18,7 +18,6 @@ from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of,
 from relay.rewrite.forms.form import (
     Form,
     Program,
-    Writer,
     app_name_program,
     cee_program,
     form_of,
@@ -26,7 +25,7 @@ from relay.rewrite.forms.form import (
     tag_program,
 )
 from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.token import app_name, cee, tag
+from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.pipeline import (
     Constant,

@@ -13,11 +13,12 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token
 from relay.rewrite.forms.token import (
-    Rewrite,
+    Writer,
     app_name,
     byte_order_mark_of,
     cee,
     legacy_header,
+    object_writer,
     tag,
     text_with_tag,
 )
@@ -40,7 +41,7 @@ STAMP = b"2026-10-11T22:14:15+02:00"
 NOW = b"2026-11-21T01:53:20.250000+01:00"
 
 
-def send(rewrite: Rewrite, line: bytes, origin: Origin = NETWORK) -> bytes:
+def send(rewrite: Writer, line: bytes, origin: Origin = NETWORK) -> bytes:
     (payload,) = rewrite([parse(line)], origin)
     return payload
 
@@ -203,15 +204,11 @@ def test_cee_wraps_what_is_nearly_an_object() -> None:
     assert payload.endswith(wrapped(rb'"@cee: {\"a\":\"\\xff\"}"'))
 
 
-def test_cee_with_tags() -> None:
-    rewrite = cee(TOKEN, ZONE, relay_name=b"vm", tags=["a", 'b"'])
-    start = b"<13>2003-10-11T22:14:15Z h a:@cee: "
-    line = b"<13>1 2003-10-11T22:14:15Z h a - - - "
-    tags = b'"tags": ["a", "b\\""]'
-    token = b'"logsene-app-token": "%s"' % SECRET
-    assert send(rewrite, line + b"x") == start + b'{%s, %s, "message": "x"}' % (token, tags)
-    assert send(rewrite, line + b'{"b":1}') == start + b'{%s, %s, "b":1}' % (token, tags)
-    assert send(rewrite, line + b'{"tags":1}') == start + b'{%s, "tags":1}' % token
+def test_objects_with_tags() -> None:
+    write = object_writer(TOKEN, ["a", 'b"'])
+    token, tags = b'"logsene-app-token": "%s"' % SECRET, b'"tags": ["a", "b\\""]'
+    assert write(b'{"b":1}') == b'{%s, %s, "b":1}' % (token, tags)
+    assert write(b'{"tags":1}') == b'{%s, "tags":1}' % token
 
 
 @pytest.mark.parametrize(
