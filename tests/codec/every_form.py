@@ -12,18 +12,9 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.form import (
-    Form,
-    Program,
-    Writer,
-    app_name_program,
-    cee_program,
-    form_of,
-    format_program,
-    tag_program,
-)
+from relay.rewrite.forms.form import Form, Program, form_of, format_program, token_program
 from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.token import app_name, cee, tag
+from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.wire.parse import DELIMITERS, Dialect, parse_as, read_lines
 
 __all__ = [
@@ -105,15 +96,15 @@ def _written(zone: tzinfo, known: Collection[bytes]) -> dict[str, tuple[Writer, 
     found: dict[str, tuple[Writer, Program | None]] = {
         "cee": (
             cee(TOKEN, zone, relay_name=RELAY_NAME, known=known),
-            cee_program(TOKEN, zone, relay_name=RELAY_NAME, known=known),
+            token_program("cee", TOKEN, zone, relay_name=RELAY_NAME, known=known),
         ),
         "tag": (
             tag(TOKEN, zone, relay_name=RELAY_NAME, known=known),
-            tag_program(TOKEN, zone, relay_name=RELAY_NAME, known=known),
+            token_program("tag", TOKEN, zone, relay_name=RELAY_NAME, known=known),
         ),
         "app-name": (
             app_name(TOKEN, zone, relay_name=RELAY_NAME, known=known),
-            app_name_program(TOKEN, zone, relay_name=RELAY_NAME, known=known),
+            token_program("app-name", TOKEN, zone, relay_name=RELAY_NAME, known=known),
         ),
     }
     plain = MacroContext(relay_name=RELAY_NAME, now=float, zone=zone)

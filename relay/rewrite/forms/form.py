@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from relay.codec import IS_COMPILED, Lines, native
@@ -34,6 +35,10 @@ Suffixes = Callable[[Origin, bytes, tuple[bytes, ...]], tuple[bytes, bytes, byte
 stamp, before and behind one."""
 
 
+Piece = bytes | str | tuple[str, object]
+"""A literal, an operation of `relay/codec/forms.pyx`, or one with its argument."""
+
+
 class Form(Protocol):
     """Writes payloads, one of each line or message, in order."""
 
@@ -53,7 +58,7 @@ class Program:
     """A form for compiled code.
 
     Attributes:
-        pieces: What is written, in order (`relay/codec/forms.pyx`).
+        pieces: Written in this order.
         policy: What is program and what is text.
         relay_name: HOST of lines that name none, from local senders.
         zone: Of stamps that have no offset.
@@ -62,7 +67,7 @@ class Program:
         suffixes: Of envelopes.
     """
 
-    pieces: Sequence[tuple[str, object]]
+    pieces: Sequence[Piece]
     policy: str
     relay_name: bytes
     zone: tzinfo
@@ -97,11 +102,17 @@ class _Compiled(_Written):
 
     def __init__(self, writer: Writer, program: Program) -> None:
         super().__init__(writer)
+
+        def bound(origin: Origin) -> tuple[bytes, bytes, bytes]:
+            """How a sender is named: as HOST, HOSTNAME and JSON string."""
+            sender = sender_of(origin, program.relay_name)
+            return format_hostname(sender), header_hostname(sender), json_string(sender)
+
         self._native = native.forms.Form(
-            program.pieces,
+            [_with_argument(piece) for piece in program.pieces],
             program.policy,
             native.stamps.Stamps(program.zone, (*CONVERSIONS, *filter(None, [program.to_bsd]))),
-            lambda origin: _bound(program, origin),
+            bound,
             lambda origin, tags: program.suffixes(
                 origin, sender_of(origin, program.relay_name), tags
             ),
@@ -130,6 +141,12 @@ def form_of(writer: Writer, program: Program | None = None) -> Form:
     return _Compiled(writer, program)
 
 
+def _with_argument(piece: Piece) -> tuple[str, object]:
+    if isinstance(piece, tuple):
+        return piece
+    return ("literal", piece) if isinstance(piece, bytes) else (piece, None)
+
+
 def messages_of_each(
     lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
 ) -> list[tuple[Sequence[SyslogMessage], Origin]]:
@@ -137,129 +154,62 @@ def messages_of_each(
     return [(lines.messages(run), origin) for run, origin in arrival.chosen(indexes)]
 
 
-def _bound(program: Program, origin: Origin) -> tuple[bytes, bytes, bytes]:
-    """How the sender of an origin is named in a form: as HOST, HOSTNAME and JSON string."""
-    sender = sender_of(origin, program.relay_name)
-    return format_hostname(sender), header_hostname(sender), json_string(sender)
+_LEGACY_START: tuple[Piece, ...] = ("pri", ("stamp", StampForm.RFC3339), b" ", "host", b" ")
+_MODERN_START: tuple[Piece, ...] = ("pri", b"1 ", ("stamp", StampForm.RFC5424), b" ", "hostname")
+_MODERN_END: tuple[Piece, ...] = (b" ", "procid", b" ", "msgid", b" ", "sdata", "marked-text")
 
 
-_KEY = TOKEN_KEY.encode("ascii")
-_LEGACY_START = (("pri", None), ("stamp", StampForm.RFC3339), ("literal", b" "), ("host", None))
-_MODERN_START = (
-    ("pri", None),
-    ("literal", b"1 "),
-    ("stamp", StampForm.RFC5424),
-    ("literal", b" "),
-    ("hostname", None),
-    ("literal", b" "),
-)
-_MODERN_END = (
-    ("literal", b" "),
-    ("procid", None),
-    ("literal", b" "),
-    ("msgid", None),
-    ("literal", b" "),
-    ("sdata", None),
-    ("marked-text", None),
-)
-
-
-def cee_program(
-    token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
+def token_program(
+    mode: str, token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
 ) -> Program | None:
-    """`forms.token.cee` without tags and structured data; None without compiled code."""
+    """Of the form `mode`: cee (without structured data; None without compiled code), tag or
+    app-name."""
+    secret, key = token.reveal(), TOKEN_KEY.encode("ascii")
+    program = partial(
+        Program, relay_name=relay_name, zone=zone, tokens=(secret, *known), token_key=key
+    )
+    if mode == "tag":
+        return program((*_LEGACY_START, secret + b":", "text"), "names-lost")
+    if mode == "app-name":
+        return program((*_MODERN_START, b" " + secret, *_MODERN_END), "names-lost")
     if not IS_COMPILED:
         return None
     members = members_of(token)
-    pieces = (
-        *_LEGACY_START,
-        ("literal", b" "),
-        ("tag", None),
-        ("literal", COOKIE + b" "),
-        ("object", None),
-    )
-    return Program(
-        pieces,
+    return program(
+        (*_LEGACY_START, "tag", COOKIE + b" ", "object"),
         "names-kept",
-        relay_name,
-        zone,
-        tokens=(token.reveal(), *known),
-        token_key=_KEY,
-        objects=native.objects.ObjectWriter(_KEY, members, members, object_writer(token)),
+        objects=native.objects.ObjectWriter(key, members, members, object_writer(token)),
         before_text=b'{%b, "message": ' % members,
     )
 
 
-def tag_program(
-    token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
-) -> Program:
-    """`relay.rewrite.forms.token.tag`."""
-    secret = token.reveal()
-    pieces = (*_LEGACY_START, ("literal", b" %b:" % secret), ("text", None))
-    return Program(pieces, "names-lost", relay_name, zone, tokens=(secret, *known), token_key=_KEY)
-
-
-def app_name_program(
-    token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
-) -> Program:
-    """`relay.rewrite.forms.token.app_name`."""
-    secret = token.reveal()
-    pieces = (*_MODERN_START, ("literal", secret), *_MODERN_END)
-    return Program(pieces, "names-lost", relay_name, zone, tokens=(secret, *known), token_key=_KEY)
-
-
-def rfc5424_program(relay_name: bytes, zone: tzinfo) -> Program:
-    """`relay.rewrite.forms.formats.rfc5424` with stamps as they come."""
-    pieces = (*_MODERN_START, ("app-name", None), *_MODERN_END)
-    return Program(pieces, "app-name-room", relay_name, zone)
-
-
-def rfc3164_program(relay_name: bytes, zone: tzinfo, to_bsd: Convert | None) -> Program:
-    """`forms.formats.rfc3164`, with BSD stamps or, if there is no `to_bsd`, RFC 3339."""
-    stamp = StampForm.RFC3339 if to_bsd is None else StampForm.BSD
-    pieces = (
-        ("pri", None),
-        ("stamp", stamp),
-        *_LEGACY_START[2:],
-        ("literal", b" "),
-        ("tag-and-text", None),
-    )
-    return Program(pieces, "whole-tags", relay_name, zone, to_bsd=to_bsd)
-
-
 def format_program(name: str, context: MacroContext) -> Program | None:
-    """The format `name`; None if it is written in Python only, as one with options is."""
+    """Of the format `name`; None if it is written in Python only, as one with options is."""
+    program = partial(Program, relay_name=context.relay_name, zone=context.zone)
     if name == "ewmm":
-        return ewmm_program(context.relay_name, context.zone)
+        return program(_envelope(context.relay_name), "as-read", suffixes=suffixes_of_origin)
     if context.frac_digits is not None or context.time_zone is not None:
         return None
     if name == "rfc5424":
-        return rfc5424_program(context.relay_name, context.zone)
+        return program((*_MODERN_START, b" ", "app-name", *_MODERN_END), "app-name-room")
     if name == "rfc3164":
-        to_bsd = None if context.ts_format == "iso" else bsd_stamps(context)
-        return rfc3164_program(context.relay_name, context.zone, to_bsd)
+        is_iso = context.ts_format == "iso"
+        stamp = ("stamp", StampForm.RFC3339 if is_iso else StampForm.BSD)
+        return program(
+            ("pri", stamp, *_LEGACY_START[2:], "tag-and-text"),
+            "whole-tags",
+            to_bsd=None if is_iso else bsd_stamps(context),
+        )
     return None
 
 
-def ewmm_program(relay_name: bytes, zone: tzinfo) -> Program:
-    """`relay.rewrite.forms.ewmm.ewmm`."""
-    pieces = (
-        ("pri", None),
-        ("literal", b"1 "),
-        ("stamp", StampForm.MILLISECONDS),
-        ("literal", b" %b " % header_of(relay_name)),
-        ("sdata", None),
-        ("literal", b" {"),
+def _envelope(relay_name: bytes) -> tuple[Piece, ...]:
+    return (
+        *("pri", b"1 ", ("stamp", StampForm.MILLISECONDS), b" %b " % header_of(relay_name)),
+        *("sdata", b" {"),
         ("member", (b'"PROGRAM":', "app-name")),
         ("member", (b'"PID":', "procid")),
         ("member", (b'"MSGID":', "msgid")),
-        ("literal", b'"MESSAGE":'),
-        ("string", None),
-        ("header-member", None),
-        ("literal", b',"HOST_FROM":'),
-        ("sender-string", None),
-        ("literal", b',"HOST":'),
-        ("host-string", None),
-        ("origin-end", None),
+        *(b'"MESSAGE":', "string", "header-member"),
+        *(b',"HOST_FROM":', "sender-string", b',"HOST":', "host-string", "origin-end"),
     )
-    return Program(pieces, "as-read", relay_name, zone, suffixes=suffixes_of_origin)

@@ -15,15 +15,7 @@ from relay.model.text import counted
 from relay.model.token import Token
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of, app_in, negated
-from relay.rewrite.forms.form import (
-    Form,
-    Program,
-    app_name_program,
-    cee_program,
-    form_of,
-    format_program,
-    tag_program,
-)
+from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.rewrite.steps.changes import Lookup, Template
@@ -49,11 +41,7 @@ from relay.service.routes.stages import Conditions, Stages
 Warn = Callable[[str, str, str], None]
 """Is told a destination's id, a kind of trouble and one line about it."""
 
-_FORMS: Mapping[str, tuple[Callable[..., Writer], Callable[..., Program | None]]] = {
-    "cee": (cee, cee_program),
-    "tag": (tag, tag_program),
-    "app-name": (app_name, app_name_program),
-}
+_TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
 _TYPE_CAST = "type-cast"
 _needs_rfc5424 = any_of(
     [
@@ -265,11 +253,10 @@ def token_form(
     Raises:
         ValueError: `token` cannot take the place that the mode gives it.
     """
-    write, program = _FORMS[mode]
-    options: dict[str, object] = {"relay_name": relay_name, "known": known}
+    write = partial(_TOKEN_WRITERS[mode], token, zone, relay_name=relay_name, known=known)
     if structured_data:
-        return form_of(write(token, zone, structured_data=True, **options))
-    return form_of(write(token, zone, **options), program(token, zone, **options))
+        return form_of(write(structured_data=True))
+    return form_of(write(), token_program(mode, token, zone, relay_name=relay_name, known=known))
 
 
 def _template(text: str, *, context: MacroContext) -> Template:

@@ -8,7 +8,8 @@ from datetime import UTC
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.forms.form import Form, form_of, messages_of_each, rfc5424_program
+from relay.rewrite.batch import MacroContext
+from relay.rewrite.forms.form import Form, form_of, format_program, messages_of_each
 from relay.wire.parse import parse_all, read_lines
 
 FRAMES = [b"<34>Oct 11 22:14:15 h su: %d" % number for number in range(6)]
@@ -44,6 +45,6 @@ def test_a_writer_writes_lines_and_messages() -> None:
 
 
 def test_messages_that_are_no_lines_are_written_by_the_writer() -> None:
-    form = form_of(hosts_and_texts, rfc5424_program(b"relay", UTC))
+    form = form_of(hosts_and_texts, format_program("rfc5424", MacroContext(b"relay", float, UTC)))
     assert form.write(Messages(parse_all(FRAMES)), [0], ARRIVAL) == [b"192.0.2.0 0"]
     assert form.write_messages(parse_all(FRAMES[:1]), THIRD.received(5.0, 7.0)) == [b"192.0.2.2 0"]

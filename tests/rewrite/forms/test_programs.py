@@ -10,7 +10,7 @@ import pytest
 from relay.codec import IS_COMPILED
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.forms.form import cee_program, format_program
+from relay.rewrite.forms.form import format_program, token_program
 
 
 def context(**options: Any) -> MacroContext:
@@ -38,7 +38,7 @@ def test_the_option_of_rfc3164_that_has_a_program() -> None:
 
 
 def test_an_object_needs_compiled_code() -> None:
-    program = cee_program(Token(b"secret"), UTC, relay_name=b"relay", known=[b"other"])
+    program = token_program("cee", Token(b"secret"), UTC, relay_name=b"relay", known=[b"other"])
     assert (program is not None) is IS_COMPILED
     if program is not None:
         assert program.tokens == (b"secret", b"other")
