@@ -15,30 +15,27 @@ Rules that bind this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import tzinfo
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
 from relay.model.output import Selection
-from relay.rewrite.batch import Batch, MacroContext, in_zone, moment_of
+from relay.rewrite.batch import Batch, Column, MacroContext, in_zone, moment_of
 from relay.rewrite.fields import elements_of
 from relay.rewrite.forms.ewmm import ewmm
 from relay.rewrite.forms.token import (
     Writer,
     byte_order_mark_of,
     has_legacy_header,
-    hostname_of,
     legacy_header,
-    sender_of,
+    legacy_start,
+    writer_of,
 )
 from relay.rewrite.json.value_pairs import Report, ValuePairs
 from relay.rewrite.template.macros import compile_template
 from relay.rewrite.template.time_macros import bsd_date, iso_date
-from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.headers.tag import NO_TAG, format_tag, read_tag
-from relay.wire.headers.timestamp import Convert, StampTable, to_rfc3339, to_rfc5424
+from relay.wire.headers.timestamp import Convert, to_rfc3339, to_rfc5424
 
 EMPTY = b" "
 """Payload of a message for which a template is empty."""
@@ -73,16 +70,19 @@ def new_format(
         ValueError: `template` or that of a pair is wrong, or frac_digits is more than 6 for
             RFC 5424.
     """
-    if name == "rfc5424":
-        return rfc5424(context)
-    if name == "rfc3164":
-        return rfc3164(context)
-    if name == "ewmm":
-        return ewmm(context.relay_name, context.zone)
-    if name == "json":
-        return _json(ValuePairs(selection or Selection(), context, report), context)
-    if name == "template":
-        return _from_template(template, context)
+    match name:
+        case "rfc5424":
+            return rfc5424(context)
+        case "rfc3164":
+            return rfc3164(context)
+        case "ewmm":
+            return ewmm(context.relay_name, context.zone)
+        case "json":
+            pairs = ValuePairs(selection or Selection(), context, report)
+            return _of_batches(lambda batch: [text or b"" for text in pairs.json(batch)], context)
+        case "template":
+            render = compile_template(template, context)
+            return _of_batches(lambda batch: [text or EMPTY for text in render(batch)], context)
     assert name == "raw", name
     return None
 
@@ -97,29 +97,21 @@ def rfc5424(context: MacroContext) -> Writer:
     """
     if context.frac_digits is not None and context.frac_digits > _DIGITS_MAX:
         raise ValueError(f"RFC 5424 allows {_DIGITS_MAX} digits, not {context.frac_digits}")
-    convert = _iso_stamps(context, to_rfc5424)
 
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        stamps = StampTable(convert, origin.received_at, context.zone)
-        sender = sender_of(origin, context.relay_name)
-        payloads = []
-        for message in messages:
-            app_name, msg = _program_and_text(message, APP_NAME_BYTES_MAX)
-            header = format_header(
-                message.pri,
-                stamps[message.timestamp],
-                hostname_of(message) or sender,
-                app_name,
-                message.procid,
-                message.msgid,
-                elements_of(message),
-            )
-            if message.version or message.is_utf8:
-                msg = byte_order_mark_of(message) + msg
-            payloads.append(format_message(header, msg))
-        return payloads
+    def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+        app_name, msg = _program_and_text(message, APP_NAME_BYTES_MAX)
+        header = format_header(
+            message.pri,
+            stamp,
+            host,
+            app_name,
+            message.procid,
+            message.msgid,
+            elements_of(message),
+        )
+        return format_message(header, byte_order_mark_of(message) + msg)
 
-    return rewrite
+    return writer_of(_iso_stamps(context, to_rfc5424), context.zone, context.relay_name, payload)
 
 
 def rfc3164(context: MacroContext) -> Writer:
@@ -131,40 +123,17 @@ def rfc3164(context: MacroContext) -> Writer:
     is_iso = context.ts_format == "iso"
     convert = _iso_stamps(context, to_rfc3339) if is_iso else bsd_stamps(context)
 
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        stamps = StampTable(convert, origin.received_at, context.zone)
-        sender = sender_of(origin, context.relay_name)
-        return [
-            b"<%d>%s %s %s"
-            % (
-                message.pri,
-                stamps[message.timestamp],
-                format_hostname(hostname_of(message) or sender),
-                _tag_and_text(message),
-            )
-            for message in messages
-        ]
+    def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+        return legacy_start(message, stamp, host) + _tag_and_text(message)
 
-    return rewrite
+    return writer_of(convert, context.zone, context.relay_name, payload)
 
 
-def _json(pairs: ValuePairs, context: MacroContext) -> Writer:
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        return [payload or b"" for payload in pairs.json(Batch(messages, origin, context))]
-
-    return rewrite
+def _of_batches(column: Column, context: MacroContext) -> Writer:
+    return lambda messages, origin: column(Batch(messages, origin, context))
 
 
-def _from_template(text: str, context: MacroContext) -> Writer:
-    render = compile_template(text, context)
-
-    def rewrite(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        return [payload or EMPTY for payload in render(Batch(messages, origin, context))]
-
-    return rewrite
-
-
-def _program_and_text(message: SyslogMessage, octets_max: int) -> tuple[bytes | None, bytes]:
+def _program_and_text(message: SyslogMessage, bytes_max: int) -> tuple[bytes | None, bytes]:
     """APP-NAME and MSG.
 
     What can be no APP-NAME as it is stays whole, in front of the text: a name with blanks or
@@ -175,7 +144,7 @@ def _program_and_text(message: SyslogMessage, octets_max: int) -> tuple[bytes | 
     if app_name is None or not header:
         return app_name, message.msg
     is_word = b":" not in header and b"[" not in header
-    if _PRINTUSASCII.fullmatch(app_name) is None or (is_word and len(app_name) > octets_max):
+    if _PRINTUSASCII.fullmatch(app_name) is None or (is_word and len(app_name) > bytes_max):
         return None, header + message.msg
     return app_name, message.msg
 
@@ -187,15 +156,15 @@ def _tag_and_text(message: SyslogMessage) -> bytes:
         if literal and _PRINTABLE.fullmatch(literal) is not None:
             if literal[-1:] == b" " or msg[:1] != b" ":
                 return literal + msg
-        elif message.pairs is not None and literal == b"" and _is_plain_text(message):
+        elif not literal and has_legacy_header(message) and _is_plain_text(message):
             return msg
     app_name, text = _program_and_text(message, len(message.app_name or b""))
     return b"%s %s" % (format_tag(app_name, message.procid), text)
 
 
 def _is_plain_text(message: SyslogMessage) -> bool:
-    """Whether it came without a tag, and its MSG is read as text again behind a host."""
-    if not has_legacy_header(message) or message.app_name or message.procid:
+    """Whether its MSG, which came without a tag, is read as text again behind a host."""
+    if message.app_name or message.procid:
         return False
     return message.msg[:1] not in (b"", b" ") and read_tag(message.msg, 0) == NO_TAG
 
@@ -209,8 +178,7 @@ def _iso_stamps(context: MacroContext, keep: Convert) -> Convert:
     def convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
         kept = keep(stamp, received_at, zone)
         moment = moment_of(kept, received_at, zone)
-        if context.time_zone is not None:
-            moment = in_zone(moment, context.time_zone)
+        moment = moment if context.time_zone is None else in_zone(moment, context.time_zone)
         return write(moment, kept).encode("ascii")
 
     return convert

@@ -143,7 +143,7 @@ def cee(
             message = message._replace(msg=text_with_tag(message))
         tag = format_tag(app_name, procid)
         return b"%s%s%s %s" % (
-            _legacy_start(message, stamp, host),
+            legacy_start(message, stamp, host),
             tag,
             COOKIE,
             object_of(message, own),
@@ -174,7 +174,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
         return message.app_name + between + message.msg
 
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
-        return (_legacy_start(message, stamp, host) + tag_and_text(message)).rstrip(_DELIMITERS)
+        return (legacy_start(message, stamp, host) + tag_and_text(message)).rstrip(_DELIMITERS)
 
     return writer_of(to_rfc3339, zone, relay_name, payload)
 
@@ -252,7 +252,8 @@ def hostname_of(message: SyslogMessage) -> bytes | None:
     return None if message.hostname == b"-" else message.hostname
 
 
-def _legacy_start(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+def legacy_start(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
+    """``<PRI>STAMP HOST`` and a space."""
     return b"<%d>%s %s " % (message.pri, stamp, format_hostname(host))
 
 
