@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from relay.codec import Lines
+from relay.codec.messages import Messages
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
@@ -31,26 +32,25 @@ TextTest = Callable[[bytes], bool]
 
 def glob(pattern: str, *, ignore_case: bool = False) -> TextTest:
     """Test whether the whole text matches `pattern`, where ``*`` is any text and ``?`` one byte."""
-    octets = pattern.encode()
-    if not ignore_case:
-        fixed, star, rest = octets.partition(b"*")
-        if b"?" not in octets:
-            if not star:
-                return lambda text: text == octets
-            if not rest:
-                return lambda text: text.startswith(fixed)
-            if not fixed and b"*" not in rest:
-                return lambda text: text.endswith(rest)
+    whole = pattern.encode()
+    if not ignore_case and b"?" not in whole:
+        fixed, star, rest = whole.partition(b"*")
+        if not star:
+            return lambda text: text == whole
+        if not rest:
+            return lambda text: text.startswith(fixed)
+        if not fixed and b"*" not in rest:
+            return lambda text: text.endswith(rest)
     translated = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return Expression(rf"(?s)\A{translated}\Z", ignore_case=ignore_case).search
 
 
 def substring(part: str, *, ignore_case: bool = False) -> TextTest:
     """Test whether the text contains `part`.  Case is ignored for ASCII only."""
-    octets = part.encode()
+    sought = part.encode()
     if not ignore_case:
-        return lambda text: octets in text
-    search = re.compile(re.escape(octets), re.IGNORECASE).search
+        return lambda text: sought in text
+    search = re.compile(re.escape(sought), re.IGNORECASE).search
     return lambda text: search(text) is not None
 
 
@@ -70,9 +70,7 @@ def name_glob(pattern: str) -> Callable[[str], bool]:
 
 
 class Predicate(Protocol):
-    """A test of messages."""
-
-    def __call__(self, message: SyslogMessage) -> bool: ...
+    """A test of lines."""
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         """Those of `indexes` whose lines match, in the same order."""
@@ -89,9 +87,6 @@ class FieldIn:
 
     field: str
     values: frozenset[object]
-
-    def __call__(self, message: SyslogMessage) -> bool:
-        return getattr(message, self.field) in self.values
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         return lines.where(self.field, self.values, indexes)
@@ -111,10 +106,6 @@ class FieldFits:
     test: Callable[[Any], bool]
     instead: bytes = b""
 
-    def __call__(self, message: SyslogMessage) -> bool:
-        value = getattr(message, self.field)
-        return self.test(value or self.instead if self.instead else value)
-
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         test, column = self.test, lines.column(self.field, indexes)
         if self.instead:
@@ -131,9 +122,6 @@ class MessageFits:
 
     test: Callable[[SyslogMessage], bool]
 
-    def __call__(self, message: SyslogMessage) -> bool:
-        return self.test(message)
-
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         test = self.test
         messages = lines.messages(indexes)
@@ -145,9 +133,6 @@ class Conjunction:
     """Conjunction of `parts`, evaluated in order until one is false."""
 
     parts: tuple[Predicate, ...]
-
-    def __call__(self, message: SyslogMessage) -> bool:
-        return all(part(message) for part in self.parts)
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         for part in self.parts:
@@ -161,9 +146,6 @@ class Negation:
     """Negation of `part`."""
 
     part: Predicate
-
-    def __call__(self, message: SyslogMessage) -> bool:
-        return not self.part(message)
 
     def select(self, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
         fitting = frozenset(self.part.select(lines, indexes))
@@ -181,16 +163,9 @@ def always(origin: Origin) -> bool:
     return True
 
 
-def selected(
-    condition: Condition, messages: Sequence[SyslogMessage], origin: Origin
-) -> Sequence[SyslogMessage]:
-    """The matching messages."""
-    bound = condition(origin)
-    if bound is True:
-        return messages
-    if bound is False:
-        return []
-    return [message for message in messages if bound(message)]
+def holds(condition: Condition, message: SyslogMessage, origin: Origin) -> bool:
+    """Whether one message fits."""
+    return bool(fitting(condition(origin), Messages([message])))
 
 
 def chosen(
@@ -198,24 +173,29 @@ def chosen(
 ) -> Sequence[int]:
     """The indexes of matching lines: of all, or of those at `indexes`, which ascend."""
     if len(arrival.runs) == 1 and indexes is None:  # the common case
-        stop, origin = arrival.runs[0]
+        _, origin = arrival.runs[0]
         bound = condition(origin.received(arrival.received_at, arrival.monotonic_at))
-        return _fitting(bound, lines, range(stop))
-    fitting: list[int] = []
+        return fitting(bound, lines)
+    found: list[int] = []
     pending: list[int] = []  # lines of consecutive origins with the same predicate
     predicate: bool | Predicate = False
     for run, origin in arrival.chosen(indexes):
         bound = condition(origin)
         if pending and bound != predicate:
-            fitting += _fitting(predicate, lines, pending)
+            found += fitting(predicate, lines, pending)
             pending = []
         predicate = bound
         pending += run
-    fitting += _fitting(predicate, lines, pending)
-    return fitting
+    found += fitting(predicate, lines, pending)
+    return found
 
 
-def _fitting(bound: bool | Predicate, lines: Lines, indexes: Sequence[int]) -> Sequence[int]:
+def fitting(
+    bound: bool | Predicate, lines: Lines, indexes: Sequence[int] | None = None
+) -> Sequence[int]:
+    """The indexes of lines that match: of all, or of those at `indexes`."""
+    if indexes is None:
+        indexes = range(len(lines))
     if isinstance(bound, bool):
         return indexes if bound else []
     return bound.select(lines, indexes)
@@ -225,14 +205,16 @@ def all_of(conditions: Sequence[Condition]) -> Condition:
     """True if all conditions match; an empty sequence always matches."""
 
     def bind(origin: Origin) -> bool | Predicate:
-        predicates = []
+        predicates: list[Predicate] = []
         for condition in conditions:
             bound = condition(origin)
             if bound is False:
                 return False
             if bound is not True:
                 predicates.append(bound)
-        return _conjunction(predicates)
+        if len(predicates) > 1:
+            return Conjunction(tuple(predicates))
+        return predicates[0] if predicates else True
 
     return conditions[0] if len(conditions) == 1 else bind
 
@@ -256,14 +238,9 @@ def negated(condition: Condition) -> Condition:
     return bind
 
 
-def facility_in(facilities: Collection[int]) -> Condition:
-    """Facilities by number, 0 to 23."""
-    return _each(FieldIn("facility", frozenset(facilities)))
-
-
-def severity_in(severities: Collection[int]) -> Condition:
-    """Severities by number, 0 (emerg) to 7 (debug)."""
-    return _each(FieldIn("severity", frozenset(severities)))
+def field_in(field: str, values: Collection[object]) -> Condition:
+    """Match if the field of `SyslogMessage` has one of `values`; None among them is no value."""
+    return _each(FieldIn(field, frozenset(values)))
 
 
 def field_fits(name: str, tests: Sequence[TextTest], *, sender_name: bytes = b"") -> Condition:
@@ -296,7 +273,7 @@ def field_missing(name: str) -> Condition:
     """Match if `name` has no value."""
     field = field_of(name)
     if field is not None:
-        return _each(FieldIn(field, frozenset((None,))))
+        return field_in(field, [None])
     value_of = getter(name)
     return _each(MessageFits(lambda message: value_of(message) is None))
 
@@ -305,11 +282,6 @@ def tag_fits(tests: Sequence[TextTest]) -> Condition:
     """Match if one of the tags passes one of `tests`."""
     passes = _one_of(tests)
     return _each(FieldFits("tags", lambda tags: any(map(passes, tags))))
-
-
-def app_in(apps: Collection[str]) -> Condition:
-    """Match messages authorised for one of these apps, by id."""
-    return _each(FieldIn("app", frozenset(apps)))
 
 
 def source_in(tests: Sequence[TextTest]) -> Condition:
@@ -355,9 +327,3 @@ def _each(predicate: Predicate) -> Condition:
 
 def _one_of(tests: Sequence[TextTest]) -> TextTest:
     return lambda text: any(test(text) for test in tests)
-
-
-def _conjunction(predicates: Sequence[Predicate]) -> bool | Predicate:
-    if not predicates:
-        return True
-    return predicates[0] if len(predicates) == 1 else Conjunction(tuple(predicates))

@@ -10,7 +10,7 @@ Templates and value-pairs see structured data as pairs: `element_pairs`, and `el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
 from relay.model.message import JsonText, SyslogMessage
@@ -37,7 +37,7 @@ def element_pairs(message: SyslogMessage) -> dict[str, bytes]:
             if not parameters:
                 pairs[PREFIX + sd_id] = b""
             for name, values in parameters.items():
-                pairs[f"{PREFIX}{sd_id}.{name}"] = values[0] if len(values) == 1 else _array(values)
+                pairs[f"{PREFIX}{sd_id}.{name}"] = array_of(values) if values[1:] else values[0]
     if message.pairs is not None:
         for name, value in message.pairs.items():
             if name.startswith(PREFIX):
@@ -72,7 +72,8 @@ def _with_pairs(text: bytes | None, pairs: dict[str, bytes]) -> bytes:
     return format_structured_data(elements)
 
 
-def _array(values: list[bytes]) -> JsonText:
+def array_of(values: Sequence[bytes]) -> JsonText:
+    """A JSON array of texts."""
     return JsonText(b"[%s]" % b",".join([json_string(value) for value in values]))
 
 
@@ -97,7 +98,6 @@ _NAMES = {
     "msgid": "MSGID",
     "msg": "MESSAGE",
 }
-_SDATA = ".SDATA."
 _LEGACY_HEADER = "LEGACY_MSGHDR"  # contains program and pid; stale once they change
 
 
@@ -111,7 +111,7 @@ def getter(name: str) -> Getter:
     field = _FIELDS.get(name)
     if field is not None:
         return itemgetter(SyslogMessage._fields.index(field))
-    if name.startswith(_SDATA):
+    if name.startswith(PREFIX):
         return lambda message: _parameter(message, name)
 
     def pair(message: SyslogMessage) -> bytes | None:
@@ -129,7 +129,7 @@ def setter(name: str) -> Setter:
     field = _FIELDS.get(name)
     if field is not None:
         return _SETTERS[field]
-    if name.startswith(_SDATA):
+    if name.startswith(PREFIX):
         return lambda message, value: _with_parameter(message, name, value)
     return lambda message, value: _with_pair(message, name, value)
 
@@ -138,7 +138,7 @@ def names_of(message: SyslogMessage) -> list[str]:
     """All names that have a value, by syslog-ng's spelling."""
     names = [name for field, name in _NAMES.items() if getattr(message, field) is not None]
     for sd_id, parameters in parse_structured_data(message.structured_data).items():
-        names += [f"{_SDATA}{sd_id}.{parameter}" for parameter in parameters]
+        names += [f"{PREFIX}{sd_id}.{parameter}" for parameter in parameters]
     return [*names, *(message.pairs or ())]
 
 
@@ -183,7 +183,7 @@ def _with_parameter(message: SyslogMessage, name: str, value: bytes | None) -> S
         else:
             parameters[key] = [value]
     elif value is not None:
-        sd_id, _, key = name[len(_SDATA) :].rpartition(".")
+        sd_id, _, key = name[len(PREFIX) :].rpartition(".")
         elements.setdefault(sd_id, {})[key] = [value]
     elements = {sd_id: parameters for sd_id, parameters in elements.items() if parameters}
     return message._replace(structured_data=format_structured_data(elements) or None)
@@ -193,7 +193,7 @@ def _place_of(
     elements: dict[str, dict[str, list[bytes]]], name: str
 ) -> tuple[dict[str, list[bytes]], str] | None:
     """The element and the key of a dotted name: both may have dots of their own."""
-    path = name[len(_SDATA) :]
+    path = name[len(PREFIX) :]
     for sd_id, parameters in elements.items():
         if path.startswith(sd_id + ".") and path[len(sd_id) + 1 :] in parameters:
             return parameters, path[len(sd_id) + 1 :]

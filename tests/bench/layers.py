@@ -24,7 +24,7 @@ from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
 from relay.rewrite.batch import MacroContext
-from relay.rewrite.conditions import Condition, chosen, severity_in
+from relay.rewrite.conditions import Condition, chosen, field_in
 from relay.rewrite.forms.ewmm import ewmm
 from relay.rewrite.forms.form import Form, form_of, format_program
 from relay.rewrite.forms.formats import new_format
@@ -249,7 +249,7 @@ def forms() -> dict[str, Layer]:
 
 def filtered() -> dict[str, Layer]:
     """What lines cost a destination that has filters or steps."""
-    urgent = severity_in(range(SEVERITY_NAMES.index("warning") + 1))
+    urgent = field_in("severity", range(SEVERITY_NAMES.index("warning") + 1))
     as_cee = token_form("cee", TOKEN, relay_name=b"relay", zone=UTC)
     steps = [
         stage_of(set_values({"PROGRAM": Constant(b"app")})),

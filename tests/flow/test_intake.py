@@ -11,7 +11,7 @@ from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorised
 from relay.flow.intake import Intake
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
-from relay.flow.routing import Route, Writer
+from relay.flow.routing import Rewrite, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
@@ -20,7 +20,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.transaction import Refusal
-from relay.rewrite.conditions import app_in, severity_in
+from relay.rewrite.conditions import field_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import parse
 from tests.clocks import wall_at
@@ -244,8 +244,8 @@ def test_messages_go_where_their_app_goes(queue: Queue, counters: SourceCounters
         queue,
         counters,
         Route("all", None),
-        Route("a", None, app_in("a")),
-        Route("loud", SHOUT, app_in("ab")),
+        Route("a", None, field_in("app", "a")),
+        Route("loud", SHOUT, field_in("app", "ab")),
     )
     apps.accept([b"<13>b1", b"<13>b2"], ORIGIN)
     apps.accept([b"<13>a1", b"<13>c", b"<13>b2"], ORIGIN)
@@ -286,7 +286,7 @@ def test_what_nobody_authorised_can_be_set_aside_and_is_answered_then(
 
 
 def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceCounters) -> None:
-    apps = authorising(queue, counters, Route("a", None, app_in("a")))
+    apps = authorising(queue, counters, Route("a", None, field_in("app", "a")))
     assert fired(apps.accept([b"<13>b1"], ORIGIN)) == [None]
     assert (counters.dropped, pending(counters)) == ({"no-destination": 1}, 0)
 
@@ -294,7 +294,7 @@ def test_an_app_without_a_destination_is_counted(queue: Queue, counters: SourceC
 def test_without_authorisation_no_message_is_of_an_app(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    both = intake(queue, counters, Route("all", None), Route("a", None, app_in("a")))
+    both = intake(queue, counters, Route("all", None), Route("a", None, field_in("app", "a")))
     both.accept([b"<13>a1"], ORIGIN)
     assert queue.appended == [{"all": [b"<13>a1"]}]
 
@@ -308,7 +308,7 @@ def test_a_cut_message_is_still_marked_after_others_were_refused(
         seen.extend(messages)
         return [message.raw for message in messages]
 
-    apps = authorising(queue, counters, Route("look", form_of(look), app_in("ab")))
+    apps = authorising(queue, counters, Route("look", form_of(look), field_in("app", "ab")))
     apps.accept([b"<13>c", b"<13>a1", b"<13>b2"], ORIGIN, cut={0: 70, 2: 80})
     assert [(message.app, message.tags) for message in seen] == [
         ("a", ()),
@@ -409,7 +409,7 @@ def test_below_its_limit_a_queue_takes_everything(queue: Queue, counters: Source
 def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> None:
     apps = authorising(
         *(queue, counters, Route("all", None)),
-        Route("a", None, app_in("a"), limit=full("a", "drop-newest", 1000)),
+        Route("a", None, field_in("app", "a"), limit=full("a", "drop-newest", 1000)),
     )
     apps.accept([b"<13>a1", b"<13>b2"], ORIGIN)
     assert queue.appended == [{"all": [b"<13>1", b"<13>2"]}]
@@ -419,7 +419,7 @@ def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> 
 def test_what_no_destination_takes_is_told(queue: Queue, counters: SourceCounters) -> None:
     unrouted: list[int] = []
     nobody = Intake(
-        routes=[Route("errors", None, severity_in([3]))],
+        routes=[Route("errors", None, field_in("severity", [3]))],
         append=queue.append,
         wall=wall_at(0.0),
         counters=counters,
@@ -489,7 +489,7 @@ def signed(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
 
 @pytest.mark.parametrize("rewrite", [None, form_of(signed)])
 def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
-    queue: Queue, counters: SourceCounters, rewrite: Writer | None
+    queue: Queue, counters: SourceCounters, rewrite: Rewrite | None
 ) -> None:
     raw = intake(queue, counters, Route("raw", None), Route("own", rewrite))
     came = [

@@ -9,7 +9,7 @@ from relay.codec import Lines
 from relay.flow.routing import Route, Routed, Routes
 from relay.model.origin import Arrival, Origin
 from relay.queue.admission.limits import QueueLimit
-from relay.rewrite.conditions import severity_in, source_in
+from relay.rewrite.conditions import field_in, source_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import read_lines
 
@@ -52,7 +52,7 @@ def test_plain_routes_need_no_lines_and_copy_nothing() -> None:
 
 
 def test_each_destination_gets_what_it_takes() -> None:
-    errors, others = severity_in([3]), severity_in([5])
+    errors, others = field_in("severity", [3]), field_in("severity", [5])
     routes = Routes([Route("errors", loud, errors), Route("raw", None, others), Route("all", None)])
     assert routes.need_lines
     payloads, _, unrouted = route(routes)
@@ -61,7 +61,12 @@ def test_each_destination_gets_what_it_takes() -> None:
 
 
 def test_what_no_destination_takes_is_counted_once() -> None:
-    routes = Routes([Route("a", None, severity_in([3])), Route("b", loud, severity_in([3, 5]))])
+    routes = Routes(
+        [
+            Route("a", None, field_in("severity", [3])),
+            Route("b", loud, field_in("severity", [3, 5])),
+        ]
+    )
     payloads, _, unrouted = route(routes)
     assert payloads == {"a": FRAMES[:1], "b": [b"<11>ERROR", b"<13>NOTICE"]}
     assert unrouted == 1
@@ -117,7 +122,7 @@ def test_a_plain_route_at_its_limit_goes_by_the_pri_alone() -> None:
 
 def test_limits_choose_after_the_filter_and_what_they_drop_is_not_unrouted() -> None:
     full = limit("a", "drop-newest", 1000)
-    routes = Routes([Route("a", loud, severity_in([3, 5]), limit=full)])
+    routes = Routes([Route("a", loud, field_in("severity", [3, 5]), limit=full)])
     payloads, drops, unrouted = route(routes)
     assert (payloads, drops, unrouted) == ({}, {"a": {"queue-full": 2}}, 1)
 
@@ -152,8 +157,10 @@ def test_only_what_a_destination_takes_is_written_and_no_index_means_all() -> No
     full = limit("d", "drop-newest", 1000)
     ways = [
         Route("a", numbers[0]),
-        Route("b", numbers[1], severity_in([3, 7])),
-        Route("c", numbers[2], severity_in([5]), limit=limit("c", "drop-by-severity", 810)),
+        Route("b", numbers[1], field_in("severity", [3, 7])),
+        Route(
+            "c", numbers[2], field_in("severity", [5]), limit=limit("c", "drop-by-severity", 810)
+        ),
         Route("d", numbers[3], limit=full),
     ]
     routed = route(Routes(ways))

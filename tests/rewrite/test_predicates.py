@@ -59,7 +59,6 @@ def test_each_predicate_on_lines_and_on_messages(
         assert list(predicate.select(lines, range(5))) == expected
         assert list(predicate.select(lines, [1, 4])) == [i for i in expected if i in (1, 4)]
         assert list(predicate.select(lines, [])) == []
-    assert [i for i, frame in enumerate(FRAMES) if predicate(parse(frame))] == expected
 
 
 def test_a_test_of_texts_is_asked_once_for_each_value() -> None:

@@ -14,16 +14,16 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from string import ascii_lowercase, ascii_uppercase
 
 import msgspec
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.output import Pair, Rekey, Selection
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.fields import PREFIX, element_pairs
+from relay.rewrite.fields import PREFIX, array_of, element_pairs
 from relay.rewrite.json.layout import Layouts, Strings
-from relay.rewrite.json.text import json_string
 from relay.rewrite.template.macros import (
     ALIASES,
     FIELD_NAMES,
@@ -39,35 +39,13 @@ _DECIMAL = re.compile(rb"[+-]?[0-9]{1,19}")
 _HEXADECIMAL = re.compile(rb"[+-]?0[xX][0-9a-fA-F]{1,16}")
 _REAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _UNIX_TIME = re.compile(rb"[+-]?[0-9]{1,19}(?:\.[0-9]{1,9})?(?:[+-][0-9]{2}:[0-9]{2})?")
-_REAL_OCTETS_MAX = 400
+_REAL_BYTES_MAX = 400
 _LINE_ENDS_TO_SPACE = bytes.maketrans(b"\r\n", b"  ")
+_BOOLEANS = {
+    **dict.fromkeys((b"t", b"T", b"1"), JsonText(b"true")),
+    **dict.fromkeys((b"f", b"F", b"0"), JsonText(b"false")),
+}
 _raw = msgspec.json.Decoder(msgspec.Raw)
-
-
-class OnError(NamedTuple):
-    """Handling of a value that does not fit its type."""
-
-    drops_message: bool = False
-    drops_property: bool = False
-    """If neither, the value stays a string."""
-    is_silent: bool = False
-
-
-def on_error(word: str) -> OnError:
-    """The meaning of one of `relay.model.output.ON_ERROR`."""
-    return OnError(
-        drops_message=word.endswith("drop-message"),
-        drops_property=word.endswith("drop-property"),
-        is_silent=word.startswith("silently-"),
-    )
-
-
-def _int32(text: bytes) -> JsonText | None:
-    return _integer(text, 2**31)
-
-
-def _int64(text: bytes) -> JsonText | None:
-    return _integer(text, 2**63)
 
 
 def _integer(text: bytes, limit: int) -> JsonText | None:
@@ -82,25 +60,14 @@ def _integer(text: bytes, limit: int) -> JsonText | None:
 
 def _double(text: bytes) -> JsonText | None:
     """A finite number; JSON has no others."""
-    if len(text) > _REAL_OCTETS_MAX or _REAL.fullmatch(text) is None:
+    if len(text) > _REAL_BYTES_MAX or _REAL.fullmatch(text) is None:
         return None
     number = float(text)
     return JsonText(repr(number).encode("ascii")) if abs(number) != float("inf") else None
 
 
 def _boolean(text: bytes) -> JsonText | None:
-    if text[:1] in (b"t", b"T", b"1"):
-        return JsonText(b"true")
-    return JsonText(b"false") if text[:1] in (b"f", b"F", b"0") else None
-
-
-def _datetime(text: bytes) -> bytes | None:
-    """Seconds since 1970, which JSON holds as a string."""
-    return text if _UNIX_TIME.fullmatch(text) is not None else None
-
-
-def _list(text: bytes) -> JsonText:
-    return JsonText(b"[%s]" % b",".join([json_string(item) for item in parse_list(text)]))
+    return _BOOLEANS.get(text[:1])
 
 
 def _json(text: bytes) -> JsonText | None:
@@ -115,12 +82,13 @@ def _json(text: bytes) -> JsonText | None:
 
 _CASTS: Mapping[str, Callable[[bytes], bytes | None]] = {
     "string": lambda text: text,
-    "int32": _int32,
-    **dict.fromkeys(("int", "integer", "int64"), _int64),
+    "int32": partial(_integer, limit=2**31),
+    **dict.fromkeys(("int", "integer", "int64"), partial(_integer, limit=2**63)),
     **dict.fromkeys(("float", "double"), _double),
     "boolean": _boolean,
-    "datetime": _datetime,
-    "list": _list,
+    # Seconds since 1970, which JSON holds as a string.
+    "datetime": lambda text: text if _UNIX_TIME.fullmatch(text) is not None else None,
+    "list": lambda text: array_of(parse_list(text)),
     **dict.fromkeys(("json", "literal"), _json),
     "null": lambda text: JsonText(b"null"),
 }
@@ -144,35 +112,20 @@ Report = Callable[[str, int], None]
 """Receives the name of a pair, and how many values of a batch do not fit its type."""
 
 
-def _shift_levels(name: str, count: int) -> str:
-    for _ in range(count):
-        name = name.partition(".")[2]
-    return name
-
-
+_UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 TRANSFORMS: Mapping[str, Callable[..., Callable[[str], str]]] = {
     "shift": lambda count: lambda name: name[count:],
-    "shift_levels": lambda count: lambda name: _shift_levels(name, count),
+    "shift_levels": lambda count: lambda name: ".".join(name.split(".")[count:]),
     "add_prefix": lambda prefix: lambda name: prefix + name,
     "replace_prefix": lambda change: (
         lambda name: change[1] + name[len(change[0]) :] if name.startswith(change[0]) else name
     ),
-    "upper": lambda _: _to_upper,
-    "lower": lambda _: _to_lower,
+    "upper": lambda _: lambda name: name.translate(_UPPER),
+    "lower": lambda _: lambda name: name.translate(_LOWER),
 }
 """What can be done to names: cut so many characters or levels from the beginning, put
 a prefix before, change a prefix, and change the case of ASCII letters."""
-
-_UPPER = {ord(letter): letter.upper() for letter in "abcdefghijklmnopqrstuvwxyz"}
-_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-
-
-def _to_upper(name: str) -> str:
-    return name.translate(_UPPER)
-
-
-def _to_lower(name: str) -> str:
-    return name.translate(_LOWER)
 
 
 class ValuePairs:
@@ -191,8 +144,9 @@ class ValuePairs:
         self._names = _Names(selection)
         self._layouts = Layouts()
         self._omits_empty = selection.omits_empty
-        self._on_error = on_error(selection.on_error)
-        self._report = None if self._on_error.is_silent else report
+        self._drops_message = selection.on_error.endswith("drop-message")
+        self._drops_property = selection.on_error.endswith("drop-property")
+        self._report = None if selection.on_error.startswith("silently-") else report
         exact = {pattern.glob for pattern in selection.patterns if pattern.takes}
         soft = [*_STATIC, *(name for name in _ON_DEMAND if name in exact)]
         self._fields = [
@@ -214,37 +168,28 @@ class ValuePairs:
         """A JSON object for each message, on one line; None as from `select`."""
         write = self._layouts.write
         strings = Strings()
-        return [None if pairs is None else write(pairs, strings) for pairs in self._rows(batch)]
+        return [None if pairs is None else write(pairs, strings) for pairs in self.select(batch)]
 
-    def select(self, batch: Batch) -> list[dict[str, bytes] | None]:
+    def select(self, batch: Batch) -> Iterator[dict[str, bytes] | None]:
         """The pairs of each message, or None for one that `on_error` drops.
 
         Numbers, booleans, lists and null are `JsonText`.
         """
-        return list(self._rows(batch))
-
-    def _rows(self, batch: Batch) -> Iterator[dict[str, bytes] | None]:
-        names: list[str] = []
-        columns: list[list[bytes | None]] = []
+        columns: list[tuple[str, Sequence[bytes | None]]] = []
         for name, values in self._fields:
-            names.append(name)
-            columns.append(
-                [value or None for value in values(batch)] if self._omits_empty else values(batch)
-            )
-        for name, column in self._macros:
-            names.append(name)
-            columns.append([value or None for value in column(batch)])
+            column = values(batch)
+            columns.append((name, [v or None for v in column] if self._omits_empty else column))
+        for name, macro in self._macros:
+            columns.append((name, [value or None for value in macro(batch)]))
         dropped: set[int] = set()
-        for name, convert, column in self._pairs:
-            names.append(name)
-            columns.append(self._converted(name, convert, column(batch), dropped))
-        rows = zip(*columns, strict=True) if columns else ((),) * len(batch.messages)
+        for name, convert, template in self._pairs:
+            columns.append((name, self._converted(name, convert, template(batch), dropped)))
         shared = self._renamed(origin_pairs(batch))
-        for index, (message, row) in enumerate(zip(batch.messages, rows, strict=True)):
+        for index, message in enumerate(batch.messages):
             if index in dropped:
                 yield None
                 continue
-            own = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+            own = {name: value for name, c in columns if (value := c[index]) is not None}
             # Most messages have no names but those with columns.
             if shared or message.structured_data is not None or _has_more(message.pairs):
                 own = {**shared, **self._renamed(_pairs_of(message)), **own}
@@ -276,9 +221,9 @@ class ValuePairs:
             value = convert(text)
             if value is None:
                 failures += 1
-                if self._on_error.drops_message:
+                if self._drops_message:
                     dropped.add(index)
-                elif not self._on_error.drops_property:
+                elif not self._drops_property:
                     value = text
             values.append(value)
         if failures and self._report is not None:

@@ -14,8 +14,8 @@ from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.conditions import TextTest, name_glob
-from relay.rewrite.fields import Setter, field_of, getter, names_of, setter
-from relay.rewrite.steps.pipeline import Change, Constant, Edit, is_usual, per_message
+from relay.rewrite.fields import field_of, getter, names_of, setter
+from relay.rewrite.steps.pipeline import Change, Constant, Edit, per_message, takes_value
 
 Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
 """Text with values of a message in it, for each message of a batch."""
@@ -46,20 +46,18 @@ def set_values(values: Mapping[str, Template]) -> Change:
 
 def _edit_of(values: Mapping[str, Template]) -> Edit | None:
     """What gives header fields and MSG the same values in all messages; None if others do."""
-    places: list[tuple[Setter, bytes]] = []
     fields: dict[str, bytes | None] = {}
     for name, template in values.items():
         field = field_of(name)
         if field is None or not isinstance(template, Constant):
             return None
-        if not is_usual(field, template.text):
+        if not takes_value(field, template.text):
             return None
-        places.append((setter(name), template.text))
         fields[field] = template.text
 
     def change(message: SyslogMessage) -> SyslogMessage:
-        for put, text in places:
-            message = put(message, text)
+        for field, text in fields.items():
+            message = setter(field)(message, text)
         return message
 
     return Edit(change, fields)
@@ -80,9 +78,8 @@ def unset(globs: Sequence[str]) -> Change:
                     message = setter(name)(message, None)
         return message
 
-    if all(map(field_of, globs)):
-        return Edit(change, dict.fromkeys(map(_field, globs)))
-    return per_message(change)
+    fields = [field for field in map(field_of, globs) if field is not None]
+    return Edit(change, dict.fromkeys(fields)) if len(fields) == len(globs) else per_message(change)
 
 
 def rename(names: Mapping[str, str]) -> Change:
@@ -99,6 +96,21 @@ def rename(names: Mapping[str, str]) -> Change:
     return per_message(change)
 
 
+def each_value(names: Sequence[str], new: Callable[[bytes], bytes]) -> Change:
+    """Replace the values of `names`, each by what `new` makes of it; no value and an empty one
+    stay."""
+    places = [(getter(name), setter(name)) for name in names]
+
+    def change(message: SyslogMessage) -> SyslogMessage:
+        for value_of, put in places:
+            value = value_of(message)
+            if value and (replaced := new(value)) != value:
+                message = put(message, replaced)
+        return message
+
+    return per_message(change)
+
+
 def subst(
     pattern: Expression, replacement: bytes, names: Sequence[str], *, count: int = 0
 ) -> Change:
@@ -110,21 +122,14 @@ def subst(
         replacement: May refer to groups, as in ``\1`` or ``\g<name>``.
         count: How many to replace in each value; 0 = all.
     """
-    places = [(getter(name), setter(name)) for name in names]
 
-    def change(message: SyslogMessage) -> SyslogMessage:
-        for value_of, put in places:
-            value = value_of(message)
-            if value:
-                try:
-                    new = pattern.sub(replacement, value, count)
-                except TimeoutError:
-                    continue
-                if new != value:
-                    message = put(message, new)
-        return message
+    def new(value: bytes) -> bytes:
+        try:
+            return pattern.sub(replacement, value, count)
+        except TimeoutError:
+            return value
 
-    return per_message(change)
+    return each_value(names, new)
 
 
 def groupset(template: Template, globs: Sequence[str]) -> Change:
@@ -189,12 +194,6 @@ def set_priority(*, facility: int | None = None, severity: int | None = None) ->
         )
 
     return per_message(change)
-
-
-def _field(name: str) -> str:
-    field = field_of(name)
-    assert field is not None, name
-    return field
 
 
 def _is_glob(name: str) -> bool:

@@ -24,7 +24,7 @@ from relay.codec import Lines
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.conditions import Condition, always, chosen
+from relay.rewrite.conditions import Condition, always, chosen, fitting
 from relay.rewrite.forms.form import Form, messages_of_each
 from relay.rewrite.forms.token import Writer
 from relay.wire.ewmm import APP_NAME as EWMM_APP_NAME
@@ -64,8 +64,8 @@ class Edit:
         return list(map(self.change, messages))
 
 
-def is_usual(field: str, value: bytes) -> bool:
-    """Whether compiled code writes lines with this value of a field as Python writes messages."""
+def takes_value(field: str, value: bytes) -> bool:
+    """Whether lines can have this value: compiled code then writes it as Python writes messages."""
     if field == "hostname":
         return len(value) <= HOSTNAME_BYTES_MAX
     if field == "app_name":
@@ -83,19 +83,16 @@ class EditStage:
     def __call__(
         self, messages: Sequence[SyslogMessage], origin: Origin
     ) -> Sequence[SyslogMessage]:
-        fits = self._condition(origin)
-        if isinstance(fits, bool):
-            return self._edit(messages, origin) if fits else messages
-        change = self._edit.change
-        return [change(message) if fits(message) else message for message in messages]
+        arrival = Arrival.of_one(len(messages), origin)
+        return self.edited(Messages(messages), None, arrival).messages()
 
     def edited(self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival) -> Lines:
         """The same lines; those of them, or of those at `indexes`, that fit are changed."""
         edit = self._edit
-        fitting = chosen(self._condition, lines, indexes, arrival)
-        if not fitting:
+        fits = chosen(self._condition, lines, indexes, arrival)
+        if not fits:
             return lines
-        return lines.edited(fitting, dict(edit.values), tuple(edit.tags), edit.change)
+        return lines.edited(fits, dict(edit.values), tuple(edit.tags), edit.change)
 
 
 Drops = Counter[str]
@@ -124,7 +121,11 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[Stage], form: Form, drops: Drops) -> None:
         self._stages = tuple(stages)
-        self._edits = _leading_edits(self._stages)
+        self._edits: list[EditStage] = []  # the first stages, as far as lines can take them
+        for stage in self._stages:
+            if not isinstance(stage, EditStage):
+                break
+            self._edits.append(stage)
         self._others = self._stages[len(self._edits) :]
         self._form = form
         self._drops = drops
@@ -178,8 +179,6 @@ class Pipeline:
 
     def take_drops(self) -> dict[str, int]:
         """What was dropped since the last call, by reason."""
-        if not self._drops:
-            return {}
         taken = dict(self._drops)
         self._drops.clear()
         return taken
@@ -191,52 +190,24 @@ def per_message(change: Callable[[SyslogMessage], SyslogMessage | None]) -> Chan
 
 
 def stage_of(change: Change, condition: Condition = always) -> Stage:
-    """A stage that makes one change in every message that fits `condition`."""
+    """A stage that makes one change in every message that fits `condition`; others pass as they
+    are."""
     if isinstance(change, Edit):
         return EditStage(condition, change)
-    return each(change if condition is always else only(condition, change))
-
-
-def _leading_edits(stages: Sequence[Stage]) -> list[EditStage]:
-    """The first of `stages`, as far as lines can take them."""
-    edits = []
-    for stage in stages:
-        if not isinstance(stage, EditStage):
-            break
-        edits.append(stage)
-    return edits
-
-
-def each(change: Change) -> Stage:
-    """A stage that makes one change in every message."""
 
     def stage(messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
-        return [message for message in change(messages, origin) if message is not None]
+        fits = fitting(condition(origin), Messages(messages))
+        if not fits:
+            return messages
+        if len(fits) == len(messages):
+            return [message for message in change(messages, origin) if message is not None]
+        result: list[SyslogMessage | None] = list(messages)
+        new = change([messages[index] for index in fits], origin)
+        for index, message in zip(fits, new, strict=True):
+            result[index] = message
+        return [message for message in result if message is not None]
 
     return stage
-
-
-def only(condition: Condition, change: Change) -> Change:
-    """`change` for messages that fit `condition`; others pass as they are."""
-
-    def changed(
-        messages: Sequence[SyslogMessage], origin: Origin
-    ) -> Sequence[SyslogMessage | None]:
-        fits = condition(origin)
-        if fits is False:
-            return messages
-        if fits is True:
-            return change(messages, origin)
-        fitting = fits.select(Messages(messages), range(len(messages)))
-        if not fitting:
-            return messages
-        result: list[SyslogMessage | None] = list(messages)
-        new = change([messages[index] for index in fitting], origin)
-        for index, message in zip(fitting, new, strict=True):
-            result[index] = message
-        return result
-
-    return changed
 
 
 class FirstFitting:
@@ -257,10 +228,10 @@ class FirstFitting:
         payloads: dict[int, bytes] = {}
         order = left
         for condition, form in self._choices:
-            fitting = chosen(condition, lines, left, arrival)
-            written = form.write(lines, fitting, arrival)
-            payloads.update(zip(fitting, written, strict=True))
-            if len(fitting) == len(left):
+            fits = chosen(condition, lines, left, arrival)
+            written = form.write(lines, fits, arrival)
+            payloads.update(zip(fits, written, strict=True))
+            if len(fits) == len(left):
                 return [payloads[index] for index in order]
             left = [index for index in left if index not in payloads]
         raise AssertionError("no form for some messages")

@@ -11,11 +11,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 from relay.model.expression import Expression
-from relay.model.message import SyslogMessage
-from relay.rewrite.fields import getter, setter
-from relay.rewrite.steps.pipeline import Change, per_message
+from relay.rewrite.steps.changes import each_value
+from relay.rewrite.steps.pipeline import Change
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a hash that are kept: 64 bits."""
@@ -53,47 +53,24 @@ def hash_found(patterns: Sequence[Finder], names: Sequence[str], key: bytes) -> 
 
 def hash_values(names: Sequence[str], key: bytes) -> Change:
     """Replace whole values by their hashes; an empty one stays."""
-    places = [(getter(name), setter(name)) for name in names]
-
-    def change(message: SyslogMessage) -> SyslogMessage:
-        for value_of, put in places:
-            value = value_of(message)
-            if value:
-                message = put(message, _digest(value, key))
-        return message
-
-    return per_message(change)
+    return each_value(names, lambda value: _digest(value, key))
 
 
 def _each_found(
-    patterns: Sequence[Finder],
-    names: Sequence[str],
-    replace: Callable[[bytes], bytes],
+    patterns: Sequence[Finder], names: Sequence[str], replace: Callable[[bytes], bytes]
 ) -> Change:
-    places = [(getter(name), setter(name)) for name in names]
-
     def replaced(pattern: Finder, value: bytes) -> bytes:
         if isinstance(pattern, Expression):
             try:
                 return pattern.sub(replace, value)
             except TimeoutError:  # what cannot be searched may be personal all over
                 return replace(value)
-        if pattern is KINDS["card"]:
-            return pattern.sub(lambda m: replace(m[0]) if _is_card(m[0]) else m[0], value)
-        return pattern.sub(lambda m: replace(m[0]), value)
+        is_right = _is_card if pattern is KINDS["card"] else bool
+        return pattern.sub(lambda m: replace(m[0]) if is_right(m[0]) else m[0], value)
 
-    def change(message: SyslogMessage) -> SyslogMessage:
-        for value_of, put in places:
-            value = value_of(message)
-            if value:
-                new = value
-                for pattern in patterns:
-                    new = replaced(pattern, new)
-                if new != value:
-                    message = put(message, new)
-        return message
-
-    return per_message(change)
+    return each_value(
+        names, lambda value: reduce(lambda text, each: replaced(each, text), patterns, value)
+    )
 
 
 def _digest(text: bytes, key: bytes) -> bytes:

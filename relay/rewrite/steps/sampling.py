@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.conditions import Condition
+from relay.rewrite.conditions import Condition, fitting
 from relay.rewrite.steps.changes import Template
 from relay.rewrite.steps.pipeline import Change, Drops, per_message
 from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
@@ -101,19 +101,17 @@ class RepeatSuppression:
         self._condition = condition
         self._seconds_max = seconds_max
         self._drops = drops
-        # By host: the message, how often it was held back, and since when.
-        self._last: OrderedDict[bytes, tuple[_Remembered, int, float]] = OrderedDict()
+        # By host: the message, its digest, how often it was held back, and since when.
+        self._last: OrderedDict[bytes, tuple[SyslogMessage, bytes, int, float]] = OrderedDict()
 
     def __call__(
         self, messages: Sequence[SyslogMessage], origin: Origin
     ) -> Sequence[SyslogMessage]:
         """The stage."""
-        fits = self._condition(origin)
-        if fits is False:
-            return messages
+        fits = frozenset(fitting(self._condition(origin), Messages(messages)))
         passed: list[SyslogMessage] = []
-        for message in messages:
-            if fits is True or fits(message):
+        for index, message in enumerate(messages):
+            if index in fits:
                 self._take(message, origin, passed)
             else:
                 passed.append(message)
@@ -122,9 +120,9 @@ class RepeatSuppression:
     def flush(self, now: float) -> list[SyslogMessage]:
         """What is due at `now`: say it, and go on counting from zero."""
         due = []
-        for host, (last, count, since) in list(self._last.items()):
+        for host, (last, _, count, since) in list(self._last.items()):
             if count and now - since >= self._seconds_max:
-                due.append(last.summary(count))
+                due.append(_summary(last, count))
                 del self._last[host]
         return due
 
@@ -132,72 +130,48 @@ class RepeatSuppression:
         host = message.hostname or origin.peer_host.encode("ascii", "replace")
         key, digest = _short(host), _digest_of(message)
         now = origin.monotonic_at
-        last, count, since = self._last.pop(key, (None, 0, now))
-        if last is not None and last.digest == digest:
+        last, known, count, since = self._last.pop(key, (None, b"", 0, now))
+        if last is not None and known == digest:
             self._drops["repeated"] += 1
             count += 1
             since = now if count == 1 else since
             if now - since >= self._seconds_max:
-                passed.append(last.summary(count))
+                passed.append(_summary(last, count))
                 count = 0
-            self._last[key] = (last, count, since)
+            self._last[key] = (last, digest, count, since)
             return
         if last is not None and count:
-            passed.append(last.summary(count))
+            passed.append(_summary(last, count))
         passed.append(message)
-        self._last[key] = (_Remembered.of(message, host, digest), 0, now)
+        self._last[key] = (_remembered(message, host), digest, 0, now)
         if len(self._last) > _BUCKETS_MAX:
-            _, (oldest, count, _) = self._last.popitem(last=False)
+            _, (oldest, _, count, _) = self._last.popitem(last=False)
             if count:
-                passed.append(oldest.summary(count))
+                passed.append(_summary(oldest, count))
 
 
-class _Remembered(NamedTuple):
-    """Of the last message of a host: enough to know it again and to sum up its repeats.
+def _remembered(message: SyslogMessage, host: bytes) -> SyslogMessage:
+    """Enough of the last message of a host to sum up its repeats: of each field as much as a
+    header of RFC 5424 may hold, and no stamp; the summary gets that of its sending."""
+    return SyslogMessage(
+        facility=message.facility,
+        severity=message.severity,
+        version=0,
+        timestamp=None,
+        hostname=host[:HOSTNAME_BYTES_MAX] or None,
+        app_name=message.app_name and message.app_name[:APP_NAME_BYTES_MAX],
+        procid=message.procid and message.procid[:PROCID_BYTES_MAX],
+        msgid=None,
+        structured_data=None,
+        msg=b"",
+        raw=b"",
+        app=message.app,
+    )
 
-    Of each field as much as a header of RFC 5424 may hold.
-    """
 
-    digest: bytes
-    facility: int
-    severity: int
-    hostname: bytes | None
-    app_name: bytes | None
-    procid: bytes | None
-    app: str
-
-    @classmethod
-    def of(cls, message: SyslogMessage, host: bytes, digest: bytes) -> _Remembered:
-        """Args:
-        host: Its host, or its peer where it names none.
-        """
-        return cls(
-            digest,
-            message.facility,
-            message.severity,
-            host[:HOSTNAME_BYTES_MAX] or None,
-            message.app_name and message.app_name[:APP_NAME_BYTES_MAX],
-            message.procid and message.procid[:PROCID_BYTES_MAX],
-            message.app,
-        )
-
-    def summary(self, count: int) -> SyslogMessage:
-        # No stamp: it gets that of its sending, which is when the repeats were counted.
-        text = b"last message repeated %d %s" % (count, b"time" if count == 1 else b"times")
-        return SyslogMessage(
-            facility=self.facility,
-            severity=self.severity,
-            version=0,
-            timestamp=None,
-            hostname=self.hostname,
-            app_name=self.app_name,
-            procid=self.procid,
-            msgid=None,
-            structured_data=None,
-            msg=text,
-            raw=b"<%d>%s" % (8 * self.facility + self.severity, text),
-            app=self.app,
-        )
+def _summary(last: SyslogMessage, count: int) -> SyslogMessage:
+    text = b"last message repeated %d %s" % (count, b"time" if count == 1 else b"times")
+    return last._replace(msg=text, raw=b"<%d>%s" % (last.pri, text))
 
 
 def _digest_of(message: SyslogMessage) -> bytes:

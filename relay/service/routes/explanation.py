@@ -14,7 +14,7 @@ from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.text import Document
 from relay.model.token import Token
-from relay.rewrite.conditions import selected
+from relay.rewrite.conditions import holds
 from relay.rewrite.fields import getter
 from relay.rewrite.forms.token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
@@ -162,7 +162,7 @@ class Explainer:
         route = rewriting.route(destination)
         if rewriting.problems:
             raise ValueError("; ".join(rewriting.problems))
-        if route.match is not None and not selected(route.match, [message], origin):
+        if route.match is not None and not holds(route.match, message, origin):
             return Outcome(id, False, self._misfit(destination, message, origin))
         taken = "takes everything" if destination.match is None else "match fits"
         if route.rewrite is None:
@@ -194,7 +194,7 @@ class Explainer:
         keys = [
             key
             for key, part in destination.match.parts.items()
-            if not selected(conditions.of(part), [message], origin)
+            if not holds(conditions.of(part), message, origin)
         ]
         return f"match does not fit: {', '.join(keys)}"
 

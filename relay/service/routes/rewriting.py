@@ -14,7 +14,7 @@ from relay.model.template import constant_of
 from relay.model.text import counted
 from relay.model.token import Token
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of, app_in, negated
+from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of, field_in, negated
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
@@ -115,7 +115,7 @@ class Rewriting:
     def _match(self, destination: DestinationConfiguration) -> Condition | None:
         conditions = []
         if destination.apps:
-            conditions.append(app_in(destination.apps))
+            conditions.append(field_in("app", destination.apps))
         if destination.match is not None:
             conditions.append(self._conditions.of(destination.match))
         return all_of(conditions) if conditions else None

@@ -44,9 +44,9 @@ class Conditions:
             case table.Not():
                 return filters.negated(self.of(asked.part))
             case table.NumberIn("facility"):
-                return filters.facility_in(asked.numbers)
+                return filters.field_in("facility", asked.numbers)
             case table.NumberIn():
-                return filters.severity_in(asked.numbers)
+                return filters.field_in("severity", asked.numbers)
             case table.FieldFits(tests=None):
                 return filters.negated(filters.field_missing(asked.name))
             case table.FieldFits():
@@ -59,7 +59,7 @@ class Conditions:
             case table.CameFrom():
                 return filters.peer_in(asked.networks)
             case table.OfApp():
-                return filters.app_in(asked.apps)
+                return filters.field_in("app", asked.apps)
             case table.CameWithin():
                 return filters.time_within(
                     asked.start, asked.stop, weekdays=asked.weekdays, zone=self._zone

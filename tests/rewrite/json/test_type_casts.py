@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText
-from relay.model.output import ON_ERROR, TYPES
-from relay.rewrite.json.value_pairs import OnError, cast, on_error
+from relay.model.output import TYPES
+from relay.rewrite.json.value_pairs import cast
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,6 @@ def test_strings(kind: str, text: bytes, expected: bytes | None) -> None:
     value = cast(kind)(text)
     assert value == expected
     assert type(value) is not JsonText
-
-
-def test_what_errors_do() -> None:
-    assert {word: on_error(word) for word in ON_ERROR} == {
-        "drop-message": OnError(drops_message=True),
-        "drop-property": OnError(drops_property=True),
-        "fallback-to-string": OnError(),
-        "silently-drop-message": OnError(drops_message=True, is_silent=True),
-        "silently-drop-property": OnError(drops_property=True, is_silent=True),
-        "silently-fallback-to-string": OnError(is_silent=True),
-    }
 
 
 def refuse(constant: str) -> None:

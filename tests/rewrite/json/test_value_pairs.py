@@ -185,15 +185,16 @@ def test_values_that_do_not_fit_their_type() -> None:
         selection = Selection(pairs=pairs, on_error=on_error)
         value_pairs = ValuePairs(selection, context(), lambda *report: reports.append(report))
         batch = [MESSAGE, MESSAGE._replace(procid=b"-1-"), MESSAGE._replace(procid=b"8")]
-        return value_pairs.select(Batch(batch, NETWORK, context()))
+        return list(value_pairs.select(Batch(batch, NETWORK, context())))
 
     good = [{"n": b"7", "t": b"x"}, {"n": b"8", "t": b"x"}]
     assert with_policy("drop-message") == [good[0], None, good[1]]
     assert with_policy("drop-property") == [good[0], {"t": b"x"}, good[1]]
     assert with_policy("fallback-to-string") == [good[0], {"n": b"-1-", "t": b"x"}, good[1]]
     assert reports == [("n", 1)] * 3
-    assert with_policy("silently-drop-message")[1] is None
-    assert len(reports) == 3
+    for on_error in ("drop-message", "drop-property", "fallback-to-string"):
+        assert with_policy(f"silently-{on_error}") == with_policy(on_error)
+    assert len(reports) == 6
 
 
 def test_json() -> None:

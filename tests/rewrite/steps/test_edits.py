@@ -18,8 +18,9 @@ from relay.rewrite.conditions import (
     Condition,
     always,
     field_fits,
+    field_in,
+    fitting,
     glob,
-    severity_in,
     source_in,
     substring,
     tag_fits,
@@ -66,7 +67,7 @@ edits: st.SearchStrategy[Change] = st.one_of(
 )
 CONDITIONS = [
     always,
-    severity_in(range(5)),
+    field_in("severity", range(5)),
     source_in([glob("net")]),
     field_fits("PROGRAM", [glob("su"), glob("app")]),
     field_fits("HOST", [glob("*")], sender_name=b"relay"),
@@ -85,8 +86,7 @@ def changed(
     for start, stop, origin in arrival.each():
         for index in sorted({*range(start, stop)} & {*indexes}):
             for change, condition in taken:
-                fits = condition(origin)
-                if fits if isinstance(fits, bool) else fits(result[index]):
+                if fitting(condition(origin), Messages([result[index]])):
                     (new,) = change([result[index]], origin)
                     assert new is not None
                     result[index] = new
@@ -213,14 +213,14 @@ def test_tags_make_no_message_and_neither_do_values() -> None:
         return message
 
     arrival = arrival_of([2], 1.7e9)
-    stage = EditStage(severity_in([5]), Edit(change, {"hostname": b"db"}, (b"x",)))
+    stage = EditStage(field_in("severity", [5]), Edit(change, {"hostname": b"db"}, (b"x",)))
     stage.edited(lines, None, arrival)
     assert len(made) == (0 if IS_COMPILED else 1)
 
 
 def test_lines_of_which_none_fits_stay_the_same() -> None:
     lines = read_lines([b"<13>x"])
-    stage = EditStage(severity_in([0]), Edit(parse_nothing))
+    stage = EditStage(field_in("severity", [0]), Edit(parse_nothing))
     assert stage.edited(lines, None, arrival_of([1], 1.7e9)) is lines
 
 

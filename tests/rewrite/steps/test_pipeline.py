@@ -16,8 +16,6 @@ from relay.rewrite.steps.pipeline import (
     Drops,
     FirstFitting,
     Pipeline,
-    each,
-    only,
     per_message,
     stage_of,
     without_empty,
@@ -50,17 +48,16 @@ raws = form_of(lambda messages, origin: [message.raw for message in messages])
 
 
 def test_stages_run_in_order_and_the_writer_last() -> None:
-    pipeline = Pipeline([each(shout), each(shout)], raws, Drops())
+    pipeline = Pipeline([stage_of(shout), stage_of(shout)], raws, Drops())
     assert write(pipeline, MESSAGES, ORIGIN) == [b"<13>AINin", b"<11>BINin", b"<13>CINin"]
 
 
 def test_edits_come_in_the_order_of_the_steps() -> None:
     tags = form_of(lambda messages, origin: [b" ".join(each.tags) for each in messages])
-    b_only = only(filters.field_fits("MSG", [glob("b")]), shout)
     steps = [
         stage_of(add_tags([b"1"])),
-        stage_of(add_tags([b"2"]), filters.severity_in([3])),
-        stage_of(b_only),
+        stage_of(add_tags([b"2"]), filters.field_in("severity", [3])),
+        stage_of(shout, filters.field_fits("MSG", [glob("b")])),
         stage_of(unset(["HOST"])),
         stage_of(add_tags([b"3"]), filters.tag_fits([glob("2")])),
     ]
@@ -75,8 +72,8 @@ def test_edits_come_in_the_order_of_the_steps() -> None:
 
 def test_what_is_dropped_is_counted_once() -> None:
     drops = Drops()
-    errors = filters.severity_in([3])
-    pipeline = Pipeline([each(only(errors, nothing(drops)))], raws, drops)
+    errors = filters.field_in("severity", [3])
+    pipeline = Pipeline([stage_of(nothing(drops), errors)], raws, drops)
     assert write(pipeline, MESSAGES, ORIGIN) == [b"<13>a", b"<13>c"]
     assert pipeline.take_drops() == {"noise": 1}
     assert pipeline.take_drops() == {}
@@ -84,20 +81,20 @@ def test_what_is_dropped_is_counted_once() -> None:
 
 def test_a_condition_decides_for_each_message_or_for_the_batch() -> None:
     for condition, changed in (
-        (filters.severity_in([3]), [b"<13>a", b"<11>Bin", b"<13>c"]),
+        (filters.field_in("severity", [3]), [b"<13>a", b"<11>Bin", b"<13>c"]),
         (filters.always, [b"<13>Ain", b"<11>Bin", b"<13>Cin"]),
         (filters.negated(filters.always), [b"<13>a", b"<11>b", b"<13>c"]),
     ):
-        pipeline = Pipeline([each(only(condition, shout))], raws, Drops())
+        pipeline = Pipeline([stage_of(shout, condition)], raws, Drops())
         assert write(pipeline, MESSAGES, ORIGIN) == changed
 
 
 def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
     drops = Drops()
     repeats = RepeatSuppression(filters.always, 10, drops)
-    pipeline = Pipeline([each(shout), repeats, each(shout)], raws, drops)
+    pipeline = Pipeline([stage_of(shout), repeats, stage_of(shout)], raws, drops)
     assert pipeline.holds
-    assert not Pipeline([each(shout)], raws, drops).holds
+    assert not Pipeline([stage_of(shout)], raws, drops).holds
     same = [MESSAGES[0]] * 3
     assert write(pipeline, same, ORIGIN) == [b"<13>AINin"]
     assert pipeline.flush(at(9)) == []
@@ -108,7 +105,7 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
 
 
 def test_lines_of_several_origins_go_through_the_stages_with_their_own() -> None:
-    pipeline = Pipeline([each(shout)], raws, Drops())
+    pipeline = Pipeline([stage_of(shout)], raws, Drops())
     arrival = Arrival([(1, ORIGIN), (1, ORIGIN), (3, Origin("b", "udp"))], 0.0, 0.0)
     lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
     assert pipeline.write(lines, None, arrival) == [b"<13>Ain", b"<11>Bb", b"<13>Cb"]
@@ -140,7 +137,7 @@ def form(mark: bytes) -> Form:
 
 
 def test_each_message_is_written_in_the_first_form_that_fits() -> None:
-    errors, nobody = filters.severity_in([3]), filters.negated(filters.always)
+    errors, nobody = filters.field_in("severity", [3]), filters.negated(filters.always)
     fitting = FirstFitting(
         [(nobody, form(b"0")), (errors, form(b"1")), (filters.always, form(b"2"))]
     )
@@ -163,7 +160,7 @@ def test_a_form_is_chosen_by_the_origin_of_each_line() -> None:
 
 
 def test_some_form_has_to_fit() -> None:
-    fitting = FirstFitting([(filters.severity_in([3]), form(b"1"))])
+    fitting = FirstFitting([(filters.field_in("severity", [3]), form(b"1"))])
     with pytest.raises(AssertionError, match="no form"):
         fitting.write_messages(MESSAGES, ORIGIN)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
-from relay.rewrite.conditions import Condition, Predicate, chosen
+from relay.rewrite.conditions import Condition, Predicate, chosen, fitting
 from relay.service.configuration.filter_table import MATCH, AllOf, CameWithin, Match
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.routes.stages import Conditions
@@ -57,7 +57,7 @@ def fits(text: str, named: str = "", message: SyslogMessage = MESSAGE) -> bool:
 
 
 def holds(bound: bool | Predicate, message: SyslogMessage) -> bool:
-    return bound if isinstance(bound, bool) else bound(message)
+    return bool(fitting(bound, Messages([message])))
 
 
 @pytest.mark.parametrize(
