@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 from relay import __version__
+from relay.codec import IS_COMPILED
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
@@ -24,18 +25,19 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.files.ownership import words_of_owner
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
-from relay.service.configuration_change import ConfigurationChange
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts
 from relay.service.destinations.service import DestinationService
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
-from relay.service.observing import ControlService, HangupService, StatisticsService
-from relay.service.process.interpreter import is_pure
-from relay.service.process.notifying import NotifyService
-from relay.service.process.open_files import open_files_warning
-from relay.service.process.stop_guard import StopGuard
-from relay.service.process.systemd import NO_SYSTEMD, Systemd
+from relay.service.observing import (
+    ConfigurationChange,
+    ControlService,
+    HangupService,
+    StatisticsService,
+)
+from relay.service.process.settings import open_files_warning
+from relay.service.process.systemd import NO_SYSTEMD, NotifyService, Systemd
 from relay.service.queue.assembly import (
     new_admission,
     new_compaction,
@@ -49,7 +51,7 @@ from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueService
 from relay.service.queue.watches import PlaceWatch, QueueWatch, new_history_watch
 from relay.service.refusal import StartRefused
-from relay.service.relay_service import RelayService, local_zone
+from relay.service.relay_service import RelayService, StopGuard, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
 from relay.service.routes.flushing import FlushService
 from relay.service.routes.late_tokens import LateTokens, TokenWatch
@@ -84,7 +86,7 @@ def assemble(
     Args:
         reactor: Provides IReactorTime, IReactorThreads, IReactorFDSet, IReactorTCP
             and IReactorSocket.
-            Its `seconds` is a clock that is never set (`steady_reactor.py`).
+            Its `seconds` is a clock that is never set (`settings.py`).
         systemd: What it passed to the process.
         now: The time of day, for stamps.
         kinds: Those of its sources and destinations.
@@ -216,9 +218,9 @@ def _notify_service(
     notify: NotifySocket, systemd: Systemd, progress: StallDetector, reactor: Reactor
 ) -> NotifyService:
     return NotifyService(
-        notify=notify,
+        send=notify.send,
         watchdog_seconds=systemd.watchdog_seconds,
-        reactor=reactor,
+        clock=reactor,
         is_well=lambda: progress.is_well,
     )
 
@@ -247,7 +249,7 @@ def _status(
     reactor: Reactor,
 ) -> Status:
     return Status(
-        Identity(configuration.name, __version__, not is_pure(), configuration.state_dir),
+        Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
         sources=sources,
         destinations=destinations,
         admission=admission,

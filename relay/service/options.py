@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from relay import __version__
+from relay.codec import IS_COMPILED
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import Configuration
@@ -22,8 +23,7 @@ from relay.service.configuration.table import did_you_mean
 from relay.service.configuration.url import Role
 from relay.service.flags import OtherFlags, configuration_from_flags
 from relay.service.kinds import KINDS
-from relay.service.process.interpreter import is_pure
-from relay.service.process.steady_reactor import run_steadily
+from relay.service.process.settings import run_steadily
 from relay.service.process.systemd import initial_environment, take_systemd
 from relay.service.process.twistd_hooks import new_observer, show_whole_refusals
 from relay.service.refusal import StartRefused
@@ -95,7 +95,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Show the versions of syslogrelay and Twisted, and exit."""
-        print(f"syslogrelay {__version__} ({'pure Python' if is_pure() else 'compiled'})")
+        print(f"syslogrelay {__version__} ({'compiled' if IS_COMPILED else 'pure Python'})")
         print(f"Twisted {twisted_version}")
         raise SystemExit(0)
 

@@ -6,14 +6,12 @@ from twisted.application.service import Service
 
 from relay.model.clock import Clock, DelayedCall
 
-__all__ = ["PeriodicService"]
-
 
 class PeriodicService(Service):
     """Looks at its start, and then after each interval until it is stopped.
 
     Args:
-        interval_seconds: Between two looks; more than 0.
+        interval_seconds: Between two looks; 0 = it does not look.
     """
 
     def __init__(self, *, interval_seconds: float, clock: Clock) -> None:
@@ -27,7 +25,8 @@ class PeriodicService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._look()
+        if self._interval_seconds:
+            self._look()
 
     def stopService(self) -> None:
         Service.stopService(self)

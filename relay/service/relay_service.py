@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, tzinfo
+from types import FrameType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,15 +17,15 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import ILogObserver, Logger
 
+from relay.model.clock import Reactor
 from relay.service.exit_status import ExitStatus
-from relay.service.process.interpreter import set_for_batches
-from relay.service.process.open_files import raise_open_files_limit
+from relay.service.process.settings import raise_open_files_limit, set_for_batches
 from relay.service.sequence import SequentialService
-
-__all__ = ["RelayService", "local_zone"]
 
 _STOP_SECONDS_MAX = 4.2
 _STANDARD_ERROR = 2
+_KILL_SECONDS = 4.8
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class RelayService(SequentialService):
@@ -98,3 +100,39 @@ def local_zone() -> tzinfo:
             return ZoneInfo.from_file(file)
     except (OSError, ValueError, KeyError):  # KeyError: no zone of that name
         return UTC
+
+
+class StopGuard(Service):
+    """Lets the kernel end the process 4.8 s after SIGTERM or SIGINT, whatever it does.
+
+    Twisted's handlers only ask the reactor to stop, and a reactor that is busy for ever
+    never hears it.  What was answered is on disk, so ending it loses nothing.
+    """
+
+    name = "stop guard"
+
+    def __init__(self, *, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def startService(self) -> None:
+        Service.startService(self)
+        # The reactor installs its handlers when it runs, which it does not yet.
+        self._reactor.callLater(0, self._install)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+    def _install(self) -> None:
+        for number in _SIGNALS:
+            before = signal.getsignal(number)
+            if self.running and callable(before):
+                self._before[number] = before
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _KILL_SECONDS)  # SIGALRM ends the process
+        self._before[number](number, frame)

@@ -31,7 +31,7 @@ from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import cee
 from relay.rewrite.steps.changes import add_tags, set_values
 from relay.rewrite.steps.pipeline import Constant, Drops, Pipeline, stage_of
-from relay.service.process.interpreter import set_for_batches
+from relay.service.process.settings import set_for_batches
 from relay.service.routes.rewriting import token_form
 from relay.wire.framing.decoders import AutoDecoder
 from relay.wire.parse import parse_all, read_lines

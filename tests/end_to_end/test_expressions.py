@@ -45,7 +45,7 @@ def test_expressions_that_blow_up_do_not_stop_anything(programs: Programs, tmp_p
 
 BUSY_FOR_EVER = """
 from twisted.internet import reactor
-from relay.service.process.stop_guard import StopGuard
+from relay.service.relay_service import StopGuard
 
 def hang():
     print("busy", flush=True)

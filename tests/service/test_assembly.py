@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from relay import __version__
+from relay.codec import IS_COMPILED
 from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
@@ -37,7 +38,6 @@ from relay.service.destinations.service import DestinationService
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS
 from relay.service.observing import HangupService
-from relay.service.process.interpreter import is_pure
 from relay.service.process.systemd import Systemd
 from relay.service.queue.service import QueueService
 from relay.service.queue.view import QueueView
@@ -144,7 +144,7 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     relay.reactor.advance(7.0)
     document = relay.ask("status")
     assert (document["name"], document["version"]) == ("web-1", __version__)
-    assert document["compiled"] is (not is_pure())
+    assert document["compiled"] is IS_COMPILED
     assert document["state_dir"] == str(tmp_path / "state")
     assert document["uptime_seconds"] == 7.0
     assert [source["id"] for source in document["sources"]] == ["app", "system"]

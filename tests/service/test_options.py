@@ -15,13 +15,13 @@ from twisted.application.service import MultiService
 from twisted.copyright import version as twisted_version
 
 from relay import __version__
+from relay.codec import IS_COMPILED
 from relay.service import assembly
 from relay.service import options as options_module
 from relay.service.configuration.model import UnreadToken
 from relay.service.flags import OtherFlags
 from relay.service.kinds import KINDS
 from relay.service.options import Options, _configuration, makeService
-from relay.service.process.interpreter import is_pure
 from relay.service.refusal import StartRefused
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def assemble(reactor, configuration, systemd, *, now):
     return MultiService()
 assembly.assemble = assemble
 sys.modules["relay.service.assembly"] = assembly
-from relay.service.process.interpreter import is_pure
+from relay.codec import IS_COMPILED
 from relay.service.options import Options, makeService
 assert "twisted.internet.reactor" not in sys.modules
 options = Options()
@@ -137,7 +137,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         Options().parseOptions(["--version"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    how = "pure Python" if is_pure() else "compiled"
+    how = "compiled" if IS_COMPILED else "pure Python"
     assert text == f"syslogrelay {__version__} ({how})\nTwisted {twisted_version}\n"
 
 

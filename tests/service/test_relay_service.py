@@ -5,7 +5,9 @@ import io
 import re
 import resource
 import shutil
+import signal
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -14,11 +16,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogPublisher
 
 from relay.service import relay_service
 from relay.service.exit_status import ExitStatus
-from relay.service.relay_service import RelayService, local_zone
+from relay.service.relay_service import RelayService, StopGuard, local_zone
 from tests.connections import fired
 from tests.threads import Reactor
 
@@ -169,3 +172,43 @@ def test_its_start_sets_the_interpreter_for_batches(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("relay.service.relay_service.set_for_batches", lambda: called.append("set"))
     RelayService([]).startService()
     assert called == ["set"]
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """What a reactor would be told of signals."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def test_a_signal_reaches_the_reactor_and_starts_the_kernels_timer(told: list[int]) -> None:
+    clock = Clock()
+    guard = StopGuard(reactor=clock)
+    guard.startService()
+    clock.advance(0)
+    signal.raise_signal(signal.SIGTERM)
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert told == [signal.SIGTERM]
+    assert 0 < left <= 4.8
+
+
+def test_what_was_installed_before_is_put_back(told: list[int]) -> None:
+    clock, before = Clock(), signal.getsignal(signal.SIGTERM)
+    guard = StopGuard(reactor=clock)
+    guard.startService()
+    clock.advance(0)
+    assert signal.getsignal(signal.SIGTERM) is not before
+    guard.stopService()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_relay_that_has_stopped_already_installs_nothing(told: list[int]) -> None:
+    clock, before = Clock(), signal.getsignal(signal.SIGTERM)
+    guard = StopGuard(reactor=clock)
+    guard.startService()
+    guard.stopService()
+    clock.advance(0)
+    assert signal.getsignal(signal.SIGTERM) is before

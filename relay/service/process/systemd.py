@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
+from relay.model.clock import Clock
 from relay.service.configuration.model import Url
-
-__all__ = ["NO_SYSTEMD", "Systemd", "initial_environment", "take_systemd"]
+from relay.service.periodic import PeriodicService
 
 _FIRST_DESCRIPTOR = 3
+_REPORTS_PER_WATCHDOG = 2  # as sd_watchdog_enabled(3) recommends
 _DESCRIPTORS_MAX = 4096
 _VARIABLES = (
     "LISTEN_PID",
@@ -125,3 +126,38 @@ def take_systemd(
 
 def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+class NotifyService(PeriodicService):
+    """Reports that all services before it have started, and that it is the first to stop.
+
+    Args:
+        send: Sends a report to the service manager.
+        watchdog_seconds: Silence after which systemd ends the process; 0 = never.  The
+            reactor's own clock keeps it away, so a reactor that hangs is ended.
+        is_well: While it says no, there is silence too.
+    """
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[Mapping[str, str]], None],
+        watchdog_seconds: float,
+        clock: Clock,
+        is_well: Callable[[], bool] = lambda: True,
+    ) -> None:
+        super().__init__(interval_seconds=watchdog_seconds / _REPORTS_PER_WATCHDOG, clock=clock)
+        self._send = send
+        self._is_well = is_well
+
+    def startService(self) -> None:
+        self._send({"READY": "1", "STATUS": "ready"})
+        super().startService()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._send({"STOPPING": "1", "STATUS": "stopping"})
+
+    def look(self) -> None:
+        if self._is_well():
+            self._send({"WATCHDOG": "1"})

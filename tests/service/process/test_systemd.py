@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 
 from relay.service.configuration.model import Url
 from relay.service.process.systemd import (
     NO_SYSTEMD,
+    NotifyService,
     Systemd,
     initial_environment,
     take_systemd,
@@ -130,3 +132,58 @@ def test_sockets_that_nobody_uses() -> None:
     systemd = Systemd({3: "a", 4: "b", 5: "c"})
     listening = [Url("relp", inherited="a"), Url("systemd", inherited="5"), Url("udp", port=514)]
     assert systemd.unused(listening) == ["b (number 4)"]
+
+
+class Reports:
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, report: Mapping[str, str]) -> None:
+        self.sent += [f"{name}={value}" for name, value in report.items()]
+
+
+def started(
+    watchdog_seconds: float, is_well: Callable[[], bool] = lambda: True
+) -> tuple[NotifyService, Reports, MemoryReactorClock]:
+    reports, reactor = Reports(), MemoryReactorClock()
+    service = NotifyService(
+        send=reports.send, watchdog_seconds=watchdog_seconds, clock=reactor, is_well=is_well
+    )
+    assert reports.sent == []
+    service.startService()
+    return service, reports, reactor
+
+
+def test_ready_and_stopping() -> None:
+    service, reports, reactor = started(0)
+    assert reports.sent == ["READY=1", "STATUS=ready"]
+    reactor.advance(1000)
+    service.stopService()
+    assert reports.sent[2:] == ["STOPPING=1", "STATUS=stopping"]
+    assert reactor.getDelayedCalls() == []
+
+
+def test_the_watchdog_hears_from_us_twice_in_its_time() -> None:
+    service, reports, reactor = started(10)
+    reactor.advance(0)
+    assert reports.sent.count("WATCHDOG=1") == 1
+    reactor.advance(4.9)
+    assert reports.sent.count("WATCHDOG=1") == 1
+    for _ in range(4):
+        reactor.advance(5)
+    assert reports.sent.count("WATCHDOG=1") == 5
+    service.stopService()
+    assert reactor.getDelayedCalls() == []
+
+
+def test_the_watchdog_hears_nothing_while_something_is_stuck() -> None:
+    well = [True]
+    service, reports, reactor = started(10, lambda: well[0])
+    well[0] = False
+    for _ in range(4):
+        reactor.advance(5)
+    assert reports.sent.count("WATCHDOG=1") == 1
+    well[0] = True
+    reactor.advance(5)
+    assert reports.sent.count("WATCHDOG=1") == 2
+    service.stopService()
