@@ -21,6 +21,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from relay.codec import octets_of
 from relay.flow.late_acknowledgements import LateAcknowledgements
 from relay.flow.pacing import Allowance
 from relay.flow.pump import Fill, Pump, Session
@@ -72,6 +73,9 @@ class Drain:
         fill: What is done to records before they are sent.
 
     Attributes:
+        acknowledged_seq: The oldest record that is not acknowledged, or the next one.
+        sent_seq: Seq after the newest record that this session was sent.
+        end: Seq after the newest record on disk of which we have been told.
         sent_records: Records handed to sessions, repeats included.
         resent_records: Those handed to a session more than once.
         interruptions: Grows whenever a read that is under way must not be sent.
@@ -95,10 +99,10 @@ class Drain:
         self._queue_id = queue_id
         self._cursor = cursor
         self._queue = queue
-        self._acknowledged = ledger.acknowledged_seq
-        self._stored = ledger.next_seq
-        self._sent = self._acknowledged  # what this session was sent ends here
-        self._sent_before = self._acknowledged  # highest position that any session reached
+        self.acknowledged_seq = ledger.acknowledged_seq
+        self.end = ledger.next_seq
+        self.sent_seq = self.acknowledged_seq
+        self._sent_before = self.acknowledged_seq  # highest position that any session reached
         self._suspects = Suspects(allowance.refusals)
         self._overtaken = LateAcknowledgements(
             lambda count, reason: queue.acknowledge_late(queue_id, count, reason)
@@ -117,6 +121,8 @@ class Drain:
             fill=fill,
             on_trouble=events.on_trouble,
         )
+        self.pump = self._pump.run
+        """Send what there is, as far as the session has room."""
 
     # Where it is.
 
@@ -127,23 +133,8 @@ class Drain:
             return 0
         # Suspects that the session goes on behind lie between the two positions, unsent.  And
         # what was set aside may be all that was sent: then `sent` is behind for a moment.
-        queued = self._sent - self._acknowledged - self._suspects.passed
+        queued = self.sent_seq - self.acknowledged_seq - self._suspects.passed
         return max(0, queued) + self._overtaken.expected
-
-    @property
-    def acknowledged_seq(self) -> int:
-        """The oldest record that is not acknowledged, or the next one."""
-        return self._acknowledged
-
-    @property
-    def sent_seq(self) -> int:
-        """Seq after the newest record that this session was sent."""
-        return self._sent
-
-    @property
-    def end(self) -> int:
-        """Seq after the newest record on disk of which we have been told."""
-        return self._stored
 
     @property
     def stored_seq(self) -> int:
@@ -151,7 +142,7 @@ class Drain:
 
         One that was sent has been read from the disk, even if we have not been told of it.
         """
-        return max(self._stored, self._sent_before)
+        return max(self.end, self._sent_before)
 
     @property
     def has_session(self) -> bool:
@@ -165,13 +156,14 @@ class Drain:
     @property
     def has_more(self) -> bool:
         """Whether there are records that it may send, as soon as the session has room."""
-        return self.open_session is not None and self._sent < self._stored
+        return self.open_session is not None and self.sent_seq < self.end
 
     @property
     def could_send(self) -> bool:
         """Whether there are records that nothing but a session keeps from being sent."""
-        kept = self._held or self._finishing is not None or self._allowance.seconds_to_wait() > 0
-        return self._sent < self._stored and not kept
+        pace = self._allowance.pace
+        kept = self._held or self._finishing is not None
+        return self.sent_seq < self.end and not (kept or (pace and pace.seconds_to_wait() > 0))
 
     # Sessions.
 
@@ -180,9 +172,10 @@ class Drain:
         self._session = session
         self.interruptions += 1
         self._overtaken.forget()
-        self._sent = self._acknowledged + self._suspects.begin_session()
-        self._cursor.rewind(self._sent)
-        self._allowance.begin_session()
+        self.sent_seq = self.acknowledged_seq + self._suspects.begin_session()
+        self._cursor.rewind(self.sent_seq)
+        if self._allowance.window is not None:
+            self._allowance.window.begin()
         self._events.on_session()  # it may hold the drain
         self.pump()
 
@@ -193,22 +186,19 @@ class Drain:
             self.interruptions += 1
             self._overtaken.forget()
             self._suspects.end_session()
-            self._cursor.rewind(self._acknowledged)
+            self._cursor.rewind(self.acknowledged_seq)
             self._finish_if_answered()
-
-    def pump(self) -> None:
-        """Send what there is, as far as the session has room."""
-        self._pump.run()
 
     def send(self, session: Session, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
         """Send `payloads`, the records `seqs`, through `session`; for the pump."""
         self.sent_records += len(payloads)
         self.resent_records += max(0, min(self._sent_before, seqs.stop) - seqs.start)
         self._sent_before = max(self._sent_before, seqs.stop)
-        self._sent = seqs.stop  # before the session sends: it compares its numbers with this
+        self.sent_seq = seqs.stop  # before the session sends: it compares its numbers with this
         session.send(payloads)
         # After the rest: the other lane may send now, and looks at this drain for that.
-        self._allowance.sent(payloads)
+        if self._allowance.pace is not None:
+            self._allowance.pace.sent(len(payloads), octets_of(payloads))
 
     def acknowledged(self, session: Session, count: int) -> bool:
         """The `count` oldest records that `session` was sent are with the upstream.
@@ -219,17 +209,19 @@ class Drain:
         """
         if not count or self._session is not session:
             return True
-        self._allowance.answered(count)
-        count -= self._overtaken.take(count)
+        if self._allowance.window is not None:
+            self._allowance.window.answered(count)
+        if self._overtaken.expected:
+            count -= self._overtaken.take(count)
         if not self._suspects.taken():
             # Something behind the suspects was taken, so they may be at fault themselves.  If
             # it were acknowledged now, they would no longer be what the queue begins with.
             self._events.on_progress()
             return False
-        self._acknowledged += count
-        assert self._acknowledged <= self._sent, (self._acknowledged, self._sent)
+        self.acknowledged_seq += count
+        assert self.acknowledged_seq <= self.sent_seq, (self.acknowledged_seq, self.sent_seq)
         if count:
-            self._queue.acknowledge(self._queue_id, self._acknowledged)
+            self._queue.acknowledge(self._queue_id, self.acknowledged_seq)
         self._events.on_progress()
         self._finish_if_answered()
         self.pump()
@@ -256,7 +248,7 @@ class Drain:
                 words,
                 in_row=in_row,
                 others_taken=others_taken,
-                waiting=self._stored - self._acknowledged,
+                waiting=self.end - self.acknowledged_seq,
             )
             self._set_oldest_aside(reasons)
         self._finish_if_answered()
@@ -276,7 +268,7 @@ class Drain:
         While somebody takes records out by other ways, it waits for the release: a record may
         leave the queue by one way only.
         """
-        assert self._session is None and self._acknowledged <= upto <= self.stored_seq
+        assert self._session is None and self.acknowledged_seq <= upto <= self.stored_seq
         if BY_PURGE in self._held:
             self._known = upto
         else:
@@ -286,25 +278,30 @@ class Drain:
 
     # What happens to the queue.
 
-    def stored(self, upto: int) -> None:
-        """Records before `upto` are on disk."""
-        self._allowance.came_in(upto - self._stored)
-        self._stored = upto
+    def stored(self, upto: int, payloads: Sequence[bytes] = ()) -> None:
+        """Records before `upto` are on disk, the last of them with `payloads`.
+
+        They must not be changed any more.
+        """
+        self._cursor.stored(upto, payloads)
+        if self._allowance.pace is not None:
+            self._allowance.pace.came_in(upto - self.end)
+        self.end = upto
         self.pump()
 
     def evicted(self, upto: int, reason: str) -> None:
         """The records before `upto` have left the queue undelivered."""
-        if upto <= self._acknowledged:
+        if upto <= self.acknowledged_seq:
             return  # they were answered meanwhile
-        overtaken = min(upto, self._sent) - self._acknowledged - self._suspects.passed
+        overtaken = min(upto, self.sent_seq) - self.acknowledged_seq - self._suspects.passed
         if self._session is not None and overtaken > 0:
             self._overtaken.expect(overtaken, reason)
-        known = min(upto, self._known) - self._acknowledged
+        known = min(upto, self._known) - self.acknowledged_seq
         if known > 0:  # the upstream had them before they left
             self._queue.acknowledge_late(self._queue_id, known, reason)
-        self._suspects.forget(upto - self._acknowledged)
-        self._acknowledged = upto
-        self._sent = max(self._sent, upto)
+        self._suspects.forget(upto - self.acknowledged_seq)
+        self.acknowledged_seq = upto
+        self.sent_seq = max(self.sent_seq, upto)
         if self._cursor.position < upto:
             self._cursor.rewind(upto)
         self.pump()
@@ -322,10 +319,10 @@ class Drain:
         if by not in self._held:
             return  # setting the cursor back would throw away what is being read
         self._held.remove(by)
-        if by == BY_PURGE and self._known > self._acknowledged:
+        if by == BY_PURGE and self._known > self.acknowledged_seq:
             self._take_for_acknowledged(self._known)
         if self.open_session is not None:
-            self._cursor.rewind(self._sent)  # what was read before the hold was not sent
+            self._cursor.rewind(self.sent_seq)  # what was read before the hold was not sent
             self.pump()
 
     def skip(self, upto: int) -> None:
@@ -334,10 +331,10 @@ class Drain:
         Only while it is held for that and nothing is in flight.
         """
         assert self._held and self.in_flight == 0, (self._held, self.in_flight)
-        self._suspects.forget(upto - self._acknowledged)
-        self._acknowledged = max(self._acknowledged, upto)
-        self._sent = self._acknowledged + self._suspects.passed
-        self._sent_before = max(self._sent_before, self._sent)
+        self._suspects.forget(upto - self.acknowledged_seq)
+        self.acknowledged_seq = max(self.acknowledged_seq, upto)
+        self.sent_seq = self.acknowledged_seq + self._suspects.passed
+        self._sent_before = max(self._sent_before, self.sent_seq)
 
     def set_damaged_aside(self, damage: DamagedRange) -> bool:
         """The next records cannot be read; for the pump.
@@ -345,26 +342,26 @@ class Drain:
         Returns:
             Whether to read on behind them.
         """
-        if damage.seqs.start != self._acknowledged + self._suspects.passed:
+        if damage.seqs.start != self.acknowledged_seq + self._suspects.passed:
             return False  # only the head can leave: first what is in flight; its answers call again
         self._set_oldest_aside(self._suspects.take_passed())
         self._set_aside(damage.seqs, damage.reason)
         return True
 
     def _take_for_acknowledged(self, upto: int) -> None:
-        self._suspects.forget(upto - self._acknowledged)
-        self._acknowledged = self._sent = upto
+        self._suspects.forget(upto - self.acknowledged_seq)
+        self.acknowledged_seq = self.sent_seq = upto
         self._queue.acknowledge(self._queue_id, upto)
 
     def _set_oldest_aside(self, reasons: Sequence[str]) -> None:
         for reason in reasons:
-            self._set_aside(SeqRange(self._acknowledged, self._acknowledged + 1), reason)
+            self._set_aside(SeqRange(self.acknowledged_seq, self.acknowledged_seq + 1), reason)
 
     def _set_aside(self, seqs: SeqRange, reason: str) -> None:
         self._events.on_trouble(
             f"{span('record', seqs.start, seqs.stop - 1)} set aside in the quarantine: {reason}"
         )
-        self._acknowledged = seqs.stop
+        self.acknowledged_seq = seqs.stop
         if self._cursor.position < seqs.stop:
             self._cursor.rewind(seqs.stop)
         self._queue.set_aside(self._queue_id, seqs, reason)

@@ -8,10 +8,8 @@ records go through faster, the way TCP's slow start does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from relay.codec import octets_of
 from relay.flow.refusals import Refusals
 from relay.model.clock import Clock
 from relay.model.policy import DrainRate
@@ -177,21 +175,8 @@ class Allowance:
         self, refusals: Refusals, *, window: Window | None = None, pace: Pacing | None = None
     ) -> None:
         self.refusals = refusals
-        self._window = window
-        self._pace = pace
-
-    def begin_session(self) -> None:
-        if self._window is not None:
-            self._window.begin()
-
-    def came_in(self, records: int) -> None:
-        """`records` more have been stored in the queue."""
-        if self._pace is not None:
-            self._pace.came_in(records)
-
-    def seconds_to_wait(self) -> float:
-        """How long to wait before more may be sent; 0 = not at all."""
-        return 0.0 if self._pace is None else self._pace.seconds_to_wait()
+        self.window = window
+        self.pace = pace
 
     def room(self, room: int, *, in_flight: int) -> int:
         """How many records to send now, of as many as the session has room for."""
@@ -200,21 +185,8 @@ class Allowance:
             # One by one, to see whether it takes any: more would come to nothing, or, to a
             # receiver that has just come back, would be sent twice.
             room = min(room, 1 - min(1, in_flight))
-        if self._window is not None:
-            room = min(room, self._window.room(in_flight))
-        if self._pace is not None and room > 0:
-            room = self._pace.room(room)
+        if self.window is not None:
+            room = min(room, self.window.room(in_flight))
+        if self.pace is not None and room > 0:
+            room = self.pace.room(room)
         return room
-
-    def octets_max(self, octets: int) -> int:
-        """How many of `octets` to send in one go."""
-        return octets if self._pace is None else self._pace.octets_max(octets)
-
-    def sent(self, payloads: Sequence[bytes]) -> None:
-        if self._pace is not None:
-            self._pace.sent(len(payloads), octets_of(payloads))
-
-    def answered(self, count: int) -> None:
-        """The upstream has acknowledged `count` records."""
-        if self._window is not None:
-            self._window.answered(count)

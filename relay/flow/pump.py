@@ -74,9 +74,8 @@ class Sends(Protocol):
     @property
     def in_flight(self) -> int: ...
 
-    @property
-    def end(self) -> int:
-        """Seq after the newest record on disk."""
+    end: int
+    """Seq after the newest record on disk."""
 
     def send(self, session: Session, seqs: SeqRange, payloads: Sequence[bytes]) -> None: ...
 
@@ -133,12 +132,17 @@ class Pump:
     async def _run(self) -> None:
         drain, cursor, allowance = self._drain, self._cursor, self._allowance
         try:
-            while (session := drain.open_session) is not None:
+            while cursor.position < drain.end and (session := drain.open_session) is not None:
                 before, position = drain.interruptions, cursor.position
                 room = allowance.room(session.room, in_flight=drain.in_flight)
-                if room <= 0 or position >= drain.end or self._has_to_wait():
-                    break  # an answer, a commit or the timer calls `run` again
-                octets = allowance.octets_max(BATCH_BYTES_MAX)
+                if room <= 0:
+                    break  # an answer or a commit calls `run` again
+                octets = BATCH_BYTES_MAX
+                if allowance.pace is not None:
+                    if seconds := allowance.pace.seconds_to_wait():
+                        self._run_later(seconds)
+                        break
+                    octets = allowance.pace.octets_max(octets)
                 try:
                     batch = await cursor.take(records_max=room, bytes_max=octets)
                 except DamagedRange as damage:
@@ -150,20 +154,18 @@ class Pump:
                 if before != drain.interruptions:
                     continue
                 if batch.payloads:
-                    drain.send(session, batch.seqs, self._filled(batch.seqs.start, batch.payloads))
+                    try:
+                        payloads = self._fill(batch.payloads)
+                    except QueueError:
+                        cursor.rewind(position)  # they have been taken and were not sent
+                        raise
+                    drain.send(session, batch.seqs, payloads)
                 elif batch.seqs.start == position:
                     self._not_found(position)
                     break
                 # Else what was at `position` has left, and the cursor is behind it.
         finally:
             self._running = False
-
-    def _has_to_wait(self) -> bool:
-        """Whether the pace wants a pause; it goes on by itself."""
-        seconds = self._allowance.seconds_to_wait()
-        if seconds:
-            self._run_later(seconds)
-        return seconds > 0
 
     def _not_found(self, position: int) -> None:
         """Nothing is at `position`, although records behind it are on disk."""
@@ -173,13 +175,6 @@ class Pump:
         if known:
             raise QueueError(f"record {position} is missing, reading again")
         self._run_later(_RETRY_SECONDS)
-
-    def _filled(self, start: int, payloads: Sequence[bytes]) -> Sequence[bytes]:
-        try:
-            return self._fill(payloads)
-        except QueueError:
-            self._cursor.rewind(start)  # they have been taken and were not sent
-            raise
 
     def _failed(self, failure: Failure) -> Failure | None:
         if failure.check(QueueError) is None:

@@ -168,7 +168,8 @@ class Changes(TransactionView):
             assert ledger.gap == 0, (id, ledger)
             self.txn.put(b"ledger/" + id.encode(), msgspec.json.encode(ledger), db=self.meta)
         usage = usage.updated(self, self.changed)  # the others have not changed
-        self._histories.trim(self.txn, usage.total)
+        if self._histories.databases:
+            self._histories.trim(self.txn, usage.total)
         return usage
 
     def _remove(self, destination: str, removal: Removal) -> None:

@@ -8,7 +8,7 @@ At most one transaction runs at a time.  Whatever arrives meanwhile becomes the 
 batch grows exactly as far as the disk is slow, and a lone message waits for one fsync and nothing
 else.
 
-What the pump does next depends on what happened last:
+What the committer does next depends on what happened last:
 
     state     appends                   removals          admission   ends with
     running   all in the next commit    with them         open        a commit that fails
@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.python.failure import Failure
@@ -41,7 +41,7 @@ from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit, QueueLimits
 from relay.queue.changes import Command
 from relay.queue.ledger import Ledger
-from relay.queue.pending import Pending, PendingRemovals
+from relay.queue.pending import PendingAppends, PendingRemovals
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
     Append,
@@ -125,25 +125,30 @@ class Committer:
         pauses: CommitPauses = CommitPauses(),
     ) -> None:
         self.entrances: dict[str, str] = {}
+        self._run_in_thread = run_in_thread
+        self._clock = clock
+        self._now = now
         self._admission = admission
-        removals = PendingRemovals(clock=clock, seconds=pauses.removal, on_due=self.start_removing)
-        self._pending = Pending(removals, QueueLimits(limits))
-        self._delay = CommitDelay(clock=clock, seconds=pauses.commit)
-        self._pump = _Pump(
-            self._pending,
-            self._delay,
-            run_in_thread=run_in_thread,
-            clock=clock,
-            now=now,
-            admission=admission,
-            callbacks=callbacks,
-            retry_seconds=pauses.retry,
+        self._callbacks = callbacks
+        self._retry_seconds = pauses.retry
+        self._appends = PendingAppends()
+        self._removals = PendingRemovals(
+            clock=clock, seconds=pauses.removal, on_due=self.start_removing
         )
+        self._commands: list[tuple[Command[Any], Deferred[Any]]] = []
+        self._limits = QueueLimits(limits)
+        self._delay = CommitDelay(clock=clock, seconds=pauses.commit)
+        self._holds_appends = False  # until something else was stored, or for another try
+        self._probes = False  # nothing waits, and whether the disk works is to be found out
+        self._closing = False  # nothing is awaited any more
+        self._closed = False  # nothing is committed any more
+        self._running: Deferred[None] | None = None  # fires when nothing is left to do
+        self._retry: DelayedCall | None = None  # while waiting to try again
 
     def start(self, store: QueueStore) -> None:
         """Commit to `store` from now on."""
-        self._store = self._pump.store = store
-        self._pending.limits.settle((), store.destination_bytes)
+        self._store = store
+        self._limits.settle((), store.destination_bytes)
         self._admission.set_queue_bytes(store.used_bytes)
 
     def append(
@@ -164,47 +169,49 @@ class Committer:
             drops: How many records rewrites and limits dropped, by destination and reason.
             senders: Those that wait for the answer.
         """
-        if self._pump.closed:
+        if self._closed:
             return fail(QueueError("the queue is closed"))
         if self.entrances:
             payloads = {self.entrances.get(id, id): run for id, run in payloads.items()}
-        done: Deferred[None] = Deferred()
-        runs = [*payloads.values(), *(refusal.frames for refusal in refusals)]
-        comes_again = bool(senders or positions)
-        limited = self._pending.limits.add_pending(payloads)
-        rest = (positions or {}, drops or {}, size_of(runs), done, limited, comes_again)
-        self._pending.appends.add(Append(payloads, refusals, *rest))
-        self._admission.set_pending_bytes(self._pending.appends.size)
-        self._delay.add(sum(map(len, runs)), senders)
-        self._pump.start()
-        return done
+        append = Append(
+            *(payloads, refusals, positions or {}, drops or {}),
+            size=size_of(payloads, refusals),
+            done=Deferred(),
+            limited=self._limits.add_pending(payloads),
+            comes_again=bool(senders or positions),
+        )
+        self._appends.add(append)
+        self._admission.set_pending_bytes(self._appends.size)
+        self._delay.add(append.records, senders)
+        self._wake()
+        return append.done
 
     def acknowledge(self, destination: str, upto: int) -> None:
         """Forget the records before `upto` with the next transaction.
 
         A crash before it sends them again.
         """
-        self._pending.removals.of(destination, upto)
+        self._removals.of(destination, upto)
         acknowledged = upto - self._store.ledgers[destination].acknowledged_seq
         # While appends are held nothing comes with which the removal could go.
-        hurries = self._pending.hold_appends or self._pump.closing or acknowledged >= _REMOVALS_MAX
-        if hurries or not self._pending.removals.wait():
+        hurries = self._holds_appends or self._closing or acknowledged >= _REMOVALS_MAX
+        if hurries or not self._removals.wait():
             self.start_removing()
 
     def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
         """Records that were dropped under `reason` have arrived all the same."""
-        self._pending.removals.of(destination).late[reason] += count
+        self._removals.of(destination).late[reason] += count
         self.start_removing()
 
     def expire(self, destination: str, received_before: float) -> None:
         """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
-        self._pending.limits.expire(destination, received_before)
-        self._pump.start()
+        self._limits.expire(destination, received_before)
+        self._wake()
 
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         """Move the records `seqs`, the head of the queue, to the quarantine."""
-        # Whole before the pump starts, which may take it away at once.
-        self._pending.removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
+        # Whole before a commit begins, which may take it away at once.
+        self._removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
         self.start_removing()
 
     def operate(self, command: Command[_Result]) -> Deferred[_Result]:
@@ -212,110 +219,69 @@ class Committer:
 
         Fails with QueueError if it could not be done; it is not tried again.
         """
-        if self._pump.closing or self._pump.closed:
+        if self._closing or self._closed:
             return fail(QueueError("the queue is closed"))
         done: Deferred[_Result] = Deferred()
-        self._pending.commands.append((command, done))
+        self._commands.append((command, done))
         self._delay.end()
-        self._pump.start()
+        self._wake()
         return done
 
     def probe(self) -> None:
         """Find out whether something can be stored, if that is in doubt."""
-        self._pending.probes = True
+        self._probes = True
         self._delay.end()
-        self._pump.start()
+        self._wake()
 
     async def close(self) -> None:
-        """Commit what is left.  Appends that cannot be stored now fail."""
-        self._pending.hold_appends = False
-        self._pending.removals.set_due()
-        await self._pump.close()
+        """Commit what is left, without pauses.  Appends that cannot be stored now fail."""
+        self._holds_appends = False
+        self._removals.set_due()
+        self._closing = True
+        self._cancel_retry()
+        self._delay.end()
+        self._wake()
+        if self._running is not None:
+            await self._running
+        self._closed = True
+        self._give_up()
 
     def start_removing(self) -> None:
         """Forget what was acknowledged with the next transaction, which waits for no append."""
-        self._pending.removals.set_due()
-        self._pump.start()
+        self._removals.set_due()
+        self._wake()
 
+    # One transaction after the other, while something is pending.
 
-class _Pump:
-    """Runs one transaction after the other while something is pending.
-
-    Args:
-        pending: What others put there before they call `start`.
-        delay: From one commit to the next.
-        retry_seconds: Pause before a transaction that failed is tried again.
-
-    Attributes:
-        closing: Nothing is awaited any more.
-        closed: Nothing is committed any more.
-    """
-
-    store: QueueStore  # from the start on
-
-    def __init__(
-        self,
-        pending: Pending,
-        delay: CommitDelay,
-        *,
-        run_in_thread: RunInThread,
-        clock: Clock,
-        now: Now,
-        admission: Admission,
-        callbacks: CommitCallbacks,
-        retry_seconds: float,
-    ) -> None:
-        self.closing = False
-        self.closed = False
-        self._pending = pending
-        self._appends = pending.appends
-        self._removals = pending.removals
-        self._limits = pending.limits
-        self._delay = delay
-        self._run_in_thread = run_in_thread
-        self._clock = clock
-        self._now = now
-        self._admission = admission
-        self._callbacks = callbacks
-        self._retry_seconds = retry_seconds
-        self._running: Deferred[None] | None = None  # fires when nothing is left to do
-        self._retry: DelayedCall | None = None  # while waiting to try again
-
-    def start(self) -> None:
-        """Run, unless it does already or nothing is pending."""
-        if self._running is None and not self.closed and self._pending.has_work():
+    def _wake(self) -> None:
+        """Commit what is pending, unless that is under way."""
+        if self._running is None and not self._closed:
             self._running = Deferred()
             ensureDeferred(self._run()).addErrback(self._defect)
 
-    async def close(self) -> None:
-        """Commit what is pending, without pauses; what cannot be stored then fails."""
-        self.closing = True
-        self._cancel_retry()
-        self._delay.end()
-        self.start()
-        if self._running is not None:
-            await self._running
-        self.closed = True
-        self._give_up()
-
     async def _run(self) -> None:
-        await self._until_due()
-        while self._pending.has_work():
-            if self._pending.commands:
+        while True:
+            hurries = self._closing or self._commands or self._admission.failure is not None
+            if not (hurries or self._appends.was_cut):
+                waiting = self._delay.wait()
+                if waiting is not None:
+                    await waiting
+            operates = bool(self._commands)
+            if operates:
                 await self._operate()
             # Also after a command, so that many of them in a row hold up no sender.
-            if self._pending.has_changes():
+            if (
+                (self._appends.waiting and not self._holds_appends)
+                or (self._removals.are_due and self._removals)
+                or self._limits.have_evictions
+            ):
                 if not await self._commit():
                     break
-            elif self._pending.probes:
+            elif self._probes:
                 await self._probe()
+            elif not operates:
+                break
         self._ended()
-
-    async def _until_due(self) -> None:
-        hurries = self.closing or self._pending.commands or self._appends.was_cut
-        waiting = None if hurries else self._delay.wait()
-        if waiting is not None:
-            await waiting
 
     def _ended(self) -> None:
         done, self._running = self._running, None
@@ -325,7 +291,7 @@ class _Pump:
     def _defect(self, failure: Failure) -> None:
         """Stop for good, and fail everything that waits, or `close` would never end."""
         assert failure.value is not None
-        self.closed = True
+        self._closed = True
         self._cancel_retry()
         self._removals.set_due(False)
         self._callbacks.on_failure(failure.value)
@@ -333,24 +299,27 @@ class _Pump:
         self._ended()
 
     def _give_up(self) -> None:
-        waiting, lost = self._pending.give_up()
-        for done in waiting:
+        """Forget all that is not on disk."""
+        waiting, lost = self._appends.give_up()
+        commands, self._commands = self._commands, []
+        for done in (*waiting, *(done for _, done in commands)):
             done.errback(QueueError("the relay stopped while nothing could be stored"))
         if lost:
             self._callbacks.on_given_up(lost)
 
-    # One transaction.
-
     async def _commit(self) -> bool:
         """Run a transaction with what waits.  Returns whether to go on without a pause."""
         self._delay.begin()
-        appends = [] if self._pending.hold_appends else self._appends.take()
+        appends = [] if self._holds_appends else self._appends.take()
         removals = self._removals.take()
-        evictions = self._limits.take_evictions(self.store.destination_bytes)
-        heads = {id: self._head(id, removals) for id in evictions}
+        evictions = self._limits.take_evictions(self._store.destination_bytes)
+        ledgers = self._store.ledgers
+        heads = {id: ledgers[id].acknowledged_seq for id in evictions} if evictions else {}
+        for id in heads.keys() & removals.keys():
+            heads[id] = max(heads[id], removals[id].upto)
         transaction = transaction_of(self._now(), appends, removals, evictions)
         try:
-            changed = await self._run_in_thread(partial(self.store.commit, transaction))
+            changed = await self._run_in_thread(partial(self._store.commit, transaction))
         except QueueError as error:
             return self._not_committed(error, appends, removals)
         self._delay.stored()
@@ -359,26 +328,26 @@ class _Pump:
             self._evicted(id, head, changed[id].acknowledged_seq, evictions[id])
         self._committed(appends, transaction, changed)
         # One commit lets so many blocks leave.  Where none could, none will now.
-        if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
-            self._limits.look_again()
-        await self._until_due()
+        for id, head in heads.items():
+            if changed[id].acknowledged_seq > head:
+                self._limits.look_again()
         return True
 
     def _committed(
         self, appends: list[Append], transaction: Transaction, changed: Mapping[str, Ledger]
     ) -> None:
-        if not appends and self._pending.hold_appends:
-            self._pending.hold_appends = False  # removals alone were stored: there may be room now
-        self._limits.settle(appends, self.store.destination_bytes)
+        if not appends:
+            self._holds_appends = False  # removals alone were stored: there may be room now
+        self._limits.settle(appends, self._store.destination_bytes)
         is_everything = self._appends.stored(appends)
         # In this order, or what moves from one watermark to the other would open admission for
         # a moment in between.
-        self._admission.set_queue_bytes(self.store.used_bytes)
+        self._admission.set_queue_bytes(self._store.used_bytes)
         self._admission.set_pending_bytes(self._appends.size)
-        if self.store.misplaced:
+        if self._store.misplaced:
             # It is on disk, but in a file that the next start would not find: no answer yet.
             self._appends.withhold(appends)
-            self._failed(QueueMisplaced(self.store.misplaced))
+            self._failed(QueueMisplaced(self._store.misplaced))
             self._try_again_later()
         else:
             self._recovered(appends, wholly=is_everything)
@@ -394,18 +363,13 @@ class _Pump:
         self._removals.take_back(removals)
         self._failed(error)
         if appends and self._removals:
-            self._pending.hold_appends = True
+            self._holds_appends = True
             return True  # with the removals alone: they may make room
         if has_smaller:
             return True
-        self._pending.hold_appends = True
+        self._holds_appends = True
         self._try_again_later()
         return False
-
-    def _head(self, destination: str, removals: Mapping[str, Removal]) -> int:
-        """Where the queue of `destination` begins after `removals`."""
-        head = self.store.ledgers[destination].acknowledged_seq
-        return max(head, removals[destination].upto) if destination in removals else head
 
     def _evicted(self, destination: str, start: int, stop: int, eviction: Eviction) -> None:
         """The records from `start` to `stop` have left, if there are any."""
@@ -415,21 +379,21 @@ class _Pump:
 
     async def _operate(self) -> None:
         """Carry out the oldest command; the others let the next transaction go first."""
-        command, done = self._pending.commands[0]  # a defect leaves it there to be answered
-        operate = partial(self.store.operate, command, at=self._now())
+        command, done = self._commands[0]  # a defect leaves it there to be answered
+        operate = partial(self._store.operate, command, at=self._now())
         try:
             changed, result = await self._run_in_thread(operate)
         except QueueError as error:
-            self._pending.commands.pop(0)
+            self._commands.pop(0)
             if isinstance(error, StorageFailed):
                 self._admission.set_failure(str(error), self._now())
                 self._try_again_later()
             done.errback(error)
             return
-        self._pending.commands.pop(0)
-        self._limits.settle((), self.store.destination_bytes)
+        self._commands.pop(0)
+        self._limits.settle((), self._store.destination_bytes)
         self._limits.look_again()
-        self._admission.set_queue_bytes(self.store.used_bytes)
+        self._admission.set_queue_bytes(self._store.used_bytes)
         for id, ledger in changed.items():
             self._callbacks.on_stored(id, ledger.next_seq, ())
         done.callback(result)
@@ -437,9 +401,9 @@ class _Pump:
     # When storing fails, and when it works again.
 
     async def _probe(self) -> None:
-        self._pending.probes = False
+        self._probes = False
         try:
-            await self._run_in_thread(self.store.probe)
+            await self._run_in_thread(self._store.probe)
         except QueueError as error:
             self._failed(error)
             self._try_again_later()
@@ -454,22 +418,23 @@ class _Pump:
     def _recovered(self, appends: Sequence[Append] = (), *, wholly: bool = True) -> None:
         """Something was stored; `wholly` if nothing is left."""
         if wholly:
-            self._pending.probes = False
-            self._admission.clear_failure()
+            self._probes = False
+            if self._admission.failure is not None:
+                self._admission.clear_failure()
         for append in self._appends.answered(appends):
             append.done.callback(None)
 
     def _try_again_later(self) -> None:
-        if not self.closing and self._retry is None:
+        if not self._closing and self._retry is None:
             self._retry = self._clock.callLater(self._retry_seconds, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None
-        self._pending.hold_appends = False
+        self._holds_appends = False
         # Without a failure of its own to repeat, only a probe can tell that the disk works.
-        self._pending.probes = not self._appends and self._admission.failure is not None
+        self._probes = not self._appends.waiting and self._admission.failure is not None
         self._removals.set_due()
-        self.start()
+        self._wake()
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

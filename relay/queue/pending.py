@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from relay.model.clock import Clock, DelayedCall
-from relay.queue.admission.limits import QueueLimits
-from relay.queue.changes import Command
 from relay.queue.transaction import Append, Removal, account_of_source, split
 
-__all__ = ["COMMIT_BYTES_ENOUGH", "NOT_STORED", "Pending", "PendingAppends", "PendingRemovals"]
+__all__ = ["COMMIT_BYTES_ENOUGH", "NOT_STORED", "PendingAppends", "PendingRemovals"]
 
 COMMIT_BYTES_ENOUGH = 4 * 1024 * 1024
 """Size of its appends from which a commit takes no more of them."""
@@ -32,6 +29,7 @@ class PendingAppends:
     """The appends that wait, oldest first.
 
     Attributes:
+        waiting: For a commit that is not under way yet.
         size: Bytes of what waits and of what is on its way to disk, about.
         was_cut: The last batch left appends behind, which need not wait for others.
     """
@@ -39,54 +37,46 @@ class PendingAppends:
     def __init__(self) -> None:
         self.size = 0
         self.was_cut = False
-        self._appends: list[Append] = []
+        self.waiting: list[Append] = []
         self._underway: list[Append] = []
         self._batch_bytes: int | None = None  # None = no limit
         self._withheld: list[Append] = []  # committed to a file that is not in its place
 
-    def __bool__(self) -> bool:
-        return bool(self._appends)
-
     def add(self, append: Append) -> None:
-        self._appends.append(append)
+        self.waiting.append(append)
         self.size += append.size
 
     def take(self) -> list[Append]:
         """The appends that the next commit stores."""
         if self._batch_bytes is None:
-            count = self._count_enough()
+            size = count = 0
+            for append in self.waiting:
+                size, count = size + append.size, count + 1
+                if size >= COMMIT_BYTES_ENOUGH:
+                    break
         else:
             count = self._count_fitting(self._batch_bytes)
-        self._underway, self._appends = self._appends[:count], self._appends[count:]
-        self.was_cut = bool(self._appends)
+        self._underway, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.was_cut = bool(self.waiting)
         return self._underway
-
-    def _count_enough(self) -> int:
-        """How many of the oldest appends are worth a commit."""
-        size = 0
-        for count, append in enumerate(self._appends, start=1):
-            size += append.size
-            if size >= COMMIT_BYTES_ENOUGH:
-                return count
-        return len(self._appends)
 
     def _count_fitting(self, bytes_max: int) -> int:
         """How many of the oldest appends fit, at least one; it is split if it is too large."""
         size = count = 0
-        for append in self._appends:
+        for append in self.waiting:
             if count and size + append.size > bytes_max:
                 break
             size += append.size
             count += 1
         # An append that is too large alone is cut, or a small disk could never take it.
-        if size > bytes_max and (parts := split(self._appends[count - 1], bytes_max)):
-            self._appends[count - 1 : count] = parts
+        if size > bytes_max and (parts := split(self.waiting[count - 1], bytes_max)):
+            self.waiting[count - 1 : count] = parts
         return count
 
     def take_back(self) -> bool:
         """The commit failed: its appends wait again.  Returns whether fewer will be tried next."""
         batch, self._underway = self._underway, []
-        self._appends[:0] = batch
+        self.waiting[:0] = batch
         if not batch:
             return False
         size = sum(append.size for append in batch)
@@ -96,10 +86,12 @@ class PendingAppends:
 
     def stored(self, batch: Sequence[Append]) -> bool:
         """`batch` is on disk.  Returns whether everything older, or as old, is on disk too."""
-        stored = sum(append.size for append in batch)
+        stored = 0
+        for append in batch:
+            stored += append.size
         self.size -= stored
         # Without a limit nothing has failed, and what is left waits for its turn only.
-        is_everything = self._batch_bytes is None or not self._appends
+        is_everything = self._batch_bytes is None or not self.waiting
         if is_everything:
             self._batch_bytes = None
         elif batch and self._batch_bytes is not None:
@@ -123,9 +115,9 @@ class PendingAppends:
             again: by account.
         """
         appends = [append for append in self._underway if not append.done.called]
-        appends += self._appends
+        appends += self.waiting
         withheld, self._withheld = self._withheld, []
-        self._underway, self._appends, self.size = [], [], 0
+        self._underway, self.waiting, self.size = [], [], 0
         lost: Counter[str] = Counter()
         for append in appends:
             if not append.comes_again:
@@ -148,6 +140,9 @@ class PendingRemovals:
     Args:
         seconds: What a removal waits for an append, at most; 0 = it is due at once.
         on_due: Called when one has waited for so long.
+
+    Attributes:
+        are_due: They wait for no append any more.
     """
 
     def __init__(self, *, clock: Clock, seconds: float, on_due: Callable[[], None]) -> None:
@@ -155,16 +150,11 @@ class PendingRemovals:
         self._clock = clock
         self._seconds = seconds
         self._on_due = on_due
-        self._is_due = False
+        self.are_due = False
         self._timer: DelayedCall | None = None
 
     def __bool__(self) -> bool:
         return bool(self._removals)
-
-    @property
-    def are_due(self) -> bool:
-        """Whether there are removals that wait for no append any more."""
-        return self._is_due and bool(self._removals)
 
     def of(self, destination: str, upto: int = 0) -> Removal:
         """What is removed from `destination`, the records before `upto` included."""
@@ -176,13 +166,13 @@ class PendingRemovals:
         """Have them due after a while.  Returns False if they need not wait."""
         if not self._seconds:
             return False
-        if self._timer is None and not self._is_due:
+        if self._timer is None and not self.are_due:
             self._timer = self._clock.callLater(self._seconds, self._on_due)
         return True
 
     def set_due(self, is_due: bool = True) -> None:
         """Whether they are due; ends what `wait` began."""
-        self._is_due = is_due
+        self.are_due = is_due
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -210,37 +200,3 @@ class PendingRemovals:
             removal.set_aside = [aside for aside in removal.set_aside if aside not in gone]
             late = min(removal.upto, stop) - start - sum(len(aside.seqs) for aside in gone)
             removal.late[reason] += late
-
-
-class Pending:
-    """All that waits: appends, removals, what limits make leave, and commands.
-
-    Attributes:
-        commands: Each with what fires with its result.
-        hold_appends: Appends wait until something else was stored, or for another try.
-        probes: Nothing waits, and whether the disk works is to be found out.
-    """
-
-    def __init__(self, removals: PendingRemovals, limits: QueueLimits) -> None:
-        self.appends = PendingAppends()
-        self.removals = removals
-        self.limits = limits
-        self.commands: list[tuple[Command[Any], Deferred[Any]]] = []
-        self.hold_appends = False
-        self.probes = False
-
-    def has_changes(self) -> bool:
-        """Whether there is something for a transaction, commands left out."""
-        if self.removals.are_due or self.limits.have_evictions:
-            return True
-        return bool(self.appends) and not self.hold_appends
-
-    def has_work(self) -> bool:
-        """Whether there is something to do."""
-        return bool(self.commands) or self.has_changes() or self.probes
-
-    def give_up(self) -> tuple[list[Deferred[Any]], Counter[str]]:
-        """Forget all that is not on disk; as `PendingAppends.give_up`, with the commands."""
-        appends, lost = self.appends.give_up()
-        commands, self.commands = self.commands, []
-        return [*appends, *(done for _, done in commands)], lost

@@ -244,22 +244,32 @@ class QueueStore:
         # looked at before the commit, which then need not be made, and after it.
         if transaction.is_answered:
             self.placement.require()
-        # What adds something must leave room for removals, or a full disk could never empty.
-        if growth := transaction.growth:
-            self.reserve.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
-            changed = self._commit(transaction)
+        growth = transaction.growth
+        apply = partial(Changes.apply, transaction=transaction)
+        write = partial(self._write, apply, transaction.received_at, growth)
+        if not growth:
+            changed, _ = self.reserve.with_room(write)
         else:
-            changed = self.reserve.with_room(partial(self._commit, transaction))
+            # What adds something must leave room for removals, or a full disk could never empty.
+            if not self.reserve.is_there:
+                self.reserve.before_growth(wanted_bytes=growth, used_bytes=self.in_use_bytes)
+            changed, _ = write()
         with suppress(QueueMisplaced):  # it has been committed, but not there: see `misplaced`
             self.placement.require()
         return changed
 
-    def _commit(self, transaction: Transaction) -> dict[str, Ledger]:
-        with self._errors(transaction.growth), self._handles.begin(write=True) as txn:
-            changes = self._changes(txn, transaction.received_at)
-            changes.apply(transaction)
+    def _write(
+        self, apply: Callable[[Changes], _Found], at: float, wanted_bytes: int = 0
+    ) -> tuple[dict[str, Ledger], _Found]:
+        """The ledgers that `apply` changed in a transaction, and what it returned."""
+        with self._errors(wanted_bytes), self._handles.begin(write=True) as txn:
+            changes = Changes(txn, self._handles, self.ledgers, self.histories, at=at)
+            found = apply(changes)
             usage = changes.finish(self._usage)
-        return self._committed(changes, usage)
+        # Only now: a transaction that failed has changed nothing here either.
+        self._usage = usage
+        self.ledgers.update(changes.changed)
+        return changes.changed, found
 
     def probe(self) -> None:
         """Find out whether something can be stored: write what is there once more.
@@ -290,26 +300,8 @@ class QueueStore:
         """
         self._refuse_if_spoilt()
         self.placement.require()
-        operate = partial(self._operate, command, at)
-        if isinstance(command, RemovesOnly):
-            return self.reserve.with_room(operate)
-        return operate()
-
-    def _operate(self, command: Command[_Found], at: float) -> tuple[dict[str, Ledger], _Found]:
-        with self._errors(), self._handles.begin(write=True) as txn:
-            changes = self._changes(txn, at)
-            result = command.apply(changes)
-            usage = changes.finish(self._usage)
-        return self._committed(changes, usage), result
-
-    def _changes(self, txn: GuardedTransaction, at: float) -> Changes:
-        return Changes(txn, self._handles, self.ledgers, self.histories, at=at)
-
-    def _committed(self, changes: Changes, usage: MapUsage) -> dict[str, Ledger]:
-        """Only now: a transaction that failed has changed nothing here either."""
-        self._usage = usage
-        self.ledgers.update(changes.changed)
-        return changes.changed
+        write = partial(self._write, command.apply, at)
+        return self.reserve.with_room(write) if isinstance(command, RemovesOnly) else write()
 
     def look(self, query: Callable[[TransactionView], _Found]) -> _Found:
         """What `query` finds, in a read transaction that ends with it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -136,8 +136,7 @@ class Transaction:
     @property
     def growth(self) -> int:
         """Bytes that this adds to queues and quarantines of sources; 0 = it adds nothing."""
-        runs = [*self.appends.values(), *(refusal.frames for refusal in self.refusals)]
-        return sum(octets_of(run) + len(run) for run in runs)
+        return size_of(self.appends, self.refusals, record_bytes=1)
 
 
 @dataclass(slots=True)
@@ -155,10 +154,32 @@ class Append:
     comes_again: bool = False
     """Its sender sends or reads it again unless it is stored."""
 
+    @property
+    def records(self) -> int:
+        """How many it stores, those of `refusals` included."""
+        count = sum(map(len, self.payloads.values()))
+        for refusal in self.refusals:
+            count += len(refusal.frames)
+        return count
 
-def size_of(runs: Iterable[Sequence[bytes]]) -> int:
-    """What `runs` of records take in memory, in bytes, about."""
-    return sum(octets_of(run) + RECORD_BYTES * len(run) for run in runs)
+
+def size_of(
+    payloads: Mapping[str, Sequence[bytes]],
+    refusals: Sequence[Refusal] = (),
+    *,
+    record_bytes: int = RECORD_BYTES,
+) -> int:
+    """What payloads by destination and refused frames take in memory, in bytes, about.
+
+    Args:
+        record_bytes: Of each, beside its own bytes.
+    """
+    size = 0
+    for run in payloads.values():
+        size += octets_of(run) + record_bytes * len(run)
+    for refusal in refusals:
+        size += octets_of(refusal.frames) + record_bytes * len(refusal.frames)
+    return size
 
 
 def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
@@ -178,14 +199,14 @@ def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
     for destination, run in runs.items():
         sizes = accumulate(len(payload) + RECORD_BYTES for payload in run)
         counts[destination] = sum(size <= left for size in sizes)
-        left -= size_of([run[: counts[destination]]])
+        left -= size_of({destination: run[: counts[destination]]})
     if not any(counts.values()):
         counts[next(destination for destination, run in runs.items() if run)] = 1
     if all(counts[destination] == len(run) for destination, run in runs.items()):
         counts[next(destination for destination, run in runs.items() if len(run) > 1)] -= 1
     heads = {destination: run[: counts[destination]] for destination, run in runs.items()}
     tails = {destination: run[counts[destination] :] for destination, run in runs.items()}
-    size = size_of(heads.values())
+    size = size_of(heads)
     unused: Deferred[None] = Deferred()
     unused.addErrback(lambda failure: None)
     head = Append(heads, (), {}, {}, size, unused, comes_again=append.comes_again)
@@ -201,17 +222,21 @@ def transaction_of(
     """All `appends` and `removals` in one, in the order of the calls."""
     runs: dict[str, list[Sequence[bytes]]] = {}
     drops: dict[str, Counter[str]] = {}
+    refusals: list[Refusal] = []
+    positions: dict[str, bytes] = {}
     for append in appends:
         for destination, run in append.payloads.items():
             runs.setdefault(destination, []).append(run)
         for destination, reasons in append.drops.items():
             drops.setdefault(destination, Counter()).update(reasons)
+        refusals += append.refusals
+        positions |= append.positions
     return Transaction(
         received_at,
-        {destination: joined(row) for destination, row in runs.items()},
+        dict(zip(runs, map(joined, runs.values()), strict=True)),
         removals,
         drops=drops,
         evictions=evictions,
-        refusals=[refusal for append in appends for refusal in append.refusals],
-        positions={name: at for append in appends for name, at in append.positions.items()},
+        refusals=refusals,
+        positions=positions,
     )

@@ -401,10 +401,8 @@ class _UntilPrepared(Protocol):
         self.proxy = proxy
 
     def connectionMade(self) -> None:
+        self.dataReceived = self.proxy.dataReceived  # type: ignore[method-assign]
         self.proxy.makeConnection(self.transport)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.proxy.dataReceived(data)
 
     def handshakeCompleted(self) -> None:
         self.proxy.handshakeCompleted()

@@ -94,9 +94,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.session: Session | None = None
 
     def stored(self, _: str, seq: int, payloads: Sequence[bytes]) -> None:
-        if self.hot:
-            self.cursor.stored(seq, payloads)
-        self.drain.stored(seq)
+        self.drain.stored(seq, payloads if self.hot else ())
 
     def threads(self) -> list[Any]:
         return [self.writer, self.reader]

@@ -699,8 +699,7 @@ class LanesMachine(RuleBasedStateMachine):
         return self.committer.append({}, positions={f"{SENT}/{queue}": lineage.encode()})
 
     def committed(self, queue: str, upto: int, payloads: Sequence[bytes]) -> None:
-        self.lane[queue].cursor.stored(upto, payloads)
-        self.lane[queue].drain.stored(upto)
+        self.lane[queue].drain.stored(upto, payloads)
         self.lanes.look()
 
     def evicted(self, queue: str, upto: int, count: int, reason: str) -> None:

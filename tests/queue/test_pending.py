@@ -29,7 +29,7 @@ def sizes(batch: list[Append]) -> list[int]:
 
 def test_a_commit_takes_everything_that_waits() -> None:
     waiting = waiting_for(3, 4)
-    assert sizes(waiting.take()) == [3, 4] and not waiting
+    assert sizes(waiting.take()) == [3, 4] and not waiting.waiting
 
 
 def test_a_commit_takes_no_more_than_is_worth_it() -> None:
@@ -57,7 +57,7 @@ def test_each_success_takes_more_until_everything_is_taken_again() -> None:
         waiting.take()
         waiting.take_back()
     tried, is_everything = [], False
-    while waiting:
+    while waiting.waiting:
         batch = waiting.take()
         tried.append(sum(sizes(batch)))
         assert not is_everything
@@ -82,7 +82,7 @@ def test_what_is_given_up_is_counted_once_and_only_if_it_is_lost() -> None:
     waiting.add(append(3))
     told, lost = waiting.give_up()
     assert (len(told), lost) == (2, {"a": 3})
-    assert (bool(waiting), waiting.size) == (False, 0)
+    assert (bool(waiting.waiting), waiting.size) == (False, 0)
 
 
 def test_what_lies_where_no_restart_finds_it_is_answered_when_it_does() -> None:

@@ -49,20 +49,18 @@ class SourceAdmission:
 
     Args:
         reserved: The source may use the reserve.
+
+    Attributes:
+        closed: Whether the source must not take more.
     """
 
     def __init__(self, watermarks: Iterable[Watermark], *, reserved: bool = False) -> None:
         self._watermarks = tuple(watermarks)
         self._reserved = reserved
         self._producers: set[Pausable] = set()
-        self._closed = self._is_closed()
+        self.closed = self._is_closed()
         for watermark in self._watermarks:
             watermark.subscribe(self._watermark_changed)
-
-    @property
-    def closed(self) -> bool:
-        """Whether the source must not take more."""
-        return self._closed
 
     @property
     def reason(self) -> str:
@@ -74,7 +72,7 @@ class SourceAdmission:
     @property
     def severity_max(self) -> int:
         """The least severe messages that may come in now if they cannot wait; below 0 = none."""
-        if not self._closed:
+        if not self.closed:
             return _LEAST_SEVERE
         if self._reserved or any(watermark.reserve_full for watermark in self._watermarks):
             return -1
@@ -97,14 +95,14 @@ class SourceAdmission:
         return any(map(self._is_full, self._watermarks))
 
     def _watermark_changed(self) -> None:
-        was_closed, self._closed = self._closed, self._is_closed()
-        if self._closed == was_closed:
+        was_closed, self.closed = self.closed, self._is_closed()
+        if self.closed == was_closed:
             return
         for producer in list(self._producers):
             # Each call may change both the producers and whether we are closed.
             if producer not in self._producers:
                 continue
-            if self._closed:
+            if self.closed:
                 producer.pause_reading()
             else:
                 producer.resume_reading()
@@ -166,6 +164,10 @@ class Admission(SourceAdmission):
         )
         self._lasting = (self._storage, self._queue, self._disk)
         self._shared = (*self._lasting, self._pending)
+        self.set_pending_bytes = self._pending.set
+        """Update the bytes that wait for their commit."""
+        self.set_queue_bytes = self._queue.set
+        """Update the bytes that the queue holds."""
         super().__init__(self._shared)
 
     @property
@@ -214,14 +216,6 @@ class Admission(SourceAdmission):
         """Everything that waited has been stored."""
         self.failure = None
         self._storage.set(0)
-
-    def set_pending_bytes(self, size: int) -> None:
-        """Update the bytes that wait for their commit."""
-        self._pending.set(size)
-
-    def set_queue_bytes(self, size: int) -> None:
-        """Update the bytes that the queue holds."""
-        self._queue.set(size)
 
     def set_free_bytes(self, size: int) -> None:
         """Update the bytes that are free on the disk."""

@@ -179,16 +179,14 @@ class QueueLimit:
         """`payloads` wait for their commit.  Returns what to `settle` after it."""
         size = octets_of(payloads) + _STORED_RECORD_BYTES * len(payloads)
         self.pending_bytes += size
-        self._tell()
+        if self.watermark is not None:
+            self.watermark.set(self.size)
         return size
 
     def settle(self, pending_bytes: int, used_bytes: int) -> None:
         """Records are on disk: `pending_bytes` wait no more, the queue takes `used_bytes`."""
         self.pending_bytes -= pending_bytes
         self.used_bytes = used_bytes
-        self._tell()
-
-    def _tell(self) -> None:
         if self.watermark is not None:
             self.watermark.set(self.size)
 
@@ -220,12 +218,12 @@ class QueueLimits:
 
     def add_pending(self, payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
         """`payloads`, by queue, wait for their commit.  Returns what to settle after it."""
-        return {
-            id: sum(
-                limit.add_pending(payloads[queue]) for queue in limit.queues if queue in payloads
-            )
-            for id, limit in self._bounded.items()
-        }
+        added: dict[str, int] = {}
+        for id, limit in self._bounded.items():
+            for queue in limit.queues:
+                if queue in payloads:
+                    added[id] = added.get(id, 0) + limit.add_pending(payloads[queue])
+        return added
 
     def expire(self, queue: str, received_before: float) -> None:
         """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
@@ -253,11 +251,10 @@ class QueueLimits:
     def settle(self, appends: Sequence[Append], used_bytes: Mapping[str, int]) -> None:
         """`appends` are on disk, where each queue now takes `used_bytes`."""
         for limit in self._limits:
-            id = limit.destination
             pending = 0
-            if id in self._bounded:
-                pending = sum(append.limited.get(id, 0) for append in appends)
-            limit.settle(pending, sum(used_bytes[queue] for queue in limit.queues))
+            for append in appends:
+                pending += append.limited.get(limit.destination, 0)
+            limit.settle(pending, sum(map(used_bytes.__getitem__, limit.queues)))
 
     def look_again(self) -> None:
         """Find out whether something on disk exceeds its limit."""

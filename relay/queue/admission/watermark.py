@@ -61,13 +61,10 @@ class Watermark:
     def set(self, size: int) -> None:
         """Set the size, and notify the listeners if a level opened or closed."""
         self.size = size
-        before = (self.full, self.reserve_full)
-        self.full = _is_full(size, self._everybody, self.full)
-        self.reserve_full = _is_full(size, self._reserved, self.reserve_full)
-        if (self.full, self.reserve_full) != before:
+        everybody, reserved = self._everybody, self._reserved
+        full = size >= (everybody.open_below if self.full else everybody.close_at)
+        reserve_full = size >= (reserved.open_below if self.reserve_full else reserved.close_at)
+        if (full, reserve_full) != (self.full, self.reserve_full):
+            self.full, self.reserve_full = full, reserve_full
             for changed in self._listeners:
                 changed()
-
-
-def _is_full(size: int, level: Level, was_full: bool) -> bool:
-    return size >= (level.open_below if was_full else level.close_at)

@@ -98,10 +98,10 @@ class Placement:
         Raises:
             QueueMisplaced: It is not, and cannot be brought back.
         """
-        if self.trouble:
-            assert self._place is not None
+        place = self._place
+        if place is not None and place.trouble():
             try:
-                self.bring_back(self._place)
+                self.bring_back(place)
             except QueueMisplaced as error:
                 self.misplaced = f"nothing can be stored: {error}"
                 raise QueueMisplaced(self.misplaced) from error

@@ -162,8 +162,6 @@ class Histories:
             others_bytes: What queues and quarantines take now.
         """
         self._others_bytes = others_bytes
-        if not self.databases:
-            return
         entries_max, self._kept = self._kept + ENTRIES_PER_STEP_MAX, 0
         for id, limit in self.limits.items():
             _shrink(txn, self.databases[id], limit.bytes_max, entries_max)

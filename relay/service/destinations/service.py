@@ -225,8 +225,8 @@ class DestinationService(Service):
         if self._order is not None:
             self._order.look()
 
-    def _stored(self, lane: Lane, upto: int) -> None:
-        lane.drain.stored(upto)
+    def _stored(self, lane: Lane, upto: int, payloads: Sequence[bytes]) -> None:
+        lane.drain.stored(upto, payloads)
         assert self._order is not None
         self._order.look()
 

@@ -126,8 +126,7 @@ class QueueService(Service):
         self.exit_status = exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
         self._lineages: dict[str, Lineage] = {}  # of the queues of destinations
-        self._cursors: dict[str, list[Cursor]] = {}
-        self._subscribers: dict[str, Callable[[int], None]] = {}
+        self._subscribers: dict[str, Callable[[int, Sequence[bytes]], None]] = {}
         self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
         self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
@@ -216,22 +215,21 @@ class QueueService(Service):
 
     def cursor(self, queue: str) -> Cursor:
         """A new cursor at the head of `queue`, for as long as we run."""
-        cursor = Cursor(
+        return Cursor(
             self._store,
             queue,
             position=self.view.ledger(queue).acknowledged_seq,
             run_in_thread=self.view.in_reader,
         )
-        self._cursors.setdefault(queue, []).append(cursor)
-        return cursor
 
     def subscribe(
         self,
         queue: str,
-        stored: Callable[[int], None],
+        stored: Callable[[int, Sequence[bytes]], None],
         evicted: Callable[[int, str], None] = lambda upto, reason: None,
     ) -> None:
-        """Have `stored` called with the next seq after each commit for `queue`.
+        """Have `stored` called after each commit for `queue`: with the next seq, and the payloads
+        of the records before it that were stored.
 
         Args:
             evicted: Called when the records before a seq have left undelivered, with the
@@ -244,11 +242,9 @@ class QueueService(Service):
         return self._limits.get(destination)
 
     def _stored(self, queue: str, next_seq: int, payloads: Sequence[bytes]) -> None:
-        for cursor in self._cursors.get(queue, ()):
-            cursor.stored(next_seq, payloads)
         subscriber = self._subscribers.get(queue)
         if subscriber is not None:
-            subscriber(next_seq)
+            subscriber(next_seq, payloads)
 
     def _evicted(self, queue: str, upto: int, count: int, reason: str) -> None:
         subscriber = self._evicted_subscribers.get(queue)

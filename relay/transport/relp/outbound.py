@@ -69,14 +69,10 @@ class RelpClientProtocol(DeliveringProtocol):
             return 0
         # Records left the queue unsent, so the numbers have to begin again in another session.
         # The answers that are on their way would be lost with this one.
-        if self._has_gap and self._session.unacknowledged:
+        has_gap = self._next_seq is not None and self._drain.sent_seq != self._next_seq
+        if has_gap and self._session.unacknowledged:
             return 0
         return self._session.room
-
-    @property
-    def _has_gap(self) -> bool:
-        """Whether the next record to send is not the one after the last."""
-        return self._next_seq is not None and self._drain.sent_seq != self._next_seq
 
     def send(self, payloads: Sequence[bytes]) -> None:
         if self._next_seq is not None:
@@ -85,7 +81,7 @@ class RelpClientProtocol(DeliveringProtocol):
                 return
             self._next_seq += len(payloads)
         self._session.send(payloads)
-        self._write()
+        self.transport.write(self._session.data_to_send())
         self._expect_answer()
 
     # The connection.
@@ -121,8 +117,10 @@ class RelpClientProtocol(DeliveringProtocol):
         acknowledged = session.receive(data)
         if session.ready and not self._begun:
             self._begin_sending()
-        self._acknowledged(acknowledged)
-        self._judge_refusals(at_once=session.over)
+        if acknowledged:
+            self._acknowledged(acknowledged)
+        if session.refusal is not None:
+            self._judge_refusals(at_once=session.over)
         if self.over:
             return
         if session.over:
@@ -187,8 +185,10 @@ class RelpClientProtocol(DeliveringProtocol):
                 self.give_up(f"it refused a message: {refusal}")
                 return
             acknowledged = session.skip_refused()
-            self._answered()
-            self._acknowledged(acknowledged)
+            if acknowledged:
+                self._acknowledged(acknowledged)
+            else:
+                self._answered()
             self._drain.pump()  # the place of the refused one is free, whatever else waits
         self._cancel_refusal_call()
 
@@ -202,10 +202,9 @@ class RelpClientProtocol(DeliveringProtocol):
             self._refusal_call = None
 
     def _acknowledged(self, count: int) -> None:
-        if count:
-            self._answered()
-            if not self._drain.acknowledged(self, count):
-                self.give_up("it takes messages: what it refused before is tried once more")
+        self._answered()
+        if not self._drain.acknowledged(self, count):
+            self.give_up("it takes messages: what it refused before is tried once more")
 
     def _answered(self) -> None:
         self._cancel_answer_call()

@@ -129,12 +129,13 @@ class RelpClientSession:
         """
         if self.ready and not self.over and not self._decoder.inside_frame:
             chunk = self._take_expected_answers(self._held + chunk)
-        for frame in self._decoder.feed(chunk):
-            if self.over:
-                break
-            self._receive_frame(frame)
-        if self._decoder.error is not None and not self.over:
-            self._end(str(self._decoder.error))
+        if chunk:
+            for frame in self._decoder.feed(chunk):
+                if self.over:
+                    break
+                self._receive_frame(frame)
+            if self._decoder.error is not None and not self.over:
+                self._end(str(self._decoder.error))
         return self._inflight.take_acknowledged()
 
     def skip_refused(self) -> int:

@@ -21,47 +21,41 @@ class Inflight:
     Args:
         first_txnr: Number of the first frame that will be added.
         frames_max: The window: most frames in flight.
+
+    Attributes:
+        oldest_txnr: Number of the oldest frame that is not acknowledged.
+        next_txnr: Number of the next frame.
     """
 
     def __init__(self, *, first_txnr: int, frames_max: int) -> None:
         self._frames_max = frames_max
-        self._oldest = first_txnr  # not acknowledged
-        self._next = first_txnr  # not sent
+        self.oldest_txnr = first_txnr
+        self.next_txnr = first_txnr
         self._reported = first_txnr  # everything before it was taken as acknowledged
         self._early: set[int] = set()
         self._refused: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Frames sent and not acknowledged."""
-        return self._next - self._oldest
+        return self.next_txnr - self.oldest_txnr
 
     @property
     def room(self) -> int:
         """How many more frames may be sent now."""
-        return self._frames_max - len(self)
-
-    @property
-    def oldest_txnr(self) -> int:
-        """Number of the oldest frame that is not acknowledged."""
-        return self._oldest
-
-    @property
-    def next_txnr(self) -> int:
-        """Number of the next frame."""
-        return self._next
+        return self._frames_max - (self.next_txnr - self.oldest_txnr)
 
     @property
     def refusal(self) -> str | None:
         """Why the peer refused the oldest frame, or None if it did not."""
-        return self._refused.get(self._oldest)
+        return self._refused.get(self.oldest_txnr)
 
     @property
     def refused_in_row(self) -> int:
         """How many of the oldest frames the peer refused, up to the first that it did not."""
-        txnr = self._oldest
+        txnr = self.oldest_txnr
         while txnr in self._refused:
             txnr += 1
-        return txnr - self._oldest
+        return txnr - self.oldest_txnr
 
     @property
     def took_others(self) -> bool:
@@ -75,9 +69,9 @@ class Inflight:
 
     def add(self, count: int) -> int:
         """Note `count` more frames as sent; return the number of the first."""
-        assert 0 < count <= self.room, (count, self.room)
-        first = self._next
-        self._next += count
+        first = self.next_txnr
+        self.next_txnr += count
+        assert first < self.next_txnr <= self.oldest_txnr + self._frames_max, (count, self.room)
         return first
 
     def answer(self, txnr: int, *, refusal: str | None = None) -> bool:
@@ -86,14 +80,14 @@ class Inflight:
         Args:
             refusal: The peer's text if it refused the frame.
         """
-        if not self._oldest <= txnr < self._next:
+        if not self.oldest_txnr <= txnr < self.next_txnr:
             return False
         if txnr in self._early or txnr in self._refused:
             return False
         if refusal is not None:
             self._refused[txnr] = refusal
-        elif txnr == self._oldest:
-            self._oldest += 1
+        elif txnr == self.oldest_txnr:
+            self.oldest_txnr += 1
             self._advance()
         else:
             self._early.add(txnr)
@@ -104,9 +98,9 @@ class Inflight:
 
         Changes nothing if it returns False.
         """
-        if self._early or self._refused or count > len(self):
+        if self._early or self._refused or self.oldest_txnr + count > self.next_txnr:
             return False
-        self._oldest += count
+        self.oldest_txnr += count
         return True
 
     def skip_refused(self) -> None:
@@ -114,19 +108,19 @@ class Inflight:
 
         It counts with neither this nor later calls of `take_acknowledged`.
         """
-        del self._refused[self._oldest]
-        assert self._reported == self._oldest, "take what is acknowledged first"
-        self._oldest += 1
+        del self._refused[self.oldest_txnr]
+        assert self._reported == self.oldest_txnr, "take what is acknowledged first"
+        self.oldest_txnr += 1
         self._reported += 1
         self._advance()
 
     def take_acknowledged(self) -> int:
         """How many frames were acknowledged since the last call."""
-        count = self._oldest - self._reported
-        self._reported = self._oldest
+        count = self.oldest_txnr - self._reported
+        self._reported = self.oldest_txnr
         return count
 
     def _advance(self) -> None:
-        while self._early and self._oldest in self._early:
-            self._early.remove(self._oldest)
-            self._oldest += 1
+        while self._early and self.oldest_txnr in self._early:
+            self._early.remove(self.oldest_txnr)
+            self.oldest_txnr += 1

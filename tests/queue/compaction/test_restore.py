@@ -4,13 +4,13 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.model.errors import QueueMisplaced
 from relay.queue.compaction.restore import Restoration
 from relay.queue.store import QueueStore
-from relay.queue.transaction import Transaction
 from tests.queue_files import append, opened
 
 
@@ -55,15 +55,15 @@ def test_a_removal_while_the_commit_runs_is_found_after_it(
 ) -> None:
     with opened(path) as store:
         said = watched(store, path)
-        commit = store._commit
+        write = store._write
 
-        def commit_and_remove(transaction: Transaction) -> object:
-            changed = commit(transaction)
+        def write_and_remove(*arguments: Any) -> object:
+            changed = write(*arguments)
             (path / "data.mdb").unlink()
             return changed
 
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_commit", commit_and_remove)
+            patch.setattr(store, "_write", write_and_remove)
             append(store, a=[b"1"])
         assert (len(said), store.misplaced) == (1, "")
     assert_has(path, b"1")

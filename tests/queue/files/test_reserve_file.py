@@ -131,14 +131,13 @@ def test_where_it_cannot_be_made_at_all_nobody_waits_for_it(
 
 def queue_on_a_full_disk(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits fail as long as the reserve file is there."""
-    begin = store._commit, store._operate
+    write = store._write
 
     def refuse() -> None:
         if store.reserve.is_there:
             raise QueueFull("no space")
 
-    monkeypatch.setattr(store, "_commit", lambda *rest: (refuse(), begin[0](*rest))[1])
-    monkeypatch.setattr(store, "_operate", lambda *rest: (refuse(), begin[1](*rest))[1])
+    monkeypatch.setattr(store, "_write", lambda *rest: (refuse(), write(*rest))[1])
 
 
 def test_removals_go_on_and_appends_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -61,7 +61,7 @@ class Queue(AllRoles):
     def subscribe(
         self,
         destination: str,
-        stored: Callable[[int], None],
+        stored: Callable[[int, Sequence[bytes]], None],
         evicted: Callable[[int, str], None],
     ) -> None:
         self.stored = stored
@@ -181,7 +181,7 @@ def test_a_session_gets_the_queue(local: Local, setup: Setup) -> None:
     assert session.sent == [b"1", b"2", b"3"]
     assert local.state.words == "appending to /var/log/x"
     setup.queue.account = Ledger(next_seq=5)
-    setup.queue.stored(5)
+    setup.queue.stored(5, ())
     assert session.sent[3:] == [b"4"]
     local.drain.acknowledged(session, 4)
     assert setup.queue.events == [5]
@@ -405,7 +405,7 @@ def test_the_standing_says_whether_it_could_get_on(local: Local, setup: Setup) -
     assert answered.answers != sent.answers
     setup.queue.account = Ledger(next_seq=5)
     local.service.pause(0.0)
-    setup.queue.stored(5)
+    setup.queue.stored(5, ())
     assert not local.lane.standing().could_send  # it was told not to
     local.service.resume()
     assert local.lane.standing().in_flight == 1
@@ -460,7 +460,7 @@ class LaneQueue(Queue):
     def subscribe(
         self,
         destination: str,
-        stored: Callable[[int], None],
+        stored: Callable[[int, Sequence[bytes]], None],
         evicted: Callable[[int, str], None],
     ) -> None:
         self.subscribed[destination] = stored
@@ -496,7 +496,7 @@ class TwoLanes:
 
     def stores(self, queue: str, next_seq: int) -> None:
         self.queue.accounts[queue] = replace(self.queue.accounts[queue], next_seq=next_seq)
-        self.queue.subscribed[queue](next_seq)
+        self.queue.subscribed[queue](next_seq, ())
 
 
 def test_with_live_first_there_are_two_sessions_and_one_report(setup: Setup) -> None:

@@ -121,17 +121,18 @@ def test_a_lineage_with_a_damaged_position_is_a_new_one(setup: Setup) -> None:
 
 def test_a_subscriber_hears_of_its_own_commits(setup: Setup) -> None:
     service = setup.started("out", "other")
-    heard: list[int] = []
-    service.subscribe("out", heard.append)
+    heard: list[tuple[int, list[bytes]]] = []
+    service.subscribe("out", lambda seq, payloads: heard.append((seq, list(payloads))))
     setup.commit(service, {"other": [b"x"]})
     setup.commit(service, {"out": [b"one", b"two"]})
-    assert heard == [3]
+    assert heard == [(3, [b"one", b"two"])]
     setup.stop(service)
 
 
 def test_a_cursor_that_keeps_up_needs_no_thread_to_read(setup: Setup) -> None:
     service = setup.started("out", "other")
     cursor = service.cursor("out")
+    service.subscribe("out", cursor.stored)
     setup.commit(service, {"other": [b"x"]})
     setup.commit(service, {"out": [b"one", b"two"]})
     taken = fired(ensureDeferred(cursor.take(records_max=10, bytes_max=1000)))
@@ -257,7 +258,7 @@ def test_what_has_left_undelivered_is_told_to_whom_it_concerns(setup: Setup) -> 
     service = setup.service()
     service.startService()
     evicted: list[tuple[int, str]] = []
-    service.subscribe("out", lambda seq: None, lambda *gone: evicted.append(gone))
+    service.subscribe("out", lambda seq, payloads: None, lambda *gone: evicted.append(gone))
     setup.commit(service, {"out": [b"one", b"two"]})
     service.committer.expire("out", setup.reactor.seconds() + 1)
     service.committer.expire("out", setup.reactor.seconds() + 1)
