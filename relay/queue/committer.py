@@ -97,19 +97,8 @@ class CommitPauses:
     """From the beginning of one commit to that of the next; see `CommitDelay`."""
 
 
-class Committer:
-    """Collects appends and removals while a transaction is on its way to disk.
-
-    Args:
-        run_in_thread: Must run one call at a time.
-        clock: For pauses.
-        now: For the time of receipt.
-        limits: Those of the destinations.
-
-    Attributes:
-        entrances: The queue that takes what comes for a destination, where that is not the queue
-            with the destination's id.
-    """
+class _Commits:
+    """One transaction after the other while something is pending."""
 
     _store: QueueStore  # from `start` on
 
@@ -145,113 +134,10 @@ class Committer:
         self._running: Deferred[None] | None = None  # fires when nothing is left to do
         self._retry: DelayedCall | None = None  # while waiting to try again
 
-    def start(self, store: QueueStore) -> None:
-        """Commit to `store` from now on."""
-        self._store = store
-        self._limits.settle((), store.destination_bytes)
-        self._admission.set_queue_bytes(store.used_bytes)
-
-    def append(
-        self,
-        payloads: Mapping[str, Sequence[bytes]],
-        refusals: Sequence[Refusal] = (),
-        positions: Mapping[str, bytes] | None = None,
-        drops: Mapping[str, Mapping[str, int]] | None = None,
-        senders: Collection[Hashable] = (),
-    ) -> Deferred[None]:
-        """Store `payloads`, by destination.  Fires once they are on disk, never before.
-
-        Fails with QueueError only if the queue closes before it could be done.
-
-        Args:
-            refusals: What goes to the quarantine of a source instead.
-            positions: How far sources have read with this, by ``source/name``.
-            drops: How many records rewrites and limits dropped, by destination and reason.
-            senders: Those that wait for the answer.
-        """
-        if self._closed:
-            return fail(QueueError("the queue is closed"))
-        if self.entrances:
-            payloads = {self.entrances.get(id, id): run for id, run in payloads.items()}
-        append = Append(
-            *(payloads, refusals, positions or {}, drops or {}),
-            size=size_of(payloads, refusals),
-            done=Deferred(),
-            limited=self._limits.add_pending(payloads),
-            comes_again=bool(senders or positions),
-        )
-        self._appends.add(append)
-        self._admission.set_pending_bytes(self._appends.size)
-        self._delay.add(append.records, senders)
-        self._wake()
-        return append.done
-
-    def acknowledge(self, destination: str, upto: int) -> None:
-        """Forget the records before `upto` with the next transaction.
-
-        A crash before it sends them again.
-        """
-        self._removals.of(destination, upto)
-        acknowledged = upto - self._store.ledgers[destination].acknowledged_seq
-        # While appends are held nothing comes with which the removal could go.
-        hurries = self._holds_appends or self._closing or acknowledged >= _REMOVALS_MAX
-        if hurries or not self._removals.wait():
-            self.start_removing()
-
-    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
-        """Records that were dropped under `reason` have arrived all the same."""
-        self._removals.of(destination).late[reason] += count
-        self.start_removing()
-
-    def expire(self, destination: str, received_before: float) -> None:
-        """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
-        self._limits.expire(destination, received_before)
-        self._wake()
-
-    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
-        """Move the records `seqs`, the head of the queue, to the quarantine."""
-        # Whole before a commit begins, which may take it away at once.
-        self._removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
-        self.start_removing()
-
-    def operate(self, command: Command[_Result]) -> Deferred[_Result]:
-        """Carry out `command` in a transaction of its own.  Fires with its result, once on disk.
-
-        Fails with QueueError if it could not be done; it is not tried again.
-        """
-        if self._closing or self._closed:
-            return fail(QueueError("the queue is closed"))
-        done: Deferred[_Result] = Deferred()
-        self._commands.append((command, done))
-        self._delay.end()
-        self._wake()
-        return done
-
-    def probe(self) -> None:
-        """Find out whether something can be stored, if that is in doubt."""
-        self._probes = True
-        self._delay.end()
-        self._wake()
-
-    async def close(self) -> None:
-        """Commit what is left, without pauses.  Appends that cannot be stored now fail."""
-        self._holds_appends = False
-        self._removals.set_due()
-        self._closing = True
-        self._cancel_retry()
-        self._delay.end()
-        self._wake()
-        if self._running is not None:
-            await self._running
-        self._closed = True
-        self._give_up()
-
     def start_removing(self) -> None:
         """Forget what was acknowledged with the next transaction, which waits for no append."""
         self._removals.set_due()
         self._wake()
-
-    # One transaction after the other, while something is pending.
 
     def _wake(self) -> None:
         """Commit what is pending, unless that is under way."""
@@ -440,3 +326,119 @@ class Committer:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+
+class Committer(_Commits):
+    """Collects appends and removals while a transaction is on its way to disk.
+
+    Args:
+        run_in_thread: Must run one call at a time.
+        clock: For pauses.
+        now: For the time of receipt.
+        limits: Those of the destinations.
+
+    Attributes:
+        entrances: The queue that takes what comes for a destination, where that is not the queue
+            with the destination's id.
+    """
+
+    def start(self, store: QueueStore) -> None:
+        """Commit to `store` from now on."""
+        self._store = store
+        self._limits.settle((), store.destination_bytes)
+        self._admission.set_queue_bytes(store.used_bytes)
+
+    def append(
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        refusals: Sequence[Refusal] = (),
+        positions: Mapping[str, bytes] | None = None,
+        drops: Mapping[str, Mapping[str, int]] | None = None,
+        senders: Collection[Hashable] = (),
+    ) -> Deferred[None]:
+        """Store `payloads`, by destination.  Fires once they are on disk, never before.
+
+        Fails with QueueError only if the queue closes before it could be done.
+
+        Args:
+            refusals: What goes to the quarantine of a source instead.
+            positions: How far sources have read with this, by ``source/name``.
+            drops: How many records rewrites and limits dropped, by destination and reason.
+            senders: Those that wait for the answer.
+        """
+        if self._closed:
+            return fail(QueueError("the queue is closed"))
+        if self.entrances:
+            payloads = {self.entrances.get(id, id): run for id, run in payloads.items()}
+        append = Append(
+            *(payloads, refusals, positions or {}, drops or {}),
+            size=size_of(payloads, refusals),
+            done=Deferred(),
+            limited=self._limits.add_pending(payloads),
+            comes_again=bool(senders or positions),
+        )
+        self._appends.add(append)
+        self._admission.set_pending_bytes(self._appends.size)
+        self._delay.add(append.records, senders)
+        self._wake()
+        return append.done
+
+    def acknowledge(self, destination: str, upto: int) -> None:
+        """Forget the records before `upto` with the next transaction.
+
+        A crash before it sends them again.
+        """
+        self._removals.of(destination, upto)
+        acknowledged = upto - self._store.ledgers[destination].acknowledged_seq
+        # While appends are held nothing comes with which the removal could go.
+        hurries = self._holds_appends or self._closing or acknowledged >= _REMOVALS_MAX
+        if hurries or not self._removals.wait():
+            self.start_removing()
+
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        """Records that were dropped under `reason` have arrived all the same."""
+        self._removals.of(destination).late[reason] += count
+        self.start_removing()
+
+    def expire(self, destination: str, received_before: float) -> None:
+        """Let the records leave that came in before (seconds since 1970-01-01 UTC)."""
+        self._limits.expire(destination, received_before)
+        self._wake()
+
+    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
+        """Move the records `seqs`, the head of the queue, to the quarantine."""
+        # Whole before a commit begins, which may take it away at once.
+        self._removals.of(destination, seqs.stop).set_aside.append(SetAside(seqs, reason))
+        self.start_removing()
+
+    def operate(self, command: Command[_Result]) -> Deferred[_Result]:
+        """Carry out `command` in a transaction of its own.  Fires with its result, once on disk.
+
+        Fails with QueueError if it could not be done; it is not tried again.
+        """
+        if self._closing or self._closed:
+            return fail(QueueError("the queue is closed"))
+        done: Deferred[_Result] = Deferred()
+        self._commands.append((command, done))
+        self._delay.end()
+        self._wake()
+        return done
+
+    def probe(self) -> None:
+        """Find out whether something can be stored, if that is in doubt."""
+        self._probes = True
+        self._delay.end()
+        self._wake()
+
+    async def close(self) -> None:
+        """Commit what is left, without pauses.  Appends that cannot be stored now fail."""
+        self._holds_appends = False
+        self._removals.set_due()
+        self._closing = True
+        self._cancel_retry()
+        self._delay.end()
+        self._wake()
+        if self._running is not None:
+            await self._running
+        self._closed = True
+        self._give_up()
