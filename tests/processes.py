@@ -6,6 +6,7 @@ server and disturbs what it counts.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -48,18 +49,21 @@ def wait_until(condition: Callable[[], object], what: str, seconds_max: float = 
 
 
 _handed_out: set[int] = set()
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
 
 
 def free_port() -> int:
     """A port that is free on loopback for TCP and UDP.
 
     It lies below the range of ephemeral ports: no outgoing connection can take it
-    while a server is away, and nobody who retries can connect to itself.
+    while a server is away, and nobody who retries can connect to itself.  Test processes
+    beside this one (pytest-xdist) hand out others.
     """
     text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
     highest = max(int(text.split()[0]), 12000) - 1
     for _ in range(1000):
-        port = random.SystemRandom().randrange(10000, highest)
+        port = random.SystemRandom().randrange(10000 + _WORKER, highest, _WORKERS)
         if port not in _handed_out and _can_bind(port):
             _handed_out.add(port)
             return port
