@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -30,8 +31,14 @@ def check(file: str) -> None:
     cannot be read.  Tests in the configuration ([[tests]]) are run, and a failed one
     is a problem.  A warning is printed as well and does not change the status.
     Not checked: whether the relay's user may write to the state directory, and whether
-    another relay is using it.
+    another relay is using it.  Root may read every file, so check as the relay's user.
     """
+    if os.geteuid() == 0:
+        click.echo(
+            f"{file}: warning: checked as root, who may read every file; as the relay's user: "
+            f"runuser -u syslogrelay -- syslogrelay check {file}",
+            err=True,
+        )
     try:
         configuration = read_configuration(file, KINDS)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ connect = "file:received.log"
 """
 
 
+@pytest.fixture(autouse=True)
+def not_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
 def check(path: Path) -> Result:
     return CliRunner().invoke(main, ["check", str(path)])
 
@@ -31,6 +37,20 @@ def test_a_good_file_and_nothing_is_made(tmp_path: Path) -> None:
         "",
     )
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_root_is_told_that_it_sees_more_than_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(GOOD)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    result = check(path)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"{path}: warning: checked as root, who may read every file; as the relay's user: "
+        f"runuser -u syslogrelay -- syslogrelay check {path}\n"
+    )
 
 
 def test_every_problem_is_a_line_on_standard_error(tmp_path: Path) -> None:
