@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
-from functools import wraps
+from functools import partial
 from ipaddress import ip_address
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -32,39 +33,9 @@ from relay.wire.parse_options import new_parser, utf8_of
 
 __all__ = ["explain"]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Where a message comes from."""
-
-    source: str
-    """Id of the source that receives it; empty = the first."""
-    peer: str
-    """Address; empty = a local process."""
-    tls_names: tuple[str, ...]
-
-
-def _sender_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options of a sender, as the argument `sender`."""
-
-    @wraps(command)
-    def with_sender(
-        *arguments: object, source: str, peer: str, tls_name: tuple[str, ...], **others: object
-    ) -> None:
-        command(*arguments, sender=Sender(source, peer, tls_name), **others)
-
-    with_options: Callable[..., None] = with_sender
-    for option in (
-        click.option(
-            "--tls-name", multiple=True, help="A name in the sender's verified certificate."
-        ),
-        click.option(
-            "--peer", default="", metavar="ADDRESS", help="Address of the sender (default: local)."
-        ),
-        click.option("--source", default="", help="Source that receives it (default: the first)."),
-    ):
-        with_options = option(with_options)
-    return with_options
+_visible = partial(printable, length_max=None)  # control characters and invalid UTF-8 are escaped
 
 
 @click.command()
@@ -72,7 +43,18 @@ def _sender_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "-c", "--config", metavar="FILE", help="Show the result for each destination of FILE."
 )
-@_sender_options
+@click.option("--source", default="", help="Source that receives it (default: the first).")
+@click.option(
+    *("--peer", "peer_host"),
+    default="",
+    metavar="ADDRESS",
+    help="Address of the sender (default: local).",
+)
+@click.option(
+    *("--tls-name", "tls_names"),
+    multiple=True,
+    help="A name in the sender's verified certificate.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object per line.")
 @click.option(
     "--mode",
@@ -86,12 +68,12 @@ def _sender_options(command: Callable[..., None]) -> Callable[..., None]:
 def explain(
     message: str | None,
     config: str | None,
-    sender: Sender,
     as_json: bool,
     mode: str,
     now: str | None,
     zone: str | None,
     options: str,
+    **sender: Any,
 ) -> None:
     """Explain MESSAGE, or each line of standard input.
 
@@ -100,37 +82,39 @@ def explain(
     so is all text of the output.
     """
     try:
-        clock, local = _moment(now), _zone(zone)
-        _check_peer(sender.peer)
-        screen = Screen.of_output()
+        clock = time.time() if now is None else _read("--now", _moment, now)
+        local = local_zone() if zone is None else _read("--zone", TimeZone().read, zone)
+        _read("--peer", _address, sender["peer_host"])
+        is_utf8 = message is not None and not as_json  # a text from a terminal
         if config is None:
-            explainer = None
-            parse = _options(mode, options)
-            parser = new_parser(parse, zone=local)
+            parsed = _parsing(_options(mode, options), clock, local, is_utf8)
         else:
             explainer = Explainer(_as_started(config), now=clock, zone=local)
-        is_utf8 = message is not None and not as_json  # a text from a terminal
+            parsed = partial(explainer.explain, is_utf8=is_utf8, **sender)
+        screen = Screen.of_output()
         for frame in _frames(message, as_json):
-            if explainer is None:
-                origin = Origin("stdin", "stdin", received_at=clock)
-                text = frame if is_utf8 else utf8_of(parse, frame)
-                explained = Explanation(parser([text], Arrival.of_one(1, origin)).message(0))
-            else:
-                explained = explainer.explain(
-                    frame,
-                    source=sender.source,
-                    peer_host=sender.peer,
-                    tls_names=sender.tls_names,
-                    is_utf8=is_utf8,
-                )
             if as_json:
-                _write_json(explained, clock, local, with_outcomes=explainer is not None)
+                _write_json(parsed(frame), clock, local, with_outcomes=config is not None)
             else:
-                show(explained, screen, now=clock, zone=local)
+                show(parsed(frame), screen, now=clock, zone=local)
     except ConfigurationError as error:
         give_up("\n".join(error.problems))
     except ValueError as error:
         give_up(str(error))
+
+
+def _parsing(
+    options: ParseOptions, now: float, zone: tzinfo, is_utf8: bool
+) -> Callable[[bytes], Explanation]:
+    """How a frame is parsed without a configuration."""
+    parser = new_parser(options, zone=zone)
+    arrival = Arrival.of_one(1, Origin("stdin", "stdin", received_at=now))
+
+    def parsed(frame: bytes) -> Explanation:
+        text = frame if is_utf8 else utf8_of(options, frame)
+        return Explanation(parser([text], arrival).message(0))
+
+    return parsed
 
 
 def _as_started(path: str) -> Configuration:
@@ -251,37 +235,25 @@ def _options(mode: str, names: str) -> ParseOptions:
     return replace(options, message_bytes_max=message_bytes_max)
 
 
-def _moment(text: str | None) -> float:
-    if text is None:
-        return time.time()
+def _read(option: str, read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            f"--now: expected a time such as 2026-11-21T12:00:00Z, found {text!r}"
-        ) from None
+        raise ValueError(f"expected a time such as 2026-11-21T12:00:00Z, found {text!r}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _zone(name: str | None) -> tzinfo:
-    if name is None:
-        return local_zone()
+def _address(text: str) -> None:
     try:
-        return TimeZone().read(name)
-    except ValueError as error:
-        raise ValueError(f"--zone: {error}") from None
-
-
-def _check_peer(text: str) -> None:
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            raise ValueError(
-                f"--peer: expected an address such as 192.0.2.1 or 2001:db8::1, found {text!r}"
-            ) from None
-
-
-def _visible(octets: bytes) -> str:
-    """Text for a terminal: control characters and invalid UTF-8 are escaped."""
-    return printable(octets, length_max=None)
+        ip_address(text or "::")
+    except ValueError:
+        raise ValueError(
+            f"expected an address such as 192.0.2.1 or 2001:db8::1, found {text!r}"
+        ) from None

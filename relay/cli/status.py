@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -15,11 +16,19 @@ from relay.model.text import Document, counted, duration, printable, size
 
 __all__ = ["show", "status"]
 
-
 _ERRORS_MAX = 5  # of one source or destination
 _ERRORS_SECONDS = 3600.0
 _EXPIRES_DAYS = 30  # of remaining validity below which a certificate is shown
 _LATE_DAYS = 7
+_ERRORS = ("protocol_errors", "framing_errors", "connections_refused")
+_LOSSES = (
+    ("missing_records", "never came"),
+    ("parse_failures", "not parsed"),
+    ("truncated_records", "cut to the size limit"),
+    ("gaps", "gaps in the journal"),
+    ("split_records", "split"),
+    ("quarantined_records", "quarantined"),
+)
 
 
 @click.command()
@@ -86,26 +95,31 @@ def show(document: Document, screen: Screen) -> None:
     screen.say()
     screen.show(_destinations(document["destinations"]))
     screen.say()
-    for report in document["sources"]:
-        _say_of_source(report, screen)
-    for report in document["destinations"]:
-        _say_of_destination(report, screen)
-    for report in (*document["sources"], *document["destinations"]):
+    for about, text, style in _notes(document):
+        screen.say(text, style, about=about)
+
+
+def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:
+    """What is worth a line below the tables: its subject, the text and how it is shown."""
+    sources, destinations = document["sources"], document["destinations"]
+    for notes_of, reports in ((_of_source, sources), (_of_destination, destinations)):
+        for report in reports:
+            yield from ((report["id"], *note) for note in notes_of(report))
+    for report in (*sources, *destinations):
         if losses := _losses(report):
-            screen.say(", ".join(losses), SEVERE, about=report["id"])
-        _say_of_errors(report, screen)
-    for report in document.get("certificates", ()):  # older relays do not say
-        _say_of_expiry(report, screen)
-    for table in document.get("tables", ()):  # older relays do not say
-        screen.say(table["problem"], SEVERE, about=f"table {table['path']}")
+            yield report["id"], ", ".join(losses), SEVERE
+        yield from ((report["id"], text, WARNING) for text in _errors(report))
+    for report in document.get("certificates", ()):  # older relays do not say, as below
+        if style := _style_of_expiry(report):
+            yield report["subject"], report["problem"], style
+    for table in document.get("tables", ()):
+        yield f"table {table['path']}", table["problem"], SEVERE
     for orphan in document["orphans"]:
-        text = "has records but no destination in the configuration"
-        screen.say(text, WARNING, about=orphan)
-    for source in document.get("sources_gone", ()):  # older relays do not say
-        text = "source is gone; how far it has read is kept under that name"
-        screen.say(text, WARNING, about=source)
-    for path in document.get("damaged_files", ()):  # older relays do not say
-        screen.say(f"the queue was damaged, its file is kept as {path}", SEVERE)
+        yield orphan, "has records but no destination in the configuration", WARNING
+    for source in document.get("sources_gone", ()):
+        yield source, "source is gone; how far it has read is kept under that name", WARNING
+    for path in document.get("damaged_files", ()):
+        yield "", f"the queue was damaged, its file is kept as {path}", SEVERE
 
 
 def _printable(value: Any) -> Any:
@@ -117,22 +131,56 @@ def _printable(value: Any) -> Any:
     return [_printable(member) for member in value] if isinstance(value, list) else value
 
 
-def _say_of_source(report: Document, screen: Screen) -> None:
+def _of_source(report: Document) -> Iterator[tuple[str, Style | None]]:
     if "state" in report:
-        screen.say(report["state"], _style(report), about=report["id"])
+        yield report["state"], _style(report)
     if report.get("behind_bytes"):
-        files = ", ".join(_behind(file) for file in report["files_behind"][:3])
-        text = f"{size(report['behind_bytes'])} of its files not yet read: {files}"
-        screen.say(text, about=report["id"])
-    if report.get("files_refused"):
-        text = f"{counted(report['files_refused'], 'file')} not read (files_max or descriptors)"
-        screen.say(text, SEVERE, about=report["id"])
-    if report.get("files_unreadable"):
-        text = f"{counted(report['files_unreadable'], 'file')} cannot be read"
-        screen.say(text, SEVERE, about=report["id"])
+        files = ", ".join(
+            f"{file['path']} {size(file['behind_bytes'])}" for file in report["files_behind"][:3]
+        )
+        yield f"{size(report['behind_bytes'])} of its files not yet read: {files}", None
+    if count := report.get("files_refused"):
+        yield f"{counted(count, 'file')} not read (files_max or descriptors)", SEVERE
+    if count := report.get("files_unreadable"):
+        yield f"{counted(count, 'file')} cannot be read", SEVERE
 
 
-def _say_of_errors(report: Document, screen: Screen) -> None:
+def _of_destination(report: Document) -> Iterator[tuple[str, Style | None]]:
+    yield report["state"], _style(report)
+    if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
+        text = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
+        yield text, SEVERE
+    yield from ((line, None) for line in report.get("details", ()))  # older relays do not say
+    if report.get("limit") is not None:
+        yield from _of_queue(report["limit"], report["queued_records"])
+    lanes = report.get("lanes")
+    if lanes is not None and lanes["backlog"]["queued_records"]:
+        rates = "; ".join(
+            f"{name} {lane['queued_records']:,} queued, "
+            f"{lane['delivered_per_second']:,.0f} a second"
+            for name, lane in lanes.items()
+        )
+        yield f"two lanes: {rates}", WARNING
+
+
+def _of_queue(limit: Document, queued: int) -> Iterator[tuple[str, Style | None]]:
+    """Fill level and trend of a destination's queue, if they are worth a line."""
+    fill, empty = limit["fill_percent"], limit["seconds_to_empty"]
+    if fill is None or fill < 50:
+        if empty is not None:
+            yield f"{queued:,} queued, empty in {duration(empty)}", WARNING
+        return
+    text = f"queue {fill} % full"
+    text += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
+    for seconds, what in ((limit["seconds_to_full"], "full"), (empty, "empty")):
+        if seconds is not None:
+            text += f", {what} in {duration(seconds)}"
+    if limit["blocks_sources"]:
+        text += "; sources that feed it wait"
+    yield text, SEVERE if fill >= 95 else WARNING
+
+
+def _errors(report: Document) -> Iterator[str]:
     """The last errors of a source or destination, of the last hour."""
     errors = [
         error
@@ -144,26 +192,7 @@ def _say_of_errors(report: Document, screen: Screen) -> None:
     for error in errors[:_ERRORS_MAX]:
         peer = f"{error['peer']}: " if error["peer"] else ""
         times = f", {error['count']:,} times" if error["count"] > 1 else ""
-        when = f"({duration(error['seconds_ago'])} ago{times})"
-        screen.say(f"last error: {peer}{error['text']} {when}", WARNING, about=report["id"])
-
-
-def _say_of_destination(report: Document, screen: Screen) -> None:
-    screen.say(report["state"], _style(report), about=report["id"])
-    if (seconds := report.get("stalled_seconds")) is not None:  # older relays do not say
-        text = f"unhealthy: nothing acknowledged in {duration(seconds)} of being connected"
-        screen.say(text, SEVERE, about=report["id"])
-    for line in report.get("details", ()):  # older relays do not say
-        screen.say(line, about=report["id"])
-    _say_of_queue(report, screen)
-    lanes = report.get("lanes")
-    if lanes is not None and lanes["backlog"]["queued_records"]:
-        rates = "; ".join(
-            f"{name} {lane['queued_records']:,} queued, "
-            f"{lane['delivered_per_second']:,.0f} a second"
-            for name, lane in lanes.items()
-        )
-        screen.say(f"two lanes: {rates}", WARNING, about=report["id"])
+        yield f"last error: {peer}{error['text']} ({duration(error['seconds_ago'])} ago{times})"
 
 
 def _style(report: Document) -> Style:
@@ -194,11 +223,7 @@ def _sources(reports: list[Document]) -> Table:
             f"{report['received_records']:,}",
             f"{report['stored_records']:,}",
             str(report["connections_open"]),
-            str(
-                report["protocol_errors"]
-                + report.get("framing_errors", 0)
-                + report["connections_refused"]
-            ),
+            str(sum(report.get(key, 0) for key in _ERRORS)),
         )
     return table
 
@@ -223,31 +248,6 @@ def _destinations(reports: list[Document]) -> Table:
     return table
 
 
-def _say_of_queue(report: Document, screen: Screen) -> None:
-    """Fill level and trend of a destination's queue, if they are worth a line."""
-    limit = report.get("limit")
-    if limit is None:
-        return
-    if limit["fill_percent"] is None or limit["fill_percent"] < 50:
-        if limit["seconds_to_empty"] is not None:
-            left = f"{report['queued_records']:,} queued"
-            text = f"{left}, empty in {duration(limit['seconds_to_empty'])}"
-            screen.say(text, WARNING, about=report["id"])
-        return
-    text = f"queue {limit['fill_percent']} % full"
-    text += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
-    for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty")):
-        if limit[key] is not None:
-            text += f", {what} in {duration(limit[key])}"
-    if limit["blocks_sources"]:
-        text += "; sources that feed it wait"
-    screen.say(text, SEVERE if limit["fill_percent"] >= 95 else WARNING, about=report["id"])
-
-
-def _behind(file: Document) -> str:
-    return f"{file['path']} {size(file['behind_bytes'])}"
-
-
 def _losses(report: Document) -> list[str]:
     """Dropped, cut, split and quarantined records of a source or destination."""
     quarantine = report.get("quarantine") or {"dropped_records": {}}
@@ -256,27 +256,15 @@ def _losses(report: Document) -> list[str]:
         for dropped in (report["dropped_records"], quarantine["dropped_records"])
         for reason, count in sorted(dropped.items())
     ]
-    if report.get("missing_records"):
-        losses.append(f"never came {report['missing_records']:,}")
-    if report.get("parse_failures"):
-        losses.append(f"not parsed {report['parse_failures']:,}")
-    if report.get("truncated_records"):
-        losses.append(f"cut to the size limit {report['truncated_records']:,}")
-    if report.get("gaps"):
-        losses.append(f"gaps in the journal {report['gaps']:,}")
-    if report.get("split_records"):
-        losses.append(f"split {report['split_records']:,}")
-    if report.get("quarantined_records"):
-        losses.append(f"quarantined {report['quarantined_records']:,}")
-    return losses
+    return losses + [f"{words} {report[key]:,}" for key, words in _LOSSES if report.get(key)]
 
 
-def _say_of_expiry(report: Document, screen: Screen) -> None:
-    """Name a certificate or revocation list that expires soon or is invalid."""
+def _style_of_expiry(report: Document) -> Style | None:
+    """None if a certificate or revocation list is valid and expires later."""
     days = report.get("expires_days")  # of certificates alone
     if not report.get("is_due", True) or (days is not None and days > _EXPIRES_DAYS):
-        return
+        return None
     if "problem" not in report:  # older relays do not say
-        return
+        return None
     is_late = (days is not None and days <= _LATE_DAYS) or report.get("days_left", 1) <= 0
-    screen.say(report["problem"], SEVERE if is_late else WARNING, about=report["subject"])
+    return SEVERE if is_late else WARNING
