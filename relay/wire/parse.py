@@ -28,7 +28,7 @@ from relay.wire.ewmm import APP_NAME, decode_ewmm
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.headers.hostname import is_hostname
 from relay.wire.headers.malformed import error_text, find_defect, parse_malformed
-from relay.wire.headers.rfc3164 import is_bare_hostname, parse_common_rfc3164, parse_rfc3164
+from relay.wire.headers.rfc3164 import is_bare_hostname, parse_rfc3164
 from relay.wire.headers.rfc5424 import PRIVAL, parse_rfc5424
 from relay.wire.parse_tags import (
     BY_BIT,
@@ -76,13 +76,7 @@ def parse(frame: bytes) -> SyslogMessage:
 
     LF, CR and NUL at the end of the frame are not part of MSG.
     """
-    line = frame.rstrip(DELIMITERS)
-    message = (
-        parse_rfc5424(line, frame)
-        or parse_common_rfc3164(line, frame)
-        or _parse_other(line, frame, _DEFAULT)
-    )
-    return decode_ewmm(message) if message.app_name == APP_NAME else message
+    return parse_as(_DEFAULT, frame.rstrip(DELIMITERS), frame)
 
 
 def read_lines(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> Lines:
@@ -144,10 +138,6 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
         frame: What was received.
     """
     message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
-    if message is None and dialect.reads_rfc3164 and dialect.hosts[0] is None:
-        message = parse_common_rfc3164(line, frame)
-        if message is not None and message.hostname is not None and not dialect.hosts[1]:
-            message = None
     if message is None:
         message = _parse_other(line, frame, dialect)
     if message.app_name == APP_NAME:  # and nobody looks into what is inside

@@ -33,18 +33,6 @@ MISSING_PRI: Tags = (b"syslog.missing_pri",)
 MISSING_TIMESTAMP: Tags = (b"syslog.missing_timestamp",)
 MISSING_HEADER: Tags = (b"syslog.rfc3164_missing_header",)
 
-_FAILURES = frozenset(
-    INVALID_PRI
-    + INVALID_VERSION
-    + MISSING_TIMESTAMP_5424
-    + MISSING_HOSTNAME
-    + MISSING_APP_NAME
-    + MISSING_PROCID
-    + MISSING_MSGID
-    + MISSING_STRUCTURED_DATA
-    + INVALID_STRUCTURED_DATA
-)
-
 BY_BIT: tuple[Tags, ...] = (
     UNEXPECTED_FRAMING,
     INVALID_PRI,
@@ -58,6 +46,8 @@ BY_BIT: tuple[Tags, ...] = (
     INVALID_STRUCTURED_DATA,
 )
 """Those of a line that compiled code reads (`relay/codec/line.pxd`), in their order."""
+
+_FAILURES = {tags[0] for tags in (INVALID_PRI, INVALID_VERSION, *BY_BIT[3:])}
 
 
 def is_parse_failure(message: SyslogMessage) -> bool:

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
 
 HOSTNAME_BYTES_MAX = 255
 
-_CACHED_MAX = 4096
-# What nearly all names are; without groups, to be built into other patterns.
-USUAL_HOSTNAME = rb"[0-9A-Za-z][0-9A-Za-z._\-]{0,%d}+" % (HOSTNAME_BYTES_MAX - 1)
-
-_USUAL = re.compile(USUAL_HOSTNAME)
 # Beyond letters, digits and ``-_.`` some senders have ``%`` in front, or name several hosts at
 # once: ``host/relay``, ``a,b``, ``source@host``.  Whitespace, control characters and what
 # belongs to text, such as quotes, ``=`` and ``|``, are in no name.
@@ -31,8 +25,6 @@ def is_hostname(word: bytes) -> bool:
 
     A name may have letters of any script, in UTF-8.  An IPv6 address may stand in brackets.
     """
-    if _USUAL.fullmatch(word) is not None:
-        return True
     return len(word) <= HOSTNAME_BYTES_MAX and (_is_name(word) or _is_ipv6(without_brackets(word)))
 
 
@@ -60,14 +52,8 @@ def format_hostname(value: bytes) -> bytes:
 
     An IPv6 address loses its brackets; what can be in no name becomes an underscore.
     """
-    if len(value) > HOSTNAME_BYTES_MAX:
-        value = value[:HOSTNAME_BYTES_MAX]
-    return _formatted(value)
-
-
-@lru_cache(_CACHED_MAX)
-def _formatted(value: bytes) -> bytes:
-    if _USUAL.fullmatch(value) is not None or _is_name(value):
+    value = value[:HOSTNAME_BYTES_MAX]
+    if _is_name(value):
         return value
     if _is_ipv6(address := without_brackets(value)):
         return address

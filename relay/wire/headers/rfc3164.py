@@ -20,21 +20,16 @@ from collections.abc import Callable
 from relay.model.message import SyslogMessage
 from relay.wire.headers.hostname import (
     HOSTNAME_BYTES_MAX,
-    USUAL_HOSTNAME,
     is_address,
     is_hostname,
     without_brackets,
 )
-from relay.wire.headers.rfc5424 import PRIVAL
-from relay.wire.headers.tag import NO_TAG, USUAL_PID, USUAL_PROGRAM, Tag, is_object, read_tag
+from relay.wire.headers.tag import NO_TAG, Tag, is_object, read_tag
 from relay.wire.headers.timestamp import BSD_STAMP, ISO_STAMP, ZONE_NAME, has_offset
 from relay.wire.parse_tags import INVALID_HOSTNAME
 
 _REPEATED = b"last message repeated"
 _SEQUENCE_MAX = 2**31 - 1  # RFC 5424 §7.3.1
-
-# What a NamedTuple's own constructor does, without a call of Python code in between.
-_new = tuple.__new__
 
 _STAMP_TEXT = rb"%s|%s" % (BSD_STAMP, ISO_STAMP)
 _STAMP = re.compile(rb" *+(%s)" % _STAMP_TEXT)
@@ -59,36 +54,7 @@ _BARE_HOST = re.compile(rb"(?!-)[0-9A-Za-z._\-\x80-\xff]++")
 _TOKEN_OR_COOKIE = re.compile(
     rb"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|-):|[^ :\[]++(?:\[[^\] :]*+\])?: ?@cee:"
 )
-# What nearly all lines are, in one: <PRI>STAMP [HOST ]PROGRAM[PID]: MSG.  Without a host and
-# without a blank after the colon, the word might be half an IPv6 address, and a word in
-# capitals the name of a zone.
-_USUAL = re.compile(
-    rb"<([0-9]{1,3})>((?>%s)) (?:(%s) |(?!%s:))"
-    rb"((%s)(?:\[(%s)\]:|:(?(3)|(?= |\Z))) ?)"
-    % (_STAMP_TEXT, USUAL_HOSTNAME, ZONE_NAME, USUAL_PROGRAM, USUAL_PID)
-)
-
 _AcceptsHost = Callable[[bytes], bool]
-
-
-def parse_common_rfc3164(line: bytes, raw: bytes) -> SyslogMessage | None:
-    """What `parse_rfc3164` returns for lines of the usual form, in half the time.
-
-    None for all others, which may still be RFC 3164.  Arguments as for `parse_rfc3164`.
-    """
-    match = _USUAL.match(line)
-    if match is None:
-        return None
-    prival, timestamp, hostname, text, app_name, procid = match.groups()
-    pri = PRIVAL.get(prival)
-    if pri is None:
-        return None
-    # fmt: off
-    return _new(SyslogMessage, (
-        pri[0], pri[1], 0, timestamp, hostname, app_name, procid, None, None,
-        line[match.end():], raw, {"LEGACY_MSGHDR": text}, (), "", False,
-    ))
-    # fmt: on
 
 
 def parse_rfc3164(
@@ -128,11 +94,8 @@ def parse_rfc3164(
         if number:  # no sequenceId of RFC 5424: it stays in front of the text
             tag = NO_TAG
         elif line.startswith(_REPEATED, at):
-            # fmt: off
-            return SyslogMessage(
-                *pri, 0, timestamp, hostname, None, None, None, structured_data, line[at:], raw
-            )
-            # fmt: on
+            untagged = (timestamp, hostname, None, None, None, structured_data)
+            return SyslogMessage(*pri, 0, *untagged, line[at:], raw)
         else:
             if expects_host and hostname is None:
                 hostname, at, tags = _host(line, at, accepts_host)
@@ -143,12 +106,9 @@ def parse_rfc3164(
     if hostname is not None:
         hostname = without_brackets(hostname)
     text = line[at : at + tag.size]
-    # fmt: off
-    return _new(SyslogMessage, (
-        pri[0], pri[1], 0, timestamp, hostname, tag.program, tag.pid, None, structured_data,
-        number + line[at + tag.size:], raw, {"LEGACY_MSGHDR": text}, tags, "", False,
-    ))
-    # fmt: on
+    msg = number + line[at + tag.size :]
+    columns = (timestamp, hostname, tag.program, tag.pid, None, structured_data)
+    return SyslogMessage(*pri, 0, *columns, msg, raw, {"LEGACY_MSGHDR": text}, tags)
 
 
 def _end_of_stamp(line: bytes, stamp: re.Match[bytes], expects_host: bool) -> int:

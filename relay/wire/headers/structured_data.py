@@ -36,22 +36,6 @@ _NOT_IN_NAME = re.compile(rb'[^!-~]|["=\[\]]')
 _NAME_OCTETS_MAX = 255
 
 
-def cut_structured_data(text: bytes, start: int = 0) -> tuple[bytes | None, int] | None:
-    """Find the STRUCTURED-DATA that begins at `start`.
-
-    Returns:
-        The SD-ELEMENTs verbatim (None for the NILVALUE) and the offset after
-        them, or None if there is no valid STRUCTURED-DATA.
-    """
-    match = _ELEMENTS.match(text, start)
-    stop = match.end() if match is not None else start + 1
-    if match is None and text[start:stop] != b"-":
-        return None
-    if stop < len(text) and text[stop] != 0x20:  # MSG follows after a space (§6)
-        return None
-    return (match[0] if match is not None else None), stop
-
-
 def is_structured_data(text: bytes) -> bool:
     """Whether `text` is one or more valid SD-ELEMENTs and nothing else."""
     return _ELEMENTS.fullmatch(text) is not None

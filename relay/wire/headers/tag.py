@@ -9,24 +9,15 @@ begins with a brace, a quote or a cookie, or has control characters in it, is te
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from relay.wire.headers.rfc5424 import header_field
 from relay.wire.headers.timestamp import ISO_STAMP
 
-# What nearly all programs and processes are; without groups, to be built into other patterns.
-USUAL_PROGRAM = rb"(?!@)[!#-9;-Z\\^-z|~]++"
-USUAL_PID = rb"[!-9;-Z\\^-~]++"
-
-_CACHED_MAX = 4096
-_CACHED_BYTES_MAX = 256
 _NAME = rb'(?!\{|@c(?:ee|im):)[^\x00- "\[:\x7f]++'
 _PID = rb"[^\x00- \[\]\x7f]"
 _IN_BRACKETS = rb"\[[^\x00- :\x7f]*\]"
 
-_USUAL_PROGRAM = re.compile(USUAL_PROGRAM)
-_USUAL = re.compile(rb"(%s)(?:\[(%s)\])?: ?" % (USUAL_PROGRAM, USUAL_PID))
 _CLOSED = re.compile(rb"(%s)\[(%s*+)\](?:: ?| |\Z)" % (_NAME, _PID))
 # As in ``sssd[be[EXAMPLE.ORG]][123]: text``.
 _NESTED = re.compile(rb"(%s%s)\[([^\x00- :\[\]\x7f]++)\]: ?" % (_NAME, _IN_BRACKETS))
@@ -83,9 +74,6 @@ def read_tag(
             is a tag.
         expects_host: Lines of this kind name their host; False = blanks may be in a name.
     """
-    simple = _USUAL.match(line, at)
-    if simple is not None and behind_host and has_stamp:
-        return Tag(simple[1], simple[2], simple.end() - at)
     found = _CLOSED.match(line, at) or _NESTED.match(line, at)
     if found is not None:
         return Tag(found[1], found[2] or None, found.end() - at)
@@ -140,11 +128,6 @@ def format_tag(app_name: bytes | None, procid: bytes | None) -> bytes:
     ``-:``, after the NILVALUE of RFC 5424.  An empty tag would make the receiver take the
     first word of MSG for it, an ``@cee:`` cookie for instance.
     """
-    if app_name and len(app_name) <= _CACHED_BYTES_MAX and _is_usual(app_name):
-        if not procid:
-            return app_name + b":"
-        if procid.isdigit():
-            return b"%s[%s]:" % (app_name, procid)
     tag = b"%s[%s]:" % (app_name or b"-", procid) if procid else b"%s:" % (app_name or b"-")
     if _is_read_back(tag, app_name, procid):
         return tag
@@ -154,11 +137,6 @@ def format_tag(app_name: bytes | None, procid: bytes | None) -> bytes:
     if procid:
         return b"%s[%s]:" % (program, header_field(procid, len(procid)).translate(_NOT_IN_TAG))
     return program + b":"
-
-
-@lru_cache(_CACHED_MAX)
-def _is_usual(app_name: bytes) -> bool:
-    return _USUAL_PROGRAM.fullmatch(app_name) is not None
 
 
 def _is_read_back(tag: bytes, app_name: bytes | None, procid: bytes | None) -> bool:

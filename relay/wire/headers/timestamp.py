@@ -91,20 +91,6 @@ _RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-# Those whose date exists in every year and needs no calendar check; second,
-# fraction and offset.
-_SURE = (
-    rb"(?!0000)%s[0-9]{4}-"
-    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
-    rb"|(?:0[13578]|1[02])-31)"
-    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    rb"(?:\.%s[0-9]++))?%sZ|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
-SURE_RFC3339_PARTS = _SURE % (b"(", b"(", b"(")
-"""The same as `SURE_RFC3339`; its groups are second, fraction without the point, and offset."""
-_SURE_RFC3339 = re.compile(SURE_RFC3339_PARTS)
-SURE_RFC3339 = _SURE % (b"(?:", b"(?:", b"(?:")
-"""Grammar of a stamp that `to_rfc3339` leaves as it is, without groups."""
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
 _MONTHS = (
     *(b"jan", b"feb", b"mar", b"apr", b"may", b"jun"),
@@ -141,12 +127,7 @@ class StampTable(dict[bytes | None, bytes]):
         zone: Local zone for stamps that have no offset.
     """
 
-    def __init__(
-        self,
-        convert: Convert,
-        received_at: float,
-        zone: tzinfo,
-    ) -> None:
+    def __init__(self, convert: Convert, received_at: float, zone: tzinfo) -> None:
         super().__init__()
         self._convert = convert
         self._received_at = received_at
@@ -165,7 +146,7 @@ def to_rfc3339(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
         received_at: Seconds since 1970-01-01 UTC, 0 to the end of the year 9998.
         zone: Local zone for stamps that have no offset.
     """
-    if stamp is not None and (_SURE_RFC3339.fullmatch(stamp) or _split_rfc3339(stamp)):
+    if stamp is not None and _split_rfc3339(stamp):
         return stamp
     return _convert(stamp, received_at, zone)
 
@@ -257,10 +238,6 @@ def _convert(stamp: bytes | None, received_at: float, zone: tzinfo) -> bytes:
 
 def _split_rfc3339(stamp: bytes) -> tuple[bytes, bytes | None, bytes] | None:
     """Second, fraction and offset of a valid RFC 3339 stamp that needs no conversion."""
-    match = _SURE_RFC3339.fullmatch(stamp)
-    if match is not None:
-        second, fraction, offset = match.groups()
-        return second, fraction, offset
     match = _RFC3339.fullmatch(stamp)
     if match is None:
         return None

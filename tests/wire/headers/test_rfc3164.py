@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.wire.headers.hostname import format_hostname
-from relay.wire.headers.rfc3164 import parse_common_rfc3164, parse_rfc3164
+from relay.wire.headers.rfc3164 import parse_rfc3164
 from relay.wire.headers.tag import format_tag
 
 Fields = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes]
@@ -370,47 +370,3 @@ def test_any_header_written_is_read_back(
     message = parse_rfc3164(b"%s %s %s%s" % (ISO, hostname, tag, b"@" + msg), b"", (1, 5), 0)
     assert (message.timestamp, message.hostname, message.msg) == (ISO, hostname, b"@" + msg)
     assert format_tag(message.app_name, message.procid) == tag
-
-
-PIECES = [
-    *(b"Oct 11 22:14:15", b"Apr 29 13:58:40 2016", b"Apr 15 2007 21:28:13", ISO, b"+0200", b" "),
-    *(b"host", b"app", b"[", b"1", b"]", b":", b" ", b" ", b"a:b", b"h" * 256, b"=", b"\xff"),
-    *(b"fe80:", b"::", b"cafe", b" cafe: "),
-    *(
-        b"UTC",
-        b" CEST",
-        b"Z",
-        b"+02:00",
-        b'{"a":1}',
-        b"@cee:",
-        b"\t",
-        b'"',
-        b"b\xc3\xbcro",
-        b"{",
-        b"_a",
-    ),
-    *(b"[::1] ", b"web-1 ", b"]", b"\x7f", b"@x", b"%"),
-    *(b"last message repeated", b"Message forwarded from", b"12: *", b" host app[1]: ", b".5"),
-]
-after_pri = st.lists(st.sampled_from(PIECES)).map(b"".join)
-
-
-@given(after_pri | after_pri.map(lambda rest: OCT + b" " + rest))
-def test_usual_lines_are_read_the_same(rest: bytes) -> None:
-    line = b"<34>" + rest
-    usual = parse_common_rfc3164(line, line)
-    assert usual is None or usual == parse_rfc3164(line, line, (4, 2), 4)
-
-
-def test_what_is_usual() -> None:
-    for tag in (b"su:", b"su[1]:", b"su[1]: text", b"cafe: x"):
-        assert parse_common_rfc3164(b"<34>%s host %s" % (OCT, tag), b"") is not None
-        assert parse_common_rfc3164(b"<34>%s %s" % (OCT, tag), b"") is not None
-    for line in (
-        b"<34>%s cafe:x" % OCT,
-        b"<34>%s h su x" % OCT,
-        b"<192>%s h su: x" % OCT,
-        b"%s h su: x" % OCT,
-        b"",
-    ):
-        assert parse_common_rfc3164(line, b"") is None
