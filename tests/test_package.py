@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay import codec
+from relay import SOFTWARE, codec
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,7 @@ def test_what_was_compiled_from_something_else_is_not_used(
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (at, at))
     assert codec._is_stale(str(tmp_path)) is is_stale
+
+
+def test_what_we_call_ourselves() -> None:
+    assert SOFTWARE.startswith("syslogrelay,")

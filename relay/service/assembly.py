@@ -59,9 +59,8 @@ from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting, pipelines
 from relay.service.sequence import ConcurrentService
 from relay.service.sources.authorising import new_authorise
-from relay.service.sources.kept_positions import KeptPositions
 from relay.service.sources.kind import SourceParts
-from relay.service.sources.service import Receiving, SourceService
+from relay.service.sources.service import KeptPositions, Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket

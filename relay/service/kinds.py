@@ -9,14 +9,11 @@ from relay.service.checks.whole import problems_of_whole
 from relay.service.configuration.kinds import Checks, Kinds
 from relay.service.destinations import datagrams as datagrams_out
 from relay.service.destinations import files as files_out
-from relay.service.destinations import relp as relp_out
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
-from relay.service.sources import datagrams, files, journal, listener_set, relp, streams, systemd
+from relay.service.sources import datagrams, files, journal, streams, systemd
 from relay.service.sources.kind import SourceKind
 from relay.service.tls.files import file_problems, listener_problems, upstream_problems
-
-__all__ = ["KINDS", "RelayKinds"]
 
 RelayKinds = Kinds[SourceKind[Any], DestinationKind[Any]]
 
@@ -25,8 +22,8 @@ KINDS: RelayKinds = Kinds(
         datagrams.UDP,
         streams.TCP,
         streams.TLS,
-        relp.RELP,
-        relp.RELP_TLS,
+        streams.RELP,
+        streams.RELP_TLS,
         datagrams.UNIXGRAM,
         streams.UNIX,
         files.FILE,
@@ -37,11 +34,11 @@ KINDS: RelayKinds = Kinds(
         datagrams_out.UDP,
         streams_out.TCP,
         streams_out.TLS,
-        relp_out.RELP,
-        relp_out.RELP_TLS,
+        streams_out.RELP,
+        streams_out.RELP_TLS,
         files_out.FILE,
     ),
-    sets=(listener_set.DEFAULT_NETWORK, listener_set.SEMATEXT_RECEIVER),
+    sets=(streams.DEFAULT_NETWORK, streams.SEMATEXT_RECEIVER),
     checks=Checks(
         listener_problems,
         upstream_problems,

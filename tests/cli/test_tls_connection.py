@@ -10,8 +10,7 @@ from OpenSSL import SSL
 
 from relay.cli.tls_connection import TlsConnection
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
-from relay.transport.tls.context import TlsMaterial
-from relay.transport.tls.endpoints import TlsListener, TlsUpstream
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
 
 NAME = "central.example.com"
 AUTHORITY, STRANGER = make_authority("Ours", days=2), make_authority("Somebody else", days=2)

@@ -35,10 +35,10 @@ DEFAULT = ("relay/service", "relay/flow", "relay/queue")
 ASSEMBLED = ("tests/service/test_assembly.py", "tests/service/test_wiring.py")
 PARTS = {
     *("assembly", "observing", "relay_service"),
-    *("destinations/datagrams", "destinations/files", "destinations/kind", "destinations/relp"),
-    *("destinations/service", "destinations/streams", "destinations/upstream"),
+    *("destinations/datagrams", "destinations/files", "destinations/kind"),
+    *("destinations/service", "destinations/streams"),
     *("queue/assembly", "queue/limits", "queue/service"),
-    *("sources/datagrams", "sources/kind", "sources/listening", "sources/relp"),
+    *("sources/datagrams", "sources/kind", "sources/listening"),
     *("sources/service", "sources/streams", "sources/systemd"),
 }
 """Modules of relay/service that only show in a whole relay what they do."""

@@ -43,7 +43,7 @@ from relay.service.queue.service import QueueService
 from relay.service.queue.view import QueueView
 from relay.service.refusal import StartRefused
 from relay.service.routes.rewriting import Rewriting
-from relay.service.sources.kept_positions import KeptPositions
+from relay.service.sources.service import KeptPositions
 from relay.transport.notices import Notices
 from relay.wire.parse import read_lines
 from tests import queue_files

@@ -23,8 +23,7 @@ from twisted.python.failure import Failure
 
 from relay.model.errors import UpstreamError
 from relay.service.tls.certificates import make_authority, make_leaf
-from relay.transport.tls.context import TlsMaterial
-from relay.transport.tls.endpoints import TlsListener, TlsUpstream
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
 from relay.transport.upstream import (
     SEND_BYTES_MAX,
     CountingWrapper,

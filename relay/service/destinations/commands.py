@@ -17,8 +17,6 @@ from relay.observe.control import Asked
 from relay.queue.transaction import account_of_lane
 from relay.service.queue.service import QueueService
 
-__all__ = ["PAUSED", "DestinationTools", "SomeDestination", "SomeDestinations"]
-
 PAUSED = "/paused"
 """Where the positions of pauses are; no source's id contains a slash."""
 

@@ -14,8 +14,6 @@ from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import LocalLink
 from relay.transport.datagram.outbound import DatagramSession
 
-__all__ = ["UDP"]
-
 
 def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
     url, reactor = configuration.connect, parts.reactor

@@ -18,8 +18,6 @@ from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import LocalLink
 from relay.transport.files.writer import AppendedFile, FileSession
 
-__all__ = ["FILE"]
-
 T = TypeVar("T")
 
 

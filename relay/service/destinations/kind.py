@@ -19,8 +19,6 @@ from relay.service.queue.service import QueueService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 
-__all__ = ["Delivery", "DestinationKind", "DestinationParts"]
-
 C = TypeVar("C", bound=DestinationConfiguration)
 
 

@@ -23,8 +23,6 @@ from relay.transport.upstream import (
     UpstreamState,
 )
 
-__all__ = ["Link", "LocalLink", "Outlet", "StreamLink"]
-
 _CLOSE_SECONDS_MAX = 0.5
 
 

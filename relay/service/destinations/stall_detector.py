@@ -20,8 +20,6 @@ from relay.model.text import counted
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
-__all__ = ["Progress", "StallDetector", "Standing"]
-
 _INTERVAL_SECONDS_MAX = 2.0
 _LOOKS_PER_STALL = 8
 

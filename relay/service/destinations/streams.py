@@ -1,24 +1,91 @@
-"""Plain syslog over TCP, or over TLS (RFC 5425): the kernel of the upstream answers."""
+"""Upstreams behind a connection, with or without TLS: what kinds of them have in common."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from twisted.internet.endpoints import HostnameEndpoint
+
+from relay import SOFTWARE
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import TlsConfiguration
-from relay.service.configuration.table import Choice
+from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration
+from relay.service.configuration.table import Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.upstream import (
-    UPSTREAM_TLS_WITHOUT,
-    UpstreamConfiguration,
-    new_delivery,
-)
+from relay.service.destinations.lane import Lane
+from relay.service.destinations.link import StreamLink
+from relay.service.prerequisite import Prerequisite
+from relay.service.tls.files import read_options, read_policy
+from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
+from relay.transport.tls.endpoints import TlsUpstream
+from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 
-__all__ = ["TCP", "TLS"]
+UPSTREAM_TLS_WITHOUT = ("peer_names",)
+"""Keys for TLS that are for those who listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfiguration(DestinationConfiguration):
+    answer_seconds_max: float = key(
+        Seconds(0.1, 3600), 60.0, "longest wait for an answer before reconnecting"
+    )
+    connect_seconds_max: float = key(
+        Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
+    )
+
+    @property
+    def stall_seconds(self) -> float:
+        return 2 * self.answer_seconds_max
+
+
+def new_delivery(
+    configuration: UpstreamConfiguration,
+    parts: DestinationParts,
+    protocol_of: Callable[[Lane], Callable[..., UpstreamProtocol]],
+) -> Delivery:
+    """The delivery over a connection to the host and port of the URL.
+
+    Args:
+        protocol_of: What makes the protocols of a lane, given drain, state, clock, secure and
+            timeouts.
+    """
+    url, tls, reactor = configuration.connect, configuration.tls, parts.reactor
+    # Resolves the name at each attempt and tries all of its addresses.
+    wrapped = HostnameEndpoint(
+        reactor, url.host, url.port, timeout=configuration.connect_seconds_max
+    )
+    files = Prerequisite("its messages are queued until the files are right")
+    upstream = None
+    if tls is not None:
+        new = partial(
+            TlsUpstream,
+            server_name=tls.server_name or url.host,
+            peer_verify=tls.peer_verify,
+            fingerprints=read_policy(tls).fingerprints,
+            options=read_options(tls),
+        )
+        upstream = parts.certificates.keep(f"destination {configuration.id}", tls, new, files)
+
+    def new_protocol(lane: Lane) -> UpstreamProtocol:
+        return protocol_of(lane)(
+            drain=lane.drain,
+            state=lane.state,
+            clock=reactor,
+            secure=tls is not None,
+            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
+        )
+
+    def new_link(lane: Lane) -> StreamLink:
+        endpoint = PreparedEndpoint(wrapped=wrapped, state=lane.state, tls=upstream, clock=reactor)
+        return StreamLink(
+            lane.state, endpoint=endpoint, new_protocol=partial(new_protocol, lane), clock=reactor
+        )
+
+    return Delivery(new_link=new_link, prerequisites=(files,))
 
 
 def _framing_key(default: str) -> str:
@@ -38,7 +105,7 @@ class TlsUpstreamConfiguration(TcpConfiguration):
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
 
-def _make(configuration: TcpConfiguration, parts: DestinationParts) -> Delivery:
+def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Delivery:
     counting = configuration.framing == "octet-counting"
     encode = encode_octet_counted_syslog if counting else encode_newline_syslog
     return new_delivery(
@@ -52,7 +119,7 @@ TCP = DestinationKind(
     configuration=TcpConfiguration,
     delivered="the peer's kernel has acknowledged the bytes",
     medium="tcp",
-    make=_make,
+    make=_make_plain,
 )
 TLS = DestinationKind(
     scheme="tls",
@@ -61,5 +128,60 @@ TLS = DestinationKind(
     delivered="the same (RFC 5425)",
     medium="tcp",
     foreign_names=("ssl", "tcp+tls"),
-    make=_make,
+    make=_make_plain,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RelpConfiguration(UpstreamConfiguration):
+    window_records: int = key(
+        Whole(1, 100_000),
+        8192,
+        "limit of unanswered messages; the window starts at 256 and doubles while that "
+        "increases the rate",
+    )
+    refusals_max: int = key(
+        Whole(1, 1_000_000),
+        5,
+        "refusals of one message, while others are accepted, before it is quarantined",
+    )
+
+    @property
+    def in_flight_max(self) -> int:
+        return self.window_records
+
+
+@dataclass(frozen=True, slots=True)
+class RelpTlsConfiguration(RelpConfiguration):
+    tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
+
+
+def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Delivery:
+    def protocol_of(lane: Lane) -> Callable[..., RelpClientProtocol]:
+        return partial(
+            RelpClientProtocol,
+            window_records=configuration.window_records,
+            software=SOFTWARE.encode(),
+            numbering=lane.numbering,
+        )
+
+    return new_delivery(configuration, parts, protocol_of)
+
+
+RELP = DestinationKind(
+    scheme="relp",
+    address=HostPort(20514),
+    configuration=RelpConfiguration,
+    delivered="the upstream has answered",
+    medium="tcp",
+    make=_make_relp,
+)
+RELP_TLS = DestinationKind(
+    scheme="relp+tls",
+    address=HostPort(20515),
+    configuration=RelpTlsConfiguration,
+    delivered="the same",
+    medium="tcp",
+    foreign_names=("relps", "relp-tls"),
+    make=_make_relp,
 )

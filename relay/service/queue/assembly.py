@@ -10,7 +10,7 @@ from relay.model.clock import Reactor, WallClock
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
-from relay.service.destinations.lane_adoption import LaneAdoption
+from relay.service.destinations.lane import LaneAdoption
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_histories

@@ -12,8 +12,6 @@ from relay.model.text import counted
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration
 from relay.transport.tls.peer_check import name_matches, parse_fingerprint
 
-__all__ = ["new_authorise"]
-
 _KEY_BYTES = 32
 
 

@@ -11,16 +11,19 @@ from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group
 from relay.service.configuration.model import SourceConfiguration, Where, reserved_key
 from relay.service.configuration.url import SOCKET_PATH, HostPort
-from relay.service.sources.keys import Access, buffer_key, socket_mode_key
 from relay.service.sources.kind import SourceKind, SourceParts
-from relay.service.sources.listening import bind_inherited, converted
+from relay.service.sources.listening import (
+    Access,
+    bind_inherited,
+    buffer_key,
+    converted,
+    socket_mode_key,
+)
 from relay.service.sources.service import DatagramSource, Receiving
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import ManyDatagrams
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.sockets import bind_datagram, bind_unix, obstacle_to_socket
-
-__all__ = ["UDP", "UNIXGRAM", "UdpSource", "UnixgramSource"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from relay.service.configuration.table import (
     Whole,
 )
 from relay.service.configuration.url import Path
-from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import SourceKind, SourceParts
+from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.files.followed import FileOptions
 from relay.transport.files.reader import FileReader
@@ -38,8 +38,6 @@ from relay.wire.framing.charset import Charset
 from relay.wire.framing.lines import LineDecoder
 from relay.wire.line_message import LineFormat
 from relay.wire.wildcard import matches, parse_wildcard
-
-__all__ = ["FILE", "FileSource"]
 
 
 @dataclass(frozen=True, slots=True)

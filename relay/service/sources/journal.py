@@ -18,15 +18,13 @@ from relay.service.configuration.keys import key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import shown
 from relay.service.configuration.url import Role
-from relay.service.sources.keys import read_from_key, split_problems
 from relay.service.sources.kind import Positions, SourceKind, SourceParts
+from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.journal.journalctl import Selection, find_journalctl
 from relay.transport.journal.reader import CURSOR, JournalReader
 from relay.transport.reception import OversizePolicy
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
-
-__all__ = ["JOURNALD", "FieldNames", "JournalSource", "Matches"]
 
 # systemd.journal-fields(7), sd_journal_add_match(3): at most 64 octets.
 _FIELD = r"[A-Z_][A-Z0-9_]{0,63}"

@@ -17,8 +17,6 @@ from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.sources.service import Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
 
-__all__ = ["Positions", "SourceKind", "SourceParts"]
-
 C = TypeVar("C", bound=SourceConfiguration)
 
 Positions = Callable[[str], Mapping[str, bytes]]

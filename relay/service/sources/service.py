@@ -7,7 +7,7 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,13 +22,12 @@ from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import bytes_in_words
 from relay.service.prerequisite import Prerequisite
+from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.reception import Reception
 from relay.transport.sockets import UnixListener, listen, receive_buffer_bytes
 from relay.transport.stream.connection import InboundFactory
-
-__all__ = ["DatagramSource", "ListeningSource", "Receiving", "SourceService", "StreamSource"]
 
 _FINISH_SECONDS_MAX = 1.5
 _FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
@@ -351,3 +350,36 @@ def _quarantine_report(ledger: Ledger) -> Document:
         "bytes": ledger.quarantine_bytes,
         "dropped_records": dict(ledger.dropped),
     }
+
+
+class KeptPositions(Service):
+    """Says at the start which sources are gone and how far they have read is still kept.
+
+    A source whose id was changed begins anew, as one that was never there: its files may be
+    read a second time.
+
+    Args:
+        sources: Ids of the configured ones.
+
+    Attributes:
+        gone: Ids of those that are gone; known from the start on.
+    """
+
+    name = "kept-positions"
+    _log = Logger(namespace="relay")
+
+    def __init__(self, sources: Iterable[str], *, queue: QueueService) -> None:
+        self.gone: list[str] = []
+        self._sources = set(sources)
+        self._queue = queue
+
+    def startService(self) -> None:
+        Service.startService(self)
+        known = self._queue.view.sources_with_positions()
+        self.gone = [id for id in known if id not in self._sources]
+        for id in self.gone:
+            self._log.warn(
+                "source {id} is gone; how far it has read its files or journal is kept under that "
+                "name: if it has another name now, give it the old one back, or it reads them anew",
+                id=id,
+            )

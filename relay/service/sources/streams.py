@@ -7,37 +7,38 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from relay import SOFTWARE
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group
+from relay.service.configuration.kinds import ListenerSet, Member
 from relay.service.configuration.model import (
     SourceConfiguration,
     TlsConfiguration,
     Where,
+    frame_bytes_key,
     reserved_key,
 )
 from relay.service.configuration.url import SOCKET_PATH, HostPort
 from relay.service.prerequisite import Prerequisite
-from relay.service.sources.keys import (
-    LISTENER_TLS_WITHOUT,
-    Connections,
-    connection_problems,
-    socket_mode_key,
-)
+from relay.service.sources.datagrams import UDP
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
+    LISTENER_TLS_WITHOUT,
+    Connections,
     NetworkSource,
     bind_inherited,
+    connection_problems,
     converted,
     new_network_source,
+    socket_mode_key,
     stream_encoding,
 )
 from relay.service.sources.service import Receiving, StreamSource
 from relay.transport.peers import GateFactory
+from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.sockets import bind_unix, obstacle_to_socket
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.stream.inbound import SyslogStreamProtocol
-
-__all__ = ["TCP", "TLS", "UNIX", "TcpSource", "TlsSource", "UnixSource"]
 
 _NOTHING_TO_OPEN = 30.0  # seconds for a handshake that there is none of
 
@@ -143,4 +144,64 @@ UNIX = SourceKind(
     delivered="a stream, with the sender's pid, uid and gid",
     medium="unix",
     make=_make_unix,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RelpSource(NetworkSource):
+    # What comes from another relay may have grown there, by JSON escapes for example, and cut
+    # JSON is no JSON.
+    frame_bytes_max: int = frame_bytes_key(256 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class RelpTlsSource(RelpSource):
+    tls: TlsConfiguration = group(TlsConfiguration, without=LISTENER_TLS_WITHOUT)
+
+
+def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
+    new_protocol = partial(RelpServerProtocol, software=SOFTWARE.encode(), lineages=parts.lineages)
+    return new_network_source(source, receiving, parts, new_protocol, answers=True)
+
+
+RELP = SourceKind(
+    scheme="relp",
+    address=HostPort(20514),
+    configuration=RelpSource,
+    delivered="answers after the commit",
+    medium="tcp",
+    answers=True,
+    make=_make_relp,
+)
+RELP_TLS = SourceKind(
+    scheme="relp+tls",
+    address=HostPort(20515),
+    configuration=RelpTlsSource,
+    delivered="the same, encrypted",
+    medium="tcp",
+    answers=True,
+    foreign_names=("relps", "relp-tls"),
+    make=_make_relp,
+)
+
+
+DEFAULT_NETWORK = ListenerSet(
+    scheme="default-network",
+    members=(
+        Member("udp", UDP, 514),
+        Member("tcp", TCP, 514),
+        Member("rfc5424-tcp", TCP, 601),
+        Member("rfc5424-tls", TLS, 6514),
+    ),
+    delivered="the listeners of syslog-ng's default-network-drivers()",
+)
+SEMATEXT_RECEIVER = ListenerSet(
+    scheme="sematext-receiver",
+    members=(
+        Member("udp", UDP, 514),
+        Member("tcp", TCP, 514),
+        Member("tls", TLS, 10514),
+        Member("relp", RELP, 20514),
+    ),
+    delivered="the listeners of Sematext's receivers",
 )

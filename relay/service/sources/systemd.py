@@ -12,15 +12,11 @@ from relay.service.configuration.table import Choice
 from relay.service.configuration.url import Role
 from relay.service.refusal import StartRefused
 from relay.service.sources.datagrams import UDP, UNIXGRAM
-from relay.service.sources.keys import buffer_key
 from relay.service.sources.kind import SourceKind, SourceParts
-from relay.service.sources.listening import NetworkSource
-from relay.service.sources.relp import RELP, RELP_TLS
+from relay.service.sources.listening import NetworkSource, buffer_key
 from relay.service.sources.service import Receiving, SourceService
-from relay.service.sources.streams import TCP, TLS, UNIX
+from relay.service.sources.streams import RELP, RELP_TLS, TCP, TLS, UNIX
 from relay.transport.sockets import scheme_of
-
-__all__ = ["SYSTEMD"]
 
 _NAME = re.compile(r"[!-9;-~]{1,255}")  # ASCII, no space, no colon
 

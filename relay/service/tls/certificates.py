@@ -24,15 +24,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = [
-    "AUTHORITY_DAYS",
-    "LEAF_DAYS",
-    "Issued",
-    "load_issued",
-    "make_authority",
-    "make_leaf",
-]
-
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 397
 """A year and a month, the longest that clients in general accept."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.service.configuration.model import TlsConfiguration, Where
 from relay.service.configuration.url import is_host
-from relay.transport.tls.context import (
+from relay.transport.tls.endpoints import (
     TlsMaterial,
     TlsOptions,
     load_crls,
@@ -29,16 +29,6 @@ from relay.transport.tls.peer_check import (
     is_address,
     parse_fingerprint,
 )
-
-__all__ = [
-    "file_problems",
-    "listener_problems",
-    "policy_problems",
-    "read_material",
-    "read_options",
-    "read_policy",
-    "upstream_problems",
-]
 
 T = TypeVar("T")
 

@@ -39,9 +39,9 @@ from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import plain_address
 from relay.transport.stream.shared_reads import SharedReads
-from relay.transport.tls.endpoints import identity_of, verified_certificate
+from relay.transport.tls.endpoints import verified_certificate
 from relay.transport.tls.failure import tls_failure
-from relay.transport.tls.peer_check import fingerprints_of, vouched_names_of
+from relay.transport.tls.peer_check import fingerprints_of, identity_of, vouched_names_of
 from relay.transport.turn_batch import TurnBatch
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close

@@ -8,50 +8,213 @@ the name that was expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
 from zope.interface import implementer
 
-from relay.transport.tls.context import (
-    TlsMaterial,
-    TlsOptions,
-    new_context,
-    revoke,
-    trust,
-)
 from relay.transport.tls.failure import TlsEnd
 from relay.transport.tls.peer_check import (
     CertificateCheck,
     Fingerprint,
     PeerPolicy,
     TlsTransport,
-    identity_of,
     is_address,
-    names_of,
 )
 
-__all__ = [
-    "TlsListener",
-    "TlsUpstream",
-    "identity_of",
-    "names_of",
-    "verified_certificate",
-]
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+# Without these a peer needs no certificate or a connection is unencrypted, silently.
+_NEVER = "!aNULL:!eNULL:!PSK:!SRP"
+_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+_FLAGS = {
+    "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+    "optional": SSL.VERIFY_PEER,
+    "none": SSL.VERIFY_NONE,
+}
+"""How a listener asks for the peer's certificate, by `peer_verify`."""
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """Content of the files of one listener or upstream."""
+
+    certificate_pem: bytes = b""
+    """Own certificate, then its intermediates."""
+    private_key_pem: bytes = field(default=b"", repr=False)
+    passphrase: bytes = field(default=b"", repr=False)
+    """Of the private key; empty = it is not encrypted."""
+    trusted_ca_pem: bytes = b""
+    """CAs that may sign the certificates of peers."""
+    crl_pem: bytes = b""
+    """Revocation lists, one for each authority of a chain; empty = no check."""
+    certificate: str = ""
+    """The file of `certificate_pem`, for messages."""
+    trusted_ca: str = ""
+    """The file of `trusted_ca_pem`, for messages."""
+    crl: str = ""
+    """The file of `crl_pem`, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """Versions and ciphers of TLS."""
+
+    version_min: str = "1.2"
+    ciphers: str = ""
+    """OpenSSL's cipher list; names that begin with TLS_ are for TLS 1.3.  Empty = ours."""
+
+
+def new_context(material: TlsMaterial, options: TlsOptions) -> SSL.Context:
+    """A context with the relay's own certificate and no trusted CA.
+
+    Raises:
+        ValueError: A certificate or key cannot be read, or the ciphers are unknown.
+        SSL.Error: OpenSSL does not take them.
+    """
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(_VERSIONS[options.version_min])
+    _set_ciphers(context, options.ciphers)
+    # No tickets: a resumed session would bypass the verification of the peer.
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"syslogrelay")
+    if material.certificate_pem:
+        own, *chain = x509.load_pem_x509_certificates(material.certificate_pem)
+        key: Any = load_pem_private_key(material.private_key_pem, material.passphrase or None)
+        context.use_certificate(own)
+        for link in chain:
+            context.add_extra_chain_cert(link)
+        context.use_privatekey(key)
+        context.check_privatekey()
+    return context
+
+
+def trust(context: SSL.Context, pem: bytes) -> Sequence[x509.Certificate]:
+    """Let the certificates in `pem` sign those of peers."""
+    authorities = x509.load_pem_x509_certificates(pem)
+    store = context.get_cert_store()
+    assert store is not None
+    for authority in authorities:
+        store.add_cert(X509.from_cryptography(authority))
+    return authorities
+
+
+def revoke(context: SSL.Context, pem: bytes) -> None:
+    """Refuse certificates revoked by the lists in `pem`, or without a valid list."""
+    store = context.get_cert_store()
+    assert store is not None
+    for crl in load_crls(pem):
+        store.add_crl(crl)
+    store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
+
+
+def load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
+    """Read revocation lists.
+
+    Raises:
+        ValueError: There is none, or one is damaged.
+    """
+    found = [x509.load_pem_x509_crl(text) for text in _CRL.findall(pem)]
+    if not found:
+        raise ValueError("no revocation list")
+    return found
+
+
+def _set_ciphers(context: SSL.Context, ciphers: str) -> None:
+    names = [name for name in re.split(r"[:, ]+", ciphers) if name]
+    modern = [name for name in names if name.startswith("TLS_")]
+    older = [name for name in names if name not in modern]
+    try:
+        context.set_cipher_list(":".join([*(older or [_CIPHERS]), _NEVER]).encode())
+        if modern:
+            context.set_tls13_ciphersuites(":".join(modern).encode())
+    except SSL.Error:
+        raise ValueError(f"OpenSSL supports no cipher in {ciphers!r}") from None
+
 
 _ANY_PEER = PeerPolicy()
 _USUAL = TlsOptions()
 
 
+class _Endpoint:
+    """One end of TLS connections.
+
+    Args:
+        peer: The role of the other end, for words.
+    """
+
+    def __init__(
+        self,
+        material: TlsMaterial | None,
+        peer: str,
+        flags: int,
+        policy: PeerPolicy,
+        options: TlsOptions,
+    ) -> None:
+        self._peer = peer
+        self._flags = flags
+        self._policy = policy
+        self._options = options
+        if material is not None:
+            self.renew(material)
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use `material` for connections from now on; those that exist stay as they are.
+
+        Raises:
+            ValueError, SSL.Error: It cannot be used; the one before still is.
+        """
+        context = new_context(material, self._options)
+        if self._flags != SSL.VERIFY_NONE:
+            self._trust(context, material)
+            if material.crl_pem:
+                revoke(context, material.crl_pem)
+        place = f" in {material.trusted_ca}" if material.trusted_ca else ""
+        wanted = [f"one signed by a CA{place}"] if material.trusted_ca_pem else []
+        if self._policy.fingerprints:
+            wanted.append("one of peer_fingerprints")
+        of_the_system = "" if self._policy.fingerprints else " of the system"
+        self._context = context
+        self._new_check = partial(
+            CertificateCheck,
+            policy=self._policy,
+            authorities=place if material.trusted_ca_pem else of_the_system,
+            crl=f" in {material.crl}" if material.crl else "",
+        )
+        self._end = TlsEnd.of(
+            self._peer,
+            material.certificate_pem,
+            material.certificate,
+            version_min=self._options.version_min,
+            wanted=" or ".join(wanted),
+        )
+
+    def _trust(self, context: SSL.Context, material: TlsMaterial) -> None:
+        raise NotImplementedError
+
+    def _connection(self, transport: TlsTransport) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if self._flags != SSL.VERIFY_NONE:
+            connection.set_verify(self._flags, self._new_check(transport))
+        transport.tls_end = self._end  # for `tls_failure`
+        return connection
+
+
 @implementer(IOpenSSLServerConnectionCreator)
-class TlsListener:
+class TlsListener(_Endpoint):
     """Makes the server's end of TLS connections.
 
     Args:
@@ -72,47 +235,20 @@ class TlsListener:
         policy: PeerPolicy = _ANY_PEER,
         options: TlsOptions = _USUAL,
     ) -> None:
-        self._policy = policy
-        self._options = options
-        self._flags = SSL.VERIFY_NONE
-        if peer_verify != "none":
-            self._flags = SSL.VERIFY_PEER
-            if peer_verify == "required":
-                self._flags |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-        if material is not None:
-            self.renew(material)
+        super().__init__(material, "sender", _FLAGS[peer_verify], policy, options)
 
-    def renew(self, material: TlsMaterial) -> None:
-        """Use `material` for connections from now on; those that exist stay as they are.
-
-        Raises:
-            ValueError, SSL.Error: It cannot be used; the one before still is.
-        """
-        context = new_context(material, self._options)
-        if self._flags != SSL.VERIFY_NONE:
-            authorities = trust(context, material.trusted_ca_pem) if material.trusted_ca_pem else []
-            # Peers choose their certificate by these names, and would not send a self-signed one.
-            for authority in authorities if not self._policy.fingerprints else []:
-                context.add_client_ca(authority)
-            if material.crl_pem:
-                revoke(context, material.crl_pem)
-        self._context = context
-        self._new_check = _new_check(self._policy, material)
-        place = f" in {material.trusted_ca}" if material.trusted_ca else ""
-        wanted = [f"one signed by a CA{place}"] if material.trusted_ca_pem else []
-        if self._policy.fingerprints:
-            wanted.append("one of peer_fingerprints")
-        self._end = _end("sender", material, self._options, wanted=" or ".join(wanted))
+    def _trust(self, context: SSL.Context, material: TlsMaterial) -> None:
+        authorities = trust(context, material.trusted_ca_pem) if material.trusted_ca_pem else []
+        # Peers choose their certificate by these names, and would not send a self-signed one.
+        for authority in authorities if not self._policy.fingerprints else []:
+            context.add_client_ca(authority)
 
     def serverConnectionForTLS(self, tlsProtocol: TlsTransport) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        connection.set_verify(self._flags, self._new_check(tlsProtocol))
-        tlsProtocol.tls_end = self._end  # for `tls_failure`
-        return connection
+        return self._connection(tlsProtocol)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class TlsUpstream:
+class TlsUpstream(_Endpoint):
     """Makes the client's end of TLS connections.
 
     Args:
@@ -136,37 +272,21 @@ class TlsUpstream:
         options: TlsOptions = _USUAL,
     ) -> None:
         self._server_name = server_name.rstrip(".")  # which only DNS understands
-        self._verifies = peer_verify != "none"
-        self._policy = PeerPolicy(server_name=self._server_name, fingerprints=fingerprints)
-        self._options = options
-        if material is not None:
-            self.renew(material)
+        policy = PeerPolicy(server_name=self._server_name, fingerprints=fingerprints)
+        # A server always has a certificate.
+        flags = _FLAGS["none"] if peer_verify == "none" else _FLAGS["optional"]
+        super().__init__(material, "receiver", flags, policy, options)
 
-    def renew(self, material: TlsMaterial) -> None:
-        """Use `material` for connections from now on; those that exist stay as they are.
-
-        Raises:
-            ValueError, SSL.Error: It cannot be used; the one before still is.
-        """
-        context = new_context(material, self._options)
-        if self._verifies and material.trusted_ca_pem:
+    def _trust(self, context: SSL.Context, material: TlsMaterial) -> None:
+        if material.trusted_ca_pem:
             trust(context, material.trusted_ca_pem)
-        elif self._verifies and not self._policy.fingerprints:
+        elif not self._policy.fingerprints:
             context.set_default_verify_paths()
-        if self._verifies and material.crl_pem:
-            revoke(context, material.crl_pem)
-        self._context = context
-        place = "" if self._policy.fingerprints else " of the system"
-        self._new_check = _new_check(self._policy, material, otherwise=place)
-        self._end = _end("receiver", material, self._options)
 
     def clientConnectionForTLS(self, tlsProtocol: TlsTransport) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
+        connection = self._connection(tlsProtocol)
         if not is_address(self._server_name):
             connection.set_tlsext_host_name(self._server_name.encode("idna"))
-        if self._verifies:
-            connection.set_verify(SSL.VERIFY_PEER, self._new_check(tlsProtocol))
-        tlsProtocol.tls_end = self._end  # for `tls_failure`
         return connection
 
 
@@ -181,26 +301,3 @@ def verified_certificate(transport: Any) -> x509.Certificate | None:
         return None
     certificate = transport.getPeerCertificate()
     return None if certificate is None else certificate.to_cryptography()
-
-
-def _end(peer: str, material: TlsMaterial, options: TlsOptions, *, wanted: str = "") -> TlsEnd:
-    return TlsEnd.of(
-        peer,
-        material.certificate_pem,
-        material.certificate,
-        version_min=options.version_min,
-        wanted=wanted,
-    )
-
-
-def _new_check(
-    policy: PeerPolicy, material: TlsMaterial, *, otherwise: str = ""
-) -> Callable[[TlsTransport], CertificateCheck]:
-    """What makes the check of one connection, with the files of `material` in its words."""
-    place = f" in {material.trusted_ca}" if material.trusted_ca else ""
-    return partial(
-        CertificateCheck,
-        policy=policy,
-        authorities=place if material.trusted_ca_pem else otherwise,
-        crl=f" in {material.crl}" if material.crl else "",
-    )

@@ -14,8 +14,6 @@ from OpenSSL import SSL
 
 from relay.transport.tls.peer_check import names_of
 
-__all__ = ["TLS_ALERT", "TlsEnd", "TlsFailure", "tls_failure", "tls_failure_text"]
-
 TLS_ALERT = b"\x15\x03"
 """First bytes of an alert (RFC 8446 §5.1), which TLS servers may send to plain-text clients."""
 

@@ -27,19 +27,6 @@ from service_identity.cryptography import (
 
 from relay.model.text import printable
 
-__all__ = [
-    "CertificateCheck",
-    "Fingerprint",
-    "PeerPolicy",
-    "fingerprints_of",
-    "identity_of",
-    "is_address",
-    "name_matches",
-    "names_of",
-    "parse_fingerprint",
-    "vouched_names_of",
-]
-
 _ALGORITHMS: dict[str, tuple[str, hashes.HashAlgorithm]] = {
     "sha256": ("SHA-256", hashes.SHA256()),
     "sha1": ("SHA-1", hashes.SHA1()),

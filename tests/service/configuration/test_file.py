@@ -32,7 +32,7 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.kinds import KINDS
-from relay.service.sources.keys import Access, Peers
+from relay.service.sources.listening import Access, Peers
 from relay.service.tls.certificates import make_authority, make_leaf
 from tests.certificate_files import make_certificate_files
 from tests.configurations import new_destination, new_source

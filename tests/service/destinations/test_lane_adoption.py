@@ -12,7 +12,7 @@ from relay.queue.changes import Command
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Transaction
-from relay.service.destinations.lane_adoption import LaneAdoption
+from relay.service.destinations.lane import LaneAdoption
 from tests.connections import RecordingNotices
 from tests.queue_roles import AllRoles
 

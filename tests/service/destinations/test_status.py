@@ -11,7 +11,7 @@ from relay.model.errors import QueueError
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import DestinationConfiguration, Url
-from relay.service.destinations.status import DestinationStatus
+from relay.service.destinations.service import DestinationStatus
 from relay.service.prerequisite import Prerequisite
 from tests.clocks import wall_of
 from tests.flow_fakes import new_refusals

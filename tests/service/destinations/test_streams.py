@@ -1,18 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from relay.service.configuration.model import (
+    TlsConfiguration,
     Url,
 )
+from relay.service.destinations import streams
+from relay.service.destinations.link import StreamLink
+from relay.service.tls.files import read_options, read_policy
+from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
+from relay.transport.upstream import PreparedEndpoint, Timeouts
 from relay.wire.framing.decoders import (
     encode_newline_syslog,
     encode_octet_counted_syslog,
 )
-from tests.destination_setup import Setup, protocol_of
+from tests.certificate_files import SERVER_NAME, make_certificate_files
+from tests.configurations import new_destination
+from tests.connections import fired
+from tests.destination_setup import Setup, lane_of, link_of, protocol_of
+from tests.recording import record
 
 
 @pytest.mark.parametrize(
@@ -24,3 +37,164 @@ def test_plain_syslog_and_its_framing(setup: Setup, framing: str, encode: Any) -
     protocol = protocol_of(service)
     assert isinstance(protocol, SyslogStreamOutProtocol)
     assert protocol._encode is encode
+
+
+@pytest.mark.parametrize(("scheme", "is_tls"), [("relp+tls", True), ("tls", True), ("tcp", False)])
+def test_tls_lies_below_when_it_is_asked_for(
+    setup: Setup, tmp_path: Path, scheme: str, is_tls: bool
+) -> None:
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca,
+        certificate=files.client_certificate,
+        private_key=files.client_key,
+        server_name=SERVER_NAME,
+    )
+    keys = {"tls": tls} if is_tls else {}
+    service = setup.build(Url(scheme, host="10.0.0.5", port=6514), **keys)
+    endpoint = link_of(service)._endpoint
+    assert isinstance(endpoint, PreparedEndpoint)
+    assert (endpoint._tls is not None) == is_tls
+    assert protocol_of(service)._secure == is_tls
+    if is_tls:
+        connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
+        assert connection.get_servername() == SERVER_NAME.encode()
+
+
+def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
+    service = setup.build(Url("tls", host="up.example.com", port=6514))
+    endpoint = link_of(service)._endpoint
+    connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
+    assert connection.get_servername() == b"up.example.com"
+
+
+def test_its_certificates_are_known_by_its_name(setup: Setup) -> None:
+    setup.build(Url("relp+tls", host="up.example.com", port=20515))
+    assert [each.subject for each in setup.certificates._watched] == ["destination out"]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda setup, service: setup.certificates.look(),
+        lambda setup, service: service.connect(),
+    ],
+    ids=["the watch", "by hand"],
+)
+def test_it_sends_nothing_before_its_files_are_right(
+    setup: Setup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    look: Callable[[Setup, Any], None],
+) -> None:
+    files = make_certificate_files(tmp_path)
+    url = Url("relp+tls", host="up.example.com", port=20514)
+    missing = tmp_path / "missing.pem"
+    service = setup.build(url, tls=TlsConfiguration(trusted_ca=str(missing)))
+    begun: list[str] = []
+    monkeypatch.setattr(StreamLink, "start", lambda link: begun.append("begun"))
+    service.startService()
+    setup.certificates.look()
+    assert begun == []
+    assert service.state_words == (
+        f"trusted_ca: cannot read {missing}: No such file or directory; its messages are queued "
+        "until the files are right"
+    )
+    service.connect()
+    assert begun == []
+    missing.write_bytes(Path(files.ca).read_bytes())
+    look(setup, service)
+    assert begun == ["begun"]
+    assert service.state_words == "not started"
+
+
+def test_it_stops_without_ever_having_had_its_files(setup: Setup) -> None:
+    url = Url("relp+tls", host="up.example.com", port=20514)
+    service = setup.build(url, tls=TlsConfiguration(trusted_ca="/missing.pem"))
+    service.startService()
+    assert fired(service.stopService()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "in_flight_max"), [("relp", 70), ("relp+tls", 70), ("tcp", 0), ("file", 0)]
+)
+def test_only_relp_has_a_window(setup: Setup, scheme: str, in_flight_max: int) -> None:
+    url = Url(scheme, host="127.0.0.1", port=514, path="/x")
+    configuration = new_destination("out", url, ("in",), window_records=70)
+    assert configuration.in_flight_max == in_flight_max
+
+
+def test_what_has_to_be_there_before_it_connects(setup: Setup) -> None:
+    service = setup.build(Url("relp", host="up", port=514), refusals_max=5)
+    assert [each.words for each in service._prerequisites] == ["", ""], "TLS files, and tokens"
+
+
+def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = record(monkeypatch, streams, "HostnameEndpoint")
+    prepared = record(monkeypatch, streams, "PreparedEndpoint")
+    service = setup.build(Url("relp", host="up", port=20514), connect_seconds_max=9.0)
+    lane = lane_of(service)
+    assert names[0].arguments == (setup.reactor, "up", 20514)
+    assert names[0].keywords == {"timeout": 9.0}
+    assert prepared[0].keywords == {
+        "wrapped": names[0],
+        "state": lane.state,
+        "tls": None,
+        "clock": setup.reactor,
+    }
+
+
+def test_how_it_verifies_whom_it_connects_to(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = record(monkeypatch, streams, "TlsUpstream")
+    files = make_certificate_files(tmp_path)
+    tls = TlsConfiguration(
+        trusted_ca=files.ca,
+        peer_verify="none",
+        peer_fingerprints=("SHA-256:" + ":".join(["AB"] * 32),),
+        tls_version_min="1.3",
+    )
+    setup.build(Url("relp+tls", host="up.example.com", port=20515), tls=tls)
+    keywords = made[0].keywords
+    assert keywords.pop("options") == read_options(tls) != read_options(TlsConfiguration())
+    assert keywords.pop("fingerprints") == read_policy(tls).fingerprints != frozenset()
+    assert keywords == {"server_name": "up.example.com", "peer_verify": "none"}
+
+
+def test_relp(setup: Setup) -> None:
+    service = setup.build(
+        Url("relp", host="up.example.com", port=20514),
+        window_records=7,
+        answer_seconds_max=8.0,
+        connect_seconds_max=9.0,
+    )
+    assert lane_of(service).state.target == "up.example.com:20514"
+    protocol = protocol_of(service)
+    assert isinstance(protocol, RelpClientProtocol)
+    assert protocol._timeouts.answer_seconds_max == 8.0
+    assert protocol._timeouts.prepare_seconds_max == 9.0
+    assert not protocol._secure
+
+
+@pytest.mark.parametrize("scheme", ["relp", "relp+tls"])
+def test_a_session_is_told_what_is_configured(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    made = record(monkeypatch, streams, "RelpClientProtocol")
+    service = setup.build(
+        Url(scheme, host="up", port=20514), window_records=7, connect_seconds_max=9.0
+    )
+    lane = lane_of(service)
+    lane.link.new_protocol()  # type: ignore[attr-defined]
+    keywords = made[0].keywords
+    assert keywords.pop("software").startswith(b"syslogrelay,")
+    assert keywords.pop("secure") is (scheme == "relp+tls")
+    assert keywords == {
+        "window_records": 7,
+        "numbering": lane.numbering,
+        "drain": lane.drain,
+        "state": lane.state,
+        "clock": setup.reactor,
+        "timeouts": Timeouts(9.0, 60.0),
+    }

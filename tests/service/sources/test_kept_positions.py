@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from twisted.logger import LogEvent, Logger, formatEvent
 
 from relay.queue.transaction import Transaction
-from relay.service.sources.kept_positions import KeptPositions
+from relay.service.sources.service import KeptPositions
 from tests import queue_files
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from relay.service.configuration.model import Url
-from relay.service.sources.keys import (
+from relay.service.sources.listening import (
     Connections,
     Peers,
     connection_problems,

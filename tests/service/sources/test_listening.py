@@ -13,7 +13,7 @@ from relay.model.origin import Origin, Received
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.sources import listening
-from relay.service.sources.keys import Peers
+from relay.service.sources.listening import Peers
 from relay.service.sources.service import DatagramSource, SourceService, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.peers import GateFactory

@@ -14,8 +14,7 @@ from relay.service.configuration.model import TlsConfiguration
 from relay.service.prerequisite import Prerequisite
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
-from relay.transport.tls.context import TlsMaterial
-from relay.transport.tls.endpoints import TlsListener
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial
 from tests.connections import RecordingNotices
 from tests.odd_certificates import make_certificate, make_crl
 

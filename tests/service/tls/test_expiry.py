@@ -7,9 +7,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from relay.service.tls.certificate_watch import Expiry, expiries_of
 from relay.service.tls.certificates import make_authority, make_leaf
-from relay.service.tls.expiry import Expiry, expiries_of
-from relay.transport.tls.context import TlsMaterial
+from relay.transport.tls.endpoints import TlsMaterial
 from tests.odd_certificates import make_crl
 
 HOUR, DAY = 3600.0, 86400.0

@@ -22,8 +22,7 @@ from relay.service.tls.files import (
     read_policy,
     upstream_problems,
 )
-from relay.transport.tls.context import TlsMaterial, TlsOptions
-from relay.transport.tls.endpoints import TlsListener
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsOptions
 from tests.odd_certificates import make_crl
 
 PATH_KEYS = ("trusted_ca", "crl", "certificate", "private_key", "private_key_passphrase_file")

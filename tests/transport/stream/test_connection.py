@@ -29,8 +29,7 @@ from relay.transport.stream.connection import (
     InboundProtocol,
     UnfinishedFrames,
 )
-from relay.transport.tls.context import TlsMaterial
-from relay.transport.tls.endpoints import TlsListener, TlsUpstream
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
 from relay.transport.tls.peer_check import (
     PeerPolicy,
     fingerprints_of,

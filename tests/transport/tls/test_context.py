@@ -4,7 +4,7 @@ import pytest
 from OpenSSL import SSL
 
 from relay.service.tls.certificates import make_authority
-from relay.transport.tls.context import (
+from relay.transport.tls.endpoints import (
     TlsMaterial,
     TlsOptions,
     load_crls,

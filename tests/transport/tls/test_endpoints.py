@@ -16,17 +16,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
-from relay.transport.tls.context import TlsMaterial, TlsOptions
 from relay.transport.tls.endpoints import (
     TlsListener,
+    TlsMaterial,
+    TlsOptions,
     TlsUpstream,
-    identity_of,
     verified_certificate,
 )
 from relay.transport.tls.failure import tls_failure, tls_failure_text
 from relay.transport.tls.peer_check import (
     Fingerprint,
     PeerPolicy,
+    identity_of,
     parse_fingerprint,
 )
 from tests.connections import Pair, Wire, lose

@@ -8,8 +8,7 @@ import pytest
 from OpenSSL import SSL
 
 from relay.service.tls.certificates import make_leaf
-from relay.transport.tls.context import TlsOptions
-from relay.transport.tls.endpoints import TlsListener, TlsUpstream
+from relay.transport.tls.endpoints import TlsListener, TlsOptions, TlsUpstream
 from relay.transport.tls.failure import (
     _ALERTS,
     _FAULTS,
