@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import re2
 
@@ -38,24 +38,6 @@ TIMEOUTS: Counter[str] = Counter()
 _UNLIKE_RE2 = re.compile(
     rb"\\(?P<escape>.)|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<at_most>\{,(?=[0-9]++\}))", re.DOTALL
 )
-
-
-class _Match(Protocol):
-    """A match of `re`, RE2 or `regex`."""
-
-    def __getitem__(self, group: int, /) -> bytes: ...
-
-    def start(self) -> int: ...
-
-    def end(self) -> int: ...
-
-    def expand(self, template: bytes, /) -> bytes: ...
-
-
-class _Compiled(Protocol):
-    """A compiled expression of RE2."""
-
-    def search(self, text: bytes, start: int = 0, /) -> _Match | None: ...
 
 
 class Expression:
@@ -113,16 +95,11 @@ class Expression:
 
     def search(self, text: bytes) -> bool:
         """Whether it is found anywhere in `text`; reaching the time limit is a no."""
-        if self._linear is not None:
-            return self._linear.search(text) is not None
-        return self._limited_search(text) is not None
+        return self._search(text) is not None
 
     def captures(self, text: bytes) -> dict[str, bytes] | None:
         """What the named groups that took part have captured; None if nothing is found."""
-        if self._linear is not None:
-            found = self._linear.search(text)
-        else:
-            found = self._limited_search(text)
+        found = self._search(text)
         if found is None:
             return None
         captured = {name: found[self._reference.groupindex[name]] for name in self.names}
@@ -145,9 +122,11 @@ class Expression:
             return _replaced(self._linear, put, text, count)
         return bytes(self._within_time(self._limited.sub, put, text, count))
 
-    def _limited_search(self, text: bytes) -> _Match | None:
+    def _search(self, text: bytes) -> re.Match[bytes] | None:
+        if self._linear is not None:
+            return self._linear.search(text)
         try:
-            found: _Match | None = self._within_time(self._limited.search, text)
+            found: re.Match[bytes] | None = self._within_time(self._limited.search, text)
             return found
         except TimeoutError:
             return None
@@ -164,7 +143,10 @@ class Expression:
 
 
 def _replaced(
-    expression: _Compiled, put: bytes | Callable[[_Match], bytes], text: bytes, count: int
+    expression: re.Pattern[bytes],
+    put: bytes | Callable[[re.Match[bytes]], bytes],
+    text: bytes,
+    count: int,
 ) -> bytes:
     # RE2's own `sub` finds an empty match twice that lies beyond where it looked from.
     pieces: list[bytes] = []
@@ -179,18 +161,19 @@ def _replaced(
     return b"".join((*pieces, text[copied:]))
 
 
-def _of_match(replacement: Callable[[bytes], bytes]) -> Callable[[_Match], bytes]:
+def _of_match(replacement: Callable[[bytes], bytes]) -> Callable[[re.Match[bytes]], bytes]:
     return lambda match: replacement(match[0])
 
 
-def _linear(pattern: bytes, *, ignore_case: bool) -> _Compiled | None:
-    """`pattern` for RE2; None if RE2 cannot run it."""
+def _linear(pattern: bytes, *, ignore_case: bool) -> re.Pattern[bytes] | None:
+    """`pattern` for RE2, whose patterns and matches have the methods of those of `re`; None if RE2
+    cannot run it."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # a character is a byte
     options.case_sensitive = not ignore_case
     options.log_errors = False
     try:
-        compiled: _Compiled = re2.compile(_UNLIKE_RE2.sub(_for_re2, pattern), options)
+        compiled: re.Pattern[bytes] = re2.compile(_UNLIKE_RE2.sub(_for_re2, pattern), options)
         return compiled
     except re2.error:
         return None

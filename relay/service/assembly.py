@@ -56,7 +56,7 @@ from relay.service.routes.expression_watch import ExpressionWatch
 from relay.service.routes.flushing import FlushService
 from relay.service.routes.late_tokens import LateTokens, TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
-from relay.service.routes.rewriting import Rewriting, pipelines
+from relay.service.routes.rewriting import Rewriting
 from relay.service.sequence import ConcurrentService
 from relay.service.sources.authorising import new_authorise
 from relay.service.sources.kind import SourceParts
@@ -205,11 +205,10 @@ def _flush_service(
     reactor: Reactor,
 ) -> FlushService:
     return FlushService(
-        pipelines(routes.values()),
+        [_way(route, limits[id], reserved=False) for id, route in routes.items()],
         append=queue.committer.append,
         now=now,
-        reactor=reactor,
-        ways={id: _way(route, limits[id], reserved=False) for id, route in routes.items()},
+        clock=reactor,
     )
 
 

@@ -587,7 +587,7 @@ def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
         rewrite=RewriteConfiguration(steps=steps),
     )
     (told,) = _told(tmp_path, monkeypatch, "FlushService", destinations=(full,))
-    way = told["ways"]["all"]
+    (way,) = told["arguments"][0]
     assert (way.limit.destination, way.reserved) == ("all", False)
 
 

@@ -23,10 +23,10 @@ from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
-    RewriteConfiguration,
     SourceConfiguration,
     UnreadToken,
 )
+from relay.service.routes.late_tokens import with_tokens
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 from relay.service.routes.stages import Conditions
@@ -204,23 +204,16 @@ class Explainer:
 
 def with_placeholders(configuration: Configuration) -> Configuration:
     """`configuration` with ``****`` for each token that could not be read."""
-    return replace(
-        configuration,
-        destinations=tuple(
-            replace(each, rewrite=_with_placeholders(each.rewrite))
-            for each in configuration.destinations
-        ),
-    )
 
-
-def _with_placeholders(rewrite: RewriteConfiguration) -> RewriteConfiguration:
-    def known(token: Token | UnreadToken) -> Token:
+    def known(key: bytes, token: Token | UnreadToken) -> Token:
         return _PLACEHOLDER if isinstance(token, UnreadToken) else token
 
     return replace(
-        rewrite,
-        token=None if rewrite.token is None else known(rewrite.token),
-        tokens=tuple(replace(choice, token=known(choice.token)) for choice in rewrite.tokens),
+        configuration,
+        destinations=tuple(
+            replace(each, rewrite=with_tokens(each.rewrite, known))
+            for each in configuration.destinations
+        ),
     )
 
 

@@ -73,15 +73,8 @@ class LateTokens:
         """Try to read the tokens that are missing."""
         if not self._placeholders:
             return
-        rewrite, mode = self._rewrite, self._rewrite.mode
-        assert rewrite.token is not None
-        self._rewrite = replace(
-            rewrite,
-            token=_read(mode, rewrite.token),
-            tokens=tuple(
-                replace(choice, token=_read(mode, choice.token)) for choice in rewrite.tokens
-            ),
-        )
+        mode = self._rewrite.mode
+        self._rewrite = with_tokens(self._rewrite, lambda key, token: _read(mode, token))
         self._make_form()
         if not self.needed.trouble:
             self.needed.fulfil()
@@ -109,15 +102,7 @@ class LateTokens:
                 self._texts[key] = _text(self._rewrite.mode, token)
             return token
 
-        assert self._rewrite.token is not None
-        rewrite = replace(
-            self._rewrite,
-            token=known(_DEFAULT_KEY, self._rewrite.token),
-            tokens=tuple(
-                replace(choice, token=known(choice.slot, choice.token))
-                for choice in self._rewrite.tokens
-            ),
-        )
+        rewrite = with_tokens(self._rewrite, known)
         self.needed.trouble = "; ".join(dict.fromkeys(troubles))
         self._form = self._new_form(rewrite)
 
@@ -158,6 +143,20 @@ class TokenWatch(PeriodicService):
                 continue
             if self._reminders[id].is_due(words, now):
                 self._notices.warn(f"destination {id}", "token", words)
+
+
+def with_tokens(
+    rewrite: RewriteConfiguration,
+    new: Callable[[bytes, Token | UnreadToken], Token | UnreadToken],
+) -> RewriteConfiguration:
+    """`rewrite` with other tokens; `new` gets the key of the slot of each, and the token."""
+    return replace(
+        rewrite,
+        token=None if rewrite.token is None else new(_DEFAULT_KEY, rewrite.token),
+        tokens=tuple(
+            replace(choice, token=new(choice.slot, choice.token)) for choice in rewrite.tokens
+        ),
+    )
 
 
 def _read(mode: str, token: Token | UnreadToken) -> Token | UnreadToken:

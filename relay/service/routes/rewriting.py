@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -50,13 +50,6 @@ _needs_rfc5424 = any_of(
     ]
 )
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
-
-
-def pipelines(routes: Iterable[Route]) -> dict[str, Pipeline]:
-    """Those of `routes` that have one, by destination."""
-    return {
-        route.destination: route.rewrite for route in routes if isinstance(route.rewrite, Pipeline)
-    }
 
 
 class Rewriting:

@@ -41,11 +41,10 @@ class Relay:
         self.pipeline = holding()
         plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
         self.service = FlushService(
-            {"held": self.pipeline, "plain": plain},
+            [Route("held", self.pipeline, limit=limit), Route("plain", plain), Route("raw", None)],
             append=self.append,
             now=self.clock.seconds,
-            reactor=self.clock,
-            ways={"held": Route("held", self.pipeline, limit=limit)},
+            clock=self.clock,
         )
         self.service.startService()
 
@@ -95,10 +94,10 @@ def test_nothing_is_done_where_nothing_is_held() -> None:
     clock = Clock()
     plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
     service = FlushService(
-        {"plain": plain},
+        [Route("plain", plain)],
         append=lambda payloads, drops: succeed(None),
         now=clock.seconds,
-        reactor=clock,
+        clock=clock,
     )
     service.startService()
     assert not clock.getDelayedCalls()

@@ -22,7 +22,7 @@ from relay.service.configuration.model import (
     RewriteConfiguration,
     Url,
 )
-from relay.service.routes.rewriting import Rewriting, pipelines, token_form
+from relay.service.routes.rewriting import Rewriting, token_form
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.configurations import new_destination
 from tests.lines import write, write_frames
@@ -62,7 +62,7 @@ def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
 def test_frames_pass_as_they_are_unless_somebody_says_otherwise() -> None:
     assert Maker().route() == Route("d", None)
     assert Maker().route(format=FormatConfiguration("raw")).rewrite is None
-    assert pipelines([Maker().route()]) == {}
+    assert Maker().route().rewrite is None
 
 
 @pytest.mark.parametrize(
