@@ -45,14 +45,14 @@ slash are no source's but the relay's:
                 and "lane/" + its id (`lane_queues.py`)
     /paused     since when a destination is paused (`service/destinations/commands.py`)
     /clock      by how much the time of day was set forward (`positions.py`)
-    /given-up   which note of lost messages was counted last (`files/given_up.py`)
+    /given-up   which note of lost messages was counted last (`service/queue/given_up.py`)
 
 Next to the environment lies `owner.lock`, held (flock), like the directory itself, by the
 relay that works with the queue; its text is that process's number.  A new `data.mdb` is made in the
 directory `new` or `compacted` and renamed; one that was damaged stays as
 `data.mdb.damaged-` with the time, see repair/replace.py.  `headroom` holds nothing but room
 on the disk, see files/reserve_file.py, `given-up` how many messages could not be stored, see
-files/given_up.py, and `data.mdb.kept-` with a time is a queue whose place another
+service/queue/given_up.py, and `data.mdb.kept-` with a time is a queue whose place another
 program's file took, see compaction/restore.py.
 """
 

@@ -27,6 +27,7 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts
+from relay.service.destinations.lane import LaneAdoption
 from relay.service.destinations.service import DestinationService
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
@@ -38,18 +39,11 @@ from relay.service.observing import (
 )
 from relay.service.process.settings import open_files_warning
 from relay.service.process.systemd import NO_SYSTEMD, NotifyService, Systemd
-from relay.service.queue.assembly import (
-    new_admission,
-    new_compaction,
-    new_lane_adoption,
-    new_quarantine_limits,
-    new_queue,
-)
+from relay.service.queue.assembly import new_admission, new_queue, new_watches
 from relay.service.queue.commands import QueueTools
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueService
-from relay.service.queue.watches import PlaceWatch, QueueWatch, new_history_watch
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, StopGuard, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
@@ -111,7 +105,8 @@ def assemble(
     kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
     more = _sections(queue, kept, certificates, lookups)
     status = _status(configuration, sources, destinations, admission, queue, more, notices, reactor)
-    compaction = new_compaction(configuration, queue, notices, reactor)
+    percent = configuration.compact_free_percent
+    compaction = CompactionService(queue, percent, notices=notices, clock=reactor)
     tools = DestinationTools(destinations, queue=queue, now=now)
     commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
     notify = NotifySocket(systemd.notify_socket)
@@ -123,17 +118,21 @@ def assemble(
             *(StopGuard(reactor=reactor), HangupService(callbacks=on_hangup, reactor=reactor)),
             *(certificates, token_watch, lookups),
             *(queue, ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
-            new_lane_adoption(configuration, queue, notices),
+            LaneAdoption(_with_one_queue(configuration), queue=queue, notices=notices),
             _flush_service(routes, limits, queue, now, reactor),
-            ConcurrentService(destinations),
-            *(tools, progress),
-            *_watches(configuration, queue, admission, limits, notices, wall, reactor),
+            *(ConcurrentService(destinations), tools, progress),
+            ExpressionWatch(notices=notices, clock=reactor),
+            *new_watches(configuration, queue, admission, limits, notices, wall, reactor),
             *_observers(configuration, status, commands, notify, reactor),
             ConcurrentService(sources),
             _notify_service(notify, systemd, progress, reactor),
         ],
         exit_status=queue.exit_status,
     )
+
+
+def _with_one_queue(configuration: Configuration) -> list[str]:
+    return [each.id for each in configuration.destinations if not each.backlog_percent]
 
 
 def _destinations(
@@ -177,24 +176,6 @@ def _sources(
         receiving = ways_in.receiving(source, answers=kind.answers, reactor=reactor)
         sources.append(kind.make(source, receiving, parts))
     return sources
-
-
-def _watches(
-    configuration: Configuration,
-    queue: QueueService,
-    admission: Admission,
-    limits: Mapping[str, QueueLimit],
-    notices: Notices,
-    wall: WallClock,
-    reactor: Reactor,
-) -> list[Service]:
-    return [
-        ExpressionWatch(notices=notices, clock=reactor),
-        PlaceWatch(queue, clock=reactor),
-        new_quarantine_limits(configuration, queue, notices, wall, reactor),
-        QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=reactor),
-        new_history_watch(configuration, queue, notices, wall, reactor),
-    ]
 
 
 def _flush_service(

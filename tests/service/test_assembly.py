@@ -51,6 +51,7 @@ from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files
 from tests.configurations import new_destination, new_source
 from tests.lines import read_by
+from tests.recording import record
 from tests.threads import Reactor
 from tests.written import filter_of, steps_of
 
@@ -216,6 +217,14 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
         period={},
     )
     relay.stop()
+
+
+def test_destinations_with_one_queue_adopt_what_is_left_in_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adoptions = record(monkeypatch, assembly, "LaneAdoption")
+    Relay(tmp_path)
+    assert adoptions[0].arguments == (["all", "wrapped"],)
 
 
 def test_a_pause_by_hand_has_the_time_of_day(tmp_path: Path, logged: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""Commands of the operator that change a queue, a quarantine or a history.
+"""Commands of the operator, and of watches, that change a queue, a quarantine or a history.
 
     queue       discard its records, move them to another destination
     quarantine  discard entries, send them again, trim it to its limits
-    history     send delivered records again
+    history     send delivered records again, let the oldest leave
 
 The control socket decodes these structs from a request; the committer applies them.  Each step
 is a transaction of bounded size and returns where the next step begins.
@@ -10,7 +10,8 @@ is a transaction of bounded size and returns where the next step begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -19,7 +20,15 @@ from relay.model.seq import SeqRange
 from relay.model.text import size as in_words
 from relay.queue.block import KEY, Block, BlockDamaged, decode_block, seq_of
 from relay.queue.changes import OPERATOR, Changes, RemovesOnly
-from relay.queue.history.keep import block_in, oldest_in, records_in
+from relay.queue.files.trees import Database, Transaction
+from relay.queue.history.keep import (
+    ENTRIES_PER_STEP_MAX,
+    Histories,
+    acknowledged_at,
+    block_in,
+    oldest_in,
+    records_in,
+)
 from relay.queue.inspect.queries import Period, entries_of, history_of
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Label, read_entry
@@ -183,6 +192,44 @@ class ReplayHistory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if payloads:
             changes.append(self.to, payloads, received_at=changes.at)
         return done
+
+
+@dataclass(frozen=True, slots=True)
+class PruneHistories(RemovesOnly):
+    """Let entries leave: those that are too old, and the oldest where room is short.
+
+    Args:
+        before: By destination: those acknowledged before that (seconds since 1970-01-01
+            UTC) leave; of destinations that are not named all leave.
+        excess: Bytes of the map that have to become free, as far as a step gets.
+    """
+
+    histories: Histories
+    before: Mapping[str, float]
+    excess: int = 0
+
+    def apply(self, changes: Changes) -> bool:
+        """Returns: whether there is more to do."""
+        room = ENTRIES_PER_STEP_MAX
+        for id, database in changes.history.items():
+            room -= _forget_before(changes.txn, database, self.before.get(id), room)
+        if self.excess > 0:
+            self.histories.shed(changes.txn, self.excess)
+        return room == 0
+
+
+def _forget_before(
+    txn: Transaction, database: Database, before: float | None, entries_max: int
+) -> int:
+    """Delete entries acknowledged before that, or all; return how many."""
+    count = 0
+    cursor = txn.cursor(db=database)
+    while count < entries_max and cursor.first():
+        if before is not None and acknowledged_at(cursor.value()) >= before:
+            break
+        cursor.delete()
+        count += 1
+    return count
 
 
 # Quarantines.

@@ -6,27 +6,18 @@ import os
 from collections.abc import Mapping
 from functools import partial
 
-from relay.model.clock import Reactor, WallClock
+from twisted.application.service import Service
+
+from relay.model.clock import Clock, Reactor, WallClock
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
-from relay.service.destinations.lane import LaneAdoption
 from relay.service.exit_status import ExitStatus
-from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_histories
 from relay.service.queue.service import QueueService, QueueSettings
 from relay.service.queue.state_dir import refuse_unfit, refuse_used
-from relay.service.queue.watches import QuarantineLimits
+from relay.service.queue.watches import HistoryWatch, PlaceWatch, QuarantineLimits, QueueWatch
 from relay.transport.notices import Notices
-
-__all__ = [
-    "new_admission",
-    "new_compaction",
-    "new_lane_adoption",
-    "new_quarantine_limits",
-    "new_queue",
-    "sets_aside",
-]
 
 _MAP_SLACK_BYTES = 1024**3
 
@@ -74,45 +65,36 @@ def new_queue(
     )
 
 
-def new_compaction(
+def new_watches(
     configuration: Configuration,
     queue: QueueService,
-    notices: Notices,
-    reactor: Reactor,
-) -> CompactionService:
-    """What makes the queue's file small again."""
-    return CompactionService(
-        queue,
-        configuration.compact_free_percent,
-        notices=notices,
-        clock=reactor,
-    )
-
-
-def new_lane_adoption(
-    configuration: Configuration, queue: QueueService, notices: Notices
-) -> LaneAdoption:
-    """What puts the lanes of a destination that has one queue again into that."""
-    with_one = [each.id for each in configuration.destinations if not each.backlog_percent]
-    return LaneAdoption(with_one, queue=queue, notices=notices)
-
-
-def new_quarantine_limits(
-    configuration: Configuration,
-    queue: QueueService,
+    admission: Admission,
+    limits: Mapping[str, QueueLimit],
     notices: Notices,
     wall: WallClock,
-    reactor: Reactor,
-) -> QuarantineLimits:
-    """What keeps the quarantines to their limits."""
-    return QuarantineLimits(
-        queue=queue,
-        bytes_max=configuration.quarantine_bytes_max,
-        seconds_max=configuration.quarantine_seconds_max,
-        notices=notices,
-        wall=wall,
-        clock=reactor,
-    )
+    clock: Clock,
+) -> list[Service]:
+    """The services that look after the queue, in the order of their start."""
+    return [
+        PlaceWatch(queue, clock=clock),
+        QuarantineLimits(
+            queue=queue,
+            bytes_max=configuration.quarantine_bytes_max,
+            seconds_max=configuration.quarantine_seconds_max,
+            notices=notices,
+            wall=wall,
+            clock=clock,
+        ),
+        QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=clock),
+        HistoryWatch(
+            queue=queue,
+            destinations=[destination.id for destination in configuration.destinations],
+            free_bytes_min=configuration.min_free_bytes,
+            notices=notices,
+            wall=wall,
+            clock=clock,
+        ),
+    ]
 
 
 def sets_aside(source: SourceConfiguration) -> bool:

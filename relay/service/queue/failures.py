@@ -11,10 +11,10 @@ from relay.model.errors import QueueError, QueueMisplaced
 from relay.queue.admission.backpressure import Admission
 from relay.queue.committer import Committer
 from relay.queue.history.keep import Histories
-from relay.queue.history.prune import PruneHistories
+from relay.queue.inspect.commands import PruneHistories
 from relay.queue.store import QueueStore
 from relay.service.exit_status import ExitStatus
-from relay.service.queue.given_up_messages import note_given_up
+from relay.service.queue.given_up import note_given_up
 from relay.transport.notices import Notices
 
 __all__ = ["QueueFailures"]

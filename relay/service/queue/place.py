@@ -10,10 +10,10 @@ from relay.model.clock import Reactor
 from relay.model.errors import QueueError
 from relay.queue.committer import RunInThread
 from relay.queue.compaction.restore import Restoration
-from relay.queue.files.given_up import GivenUp
 from relay.queue.files.place import Place
 from relay.queue.store import QueueStore
 from relay.service.exit_status import ExitStatus
+from relay.service.queue.given_up import GivenUp
 
 __all__ = ["QueuePlace"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -16,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.clock import Reactor, WallClock
 from relay.model.errors import QueueError
+from relay.model.text import counted, span
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
@@ -23,7 +24,9 @@ from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
 from relay.queue.history.keep import Histories
 from relay.queue.lane_queues import LaneQueues
+from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
+from relay.queue.repair.replace import Recovery
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
     Transaction,
@@ -33,9 +36,8 @@ from relay.queue.transaction import (
 )
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.failures import QueueFailures
-from relay.service.queue.given_up_messages import count_given_up
+from relay.service.queue.given_up import count_given_up
 from relay.service.queue.place import QueuePlace
-from relay.service.queue.startup_report import log_queues, log_recovery
 from relay.service.queue.view import QueueView
 from relay.service.queue.worker import Worker
 from relay.service.refusal import StartRefused
@@ -303,3 +305,40 @@ class QueueService(Service):
     def in_writer(self, call: Callable[[], _Found]) -> Deferred[_Found]:
         """Run `call` between two commits, in their thread."""
         return self._writer(call)
+
+
+def log_recovery(recovery: Recovery, path: str, log: Logger) -> None:
+    """Log that the queue in directory `path` was damaged, and what could be salvaged."""
+    salvaged = recovery.salvaged
+    lost = [f"the counts of {id} begin anew" for id in salvaged.lost_ledgers]
+    if salvaged.may_lack_more:
+        lost.append("there may have been more")
+    log.critical(
+        "queue {path} was damaged: {problem}{more}; {records} could be read, "
+        "{unreadable} set aside unread{lost}; the file is kept as {kept}: look at the "
+        "disk",
+        path=path,
+        problem=recovery.problems[0],
+        more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
+        records=counted(salvaged.records, "record"),
+        unreadable=salvaged.unreadable_records,
+        lost="".join(f", {words}" for words in lost),
+        kept=recovery.kept_as,
+    )
+
+
+def log_queues(ledgers: Mapping[str, Ledger], configured: Container[str], log: Logger) -> None:
+    """Log how many records wait in each queue.
+
+    Args:
+        configured: Accounts of configured destinations; the others are orphans.
+    """
+    for id, ledger in sorted(ledgers.items()):
+        if ledger.queued:
+            log.info(
+                "queue of {id}: {records}, {numbers}{orphan}",
+                records=counted(ledger.queued, "record"),
+                id=id,
+                numbers=span("number", ledger.acknowledged_seq, ledger.next_seq - 1),
+                orphan="" if id in configured else ", which is not in the configuration",
+            )

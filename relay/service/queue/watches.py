@@ -13,16 +13,12 @@ from relay.model.text import counted, duration, size
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.admission.trend import Trend
-from relay.queue.history.prune import PruneHistories
-from relay.queue.inspect.commands import Trimmed, TrimQuarantine
+from relay.queue.inspect.commands import PruneHistories, Trimmed, TrimQuarantine
 from relay.queue.transaction import destination_of, is_of_source, source_of
-from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import bytes_in_words, plain
 from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
-
-__all__ = ["HistoryWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "new_history_watch"]
 
 _INTERVAL_SECONDS = 2.0
 _QUARANTINE_SECONDS = 10.0
@@ -299,24 +295,6 @@ class QuarantineLimits(PeriodicService):
                 f"{counted(trimmed.aged, 'record')} dropped, older than "
                 f"quarantine_seconds_max = {plain(self._seconds_max)} s",
             )
-
-
-def new_history_watch(
-    configuration: Configuration,
-    queue: QueueService,
-    notices: Notices,
-    wall: WallClock,
-    clock: Clock,
-) -> HistoryWatch:
-    """The one of a relay with this configuration."""
-    return HistoryWatch(
-        queue=queue,
-        destinations=[destination.id for destination in configuration.destinations],
-        free_bytes_min=configuration.min_free_bytes,
-        notices=notices,
-        wall=wall,
-        clock=clock,
-    )
 
 
 class HistoryWatch(PeriodicService):

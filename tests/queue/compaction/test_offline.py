@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.compaction.offline import compact_queue
-from relay.queue.history.prune import PruneHistories
+from relay.queue.inspect.commands import PruneHistories
 from relay.queue.inspect.queries import Read, read_history
 from tests.queue_files import append, kept, opened, remove
 

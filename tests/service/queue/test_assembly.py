@@ -10,14 +10,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.url import Url
 from relay.service.queue import assembly as queue_assembly
-from relay.service.queue.assembly import (
-    new_admission,
-    new_compaction,
-    new_lane_adoption,
-    new_quarantine_limits,
-    new_queue,
-    sets_aside,
-)
+from relay.service.queue.assembly import new_admission, new_queue, new_watches, sets_aside
 from relay.service.queue.limits import new_limits
 from relay.service.queue.service import QueueSettings
 from relay.service.refusal import StartRefused
@@ -152,18 +145,13 @@ def test_what_looks_after_the_queue_is_told_what_is_configured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configuration = configured(
-        compact_free_percent=33, quarantine_bytes_max=44, quarantine_seconds_max=55.0
+        quarantine_bytes_max=44, quarantine_seconds_max=55.0, min_free_bytes=66
     )
-    compactions = record(monkeypatch, queue_assembly, "CompactionService")
-    new_compaction(configuration, QUEUE, NOTICES, REACTOR)
-    assert compactions[0].arguments == (QUEUE, 33)
-    assert compactions[0].keywords == {"notices": NOTICES, "clock": REACTOR}
-    adoptions = record(monkeypatch, queue_assembly, "LaneAdoption")
-    new_lane_adoption(configuration, QUEUE, NOTICES)
-    assert adoptions[0].arguments == (["out"],)
-    assert adoptions[0].keywords == {"queue": QUEUE, "notices": NOTICES}
     quarantines = record(monkeypatch, queue_assembly, "QuarantineLimits")
-    new_quarantine_limits(configuration, QUEUE, NOTICES, WALL, REACTOR)
+    histories = record(monkeypatch, queue_assembly, "HistoryWatch")
+    for name in ("PlaceWatch", "QueueWatch"):
+        record(monkeypatch, queue_assembly, name)
+    new_watches(configuration, QUEUE, ADMISSION, {}, NOTICES, WALL, REACTOR)
     assert quarantines[0].keywords == {
         "queue": QUEUE,
         "bytes_max": 44,
@@ -172,6 +160,8 @@ def test_what_looks_after_the_queue_is_told_what_is_configured(
         "wall": WALL,
         "clock": REACTOR,
     }
+    assert histories[0].keywords["destinations"] == ["out", "two"]
+    assert histories[0].keywords["free_bytes_min"] == 66
 
 
 def test_admission_keeps_to_all_of_its_limits() -> None:

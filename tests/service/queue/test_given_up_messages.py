@@ -7,8 +7,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueFull
-from relay.queue.files.given_up import GivenUp
-from relay.service.queue.given_up_messages import count_given_up, note_given_up
+from relay.service.queue.given_up import GivenUp, count_given_up, note_given_up
 from tests import queue_files
 
 

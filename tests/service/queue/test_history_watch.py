@@ -196,7 +196,7 @@ def test_what_could_not_be_done_is_done_next_time(setup: Setup) -> None:
 
 
 def test_much_takes_several_steps(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.history.prune.ENTRIES_PER_STEP_MAX", 1)
+    monkeypatch.setattr("relay.queue.inspect.commands.ENTRIES_PER_STEP_MAX", 1)
     setup.store.histories.limits.clear()
     setup.watch.startService()
     assert setup.filled() == []

@@ -5,7 +5,7 @@ from twisted.logger import Logger, capturedLogs, formatEvent
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import Recovery
 from relay.queue.repair.salvage import Salvaged
-from relay.service.queue.startup_report import log_queues, log_recovery
+from relay.service.queue.service import log_queues, log_recovery
 
 LOG = Logger(namespace="test")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.queue.files.given_up import GivenUp
+from relay.service.queue.given_up import GivenUp
 
 
 def test_a_note_is_written_into_room_that_is_there(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.seq import SeqRange
 from relay.queue.history.keep import Histories, HistoryLimit
-from relay.queue.history.prune import PruneHistories
+from relay.queue.inspect.commands import PruneHistories
 from relay.queue.inspect.queries import Read, read_history
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
@@ -61,7 +61,7 @@ def test_what_is_too_old_leaves(tmp_path: Path) -> None:
 
 
 def test_much_of_it_leaves_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.queue.history.prune.ENTRIES_PER_STEP_MAX", 2)
+    monkeypatch.setattr("relay.queue.inspect.commands.ENTRIES_PER_STEP_MAX", 2)
     with opened(tmp_path, histories=kept("a", "b")) as store:
         for number in range(1, 4):
             append(store, a=[b"x"], b=[b"y"])
