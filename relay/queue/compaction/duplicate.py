@@ -16,8 +16,6 @@ from relay.queue.compaction.handles import Handles
 from relay.queue.files.trees import Database, Environment, Transaction, WriteTransaction
 from relay.queue.files.values import Unreadable
 
-__all__ = ["Duplicate"]
-
 _CURSOR_ENTRY_BYTES = 64  # what an entry costs beside its bytes, about
 
 

@@ -15,8 +15,6 @@ from relay.queue.files.values import FileValues
 from relay.queue.repair.guarded import Guard, GuardedTransaction
 from relay.queue.transaction import is_of_source
 
-__all__ = ["Handles"]
-
 _KINDS = (b"blocks/", b"quarantine/", b"history/")
 
 

@@ -24,8 +24,6 @@ from relay.queue.compaction.duplicate import Duplicate
 from relay.queue.repair.replace import COMPACTED, put_back, put_in_place, remove_unfinished
 from relay.queue.store import QueueStore
 
-__all__ = ["LiveCompaction"]
-
 _STEP_BYTES = 4 * 1024 * 1024
 _LITTLE_BYTES = 1024 * 1024
 _REST_BYTES_MAX = 8 * 1024 * 1024  # what commits may have to wait for

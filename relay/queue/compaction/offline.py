@@ -15,8 +15,6 @@ from relay.queue.files.ownership import sync_names
 from relay.queue.repair.replace import COMPACTED
 from relay.queue.store import QueueStore
 
-__all__ = ["compact_queue"]
-
 
 def compact_queue(path: str) -> tuple[int, int]:
     """Compact the queue in directory `path`, which no relay has open.

@@ -16,8 +16,6 @@ from relay.queue.files.place import Place
 from relay.queue.repair.replace import free_name, put_back
 from relay.queue.store import QueueStore
 
-__all__ = ["Restoration"]
-
 _KEPT = "data.mdb.kept-"
 
 

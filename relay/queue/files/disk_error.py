@@ -11,8 +11,6 @@ import os
 import resource
 from contextlib import suppress
 
-__all__ = ["FULL", "reason_of", "says_full"]
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """There is no room: on the disk, for this user, or in one file."""
 

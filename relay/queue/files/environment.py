@@ -15,8 +15,6 @@ from relay.queue.files.disk_error import reason_of, says_full
 from relay.queue.files.format import make_queue, settle_format
 from relay.queue.files.ownership import Ownership, why_refused
 
-__all__ = ["OurErrors", "check_format", "open_environment", "opening"]
-
 _DATABASES_MAX = 2048
 
 

@@ -20,9 +20,6 @@ from dataclasses import dataclass
 from relay.model.errors import QueueFormatError
 from relay.queue.files.trees import Environment, WriteTransaction
 
-__all__ = ["FORMAT", "MIGRATIONS", "Migration", "is_older", "make_queue", "migrate"]
-__all__ += ["refuse_format", "settle_format"]
-
 FORMAT = b"1"
 
 

@@ -10,15 +10,6 @@ from contextlib import suppress
 
 from relay.model.errors import QueueError, QueueInUse
 
-__all__ = [
-    "Ownership",
-    "hold_existing",
-    "sync_names",
-    "take_ownership",
-    "why_refused",
-    "words_of_owner",
-]
-
 _NAME = "owner.lock"
 _TRIES = 10
 _FOR_A_START = "stop that relay or give this one another state_dir"

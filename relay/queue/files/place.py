@@ -13,8 +13,6 @@ from contextlib import suppress
 from relay.model.errors import QueueMisplaced
 from relay.queue.files.ownership import Ownership, take_ownership
 
-__all__ = ["Place", "Placement"]
-
 
 class Place:
     """The place of the file that is `data.mdb` in the directory `path` now."""

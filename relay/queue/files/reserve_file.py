@@ -18,8 +18,6 @@ from typing import TypeVar
 from relay.model.errors import QueueError, QueueFull
 from relay.queue.files.disk_error import FULL
 
-__all__ = ["RESERVE_FILE", "ReserveFile"]
-
 RESERVE_FILE = "headroom"
 """Name of the file, beside the queue's own."""
 

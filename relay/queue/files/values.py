@@ -21,8 +21,6 @@ from collections.abc import Callable
 from relay.codec import node_of
 from relay.queue.files.trees import BufferCursor, Environment
 
-__all__ = ["FileValues", "Unreadable"]
-
 _PAGE_HEADER_BYTES = 16
 _SECTOR_BYTES = 4096  # that are read at once when it is about what can be read at all
 _TRIES, _PAUSE_SECONDS = 3, 0.5  # an error of the disk may pass

@@ -27,8 +27,6 @@ from relay.queue.files.values import FileValues
 from relay.queue.repair.verify import BLOCKS, verify
 from relay.queue.repair.verify_lazily import KEYS_STOP, FileDamaged, LazyVerification
 
-__all__ = ["MARK", "Guard", "GuardedCursor", "GuardedTransaction"]
-
 MARK = "examine-fully"
 _FIRST, _LAST = KEY.pack(0), KEY.pack(KEYS_STOP - 1)
 _BEYOND = _LAST + b"\0"

@@ -31,9 +31,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["BRANCH", "LEAF", "META_PAGES", "NO_PAGE", "Audit", "Damage", "Entry", "PageFile"]
-__all__ += ["Snapshot", "Tree", "Walk"]
-
 META_PAGES = 2
 _HEADER = struct.Struct("=QHHHH")
 _OVERFLOW = struct.Struct("=QHHI")
@@ -94,6 +91,9 @@ class Audit:
     pages: bytearray
     """1 for each page that is in use."""
     problems: list[str] = field(default_factory=list)
+    values_only_before: int = 0
+    """Of a snapshot later than the one that was marked: its pages; only values are held against
+    the marks."""
 
     def take(self, number: int, count: int, *, is_value: bool) -> None:
         """Note that `count` pages from `number` on are in use, for a value or for a tree.
@@ -102,11 +102,14 @@ class Audit:
             Damage: They are not there, or in use already.
         """
         stop = number + count
-        if number < META_PAGES or stop > len(self.pages):
+        is_marked = is_value or not self.values_only_before
+        pages_stop = len(self.pages) if is_marked else self.values_only_before
+        if number < META_PAGES or stop > pages_stop:
             raise Damage("it is not in the file")
-        if 1 in self.pages[number:stop]:
-            raise Damage("it is used twice")
-        self.pages[number:stop] = b"\1" * count
+        if is_marked:
+            if 1 in self.pages[number:stop]:
+                raise Damage("it is used twice")
+            self.pages[number:stop] = b"\1" * count
 
 
 class PageFile:

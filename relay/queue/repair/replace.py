@@ -21,21 +21,7 @@ from relay.model.errors import QueueError, QueueFormatError
 from relay.queue.files.ownership import sync_names
 from relay.queue.files.trees import Environment
 from relay.queue.repair.salvage import Salvaged, salvage
-from relay.queue.repair.verify import find_damage, opened_file
-
-__all__ = [
-    "COMPACTED",
-    "DAMAGED_FILES_MAX",
-    "Recovery",
-    "damaged_files",
-    "free_name",
-    "make_file",
-    "prepare_file",
-    "put_back",
-    "put_in_place",
-    "recover",
-    "remove_unfinished",
-]
+from relay.queue.repair.verify import opened_file
 
 _Filled = TypeVar("_Filled")
 
@@ -147,15 +133,18 @@ def _settled(path: str, folder: str) -> bool:
 def prepare_file(
     path: str,
     open_environment: Callable[[str], Environment],
-    fill: Callable[[Environment], None],
+    make_queue: Callable[[Environment], None],
     *,
     strict: bool,
-    verify: Callable[[str], list[str]] = find_damage,
+    verify: Callable[[str], list[str]],
 ) -> Recovery | None:
     """Make sure that `path` holds a file that LMDB can read.
 
+    A damaged file is replaced by one with what can still be read, and stays under another
+    name: see `Recovery`.
+
     Args:
-        fill: Makes an empty queue of a new environment.
+        make_queue: Makes an empty queue of a new environment.
         verify: Says what is wrong with the file that is there.
         strict: Refuse a damaged file instead of replacing it.
 
@@ -164,7 +153,7 @@ def prepare_file(
         QueueError: Too many damaged files are kept already.
     """
     if not os.path.exists(os.path.join(path, "data.mdb")):
-        make_file(path, open_environment, fill)
+        make_file(path, open_environment, make_queue)
         return None
     problems = verify(path)
     if not problems:
@@ -176,26 +165,6 @@ def prepare_file(
             "left as it is: set strict_queue = false to go on with what can be read of it, or "
             "move it away to start with an empty queue"
         )
-    return recover(path, problems, open_environment, fill)
-
-
-def recover(
-    path: str,
-    problems: list[str],
-    open_environment: Callable[[str], Environment],
-    prepare: Callable[[Environment], None],
-) -> Recovery:
-    """Replace the damaged file by one with what can still be read.
-
-    The damaged one stays under another name: see `Recovery`.
-
-    Args:
-        problems: What is wrong; for the result.
-        prepare: Makes an empty queue of a new environment.
-
-    Raises:
-        QueueError: Too many damaged files are kept already.
-    """
     if len(damaged_files(path)) >= DAMAGED_FILES_MAX:
         raise QueueError(
             f"queue {path} is damaged ({problems[0]}), and {DAMAGED_FILES_MAX} damaged files are "
@@ -203,7 +172,7 @@ def recover(
         )
 
     def fill(environment: Environment) -> Salvaged:
-        prepare(environment)
+        make_queue(environment)
         with opened_file(path) as file:
             return salvage(file, environment)
 

@@ -23,8 +23,6 @@ from relay.queue.repair.pages import Entry, PageFile, Snapshot
 from relay.queue.repair.verify import BLOCKS, HISTORY, LEDGER, QUARANTINE, sound_ledger
 from relay.queue.transaction import is_of_source
 
-__all__ = ["Salvaged", "salvage"]
-
 _COMMIT_BYTES = 16 * 2**20
 _LOST_LEDGER = "ledger-unreadable"
 

@@ -23,17 +23,6 @@ from relay.queue.repair.pages import META_PAGES, Audit, Entry, PageFile, Snapsho
 from relay.queue.repair.verify_lazily import LazyVerification
 from relay.queue.transaction import is_of_source
 
-__all__ = [
-    "BLOCKS",
-    "HISTORY",
-    "LEDGER",
-    "QUARANTINE",
-    "Verified",
-    "verify",
-    "find_damage",
-]
-__all__ += ["opened_file", "sound_ledger"]
-
 READS_MAX = 10_000
 """What a start reads of leaves and of the beginnings of values at most, but for ends."""
 LAZY_READS_MIN = 1000
@@ -63,11 +52,6 @@ class Verified(NamedTuple):
     """The problems that were found, one line each."""
     lazy: LazyVerification | None = None
     """Verifies the rest while the queue is in use."""
-
-
-def find_damage(path: str) -> list[str]:
-    """The problems of the queue in directory `path`, all of which is verified."""
-    return verify(path, fully=True).problems
 
 
 def verify(

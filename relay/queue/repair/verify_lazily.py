@@ -48,8 +48,6 @@ from relay.queue.repair.pages import (
     Walk,
 )
 
-__all__ = ["KEYS_STOP", "FileDamaged", "LazyVerification"]
-
 KEYS_STOP = 2**64
 """No key is this or above."""
 _AHEAD = 228  # leaves; a branch of 4096 bytes has 227 nodes at most, with keys of 8 bytes
@@ -82,19 +80,6 @@ class _Span:
     safe_low: int
     """From here on, and before `safe_high`, a cursor may be."""
     safe_high: int
-
-
-@dataclass(slots=True)
-class _LazyAudit(Audit):
-    """Of a snapshot later than the one that was marked: only values are held against marks."""
-
-    pages_stop: int = 0
-
-    def take(self, number: int, count: int, *, is_value: bool) -> None:
-        if is_value:
-            Audit.take(self, number, count, is_value=True)
-        elif not META_PAGES <= number < self.pages_stop:
-            raise Damage("it is not in the file")
 
 
 @dataclass(slots=True)
@@ -212,15 +197,20 @@ class _QueueWalk(Walk):
         branches = self._below(self._root, self.tree.depth - 1, seq)
         return [branch.low for branch in islice(branches, 1, 1 + _BRANCHES_AHEAD)]
 
-    def _below(self, page: Leaf, levels: int, start: int) -> Iterator[Leaf]:
+    def _below(
+        self, page: Leaf, levels: int, start: int, *, will_need: bool = False
+    ) -> Iterator[Leaf]:
+        """The pages that many levels below `page`, which count as one, from `start` on."""
         if levels == 1:
             yield page
             return
         numbers, lows = self._children(page)
+        if will_need and levels == 2:
+            self.file.will_need(numbers)  # all at once: a disk is faster that way
         stops = [*lows[1:], page.high]
         for index in range(bisect_right(stops, start), len(numbers)):
             child = Leaf(numbers[index], lows[index], stops[index])
-            yield from self._below(child, levels - 1, start)
+            yield from self._below(child, levels - 1, start, will_need=will_need)
 
     def _children(self, branch: Leaf) -> tuple[list[int], list[int]]:
         """The pages below a branch, and where the keys of each begin.
@@ -231,6 +221,7 @@ class _QueueWalk(Walk):
         try:
             page = self.page(branch.number, BRANCH)
             numbers, keys = _regular(page) or self._irregular(page)
+            self.branch_pages += 1
             in_order = all(map(lt, keys, islice(keys, 1, None)))
             if not in_order or keys[0] < branch.low or keys[-1] >= branch.high:
                 raise Damage("its keys are not in order, or not where they belong")
@@ -252,23 +243,13 @@ class _QueueWalk(Walk):
         """
         if self.tree.depth < 2 or self.tree.root == NO_PAGE:
             raise Damage(f"{self.name}: {self.tree.leaf_pages} leaves and no branch")
-        self._take_branches(self._root, self.tree.depth)
+        for branch in self._below(self._root, self.tree.depth - 1, 0, will_need=True):
+            numbers, _ = self._children(branch)
+            self.leaf_pages += len(numbers)
+            self._mark(numbers)
         found = (self.branch_pages, self.leaf_pages)
         if found != (self.tree.branch_pages, self.tree.leaf_pages):
             raise Damage(f"{self.name}: there is {found} in it, it says {self.tree[3:5]}")
-
-    def _take_branches(self, branch: Leaf, levels: int) -> None:
-        numbers, lows = self._children(branch)
-        self.branch_pages += 1
-        if levels == 2:
-            self.leaf_pages += len(numbers)
-            self._mark(numbers)
-            return
-        if levels == 3:
-            self.file.will_need(numbers)  # all at once: a disk is faster that way
-        stops = [*lows[1:], branch.high]
-        for child, low, stop in zip(numbers, lows, stops, strict=True):
-            self._take_branches(Leaf(child, low, stop), levels - 1)
 
     def _mark(self, numbers: list[int]) -> None:
         marks = self.audit.pages
@@ -354,7 +335,7 @@ class LazyVerification:
             pages = len(self._marks)
             for seq in (0, KEYS_STOP - 1):
                 self._advance(what, queue, tree, seq, pages)
-            unmarked = _LazyAudit(bytearray(pages), pages_stop=pages)
+            unmarked = Audit(bytearray(pages), values_only_before=pages)
             walk = _QueueWalk(self._file, what, unmarked, tree=tree)
             ends = [next(walk.leaves(seq)) for seq in (0, KEYS_STOP - 1)]
             first, last = (walk.keys_of(leaf, values=False) for leaf in ends)
@@ -402,7 +383,7 @@ class LazyVerification:
         return progress.spans[0].high if progress.spans[0].low == 0 else 0
 
     def _tree(self, snapshot: Snapshot, name: bytes) -> Tree:
-        audit = _LazyAudit(self._marks, pages_stop=snapshot.last_page + 1)
+        audit = Audit(self._marks, values_only_before=snapshot.last_page + 1)
         for entry in self._file.walk(snapshot.names, "names", audit):
             if entry.key == name:
                 tree = self._file.tree(entry)
@@ -412,7 +393,7 @@ class LazyVerification:
 
     def _advance(self, what: str, queue: _Queue, tree: Tree, seq: int, pages_stop: int) -> None:
         """Verify more leaves and values around `seq`, so that it is safe."""
-        audit = _LazyAudit(self._marks, pages_stop=pages_stop)
+        audit = Audit(self._marks, values_only_before=pages_stop)
         walk = _QueueWalk(self._file, what, audit, tree=tree)
         here = next(walk.leaves(seq))
         start = max(0, here.low - 1)

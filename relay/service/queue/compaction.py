@@ -18,8 +18,6 @@ from relay.queue.compaction.live import LiveCompaction
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
-__all__ = ["Compact", "Compacted", "CompactionService"]
-
 _LOOK_SECONDS = 60.0
 _LOOKS = 3  # in a row that find it worth while
 _FREE_BYTES_MIN = 64 * 1024 * 1024
@@ -104,16 +102,8 @@ class CompactionService(Service):
         if self._now.is_over:
             return succeed(self._now)
         ended = self._end()
-        answer: Deferred[Compacted] = Deferred()
-        timeout = self._clock.callLater(_ANSWER_SECONDS, lambda: answer.callback(self._now))
-
-        def over(_: None) -> None:
-            if timeout.active():
-                timeout.cancel()
-                answer.callback(self._now)
-
-        ended.addCallback(over)
-        return answer
+        ended.addTimeout(_ANSWER_SECONDS, self._clock, lambda *_: None)  # type: ignore[arg-type]  # zope
+        return ended.addCallback(lambda _: self._now)
 
     def _end(self) -> Deferred[None]:
         ended: Deferred[None] = Deferred()
@@ -126,12 +116,8 @@ class CompactionService(Service):
 
     def _look(self) -> None:
         self._wait()
-        allocated, used, before = (
-            self._queue.view.allocated_bytes,
-            self._queue.view.in_use_bytes,
-            self._used_bytes,
-        )
-        self._used_bytes = used
+        allocated, used = self._queue.view.allocated_bytes, self._queue.view.in_use_bytes
+        before, self._used_bytes = self._used_bytes, used
         free = allocated - used
         # While a backlog drains there will be less to copy in a minute.
         is_emptying = used > _SMALL_BYTES and used < before - before // 10

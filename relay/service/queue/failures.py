@@ -17,8 +17,6 @@ from relay.service.exit_status import ExitStatus
 from relay.service.queue.given_up import note_given_up
 from relay.transport.notices import Notices
 
-__all__ = ["QueueFailures"]
-
 _SHED_BYTES = 64 * 1024**2  # that histories give up after a commit that failed
 
 

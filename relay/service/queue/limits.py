@@ -13,8 +13,6 @@ from relay.service.configuration.model import Configuration, DestinationConfigur
 from relay.service.configuration.table import bytes_in_words, join_path, plain
 from relay.transport.notices import Notices
 
-__all__ = ["limit_problems", "new_histories", "new_limits"]
-
 _BYTES_MIN = 1024**2  # several blocks
 _WHAT_TO_DO = "raise it, or bring the upstream back"
 

@@ -15,8 +15,6 @@ from relay.queue.store import QueueStore
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.given_up import GivenUp
 
-__all__ = ["QueuePlace"]
-
 _log = Logger(namespace="relay")
 
 

@@ -43,8 +43,6 @@ from relay.service.queue.worker import Worker
 from relay.service.refusal import StartRefused
 from relay.transport.notices import Notices
 
-__all__ = ["QueueService", "QueueSettings"]
-
 _MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
 _Found = TypeVar("_Found")

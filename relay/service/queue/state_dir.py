@@ -11,8 +11,6 @@ from relay.service.refusal import StartRefused
 from relay.transport.connections import peer_credentials
 from relay.transport.sockets import obstacle_to_socket
 
-__all__ = ["CONTROL_SOCKET", "file_system_of", "obstacles_in", "refuse_unfit", "refuse_used"]
-
 CONTROL_SOCKET = "control.sock"
 """Name of the control socket, in the state directory."""
 

@@ -18,8 +18,6 @@ from relay.queue.transaction import account_of_source
 from relay.queue.view import TransactionView
 from relay.transport.notices import Notices
 
-__all__ = ["QueueView"]
-
 _Found = TypeVar("_Found")
 
 

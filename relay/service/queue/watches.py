@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import QueueError
@@ -40,8 +41,8 @@ _WHEN_FULL = {
 class _Fill:
     """One thing that fills up, and the marks that it has passed."""
 
-    def __init__(self, warn: Callable[[str], None], what: str) -> None:
-        self._warn = warn
+    def __init__(self, notices: Notices, subject: str, what: str) -> None:
+        self._notices, self._subject = notices, subject
         self._what = what
         self._passed = 0
 
@@ -49,7 +50,8 @@ class _Fill:
         percent = 100 * size / size_max
         passed = sum(percent >= mark for mark in _MARKS_PERCENT)
         if passed > self._passed:
-            self._warn(f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}")
+            words = f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}"
+            self._notices.warn(self._subject, "fill", words)
             self._passed = passed
         elif percent < _MARKS_PERCENT[self._passed - 1] - _MARGIN_PERCENT:
             self._passed = passed
@@ -117,10 +119,8 @@ class QueueWatch(PeriodicService):
         self._trend = Trend()
         self._stop = _Stop(admission, clock)
         size = bytes_in_words(admission.queue_bytes_max)
-        self._fill = _Fill(
-            lambda words: notices.warn("queue", "fill", words),
-            f"relay.queue_bytes_max is {size}, all sources are paused then",
-        )
+        words = f"relay.queue_bytes_max is {size}, all sources are paused then"
+        self._fill = _Fill(notices, "queue", words)
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
         self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
 
@@ -133,17 +133,14 @@ class QueueWatch(PeriodicService):
         super().stopService()
 
     def look(self) -> None:
-        was_closed = self._admission.closed
+        admission, warn = self._admission, partial(self._notices.warn, "queue")
+        was_closed = admission.closed
         try:
-            self._admission.set_free_bytes(self._queue.view.free_bytes)
+            admission.set_free_bytes(self._queue.view.free_bytes)
         except OSError as error:
-            self._notices.warn(
-                "queue", "room", f"cannot ask for room on the disk: {error.strerror}"
-            )
-        if self._admission.closed and not was_closed:
-            self._notices.warn(
-                "queue", "admission", f"not accepting messages: {self._admission.reason}"
-            )
+            warn("room", f"cannot ask for room on the disk: {error.strerror}")
+        if admission.closed and not was_closed:
+            warn("admission", f"not accepting messages: {admission.reason}")
         if (end := self._stop.take_end()) is not None:
             self._log.info(
                 "queue: accepting messages again after {length}; the reason was: {reason}",
@@ -151,8 +148,7 @@ class QueueWatch(PeriodicService):
                 reason=end[1],
             )
         now = self._clock.seconds()
-        self._trend.note(now, self._admission.queue_bytes)
-        admission = self._admission
+        self._trend.note(now, admission.queue_bytes)
         self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
         for limit in self._limits:
             limit.trend.note(now, limit.size)
@@ -195,11 +191,9 @@ class QueueWatch(PeriodicService):
             self._queue.committer.expire(queue, before)
 
     def _new_fill(self, limit: QueueLimit) -> _Fill:
-        return _Fill(
-            lambda words: self._notices.warn(f"destination {limit.destination}", "fill", words),
-            f"its queue_bytes_max is {bytes_in_words(limit.bytes_max)}, "
-            f"{_WHEN_FULL[limit.when_full]}",
-        )
+        size = bytes_in_words(limit.bytes_max)
+        words = f"its queue_bytes_max is {size}, {_WHEN_FULL[limit.when_full]}"
+        return _Fill(self._notices, f"destination {limit.destination}", words)
 
 
 def _time_to_full(trend: Trend, size_max: int) -> str:
@@ -281,20 +275,16 @@ class QuarantineLimits(PeriodicService):
                 trimming.addErrback(lambda failure: failure.trap(QueueError))  # then next time
 
     def _trimmed(self, trimmed: Trimmed, account: str) -> None:
-        if trimmed.full:
-            self._notices.warn(
-                f"quarantine of {account}",
-                "quarantine-full",
-                f"{counted(trimmed.full, 'record')} dropped, its oldest; more than "
-                f"quarantine_bytes_max = {size(self._bytes_max)} were set aside",
-            )
-        if trimmed.aged:
-            self._notices.warn(
-                f"quarantine of {account}",
-                "quarantine-aged",
-                f"{counted(trimmed.aged, 'record')} dropped, older than "
-                f"quarantine_seconds_max = {plain(self._seconds_max)} s",
-            )
+        bytes_max, seconds_max = size(self._bytes_max), plain(self._seconds_max)
+        full = f"its oldest; more than quarantine_bytes_max = {bytes_max} were set aside"
+        aged = f"older than quarantine_seconds_max = {seconds_max} s"
+        for count, reason, why in (
+            (trimmed.full, "quarantine-full", full),
+            (trimmed.aged, "quarantine-aged", aged),
+        ):
+            if count:
+                words = f"{counted(count, 'record')} dropped, {why}"
+                self._notices.warn(f"quarantine of {account}", reason, words)
 
 
 class HistoryWatch(PeriodicService):
@@ -335,7 +325,10 @@ class HistoryWatch(PeriodicService):
         histories = self._queue.histories
         if not histories.databases:
             return
-        missing = self._missing_bytes()
+        try:
+            missing = self._free_bytes_min - (self._queue.view.free_bytes - histories.used_bytes)
+        except OSError:  # QueueWatch says so
+            missing = 0  # below 0 there is room to spare
         histories.disk_full = histories.disk_full and missing > -_ROOM_BYTES_MIN
         if histories.shed_entries > self._said:
             self._said = histories.shed_entries
@@ -346,18 +339,9 @@ class HistoryWatch(PeriodicService):
                 "room (relay.queue_bytes_max, relay.min_free_bytes, or the disk is full)",
             )
         if histories.used_bytes and not self._pruning:
-            self._prune(missing)
+            ensureDeferred(self._prune(max(0, missing)))
 
-    def _missing_bytes(self) -> int:
-        """Bytes that are missing on the disk; below 0 there is room to spare."""
-        histories = self._queue.histories
-        try:
-            free = self._queue.view.free_bytes - histories.used_bytes
-        except OSError:  # QueueWatch says so
-            return 0
-        return self._free_bytes_min - free
-
-    def _prune(self, excess: int) -> None:
+    async def _prune(self, excess: int) -> None:
         histories = self._queue.histories
         longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
         before = {}
@@ -370,14 +354,12 @@ class HistoryWatch(PeriodicService):
                 # It has left the configuration, perhaps for another name.
                 before[id] = self._wall.before(longest)
         self._pruning = True
-        step = self._queue.committer.operate(PruneHistories(histories, before, max(0, excess)))
-        step.addCallbacks(self._pruned, self._failed)
-
-    def _pruned(self, more: bool) -> None:
-        self._pruning = False
-        if more and self.running:
-            self._prune(0)
-
-    def _failed(self, failure: Failure) -> None:
-        self._pruning = False
-        failure.trap(QueueError)  # then next time
+        try:
+            while await self._queue.committer.operate(PruneHistories(histories, before, excess)):
+                excess = 0
+                if not self.running:
+                    break
+        except QueueError:
+            pass  # then next time
+        finally:
+            self._pruning = False

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["Worker"]
-
 _Found = TypeVar("_Found")
 _Call = tuple[Callable[[], Any], Deferred[Any]]
 

@@ -13,12 +13,16 @@ import pytest
 
 from relay.queue.block import KEY
 from relay.queue.ledger import Ledger
-from relay.queue.repair.verify import find_damage, opened_file, sound_ledger, verify
+from relay.queue.repair.verify import opened_file, sound_ledger, verify
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, Transaction
 from tests.queue_files import append, kept, make_long_queue, opened, put
 
 MAP_BYTES = 2**24
+
+
+def find_damage(path: str) -> list[str]:
+    return verify(path, fully=True).problems
 
 
 @pytest.fixture
