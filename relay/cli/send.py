@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -15,9 +16,12 @@ from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
 from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
+from relay.service.configuration.keys import compose
 from relay.service.configuration.model import TlsConfiguration, Url
+from relay.service.destinations.relp import RELP, RELP_TLS
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
+from relay.service.sources.datagrams import UNIXGRAM
 from relay.service.tls.files import file_problems, read_material, upstream_problems
 from relay.transport.tls.endpoints import TlsUpstream
 from relay.wire.headers.rfc5424 import format_header, format_message
@@ -29,6 +33,22 @@ _STANDARD_INPUT = 0
 _LINE_BYTES_MAX = 256 * 1024
 _OTHER_NAMES = {"emergency": "emerg", "panic": "emerg", "critical": "crit", "error": "err"}
 _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
+_KINDS = {kind.scheme: kind for kind in (RELP, RELP_TLS, UNIXGRAM)}
+"""The kinds of destinations that acknowledge, and of sources on this host."""
+_FORMS = f"{RELP.scheme}://HOST:PORT, {RELP_TLS.scheme}://HOST:PORT or {UNIXGRAM.scheme}:///PATH"
+
+
+def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option, words in (
+        ("--server-name", "Name that the relay's certificate must carry."),
+        ("--private-key-passphrase-file", "File whose first line is the passphrase of the key."),
+        ("--private-key", "Key of the client certificate; PEM."),
+        ("--certificate", "Client certificate, if the relay requires one; PEM."),
+        ("--trusted-ca", "CAs that may sign its certificate; PEM."),
+    ):
+        metavar = "NAME" if option == "--server-name" else "FILE"
+        command = click.option(option, metavar=metavar, default="", help=words)(command)
+    return command
 
 
 @click.command()
@@ -36,19 +56,9 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     "--to",
     required=True,
     metavar="URL",
-    help="The relay: relp://HOST:PORT, relp+tls://HOST:PORT or unixgram:///PATH.",
+    help=f"The relay: {_FORMS}.",
 )
-@click.option("--trusted-ca", metavar="FILE", help="CAs that may sign its certificate; PEM.")
-@click.option(
-    "--certificate", metavar="FILE", help="Client certificate, if the relay requires one; PEM."
-)
-@click.option("--private-key", metavar="FILE", help="Key of the client certificate; PEM.")
-@click.option(
-    "--private-key-passphrase-file",
-    metavar="FILE",
-    help="File whose first line is the passphrase of the key.",
-)
-@click.option("--server-name", metavar="NAME", help="Name that the relay's certificate must carry.")
+@_tls_options
 @click.option("--tag", default="syslogrelay", show_default=True, help="Name of the sender.")
 @click.option(
     "--pri",
@@ -66,7 +76,7 @@ _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
     metavar="SECONDS",
     help="Longest wait for the relay.",
 )
-def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: str | None) -> None:
+def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: str) -> None:
     """Send standard input to a relay, one message per line.
 
     Each line becomes a message of RFC 5424 with this host's name, the process id
@@ -81,7 +91,7 @@ def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: 
     try:
         url = _parse_to(to)
         upstream = _tls_upstream(url, tls_options)
-        message_of = _verbatim if raw else partial(_message, read_pri(pri), tag.encode())
+        message_of = bytes if raw else partial(_message, read_pri(pri), tag.encode())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     lines = LineReader(_STANDARD_INPUT, message_of, line_bytes_max=_LINE_BYTES_MAX)
@@ -113,7 +123,8 @@ def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
 
 
 def _remedy(url: Url, outcome: Outcome) -> str:
-    secured = f"relp+tls{str(url).removeprefix('relp')}" if url.scheme == "relp" else ""
+    is_plain = url.scheme == RELP.scheme
+    secured = str(replace(url, scheme=RELP_TLS.scheme)) if is_plain else ""
     if outcome.timed_out and outcome.opened:
         return (
             "; the receiver has answered the open, but not the messages; look at "
@@ -148,46 +159,37 @@ def read_pri(text: str) -> int:
 
 
 def _parse_to(text: str) -> Url:
-    local = text.lower().startswith("unixgram:")
+    kind = _KINDS.get(text.partition(":")[0].lower())
     try:
-        url = KINDS.url(text, "listen" if local else "connect", base_dir=os.getcwd())
+        url = KINDS.url(text, "listen" if kind is UNIXGRAM else "connect", base_dir=os.getcwd())
     except ValueError as error:
         raise ValueError(f"--to: {error}") from None
-    if not local and url.scheme not in ("relp", "relp+tls"):
-        raise ValueError(
-            f"--to: {url.scheme} does not acknowledge messages; write relp://HOST:PORT, "
-            "relp+tls://HOST:PORT or unixgram:///PATH"
-        )
+    if kind is None:
+        raise ValueError(f"--to: {url.scheme} does not acknowledge messages; write {_FORMS}")
     return url
 
 
-def _tls_upstream(url: Url, options: Mapping[str, str | None]) -> TlsUpstream | None:
+def _tls_upstream(url: Url, options: Mapping[str, str]) -> TlsUpstream | None:
     """The TLS settings for `url`; None without TLS.
 
     Raises:
         ValueError: The options do not fit, or their files cannot be used.
     """
-    if url.scheme != "relp+tls":
-        if any(options.values()):
-            flags = ", ".join(_flag(key) for key, value in options.items() if value)
-            raise ValueError(f"{flags}: has no meaning without TLS; write relp+tls://HOST:PORT")
+    given = {key: value for key, value in options.items() if value}
+    if url.scheme != RELP_TLS.scheme:
+        if given:
+            flags = ", ".join(map(_flag, given))
+            raise ValueError(
+                f"{flags}: has no meaning without TLS; write {RELP_TLS.scheme}://HOST:PORT"
+            )
         return None
-
-    def path(key: str) -> str:
-        given = options[key]
-        return os.path.abspath(given) if given else ""
-
-    tls = TlsConfiguration(
-        trusted_ca=path("trusted_ca"),
-        certificate=path("certificate"),
-        private_key=path("private_key"),
-        private_key_passphrase_file=path("private_key_passphrase_file"),
-        server_name=options["server_name"] or "",
-    )
+    name = given.pop("server_name", "")
+    files = {key: os.path.abspath(path) for key, path in given.items()}
+    tls = compose(TlsConfiguration, {**files, "server_name": name})
     if problems := [*upstream_problems(tls, _flag), *file_problems(tls, _flag)]:
         raise ValueError("; ".join(problems))
     try:
-        return TlsUpstream(read_material(tls), server_name=tls.server_name or url.host)
+        return TlsUpstream(read_material(tls), server_name=name or url.host)
     except SSL.Error as error:
         raise ValueError(f"OpenSSL does not take these files: {error}") from None
 
@@ -224,7 +226,3 @@ def _message(pri: int, tag: bytes, line: bytes, *, now: Callable[[], float] = ti
         None,
     )
     return format_message(header, line)
-
-
-def _verbatim(line: bytes) -> bytes:
-    return line
