@@ -19,8 +19,6 @@ from relay.service.tls.certificates import (
     make_leaf,
 )
 
-__all__ = ["certs"]
-
 Purpose = Literal["server", "client"]
 
 

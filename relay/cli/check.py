@@ -17,8 +17,6 @@ from relay.service.queue.state_dir import obstacles_in
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import failures_of
 
-__all__ = ["check"]
-
 
 @click.command()
 @click.argument("file", type=click.Path())

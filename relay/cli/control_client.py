@@ -12,8 +12,6 @@ import msgspec
 
 from relay.model.text import Document
 
-__all__ = ["ANSWER_SECONDS_MAX", "AskFailed", "NoRelay", "ask"]
-
 ANSWER_SECONDS_MAX = 5.0
 """Timeout in seconds for answers from memory; only a relay that hangs takes longer."""
 

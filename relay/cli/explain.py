@@ -31,8 +31,6 @@ from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described, with_placeholders
 from relay.wire.parse_options import new_parser, utf8_of
 
-__all__ = ["explain"]
-
 T = TypeVar("T")
 
 _visible = partial(printable, length_max=None)  # control characters and invalid UTF-8 are escaped

@@ -10,8 +10,6 @@ import click
 
 from relay.cli.output import ending_quietly, flush
 
-__all__ = ["Commands", "Program"]
-
 _SUMMARY_LENGTH_MAX = 1000
 
 

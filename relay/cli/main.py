@@ -7,8 +7,6 @@ import click
 from relay import __version__
 from relay.cli.groups import Program
 
-__all__ = ["main"]
-
 _MODULES = {
     "audit": "queue.audit",
     "certs": "certificates",

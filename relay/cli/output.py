@@ -24,8 +24,6 @@ import click
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["binary_output", "ending_quietly", "flush", "give_up", "wait_while_read"]
-
 _CANNOT = 2
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141

@@ -17,8 +17,6 @@ import click
 
 from relay.model.text import printable
 
-__all__ = ["GOOD", "SEVERE", "STRONG", "WARNING", "Screen", "Style", "Table"]
-
 _GAP = "  "
 
 

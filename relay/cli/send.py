@@ -18,7 +18,7 @@ from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
 from relay.service.configuration.keys import compose
 from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.destinations.relp import RELP, RELP_TLS
+from relay.service.destinations.streams import RELP, RELP_TLS
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.sources.datagrams import UNIXGRAM
@@ -26,8 +26,6 @@ from relay.service.tls.files import file_problems, read_material, upstream_probl
 from relay.transport.tls.endpoints import TlsUpstream
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.timestamp import format_epoch
-
-__all__ = ["read_pri", "send"]
 
 _STANDARD_INPUT = 0
 _LINE_BYTES_MAX = 256 * 1024

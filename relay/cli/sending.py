@@ -18,8 +18,6 @@ from relay.transport.tls.failure import TLS_ALERT
 from relay.wire.framing.lines import LineDecoder
 from relay.wire.relp.client import RelpClientSession
 
-__all__ = ["Connection", "LineReader", "Outcome", "send_datagrams", "send_relp"]
-
 _CHUNK_BYTES = 65536
 _WINDOW_RECORDS = 1000
 _SOFTWARE = b"syslogrelay-send," + __version__.encode()

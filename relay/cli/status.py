@@ -14,8 +14,6 @@ from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, duration, printable, size
 
-__all__ = ["show", "status"]
-
 _ERRORS_MAX = 5  # of one source or destination
 _ERRORS_SECONDS = 3600.0
 _EXPIRES_DAYS = 30  # of remaining validity below which a certificate is shown

@@ -10,8 +10,6 @@ from OpenSSL import SSL
 from relay.transport.tls.endpoints import TlsUpstream
 from relay.transport.tls.failure import tls_failure_text
 
-__all__ = ["TlsConnection"]
-
 _CHUNK_BYTES = 65536
 
 

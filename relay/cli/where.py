@@ -19,8 +19,6 @@ from relay.service.configuration.file import DEFAULT_PATH, examine_file
 from relay.service.configuration.model import DEFAULT_STATE_DIR, Configuration
 from relay.service.kinds import KINDS
 
-__all__ = ["STATE_DIR_VARIABLE", "Where", "located", "where_options"]
-
 STATE_DIR_VARIABLE = "SYSLOGRELAY_STATE_DIR"
 
 
