@@ -53,7 +53,7 @@ directory `new` or `compacted` and renamed; one that was damaged stays as
 `data.mdb.damaged-` with the time, see repair/replace.py.  `headroom` holds nothing but room
 on the disk, see files/reserve_file.py, `given-up` how many messages could not be stored, see
 service/queue/given_up.py, and `data.mdb.kept-` with a time is a queue whose place another
-program's file took, see compaction/restore.py.
+program's file took, see service/queue/place.py.
 """
 
 from __future__ import annotations

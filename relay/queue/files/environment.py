@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -11,11 +12,17 @@ from types import TracebackType
 import lmdb
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
-from relay.queue.files.disk_error import reason_of, says_full
 from relay.queue.files.format import make_queue, settle_format
 from relay.queue.files.ownership import Ownership, why_refused
 
 _DATABASES_MAX = 2048
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""There is no room: on the disk, for this user, or in one file."""
+
+_PROBE = "probe"
+_PROBE_BYTES_MIN, _PROBE_BYTES_MAX = 64 * 1024, 32 * 1024 * 1024
+_FULL_WORDS = tuple(map(os.strerror, FULL))
 
 
 @contextmanager
@@ -102,3 +109,54 @@ class OurErrors:
         reason = reason_of(str(error), self._path, self._wanted_bytes)
         is_full = isinstance(error, lmdb.DiskError) or says_full(reason)
         raise (QueueFull if is_full else StorageFailed)(f"{self._what}: {reason}") from error
+
+
+def says_full(reason: str) -> bool:
+    """Whether `reason` is that there is no room."""
+    return reason.startswith(_FULL_WORDS)
+
+
+def reason_of(words: str, path: str | None, wanted_bytes: int) -> str:
+    """Why `wanted_bytes` could not be written in the directory `path`.
+
+    LMDB says "Input/output error" whenever the system wrote less than it should, which is what
+    a full disk or a quota makes it do.  The true reason comes with the next write.
+
+    Args:
+        words: What LMDB said, as in ``mdb_txn_commit: Input/output error``.
+        path: None = those words have to do.
+    """
+    words = words.rpartition(": ")[2]
+    if path is None or words != os.strerror(errno.EIO):
+        return words
+    found = _find_out(path, min(max(2 * wanted_bytes, _PROBE_BYTES_MIN), _PROBE_BYTES_MAX))
+    return os.strerror(found) if found else words
+
+
+def _find_out(path: str, wanted_bytes: int) -> int:
+    """The number of the error that a write of that size meets; 0 = none."""
+    try:
+        disk = os.statvfs(path)
+        free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+        if free * disk.f_frsize < wanted_bytes:
+            return errno.ENOSPC
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = os.stat(os.path.join(path, "data.mdb")).st_size
+        if limit != resource.RLIM_INFINITY and size + wanted_bytes > limit:
+            return errno.EFBIG
+        _probe(os.path.join(path, _PROBE), wanted_bytes)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def _probe(name: str, size: int) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(OSError):  # at once, so that a crash leaves nothing behind
+            os.unlink(name)
+        os.posix_fallocate(fd, 0, size)
+        os.pwrite(fd, b"probe", 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from relay.model.errors import QueueError, QueueFull
-from relay.queue.files.disk_error import FULL
+from relay.queue.files.environment import FULL
 
 RESERVE_FILE = "headroom"
 """Name of the file, beside the queue's own."""

@@ -6,7 +6,7 @@ between: records leave at the head and come at the end, but a record never chang
 The seqs in a history need not be consecutive: what left the queue undelivered is not in it.
 
 `QUERIES` has them by name, for the control socket of a running relay as for the queue of a
-stopped one.
+stopped one.  All raise QueueError for a queue, quarantine or history that does not exist.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Account(msgspec.Struct):
 
 def accounts(view: TransactionView, _: Nothing) -> list[Account]:
     """All accounts, those of sources and orphans included."""
-    return [account_of(view, id) for id in sorted({*view.blocks, *view.quarantine})]
+    return [_account(view, id) for id in sorted({*view.blocks, *view.quarantine})]
 
 
-def account_of(view: TransactionView, id: str) -> Account:
+def _account(view: TransactionView, id: str) -> Account:
     """The account of one destination, orphan or source."""
     ledger = view.ledger(id)
     oldest_at = None
@@ -147,11 +147,7 @@ _Block = tuple[int, Octets | None, float]
 
 
 def read(view: TransactionView, wanted: Read) -> Page:
-    """Consecutive records, one at least if there is one; fewer if many are skipped.
-
-    Raises:
-        QueueError: There is no such queue.
-    """
+    """Consecutive records, one at least if there is one; fewer if many are skipped."""
     database = _database(view.blocks, wanted.queue, "queue")
     ledger = view.ledger(wanted.queue)
     start = max(wanted.start, ledger.acknowledged_seq)
@@ -228,11 +224,7 @@ class Checked(msgspec.Struct):
 
 
 def check(view: TransactionView, wanted: Check) -> Checked:
-    """Whether blocks follow each other as the account says, with that many records.
-
-    Raises:
-        QueueError: There is no such queue.
-    """
+    """Whether blocks follow each other as the account says, with that many records."""
     blocks = _database(view.blocks, wanted.queue, "queue")
     ledger = view.ledger(wanted.queue)
     page = Checked()
@@ -324,11 +316,7 @@ class EntryPage(msgspec.Struct):
 
 
 def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
-    """Entries of a quarantine, oldest first.
-
-    Raises:
-        QueueError: There is no such quarantine.
-    """
+    """Entries of a quarantine, oldest first."""
     database = _database(view.quarantine, wanted.account, "quarantine")
     page = EntryPage([])
     limit = max(1, min(wanted.entries_max, _RECORDS_MAX))
@@ -362,11 +350,7 @@ class Tally(msgspec.Struct):
 
 
 def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
-    """Count a quarantine in one transaction: its size has a limit of its own.
-
-    Raises:
-        QueueError: There is no such quarantine.
-    """
+    """Count a quarantine in one transaction: its size has a limit of its own."""
     database = _database(view.quarantine, wanted.account, "quarantine")
     records = octets = 0
     cursor = view.txn.cursor(db=database)
@@ -394,11 +378,7 @@ def unknown(what: str, id: str, known: Collection[str]) -> QueueError:
 
 
 def history_of(view: TransactionView, id: str) -> Database:
-    """The database of the history of `id`.
-
-    Raises:
-        QueueError: There is none.
-    """
+    """The database of the history of `id`."""
     if id not in view.history:
         error = unknown("history of", id, view.history)
         raise QueueError(f"{error}; to keep one, set `history` for the destination")
@@ -420,11 +400,7 @@ def entries_of(
 
 
 def read_history(view: TransactionView, wanted: Read) -> Page:
-    """Records that were delivered, oldest first; fewer if many are skipped.
-
-    Raises:
-        QueueError: There is no such history.
-    """
+    """Records that were delivered, oldest first; fewer if many are skipped."""
     database, start = history_of(view, wanted.queue), wanted.start
 
     def blocks() -> Iterator[_Block]:
@@ -446,11 +422,7 @@ def _end_of(view: TransactionView, id: str) -> int:
 
 
 def check_history(view: TransactionView, wanted: Check) -> Checked:
-    """Whether the entries of a history can be read and do not overlap.
-
-    Raises:
-        QueueError: There is no such history.
-    """
+    """Whether the entries of a history can be read and do not overlap."""
     page = Checked()
     expected = wanted.start
     for first, entry in entries_of(view, history_of(view, wanted.queue), wanted.start):

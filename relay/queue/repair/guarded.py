@@ -193,9 +193,10 @@ class Guard:
         self.on_damage: Callable[[str], None] = lambda problem: None
         """Called with the damage that was found, from any thread.  The relay has to restart."""
 
-    def verify(self, path: str) -> list[str]:
+    def verify(self, path: str, *, pages_only: bool = False) -> list[str]:
         """The problems of the file in `path`, as far as it is verified now."""
-        verified = verify(path, fully=self._fully or os.path.exists(self._mark))
+        fully = not pages_only and (self._fully or os.path.exists(self._mark))
+        verified = verify(path, fully=fully, pages_only=pages_only)
         self._lazy = verified.lazy
         if self._lazy is not None:
             self._lazy.on_damage = self._damaged
@@ -207,11 +208,9 @@ class Guard:
         Raises:
             QueueFormatError: It may not.
         """
-        verified = verify(path, fully=False, pages_only=True)
-        self._lazy = verified.lazy
-        if verified.problems:
+        if problems := self.verify(path, pages_only=True):
             raise QueueFormatError(
-                f"queue {path}: data.mdb is damaged, or not an LMDB file ({verified.problems[0]}); "
+                f"queue {path}: data.mdb is damaged, or not an LMDB file ({problems[0]}); "
                 "start the relay, which puts it aside and goes on with what can be read of it"
             )
 

@@ -52,7 +52,7 @@ _UNWRITTEN_BYTES_MAX = 2**30  # pages at the end that one transaction took and g
 
 
 class Damage(Exception):
-    """Its text says what is wrong with a page."""
+    """A page that is not there, cannot be read, or is not what it has to be; the text says how."""
 
 
 class Tree(NamedTuple):
@@ -96,11 +96,7 @@ class Audit:
     the marks."""
 
     def take(self, number: int, count: int, *, is_value: bool) -> None:
-        """Note that `count` pages from `number` on are in use, for a value or for a tree.
-
-        Raises:
-            Damage: They are not there, or in use already.
-        """
+        """Note that `count` pages from `number` on are in use, for a value or for a tree."""
         stop = number + count
         is_marked = is_value or not self.values_only_before
         pages_stop = len(self.pages) if is_marked else self.values_only_before
@@ -172,11 +168,7 @@ class PageFile:
             return b""
 
     def read(self, size: int, offset: int) -> bytes:
-        """Exactly `size` bytes.
-
-        Raises:
-            Damage: The file is shorter, or the disk fails.
-        """
+        """Exactly `size` bytes."""
         try:
             found = os.pread(self._fd, size, offset)
         except OSError as error:
@@ -350,11 +342,7 @@ class Walk:
             yield from self.entries_below(child, levels - 1, key or low, stop)
 
     def page(self, number: int, wanted: int) -> bytes:
-        """The page `number`, which has to be of the kind `wanted`.
-
-        Raises:
-            Damage: It is not there, or something else.
-        """
+        """The page `number`, which has to be of the kind `wanted`."""
         self._take(number, 1)
         page = self.file.read(self.file.page_size, number * self.file.page_size)
         found, _, kind, _, _ = _HEADER.unpack_from(page)
@@ -384,9 +372,6 @@ class Walk:
 
         Args:
             values: Look at values on pages of their own, too.
-
-        Raises:
-            Damage: The page makes no sense.
         """
         places, room = self._places(page)
         entries = []
@@ -430,11 +415,7 @@ class Walk:
         return number * self.file.page_size + _HEADER.size
 
     def branch(self, page: bytes) -> list[tuple[int, bytes]]:
-        """The numbers of the pages below, each with its first key; that of the first is empty.
-
-        Raises:
-            Damage: The page makes no sense.
-        """
+        """The numbers of the pages below, each with its first key; that of the first is empty."""
         places, room = self._places(page)
         if len(places) < 2:
             raise Damage("it has one branch only")
@@ -452,11 +433,7 @@ class Walk:
         return children
 
     def check_order(self, keys: list[bytes], low: bytes | None, high: bytes | None) -> None:
-        """Make sure that `keys` are in order, from `low` on and below `high`.
-
-        Raises:
-            Damage: They are not.
-        """
+        """Make sure that `keys` are in order, from `low` on and below `high`."""
         if self.is_sorted_by_number and sys.byteorder == "little":
             keys = [key[::-1] for key in keys]
             low, high = low and low[::-1], high and high[::-1]

@@ -166,9 +166,6 @@ class _QueueWalk(Walk):
 
         Args:
             values: Verify values on pages of their own, too.
-
-        Raises:
-            Damage: It is damaged.
         """
         try:
             page = self.page(leaf.number, LEAF)
@@ -213,11 +210,7 @@ class _QueueWalk(Walk):
             yield from self._below(child, levels - 1, start, will_need=will_need)
 
     def _children(self, branch: Leaf) -> tuple[list[int], list[int]]:
-        """The pages below a branch, and where the keys of each begin.
-
-        Raises:
-            Damage: The branch is not as it has to be.
-        """
+        """The pages below a branch, and where the keys of each begin."""
         try:
             page = self.page(branch.number, BRANCH)
             numbers, keys = _regular(page) or self._irregular(page)

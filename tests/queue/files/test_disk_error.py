@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from relay.queue.files import disk_error
-from relay.queue.files.disk_error import reason_of, says_full
+from relay.queue.files import environment
+from relay.queue.files.environment import reason_of, says_full
 
 EIO = "mdb_txn_commit: Input/output error"
 
@@ -62,7 +62,7 @@ def test_a_limit_on_the_size_of_files_is_found(queue: str, monkeypatch: pytest.M
         assert kind == resource.RLIMIT_FSIZE
         return 10_000, resource.RLIM_INFINITY
 
-    found: Any = disk_error.resource
+    found: Any = environment.resource
     monkeypatch.setattr(found, "getrlimit", limits)
     assert reason_of(EIO, queue, 1000) == "File too large"
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from relay.model.errors import QueueMisplaced
-from relay.queue.compaction.restore import Restoration
 from relay.queue.store import QueueStore
+from relay.service.queue.place import QueuePlace
 from tests.queue_files import append, opened
+from tests.threads import Reactor
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def path(tmp_path: Path) -> Path:
 
 def watched(store: QueueStore, path: Path) -> list[str]:
     """Have the file brought back; returns what was said of it."""
-    restoration, said = Restoration(store, str(path)), list[str]()
-    store.placement.bring_back = lambda place: said.append(restoration.bring_back(place))
+    restoration, said = QueuePlace(store, str(path), lambda: None, Reactor()), list[str]()
+    store.placement.bring_back = lambda place: said.append(restoration.restore(place))
     return said
 
 
@@ -93,15 +94,15 @@ def test_where_there_is_no_room_nothing_is_answered(
 def test_somebody_elses_file_stays_and_ours_is_kept_once_and_brought_up_to_date(path: Path) -> None:
     with opened(path) as store:
         append(store, a=[b"1"])
-        restoration = Restoration(store, str(path))
-        store.placement.bring_back = lambda place: print(restoration.bring_back(place))
+        restoration = QueuePlace(store, str(path), lambda: None, Reactor())
+        store.placement.bring_back = lambda place: print(restoration.restore(place))
         theirs = path / "theirs"
         theirs.write_bytes(b"theirs")
         theirs.rename(path / "data.mdb")
         for _ in range(2):
             with pytest.raises(QueueMisplaced, match=r"data.mdb.kept-.*: stop the relay"):
                 append(store, a=[b"2"])
-        restoration.keep_again()
+        restoration.keep()
         assert (path / "data.mdb").read_bytes() == b"theirs"
     (kept,) = path.glob("data.mdb.kept-*")
     kept.rename(path / "data.mdb")
