@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from twisted.application.service import Service
@@ -20,8 +20,6 @@ from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
-from relay.queue.admission.backpressure import Admission
-from relay.queue.admission.limits import QueueLimit
 from relay.queue.files.ownership import words_of_owner
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
@@ -43,7 +41,6 @@ from relay.service.queue.assembly import new_admission, new_queue, new_watches
 from relay.service.queue.commands import QueueTools
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
-from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import RelayService, StopGuard, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
@@ -60,8 +57,6 @@ from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
 from relay.wire.parse_options import new_parser
-
-__all__ = ["assemble"]
 
 _log = Logger(namespace="relay")
 
@@ -87,221 +82,128 @@ def assemble(
     Raises:
         StartRefused: A source is to use an inherited socket that is not there.
     """
-    notices = Notices(clock=reactor, log=_log)
-    wall = WallClock(now=now, elapsed=reactor.seconds)
-    admission = new_admission(configuration)
-    limits = new_limits(configuration, notices)
-    queue = new_queue(configuration, admission, limits, notices, wall, reactor)
-    certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
-    lookups = LookupFiles(notices=notices, clock=reactor)
-    routes, tokens = _routes(configuration, lookups, notices, wall, reactor)
-    sending = DestinationParts(queue, certificates, notices, wall, reactor)
-    destinations = _destinations(configuration, kinds, sending, tokens)
-    token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
-    ways_in = WaysIn(configuration, routes, limits, queue, admission, notices, wall)
-    parts = _source_parts(configuration, queue, certificates, wall, systemd)
-    sources = _sources(kinds, ways_in, parts, reactor)
-    _warn(systemd, configuration, notices)
-    kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
-    more = _sections(queue, kept, certificates, lookups)
-    status = _status(configuration, sources, destinations, admission, queue, more, notices, reactor)
-    percent = configuration.compact_free_percent
-    compaction = CompactionService(queue, percent, notices=notices, clock=reactor)
-    tools = DestinationTools(destinations, queue=queue, now=now)
-    commands = _commands(status, queue, compaction, tools, destinations, admission, limits, reactor)
-    notify = NotifySocket(systemd.notify_socket)
-    progress = StallDetector(destinations, notices=notices, clock=reactor)
-    on_hangup = [*(each.reopen for each in destinations), certificates.look, token_watch.look]
-    on_hangup += [lookups.look, ConfigurationChange(configuration.path).look]
-    return RelayService(  # started top down, stopped bottom up
-        [
-            *(StopGuard(reactor=reactor), HangupService(callbacks=on_hangup, reactor=reactor)),
-            *(certificates, token_watch, lookups),
-            *(queue, ClockWatch(wall, queue=queue, clock=reactor), kept, compaction),
-            LaneAdoption(_with_one_queue(configuration), queue=queue, notices=notices),
-            _flush_service(routes, limits, queue, now, reactor),
-            *(ConcurrentService(destinations), tools, progress),
-            ExpressionWatch(notices=notices, clock=reactor),
-            *new_watches(configuration, queue, admission, limits, notices, wall, reactor),
-            *_observers(configuration, status, commands, notify, reactor),
-            ConcurrentService(sources),
-            _notify_service(notify, systemd, progress, reactor),
-        ],
-        exit_status=queue.exit_status,
-    )
+    return _Relay(reactor, configuration, systemd, now, kinds).service()
 
 
-def _with_one_queue(configuration: Configuration) -> list[str]:
-    return [each.id for each in configuration.destinations if not each.backlog_percent]
+class _Relay:
+    """All parts of a relay, each made with those before it."""
 
-
-def _destinations(
-    configuration: Configuration,
-    kinds: RelayKinds,
-    parts: DestinationParts,
-    tokens: Mapping[str, LateTokens],
-) -> list[DestinationService]:
-    return [
-        DestinationService(
-            each, parts, kinds.destination(each.connect.scheme).make(each, parts), tokens[each.id]
+    def __init__(
+        self,
+        reactor: Reactor,
+        configuration: Configuration,
+        systemd: Systemd,
+        now: Now,
+        kinds: RelayKinds,
+    ) -> None:
+        self.reactor, self.configuration = reactor, configuration
+        self.systemd, self.now = systemd, now
+        self.notices = notices = Notices(clock=reactor, log=_log)
+        self.wall = wall = WallClock(now=now, elapsed=reactor.seconds)
+        self.admission = new_admission(configuration)
+        self.limits = new_limits(configuration, notices)
+        self.queue = queue = new_queue(
+            configuration, self.admission, self.limits, notices, wall, reactor
         )
-        for each in configuration.destinations
-    ]
+        self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
+        self.lookups = LookupFiles(notices=notices, clock=reactor)
+        self.routes, tokens = self._routes()
+        parts = DestinationParts(queue, self.certificates, notices, wall, reactor)
+        self.destinations = [
+            DestinationService(each, parts, kind.make(each, parts), tokens[each.id])
+            for each in configuration.destinations
+            for kind in [kinds.destination(each.connect.scheme)]
+        ]
+        self.token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
+        self.sources = self._sources(kinds)
+        self._warn()
+        self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
+        self.status = self._status()
+        percent = configuration.compact_free_percent
+        self.compaction = CompactionService(queue, percent, notices=notices, clock=reactor)
+        self.tools = DestinationTools(self.destinations, queue=queue, now=now)
+        self.notify = NotifySocket(systemd.notify_socket)
+        self.progress = StallDetector(self.destinations, notices=notices, clock=reactor)
 
+    def service(self) -> RelayService:
+        """Started top down, stopped bottom up."""
+        configuration, queue, clock = self.configuration, self.queue, self.reactor
+        on_hangup = [each.reopen for each in self.destinations]
+        watches = (self.certificates, self.token_watch, self.lookups)
+        on_hangup += [each.look for each in watches]
+        on_hangup += [ConfigurationChange(configuration.path).look]
+        with_one_queue = [
+            each.id for each in configuration.destinations if not each.backlog_percent
+        ]
+        return RelayService(
+            [
+                *(StopGuard(reactor=clock), HangupService(callbacks=on_hangup, reactor=clock)),
+                *watches,
+                *(queue, ClockWatch(self.wall, queue=queue, clock=clock)),
+                *(self.kept, self.compaction),
+                LaneAdoption(with_one_queue, queue=queue, notices=self.notices),
+                FlushService(
+                    [self._way(id, reserved=False) for id in self.routes],
+                    append=queue.committer.append,
+                    now=self.now,
+                    clock=clock,
+                ),
+                *(ConcurrentService(self.destinations), self.tools, self.progress),
+                ExpressionWatch(notices=self.notices, clock=clock),
+                *new_watches(
+                    *(configuration, queue, self.admission, self.limits),
+                    *(self.notices, self.wall, clock),
+                ),
+                *self._observers(),
+                ConcurrentService(self.sources),
+                NotifyService(
+                    send=self.notify.send,
+                    watchdog_seconds=self.systemd.watchdog_seconds,
+                    clock=clock,
+                    is_well=lambda: self.progress.is_well,
+                ),
+            ],
+            exit_status=queue.exit_status,
+        )
 
-def _source_parts(
-    configuration: Configuration,
-    queue: QueueService,
-    certificates: CertificateWatch,
-    wall: WallClock,
-    systemd: Systemd,
-) -> SourceParts:
-    return SourceParts(
-        relay_name=configuration.name,
-        certificates=certificates,
-        wall=wall,
-        positions=queue.view.positions,
-        lineages=queue.lineages,
-        systemd=systemd,
-        local_block_seconds_max=configuration.local_block_seconds_max,
-    )
+    def _routes(self) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
+        """The way into each destination's queue, and the tokens for it, by its id."""
+        warn = self.notices.warn
+        rewriting = Rewriting(
+            self.configuration,
+            zone=local_zone(),
+            now=self.wall.now,
+            lookup=self.lookups.open,
+            started_at=self.reactor.seconds(),
+            warn=lambda destination, kind, text: warn(f"destination {destination}", kind, text),
+        )
+        routes = {each.id: rewriting.route(each) for each in self.configuration.destinations}
+        if rewriting.problems:  # a file that was right when the configuration was read
+            raise StartRefused("\n".join(rewriting.problems))
+        return routes, rewriting.tokens
 
+    def _sources(self, kinds: RelayKinds) -> list[SourceService]:
+        parts = SourceParts(
+            relay_name=self.configuration.name,
+            certificates=self.certificates,
+            wall=self.wall,
+            positions=self.queue.view.positions,
+            lineages=self.queue.lineages,
+            systemd=self.systemd,
+            local_block_seconds_max=self.configuration.local_block_seconds_max,
+        )
+        sources = []
+        for source in self.configuration.sources:
+            kind = kinds.source(source.listen.scheme)
+            sources.append(kind.make(source, self._receiving(source, kind.answers), parts))
+        return sources
 
-def _sources(
-    kinds: RelayKinds, ways_in: WaysIn, parts: SourceParts, reactor: Reactor
-) -> list[SourceService]:
-    sources = []
-    for source in ways_in.configuration.sources:
-        kind = kinds.source(source.listen.scheme)
-        receiving = ways_in.receiving(source, answers=kind.answers, reactor=reactor)
-        sources.append(kind.make(source, receiving, parts))
-    return sources
-
-
-def _flush_service(
-    routes: Mapping[str, Route],
-    limits: Mapping[str, QueueLimit],
-    queue: QueueService,
-    now: Now,
-    reactor: Reactor,
-) -> FlushService:
-    return FlushService(
-        [_way(route, limits[id], reserved=False) for id, route in routes.items()],
-        append=queue.committer.append,
-        now=now,
-        clock=reactor,
-    )
-
-
-def _notify_service(
-    notify: NotifySocket, systemd: Systemd, progress: StallDetector, reactor: Reactor
-) -> NotifyService:
-    return NotifyService(
-        send=notify.send,
-        watchdog_seconds=systemd.watchdog_seconds,
-        clock=reactor,
-        is_well=lambda: progress.is_well,
-    )
-
-
-def _sections(
-    queue: QueueService, kept: KeptPositions, certificates: CertificateWatch, lookups: LookupFiles
-) -> Mapping[str, Callable[[], object]]:
-    """Parts of the status that are shown as they are."""
-    return {
-        "orphans": lambda: queue.view.orphans,
-        "sources_gone": lambda: kept.gone,
-        "damaged_files": lambda: queue.view.damaged_files,
-        "certificates": certificates.report,
-        "tables": lookups.report,
-    }
-
-
-def _status(
-    configuration: Configuration,
-    sources: Sequence[SourceService],
-    destinations: Sequence[DestinationService],
-    admission: Admission,
-    queue: QueueService,
-    sections: Mapping[str, Callable[[], object]],
-    notices: Notices,
-    reactor: Reactor,
-) -> Status:
-    return Status(
-        Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
-        sources=sources,
-        destinations=destinations,
-        admission=admission,
-        sections=sections,
-        elapsed=reactor.seconds,
-        file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
-        last_errors=notices.last_of,
-    )
-
-
-def _commands(
-    status: Status,
-    queue: QueueService,
-    compaction: CompactionService,
-    destination_tools: DestinationTools,
-    destinations: Sequence[DestinationService],
-    admission: Admission,
-    limits: Mapping[str, QueueLimit],
-    reactor: Reactor,
-) -> dict[str, Command]:
-    """What the control socket offers, by name."""
-    tools = QueueTools(
-        queue=queue, destinations=destinations, admission=admission, clock=reactor, limits=limits
-    )
-    asked = {**tools.commands(), **compaction.commands()}
-    return {"status": status.document, **asked, **destination_tools.commands()}
-
-
-@dataclass(frozen=True, slots=True)
-class WaysIn:
-    """What the messages of sources are handed to."""
-
-    configuration: Configuration
-    routes: Mapping[str, Route]
-    limits: Mapping[str, QueueLimit]
-    queue: QueueService
-    admission: Admission
-    notices: Notices
-    wall: WallClock
-
-    def receiving(
-        self, source: SourceConfiguration, *, answers: bool, reactor: Reactor
-    ) -> Receiving:
+    def _receiving(self, source: SourceConfiguration, answers: bool) -> Receiving:
         fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
-        ways = [_way(self.routes[id], self.limits[id], reserved=source.reserved) for id in fed]
         marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
         counters = SourceCounters()
-        reception = Reception(
-            source.id,
-            self._intake(source, ways, counters, answers=answers),
-            self.admission.for_source(marks, reserved=source.reserved),
-            counters,
-            self.notices,
-            source.listen.scheme,
-        )
-        queue_path = os.path.join(self.configuration.state_dir, "queue")
-        return Receiving(
-            reception,
-            reactor,
-            partial(self.queue.view.source_ledger, source.id),
-            partial(words_of_owner, queue_path),
-        )
-
-    def _intake(
-        self,
-        source: SourceConfiguration,
-        ways: Sequence[Route],
-        counters: SourceCounters,
-        *,
-        answers: bool,
-    ) -> Intake:
-        return Intake(
-            routes=ways,
+        intake = Intake(
+            routes=[self._way(id, reserved=source.reserved) for id in fed],
             append=self.queue.committer.append,
             wall=self.wall,
             counters=counters,
@@ -314,68 +216,75 @@ class WaysIn:
             authorise=new_authorise(source, self.configuration.apps, notices=self.notices),
             quarantines_unauthorised=source.unauthorised == "quarantine",
         )
+        admission = self.admission.for_source(marks, reserved=source.reserved)
+        scheme = source.listen.scheme
+        reception = Reception(source.id, intake, admission, counters, self.notices, scheme)
+        ledger = partial(self.queue.view.source_ledger, source.id)
+        owner = partial(words_of_owner, os.path.join(self.configuration.state_dir, "queue"))
+        return Receiving(reception, self.reactor, ledger, owner)
 
+    def _way(self, id: str, *, reserved: bool) -> Route:
+        """The route to a destination for one of the sources that use it."""
+        route, limit = self.routes[id], self.limits[id]
+        return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
 
-def _warn(systemd: Systemd, configuration: Configuration, notices: Notices) -> None:
-    for warning in configuration.warnings:
-        path = configuration.path or "command line"
-        _log.warn("{path}: {warning}", path=path, warning=warning)
+    def _warn(self) -> None:
+        configuration = self.configuration
+        for warning in configuration.warnings:
+            path = configuration.path or "command line"
+            _log.warn("{path}: {warning}", path=path, warning=warning)
+        if words := open_files_warning(configuration.sources, len(configuration.destinations)):
+            _log.warn("{words}", words=words)
+        for unused in self.systemd.unused(source.listen for source in configuration.sources):
+            words = f"passed the socket {unused}, and no source listens on it"
+            self.notices.warn("systemd", unused, words)
 
-    if words := open_files_warning(configuration.sources, len(configuration.destinations)):
-        _log.warn("{words}", words=words)
-    for unused in systemd.unused(source.listen for source in configuration.sources):
-        notices.warn("systemd", unused, f"passed the socket {unused}, and no source listens on it")
+    def _status(self) -> Status:
+        configuration, queue = self.configuration, self.queue
+        sections: Mapping[str, Callable[[], object]] = {  # shown as they are
+            "orphans": lambda: queue.view.orphans,
+            "sources_gone": lambda: self.kept.gone,
+            "damaged_files": lambda: queue.view.damaged_files,
+            "certificates": self.certificates.report,
+            "tables": self.lookups.report,
+        }
+        return Status(
+            Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
+            sources=self.sources,
+            destinations=self.destinations,
+            admission=self.admission,
+            sections=sections,
+            elapsed=self.reactor.seconds,
+            file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
+            last_errors=self.notices.last_of,
+        )
 
+    def _observers(self) -> list[Service]:
+        return [
+            ControlService(
+                path=os.path.join(self.configuration.state_dir, "control.sock"),
+                factory=ControlFactory(self._commands(), clock=self.reactor),
+                reactor=self.reactor,
+            ),
+            StatisticsService(
+                status=self.status,
+                interval_seconds=self.configuration.statistics_seconds,
+                reactor=self.reactor,
+                tell=lambda line: self.notify.send({"STATUS": line}),
+            ),
+        ]
 
-def _observers(
-    configuration: Configuration,
-    status: Status,
-    commands: Mapping[str, Command],
-    notify: NotifySocket,
-    reactor: Reactor,
-) -> list[Service]:
-    return [
-        ControlService(
-            path=os.path.join(configuration.state_dir, "control.sock"),
-            factory=ControlFactory(commands, clock=reactor),
-            reactor=reactor,
-        ),
-        StatisticsService(
-            status=status,
-            interval_seconds=configuration.statistics_seconds,
-            reactor=reactor,
-            tell=lambda line: notify.send({"STATUS": line}),
-        ),
-    ]
-
-
-def _routes(
-    configuration: Configuration,
-    lookups: LookupFiles,
-    notices: Notices,
-    wall: WallClock,
-    reactor: Reactor,
-) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
-    """The way into each destination's queue, and the tokens for it, by its id."""
-    rewriting = Rewriting(
-        configuration,
-        zone=local_zone(),
-        now=wall.now,
-        lookup=lookups.open,
-        started_at=reactor.seconds(),
-        warn=lambda destination, kind, text: notices.warn(f"destination {destination}", kind, text),
-    )
-    routes = {
-        destination.id: rewriting.route(destination) for destination in configuration.destinations
-    }
-    if rewriting.problems:  # a file that was right when the configuration was read
-        raise StartRefused("\n".join(rewriting.problems))
-    return routes, rewriting.tokens
-
-
-def _way(route: Route, limit: QueueLimit, *, reserved: bool) -> Route:
-    """`route` for one of the sources that use it."""
-    return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
+    def _commands(self) -> dict[str, Command]:
+        """What the control socket offers, by name."""
+        tools = QueueTools(
+            queue=self.queue,
+            destinations=self.destinations,
+            admission=self.admission,
+            clock=self.reactor,
+            limits=self.limits,
+        )
+        asked = {**tools.commands(), **self.compaction.commands()}
+        return {"status": self.status.document, **asked, **self.tools.commands()}
 
 
 def _warn_unrouted(source: str, notices: Notices, count: int) -> None:
