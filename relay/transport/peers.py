@@ -15,12 +15,15 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-__all__ = ["DEBT_SECONDS_MAX", "GateFactory", "Network", "PeerRates", "PermittedPeers"]
+from relay.model.clock import Clock
+from relay.transport.connections import READ_BYTES_MAX, Timers
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DECISIONS_MAX = 4096  # kept, the least recently used go first
 _PEERS_MAX = 10_000
+_MESSAGE_BYTES = 16  # of a small one
+_PIECE_BYTES_MIN = 1024
 DEBT_SECONDS_MAX = 30.0
 """Longest pause of a connection whose peer exceeds its rate, in seconds."""
 
@@ -67,6 +70,8 @@ class PeerRates:
         self, *, rate_max: int, now: Callable[[], float], peers_max: int = _PEERS_MAX
     ) -> None:
         self.is_limited = rate_max > 0
+        self.piece_bytes = min(max(_PIECE_BYTES_MIN, _MESSAGE_BYTES * rate_max), READ_BYTES_MAX)
+        """Of a stream that are taken at once: small messages of about a second."""
         self._rate_max = rate_max
         self._now = now
         self._peers_max = peers_max
@@ -103,6 +108,80 @@ class PeerRates:
         self._buckets.move_to_end(host)
         if len(self._buckets) > self._peers_max:
             self._buckets.popitem(last=False)
+
+
+class Pace:
+    """Hands on what one connection receives, no faster than its peer may send.
+
+    A piece is taken if the peer is in no debt, so that it exceeds its rate by the messages of one
+    piece at most.  The rest of what was read waits here, and reading pauses.
+
+    Args:
+        take: Takes a piece; `charge` says how many messages were in it.
+        pause, resume: Stop reading, and go on.
+    """
+
+    def __init__(
+        self,
+        rates: PeerRates,
+        host: str,
+        clock: Clock,
+        take: Callable[[bytes], None],
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._rates = rates
+        self._host = host
+        self._clock = clock
+        self._take = take
+        self._pause = pause
+        self._resume = resume
+        self._surplus = bytearray()
+        self._timers = Timers(clock)
+        self._goes_on_at: float | None = None  # whatever the rate; None = it does not wait
+        self._is_over = False
+
+    def feed(self, data: bytes) -> None:
+        self._surplus += data
+        self._take_on()
+
+    def charge(self, count: int) -> None:
+        """Charge the peer for `count` messages."""
+        seconds = self._rates.charge(self._host, count)
+        if seconds > 0 and self._goes_on_at is None and not self._is_over:
+            self._goes_on_at = self._clock.seconds() + DEBT_SECONDS_MAX
+            self._pause()
+            self._timers.set("paid", seconds, self._paid)
+
+    def finish(self) -> None:
+        """Take all that has come and will come at once: the connection ends."""
+        self.stop()
+        self._take_on()
+
+    def stop(self) -> None:
+        """Wait no more; drop what waits, unless `finish` follows."""
+        self._is_over, self._goes_on_at = True, None
+        self._timers.cancel_all()
+
+    def _take_on(self) -> None:
+        size = len(self._surplus) if self._is_over else self._rates.piece_bytes
+        while self._surplus and self._goes_on_at is None:
+            piece = bytes(self._surplus[:size])
+            del self._surplus[:size]
+            self._take(piece)
+
+    def _paid(self) -> None:
+        # Another connection of this peer may have run up more, and another after it: this
+        # one is read all the same when its time is up, or its client would give us up.
+        assert self._goes_on_at is not None
+        seconds = min(self._rates.charge(self._host, 0), self._goes_on_at - self._clock.seconds())
+        if seconds > 0:
+            self._timers.set("paid", seconds, self._paid)
+            return
+        self._goes_on_at = None
+        self._take_on()
+        if self._goes_on_at is None:
+            self._resume()
 
 
 class GateFactory(Factory):

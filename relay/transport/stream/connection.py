@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,7 +36,7 @@ from relay.transport.connections import (
     read_in_large_steps,
     read_rest,
 )
-from relay.transport.peers import DEBT_SECONDS_MAX, PeerRates, PermittedPeers
+from relay.transport.peers import Pace, PeerRates, PermittedPeers
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import plain_address
 from relay.transport.stream.shared_reads import SharedReads
@@ -87,7 +88,7 @@ class InboundProtocol(Protocol):
         self._dropping = ""  # why it does not wait until admission opens
         self._pauses: set[str] = set()
         self._received_at = 0.0  # time of the last chunk
-        self._read_again_at = 0.0  # whatever the rate, once it was too high
+        self._pace: Pace | None = None  # exists if there is a rate
 
     # For subclasses to implement.
 
@@ -132,6 +133,9 @@ class InboundProtocol(Protocol):
             self.transport.abortConnection()
             return
         factory.connection_made(self)
+        if factory.rates.is_limited and self.origin.peer_host:
+            calls = self._take, partial(self._pause, "rate"), partial(self._resume, "rate")
+            self._pace = Pace(factory.rates, self.origin.peer_host, factory.clock, *calls)
         read_in_large_steps(self.transport)
         self.transport.registerProducer(self, True)
         self._received_at = factory.clock.seconds()
@@ -153,9 +157,10 @@ class InboundProtocol(Protocol):
         if self._refused or self.closing:
             return
         self._received_at = factory.clock.seconds()
-        self.take(data)
-        if not self.closing:
-            factory.unfinished.note(self, len(data))
+        if self._pace is None:
+            self._take(data)
+        else:
+            self._pace.feed(data)
 
     def handshakeCompleted(self) -> None:
         self.handshake_done()
@@ -166,9 +171,12 @@ class InboundProtocol(Protocol):
         self.factory.unfinished.forget(self)
         if self._refused:
             return
-        self.timers.cancel_all()
+        self._cancel_timers()
         self.factory.admission.unregister(self)
-        self._explain(reason)
+        if self.factory.secure and reason.value is not None and not self.closing:
+            failure = tls_failure(self.transport, reason.value)
+            if failure.text:  # the ends of other connections are not logged
+                self.violated(failure.text, failure.kind)
         self.end()
         self.factory.connection_lost(self)  # last: a stop that waits for it continues at once
 
@@ -191,8 +199,7 @@ class InboundProtocol(Protocol):
     def resumeProducing(self) -> None:
         self._resume("peer")
 
-    def stopProducing(self) -> None:
-        pass
+    def stopProducing(self) -> None: ...
 
     # For subclasses to call.
 
@@ -202,7 +209,8 @@ class InboundProtocol(Protocol):
         self.timers.set("handshake", seconds, self._too_slow, what, seconds)
 
     def input_ended(self) -> None:
-        """The peer has closed its sending side: never resume reading."""
+        """The peer has closed its sending side: take what has come, and never resume reading."""
+        self.take_rest()
         self._pauses.add("end of input")
 
     def handshake_done(self) -> None:
@@ -245,8 +253,8 @@ class InboundProtocol(Protocol):
             if stored is not None:
                 stored()
             return
-        if frames and factory.rates.is_limited and self.origin.peer_host:
-            self._charge(len(frames))
+        if frames and self._pace is not None:
+            self._pace.charge(len(frames))
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
@@ -261,11 +269,17 @@ class InboundProtocol(Protocol):
             return
         if self.factory.admission.closed and not self._dropping:
             self._dropping = "the relay stops"
+        self.take_rest()
         read_rest(
             self.transport,
             is_local=not self.origin.peer_host,
             goes_on=lambda: not self.closing and not self.gone,
         )
+
+    def take_rest(self) -> None:
+        """Take what waits because the peer has exceeded its rate."""
+        if self._pace is not None:
+            self._pace.finish()
 
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
@@ -283,19 +297,23 @@ class InboundProtocol(Protocol):
         if self.closing or self.gone:
             return
         self.closing = True
-        self.timers.cancel_all()
+        self._cancel_timers()
         if self._pauses:
             self.transport.resumeProducing()  # TLS closes once it has read the peer's close_notify
         self.transport.unregisterProducer()  # or the connection would stay open
         self.transport.loseConnection()
         self.timers.set("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
 
-    def _explain(self, reason: Failure) -> None:
-        """Log why TLS failed; the ends of other connections are not logged."""
-        if self.factory.secure and reason.value is not None and not self.closing:
-            failure = tls_failure(self.transport, reason.value)
-            if failure.text:
-                self.violated(failure.text, failure.kind)
+    def _take(self, data: bytes) -> None:
+        if not self.closing:
+            self.take(data)
+        if not (self.closing or self.gone):
+            self.factory.unfinished.note(self, len(data))
+
+    def _cancel_timers(self) -> None:
+        self.timers.cancel_all()
+        if self._pace is not None:
+            self._pace.stop()
 
     def _idle(self) -> None:
         # The relay causes all pauses, except when the peer does not read answers.
@@ -319,25 +337,6 @@ class InboundProtocol(Protocol):
     def _blocked(self) -> None:
         self._dropping = "it waited for local_block_seconds_max"
         self._resume("admission")
-
-    def _charge(self, count: int) -> None:
-        seconds = self.factory.rates.charge(self.origin.peer_host, count)
-        if seconds > 0 and "rate" not in self._pauses and not self.closing and not self.gone:
-            self._pause("rate")
-            self._read_again_at = self.factory.clock.seconds() + DEBT_SECONDS_MAX
-            self.timers.set("rate", seconds, self._rate_paid)
-
-    def _rate_paid(self) -> None:
-        # Another connection of this peer may have run up more, and another after it: this
-        # one is read all the same when its time is up, or its client would give us up.
-        seconds = min(
-            self.factory.rates.charge(self.origin.peer_host, 0),
-            self._read_again_at - self.factory.clock.seconds(),
-        )
-        if seconds > 0:
-            self.timers.set("rate", seconds, self._rate_paid)
-        else:
-            self._resume("rate")
 
     def _pause(self, reason: str) -> None:
         if not self._pauses and not self.closing and not self.gone:

@@ -9,8 +9,6 @@ from twisted.python.failure import Failure
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.framing.decoders import AutoDecoder
 
-__all__ = ["SyslogStreamProtocol"]
-
 _SETTLE_SECONDS = 2.0
 """Longest wait for bytes that settle an undecided frame boundary, in seconds."""
 
@@ -54,6 +52,7 @@ class SyslogStreamProtocol(InboundProtocol):
         self.close()
 
     def end(self) -> None:
+        self.take_rest()
         self._accept(self._decoder.finish())
         if not self.closing:  # or it is we who ended the stream within a frame
             self._note_errors()

@@ -34,6 +34,7 @@ class Connection:
         frame_bytes_max: int = 64,
         connections_max: int = 1,
         unfinished_bytes_max: int = 0,
+        rate_per_peer_max: int = 0,
     ) -> None:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
@@ -51,6 +52,7 @@ class Connection:
                 handshake_seconds_max=5,
                 oversize=oversize,
                 unfinished_bytes_max=unfinished_bytes_max,
+                rate_per_peer_max=rate_per_peer_max,
             ),
             clock=self.clock,
             secure=False,
@@ -341,3 +343,62 @@ def test_many_senders_of_messages_that_never_end_take_no_more_memory_than_all_ma
     source.protocol.dataReceived(b" to its end\n")
     assert source.intake.batches[-1] == [b"<13>kept to its end"]
     assert "unfinished-frames" in source.notices.kinds
+
+
+MANY = [b"<13>%06d" % number for number in range(50_000)]
+
+
+class Fast:
+    """A peer that sends 550 KB at once where 100 messages a second are allowed."""
+
+    def __init__(self) -> None:
+        self.connection = Connection(rate_per_peer_max=100)
+        self.connection.protocol.dataReceived(b"\n".join([*MANY, b""]))
+
+    @property
+    def taken(self) -> list[bytes]:
+        return [frame for batch in self.connection.intake.batches for frame in batch]
+
+
+def test_a_large_chunk_is_taken_no_faster_than_its_peer_may_send() -> None:
+    fast = Fast()
+    piece = 1600 // len(MANY[0] + b"\n") + 1
+    for second in range(490):
+        assert 100 * second <= len(fast.taken) <= 100 * (second + 1) + piece
+        assert fast.connection.wire.producerState == "paused"
+        fast.connection.clock.advance(1)
+    for _ in range(20):
+        fast.connection.clock.advance(1)
+    assert fast.taken == MANY
+    assert fast.connection.wire.producerState == "producing"
+
+
+def test_a_slow_peer_is_not_told_to_wait() -> None:
+    connection = Connection(rate_per_peer_max=100)
+    for number in range(300):
+        connection.protocol.dataReceived(b"%b\n" % MANY[number])
+        assert connection.wire.producerState == "producing"
+        connection.clock.advance(0.01)
+
+
+def test_what_waits_for_the_rate_is_taken_when_the_connection_ends() -> None:
+    fast = Fast()
+    lose(fast.connection.protocol)
+    assert fast.taken == MANY
+    assert fast.connection.clock.getDelayedCalls() == []
+    assert fast.connection.factory.unfinished.bytes == 0
+
+
+def test_what_waits_for_the_rate_is_taken_when_the_relay_stops() -> None:
+    fast = Fast()
+    fast.connection.protocol.shut_down()
+    assert fast.taken == MANY
+
+
+def test_what_waits_for_the_rate_of_a_connection_that_is_cut_is_dropped() -> None:
+    fast = Fast()
+    taken = len(fast.taken)
+    fast.connection.protocol.cut_off("unfinished-frames", "too much")
+    lose(fast.connection.protocol)
+    fast.connection.clock.advance(100)
+    assert len(fast.taken) <= taken + 1  # the incomplete one
