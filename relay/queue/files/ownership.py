@@ -161,7 +161,7 @@ def why_refused(path: str) -> str:
         if not os.access(place, wanted, effective_ids=True):
             with suppress(OSError):
                 found = os.stat(place)
-                owner, user = _user(found.st_uid), _user(os.geteuid())
+                owner, user = user_name(found.st_uid), user_name(os.geteuid())
                 return (
                     f"{place} is owned by {owner} (mode {stat.S_IMODE(found.st_mode):04o}), and "
                     f"user {user} may not write to it: run the relay as {owner}, or let {user} "
@@ -170,7 +170,7 @@ def why_refused(path: str) -> str:
     return ""
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -59,7 +59,7 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
     async def open_file(lane: Lane, on_failure: Callable[[str], None]) -> FileSession:
         file = AppendedFile(path)
         # So that a file that cannot be opened is known before there is a record for it.
-        await run_in_thread(partial(file.append, b"", reopen=True))
+        await run_in_thread(partial(file.append, (), reopen=True))
         return FileSession(
             file,
             drain=lane.drain,

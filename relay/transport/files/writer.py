@@ -21,12 +21,12 @@ from functools import partial
 from twisted.python.failure import Failure
 
 from relay.flow.pump import SessionDrain
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
 from relay.queue.committer import RunInThread
+from relay.queue.files.ownership import user_name
+from relay.transport.connections import Timers
 from relay.transport.sockets import make_parents
 from relay.wire.framing.decoders import encode_newline
-
-__all__ = ["AppendedFile", "FileSession"]
 
 _BATCH_RECORDS = 8192
 _LOOK_SECONDS = 1.0  # between two looks at whether the file still has its name
@@ -34,7 +34,11 @@ _REMOVALS_MAX = 10  # of the file during one append
 
 
 class AppendedFile:
-    """A file that grows by whole, synced batches.  Used by one thread at a time."""
+    """A file that grows by whole, synced batches.  Used by one thread at a time.
+
+    A session uses `batch_records`, `append` and `close` only.  What spreads records over several
+    files has these, and an `AppendedFile` for each path: everything about one file is here.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -42,19 +46,26 @@ class AppendedFile:
         """How many records to give it at once."""
         self._fd: int | None = None
 
-    def append(self, octets: bytes, *, reopen: bool = False) -> str:
-        """Write `octets` at the end, and come back when they are on disk.
+    def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
+        """Write `records` at the end, one a line, and come back when they are on disk.
 
         Args:
             reopen: Open the file by its name again, whatever seems to be there.
 
         Returns:
-            Why the file had to be opened again: "removed" or "renamed or replaced"; empty
-            if it did not.
+            That the file was removed, renamed or replaced, for the log; empty if it was not.
 
         Raises:
-            OSError: Nothing was added, as far as the file system allows that.
+            OSError: Nothing was added, as far as the file system allows that.  ``filename`` is
+                the file, ``strerror`` says what to do.
         """
+        try:
+            why = self._append(encode_newline(records), reopen=reopen)
+        except OSError as error:
+            raise OSError(error.errno, _why_not_written(error, self.path), self.path) from error
+        return f"{self.path} was {why}; opened it again by its name" if why else ""
+
+    def _append(self, octets: bytes, *, reopen: bool) -> str:
         if reopen:
             self.close()
         why = self._moved()
@@ -63,19 +74,20 @@ class AppendedFile:
                 self.close()
             if self._fd is None:
                 self._fd = _open(self.path)
+            if not octets:
+                return why
             try:
                 self._write(self._fd, octets)
             except OSError:
                 self.batch_records = max(1, self.batch_records // 2)
                 raise
             # The path may have been unlinked during the write, and the batch with it.
-            if not octets or os.fstat(self._fd).st_nlink:
-                if octets:
-                    self.batch_records = min(_BATCH_RECORDS, 2 * self.batch_records)
+            if os.fstat(self._fd).st_nlink:
+                self.batch_records = min(_BATCH_RECORDS, 2 * self.batch_records)
                 return why
             why = "removed"
         self.close()
-        raise OSError(errno.ENOENT, "the file is removed again and again")
+        raise OSError(errno.ENOENT, "the file is removed again and again; find out who does that")
 
     def _moved(self) -> str:
         """What happened to the file since it was opened: removed, renamed or replaced."""
@@ -89,8 +101,6 @@ class AppendedFile:
         return "" if os.path.samestat(opened, named) else "renamed or replaced"
 
     def _write(self, fd: int, octets: bytes) -> None:
-        if not octets:
-            return
         status = os.fstat(fd)
         regular = stat.S_ISREG(status.st_mode)
         try:
@@ -134,68 +144,90 @@ class FileSession:
         self._file = file
         self._drain = drain
         self._run_in_thread = run_in_thread
-        self._clock = clock
         self._on_failure = on_failure
         self._on_reopened = on_reopened
         self._writing = False
         self._closed = False
         self._reopen = False
-        self._look: DelayedCall = clock.callLater(_LOOK_SECONDS, self._look_at_name)
+        self._timers = Timers(clock)
+        self._timers.set("look", _LOOK_SECONDS, self._look_at_name)
 
     @property
     def room(self) -> int:
         return 0 if self._writing or self._closed else self._file.batch_records
 
     def send(self, payloads: Sequence[bytes]) -> None:
-        self._write(encode_newline(payloads), len(payloads))
+        self._write(payloads)
 
     def reopen(self) -> None:
         """Open the file by its name again: now, or after the batch that is being written."""
         self._reopen = True
         if not self._writing and not self._closed:
-            self._write(b"", 0)
+            self._write(())
 
     def close(self) -> None:
         """Stop writing; the write in progress does not count as delivered."""
         self._closed = True
-        if self._look.active():
-            self._look.cancel()
+        self._timers.cancel_all()
         self._drain.detach(self)
         if not self._writing:
             self._file.close()
 
-    def _write(self, octets: bytes, count: int) -> None:
+    def _write(self, payloads: Sequence[bytes]) -> None:
         self._writing = True
         reopen, self._reopen = self._reopen, False
-        written = self._run_in_thread(partial(self._file.append, octets, reopen=reopen))
-        written.addCallbacks(self._written, self._failed, callbackArgs=(count,))
+        written = self._run_in_thread(partial(self._file.append, payloads, reopen=reopen))
+        written.addCallbacks(self._written, self._failed, callbackArgs=(len(payloads),))
 
     def _look_at_name(self) -> None:
-        self._look = self._clock.callLater(_LOOK_SECONDS, self._look_at_name)
+        self._timers.set("look", _LOOK_SECONDS, self._look_at_name)
         if not self._writing:
-            self._write(b"", 0)
+            self._write(())
 
     def _written(self, moved: str, count: int) -> None:
         self._writing = False
         if moved:
-            self._on_reopened(f"{self._file.path} was {moved}; opened it again by its name")
+            self._on_reopened(moved)
         if self._closed:
             self._file.close()
             return
         if self._reopen:
-            self._write(b"", 0)
+            self._write(())
         self._drain.acknowledged(self, count)
         self._drain.pump()
 
-    def _failed(self, failure: Failure) -> Failure | None:
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(OSError)
         error = failure.value
-        if not isinstance(error, OSError):
-            return failure
+        assert isinstance(error, OSError)
         self._writing = False
         if not self._closed:
             self.close()
-            self._on_failure(f"{self._file.path}: {error.strerror or error}")
-        return None
+            self._on_failure(f"{error.filename}: {error.strerror}")
+
+
+def _why_not_written(error: OSError, path: str) -> str:
+    """Why `path` cannot be written, and what helps."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.EROFS:
+        return (
+            f"{reason}; list its directory in ReadWritePaths= of the unit, or choose another path"
+        )
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return reason
+    user = user_name(os.geteuid())
+    place, verb = path, "write to it"
+    if not os.path.lexists(path):
+        place = os.path.dirname(path) or "."
+        verb = f"make files in {place}"
+    try:
+        found = os.stat(place)
+    except OSError:
+        return f"{reason}: user {user} may not even look; let {user} into its directory"
+    return (
+        f"{reason}: user {user} may not {verb}, owned by {user_name(found.st_uid)}, mode "
+        f"{stat.S_IMODE(found.st_mode):04o}; let {user} write to {place}, or choose another path"
+    )
 
 
 def _open(path: str) -> int:

@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
+from relay.transport.files import writer
 from relay.transport.files.writer import AppendedFile, FileSession
 from tests.connections import RecordingDrain
 
@@ -22,8 +23,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_file_is_made_with_its_directory_and_not_for_everybody(path: Path) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n")
-    file.append(b"two\n")
+    file.append([b"one"])
+    file.append([b"two"])
     assert path.read_bytes() == b"one\ntwo\n"
     assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0
     file.close()
@@ -33,37 +34,37 @@ def test_what_is_there_stays(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"zero\n")
     file = AppendedFile(str(path))
-    file.append(b"one\n")
+    file.append([b"one"])
     file.close()
     assert path.read_bytes() == b"zero\none\n"
 
 
 def test_a_renamed_file_is_opened_again_before_the_next_batch(path: Path) -> None:
     file = AppendedFile(str(path))
-    assert file.append(b"one\n") == ""
+    assert file.append([b"one"]) == ""
     rotated = path.rename(path.with_suffix(".1"))
-    assert file.append(b"two\n") == "renamed or replaced"
-    assert file.append(b"three\n") == ""
+    assert file.append([b"two"]) == f"{path} was renamed or replaced; opened it again by its name"
+    assert file.append([b"three"]) == ""
     assert (rotated.read_bytes(), path.read_bytes()) == (b"one\n", b"two\nthree\n")
     file.close()
 
 
 def test_a_removed_file_is_made_again_before_the_next_batch(path: Path) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n")
+    file.append([b"one"])
     path.unlink()
-    assert file.append(b"two\n") == "removed"
+    assert file.append([b"two"]) == f"{path} was removed; opened it again by its name"
     assert path.read_bytes() == b"two\n"
     file.close()
 
 
 def test_a_replaced_file_is_not_what_is_written_to(path: Path) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n")
+    file.append([b"one"])
     other = path.with_suffix(".new")
     other.write_bytes(b"zero\n")
     other.replace(path)
-    assert file.append(b"two\n") == "renamed or replaced"
+    assert file.append([b"two"]) == f"{path} was renamed or replaced; opened it again by its name"
     assert path.read_bytes() == b"zero\ntwo\n"
     file.close()
 
@@ -82,7 +83,7 @@ def test_a_batch_that_went_into_a_file_while_it_was_removed_is_written_again(
             path.unlink()
 
     monkeypatch.setattr(os, "fdatasync", removed_meanwhile)
-    assert file.append(b"one\n") == "removed"
+    assert file.append([b"one"]) == f"{path} was removed; opened it again by its name"
     assert path.read_bytes() == b"one\n"
     file.close()
 
@@ -93,14 +94,14 @@ def test_a_file_that_is_removed_without_end_is_an_error(
     file = AppendedFile(str(path))
     monkeypatch.setattr(os, "fdatasync", lambda fd: path.unlink())
     with pytest.raises(OSError, match="removed again and again"):
-        file.append(b"one\n")
+        file.append([b"one"])
     assert file._fd is None
 
 
 def test_a_full_disk() -> None:
     file = AppendedFile("/dev/full")
     with pytest.raises(OSError, match="No space left") as raised:
-        file.append(b"one\n")
+        file.append([b"one"])
     assert raised.value.errno == errno.ENOSPC
     assert file._fd is None
 
@@ -109,7 +110,7 @@ def test_no_half_of_a_batch_stays_after_a_failure(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = AppendedFile(str(path))
-    file.append(b"one\n")
+    file.append([b"one"])
     write = os.write
 
     def full(fd: int, octets: Any) -> int:
@@ -119,10 +120,10 @@ def test_no_half_of_a_batch_stays_after_a_failure(
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):
-        file.append(b"two\nthree\n")
+        file.append([b"two", b"three"])
     monkeypatch.undo()
     assert path.read_bytes() == b"one\n"
-    file.append(b"two\nthree\n")
+    file.append([b"two", b"three"])
     assert path.read_bytes() == b"one\ntwo\nthree\n"
     file.close()
 
@@ -166,13 +167,55 @@ def test_a_disk_that_cannot_even_cut_says_why_it_failed_first(
     monkeypatch.setattr(os, "write", full)
     monkeypatch.setattr(os, "ftruncate", fail)
     with pytest.raises(OSError, match="No space left"):
-        file.append(b"one\n")
+        file.append([b"one"])
     assert file._fd is None
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        AppendedFile(str(tmp_path)).append(b"one\n")
+        AppendedFile(str(tmp_path)).append([b"one"])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_lack_of_permission_names_file_user_and_remedy(
+    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir(mode=0o750)
+    there = path.with_name("there.log")
+    there.touch(mode=0o640)
+
+    def refuse(path: str, *_: Any) -> int:
+        raise OSError(number, "refused", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(writer, "user_name", lambda uid: "syslogrelay" if uid == 99 else "root")
+    monkeypatch.setattr(os, "geteuid", lambda: 99)
+    file = AppendedFile(str(path))
+    for _ in range(2):
+        with pytest.raises(PermissionError) as raised:
+            file.append([b"one"])
+        assert raised.value.filename == str(path)
+        assert raised.value.strerror == (
+            f"refused: user syslogrelay may not make files in {path.parent}, owned by root, mode "
+            f"0750; let syslogrelay write to {path.parent}, or choose another path"
+        )
+    with pytest.raises(PermissionError) as raised:
+        AppendedFile(str(there)).append([b"one"])
+    assert raised.value.strerror == (
+        "refused: user syslogrelay may not write to it, owned by root, mode 0640; let syslogrelay "
+        f"write to {there}, or choose another path"
+    )
+
+
+def test_what_is_read_only_has_to_be_listed_in_the_unit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="list its directory in ReadWritePaths= of the unit"):
+        AppendedFile(str(path)).append([b"one"])
 
 
 class Setup:
