@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from relay.flow.drain import Drain
 from relay.model.clock import Now, in_utc
 from relay.model.errors import QueueError
 from relay.observe.control import Asked
 from relay.queue.transaction import account_of_lane
+from relay.service.destinations.service import DestinationService
 from relay.service.queue.service import QueueService
 
 PAUSED = "/paused"
@@ -30,25 +29,6 @@ class SomeDestinations(msgspec.Struct, forbid_unknown_fields=True):
     """Empty = all of them."""
 
 
-class Destination(Protocol):
-    """A destination's service, as far as it is needed here."""
-
-    id: str
-
-    @property
-    def state_words(self) -> str: ...
-
-    def drain_of(self, queue: str) -> Drain | None: ...
-
-    def connect(self) -> None: ...
-
-    def pause(self, since: float) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def break_link(self, why: str) -> None: ...
-
-
 class DestinationTools(Service):
     """Pauses destinations, and has them connect.
 
@@ -60,7 +40,7 @@ class DestinationTools(Service):
     _log = Logger(namespace="relay")
 
     def __init__(
-        self, destinations: Sequence[Destination], *, queue: QueueService, now: Now
+        self, destinations: Sequence[DestinationService], *, queue: QueueService, now: Now
     ) -> None:
         self._destinations = {destination.id: destination for destination in destinations}
         self._queue = queue
@@ -125,7 +105,7 @@ class DestinationTools(Service):
     def _keep(self, id: str, octets: bytes) -> Deferred[None]:
         return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": octets})
 
-    def _destination(self, id: str) -> Destination:
+    def _destination(self, id: str) -> DestinationService:
         if id not in self._destinations:
             known = ", ".join(sorted(self._destinations))
             raise QueueError(f"there is no destination {id!r}; there is: {known}")

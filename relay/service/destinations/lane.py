@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
@@ -11,15 +12,77 @@ from twisted.logger import Logger
 from relay.flow.drain import Drain
 from relay.flow.numbering import Numbering
 from relay.model.errors import QueueError
-from relay.model.text import Document, counted
+from relay.model.text import counted
 from relay.queue.inspect.commands import Adopt
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.link import Link
-from relay.service.destinations.stall_detector import Progress, Standing
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 from relay.transport.upstream import UpstreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a look at a destination finds."""
+
+    answers: object
+    """Differs from what an earlier look found if something has left its queue since."""
+    connected: bool
+    """There is a session."""
+    in_flight: int
+    """Records on their way to the upstream: it is the upstream that has to do something."""
+    could_send: bool
+    """There are more records, and nothing but the session keeps them from being sent."""
+
+
+class Progress:
+    """Adds up how long a destination has been idle though there was something to do.
+
+    Args:
+        seconds_max: From then on it is stalled.
+
+    Attributes:
+        stalls: How often in a row it has been idle for that long.
+        stuck: Twice, and with nothing in flight: nobody else can be to blame.
+    """
+
+    def __init__(self, *, seconds_max: float) -> None:
+        self.seconds_max = seconds_max
+        self.stalls = 0
+        self.stuck = False
+        self._idle_seconds = 0.0
+        self._answers: object = None
+        self._looked_at: float | None = None
+
+    @property
+    def stalled_seconds(self) -> float | None:
+        """How long it has been idle; None = it is not stalled."""
+        return self._idle_seconds if self.stalls else None
+
+    def look(self, now: float, standing: Standing) -> bool:
+        """Note what is found at `now` (seconds).
+
+        Returns:
+            Whether it has been idle for `seconds_max` more since this was said last.
+        """
+        # A single look proves nothing: whoever was away himself saw no answers either.
+        elapsed = 0.0 if self._looked_at is None else now - self._looked_at
+        elapsed = min(elapsed, self.seconds_max / 2)
+        self._looked_at = now
+        moved, self._answers = standing.answers != self._answers, standing.answers
+        has_work = standing.in_flight > 0 or standing.could_send
+        if moved or (standing.connected and not has_work):
+            self._idle_seconds, self.stalls, self.stuck = 0.0, 0, False
+            return False
+        if not standing.connected:
+            return False
+        self._idle_seconds += elapsed
+        if self._idle_seconds < self.seconds_max * (self.stalls + 1):
+            return False
+        self.stalls += 1
+        self.stuck = self.stalls > 1 and not standing.in_flight
+        return True
 
 
 class Lane:
@@ -114,14 +177,6 @@ class Lane:
             in_flight=self.drain.in_flight,
             could_send=self.drain.could_send,
         )
-
-    def report(self) -> Document:
-        """For status, where there are two lanes."""
-        return {
-            "queue": self.queue,
-            "queued_records": self.queued,
-            "in_flight_records": self.drain.in_flight,
-        }
 
     def _follow(self) -> Deferred[None]:
         return self._lock.run(lambda: ensureDeferred(self._link_or_not()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from twisted.application.service import Service
@@ -67,9 +68,7 @@ class DestinationService(Service):
             configuration.refusals_max,
             now=parts.wall.now,
             on_held=lambda words: self.warn("refusals", f"the upstream {words}"),
-            on_taken=lambda words: self._log.info(
-                "destination {id}: the upstream {words}", id=self.id, words=words
-            ),
+            on_taken=lambda words: self._say(f"the upstream {words}"),
         )
         self._status = DestinationStatus(
             configuration,
@@ -142,9 +141,7 @@ class DestinationService(Service):
             queue=queues,
             shares=shares,
             on_trouble=partial(self.warn, "queue"),
-            on_change=lambda words: self._log.info(
-                "destination {id}: {words}", id=self.id, words=words
-            ),
+            on_change=self._say,
         )
         for lane in self.lanes:
             self._queue.subscribe(
@@ -208,9 +205,7 @@ class DestinationService(Service):
     def _connected(self, queue: str, words: str) -> None:
         if self._order is not None and self._order.is_to_reconnect(queue):
             return  # the log says that it reconnects; the next connection is the one that counts
-        self._log.info(
-            "destination {id}: {words}", id=self.id, words=self._name(queue) + printable(words)
-        )
+        self._say(self._name(queue) + printable(words))
 
     def _connection_failed(self, queue: str, words: str) -> None:
         self.warn("connection", self._name(queue) + words)
@@ -223,18 +218,19 @@ class DestinationService(Service):
 
     def _acknowledged(self, lane: Lane) -> None:
         lane.state.progressed()
-        if self._order is not None:
-            self._order.look()
+        self._look()
 
     def _stored(self, lane: Lane, upto: int, payloads: Sequence[bytes]) -> None:
         lane.drain.stored(upto, payloads)
-        assert self._order is not None
-        self._order.look()
+        self._look()
 
     def _evicted(self, lane: Lane, upto: int, reason: str) -> None:
         lane.drain.evicted(upto, reason)
-        assert self._order is not None
-        self._order.look()
+        self._look()
+
+    def _look(self) -> None:
+        if self._order is not None:
+            self._order.look()
 
     # What people ask for.
 
@@ -282,6 +278,9 @@ class DestinationService(Service):
     def warn(self, kind: str, words: str) -> None:
         self._notices.warn(f"destination {self.id}", kind, words)
 
+    def _say(self, words: str) -> None:
+        self._log.info("destination {id}: {words}", id=self.id, words=words)
+
     # For status.
 
     @property
@@ -302,6 +301,7 @@ class DestinationService(Service):
 _BACKLOG_SECONDS_MIN = 2.0  # age of the oldest record; younger ones are just on their way
 
 
+@dataclass(slots=True)
 class DestinationStatus:
     """State in words and report of one destination.
 
@@ -313,25 +313,14 @@ class DestinationStatus:
         paused_since: When somebody paused it, in seconds since 1970-01-01 UTC; None = it is not.
     """
 
-    def __init__(
-        self,
-        configuration: DestinationConfiguration,
-        *,
-        lanes: Callable[[], Sequence[Lane]],
-        refusals: Refusals,
-        prerequisites: Sequence[Prerequisite],
-        details: Callable[[], Sequence[str]],
-        queue: QueueService,
-        wall: WallClock,
-    ) -> None:
-        self.paused_since: float | None = None
-        self._configuration = configuration
-        self._lanes = lanes
-        self._refusals = refusals
-        self._prerequisites = prerequisites
-        self._details = details
-        self._queue = queue
-        self._wall = wall
+    configuration: DestinationConfiguration
+    lanes: Callable[[], Sequence[Lane]]
+    refusals: Refusals
+    prerequisites: Sequence[Prerequisite]
+    details: Callable[[], Sequence[str]]
+    queue: QueueService
+    wall: WallClock
+    paused_since: float | None = None
 
     @property
     def state_words(self) -> str:
@@ -344,19 +333,19 @@ class DestinationStatus:
 
     @property
     def _open_lanes(self) -> list[Lane]:
-        return [lane for lane in self._lanes() if lane.is_open]
+        return [lane for lane in self.lanes() if lane.is_open]
 
     def _words(self, sessions: str) -> str:
         """The state in words, of which `sessions` are those of the connections."""
-        words = "; ".join(filter(None, (each.words for each in self._prerequisites)))
-        words = words or "; ".join(filter(None, (self._refusals.state, sessions)))
+        words = "; ".join(filter(None, (each.words for each in self.prerequisites)))
+        words = words or "; ".join(filter(None, (self.refusals.state, sessions)))
         if self.paused_since is None:
             return words
         return f"paused by hand since {in_utc(self.paused_since)}; {words}"
 
     def report(self) -> Document:
         """Account, state and counters, for status."""
-        lanes = self._lanes()
+        lanes = self.lanes()
         ledger = added_up([lane.ledger for lane in lanes])
         states = [lane.state for lane in lanes]
         drains = [lane.drain for lane in lanes]
@@ -365,18 +354,18 @@ class DestinationStatus:
         paused = self.paused_since is not None
         connections = [lane.state for lane in self._open_lanes]
         ready = bool(connections) and all(state.ready for state in connections)
-        ready = ready and not paused and not self._refusals.is_held
-        limit = self._queue.limit(self._configuration.id)
+        ready = ready and not paused and not self.refusals.is_held
+        limit = self.queue.limit(self.configuration.id)
         has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
-            "id": self._configuration.id,
-            "connect": str(self._configuration.connect),
+            "id": self.configuration.id,
+            "connect": str(self.configuration.connect),
             "state": self.state_words,
-            "details": list(self._details()),
+            "details": list(self.details()),
             "ready": ready,
             "paused": paused,
             "paused_since": self.paused_since,
-            "refuses_everything": self._refusals.report(),
+            "refuses_everything": self.refusals.report(),
             "stalled_seconds": max(stalls) or None,
             "exactly_once": bool(connections) and all(state.exactly_once for state in connections),
             "received_records": ledger.received,
@@ -400,12 +389,14 @@ class DestinationStatus:
         }
 
     def _lanes_report(self) -> Document | None:
-        lanes = self._lanes()
+        lanes = self.lanes()
         if len(lanes) < 2:
             return None
         return {
             name: {
-                **lane.report(),
+                "queue": lane.queue,
+                "queued_records": lane.queued,
+                "in_flight_records": lane.drain.in_flight,
                 "delivered_per_second": self._rate(lane),
                 "state": self._words(lane.state.words) if lane.is_open else "idle",
             }
@@ -414,7 +405,7 @@ class DestinationStatus:
 
     def _rate(self, lane: Lane) -> float:
         """Records that `lane` delivers in a second, from the samples of the time to empty."""
-        limit = self._queue.limit(self._configuration.id)
+        limit = self.queue.limit(self.configuration.id)
         if limit is None or not lane.is_open:
             return 0.0
         # A live lane that keeps up is empty nearly always.
@@ -426,11 +417,11 @@ class DestinationStatus:
         """Seconds since the oldest record came in that waits."""
         try:
             found = [
-                self._queue.view.oldest_received_at(lane.queue)
-                for lane in self._lanes()
+                self.queue.view.oldest_received_at(lane.queue)
+                for lane in self.lanes()
                 if lane.ledger.queued
             ]
         except QueueError:  # the counters are worth showing all the same
             return None
         oldest = min((at for at in found if at is not None), default=None)
-        return None if oldest is None else self._wall.age(oldest)
+        return None if oldest is None else self.wall.age(oldest)

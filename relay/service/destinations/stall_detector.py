@@ -10,102 +10,18 @@ begin anew with each of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
 from relay.model.text import counted
+from relay.service.destinations.lane import Lane, Standing
+from relay.service.destinations.service import DestinationService
 from relay.service.periodic import PeriodicService
 from relay.transport.notices import Notices
 
 _INTERVAL_SECONDS_MAX = 2.0
 _LOOKS_PER_STALL = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a look at a destination finds."""
-
-    answers: object
-    """Differs from what an earlier look found if something has left its queue since."""
-    connected: bool
-    """There is a session."""
-    in_flight: int
-    """Records on their way to the upstream: it is the upstream that has to do something."""
-    could_send: bool
-    """There are more records, and nothing but the session keeps them from being sent."""
-
-
-class Progress:
-    """Adds up how long a destination has been idle though there was something to do.
-
-    Args:
-        seconds_max: From then on it is stalled.
-
-    Attributes:
-        stalls: How often in a row it has been idle for that long.
-        stuck: Twice, and with nothing in flight: nobody else can be to blame.
-    """
-
-    def __init__(self, *, seconds_max: float) -> None:
-        self.seconds_max = seconds_max
-        self.stalls = 0
-        self.stuck = False
-        self._idle_seconds = 0.0
-        self._answers: object = None
-        self._looked_at: float | None = None
-
-    @property
-    def stalled_seconds(self) -> float | None:
-        """How long it has been idle; None = it is not stalled."""
-        return self._idle_seconds if self.stalls else None
-
-    def look(self, now: float, standing: Standing) -> bool:
-        """Note what is found at `now` (seconds).
-
-        Returns:
-            Whether it has been idle for `seconds_max` more since this was said last.
-        """
-        # A single look proves nothing: whoever was away himself saw no answers either.
-        elapsed = 0.0 if self._looked_at is None else now - self._looked_at
-        elapsed = min(elapsed, self.seconds_max / 2)
-        self._looked_at = now
-        moved, self._answers = standing.answers != self._answers, standing.answers
-        has_work = standing.in_flight > 0 or standing.could_send
-        if moved or (standing.connected and not has_work):
-            self._idle_seconds, self.stalls, self.stuck = 0.0, 0, False
-            return False
-        if not standing.connected:
-            return False
-        self._idle_seconds += elapsed
-        if self._idle_seconds < self.seconds_max * (self.stalls + 1):
-            return False
-        self.stalls += 1
-        self.stuck = self.stalls > 1 and not standing.in_flight
-        return True
-
-
-class Watched(Protocol):
-    """A lane of a destination, as far as it is needed here."""
-
-    id: str
-    """That of the destination."""
-    progress: Progress
-
-    def standing(self) -> Standing: ...
-
-    def break_link(self, why: str) -> None: ...
-
-
-class Destination(Protocol):
-    """A destination's service, as far as it is needed here."""
-
-    stall_seconds: float
-
-    @property
-    def lanes(self) -> Sequence[Watched]: ...
 
 
 class StallDetector(PeriodicService):
@@ -123,7 +39,7 @@ class StallDetector(PeriodicService):
     _log = Logger(namespace="relay")
 
     def __init__(
-        self, destinations: Sequence[Destination], *, notices: Notices, clock: Clock
+        self, destinations: Sequence[DestinationService], *, notices: Notices, clock: Clock
     ) -> None:
         shortest = min((each.stall_seconds for each in destinations), default=1e9)
         interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
@@ -138,7 +54,7 @@ class StallDetector(PeriodicService):
         return not any(lane.progress.stuck for lane in self._lanes)
 
     @property
-    def _lanes(self) -> list[Watched]:
+    def _lanes(self) -> list[Lane]:
         # Each by itself: one that moves says nothing of the other one's connection.
         return [lane for destination in self._destinations for lane in destination.lanes]
 
@@ -155,7 +71,7 @@ class StallDetector(PeriodicService):
             )
         self._was_well = self.is_well
 
-    def _stalled(self, lane: Watched, standing: Standing) -> None:
+    def _stalled(self, lane: Lane, standing: Standing) -> None:
         seconds = lane.progress.stalled_seconds
         why = f"nothing acknowledged in {seconds:.0f} s of being connected"
         more = "more could be sent" if standing.could_send else "nothing more to send"

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group
-from relay.service.configuration.model import SourceConfiguration, Where, reserved_key
+from relay.service.configuration.model import SourceConfiguration
 from relay.service.configuration.url import SOCKET_PATH, HostPort
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
     Access,
+    LocalSource,
     bind_inherited,
     buffer_key,
     converted,
-    socket_mode_key,
 )
 from relay.service.sources.service import DatagramSource, Receiving
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import ManyDatagrams
 from relay.transport.peers import PeerRates, PermittedPeers
-from relay.transport.sockets import bind_datagram, bind_unix, obstacle_to_socket
+from relay.transport.sockets import bind_datagram, bind_unix
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,56 +31,31 @@ class UdpSource(SourceConfiguration):
 
 
 @dataclass(frozen=True, slots=True)
-class UnixgramSource(SourceConfiguration):
-    reserved: bool = reserved_key(True)
-    socket_mode: int = socket_mode_key()
+class UnixgramSource(LocalSource):
     receive_buffer_bytes: int = buffer_key()
 
-    @property
-    def is_local_socket(self) -> bool:
-        return True
 
-    def warnings(self, where: Where) -> Iterable[str]:
-        return directory_warnings(self.listen.path, where("listen"))
-
-    def obstacle(self) -> str:
-        return obstacle_to_socket(self.listen.path)
-
-
-def _make_udp(source: UdpSource, receiving: Receiving, parts: SourceParts) -> DatagramSource:
-    url, size = source.listen, source.receive_buffer_bytes
-    bind = partial(bind_datagram, url.host, url.port, receive_buffer_bytes=size)
-    return _new_source(source, receiving, parts, bind, source.access)
-
-
-def _make_unixgram(
-    source: UnixgramSource, receiving: Receiving, parts: SourceParts
+def _make(
+    source: UdpSource | UnixgramSource, receiving: Receiving, parts: SourceParts
 ) -> DatagramSource:
-    bind = partial(
-        bind_unix,
-        source.listen.path,
-        socket.SOCK_DGRAM,
-        mode=source.socket_mode,
-        receive_buffer_bytes=source.receive_buffer_bytes,
-    )
-    return _new_source(source, receiving, parts, bind, Access())
-
-
-def _new_source(
-    source: UdpSource | UnixgramSource,
-    receiving: Receiving,
-    parts: SourceParts,
-    bind: Callable[[], socket.socket],
-    access: Access,
-) -> DatagramSource:
-    size = source.receive_buffer_bytes
-    if source.listen.inherited:
+    url, size, access = source.listen, source.receive_buffer_bytes, source.access
+    if url.inherited:
         bind = bind_inherited(source, parts.systemd, receive_buffer_bytes=size)
+    elif isinstance(source, UnixgramSource):
+        bind = partial(
+            bind_unix,
+            url.path,
+            socket.SOCK_DGRAM,
+            mode=source.socket_mode,
+            receive_buffer_bytes=size,
+        )
+    else:
+        bind = partial(bind_datagram, url.host, url.port, receive_buffer_bytes=size)
     reception, frame_bytes_max = converted(source, receiving.reception)
     new_reader = partial(
         DatagramReader,
         reception=reception,
-        transport=source.listen.scheme,
+        transport=url.scheme,
         frame_bytes_max=frame_bytes_max,
         oversize=source.oversize,
         permitted=PermittedPeers(allow=access.allow, deny=access.deny),
@@ -100,7 +73,7 @@ UDP = SourceKind(
     configuration=UdpSource,
     delivered="datagrams of up to 64 KiB",
     medium="udp",
-    make=_make_udp,
+    make=_make,
 )
 UNIXGRAM = SourceKind(
     scheme="unixgram",
@@ -108,5 +81,5 @@ UNIXGRAM = SourceKind(
     configuration=UnixgramSource,
     delivered="datagrams, with the sender's pid, uid and gid",
     medium="unix",
-    make=_make_unixgram,
+    make=_make,
 )

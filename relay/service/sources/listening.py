@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.model.clock import Reactor
+from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import (
     YEAR_SECONDS,
     SourceConfiguration,
-    TlsConfiguration,
     Where,
+    reserved_key,
 )
 from relay.service.configuration.table import (
     Choice,
@@ -39,7 +40,14 @@ from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.peers import GateFactory, PermittedPeers
 from relay.transport.reception import ConvertedIntake, Reception
-from relay.transport.sockets import adopt_socket, bind_stream, scheme_of, takes_datagrams
+from relay.transport.sockets import (
+    adopt_socket,
+    bind_stream,
+    bind_unix,
+    obstacle_to_socket,
+    scheme_of,
+    takes_datagrams,
+)
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.proxy import ProxyFactory
 from relay.transport.stream.shared_reads import SharedReads
@@ -123,10 +131,6 @@ def read_from_key(default: str) -> str:
     )
 
 
-def socket_mode_key() -> int:
-    return key(Permissions(), 0o666, "permissions of the socket")
-
-
 def buffer_key() -> int:
     return key(
         Size(4 * KiB, 1 * GiB),
@@ -143,14 +147,6 @@ def connection_problems(
             f"{where('unfinished_bytes_max')}: {bytes_in_words(connections.unfinished_bytes_max)} "
             "is less than one message may have, frame_bytes_max = "
             f"{bytes_in_words(source.frame_bytes_max)}; write more, or 0 for no limit"
-        )
-
-
-def proxy_problems(peers: Peers, access: Access, where: Where) -> Iterator[str]:
-    if peers.proxy_protocol and not access.allow:
-        yield (
-            f"{where('proxy_protocol')}: anybody could send in the name of any address; write the "
-            "addresses of the proxies into allow"
         )
 
 
@@ -177,7 +173,46 @@ class NetworkSource(SourceConfiguration):
 
     def problems(self, where: Where, given: object) -> Iterable[str]:
         yield from connection_problems(self, self.connections, where)
-        yield from proxy_problems(self.peers, self.access, where)
+        if self.peers.proxy_protocol and not self.access.allow:
+            yield (
+                f"{where('proxy_protocol')}: anybody could send in the name of any address; write "
+                "the addresses of the proxies into allow"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSource(SourceConfiguration):
+    """A unix socket, where senders have no address."""
+
+    access: ClassVar[Access] = Access()
+    reserved: bool = reserved_key(True)
+    socket_mode: int = key(Permissions(), 0o666, "permissions of the socket")
+
+    @property
+    def is_local_socket(self) -> bool:
+        return True
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        return directory_warnings(self.listen.path, where("listen"))
+
+    def obstacle(self) -> str:
+        return obstacle_to_socket(self.listen.path)
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSource(LocalSource):
+    connections: Connections = group(Connections)
+    peers: ClassVar[Peers] = Peers(connections_per_peer_max=0)
+
+    @property
+    def connections_and_files(self) -> tuple[int, int]:
+        return self.connections.connections_max, 0
+
+    def encoding_problem(self) -> str:
+        return stream_encoding(self)
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        return connection_problems(self, self.connections, where)
 
 
 def stream_encoding(source: SourceConfiguration) -> str:
@@ -214,54 +249,51 @@ def converted(source: SourceConfiguration, reception: Reception) -> tuple[Recept
     return replace(reception, intake=intake), source.frame_bytes_max * charset.octets_per_byte_max
 
 
-def new_network_source(
-    source: NetworkSource,
+def new_stream_source(
+    source: NetworkSource | UnixSource,
     receiving: Receiving,
     parts: SourceParts,
     new_protocol: Callable[[], InboundProtocol],
     *,
     answers: bool = False,
 ) -> StreamSource:
-    """The service of a source that takes connections of other hosts.
+    """The service of a source that takes connections.
 
     Args:
         answers: Peers may wait for answers.
     """
-    reactor = receiving.reactor
-    tls_files = Prerequisite("it does not listen until the files are right")
+    reactor, connections = receiving.reactor, source.connections
+    files = Prerequisite("it does not listen until the files are right")
     reception, frame_bytes_max = converted(source, receiving.reception)
+    is_local = isinstance(source, UnixSource)
     factory = InboundFactory(
         reception=reception,
         transport=source.listen.scheme,
         new_protocol=new_protocol,
-        limits=_limits(source, frame_bytes_max),
+        limits=InboundLimits(
+            frame_bytes_max=frame_bytes_max,
+            rate_per_peer_max=source.access.rate_per_peer_max,
+            connections_max=connections.connections_max,
+            idle_seconds_max=connections.idle_seconds_max,
+            handshake_seconds_max=source.peers.handshake_seconds_max,
+            connections_per_peer_max=source.peers.of_peer_max(connections.connections_max),
+            unfinished_bytes_max=connections.unfinished_bytes_max,
+            oversize=source.oversize,
+            keep_empty_lines=source.parse.empty_lines,
+            block_seconds_max=parts.local_block_seconds_max if is_local else 0.0,
+        ),
         clock=reactor,
         secure=source.tls is not None,
         permitted=PermittedPeers(allow=source.access.allow, deny=source.access.deny),
-        reads=SharedReads(reactor, answers=answers),
+        reads=None if is_local else SharedReads(reactor, answers=answers),
     )
     return StreamSource(
         source,
         receiving,
-        bind=_binding(source, parts.systemd, tls_files),
+        bind=_binding(source, parts.systemd, files),
         factory=factory,
-        wrap=_wrapping(source, parts.certificates, tls_files, reactor),
-        prerequisite=tls_files,
-    )
-
-
-def _limits(source: NetworkSource, frame_bytes_max: int) -> InboundLimits:
-    connections = source.connections
-    return InboundLimits(
-        frame_bytes_max=frame_bytes_max,
-        rate_per_peer_max=source.access.rate_per_peer_max,
-        connections_max=connections.connections_max,
-        idle_seconds_max=connections.idle_seconds_max,
-        handshake_seconds_max=source.peers.handshake_seconds_max,
-        connections_per_peer_max=source.peers.of_peer_max(connections.connections_max),
-        unfinished_bytes_max=connections.unfinished_bytes_max,
-        oversize=source.oversize,
-        keep_empty_lines=source.parse.empty_lines,
+        wrap=_wrapping(source, parts.certificates, files, reactor),
+        prerequisite=files,
     )
 
 
@@ -288,45 +320,42 @@ def bind_inherited(
 
 
 def _binding(
-    source: SourceConfiguration, systemd: Systemd, tls_files: Prerequisite
+    source: NetworkSource | UnixSource, systemd: Systemd, files: Prerequisite
 ) -> Callable[[], socket.socket]:
     url = source.listen
     if url.inherited:
         return bind_inherited(source, systemd)
-    return lambda: bind_stream(url.host, url.port, listens=not tls_files.trouble)
+    if isinstance(source, UnixSource):
+        mode = source.socket_mode
+        return partial(bind_unix, url.path, socket.SOCK_STREAM, mode=mode, receive_buffer_bytes=0)
+    return lambda: bind_stream(url.host, url.port, listens=not files.trouble)
 
 
 def _wrapping(
-    source: NetworkSource, certificates: CertificateWatch, tls_files: Prerequisite, reactor: Reactor
+    source: NetworkSource | UnixSource,
+    certificates: CertificateWatch,
+    files: Prerequisite,
+    reactor: Reactor,
 ) -> Callable[[InboundFactory], Factory]:
     """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
-    with_tls = _tls_wrapping(source.id, source.tls, certificates, tls_files, reactor)
+    tls, clock = source.tls, cast(Any, reactor)
+    listener: Any = None
+    if tls is not None:
+        new = partial(
+            TlsListener,
+            peer_verify=tls.peer_verify,
+            policy=read_policy(tls),
+            options=read_options(tls),
+        )
+        listener = certificates.keep(f"source {source.id}", tls, new, files)
 
     def wrap(factory: InboundFactory) -> Factory:
-        wrapped: Factory = with_tls(factory)
+        wrapped: Any = factory
+        if listener is not None:
+            wrapped = TLSMemoryBIOFactory(listener, False, wrapped, clock=clock)
         if source.peers.proxy_protocol:
             wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
         # The gate looks at who connects, and so at proxies, not at those behind them.
         return GateFactory(wrapped, admits=factory.admits)
 
     return wrap
-
-
-def _tls_wrapping(
-    id: str,
-    tls: TlsConfiguration | None,
-    certificates: CertificateWatch,
-    tls_files: Prerequisite,
-    reactor: Reactor,
-) -> Callable[[Any], Any]:
-    if tls is None:
-        return lambda factory: factory
-    new = partial(
-        TlsListener,
-        peer_verify=tls.peer_verify,
-        policy=read_policy(tls),
-        options=read_options(tls),
-    )
-    listener: Any = certificates.keep(f"source {id}", tls, new, tls_files)
-    clock: Any = reactor
-    return lambda factory: TLSMemoryBIOFactory(listener, False, factory, clock=clock)

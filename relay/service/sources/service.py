@@ -7,8 +7,9 @@ import errno
 import os
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 from twisted.application.service import Service
@@ -71,33 +72,24 @@ class SourceService(Service):
 
     def report(self) -> Document:
         """The counters, for status."""
-        counters = self.counters
-        quarantine = self._quarantine()
+        ledger = self._quarantine()
+        counts = {each.name: getattr(self.counters, each.name) for each in fields(self.counters)}
+        dropped = counts.pop("dropped")
         return {
             "id": self.id,
             "listen": str(self.url),
             "address": self.address,
-            "received_records": counters.received_records,
-            "received_bytes": counters.received_bytes,
-            "stored_records": counters.stored_records,
-            "quarantined_records": counters.quarantined_records,
-            "dropped_records": dict(counters.dropped),
-            "apps": dict(counters.apps),
-            "parse_failures": counters.parse_failures,
-            "truncated_records": counters.truncated_records,
-            "split_records": counters.split_records,
-            "quarantine": None if quarantine is None else _quarantine_report(quarantine),
-            "protocol_errors": counters.protocol_errors,
-            "framing_errors": counters.framing_errors,
-            "connections_open": counters.connections_open,
-            "connections_accepted": counters.connections_accepted,
-            "connections_refused": counters.connections_refused,
-            "connections_idle_closed": counters.connections_idle_closed,
-            "connections_closed": dict(counters.connections_closed),
-            "duplicate_records": counters.duplicate_records,
-            "missing_records": counters.missing_records,
-            "refused_lineages": counters.refused_lineages,
-            "pauses": counters.pauses,
+            "dropped_records": dict(dropped),
+            "quarantine": ledger
+            and {  # over all runs of the source, and what found no room there
+                "records": ledger.quarantined,
+                "bytes": ledger.quarantine_bytes,
+                "dropped_records": dict(ledger.dropped),
+            },
+            **{
+                name: dict(count) if isinstance(count, Counter) else count
+                for name, count in counts.items()
+            },
         }
 
 
@@ -341,15 +333,6 @@ def _stop_port(port: Port, *, inherited: bool) -> object:
                 break
             port.doRead()
     return port.stopListening()
-
-
-def _quarantine_report(ledger: Ledger) -> Document:
-    """What lies in the quarantine of a source, over all its runs, and what found no room."""
-    return {
-        "records": ledger.quarantined,
-        "bytes": ledger.quarantine_bytes,
-        "dropped_records": dict(ledger.dropped),
-    }
 
 
 class KeptPositions(Service):

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from relay import SOFTWARE
-from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group
 from relay.service.configuration.kinds import ListenerSet, Member
 from relay.service.configuration.model import (
-    SourceConfiguration,
     TlsConfiguration,
-    Where,
     frame_bytes_key,
-    reserved_key,
 )
 from relay.service.configuration.url import SOCKET_PATH, HostPort
-from relay.service.prerequisite import Prerequisite
 from relay.service.sources.datagrams import UDP
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
     LISTENER_TLS_WITHOUT,
-    Connections,
     NetworkSource,
-    bind_inherited,
-    connection_problems,
-    converted,
-    new_network_source,
-    socket_mode_key,
+    UnixSource,
+    new_stream_source,
     stream_encoding,
 )
 from relay.service.sources.service import Receiving, StreamSource
-from relay.transport.peers import GateFactory
 from relay.transport.relp.inbound import RelpServerProtocol
-from relay.transport.sockets import bind_unix, obstacle_to_socket
-from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.stream.inbound import SyslogStreamProtocol
-
-_NOTHING_TO_OPEN = 30.0  # seconds for a handshake that there is none of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,70 +38,10 @@ class TlsSource(TcpSource):
     tls: TlsConfiguration = group(TlsConfiguration, without=LISTENER_TLS_WITHOUT)
 
 
-@dataclass(frozen=True, slots=True)
-class UnixSource(SourceConfiguration):
-    reserved: bool = reserved_key(True)
-    connections: Connections = group(Connections)
-    socket_mode: int = socket_mode_key()
-
-    @property
-    def is_local_socket(self) -> bool:
-        return True
-
-    @property
-    def connections_and_files(self) -> tuple[int, int]:
-        return self.connections.connections_max, 0
-
-    def encoding_problem(self) -> str:
-        return stream_encoding(self)
-
-    def problems(self, where: Where, given: object) -> Iterable[str]:
-        return connection_problems(self, self.connections, where)
-
-    def warnings(self, where: Where) -> Iterable[str]:
-        return directory_warnings(self.listen.path, where("listen"))
-
-    def obstacle(self) -> str:
-        return obstacle_to_socket(self.listen.path)
-
-
-def _make(source: TcpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
-    return new_network_source(source, receiving, parts, SyslogStreamProtocol)
-
-
-def _make_unix(source: UnixSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
-    reception, frame_bytes_max = converted(source, receiving.reception)
-    connections = source.connections
-    factory = InboundFactory(
-        reception=reception,
-        transport=source.listen.scheme,
-        new_protocol=SyslogStreamProtocol,
-        limits=InboundLimits(
-            frame_bytes_max=frame_bytes_max,
-            connections_max=connections.connections_max,
-            idle_seconds_max=connections.idle_seconds_max,
-            handshake_seconds_max=_NOTHING_TO_OPEN,
-            unfinished_bytes_max=connections.unfinished_bytes_max,
-            oversize=source.oversize,
-            keep_empty_lines=source.parse.empty_lines,
-            block_seconds_max=parts.local_block_seconds_max,
-        ),
-        clock=receiving.reactor,
-        secure=False,
-    )
-    if source.listen.inherited:
-        bind = bind_inherited(source, parts.systemd)
-    else:
-        path, mode = source.listen.path, source.socket_mode
-        bind = partial(bind_unix, path, socket.SOCK_STREAM, mode=mode, receive_buffer_bytes=0)
-    return StreamSource(
-        source,
-        receiving,
-        bind=bind,
-        factory=factory,
-        wrap=lambda factory: GateFactory(factory, admits=factory.admits),
-        prerequisite=Prerequisite("it needs no files"),
-    )
+def _make(
+    source: NetworkSource | UnixSource, receiving: Receiving, parts: SourceParts
+) -> StreamSource:
+    return new_stream_source(source, receiving, parts, SyslogStreamProtocol)
 
 
 TCP = SourceKind(
@@ -143,7 +67,7 @@ UNIX = SourceKind(
     configuration=UnixSource,
     delivered="a stream, with the sender's pid, uid and gid",
     medium="unix",
-    make=_make_unix,
+    make=_make,
 )
 
 
@@ -161,7 +85,7 @@ class RelpTlsSource(RelpSource):
 
 def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
     new_protocol = partial(RelpServerProtocol, software=SOFTWARE.encode(), lineages=parts.lineages)
-    return new_network_source(source, receiving, parts, new_protocol, answers=True)
+    return new_stream_source(source, receiving, parts, new_protocol, answers=True)
 
 
 RELP = SourceKind(

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from twisted.internet.task import Clock
 
-from relay.service.destinations.stall_detector import Progress, StallDetector, Standing
+from relay.service.destinations.lane import Progress, Standing
+from relay.service.destinations.stall_detector import StallDetector
 from tests.connections import RecordingNotices
 
 
