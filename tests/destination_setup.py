@@ -95,4 +95,4 @@ def link_of(service: DestinationService) -> Any:
 
 
 def protocol_of(service: DestinationService) -> Any:
-    return link_of(service).new_protocol()
+    return link_of(service).buildProtocol(None)

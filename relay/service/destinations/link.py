@@ -26,14 +26,16 @@ from relay.transport.upstream import (
 _CLOSE_SECONDS_MAX = 0.5
 
 
-class Link(Protocol):
+class Link:
     """Makes sessions for one drain."""
 
     def start(self) -> None:
         """Begin to make sessions."""
+        raise NotImplementedError
 
     async def stop(self) -> None:
         """End the session, within half a second, and make no more."""
+        raise NotImplementedError
 
     def connect(self) -> None:
         """Try now what would be tried after a pause; nothing else is changed."""
@@ -45,13 +47,15 @@ class Link(Protocol):
         """Something may have been rotated."""
 
 
-class StreamLink:
+class StreamLink(Factory, Link):
     """To an upstream behind a stream: RELP or plain syslog, with or without TLS.
 
     Args:
         endpoint: What ClientService connects through.
         new_protocol: Makes the protocol of one connection.
     """
+
+    noisy = False
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class StreamLink:
         endpoint: Any = self._endpoint
         self._client = ClientService(
             endpoint,
-            _LinkFactory(self),  # type: ignore[arg-type]  # zope
+            self,  # type: ignore[arg-type]  # zope
             retryPolicy=self._state.retry_policy,
             clock=self._retries,  # type: ignore[arg-type]  # as much of one as it uses
             prepareConnection=lambda protocol: protocol.ready,
@@ -100,22 +104,9 @@ class StreamLink:
         if self._protocol is not None:
             self._protocol.give_up(why)
 
-    def reopen(self) -> None:
-        pass
-
-    def new_protocol(self) -> UpstreamProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamProtocol:
         self._protocol = self._new_protocol()
         return self._protocol
-
-
-class _LinkFactory(Factory):
-    noisy = False
-
-    def __init__(self, link: StreamLink) -> None:
-        self._link = link
-
-    def buildProtocol(self, addr: IAddress | None) -> UpstreamProtocol:
-        return self._link.new_protocol()
 
 
 class LocalSession(Session, Protocol):
@@ -142,7 +133,7 @@ class Outlet(Protocol):
 AnyOutlet = TypeVar("AnyOutlet", bound=Outlet)
 
 
-class LocalLink(Generic[AnyOutlet]):
+class LocalLink(Link, Generic[AnyOutlet]):
     """To a destination without a connection to wait for: a file, or UDP.
 
     Args:
@@ -185,9 +176,6 @@ class LocalLink(Generic[AnyOutlet]):
         if self._retry is not None and self._retry.active():
             self._retry.reset(0)
             self._state.connecting()
-
-    def cut(self, why: str) -> None:
-        pass
 
     def reopen(self) -> None:
         if isinstance(self._session, Reopens):

@@ -80,8 +80,9 @@ class SourceService(Service):
             "listen": str(self.url),
             "address": self.address,
             "dropped_records": dict(dropped),
-            "quarantine": ledger
-            and {  # over all runs of the source, and what found no room there
+            "quarantine": None
+            if ledger is None
+            else {  # over all runs of the source, and what found no room there
                 "records": ledger.quarantined,
                 "bytes": ledger.quarantine_bytes,
                 "dropped_records": dict(ledger.dropped),

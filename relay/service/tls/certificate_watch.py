@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -20,7 +20,7 @@ from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.tls.files import file_problems, read_material
 from relay.transport.notices import Notices
-from relay.transport.tls.endpoints import TlsMaterial, load_crls
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream, load_crls
 
 _CHECK_SECONDS = 60.0
 _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
@@ -28,14 +28,7 @@ _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
 Stamp = tuple[int, int, int] | None
 
 
-class Renewable(Protocol):
-    """What makes TLS connections: a listener or an upstream."""
-
-    def renew(self, material: TlsMaterial) -> None:
-        """Use `material` for new connections; raises if it cannot be used."""
-
-
-R = TypeVar("R", bound=Renewable)
+Endpoint = TypeVar("Endpoint", bound=TlsListener | TlsUpstream)
 
 
 @dataclass(slots=True)
@@ -44,7 +37,7 @@ class _Watched:
 
     subject: str
     tls: TlsConfiguration
-    target: Renewable
+    target: TlsListener | TlsUpstream
     needed: Prerequisite
     """Has trouble until the files could be used for the first time."""
     used: list[Stamp]
@@ -81,9 +74,9 @@ class CertificateWatch(PeriodicService):
         self,
         subject: str,
         tls: TlsConfiguration,
-        new: Callable[[None], R],
+        new: Callable[[None], Endpoint],
         needed: Prerequisite,
-    ) -> R:
+    ) -> Endpoint:
         """Make a listener or upstream from the files of `tls`, and renew it from now on.
 
         Args:
@@ -179,9 +172,7 @@ def _stamp(path: str) -> Stamp:
 
 
 _DAY_SECONDS = 86400.0
-_HOUR_SECONDS = 3600.0
 _CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
-_CRL_WARNING_SECONDS_MAX = _DAY_SECONDS
 
 
 @dataclass(slots=True)
@@ -209,8 +200,7 @@ class Expiry:
         if not self.issuer:
             return self._words(left)
         if left > 0:
-            hours = left / _HOUR_SECONDS
-            return f"{self._what} expires in {hours:.1f} hours; put the next one there"
+            return f"{self._what} expires in {left / 3600:.1f} hours; put the next one there"
         return (
             f"{self._what} has expired: every peer whose certificate this issuer has signed is "
             "refused until the next one is there"
@@ -284,7 +274,7 @@ def _crl_expiries(material: TlsMaterial) -> list[Expiry]:
             continue
         ends_at = crl.next_update_utc.timestamp()
         life_seconds = ends_at - crl.last_update_utc.timestamp()
-        before = max(0.0, min(_CRL_WARNING_SECONDS_MAX, life_seconds / 4))
+        before = max(0.0, min(_DAY_SECONDS, life_seconds / 4))
         expiry = Expiry(material.crl, ends_at, (0.0, before), issuer)
         known = last.setdefault(issuer, expiry)
         if known is not None and known.ends_at < ends_at:

@@ -34,6 +34,7 @@ _BACKDATE = timedelta(hours=1)
 _COMMON_NAME_LENGTH_MAX = 64  # ub-common-name, RFC 5280 appendix A.1
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_Extension = tuple[x509.ExtensionType, bool]  # and whether it is critical
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,11 @@ def make_authority(
     Raises:
         ValueError: The common name is empty.
     """
-    key = _new_key(rsa_key)
-    subject = _subject(common_name)
-    builder = _builder(subject, subject, key, days)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
-    return Issued(builder.sign(key, SHA256()), key)
+    extensions: list[_Extension] = [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (_key_usage("key_cert_sign", "crl_sign"), True),
+    ]
+    return _issued(_subject(common_name), _new_key(rsa_key), days, extensions)
 
 
 def make_leaf(
@@ -96,28 +96,22 @@ def make_leaf(
     alternatives = [_general_name(name) for name in names]
     if not alternatives:
         raise ValueError("a certificate needs at least one name")
-    key = _new_key(rsa_key)
-    issuer = authority.certificate
-    builder = _builder(
-        _subject(names[0]), issuer.subject, key, days, latest=issuer.not_valid_after_utc
-    )
-    builder = builder.add_extension(
-        x509.BasicConstraints(ca=False, path_length=None), critical=True
-    )
     # Key transport (TLS 1.2 without ECDHE) is an RSA matter only: RFC 5246 §7.4.2.
     usages = ("digital_signature", "key_encipherment") if rsa_key else ("digital_signature",)
-    builder = builder.add_extension(_key_usage(*usages), critical=True)
     extended = {
         "server": ExtendedKeyUsageOID.SERVER_AUTH,
         "client": ExtendedKeyUsageOID.CLIENT_AUTH,
     }[purpose]
-    builder = builder.add_extension(x509.ExtendedKeyUsage([extended]), critical=False)
-    builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), critical=False
-    )
-    return Issued(builder.sign(authority.private_key, SHA256()), key)
+    issuer_id = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id.value)
+    extensions: list[_Extension] = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_key_usage(*usages), True),
+        (x509.ExtendedKeyUsage([extended]), False),
+        (x509.SubjectAlternativeName(alternatives), False),
+        (signer, False),
+    ]
+    return _issued(_subject(names[0]), _new_key(rsa_key), days, extensions, by=authority)
 
 
 def load_issued(certificate_pem: bytes, private_key_pem: bytes) -> Issued:
@@ -165,28 +159,36 @@ def _general_name(name: str) -> x509.GeneralName:
     return x509.DNSName(name)
 
 
-def _builder(
+def _issued(
     subject: x509.Name,
-    issuer: x509.Name,
     key: PrivateKey,
     days: int,
+    extensions: Sequence[_Extension],
     *,
-    latest: datetime | None = None,
-) -> x509.CertificateBuilder:
+    by: Issued | None = None,
+) -> Issued:
+    """A certificate for `key` that `by` signs, or `key` itself."""
     now = datetime.now(UTC).replace(microsecond=0)
     end = now + timedelta(days=days)
     start = min(now, end) - _BACKDATE
+    issuer, signer = subject, key
+    if by is not None:
+        issuer, signer = by.certificate.subject, by.private_key
+        end = min(end, by.certificate.not_valid_after_utc)
     public_key = key.public_key()
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(end if latest is None else min(end, latest))
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return Issued(builder.sign(signer, SHA256()), key)
 
 
 def _key_usage(*wanted: str) -> x509.KeyUsage:

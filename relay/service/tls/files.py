@@ -145,11 +145,10 @@ def _without_meaning(
 
 def _own_key_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     """What is missing of certificate, private_key and passphrase, of which none works alone."""
-    problems: list[str] = []
-    if tls.private_key_passphrase_file and not tls.private_key:
-        problems += _without_meaning(
-            tls, where, ("private_key_passphrase_file",), "without private_key"
-        )
+    problems = []
+    if not tls.private_key:
+        keys = ("private_key_passphrase_file",)
+        problems += _without_meaning(tls, where, keys, "without private_key")
     for given, absent in (("certificate", "private_key"), ("private_key", "certificate")):
         if getattr(tls, given) and not getattr(tls, absent):
             problems.append(f"{where(absent)}: is missing; {given} does not work without it")

@@ -30,46 +30,41 @@ class TlsEnd:
 
     peer: str
     """The role of the other end: receiver or sender."""
-    certificate: str
+    certificate: str = ""
     """Our own, with its file and name; empty = there is none."""
-    issuer: str
-    valid_until: str
-    names: str
-    version_min: str
-    wanted: str
+    issuer: str = ""
+    valid_until: str = ""
+    names: str = ""
+    version_min: str = "1.2"
+    wanted: str = ""
     """Which certificates this end accepts."""
-
-    @property
-    def _fields(self) -> dict[str, str]:
-        return {
-            "peer": self.peer,
-            "own": self.certificate or "our certificate",
-            "issuer": self.issuer,
-            "until": self.valid_until,
-            "names": self.names or "nobody",
-            "version": self.version_min,
-            "purpose": "clientAuth" if self.peer == "receiver" else "serverAuth",
-            "wanted": f", expected {self.wanted}" if self.wanted else "",
-        }
 
     def explain(self, texts: Sequence[str], reason: str) -> str:
         """The one of `texts` for this end: a sender, a sender without a certificate, a receiver."""
         index = 2 if self.peer == "sender" else 0 if self.certificate else 1
-        text = texts[min(index, len(texts) - 1)]
-        return text.format(reason=reason, **self._fields)
+        return texts[min(index, len(texts) - 1)].format(
+            reason=reason,
+            peer=self.peer,
+            own=self.certificate or "our certificate",
+            issuer=self.issuer,
+            until=self.valid_until,
+            names=self.names or "nobody",
+            version=self.version_min,
+            purpose="clientAuth" if self.peer == "receiver" else "serverAuth",
+            wanted=f", expected {self.wanted}" if self.wanted else "",
+        )
 
     @classmethod
     def of(cls, peer: str, pem: bytes, path: str, *, version_min: str, wanted: str = "") -> TlsEnd:
         """With the certificate in `pem`, which the file at `path` holds."""
         if not pem:
-            return cls(peer, "", "", "", "", version_min, wanted)
+            return cls(peer, version_min=version_min, wanted=wanted)
         own = x509.load_pem_x509_certificates(pem)[0]
-        subject, issuer = own.subject.rfc4514_string(), own.issuer.rfc4514_string()
         place = f"the certificate in {path}" if path else "our certificate"
         return cls(
             peer,
-            f"{place} ({subject})",
-            issuer,
+            f"{place} ({own.subject.rfc4514_string()})",
+            own.issuer.rfc4514_string(),
             f"{own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
             ", ".join(names_of(own)),
             version_min,
@@ -77,7 +72,7 @@ class TlsEnd:
         )
 
 
-_UNKNOWN_END = TlsEnd("peer", "", "", "", "", "1.2", "")
+_UNKNOWN_END = TlsEnd("peer")
 
 _CIPHERS = "allows none of our ciphers (`tls_ciphers`)"
 _VERSIONS = "supports no version of TLS from {version} on (`tls_version_min`)"

@@ -186,7 +186,7 @@ def test_a_session_is_told_what_is_configured(
         Url(scheme, host="up", port=20514), window_records=7, connect_seconds_max=9.0
     )
     lane = lane_of(service)
-    lane.link.new_protocol()  # type: ignore[attr-defined]
+    lane.link.buildProtocol(None)  # type: ignore[attr-defined]
     keywords = made[0].keywords
     assert keywords.pop("software").startswith(b"syslogrelay,")
     assert keywords.pop("secure") is (scheme == "relp+tls")
