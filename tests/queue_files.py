@@ -84,7 +84,7 @@ def looked_at(path: Path) -> Iterator[QueueStore]:
 
 def is_unverified(store: QueueStore) -> bool:
     """Whether something of the file is verified lazily, and was not yet."""
-    lazy = store._handles.guard._lazy
+    lazy = store._handles.guard.lazy
     return lazy is not None and bool(lazy.names)
 
 

@@ -59,7 +59,7 @@ program's file took, see service/queue/place.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -67,10 +67,10 @@ from relay.model.errors import QueueError, QueueMisplaced
 from relay.queue.changes import Changes, Command, RemovesOnly
 from relay.queue.compaction.handles import Handles
 from relay.queue.files.environment import (
-    OurErrors,
     check_format,
     open_environment,
     opening,
+    our_errors,
 )
 from relay.queue.files.format import make_queue
 from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
@@ -375,7 +375,7 @@ class QueueStore:
         while not (handles := self._handles).enter():
             if handles is self._handles:  # otherwise it was replaced since we looked
                 raise QueueError("the queue is closed")
-        errors = OurErrors("the queue cannot be read")
+        errors = our_errors("the queue cannot be read")
         with errors, handles.transaction() as txn:
             yield TransactionView(txn, handles)
 
@@ -421,8 +421,8 @@ class QueueStore:
         """
         self._handles.guard.on_damage = call
 
-    def _errors(self, wanted_bytes: int = 0) -> OurErrors:
-        return OurErrors(path=self._path, wanted_bytes=wanted_bytes)
+    def _errors(self, wanted_bytes: int = 0) -> AbstractContextManager[None]:
+        return our_errors(path=self._path, wanted_bytes=wanted_bytes)
 
     def _open_queues(
         self, destinations: Iterable[str], sources: Iterable[str], *, checks: bool = True

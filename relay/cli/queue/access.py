@@ -9,11 +9,23 @@ from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.where import Where
 from relay.model.text import Document, printable
-from relay.queue.inspect.queries import QUERIES, Account, Nothing, Page, Period, Read, Record
+from relay.queue.inspect.commands import TakenOut
+from relay.queue.inspect.queries import (
+    QUERIES,
+    Account,
+    Checked,
+    EntryPage,
+    Nothing,
+    Page,
+    Period,
+    Read,
+    Record,
+)
 from relay.queue.store import QueueStore
 from relay.queue.transaction import is_of_source
 from relay.rewrite.forms.token import redacted
@@ -23,6 +35,7 @@ _ANSWER_SECONDS_MAX = 40.0
 ALWAYS = Period()
 
 _T = TypeVar("_T")
+_Paged = TypeVar("_Paged", Checked, EntryPage, TakenOut)
 _NOTHING = Nothing()
 
 
@@ -120,6 +133,18 @@ def accounts(access: Access, *, sources: bool = False) -> dict[str, Account]:
     """The accounts of destinations and orphans, and of `sources`, by id."""
     found = access.ask("queue-accounts", list[Account])
     return {each.id: each for each in found if sources or not is_of_source(each.id)}
+
+
+def pages(
+    access: Access, command: str, kind: type[_Paged], wanted: msgspec.Struct
+) -> Iterator[_Paged]:
+    """The answers to `wanted`, each from where the one before it ended."""
+    while True:
+        page = access.ask(command, kind, wanted)
+        yield page
+        if not page.next_seq:
+            return
+        wanted = replace(wanted, start=page.next_seq)
 
 
 def records(

@@ -7,7 +7,7 @@ import msgspec
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.output import give_up
-from relay.cli.queue.access import Access, accounts, opened
+from relay.cli.queue.access import Access, accounts, opened, pages
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted, printable, size
@@ -122,16 +122,12 @@ def _verify(what: str, checked: Checked) -> bool:
 def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue-check") -> Checked:
     """All pages of the check of a queue, or of a history, as one."""
     whole = Checked()
-    start = 0
-    while True:
-        page = access.ask(command, Checked, Check(id, start=start, checksums=checksums))
+    for page in pages(access, command, Checked, Check(id, checksums=checksums)):
         whole.blocks += page.blocks
         whole.records += page.records
         whole.octets += page.octets
         whole.problems = whole.problems + page.problems
-        if not page.next_seq:
-            return whole
-        start = page.next_seq
+    return whole
 
 
 @click.command()

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from relay.cli.control_client import AskFailed
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up
-from relay.cli.queue.access import Access, accounts, opened, stamp, text_of
+from relay.cli.queue.access import Access, accounts, opened, pages, stamp, text_of
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
@@ -91,14 +91,9 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
 
 
 def _entries(access: Access, id: str) -> Iterator[Entry]:
-    start = 0
-    while True:
-        wanted = ReadEntries(id, start, payload_bytes_max=_PREVIEW_BYTES)
-        page = access.ask("quarantine-read", EntryPage, wanted)
+    wanted = ReadEntries(id, payload_bytes_max=_PREVIEW_BYTES)
+    for page in pages(access, "quarantine-read", EntryPage, wanted):
         yield from page.entries
-        if not page.next_seq:
-            return
-        start = page.next_seq
 
 
 @quarantine.command()
@@ -182,18 +177,15 @@ def in_steps(
     if not wanted.seqs and (account := accounts(access, sources=True).get(wanted.account)):
         wanted = replace(wanted, upto=account.next_seq)
     whole = TakenOut()
-    while True:
-        try:
-            step = access.ask(command, TakenOut, wanted)
-        except (AskFailed, QueueError) as error:
-            if not whole.records:
-                raise
-            give_up(f"{error}; before that: {counted(whole.records, 'record')}")
-        whole.records += step.records
-        whole.skipped += step.skipped
-        if not step.next_seq:
-            return whole
-        wanted = replace(wanted, start=step.next_seq)
+    try:
+        for step in pages(access, command, TakenOut, wanted):
+            whole.records += step.records
+            whole.skipped += step.skipped
+    except (AskFailed, QueueError) as error:
+        if not whole.records:
+            raise
+        give_up(f"{error}; before that: {counted(whole.records, 'record')}")
+    return whole
 
 
 def say_moved(done: TakenOut, where: str) -> None:

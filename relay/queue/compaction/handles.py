@@ -37,9 +37,8 @@ class Handles:
         self._values = FileValues.of(environment)
         self.meta = environment.open_db(b"meta")
         self.positions = environment.open_db(b"positions")
-        self.blocks: dict[str, Database] = {}
-        self.quarantine: dict[str, Database] = {}
-        self.history: dict[str, Database] = {}
+        self._by_kind: dict[bytes, dict[str, Database]] = {kind: {} for kind in _KINDS}
+        self.blocks, self.quarantine, self.history = self._by_kind.values()
         self._lock = threading.Lock()  # readers are in threads of their own
         self._readers = 0
         self._is_left = False
@@ -53,28 +52,25 @@ class Handles:
     def like(self, environment: Environment) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""
         handles = Handles(environment, self.guard.renewed())
-        for kind, ours, theirs in zip(_KINDS, self._by_kind, handles._by_kind, strict=True):
+        for kind, ours in self._by_kind.items():
             for id in ours:
-                theirs[id] = environment.open_db(kind + id.encode(), create=False)
+                handles._by_kind[kind][id] = environment.open_db(kind + id.encode(), create=False)
         return handles
-
-    @property
-    def _by_kind(self) -> tuple[dict[str, Database], dict[str, Database], dict[str, Database]]:
-        return self.blocks, self.quarantine, self.history
 
     def databases(self) -> dict[bytes, Database]:
         """All of them by name; in the thread that writes."""
         with self.environment.begin() as txn:
             names = [bytes(name) for name in txn.cursor().iternext(values=False)]
         ours = {b"meta": self.meta, b"positions": self.positions}
-        for kind, databases in zip(_KINDS, self._by_kind, strict=True):
+        for kind, databases in self._by_kind.items():
             ours |= {kind + id.encode(): db for id, db in databases.items()}
         others = {name for name in names if name not in ours}
         return ours | {name: self.environment.open_db(name, create=False) for name in others}
 
     def begin(self, *, write: bool = False) -> GuardedTransaction:
         """A transaction that verifies pages before LMDB reads them, and reads values itself."""
-        return self.guard.begin(self.environment, self.blocks, self._values, write=write)
+        txn = self.environment.begin(buffers=True, write=write)
+        return GuardedTransaction(txn, self._values, self.guard, self.blocks)
 
     def enter(self) -> bool:
         """Begin to read.  False: it has been left, and the store has another one."""

@@ -7,7 +7,6 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 
 import lmdb
 
@@ -77,7 +76,10 @@ def check_format(environment: lmdb.Environment, path: str, *, read_only: bool = 
         settle_format(environment, path, found, read_only=read_only)
 
 
-class OurErrors:
+@contextmanager
+def our_errors(
+    what: str = "nothing can be stored", path: str | None = None, wanted_bytes: int = 0
+) -> Iterator[None]:
     """Turn LMDB's exceptions into ours.
 
     Args:
@@ -85,30 +87,16 @@ class OurErrors:
         path: Directory of the queue; None = do not look there for the true reason.
         wanted_bytes: How much is to be written.
     """
-
-    def __init__(
-        self, what: str = "nothing can be stored", path: str | None = None, wanted_bytes: int = 0
-    ) -> None:
-        self._what = what
-        self._path = path
-        self._wanted_bytes = wanted_bytes
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not isinstance(error, lmdb.Error) or isinstance(error, lmdb.PanicError):
-            return  # after a panic LMDB is done for until it is opened again: not for another try
-        if isinstance(error, lmdb.MapFullError):
-            raise QueueFull(f"{self._what}: the queue's map is full") from error
-        reason = reason_of(str(error), self._path, self._wanted_bytes)
+    try:
+        yield
+    except lmdb.PanicError:
+        raise  # LMDB is done for until it is opened again: not for another try
+    except lmdb.MapFullError as error:
+        raise QueueFull(f"{what}: the queue's map is full") from error
+    except lmdb.Error as error:
+        reason = reason_of(str(error), path, wanted_bytes)
         is_full = isinstance(error, lmdb.DiskError) or says_full(reason)
-        raise (QueueFull if is_full else StorageFailed)(f"{self._what}: {reason}") from error
+        raise (QueueFull if is_full else StorageFailed)(f"{what}: {reason}") from error
 
 
 def says_full(reason: str) -> bool:

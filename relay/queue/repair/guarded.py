@@ -37,25 +37,25 @@ class GuardedTransaction:
 
     Args:
         values: Reads the values of the file.
-        lazy: Verifies what was not verified yet; None = nothing is left.
-        names: The name of each tree that is verified lazily, by its database.
-        on_damage: Called with what makes the file unusable.
+        guard: Knows what was not verified yet, and is told what makes the file unusable.
+        blocks: The database of blocks of each destination.
     """
 
     def __init__(
         self,
         txn: BufferTransaction,
         values: FileValues,
-        *,
-        lazy: LazyVerification | None,
-        names: Mapping[Database | None, bytes],
-        on_damage: Callable[[str], None],
+        guard: Guard,
+        blocks: Mapping[str, Database],
     ) -> None:
         self.values = values
-        self.on_damage = on_damage
+        self.guard = guard
         self._txn = txn
-        self._lazy = lazy
-        self._names = names
+        self._lazy = guard.lazy
+        self._names: dict[Database | None, bytes] = {}  # of the trees that are verified lazily
+        for name in self._lazy.names if self._lazy is not None else ():
+            if (id := name[len(BLOCKS) :].decode()) in blocks:
+                self._names[blocks[id]] = name
         self._new: dict[Database | None, set[bytes]] = {}  # keys that were put
 
     def __enter__(self) -> GuardedTransaction:
@@ -126,7 +126,7 @@ class GuardedCursor:
         """Raises FileDamaged if LMDB could not read what it has to for that."""
         trouble = "" if self._is_new else self._values.why_not_deleted(self._cursor)
         if trouble:
-            self._txn.on_damage(trouble)
+            self._txn.guard.damaged(trouble)
             raise FileDamaged(f"the queue's file is damaged: {trouble}")
         return self._cursor.delete()
 
@@ -189,7 +189,7 @@ class Guard:
         self._mark = os.path.join(path, MARK)
         self._path = path
         self._fully = fully
-        self._lazy: LazyVerification | None = None
+        self.lazy: LazyVerification | None = None
         self.on_damage: Callable[[str], None] = lambda problem: None
         """Called with the damage that was found, from any thread.  The relay has to restart."""
 
@@ -197,9 +197,9 @@ class Guard:
         """The problems of the file in `path`, as far as it is verified now."""
         fully = not pages_only and (self._fully or os.path.exists(self._mark))
         verified = verify(path, fully=fully, pages_only=pages_only)
-        self._lazy = verified.lazy
-        if self._lazy is not None:
-            self._lazy.on_damage = self._damaged
+        self.lazy = verified.lazy
+        if self.lazy is not None:
+            self.lazy.on_damage = self.damaged
         return verified.problems
 
     def require_sound(self, path: str) -> None:
@@ -219,32 +219,6 @@ class Guard:
         if os.path.exists(self._mark):
             os.unlink(self._mark)
 
-    def begin(
-        self,
-        environment: Environment,
-        blocks: Mapping[str, Database],
-        values: FileValues,
-        *,
-        write: bool = False,
-    ) -> GuardedTransaction:
-        """A transaction of `environment`.
-
-        Args:
-            blocks: The database of blocks of each destination.
-            values: Reads the values of its file.
-        """
-        lazy, names = self._lazy, dict[Database | None, bytes]()
-        if lazy is not None:
-            ids = [name[len(BLOCKS) :].decode() for name in lazy.names]
-            names = {blocks[id]: BLOCKS + id.encode() for id in ids if id in blocks}
-        return GuardedTransaction(
-            environment.begin(buffers=True, write=write),
-            values,
-            lazy=lazy,
-            names=names,
-            on_damage=self._damaged,
-        )
-
     def renewed(self) -> Guard:
         """The guard of a file that takes the place of this one and needs no verification."""
         guard = Guard(self._path, fully=self._fully)
@@ -257,17 +231,18 @@ class Guard:
         Raises:
             FileDamaged: There is damage.
         """
-        lazy = self._lazy
+        lazy = self.lazy
         for name in lazy.names if lazy is not None else ():
             while lazy is not None and (seq := lazy.rest(name)) is not None:
                 with environment.begin():  # so that no page is used again meanwhile
                     lazy.ensure(name, seq)
 
     def close(self) -> None:
-        if self._lazy is not None:
-            self._lazy.close()
+        if self.lazy is not None:
+            self.lazy.close()
 
-    def _damaged(self, problem: str) -> None:
+    def damaged(self, problem: str) -> None:
+        """Have the next start verify everything, and the relay restart."""
         if not self._path:
             return  # opened read-only: there is no relay to restart
         with suppress(OSError):  # on a full disk it is found again

@@ -399,15 +399,13 @@ class Walk:
     def _overflow(self, number: int, size: int, *, look: bool) -> int | None:
         """Where the value on the pages from `number` on begins; None if they are damaged."""
         count = (_HEADER.size - 1 + size) // self.file.page_size + 1
-        if not look:
-            self.overflow_pages += count
-            return number * self.file.page_size + _HEADER.size
         try:
-            self._take(number, count, is_value=True)
-            header = self.file.read(_OVERFLOW.size, number * self.file.page_size)
-            found, _, kind, length = _OVERFLOW.unpack(header)
-            if (found, kind, length) != (number, _OVERFLOWN, count):
-                raise Damage(f"its number is {found}, its kind {kind}, its length {length}")
+            if look:
+                self._take(number, count, is_value=True)
+                header = self.file.read(_OVERFLOW.size, number * self.file.page_size)
+                found, _, kind, length = _OVERFLOW.unpack(header)
+                if (found, kind, length) != (number, _OVERFLOWN, count):
+                    raise Damage(f"its number is {found}, its kind {kind}, its length {length}")
         except Damage as damage:
             self.audit.problems.append(f"{self.name}: page {number}: {damage}")
             return None

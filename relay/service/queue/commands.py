@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -37,6 +36,7 @@ from relay.queue.inspect.commands import (
 from relay.queue.inspect.queries import QUERIES, unknown
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import destination_of
+from relay.service.destinations.service import DestinationService
 from relay.service.queue.service import QueueService
 
 _STEP_RECORDS = 10_000
@@ -63,16 +63,6 @@ class Purged(msgspec.Struct):
     """Records that are still to be purged."""
 
 
-class Destination(Protocol):
-    """A destination's service, as far as it is needed here."""
-
-    id: str
-
-    def drain_of(self, queue: str) -> Drain | None: ...
-
-    def break_link(self, why: str) -> None: ...
-
-
 class QueueTools:
     """Answers queries about the queue and changes it by hand.
 
@@ -85,7 +75,7 @@ class QueueTools:
         self,
         *,
         queue: QueueService,
-        destinations: Sequence[Destination],
+        destinations: Sequence[DestinationService],
         admission: Admission,
         clock: Clock,
         limits: Mapping[str, QueueLimit],
@@ -165,12 +155,12 @@ class QueueTools:
             raise unknown("quarantine", id, self._queue.view.ledgers)
         return min(upto, self._queue.view.ledgers[id].next_seq)
 
-    def _destination(self, id: str) -> Destination:
+    def _destination(self, id: str) -> DestinationService:
         if id not in self._destinations:
             raise unknown("destination", id, self._destinations)
         return self._destinations[id]
 
-    def _drain_of(self, queue: str) -> tuple[Destination, Drain] | None:
+    def _drain_of(self, queue: str) -> tuple[DestinationService, Drain] | None:
         """What sends the records of `queue`; None = it is an orphan."""
         destination = self._destinations.get(destination_of(queue))
         drain = None if destination is None else destination.drain_of(queue)
@@ -240,7 +230,9 @@ class QueueTools:
             if not done.left or self._clock.seconds() >= until:
                 return done
 
-    async def _wait_for_answers(self, destination: Destination, queue: str, drain: Drain) -> None:
+    async def _wait_for_answers(
+        self, destination: DestinationService, queue: str, drain: Drain
+    ) -> None:
         """Until what was sent is answered for, and that is on disk.
 
         An upstream that does not answer is cut off: whether it has the records that

@@ -8,10 +8,10 @@ import pytest
 
 from relay.model.errors import QueueError, QueueFormatError, QueueFull, StorageFailed
 from relay.queue.files.environment import (
-    OurErrors,
     check_format,
     open_environment,
     opening,
+    our_errors,
 )
 from relay.queue.files.format import make_queue
 from relay.queue.files.ownership import Ownership
@@ -48,7 +48,7 @@ def test_what_lmdb_does_not_know_is_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_errors_of_lmdb_become_ours(error: Exception, kind: type[Exception]) -> None:
-    with pytest.raises(kind) as caught, OurErrors():
+    with pytest.raises(kind) as caught, our_errors():
         raise error
     assert type(caught.value) is kind
 
