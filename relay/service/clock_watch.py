@@ -10,8 +10,6 @@ from relay.queue.positions import CLOCK, decode_steps, encode_steps
 from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 
-__all__ = ["ClockWatch"]
-
 _INTERVAL_SECONDS = 2.0
 
 

@@ -11,8 +11,6 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["ExitStatus"]
-
 
 class ExitStatus:
     """Ends the process with status 1, once it ends, if something has failed.

@@ -28,8 +28,6 @@ from relay.service.process.systemd import initial_environment, take_systemd
 from relay.service.process.twistd_hooks import new_observer, show_whole_refusals
 from relay.service.refusal import StartRefused
 
-__all__ = ["Options", "makeService"]
-
 _log = Logger(namespace="relay")
 
 _EXAMPLES = """

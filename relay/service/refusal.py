@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["StartRefused"]
-
 
 class StartRefused(SystemExit, Exception):
     """The relay cannot start, for a reason that is the administrator's to change.

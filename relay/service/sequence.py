@@ -8,8 +8,6 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 
-__all__ = ["ConcurrentService", "SequentialService"]
-
 
 class _Services(MultiService):
     """A MultiService that stops what it has started if one child cannot start.

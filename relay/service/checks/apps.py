@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
+from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import (
     AppConfiguration,
+    Configuration,
     DestinationConfiguration,
     SourceConfiguration,
     TlsConfiguration,
 )
-from relay.service.configuration.table import did_you_mean, join_path, shown
+from relay.service.configuration.table import join_path, unknown_name
 from relay.service.tls.files import policy_problems
 from relay.transport.tls.peer_check import parse_fingerprint
-
-__all__ = ["app_policy_problems", "app_problems"]
 
 _TLS_KEYS = {"peer_names": "tls_names", "peer_fingerprints": "tls_fingerprints"}
 
@@ -33,41 +33,29 @@ def app_policy_problems(apps: Sequence[AppConfiguration]) -> Iterator[str]:
         yield from policy_problems(tls, partial(_place, where))
 
 
-def app_problems(
-    apps: Sequence[AppConfiguration],
-    sources: Sequence[SourceConfiguration],
-    destinations: Sequence[DestinationConfiguration],
-    *,
-    members: Mapping[str, tuple[str, ...]],
-) -> list[str]:
-    """What does not fit together: apps, the sources that authorise, the destinations of apps.
-
-    Args:
-        members: The ids of the sources that each set of listeners consists of.
-    """
-    written = {member: id for id, ids in members.items() for member in ids}
-    groups: dict[str, list[SourceConfiguration]] = {}
+def app_problems(configuration: Configuration, places: Places, kinds: AnyKinds) -> list[str]:
+    """What does not fit together: apps, the sources that authorise, the destinations of apps."""
+    apps, sources = configuration.apps, configuration.sources
+    groups: dict[str, list[SourceConfiguration]] = {}  # by the paths of their tables
     for source in sources:
-        groups.setdefault(written.get(source.id, source.id), []).append(source)
-    if not apps:
-        problems = [
-            f"{join_path('sources', id)}.authorise: there is no app to authorise messages for; "
-            "add at least one table [apps.ID]"
-            for id, group in groups.items()
-            if group[0].authorise
-        ]
-    else:
-        problems = [*_shared(apps)]
-        for id, group in groups.items():
-            problems += _source_problems(apps, join_path("sources", id), group)
-        if not any(source.authorise for source in sources):
+        groups.setdefault(places.source(source.id), []).append(source)
+    problems = [*_shared(apps)]
+    for where, group in groups.items():
+        if apps:
+            problems += _source_problems(apps, where, group, kinds)
+        elif group[0].authorise:
             problems.append(
-                "apps: no source asks for them, so every message would be taken; add for example "
-                'authorise = ["token"] to a source, or remove the apps'
+                f"{where}.authorise: there is no app to authorise messages for; add at least one "
+                "table [apps.ID]"
             )
-    for destination in destinations:
+    if apps and not any(source.authorise for source in sources):
+        problems.append(
+            "apps: no source asks for them, so every message would be taken; add for example "
+            'authorise = ["token"] to a source, or remove the apps'
+        )
+    for destination in configuration.destinations:
         problems += _destination_problems(apps, sources, destination)
-    return problems or [*_lost(apps, groups, destinations)]
+    return problems or [*_lost(apps, groups, configuration.destinations)]
 
 
 def _shared(apps: Sequence[AppConfiguration]) -> Iterator[str]:
@@ -94,7 +82,10 @@ def _fingerprints(app: AppConfiguration) -> list[str]:
 
 
 def _source_problems(
-    apps: Sequence[AppConfiguration], where: str, group: Sequence[SourceConfiguration]
+    apps: Sequence[AppConfiguration],
+    where: str,
+    group: Sequence[SourceConfiguration],
+    kinds: AnyKinds,
 ) -> Iterator[str]:
     """What keeps a source, or each listener of a set, from authorising."""
     first = group[0]
@@ -104,32 +95,29 @@ def _source_problems(
                 yield f"{where}.{key}: has no meaning without authorise; add that or remove this"
         return
     schemes = ", ".join(dict.fromkeys(source.listen.scheme for source in group))
-    found = False
-    if "tls-name" in first.authorise and not any(source.tls is not None for source in group):
-        found = True
-        yield (
-            f"{where}.authorise: tls-name has no meaning for {schemes}, only for tls and relp+tls; "
-            "remove it or change the URL"
+    encrypted = [source.tls for source in group if source.tls is not None]
+    found: list[str] = []
+    if "tls-name" in first.authorise and not encrypted:
+        having = [kind.scheme for kind in kinds.sources if "peer_names" in kind.keys]
+        found.append(
+            f"tls-name has no meaning for {schemes}, only for {' and '.join(having)}; remove it "
+            "or change the URL"
         )
-    elif "tls-name" in first.authorise and all(
-        source.tls is None or source.tls.peer_verify == "none" for source in group
-    ):
-        found = True
-        yield (
-            f'{where}.authorise: tls-name has no meaning with peer_verify = "none", which asks no '
-            "peer for a certificate; remove one of them"
+    elif "tls-name" in first.authorise and all(tls.peer_verify == "none" for tls in encrypted):
+        found.append(
+            'tls-name has no meaning with peer_verify = "none", which asks no peer for a '
+            "certificate; remove one of them"
         )
     if "network" in first.authorise and first.is_local_socket:
-        found = True
-        yield (
-            f"{where}.authorise: network has no meaning for {schemes}, where senders have no "
-            "address; remove it"
+        found.append(
+            f"network has no meaning for {schemes}, where senders have no address; remove it"
         )
     if not found and not any(_given(apps, source) for source in group):
-        yield (
-            f"{where}.authorise: no app has anything for {', '.join(first.authorise)}, so every "
-            "message would be refused; add it to an app or authorise in another way"
+        found.append(
+            f"no app has anything for {', '.join(first.authorise)}, so every message would be "
+            "refused; add it to an app or authorise in another way"
         )
+    yield from (f"{where}.authorise: {words}" for words in found)
 
 
 def _destination_problems(
@@ -143,11 +131,7 @@ def _destination_problems(
     given = {id for source in feeding for id in _given(apps, source)}
     for id in destination.apps:
         if id not in known:
-            near = did_you_mean(id, known) or ";"
-            yield (
-                f"{where}: there is no app {shown(id)}{near} the apps are: "
-                f"{', '.join(known) or 'none'}"
-            )
+            yield f"{where}: {unknown_name('app', id, known)}"
         elif id not in given:
             names = ", ".join(destination.sources)
             yield (
@@ -164,8 +148,7 @@ def _lost(
     """Apps whose messages come in and go nowhere."""
     if not any(destination.apps for destination in destinations):
         return
-    for id, group in groups.items():
-        where = join_path("sources", id)
+    for where, group in groups.items():
         missing: dict[str, None] = {}
         for source in group:
             fed = [each for each in destinations if source.id in each.sources]

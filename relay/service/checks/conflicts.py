@@ -15,8 +15,6 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.url import UNIX_PATH_OCTETS_MAX
 
-__all__ = ["control_socket_problems", "find_conflicts"]
-
 
 def find_conflicts(
     sources: Sequence[SourceConfiguration],

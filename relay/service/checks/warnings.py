@@ -28,8 +28,6 @@ from relay.service.configuration.model import (
 from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
 
-__all__ = ["configuration_warnings", "directory_warnings"]
-
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
 # Pairs that syslog-ng's messages may bring, beside fields and hard macros.
 _PAIRS = ("RAWMSG", "LEGACY_MSGHDR", "FILE_NAME", "TRANSPORT", "MSGFORMAT")

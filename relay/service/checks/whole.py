@@ -13,8 +13,6 @@ from relay.service.queue.limits import limit_problems
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 
-__all__ = ["problems_of_whole", "route_problems"]
-
 
 def problems_of_whole(
     configuration: Configuration,
@@ -28,17 +26,16 @@ def problems_of_whole(
         is_right: Nothing is wrong with a part; half a picture would show conflicts that are
             not there.
     """
-    sources, destinations = configuration.sources, configuration.destinations
     problems = [*app_policy_problems(configuration.apps)]
     if is_right and not problems:
         problems += find_conflicts(
-            sources,
-            destinations,
+            configuration.sources,
+            configuration.destinations,
             kinds,
             name_source=places.listen,
             name_destination=lambda id: f"{join_path('destinations', id)}.connect",
         )
-        problems += app_problems(configuration.apps, sources, destinations, members=places.members)
+        problems += app_problems(configuration, places, kinds)
     problems += control_socket_problems("relay.state_dir", configuration.state_dir)
     problems += route_problems(configuration)
     problems += limit_problems(configuration)

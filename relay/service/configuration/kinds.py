@@ -242,6 +242,12 @@ class Kinds(Generic[S, D]):
         """The keys that have a meaning for `kind`; all of them without one."""
         return [*_NO_SETTINGS[role], *kind.keys] if kind else list(self.schema(role, None))
 
+    def schemes_with(self, key: str, role: Role) -> list[str]:
+        """The schemes for which a key has a meaning; sets of listeners only if no other has."""
+        having = [each for each in self.by_scheme(role).values() if key in each.keys]
+        schemes = [each.scheme for each in having if not each.members]
+        return schemes or [each.scheme for each in having]
+
     def foreign_keys(self, table: Mapping[str, object], role: Role, path: str) -> Iterator[str]:
         """A problem for each key of `table` that has no meaning for its kind."""
         by_url, kind = self._named_by_url(table, role), self.named_in(table, role)
@@ -250,10 +256,7 @@ class Kinds(Generic[S, D]):
                 continue
             if key in kind.keys or key in _NO_SETTINGS[role]:
                 continue
-            having = [each for each in self.by_scheme(role).values() if key in each.keys]
-            schemes = [each.scheme for each in having if not each.members]
-            schemes = schemes or [each.scheme for each in having]
-            if schemes:  # or else the key is an unknown one
+            if schemes := self.schemes_with(key, role):  # or else the key is an unknown one
                 yield (
                     f"{join_path(path, key)}: has no meaning for {kind.scheme}, only for "
                     f"{' and '.join(schemes)}; remove it or change the URL"

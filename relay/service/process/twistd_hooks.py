@@ -24,8 +24,6 @@ from twisted.scripts import _twistd_unix
 from relay.observe.log_lines import file_line, is_journal, journal_line
 from relay.service.refusal import StartRefused
 
-__all__ = ["new_observer", "show_whole_refusals"]
-
 _STANDARD_OUTPUT = 1
 
 
