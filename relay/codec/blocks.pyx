@@ -15,7 +15,7 @@ cdef enum:
 
 
 cdef inline uint32_t number_at(const unsigned char *p) noexcept nogil:
-    """The number in four octets, the least significant first."""
+    """The number in four bytes, the least significant first."""
     return p[0] | p[1] << 8 | p[2] << 16 | <uint32_t>p[3] << 24
 
 
@@ -29,16 +29,16 @@ cdef inline void put_number(unsigned char *to, uint32_t number) noexcept nogil:
 def runs(payloads, Py_ssize_t run_bytes) -> list:
     """`relay.codec.reference.runs`."""
     cdef Row row = row_of(payloads)
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef Piece piece
     cdef list stops = []
     for i in range(row.count):
         look(row, i, &piece)
-        octets += piece.size
-        if octets >= run_bytes or i == row.count - 1:
+        total += piece.size
+        if total >= run_bytes or i == row.count - 1:
             stops.append(i + 1)
-            octets = 0
+            total = 0
     return stops
 
 
@@ -46,19 +46,19 @@ def encode_records(int version, bytes header not None, payloads, crc32) -> bytes
     """`relay.codec.reference.encode_records`.
 
     Args:
-        crc32: Makes the checksum of octets.
+        crc32: Makes the checksum of bytes.
     """
     cdef Row row = row_of(payloads)
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef Piece piece
     for i in range(row.count):
         look(row, i, &piece)
         if piece.size > UINT32_MAX:
-            raise ValueError(f"a record of {piece.size} octets, possible are {UINT32_MAX}")
-        octets += piece.size
+            raise ValueError(f"a record of {piece.size} bytes, possible are {UINT32_MAX}")
+        total += piece.size
     value = PyBytes_FromStringAndSize(
-        NULL, PREFIX_BYTES + PyBytes_GET_SIZE(header) + 4 * row.count + octets
+        NULL, PREFIX_BYTES + PyBytes_GET_SIZE(header) + 4 * row.count + total
     )
     cdef unsigned char *start = <unsigned char *>PyBytes_AS_STRING(value)
     cdef unsigned char *length = start + PREFIX_BYTES
@@ -81,22 +81,22 @@ def cut_records(value, Py_ssize_t lengths_at, Py_ssize_t count) -> tuple:
     Args:
         lengths_at: Offset of their lengths, which are all there.
     """
-    cdef Py_buffer octets
-    PyObject_GetBuffer(value, &octets, PyBUF_SIMPLE)
+    cdef Py_buffer view
+    PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
     try:
-        return cut_octets(<const unsigned char *>octets.buf, octets.len, lengths_at, count)
+        return records_in(<const unsigned char *>view.buf, view.len, lengths_at, count)
     finally:
-        PyBuffer_Release(&octets)
+        PyBuffer_Release(&view)
 
 
-cdef tuple cut_octets(
+cdef tuple records_in(
     const unsigned char *p, Py_ssize_t size, Py_ssize_t lengths_at, Py_ssize_t count
 ):
     cdef Py_ssize_t at, stop, i
     cdef uint32_t length
     cdef list records = []
     if not 0 <= lengths_at <= size or not 1 <= count <= (size - lengths_at) // 4:
-        raise ValueError(f"{count} lengths at {lengths_at} are not in {size} octets")
+        raise ValueError(f"{count} lengths at {lengths_at} are not in {size} bytes")
     at = stop = lengths_at + 4 * count
     for i in range(count):
         stop += number_at(p + lengths_at + 4 * i)
@@ -123,7 +123,7 @@ def node_of(key) -> tuple:
         at = <const unsigned char *>view.buf
         memcpy(numbers, at - sizeof(numbers), sizeof(numbers))
         if numbers[3] != view.len:
-            raise ValueError(f"a key of {view.len} octets, its node says {numbers[3]}")
+            raise ValueError(f"a key of {view.len} bytes, its node says {numbers[3]}")
         if numbers[2] & 1:
             memcpy(&page, at + view.len, sizeof(page))
     finally:

@@ -13,17 +13,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memchr, memcpy
 
-from relay.codec.hostname cimport YES, is_ipv6, is_name, is_usual_hostname
+from relay.codec.hostname cimport YES, is_ipv6, is_name, is_plain_hostname
 from relay.codec.line cimport Line
 from relay.codec.lines cimport Lines, tags_of
 from relay.codec.objects cimport ObjectWriter, Text
 from relay.codec.payloads cimport Builder, Payloads
-from relay.codec.octets cimport (
-    PID_OCTET, Span, are_all, is_hexadecimal, is_printusascii, missing, octet, span, starts,
+from relay.codec.byte_classes cimport (
+    PID_BYTE, Span, are_all, bytes_at, is_hexadecimal, is_printusascii, missing, byte, span, starts,
 )
 from relay.codec.rfc5424 cimport APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX
 from relay.codec.stamps cimport EXACT, FORMS, Stamps
-from relay.codec.tag cimport is_usual_program, read_tag
+from relay.codec.tag cimport is_plain_program, read_tag
 from relay.codec.text cimport put_string
 
 
@@ -85,13 +85,13 @@ FIELDS = {"app-name": APP_FIELD, "procid": PROCID_FIELD, "msgid": MSGID_FIELD}
 
 cdef enum:
     PIECES_MAX = 32
-    TOKEN_OCTETS_MAX = 255
-    UUID_OCTETS = 36
-    ROOM_PER_OCTET = 16     # a JSON string takes six; some octets are in two fields
+    TOKEN_BYTES_MAX = 255
+    UUID_BYTES = 36
+    ROOM_PER_BYTE = 16     # a JSON string takes six; some bytes are in two fields
     FIXED_ROOM = 2048
-    USUAL_ROOM = 192        # what a form adds to a line
+    FORM_ROOM = 192        # what a form adds to a line
     BOUND_MAX = 4096        # origins
-    STAMP_OCTETS_MIN = 19   # of one that has more than milliseconds
+    STAMP_BYTES_MIN = 19   # of one that has more than milliseconds
     TAGGED_ROOM = 1024      # what tags add to the end of an envelope
     ASKED_ROOM = 64         # what a name may have more than was received
 
@@ -130,7 +130,7 @@ cdef struct View:
     Sender *sender
     Span app
     Span procid
-    octet *text
+    byte *text
     Py_ssize_t size
 
 
@@ -138,13 +138,13 @@ cdef class Bound:
     """What the lines of one origin have in common, as the pieces of a form need it."""
 
     cdef object origin
-    cdef list kept               # the octets of the sender
+    cdef list kept               # the bytes of the sender
     cdef dict of_tags            # the ends of envelopes of lines with tags, by these
     cdef Sender sender
 
 
-cdef inline Text text_of(bytes octets) noexcept:
-    return Text(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+cdef inline Text text_of(bytes data) noexcept:
+    return Text(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
 cdef inline char *put(char *to, Text text) noexcept nogil:
@@ -152,15 +152,9 @@ cdef inline char *put(char *to, Text text) noexcept nogil:
     return to + text.size
 
 
-cdef inline char *put_span(char *to, octet *p, Span part) noexcept nogil:
+cdef inline char *put_span(char *to, byte *p, Span part) noexcept nogil:
     memcpy(to, p + part.at, part.end - part.at)
     return to + (part.end - part.at)
-
-
-cdef inline bytes octets_of(octet *p, Span part):
-    if part.at < 0:
-        return None
-    return PyBytes_FromStringAndSize(<const char *>p + part.at, part.end - part.at)
 
 
 cdef inline char *put_pri(char *to, int pri) noexcept nogil:
@@ -177,19 +171,19 @@ cdef inline char *put_pri(char *to, int pri) noexcept nogil:
     return to + 2
 
 
-cdef inline char *put_field(char *to, octet *p, Span part, int octets_max) noexcept nogil:
+cdef inline char *put_field(char *to, byte *p, Span part, int bytes_max) noexcept nogil:
     """Write a header field of RFC 5424 §6; nothing becomes the NILVALUE."""
     cdef int i
     if part.at < 0 or part.at == part.end:
         to[0] = c"-"
         return to + 1
-    for i in range(part.at, min(part.end, part.at + octets_max)):
+    for i in range(part.at, min(part.end, part.at + bytes_max)):
         to[0] = <char>p[i] if is_printusascii(p[i]) else c"_"
         to += 1
     return to
 
 
-cdef inline char *put_sdata(char *to, octet *p, Span data) noexcept nogil:
+cdef inline char *put_sdata(char *to, byte *p, Span data) noexcept nogil:
     """Write SD-ELEMENTs, control characters as ``#`` and three octal digits."""
     cdef int i
     for i in range(data.at, data.end):
@@ -220,12 +214,12 @@ cdef inline char *put_cisco(char *to, Line *line) noexcept nogil:
     return to
 
 
-cdef inline bint has_token_form(octet *p, Span word) noexcept nogil:
+cdef inline bint has_token_form(byte *p, Span word) noexcept nogil:
     """Whether a word is a UUID."""
     cdef int i
-    if word.end - word.at != UUID_OCTETS:
+    if word.end - word.at != UUID_BYTES:
         return False
-    for i in range(UUID_OCTETS):
+    for i in range(UUID_BYTES):
         if i == 8 or i == 13 or i == 18 or i == 23:
             if p[word.at + i] != c"-":
                 return False
@@ -243,9 +237,9 @@ cdef inline bint names_host(Line *line) noexcept nogil:
 
 
 cdef inline bint is_irregular(View *view) noexcept nogil:
-    """Whether ``PROGRAM[PID]`` of usual octets is not what stands before MSG."""
+    """Whether ``PROGRAM[PID]`` of plain characters is not what stands before MSG."""
     cdef Line *line = view.line
-    cdef octet *p = line.p
+    cdef byte *p = line.p
     cdef Py_ssize_t rest = line.header.at
     cdef Py_ssize_t end = line.header.end
     if rest < 0 or rest == end:
@@ -269,7 +263,7 @@ cdef inline bint is_irregular(View *view) noexcept nogil:
     return not (p[rest] == c" " and rest + 1 == end)
 
 
-cdef inline bint has_octet(octet *p, Span part, octet first, octet second) noexcept nogil:
+cdef inline bint has_byte(byte *p, Span part, byte first, byte second) noexcept nogil:
     cdef int i
     for i in range(part.at, part.end):
         if p[i] == first or p[i] == second:
@@ -283,26 +277,26 @@ cdef inline void put_header_in_front(View *view) noexcept nogil:
     view.size = view.line.msg.end - view.line.header.at
 
 
-cdef inline bint is_taggable(octet *p, Span app, Span procid) noexcept nogil:
+cdef inline bint is_taggable(byte *p, Span app, Span procid) noexcept nogil:
     """Whether ``PROGRAM[PID]:`` is written as it is read."""
     if app.at < 0:
         return procid.at < 0
-    if not is_usual_program(p + app.at, app.end - app.at):
+    if not is_plain_program(p + app.at, app.end - app.at):
         return False
-    return procid.at < 0 or are_all(p + procid.at, procid.end - procid.at, PID_OCTET)
+    return procid.at < 0 or are_all(p + procid.at, procid.end - procid.at, PID_BYTE)
 
 
 cdef inline bint is_tag(View *view) noexcept nogil:
     """Whether what stands before MSG is a regular tag, with a colon or a bracket."""
     cdef Line *line = view.line
-    if not has_octet(line.p, line.header, c":", c"["):
+    if not has_byte(line.p, line.header, c":", c"["):
         return False
-    if line.app.at >= 0 and has_octet(line.p, line.app, c"[", c"["):
+    if line.app.at >= 0 and has_byte(line.p, line.app, c"[", c"["):
         return False
     return not is_irregular(view)
 
 
-cdef inline bint is_printable(octet *p, Span part) noexcept nogil:
+cdef inline bint is_printable(byte *p, Span part) noexcept nogil:
     cdef int i
     for i in range(part.at, part.end):
         if p[i] < 0x20 or p[i] == 0x7F:
@@ -344,12 +338,12 @@ cdef class Form:
     cdef object format_host
     cdef object format_hostname
     cdef frozenset tokens
-    cdef char[TOKEN_OCTETS_MAX + 1] token_sizes
+    cdef char[TOKEN_BYTES_MAX + 1] token_sizes
     cdef bint knows_tokens
     cdef bytes token_key
     cdef ObjectWriter objects
     cdef bytes before_text
-    cdef Text before            # the octets of these two
+    cdef Text before            # the bytes of these two
     cdef Text key
     cdef dict bound
     cdef Py_ssize_t room
@@ -376,7 +370,7 @@ cdef class Form:
         self.room = FIXED_ROOM + len(before_text)
         self.knows_tokens = tokens is not None
         self.tokens = frozenset(tokens or ())
-        for size in range(TOKEN_OCTETS_MAX + 1):
+        for size in range(TOKEN_BYTES_MAX + 1):
             self.token_sizes[size] = any(len(token) == size for token in self.tokens)
         self.take_pieces(list(pieces))
 
@@ -429,14 +423,14 @@ cdef class Form:
             self.arrival = self.lines = None
 
     cdef Payloads payloads_of(self, Lines lines, indexes, arrival):
-        cdef Py_ssize_t octets = 0
+        cdef Py_ssize_t room = 0
         cdef Py_ssize_t i
         cdef Rows rows = Rows(lines.count, indexes, arrival.runs)
         cdef list bound = [self.bound_to(origin, rows, i) for i, (_, origin) in enumerate(rows.given)]
         for i in range(lines.count):
-            octets += lines.rows[i].end
-        octets += octets // 4 + rows.count * USUAL_ROOM + self.room
-        cdef Builder builder = Builder(rows.count, octets)
+            room += lines.rows[i].end
+        room += room // 4 + rows.count * FORM_ROOM + self.room
+        cdef Builder builder = Builder(rows.count, room)
         self.stamps.begin(arrival.received_at)
         with nogil:
             self.put_all(builder, lines.rows, rows)
@@ -494,7 +488,7 @@ cdef class Form:
         view.procid = line.procid
         view.text = line.p + line.msg.at
         view.size = line.msg.end - line.msg.at
-        room = self.room + sender.room + ROOM_PER_OCTET * <Py_ssize_t>line.end
+        room = self.room + sender.room + ROOM_PER_BYTE * <Py_ssize_t>line.end
         if line.added and self.has_ends:
             self.find_ends(&ends, sender, line)
             room += ends.end.size + ends.before.size + ends.behind.size
@@ -502,7 +496,7 @@ cdef class Form:
         if line.front.at >= 0:  # at the end of the room, behind all that is written
             view.size += line.front.end - line.front.at
             end = to + room - view.size
-            view.text = <octet *>end
+            view.text = <byte *>end
             end = put_span(end, line.p, line.front)
             put_span(end, line.p, line.msg)
         if not self.settle(&view):
@@ -519,21 +513,21 @@ cdef class Form:
         (payload,) = self.reference([self.lines.message_at(index)], origin)
         return builder.append(payload)
 
-    cdef bint is_token(self, octet *p, Span word) except -1 nogil:
+    cdef bint is_token(self, byte *p, Span word) except -1 nogil:
         cdef int size = word.end - word.at
         if word.at < 0:
             return False
         if has_token_form(p, word):
             return True
-        if size > TOKEN_OCTETS_MAX or not self.token_sizes[size]:
+        if size > TOKEN_BYTES_MAX or not self.token_sizes[size]:
             return False
         with gil:
-            return octets_of(p, word) in self.tokens
+            return bytes_at(p, word) in self.tokens
 
     cdef bint settle(self, View *view) except -1 nogil:
         """Decide what is program and what is text; False = the reference does."""
         cdef Line *line = view.line
-        cdef octet *p = line.p
+        cdef byte *p = line.p
         cdef bint has_header = line.header.at >= 0 and line.header.end > line.header.at
         if self.policy == AS_READ or self.policy == WHOLE_TAGS:
             return True
@@ -560,7 +554,7 @@ cdef class Form:
                 put_header_in_front(view)
             return True
         if has_header and line.app.at >= 0 and line.app.end - line.app.at > APP_NAME_MAX:
-            if not has_octet(p, line.header, c":", c"["):
+            if not has_byte(p, line.header, c":", c"["):
                 put_header_in_front(view)
                 view.app = missing()
         return True
@@ -599,7 +593,7 @@ cdef class Form:
     cdef char *put_header(self, char *to, Operator *piece, View *view) except NULL nogil:
         """Write a part of the header, or a text with its tag or its mark."""
         cdef Line *line = view.line
-        cdef octet *p = line.p
+        cdef byte *p = line.p
         if piece.operation == HOST:
             return self.put_host(to, line, view.sender)
         if piece.operation == HOSTNAME:
@@ -626,7 +620,7 @@ cdef class Form:
         if not names_host(line):
             return put(to, sender.host)
         if (
-            is_usual_hostname(line.p + host.at, host.end - host.at)
+            is_plain_hostname(line.p + host.at, host.end - host.at)
             or is_name(line.p + host.at, host.end - host.at) == YES
             or line.p[host.at] != c"[" and is_ipv6(line.p + host.at, host.end - host.at) == YES
         ):
@@ -644,7 +638,7 @@ cdef class Form:
         return put_field(to, line.p, host, HOSTNAME_MAX)
 
     cdef char *put_tag(self, char *to, View *view) except NULL nogil:
-        cdef octet *p = view.line.p
+        cdef byte *p = view.line.p
         if not view.line.is_regular and not is_taggable(p, view.app, view.procid):
             return self.put_asked(to, TAG, p, view.app, view.procid)
         if view.app.at < 0:
@@ -661,26 +655,26 @@ cdef class Form:
         return to + 1
 
     cdef char *put_asked(
-        self, char *to, Operation what, octet *p, Span first, Span second
+        self, char *to, Operation what, byte *p, Span first, Span second
     ) except NULL with gil:
         """Write what Python makes of an unusual name."""
         cdef bytes text
         if what == HOST:
-            text = self.format_host(octets_of(p, first))
+            text = self.format_host(bytes_at(p, first))
         elif what == HOSTNAME:
-            text = self.format_hostname(octets_of(p, first))
+            text = self.format_hostname(bytes_at(p, first))
         else:
-            text = self.format_tag(octets_of(p, first), octets_of(p, second))
+            text = self.format_tag(bytes_at(p, first), bytes_at(p, second))
         check_bytes([text])
         if PyBytes_GET_SIZE(text) > (first.end - first.at) + (second.end - second.at) + ASKED_ROOM:
-            raise ValueError(f"a name written as {PyBytes_GET_SIZE(text)} octets, longer than it is")
+            raise ValueError(f"a name written as {PyBytes_GET_SIZE(text)} bytes, longer than it is")
         return put(to, text_of(text))
 
     cdef char *put_tag_and_text(self, char *to, View *view) except NULL nogil:
         """Write the tag as it came if it can be, and MSG; without a tag MSG alone if it looks like
         none."""
         cdef Line *line = view.line
-        cdef octet *p = line.p
+        cdef byte *p = line.p
         cdef Py_ssize_t size = line.header.end - line.header.at
         cdef bint has_header = line.header.at >= 0 and size > 0
         cdef bint is_phrase = is_word(p, line.host, b"last", 4) or is_word(
@@ -759,7 +753,7 @@ cdef class Form:
         cdef Ends ends = sender.ends
         if line.tags or line.added:
             self.find_ends(&ends, sender, line)
-        if line.stamp.at < 0 or line.stamp.end - line.stamp.at < STAMP_OCTETS_MIN:
+        if line.stamp.at < 0 or line.stamp.end - line.stamp.at < STAMP_BYTES_MIN:
             return put(to, ends.end)
         start = put(to, ends.before)
         start[0] = c'"'
@@ -842,11 +836,11 @@ cdef Ends ends_from(list texts):
     return Ends(text_of(end), text_of(before), text_of(behind))
 
 
-cdef inline bint is_word(octet *p, Span part, const char *text, Py_ssize_t size) noexcept nogil:
+cdef inline bint is_word(byte *p, Span part, const char *text, Py_ssize_t size) noexcept nogil:
     return part.at >= 0 and part.end - part.at == size and starts(p, part.at, part.end, text, size)
 
 
-cdef inline bint is_printusascii_part(octet *p, Span part) noexcept nogil:
+cdef inline bint is_printusascii_part(byte *p, Span part) noexcept nogil:
     cdef int i
     for i in range(part.at, part.end):
         if not is_printusascii(p[i]):
@@ -864,7 +858,7 @@ cdef inline bint is_plain(View *view) noexcept nogil:
 cdef inline char *put_marked_text(char *to, View *view) noexcept nogil:
     """Write a SP, the byte order mark that the message had, and the text; nothing of nothing."""
     cdef Line *line = view.line
-    cdef octet *mark = line.p + line.msg.at - 3
+    cdef byte *mark = line.p + line.msg.at - 3
     cdef bint marked = line.version and line.msg.at >= 3 and line.front.at < 0 and (
         mark[0] == 0xEF and mark[1] == 0xBB and mark[2] == 0xBF
     )

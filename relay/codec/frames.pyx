@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
-from relay.codec.octets cimport octet
+from relay.codec.byte_classes cimport byte, is_digit
 from relay.codec.payloads cimport Frames, Piece, Row, look, row_of
 
 cdef extern from "Python.h":
@@ -42,35 +42,31 @@ cdef inline char *put_number(char *to, Py_ssize_t number, Py_ssize_t digits) noe
 def octets_of(payloads) -> int:
     """`relay.codec.reference.octets_of`."""
     cdef Row row = row_of(payloads)
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef Piece piece
     if row.packed is not None:
-        return row.packed.octets(0, row.count)
+        return row.packed.total(0, row.count)
     for i in range(row.count):
         look(row, i, &piece)
-        octets += piece.size
-    return octets
+        total += piece.size
+    return total
 
 
-def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t octets_max) -> int:
+def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t bytes_max) -> int:
     """`relay.codec.reference.fitting`."""
     cdef Row row = row_of(payloads)
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef Piece piece
     if start < 0:
         raise ValueError(f"a start of {start}")
     for i in range(start, min(stop, row.count)):
         look(row, i, &piece)
-        octets += piece.size
-        if octets > octets_max:
+        total += piece.size
+        if total > bytes_max:
             return i - start
     return max(start, min(stop, row.count)) - start
-
-
-cdef inline bint is_digit(char c) noexcept nogil:
-    return c"0" <= c <= c"9"
 
 
 cdef inline const char *after_pri(const char *p, const char *end) noexcept nogil:
@@ -90,7 +86,7 @@ cdef inline bint may_begin_frame(const char *start, const char *end) noexcept no
     while True:
         p = <const char *>memchr(p, c"<", end - p)
         if p == NULL:
-            # Its last octets may be the first ones of a count with a PRI.
+            # Its last bytes may be the first ones of a count with a PRI.
             return end - start >= 2 and end[-1] == c" " and is_digit(end[-2])
         if p > start and p[-1] == c"\n" or p - start >= 2 and p[-1] == c" " and is_digit(p[-2]):
             return True
@@ -143,7 +139,7 @@ def cut_frames(
 
     Returns:
         Where the first frame that is left begins; what `glued` and `counts` are there; what
-        alone is missing of it: so many octets with those that are there, or, if less than 0,
+        alone is missing of it: so many bytes with those that are there, or, if less than 0,
         the end of a line.
     """
     cdef const char *first = PyBytes_AS_STRING(data)
@@ -154,7 +150,7 @@ def cut_frames(
     cdef Py_ssize_t size = 0
     cdef int kind
     if not 0 <= start <= PyBytes_GET_SIZE(data) or frame_bytes_max < 1:
-        raise ValueError(f"a start of {start} in {len(data)} octets, at most {frame_bytes_max}")
+        raise ValueError(f"a start of {start} in {len(data)} bytes, at most {frame_bytes_max}")
     cdef bint has_nul = memchr(p, 0, end - p) != NULL
     while True:
         while glued and p < end and (p[0] == c"\n" or p[0] == c"\r" or p[0] == 0):
@@ -163,7 +159,7 @@ def cut_frames(
             return p - first, glued, counts, 0
         kind = counted_at(p, end, frame_bytes_max, counts, &body, &size)
         if kind == FRAME:
-            frames.add(data, <octet *>body, size)
+            frames.add(data, <byte *>body, size)
             glued = counts = True
             p = body + size
             continue
@@ -182,32 +178,32 @@ def cut_frames(
         if size > frame_bytes_max:
             return p - first, glued, counts, 0
         if size:
-            frames.add(data, <octet *>p, size)
+            frames.add(data, <byte *>p, size)
         elif keep_empty:
             frames.append(LF)
         glued = False
         p = stop + 1
 
 
-def cut_slots(octets, Py_ssize_t slot_bytes, list sizes) -> list:
+def cut_slots(buffer, Py_ssize_t slot_bytes, list sizes) -> list:
     """`relay.codec.reference.cut_slots`."""
     cdef Py_buffer found
-    PyObject_GetBuffer(octets, &found, PyBUF_SIMPLE)
+    PyObject_GetBuffer(buffer, &found, PyBUF_SIMPLE)
     try:
         return slots_of(<const char *>found.buf, found.len, slot_bytes, sizes)
     finally:
         PyBuffer_Release(&found)
 
 
-cdef list slots_of(const char *p, Py_ssize_t octets, Py_ssize_t slot_bytes, list sizes):
+cdef list slots_of(const char *p, Py_ssize_t total, Py_ssize_t slot_bytes, list sizes):
     cdef Py_ssize_t i, size
     cdef list frames = []
-    if slot_bytes < 1 or octets // slot_bytes < len(sizes):
-        raise ValueError(f"{len(sizes)} slots of {slot_bytes} in {octets} octets")
+    if slot_bytes < 1 or total // slot_bytes < len(sizes):
+        raise ValueError(f"{len(sizes)} slots of {slot_bytes} in {total} bytes")
     for i in range(len(sizes)):
         size = sizes[i]
         if not 0 <= size <= slot_bytes:
-            raise ValueError(f"{size} octets in a slot of {slot_bytes}")
+            raise ValueError(f"{size} bytes in a slot of {slot_bytes}")
         frames.append(PyBytes_FromStringAndSize(p + i * slot_bytes, size))
     return frames
 
@@ -215,15 +211,15 @@ cdef list slots_of(const char *p, Py_ssize_t octets, Py_ssize_t slot_bytes, list
 def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
     """`relay.codec.reference.encode_syslog`."""
     cdef Row row = row_of(payloads)
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef Piece piece
     if not 0 <= first_txnr <= PY_SSIZE_T_MAX - row.count:
         raise ValueError(f"{row.count} payloads from txnr {first_txnr} on")
     for i in range(row.count):
         look(row, i, &piece)
-        octets += digits_of(first_txnr + i) + 8 + digits_of(piece.size) + 1 + piece.size + 1
-    frames = PyBytes_FromStringAndSize(NULL, octets)
+        total += digits_of(first_txnr + i) + 8 + digits_of(piece.size) + 1 + piece.size + 1
+    frames = PyBytes_FromStringAndSize(NULL, total)
     cdef char *to = PyBytes_AS_STRING(frames)
     for i in range(row.count):
         look(row, i, &piece)
@@ -239,13 +235,13 @@ def encode_syslog(Py_ssize_t first_txnr, payloads) -> bytes:
 
 def encode_consecutive_answers(Py_ssize_t first_txnr, Py_ssize_t count) -> bytes:
     """``200 OK`` for consecutive frames that do not wrap."""
-    cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     if first_txnr < 0 or not 0 <= count <= PY_SSIZE_T_MAX - first_txnr:
         raise ValueError(f"{count} answers from {first_txnr} on")
     for i in range(count):
-        octets += digits_of(first_txnr + i) + 14
-    answers = PyBytes_FromStringAndSize(NULL, octets)
+        total += digits_of(first_txnr + i) + 14
+    answers = PyBytes_FromStringAndSize(NULL, total)
     cdef char *to = PyBytes_AS_STRING(answers)
     for i in range(count):
         to = put_number(to, first_txnr + i, digits_of(first_txnr + i))
@@ -288,7 +284,7 @@ def cut_run(bytes buffer not None, Py_ssize_t first_txnr, Py_ssize_t data_bytes_
     return messages, frame - start
 
 
-def beginning_with(payloads, int octet) -> list:
+def beginning_with(payloads, int byte) -> list:
     """`relay.codec.reference.beginning_with`."""
     cdef Row row = row_of(payloads)
     cdef Py_ssize_t i
@@ -296,6 +292,6 @@ def beginning_with(payloads, int octet) -> list:
     cdef list found = []
     for i in range(row.count):
         look(row, i, &piece)
-        if piece.size and piece.at[0] == octet:
+        if piece.size and piece.at[0] == byte:
             found.append(i)
     return found

@@ -4,8 +4,8 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
-from relay.codec.octets cimport (
-    HOST_OCTET, are_all, is_alphanumeric, is_digit, is_hexadecimal, is_letter, octet,
+from relay.codec.byte_classes cimport (
+    HOST_BYTE, are_all, is_alphanumeric, is_digit, is_hexadecimal, is_letter, byte,
 )
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -13,18 +13,18 @@ cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char *text, void *address)
 
 cdef enum:
-    HOSTNAME_OCTETS_MAX = 255
-    ADDRESS_OCTETS_MAX = 45  # of IPv6, the last part as one of IPv4
+    HOSTNAME_BYTES_MAX = 255
+    ADDRESS_BYTES_MAX = 45  # of IPv6, the last part as one of IPv4
 
 
-cdef inline bint is_usual_hostname(octet *p, Py_ssize_t size) noexcept nogil:
-    """Whether a name has only letters, digits and ``._-``, 1 to 255 octets."""
-    if size < 1 or size > HOSTNAME_OCTETS_MAX or not is_alphanumeric(p[0]):
+cdef inline bint is_plain_hostname(byte *p, Py_ssize_t size) noexcept nogil:
+    """Whether a name has only letters, digits and ``._-``, 1 to 255 bytes."""
+    if size < 1 or size > HOSTNAME_BYTES_MAX or not is_alphanumeric(p[0]):
         return False
-    return are_all(p, size, HOST_OCTET)
+    return are_all(p, size, HOST_BYTE)
 
 
-cdef inline bint is_in_name(octet c) noexcept nogil:
+cdef inline bint is_in_name(byte c) noexcept nogil:
     return (
         is_alphanumeric(c) or c >= 0x80 or c == c"." or c == c"_" or c == c"%" or c == c","
         or c == c"/" or c == c"@" or c == c"+" or c == c"~" or c == c"#" or c == c"-"
@@ -37,11 +37,11 @@ cdef enum Answer:
     ASK = 2  # the reference
 
 
-cdef inline bint may_begin_name(octet c) noexcept nogil:
+cdef inline bint may_begin_name(byte c) noexcept nogil:
     return is_alphanumeric(c) or c >= 0x80 or c == c"_" or c == c"%" or c == c"-"
 
 
-cdef inline Answer is_name(octet *p, Py_ssize_t size) noexcept nogil:
+cdef inline Answer is_name(byte *p, Py_ssize_t size) noexcept nogil:
     """Whether a word is a name that is no address."""
     cdef bint is_named, is_ascii
     cdef Py_ssize_t i
@@ -62,9 +62,9 @@ cdef inline Answer is_name(octet *p, Py_ssize_t size) noexcept nogil:
     return YES if is_ascii else ASK
 
 
-cdef inline Answer is_ipv6(octet *p, Py_ssize_t size) noexcept nogil:
+cdef inline Answer is_ipv6(byte *p, Py_ssize_t size) noexcept nogil:
     """Whether a word is an address of IPv6, perhaps in brackets; one with a zone is asked about."""
-    cdef char[ADDRESS_OCTETS_MAX + 1] word
+    cdef char[ADDRESS_BYTES_MAX + 1] word
     cdef unsigned char[16] address
     cdef Py_ssize_t i = 0
     if size >= 2 and p[0] == c"[" and p[size - 1] == c"]":
@@ -78,14 +78,14 @@ cdef inline Answer is_ipv6(octet *p, Py_ssize_t size) noexcept nogil:
         i += 1
     if i < size:
         return ASK if p[i] == c"%" else NO
-    if size > ADDRESS_OCTETS_MAX:
+    if size > ADDRESS_BYTES_MAX:
         return NO
     memcpy(word, p, size)
     word[size] = 0
     return YES if inet_pton(AF_INET6, word, address) == 1 else NO
 
 
-cdef inline bint is_ipv4(octet *p, Py_ssize_t size) noexcept nogil:
+cdef inline bint is_ipv4(byte *p, Py_ssize_t size) noexcept nogil:
     """Whether a word is an address of IPv4: four numbers without zeros in front."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t start
@@ -106,24 +106,24 @@ cdef inline bint is_ipv4(octet *p, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline bint ask(
-    octet *p, Py_ssize_t size, void *references, int which
+    byte *p, Py_ssize_t size, void *references, int which
 ) except -1 nogil:
     """What Python has to say of a word."""
     with gil:
         return (<tuple>references)[which](PyBytes_FromStringAndSize(<const char *>p, size))
 
 
-cdef inline bint is_hostname(octet *p, Py_ssize_t size, void *references) except -1 nogil:
+cdef inline bint is_hostname(byte *p, Py_ssize_t size, void *references) except -1 nogil:
     """Whether a word is the name of a host, an address, or the NILVALUE.
 
     Args:
-        references: A tuple of `is_hostname` and `is_bare_hostname` in Python, which say what names
+        references: A tuple of `is_hostname` and `is_leading_hostname` in Python, which say what names
             are that are not US-ASCII, and addresses with a zone.
     """
     cdef Answer answer
-    if is_usual_hostname(p, size):
+    if is_plain_hostname(p, size):
         return True
-    if size > HOSTNAME_OCTETS_MAX:
+    if size > HOSTNAME_BYTES_MAX:
         return False
     answer = is_name(p, size)
     if answer == NO:
@@ -133,13 +133,13 @@ cdef inline bint is_hostname(octet *p, Py_ssize_t size, void *references) except
     return ask(p, size, references, 0)
 
 
-cdef inline bint is_bare_hostname(octet *p, Py_ssize_t size, void *references) except -1 nogil:
+cdef inline bint is_leading_hostname(byte *p, Py_ssize_t size, void *references) except -1 nogil:
     """Whether a word where no stamp is in front of it is a host: a name with a letter in it, or
     an address."""
     cdef Py_ssize_t i
     cdef Answer answer
     cdef bint has_letter = False
-    if size > HOSTNAME_OCTETS_MAX or size < 1:
+    if size > HOSTNAME_BYTES_MAX or size < 1:
         return False
     if p[0] != c"-":
         for i in range(size):

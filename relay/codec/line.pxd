@@ -1,7 +1,7 @@
 # cython: language_level=3
 """What parsing finds in a line."""
 
-from relay.codec.octets cimport Span, octet
+from relay.codec.byte_classes cimport Span, byte
 
 cdef enum:
     # Bits of `Line.tags`, in the order in which a message has the tags.
@@ -18,7 +18,7 @@ cdef enum:
     TAGS = 10
 
 cdef struct Line:
-    octet *p             # of the frame, or of a copy with new values behind it
+    byte *p             # of the frame, or of a copy with new values behind it
     int end              # without the delimiters at its end
     int pri
     int version          # 1 = RFC 5424
@@ -36,5 +36,5 @@ cdef struct Line:
     Span sequence        # Cisco's number that is a sequenceId (RFC 5424 §7.3.1)
     char mark            # of Cisco's clock: * or . or 0
     bint has_header      # it was read as RFC 3164, with or without a tag
-    bint is_regular      # the header is PROGRAM: or PROGRAM[PID]: of usual octets
+    bint is_regular      # the header is PROGRAM: or PROGRAM[PID]: of plain characters
     bint is_read         # False: the message that the reference has made says what it is

@@ -1,33 +1,33 @@
 # cython: language_level=3
 
 from relay.codec.line cimport Line
-from relay.codec.octets cimport octet
+from relay.codec.byte_classes cimport byte
 
 
 cdef class Reader:
     cdef object message_type
     cdef object reference
-    cdef tuple names     # `is_hostname` and `is_bare_hostname` of the reference
+    cdef tuple names     # `is_hostname` and `is_leading_hostname` of the reference
     cdef void *references  # the same, for code without the GIL
     cdef tuple tags
     cdef int default_pri
     cdef bint expects_host
     cdef bint reads_rfc5424
 
-    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil
+    cdef int read_line(self, byte *p, Py_ssize_t size, Line *line) except -1 nogil
     cdef int read_from(
-        self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+        self, byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
     ) except -1 nogil
 
 
 cdef class Lines:
     cdef readonly object frames
-    cdef object owners   # of the octets: the same frames, which nobody can change
+    cdef object owners   # of the bytes: the same frames, which nobody can change
     cdef Reader reader
     cdef Line *rows
     cdef Py_ssize_t count
     cdef list made       # messages, as far as somebody has asked for them
-    cdef Words words
+    cdef list recent     # the last word of each column: most lines of a batch share theirs
     cdef list buffers    # copies of lines with new values behind them
     cdef list added      # tuples of tags that steps have added; the first is empty
 
@@ -36,16 +36,6 @@ cdef class Lines:
     cdef int add_tags(self, Py_ssize_t index, tuple tags, dict known) except -1
     cdef object message_at(self, Py_ssize_t index)
     cdef object value_at(self, Py_ssize_t index, int column)
-
-
-cdef class Words:
-    """What messages of a batch have in common more often than not, to be made once."""
-
-    cdef bytes host
-    cdef bytes app
-    cdef bytes procid
-    cdef bytes msgid
-    cdef bytes header
 
 
 cdef tuple tags_of(Line *line, tuple tags, list added)

@@ -15,7 +15,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
 from relay.codec.malformed cimport read_malformed
-from relay.codec.octets cimport Span, is_at, is_digit, missing, octet, span, starts
+from relay.codec.byte_classes cimport Span, bytes_at, is_at, is_digit, missing, byte, span, starts
 from relay.codec.payloads cimport Payloads, Piece, Row, look, row_of
 from relay.codec.rfc3164 cimport read_rfc3164
 from relay.codec.rfc5424 cimport after_version, read_pri, read_rfc5424
@@ -25,18 +25,18 @@ cdef tuple NOTHING = ()
 
 cdef enum:
     # Offsets have 31 bits; an edit adds a copy of the header and the new values to a line.
-    LINE_OCTETS_MAX = 536870912
+    LINE_BYTES_MAX = 536870912
     COUNT_DIGITS_MAX = 10
     DEFAULT_PRI = 13  # RFC 3164 §4.3.3
 
 
-cdef inline bint is_envelope(octet *p, Span app) noexcept nogil:
+cdef inline bint is_envelope(byte *p, Span app) noexcept nogil:
     """Whether the program is that of an envelope of EWMM."""
     return app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0
 
 
-cdef inline Py_ssize_t after_count(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    """Where an octet count before a PRI ends, 0 if there is none."""
+cdef inline Py_ssize_t after_count(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Where a byte count before a PRI ends, 0 if there is none."""
     cdef Py_ssize_t start = at
     cdef Py_ssize_t stop
     while at < end and is_digit(p[at]):
@@ -57,7 +57,7 @@ cdef class Reader:
     Args:
         message_type: `SyslogMessage`.
         reference: Makes a message of a frame in Python.
-        is_hostname, is_bare_hostname: What Python has to say of words that are not US-ASCII, and
+        is_hostname, is_leading_hostname: What Python has to say of words that are not US-ASCII, and
             of addresses.
         tags: A tuple of tags for each bit of `Line.tags`.
         default_pri: 0 to 191, of lines without PRI.
@@ -66,14 +66,14 @@ cdef class Reader:
     """
 
     def __init__(
-        self, message_type, reference, *, is_hostname, is_bare_hostname, tuple tags,
+        self, message_type, reference, *, is_hostname, is_leading_hostname, tuple tags,
         int default_pri, bint expects_host, bint reads_rfc5424,
     ):
         if len(tags) != TAGS or not 0 <= default_pri <= 191:
             raise ValueError(f"{len(tags)} tags, a PRI of {default_pri}")
         self.message_type = message_type
         self.reference = reference
-        self.names = (is_hostname, is_bare_hostname)
+        self.names = (is_hostname, is_leading_hostname)
         self.references = <void *>self.names
         self.tags = tags
         self.default_pri = default_pri
@@ -84,7 +84,7 @@ cdef class Reader:
         """The `Lines` of frames, which are bytes."""
         return Lines(self, frames)
 
-    cdef int read_line(self, octet *p, Py_ssize_t size, Line *line) except -1 nogil:
+    cdef int read_line(self, byte *p, Py_ssize_t size, Line *line) except -1 nogil:
         memset(line, 0, sizeof(Line))
         if p == NULL:
             return 0
@@ -101,9 +101,9 @@ cdef class Reader:
         return 0
 
     cdef int read_from(
-        self, octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+        self, byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
     ) except -1 nogil:
-        """Read a line from `at` on, where a mark or an octet count may have stood before."""
+        """Read a line from `at` on, where a mark or a byte count may have stood before."""
         cdef Py_ssize_t behind, version
         if not is_at(p, at, end, c"<"):
             if at == 0 and starts(p, at, end, b"\xef\xbb\xbf<", 4):
@@ -141,6 +141,8 @@ cdef enum Column:
     MSG = 9
     TAGS_COLUMN = 12
     APP = 13
+    LEGACY_HEADER = 14
+    COLUMNS_KEPT = 15
 
 cdef dict COLUMNS = {
     "facility": FACILITY, "severity": SEVERITY, "version": VERSION, "hostname": HOSTNAME,
@@ -154,44 +156,35 @@ cdef dict EDITABLE = {
 }
 
 
-cdef class Words:
-    pass
-
-
-cdef inline bytes octets_at(octet *p, Span part):
-    return PyBytes_FromStringAndSize(<const char *>p + part.at, part.end - part.at)
-
-
-cdef inline bytes word_at(bytes last, octet *p, Span part):
-    """The octets of a part: those of `last` if they are the same; None if it is missing."""
-    if part.at < 0:
-        return None
+cdef inline bytes word_at(bytes last, byte *p, Span part):
+    """The bytes of a part: the object `last` if it has the same ones; None if it is missing."""
     if (
         last is not None
+        and part.at >= 0
         and PyBytes_GET_SIZE(last) == part.end - part.at
         and memcmp(PyBytes_AS_STRING(last), p + part.at, part.end - part.at) == 0
     ):
         return last
-    return octets_at(p, part)
+    return bytes_at(p, part)
 
 
 cdef object data_of(Line *line):
     """STRUCTURED-DATA: what was received, or Cisco's number and mark as SD-ELEMENTs."""
     if line.data.at >= 0:
-        return octets_at(line.p, line.data)
+        return bytes_at(line.p, line.data)
     if line.sequence.at < 0 and not line.mark:
         return None
     data = b""
     if line.sequence.at >= 0:
-        data = b'[meta sequenceId="%b"]' % octets_at(line.p, line.sequence)
+        data = b'[meta sequenceId="%b"]' % bytes_at(line.p, line.sequence)
     if line.mark:
         data += b'[timeQuality isSynced="%d"]' % (line.mark == c".")
     return data
 
 
 cdef inline bytes msg_of(Line *line):
-    msg = octets_at(line.p, line.msg)
-    return octets_at(line.p, line.front) + msg if line.front.at >= 0 else msg
+    msg = bytes_at(line.p, line.msg)
+    return bytes_at(line.p, line.front) + msg if line.front.at >= 0 else msg
 
 
 cdef inline Span *word_part(Line *line, int column) noexcept nogil:
@@ -202,20 +195,11 @@ cdef inline Span *word_part(Line *line, int column) noexcept nogil:
     return &line.procid if column == PROCID else &line.msgid
 
 
-cdef bytes word_of(Line *line, int column, Words words):
+cdef inline bytes word_of(Line *line, int column, list recent):
     """A word of the header, the same object as the last time if it is the same."""
-    cdef Span part = word_part(line, column)[0]
-    if column == HOSTNAME:
-        words.host = word_at(words.host, line.p, part)
-        return words.host
-    if column == APP_NAME:
-        words.app = word_at(words.app, line.p, part)
-        return words.app
-    if column == PROCID:
-        words.procid = word_at(words.procid, line.p, part)
-        return words.procid
-    words.msgid = word_at(words.msgid, line.p, part)
-    return words.msgid
+    cdef bytes word = word_at(<bytes>recent[column], line.p, word_part(line, column)[0])
+    recent[column] = word
+    return word
 
 
 cdef inline void move(Span *part, Span within, Py_ssize_t by) noexcept nogil:
@@ -228,11 +212,11 @@ cdef bytes before_msg(Line *line, bytes frame, bytes msg, Py_ssize_t at):
     there, or else the byte order mark if the frame ends with it and the same text."""
     cdef Span header = line.header
     if header.at >= 0:
-        octets = octets_at(line.p, header)
+        text = bytes_at(line.p, header)
         move(&line.app, header, at - header.at)
         move(&line.procid, header, at - header.at)
         move(&line.header, header, at - header.at)
-        return octets
+        return text
     marked = line.version and frame.rstrip(b"\n\r\0").endswith(b"\xef\xbb\xbf" + msg)
     return b"\xef\xbb\xbf" if marked else b"   "
 
@@ -243,7 +227,7 @@ cdef class Lines:
     def __cinit__(self, Reader reader not None, frames not None, Lines base=None):
         cdef Py_ssize_t i
         cdef Piece piece
-        # Of a list a copy, or the octets of a line could go while somebody uses it.
+        # Of a list a copy, or the bytes of a line could go while somebody uses it.
         cdef Row row = row_of(frames if isinstance(frames, Payloads) else tuple(frames))
         self.count = row.count
         self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
@@ -253,7 +237,7 @@ cdef class Lines:
         self.owners = row.sequence if row.packed is None else row.packed
         self.reader = reader
         self.made = None
-        self.words = Words()
+        self.recent = [None] * COLUMNS_KEPT
         self.added = [NOTHING]
         self.buffers = None
         if base is not None:
@@ -262,7 +246,7 @@ cdef class Lines:
         for i in range(self.count):
             look(row, i, &piece)
             self.rows[i].p = NULL
-            if piece.size <= LINE_OCTETS_MAX:
+            if piece.size <= LINE_BYTES_MAX:
                 self.rows[i].p = piece.at
                 self.rows[i].end = <int>piece.size
         with nogil:  # the frames are ours alone
@@ -305,7 +289,7 @@ cdef class Lines:
         for i in range(self.count) if indexes is None else indexes:
             if not 0 <= i < self.count:
                 raise IndexError(f"line {i} of {self.count}")
-            if not lines.rows[i].is_read or lines.rows[i].end > LINE_OCTETS_MAX:
+            if not lines.rows[i].is_read or lines.rows[i].end > LINE_BYTES_MAX:
                 message = change(self.message_at(i))
                 lines.rows[i].is_read = False
             else:
@@ -320,17 +304,17 @@ cdef class Lines:
         return lines
 
     cdef int edit(self, Py_ssize_t index, list changes) except -1:
-        """Write new values behind the octets of a line, where its other parts stay."""
+        """Write new values behind the bytes of a line, where its other parts stay."""
         cdef Line *line = &self.rows[index]
         cdef Span *part
         cdef int column
         cdef bytes value, before
         cdef Py_ssize_t end = line.end
-        cdef list octets = [PyBytes_FromStringAndSize(<const char *>line.p, end)]
+        cdef list parts = [PyBytes_FromStringAndSize(<const char *>line.p, end)]
         for column, value in changes:
             if column == MSG:
                 before = before_msg(line, self.owners[index], value or b"", end)
-                octets += (before, value or b"")
+                parts += (before, value or b"")
                 end += len(before)
                 line.front = missing()
                 line.msg = span(end, end + len(value or b""))
@@ -344,12 +328,12 @@ cdef class Lines:
                 line.header = missing()
             part[0] = missing()
             if value is not None:
-                octets.append(value)
+                parts.append(value)
                 part[0] = span(end, end + len(value))
                 end = part.end
-        buffer = b"".join(octets)
+        buffer = b"".join(parts)
         self.buffers[index] = buffer
-        line.p = <octet *>PyBytes_AS_STRING(buffer)
+        line.p = <byte *>PyBytes_AS_STRING(buffer)
         line.end = <int>end
         return 0
 
@@ -431,7 +415,7 @@ cdef class Lines:
             return tags_of(line, self.reader.tags, self.added)
         if column == APP:
             return ""
-        return word_of(line, column, self.words)
+        return word_of(line, column, self.recent)
 
     def odd(self) -> list:
         """The indexes of lines that have tags, or may have some."""
@@ -455,7 +439,7 @@ cdef class Lines:
             else:
                 message = new_tuple(
                     self.reader.message_type,
-                    fields_of(line, self.owners[index], self.words, self.reader.tags, self.added),
+                    fields_of(line, self.owners[index], self.recent, self.reader.tags, self.added),
                 )
             self.made[index] = message
         return message
@@ -472,18 +456,18 @@ cdef tuple tags_of(Line *line, tuple tags, list added):
     return found + <tuple>added[line.added] if line.added else found
 
 
-cdef tuple fields_of(Line *line, frame, Words words, tuple tags, list added):
+cdef tuple fields_of(Line *line, frame, list recent, tuple tags, list added):
     """The fields of a `SyslogMessage`."""
-    cdef octet *p = line.p
+    cdef byte *p = line.p
     pairs = None
     if line.has_header:
-        words.header = word_at(words.header, p, line.header)
-        pairs = {"LEGACY_MSGHDR": words.header}
+        recent[LEGACY_HEADER] = word_at(<bytes>recent[LEGACY_HEADER], p, line.header)
+        pairs = {"LEGACY_MSGHDR": recent[LEGACY_HEADER]}
     return (
         line.pri >> 3, line.pri & 7, line.version,
-        None if line.stamp.at < 0 else octets_at(p, line.stamp),
-        word_of(line, HOSTNAME, words), word_of(line, APP_NAME, words),
-        word_of(line, PROCID, words), word_of(line, MSGID, words),
+        bytes_at(p, line.stamp),
+        word_of(line, HOSTNAME, recent), word_of(line, APP_NAME, recent),
+        word_of(line, PROCID, recent), word_of(line, MSGID, recent),
         data_of(line), msg_of(line), frame, pairs,
         tags_of(line, tags, added), "", False,
     )

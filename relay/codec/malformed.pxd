@@ -8,8 +8,8 @@ from relay.codec.line cimport (
     INVALID_STRUCTURED_DATA_TAG, MISSING_APP_NAME_TAG, MISSING_HOSTNAME_TAG, MISSING_MSGID_TAG,
     MISSING_PROCID_TAG, MISSING_STRUCTURED_DATA_TAG, MISSING_TIMESTAMP_TAG, Line,
 )
-from relay.codec.octets cimport (
-    VISIBLE_OCTET, Span, after_blanks, end_of_run, is_at, is_digit, missing, octet, span,
+from relay.codec.byte_classes cimport (
+    VISIBLE_BYTE, Span, after_blanks, end_of_run, is_at, is_digit, missing, byte, span,
 )
 from relay.codec.rfc5424 cimport (
     APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX, end_of_elements,
@@ -34,7 +34,7 @@ cdef inline int missing_tag(int column) noexcept nogil:
     return MISSING_PROCID_TAG if column == 2 else MISSING_MSGID_TAG
 
 
-cdef inline int octets_max_of(int column) noexcept nogil:
+cdef inline int bytes_max_of(int column) noexcept nogil:
     if column == 0:
         return HOSTNAME_MAX
     if column == 1:
@@ -42,11 +42,11 @@ cdef inline int octets_max_of(int column) noexcept nogil:
     return PROCID_MAX if column == 2 else MSGID_MAX
 
 
-cdef inline bint ends_word(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint ends_word(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     return at == end or p[at] == c" "
 
 
-cdef inline Py_ssize_t end_with_zone(octet *p, Py_ssize_t stop, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_with_zone(byte *p, Py_ssize_t stop, Py_ssize_t end) noexcept nogil:
     """Where a stamp that could end at `stop` does, with the name of its zone; 0 = it does not."""
     cdef Py_ssize_t zone
     if not stop:
@@ -59,7 +59,7 @@ cdef inline Py_ssize_t end_with_zone(octet *p, Py_ssize_t stop, Py_ssize_t end) 
 
 
 cdef inline Py_ssize_t end_of_any_stamp(
-    octet *p, Py_ssize_t at, Py_ssize_t end
+    byte *p, Py_ssize_t at, Py_ssize_t end
 ) noexcept nogil:
     """Where a stamp of either family ends that a SP follows, or nothing; 0 = there is none."""
     cdef Py_ssize_t stop = end_of_possible_iso_stamp(p, at, end)
@@ -76,7 +76,7 @@ cdef inline Py_ssize_t end_of_any_stamp(
 
 
 cdef inline Py_ssize_t after_elements(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Span *data
+    byte *p, Py_ssize_t at, Py_ssize_t end, Span *data
 ) noexcept nogil:
     """Read STRUCTURED-DATA and the SP behind it; 0 = there is none."""
     cdef Py_ssize_t stop
@@ -90,12 +90,12 @@ cdef inline Py_ssize_t after_elements(
     return min(end, stop + 1)
 
 
-cdef inline Py_ssize_t end_of_column(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    return end_of_run(p, at, end, VISIBLE_OCTET)
+cdef inline Py_ssize_t end_of_column(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    return end_of_run(p, at, end, VISIBLE_BYTE)
 
 
 cdef inline bint read_in_place(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header
+    byte *p, Py_ssize_t at, Py_ssize_t end, Header *header
 ) noexcept nogil:
     """Read a header in which all fields have their place, though one may be empty."""
     cdef Py_ssize_t stop
@@ -110,22 +110,22 @@ cdef inline bint read_in_place(
         if stop == at or (stop == at + 1 and p[at] == c"-"):
             header.columns[i] = missing()
         else:
-            header.columns[i] = span(at, min(stop, at + octets_max_of(i)))
+            header.columns[i] = span(at, min(stop, at + bytes_max_of(i)))
         at = stop + 1
     header.end = after_elements(p, at, end, &header.data)
     return header.end != 0
 
 
-cdef inline bint is_no_text(octet c) noexcept nogil:
-    """Whether an octet may be in a name; punctuation of texts may not."""
+cdef inline bint is_no_text(byte c) noexcept nogil:
+    """Whether a byte may be in a name; punctuation of texts may not."""
     return not (
         c == c'"' or c"'" <= c <= c")" or c == c"," or c":" <= c <= c"?" or c"[" <= c <= c"]"
         or c == c"`" or c"{" <= c <= c"}"
     )
 
 
-cdef inline bint is_identifier(octet *p, Span word) noexcept nogil:
-    """Whether a word has two octets or more, all of them capitals, digits or ``_-.``."""
+cdef inline bint is_identifier(byte *p, Span word) noexcept nogil:
+    """Whether a word has two bytes or more, all of them capitals, digits or ``_-.``."""
     cdef bint has_capital = False
     cdef int i
     for i in range(word.at, word.end):
@@ -136,7 +136,7 @@ cdef inline bint is_identifier(octet *p, Span word) noexcept nogil:
     return has_capital and word.end - word.at >= 2
 
 
-cdef inline bint is_same(octet *p, Span first, Span second) noexcept nogil:
+cdef inline bint is_same(byte *p, Span first, Span second) noexcept nogil:
     cdef Py_ssize_t size = first.end - first.at
     return second.at >= 0 and second.end - second.at == size and (
         memcmp(p + first.at, p + second.at, size) == 0
@@ -144,7 +144,7 @@ cdef inline bint is_same(octet *p, Span first, Span second) noexcept nogil:
 
 
 cdef inline bint fits(
-    octet *p, Py_ssize_t end, int column, Span word, Header *header, void *names
+    byte *p, Py_ssize_t end, int column, Span word, Header *header, void *names
 ) except -1 nogil:
     """Whether a word looks like what should stand there."""
     cdef Py_ssize_t behind = min(end, word.end + 1)
@@ -154,7 +154,7 @@ cdef inline bint fits(
         return True
     if column == 0:
         return is_hostname(p + word.at, word.end - word.at, names)
-    if word.end - word.at > octets_max_of(column):
+    if word.end - word.at > bytes_max_of(column):
         return False
     for i in range(word.at, word.end):
         if not is_no_text(p[i]):
@@ -168,7 +168,7 @@ cdef inline bint fits(
 
 
 cdef inline int read_as_they_come(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Header *header, void *names
+    byte *p, Py_ssize_t at, Py_ssize_t end, Header *header, void *names
 ) except -1 nogil:
     """Read a header up to what is no longer one."""
     cdef Py_ssize_t stop
@@ -214,7 +214,7 @@ cdef inline void take_header(Line *line, Header *header, Py_ssize_t end) noexcep
 
 
 cdef inline int read_without_stamp(
-    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+    byte *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
     """Read a line whose TIMESTAMP is none: MSG begins with it if all others are in order."""
     cdef Header header
@@ -244,7 +244,7 @@ cdef inline int read_without_stamp(
 
 
 cdef inline int read_malformed(
-    octet *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+    byte *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
     """Read a line of VERSION 1 that is not in order.
 

@@ -1,4 +1,4 @@
-"""Lines whose messages are there already: what Python reads, and what options have changed."""
+"""Lines whose messages exist already: read by Python, or changed by options."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ class Messages:
         return [self._messages[index] for index in indexes]
 
     def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
-        """What all lines, or those at `indexes`, have as the field `name`."""
+        """What all lines, or those at `indexes`, have as the field `name` of `SyslogMessage`:
+        any field but timestamp, raw, pairs and is_utf8."""
         return list(map(attrgetter(name), self.messages(indexes)))
 
     def where(
         self, name: str, values: frozenset[object], indexes: Sequence[int] | None = None
     ) -> list[int]:
-        """Those of all lines, or of `indexes`, whose field `name` has one of `values`."""
+        """The indexes of all lines, or those of `indexes`, whose field `name` has one of
+        `values`."""
         column = self.column(name, indexes)
         every = range(len(column)) if indexes is None else indexes
         return [index for index, value in zip(every, column, strict=True) if value in values]
@@ -56,12 +58,18 @@ class Messages:
         tags: tuple[bytes, ...],
         change: Callable[[SyslogMessage], SyslogMessage],
     ) -> Messages:
-        """Lines like these, of which those at `indexes` (None = all) are changed."""
+        """Lines like these, of which those at `indexes` (None = all) have other values and tags.
+
+        Args:
+            values: By field, None for no value; of hostname, app_name, procid, msgid and msg.
+            tags: To be added, but for those that are there.
+            change: Does the same to a message; here nothing else is needed.
+        """
         edited = [*self._messages]
         for index in range(len(edited)) if indexes is None else indexes:
             edited[index] = change(edited[index])
         return Messages(edited)
 
     def odd(self) -> list[int]:
-        """The indexes of lines that have tags."""
+        """The indexes of lines that have tags; of compiled ones also those that may have some."""
         return [index for index, message in enumerate(self._messages) if message.tags]

@@ -19,30 +19,15 @@ def node_of(key: memoryview) -> tuple[int, int]:
     at = _address(key)
     low, high, flags, key_size = _NODE.unpack(ctypes.string_at(at - _NODE.size, _NODE.size))
     if key_size != len(key):
-        raise ValueError(f"a key of {len(key)} octets, its node says {key_size}")
+        raise ValueError(f"a key of {len(key)} bytes, its node says {key_size}")
     page = 0
     if flags & _BIG:
         (page,) = _PAGE_NUMBER.unpack(ctypes.string_at(at + key_size, _PAGE_NUMBER.size))
     return low | high << 16, page
 
 
-class _Buffer(ctypes.Structure):
-    """Py_buffer of Python's C API."""
-
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    ]
-
+# Py_buffer of Python's C API; its first member points to the bytes, no other one is looked at.
+_Buffer = ctypes.c_void_p * 12
 
 _get_buffer = ctypes.pythonapi.PyObject_GetBuffer
 _get_buffer.argtypes = [ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int]
@@ -52,10 +37,10 @@ _release_buffer.restype = None
 
 
 def _address(view: memoryview) -> int:
-    """Where in memory the octets of `view` are."""
+    """The address of the bytes of `view`."""
     buffer = _Buffer()
     _get_buffer(view, ctypes.byref(buffer), 0)
     try:
-        return int(buffer.buf)
+        return int(buffer[0] or 0)
     finally:
         _release_buffer(ctypes.byref(buffer))

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """JSON objects that MSGs are, and how an app token is put into them."""
 
-from relay.codec.text cimport octet
+from relay.codec.byte_classes cimport byte
 
 cdef enum:
     MORE_BYTES = 64  # the room that an object needs beyond that of its MSG and its new members
@@ -17,11 +17,11 @@ cdef class ObjectWriter:
     cdef bytes token_member
     cdef bytes members
     cdef object reference
-    cdef Text key            # the octets of the first three
+    cdef Text key            # the bytes of the first three
     cdef Text token
     cdef Text added
 
     cdef Py_ssize_t put(
         self, char *to, const unsigned char *msg, Py_ssize_t size
     ) except -2 nogil
-    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2 nogil
+    cdef Py_ssize_t ask(self, char *to, byte *msg, Py_ssize_t size) except -2 nogil

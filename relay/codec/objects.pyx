@@ -13,6 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
+from relay.codec.byte_classes cimport byte, is_digit
 from relay.codec.text cimport (
     WORD_BYTES,
     escape_marks,
@@ -20,7 +21,6 @@ from relay.codec.text cimport (
     high_bits,
     is_utf8,
     needs_escape,
-    octet,
     word_at,
 )
 
@@ -34,11 +34,11 @@ cdef const char *BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 cdef struct Scan:
-    octet *end            # of the object, behind its last brace
-    octet *token_key
+    byte *end            # of the object, behind its last brace
+    byte *token_key
     Py_ssize_t token_key_size
     uint64_t high         # has a high bit set if anything is not US-ASCII
-    bint has_ascii_escape  # in the last string: one that stands for an octet of US-ASCII
+    bint has_ascii_escape  # in the last string: one that stands for a byte of US-ASCII
     bint has_line_ends    # or tabs between tokens
     bint has_token        # there is a member of that name, with a plain token
     bint has_tags
@@ -79,13 +79,13 @@ cdef class ObjectWriter:
         cdef bytes room = PyBytes_FromStringAndSize(
             NULL, size + PyBytes_GET_SIZE(self.members) + MORE_BYTES
         )
-        size = self.put(PyBytes_AS_STRING(room), <octet *>PyBytes_AS_STRING(msg), size)
+        size = self.put(PyBytes_AS_STRING(room), <byte *>PyBytes_AS_STRING(msg), size)
         return None if size == -1 else PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size)
 
     cdef Py_ssize_t put(
         self, char *to, const unsigned char *msg, Py_ssize_t size
     ) except -2 nogil:
-        """Write the object that `msg` is; returns its size in octets.
+        """Write the object that `msg` is; returns its size in bytes.
 
         -1 = `msg` is no object, and nothing is written.  There is room for `size`, the members
         and MORE_BYTES, apart from `msg`.
@@ -94,14 +94,14 @@ cdef class ObjectWriter:
             ValueError: The reference makes more than there is room for.
         """
         cdef Scan scan
-        cdef octet *p = msg
-        cdef octet *end = msg + size
+        cdef byte *p = msg
+        cdef byte *end = msg + size
         cdef Text members
         cut_to_object(&p, &end)
         if end - p < 2 or p[0] != c"{" or (end - 1)[0] != c"}":
             return -1
         scan.end = end
-        scan.token_key = <octet *>self.key.at
+        scan.token_key = <byte *>self.key.at
         scan.token_key_size = self.key.size
         scan.high = 0
         scan.has_line_ends = scan.has_token = scan.has_tags = False
@@ -115,7 +115,7 @@ cdef class ObjectWriter:
         members = self.token if scan.has_tags else self.added
         return put_with_members(to, p, &scan, members.at, members.size)
 
-    cdef Py_ssize_t ask(self, char *to, octet *msg, Py_ssize_t size) except -2 with gil:
+    cdef Py_ssize_t ask(self, char *to, byte *msg, Py_ssize_t size) except -2 with gil:
         """The same as `put`, by the reference."""
         cdef bytes written
         written = self.reference(PyBytes_FromStringAndSize(<const char *>msg, size))
@@ -127,14 +127,14 @@ cdef class ObjectWriter:
         return PyBytes_GET_SIZE(written)
 
 
-cdef inline bint is_space(octet c) noexcept nogil:
+cdef inline bint is_space(byte c) noexcept nogil:
     return c == c" " or c == c"\n" or c == c"\r" or c == c"\t"
 
 
-cdef inline void cut_to_object(octet **start, octet **stop) noexcept nogil:
+cdef inline void cut_to_object(byte **start, byte **stop) noexcept nogil:
     """Leave out the byte order mark, the cookie and the whitespace around the object."""
-    cdef octet *p = start[0]
-    cdef octet *end = stop[0]
+    cdef byte *p = start[0]
+    cdef byte *end = stop[0]
     if end - p >= 3 and memcmp(p, BYTE_ORDER_MARK, 3) == 0:
         p += 3
     while p < end and is_space(p[0]):
@@ -149,7 +149,7 @@ cdef inline void cut_to_object(octet **start, octet **stop) noexcept nogil:
     stop[0] = end
 
 
-cdef inline void put_on_one_line(char *to, octet *p, Scan *scan) noexcept nogil:
+cdef inline void put_on_one_line(char *to, byte *p, Scan *scan) noexcept nogil:
     """Write the rest of an object with its line ends, which are between tokens, as spaces."""
     cdef Py_ssize_t size = scan.end - p
     cdef Py_ssize_t i
@@ -160,7 +160,7 @@ cdef inline void put_on_one_line(char *to, octet *p, Scan *scan) noexcept nogil:
 
 
 cdef inline Py_ssize_t put_with_members(
-    char *to, octet *p, Scan *scan, const char *members, Py_ssize_t size
+    char *to, byte *p, Scan *scan, const char *members, Py_ssize_t size
 ) noexcept nogil:
     """Write an object with `members` first; returns its size."""
     cdef char *start = to
@@ -176,12 +176,12 @@ cdef inline Py_ssize_t put_with_members(
     return to + (scan.end - p) - start
 
 
-# The last octet of what is looked at is a brace.  It is no part of a number and no space, and
-# ends no string, so that one more octet can be read behind these without a look at the end.
+# The last byte of what is looked at is a brace.  It is no part of a number and no space, and
+# ends no string, so that one more byte can be read behind these without a look at the end.
 
 
-cdef inline bint is_object(octet *p, Scan *scan) noexcept nogil:
-    """Whether an object begins at `p` and ends where the octets end, certainly (RFC 8259).
+cdef inline bint is_object(byte *p, Scan *scan) noexcept nogil:
+    """Whether an object begins at `p` and ends where the bytes end, certainly (RFC 8259).
 
     Whether the strings are UTF-8 is not looked at.
     """
@@ -226,7 +226,7 @@ cdef inline bint is_object(octet *p, Scan *scan) noexcept nogil:
                 return False
 
 
-cdef inline octet *after_space(octet *p, Scan *scan) noexcept nogil:
+cdef inline byte *after_space(byte *p, Scan *scan) noexcept nogil:
     """Behind the whitespace at `p`, if there is any."""
     while is_space(p[0]):
         if p[0] != c" ":
@@ -235,12 +235,12 @@ cdef inline octet *after_space(octet *p, Scan *scan) noexcept nogil:
     return p
 
 
-cdef inline octet *value_of_member(octet *p, Scan *scan, bint is_top) noexcept nogil:
+cdef inline byte *value_of_member(byte *p, Scan *scan, bint is_top) noexcept nogil:
     """Where the value of the member at `p` begins; NULL = that is not certain.
 
     What the member says about tokens and tags is noted if the object is not in another one.
     """
-    cdef octet *name = p + 1
+    cdef byte *name = p + 1
     cdef Py_ssize_t size
     if p[0] != c'"':
         return NULL
@@ -258,7 +258,7 @@ cdef inline octet *value_of_member(octet *p, Scan *scan, bint is_top) noexcept n
     return p
 
 
-cdef inline bint is_noted(Scan *scan, octet *name, Py_ssize_t size, octet *value) noexcept nogil:
+cdef inline bint is_noted(Scan *scan, byte *name, Py_ssize_t size, byte *value) noexcept nogil:
     """Note what a member is; False = that is not certain."""
     if scan.has_ascii_escape:  # others cannot stand for a character of the two names
         return False
@@ -271,7 +271,7 @@ cdef inline bint is_noted(Scan *scan, octet *name, Py_ssize_t size, octet *value
     return True
 
 
-cdef inline bint is_plain_token(octet *p, octet *end) noexcept nogil:
+cdef inline bint is_plain_token(byte *p, byte *end) noexcept nogil:
     """Whether a string of printable US-ASCII, no spaces, no escapes, begins at `p`."""
     cdef Py_ssize_t size = 0
     if p[0] != c'"':
@@ -284,7 +284,7 @@ cdef inline bint is_plain_token(octet *p, octet *end) noexcept nogil:
     return 1 <= size <= TOKEN_BYTES_MAX
 
 
-cdef inline octet *string_end(octet *p, Scan *scan) noexcept nogil:
+cdef inline byte *string_end(byte *p, Scan *scan) noexcept nogil:
     """Behind the quote that ends the string whose text begins at `p`; NULL = not certain."""
     cdef uint64_t word
     cdef uint64_t marks
@@ -312,7 +312,7 @@ cdef inline octet *string_end(octet *p, Scan *scan) noexcept nogil:
             return NULL
 
 
-cdef inline octet *after_escape(octet *p, Scan *scan) noexcept nogil:
+cdef inline byte *after_escape(byte *p, Scan *scan) noexcept nogil:
     """Behind the escape at `p`; NULL = it is none, or half a surrogate pair."""
     cdef int code
     cdef unsigned char letter
@@ -341,7 +341,7 @@ cdef inline octet *after_escape(octet *p, Scan *scan) noexcept nogil:
     return p + 12 if 0xDC00 <= code <= 0xDFFF else NULL
 
 
-cdef inline int code_unit(octet *p) noexcept nogil:
+cdef inline int code_unit(byte *p) noexcept nogil:
     """What four hexadecimal digits stand for; -1 if they are not."""
     cdef int code = 0
     cdef int i
@@ -357,11 +357,7 @@ cdef inline int code_unit(octet *p) noexcept nogil:
     return code
 
 
-cdef inline bint is_digit(octet c) noexcept nogil:
-    return c"0" <= c <= c"9"
-
-
-cdef inline octet *number_end(octet *p) noexcept nogil:
+cdef inline byte *number_end(byte *p) noexcept nogil:
     """Behind the number at `p` (RFC 8259 §6); NULL = it is none."""
     if p[0] == c"-":
         p += 1
@@ -383,7 +379,7 @@ cdef inline octet *number_end(octet *p) noexcept nogil:
     return p
 
 
-cdef inline octet *after_digits(octet *p) noexcept nogil:
+cdef inline byte *after_digits(byte *p) noexcept nogil:
     """Behind one digit or more; NULL = there is none."""
     if not is_digit(p[0]):
         return NULL
@@ -392,7 +388,7 @@ cdef inline octet *after_digits(octet *p) noexcept nogil:
     return p
 
 
-cdef inline octet *word_end(octet *p, octet *end) noexcept nogil:
+cdef inline byte *word_end(byte *p, byte *end) noexcept nogil:
     """Behind ``true``, ``false`` or ``null``; NULL = it is none of them."""
     if end - p >= 4 and (memcmp(p, b"true", 4) == 0 or memcmp(p, b"null", 4) == 0):
         return p + 4

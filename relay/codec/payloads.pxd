@@ -4,20 +4,20 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 
-from relay.codec.octets cimport octet
+from relay.codec.byte_classes cimport byte
 
 
 cdef struct Piece:
-    octet *at
+    byte *at
     Py_ssize_t size
 
 
 cdef class Memory:
-    """Octets, and where the payloads in them are."""
+    """Bytes, and where the payloads in them are."""
 
-    cdef char *octets
+    cdef char *data
     cdef Piece *pieces
-    cdef object owners       # of octets that are not its own
+    cdef object owners       # of bytes that are not its own
 
 
 cdef class Payloads:
@@ -26,7 +26,7 @@ cdef class Payloads:
     cdef Py_ssize_t count
 
     cdef Payloads part(self, Py_ssize_t start, Py_ssize_t stop)
-    cdef Py_ssize_t octets(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef Py_ssize_t total(self, Py_ssize_t start, Py_ssize_t stop) noexcept
 
 
 cdef class Row:
@@ -56,7 +56,7 @@ cdef inline int look(Row row, Py_ssize_t index, Piece *piece) except -1:
     payload = <object>PySequence_Fast_GET_ITEM(row.sequence, index)
     if not PyBytes_Check(payload):
         raise TypeError(f"expected bytes, found {type(payload).__name__}")
-    piece.at = <octet *>PyBytes_AS_STRING(payload)
+    piece.at = <byte *>PyBytes_AS_STRING(payload)
     piece.size = PyBytes_GET_SIZE(payload)
     return 0
 
@@ -80,10 +80,10 @@ cdef class Builder:
 cdef class Frames:
     """Frames while they are cut from the chunks of a stream."""
 
-    cdef list owners         # of their octets
+    cdef list owners         # of their bytes
     cdef Piece *pieces
     cdef Py_ssize_t count
     cdef Py_ssize_t size     # of `pieces`
 
-    cdef int add(self, object owner, octet *at, Py_ssize_t size) except -1
+    cdef int add(self, object owner, byte *at, Py_ssize_t size) except -1
     cdef object built(self)

@@ -12,16 +12,16 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
-from relay.codec.octets cimport octet
+from relay.codec.byte_classes cimport byte
 
 
 cdef class Memory:
     def __cinit__(self):
-        self.octets = NULL
+        self.data = NULL
         self.pieces = NULL
 
     def __dealloc__(self):
-        free(self.octets)
+        free(self.data)
         PyMem_Free(self.pieces)
 
 
@@ -78,21 +78,21 @@ cdef class Payloads:
         part.count = stop - start
         return part
 
-    cdef Py_ssize_t octets(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
-        cdef Py_ssize_t octets = 0
+    cdef Py_ssize_t total(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+        cdef Py_ssize_t total = 0
         cdef Py_ssize_t i
         for i in range(start, stop):
-            octets += self.pieces[i].size
-        return octets
+            total += self.pieces[i].size
+        return total
 
 
 cdef class Builder:
     def __cinit__(self, Py_ssize_t count_max, Py_ssize_t size):
         self.ends = NULL
         self.memory = Memory()
-        self.memory.octets = <char *>malloc(max(1, size))
+        self.memory.data = <char *>malloc(max(1, size))
         self.ends = <Py_ssize_t *>PyMem_Malloc(max(1, count_max) * sizeof(Py_ssize_t))
-        if self.memory.octets == NULL or self.ends == NULL:
+        if self.memory.data == NULL or self.ends == NULL:
             raise MemoryError()
         self.count = self.used = 0
         self.count_max = count_max
@@ -102,25 +102,25 @@ cdef class Builder:
         PyMem_Free(self.ends)
 
     cdef char *reserve(self, Py_ssize_t room) except NULL nogil:
-        """Where the next payload is to be written; there is room for so many octets."""
-        cdef char *octets
+        """Where the next payload is to be written; there is room for so many bytes."""
+        cdef char *data
         cdef Py_ssize_t size
         if self.count == self.count_max:
             with gil:
                 raise ValueError(f"more than {self.count_max} payloads")
         if self.size - self.used < room:
             size = max(self.used + room, 2 * self.size)
-            octets = <char *>realloc(self.memory.octets, size)
-            if octets == NULL:
+            data = <char *>realloc(self.memory.data, size)
+            if data == NULL:
                 with gil:
                     raise MemoryError()
-            self.memory.octets = octets
+            self.memory.data = data
             self.size = size
-        return self.memory.octets + self.used
+        return self.memory.data + self.used
 
     cdef void add(self, char *end) noexcept nogil:
         """A payload was written where `reserve` said, and ends here."""
-        self.used = end - self.memory.octets
+        self.used = end - self.memory.data
         self.ends[self.count] = self.used
         self.count += 1
 
@@ -135,16 +135,16 @@ cdef class Builder:
         """All payloads; nothing can be added any more."""
         cdef Payloads payloads = Payloads.__new__(Payloads)
         cdef Memory memory = self.memory
-        cdef char *octets = <char *>realloc(memory.octets, max(1, self.used))
+        cdef char *data = <char *>realloc(memory.data, max(1, self.used))
         cdef Py_ssize_t start = 0
         cdef Py_ssize_t i
-        if octets != NULL:
-            memory.octets = octets
+        if data != NULL:
+            memory.data = data
         memory.pieces = <Piece *>PyMem_Malloc(max(1, self.count) * sizeof(Piece))
         if memory.pieces == NULL:
             raise MemoryError()
         for i in range(self.count):
-            memory.pieces[i].at = <octet *>memory.octets + start
+            memory.pieces[i].at = <byte *>memory.data + start
             memory.pieces[i].size = self.ends[i] - start
             start = self.ends[i]
         self.memory = None
@@ -174,15 +174,15 @@ cdef class Frames:
         return self.count
 
     def append(self, bytes frame not None):
-        self.add(frame, <octet *><const char *>frame, len(frame))
+        self.add(frame, <byte *><const char *>frame, len(frame))
 
     def __iadd__(self, frames):
         for frame in frames:
             self.append(frame)
         return self
 
-    cdef int add(self, object owner, octet *at, Py_ssize_t size) except -1:
-        """Add the octets at `at`, which `owner` keeps."""
+    cdef int add(self, object owner, byte *at, Py_ssize_t size) except -1:
+        """Add the bytes at `at`, which `owner` keeps."""
         cdef Piece *pieces
         cdef Py_ssize_t more
         if self.count == self.size:
@@ -233,7 +233,7 @@ def built(Frames frames not None):
 def joined(runs):
     """`relay.codec.reference.joined`: the payloads of all runs as one sequence.
 
-    Their octets stay where they are.
+    Their bytes stay where they are.
     """
     cdef list rows = list(runs)
     cdef Payloads run

@@ -45,9 +45,9 @@ def octets_of(payloads: Sequence[bytes]) -> int:
     return sum(map(len, payloads))
 
 
-def fitting(payloads: Sequence[bytes], start: int, stop: int, octets_max: int) -> int:
-    """How many of `payloads`, from `start` to before `stop`, have no more than `octets_max`."""
-    return bisect_right(list(accumulate(map(len, islice(payloads, start, stop)))), octets_max)
+def fitting(payloads: Sequence[bytes], start: int, stop: int, bytes_max: int) -> int:
+    """How many of `payloads`, from `start` to before `stop`, have no more than `bytes_max`."""
+    return bisect_right(list(accumulate(map(len, islice(payloads, start, stop)))), bytes_max)
 
 
 def encode_syslog(first_txnr: int, payloads: Sequence[bytes]) -> bytes:
@@ -66,10 +66,10 @@ def encode_consecutive_answers(first_txnr: int, count: int) -> bytes:
     return b"%d rsp 6 200 OK\n" * count % tuple(range(first_txnr, first_txnr + count))
 
 
-def cut_slots(octets: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
+def cut_slots(buffer: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
     """What stands at the start of each slot."""
     return [
-        bytes(octets[start : start + size])
+        bytes(buffer[start : start + size])
         for start, size in zip(range(0, slot_bytes * len(sizes), slot_bytes), sizes, strict=True)
     ]
 
@@ -80,7 +80,7 @@ def encode_records(
     """A block: version, checksum of all that follows, `header`, lengths and records.
 
     Args:
-        crc32: Makes the checksum of octets.
+        crc32: Makes the checksum of bytes.
     """
     lengths = struct.pack(f"<{len(payloads)}I", *map(len, payloads))
     body = b"".join([header, lengths, *payloads])
@@ -111,9 +111,9 @@ def runs(payloads: Sequence[bytes], run_bytes: int) -> list[int]:
     return stops
 
 
-def beginning_with(payloads: Sequence[bytes], octet: int) -> list[int]:
-    """The indexes of those payloads that begin with `octet`."""
-    return [index for index, payload in enumerate(payloads) if payload and payload[0] == octet]
+def beginning_with(payloads: Sequence[bytes], byte: int) -> list[int]:
+    """The indexes of those payloads that begin with `byte`."""
+    return [index for index, payload in enumerate(payloads) if payload and payload[0] == byte]
 
 
 def joined(runs: Iterable[Sequence[bytes]]) -> Sequence[bytes]:

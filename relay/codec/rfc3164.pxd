@@ -1,20 +1,20 @@
 # cython: language_level=3
 """Lines of RFC 3164 and its dialects, as `relay/wire/headers/rfc3164.py` reads them."""
 
-from relay.codec.hostname cimport HOSTNAME_OCTETS_MAX, is_bare_hostname, is_hostname
+from relay.codec.hostname cimport HOSTNAME_BYTES_MAX, is_leading_hostname, is_hostname
 from relay.codec.line cimport INVALID_HOSTNAME_TAG, Line
-from relay.codec.octets cimport (
-    Span, after_blanks, end_of_word, is_at, is_digit, missing, octet, span, starts,
+from relay.codec.byte_classes cimport (
+    Span, after_blanks, end_of_word, is_at, is_digit, missing, byte, span, starts,
 )
 from relay.codec.stamps cimport end_of_bsd_stamp, end_of_iso_stamp, end_of_zone_name
-from relay.codec.tag cimport Tag, no_tag, read_tag, read_usual_tag
+from relay.codec.tag cimport Tag, no_tag, read_tag, read_plain_tag
 
 cdef enum:
     SEQUENCE_DIGITS_MAX = 10
     SEQUENCE_MAX = 2147483647  # RFC 5424 §7.3.1
 
 
-cdef inline Py_ssize_t end_of_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_stamp(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a stamp of either family ends, 0 if there is none."""
     if at >= end:
         return 0
@@ -23,14 +23,14 @@ cdef inline Py_ssize_t end_of_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noe
     )
 
 
-cdef inline bint may_begin_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint may_begin_stamp(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether a stamp begins at `at`, or behind the mark of a clock there."""
     if end_of_stamp(p, at, end):
         return True
     return at < end and (p[at] == c"*" or p[at] == c".") and end_of_stamp(p, at + 1, end) != 0
 
 
-cdef inline bint is_mnemonic(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint is_mnemonic(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether Cisco's ``%FACILITY-SEVERITY-`` begins at `at`."""
     if not is_at(p, at, end, c"%") or at + 1 >= end or not c"A" <= p[at + 1] <= c"Z":
         return False
@@ -44,7 +44,7 @@ cdef inline bint is_mnemonic(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept n
     return False
 
 
-cdef inline Py_ssize_t end_of_sequence(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_sequence(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where Cisco's sequence number, its colon and the blanks behind it end; 0 = there is none."""
     cdef Py_ssize_t stop, name
     while at < end and is_digit(p[at]):
@@ -64,7 +64,7 @@ cdef inline Py_ssize_t end_of_sequence(octet *p, Py_ssize_t at, Py_ssize_t end) 
     return stop if may_begin_stamp(p, stop, end) else 0
 
 
-cdef inline Py_ssize_t read_cisco(octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
+cdef inline Py_ssize_t read_cisco(byte *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
     """Read what Cisco writes before a stamp; returns where the rest begins."""
     cdef Py_ssize_t stop, digits
     cdef long long number = 0
@@ -91,7 +91,7 @@ cdef inline Py_ssize_t read_cisco(octet *p, Py_ssize_t at, Py_ssize_t end, Line 
     return at
 
 
-cdef inline bint has_offset(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint has_offset(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether a stamp says how far from UTC it is."""
     cdef Py_ssize_t i
     if p[end - 1] == c"Z" or p[end - 1] == c"z":
@@ -103,7 +103,7 @@ cdef inline bint has_offset(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept no
 
 
 cdef inline Py_ssize_t end_of_zone(
-    octet *p, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t end, bint expects_host, void *names
+    byte *p, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t end, bint expects_host, void *names
 ) except -1 nogil:
     """Where the stamp from `at` to `stop` ends with the name of a zone that may follow it."""
     cdef Py_ssize_t zone_end, word_end, behind, i
@@ -133,14 +133,14 @@ cdef inline Py_ssize_t end_of_zone(
 
 
 cdef inline Py_ssize_t read_host(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
+    byte *p, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
     """Read the host behind a stamp; returns where what is behind it begins."""
     cdef Py_ssize_t stop = end_of_word(p, at, end)
     cdef Py_ssize_t i
     if stop == at:
         return at
-    if stop - at > HOSTNAME_OCTETS_MAX:
+    if stop - at > HOSTNAME_BYTES_MAX:
         for i in range(at, stop):
             if p[i] == c":" or p[i] == c"[":
                 return at
@@ -153,7 +153,7 @@ cdef inline Py_ssize_t read_host(
 
 
 cdef inline Py_ssize_t read_forwarder(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+    byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
 ) noexcept nogil:
     """Pass over what separates a stamp from what follows, with AIX's note of the sender."""
     cdef Py_ssize_t stop
@@ -173,7 +173,7 @@ cdef inline Py_ssize_t read_forwarder(
     return at
 
 
-cdef inline bint is_object(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint is_object(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether a cookie and JSON begin at `at`, or what looks like a JSON object."""
     cdef Py_ssize_t stop
     if is_at(p, at, end, c"@"):
@@ -194,11 +194,11 @@ cdef inline bint is_object(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nog
     return p[end - 1] == c"}"
 
 
-cdef inline bint is_lower_hexadecimal(octet c) noexcept nogil:
+cdef inline bint is_lower_hexadecimal(byte c) noexcept nogil:
     return is_digit(c) or c"a" <= c <= c"f"
 
 
-cdef inline bint is_token_or_cookie(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline bint is_token_or_cookie(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether a tag that is a token, or stands for one, begins at `at`, or one before a cookie."""
     cdef Py_ssize_t i, stop
     if is_at(p, at, end, c"-") and is_at(p, at + 1, end, c":"):
@@ -232,8 +232,8 @@ cdef inline bint is_token_or_cookie(octet *p, Py_ssize_t at, Py_ssize_t end) noe
     return starts(p, stop, end, b"@cee:", 5)
 
 
-cdef inline int read_bare(
-    octet *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
+cdef inline int read_line_without_stamp(
+    byte *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
     Tag *tag, void *names
 ) except -1 nogil:
     """Read ``HOST TAG:`` or ``HOST {"an": "object"}`` where there is no stamp.
@@ -243,7 +243,7 @@ cdef inline int read_bare(
     cdef Py_ssize_t at = after_blanks(p, start, end)
     cdef Py_ssize_t stop, i
     stop = end_of_word(p, at, end) if expects_host else at
-    if stop > at and is_bare_hostname(p + at, stop - at, names):
+    if stop > at and is_leading_hostname(p + at, stop - at, names):
         i = after_blanks(p, stop, end)
         line.header.at = <int>i
         if is_object(p, i, end):
@@ -264,7 +264,7 @@ cdef inline int read_bare(
     return 0
 
 
-cdef inline void strip_brackets(octet *p, Span *host) noexcept nogil:
+cdef inline void strip_brackets(byte *p, Span *host) noexcept nogil:
     """An address in brackets loses them."""
     if host.at >= 0 and host.end - host.at >= 2 and p[host.at] == c"[" and p[host.end - 1] == c"]":
         host.at += 1
@@ -272,7 +272,7 @@ cdef inline void strip_brackets(octet *p, Span *host) noexcept nogil:
 
 
 cdef inline int read_rfc3164(
-    octet *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
+    byte *p, Py_ssize_t start, Py_ssize_t end, bint has_pri, bint expects_host, Line *line,
     void *names,
 ) except -1 nogil:
     """Read a legacy line behind its PRI.  Any line is one."""
@@ -283,7 +283,7 @@ cdef inline int read_rfc3164(
     cdef Tag tag = no_tag(at)
     line.has_header = True
     if not stop:
-        read_bare(p, at, end, has_pri, expects_host, line, &tag, names)
+        read_line_without_stamp(p, at, end, has_pri, expects_host, line, &tag, names)
         at = line.header.at
         if has_front:
             tag = no_tag(at)
@@ -300,7 +300,7 @@ cdef inline int read_rfc3164(
         else:
             if expects_host and line.host.at < 0:
                 at = read_host(p, at, end, line, names)
-            if line.host.at >= 0 and read_usual_tag(p, at, end, &tag):
+            if line.host.at >= 0 and read_plain_tag(p, at, end, &tag):
                 line.is_regular = True
             else:
                 tag = read_tag(p, at, end, line.host.at >= 0, True, expects_host)

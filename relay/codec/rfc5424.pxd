@@ -2,26 +2,26 @@
 """Headers of RFC 5424, as `relay/wire/headers/rfc5424.py` reads them."""
 
 from relay.codec.line cimport Line
-from relay.codec.octets cimport (
-    SD_NAME_OCTET, VISIBLE_OCTET, Span, end_of_run, is_at, is_digit, missing, octet, span,
+from relay.codec.byte_classes cimport (
+    SD_NAME_BYTE, VISIBLE_BYTE, Span, end_of_run, is_at, is_digit, missing, byte, span,
 )
 from relay.codec.stamps cimport end_of_possible_iso_stamp
 
 cdef enum:
-    NAME_OCTETS_MAX = 255  # of an SD-NAME; senders exceed the 32 of §6.3.3
+    NAME_BYTES_MAX = 255  # of an SD-NAME; senders exceed the 32 of §6.3.3
     HOSTNAME_MAX = 255     # §6.2.4 to §6.2.7
     APP_NAME_MAX = 48
     PROCID_MAX = 128
     MSGID_MAX = 32
 
 
-cdef inline Py_ssize_t end_of_sd_name(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    """Where an SD-NAME of 1 to 255 octets ends, or `at`."""
-    cdef Py_ssize_t stop = min(end, at + NAME_OCTETS_MAX)
-    return end_of_run(p, at, stop, SD_NAME_OCTET)
+cdef inline Py_ssize_t end_of_sd_name(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Where an SD-NAME of 1 to 255 bytes ends, or `at`."""
+    cdef Py_ssize_t stop = min(end, at + NAME_BYTES_MAX)
+    return end_of_run(p, at, stop, SD_NAME_BYTE)
 
 
-cdef inline Py_ssize_t end_of_parameter(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_parameter(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a SP and a parameter end, 0 if there is none."""
     cdef Py_ssize_t stop = end_of_sd_name(p, at + 1, end)
     if stop == at + 1 or end - stop < 3 or p[stop] != c"=" or p[stop + 1] != c'"':
@@ -34,7 +34,7 @@ cdef inline Py_ssize_t end_of_parameter(octet *p, Py_ssize_t at, Py_ssize_t end)
     return stop + 1 if stop < end else 0
 
 
-cdef inline Py_ssize_t end_of_elements(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_elements(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where one or more SD-ELEMENTs end, 0 if there is none.
 
     Like the pattern of the reference, it stops before an element that is not in order.
@@ -57,21 +57,21 @@ cdef inline Py_ssize_t end_of_elements(octet *p, Py_ssize_t at, Py_ssize_t end) 
 
 
 cdef inline Py_ssize_t read_column(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t octets_max, Span *column
+    byte *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t bytes_max, Span *column
 ) noexcept nogil:
-    """Read a header field, cut to `octets_max`, and the SP behind it; 0 = there is none."""
-    cdef Py_ssize_t stop = end_of_run(p, at, end, VISIBLE_OCTET)
+    """Read a header field, cut to `bytes_max`, and the SP behind it; 0 = there is none."""
+    cdef Py_ssize_t stop = end_of_run(p, at, end, VISIBLE_BYTE)
     if stop == at or not is_at(p, stop, end, c" "):
         return 0
     if stop == at + 1 and p[at] == c"-":
         column[0] = missing()
     else:
-        column[0] = span(at, min(stop, at + octets_max))
+        column[0] = span(at, min(stop, at + bytes_max))
     return stop + 1
 
 
 cdef inline bint read_behind_stamp(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Line *line
+    byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
 ) noexcept nogil:
     """Read HOSTNAME to MSG."""
     cdef Py_ssize_t stop
@@ -98,7 +98,7 @@ cdef inline bint read_behind_stamp(
     return True
 
 
-cdef inline bint read_rfc5424(octet *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
+cdef inline bint read_rfc5424(byte *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
     """Read a line of VERSION 1 from its TIMESTAMP on."""
     cdef Py_ssize_t stop, blank
     line.version = 1
@@ -119,14 +119,14 @@ cdef inline bint read_rfc5424(octet *p, Py_ssize_t at, Py_ssize_t end, Line *lin
     return False
 
 
-cdef inline Py_ssize_t after_version(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t after_version(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where VERSION 1 and the SP behind it end, 0 if they are not there."""
     while is_at(p, at, end, c"0"):
         at += 1
     return at + 2 if is_at(p, at, end, c"1") and is_at(p, at + 1, end, c" ") else 0
 
 
-cdef inline Py_ssize_t read_pri(octet *p, Py_ssize_t at, Py_ssize_t end, int *pri) noexcept nogil:
+cdef inline Py_ssize_t read_pri(byte *p, Py_ssize_t at, Py_ssize_t end, int *pri) noexcept nogil:
     """Read a PRI of 0 to 191 with any number of zeros in front; 0 = there is none."""
     cdef int value = 0
     if not is_at(p, at, end, c"<"):

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Time stamps, octet by octet: where they end, and what converts them.
+"""Time stamps, byte by byte: where they end, and what converts them.
 
 The grammar is that of `relay.wire.headers.timestamp`, whose patterns are the reference.  Nothing is
 read outside `p[:size]`.
@@ -7,9 +7,9 @@ read outside `p[:size]`.
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
-ctypedef const unsigned char octet
+from relay.codec.byte_classes cimport byte, is_digit
 
 cdef enum StampForm:
     RFC3339 = 0  # to_rfc3339
@@ -20,7 +20,7 @@ cdef enum StampForm:
 
 cdef enum:
     FORMS = 5
-    ROOM = 40  # octets that a converted stamp may have more than the stamp itself
+    ROOM = 40  # bytes that a converted stamp may have more than the stamp itself
     STAMP_KEPT = 32
     HOURS_KEPT = 64
 
@@ -29,7 +29,7 @@ cdef struct Known:
     Py_ssize_t size  # -1 = none
     Py_ssize_t written
     char[STAMP_KEPT] stamp
-    char[STAMP_KEPT + ROOM] octets
+    char[STAMP_KEPT + ROOM] bytes
 
 cdef struct HourOffset:
     int64_t hour  # since 1970-01-01
@@ -43,7 +43,7 @@ cdef struct Parts:
     int hour
     int minute
     int second
-    octet *fraction  # its first digit
+    byte *fraction  # its first digit
     Py_ssize_t digits
     Py_ssize_t offset_at  # of an ISO stamp: where its offset begins
     bint has_offset
@@ -51,46 +51,30 @@ cdef struct Parts:
     int offset  # minutes ahead of UTC
     bint stays  # valid RFC 3339
 
+cdef extern from *:
+    """
+    /* Zones by name, the size of the name, and minutes ahead of UTC, as the reference has them. */
+    struct relay_zone { const char *name; int size; int minutes; };
+    static const struct relay_zone relay_zones[] = {
+    {"Z", 1, 0}, {"UTC", 3, 0}, {"GMT", 3, 0}, {"UT", 2, 0}, {"WET", 3, 0}, {"CET", 3, 60},
+    {"MEZ", 3, 60}, {"WEST", 4, 60}, {"CEST", 4, 120}, {"MESZ", 4, 120}, {"EET", 3, 120},
+    {"SAST", 4, 120}, {"EEST", 4, 180}, {"MSK", 3, 180}, {"HKT", 3, 480}, {"SGT", 3, 480},
+    {"AWST", 4, 480}, {"JST", 3, 540}, {"KST", 3, 540}, {"AEST", 4, 600}, {"AEDT", 4, 660},
+    {"NZST", 4, 720}, {"NZDT", 4, 780}, {"EDT", 3, -240}, {"EST", 3, -300}, {"CDT", 3, -300},
+    {"MDT", 3, -360}, {"MST", 3, -420}, {"PDT", 3, -420}, {"PST", 3, -480},
+    };
+    """
+    struct Zone "relay_zone":
+        const char *name
+        int size
+        int minutes
+    const Zone zones "relay_zones"[30]
+
 cdef enum:
-    # The letters of a zone as one number, the last in the lowest octet.
-    UNKNOWN_ZONE = 9999
-    ZONE_Z = 0x5A
-    ZONE_UTC = 0x555443
-    ZONE_GMT = 0x474D54
-    ZONE_UT = 0x5554
-    ZONE_WET = 0x574554
-    ZONE_CET = 0x434554
-    ZONE_MEZ = 0x4D455A
-    ZONE_WEST = 0x57455354
-    ZONE_CEST = 0x43455354
-    ZONE_MESZ = 0x4D45535A
-    ZONE_EET = 0x454554
-    ZONE_SAST = 0x53415354
-    ZONE_EEST = 0x45455354
-    ZONE_MSK = 0x4D534B
-    ZONE_HKT = 0x484B54
-    ZONE_SGT = 0x534754
-    ZONE_AWST = 0x41575354
-    ZONE_JST = 0x4A5354
-    ZONE_KST = 0x4B5354
-    ZONE_AEST = 0x41455354
-    ZONE_AEDT = 0x41454454
-    ZONE_NZST = 0x4E5A5354
-    ZONE_NZDT = 0x4E5A4454
-    ZONE_EDT = 0x454454
-    ZONE_EST = 0x455354
-    ZONE_CDT = 0x434454
-    ZONE_MDT = 0x4D4454
-    ZONE_MST = 0x4D5354
-    ZONE_PDT = 0x504454
-    ZONE_PST = 0x505354
+    ZONES = 30
 
 
-cdef inline bint is_digit(octet c) noexcept nogil:
-    return c >= c"0" and c <= c"9"
-
-
-cdef inline bint are_digits(octet *p, Py_ssize_t at, Py_ssize_t size, int count) noexcept nogil:
+cdef inline bint are_digits(byte *p, Py_ssize_t at, Py_ssize_t size, int count) noexcept nogil:
     """Whether `count` digits stand at `at`."""
     cdef int i
     if size - at < count:
@@ -101,9 +85,9 @@ cdef inline bint are_digits(octet *p, Py_ssize_t at, Py_ssize_t size, int count)
     return True
 
 
-cdef inline bint has_clock(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline bint has_clock(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Whether ``dd:dd:dd`` stands at `at`, whatever the digits are."""
-    cdef uint64_t word  # the pattern is a palindrome, so that the order of octets is no matter
+    cdef uint64_t word  # the pattern is a palindrome, so that the order of bytes is no matter
     if size - at < 8:
         return False
     memcpy(&word, p + at, 8)
@@ -112,7 +96,7 @@ cdef inline bint has_clock(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept no
     return (word + 0x0606000606000606u) & 0xF0F0FFF0F0FFF0F0u == 0x30303A30303A3030u
 
 
-cdef inline int month_at(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline int month_at(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """The month, 1 to 12, whose name of three letters stands at `at`; 0 = none.
 
     The first letter has to be a capital.
@@ -148,12 +132,12 @@ cdef inline int month_at(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogi
     return 0
 
 
-cdef inline bint has_year(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline bint has_year(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Whether a year from 1000 to 2999 stands at `at`; digits may follow."""
     return are_digits(p, at, size, 4) and (p[at] == c"1" or p[at] == c"2")
 
 
-cdef inline Py_ssize_t end_of_day(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_day(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where one or two digits, or a blank and a digit, end that a blank follows; 0 = none."""
     cdef Py_ssize_t end = at + 1
     if size - at < 2 or not (is_digit(p[at]) or p[at] == c" "):
@@ -165,7 +149,7 @@ cdef inline Py_ssize_t end_of_day(octet *p, Py_ssize_t at, Py_ssize_t size) noex
     return end if end < size and p[end] == c" " else 0
 
 
-cdef inline Py_ssize_t end_of_fraction(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_fraction(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a point or a comma and any digits end; `at` if there is none."""
     if at < size and (p[at] == c"." or p[at] == c","):
         at += 1
@@ -174,21 +158,21 @@ cdef inline Py_ssize_t end_of_fraction(octet *p, Py_ssize_t at, Py_ssize_t size)
     return at
 
 
-cdef inline bint ends_offset(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline bint ends_offset(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Whether an offset that is not in the form of RFC 3339 may end at `at`."""
     return at == size or p[at] == c" " or p[at] == c":" or p[at] == c"\t"
 
 
-cdef inline bint is_blank(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline bint is_blank(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     return at < size and (p[at] == c" " or p[at] == c"\t")
 
 
-cdef inline bint has_sign(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline bint has_sign(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Whether a sign and two digits stand at `at`."""
     return at < size and (p[at] == c"+" or p[at] == c"-") and are_digits(p, at + 1, size, 2)
 
 
-cdef inline Py_ssize_t end_of_minutes(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_minutes(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where the minutes of an offset end, with or without a colon before them; 0 = none."""
     if at < size and p[at] == c":":
         at += 1
@@ -196,7 +180,7 @@ cdef inline Py_ssize_t end_of_minutes(octet *p, Py_ssize_t at, Py_ssize_t size) 
 
 
 cdef inline Py_ssize_t end_of_number(
-    octet *p, Py_ssize_t at, Py_ssize_t size, bint before_blank
+    byte *p, Py_ssize_t at, Py_ssize_t size, bint before_blank
 ) noexcept nogil:
     """Where ``+hh:mm``, ``+hhmm`` or ``+hh`` ends, with or without a blank before it; 0 = none.
 
@@ -214,7 +198,7 @@ cdef inline Py_ssize_t end_of_number(
     return end if (is_blank(p, end, size) if before_blank else ends_offset(p, end, size)) else 0
 
 
-cdef inline Py_ssize_t end_of_bsd_clock(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_bsd_clock(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a clock, any fraction and any offset end; 0 = there is no clock."""
     cdef Py_ssize_t end
     if not has_clock(p, at, size):
@@ -229,7 +213,7 @@ cdef inline Py_ssize_t end_of_bsd_clock(octet *p, Py_ssize_t at, Py_ssize_t size
 
 
 cdef inline Py_ssize_t end_of_clock_and_year(
-    octet *p, Py_ssize_t at, Py_ssize_t size
+    byte *p, Py_ssize_t at, Py_ssize_t size
 ) noexcept nogil:
     """Where a clock, a year and any offset end that a blank or tab follows; 0 = none."""
     cdef Py_ssize_t end
@@ -241,7 +225,7 @@ cdef inline Py_ssize_t end_of_clock_and_year(
     return at + 13 if is_blank(p, at + 13, size) else 0
 
 
-cdef inline Py_ssize_t end_of_bsd_stamp(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_bsd_stamp(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a match of `BSD_STAMP` from `at` on ends; 0 = there is none."""
     cdef bint year_first = has_year(p, at, size)
     cdef bint year_before
@@ -267,7 +251,7 @@ cdef inline Py_ssize_t end_of_bsd_stamp(octet *p, Py_ssize_t at, Py_ssize_t size
     return end
 
 
-cdef inline Py_ssize_t end_of_iso_local(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_iso_local(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a date, a clock and any fraction end; 0 = none."""
     if not are_digits(p, at, size, 4) or not has_clock(p, at + 11, size):
         return 0
@@ -280,7 +264,7 @@ cdef inline Py_ssize_t end_of_iso_local(octet *p, Py_ssize_t at, Py_ssize_t size
     return end_of_fraction(p, at + 19, size)
 
 
-cdef inline Py_ssize_t end_of_iso_stamp(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_iso_stamp(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a match of `ISO_STAMP` from `at` on ends; 0 = there is none."""
     cdef Py_ssize_t end
     at = end_of_iso_local(p, at, size)
@@ -296,7 +280,7 @@ cdef inline Py_ssize_t end_of_iso_stamp(octet *p, Py_ssize_t at, Py_ssize_t size
 
 
 cdef inline Py_ssize_t end_of_possible_iso_stamp(
-    octet *p, Py_ssize_t at, Py_ssize_t size
+    byte *p, Py_ssize_t at, Py_ssize_t size
 ) noexcept nogil:
     """Where a match of `POSSIBLE_ISO_STAMP` from `at` on ends; 0 = there is none."""
     cdef Py_ssize_t sign, end
@@ -316,62 +300,23 @@ cdef inline Py_ssize_t end_of_possible_iso_stamp(
     return sign + 3 if ends_offset(p, sign + 3, size) else local_end
 
 
-cdef inline int minutes_of_zone(unsigned int name) noexcept nogil:
-    """Minutes that a zone is ahead of UTC, given its letters as one number; UNKNOWN_ZONE if
-    it is none."""
-    if name == ZONE_Z or name == ZONE_UTC or name == ZONE_GMT or name == ZONE_UT or name == ZONE_WET:
-        return 0
-    if name == ZONE_CET or name == ZONE_MEZ or name == ZONE_WEST:
-        return 60
-    if name == ZONE_CEST or name == ZONE_MESZ or name == ZONE_EET or name == ZONE_SAST:
-        return 120
-    if name == ZONE_EEST or name == ZONE_MSK:
-        return 180
-    if name == ZONE_HKT or name == ZONE_SGT or name == ZONE_AWST:
-        return 480
-    if name == ZONE_JST or name == ZONE_KST:
-        return 540
-    if name == ZONE_AEST:
-        return 600
-    if name == ZONE_AEDT:
-        return 660
-    if name == ZONE_NZST:
-        return 720
-    if name == ZONE_NZDT:
-        return 780
-    if name == ZONE_EDT:
-        return -240
-    if name == ZONE_EST or name == ZONE_CDT:
-        return -300
-    if name == ZONE_MDT:
-        return -360
-    if name == ZONE_MST or name == ZONE_PDT:
-        return -420
-    if name == ZONE_PST:
-        return -480
-    return UNKNOWN_ZONE
-
-
 cdef inline Py_ssize_t find_zone(
-    octet *p, Py_ssize_t at, Py_ssize_t size, int *minutes
+    byte *p, Py_ssize_t at, Py_ssize_t size, int *minutes
 ) noexcept nogil:
     """Where the longest name of a zone ends that begins at `at`, and its `minutes`; 0 = none."""
     cdef Py_ssize_t end = 0
-    cdef Py_ssize_t i
-    cdef unsigned int name = 0
-    cdef int found
-    for i in range(at, min(size, at + 4)):
-        if p[i] < c"A" or p[i] > c"Z":
-            break
-        name = name << 8 | p[i]
-        found = minutes_of_zone(name)
-        if found != UNKNOWN_ZONE:
-            minutes[0] = found
-            end = i + 1
+    cdef int i
+    if at >= size or not c"A" <= p[at] <= c"Z":
+        return 0
+    for i in range(ZONES):
+        if at + zones[i].size > end and at + zones[i].size <= size:
+            if memcmp(p + at, zones[i].name, zones[i].size) == 0:
+                minutes[0] = zones[i].minutes
+                end = at + zones[i].size
     return end
 
 
-cdef inline Py_ssize_t end_of_zone_name(octet *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t end_of_zone_name(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
     """Where a match of `ZONE_NAME` from `at` on ends, whatever follows; 0 = there is none."""
     cdef int minutes = 0
     return find_zone(p, at, size, &minutes)
@@ -384,12 +329,11 @@ cdef class Stamps:
     cdef object local_epoch
     cdef double received_at
     cdef int64_t received_second
-    cdef bint has_usual_time  # or the year of a stamp is up to the reference
+    cdef bint knows_years  # or the year of a stamp is up to the reference
     cdef int year_max
     cdef Known[FORMS] known
     cdef Known[FORMS] received
-    cdef HourOffset[HOURS_KEPT] local_hours  # of hours on the clocks of the zone
-    cdef HourOffset[HOURS_KEPT] utc_hours
+    cdef HourOffset[2][HOURS_KEPT] hours  # of hours on the clocks of the zone, and of UTC
 
     cdef void begin(self, double received_at) noexcept
     cdef void settle(self, double received_at) noexcept
@@ -397,14 +341,12 @@ cdef class Stamps:
         self, char *to, const unsigned char *stamp, Py_ssize_t size, int form
     ) except -1 nogil
     cdef Py_ssize_t put_parts(
-        self, char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
+        self, char *to, byte *stamp, Py_ssize_t size, int form, Parts *parts
     ) except -1 nogil
     cdef Py_ssize_t refer(
-        self, char *to, octet *stamp, Py_ssize_t size, int form
+        self, char *to, byte *stamp, Py_ssize_t size, int form
     ) except -1 nogil
     cdef bint make_moment(self, Parts *parts) except -1 nogil
     cdef bint find_year(self, Parts *parts) except -1 nogil
-    cdef int minutes_of_local(self, int64_t hour) except -9999 nogil
-    cdef int minutes_from_utc(self, int64_t hour) except -9999 nogil
-    cdef int learn_local(self, HourOffset *kept, int64_t hour) except -1 nogil
-    cdef int learn_utc(self, HourOffset *kept, int64_t hour) except -1 nogil
+    cdef int minutes_in(self, int64_t hour, bint of_utc) except -9999 nogil
+    cdef int learn(self, HourOffset *kept, int64_t hour, bint of_utc) except -1 nogil

@@ -2,7 +2,7 @@
 # cython: boundscheck=False
 # cython: wraparound=False
 # cython: cdivision=True
-"""Time stamps by integer arithmetic, to the same octets as `relay.wire.headers.timestamp`.
+"""Time stamps by integer arithmetic, to the same bytes as `relay.wire.headers.timestamp`.
 
 What is rare is left to the reference: years below 1000 or above 9000, offsets that have seconds
 or are a day or more, hours in which the offset of the local zone changes, and texts that are
@@ -31,7 +31,7 @@ cdef object TO_LAST_SECOND = timedelta(seconds=3599)
 
 # What a stamp says
 
-cdef inline int two_at(octet *p) noexcept nogil:
+cdef inline int two_at(byte *p) noexcept nogil:
     """The number that two digits say."""
     return (p[0] - 0x30) * 10 + p[1] - 0x30
 
@@ -57,7 +57,7 @@ cdef inline int64_t hour_of(Parts *parts) noexcept nogil:
     return day_number(parts.year, parts.month, parts.day) * 24 + parts.hour
 
 
-cdef inline bint read_offset(octet *p, Py_ssize_t at, Py_ssize_t size, Parts *parts) noexcept nogil:
+cdef inline bint read_offset(byte *p, Py_ssize_t at, Py_ssize_t size, Parts *parts) noexcept nogil:
     """Read what is left of a stamp; False if that is neither nothing nor an offset."""
     cdef bint after_blank
     cdef int minutes = 0
@@ -84,13 +84,13 @@ cdef inline bint read_offset(octet *p, Py_ssize_t at, Py_ssize_t size, Parts *pa
     return True
 
 
-cdef inline void read_clock(octet *p, Parts *parts) noexcept nogil:
+cdef inline void read_clock(byte *p, Parts *parts) noexcept nogil:
     parts.hour = two_at(p)
     parts.minute = two_at(p + 3)
     parts.second = two_at(p + 6)
 
 
-cdef inline bint read_iso(octet *p, Py_ssize_t size, Parts *parts) noexcept nogil:
+cdef inline bint read_iso(byte *p, Py_ssize_t size, Parts *parts) noexcept nogil:
     """Read an ISO stamp; False if it is none."""
     cdef Py_ssize_t at = end_of_iso_local(p, 0, size)
     if at == 0 or not read_offset(p, at, size, parts):
@@ -124,16 +124,16 @@ cdef inline bint read_iso(octet *p, Py_ssize_t size, Parts *parts) noexcept nogi
     return True
 
 
-cdef inline int read_year(octet *p, Py_ssize_t *at, Py_ssize_t size) noexcept nogil:
+cdef inline int read_year(byte *p, Py_ssize_t *at, Py_ssize_t size) noexcept nogil:
     """Read a year and the blank behind it; 0 = there is none."""
-    cdef octet *year = p + at[0]
+    cdef byte *year = p + at[0]
     if not has_year(p, at[0], size) or size - at[0] < 5 or year[4] != c" ":
         return 0
     at[0] += 5
     return two_at(year) * 100 + two_at(year + 2)
 
 
-cdef inline bint read_bsd(octet *p, Py_ssize_t size, Parts *parts) noexcept nogil:
+cdef inline bint read_bsd(byte *p, Py_ssize_t size, Parts *parts) noexcept nogil:
     """Read a BSD stamp; False if it is none."""
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t clock
@@ -281,7 +281,7 @@ cdef inline char *put_bsd(char *to, Parts *parts) noexcept nogil:
 
 
 cdef inline Py_ssize_t put_as_it_is(
-    char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
+    char *to, byte *stamp, Py_ssize_t size, int form, Parts *parts
 ) noexcept nogil:
     """Write a valid stamp of RFC 3339, with fewer digits or another offset if `form` says so."""
     cdef Py_ssize_t rest = size - parts.offset_at
@@ -328,7 +328,7 @@ cdef class Stamps:
             raise ValueError(f"{len(self.references)} references")
         self.local_epoch = datetime(1970, 1, 1, tzinfo=zone)
         for i in range(HOURS_KEPT):
-            self.local_hours[i].hour = self.utc_hours[i].hour = NO_HOUR
+            self.hours[0][i].hour = self.hours[1][i].hour = NO_HOUR
         self.settle(0.0)
 
     cdef void begin(self, double received_at) noexcept:
@@ -342,8 +342,8 @@ cdef class Stamps:
         for i in range(FORMS):
             self.known[i].size = -1
             self.received[i].size = -1
-        self.has_usual_time = 0 <= received_at <= RECEIVED_SECONDS_MAX
-        if self.has_usual_time:
+        self.knows_years = 0 <= received_at <= RECEIVED_SECONDS_MAX
+        if self.knows_years:
             self.received_second = <int64_t>received_at
             # The year after that of the receive time in any zone, or one more: the mean year
             # of 31556952 seconds is never six days from the calendar.
@@ -352,10 +352,10 @@ cdef class Stamps:
     cdef Py_ssize_t put(
         self, char *to, const unsigned char *stamp, Py_ssize_t size, int form
     ) except -1 nogil:
-        """Write the converted stamp to `to`; returns the octets written, 0 is possible for `EXACT`.
+        """Write the converted stamp to `to`; returns the bytes written, 0 is possible for `EXACT`.
 
         Args:
-            to: Has room for `ROOM` octets and those of the stamp.
+            to: Has room for `ROOM` bytes and those of the stamp.
             size: -1 = there is no stamp: the receive time.
             form: A `StampForm` that has a reference.
         """
@@ -365,7 +365,7 @@ cdef class Stamps:
         if size < 0:
             known = &self.received[form]
             if known.size < 0:
-                known.written = self.refer(known.octets, stamp, size, form)
+                known.written = self.refer(known.bytes, stamp, size, form)
                 known.size = 0
         elif size > 4 and stamp[4] == c"-":
             if not read_iso(stamp, size, &parts):
@@ -379,14 +379,14 @@ cdef class Stamps:
             if size > STAMP_KEPT:
                 return self.put_parts(to, stamp, size, form, &parts)
             known.size = -1
-            known.written = self.put_parts(known.octets, stamp, size, form, &parts)
+            known.written = self.put_parts(known.bytes, stamp, size, form, &parts)
             memcpy(known.stamp, stamp, size)
             known.size = size
-        memcpy(to, known.octets, known.written)
+        memcpy(to, known.bytes, known.written)
         return known.written
 
     cdef Py_ssize_t put_parts(
-        self, char *to, octet *stamp, Py_ssize_t size, int form, Parts *parts
+        self, char *to, byte *stamp, Py_ssize_t size, int form, Parts *parts
     ) except -1 nogil:
         """Write the moment that `parts` mean."""
         cdef char *end
@@ -402,14 +402,14 @@ cdef class Stamps:
             return put_offset(end, parts.offset) - to
         if parts.has_offset:
             shift(parts, -parts.offset)
-            minutes = self.minutes_from_utc(hour_of(parts))
+            minutes = self.minutes_in(hour_of(parts), True)
             if minutes == UNSURE:
                 return self.refer(to, stamp, size, form)
             shift(parts, minutes)
         return put_bsd(to, parts) - to
 
     cdef Py_ssize_t refer(
-        self, char *to, octet *stamp, Py_ssize_t size, int form
+        self, char *to, byte *stamp, Py_ssize_t size, int form
     ) except -1 with gil:
         """Let the reference write a stamp."""
         cdef bytes text = None
@@ -432,7 +432,7 @@ cdef class Stamps:
             return False
         roll_over(parts)
         if not parts.has_offset:
-            parts.offset = self.minutes_of_local(hour_of(parts))
+            parts.offset = self.minutes_in(hour_of(parts), False)
         return parts.offset != UNSURE
 
     cdef bint find_year(self, Parts *parts) except -1 nogil:
@@ -440,14 +440,14 @@ cdef class Stamps:
         cdef int64_t latest = self.received_second + FUTURE_SECONDS_MAX
         cdef int64_t moment, hour
         cdef int minutes = parts.offset
-        if not self.has_usual_time:
+        if not self.knows_years:
             return False
         parts.year = self.year_max
         while True:
             hour = hour_of(parts) + (parts.minute * 60 + parts.second) // 3600
             moment = hour_of(parts) * 3600 + parts.minute * 60 + parts.second
             if not parts.has_offset and moment - 86400 <= latest + 1:
-                minutes = self.minutes_of_local(hour)
+                minutes = self.minutes_in(hour, False)
                 if minutes == UNSURE:
                     return False
             moment -= minutes * 60
@@ -459,35 +459,22 @@ cdef class Stamps:
                     return True
             parts.year -= 1
 
-    cdef int minutes_of_local(self, int64_t hour) except -9999 nogil:
-        """Minutes that the zone is ahead of UTC in an hour of its own clocks, or `UNSURE`."""
-        cdef HourOffset *kept = &self.local_hours[<size_t>hour % HOURS_KEPT]
+    cdef int minutes_in(self, int64_t hour, bint of_utc) except -9999 nogil:
+        """Minutes that the zone is ahead of UTC in an hour of its own clocks or of UTC, or
+        `UNSURE`."""
+        cdef HourOffset *kept = &self.hours[of_utc][<size_t>hour % HOURS_KEPT]
         if kept.hour != hour:
-            self.learn_local(kept, hour)
+            self.learn(kept, hour, of_utc)
         return kept.minutes
 
-    cdef int learn_local(self, HourOffset *kept, int64_t hour) except -1 with gil:
+    cdef int learn(self, HourOffset *kept, int64_t hour, bint of_utc) except -1 with gil:
         kept.hour = NO_HOUR
-        moment = self.local_epoch + hour * HOUR
-        kept.minutes = minutes_of(moment.utcoffset())
-        if kept.minutes != minutes_of((moment + TO_LAST_SECOND).utcoffset()):
-            kept.minutes = UNSURE
-        kept.hour = hour
-        return 0
-
-    cdef int minutes_from_utc(self, int64_t hour) except -9999 nogil:
-        """Minutes that the zone is ahead of UTC in an hour of UTC, or `UNSURE`."""
-        cdef HourOffset *kept = &self.utc_hours[<size_t>hour % HOURS_KEPT]
-        if kept.hour != hour:
-            self.learn_utc(kept, hour)
-        return kept.minutes
-
-    cdef int learn_utc(self, HourOffset *kept, int64_t hour) except -1 with gil:
-        kept.hour = NO_HOUR
-        moment = UTC_EPOCH + hour * HOUR
-        kept.minutes = minutes_of(moment.astimezone(self.zone).utcoffset())
-        moment += TO_LAST_SECOND
-        if kept.minutes != minutes_of(moment.astimezone(self.zone).utcoffset()):
+        first = (UTC_EPOCH if of_utc else self.local_epoch) + hour * HOUR
+        last = first + TO_LAST_SECOND
+        if of_utc:
+            first, last = first.astimezone(self.zone), last.astimezone(self.zone)
+        kept.minutes = minutes_of(first.utcoffset())
+        if kept.minutes != minutes_of(last.utcoffset()):
             kept.minutes = UNSURE
         kept.hour = hour
         return 0
@@ -495,12 +482,12 @@ cdef class Stamps:
     def convert(self, bytes stamp, double received_at, int form) -> bytes:
         """What `put` writes for `stamp` in a batch that came at `received_at`."""
         cdef Py_ssize_t size = -1 if stamp is None else PyBytes_GET_SIZE(stamp)
-        cdef octet *octets = NULL if stamp is None else <octet *>PyBytes_AS_STRING(stamp)
+        cdef byte *data = NULL if stamp is None else <byte *>PyBytes_AS_STRING(stamp)
         cdef bytes room = PyBytes_FromStringAndSize(NULL, max(size, 0) + ROOM)
         if not 0 <= form < len(self.references):
             raise ValueError(f"no reference of form {form}")
         self.begin(received_at)
-        return room[: self.put(PyBytes_AS_STRING(room), octets, size, form)]
+        return room[: self.put(PyBytes_AS_STRING(room), data, size, form)]
 
 
 def ends_of(bytes line not None, Py_ssize_t at) -> tuple:
@@ -508,10 +495,10 @@ def ends_of(bytes line not None, Py_ssize_t at) -> tuple:
 
     0 stands for one that does not.
     """
-    cdef octet *p = <octet *>PyBytes_AS_STRING(line)
+    cdef byte *p = <byte *>PyBytes_AS_STRING(line)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(line)
     if not 0 <= at <= size:
-        raise ValueError(f"{at} in {size} octets")
+        raise ValueError(f"{at} in {size} bytes")
     return (
         end_of_bsd_stamp(p, at, size),
         end_of_iso_stamp(p, at, size),

@@ -1,9 +1,9 @@
 # cython: language_level=3
 """TAG of RFC 3164, as `relay/wire/headers/tag.py` reads it."""
 
-from relay.codec.octets cimport (
-    BRACKETED_OCTET, NAME_OCTET, PID_OCTET, PROGRAM_OCTET, WORD_OCTET, Span, are_all, end_of_run,
-    is_alphanumeric, is_at, is_digit, is_letter, is_visible, missing, octet, octet_classes, span,
+from relay.codec.byte_classes cimport (
+    BRACKETED_BYTE, NAME_BYTE, PID_BYTE, PROGRAM_BYTE, WORD_BYTE, Span, are_all, end_of_run,
+    is_alphanumeric, is_at, is_digit, is_letter, is_visible, missing, byte, byte_classes, span,
     starts,
 )
 from relay.codec.stamps cimport end_of_iso_stamp
@@ -19,37 +19,37 @@ cdef inline Tag no_tag(Py_ssize_t at) noexcept nogil:
     return Tag(missing(), missing(), at)
 
 
-cdef inline bint is_usual_program(octet *p, Py_ssize_t size) noexcept nogil:
-    return are_all(p, size, PROGRAM_OCTET) and p[0] != c"@"
+cdef inline bint is_plain_program(byte *p, Py_ssize_t size) noexcept nogil:
+    return are_all(p, size, PROGRAM_BYTE) and p[0] != c"@"
 
 
-cdef inline Py_ssize_t end_of_tag(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_tag(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a colon and the blank that may follow it end; `at` = there is no colon."""
     if not is_at(p, at, end, c":"):
         return at
     return at + 2 if is_at(p, at + 1, end, c" ") else at + 1
 
 
-cdef inline Py_ssize_t end_of_name(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_name(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a name that is no JSON and no cookie ends; `at` = there is none."""
     if is_at(p, at, end, c"{") or starts(p, at, end, b"@cee:", 5) or starts(p, at, end, b"@cim:", 5):
         return at
-    return end_of_run(p, at, end, NAME_OCTET)
+    return end_of_run(p, at, end, NAME_BYTE)
 
 
-cdef inline bint read_usual_tag(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
-    """Read ``PROGRAM[PID]:`` or ``PROGRAM:`` of usual octets."""
+cdef inline bint read_plain_tag(byte *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
+    """Read ``PROGRAM[PID]:`` or ``PROGRAM:`` of plain characters."""
     cdef Py_ssize_t stop = at
     if is_at(p, at, end, c"@"):
         return False
-    stop = end_of_run(p, at, end, PROGRAM_OCTET)
+    stop = end_of_run(p, at, end, PROGRAM_BYTE)
     if stop == at or stop == end:
         return False
     tag.program = span(at, stop)
     tag.pid = missing()
     if p[stop] == c"[":
         at = stop + 1
-        stop = end_of_run(p, at, end, PID_OCTET)
+        stop = end_of_run(p, at, end, PID_BYTE)
         if stop == at or not is_at(p, stop, end, c"]"):
             return False
         tag.pid = span(at, stop)
@@ -58,15 +58,15 @@ cdef inline bint read_usual_tag(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *ta
     return tag.end > stop
 
 
-cdef inline Py_ssize_t end_of_plain_pid(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    """Where octets other than brackets, colons and blanks end."""
-    while at < end and octet_classes[p[at]] & BRACKETED_OCTET and p[at] != c"[" and p[at] != c"]":
+cdef inline Py_ssize_t end_of_plain_pid(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Where bytes other than brackets, colons and blanks end."""
+    while at < end and byte_classes[p[at]] & BRACKETED_BYTE and p[at] != c"[" and p[at] != c"]":
         at += 1
     return at
 
 
 cdef inline bint read_closed_tag(
-    octet *p, Py_ssize_t at, Py_ssize_t name_end, Py_ssize_t end, Tag *tag
+    byte *p, Py_ssize_t at, Py_ssize_t name_end, Py_ssize_t end, Tag *tag
 ) noexcept nogil:
     """Read ``NAME[PID]`` with a colon or a blank behind it, or at the end."""
     cdef Py_ssize_t stop = name_end + 1
@@ -86,14 +86,14 @@ cdef inline bint read_closed_tag(
 
 
 cdef inline bint read_nested_tag(
-    octet *p, Py_ssize_t at, Py_ssize_t name_end, Py_ssize_t end, Tag *tag
+    byte *p, Py_ssize_t at, Py_ssize_t name_end, Py_ssize_t end, Tag *tag
 ) noexcept nogil:
     """Read ``NAME[a[b]][PID]:``, or else ``NAME[a[b]]:``."""
     cdef Py_ssize_t run_end = name_end + 1
     cdef Py_ssize_t i, stop
     if not is_at(p, name_end, end, c"["):
         return False
-    run_end = end_of_run(p, run_end, end, BRACKETED_OCTET)
+    run_end = end_of_run(p, run_end, end, BRACKETED_BYTE)
     for i in range(run_end - 1, name_end, -1):
         if p[i] != c"]" or not is_at(p, i + 1, run_end, c"["):
             continue
@@ -111,7 +111,7 @@ cdef inline bint read_nested_tag(
     return True
 
 
-cdef inline Py_ssize_t end_of_part(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_part(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where a word of a name with blanks ends; `at` = there is none."""
     cdef Py_ssize_t stop = at
     cdef unsigned char c
@@ -129,7 +129,7 @@ cdef inline Py_ssize_t end_of_part(octet *p, Py_ssize_t at, Py_ssize_t end) noex
 
 
 cdef inline bint read_tag_with_blanks(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag
+    byte *p, Py_ssize_t at, Py_ssize_t end, Tag *tag
 ) noexcept nogil:
     """Read ``Media Server[12]:``, a name of two to four words."""
     cdef Py_ssize_t stop = end_of_part(p, at, end)
@@ -156,7 +156,7 @@ cdef inline bint read_tag_with_blanks(
     return True
 
 
-cdef inline bint is_number(octet *p, Span word) noexcept nogil:
+cdef inline bint is_number(byte *p, Span word) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(word.at, word.end):
         if not is_digit(p[i]) and p[i] != c"." and p[i] != c",":
@@ -164,7 +164,7 @@ cdef inline bint is_number(octet *p, Span word) noexcept nogil:
     return True
 
 
-cdef inline Tag read_without_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Tag read_without_stamp(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """A VERSION that nobody knows, or what is no text in any encoding, as the program."""
     cdef Py_ssize_t stop = at
     if at < end and c"1" <= p[at] <= c"9":
@@ -182,11 +182,11 @@ cdef inline Tag read_without_stamp(octet *p, Py_ssize_t at, Py_ssize_t end) noex
     return Tag(span(at, stop), missing(), stop + 1)
 
 
-cdef inline bint read_word(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
+cdef inline bint read_word(byte *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) noexcept nogil:
     """Read ``su text``, behind a host: a word with a letter, and something behind its blank."""
     cdef Py_ssize_t stop = at
     cdef bint has_letter = False
-    while stop < end and octet_classes[p[stop]] & WORD_OCTET:
+    while stop < end and byte_classes[p[stop]] & WORD_BYTE:
         if is_letter(p[stop]) or p[stop] >= 0x80:
             has_letter = True
         stop += 1
@@ -197,7 +197,7 @@ cdef inline bint read_word(octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag) no
 
 
 cdef inline bint read_word_before_tag(
-    octet *p, Py_ssize_t at, Py_ssize_t end, Tag *tag
+    byte *p, Py_ssize_t at, Py_ssize_t end, Tag *tag
 ) noexcept nogil:
     """Read a word with a letter where ``TAG:`` or ``TAG[PID]:`` follows."""
     cdef Py_ssize_t stop = at
@@ -226,7 +226,7 @@ cdef inline bint read_word_before_tag(
 
 
 cdef inline Tag read_irregular(
-    octet *p, Py_ssize_t at, Py_ssize_t end, bint behind_host
+    byte *p, Py_ssize_t at, Py_ssize_t end, bint behind_host
 ) noexcept nogil:
     """A tag behind a stamp that lacks its colon, half its brackets or its program."""
     cdef Tag tag = no_tag(at)
@@ -259,12 +259,12 @@ cdef inline Tag read_irregular(
 
 
 cdef inline Tag read_tag(
-    octet *p, Py_ssize_t at, Py_ssize_t end, bint behind_host, bint has_stamp, bint expects_host
+    byte *p, Py_ssize_t at, Py_ssize_t end, bint behind_host, bint has_stamp, bint expects_host
 ) noexcept nogil:
     """The tag that begins at `at`; arguments as of the reference."""
     cdef Tag tag = no_tag(at)
     cdef Py_ssize_t name_end
-    if behind_host and has_stamp and read_usual_tag(p, at, end, &tag):
+    if behind_host and has_stamp and read_plain_tag(p, at, end, &tag):
         return tag
     name_end = end_of_name(p, at, end)
     if name_end > at:

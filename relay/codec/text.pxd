@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Text, octet by octet: whether it is UTF-8, and how it is written as a JSON string.
+"""Text, byte by byte: whether it is UTF-8, and how it is written as a JSON string.
 
 Nothing is read outside what the arguments name.
 """
@@ -7,11 +7,11 @@ Nothing is read outside what the arguments name.
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-ctypedef const unsigned char octet
+from relay.codec.byte_classes cimport byte
 
 cdef extern from *:
     """
-    /* The offset of the first octet with its high bit set; one has it. */
+    /* The offset of the first byte with its high bit set; one has it. */
     #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     #define relay_first_mark(marks) (__builtin_clzll(marks) >> 3)
     #else
@@ -25,22 +25,22 @@ cdef enum:
     WORD_BYTES = 8
 
 
-cdef inline uint64_t word_at(octet *p) noexcept nogil:
-    """Eight octets."""
+cdef inline uint64_t word_at(byte *p) noexcept nogil:
+    """Eight bytes."""
     cdef uint64_t word
     memcpy(&word, p, WORD_BYTES)
     return word
 
 
 cdef inline uint64_t high_bits(uint64_t word) noexcept nogil:
-    """The high bit of each octet that is not US-ASCII."""
+    """The high bit of each byte that is not US-ASCII."""
     return word & 0x8080808080808080u
 
 
 cdef inline uint64_t escape_marks(uint64_t word) noexcept nogil:
-    """The high bit of each octet that a JSON string cannot hold as it is (RFC 8259 §7).
+    """The high bit of each byte that a JSON string cannot hold as it is (RFC 8259 §7).
 
-    These are controls, the quote and the backslash.  No sum carries into another octet.
+    These are controls, the quote and the backslash.  No sum carries into another byte.
     """
     # A quote with its second bit inverted is 0x20, and a control stays below that.
     cdef uint64_t above = ((word ^ 0x0202020202020202u) & 0x7F7F7F7F7F7F7F7Fu) + (
@@ -52,17 +52,17 @@ cdef inline uint64_t escape_marks(uint64_t word) noexcept nogil:
     return ~((above & other) | word) & 0x8080808080808080u
 
 
-cdef inline bint needs_escape(octet c) noexcept nogil:
+cdef inline bint needs_escape(byte c) noexcept nogil:
     return c < 0x20 or c == c'"' or c == c"\\"
 
 
-cdef inline bint is_tail(octet c) noexcept nogil:
+cdef inline bint is_tail(byte c) noexcept nogil:
     """UTF8-tail (RFC 3629 §4)."""
     return c & 0xC0 == 0x80
 
 
-cdef inline Py_ssize_t sequence_size(octet *p, octet *end) noexcept nogil:
-    """How many octets the character at `p`, which is not US-ASCII, has in UTF-8; 0 if it is none.
+cdef inline Py_ssize_t sequence_size(byte *p, byte *end) noexcept nogil:
+    """How many bytes the character at `p`, which is not US-ASCII, has in UTF-8; 0 if it is none.
 
     RFC 3629 §4: the shortest form, no surrogates, nothing above U+10FFFF.
     """
@@ -85,8 +85,8 @@ cdef inline Py_ssize_t sequence_size(octet *p, octet *end) noexcept nogil:
     return 4
 
 
-cdef inline bint is_utf8(octet *p, octet *end) noexcept nogil:
-    """Whether the octets from `p` up to `end` are UTF-8; `bytes.decode` is the reference."""
+cdef inline bint is_utf8(byte *p, byte *end) noexcept nogil:
+    """Whether the bytes from `p` up to `end` are UTF-8; `bytes.decode` is the reference."""
     cdef Py_ssize_t size
     while p < end:
         if p[0] >= 0x80:

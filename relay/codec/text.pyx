@@ -19,7 +19,7 @@ def string(bytes text not None):
     cdef char *room = <char *>PyMem_Malloc(6 * size + 2)
     if room == NULL:
         raise MemoryError
-    cdef char *end = put_string(room, <octet *>PyBytes_AS_STRING(text), size)
+    cdef char *end = put_string(room, <byte *>PyBytes_AS_STRING(text), size)
     try:
         return room[: end - room]
     finally:
@@ -27,9 +27,9 @@ def string(bytes text not None):
 
 
 cdef char *put_string(char *to, const unsigned char *text, Py_ssize_t size) noexcept nogil:
-    """Write `text` as a JSON string with its quotes; room for 6 * size + 2 octets is there.
+    """Write `text` as a JSON string with its quotes; room for 6 * size + 2 bytes is there.
 
-    Returns where it ends.  UTF-8 stays as it is.  An octet that is not UTF-8, and NUL, becomes
+    Returns where it ends.  UTF-8 stays as it is.  An byte that is not UTF-8, and NUL, becomes
     the four characters ``\\xNN``, whose backslash is written as two.
     """
     cdef unsigned char high = 0
@@ -51,7 +51,7 @@ cdef char *put_string(char *to, const unsigned char *text, Py_ssize_t size) noex
     return to + 1
 
 
-cdef inline char *put_pieces(char *to, octet *p, octet *end) noexcept nogil:
+cdef inline char *put_pieces(char *to, byte *p, byte *end) noexcept nogil:
     """Write what has anything in it that cannot stay as it is."""
     cdef uint64_t word
     cdef uint64_t marks
@@ -80,14 +80,14 @@ cdef inline char *put_pieces(char *to, octet *p, octet *end) noexcept nogil:
     return to
 
 
-cdef inline char *put_characters(char *to, octet **at, octet *end) noexcept nogil:
-    """Write all octets up to the next of US-ASCII, and move `at` behind them."""
-    cdef octet *p = at[0]
+cdef inline char *put_characters(char *to, byte **at, byte *end) noexcept nogil:
+    """Write all bytes up to the next of US-ASCII, and move `at` behind them."""
+    cdef byte *p = at[0]
     cdef Py_ssize_t size
     while p < end and p[0] >= 0x80:
         size = sequence_size(p, end)
         if size == 0:
-            to = put_octet(to, p[0])
+            to = put_byte(to, p[0])
             p += 1
             continue
         memcpy(to, p, size)
@@ -97,10 +97,10 @@ cdef inline char *put_characters(char *to, octet **at, octet *end) noexcept nogi
     return to
 
 
-cdef inline char *put_escaped(char *to, octet c) noexcept nogil:
+cdef inline char *put_escaped(char *to, byte c) noexcept nogil:
     """Write a control, the quote or the backslash."""
     if c == 0:
-        return put_octet(to, c)
+        return put_byte(to, c)
     to[0] = c"\\"
     if c >= 0x20:
         to[1] = <char>c
@@ -114,7 +114,7 @@ cdef inline char *put_escaped(char *to, octet c) noexcept nogil:
     return to + 6
 
 
-cdef inline char *put_octet(char *to, octet c) noexcept nogil:
+cdef inline char *put_byte(char *to, byte c) noexcept nogil:
     r"""Write the text ``\xNN`` in a JSON string."""
     to[0] = to[1] = c"\\"
     to[2] = c"x"

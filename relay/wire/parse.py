@@ -28,7 +28,7 @@ from relay.wire.ewmm import APP_NAME, decode_ewmm
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.headers.hostname import is_hostname
 from relay.wire.headers.malformed import error_text, find_defect, parse_malformed
-from relay.wire.headers.rfc3164 import is_bare_hostname, parse_rfc3164
+from relay.wire.headers.rfc3164 import is_leading_hostname, parse_rfc3164
 from relay.wire.headers.rfc5424 import PRIVAL, parse_rfc5424
 from relay.wire.parse_tags import (
     BY_BIT,
@@ -115,7 +115,7 @@ def _reader(dialect: Dialect) -> Reader | None:
         SyslogMessage,
         lambda frame: parse_as(dialect, frame.rstrip(DELIMITERS), frame),
         is_hostname=is_hostname,
-        is_bare_hostname=is_bare_hostname,
+        is_leading_hostname=is_leading_hostname,
         tags=BY_BIT,
         default_pri=facility * 8 + severity,
         expects_host=dialect.hosts[1],

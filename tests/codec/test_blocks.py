@@ -63,7 +63,7 @@ def test_a_damaged_block_is_never_read_beyond_its_end(row: list[bytes], data: An
     ("lengths_at", "count"), [(17, 2**61), (17, 2**62), (2**62, 1), (101, 2**62), (2**63 - 1, 1)]
 )
 def test_numbers_that_overflow_are_refused(lengths_at: int, count: int) -> None:
-    with pytest.raises(ValueError, match="are not in 100 octets"):
+    with pytest.raises(ValueError, match="are not in 100 bytes"):
         blocks.cut_records(bytes(100), lengths_at, count)
 
 

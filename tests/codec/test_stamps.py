@@ -163,7 +163,7 @@ def test_names_of_zones_end_where_the_longest_does() -> None:
 
 
 def test_no_octet_outside_the_line_is_asked_for() -> None:
-    with pytest.raises(ValueError, match="5 in 4 octets"):
+    with pytest.raises(ValueError, match="5 in 4 bytes"):
         stamps.ends_of(b"line", 5)
 
 

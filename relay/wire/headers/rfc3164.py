@@ -164,7 +164,7 @@ def _without_stamp(
     assert blanks is not None  # it matches anything, even nothing
     at = blanks.end()
     word = _WORD.match(line, at) if expects_host else None
-    if word is not None and is_bare_hostname(word[1]):
+    if word is not None and is_leading_hostname(word[1]):
         end = word.end()
         if is_object(line, end):
             return word[1], end, NO_TAG
@@ -176,7 +176,7 @@ def _without_stamp(
     return None, at if tag.size else start, tag
 
 
-def is_bare_hostname(word: bytes) -> bool:
+def is_leading_hostname(word: bytes) -> bool:
     """Whether a word that no stamp precedes is a host: a name with a letter, or an address."""
     if len(word) > HOSTNAME_BYTES_MAX:
         return False

@@ -1,12 +1,14 @@
 # cython: language_level=3
-"""Classes of octets, and where a part of a line lies."""
+"""Classes of bytes, and where a part of a line lies."""
 
-ctypedef const unsigned char octet
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+ctypedef const unsigned char byte
 
 cdef extern from *:
     """
-    /* What an octet may be in, as a set of the bits of `OctetClass`; in order of the octets. */
-    static const unsigned char relay_octet_classes[256] = {
+    /* What a byte may be in, as a set of the bits of `ByteClass`; in order of the bytes. */
+    static const unsigned char relay_byte_classes[256] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 254, 76, 254, 254, 254, 254, 254, 222, 222, 254, 254, 222, 255, 255, 254,
@@ -25,17 +27,17 @@ cdef extern from *:
     120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120,
     };
     """
-    const unsigned char octet_classes "relay_octet_classes"[256]
+    const unsigned char byte_classes "relay_byte_classes"[256]
 
-cdef enum OctetClass:
-    HOST_OCTET = 1       # usual names of hosts: letters, digits and ._-
-    PROGRAM_OCTET = 2    # usual names of programs
-    PID_OCTET = 4        # usual PIDs
-    VISIBLE_OCTET = 8    # neither a control character nor a space
-    NAME_OCTET = 16      # names of programs: visible, without ":[ and the quote
-    WORD_OCTET = 32      # programs whose colon was left out
-    BRACKETED_OCTET = 64 # between the brackets of a nested tag
-    SD_NAME_OCTET = 128  # SD-NAME of RFC 5424 §6.3.2
+cdef enum ByteClass:
+    HOST_BYTE = 1       # usual names of hosts: letters, digits and ._-
+    PROGRAM_BYTE = 2    # usual names of programs
+    PID_BYTE = 4        # usual PIDs
+    VISIBLE_BYTE = 8    # neither a control character nor a space
+    NAME_BYTE = 16      # names of programs: visible, without ":[ and the quote
+    WORD_BYTE = 32      # programs whose colon was left out
+    BRACKETED_BYTE = 64 # between the brackets of a nested tag
+    SD_NAME_BYTE = 128  # SD-NAME of RFC 5424 §6.3.2
 
 
 cdef struct Span:
@@ -52,58 +54,65 @@ cdef inline Span missing() noexcept nogil:
     return Span(-1, -1)
 
 
-cdef inline bint is_digit(octet c) noexcept nogil:
+cdef inline bytes bytes_at(byte *p, Span part):
+    """The bytes of a part, None if it is missing."""
+    if part.at < 0:
+        return None
+    return PyBytes_FromStringAndSize(<const char *>p + part.at, part.end - part.at)
+
+
+cdef inline bint is_digit(byte c) noexcept nogil:
     return c"0" <= c <= c"9"
 
 
-cdef inline bint is_letter(octet c) noexcept nogil:
+cdef inline bint is_letter(byte c) noexcept nogil:
     return c"a" <= c <= c"z" or c"A" <= c <= c"Z"
 
 
-cdef inline bint is_alphanumeric(octet c) noexcept nogil:
+cdef inline bint is_alphanumeric(byte c) noexcept nogil:
     return is_letter(c) or is_digit(c)
 
 
-cdef inline bint is_hexadecimal(octet c) noexcept nogil:
+cdef inline bint is_hexadecimal(byte c) noexcept nogil:
     return is_digit(c) or c"a" <= c <= c"f" or c"A" <= c <= c"F"
 
 
-cdef inline bint is_visible(octet c) noexcept nogil:
-    """Whether an octet is neither a control character nor a space; others than US-ASCII are."""
+cdef inline bint is_visible(byte c) noexcept nogil:
+    """Whether a byte is neither a control character nor a space; others than US-ASCII are."""
     return c > 0x20 and c != 0x7F
 
 
-cdef inline bint is_printusascii(octet c) noexcept nogil:
+cdef inline bint is_printusascii(byte c) noexcept nogil:
     """PRINTUSASCII of RFC 5424 §6."""
     return 0x21 <= c <= 0x7E
 
 
 cdef inline bint starts(
-    octet *p, Py_ssize_t at, Py_ssize_t end, const char *text, Py_ssize_t size
+    byte *p, Py_ssize_t at, Py_ssize_t end, const char *text, Py_ssize_t size
 ) noexcept nogil:
     """Whether `text` stands at `at`."""
     cdef Py_ssize_t i
     if end - at < size:
         return False
     for i in range(size):
-        if p[at + i] != <octet>text[i]:
+        if p[at + i] != <byte>text[i]:
             return False
     return True
 
 
-cdef inline bint is_at(octet *p, Py_ssize_t at, Py_ssize_t end, char c) noexcept nogil:
-    """Whether the octet `c` stands at `at`."""
-    return at < end and p[at] == <octet>c
+cdef inline bint is_at(byte *p, Py_ssize_t at, Py_ssize_t end, char c) noexcept nogil:
+    """Whether the byte `c` stands at `at`."""
+    return at < end and p[at] == <byte>c
 
 
-cdef inline Py_ssize_t after_blanks(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t after_blanks(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where the spaces at `at` end."""
     while at < end and p[at] == c" ":
         at += 1
     return at
 
 
-cdef inline Py_ssize_t end_of_word(octet *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t end_of_word(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where what is no space ends; `at` = there is nothing, or no space behind it."""
     cdef Py_ssize_t stop = at
     while stop < end and p[stop] != c" ":
@@ -112,14 +121,14 @@ cdef inline Py_ssize_t end_of_word(octet *p, Py_ssize_t at, Py_ssize_t end) noex
 
 
 cdef inline Py_ssize_t end_of_run(
-    octet *p, Py_ssize_t at, Py_ssize_t end, OctetClass kind
+    byte *p, Py_ssize_t at, Py_ssize_t end, ByteClass kind
 ) noexcept nogil:
-    """Where the octets of a class that begin at `at` end."""
-    while at < end and octet_classes[p[at]] & kind:
+    """Where the bytes of a class that begin at `at` end."""
+    while at < end and byte_classes[p[at]] & kind:
         at += 1
     return at
 
 
-cdef inline bint are_all(octet *p, Py_ssize_t size, OctetClass kind) noexcept nogil:
-    """Whether there are octets, and all of them are of a class."""
+cdef inline bint are_all(byte *p, Py_ssize_t size, ByteClass kind) noexcept nogil:
+    """Whether there are bytes, and all of them are of a class."""
     return size > 0 and end_of_run(p, 0, size, kind) == size
