@@ -1,8 +1,8 @@
 """Bring a second environment up to date with the one in use, a bounded step at a time.
 
 A database with a slash in its name is that of one account: new keys are beyond all
-others, and the value of a key never changes.  So what is missing in the duplicate lies
-at its end, and what it has too much lies, but for a quarantine, at its head.  (A history
+others, and the value of a key never changes.  So entries that are missing in the duplicate lie
+at its end, and surplus ones, but for a quarantine, at its head.  (A history
 makes an exception where the numbers of a queue began anew; it is copied from its beginning
 then.)  The other databases are small, and copied where they differ.
 """
@@ -41,7 +41,7 @@ class Duplicate:
         self.environment.close()
 
     def catch_up(self, txn: Transaction, bytes_max: int) -> tuple[int, bool]:
-        """Copy about `bytes_max` bytes of what is missing, durably.
+        """Copy about `bytes_max` bytes of the missing entries, durably.
 
         Args:
             txn: A read transaction of the environment in use, with buffers.
@@ -89,7 +89,7 @@ def _catch_up(
         return 0
     copies = target.cursor(db=copy)
     head = bytes(entries.key())
-    # What has left the source since the last step lies at the head of the copy.
+    # Entries that left the source since the last step lie at the head of the copy.
     while copies.first() and copies.key() < head:
         copies.delete()
     copied = 0

@@ -1,7 +1,7 @@
 """An LMDB environment with its databases, which stays open until its last reader is done.
 
-Compaction puts another environment in the place of the one in use.  Whoever is reading
-then goes on in the old one; it is closed when the last of them has done.
+Compaction puts another environment in the place of the one in use.  Readers on their way
+go on in the old one, which is closed after the last of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Handles:
 
     Args:
         environment: LMDB's.
-        guard: Stands before what was not verified yet; None = everything was.
+        guard: Stands before pages that were not verified yet; None = all were.
 
     Attributes:
         blocks: The database of blocks of each destination.
         quarantine: The quarantine of each account.
-        history: What is kept of what each destination delivered.
+        history: The delivered records that each destination keeps.
     """
 
     def __init__(self, environment: Environment, guard: Guard | None = None) -> None:

@@ -1,11 +1,11 @@
 """Make a queue's file smaller while the relay works with it.
 
     begin ──▶ step, step, … ──────────────▶ switch ──▶ the new file is in use
-              copy what has come meanwhile  copy the rest, rename
+              copy new entries              copy the rest, rename
 
 A step is a read transaction and a write transaction into another file, like any reading:
 commits go on between and beside them.  `switch` runs in the thread of the commits, which
-wait for it: what is left by then is little.  From then on they go into the new file.
+wait for it: little is left by then.  From then on they go into the new file.
 
 Until the rename the old file has everything, and whatever fails leaves it in use; a crash
 leaves one or the other.  The copy is synced before it, the names before the next commit.

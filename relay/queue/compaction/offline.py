@@ -1,4 +1,4 @@
-"""Make a queue's file as small as what is in it, while no relay works with it.
+"""Make a queue's file as small as its contents, while no relay works with it.
 
 LMDB uses free pages again but never gives them back.  The copy without them is read
 back and compared before it takes the place of the file, in one rename; a crash leaves

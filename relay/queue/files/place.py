@@ -75,7 +75,7 @@ class Placement:
 
     Attributes:
         bring_back: Puts the file into its place again, or raises QueueMisplaced.
-        misplaced: Why what was committed last must not be answered; empty = it may be.
+        misplaced: Why the last commit must not be answered; empty = it may be.
     """
 
     def __init__(self, path: str | None, ownership: Ownership) -> None:

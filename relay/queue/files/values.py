@@ -2,8 +2,8 @@
 
 A sector that cannot be read is SIGBUS in a memory map, and the end of the process, again
 at each start.  A plain read of it is an error.  So LMDB says where a value lies, and it is
-read from the file's descriptor; both see the same page cache.  What is put in a transaction
-is not in the file yet, and is LMDB's to give until the commit.
+read from the file's descriptor; both see the same page cache.  A value that is put in a transaction
+is not in the file yet; LMDB returns it until the commit.
 
 The position of a value is in its node, which also has its key (see `repair/pages.py`):
 
@@ -27,7 +27,7 @@ _TRIES, _PAUSE_SECONDS = 3, 0.5  # an error of the disk may pass
 
 
 class Unreadable(bytes):
-    """What could be read of a value; the rest is zeros.
+    """The readable part of a value; the rest is zeros.
 
     Attributes:
         reason: Why that is not all, for people.
@@ -68,7 +68,7 @@ class FileValues:
         os.close(self._fd)
 
     def value(self, cursor: BufferCursor) -> bytes:
-        """What the cursor is on, which is in the file; an `Unreadable` if it cannot be read."""
+        """The value at the cursor, from the file; an `Unreadable` if it cannot be read."""
         size, page = node_of(cursor.key())
         return self._read(page, size) if page else bytes(cursor.value())
 

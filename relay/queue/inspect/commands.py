@@ -109,7 +109,7 @@ class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _head(
         self, changes: Changes, ledger: Ledger
     ) -> Iterator[tuple[SeqRange, Block | BlockDamaged]]:
-        """What is left of the oldest blocks, one at least."""
+        """The rest of the oldest blocks, one at least."""
         cursor = changes.txn.cursor(db=changes.blocks[self.orphan])
         found = cursor.first()
         size = 0
@@ -277,7 +277,7 @@ class ReplayQuarantined(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     Args:
         seqs: As for `PurgeQuarantined`; these are moved whole or not at all.
-        bytes_max: What one step moves, about.
+        bytes_max: Moved in one step, about.
     """
 
     account: str

@@ -1,7 +1,7 @@
 """Look into queues, quarantines and histories: bounded steps in short transactions.
 
 A read transaction keeps pages from being used again for as long as it is open.  So a query
-returns a page of what there is and where the next one begins, and the queue may change in
+returns a page and where the next one begins, and the queue may change in
 between: records leave at the head and come at the end, but a record never changes its seq.
 The seqs in a history need not be consecutive: what left the queue undelivered is not in it.
 
@@ -61,7 +61,7 @@ class Account(msgspec.Struct):
     oldest_at: float | None = None
     """When the oldest record came in (seconds since 1970-01-01 UTC); None = there is none."""
     history_bytes: int = 0
-    """What its history takes of the map."""
+    """Size of its history in the map."""
     history_since: float | None = None
     """When the oldest record in its history was acknowledged; None = there is none."""
 
@@ -199,11 +199,11 @@ def _records(value: Octets, first: int, start: int, acknowledged_at: float) -> l
     ]
 
 
-# What is there, held against what is accounted for.
+# Blocks, held against the accounts.
 
 
 class Check(msgspec.Struct, forbid_unknown_fields=True):
-    """What to check of a queue."""
+    """The part of a queue, or of a history, to check."""
 
     queue: str
     start: int = 0
@@ -342,7 +342,7 @@ def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
 
 
 class Tally(msgspec.Struct):
-    """What is in a quarantine, and what its account says."""
+    """The size of a quarantine, and the number of its records in the account."""
 
     records: int
     octets: int
@@ -454,4 +454,4 @@ QUERIES: Mapping[str, tuple[type[msgspec.Struct], Callable[[TransactionView, Any
     "history-read": (Read, read_history),
     "history-check": (Check, check_history),
 }
-"""By name: what a query takes, and the function that answers it."""
+"""By name: the arguments of a query, and the function that answers it."""

@@ -37,7 +37,7 @@ class GuardedTransaction:
 
     Args:
         values: Reads the values of the file.
-        guard: Knows what was not verified yet, and is told what makes the file unusable.
+        guard: Knows the parts that were not verified yet, and is told of damage.
         blocks: The database of blocks of each destination.
     """
 
@@ -123,7 +123,7 @@ class GuardedCursor:
         return self._values.head(self._cursor, length)
 
     def delete(self) -> bool:
-        """Raises FileDamaged if LMDB could not read what it has to for that."""
+        """Raises FileDamaged if LMDB could not read the page of the value, as it has to."""
         trouble = "" if self._is_new else self._values.why_not_deleted(self._cursor)
         if trouble:
             self._txn.guard.damaged(trouble)

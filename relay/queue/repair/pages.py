@@ -68,7 +68,7 @@ class Tree(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What one transaction left."""
+    """The trees that one transaction left."""
 
     number: int
     free: Tree
@@ -86,7 +86,7 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Audit:
-    """What was found on the way through one snapshot."""
+    """The pages and problems that were found on the way through one snapshot."""
 
     pages: bytearray
     """1 for each page that is in use."""
@@ -112,7 +112,7 @@ class PageFile:
     """An LMDB file, read with plain reads.
 
     Attributes:
-        problems: What is wrong with the meta pages.
+        problems: Damage of the meta pages.
         size: Of the file, in bytes, when the meta pages were read.
         snapshots: Those whose meta page makes sense, the newest first.
         page_size: In bytes.
@@ -157,7 +157,7 @@ class PageFile:
         return max(found, key=lambda meta: meta.number)
 
     def audit(self, snapshot: Snapshot) -> Audit:
-        """What is known of the pages of `snapshot` at first: nothing."""
+        """An audit of the pages of `snapshot`, none of which is marked yet."""
         return Audit(bytearray(max(snapshot.last_page + 1, META_PAGES)))
 
     def value(self, entry: Entry) -> bytes:
@@ -219,10 +219,10 @@ class PageFile:
                     audit.pages[number] = 1
 
     def lost_snapshots(self) -> Iterator[Snapshot]:
-        """What looks like the tree of names of a snapshot, wherever it lies in the file.
+        """Pages that look like the tree of names of a snapshot, wherever they lie in the file.
 
-        For when a meta page is gone.  Such a page may be from long ago, and what it
-        points to written over since.
+        For when a meta page is gone.  Such a page may be from long ago, and the pages below
+        it may have been written over since.
         """
         pages = self.size // self.page_size
         nothing = Tree(self.page_size, _INTEGER_KEYS, 0, 0, 0, 0, 0, NO_PAGE)
@@ -306,7 +306,7 @@ class Walk:
 
     file: PageFile
     name: str
-    """Of the tree, for what is found wrong with it."""
+    """Of the tree, for the problems."""
     audit: Audit
     is_sorted_by_number: bool = False
     branch_pages: int = 0

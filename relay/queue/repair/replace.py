@@ -34,7 +34,7 @@ DAMAGED_FILES_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was done about a damaged file."""
+    """The replacement of a damaged file."""
 
     kept_as: str
     """Path of the damaged file, as it was found."""
@@ -73,7 +73,7 @@ def make_file(
 
 
 def remove_unfinished(path: str) -> None:
-    """Remove what a compaction that was interrupted has left in the directory `path`."""
+    """Remove the files of an interrupted compaction from the directory `path`."""
     shutil.rmtree(os.path.join(path, COMPACTED), ignore_errors=True)
 
 
@@ -145,7 +145,7 @@ def prepare_file(
 
     Args:
         make_queue: Makes an empty queue of a new environment.
-        verify: Says what is wrong with the file that is there.
+        verify: Returns the problems of the file that is there.
         strict: Refuse a damaged file instead of replacing it.
 
     Raises:

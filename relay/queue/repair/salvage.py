@@ -80,12 +80,15 @@ class _Source:
 
     def progress(self) -> int:
         """A number that grows with each record that comes or goes."""
-        total = 0
+        return sum(each.received + each.acknowledged_seq for _, each in self.ledgers())
+
+    def ledgers(self) -> Iterator[tuple[str, Ledger]]:
+        """The ledgers that add up, each with its account's id."""
         for entry in self.entries(b"meta"):
-            ledger = sound_ledger(self._file.value(entry), any_version=True)
-            if entry.key.startswith(LEDGER) and ledger is not None:
-                total += ledger.received + ledger.acknowledged_seq
-        return total
+            if entry.key.startswith(LEDGER):
+                ledger = sound_ledger(self._file.value(entry), any_version=True)
+                if ledger is not None:
+                    yield entry.key.removeprefix(LEDGER).decode("utf-8", "replace"), ledger
 
     def is_whole(self) -> bool:
         """Whether every page of it can be read, and is used once."""
@@ -174,13 +177,10 @@ class _Salvage:
         ledgers: dict[str, Ledger] = {}
         are_newest = True
         for number, source in enumerate(self._sources):
-            for entry in source.entries(b"meta"):
-                id = entry.key.removeprefix(LEDGER).decode("utf-8", "replace")
-                if entry.key.startswith(LEDGER) and id not in ledgers:
-                    ledger = sound_ledger(self._file.value(entry), any_version=True)
-                    if ledger is not None:
-                        ledgers[id] = ledger
-                        are_newest = are_newest and number == 0
+            for id, ledger in source.ledgers():
+                if id not in ledgers:
+                    ledgers[id] = ledger
+                    are_newest = are_newest and number == 0
         return ledgers, are_newest
 
     def _copy_quarantine(self, id: bytes) -> tuple[int, int, int]:

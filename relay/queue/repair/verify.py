@@ -24,7 +24,7 @@ from relay.queue.repair.verify_lazily import LazyVerification
 from relay.queue.transaction import is_of_source
 
 READS_MAX = 10_000
-"""What a start reads of leaves and of the beginnings of values at most, but for ends."""
+"""Leaves and beginnings of values that a start reads at most, but for ends."""
 LAZY_READS_MIN = 1000
 
 BLOCKS, QUARANTINE, LEDGER = b"blocks/", b"quarantine/", b"ledger/"
@@ -72,7 +72,7 @@ def verify(
             leave that of long queues for later.
         pages_only: Do not judge accounts.
         reads_max: Pages that may have to be read before anything is left for later.
-        lazy_reads_min: What a queue has to have of them to count as long.
+        lazy_reads_min: Such pages that make a queue a long one.
     """
     data = os.path.join(path, "data.mdb")
     if struct.calcsize("P") != 8 or not os.path.exists(data):
@@ -166,7 +166,7 @@ def _problems(
     lazy: LazyVerification | None = None,
     long: Collection[bytes] = (),
 ) -> list[str]:
-    """What is wrong with the newest snapshot; of the trees `long`, with what `lazy` begins with."""
+    """Problems of the newest snapshot; of the trees `long`, those that `lazy` begins with."""
     snapshot = file.snapshots[0]
     audit = audit or file.audit(snapshot)
     ends: dict[str, tuple[bytes, bytes] | None] = {}

@@ -12,7 +12,7 @@ it moves.  So a leaf is safe once these are verified: the leaf before it, as man
 a branch can have, and the first ones below as many branches after it.  Values
 are only read where a cursor is, or one step further.
 
-All this concerns only what was there at the start, which does not change: a value never
+All this concerns only the pages of the start, which do not change: a value never
 moves, and a leaf is written only by ourselves, after it was verified.  So one mark for
 each page, from the start on, suffices to find values that lie in free pages, in pages of
 trees or in each other.
@@ -144,7 +144,7 @@ class _Queue:
         return self.leaves.is_safe(seq) and self.values.is_safe(seq)
 
     def bounds(self, seq: int) -> tuple[int, int]:
-        """What is safe around `seq`, which is."""
+        """The safe keys around `seq`, which is safe."""
         found = [progress.span_of(seq) for progress in (self.leaves, self.values)]
         lows = [span.safe_low for span in found if span is not None]
         highs = [span.safe_high for span in found if span is not None]
@@ -255,7 +255,7 @@ class _QueueWalk(Walk):
 
 
 def _regular(page: bytes) -> tuple[list[int], list[int]] | None:
-    """What is in a branch that was filled in order; None if it looks otherwise.
+    """Pages and keys of a branch that was filled in order; None if it looks otherwise.
 
     Its nodes, of 16 bytes but for the first one's 8, lie one below the other from the
     end of the page on.  So they can be taken apart all at once.
@@ -421,7 +421,7 @@ class LazyVerification:
 
         Args:
             leaves_max: How many in all.
-            wanted: What is to be safe; when it is, that is enough.
+            wanted: A key; the walk ends when it is safe.
         """
         while leaves_max > 0 and start < KEYS_STOP and not progress.is_safe(wanted):
             span = progress.span_of(start)

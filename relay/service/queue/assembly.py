@@ -23,7 +23,7 @@ _MAP_SLACK_BYTES = 1024**3
 
 
 def new_admission(configuration: Configuration) -> Admission:
-    """What decides whether there is room for what comes in."""
+    """The admission, which decides whether there is room for new messages."""
     return Admission(
         pending_bytes_max=configuration.pending_max,
         queue_bytes_max=configuration.queue_bytes_max,

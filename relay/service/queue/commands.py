@@ -88,7 +88,7 @@ class QueueTools:
         self._busy: set[str] = set()  # queues that are being purged or adopted
 
     def commands(self) -> dict[str, Asked]:
-        """What the control socket offers, by name."""
+        """The commands of the control socket, by name."""
 
         def look(function: Callable[..., object], arguments: msgspec.Struct) -> Deferred[object]:
             return self._queue.view.look(lambda view: function(view, arguments))
@@ -129,7 +129,7 @@ class QueueTools:
         return self._queue.committer.operate(replace(wanted, upto=upto, bytes_max=bytes_max))
 
     def step_bytes(self, id: str, *, wanted: int = 1) -> int:
-        """What may be added to the queue of `id` in one step; what is moved keeps its limit.
+        """Bytes that may be added to the queue of `id` in one step, within its limit.
 
         Raises:
             QueueError: There is no room for `wanted` bytes.
@@ -150,7 +150,7 @@ class QueueTools:
         return min(STEP_BYTES_MAX, room // 2 + 1)  # a page may be half empty
 
     def _upto(self, id: str, upto: int) -> int:
-        """`upto`, but not beyond what has a number now: what is replayed gets a new one."""
+        """`upto`, but not beyond the numbers of now: replayed records get new ones."""
         if id not in self._queue.view.ledgers:
             raise unknown("quarantine", id, self._queue.view.ledgers)
         return min(upto, self._queue.view.ledgers[id].next_seq)
@@ -161,7 +161,7 @@ class QueueTools:
         return self._destinations[id]
 
     def _drain_of(self, queue: str) -> tuple[DestinationService, Drain] | None:
-        """What sends the records of `queue`; None = it is an orphan."""
+        """The sender of the records of `queue`; None = it is an orphan."""
         destination = self._destinations.get(destination_of(queue))
         drain = None if destination is None else destination.drain_of(queue)
         return None if destination is None or drain is None else (destination, drain)
@@ -260,7 +260,7 @@ class QueueTools:
     async def _replay(self, wanted: ReplayHistory) -> Replayed:
         to = self._destination(wanted.to).id
         ledger = self._queue.view.ledgers.get(wanted.queue, Ledger())
-        # What is replayed is delivered once more, with new seqs: that is not part of it.
+        # Replayed records are delivered once more, with new seqs, which are not part of this.
         upto = wanted.upto or ledger.acknowledged_seq
         done = Replayed(next_seq=wanted.start, upto=upto)
         until = self._clock.seconds() + _STEPS_SECONDS_MAX

@@ -41,7 +41,7 @@ class Compacted(msgspec.Struct):
     number: int
     is_over: bool
     bytes_before: int
-    """What the file took on the disk."""
+    """Size of the file on the disk."""
     bytes_after: int = 0
     error: str = ""
 
@@ -90,7 +90,7 @@ class CompactionService(Service):
         return succeed(None) if self._now.is_over else self._end()
 
     def commands(self) -> dict[str, Asked]:
-        """What the control socket offers, by name."""
+        """The commands of the control socket, by name."""
         return {"queue-compact": Asked(Compact, self.ask)}
 
     def ask(self, wanted: Compact) -> Deferred[Compacted]:

@@ -1,4 +1,4 @@
-"""What the relay does when the queue cannot store something, or is damaged."""
+"""Reactions to a queue that cannot store something, or is damaged."""
 
 from __future__ import annotations
 

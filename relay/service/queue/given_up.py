@@ -35,7 +35,7 @@ _ROOM_BYTES = 16 * 1024
 
 
 class NoteOfLoss(msgspec.Struct):
-    """What was given up at one stop."""
+    """The messages that were given up at one stop."""
 
     id: str
     lost: dict[str, int]
@@ -49,7 +49,7 @@ class GivenUp:
         self._name = os.path.join(path, _NAME)
 
     def read(self) -> NoteOfLoss | None:
-        """What the last stop gave up; None = nothing, or it cannot be read."""
+        """The note of the last stop; None = there is none, or it cannot be read."""
         try:
             with open(self._name, "rb") as file:
                 return msgspec.json.decode(file.read(), type=NoteOfLoss)
@@ -57,7 +57,7 @@ class GivenUp:
             return None
 
     def clear(self) -> None:
-        """Forget what is there, and keep the room for another note, if there is any."""
+        """Empty the note, and keep its room for another one, if there is any."""
         with suppress(OSError):
             self._write(b"")
 

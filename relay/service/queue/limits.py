@@ -33,7 +33,7 @@ def new_limits(configuration: Configuration, notices: Notices) -> dict[str, Queu
 
 
 def new_histories(configuration: Configuration) -> Histories:
-    """What is kept of delivered messages.
+    """The histories of delivered messages.
 
     It goes before sources have to wait, so the reserve is no room for it.
     """

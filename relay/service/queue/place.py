@@ -59,7 +59,7 @@ class QueuePlace:
         """Put a new file into the place of the one that is open.
 
         Returns:
-            What was found and done, for people.
+            The finding and the remedy, for people.
 
         Raises:
             QueueMisplaced: It cannot be done; the words say why, and where the queue is.

@@ -46,6 +46,8 @@ from relay.transport.notices import Notices
 _MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
 _Found = TypeVar("_Found")
+_Stored = Callable[[int, Sequence[bytes]], None]
+_Evicted = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class QueueSettings:
     destinations: Sequence[str]
     """Ids of the configured destinations."""
     map_bytes: int
-    """Size of the map; more if what is there already needs it."""
+    """Size of the map; more if the file that is there already needs it."""
     check_path: Callable[[str], None]
     """Raises StartRefused if `path` is no place for a queue."""
     sources: Sequence[str] = ()
@@ -89,12 +91,12 @@ class QueueService(Service):
     belong to the right user.
 
     Args:
-        histories: For which destinations, what is delivered is kept.
+        histories: Delivered records of the destinations that keep them.
         exit_status: Of the process: it ends with 1 where the queue gives up.
 
     Attributes:
         committer: Stores what the flows bring; takes nothing before the start.
-        view: What is in the queue.
+        view: Reads the queue.
         failures: What happens when storing fails.
         lineages: What relays have sent that is in this queue.
         place: Of the file.
@@ -126,8 +128,7 @@ class QueueService(Service):
         self.exit_status = exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
         self._lineages: dict[str, Lineage] = {}  # of the queues of destinations
-        self._subscribers: dict[str, Callable[[int, Sequence[bytes]], None]] = {}
-        self._evicted_subscribers: dict[str, Callable[[int, str], None]] = {}
+        self._subscribers: dict[str, tuple[_Stored, _Evicted]] = {}
         self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
         self._accounts = {*settings.queues, *map(account_of_source, settings.sources)}
@@ -225,8 +226,8 @@ class QueueService(Service):
     def subscribe(
         self,
         queue: str,
-        stored: Callable[[int, Sequence[bytes]], None],
-        evicted: Callable[[int, str], None] = lambda upto, reason: None,
+        stored: _Stored,
+        evicted: _Evicted = lambda upto, reason: None,
     ) -> None:
         """Have `stored` called after each commit for `queue`: with the next seq, and the payloads
         of the records before it that were stored.
@@ -235,23 +236,19 @@ class QueueService(Service):
             evicted: Called when the records before a seq have left undelivered, with the
                 reason.
         """
-        self._subscribers[queue] = stored
-        self._evicted_subscribers[queue] = evicted
+        self._subscribers[queue] = stored, evicted
 
     def limit(self, destination: str) -> QueueLimit | None:
         return self._limits.get(destination)
 
     def _stored(self, queue: str, next_seq: int, payloads: Sequence[bytes]) -> None:
-        subscriber = self._subscribers.get(queue)
-        if subscriber is not None:
-            subscriber(next_seq, payloads)
+        if queue in self._subscribers:
+            self._subscribers[queue][0](next_seq, payloads)
 
     def _evicted(self, queue: str, upto: int, count: int, reason: str) -> None:
-        subscriber = self._evicted_subscribers.get(queue)
-        if subscriber is not None:
-            subscriber(upto, reason)
-        limit = self._limits.get(destination_of(queue))
-        if limit is not None:
+        if queue in self._subscribers:
+            self._subscribers[queue][1](upto, reason)
+        if (limit := self._limits.get(destination_of(queue))) is not None:
             limit.dropped(count, reason)
 
     # The histories of the queues' numbers.

@@ -44,7 +44,7 @@ def refuse_used(path: str) -> None:
 
 
 def obstacles_in(state_dir: str, *, may_forget: bool) -> list[str]:
-    """What keeps every relay from starting in a state directory, one line each.
+    """Obstacles to every relay's start in a state directory, one line each.
 
     Looks only.  Rights are left aside: the relay may run as another user than the caller.
 

@@ -1,4 +1,4 @@
-"""What is in the queue, for status, watches and commands."""
+"""Reads of the queue, for status, watches and commands."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class QueueView:
 
     @property
     def allocated_bytes(self) -> int:
-        """Bytes that the file takes on the disk.  What is free in it is used again; only a
+        """Bytes that the file takes on the disk.  Free pages are used again; only a
         compaction gives it back."""
         try:
             return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
@@ -94,8 +94,8 @@ class QueueView:
 
     @property
     def free_bytes(self) -> int:
-        """Room for the queue: what is free on the disk and in the file, or would be
-        without the histories, which leave before anybody has to wait.
+        """Room for the queue: free bytes on the disk and in the file, and those
+        of the histories, which leave before anybody has to wait.
 
         Raises:
             OSError: The file system cannot be asked.
@@ -133,7 +133,7 @@ class QueueView:
         return self.store.sources_with_positions()
 
     def look(self, query: Callable[[TransactionView], _Found]) -> Deferred[_Found]:
-        """What `query` finds, in a short read transaction."""
+        """The result of `query`, in a short read transaction."""
         return self.in_reader(lambda: self.store.look(query))
 
     def in_reader(self, call: Callable[[], _Found]) -> Deferred[_Found]:

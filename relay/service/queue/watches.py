@@ -26,7 +26,7 @@ _QUARANTINE_SECONDS = 10.0
 _PLACE_SECONDS = 1.0
 _PLACE_WARNING_SECONDS = 60.0
 _ROOM_BYTES_MIN = 16 * 1024**2
-"""What has to be free on a disk that was full before something is kept again."""
+"""Room that a disk that was full must have before histories go on."""
 _MARKS_PERCENT = (50, 80, 95)
 _MARGIN_PERCENT = 5  # below a mark, before passing it is news again
 
@@ -163,7 +163,7 @@ class QueueWatch(PeriodicService):
         self._look_at_quarantines()
 
     def _look_at_quarantines(self) -> None:
-        """Warn if that of a source was too full for what has come since the last look."""
+        """Warn of each source whose full quarantine dropped something since the last look."""
         for source, dropped in self._dropped_by_full_quarantines():
             more = dropped - self._refused.get(source, 0)
             self._refused[source] = dropped
@@ -236,9 +236,9 @@ class PlaceWatch(PeriodicService):
 class QuarantineLimits(PeriodicService):
     """Keeps quarantines within their limits: the oldest entries go first, and are counted.
 
-    A source keeps its own within the size when it sets something aside (what comes then is
-    dropped), so that a flood cannot push out what was there before.  What a destination refused
-    is rare and the latest of it tells most, so there the oldest goes.
+    A source keeps its own within the size when it sets something aside (new ones are then
+    dropped), so that a flood cannot push out what was there before.  Refusals by a destination
+    are rare and the latest tell most, so there the oldest go.
 
     Args:
         bytes_max: What each may hold, labels included.
@@ -291,9 +291,8 @@ class HistoryWatch(PeriodicService):
     """Keeps histories within their ages, and lets them go where room is short.
 
     Their sizes are kept to in each commit (see `relay.queue.history.keep`).  The disk is looked
-    at here, every two seconds: what queues, quarantines and histories leave free there has to be
-    `min_free_bytes`, and what is missing of that leaves the histories.  After a commit that failed
-    nothing is kept until there is room again.
+    at here, every two seconds: the histories shed as many bytes as `min_free_bytes` lacks there.
+    After a commit that failed nothing is kept until there is room again.
 
     Args:
         destinations: The configured ones; those without a history lose what they had.
