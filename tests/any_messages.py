@@ -6,12 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.wire.parse import parse
 
-NETWORK = Origin("in", "udp", "192.0.2.1", 40000, received_at=1795222400.25)
-LOCAL = Origin("in", "unixgram", pid=1, uid=2, gid=3, received_at=1795222400.25)
-SECURE = Origin("in", "tls", "2001:db8::1", 6514, "Müller, web-1", received_at=1795222400.25)
+NETWORK = Origin("in", Transport.UDP, "192.0.2.1", 40000, received_at=1795222400.25)
+LOCAL = Origin("in", Transport.UNIX, pid=1, uid=2, gid=3, received_at=1795222400.25)
+SECURE = Origin(
+    "in", Transport.TCP, "2001:db8::1", 6514, "Müller, web-1", received_at=1795222400.25
+)
 
 PIECES = [
     *(b"<13>", b"<34>", b"<999>", b"1 ", b"- ", b"Oct 11 22:14:15 ", b"2003-10-11T22:14:15Z "),

@@ -18,7 +18,7 @@ from relay.cli.output import binary_output, give_up
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
 from relay.model.errors import ConfigurationError
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.model.text import Document, printable
 from relay.service.configuration.file import examine_file
@@ -106,7 +106,7 @@ def _parsing(
 ) -> Callable[[bytes], Explanation]:
     """How a frame is parsed without a configuration."""
     parser = new_parser(options, zone=zone)
-    arrival = Arrival.of_one(1, Origin("stdin", "stdin", received_at=now))
+    arrival = Arrival.of_one(1, Origin("stdin", Transport.NONE, received_at=now))
 
     def parsed(frame: bytes) -> Explanation:
         text = frame if is_utf8 else utf8_of(options, frame)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
 _NONE: Mapping[int, int] = MappingProxyType({})
+
+
+class Transport(StrEnum):
+    """The protocol that carries the frames of a source."""
+
+    NONE = ""
+    """Files and the journal have none."""
+    TCP = "tcp"
+    UDP = "udp"
+    UNIX = "unix"
+    """A socket of this host, where lines do not name their host."""
 
 
 class Origin(NamedTuple):
@@ -18,8 +30,7 @@ class Origin(NamedTuple):
 
     source: str
     """Id of the source: its key in the configuration."""
-    transport: str
-    """Scheme of the listener: udp, tcp, tls, relp, relp+tls, unixgram, unix, file or journald."""
+    transport: Transport
     peer_host: str = ""
     """Address of the peer without port; empty for local sockets."""
     peer_port: int = 0
@@ -41,11 +52,6 @@ class Origin(NamedTuple):
     def received(self, at: float, monotonic_at: float) -> Origin:
         """This origin with the time of a batch; five times as fast as `_replace`."""
         return tuple.__new__(Origin, (*self[:-2], at, monotonic_at))
-
-    @property
-    def is_local_socket(self) -> bool:
-        """Whether it came over a unix socket, where lines do not name their host."""
-        return self.transport in ("unixgram", "unix")
 
     @property
     def peer(self) -> str:

@@ -217,8 +217,9 @@ class _Relay:
             quarantines_unauthorised=source.unauthorised == "quarantine",
         )
         admission = self.admission.for_source(marks, reserved=source.reserved)
-        scheme = source.listen.scheme
-        reception = Reception(source.id, intake, admission, counters, self.notices, scheme)
+        reception = Reception(
+            source.id, intake, admission, counters, self.notices, source.transport
+        )
         ledger = partial(self.queue.view.source_ledger, source.id)
         owner = partial(words_of_owner, os.path.join(self.configuration.state_dir, "queue"))
         return Receiving(reception, self.reactor, ledger, owner)

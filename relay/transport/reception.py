@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from relay.flow.marks import Marks
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.model.text import size
 from relay.queue.admission.backpressure import SourceAdmission
 from relay.transport.notices import Notices
@@ -33,8 +33,7 @@ class Reception:
     admission: SourceAdmission
     counters: SourceCounters
     notices: Notices
-    transport: str = ""
-    """Scheme of the source's URL."""
+    transport: Transport = Transport.NONE
 
     def warn(self, kind: str, text: str, *, about: str = "") -> None:
         """Log a warning, rate-limited by `kind` and by the path or peer that it is about."""

@@ -14,7 +14,7 @@ from relay.codec import Lines
 from relay.codec.messages import Messages
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival
+from relay.model.origin import Arrival, Transport
 from relay.model.parse_options import ParseOptions
 from relay.wire.adapters.applications import adapt
 from relay.wire.framing.charset import Charset
@@ -81,7 +81,7 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     of_local = of_network if options.local_hostname else _batch_reader(options, expects_host=False)
 
     def parse_batch(frames: Sequence[bytes], arrival: Arrival) -> Lines:
-        is_local = arrival.runs[0][1].is_local_socket  # as the others of the source
+        is_local = arrival.runs[0][1].transport == Transport.UNIX  # as the others of the source
         lines = (of_local if is_local else of_network)(frames)
         if not steps:
             return lines

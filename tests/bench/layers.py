@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from relay.codec import Lines
 from relay.model.message import SEVERITY_NAMES, SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.block import decode_block, encode_block, split
@@ -51,7 +51,7 @@ OFFERS = b"relp_version=0\nrelp_software=bench\ncommands=syslog"
 TOKEN_FORMS = ("cee", "tag", "app-name")
 FORMATS = ("rfc5424", "rfc3164", "template", "json")
 TEMPLATE = "<$PRI>$ISODATE $HOST $PROGRAM $MSG"
-ORIGIN = Origin("in", "tcp", "192.0.2.1", 514, received_at=1e9)
+ORIGIN = Origin("in", Transport.TCP, "192.0.2.1", 514, received_at=1e9)
 TOKEN = Token(b"0123456789abcdef")
 UNIFORM_RFC3164 = "uniform3164"
 KINDS = (*traffic.KINDS, UNIFORM_RFC3164)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.form import Form, Program, form_of, format_program, token_program
@@ -42,10 +42,10 @@ DIALECTS = {
 }
 """What compiled code reads lines by."""
 ORIGINS = (
-    Origin("net", "tcp", "192.0.2.7", 514),
-    Origin("local", "unix", pid=7, uid=8, gid=9),
-    Origin('odd "name"', "udp", "2001:db8::1%eth0", 1),
-    Origin("named", "unixgram"),
+    Origin("net", Transport.TCP, "192.0.2.7", 514),
+    Origin("local", Transport.UNIX, pid=7, uid=8, gid=9),
+    Origin('odd "name"', Transport.UDP, "2001:db8::1%eth0", 1),
+    Origin("named", Transport.UNIX),
 )
 
 

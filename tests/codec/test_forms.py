@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from relay.codec import IS_COMPILED, joined, native
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.wire.parse import read_lines
 from tests.any_messages import many_examples
 from tests.bench import traffic
@@ -191,7 +191,7 @@ LONG = [
 def test_there_is_room_for_what_long_lines_become(name: str) -> None:
     both = FORMS[UTC][name]
     both.check(LONG, arrival_of(spread(len(LONG)), 1.0e9))
-    name_of_peer = Origin('"' * 3000, "tcp", "h" * 3000, 1)
+    name_of_peer = Origin('"' * 3000, Transport.TCP, "h" * 3000, 1)
     both.check([b"x", *LONG], Arrival([(len(LONG) + 1, name_of_peer)], 1.0e9, 0.0))
 
 
@@ -639,7 +639,7 @@ def test_lines_with_tags(name: str) -> None:
 @pytest.mark.slow
 def test_more_origins_than_are_kept() -> None:
     both = FORMS[UTC]["ewmm"]
-    origins = [Origin("s", "unix", pid=pid) for pid in range(4100)]
+    origins = [Origin("s", Transport.UNIX, pid=pid) for pid in range(4100)]
     frames = [b"<13>x"] * 4100
     arrival = Arrival([(number + 1, origin) for number, origin in enumerate(origins)], 0.0, 0.0)
     payloads = both.check(frames, arrival)

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from relay.flow.authorisation import App, Authorisation, Authorised
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.token import Token
 from relay.wire.parse import parse, parse_all
 
 WEB = b"web-token-0123456789"
 NEW_WEB = b"web-token-9876543210"
 SHOP = b"shop-token-0123456789"
-ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
+ORIGIN = Origin("in", Transport.TCP, "192.0.2.1", 40000)
 START = b"<13>2026-11-21T00:00:00Z web-1 "
 
 APPS = [

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.policy import POLICIES
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
@@ -81,7 +81,7 @@ def test_the_backlog_stays_whatever_the_limits_become(
                 for number, severity in enumerate(batch, sent)
             ]
             sent += len(frames)
-            assert fired(intake.accept(frames, Origin("in", "tcp"))) == [None]
+            assert fired(intake.accept(frames, Origin("in", Transport.TCP))) == [None]
         ledger = store.ledgers["d"]
         upto = min(ledger.next_seq, ledger.acknowledged_seq + run.acknowledged)
         delivered += upto - ledger.acknowledged_seq

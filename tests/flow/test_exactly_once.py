@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
 from relay.model.counters import SourceCounters
-from relay.model.origin import Received
+from relay.model.origin import Received, Transport
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage
 from relay.transport.relp.inbound import RelpServerProtocol
@@ -146,7 +146,7 @@ class Receiver:
         lineages = Lineages(load=self._load, now=lambda: 0.0)
         self.factory = InboundFactory(
             open_reception(self, self.counters, self.notices),
-            transport="relp",
+            transport=Transport.TCP,
             new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
             limits=InboundLimits(
                 frame_bytes_max=480,

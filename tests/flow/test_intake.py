@@ -17,7 +17,7 @@ from relay.model.clock import WallClock
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin, Received
+from relay.model.origin import Arrival, Origin, Received, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.transaction import Refusal
 from relay.rewrite.conditions import field_in
@@ -26,7 +26,7 @@ from relay.wire.parse import parse
 from tests.clocks import wall_at
 from tests.connections import fired
 
-ORIGIN = Origin("in", "tcp", "192.0.2.1", 40000)
+ORIGIN = Origin("in", Transport.TCP, "192.0.2.1", 40000)
 
 
 class Queue:
@@ -80,7 +80,7 @@ def test_who_waits_for_an_answer_is_told_to_the_queue(
         counters=counters,
         answers=answers,
     )
-    both.accept([b"<13>x"], Origin("in", "relp", "192.0.2.9", 7))
+    both.accept([b"<13>x"], Origin("in", Transport.TCP, "192.0.2.9", 7))
     assert queue.senders == senders
 
 
@@ -480,7 +480,7 @@ def test_nobody_reads_frames_that_pass_as_they_are(queue: Queue, counters: Sourc
     assert queue.appended == [{"raw": [b"<999>x"]}]
 
 
-OTHER = Origin("in", "tcp", "192.0.2.2", 40001)
+OTHER = Origin("in", Transport.TCP, "192.0.2.2", 40001)
 
 
 def signed(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:

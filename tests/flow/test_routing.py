@@ -7,14 +7,14 @@ import pytest
 
 from relay.codec import Lines
 from relay.flow.routing import Route, Routed, Routes
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import field_in, source_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import read_lines
 
-ORIGIN = Origin("in", "tcp")
-OTHER = Origin("other", "udp", "192.0.2.9", 1)
+ORIGIN = Origin("in", Transport.TCP)
+OTHER = Origin("other", Transport.UDP, "192.0.2.9", 1)
 FRAMES = [b"<11>error", b"<13>notice", b"<15>debug"]
 LINES = read_lines(FRAMES)
 ARRIVAL = Arrival.of_one(3, ORIGIN)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from relay.flow.sequences import SequenceCheck
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.steps.changes import SEQUENCE_MAX, number
 from relay.wire.parse import parse
 
@@ -71,7 +71,7 @@ def test_counters_have_a_limit() -> None:
 @given(st.lists(st.booleans(), max_size=40))
 def test_it_finds_what_was_lost_on_the_way(arrives: list[bool]) -> None:
     plain = [parse(b"<13>1 - h a - - - x")] * len(arrives)
-    sent = number("relay/central")(plain, Origin("in", "tcp"))
+    sent = number("relay/central")(plain, Origin("in", Transport.TCP))
     received = [message for message, taken in zip(sent, arrives, strict=True) if taken]
     check = SequenceCheck(lambda counter, missing: None)
     expected = 0

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.token import Token
 from relay.rewrite.forms.ewmm import ewmm
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
@@ -23,9 +23,9 @@ __all__ = ["check_hops", "check_rewrites"]
 _TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
 _ZONES = (UTC, ZoneInfo("Europe/Budapest"))
 _ORIGINS = (
-    Origin("in", "udp", "192.0.2.1", 40000, received_at=1795222800.25),
-    Origin("a b", "tcp", "2001:db8::1", 514, received_at=0.0),
-    Origin("local", "unixgram", pid=1, uid=2, gid=3, received_at=4.0e9),
+    Origin("in", Transport.UDP, "192.0.2.1", 40000, received_at=1795222800.25),
+    Origin("a b", Transport.TCP, "2001:db8::1", 514, received_at=0.0),
+    Origin("local", Transport.UNIX, pid=1, uid=2, gid=3, received_at=4.0e9),
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LEGACY_HEADER = re.compile(rb"<[0-9]{1,3}>[0-9T:.+-]+Z? [!-~\x80-\xff]+ [!-~\x80-\xff]*?:")

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite import conditions as filters
 from relay.rewrite.conditions import Condition, glob, substring
 from relay.wire.parse import parse, read_lines
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday
-NETWORK = Origin("net", "udp", "192.0.2.7", 514, received_at=AT)
-LOCAL = Origin("local", "unixgram", pid=1, received_at=AT)
+NETWORK = Origin("net", Transport.UDP, "192.0.2.7", 514, received_at=AT)
+LOCAL = Origin("local", Transport.UNIX, pid=1, received_at=AT)
 ERROR = parse(b"<11>Oct 11 22:14:15 web su[230]: it failed")._replace(tags=(b"x.y",), app="shop")
 BARE = parse(b"<30>just text")
 

@@ -17,7 +17,7 @@ from relay.codec import IS_COMPILED
 from relay.flow.intake import Intake
 from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.queue.inspect.queries import QUERIES
@@ -539,9 +539,9 @@ def test_an_intake_is_told_what_its_source_is_configured_to_do(
         assert told["quarantine_bytes_max"] == 999
     assert app["counters"] is not system["counters"]
     line = [b"<13>1 - host app - - - text"]
-    (message,) = read_by(app["parser"], line, Origin("app", "unixgram"))
+    (message,) = read_by(app["parser"], line, Origin("app", Transport.UNIX))
     assert message.hostname is None
-    (message,) = read_by(system["parser"], line, Origin("system", "unixgram"))
+    (message,) = read_by(system["parser"], line, Origin("system", Transport.UNIX))
     assert message.hostname == b"host"
 
 
@@ -550,7 +550,7 @@ def test_an_encoding_alone_does_not_change_how_messages_are_read(
 ) -> None:
     parse = ParseOptions(encoding="latin-1")
     app, system = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
-    frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", "tcp", "192.0.2.1")
+    frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", Transport.TCP, "192.0.2.1")
     found = app["parser"](frames, Arrival.of_one(2, origin))
     assert type(found) is type(read_lines(frames))
     assert found.messages() == read_by(system["parser"], frames, origin)

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.transport.notices import Notices
 from relay.transport.reception import ConvertedIntake, OversizePolicy, Reception
@@ -92,7 +92,7 @@ def test_what_cannot_even_be_split_whole_counts_as_cut(counters: SourceCounters)
     assert counts(counters) == (1, 1, 0)
 
 
-ORIGIN = Origin("in", "udp", "192.0.2.1", 514)
+ORIGIN = Origin("in", Transport.UDP, "192.0.2.1", 514)
 LINE = "<13>Oct 11 22:14:15 h app: café"
 
 
@@ -212,7 +212,7 @@ def test_long_ones_can_be_set_aside() -> None:
 
 def test_each_batch_is_converted_by_itself() -> None:
     setup = Setup("latin-1", limit=4, oversize="drop")
-    other = Origin("in", "udp", "192.0.2.2", 514)
+    other = Origin("in", Transport.UDP, "192.0.2.2", 514)
     frames = ([b"\xe9"], [b"\xe9\xe9\xe9"], [b"a", b"\xe9\xe9\xe9", b"b"])
     origins = (ORIGIN, ORIGIN, other)
     setup.intake.accept_all([Received(*batch) for batch in zip(frames, origins, strict=True)])

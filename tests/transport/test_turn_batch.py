@@ -7,11 +7,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.transport.turn_batch import OCTETS_ENOUGH, RECORDS_ENOUGH, TurnBatch
 from tests.connections import RecordingIntake
 
-ORIGINS = [Origin("in", "tcp", "192.0.2.1", port) for port in (1, 2, 3)]
+ORIGINS = [Origin("in", Transport.TCP, "192.0.2.1", port) for port in (1, 2, 3)]
 
 
 class Source:

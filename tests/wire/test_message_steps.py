@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.wire.message_steps import (
     Step,
     each,
@@ -28,7 +28,7 @@ from relay.wire.message_steps import (
 from relay.wire.parse import parse
 
 RECEIVED_AT = datetime(2026, 11, 21, 0, 32, tzinfo=UTC).timestamp()
-ORIGIN = Origin("in", "udp", "192.0.2.1", 514, received_at=RECEIVED_AT)
+ORIGIN = Origin("in", Transport.UDP, "192.0.2.1", 514, received_at=RECEIVED_AT)
 LINE = b"<13>Oct 11 22:14:15 h su[1]: text"
 
 
@@ -103,14 +103,14 @@ def test_the_receive_time_is_the_stamp() -> None:
 
 def test_the_peer_is_the_host() -> None:
     assert after(with_peer_host).hostname == b"192.0.2.1"
-    assert after(with_peer_host, origin=Origin("in", "unix")).hostname is None
+    assert after(with_peer_host, origin=Origin("in", Transport.UNIX)).hostname is None
 
 
 def test_hosts_are_chained() -> None:
     assert after(with_chained_host).hostname == b"h/192.0.2.1"
     assert after(with_chained_host, LINE.replace(b" h ", b" 192.0.2.1 ")).hostname == b"192.0.2.1"
     assert after(with_chained_host, b"hello").hostname is None
-    assert after(with_chained_host, origin=Origin("in", "unix")).hostname == b"h"
+    assert after(with_chained_host, origin=Origin("in", Transport.UNIX)).hostname == b"h"
 
 
 def test_fields_are_overridden() -> None:

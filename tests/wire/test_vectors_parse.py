@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.wire.headers.structured_data import parse_structured_data
 from relay.wire.headers.timestamp import to_datetime
@@ -46,7 +46,7 @@ def parsed(vector: dict[str, Any], **more: Any) -> tuple[SyslogMessage, float]:
     received_at = datetime.fromisoformat(vector["now"]).timestamp()
     options = options_of(vector, **more)
     parser = new_parser(options, zone=UTC)
-    origin = Origin("in", "udp", "192.0.2.1", 514, received_at=received_at)
+    origin = Origin("in", Transport.UDP, "192.0.2.1", 514, received_at=received_at)
     frame = utf8_of(options, vector["input"].encode("latin-1"))
     (message,) = read_by(parser, [frame], origin)
     return message, received_at

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, JsonText, SyslogMessage
+from relay.model.origin import Transport
 from relay.model.template import split_template
 from relay.rewrite.batch import Batch, Column, MacroContext
 from relay.rewrite.fields import PREFIX, elements_of
@@ -34,7 +35,7 @@ _SEVERITIES = [name.encode("ascii") for name in SEVERITY_NAMES]
 _DELIMITERS = b"\n\r\0"
 _LOCAL_ADDRESS = b"127.0.0.1"
 # IANA protocol numbers.
-_PROTOCOLS = {"udp": b"17", "tcp": b"6", "tls": b"6", "relp": b"6", "relp+tls": b"6"}
+_PROTOCOLS = {Transport.TCP: b"6", Transport.UDP: b"17"}
 
 
 def _each(value: Callable[[SyslogMessage], _Value]) -> Callable[[Batch], list[_Value]]:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
+from relay.model.origin import Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
@@ -217,19 +218,21 @@ class SourceConfiguration:
     keep_tokens: bool = key(Flag(), False, "leave the tokens of apps in the messages")
     reserved: bool = reserved_key(False)
 
+    transport: ClassVar[Transport] = Transport.NONE
+
     @property
     def is_local_socket(self) -> bool:
         """Whether its senders are programs of this host and have no address."""
-        return False
+        return self.transport is Transport.UNIX
 
     @property
     def connections_and_files(self) -> tuple[int, int]:
         """How many of each it may have open at most, beside its own socket."""
         return 0, 0
 
-    def transport_from(self, peer_host: str) -> str:
+    def transport_from(self, peer_host: str) -> Transport:
         """How a message from `peer_host` comes in; empty = from this host."""
-        return self.listen.scheme
+        return self.transport
 
     def encoding_problem(self) -> str:
         """Why text in `parse.encoding` cannot be taken; empty if it can."""

@@ -14,7 +14,7 @@ from relay.flow.shedding import let_in, severities_let_in
 from relay.model.clock import Clock, Now
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.periodic import PeriodicService
 
@@ -66,7 +66,7 @@ class FlushService(PeriodicService):
         self._flush(everything=False)
 
     def _flush(self, *, everything: bool) -> None:
-        origin = Origin("", "", received_at=self._now(), monotonic_at=self._clock.seconds())
+        origin = Origin("", Transport.NONE).received(self._now(), self._clock.seconds())
         for route, pipeline in self._holding:
             messages = pipeline.flush(origin, everything=everything)
             if messages:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
+from relay.model.origin import Transport
 from relay.service.configuration.keys import group
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.configuration.url import SOCKET_PATH, HostPort
@@ -26,6 +28,7 @@ from relay.transport.sockets import bind_datagram, bind_unix
 
 @dataclass(frozen=True, slots=True)
 class UdpSource(SourceConfiguration):
+    transport: ClassVar = Transport.UDP
     access: Access = group(Access)
     receive_buffer_bytes: int = buffer_key()
 
@@ -55,7 +58,7 @@ def _make(
     new_reader = partial(
         DatagramReader,
         reception=reception,
-        transport=url.scheme,
+        transport=source.transport,
         frame_bytes_max=frame_bytes_max,
         oversize=source.oversize,
         permitted=PermittedPeers(allow=access.allow, deny=access.deny),

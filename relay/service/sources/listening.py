@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.model.clock import Reactor
+from relay.model.origin import Transport
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import (
@@ -163,6 +164,8 @@ def split_problems(source: SourceConfiguration, where: Where) -> Iterator[str]:
 class NetworkSource(SourceConfiguration):
     """Takes connections of other hosts."""
 
+    transport: ClassVar = Transport.TCP
+
     access: Access = group(Access)
     connections: Connections = group(Connections)
     peers: Peers = group(Peers)
@@ -184,13 +187,11 @@ class NetworkSource(SourceConfiguration):
 class LocalSource(SourceConfiguration):
     """A unix socket, where senders have no address."""
 
+    transport: ClassVar = Transport.UNIX
+
     access: ClassVar[Access] = Access()
     reserved: bool = reserved_key(True)
     socket_mode: int = key(Permissions(), 0o666, "permissions of the socket")
-
-    @property
-    def is_local_socket(self) -> bool:
-        return True
 
     def warnings(self, where: Where) -> Iterable[str]:
         return directory_warnings(self.listen.path, where("listen"))
@@ -268,7 +269,7 @@ def new_stream_source(
     is_local = isinstance(source, UnixSource)
     factory = InboundFactory(
         reception=reception,
-        transport=source.listen.scheme,
+        transport=source.transport,
         new_protocol=new_protocol,
         limits=InboundLimits(
             frame_bytes_max=frame_bytes_max,

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeAlias
 
+from relay.model.origin import Transport
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import Url
 from relay.service.configuration.table import Choice
@@ -37,6 +38,7 @@ class _SocketName:
 
 @dataclass(frozen=True, slots=True)
 class InheritedSource(NetworkSource):
+    transport: ClassVar = Transport.NONE  # as long as nobody has looked at the socket
     """Plain syslog on a socket of any kind: it has the keys of all of them."""
 
     protocol: str = key(
@@ -47,8 +49,8 @@ class InheritedSource(NetworkSource):
     )
     receive_buffer_bytes: int = buffer_key()
 
-    def transport_from(self, peer_host: str) -> str:
-        return self.listen.scheme if peer_host else UNIXGRAM.scheme
+    def transport_from(self, peer_host: str) -> Transport:
+        return self.transport if peer_host else Transport.UNIX
 
 
 _Kind: TypeAlias = SourceKind[Any]

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from relay.codec import octets_of
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.model.text import counted
 from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
 from relay.transport.peers import PeerRates, PermittedPeers
@@ -64,7 +64,7 @@ class DatagramReader:
         bound: socket.socket,
         reception: Reception,
         *,
-        transport: str,
+        transport: Transport,
         frame_bytes_max: int,
         oversize: str = "truncate",
         permitted: PermittedPeers | None = None,
@@ -297,4 +297,4 @@ class DatagramReader:
 
 def _words(sender: Sender) -> str:
     host, port, credentials = sender
-    return Origin("", "", host, port, pid=credentials[0] if credentials else None).peer
+    return Origin("", Transport.UNIX, host, port, pid=credentials[0] if credentials else None).peer

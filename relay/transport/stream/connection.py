@@ -24,7 +24,7 @@ from relay.codec import octets_of
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.clock import Clock
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.model.text import counted
 from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
@@ -412,7 +412,7 @@ class InboundFactory(Factory):
         self,
         reception: Reception,
         *,
-        transport: str,
+        transport: Transport,
         new_protocol: Callable[[], InboundProtocol],
         limits: InboundLimits,
         clock: Clock,

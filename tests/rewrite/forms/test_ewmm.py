@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.forms.ewmm import ewmm
 from relay.wire.json.pairs import flatten_json
 from relay.wire.parse import parse, parse_all
@@ -52,9 +52,9 @@ REWRITTEN = {
 TAGS = {"encode-custom-nv-and-tags": ("added-tag", "tag,with comma")}
 
 RECEIVED_AT = datetime(2026, 11, 21, 0, 53, 20, 250_999, tzinfo=UTC).timestamp()
-LOOPBACK = Origin("in", "udp", "127.0.0.1", received_at=RECEIVED_AT)
+LOOPBACK = Origin("in", Transport.UDP, "127.0.0.1", received_at=RECEIVED_AT)
 NETWORK = LOOPBACK._replace(peer_host="192.0.2.1")
-LOCAL = Origin("in", "unixgram", pid=1, uid=0, gid=3, received_at=RECEIVED_AT)
+LOCAL = Origin("in", Transport.UNIX, pid=1, uid=0, gid=3, received_at=RECEIVED_AT)
 EWMM = ewmm(b"vm", ZoneInfo("Europe/Budapest"))
 STAMP = b"2026-11-21T01:53:20.250+01:00"
 
@@ -78,7 +78,9 @@ def received(vector: dict[str, Any]) -> SyslogMessage:
 @pytest.mark.parametrize("vector", ENCODED, ids=[vector["name"] for vector in ENCODED])
 def test_lines_are_those_of_syslog_ng(vector: dict[str, Any]) -> None:
     received_at = datetime.fromisoformat(vector["now"]).timestamp()
-    origin = Origin(vector["source"]["id"], "udp", vector["peer_name"], received_at=received_at)
+    origin = Origin(
+        vector["source"]["id"], Transport.UDP, vector["peer_name"], received_at=received_at
+    )
     rewrite = ewmm(vector["loghost"].encode(), ZoneInfo(vector["tz"]))
     line = rewrite([received(vector)], origin)[0].decode("latin-1")
     expected = vector["emitted"]["3.38.1"]

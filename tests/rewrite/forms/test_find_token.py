@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
 from relay.rewrite.forms.ewmm import ewmm
@@ -28,7 +28,7 @@ from tests.lines import read_by
 
 TOKEN = b"0f9e8d7c-89ab-cdef-0123-456789abcdef"
 OTHER = Token(b"another-token-another-token")
-ORIGIN = Origin("in", "udp", "192.0.2.1", 40000, received_at=1e9)
+ORIGIN = Origin("in", Transport.UDP, "192.0.2.1", 40000, received_at=1e9)
 REWRITES = [
     cee(OTHER, UTC, relay_name=b"vm"),
     tag(OTHER, UTC, relay_name=b"vm"),

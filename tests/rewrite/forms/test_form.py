@@ -7,13 +7,13 @@ from datetime import UTC
 
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.form import Form, form_of, format_program, messages_of_each
 from relay.wire.parse import parse_all, read_lines
 
 FRAMES = [b"<34>Oct 11 22:14:15 h su: %d" % number for number in range(6)]
-FIRST, SECOND, THIRD = (Origin("in", "udp", f"192.0.2.{number}") for number in range(3))
+FIRST, SECOND, THIRD = (Origin("in", Transport.UDP, f"192.0.2.{number}") for number in range(3))
 ARRIVAL = Arrival(((2, FIRST), (2, SECOND), (6, THIRD)), 5.0, 7.0)
 
 

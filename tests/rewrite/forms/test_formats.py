@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.output import FORMATS, Pair, Selection
 from relay.model.parse_options import ParseOptions
 from relay.rewrite.batch import MacroContext
@@ -249,7 +249,7 @@ def test_text_that_a_source_says_is_utf8_gets_its_mark(
     options: ParseOptions, msg: bytes, marked: bool
 ) -> None:
     parser = new_parser(options, zone=UTC)
-    origin = Origin("in", "tcp", "192.0.2.1", 5, received_at=1e9)
+    origin = Origin("in", Transport.TCP, "192.0.2.1", 5, received_at=1e9)
     for header in (b"<13>1 - h a - - - ", b"<13>Oct 11 22:14:15 h a: "):
         messages = read_by(parser, [header + msg], origin)
         write = rfc5424(MacroContext(relay_name=b"r", now=lambda: 0.0))

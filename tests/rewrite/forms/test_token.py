@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.token import Token
 from relay.rewrite.forms.token import (
     Writer,
@@ -28,8 +28,8 @@ SECRET = b"01234567-89ab-cdef-0123-456789abcdef"
 TOKEN = Token(SECRET)
 ZONE = ZoneInfo("Europe/Budapest")
 RECEIVED_AT = datetime(2026, 11, 21, 0, 53, 20, 250_000, tzinfo=UTC).timestamp()
-NETWORK = Origin("in", "udp", "192.0.2.1", 40000, received_at=RECEIVED_AT)
-LOCAL = Origin("in", "unixgram", pid=1, uid=2, gid=3, received_at=RECEIVED_AT)
+NETWORK = Origin("in", Transport.UDP, "192.0.2.1", 40000, received_at=RECEIVED_AT)
+LOCAL = Origin("in", Transport.UNIX, pid=1, uid=2, gid=3, received_at=RECEIVED_AT)
 
 CEE = cee(TOKEN, ZONE, relay_name=b"vm")
 TAG = tag(TOKEN, ZONE, relay_name=b"vm")

@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.conditions import glob
 from relay.rewrite.fields import getter
 from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps.pipeline import Change
 from relay.wire.parse import parse
 
-ORIGIN = Origin("in", "tcp", "192.0.2.1", 5)
+ORIGIN = Origin("in", Transport.TCP, "192.0.2.1", 5)
 MESSAGE = parse(b"<13>Oct 11 22:14:15 web su[230]: user bob from 10.0.0.1 bob")._replace(
     pairs={".a.x": b"1", ".a.y": b"2", "b": b"3"}, tags=(b"one", b"two")
 )

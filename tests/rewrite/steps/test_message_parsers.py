@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relay.model.expression import Expression
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.steps import message_parsers
 from relay.rewrite.steps.message_parsers import NOT_PARSED_TAG
 from relay.rewrite.steps.pipeline import Change
@@ -18,7 +18,7 @@ EAST = timezone(timedelta(hours=2))
 
 
 def done(change: Change, text: bytes) -> SyslogMessage:
-    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", "tcp"))
+    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", Transport.TCP))
     assert message is not None
     return message
 
@@ -80,7 +80,7 @@ FIELDS = ("hostname", "app_name", "procid", "msgid", "msg")
 )
 def test_values_with_the_name_of_a_field_set_it(change: Change, text: bytes) -> None:
     (before,) = [parse(b"<13>Oct 11 22:14:15 h p[7]: " + text)]
-    (message,) = change([before], Origin("in", "tcp"))
+    (message,) = change([before], Origin("in", Transport.TCP))
     assert message is not None
     expected = [b"h", b"p", b"7", b"ID", b"hello"]
     assert [getattr(message, field) for field in FIELDS] == expected
@@ -89,7 +89,7 @@ def test_values_with_the_name_of_a_field_set_it(change: Change, text: bytes) -> 
 
 def test_a_header_that_a_parser_has_changed_is_not_sent_as_it_came() -> None:
     change = message_parsers.parse_csv("MESSAGE", "", ["PROGRAM", "rest"])
-    (message,) = change([parse(b"<13>Oct 11 22:14:15 h p[7]: q,x")], Origin("in", "tcp"))
+    (message,) = change([parse(b"<13>Oct 11 22:14:15 h p[7]: q,x")], Origin("in", Transport.TCP))
     assert message is not None
     assert message.pairs == {"rest": b"x"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from relay.codec import Lines
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite import conditions as filters
 from relay.rewrite.conditions import glob
 from relay.rewrite.forms.form import Form, form_of
@@ -24,7 +24,7 @@ from relay.rewrite.steps.sampling import RepeatSuppression
 from relay.wire.parse import parse_all, read_lines
 from tests.lines import write
 
-ORIGIN = Origin("in", "tcp")
+ORIGIN = Origin("in", Transport.TCP)
 MESSAGES = parse_all([b"<13>a", b"<11>b", b"<13>c"])
 
 
@@ -41,7 +41,7 @@ def nothing(drops: Drops) -> Change:
 
 
 def at(seconds: float) -> Origin:
-    return Origin("", "", monotonic_at=seconds)
+    return Origin("", Transport.NONE, monotonic_at=seconds)
 
 
 raws = form_of(lambda messages, origin: [message.raw for message in messages])
@@ -106,7 +106,7 @@ def test_what_a_stage_holds_back_goes_through_those_after_it() -> None:
 
 def test_lines_of_several_origins_go_through_the_stages_with_their_own() -> None:
     pipeline = Pipeline([stage_of(shout)], raws, Drops())
-    arrival = Arrival([(1, ORIGIN), (1, ORIGIN), (3, Origin("b", "udp"))], 0.0, 0.0)
+    arrival = Arrival([(1, ORIGIN), (1, ORIGIN), (3, Origin("b", Transport.UDP))], 0.0, 0.0)
     lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
     assert pipeline.write(lines, None, arrival) == [b"<13>Ain", b"<11>Bb", b"<13>Cb"]
     assert pipeline.write(lines, [0, 2], arrival) == [b"<13>Ain", b"<13>Cb"]
@@ -154,7 +154,7 @@ def test_a_form_is_chosen_by_the_origin_of_each_line() -> None:
     of_b = filters.source_in([lambda text: text == b"b"])
     fitting = FirstFitting([(of_b, form(b"1")), (filters.always, form(b"2"))])
     lines = read_lines([b"<13>a", b"<11>b", b"<13>c"])
-    arrival = Arrival([(1, ORIGIN), (2, Origin("b", "udp")), (3, ORIGIN)], 0.0, 0.0)
+    arrival = Arrival([(1, ORIGIN), (2, Origin("b", Transport.UDP)), (3, ORIGIN)], 0.0, 0.0)
     assert fitting.write(lines, None, arrival) == [b"2a", b"1b", b"2c"]
     assert fitting.write(lines, [0, 1], arrival) == [b"2a", b"1b"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.steps.pipeline import Change
 from relay.rewrite.steps.redaction import (
     HASH_DIGITS,
@@ -22,7 +22,7 @@ KEY = b"0123456789abcdef"
 
 
 def changed(change: Change, text: bytes) -> bytes:
-    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", "tcp"))
+    (message,) = change([parse(b"<13>1 - - - - - - " + text)], Origin("in", Transport.TCP))
     assert message is not None
     return message.msg
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite import conditions as filters
 from relay.rewrite.fields import getter
 from relay.rewrite.steps import sampling
@@ -18,7 +18,7 @@ from relay.wire.parse import parse
 
 
 def origin(at: float = 1000.0) -> Origin:
-    return Origin("in", "udp", "192.0.2.1", 5, received_at=0.0, monotonic_at=at)
+    return Origin("in", Transport.UDP, "192.0.2.1", 5, received_at=0.0, monotonic_at=at)
 
 
 def message(text: str, host: str = "web") -> SyslogMessage:

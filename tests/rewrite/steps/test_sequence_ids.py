@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import COUNTER_NAME, SEQUENCE_NAME, number
 from relay.wire.headers.structured_data import is_structured_data
 from relay.wire.parse import parse_all
 
-ORIGIN = Origin("in", "tcp")
+ORIGIN = Origin("in", Transport.TCP)
 MESSAGES = parse_all(
     [b"<13>hello", b'<13>1 - h a - - [meta sequenceId="99"][x@1 y="z"] hi', b"<13>again"]
 )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText, SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.template.macros import (
     HARD_MACROS,
@@ -170,7 +170,7 @@ def test_a_repeated_parameter_is_its_last_value_and_json_is_text() -> None:
         pairs={"n": JsonText(b"1.50"), "none": JsonText(b"null"), "list": JsonText(b'["a","b"]')}
     )
     context = MacroContext(relay_name=b"r", now=lambda: 0.0)
-    batch = Batch([message], Origin("in", "tcp"), context)
+    batch = Batch([message], Origin("in", Transport.TCP), context)
     names = (".SDATA.x@1.2.a", "n", "none", "list")
     values = [compile_macro(name, context)(batch) for name in names]
     assert values == [[b"2"], [b"1.50"], [b""], [b"a,b"]]

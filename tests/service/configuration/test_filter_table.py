@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite.conditions import Condition, Predicate, chosen, fitting
 from relay.service.configuration.filter_table import MATCH, AllOf, CameWithin, Match
 from relay.service.configuration.reading import Reading, Reported
@@ -22,14 +22,14 @@ from tests.any_messages import many_examples
 from tests.codec.known_lines import odd_lines
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()  # a Saturday
-ORIGIN = Origin("net.udp", "udp", "192.0.2.7", 514, received_at=AT)
+ORIGIN = Origin("net.udp", Transport.UDP, "192.0.2.7", 514, received_at=AT)
 MESSAGE = parse(
     b'<38>1 - web-1 sshd 7 ID1 [a@1 b="c"] Failed password for bob'  # auth.info
 )._replace(tags=(b"login",), app="shop", pairs={".x": b"1"})
 
 
-PEER = Origin("net.udp", "udp", "2001:db8::7", 514)
-LOCAL = Origin("local", "unix", pid=1)
+PEER = Origin("net.udp", Transport.UDP, "2001:db8::7", 514)
+LOCAL = Origin("local", Transport.UNIX, pid=1)
 
 
 def reading_of(named: str = "") -> Reading:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.model.message import SyslogMessage
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.pipeline import Drops, Stage
@@ -18,7 +18,7 @@ from relay.service.configuration.step_table import Step, StepTable
 from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 
-ORIGIN = Origin("net", "udp", "192.0.2.7", 514, received_at=1000.0)
+ORIGIN = Origin("net", Transport.UDP, "192.0.2.7", 514, received_at=1000.0)
 MESSAGE = parse(b"<13>Oct 11 22:14:15 web app[1]: from 10.0.0.1")
 
 

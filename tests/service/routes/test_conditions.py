@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.conditions import holds
 from relay.service.configuration.filter_table import (
     ALWAYS,
@@ -20,7 +20,7 @@ from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse
 from tests.written import filter_of
 
-LOCAL = Origin("in", "unix")
+LOCAL = Origin("in", Transport.UNIX)
 CONDITIONS = Conditions(relay_name=b"here", zone=UTC)
 
 

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from relay.flow.routing import Route
 from relay.model.errors import QueueError
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import always
 from relay.rewrite.forms.form import form_of
@@ -59,7 +59,7 @@ class Relay:
         write(
             self.pipeline,
             [MESSAGE] * 3,
-            Origin("in", "udp", monotonic_at=self.clock.seconds()),
+            Origin("in", Transport.UDP, monotonic_at=self.clock.seconds()),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from relay.model.errors import QueueError
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.token import Token
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.model import (
@@ -26,7 +26,7 @@ from tests.connections import RecordingNotices
 from tests.lines import write, write_frames
 from tests.written import choice
 
-ORIGIN = Origin("in", "udp", "192.0.2.1", received_at=1e9)
+ORIGIN = Origin("in", Transport.UDP, "192.0.2.1", received_at=1e9)
 FRAME = b"<13>1 2026-10-11T22:14:15Z host app 7 - - text"
 OWN = b'<13>1 2026-10-11T22:14:15Z host app 7 - - {"logsene-app-token": "own"}'
 

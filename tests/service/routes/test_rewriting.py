@@ -9,7 +9,7 @@ import pytest
 from relay.codec import IS_COMPILED
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival, Origin, Transport
 from relay.model.output import Pair, Selection
 from relay.model.token import Token
 from relay.rewrite.conditions import holds
@@ -29,7 +29,7 @@ from tests.lines import write, write_frames
 from tests.written import choice, filter_of, steps_of
 
 TOKEN = Token(b"01234567-89ab-cdef-0123-456789abcdef")
-ORIGIN = Origin("in", "unixgram", received_at=1_800_000_000.0)
+ORIGIN = Origin("in", Transport.UNIX, received_at=1_800_000_000.0)
 LEGACY = parse(b"<11>Oct 11 22:14:15 web su[230]: hello")
 MODERN = parse(b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi")
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.rewrite.steps.pipeline import Drops
 from relay.rewrite.steps.redaction import KINDS
 from relay.service.configuration.step_table import PERSONAL_DATA, Action
@@ -55,7 +55,10 @@ def test_every_action_has_a_stage(
     )
     steps = steps_of(*tables)
     assert {type(step.action) for step in steps} == set(get_args(Action))
-    message, origin = parse(b"<13>Oct 11 22:14:15 web app[1]: a"), Origin("in", "udp", "192.0.2.7")
+    message, origin = (
+        parse(b"<13>Oct 11 22:14:15 web app[1]: a"),
+        Origin("in", Transport.UDP, "192.0.2.7"),
+    )
     for step in steps:
         assert step.verb in tables[steps.index(step)]
         assert len(stages.of(step)([message], origin)) == (step.verb != "drop")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.token import Token
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration, Url
 from relay.service.sources.authorising import new_authorise
@@ -11,7 +11,7 @@ from tests.configurations import new_source
 from tests.connections import RecordingNotices
 
 APPS = [AppConfiguration("web", (Token(b"web-token-0123456789"),), tls_names=("*.example.com",))]
-ORIGIN = Origin("in", "tls", "192.0.2.1", 40000)
+ORIGIN = Origin("in", Transport.TCP, "192.0.2.1", 40000)
 WRONG = b'<13>a: {"logsene-app-token": "wrong-token-0123456789"}'
 
 

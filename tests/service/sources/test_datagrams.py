@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.service.configuration.model import Url
 from relay.service.process.systemd import Systemd
 from relay.service.sources import datagrams, listening, streams
@@ -132,7 +132,7 @@ def test_datagrams_belong_to_their_source() -> None:
     assert service._buffer_bytes_asked == 2**30
     service.startService()
     (reader,) = reactor.getReaders()
-    assert reader._origin == Origin("in", "udp")
+    assert reader._origin == Origin("in", Transport.UDP)
     assert isinstance(reader._notices, RecordingNotices)
     rates = reader._rates
     assert [rates.charge("a", 1) for _ in range(3)][-1] > 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address
 
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.sources import listening
@@ -155,7 +155,7 @@ def test_converted_text_keeps_to_the_size_that_is_configured() -> None:
     )
     intake: Any = factory_of(service).turn_batch.intake
     assert isinstance(intake, ConvertedIntake)
-    text, origin = "\u4e2d".encode("gb18030"), Origin("in", "tcp")
+    text, origin = "\u4e2d".encode("gb18030"), Origin("in", Transport.TCP)
     intake.accept_all([Received([b"<13>" + text * 200, b"<13>" + text * 100], origin)])
     assert service.counters.dropped == {"too-long": 1, "no-destination": 1}
     intake.accept_all([Received([b"<13>\xff"], origin)])

@@ -7,7 +7,7 @@ import pytest
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay import __version__
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.sources.service import SourceService, StreamSource
@@ -68,7 +68,7 @@ def test_connections_belong_to_their_source(scheme: str) -> None:
     factory = factory_of(service)
     assert isinstance(factory.reads, SharedReads)
     assert factory.reads._answers is (scheme == "relp")
-    assert factory._origin == Origin("in", scheme)
+    assert factory._origin == Origin("in", Transport.TCP)
     assert factory.limits.keep_empty_lines is True
     assert isinstance(service, StreamSource)
     assert factory.clock is service._reactor

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
+from relay.model.origin import Transport
 from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.peers import PeerRates, PermittedPeers
@@ -81,7 +82,7 @@ def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1") -> Any:
 
 
 def udp(*received: Any, **keywords: Any) -> Source:
-    return Source(Peers(*received), transport="udp", **keywords)
+    return Source(Peers(*received), transport=Transport.UDP, **keywords)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def path(tmp_path: Path) -> Path:
 def local(path: Path) -> Iterator[Source]:
     bound = bind_unix(str(path), socket.SOCK_DGRAM, mode=0o600, receive_buffer_bytes=1_000_000)
     with bound:
-        yield Source(bound, transport="unixgram", frame_bytes_max=100_000)
+        yield Source(bound, transport=Transport.UNIX, frame_bytes_max=100_000)
 
 
 @contextlib.contextmanager

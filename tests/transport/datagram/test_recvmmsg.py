@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.model.counters import SourceCounters
+from relay.model.origin import Transport
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import (
     CALLS_MAX,
@@ -49,7 +50,7 @@ class Source:
         self.reader = DatagramReader(
             bound,
             open_reception(self.intake, self.counters, self.notices),
-            transport="udp",
+            transport=Transport.UDP,
             frame_bytes_max=LIMIT,
             oversize=oversize,
             many=many,

@@ -50,7 +50,7 @@ class Queue:
         cut: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
-        assert (origin.source, origin.transport) == ("app", "file")
+        assert origin.source == "app"
         if self.is_failing:
             return fail(QueueError("the queue is closed"))
         done: Deferred[None] = Deferred()
@@ -102,7 +102,7 @@ class Site:
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         queue: Any = self.queue
         self.reader = FileReader(
-            Reception("app", queue, self.admission, self.counters, self.notices, "file"),
+            Reception("app", queue, self.admission, self.counters, self.notices),
             FileOptions(
                 f"{self.folder}/{self._wildcard}",
                 new_decoder=lambda start, head: LineDecoder(

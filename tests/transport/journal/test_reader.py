@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
-from relay.model.origin import Origin
+from relay.model.origin import Origin, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.transport.journal.journalctl import Selection
 from relay.transport.journal.reader import JournalReader
@@ -64,7 +64,7 @@ class RecordingIntake:
         cut: Mapping[int, int] | None = None,
         positions: Mapping[str, bytes] | None = None,
     ) -> Deferred[None]:
-        assert origin == Origin("j", "journald")
+        assert origin == Origin("j", Transport.NONE)
         self.frames += frames
         self.cuts.append(cut)
         self.positions.append(positions)
@@ -108,7 +108,7 @@ class Journal:
             "reactor": self.reactor,
         }
         notices: Any = keywords.pop("notices", self.notices)
-        reception = Reception("j", self.intake, self.admission, self.counters, notices, "journald")
+        reception = Reception("j", self.intake, self.admission, self.counters, notices)
         limit, oversize = keywords.pop("limit", 1000), keywords.pop("oversize", "truncate")
         given["oversize"] = OversizePolicy(oversize, frame_bytes_max=limit, counters=self.counters)
         self.reader = JournalReader(reception, **{**given, **keywords})

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
+from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.wire.relp.frame import encode_frame, encode_syslog
@@ -50,7 +51,7 @@ class Connection:
         self.wire = Wire()
         self.factory = InboundFactory(
             open_reception(self.intake, self.counters, self.notices),
-            transport="relp",
+            transport=Transport.TCP,
             new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
             limits=InboundLimits(
                 frame_bytes_max=frame_bytes_max,

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.connections import READ_BYTES_MAX
@@ -90,7 +90,7 @@ class Listener:
         self.admission = Admission(pending_bytes_max=100, queue_bytes_max=1000)
         self.factory = InboundFactory(
             Reception("in", self.intake, self.admission, self.counters, self.notices),
-            transport="tcp",
+            transport=Transport.TCP,
             new_protocol=Echo,
             limits=InboundLimits(
                 frame_bytes_max=64,
@@ -170,7 +170,9 @@ def test_the_kernel_vouches_for_local_peers(listener: Listener) -> None:
     wire.getHandle = lambda: here  # type: ignore[method-assign,assignment,return-value]
     with here, there:
         protocol, _ = listener.connect(wire)
-    assert protocol.origin == Origin("in", "tcp", pid=os.getpid(), uid=os.getuid(), gid=os.getgid())
+    assert protocol.origin == Origin(
+        "in", Transport.TCP, pid=os.getpid(), uid=os.getuid(), gid=os.getgid()
+    )
     assert not hasattr(wire, "keep_alive")
 
 
@@ -735,7 +737,7 @@ def new_factory(**keywords: Any) -> InboundFactory:
     notices: Any = RecordingNotices()
     return InboundFactory(
         open_reception(RecordingIntake(), SourceCounters(), notices),
-        transport="tcp",
+        transport=Transport.TCP,
         new_protocol=Heap,
         limits=InboundLimits(
             frame_bytes_max=64,

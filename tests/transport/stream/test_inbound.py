@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
+from relay.model.origin import Transport
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.stream.inbound import SyslogStreamProtocol
 from tests.connections import (
@@ -43,7 +44,7 @@ class Connection:
         self.clock = Clock()
         self.factory = factory = InboundFactory(
             open_reception(self.intake, self.counters, self.notices),
-            transport="tcp",
+            transport=Transport.TCP,
             new_protocol=SyslogStreamProtocol,
             limits=InboundLimits(
                 frame_bytes_max=frame_bytes_max,

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 
 from relay.model.counters import SourceCounters
+from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.inbound import SyslogStreamProtocol
@@ -34,7 +35,7 @@ class Listener:
         self.counters = SourceCounters()
         self.inbound = InboundFactory(
             open_reception(self.intake, self.counters, self.notices),
-            transport="tcp",
+            transport=Transport.TCP,
             new_protocol=new_protocol,
             limits=InboundLimits(
                 frame_bytes_max=1000,

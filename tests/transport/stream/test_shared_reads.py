@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.origin import Origin, Received
+from relay.model.origin import Origin, Received, Transport
 from relay.transport.connections import read_by
 from relay.transport.stream.shared_reads import PAUSE_SECONDS, SharedReads
 from relay.transport.turn_batch import TurnBatch
@@ -299,7 +299,7 @@ def test_a_connection_that_fails_at_its_end_does_not_stop_the_others(source: Sou
 def test_what_is_read_together_is_handed_over_together(source: Source) -> None:
     intake = RecordingIntake()
     batch = source.reads.batch = TurnBatch(intake, clock=source.reactor)
-    received = Received([b"a"], Origin("in", "tcp"))
+    received = Received([b"a"], Origin("in", Transport.TCP))
 
     def receive() -> None:
         batch.add(received, failed=lambda failure: None)
@@ -320,7 +320,7 @@ def test_all_else_is_asked_of_the_reactor(source: Source) -> None:
     assert (source.reads.fileno(), source.reads.logPrefix()) == (-1, "connections")
 
 
-class Transport(Reader):
+class Below(Reader):
     """A socket below a connection, as far as it says whether it is read."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -350,7 +350,7 @@ def test_with_a_real_poller(pair: tuple[socket.socket, socket.socket]) -> None:
     reactor: Any = Clock()
     reactor.addReader, reactor.removeReader = watching.append, watching.remove
     reads = SharedReads(reactor)
-    transport = Transport(here)
+    transport = Below(here)
     before = transport.reactor
     read_by(transport, reads)
     assert (before.readers, watching) == ([], [reads])
