@@ -24,8 +24,6 @@ from relay.model.clock import Clock
 from relay.model.errors import RelayError
 from relay.model.text import Document
 
-__all__ = ["Asked", "Command", "ControlFactory", "ControlProtocol"]
-
 _REQUEST_BYTES_MAX = 24 * 1024 * 1024  # the longest message there can be, in base64
 _REQUEST_SECONDS_MAX = 10.0
 _ANSWER_SECONDS_MAX = 30.0

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 
 from relay.model.text import Document, counted, duration
 
-__all__ = ["RecentLosses", "degradations"]
-
 _EXPIRES_DAYS = 14.0
 _NEARLY_FULL_PERCENT = 80
 _RECENT_SECONDS = 900.0

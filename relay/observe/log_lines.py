@@ -17,8 +17,6 @@ from twisted.logger import (
     formatTime,
 )
 
-__all__ = ["file_line", "is_journal", "journal_line"]
-
 _PRIORITIES: Mapping[object, int] = {
     LogLevel.debug: 7,
     LogLevel.info: 6,

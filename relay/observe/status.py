@@ -11,8 +11,6 @@ from relay.model.text import Document
 from relay.observe.health import RecentLosses, degradations
 from relay.queue.admission.backpressure import Admission
 
-__all__ = ["FileUsage", "Identity", "Reports", "Status", "statistics_line"]
-
 STATUS_VERSION = 1
 
 
@@ -119,36 +117,32 @@ def statistics_line(before: Document, after: Document) -> str:
     parts = []
     if not after["admission"]["open"]:
         parts.append(f"admission closed: {after['admission']['reason']}")
-    earlier = {report["id"]: report for report in before["sources"]}
-    for report in after["sources"]:
-        old = earlier[report["id"]]
-        received = report["received_records"] - old["received_records"]
-        dropped = _dropped(report) - _dropped(old)
-        parts.append(
-            f"{report['id']}: received {received}"
-            + _unless_zero(dropped, "dropped")
-            + ("" if report.get("ready", True) else f" ({report['state']})")
-        )
-    earlier = {report["id"]: report for report in before["destinations"]}
-    for report in after["destinations"]:
-        old = earlier[report["id"]]
-        delivered = report["delivered_records"] - old["delivered_records"]
-        dropped = _dropped(report) - _dropped(old)
-        set_aside = report["quarantined_records"] - old["quarantined_records"]
-        parts.append(
-            f"{report['id']}: delivered {delivered}, queued {report['queued_records']}"
-            + _fill(report.get("limit"))
-            + _unless_zero(max(0, set_aside), "set aside")  # less: replayed or purged
-            + _unless_zero(dropped, "dropped")
-            + ("" if report["ready"] else f" ({report['state']})")
-            + _stall(report)
-        )
+    for kind in ("sources", "destinations"):
+        earlier = {report["id"]: report for report in before[kind]}
+        parts += [_changes(earlier[report["id"]], report) for report in after[kind]]
     return "statistics: " + "; ".join(parts)
 
 
-def _stall(report: Document) -> str:
-    seconds = report.get("stalled_seconds")
-    return "" if seconds is None else f" (nothing acknowledged for {seconds:.0f} s)"
+def _changes(old: Document, report: Document) -> str:
+    """What has changed at one source or destination."""
+
+    def more(key: str) -> int:
+        return int(report[key] - old[key])
+
+    if "received_records" in report:
+        words = f"{report['id']}: received {more('received_records')}"
+    else:
+        words = f"{report['id']}: delivered {more('delivered_records')}"
+        words += f", queued {report['queued_records']}{_fill(report.get('limit'))}"
+        if (set_aside := more("quarantined_records")) > 0:  # less: replayed or purged
+            words += f", set aside {set_aside}"
+    if dropped := _dropped(report) - _dropped(old):
+        words += f", dropped {dropped}"
+    if not report.get("ready", True):
+        words += f" ({report['state']})"
+    if (seconds := report.get("stalled_seconds")) is not None:
+        words += f" (nothing acknowledged for {seconds:.0f} s)"
+    return words
 
 
 def _fill(limit: Document | None) -> str:
@@ -158,7 +152,3 @@ def _fill(limit: Document | None) -> str:
 
 def _dropped(report: Document) -> int:
     return sum(report["dropped_records"].values())
-
-
-def _unless_zero(count: int, what: str) -> str:
-    return f", {what} {count}" if count else ""

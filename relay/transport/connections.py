@@ -112,8 +112,21 @@ def _unread_bytes(connection: socket.socket) -> int:
     return int(_INT.unpack(answer)[0])
 
 
+def lack_of_descriptors(left_min: int, users: str, key: str) -> str:
+    """That less than `left_min` descriptors are left, for `users`, and what helps; empty = not so.
+
+    Args:
+        key: What may be lowered in the configuration.
+    """
+    if (left := descriptors_left()) >= left_min:
+        return ""
+    return (
+        f"{left} of {descriptors_limit():,} file descriptors are left, for {users}; raise "
+        f"LimitNOFILE= of the unit or ulimit -n, or lower {key}"
+    )
+
+
 def descriptors_limit() -> int:
-    """The limit of open descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 

@@ -11,8 +11,6 @@ from twisted.logger import Logger
 from relay.model.clock import Clock
 from relay.model.text import Document, printable
 
-__all__ = ["Notices"]
-
 _TEXT_MAX = 2000  # characters of one warning
 _SUBJECTS_MAX = 1000  # at a time, with an interval of their own
 _REASONS_MAX = 8  # of one kind and subject, each with an interval of its own

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 from twisted.logger import Logger
 
-__all__ = ["NotifySocket"]
-
 _VALUE_CHARACTERS_MAX = 1000  # systemd takes datagrams of 4 KiB
 
 

@@ -41,6 +41,12 @@ class Reception:
         group = f"{subject}, {about}" if about else None
         self.notices.warn(subject, kind, text, group=group)
 
+    def warn_of(self, origin: Origin, kind: str, text: str) -> None:
+        """Warn about a peer, naming it; all that has its address shares a rate limit."""
+        source = f"source {origin.source}"
+        group = f"{source}, {origin.peer_host}"  # without port or process, which change
+        self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
+
 
 _WORDS = {
     "truncate": "cut there",
@@ -113,22 +119,17 @@ class ConvertedIntake:
     """
 
     def __init__(
-        self,
-        intake: Intake,
-        *,
-        charset: Charset,
-        frame_bytes_max: int,
-        oversize: str,
-        counters: SourceCounters,
-        notices: Notices,
+        self, reception: Reception, *, charset: Charset, frame_bytes_max: int, oversize: str
     ) -> None:
-        self._intake = intake
+        self._reception = reception
+        self._intake: Intake = reception.intake
         # Transports remove the mark of UTF-8 where a stream or datagram begins; others are only
         # seen here.
         self._to_utf8 = charset.line_to_utf8 if charset.is_ascii_superset else charset.to_utf8
         self._frame_bytes_max = frame_bytes_max
-        self._policy = OversizePolicy(oversize, frame_bytes_max=frame_bytes_max, counters=counters)
-        self._notices = notices
+        self._policy = OversizePolicy(
+            oversize, frame_bytes_max=frame_bytes_max, counters=reception.counters
+        )
 
     def accept_all(
         self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
@@ -171,10 +172,5 @@ class ConvertedIntake:
             frames += [whole_characters(part, self._frame_bytes_max) for part in parts]
         settled = self._policy.settle(frames, new_cut, new_pieces)
         if settled.kind:
-            self._warn(origin, settled.kind, settled.text)
+            self._reception.warn_of(origin, settled.kind, settled.text)
         return settled.frames, Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})
-
-    def _warn(self, origin: Origin, kind: str, text: str) -> None:
-        source = f"source {origin.source}"
-        group = f"{source}, {origin.peer_host}"  # without port or process, which change
-        self._notices.warn(f"{source}, {origin.peer}", kind, text, group=group)

@@ -23,7 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.clock import DelayedCall, Reactor
+from relay.model.clock import Reactor
+from relay.transport.connections import Timers
 
 _BACKLOG = 1024
 SO_PASSCRED = 16
@@ -329,7 +330,7 @@ class UnixListener:
         self._factory = factory
         self._reactor = reactor
         self._inherited = inherited
-        self._pause: DelayedCall | None = None
+        self._timers = Timers(reactor)
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -349,7 +350,7 @@ class UnixListener:
                     return
             except OSError:
                 self._reactor.removeReader(self)
-                self._pause = self._reactor.callLater(_PAUSE_SECONDS, self._resume)
+                self._timers.set("accept", _PAUSE_SECONDS, self._reactor.addReader, self)
                 return
 
     def stop(self) -> None:
@@ -360,8 +361,7 @@ class UnixListener:
         next start.
         """
         self._reactor.removeReader(self)
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
+        self._timers.cancel_all()
         if not self._inherited:
             with contextlib.suppress(OSError):
                 if self._file == _file_at(self._path):
@@ -386,9 +386,6 @@ class UnixListener:
             accepted.setblocking(False)
             self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._factory)
         return True
-
-    def _resume(self) -> None:
-        self._reactor.addReader(self)
 
 
 def _file_at(path: str) -> tuple[int, int] | None:

@@ -116,13 +116,12 @@ class Setup:
         self.counters = SourceCounters()
         self.notices = RecordingNotices()
         notices: Any = self.notices
+        admission = Admission(pending_bytes_max=100, queue_bytes_max=100)
         self.intake = ConvertedIntake(
-            self.queue,
+            Reception("in", self.queue, admission, self.counters, notices),
             charset=Charset(encoding),
             frame_bytes_max=limit,
             oversize=oversize,
-            counters=self.counters,
-            notices=notices,
         )
 
     def accepted(self, frames: list[bytes], **marks: Any) -> tuple[Any, ...]:

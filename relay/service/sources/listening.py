@@ -240,12 +240,10 @@ def converted(source: SourceConfiguration, reception: Reception) -> tuple[Recept
         raise StartRefused(f"source {source.id}: parse.encoding: {problem}")
     charset = Charset(encoding)
     intake = ConvertedIntake(
-        reception.intake,
+        reception,
         charset=charset,
         frame_bytes_max=source.frame_bytes_max,
         oversize=source.oversize,
-        counters=reception.counters,
-        notices=reception.notices,
     )
     return replace(reception, intake=intake), source.frame_bytes_max * charset.octets_per_byte_max
 

@@ -10,10 +10,11 @@ import heapq
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from relay.model.clock import Clock
 from relay.model.text import Document, counted
-from relay.transport.connections import DESCRIPTORS_RESERVED, descriptors_left, descriptors_limit
+from relay.transport.connections import DESCRIPTORS_RESERVED, lack_of_descriptors
 from relay.transport.files.positions import FilePositions
 from relay.transport.files.search import (
     FileSearch,
@@ -29,7 +30,12 @@ from relay.wire.line_message import LineFormat
 
 _SEARCH_SHARE = 20  # searching takes at most this part of the time
 _SHOWN_MAX = 10
-_DESCRIPTORS_LEFT_MIN = 2 * DESCRIPTORS_RESERVED  # half of them for connections
+_lack_of_descriptors = partial(
+    lack_of_descriptors,
+    2 * DESCRIPTORS_RESERVED,  # half of them for connections
+    "connections and what the relay itself opens",
+    "files_max",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ class FollowedFiles:
         found = self._search.run().files
         for position, path in self._positions.moved(set(found.values())):
             is_full = len(self._files) >= self._options.files_max
-            if is_full or descriptors_left() < _DESCRIPTORS_LEFT_MIN:
+            if is_full or _lack_of_descriptors():
                 break  # the next start finds the others
             try:
                 fd = self._search.open(path)
@@ -188,7 +194,7 @@ class FollowedFiles:
                 continue
             if max(there, len(self._files) - self._options.files_max) >= self._options.files_max:
                 refused += 1
-            elif descriptors_left() < _DESCRIPTORS_LEFT_MIN:
+            elif _lack_of_descriptors():
                 lacking += 1
             elif self._open(path, changes):
                 there += 1
@@ -206,13 +212,8 @@ class FollowedFiles:
             why = f"more match than files_max ({self._options.files_max:,})"
             self._reception.warn("files_max", f"{counted(refused, 'file')} not read: {why}")
         if lacking:
-            self._reception.warn(
-                "descriptors",
-                f"{counted(lacking, 'file')} not read: {descriptors_left()} of "
-                f"{descriptors_limit():,} file descriptors are left, for connections and what the "
-                "relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
-                "files_max",
-            )
+            why = _lack_of_descriptors()
+            self._reception.warn("descriptors", f"{counted(lacking, 'file')} not read: {why}")
 
     def _open(self, path: str, changes: dict[str, bytes]) -> bool:
         """Open a file that was found; adds what to store of it to `changes`."""

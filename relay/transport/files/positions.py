@@ -9,8 +9,6 @@ from relay.model.clock import WallClock
 from relay.transport.files.search import Identity, inodes_in
 from relay.wire.file_position import FilePosition, parse_position
 
-__all__ = ["FilePositions"]
-
 _MARK = "used"  # a name that no file has: the source was used before
 _GONE_SECONDS_MAX = 7 * 86400.0  # what is missing may be a file system that is not mounted
 _POSITIONS_MAX = 10_000  # of files that are not open

@@ -10,8 +10,6 @@ from relay.wire.file_position import HEAD_BYTES_MAX, FilePosition, fingerprint_o
 from relay.wire.framing.charset import HEAD_BYTES
 from relay.wire.framing.lines import LineDecoder
 
-__all__ = ["CHUNK_BYTES", "NewDecoder", "TailedFile", "fits", "start_of_last_line"]
-
 CHUNK_BYTES = 65536
 NewDecoder = Callable[[int, bytes], LineDecoder]
 """Makes the decoder of a file that is read from an offset on, given the file's first bytes."""

@@ -29,8 +29,7 @@ from relay.model.text import counted
 from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
     Timers,
-    descriptors_left,
-    descriptors_limit,
+    lack_of_descriptors,
     peer_credentials,
     read_by,
     read_in_large_steps,
@@ -283,7 +282,7 @@ class InboundProtocol(Protocol):
 
     def warn(self, kind: str, text: str) -> None:
         """Warn, naming the source and the peer."""
-        self.factory.warn(self.origin, kind, text)
+        self.factory.reception.warn_of(self.origin, kind, text)
 
     def cut_off(self, reason: str, why: str) -> None:
         """Cut the connection at once: count it under `reason` and log it."""
@@ -423,7 +422,7 @@ class InboundFactory(Factory):
         self.turn_batch = TurnBatch(reception.intake, clock=clock)
         self.admission = reception.admission
         self.counters = reception.counters
-        self.notices = reception.notices
+        self.reception = reception
         self.limits = limits
         self.clock = clock
         self.secure = secure
@@ -456,19 +455,20 @@ class InboundFactory(Factory):
             origin = origin._replace(peer_host=plain_address(address.host), peer_port=address.port)
             if not self.permitted.permits(origin.peer_host):
                 self.counters.connections_refused += 1
-                self.warn(origin, "not-allowed", "refused: not allowed by allow and deny")
+                self.reception.warn_of(
+                    origin, "not-allowed", "refused: not allowed by allow and deny"
+                )
                 return False
-        left = descriptors_left()
-        if left < DESCRIPTORS_RESERVED:
+        lack = lack_of_descriptors(
+            DESCRIPTORS_RESERVED, "what the relay itself opens", "connections_max"
+        )
+        if lack:
             self.counters.connections_refused += 1
-            words = (
-                f"refused: {left} of {descriptors_limit():,} file descriptors are left, for what "
-                "the relay itself opens; raise LimitNOFILE= of the unit or ulimit -n, or lower "
-                "connections_max"
-            )
             source = f"source {origin.source}"
             # One rate limit for all peers, which did not cause it.
-            self.notices.warn(f"{source}, {origin.peer}", "descriptors", words, group=source)
+            self.reception.notices.warn(
+                f"{source}, {origin.peer}", "descriptors", f"refused: {lack}", group=source
+            )
             return False
         return True
 
@@ -498,12 +498,6 @@ class InboundFactory(Factory):
         self.counters.received_bytes += octets_of(frames) - octets_of(rest)
         self.counters.dropped["admission-closed"] += refused
         return rest, marks.picked(taken), counted(refused, "message")
-
-    def warn(self, origin: Origin, kind: str, text: str) -> None:
-        """Warn about a peer, naming it and the source."""
-        source = f"source {origin.source}"
-        group = f"{source}, {origin.peer_host}"  # without port or process, which change
-        self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
 
     def origin_of(self, transport: Any) -> Origin:
         """The origin of messages from the peer of `transport`."""

@@ -18,8 +18,6 @@ from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
 from relay.transport.upstream import CountingWrapper, DeliveringProtocol, Timeouts, UpstreamState
 
-__all__ = ["SyslogStreamOutProtocol", "tcp_acknowledged_bytes"]
-
 _WINDOW_RECORDS = 8192
 _WINDOW_BYTES = 1024 * 1024
 _SOON_SECONDS = 3.0  # for a receiver of another protocol to close the connection

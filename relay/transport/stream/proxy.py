@@ -18,11 +18,10 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides, providedBy
 
-from relay.model.clock import Clock, DelayedCall
+from relay.model.clock import Clock
+from relay.transport.connections import Timers
 from relay.transport.stream.connection import InboundFactory
 from relay.wire.framing.proxy_header import ProxyHeaderDecoder
-
-__all__ = ["ProxyFactory"]
 
 
 class ProxyFactory(Factory):
@@ -59,11 +58,11 @@ class _ProxiedConnection(ProtocolWrapper):
     factory: Any
     transport: Any  # exists from makeConnection on
     wrappedProtocol: Any
-    _timer: DelayedCall
 
     def __init__(self, factory: ProxyFactory) -> None:
         super().__init__(factory, None)  # type: ignore[arg-type]  # it comes with the header
         self._header = ProxyHeaderDecoder()
+        self._timers = Timers(factory.clock)
         self._peer: IPv4Address | IPv6Address | None = None
 
     def logPrefix(self) -> str:
@@ -73,7 +72,7 @@ class _ProxiedConnection(ProtocolWrapper):
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
         limits = self.factory.inbound.limits
-        self._timer = self.factory.clock.callLater(limits.handshake_seconds_max, self._too_slow)
+        self._timers.set("header", limits.handshake_seconds_max, self._too_slow)
         if len(self.factory.waiting) >= limits.connections_max:
             waiting = f"{limits.connections_max:,} (connections_max) wait for their header"
             self._refuse("refused", waiting)
@@ -144,10 +143,9 @@ class _ProxiedConnection(ProtocolWrapper):
             inbound.counters.protocol_errors += 1
         else:
             inbound.counters.connections_refused += 1
-        inbound.warn(inbound.origin_of(self.transport), kind, why)
+        inbound.reception.warn_of(inbound.origin_of(self.transport), kind, why)
         self.abortConnection()
 
     def _stop_waiting(self) -> None:
         self.factory.waiting.discard(self)
-        if self._timer.active():
-            self._timer.cancel()
+        self._timers.cancel_all()

@@ -36,8 +36,6 @@ from relay.model.clock import DelayedCall, Reactor
 from relay.transport.connections import ReadDescriptor
 from relay.transport.turn_batch import TurnBatch
 
-__all__ = ["PAUSE_SECONDS", "SharedReads"]
-
 PAUSE_SECONDS = 0.001
 """From one reading to the next, if so little time lay between the last two."""
 

@@ -159,7 +159,7 @@ def test_converted_text_keeps_to_the_size_that_is_configured() -> None:
     intake.accept_all([Received([b"<13>" + text * 200, b"<13>" + text * 100], origin)])
     assert service.counters.dropped == {"too-long": 1, "no-destination": 1}
     intake.accept_all([Received([b"<13>\xff"], origin)])
-    assert isinstance(intake._notices, RecordingNotices)
+    assert isinstance(intake._reception.notices, RecordingNotices)
 
 
 def test_a_proxy_has_the_time_of_a_handshake() -> None:

@@ -73,7 +73,7 @@ def test_connections_belong_to_their_source(scheme: str) -> None:
     assert isinstance(service, StreamSource)
     assert factory.clock is service._reactor
     assert factory.admission is not None
-    assert isinstance(factory.notices, RecordingNotices)
+    assert isinstance(factory.reception.notices, RecordingNotices)
     protocol: Any = factory.buildProtocol(None)
     if scheme == "relp":
         assert protocol._software == b"syslogrelay," + __version__.encode()

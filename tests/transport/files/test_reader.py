@@ -466,8 +466,8 @@ def test_files_leave_descriptors_to_everybody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [32]
-    monkeypatch.setattr("relay.transport.files.followed.descriptors_left", lambda: left[0])
-    monkeypatch.setattr("relay.transport.files.followed.descriptors_limit", lambda: 1024)
+    monkeypatch.setattr("relay.transport.connections.descriptors_left", lambda: left[0])
+    monkeypatch.setattr("relay.transport.connections.descriptors_limit", lambda: 1024)
     site = Site(tmp_path)
     site.append("a.log", b"a\n")
     reader = site.start()

@@ -19,10 +19,10 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
+from relay.transport import connections
 from relay.transport.connections import READ_BYTES_MAX
 from relay.transport.peers import PermittedPeers
 from relay.transport.reception import Reception
-from relay.transport.stream import connection as connection_module
 from relay.transport.stream.connection import (
     InboundFactory,
     InboundLimits,
@@ -240,7 +240,7 @@ def test_nobody_is_admitted_while_few_descriptors_are_left(
     """Local programs neither: what is left is for the relay itself."""
     admits = listener.factory.admits
     for left in (16, 15, 0):
-        monkeypatch.setattr(connection_module, "descriptors_left", lambda left=left: left)
+        monkeypatch.setattr(connections, "descriptors_left", lambda left=left: left)
         assert admits(IPv4Address("TCP", "10.0.0.1", 40000)) is (left == 16)
         assert admits(UNIXAddress(None)) is (left == 16)
     assert listener.counters.connections_refused == 4
