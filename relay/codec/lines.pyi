@@ -12,7 +12,7 @@ class Reader:
         reference: Callable[[bytes], SyslogMessage],
         *,
         is_hostname: Callable[[bytes], bool],
-        is_leading_hostname: Callable[[bytes], bool],
+        is_bare_hostname: Callable[[bytes], bool],
         tags: tuple[tuple[bytes, ...], ...],
         default_pri: int,
         expects_host: bool,

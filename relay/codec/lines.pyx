@@ -57,7 +57,7 @@ cdef class Reader:
     Args:
         message_type: `SyslogMessage`.
         reference: Makes a message of a frame in Python.
-        is_hostname, is_leading_hostname: What Python has to say of words that are not US-ASCII, and
+        is_hostname, is_bare_hostname: What Python has to say of words that are not US-ASCII, and
             of addresses.
         tags: A tuple of tags for each bit of `Line.tags`.
         default_pri: 0 to 191, of lines without PRI.
@@ -66,14 +66,14 @@ cdef class Reader:
     """
 
     def __init__(
-        self, message_type, reference, *, is_hostname, is_leading_hostname, tuple tags,
+        self, message_type, reference, *, is_hostname, is_bare_hostname, tuple tags,
         int default_pri, bint expects_host, bint reads_rfc5424,
     ):
         if len(tags) != TAGS or not 0 <= default_pri <= 191:
             raise ValueError(f"{len(tags)} tags, a PRI of {default_pri}")
         self.message_type = message_type
         self.reference = reference
-        self.names = (is_hostname, is_leading_hostname)
+        self.names = (is_hostname, is_bare_hostname)
         self.references = <void *>self.names
         self.tags = tags
         self.default_pri = default_pri

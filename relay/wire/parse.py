@@ -115,7 +115,7 @@ def _reader(dialect: Dialect) -> Reader | None:
         SyslogMessage,
         lambda frame: parse_as(dialect, frame.rstrip(DELIMITERS), frame),
         is_hostname=is_hostname,
-        is_leading_hostname=is_leading_hostname,
+        is_bare_hostname=is_leading_hostname,
         tags=BY_BIT,
         default_pri=facility * 8 + severity,
         expects_host=dialect.hosts[1],

@@ -280,7 +280,7 @@ def _reader(**changed: Any) -> Any:
     words: dict[str, Any] = {
         "reference": parse,
         "is_hostname": lambda word: True,
-        "is_leading_hostname": lambda word: True,
+        "is_bare_hostname": lambda word: True,
         "tags": tuple((b"%d" % bit,) for bit in range(10)),
         "default_pri": 13,
         "expects_host": True,
@@ -312,7 +312,7 @@ def _refusing(word: bytes) -> bool:
     ("asked", "line"),
     [
         ("is_hostname", b"<13>Oct 11 22:14:15 b\xc3\xbcro su: x"),
-        ("is_leading_hostname", b"<13>fe80::1%eth0 su: x"),
+        ("is_bare_hostname", b"<13>fe80::1%eth0 su: x"),
     ],
 )
 def test_an_error_in_what_python_is_asked_is_passed_on(asked: str, line: bytes) -> None:
@@ -352,7 +352,7 @@ def test_an_error_of_the_reference_is_passed_on_and_the_line_stays_unread() -> N
     lines = Reader(
         *(SyslogMessage, reference),
         is_hostname=bool,
-        is_leading_hostname=bool,
+        is_bare_hostname=bool,
         tags=((),) * 10,
         default_pri=13,
         expects_host=True,
